@@ -1,0 +1,1 @@
+//! Tar in our own process.

@@ -1,0 +1,214 @@
+//! What can go wrong in a clone: one type, ranked, so that the first cause is the one reported.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use decant_shared::exit::Exit;
+use decant_shared::stop::{Stop, StopReason};
+
+/// The kind of a failure. It decides the exit code, the HTTP status and the rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A wrong argument or environment variable.
+    Usage,
+    /// The source cannot be read.
+    Source,
+    /// The source changed while it was read.
+    SourceChanged,
+    /// The target cannot be written.
+    Target,
+    /// The target has no room (ENOSPC, EDQUOT, or a size known beforehand).
+    NoSpace,
+    /// The stream is damaged: framing, checksum, tar structure, or it ended too early.
+    Damaged,
+    /// The other end cannot be reached.
+    Unreachable,
+    /// The other end makes no progress any more.
+    Stalled,
+    /// The other end answered with this HTTP status.
+    Refused(u16),
+    /// Certificates, keys, trust.
+    Identity,
+    /// A signal of this number.
+    Signal(i32),
+    /// Anything else.
+    Failed,
+    /// The other end hung up. Secondary: something on its side, or an answer not yet read, is the cause.
+    HungUp,
+    /// A thread next to this one ended. Secondary: that thread knows why.
+    Neighbour,
+}
+
+/// A failure: what kind it is and one line that names the thing and says what happened.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    text: String,
+    cause: Option<io::Error>,
+}
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure of `kind`, told in `text`: one line, no full stop.
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), cause: None }
+    }
+
+    /// A failure of `kind` with the operating system's reason behind it.
+    pub fn io(kind: Kind, text: impl Into<String>, cause: io::Error) -> Self {
+        Self { kind, text: text.into(), cause: Some(cause) }
+    }
+
+    /// A wrong argument or environment variable.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, text)
+    }
+
+    /// Reading the source failed: `doing` is a verb like "read" or "open".
+    pub fn source(doing: &str, path: &Path, cause: io::Error) -> Self {
+        Self::io(Kind::Source, format!("cannot {doing} {}", path.display()), cause)
+    }
+
+    /// Writing the target failed. "No space left" and quota errors get their own kind (contract 2.4, row 8).
+    pub fn target(doing: &str, path: &Path, cause: io::Error) -> Self {
+        let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
+        Self::io(kind, format!("cannot {doing} {}", path.display()), cause)
+    }
+
+    /// The stream is not what it should be.
+    pub fn damaged(text: impl Into<String>) -> Self {
+        Self::new(Kind::Damaged, text)
+    }
+
+    /// A thread next to this one is gone; it knows the cause.
+    pub fn neighbour(who: &str) -> Self {
+        Self::new(Kind::Neighbour, format!("the {who} ended early"))
+    }
+
+    /// `Ok` while nobody asked for a stop, else the failure that a stop is.
+    pub fn check(stop: &Stop) -> Result<()> {
+        match stop.reason() {
+            None => Ok(()),
+            Some(reason) => Err(Self::stopped(reason)),
+        }
+    }
+
+    /// The failure that a stop is.
+    pub fn stopped(reason: StopReason) -> Self {
+        match reason {
+            StopReason::Signal(number) => {
+                Self::new(Kind::Signal(number), format!("stopped by {}", signal_name(number)))
+            }
+            StopReason::Cancelled => Self::neighbour("rest of the clone"),
+        }
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same failure with `text` in front.
+    #[must_use]
+    pub fn within(mut self, text: &str) -> Self {
+        self.text = format!("{text}: {}", self.text);
+        self
+    }
+
+    /// The exit code of a process that ends with this failure.
+    pub fn exit(&self) -> Exit {
+        match self.kind {
+            Kind::Usage => Exit::Usage,
+            Kind::Source | Kind::SourceChanged => Exit::Source,
+            Kind::Target | Kind::NoSpace => Exit::Target,
+            Kind::Damaged => Exit::Damaged,
+            Kind::Unreachable | Kind::Stalled | Kind::HungUp => Exit::Unreachable,
+            Kind::Refused(_) => Exit::Refused,
+            Kind::Identity => Exit::Identity,
+            Kind::Signal(SIGINT) => Exit::Interrupted,
+            Kind::Signal(_) => Exit::Terminated,
+            Kind::Failed | Kind::Neighbour => Exit::Failed,
+        }
+    }
+
+    /// Picks the cause out of several failures of one clone: a signal first, then the first of the
+    /// highest rank. "The peer hung up" and "a neighbour ended" never hide anything else.
+    pub fn first_cause(failures: impl IntoIterator<Item = Error>) -> Option<Error> {
+        // min_by_key keeps the first of equals.
+        failures.into_iter().min_by_key(Error::rank)
+    }
+
+    fn rank(&self) -> u8 {
+        match self.kind {
+            Kind::Signal(_) => 0,
+            Kind::HungUp => 2,
+            Kind::Neighbour => 3,
+            _ => 1,
+        }
+    }
+}
+
+const SIGINT: i32 = 2;
+
+fn signal_name(number: i32) -> String {
+    match number {
+        SIGINT => "SIGINT".to_owned(),
+        15 => "SIGTERM".to_owned(),
+        other => format!("signal {other}"),
+    }
+}
+
+/// Whether the operating system says that there is no room: ENOSPC, EDQUOT or EFBIG.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secondary_failure_never_hides_the_cause() {
+        let all = vec![
+            Error::neighbour("reader"),
+            Error::new(Kind::HungUp, "the target hung up"),
+            Error::damaged("bad checksum"),
+            Error::new(Kind::Target, "second"),
+        ];
+        assert_eq!(Error::first_cause(all).map(|e| e.to_string()), Some("bad checksum".to_owned()));
+    }
+
+    #[test]
+    fn a_full_disk_is_its_own_kind() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(Error::target("write", Path::new("/x"), full).kind(), Kind::NoSpace);
+    }
+
+    #[test]
+    fn a_signal_outranks_everything() {
+        let all = vec![Error::damaged("cut"), Error::new(Kind::Signal(15), "stopped by SIGTERM")];
+        assert_eq!(Error::first_cause(all).map(|e| e.exit()), Some(Exit::Terminated));
+    }
+}

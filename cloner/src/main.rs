@@ -1,0 +1,4 @@
+//! The cloner.
+#![forbid(unsafe_code)]
+
+fn main() {}

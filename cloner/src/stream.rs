@@ -1,0 +1,112 @@
+//! The two sides of a logical byte stream: what a source puts in and what a target takes out.
+//!
+//! The stream is the same on both sides (raw device content, or a tar archive). Neither side knows about
+//! threads, compression or sockets, so each is tested on a slice and a `Vec`.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Where the source puts its logical stream. Every method appends.
+pub trait Sink {
+    /// Appends `bytes`.
+    fn put(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Appends `len` zero bytes. Cheaper than putting them: they are never read, copied or compressed.
+    fn put_zeros(&mut self, len: u64) -> Result<()>;
+
+    /// Appends exactly `len` bytes of `file` from `offset`. `path` is for messages. A file that ends
+    /// earlier is `Kind::SourceChanged`.
+    fn put_file(&mut self, file: &File, path: &Path, offset: u64, len: u64) -> Result<()>;
+}
+
+/// A run of the logical stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// These bytes.
+    Data(&'a [u8]),
+    /// This many zero bytes.
+    Zeros(u64),
+}
+
+impl Piece<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Piece::Data(bytes) => bytes.len() as u64,
+            Piece::Zeros(len) => *len,
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where the target takes the logical stream from.
+pub trait Pull {
+    /// The next run of at most `max_bytes` bytes (`max_bytes` > 0), never empty; `None` at the real end of
+    /// the stream. A stream that was cut is an error, never `None`.
+    fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>>;
+
+    /// Fills `buf` completely. The end of the stream before that is `Kind::Damaged`: "the stream ends inside `what`".
+    fn fill(&mut self, mut buf: &mut [u8], what: &str) -> Result<()> {
+        while !buf.is_empty() {
+            let Some(piece) = self.next_piece(buf.len() as u64)? else {
+                return Err(Error::damaged(format!("the stream ends inside {what}")));
+            };
+            let len = usize::try_from(piece.len()).unwrap_or(usize::MAX).min(buf.len());
+            let (head, tail) = buf.split_at_mut(len);
+            match piece {
+                Piece::Data(bytes) => head.copy_from_slice(bytes),
+                Piece::Zeros(_) => head.fill(0),
+            }
+            buf = tail;
+        }
+        Ok(())
+    }
+
+    /// Takes `len` bytes and drops them.
+    fn skip(&mut self, mut len: u64, what: &str) -> Result<()> {
+        while len > 0 {
+            let Some(piece) = self.next_piece(len)? else {
+                return Err(Error::damaged(format!("the stream ends inside {what}")));
+            };
+            len -= piece.len();
+        }
+        Ok(())
+    }
+}
+
+/// A slice is a stream: for tests and fuzz targets.
+impl Pull for &[u8] {
+    fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
+        let len = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(self.len());
+        let (head, tail) = self.split_at(len);
+        *self = tail;
+        Ok(if head.is_empty() { None } else { Some(Piece::Data(head)) })
+    }
+}
+
+/// A `Vec` collects a stream: for tests.
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn put_zeros(&mut self, len: u64) -> Result<()> {
+        let len = usize::try_from(len).map_err(|_| Error::damaged("zeros beyond memory"))?;
+        self.resize(self.len() + len, 0);
+        Ok(())
+    }
+
+    fn put_file(&mut self, file: &File, path: &Path, offset: u64, len: u64) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+        let start = self.len();
+        self.put_zeros(len)?;
+        file.read_exact_at(&mut self[start..], offset).map_err(|cause| Error::source("read", path, cause))
+    }
+}

@@ -1,0 +1,5 @@
+//! What both ends of a Decant clone and its controller must agree on.
+#![forbid(unsafe_code)]
+
+pub mod exit;
+pub mod stop;

@@ -1,0 +1,96 @@
+//! The stop token: asked at every wait, set by the first signal or the first failure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+/// How long a blocking wait may last before it asks the token again. Short enough that a stop feels
+/// immediate to a person, long enough that waiting costs no measurable CPU.
+pub const STOP_TICK: Duration = Duration::from_millis(200);
+
+/// Nothing asked for a stop yet.
+const RUNNING: i32 = 0;
+/// Some part of the program failed and the others have to end.
+const CANCELLED: i32 = -1;
+
+/// Tells all threads of one clone to end. Clones share one state; it only ever goes from running to
+/// stopped, and the first reason stays.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicI32>);
+
+/// Why a token says stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// A signal of this number arrived.
+    Signal(i32),
+    /// Another thread of the same work failed or finished; its own result says why.
+    Cancelled,
+}
+
+impl Stop {
+    /// A token that lets everything run.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for a stop because signal `number` arrived.
+    pub fn by_signal(&self, number: i32) {
+        self.set(number);
+    }
+
+    /// Asks for a stop because some other part of the work ended.
+    pub fn cancel(&self) {
+        self.set(CANCELLED);
+    }
+
+    /// The reason to stop, if there is one.
+    pub fn reason(&self) -> Option<StopReason> {
+        match self.0.load(Ordering::Acquire) {
+            RUNNING => None,
+            CANCELLED => Some(StopReason::Cancelled),
+            number => Some(StopReason::Signal(number)),
+        }
+    }
+
+    /// Whether to stop.
+    pub fn is_set(&self) -> bool {
+        self.reason().is_some()
+    }
+
+    /// Sleeps for `duration`, or until a stop is asked for. Returns whether to go on.
+    pub fn sleep(&self, duration: Duration) -> bool {
+        let mut left = duration;
+        while !left.is_zero() && !self.is_set() {
+            let nap = left.min(STOP_TICK);
+            std::thread::sleep(nap);
+            left -= nap;
+        }
+        !self.is_set()
+    }
+
+    fn set(&self, value: i32) {
+        // Losing the race means that somebody else gave the first reason.
+        let _ = self.0.compare_exchange(RUNNING, value, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_stays() {
+        let stop = Stop::new();
+        assert_eq!(stop.reason(), None);
+        stop.by_signal(15);
+        stop.cancel();
+        assert_eq!(stop.reason(), Some(StopReason::Signal(15)));
+    }
+
+    #[test]
+    fn a_set_token_ends_a_sleep_at_once() {
+        let stop = Stop::new();
+        stop.cancel();
+        assert!(!stop.sleep(Duration::from_secs(3600)));
+    }
+}
