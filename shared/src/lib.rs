@@ -1,5 +1,9 @@
 //! What both ends of a Decant clone and its controller must agree on.
 #![forbid(unsafe_code)]
 
+pub mod conn;
+pub mod dial;
 pub mod exit;
+pub mod http;
 pub mod stop;
+pub mod tls;

@@ -1,0 +1,110 @@
+//! Opening a TCP connection: bounded in time and stoppable, and listening on both IP families.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::conn::poll_one;
+use crate::stop::{STOP_TICK, Stop};
+
+/// Connections that may wait for `accept`: probes and scrapers, and one sender.
+const BACKLOG: i32 = 64;
+
+/// Connects to the first address of `host:port` that answers, spending at most `limit` on each. The error is
+/// the last address's; [`io::ErrorKind::Interrupted`] means the stop token was set.
+pub fn connect(host: &str, port: u16, limit: Duration, stop: &Stop) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match connect_one(address, limit, stop) {
+            Ok(stream) => return Ok(stream),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+fn connect_one(address: SocketAddr, limit: Duration, stop: &Stop) -> io::Result<TcpStream> {
+    let socket = new_socket(address)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => return Ok(socket.into()),
+        Err(Errno::INPROGRESS) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let deadline = Instant::now() + limit;
+    loop {
+        if stop.is_set() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if poll_one(&socket, PollFlags::OUT, left.min(STOP_TICK)) {
+            sockopt::socket_error(&socket)??;
+            return Ok(socket.into());
+        }
+    }
+}
+
+/// Listens on `address`:`port`. `None` is every address of both families; where the machine has no IPv6, of
+/// IPv4. Port 0 takes any free port.
+pub fn listen(address: Option<std::net::IpAddr>, port: u16) -> io::Result<TcpListener> {
+    match address {
+        Some(address) => listen_on(SocketAddr::new(address, port)),
+        None => match listen_on((Ipv6Addr::UNSPECIFIED, port).into()) {
+            Err(e) if is_no_ipv6(&e) => listen_on((Ipv4Addr::UNSPECIFIED, port).into()),
+            other => other,
+        },
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = new_socket(address)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // The machine's default may differ; one socket has to serve both families.
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+fn is_no_ipv6(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(Errno::AFNOSUPPORT.raw_os_error()) || code == Some(Errno::ADDRNOTAVAIL.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_listener_serves_both_families() {
+        let listener = listen(None, 0).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let limit = Duration::from_secs(5);
+        for host in ["127.0.0.1", "::1"] {
+            connect(host, port, limit, &Stop::new()).unwrap();
+        }
+    }
+
+    #[test]
+    fn nobody_listening_is_refused_at_once() {
+        let port = listen(None, 0).unwrap().local_addr().unwrap().port();
+        let error = connect("127.0.0.1", port, Duration::from_secs(5), &Stop::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

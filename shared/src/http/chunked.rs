@@ -1,0 +1,216 @@
+//! The chunked transfer coding (RFC 9112, 7.1), both ways.
+//!
+//! The decoder is a state machine over bytes: it neither buffers data nor knows where bytes come from.
+
+use std::fmt;
+
+/// What ends a chunked body that is complete. A sender that gave up never writes it.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// A chunk's size line, extensions included, may be this long.
+const SIZE_LINE_LIMIT_BYTES: usize = 256;
+/// All trailer lines together may be this long.
+const TRAILER_LIMIT_BYTES: usize = 8 << 10;
+
+/// The line that goes before a chunk of `len` bytes. After the chunk comes `\r\n`.
+pub fn size_line(len: usize) -> String {
+    format!("{len:x}\r\n")
+}
+
+/// A body that breaks the coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadChunk(pub &'static str);
+
+impl fmt::Display for BadChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In a size line: the value so far, whether it has digits, whether digits are over (extension, CR).
+    Size {
+        value: u64,
+        digits: bool,
+        extension: bool,
+    },
+    /// After the CR of a size line.
+    SizeEnd {
+        value: u64,
+    },
+    /// Inside a chunk with this many bytes left.
+    Data(u64),
+    /// At the CR, then the LF, after a chunk.
+    DataCr,
+    DataLf,
+    /// In a trailer line; whether this line has anything in it.
+    Trailer {
+        empty: bool,
+    },
+    /// After the CR of a trailer line.
+    TrailerEnd {
+        empty: bool,
+    },
+    /// Behind the terminating chunk.
+    Done,
+}
+
+/// Decodes a chunked body piece by piece.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    state: State,
+    line_bytes: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { state: State::Size { value: 0, digits: false, extension: false }, line_bytes: 0 }
+    }
+}
+
+impl Decoder {
+    /// Whether the terminating chunk has been seen: the only proof that a body is complete.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Takes coding bytes from the front of `input` and returns how many they were and how many bytes of data
+    /// follow them in `input`; those are the caller's, and count as taken. Call again with the rest.
+    /// `(n, 0)` means that `input` ran out or that the body [`is done`](Self::is_done).
+    pub fn next(&mut self, input: &[u8]) -> Result<(usize, usize), BadChunk> {
+        for (index, &byte) in input.iter().enumerate() {
+            match self.state {
+                State::Done => return Ok((index, 0)),
+                State::Data(left) => {
+                    let rest = input.len() - index;
+                    let len = usize::try_from(left).map_or(rest, |left| left.min(rest));
+                    let left = left - len as u64;
+                    self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                    return Ok((index, len));
+                }
+                state => self.state = self.step(state, byte)?,
+            }
+        }
+        Ok((input.len(), 0))
+    }
+
+    fn step(&mut self, state: State, byte: u8) -> Result<State, BadChunk> {
+        match state {
+            State::Size { value, digits, extension } => self.in_size(value, digits, extension, byte),
+            State::SizeEnd { value } => {
+                expect(byte, b'\n', "a chunk's size line does not end in CRLF")?;
+                self.line_bytes = 0;
+                Ok(if value == 0 { State::Trailer { empty: true } } else { State::Data(value) })
+            }
+            State::DataCr => {
+                expect(byte, b'\r', "a chunk is longer than its size")?;
+                Ok(State::DataLf)
+            }
+            State::DataLf => {
+                expect(byte, b'\n', "a chunk is longer than its size")?;
+                Ok(State::Size { value: 0, digits: false, extension: false })
+            }
+            State::Trailer { empty } => {
+                self.count(TRAILER_LIMIT_BYTES, "the trailer is too long")?;
+                Ok(if byte == b'\r' { State::TrailerEnd { empty } } else { State::Trailer { empty: false } })
+            }
+            State::TrailerEnd { empty } => {
+                expect(byte, b'\n', "a trailer line does not end in CRLF")?;
+                Ok(if empty { State::Done } else { State::Trailer { empty: true } })
+            }
+            State::Data(_) | State::Done => Ok(state),
+        }
+    }
+
+    fn in_size(&mut self, value: u64, digits: bool, extension: bool, byte: u8) -> Result<State, BadChunk> {
+        self.count(SIZE_LINE_LIMIT_BYTES, "a chunk's size line is too long")?;
+        if byte == b'\r' && digits {
+            return Ok(State::SizeEnd { value });
+        }
+        if extension || (digits && matches!(byte, b';' | b' ' | b'\t')) {
+            return match byte {
+                b'\n' | b'\r' => Err(BadChunk("a chunk's size line does not end in CRLF")),
+                _ => Ok(State::Size { value, digits, extension: true }),
+            };
+        }
+        let digit = char::from(byte).to_digit(16).ok_or(BadChunk("a chunk's size is not hexadecimal"))?;
+        let value = value.checked_mul(16).ok_or(BadChunk("a chunk's size is too large"))?;
+        Ok(State::Size { value: value | u64::from(digit), digits: true, extension: false })
+    }
+
+    fn count(&mut self, limit: usize, what: &'static str) -> Result<(), BadChunk> {
+        self.line_bytes += 1;
+        if self.line_bytes > limit { Err(BadChunk(what)) } else { Ok(()) }
+    }
+}
+
+fn expect(byte: u8, wanted: u8, what: &'static str) -> Result<(), BadChunk> {
+    if byte == wanted { Ok(()) } else { Err(BadChunk(what)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Feeds `input` in pieces of `step` bytes.
+    fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, bool), BadChunk> {
+        let (mut decoder, mut out) = (Decoder::default(), Vec::new());
+        for mut part in input.chunks(step.max(1)) {
+            while !part.is_empty() && !decoder.is_done() {
+                let (skip, len) = decoder.next(part)?;
+                out.extend_from_slice(&part[skip..skip + len]);
+                part = &part[skip + len..];
+            }
+        }
+        Ok((out, decoder.is_done()))
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_passed_over() {
+        let body = b"3;name=\"v\"\r\nabc\r\n0\r\nDigest: x\r\nMore: y\r\n\r\n";
+        assert_eq!(decode(body, 1), Ok((b"abc".to_vec(), true)));
+    }
+
+    #[test]
+    fn a_body_without_its_last_chunk_is_never_done() {
+        let whole = b"3\r\nabc\r\n0\r\n\r\n";
+        for len in 0..whole.len() {
+            assert!(!decode(&whole[..len], 4).unwrap().1, "{len}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_are_no_sizes_are_refused() {
+        for bad in ["\r\n", "g\r\n", "-1\r\n", "+1\r\n", "11111111111111111\r\n", " 1\r\n", "1\n", "1;a\n"] {
+            assert!(decode(bad.as_bytes(), 64).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_longer_than_its_size_is_refused() {
+        assert!(decode(b"2\r\nabc\r\n0\r\n\r\n", 64).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8),
+            step in 1usize..64,
+        ) {
+            let mut body = Vec::new();
+            for part in &parts {
+                body.extend(size_line(part.len()).bytes());
+                body.extend(part);
+                body.extend(b"\r\n");
+            }
+            body.extend(LAST_CHUNK);
+            prop_assert_eq!(decode(&body, step), Ok((parts.concat(), true)));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes, 7);
+        }
+    }
+}

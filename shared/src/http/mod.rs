@@ -1,0 +1,11 @@
+//! As much HTTP/1.1 (RFC 9112) as a clone needs: one request per connection, strict framing.
+//!
+//! * [`head`]: request and response heads, bytes in, value out;
+//! * [`chunked`]: the chunked coding, both ways;
+//! * [`body`]: a request's body, read from a connection;
+//! * [`server`]: accept loop, limits, one thread per connection.
+
+pub mod body;
+pub mod chunked;
+pub mod head;
+pub mod server;

@@ -1,0 +1,121 @@
+//! The subject common name of a certificate: what a target compares with `CLIENT_NAME` (contract 2.4).
+//!
+//! A small walk over DER instead of an X.509 crate: one value is needed, from a certificate that rustls has
+//! already verified. Bytes in, value out; never trusts a length.
+
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use super::Unusable;
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OID: u8 = 0x06;
+/// id-at-commonName, 2.5.4.3 (RFC 5280, appendix A.1).
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const IA5_STRING: u8 = 0x16;
+const T61_STRING: u8 = 0x14;
+
+/// The common name in the subject of `leaf`. None or more than one is an error: an identity that can be
+/// read in two ways is no identity.
+pub fn common_name(leaf: &CertificateDer<'_>) -> Result<String, Unusable> {
+    let certificate = EndEntityCert::try_from(leaf)
+        .map_err(|e| Unusable(format!("the certificate cannot be parsed: {e:?}")))?;
+    let mut names = common_names(certificate.subject())
+        .ok_or_else(|| Unusable("the certificate's subject is damaged".to_owned()))?;
+    match (names.pop(), names.is_empty()) {
+        (Some(name), true) => Ok(name),
+        (Some(_), false) => Err(Unusable("the certificate has more than one common name".to_owned())),
+        (None, _) => Err(Unusable("the certificate has no common name".to_owned())),
+    }
+}
+
+/// All common names in the content of an X.501 `RDNSequence` (without its outer tag and length); `None`
+/// when it is not well-formed.
+pub fn common_names(mut subject: &[u8]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    while !subject.is_empty() {
+        let (mut set, rest) = element(subject, SET)?;
+        subject = rest;
+        while !set.is_empty() {
+            let (pair, rest) = element(set, SEQUENCE)?;
+            set = rest;
+            let (oid, value) = element(pair, OID)?;
+            if oid == COMMON_NAME {
+                names.push(text(value)?);
+            }
+        }
+    }
+    Some(names)
+}
+
+/// The content of the DER element at the head of `input`, which must have this tag, and what follows it.
+fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (found, content, rest) = any_element(input)?;
+    (found == tag).then_some((content, rest))
+}
+
+fn any_element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, input) = input.split_first()?;
+    let (&first, mut input) = input.split_first()?;
+    let len = match first {
+        0..=0x7f => usize::from(first),
+        0x81 | 0x82 => {
+            let mut len = 0;
+            for _ in 0x80..first {
+                let (&byte, rest) = input.split_first()?;
+                len = len << 8 | usize::from(byte);
+                input = rest;
+            }
+            len
+        }
+        _ => return None,
+    };
+    let (content, rest) = input.split_at_checked(len)?;
+    Some((tag, content, rest))
+}
+
+fn text(value: &[u8]) -> Option<String> {
+    let (tag, content, rest) = any_element(value)?;
+    let known = matches!(tag, UTF8_STRING | PRINTABLE_STRING | IA5_STRING | T61_STRING);
+    (known && rest.is_empty()).then(|| String::from_utf8(content.to_vec()).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// SET { SEQUENCE { OID, UTF8String } }
+    fn rdn(oid: &[u8], value: &str) -> Vec<u8> {
+        let wrap = |tag: u8, content: &[u8]| {
+            let mut out = vec![tag, u8::try_from(content.len()).unwrap()];
+            out.extend_from_slice(content);
+            out
+        };
+        let mut pair = wrap(OID, oid);
+        pair.extend(wrap(UTF8_STRING, value.as_bytes()));
+        wrap(SET, &wrap(SEQUENCE, &pair))
+    }
+
+    #[test]
+    fn other_attributes_are_passed_over() {
+        let subject = [rdn(&[0x55, 0x04, 0x0a], "org"), rdn(COMMON_NAME, "name")].concat();
+        assert_eq!(common_names(&subject), Some(vec!["name".to_owned()]));
+    }
+
+    #[test]
+    fn two_common_names_are_both_seen() {
+        let subject = [rdn(COMMON_NAME, "a"), rdn(COMMON_NAME, "b")].concat();
+        assert_eq!(common_names(&subject).map(|names| names.len()), Some(2));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = common_names(&bytes);
+        }
+    }
+}
