@@ -4,4 +4,5 @@
 
 pub mod archive;
 pub mod error;
+pub mod frame;
 pub mod stream;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conn;
+pub mod contract;
 pub mod dial;
 pub mod exit;
 pub mod http;

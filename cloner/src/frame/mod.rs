@@ -1,0 +1,54 @@
+//! Snappy framing (google/snappy, `framing_format.txt`; contract 1.9), written by chunk so that chunks can be
+//! compressed and decompressed in parallel and zeros never meet the codec.
+//!
+//! The format has no length and no end mark: that a stream is complete is proven elsewhere, by HTTP's
+//! terminating chunk.
+
+use std::sync::LazyLock;
+
+pub mod decode;
+pub mod encode;
+pub mod split;
+
+/// The first chunk of every stream.
+pub const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
+
+/// Most logical bytes that one chunk may hold.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks in a block: the unit that travels between threads. 1 MiB is long enough to make the hand-over cheap
+/// and short enough that a dozen blocks in flight stay far below the memory promise.
+pub const BLOCK_CHUNKS: usize = 16;
+/// Most logical bytes in a block.
+pub const BLOCK_BYTES: usize = BLOCK_CHUNKS * CHUNK_BYTES;
+
+/// Longest body of a data chunk: CRC and the worst case of compressing 64 KiB.
+pub const DATA_CHUNK_LIMIT_BYTES: usize = 4 + 76_490;
+/// Bytes before a chunk's body: type and length.
+pub const CHUNK_HEAD_BYTES: usize = 4;
+
+pub(crate) const COMPRESSED: u8 = 0x00;
+pub(crate) const STORED: u8 = 0x01;
+pub(crate) const IDENTIFIER: u8 = 0xff;
+
+/// 64 KiB of zeros, to compare with.
+pub(crate) static ZERO_CHUNK: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+
+/// The frame of 64 KiB of zeros as this crate's encoder makes it.
+pub(crate) static ZERO_FRAME: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut frame = Vec::new();
+    encode::Encoder::default().compress_chunk(&ZERO_CHUNK, &mut frame);
+    frame
+});
+
+/// Whether all of `bytes` (at most 64 KiB) is zero. Data that is not zero usually shows it in its first word.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    match bytes.first_chunk::<8>() {
+        Some(first) if *first != [0; 8] => false,
+        _ => bytes == &ZERO_CHUNK[..bytes.len()],
+    }
+}
+
+/// CRC-32C, masked as the format wants it.
+pub(crate) fn masked_crc(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+}

@@ -1,0 +1,232 @@
+//! Cuts what arrives into packs of whole frames, so that several threads can decompress them.
+//!
+//! Checks everything that can be seen without decompressing: the identifier, types and lengths.
+
+use super::{
+    BLOCK_CHUNKS, CHUNK_HEAD_BYTES, COMPRESSED, DATA_CHUNK_LIMIT_BYTES, IDENTIFIER, STORED, STREAM_IDENTIFIER,
+};
+use crate::error::{Error, Result};
+
+/// Whole data frames, heads included.
+#[derive(Debug, Default)]
+pub struct Pack {
+    /// The frames, one after the other.
+    pub bytes: Vec<u8>,
+    /// How many they are.
+    pub frames: usize,
+}
+
+impl Pack {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.frames == 0
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// A chunk's head.
+    Head,
+    /// A data frame, which goes into the pack.
+    Data,
+    /// The body of a stream identifier.
+    Identifier,
+    /// A chunk that every reader must skip.
+    Skipped,
+}
+
+/// Cuts a stream into packs.
+#[derive(Debug)]
+pub struct Splitter {
+    inside: Inside,
+    /// The head as far as it came, or the body of an identifier.
+    head: [u8; 6],
+    have_bytes: usize,
+    /// Bytes of the present chunk's body that are still to come.
+    left_bytes: usize,
+    identified: bool,
+    offset_bytes: u64,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        let head = [0; 6];
+        Self { inside: Inside::Head, head, have_bytes: 0, left_bytes: 0, identified: false, offset_bytes: 0 }
+    }
+}
+
+impl Splitter {
+    /// Takes bytes from the front of `input` into `pack` and returns how many it took. It stops early, at a
+    /// frame's end, when the pack is full: hand it on and come back with an empty one.
+    pub fn feed(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
+        let mut rest = input;
+        while !rest.is_empty() {
+            if self.inside == Inside::Head && pack.frames == BLOCK_CHUNKS {
+                break;
+            }
+            let taken = match self.inside {
+                Inside::Head => self.take_head(rest, pack)?,
+                Inside::Identifier => self.take_identifier(rest)?,
+                Inside::Data | Inside::Skipped => self.take_body(rest, pack),
+            };
+            rest = &rest[taken..];
+            self.offset_bytes += taken as u64;
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    /// Says whether the stream may end here.
+    pub fn finish(&self) -> Result<()> {
+        if self.inside == Inside::Head && self.have_bytes == 0 {
+            return Ok(());
+        }
+        Err(self.damaged("the stream ends inside a frame"))
+    }
+
+    fn take_head(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
+        let taken = input.len().min(CHUNK_HEAD_BYTES - self.have_bytes);
+        self.head[self.have_bytes..self.have_bytes + taken].copy_from_slice(&input[..taken]);
+        self.have_bytes += taken;
+        if self.have_bytes < CHUNK_HEAD_BYTES {
+            return Ok(taken);
+        }
+        self.have_bytes = 0;
+        let [kind, a, b, c, ..] = self.head;
+        self.left_bytes = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+        if !self.identified && kind != IDENTIFIER {
+            return Err(self.damaged("the stream does not begin with snappy's identifier"));
+        }
+        match kind {
+            COMPRESSED | STORED => {
+                if !(4..=DATA_CHUNK_LIMIT_BYTES).contains(&self.left_bytes) {
+                    return Err(self.damaged(&format!("a data frame of {} bytes", self.left_bytes)));
+                }
+                pack.bytes.extend_from_slice(&self.head[..CHUNK_HEAD_BYTES]);
+                pack.frames += 1;
+                self.inside = Inside::Data;
+            }
+            IDENTIFIER if self.left_bytes == 6 => self.inside = Inside::Identifier,
+            IDENTIFIER => return Err(self.damaged("a wrong identifier")),
+            0x80.. => self.inside = if self.left_bytes == 0 { Inside::Head } else { Inside::Skipped },
+            _ => return Err(self.damaged(&format!("a frame of the reserved type {kind:#04x}"))),
+        }
+        Ok(taken)
+    }
+
+    fn take_identifier(&mut self, input: &[u8]) -> Result<usize> {
+        let taken = input.len().min(self.left_bytes);
+        self.head[self.have_bytes..self.have_bytes + taken].copy_from_slice(&input[..taken]);
+        self.have_bytes += taken;
+        self.left_bytes -= taken;
+        if self.left_bytes == 0 {
+            if self.head != STREAM_IDENTIFIER[CHUNK_HEAD_BYTES..] {
+                return Err(self.damaged("a wrong identifier"));
+            }
+            self.identified = true;
+            self.have_bytes = 0;
+            self.inside = Inside::Head;
+        }
+        Ok(taken)
+    }
+
+    fn take_body(&mut self, input: &[u8], pack: &mut Pack) -> usize {
+        let taken = input.len().min(self.left_bytes);
+        if self.inside == Inside::Data {
+            pack.bytes.extend_from_slice(&input[..taken]);
+        }
+        self.left_bytes -= taken;
+        if self.left_bytes == 0 {
+            self.inside = Inside::Head;
+        }
+        taken
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::damaged(format!("{what} (at byte {} of the compressed stream)", self.offset_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn split(stream: &[u8], step: usize) -> Result<Vec<Pack>> {
+        let (mut splitter, mut packs, mut pack) = (Splitter::default(), Vec::new(), Pack::default());
+        for mut part in stream.chunks(step) {
+            while !part.is_empty() {
+                let taken = splitter.feed(part, &mut pack)?;
+                part = &part[taken..];
+                if !part.is_empty() {
+                    packs.push(std::mem::take(&mut pack));
+                }
+            }
+        }
+        splitter.finish()?;
+        packs.push(pack);
+        Ok(packs)
+    }
+
+    fn frames(len: usize) -> Vec<u8> {
+        let mut stream = STREAM_IDENTIFIER.to_vec();
+        crate::frame::encode::Encoder::default().encode(&b"0123456789".repeat(len / 10), &mut stream);
+        stream
+    }
+
+    #[test]
+    fn packs_hold_sixteen_frames_at_most() {
+        let packs = split(&frames(40 << 16), 1000).unwrap();
+        assert_eq!(packs.iter().map(|pack| pack.frames).collect::<Vec<_>>(), [16, 16, 8]);
+    }
+
+    #[test]
+    fn an_empty_stream_is_complete_and_one_without_identifier_is_not_a_stream() {
+        assert!(split(b"", 1).unwrap()[0].is_empty());
+        assert!(split(b"\x01\x05\x00\x00abcde", 3).is_err());
+    }
+
+    #[test]
+    fn a_stream_cut_inside_a_frame_is_damaged() {
+        let whole = frames(100_000);
+        assert!(split(&whole[..whole.len() - 1], 4096).is_err());
+        assert!(split(&whole[..12], 4096).is_err());
+    }
+
+    #[test]
+    fn what_every_reader_must_skip_is_skipped() {
+        let mut stream = STREAM_IDENTIFIER.to_vec();
+        stream.extend_from_slice(b"\x80\x03\x00\x00abc\xfe\x00\x00\x00");
+        stream.extend_from_slice(STREAM_IDENTIFIER);
+        assert!(split(&stream, 1).unwrap()[0].is_empty());
+    }
+
+    #[test]
+    fn reserved_types_wrong_identifiers_and_huge_frames_are_damage() {
+        for bad in [
+            &b"\x02\x00\x00\x00"[..],
+            b"\x7f\x00\x00\x00",
+            b"\xff\x06\x00\x00sNaPpy",
+            b"\xff\x05\x00\x00sNaPp",
+            b"\x00\x03\x00\x00",
+            b"\x00\xcf\x2a\x01",
+        ] {
+            let stream = [STREAM_IDENTIFIER.as_slice(), bad].concat();
+            assert!(split(&stream, 64).is_err(), "{bad:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_stream_is_cut_into_reads_does_not_matter(step in 1usize..5000) {
+            let stream = frames(200_000);
+            let packs = split(&stream, step).unwrap();
+            let all: Vec<u8> = packs.into_iter().flat_map(|pack| pack.bytes).collect();
+            prop_assert_eq!(&all, &stream[10..]);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            let _ = split(&[STREAM_IDENTIFIER.as_slice(), &bytes].concat(), 7);
+        }
+    }
+}

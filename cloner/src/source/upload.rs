@@ -1,0 +1,275 @@
+//! The sender: the third stage. One HTTP/1.1 POST, chunked, on TLS (contract 1.8).
+//!
+//! Our own because the answer matters more than the request: a target may answer at any time (401, 503, 409
+//! with the body unsent, 400 when its disk is full), and that answer is what the user has to see, not the
+//! broken pipe that follows it. docs/decisions/0002 compares this with an HTTP library.
+
+use std::time::Duration;
+
+use decant_shared::conn::{Conn, Fault, Written};
+use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER};
+use decant_shared::http::body::Body;
+use decant_shared::http::chunked::LAST_CHUNK;
+use decant_shared::http::head::{Framing, HEAD_LIMIT_BYTES, Response, parse_response};
+use decant_shared::progress::{Phase, Progress};
+
+use super::compress::Frames;
+use super::url::UploadUrl;
+use super::wire::Wire;
+use crate::error::{Error, Kind, Result};
+use crate::frame::STREAM_IDENTIFIER;
+use crate::lanes::{Collect, Pool};
+
+/// How much of an answer's text is kept: enough for a reason, short enough for a termination message.
+const ANSWER_LIMIT_BYTES: usize = 2048;
+/// How long an answer that has begun may take to arrive, and how long to look for one on a broken connection.
+const EARLY_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long each phase of an upload may make no progress.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Connecting to one address.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub handshake: Duration,
+    /// A write that moves no byte. A target on a slow disk stops reading while it writes back.
+    pub stall: Duration,
+    /// From the last byte to the answer: the target syncs its disk in that time.
+    pub answer: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            handshake: Duration::from_secs(20),
+            stall: Duration::from_secs(300),
+            answer: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What is posted, apart from the bytes.
+pub struct Request<'a> {
+    /// Where to.
+    pub url: &'a UploadUrl,
+    /// What the stream is.
+    pub content: ContentType,
+    /// Logical bytes of the stream, when they are known beforehand.
+    pub length_bytes: Option<u64>,
+    /// Limits for each phase.
+    pub timeouts: Timeouts,
+}
+
+/// Sends everything that `frames` yields and returns when the target has answered 2xx.
+///
+/// Errors: [`Kind::Refused`] with the target's words, [`Kind::Stalled`], [`Kind::HungUp`],
+/// [`Kind::Identity`] when the target rejects our certificate after the handshake.
+pub fn post(
+    conn: &mut Conn,
+    request: &Request<'_>,
+    mut frames: Collect<Frames>,
+    wires: &Pool<Wire>,
+    progress: &Progress,
+) -> Result<()> {
+    let mut sender = Sender { conn, request };
+    let mut first = Wire::default();
+    first.open().extend_from_slice(STREAM_IDENTIFIER);
+    first.seal();
+    progress.set_phase(Phase::Copy);
+    let mut sent = sender.send(request.head().as_bytes())?;
+    sent = sent.and(|| sender.send(first.as_bytes()))?;
+    while sent == Sent::All {
+        match frames.receive()? {
+            Frames::Some(wire, logical_bytes) => {
+                sent = sender.send(wire.as_bytes())?;
+                if sent == Sent::All {
+                    progress.add_wire(wire.as_bytes().len() as u64);
+                    progress.add_sent(logical_bytes);
+                }
+                wires.give(wire);
+            }
+            Frames::End => {
+                sent = sender.send(LAST_CHUNK)?;
+                break;
+            }
+        }
+    }
+    match sent {
+        Sent::All => {
+            progress.set_phase(Phase::Finish);
+            sender.answer(request.timeouts.answer)
+        }
+        Sent::Answered => sender.early_answer(),
+    }
+}
+
+impl Request<'_> {
+    fn head(&self) -> String {
+        let length = self.length_bytes.map_or(String::new(), |len| format!("{LENGTH_HEADER}: {len}\r\n"));
+        format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: decant/{}\r\nTransfer-Encoding: chunked\r\n\
+             {CONTENT_TYPE_HEADER}: {}\r\n{length}\r\n",
+            self.url.path,
+            self.url.authority(),
+            env!("CARGO_PKG_VERSION"),
+            self.content,
+        )
+    }
+}
+
+/// Whether the request went on, or the target spoke first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    All,
+    Answered,
+}
+
+impl Sent {
+    fn and(self, next: impl FnOnce() -> Result<Sent>) -> Result<Sent> {
+        if self == Sent::All { next() } else { Ok(self) }
+    }
+}
+
+struct Sender<'a> {
+    conn: &'a mut Conn,
+    request: &'a Request<'a>,
+}
+
+impl Sender<'_> {
+    fn send(&mut self, bytes: &[u8]) -> Result<Sent> {
+        match self.conn.write_watching(bytes, self.request.timeouts.stall, "upload") {
+            Ok(Written::All) => Ok(Sent::All),
+            Ok(Written::Interrupted) => Ok(Sent::Answered),
+            // A target that answered and closed: what it said may still be in our socket.
+            Err(hung_up @ Fault::HungUp(_)) => match self.read_answer(EARLY_ANSWER) {
+                Ok((status, text)) if status >= 300 => Err(refused(status, &text)),
+                Err(Fault::Tls(error)) => Err(explain(Fault::Tls(error), self.request.url)),
+                _ => Err(explain(hung_up, self.request.url)),
+            },
+            Err(fault) => Err(explain(fault, self.request.url)),
+        }
+    }
+
+    /// The answer to a request that was sent completely.
+    fn answer(&mut self, limit: Duration) -> Result<()> {
+        match self.read_answer(limit) {
+            Ok((200..=299, _)) => Ok(()),
+            Ok((status, text)) => Err(refused(status, &text)),
+            Err(fault) => Err(explain(fault, self.request.url)),
+        }
+    }
+
+    /// The answer to a request whose body was not sent completely. It can only be a refusal, but for one
+    /// case: CDI's receiver takes `disk.img` out of a filesystem clone for a block volume and answers without
+    /// reading the rest (contract 1.8).
+    fn early_answer(&mut self) -> Result<()> {
+        match self.read_answer(EARLY_ANSWER) {
+            Ok((200..=299, _)) if self.request.content == ContentType::Filesystem => {
+                log::warn!("the target answered before it had read everything: it keeps nothing but disk.img");
+                Ok(())
+            }
+            Ok((status @ 200..=299, _)) => Err(Error::new(
+                Kind::Refused(status),
+                format!("the target answered {status} before it had all the data; the clone is not complete"),
+            )),
+            Ok((status, text)) => Err(refused(status, &text)),
+            Err(fault) => Err(explain(fault, self.request.url)),
+        }
+    }
+
+    /// Reads a final answer: its status and the beginning of its text.
+    fn read_answer(&mut self, limit: Duration) -> Result<(u16, String), Fault> {
+        let mut bytes = vec![0; HEAD_LIMIT_BYTES + 1];
+        let mut len = 0;
+        loop {
+            match parse_response(&bytes[..len]) {
+                Ok(Some((Response { status: 100..=199, .. }, head_len))) => {
+                    bytes.copy_within(head_len..len, 0);
+                    len -= head_len;
+                    continue;
+                }
+                Ok(Some((response, head_len))) => {
+                    let text = self.read_text(response.framing, &bytes[head_len..len]);
+                    return Ok((response.status, text));
+                }
+                Ok(None) => {}
+                Err(bad) => return Err(Fault::HungUp(format!("its answer makes no sense: {bad}"))),
+            }
+            match self.conn.read(&mut bytes[len..], limit, "wait for the answer")? {
+                0 => return Err(Fault::HungUp("closed without an answer".to_owned())),
+                more => len += more,
+            }
+        }
+    }
+
+    /// The beginning of an answer's text. A text that is cut is still worth showing.
+    fn read_text(&mut self, framing: Framing, early: &[u8]) -> String {
+        let framing = match framing {
+            Framing::UntilClose => Framing::Length(u64::MAX),
+            known => known,
+        };
+        let mut body = Body::new(self.conn, framing, early);
+        let mut text = Vec::new();
+        while text.len() < ANSWER_LIMIT_BYTES {
+            match body.next(EARLY_ANSWER) {
+                Ok(Some(part)) => text.extend_from_slice(part),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        text.truncate(ANSWER_LIMIT_BYTES);
+        String::from_utf8_lossy(&text).trim().replace(['\r', '\n'], " ")
+    }
+}
+
+/// The target's refusal in words. The statuses are those of contract 2.4.
+fn refused(status: u16, text: &str) -> Error {
+    let meaning = match status {
+        401 => "it does not accept the name in our certificate (its CLIENT_NAME)",
+        404 => "there is nothing to upload to at this path",
+        409 => "it has already received its clone",
+        503 => "it is busy with another sender",
+        _ => "",
+    };
+    let words = match (meaning, text) {
+        ("", "") => String::new(),
+        (meaning, "") => format!(": {meaning}"),
+        ("", text) => format!(": {text}"),
+        (meaning, text) => format!(": {meaning}: {text}"),
+    };
+    Error::new(Kind::Refused(status), format!("the target answered {status}{words}"))
+}
+
+/// A broken connection in words.
+pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    let place = url.authority();
+    match fault {
+        Fault::Stopped(reason) => Error::stopped(reason),
+        Fault::TimedOut(doing, limit) => Error::new(
+            Kind::Stalled,
+            format!("the target at {place} made no progress for {} s ({doing})", limit.as_secs()),
+        ),
+        Fault::HungUp(why) => {
+            Error::new(Kind::HungUp, format!("the target at {place} hung up without an answer: {why}"))
+        }
+        Fault::Tls(Tls::InvalidCertificate(why)) => Error::new(
+            Kind::Identity,
+            format!("the certificate of the target at {place} is not trusted: {why} (SERVER_CA_CERT decides)"),
+        ),
+        Fault::Tls(Tls::AlertReceived(
+            alert @ (Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::DecryptError
+            | Alert::AccessDenied),
+        )) => Error::new(
+            Kind::Identity,
+            format!("the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"),
+        ),
+        Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
+    }
+}

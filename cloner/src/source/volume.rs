@@ -1,0 +1,89 @@
+//! The volume that is read: opened once, measured before a byte is sent.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use decant_shared::contract::ContentType;
+use decant_shared::stop::Stop;
+use rustix::fs::{Mode, OFlags};
+
+use super::read::{Blocks, read_raw, read_stream};
+use crate::archive::{self, Options, Plan};
+use crate::error::{Error, Kind, Result};
+
+/// A volume that is open for reading.
+pub struct Volume {
+    path: PathBuf,
+    kind: Opened,
+}
+
+enum Opened {
+    /// A folder and the plan of its archive.
+    Folder(OwnedFd, Options, Plan),
+    /// A device or file of this size.
+    Raw(File, u64),
+    /// Something that can only be read to its end.
+    Stream(File),
+}
+
+impl Volume {
+    /// Opens `path` and measures the stream that it will give. `preallocation` asks for every byte of a
+    /// folder's files, holes included (contract 1.10).
+    pub fn open(path: &Path, content: ContentType, preallocation: bool, stop: &Stop) -> Result<Self> {
+        let kind = match content {
+            ContentType::Filesystem => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let root = rustix::fs::open(path, flags, Mode::empty())
+                    .map_err(|e| Error::source("open the folder", path, e.into()))?;
+                let options = Options { sparse: !preallocation };
+                let plan = archive::scan(&root, path, options, stop)?;
+                Opened::Folder(root, options, plan)
+            }
+            ContentType::Block => open_raw(path)?,
+        };
+        Ok(Self { path: path.to_owned(), kind })
+    }
+
+    /// Logical bytes of the stream; `None` when only reading will tell.
+    pub fn stream_bytes(&self) -> Option<u64> {
+        match &self.kind {
+            Opened::Folder(_, _, plan) => Some(plan.stream_bytes),
+            Opened::Raw(_, size_bytes) => Some(*size_bytes),
+            Opened::Stream(_) => None,
+        }
+    }
+
+    /// Reads all of it into `blocks`.
+    pub fn read(&self, mut blocks: Blocks<'_>, stop: &Stop) -> Result<()> {
+        match &self.kind {
+            Opened::Folder(root, options, plan) => {
+                archive::write(root, &self.path, *options, plan, &mut blocks, stop)?;
+            }
+            Opened::Raw(file, size_bytes) => read_raw(file, &self.path, *size_bytes, &mut blocks)?,
+            Opened::Stream(file) => read_stream(file, &self.path, &mut blocks)?,
+        }
+        blocks.finish()
+    }
+}
+
+fn open_raw(path: &Path) -> Result<Opened> {
+    let fail = |doing: &str, e| Error::source(doing, path, e);
+    let mut file = File::open(path).map_err(|e| fail("open", e))?;
+    let kind = file.metadata().map_err(|e| fail("look at", e))?.file_type();
+    if kind.is_dir() {
+        return Err(Error::new(
+            Kind::Source,
+            format!("{} is a folder; {} needs a block device or a file", path.display(), ContentType::Block),
+        ));
+    }
+    if kind.is_file() || kind.is_block_device() {
+        let size_bytes = file.seek(SeekFrom::End(0)).map_err(|e| fail("measure", e))?;
+        // Only a hint; the kernel reads ahead further.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
+        return Ok(Opened::Raw(file, size_bytes));
+    }
+    Ok(Opened::Stream(file))
+}

@@ -1,0 +1,58 @@
+//! A buffer that is one chunk of the chunked coding, so that it goes out in one piece without being copied.
+
+/// Length of the size line: eight hexadecimal digits (leading zeros are allowed, RFC 9112, 7.1) and CRLF.
+const SIZE_LINE_BYTES: usize = 10;
+
+/// One chunk: size line, content, CRLF.
+#[derive(Default)]
+pub struct Wire(Vec<u8>);
+
+impl Wire {
+    /// Empties it and returns the place for its content. Content may only be appended.
+    pub fn open(&mut self) -> &mut Vec<u8> {
+        self.0.clear();
+        self.0.resize(SIZE_LINE_BYTES, b'0');
+        &mut self.0
+    }
+
+    /// Writes the size line and the end. Without content there is nothing to send: an empty chunk would be
+    /// the end of the body.
+    pub fn seal(&mut self) {
+        let len = self.0.len() - SIZE_LINE_BYTES;
+        if len == 0 {
+            self.0.clear();
+            return;
+        }
+        let line = format!("{len:08x}\r\n");
+        self.0[..SIZE_LINE_BYTES].copy_from_slice(line.as_bytes());
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// The bytes to send.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decant_shared::http::chunked::Decoder;
+
+    #[test]
+    fn it_is_one_chunk_of_the_chunked_coding() {
+        let mut wire = Wire::default();
+        wire.open().extend_from_slice(b"content");
+        wire.seal();
+        assert_eq!(wire.as_bytes(), b"00000007\r\ncontent\r\n");
+        assert_eq!(Decoder::default().next(wire.as_bytes()), Ok((10, 7)));
+    }
+
+    #[test]
+    fn without_content_nothing_is_sent() {
+        let mut wire = Wire::default();
+        wire.open();
+        wire.seal();
+        assert!(wire.as_bytes().is_empty());
+    }
+}
