@@ -1,1 +1,3 @@
 //! Tar in our own process.
+
+pub mod extents;
