@@ -1,0 +1,112 @@
+//! Looking at one entry without trusting that it still is what the folder said a moment ago.
+
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
+
+use super::meta::Meta;
+use crate::error::{Error, Kind, Result};
+
+/// How folders are opened.
+pub(super) const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How files are opened: never through a symlink, and never waiting for the other end of a fifo that has
+/// taken the file's place.
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// An entry of a folder, as the walk found it.
+pub(super) struct Found<'a> {
+    /// The open folder it is in.
+    pub(super) dir: BorrowedFd<'a>,
+    /// Its name there.
+    pub(super) name: &'a CStr,
+    /// What the folder says it is. May be `Unknown`, may be outdated.
+    pub(super) file_type: FileType,
+    /// Its path from the root of the walk.
+    pub(super) member: &'a [u8],
+    /// Its path for messages.
+    pub(super) full: &'a [u8],
+}
+
+/// What is there: `stat`, and the opened file or folder if it had to be opened.
+pub(super) struct Looked {
+    pub(super) meta: Meta,
+    pub(super) fd: Option<OwnedFd>,
+}
+
+impl Found<'_> {
+    /// The path for messages.
+    pub(super) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.full))
+    }
+
+    /// Finds out what is there. Folders are opened; files only when `open_files`. What is opened is what
+    /// `meta` tells about.
+    pub(super) fn look(&self, open_files: bool) -> Result<Looked> {
+        match self.file_type {
+            FileType::Directory => return self.open(FOLDER, FileType::Directory),
+            FileType::RegularFile if open_files => return self.open(FILE, FileType::RegularFile),
+            _ => {}
+        }
+        let stat = statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let meta = Meta::of(&stat.map_err(|errno| self.failed("look at", errno))?);
+        match meta.file_type {
+            FileType::Directory => self.open(FOLDER, meta.file_type),
+            FileType::RegularFile if open_files => self.open(FILE, meta.file_type),
+            _ => Ok(Looked { meta, fd: None }),
+        }
+    }
+
+    /// Opens the file that `meta` tells about.
+    pub(super) fn open_same(&self, meta: &Meta) -> Result<File> {
+        let looked = self.open(FILE, FileType::RegularFile)?;
+        match looked.fd {
+            Some(fd) if looked.meta.identity() == meta.identity() => Ok(File::from(fd)),
+            _ => Err(self.changed("was replaced while it was looked at")),
+        }
+    }
+
+    /// The failure that the source changed: `how` goes on after the path.
+    pub(super) fn changed(&self, how: &str) -> Error {
+        Error::new(Kind::SourceChanged, format!("{} {how}", self.path().display()))
+    }
+
+    /// What a failed system call on this entry means. It was there a moment ago: not to find it, or to find
+    /// something of another type, is a change of the source.
+    pub(super) fn failed(&self, doing: &str, errno: Errno) -> Error {
+        match errno {
+            Errno::NOENT => self.changed("vanished while the folder was read"),
+            Errno::LOOP | Errno::NOTDIR | Errno::NXIO => {
+                self.changed("was replaced while the folder was read")
+            }
+            other => Error::source(doing, self.path(), other.into()),
+        }
+    }
+
+    fn open(&self, flags: OFlags, expected: FileType) -> Result<Looked> {
+        let fd = openat(self.dir, self.name, flags, Mode::empty());
+        let fd = fd.map_err(|errno| self.failed("open", errno))?;
+        let meta = meta_of(&fd, self.path())?;
+        if meta.file_type != expected {
+            return Err(self.changed("was replaced while the folder was read"));
+        }
+        Ok(Looked { meta, fd: Some(fd) })
+    }
+}
+
+/// What an open file is.
+pub(super) fn meta_of(fd: impl AsFd, path: &Path) -> Result<Meta> {
+    match fstat(fd) {
+        Ok(stat) => Ok(Meta::of(&stat)),
+        Err(errno) => Err(Error::source("look at", path, errno.into())),
+    }
+}

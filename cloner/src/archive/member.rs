@@ -1,0 +1,44 @@
+//! Putting a member's blocks into the stream, all but its content.
+
+use super::header::{self, BLOCK_BYTES, MapEntry, Member, NAME_BYTES, flag};
+use super::tally::Counted;
+use crate::error::Result;
+use crate::stream::Sink;
+
+/// Puts the header of `member`, behind its long names if it has any.
+pub(super) fn put_member(out: &mut Counted<'_>, member: &Member<'_>) -> Result<()> {
+    put_long_names(out, member)?;
+    let mut header = header::member(member);
+    header::seal(&mut header);
+    out.put(header.as_header().as_bytes())
+}
+
+/// Puts the header of a sparse file and the blocks that its map takes beyond it.
+pub(super) fn put_sparse_member(out: &mut Counted<'_>, member: &Member<'_>, map: &[MapEntry]) -> Result<()> {
+    put_long_names(out, member)?;
+    let mut header = header::member(member);
+    let mut rest = header::set_map(&mut header, member.meta.size_bytes, map);
+    header::seal(&mut header);
+    out.put(header.as_header().as_bytes())?;
+    while !rest.is_empty() {
+        let (block, after) = header::map_block(rest);
+        out.put(block.as_bytes())?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Members of their own for what does not fit into the header: first the target, then the name.
+fn put_long_names(out: &mut Counted<'_>, member: &Member<'_>) -> Result<()> {
+    for (flag, text) in [(flag::LONG_TARGET, member.target), (flag::LONG_NAME, member.name)] {
+        if text.len() > NAME_BYTES {
+            let mut header = header::long(flag, text.len());
+            header::seal(&mut header);
+            out.put(header.as_header().as_bytes())?;
+            out.put(text)?;
+            out.put(&[0])?;
+            out.pad(BLOCK_BYTES)?;
+        }
+    }
+    Ok(())
+}

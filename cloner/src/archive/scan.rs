@@ -1,0 +1,23 @@
+//! Finding out beforehand how long the archive of a folder becomes.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use decant_shared::stop::Stop;
+
+use super::pack::Pass;
+use super::plan::{Options, Plan};
+use crate::error::Result;
+
+/// Looks at everything in the folder `root`, whose path for messages is `root_path`, and computes what
+/// [`write`](super::write::write) is going to do with it. No content is read; only files with holes are opened.
+///
+/// Fails with `Kind::Source` when something cannot be looked at, and with `Kind::SourceChanged` when
+/// something changes during the look.
+pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> Result<Plan> {
+    let mut pass = Pass::new(options, None);
+    pass.tree(root, root_path, stop)?;
+    pass.end()?;
+    let (entries, fingerprint) = pass.census();
+    Ok(Plan { stream_bytes: pass.stream_bytes(), entries, fingerprint })
+}

@@ -1,0 +1,76 @@
+//! Counting what goes by: bytes of the stream, entries of the tree, and a fingerprint of the latter.
+
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use super::meta::Meta;
+use crate::error::Result;
+use crate::stream::Sink;
+
+/// Counts the bytes that go into a sink. Without a sink the bytes go nowhere.
+pub(super) struct Counted<'a> {
+    sink: Option<&'a mut dyn Sink>,
+    bytes: u64,
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn new(sink: Option<&'a mut dyn Sink>) -> Self {
+        Self { sink, bytes: 0 }
+    }
+
+    /// How many bytes went in so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills up to a multiple of `block_bytes` with zeros.
+    pub(super) fn pad(&mut self, block_bytes: u64) -> Result<()> {
+        match self.bytes % block_bytes {
+            0 => Ok(()),
+            over => self.put_zeros(block_bytes - over),
+        }
+    }
+}
+
+impl Sink for Counted<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.put(bytes))
+    }
+
+    fn put_zeros(&mut self, len: u64) -> Result<()> {
+        self.bytes += len;
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.put_zeros(len))
+    }
+
+    fn put_file(&mut self, file: &File, path: &Path, offset: u64, len: u64) -> Result<()> {
+        self.bytes += len;
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.put_file(file, path, offset, len))
+    }
+}
+
+/// Counts entries and folds what identifies each of them into one number: path, type, size, time of the
+/// last change in nanoseconds, inode. Two passes over an unchanged tree agree, whatever the filesystem
+/// says about holes.
+#[derive(Default)]
+pub(super) struct Census {
+    hasher: DefaultHasher,
+    entries: u64,
+}
+
+impl Census {
+    pub(super) fn add(&mut self, member: &[u8], meta: &Meta) {
+        self.entries += 1;
+        // The size of a folder says nothing about its content that the entries do not say.
+        let size_bytes = if meta.file_type.is_dir() { 0 } else { meta.size_bytes };
+        member.hash(&mut self.hasher);
+        meta.file_type.as_raw_mode().hash(&mut self.hasher);
+        (size_bytes, meta.mtime_seconds, meta.mtime_nanoseconds, meta.inode).hash(&mut self.hasher);
+    }
+
+    /// The number of entries, and the fingerprint.
+    pub(super) fn result(&self) -> (u64, u64) {
+        (self.entries, self.hasher.finish())
+    }
+}

@@ -1,0 +1,175 @@
+//! The order of an archive: every entry below a folder, sorted by name, a folder before its content.
+//!
+//! Memory and open files are bounded, whatever the tree looks like: names come in batches, and only the
+//! deepest folders of a path are held open. Paths are never resolved, so their length does not matter.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use decant_shared::stop::Stop;
+use rustix::fs::{Mode, openat};
+use rustix::io::Errno;
+
+use super::look::{FOLDER, Found, meta_of};
+use super::names::Batch;
+use crate::error::{Error, Kind, Result};
+
+/// Memory for the names of the root folder; each level below gets half as much, but not less than the floor.
+pub(super) const NAMES_BUDGET_BYTES: usize = 4 << 20;
+const NAMES_FLOOR_BYTES: usize = 16 << 10;
+/// Folders held open, counted from the deepest. One further up is closed and forgets its names; coming
+/// back to it reads it again, which a subtree of this depth has paid for.
+const OPEN_FOLDERS: usize = 32;
+/// Working space for reading folders.
+const READ_BUFFER_BYTES: usize = 32 << 10;
+
+/// An open folder, and what it is (device, inode).
+pub(super) struct Folder {
+    pub(super) fd: OwnedFd,
+    pub(super) identity: (u64, u64),
+}
+
+/// Goes through everything below `root` and calls `visit` for each entry. When that returns a folder, the
+/// walk goes on in there.
+///
+/// `root_path` is for messages. `budget_bytes` bounds the memory for names; the order does not depend on
+/// it. The entry `lost+found` of the root is left out (contract 1.10) and never touched.
+pub(super) fn walk(
+    root: &OwnedFd,
+    root_path: &Path,
+    budget_bytes: usize,
+    stop: &Stop,
+    visit: &mut dyn FnMut(&Found<'_>) -> Result<Option<Folder>>,
+) -> Result<()> {
+    let mut walk = Walk::start(root, root_path, budget_bytes)?;
+    while !walk.levels.is_empty() {
+        Error::check(stop)?;
+        walk.step(visit)?;
+    }
+    Ok(())
+}
+
+struct Walk {
+    levels: Vec<Level>,
+    /// The path for messages of what is looked at now; the first `root_len` bytes are the root's.
+    path: Vec<u8>,
+    root_len: usize,
+    budget_bytes: usize,
+    buffer: Vec<u8>,
+}
+
+/// A folder on the way to where the walk is.
+struct Level {
+    identity: (u64, u64),
+    /// Length of its path.
+    path_len: usize,
+    /// Open, unless it is too far up.
+    fd: Option<OwnedFd>,
+    /// Its names, unless it is too far up.
+    batch: Option<Batch>,
+    /// Where to go on when there is no batch.
+    last: Option<Vec<u8>>,
+    /// Whether names come after the batch, or after `last`.
+    more: bool,
+}
+
+impl Walk {
+    fn start(root: &OwnedFd, root_path: &Path, budget_bytes: usize) -> Result<Self> {
+        // A description of its own: reading it does not move the caller's position.
+        let fd = openat(root, c".", FOLDER, Mode::empty())
+            .map_err(|errno| Error::source("open", root_path, errno.into()))?;
+        let identity = meta_of(&fd, root_path)?.identity();
+        let path = root_path.as_os_str().as_bytes().to_vec();
+        let buffer = Vec::with_capacity(READ_BUFFER_BYTES);
+        let mut walk = Self { levels: Vec::new(), root_len: path.len(), path, budget_bytes, buffer };
+        walk.enter(Folder { fd, identity });
+        Ok(walk)
+    }
+
+    /// Visits the next name of the deepest folder, or leaves that folder.
+    fn step(&mut self, visit: &mut dyn FnMut(&Found<'_>) -> Result<Option<Folder>>) -> Result<()> {
+        let depth = self.levels.len() - 1;
+        self.read_names(depth)?;
+        let level = &mut self.levels[depth];
+        self.path.truncate(level.path_len);
+        let next = level.batch.as_mut().and_then(Batch::next);
+        let (Some((name, file_type)), Some(fd)) = (next, &level.fd) else {
+            return self.leave();
+        };
+        if depth == 0 && name == c"lost+found" {
+            return Ok(());
+        }
+        self.path.push(b'/');
+        self.path.extend_from_slice(name.to_bytes());
+        let member = &self.path[self.root_len + 1..];
+        let found = Found { dir: fd.as_fd(), name, file_type, member, full: &self.path };
+        if let Some(folder) = visit(&found)? {
+            self.enter(folder);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the level has a name to give, if there are any left.
+    fn read_names(&mut self, depth: usize) -> Result<()> {
+        let level = &mut self.levels[depth];
+        if let Some(batch) = level.batch.as_ref().filter(|batch| batch.is_spent()) {
+            level.more = batch.has_more();
+            level.last = batch.last().map(<[u8]>::to_vec).or(level.last.take());
+            level.batch = None;
+        }
+        let (None, Some(fd), true) = (&level.batch, &level.fd, level.more) else { return Ok(()) };
+        let budget_bytes = (self.budget_bytes >> depth.min(20)).max(NAMES_FLOOR_BYTES.min(self.budget_bytes));
+        let batch = Batch::read(fd.as_fd(), level.last.as_deref(), budget_bytes, &mut self.buffer);
+        level.batch = Some(batch.map_err(|cause| {
+            let folder = Path::new(OsStr::from_bytes(&self.path[..level.path_len]));
+            Error::source("read the folder", folder, cause)
+        })?);
+        Ok(())
+    }
+
+    fn enter(&mut self, folder: Folder) {
+        let Folder { fd, identity } = folder;
+        let path_len = self.path.len();
+        self.levels.push(Level { identity, path_len, fd: Some(fd), batch: None, last: None, more: true });
+        if let Some(far) = self.levels.len().checked_sub(OPEN_FOLDERS + 1) {
+            self.levels[far].close();
+        }
+    }
+
+    /// Goes back to the folder above, opening it again if it had been closed.
+    fn leave(&mut self) -> Result<()> {
+        let left = self.levels.pop();
+        let (Some(above), Some(left)) = (self.levels.last_mut(), left.and_then(|left| left.fd)) else {
+            return Ok(());
+        };
+        if above.fd.is_some() {
+            return Ok(());
+        }
+        let path = Path::new(OsStr::from_bytes(&self.path[..above.path_len]));
+        let fd = openat(&left, c"..", FOLDER, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => moved(path),
+            other => Error::source("open", path, other.into()),
+        })?;
+        if meta_of(&fd, path)?.identity() != above.identity {
+            return Err(moved(path));
+        }
+        above.fd = Some(fd);
+        Ok(())
+    }
+}
+
+impl Level {
+    fn close(&mut self) {
+        self.fd = None;
+        if let Some(batch) = self.batch.take() {
+            self.more = batch.has_more() || !batch.is_spent();
+            self.last = batch.last().map(<[u8]>::to_vec).or(self.last.take());
+        }
+    }
+}
+
+fn moved(path: &Path) -> Error {
+    Error::new(Kind::SourceChanged, format!("{} was moved while it was read", path.display()))
+}

@@ -1,0 +1,42 @@
+//! Making the archive of a folder.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use decant_shared::stop::Stop;
+
+use super::pack::Pass;
+use super::plan::{Options, Plan, Totals};
+use crate::error::{Error, Kind, Result};
+use crate::stream::Sink;
+
+/// Puts everything in the folder `root`, whose path for messages is `root_path`, into `sink` as a GNU tar
+/// archive (contract 1.10). `plan` is what [`scan`](super::scan::scan) said with the same options.
+///
+/// Fails with `Kind::Source` when something cannot be read, and with `Kind::SourceChanged` when a file
+/// changes while it is read or the tree is not the planned one: then the archive has no end. Names are
+/// only names: nothing in them is ever interpreted.
+pub fn write(
+    root: &OwnedFd,
+    root_path: &Path,
+    options: Options,
+    plan: &Plan,
+    sink: &mut dyn Sink,
+    stop: &Stop,
+) -> Result<Totals> {
+    let mut pass = Pass::new(options, Some(sink));
+    pass.tree(root, root_path, stop)?;
+    let (entries, fingerprint) = pass.census();
+    if (entries, fingerprint) != (plan.entries, plan.fingerprint) {
+        return Err(changed(root_path, plan.entries, entries));
+    }
+    pass.end()?;
+    Ok(Totals { stream_bytes: pass.stream_bytes(), entries })
+}
+
+fn changed(root_path: &Path, planned: u64, found: u64) -> Error {
+    let path = root_path.display();
+    let text =
+        format!("{path} changed while it was read: {planned} entries were planned, {found} were found");
+    Error::new(Kind::SourceChanged, text)
+}
