@@ -136,9 +136,9 @@ impl Error {
 
     /// Picks the cause out of several failures of one clone: a signal first, then the first of the
     /// highest rank. "The peer hung up" and "a neighbour ended" never hide anything else.
-    pub fn first_cause(failures: impl IntoIterator<Item = Error>) -> Option<Error> {
-        // min_by_key keeps the first of equals.
-        failures.into_iter().min_by_key(Error::rank)
+    #[must_use]
+    pub fn first_cause(first: Error, others: impl IntoIterator<Item = Error>) -> Error {
+        others.into_iter().fold(first, |cause, next| if next.rank() < cause.rank() { next } else { cause })
     }
 
     fn rank(&self) -> u8 {
@@ -191,13 +191,13 @@ mod tests {
 
     #[test]
     fn a_secondary_failure_never_hides_the_cause() {
-        let all = vec![
-            Error::neighbour("reader"),
+        let others = [
             Error::new(Kind::HungUp, "the target hung up"),
             Error::damaged("bad checksum"),
             Error::new(Kind::Target, "second"),
         ];
-        assert_eq!(Error::first_cause(all).map(|e| e.to_string()), Some("bad checksum".to_owned()));
+        let cause = Error::first_cause(Error::neighbour("reader"), others);
+        assert_eq!(cause.to_string(), "bad checksum");
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_signal_outranks_everything() {
-        let all = vec![Error::damaged("cut"), Error::new(Kind::Signal(15), "stopped by SIGTERM")];
-        assert_eq!(Error::first_cause(all).map(|e| e.exit()), Some(Exit::Terminated));
+        let signal = Error::new(Kind::Signal(15), "stopped by SIGTERM");
+        assert_eq!(Error::first_cause(Error::damaged("cut"), [signal]).exit(), Exit::Terminated);
     }
 }

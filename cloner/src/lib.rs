@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod environment;
 pub mod error;
 pub mod frame;
+pub mod lanes;
+pub mod source;
 pub mod stream;
+pub mod threads;

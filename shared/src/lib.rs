@@ -6,5 +6,7 @@ pub mod contract;
 pub mod dial;
 pub mod exit;
 pub mod http;
+pub mod log;
+pub mod signal;
 pub mod stop;
 pub mod tls;

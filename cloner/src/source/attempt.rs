@@ -1,0 +1,78 @@
+//! One attempt: connect, run the three stages over that connection, collect what each of them says.
+
+use std::io::ErrorKind;
+use std::thread::{Builder, scope};
+
+use decant_shared::conn::Conn;
+use decant_shared::dial;
+use decant_shared::progress::{Phase, Progress};
+use decant_shared::stop::Stop;
+
+use super::read::Blocks;
+use super::upload::{Request, explain, post};
+use super::volume::Volume;
+use super::{Source, compress};
+use crate::error::{Error, Kind, Result};
+use crate::lanes::{Pool, lanes};
+use crate::threads::{join, verdict};
+
+/// Sends all of `volume` once.
+pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -> Result<()> {
+    progress.set_phase(Phase::Connect);
+    let mut conn = connect(source, stop)?;
+    let count = source.compress_threads.max(1);
+    let (deal, workers, collect) = lanes(count, "compressor");
+    let (blocks, wires) = (Pool::for_lanes(count), Pool::for_lanes(count));
+    let request = Request {
+        url: &source.url,
+        content: source.content,
+        length_bytes: volume.stream_bytes(),
+        timeouts: source.timeouts,
+    };
+    let outcome = scope(|scope| {
+        let mut threads = Vec::new();
+        let reader_blocks = blocks.clone();
+        // The reader owns `deal`: when it ends, the compressors see it.
+        threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
+            volume.read(Blocks::new(deal, reader_blocks, progress, stop), stop)
+        }));
+        for (index, lane) in workers.into_iter().enumerate() {
+            let (blocks, wires) = (&blocks, &wires);
+            threads.push(
+                Builder::new()
+                    .name(format!("compressor-{index}"))
+                    .spawn_scoped(scope, move || compress::run(lane, blocks, wires)),
+            );
+        }
+        let posted = post(&mut conn, &request, collect, &wires, progress);
+        // `post` has dropped its end of the lanes, so the other stages end too.
+        verdict(posted, join(threads))
+    });
+    if outcome.is_ok() {
+        conn.close(source.timeouts.connect);
+    }
+    outcome
+}
+
+/// Connects and completes the handshake. Everything that may be different in a moment (nobody listens yet,
+/// the name is not known yet, a proxy hangs up) is [`Kind::Unreachable`].
+fn connect(source: &Source, stop: &Stop) -> Result<Conn> {
+    let (url, timeouts) = (&source.url, source.timeouts);
+    let socket = dial::connect(&url.host, url.port, timeouts.connect, stop).map_err(|cause| {
+        match (cause.kind(), stop.reason()) {
+            (ErrorKind::Interrupted, Some(reason)) => Error::stopped(reason),
+            _ => Error::io(Kind::Unreachable, format!("cannot reach the target at {}", url.authority()), cause),
+        }
+    })?;
+    let unreachable = |fault| {
+        let error = explain(fault, url);
+        match error.kind() {
+            Kind::HungUp | Kind::Stalled => Error::new(Kind::Unreachable, error.to_string()),
+            _ => error,
+        }
+    };
+    let tls = std::sync::Arc::clone(&source.tls);
+    let mut conn = Conn::client(socket, tls, url.server_name()?, stop.clone()).map_err(unreachable)?;
+    conn.handshake(timeouts.handshake).map_err(unreachable)?;
+    Ok(conn)
+}

@@ -1,0 +1,87 @@
+//! The source: reads a volume and sends it.
+//!
+//! ```text
+//! reader -> blocks -> compressors -> frames -> sender (the calling thread)
+//! ```
+//!
+//! [`send`] is the whole of it. [`volume`] is opened and measured once; [`attempt`] runs the three stages
+//! over one connection; [`retry`] decides whether a failed attempt is worth another one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use decant_shared::contract::ContentType;
+use decant_shared::progress::{Phase, Progress};
+use decant_shared::stop::Stop;
+use rustls::ClientConfig;
+
+use crate::error::Result;
+
+pub mod attempt;
+pub mod compress;
+pub mod config;
+pub mod read;
+pub mod retry;
+pub mod upload;
+pub mod url;
+pub mod volume;
+pub mod wire;
+
+use upload::Timeouts;
+use url::UploadUrl;
+use volume::Volume;
+
+/// What to send, where to, and how.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The device, file or folder to read.
+    pub path: PathBuf,
+    /// How it travels.
+    pub content: ContentType,
+    /// Send every byte, holes included.
+    pub preallocation: bool,
+    /// Where to.
+    pub url: UploadUrl,
+    /// Whom to trust and who we are.
+    pub tls: Arc<ClientConfig>,
+    /// Compressor threads.
+    pub compress_threads: usize,
+    /// Bytes to expect when the volume cannot tell; for progress alone.
+    pub expected_bytes: Option<u64>,
+    /// For how long a target that is not there yet, or busy, is asked again.
+    pub patience: Duration,
+    /// Limits for each phase of the upload.
+    pub timeouts: Timeouts,
+}
+
+/// Sends the volume and returns when the target has said that it has it. Blocks; reports through `progress`;
+/// ends early when `stop` is set.
+pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
+    progress.set_phase(Phase::Scan);
+    let volume = Volume::open(&source.path, source.content, source.preallocation, stop)?;
+    if let Some(total_bytes) = volume.stream_bytes().or(source.expected_bytes) {
+        progress.set_total(total_bytes);
+    }
+    let mut pause = retry::Pause::new(Instant::now(), source.patience);
+    loop {
+        let Err(error) = attempt::run(source, &volume, progress, stop) else { break };
+        let Some(delay) = pause.before_next(&error, Instant::now()) else {
+            progress.set_phase(Phase::Failed);
+            return Err(error);
+        };
+        log::info!("{error}; trying again in {:.1} s", delay.as_secs_f64());
+        progress.restart();
+        if !stop.sleep(delay) {
+            crate::error::Error::check(stop)?;
+        }
+    }
+    progress.finish_ok();
+    Ok(())
+}
+
+/// Compressor threads for this machine: one per core, at most four (the sender is the next limit), one when
+/// the number of cores is unknown.
+pub fn default_compress_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
+}

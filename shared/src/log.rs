@@ -1,0 +1,76 @@
+//! Log lines on stderr: text for people, JSON for machines, never coloured, one line per record.
+//!
+//! Levels: `error` ends the process; `warn` is something the user did not ask for; `info` tells the story of a
+//! clone in a dozen lines; `debug` and `trace` are for developers. Keys and certificates are never logged.
+
+use std::io::Write;
+
+use env_logger::{Builder, Target};
+use log::{LevelFilter, Record};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// How a record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// `2026-11-23T10:00:00Z INFO message`
+    #[default]
+    Text,
+    /// One JSON object: `time`, `level`, `target`, `message`.
+    Json,
+}
+
+/// Starts logging: records of `level` and above, or what `RUST_LOG` says instead. A second call does nothing.
+pub fn init(format: Format, level: LevelFilter) {
+    let mut builder = Builder::new();
+    match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => builder.parse_filters(&filter),
+        // rustls speaks up about every connection; its warnings are enough.
+        _ => builder.filter_level(level).filter_module("rustls", LevelFilter::Warn),
+    };
+    builder.target(Target::Stderr).format(move |out, record| {
+        writeln!(out, "{}", render(format, record, OffsetDateTime::now_utc()))
+    });
+    let _ = builder.try_init();
+}
+
+/// One record as one line.
+fn render(format: Format, record: &Record<'_>, now: OffsetDateTime) -> String {
+    let time = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
+    let message = record.args().to_string();
+    match format {
+        Format::Text => format!("{time} {:5} {}", record.level(), message.replace('\n', " ")),
+        Format::Json => serde_json::json!({
+            "time": time,
+            "level": record.level().as_str().to_ascii_lowercase(),
+            "target": record.target(),
+            "message": message,
+        })
+        .to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log::Level;
+
+    fn line(format: Format, message: &str) -> String {
+        let args = format_args!("{message}").to_string();
+        let now = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        render(format, &Record::builder().level(Level::Info).args(format_args!("{args}")).build(), now)
+    }
+
+    #[test]
+    fn a_record_is_one_line_of_text() {
+        assert_eq!(line(Format::Text, "two\nlines"), "2023-11-14T22:13:20Z INFO  two lines");
+    }
+
+    #[test]
+    fn a_json_record_is_an_object_whatever_the_message_holds() {
+        let parsed: serde_json::Value =
+            serde_json::from_str(&line(Format::Json, "a \"quote\"\nand more")).unwrap();
+        assert_eq!(parsed["message"], "a \"quote\"\nand more");
+        assert_eq!(parsed["level"], "info");
+    }
+}

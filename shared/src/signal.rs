@@ -1,0 +1,26 @@
+//! The signal thread: the first SIGTERM or SIGINT asks for a clean stop, the second one ends the process.
+
+use std::io;
+use std::thread::Builder;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::stop::Stop;
+
+/// Starts the signal thread. It lives as long as the process. Needed by PID 1 of a container above all: the
+/// kernel ignores a SIGTERM that PID 1 does not handle.
+pub fn watch(stop: &Stop) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let stop = stop.clone();
+    Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if stop.is_set() {
+                std::process::exit(128 + signal);
+            }
+            log::warn!("signal {signal}: stopping; once more to leave at once");
+            stop.by_signal(signal);
+        }
+    })?;
+    Ok(())
+}
