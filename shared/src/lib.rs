@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod exit;
+pub mod progress;
 pub mod stop;
 pub mod units;
