@@ -3,5 +3,6 @@
 
 pub mod exit;
 pub mod progress;
+pub mod prometheus;
 pub mod stop;
 pub mod units;
