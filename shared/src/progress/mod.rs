@@ -16,8 +16,7 @@ const UNKNOWN: u64 = u64::MAX;
 /// The counters of one clone. All methods take `&self`, from any thread.
 ///
 /// The percentage is made by [`Progress::tick`] only. It never goes back, and it is 100 only after the other
-/// end confirmed the clone: CDI counts what was read from the source, and so shows 100 while the target still
-/// writes (contract 1.13 and 8, #13).
+/// end confirmed the clone: CDI shows 100 while the target still writes (contract 1.13 and 8, #13).
 #[derive(Debug)]
 pub struct Progress {
     total_bytes: AtomicU64,
@@ -103,7 +102,7 @@ impl Progress {
         Phase::from_number(self.phase.load(Ordering::Relaxed))
     }
 
-    /// The other end confirmed the clone. From here on the percentage is 100; no tick is needed.
+    /// The other end confirmed the clone: the percentage is 100 from here on, without another tick.
     pub fn finish_ok(&self) {
         self.enter(Phase::Done);
         self.is_done.store(true, Ordering::Relaxed);
