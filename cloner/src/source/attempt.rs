@@ -18,7 +18,7 @@ use crate::threads::{join, verdict};
 
 /// Sends all of `volume` once.
 pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -> Result<()> {
-    progress.set_phase(Phase::Connect);
+    progress.enter(Phase::Connect);
     let mut conn = connect(source, stop)?;
     let count = source.compress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "compressor");

@@ -58,16 +58,16 @@ pub struct Source {
 /// Sends the volume and returns when the target has said that it has it. Blocks; reports through `progress`;
 /// ends early when `stop` is set.
 pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
-    progress.set_phase(Phase::Scan);
+    progress.enter(Phase::Scan);
     let volume = Volume::open(&source.path, source.content, source.preallocation, stop)?;
     if let Some(total_bytes) = volume.stream_bytes().or(source.expected_bytes) {
-        progress.set_total(total_bytes);
+        progress.set_total_bytes(total_bytes);
     }
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
     loop {
         let Err(error) = attempt::run(source, &volume, progress, stop) else { break };
         let Some(delay) = pause.before_next(&error, Instant::now()) else {
-            progress.set_phase(Phase::Failed);
+            progress.enter(Phase::Failed);
             return Err(error);
         };
         log::info!("{error}; trying again in {:.1} s", delay.as_secs_f64());

@@ -60,7 +60,7 @@ impl<'a> Blocks<'a> {
         }
         let bytes = std::mem::take(&mut self.buffer);
         let len = std::mem::take(&mut self.used_bytes);
-        self.progress.add_read(len as u64);
+        self.progress.add_read_bytes(len as u64);
         self.deal.send(Block::Data { bytes, len })
     }
 }
@@ -83,7 +83,7 @@ impl Sink for Blocks<'_> {
             while len > 0 {
                 Error::check(self.stop)?;
                 let part = len.min(ZEROS_AT_ONCE_BYTES);
-                self.progress.add_read(part);
+                self.progress.add_read_bytes(part);
                 self.deal.send(Block::Zeros(part))?;
                 len -= part;
             }

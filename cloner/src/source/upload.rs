@@ -76,7 +76,7 @@ pub fn post(
     let mut first = Wire::default();
     first.open().extend_from_slice(STREAM_IDENTIFIER);
     first.seal();
-    progress.set_phase(Phase::Copy);
+    progress.enter(Phase::Copy);
     let mut sent = sender.send(request.head().as_bytes())?;
     sent = sent.and(|| sender.send(first.as_bytes()))?;
     while sent == Sent::All {
@@ -84,8 +84,8 @@ pub fn post(
             Frames::Some(wire, logical_bytes) => {
                 sent = sender.send(wire.as_bytes())?;
                 if sent == Sent::All {
-                    progress.add_wire(wire.as_bytes().len() as u64);
-                    progress.add_sent(logical_bytes);
+                    progress.add_wire_bytes(wire.as_bytes().len() as u64);
+                    progress.add_sent_bytes(logical_bytes);
                 }
                 wires.give(wire);
             }
@@ -97,7 +97,7 @@ pub fn post(
     }
     match sent {
         Sent::All => {
-            progress.set_phase(Phase::Finish);
+            progress.enter(Phase::Finish);
             sender.answer(request.timeouts.answer)
         }
         Sent::Answered => sender.early_answer(),

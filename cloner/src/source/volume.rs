@@ -11,7 +11,9 @@ use decant_shared::stop::Stop;
 use rustix::fs::{Mode, OFlags};
 
 use super::read::{Blocks, read_raw, read_stream};
-use crate::archive::{self, Options, Plan};
+use crate::archive::plan::{Options, Plan};
+use crate::archive::scan::scan;
+use crate::archive::write::write;
 use crate::error::{Error, Kind, Result};
 
 /// A volume that is open for reading.
@@ -39,7 +41,7 @@ impl Volume {
                 let root = rustix::fs::open(path, flags, Mode::empty())
                     .map_err(|e| Error::source("open the folder", path, e.into()))?;
                 let options = Options { sparse: !preallocation };
-                let plan = archive::scan(&root, path, options, stop)?;
+                let plan = scan(&root, path, options, stop)?;
                 Opened::Folder(root, options, plan)
             }
             ContentType::Block => open_raw(path)?,
@@ -60,7 +62,7 @@ impl Volume {
     pub fn read(&self, mut blocks: Blocks<'_>, stop: &Stop) -> Result<()> {
         match &self.kind {
             Opened::Folder(root, options, plan) => {
-                archive::write(root, &self.path, *options, plan, &mut blocks, stop)?;
+                write(root, &self.path, *options, plan, &mut blocks, stop)?;
             }
             Opened::Raw(file, size_bytes) => read_raw(file, &self.path, *size_bytes, &mut blocks)?,
             Opened::Stream(file) => read_stream(file, &self.path, &mut blocks)?,

@@ -1,0 +1,80 @@
+//! Sample values on their way out.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::progress::Percent;
+
+/// The value of a sample: a number >= 0 with a fixed number of decimals.
+///
+/// It is never shown with an exponent: the patterns of CDI's controllers would read `6.1e-06` as 6.1
+/// (contract 1.12 and 8, #11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    amount: u64,
+    decimals: u8,
+}
+
+impl Value {
+    /// `amount` times ten to the power -`decimals`: `fixed(1234, 2)` is 12.34.
+    pub fn fixed(amount: u64, decimals: u8) -> Self {
+        Self { amount, decimals }
+    }
+}
+
+impl From<u64> for Value {
+    /// A whole number, shown without a decimal point.
+    fn from(amount: u64) -> Self {
+        Self::fixed(amount, 0)
+    }
+}
+
+impl From<Percent> for Value {
+    /// From 0.00 to 100.00, as CDI counts its progress (contract 1.13).
+    fn from(percent: Percent) -> Self {
+        Self::fixed(percent.hundredths(), 2)
+    }
+}
+
+impl From<Duration> for Value {
+    /// Seconds, the unit that Prometheus asks for, to the millisecond.
+    fn from(duration: Duration) -> Self {
+        Self::fixed(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), 3)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = usize::from(self.decimals);
+        let digits = format!("{:0width$}", self.amount, width = decimals + 1);
+        match digits.split_at(digits.len() - decimals) {
+            (whole, "") => f.write_str(whole),
+            (whole, fraction) => write!(f, "{whole}.{fraction}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_have_no_point() {
+        assert_eq!(Value::from(0).to_string(), "0");
+        assert_eq!(Value::from(u64::MAX).to_string(), "18446744073709551615");
+    }
+
+    #[test]
+    fn decimals_are_always_all_there() {
+        assert_eq!(Value::fixed(1234, 2).to_string(), "12.34");
+        assert_eq!(Value::fixed(10_000, 2).to_string(), "100.00");
+        assert_eq!(Value::fixed(0, 2).to_string(), "0.00");
+        assert_eq!(Value::from(Duration::from_micros(1_500_999)).to_string(), "1.500");
+    }
+
+    #[test]
+    fn small_values_have_no_exponent() {
+        assert_eq!(Value::fixed(6, 9).to_string(), "0.000000006");
+        assert_eq!(Value::fixed(1, u8::MAX).to_string().len(), 257);
+    }
+}

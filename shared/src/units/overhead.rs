@@ -1,0 +1,160 @@
+//! Filesystem overhead: how much of a volume its filesystem keeps for itself (contract 4.8).
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::decimal::Decimal;
+
+const MIB_BYTES: u128 = 1 << 20;
+const BILLION: u64 = 1_000_000_000;
+
+/// The share that a filesystem needs on top of its content: 0 <= overhead < 1, to nine decimals, exactly.
+///
+/// CDI writes it as a decimal string, like `0.06`; the API allows three decimals there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Overhead {
+    billionths: u64,
+}
+
+/// Why a text is not an overhead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverheadError {
+    /// It is not a decimal number without a sign.
+    Malformed,
+    /// It is 1 or more.
+    TooLarge,
+    /// It has more than nine decimals.
+    TooFine,
+}
+
+/// How many bytes of content fit a filesystem volume of `size_bytes`: `size_bytes` / (1 + `overhead`),
+/// rounded up to a byte and then down to 1 MiB (contract 4.8, "usable").
+pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
+    let billion = u128::from(BILLION);
+    let content = (u128::from(size_bytes) * billion).div_ceil(billion + u128::from(overhead.billionths));
+    let whole_mib = content - content % MIB_BYTES;
+    // Never above size_bytes, so the conversion cannot fail.
+    u64::try_from(whole_mib).unwrap_or(size_bytes)
+}
+
+impl Overhead {
+    /// No overhead: that of block volumes and of the storage class "" (contract 4.8).
+    pub const NONE: Overhead = Overhead { billionths: 0 };
+}
+
+impl FromStr for Overhead {
+    type Err = OverheadError;
+
+    fn from_str(text: &str) -> Result<Self, OverheadError> {
+        let (number, "") = Decimal::take(text).ok_or(OverheadError::Malformed)? else {
+            return Err(OverheadError::Malformed);
+        };
+        let scaled = number.times_ten_to(9).ok_or(OverheadError::TooLarge)?;
+        match scaled.ceil() {
+            Some(billionths) if billionths < BILLION && scaled.is_whole() => Ok(Self { billionths }),
+            // Just below 1 rounds up to 1: that is too fine, not too large.
+            Some(billionths) if billionths <= BILLION && !scaled.is_whole() => Err(OverheadError::TooFine),
+            _ => Err(OverheadError::TooLarge),
+        }
+    }
+}
+
+impl fmt::Display for Overhead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.billionths == 0 {
+            return f.write_str("0");
+        }
+        let decimals = format!("{:09}", self.billionths);
+        write!(f, "0.{}", decimals.trim_end_matches('0'))
+    }
+}
+
+impl fmt::Display for OverheadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OverheadError::Malformed => "not a decimal number such as 0.06",
+            OverheadError::TooLarge => "a filesystem overhead must be below 1",
+            OverheadError::TooFine => "a filesystem overhead has at most nine decimals",
+        })
+    }
+}
+
+impl std::error::Error for OverheadError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn overhead(text: &str) -> Overhead {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_numbers_from_zero_to_below_one_are_overheads() {
+        for text in ["0", "0.0", "0.06", "0.055", ".5", "0.999999999", "0.0600000000000"] {
+            assert!(text.parse::<Overhead>().is_ok(), "{text}");
+        }
+        for text in ["", "-0.1", "+0.1", "0.06 ", "6%", "1e-2", "0,06"] {
+            assert_eq!(text.parse::<Overhead>(), Err(OverheadError::Malformed), "{text}");
+        }
+        for text in ["1", "1.0", "1.0000000001", "99999999999999999999999"] {
+            assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooLarge), "{text}");
+        }
+        for text in ["0.0000000001", "0.9999999999"] {
+            assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooFine), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_overhead_all_whole_mebibytes_are_usable() {
+        assert_eq!(usable_bytes(Overhead::NONE, 5 * MIB + 1), 5 * MIB);
+        assert_eq!(usable_bytes(Overhead::NONE, MIB - 1), 0);
+        assert_eq!(usable_bytes(Overhead::NONE, u64::MAX), u64::MAX - u64::MAX % MIB);
+    }
+
+    #[test]
+    fn the_default_overhead_leaves_a_known_size() {
+        // 1 GiB / 1.06 = 1_012_964_928.3 bytes = 966.04 MiB.
+        assert_eq!(usable_bytes(overhead("0.06"), 1 << 30), 966 * MIB);
+    }
+
+    #[test]
+    fn an_exact_quotient_loses_nothing() {
+        assert_eq!(usable_bytes(overhead("0.06"), 106 * MIB), 100 * MIB);
+        assert_eq!(usable_bytes(overhead("0.1"), 11 * MIB), 10 * MIB);
+    }
+
+    #[test]
+    fn rounding_up_to_a_byte_comes_before_rounding_down_to_a_mebibyte() {
+        // One byte less than 106 MiB: the quotient is 100 MiB - 0.94 bytes, which rounds up to 100 MiB.
+        assert_eq!(usable_bytes(overhead("0.06"), 106 * MIB - 1), 100 * MIB);
+        assert_eq!(usable_bytes(overhead("0.06"), 106 * MIB - 2), 99 * MIB);
+    }
+
+    proptest! {
+        #[test]
+        fn an_overhead_survives_display_and_parse(billionths in 0..BILLION) {
+            let overhead = Overhead { billionths };
+            prop_assert_eq!(overhead.to_string().parse(), Ok(overhead));
+        }
+
+        #[test]
+        fn usable_is_whole_mebibytes_within_the_volume(billionths in 0..BILLION, size_bytes: u64) {
+            let usable = usable_bytes(Overhead { billionths }, size_bytes);
+            prop_assert_eq!(usable % MIB, 0);
+            prop_assert!(usable <= size_bytes);
+            // Less than 1 MiB of content is given away.
+            let needed = (u128::from(usable) + MIB_BYTES) * u128::from(BILLION + billionths);
+            prop_assert!(needed > u128::from(size_bytes) * u128::from(BILLION));
+        }
+
+        #[test]
+        fn more_overhead_never_leaves_more(a in 0..BILLION, b in 0..BILLION, size_bytes: u64) {
+            let usable = |billionths| usable_bytes(Overhead { billionths }, size_bytes);
+            prop_assert!(usable(a.min(b)) >= usable(a.max(b)));
+        }
+    }
+}
