@@ -95,7 +95,8 @@ impl<T: Default> Pool<T> {
 
     /// Gives a buffer back.
     pub fn give(&self, buffer: T) {
-        if let Err(TrySendError::Full(surplus) | TrySendError::Disconnected(surplus)) = self.give.try_send(buffer)
+        if let Err(TrySendError::Full(surplus) | TrySendError::Disconnected(surplus)) =
+            self.give.try_send(buffer)
         {
             drop(surplus);
         }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod args;
 pub mod environment;
 pub mod error;
 pub mod frame;

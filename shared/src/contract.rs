@@ -63,7 +63,9 @@ impl FromStr for ContentType {
         match text {
             "filesystem-clone" => Ok(ContentType::Filesystem),
             "blockdevice-clone" => Ok(ContentType::Block),
-            other => Err(format!("invalid content-type {other:?}: use filesystem-clone or blockdevice-clone")),
+            other => {
+                Err(format!("invalid content-type {other:?}: use filesystem-clone or blockdevice-clone"))
+            }
         }
     }
 }

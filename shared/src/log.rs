@@ -28,9 +28,9 @@ pub fn init(format: Format, level: LevelFilter) {
         // rustls speaks up about every connection; its warnings are enough.
         _ => builder.filter_level(level).filter_module("rustls", LevelFilter::Warn),
     };
-    builder.target(Target::Stderr).format(move |out, record| {
-        writeln!(out, "{}", render(format, record, OffsetDateTime::now_utc()))
-    });
+    builder
+        .target(Target::Stderr)
+        .format(move |out, record| writeln!(out, "{}", render(format, record, OffsetDateTime::now_utc())));
     let _ = builder.try_init();
 }
 

@@ -61,7 +61,9 @@ fn connect(source: &Source, stop: &Stop) -> Result<Conn> {
     let socket = dial::connect(&url.host, url.port, timeouts.connect, stop).map_err(|cause| {
         match (cause.kind(), stop.reason()) {
             (ErrorKind::Interrupted, Some(reason)) => Error::stopped(reason),
-            _ => Error::io(Kind::Unreachable, format!("cannot reach the target at {}", url.authority()), cause),
+            _ => {
+                Error::io(Kind::Unreachable, format!("cannot reach the target at {}", url.authority()), cause)
+            }
         }
     })?;
     let unreachable = |fault| {

@@ -79,9 +79,3 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
     progress.finish_ok();
     Ok(())
 }
-
-/// Compressor threads for this machine: one per core, at most four (the sender is the next limit), one when
-/// the number of cores is unknown.
-pub fn default_compress_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(4)
-}

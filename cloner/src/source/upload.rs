@@ -166,7 +166,9 @@ impl Sender<'_> {
     fn early_answer(&mut self) -> Result<()> {
         match self.read_answer(EARLY_ANSWER) {
             Ok((200..=299, _)) if self.request.content == ContentType::Filesystem => {
-                log::warn!("the target answered before it had read everything: it keeps nothing but disk.img");
+                log::warn!(
+                    "the target answered before it had read everything: it keeps nothing but disk.img"
+                );
                 Ok(())
             }
             Ok((status @ 200..=299, _)) => Err(Error::new(
@@ -255,7 +257,9 @@ pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
         }
         Fault::Tls(Tls::InvalidCertificate(why)) => Error::new(
             Kind::Identity,
-            format!("the certificate of the target at {place} is not trusted: {why} (SERVER_CA_CERT decides)"),
+            format!(
+                "the certificate of the target at {place} is not trusted: {why} (SERVER_CA_CERT decides)"
+            ),
         ),
         Fault::Tls(Tls::AlertReceived(
             alert @ (Alert::UnknownCA
@@ -268,7 +272,9 @@ pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
             | Alert::AccessDenied),
         )) => Error::new(
             Kind::Identity,
-            format!("the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"),
+            format!(
+                "the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"
+            ),
         ),
         Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
     }

@@ -26,7 +26,8 @@ impl UploadUrl {
                 "UPLOAD_URL is {text:?}: {why}; it looks like https://target.namespace.svc:{TLS_PORT}/v1beta1/upload"
             ))
         };
-        let rest = text.strip_prefix("https://").ok_or_else(|| complain("it does not begin with https://"))?;
+        let rest =
+            text.strip_prefix("https://").ok_or_else(|| complain("it does not begin with https://"))?;
         let (authority, path) = match rest.find(['/', '?']) {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
@@ -44,7 +45,8 @@ impl UploadUrl {
             None => return Err(complain("something stands between host and port")),
         };
         let url = Self { host: host.to_owned(), port, path: path.to_owned() };
-        ServerName::try_from(url.host.clone()).map_err(|_| complain("the host is not a name or an address"))?;
+        ServerName::try_from(url.host.clone())
+            .map_err(|_| complain("the host is not a name or an address"))?;
         Ok(url)
     }
 
@@ -75,7 +77,10 @@ mod tests {
     #[test]
     fn names_addresses_and_ports_are_taken_apart() {
         let url = UploadUrl::parse("https://cdi-upload-x.ns.svc:8443/v1beta1/upload").unwrap();
-        assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("cdi-upload-x.ns.svc", 8443, "/v1beta1/upload"));
+        assert_eq!(
+            (url.host.as_str(), url.port, url.path.as_str()),
+            ("cdi-upload-x.ns.svc", 8443, "/v1beta1/upload")
+        );
         let url = UploadUrl::parse("https://[fd00::1]/x?y=1").unwrap();
         assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("fd00::1", 443, "/x?y=1"));
         assert_eq!(url.authority(), "[fd00::1]:443");
@@ -85,8 +90,15 @@ mod tests {
     #[test]
     fn what_is_no_upload_url_is_shown_with_the_reason() {
         for bad in [
-            "http://x/", "https://", "https://x:y/", "https://[::1/", "https://[::1]x/", "https://a b/", "x",
-            "https://user@host/", "https://host\r\nX: y/",
+            "http://x/",
+            "https://",
+            "https://x:y/",
+            "https://[::1/",
+            "https://[::1]x/",
+            "https://a b/",
+            "x",
+            "https://user@host/",
+            "https://host\r\nX: y/",
         ] {
             let error = UploadUrl::parse(bad).unwrap_err();
             assert!(error.to_string().starts_with(&format!("UPLOAD_URL is {bad:?}")), "{error}");
