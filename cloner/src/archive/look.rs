@@ -110,3 +110,69 @@ pub(super) fn meta_of(fd: impl AsFd, path: &Path) -> Result<Meta> {
         Err(errno) => Err(Error::source("look at", path, errno.into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, create_dir, hard_link};
+    use std::os::unix::fs::symlink;
+
+    /// A folder with one entry of each kind, and what looking at `name` says.
+    fn look(name: &CStr, told: FileType, open_files: bool) -> Result<Looked> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "x").unwrap();
+        create_dir(folder.path().join("folder")).unwrap();
+        symlink("folder", folder.path().join("link")).unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        let (member, full) = (name.to_bytes(), name.to_bytes());
+        Found { dir: dir.as_fd(), name, file_type: told, member, full }.look(open_files)
+    }
+
+    #[test]
+    fn a_filesystem_that_tells_no_types_is_asked() {
+        for (name, is, opened) in [
+            (c"file", FileType::RegularFile, true),
+            (c"folder", FileType::Directory, true),
+            (c"link", FileType::Symlink, false),
+        ] {
+            let looked = look(name, FileType::Unknown, true).unwrap();
+            assert_eq!((looked.meta.file_type, looked.fd.is_some()), (is, opened));
+        }
+        assert!(look(c"file", FileType::RegularFile, false).unwrap().fd.is_none());
+    }
+
+    #[test]
+    fn an_entry_that_is_not_what_the_folder_said_is_a_change() {
+        for (name, told) in [
+            (c"folder", FileType::RegularFile),
+            (c"link", FileType::RegularFile),
+            (c"file", FileType::Directory),
+            (c"link", FileType::Directory),
+            (c"gone", FileType::RegularFile),
+            (c"gone", FileType::Symlink),
+        ] {
+            let error = look(name, told, true).err().unwrap();
+            assert_eq!(error.kind(), Kind::SourceChanged, "{name:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_the_file_that_was_looked_at_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        hard_link(folder.path().join("a"), folder.path().join("same")).unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        let found = |name| Found {
+            dir: dir.as_fd(),
+            name,
+            file_type: FileType::RegularFile,
+            member: b"x",
+            full: b"x",
+        };
+        let meta = found(c"a").look(false).unwrap().meta;
+        assert!(found(c"same").open_same(&meta).is_ok());
+        assert_eq!(found(c"b").open_same(&meta).unwrap_err().kind(), Kind::SourceChanged);
+    }
+}

@@ -81,7 +81,8 @@ impl Walk {
         let fd = openat(root, c".", FOLDER, Mode::empty())
             .map_err(|errno| Error::source("open", root_path, errno.into()))?;
         let identity = meta_of(&fd, root_path)?.identity();
-        let path = root_path.as_os_str().as_bytes().to_vec();
+        let path = root_path.as_os_str().as_bytes();
+        let path = path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path).to_vec();
         let buffer = Vec::with_capacity(READ_BUFFER_BYTES);
         let mut walk = Self { levels: Vec::new(), root_len: path.len(), path, budget_bytes, buffer };
         walk.enter(Folder { fd, identity });
@@ -172,4 +173,59 @@ impl Level {
 
 fn moved(path: &Path) -> Error {
     Error::new(Kind::SourceChanged, format!("{} was moved while it was read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    fn order(root: &Path, budget_bytes: usize) -> Vec<String> {
+        let fd = OwnedFd::from(File::open(root).unwrap());
+        let mut order = Vec::new();
+        walk(&fd, root, budget_bytes, &Stop::new(), &mut |found| {
+            order.push(String::from_utf8(found.member.to_vec()).unwrap());
+            assert_eq!(found.path(), root.join(order.last().unwrap()));
+            let looked = found.look(false)?;
+            Ok(looked.fd.map(|fd| Folder { fd, identity: looked.meta.identity() }))
+        })
+        .unwrap();
+        order
+    }
+
+    #[test]
+    fn the_order_does_not_depend_on_memory_or_depth() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = root.path().to_owned();
+        for depth in 0..3 * OPEN_FOLDERS {
+            for name in ["a", "b", "c.d", "y", "z"] {
+                File::create(folder.join(format!("{name}{depth}"))).unwrap();
+            }
+            fs::create_dir(folder.join("c-side")).unwrap();
+            File::create(folder.join("c-side/x")).unwrap();
+            folder.push("c");
+            fs::create_dir(&folder).unwrap();
+        }
+        let order_of_all = order(root.path(), NAMES_BUDGET_BYTES);
+        assert_eq!(order_of_all.len(), 3 * OPEN_FOLDERS * 8);
+        assert_eq!(order_of_all[..4], ["a0", "b0", "c", "c/a1"]);
+        assert_eq!(order_of_all[order_of_all.len() - 5..], ["c-side", "c-side/x", "c.d0", "y0", "z0"]);
+        for budget_bytes in [0, 60, 100] {
+            assert!(order(root.path(), budget_bytes) == order_of_all, "with {budget_bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_root_given_as_slash_or_dot_has_members_without_it() {
+        let root = tempfile::tempdir().unwrap();
+        File::create(root.path().join("a")).unwrap();
+        let fd = OwnedFd::from(File::open(root.path()).unwrap());
+        for name in [".", "/", ""] {
+            let visit = &mut |found: &Found<'_>| {
+                assert_eq!(found.member, b"a");
+                Ok(None)
+            };
+            walk(&fd, Path::new(name), 100, &Stop::new(), visit).unwrap();
+        }
+    }
 }

@@ -1,0 +1,205 @@
+//! A source that changes, or cannot be read, while it is archived.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use decant_cloner::error::{Kind, Result};
+use decant_cloner::stream::Sink;
+use decant_shared::stop::Stop;
+
+use crate::tree::{SPARSE, Tree};
+
+/// A sink that does something when a file's content is asked for.
+struct Meddler<F: FnMut(&Path)>(F);
+
+impl<F: FnMut(&Path)> Sink for Meddler<F> {
+    fn put(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn put_zeros(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn put_file(&mut self, _: &File, path: &Path, _: u64, _: u64) -> Result<()> {
+        (self.0)(path);
+        Ok(())
+    }
+}
+
+/// What writing says when `meddle` is called for each file that is read.
+fn failure(tree: &Tree, meddle: impl FnMut(&Path)) -> (Kind, String) {
+    let plan = tree.scan(SPARSE).unwrap();
+    let error = tree.write(SPARSE, &plan, &mut Meddler(meddle)).unwrap_err();
+    (error.kind(), error.to_string())
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_named() {
+    let tree = Tree::new();
+    tree.file("log", "line");
+    let (kind, text) = failure(&tree, |path| {
+        File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
+    });
+    assert_eq!(kind, Kind::SourceChanged);
+    assert!(text.contains("log"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_rewritten_in_place_while_it_is_read_is_named() {
+    let tree = Tree::new();
+    tree.file("data", "one");
+    let (kind, text) = failure(&tree, |path| {
+        // A clock tick is enough for another mtime.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        File::options().write(true).open(path).unwrap().write_all(b"two").unwrap();
+    });
+    assert_eq!(kind, Kind::SourceChanged);
+    assert!(text.contains("data"), "{text}");
+}
+
+#[test]
+fn an_entry_added_after_the_scan_is_told_with_the_numbers() {
+    let tree = Tree::new();
+    tree.file("a", "x");
+    tree.folder("b");
+    let (kind, text) = failure(&tree, |path| {
+        if path.ends_with("a") {
+            fs::write(path.with_file_name("b/new"), "y").unwrap();
+        }
+    });
+    assert_eq!(kind, Kind::SourceChanged);
+    assert!(text.contains("2 entries were planned, 3 were found"), "{text}");
+}
+
+#[test]
+fn an_entry_removed_after_the_scan_is_a_change() {
+    let tree = Tree::new();
+    tree.file("a", "x");
+    tree.file("b", "x");
+    let remove = |path: &Path| {
+        let _ = fs::remove_file(path.with_file_name("b"));
+    };
+    assert_eq!(failure(&tree, remove).0, Kind::SourceChanged);
+}
+
+#[test]
+fn an_entry_replaced_after_the_scan_is_a_change_although_the_number_is_the_same() {
+    let tree = Tree::new();
+    tree.file("a", "x");
+    tree.folder("d");
+    tree.file("d/b", "old");
+    let replace = |path: &Path| {
+        if path.ends_with("a") {
+            fs::write(path.with_file_name("d/new"), "new").unwrap();
+            fs::rename(path.with_file_name("d/new"), path.with_file_name("d/b")).unwrap();
+        }
+    };
+    let (kind, text) = failure(&tree, replace);
+    assert_eq!(kind, Kind::SourceChanged);
+    assert!(text.contains("3 entries were planned, 3 were found"), "{text}");
+}
+
+#[test]
+fn a_file_replaced_by_a_fifo_or_a_symlink_is_neither_waited_for_nor_followed() {
+    for fifo in [true, false] {
+        let tree = Tree::new();
+        tree.file("a", "x");
+        tree.file("b", "secret");
+        let swap = |path: &Path| {
+            let b = path.with_file_name("b");
+            fs::remove_file(&b).unwrap();
+            if fifo {
+                assert!(Command::new("mkfifo").arg(&b).status().unwrap().success());
+            } else {
+                symlink("/etc/passwd", &b).unwrap();
+            }
+        };
+        let (kind, text) = failure(&tree, swap);
+        assert_eq!(kind, Kind::SourceChanged);
+        assert!(text.contains("/b was replaced"), "{text}");
+    }
+}
+
+/// Root reads everything; then there is nothing to see.
+fn may_read_everything(tree: &Tree) -> bool {
+    tree.file("probe", "");
+    fs::set_permissions(tree.path("probe"), Permissions::from_mode(0o000)).unwrap();
+    let readable = File::open(tree.path("probe")).is_ok();
+    fs::remove_file(tree.path("probe")).unwrap();
+    readable
+}
+
+#[test]
+fn an_unreadable_file_or_folder_is_named() {
+    let tree = Tree::new();
+    if may_read_everything(&tree) {
+        return;
+    }
+    tree.file("locked file", "x");
+    fs::set_permissions(tree.path("locked file"), Permissions::from_mode(0o000)).unwrap();
+    let (kind, text) = failure(&tree, |_| ());
+    assert_eq!(kind, Kind::Source);
+    assert!(text.contains("cannot open") && text.contains("/locked file"), "{text}");
+
+    tree.folder("locked folder");
+    fs::set_permissions(tree.path("locked folder"), Permissions::from_mode(0o000)).unwrap();
+    let error = tree.scan(SPARSE).unwrap_err();
+    assert_eq!(error.kind(), Kind::Source);
+    assert!(error.to_string().contains("/locked folder"), "{error}");
+}
+
+#[test]
+fn an_unreadable_lost_and_found_does_not_matter() {
+    let tree = Tree::new();
+    tree.folder("lost+found");
+    fs::set_permissions(tree.path("lost+found"), Permissions::from_mode(0o000)).unwrap();
+    assert_eq!(tree.archive(SPARSE), vec![0; 10_240]);
+}
+
+#[test]
+fn a_file_cut_short_while_it_is_read_is_a_change() {
+    let tree = Tree::new();
+    tree.file("a", vec![1; 9000]);
+    let cut = |path: &Path| File::options().write(true).open(path).unwrap().set_len(10).unwrap();
+    assert_eq!(failure(&tree, cut).0, Kind::SourceChanged);
+}
+
+/// Filesystems may tell holes differently later (delayed allocation, compression) with nothing changed.
+#[test]
+fn holes_that_move_after_the_scan_are_no_change() {
+    let tree = Tree::new();
+    tree.sparse("file", 1 << 20, [0]);
+    let plan = tree.scan(SPARSE).unwrap();
+    let file = File::options().write(true).open(tree.path("file")).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(&[0; 65_536], 1 << 19).unwrap();
+    file.set_modified(modified).unwrap();
+    let mut stream = Vec::new();
+    let totals = tree.write(SPARSE, &plan, &mut stream).unwrap();
+    assert_eq!(totals.stream_bytes, stream.len() as u64);
+    assert!(totals.stream_bytes > plan.stream_bytes);
+    assert_eq!(totals.entries, plan.entries);
+}
+
+#[test]
+fn a_stop_is_obeyed_between_entries() {
+    let tree = Tree::new();
+    tree.file("a", "x");
+    tree.file("b", "x");
+    let plan = tree.scan(SPARSE).unwrap();
+    let stop = Stop::new();
+    let mut files = 0;
+    let mut sink = Meddler(|_: &Path| {
+        files += 1;
+        stop.by_signal(15);
+    });
+    let path = tree.0.path();
+    let error = decant_cloner::archive::write::write(&tree.root(), path, SPARSE, &plan, &mut sink, &stop)
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Signal(15));
+    assert_eq!(files, 1);
+}
