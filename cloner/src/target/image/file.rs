@@ -1,0 +1,198 @@
+//! A file as the medium: written under a temporary name, renamed when it is complete and durable.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use decant_shared::units::Bytes;
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Medium;
+use crate::error::{Error, Kind, Result, is_no_space};
+
+/// One write of literal zeros.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
+/// How the finished file is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct FileOptions {
+    /// Permission bits, whatever the umask says.
+    pub mode: u32,
+    /// Grow the file to this size if it is smaller, so that a guest can use the whole volume.
+    pub grow_to_bytes: Option<u64>,
+    /// Allocate every byte.
+    pub preallocate: bool,
+}
+
+/// A file that does not exist under its name until it is finished; dropped before that, it leaves nothing.
+pub struct ImageFile {
+    folder: OwnedFd,
+    file: File,
+    path: PathBuf,
+    name: String,
+    temporary: String,
+    options: FileOptions,
+    expected_bytes: Option<u64>,
+    finished: bool,
+}
+
+impl ImageFile {
+    /// Starts the file `name` in `folder`. What an earlier attempt left under the temporary name is removed.
+    pub fn create(folder: &Path, name: &str, options: FileOptions) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = folder.join(name);
+        let folder_fd = rustix::fs::open(folder, flags, Mode::empty())
+            .map_err(|e| Error::target("open the folder", folder, e.into()))?;
+        let temporary = format!(".{name}.decant-partial");
+        match rustix::fs::unlinkat(&folder_fd, &temporary, AtFlags::empty()) {
+            Ok(()) => log::info!("removed what an earlier attempt left of {}", path.display()),
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(Error::target("remove the remains of", &path, e.into())),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&folder_fd, &temporary, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| Error::target("create", &path, e.into()))?;
+        Ok(Self {
+            folder: folder_fd,
+            file: file.into(),
+            path,
+            name: name.to_owned(),
+            temporary,
+            options,
+            expected_bytes: None,
+            finished: false,
+        })
+    }
+
+    fn fail(&self, doing: &str, offset: u64, cause: std::io::Error) -> Error {
+        if !is_no_space(&cause) {
+            return Error::target(doing, &self.path, cause);
+        }
+        let of = self.expected_bytes.map_or(String::new(), |size| format!(" of {size}"));
+        let room = rustix::fs::fstatvfs(&self.folder).map_or(String::new(), |fs| {
+            format!("; the volume has {}, {} free", Bytes(fs.f_blocks * fs.f_frsize), Bytes(fs.f_bavail * fs.f_frsize))
+        });
+        let path = self.path.display();
+        Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
+    }
+
+    /// Allocates a range; where the filesystem cannot, writes zeros. Only for ranges without data.
+    fn allocate(&self, mut offset: u64, mut len: u64) -> Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(e) => return Err(self.fail("allocate", offset, e.into())),
+        }
+        while len > 0 {
+            let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
+            self.file.write_all_at(&ZEROS[..part], offset).map_err(|e| self.fail("write", offset, e))?;
+            offset += part as u64;
+            len -= part as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Medium for ImageFile {
+    fn expect(&mut self, size_bytes: u64) -> Result<()> {
+        self.expected_bytes = Some(size_bytes);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|e| self.fail("write", offset, e))
+    }
+
+    /// The file is new: what is not written is a hole.
+    fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
+        if self.options.preallocate { self.allocate(offset, len) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, size_bytes: u64) -> Result<()> {
+        let full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
+        if self.options.preallocate && full_bytes > size_bytes {
+            self.allocate(size_bytes, full_bytes - size_bytes)?;
+        }
+        self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
+        let mode = Mode::from_raw_mode(self.options.mode);
+        rustix::fs::fchmod(&self.file, mode).map_err(|e| self.fail("set the mode of", size_bytes, e.into()))?;
+        self.file.sync_all().map_err(|e| self.fail("sync", size_bytes, e))?;
+        rustix::fs::renameat(&self.folder, &self.temporary, &self.folder, &self.name)
+            .map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
+        self.finished = true;
+        rustix::fs::fsync(&self.folder).map_err(|e| self.fail("sync the folder of", size_bytes, e.into()))
+    }
+}
+
+impl Drop for ImageFile {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        if let Err(e) = rustix::fs::unlinkat(&self.folder, &self.temporary, AtFlags::empty()) {
+            let e = std::io::Error::from(e);
+            if e.kind() != ErrorKind::NotFound {
+                log::warn!("cannot remove {} next to {}: {e}", self.temporary, self.path.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    const PLAIN: FileOptions = FileOptions { mode: 0o660, grow_to_bytes: None, preallocate: false };
+
+    #[test]
+    fn nothing_is_there_before_the_end_and_everything_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = ImageFile::create(folder.path(), "disk.img", PLAIN).unwrap();
+        file.write(0, b"data").unwrap();
+        let path = folder.path().join("disk.img");
+        assert!(!path.exists());
+        file.finish(1 << 20).unwrap();
+        let meta = path.metadata().unwrap();
+        assert_eq!((meta.len(), meta.permissions().mode() & 0o7777), (1 << 20, 0o660));
+        assert!(meta.blocks() * 512 < 1 << 20);
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("disk.img"), "old").unwrap();
+        let mut file = ImageFile::create(folder.path(), "disk.img", PLAIN).unwrap();
+        file.write(0, b"data").unwrap();
+        drop(file);
+        assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"old");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
+        let mut file = ImageFile::create(folder.path(), "disk.img", PLAIN).unwrap();
+        file.write(0, b"x").unwrap();
+        file.finish(1).unwrap();
+        assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn growth_and_preallocation_reach_the_last_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = FileOptions { grow_to_bytes: Some(3 << 20), preallocate: true, ..PLAIN };
+        let mut file = ImageFile::create(folder.path(), "disk.img", options).unwrap();
+        file.write(0, &[1; 4096]).unwrap();
+        file.zero(4096, (1 << 20) - 4096).unwrap();
+        file.finish(1 << 20).unwrap();
+        let meta = folder.path().join("disk.img").metadata().unwrap();
+        assert_eq!(meta.len(), 3 << 20);
+        assert!(meta.blocks() * 512 >= 3 << 20, "{} blocks", meta.blocks());
+    }
+}

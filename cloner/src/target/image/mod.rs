@@ -1,0 +1,27 @@
+//! Writing one disk image: onto a block device, or as a file.
+//!
+//! [`writer`] decides what is data and what is zeros; [`device`] and [`file`] know what either means on their
+//! medium.
+
+use crate::error::Result;
+
+pub mod device;
+pub mod file;
+pub mod writer;
+
+/// What an image is written to. Offsets ascend; every byte of the image is given exactly once, as data or as
+/// zeros, and must read back as given whatever the medium held before.
+pub trait Medium {
+    /// Told once, before anything else, how many bytes the image has, when that is known. Refuses an image
+    /// that does not fit ([`Kind::NoSpace`](crate::error::Kind::NoSpace)).
+    fn expect(&mut self, size_bytes: u64) -> Result<()>;
+
+    /// Writes data.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Makes `len` bytes zero, as cheaply as the medium allows.
+    fn zero(&mut self, offset: u64, len: u64) -> Result<()>;
+
+    /// The image is complete and has `size_bytes`: makes it durable. Returns only when it is.
+    fn finish(&mut self, size_bytes: u64) -> Result<()>;
+}
