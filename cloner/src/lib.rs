@@ -2,12 +2,12 @@
 //! `copy` is both in one process.
 #![forbid(unsafe_code)]
 
-pub mod archive;
 pub mod args;
 pub mod environment;
 pub mod error;
 pub mod frame;
 pub mod lanes;
+pub mod pack;
 pub mod source;
 pub mod stream;
 pub mod threads;

@@ -11,10 +11,10 @@ use decant_shared::stop::Stop;
 use rustix::fs::{Mode, OFlags};
 
 use super::read::{Blocks, read_raw, read_stream};
-use crate::archive::plan::{Options, Plan};
-use crate::archive::scan::scan;
-use crate::archive::write::write;
 use crate::error::{Error, Kind, Result};
+use crate::pack::plan::{Options, Plan};
+use crate::pack::scan::scan;
+use crate::pack::write::write;
 
 /// A volume that is open for reading.
 pub struct Volume {

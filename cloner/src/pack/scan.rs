@@ -5,7 +5,7 @@ use std::path::Path;
 
 use decant_shared::stop::Stop;
 
-use super::pack::Pass;
+use super::layout::Pass;
 use super::plan::{Options, Plan};
 use crate::error::Result;
 

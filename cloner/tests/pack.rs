@@ -2,14 +2,14 @@
 // clippy knows only test functions as tests, not what they share.
 #![allow(clippy::unwrap_used)]
 
-#[path = "archive/tree.rs"]
+#[path = "pack_tree/tree.rs"]
 mod tree;
 
-#[path = "archive/changes.rs"]
+#[path = "pack_tree/changes.rs"]
 mod changes;
-#[path = "archive/gnu.rs"]
+#[path = "pack_tree/gnu.rs"]
 mod gnu;
-#[path = "archive/plan.rs"]
+#[path = "pack_tree/plan.rs"]
 mod plan;
-#[path = "archive/sparse.rs"]
+#[path = "pack_tree/sparse.rs"]
 mod sparse;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use decant_shared::stop::Stop;
 
-use super::pack::Pass;
+use super::layout::Pass;
 use super::plan::{Options, Plan, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;

@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use decant_cloner::archive::plan::{Options, Plan, Totals};
-use decant_cloner::archive::scan::scan;
-use decant_cloner::archive::write::write;
 use decant_cloner::error::Result;
+use decant_cloner::pack::plan::{Options, Plan, Totals};
+use decant_cloner::pack::scan::scan;
+use decant_cloner::pack::write::write;
 use decant_cloner::stream::Sink;
 use decant_shared::stop::Stop;
 use tempfile::TempDir;

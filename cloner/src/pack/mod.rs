@@ -1,0 +1,19 @@
+//! Makes one tar archive of a folder, in our own process (contract 1.10).
+//!
+//! [`scan`](scan::scan) tells beforehand how long the archive becomes, [`write`](write::write) makes it. Both
+//! are the same pass over the same tree (`layout`), once with the file contents left out, so they cannot
+//! disagree.
+
+pub mod extents;
+mod header;
+mod layout;
+mod links;
+mod look;
+mod member;
+mod meta;
+mod names;
+pub mod plan;
+pub mod scan;
+mod tally;
+mod walk;
+pub mod write;
