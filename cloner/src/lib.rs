@@ -5,3 +5,4 @@
 pub mod archive;
 pub mod error;
 pub mod stream;
+pub mod unpack;
