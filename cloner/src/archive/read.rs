@@ -24,8 +24,8 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 const DRAIN_BYTES: u64 = 1 << 20;
 
 /// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
-pub struct ArchiveReader<P> {
-    pull: P,
+pub struct ArchiveReader<'a, P: ?Sized> {
+    pull: &'a mut P,
     /// Bytes taken so far, for messages.
     position: u64,
     globals: PaxFields,
@@ -48,9 +48,9 @@ struct Body {
     padding: u64,
 }
 
-impl<P: Pull> ArchiveReader<P> {
+impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     /// Reads from `pull`.
-    pub fn new(pull: P) -> Self {
+    pub fn new(pull: &'a mut P) -> Self {
         Self {
             pull,
             position: 0,

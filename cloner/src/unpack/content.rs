@@ -32,8 +32,8 @@ impl From<Error> for Incomplete {
 }
 
 /// Writes the content of the member that `archive` is at. Zero runs become holes, or are allocated when asked.
-pub(super) fn write_content<P: Pull>(
-    archive: &mut ArchiveReader<P>,
+pub(super) fn write_content<P: Pull + ?Sized>(
+    archive: &mut ArchiveReader<'_, P>,
     file: &File,
     size_bytes: u64,
     preallocate: bool,

@@ -36,7 +36,11 @@ pub struct FoundImage {
 /// (contract 8, row 28).
 ///
 /// Without it: `Kind::Damaged`, "no disk image found in tar".
-pub fn find_image(pull: impl Pull, sink: &mut impl ImageSink, stop: &Stop) -> Result<FoundImage> {
+pub fn find_image(
+    pull: &mut (impl Pull + ?Sized),
+    sink: &mut impl ImageSink,
+    stop: &Stop,
+) -> Result<FoundImage> {
     let mut archive = ArchiveReader::new(pull);
     let mut image = None;
     let mut skipped = 0_u64;
@@ -70,7 +74,11 @@ pub fn find_image(pull: impl Pull, sink: &mut impl ImageSink, stop: &Stop) -> Re
     Ok(FoundImage { size_bytes, skipped })
 }
 
-fn deliver<P: Pull>(archive: &mut ArchiveReader<P>, sink: &mut impl ImageSink, stop: &Stop) -> Result<()> {
+fn deliver<P: Pull + ?Sized>(
+    archive: &mut ArchiveReader<'_, P>,
+    sink: &mut impl ImageSink,
+    stop: &Stop,
+) -> Result<()> {
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
         match piece {

@@ -76,7 +76,7 @@ pub struct NotKept {
 /// Errors: `Kind::Damaged` names the member that is broken or leads out of the folder; `Kind::NoSpace` and
 /// `Kind::Target` name the member that could not be written. After an error or a stop the folder is as before.
 pub fn unpack_tree(
-    pull: impl Pull,
+    pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
     path: &Path,
     options: UnpackOptions,
@@ -104,7 +104,7 @@ pub fn unpack_tree(
 
 /// Writes all members. Returns also what the archive says about the folder itself.
 fn fill(
-    pull: impl Pull,
+    pull: &mut (impl Pull + ?Sized),
     staging: &Staging,
     path: &Path,
     options: UnpackOptions,

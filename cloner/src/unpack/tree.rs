@@ -40,7 +40,11 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Writes the member `entry`, which `archive` is at.
-    pub(super) fn write<P: Pull>(&mut self, archive: &mut ArchiveReader<P>, entry: &Entry) -> Result<()> {
+    pub(super) fn write<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        entry: &Entry,
+    ) -> Result<()> {
         let name = MemberName::new(&entry.name)?;
         let Some((parent, own_name)) = name.split() else { return self.keep_root(entry) };
         match name.components().next() {
@@ -122,7 +126,12 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    fn file<P: Pull>(&mut self, archive: &mut ArchiveReader<P>, entry: &Entry, name: &[u8]) -> Result<()> {
+    fn file<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        entry: &Entry,
+        name: &[u8],
+    ) -> Result<()> {
         let file = File::from(self.create(entry, name, |folders| {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             openat(folders.current(), name, flags, Mode::RUSR | Mode::WUSR)
