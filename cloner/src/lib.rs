@@ -2,6 +2,7 @@
 //! `copy` is both in one process.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod args;
 pub mod environment;
 pub mod error;
@@ -10,4 +11,6 @@ pub mod lanes;
 pub mod pack;
 pub mod source;
 pub mod stream;
+pub mod target;
 pub mod threads;
+pub mod unpack;

@@ -51,7 +51,10 @@ impl Device {
             }
             ErrorKind::PermissionDenied => Error::io(
                 Kind::Target,
-                format!("no permission to write {} (see the runtime's device_ownership_from_security_context)", path.display()),
+                format!(
+                    "no permission to write {} (see the runtime's device_ownership_from_security_context)",
+                    path.display()
+                ),
                 e,
             ),
             _ => Error::target("open the block device", path, e),

@@ -73,7 +73,11 @@ impl ImageFile {
         }
         let of = self.expected_bytes.map_or(String::new(), |size| format!(" of {size}"));
         let room = rustix::fs::fstatvfs(&self.folder).map_or(String::new(), |fs| {
-            format!("; the volume has {}, {} free", Bytes(fs.f_blocks * fs.f_frsize), Bytes(fs.f_bavail * fs.f_frsize))
+            format!(
+                "; the volume has {}, {} free",
+                Bytes(fs.f_blocks * fs.f_frsize),
+                Bytes(fs.f_bavail * fs.f_frsize)
+            )
         });
         let path = self.path.display();
         Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
@@ -118,7 +122,8 @@ impl Medium for ImageFile {
         }
         self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
         let mode = Mode::from_raw_mode(self.options.mode);
-        rustix::fs::fchmod(&self.file, mode).map_err(|e| self.fail("set the mode of", size_bytes, e.into()))?;
+        rustix::fs::fchmod(&self.file, mode)
+            .map_err(|e| self.fail("set the mode of", size_bytes, e.into()))?;
         self.file.sync_all().map_err(|e| self.fail("sync", size_bytes, e))?;
         rustix::fs::renameat(&self.folder, &self.temporary, &self.folder, &self.name)
             .map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;

@@ -1,0 +1,62 @@
+//! A member of an archive, apart from the format that told about it.
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file, sparse or not.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link to [`Entry::link`].
+    Symlink,
+    /// Another name of the earlier member [`Entry::link`].
+    HardLink,
+    /// A named pipe.
+    Fifo,
+    /// A character device of this major and minor number.
+    CharDevice(u32, u32),
+    /// A block device of this major and minor number.
+    BlockDevice(u32, u32),
+}
+
+/// A point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Seconds since 1970, negative before.
+    pub seconds: i64,
+    /// Nanoseconds after `seconds`, always below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+/// A member as the archive describes it. Nothing in it has been judged: names may lead anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, byte for byte.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Where a link leads; empty for everything else.
+    pub link: Vec<u8>,
+    /// Length of the content with all holes, in bytes; 0 for everything but files.
+    pub size_bytes: u64,
+    /// Permission bits with setuid, setgid and sticky: 12 bits.
+    pub mode: u32,
+    /// Owner; `None` when the archive says something that is no user id.
+    pub uid: Option<u32>,
+    /// Group; `None` when the archive says something that is no group id.
+    pub gid: Option<u32>,
+    /// When the content was last modified.
+    pub modified: Moment,
+    /// Whether the archive holds extended attributes for it. They are not read.
+    pub has_xattrs: bool,
+}
+
+/// A name as messages show it: quoted, in one line, of bounded length.
+pub fn shown(name: &[u8]) -> String {
+    /// Longer names are cut: the message ends up in a termination message of 4,096 bytes.
+    const SHOWN_BYTES: usize = 300;
+    match name.get(..SHOWN_BYTES) {
+        Some(head) if name.len() > SHOWN_BYTES => format!("{:?}...", String::from_utf8_lossy(head)),
+        _ => format!("{:?}", String::from_utf8_lossy(name)),
+    }
+}

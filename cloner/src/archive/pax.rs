@@ -1,0 +1,245 @@
+//! The records of PAX extended headers (POSIX pax, "pax Extended Header"; GNU tar manual, "Sparse Formats").
+
+use crate::archive::entry::Moment;
+use crate::archive::sparse_map::SparseMap;
+use crate::error::{Error, Result};
+
+/// What extended headers say about a member. `None` is "what the header block says".
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PaxFields {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link_path: Option<Vec<u8>>,
+    pub(crate) size_bytes: Option<u64>,
+    pub(crate) uid: Option<u64>,
+    pub(crate) gid: Option<u64>,
+    pub(crate) modified: Option<Moment>,
+    pub(crate) sparse: PaxSparse,
+    pub(crate) has_xattrs: bool,
+}
+
+/// GNU tar's records about a sparse member, of all three formats.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PaxSparse {
+    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) size_bytes: Option<u64>,
+    /// 0.0 and 0.1: the map itself.
+    pub(crate) map: Option<SparseMap>,
+    /// 1.0: the map stands in front of the content.
+    pub(crate) major: Option<u64>,
+    minor: Option<u64>,
+    offset: Option<u64>,
+}
+
+impl PaxSparse {
+    /// Whether the map stands in front of the content.
+    pub(crate) fn is_version_1(&self) -> Result<bool> {
+        match (self.major, self.minor) {
+            (None | Some(0), _) => Ok(false),
+            (Some(1), None | Some(0)) => Ok(true),
+            (Some(major), minor) => {
+                Err(Error::damaged(format!("sparse format {major}.{} is not known", minor.unwrap_or(0))))
+            }
+        }
+    }
+}
+
+impl PaxFields {
+    /// Takes in the records of one extended header. Later records win.
+    pub(crate) fn read(&mut self, mut records: &[u8]) -> Result<()> {
+        while !records.is_empty() {
+            let (key, value, rest) = split_record(records)
+                .ok_or_else(|| Error::damaged("a broken record in an extended header"))?;
+            self.take(key, value).ok_or_else(|| {
+                Error::damaged(format!(
+                    "a bad value of {} in an extended header",
+                    String::from_utf8_lossy(key)
+                ))
+            })??;
+            records = rest;
+        }
+        Ok(())
+    }
+
+    /// `None` is a value that cannot be.
+    fn take(&mut self, key: &[u8], value: &[u8]) -> Option<Result<()>> {
+        match key {
+            b"path" => self.path = bytes(value)?,
+            b"linkpath" => self.link_path = bytes(value)?,
+            b"size" => self.size_bytes = optional(value, size)?,
+            b"uid" => self.uid = optional(value, decimal)?,
+            b"gid" => self.gid = optional(value, decimal)?,
+            b"mtime" => self.modified = optional(value, moment)?,
+            _ if key.starts_with(b"GNU.sparse.") => {
+                return self.sparse.take(&key[b"GNU.sparse.".len()..], value);
+            }
+            _ if key.starts_with(b"SCHILY.xattr.") || key.starts_with(b"LIBARCHIVE.xattr.") => {
+                self.has_xattrs = true;
+            }
+            // Times of access, user names, comments: nothing that a clone restores.
+            _ => {}
+        }
+        Some(Ok(()))
+    }
+}
+
+impl PaxSparse {
+    fn take(&mut self, key: &[u8], value: &[u8]) -> Option<Result<()>> {
+        match key {
+            b"name" => self.name = bytes(value)?,
+            b"size" | b"realsize" => self.size_bytes = Some(size(value)?),
+            b"major" => self.major = Some(decimal(value)?),
+            b"minor" => self.minor = Some(decimal(value)?),
+            b"numblocks" => self.map = Some(SparseMap::default()),
+            b"offset" => self.offset = Some(decimal(value)?),
+            b"numbytes" => {
+                let offset = self.offset.take()?;
+                return Some(self.map.get_or_insert_default().push(offset, decimal(value)?));
+            }
+            b"map" => return self.take_map(value),
+            _ => {}
+        }
+        Some(Ok(()))
+    }
+
+    /// 0.1: `offset,length,offset,length`.
+    fn take_map(&mut self, value: &[u8]) -> Option<Result<()>> {
+        let map = self.map.insert(SparseMap::default());
+        let mut numbers = value.split(|&byte| byte == b',').filter(|_| !value.is_empty());
+        while let Some(offset) = numbers.next() {
+            if let Err(error) = map.push(decimal(offset)?, decimal(numbers.next()?)?) {
+                return Some(Err(error));
+            }
+        }
+        Some(Ok(()))
+    }
+}
+
+/// Splits `<length> <key>=<value>\n` off. The length counts itself, so values may hold anything, newlines too.
+fn split_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let space = records.iter().take(20).position(|&byte| byte == b' ')?;
+    let len = usize::try_from(decimal(&records[..space])?).ok()?;
+    let (record, rest) = records.split_at_checked(len)?;
+    let body = record.get(space + 1..)?.strip_suffix(b"\n")?;
+    let equals = body.iter().position(|&byte| byte == b'=')?;
+    Some((&body[..equals], &body[equals + 1..], rest))
+}
+
+/// An empty value takes a record back.
+#[expect(clippy::option_option, reason = "outer: can it be, inner: is it there")]
+fn optional<T>(value: &[u8], parse: fn(&[u8]) -> Option<T>) -> Option<Option<T>> {
+    if value.is_empty() { Some(None) } else { parse(value).map(Some) }
+}
+
+#[expect(clippy::option_option, reason = "outer: can it be, inner: is it there")]
+fn bytes(value: &[u8]) -> Option<Option<Vec<u8>>> {
+    optional(value, |value| (!value.contains(&0)).then(|| value.to_vec()))
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    let digits = if value.is_empty() { None } else { Some(value) };
+    digits?.iter().try_fold(0_u64, |number, byte| match byte {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
+}
+
+/// A size in bytes: what fits into 63 bits.
+fn size(value: &[u8]) -> Option<u64> {
+    decimal(value).filter(|&size_bytes| i64::try_from(size_bytes).is_ok())
+}
+
+/// `[-]seconds[.fraction]`; digits after the ninth are dropped.
+fn moment(value: &[u8]) -> Option<Moment> {
+    let (is_negative, value) = match value.strip_prefix(b"-") {
+        Some(rest) => (true, rest),
+        None => (false, value),
+    };
+    let mut parts = value.splitn(2, |&byte| byte == b'.');
+    let seconds = i64::try_from(decimal(parts.next()?)?).ok()?;
+    let mut nanoseconds = 0;
+    let fraction = parts.next().unwrap_or(b"");
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    for at in 0..9 {
+        nanoseconds = nanoseconds * 10 + fraction.get(at).map_or(0, |digit| u32::from(digit - b'0'));
+    }
+    Some(match (is_negative, nanoseconds) {
+        (false, _) => Moment { seconds, nanoseconds },
+        (true, 0) => Moment { seconds: -seconds, nanoseconds },
+        // -1.25 is 0.75 after -2.
+        (true, _) => Moment { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: &str, value: &str) -> String {
+        let body = key.len() + value.len() + 3;
+        let len = (1..5).map(|digits| body + digits).find(|len| len.to_string().len() + body == *len);
+        format!("{} {key}={value}\n", len.unwrap())
+    }
+
+    fn read(records: &[(&str, &str)]) -> Result<PaxFields> {
+        let text: String = records.iter().map(|(key, value)| record(key, value)).collect();
+        let mut fields = PaxFields::default();
+        fields.read(text.as_bytes()).map(|()| fields)
+    }
+
+    #[test]
+    fn a_value_with_newlines_does_not_hide_what_follows() {
+        let fields = read(&[("SCHILY.xattr.user.x", "a\n9 path=b\n\n"), ("path", "c\nd"), ("size", "7")]);
+        let fields = fields.unwrap();
+        assert_eq!(fields.path.as_deref(), Some(&b"c\nd"[..]));
+        assert_eq!(fields.size_bytes, Some(7));
+        assert!(fields.has_xattrs);
+    }
+
+    #[test]
+    fn an_empty_value_takes_a_record_back() {
+        assert_eq!(read(&[("path", "a"), ("path", "")]).unwrap().path, None);
+    }
+
+    #[test]
+    fn times_have_nanoseconds_on_both_sides_of_1970() {
+        let at = |text| moment(text).map(|moment| (moment.seconds, moment.nanoseconds));
+        assert_eq!(at(b"17.5"), Some((17, 500_000_000)));
+        assert_eq!(at(b"17.0000000019"), Some((17, 1)));
+        assert_eq!(at(b"-1.25"), Some((-2, 750_000_000)));
+        assert_eq!(at(b"-3"), Some((-3, 0)));
+        assert_eq!(at(b"1.x"), None);
+        assert_eq!(at(b""), None);
+    }
+
+    #[test]
+    fn broken_records_are_damage() {
+        for bad in ["", "x", "5 a=b", "6 a=b", "0 a=b\n", "3 a\n", "99 a=b\n", "6 ab=\n6"] {
+            let result = PaxFields::default().read(bad.as_bytes());
+            assert_eq!(result.is_ok(), bad.is_empty(), "{bad:?}");
+        }
+        for (key, value) in [("size", "-1"), ("size", "9223372036854775808"), ("path", "a\0b")] {
+            assert!(read(&[(key, value)]).is_err(), "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn all_three_sparse_formats_are_known() {
+        let old = read(&[
+            ("GNU.sparse.size", "20"),
+            ("GNU.sparse.numblocks", "2"),
+            ("GNU.sparse.offset", "0"),
+            ("GNU.sparse.numbytes", "5"),
+            ("GNU.sparse.offset", "9"),
+            ("GNU.sparse.numbytes", "1"),
+        ]);
+        old.unwrap().sparse.map.unwrap().check(20, 6).unwrap();
+        let newer = read(&[("GNU.sparse.map", "0,5,9,1")]).unwrap();
+        newer.sparse.map.unwrap().check(20, 6).unwrap();
+        let newest = read(&[("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")]).unwrap();
+        assert!(newest.sparse.is_version_1().unwrap());
+        assert!(read(&[("GNU.sparse.map", "0,5,9")]).is_err());
+        assert!(read(&[("GNU.sparse.numbytes", "9")]).is_err());
+    }
+}

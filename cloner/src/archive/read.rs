@@ -1,0 +1,276 @@
+//! Reads an archive member by member. Bytes in, values out: nothing here opens or writes a file.
+//!
+//! Understood: v7, ustar, GNU (long names, old sparse format, base-256 numbers), PAX (sparse formats 0.0, 0.1
+//! and 1.0). The end is two zero blocks, as GNU tar, bsdtar and CDI write it; what follows is padding. An
+//! archive that ends after one of them holds everything too. Without any, it was cut, unless it is empty.
+
+use tar::{GnuExtSparseHeader, Header};
+
+use crate::archive::entry::{Entry, shown};
+use crate::archive::field::{BLOCK_BYTES, checksum_is_right};
+use crate::archive::member::{Extensions, Layout, Member, block_name, member, member_name, stored_bytes};
+use crate::archive::pax::PaxFields;
+use crate::archive::sparse_map::{DecimalMap, Segments, SparseMap, push_old_gnu};
+use crate::error::{Error, Result};
+use crate::stream::{Piece, Pull};
+
+/// Longest name in a GNU long-name member, in bytes. Linux takes 4,096.
+pub const MAX_NAME_BYTES: u64 = 64 << 10;
+/// Longest PAX extended header, in bytes.
+pub const MAX_PAX_BYTES: u64 = 1 << 20;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+/// How much padding is drained in one step.
+const DRAIN_BYTES: u64 = 1 << 20;
+
+/// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
+pub struct ArchiveReader<'a, P: ?Sized> {
+    pull: &'a mut P,
+    /// Bytes taken so far, for messages.
+    position: u64,
+    globals: PaxFields,
+    name: Vec<u8>,
+    body: Body,
+    has_ended: bool,
+}
+
+/// What is still to be read of the current member.
+#[derive(Debug, Default)]
+struct Body {
+    segments: Segments,
+    /// Where the current segment starts, and how many of its bytes are left.
+    next_offset: u64,
+    segment_left: u64,
+    /// Where the next piece starts, and how large the file is with its holes.
+    offset: u64,
+    size_bytes: u64,
+    stored_left: u64,
+    padding: u64,
+}
+
+impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
+    /// Reads from `pull`.
+    pub fn new(pull: &'a mut P) -> Self {
+        Self {
+            pull,
+            position: 0,
+            globals: PaxFields::default(),
+            name: Vec::new(),
+            body: Body::default(),
+            has_ended: false,
+        }
+    }
+
+    /// The next member. What is left of the content of the one before is skipped. `None`: the archive is
+    /// complete, and the stream was taken to its real end.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        self.skip_rest()?;
+        let mut extensions = Extensions { pax: self.globals.clone(), ..Extensions::default() };
+        let mut is_extended = false;
+        while let Some(block) = self.next_header()? {
+            let header = Header::from_byte_slice(&block);
+            match header.as_old().linkflag[0] {
+                b'x' | b'X' => {
+                    extensions.pax.read(&self.extension(header, MAX_PAX_BYTES)?).map_err(named(header))?;
+                }
+                b'g' => {
+                    let records = self.extension(header, MAX_PAX_BYTES)?;
+                    self.globals.read(&records).map_err(named(header))?;
+                    extensions.pax.read(&records).map_err(named(header))?;
+                }
+                b'L' => extensions.long_name = Some(self.long_name(header)?),
+                b'K' => extensions.long_link = Some(self.long_name(header)?),
+                // The label of a volume.
+                b'V' => continue,
+                _ => return self.begin(header, extensions).map(Some),
+            }
+            is_extended = true;
+        }
+        if is_extended {
+            return Err(Error::damaged("the archive ends between an extended header and its member"));
+        }
+        self.has_ended = true;
+        while self.pull.next_piece(DRAIN_BYTES)?.is_some() {}
+        Ok(None)
+    }
+
+    /// The next run of the current member's content, with its offset in the file. Runs follow each other
+    /// without gaps up to the size of the file. Holes are `Piece::Zeros` and come whole, however large; what
+    /// takes bytes of the archive comes in runs of at most `max_bytes` (> 0).
+    pub fn next_data(&mut self, max_bytes: u64) -> Result<Option<(u64, Piece<'_>)>> {
+        let body = &mut self.body;
+        if body.segment_left == 0 {
+            if body.offset == body.next_offset && body.offset < body.size_bytes {
+                (body.next_offset, body.segment_left) =
+                    body.segments.next_segment().unwrap_or((body.size_bytes, 0));
+            }
+            if body.offset == body.size_bytes {
+                return Ok(None);
+            }
+        }
+        let offset = body.offset;
+        if offset < body.next_offset {
+            let len = body.next_offset - offset;
+            body.offset += len;
+            return Ok(Some((offset, Piece::Zeros(len))));
+        }
+        match self.pull.next_piece(max_bytes.min(body.segment_left))? {
+            None => Err(cut(&self.name)),
+            Some(piece) => {
+                let len = piece.len();
+                self.position += len;
+                body.segment_left -= len;
+                body.stored_left -= len;
+                body.offset += len;
+                body.next_offset = body.offset;
+                Ok(Some((offset, piece)))
+            }
+        }
+    }
+
+    /// The next header block; `None` at the end of the archive.
+    fn next_header(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
+        let mut block = [0; BLOCK_BYTES];
+        let start = self.position;
+        let after = |name: &[u8]| match start {
+            0 => "at the start of the archive".to_owned(),
+            _ => format!("after member {} at byte {start} of the archive", shown(name)),
+        };
+        match self.take(&mut block)? {
+            BLOCK_BYTES => {}
+            0 if start == 0 => return Ok(None),
+            0 => return Err(Error::damaged(format!("the archive has no end mark {}", after(&self.name)))),
+            _ => return Err(Error::damaged(format!("the stream ends in a header {}", after(&self.name)))),
+        }
+        if is_zero(&block) {
+            let len = self.take(&mut block)?;
+            if is_zero(&block[..len]) {
+                return Ok(None);
+            }
+            return Err(Error::damaged(format!("a lone zero block {}", after(&self.name))));
+        }
+        if !checksum_is_right(Header::from_byte_slice(&block)) {
+            return Err(Error::damaged(format!("no tar header, or a damaged one, {}", after(&self.name))));
+        }
+        Ok(Some(block))
+    }
+
+    fn begin(&mut self, header: &Header, mut extensions: Extensions) -> Result<Entry> {
+        self.name = member_name(header, &mut extensions);
+        let named = |error: Error| error.within(&shown(&self.name));
+        let Member { entry, layout, mut stored_bytes } =
+            member(header, self.name.clone(), extensions).map_err(named)?;
+        let padding = stored_bytes.next_multiple_of(BLOCK) - stored_bytes;
+        let map =
+            self.map(layout, &mut stored_bytes, &entry).map_err(|error| error.within(&shown(&entry.name)))?;
+        self.body = Body {
+            segments: Segments::new(map),
+            size_bytes: entry.size_bytes,
+            stored_left: stored_bytes,
+            padding,
+            ..Body::default()
+        };
+        Ok(entry)
+    }
+
+    /// Completes the map of a member. What it takes of the content is taken off `stored_bytes`.
+    fn map(&mut self, layout: Layout, stored_bytes: &mut u64, entry: &Entry) -> Result<SparseMap> {
+        let map = match layout {
+            Layout::Dense => return Ok(SparseMap::dense(entry.size_bytes)),
+            Layout::PaxMap(map) => map,
+            Layout::OldGnu { mut map, mut more } => {
+                while more {
+                    let mut block = GnuExtSparseHeader::new();
+                    self.take_all(block.as_mut_bytes())?;
+                    push_old_gnu(&mut map, &block.sparse)?;
+                    more = block.isextended[0] != 0;
+                }
+                map
+            }
+            Layout::PaxFront => {
+                let mut map = DecimalMap::default();
+                loop {
+                    let mut block = [0; BLOCK_BYTES];
+                    let left = stored_bytes.checked_sub(BLOCK);
+                    *stored_bytes = left.ok_or_else(|| Error::damaged("the sparse map does not end"))?;
+                    self.take_all(&mut block)?;
+                    if map.feed(&block)? {
+                        break map.finish();
+                    }
+                }
+            }
+        };
+        map.check(entry.size_bytes, *stored_bytes)?;
+        Ok(map)
+    }
+
+    /// The content of an extended header of at most `max_bytes`.
+    fn extension(&mut self, header: &Header, max_bytes: u64) -> Result<Vec<u8>> {
+        let size_bytes = stored_bytes(header).map_err(named(header))?;
+        let len = usize::try_from(size_bytes).ok().filter(|_| size_bytes <= max_bytes).ok_or_else(|| {
+            named(header)(Error::damaged(format!("an extended header of {size_bytes} bytes is too large")))
+        })?;
+        let mut content = vec![0; len.next_multiple_of(BLOCK_BYTES)];
+        self.take_all(&mut content).map_err(named(header))?;
+        content.truncate(len);
+        Ok(content)
+    }
+
+    fn long_name(&mut self, header: &Header) -> Result<Vec<u8>> {
+        let mut name = self.extension(header, MAX_NAME_BYTES)?;
+        let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+        name.truncate(end);
+        Ok(name)
+    }
+
+    fn skip_rest(&mut self) -> Result<()> {
+        let body = std::mem::take(&mut self.body);
+        let mut left = body.stored_left + body.padding;
+        while left > 0 {
+            let Some(piece) = self.pull.next_piece(left)? else { return Err(cut(&self.name)) };
+            left -= piece.len();
+            self.position += piece.len();
+        }
+        Ok(())
+    }
+
+    fn take_all(&mut self, buf: &mut [u8]) -> Result<()> {
+        if self.take(buf)? == buf.len() {
+            return Ok(());
+        }
+        Err(Error::damaged("the stream ends inside its headers"))
+    }
+
+    /// Fills `buf` as far as the stream goes; returns how far.
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            let room = &mut buf[filled..];
+            let Some(piece) = self.pull.next_piece(room.len() as u64)? else { break };
+            let len = usize::try_from(piece.len()).unwrap_or(usize::MAX).min(room.len());
+            match piece {
+                Piece::Data(bytes) => room[..len].copy_from_slice(bytes),
+                Piece::Zeros(_) => room[..len].fill(0),
+            }
+            filled += len;
+        }
+        self.position += filled as u64;
+        Ok(filled)
+    }
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    block.iter().all(|&byte| byte == 0)
+}
+
+fn cut(name: &[u8]) -> Error {
+    Error::damaged(format!("the stream ends inside member {}", shown(name)))
+}
+
+/// Names the member that an error is about by its header block alone.
+fn named(header: &Header) -> impl Fn(Error) -> Error + '_ {
+    |error| error.within(&shown(&block_name(header)))
+}

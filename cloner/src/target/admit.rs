@@ -1,0 +1,147 @@
+//! Who may upload what: the order of contract 2.4 as one function.
+
+use decant_shared::contract::{
+    CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, is_async_path, is_other_upload_path, is_upload_path,
+};
+use decant_shared::http::head::Request;
+
+/// What is known about the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer<'a> {
+    /// No TLS.
+    Plain,
+    /// TLS, but no certificate.
+    Anonymous,
+    /// A verified certificate with this common name; `None` if it has not exactly one.
+    Named(Option<&'a str>),
+}
+
+/// What the target is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Waiting for a sender.
+    Idle,
+    /// A transfer is running.
+    Busy,
+    /// A transfer succeeded; there is only one.
+    Done,
+}
+
+/// What to do with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Read its body as a clone.
+    Upload {
+        /// What the body is.
+        content: ContentType,
+        /// Logical bytes that the sender announced.
+        announced_bytes: Option<u64>,
+    },
+    /// Answer this, without reading the body.
+    Answer(u16, &'static str),
+}
+
+/// Decides. `client_name` is the common name that a sender's certificate must have.
+pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State) -> Admission {
+    use Admission::Answer;
+    let (path, method) = (request.path.as_str(), request.method.as_str());
+    if path == "/healthz" {
+        return Answer(200, "OK");
+    }
+    if method == "HEAD" && is_async_path(path) {
+        return Answer(200, "");
+    }
+    if !(is_upload_path(path) || is_other_upload_path(path)) || method != "POST" {
+        return Answer(404, "");
+    }
+    match peer {
+        Peer::Plain => return Answer(401, "uploads need TLS"),
+        Peer::Anonymous => return Answer(401, "uploads need a client certificate"),
+        Peer::Named(name) if name != Some(client_name) => {
+            return Answer(401, "the client certificate has another common name than CLIENT_NAME");
+        }
+        Peer::Named(_) => {}
+    }
+    let content = request.header(CONTENT_TYPE_HEADER).and_then(|word| word.parse::<ContentType>().ok());
+    let content = match (content, is_other_upload_path(path)) {
+        (Some(_), true) if is_async_path(path) => {
+            return Answer(500, "Saving stream failed: async clone not supported");
+        }
+        (Some(content), false) => content,
+        _ => return Answer(501, "this target receives clones only, no ordinary uploads"),
+    };
+    match state {
+        State::Busy => Answer(503, "another transfer is running"),
+        State::Done => Answer(409, "the transfer is done"),
+        State::Idle => match request.header(LENGTH_HEADER).map(str::parse) {
+            Some(Err(_)) => Answer(400, "x-decant-length is not a number of bytes"),
+            announced => Admission::Upload { content, announced_bytes: announced.and_then(Result::ok) },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decant_shared::http::head::parse_request;
+
+    const NAME: &str = "ns/src-ns/tgt";
+
+    fn ask(line: &str, content: &str, peer: Peer<'_>, state: State) -> Admission {
+        let text = format!("{line} HTTP/1.1\r\n{content}\r\n");
+        admit(&parse_request(text.as_bytes()).unwrap().unwrap().0, peer, NAME, state)
+    }
+
+    fn status(admission: &Admission) -> u16 {
+        match admission {
+            Admission::Answer(status, _) => *status,
+            Admission::Upload { .. } => 200,
+        }
+    }
+
+    #[test]
+    fn the_contracts_order_of_refusals_holds() {
+        let clone = "x-cdi-content-type: filesystem-clone\r\n";
+        let good = Peer::Named(Some(NAME));
+        let (idle, busy, done) = (State::Idle, State::Busy, State::Done);
+        let post = "POST /v1beta1/upload";
+        for (line, content, peer, state, wanted) in [
+            ("GET /healthz", "", Peer::Plain, busy, 200),
+            ("PUT /healthz", "", Peer::Anonymous, done, 200),
+            ("HEAD /v1beta1/upload-async", "", Peer::Anonymous, idle, 200),
+            ("GET /v1beta1/upload", clone, good, idle, 404),
+            ("POST /elsewhere", clone, good, idle, 404),
+            (post, clone, Peer::Anonymous, busy, 401),
+            (post, clone, Peer::Plain, idle, 401),
+            (post, clone, Peer::Named(Some("ns/other")), done, 401),
+            (post, clone, Peer::Named(None), idle, 401),
+            (post, clone, good, busy, 503),
+            (post, clone, good, done, 409),
+            (post, "", good, idle, 501),
+            (post, "x-cdi-content-type: kubevirt\r\n", good, idle, 501),
+            ("POST /v1beta1/upload-form", "", good, idle, 501),
+            ("POST /v1beta1/upload-async", clone, good, idle, 500),
+            ("POST /v1beta1/upload-async", "", good, idle, 501),
+            (post, clone, good, idle, 200),
+            ("POST /v1alpha1/upload-archive", clone, good, idle, 200),
+        ] {
+            assert_eq!(
+                status(&ask(line, content, peer, state)),
+                wanted,
+                "{line} {content:?} {peer:?} {state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_announced_length_is_read_and_a_wrong_one_refused() {
+        let good = Peer::Named(Some(NAME));
+        let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 77\r\n";
+        assert_eq!(
+            ask("POST /v1beta1/upload", head, good, State::Idle),
+            Admission::Upload { content: ContentType::Block, announced_bytes: Some(77) }
+        );
+        let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 7x\r\n";
+        assert_eq!(status(&ask("POST /v1beta1/upload", head, good, State::Idle)), 400);
+    }
+}

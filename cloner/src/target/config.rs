@@ -1,0 +1,186 @@
+//! A target's configuration as CDI's controllers give it (contract 2.2).
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use decant_shared::contract::{DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, TARGET_FOLDER, TLS_PORT};
+use decant_shared::tls::server::config_asking_clients;
+use decant_shared::tls::suites::{Suites, Versions};
+use decant_shared::tls::{Identity, pem};
+use decant_shared::units::{Overhead, parse_quantity, usable_bytes};
+use rustls::ServerConfig;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Destination, Writing};
+use crate::args::TargetArgs;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::source::config::unusable;
+
+/// `DESTINATION` of a block volume.
+const BLOCK_DESTINATION: &str = "/dev/cdi-block-volume";
+
+/// Everything that a target pod is told.
+pub struct TargetConfig {
+    /// Address to listen on; `None` is every address of both IP families.
+    pub address: Option<IpAddr>,
+    /// Port to listen on.
+    pub port: u16,
+    /// Who we are and whose certificates we accept.
+    pub tls: Arc<ServerConfig>,
+    /// Common name of the one sender.
+    pub client_name: String,
+    /// When to give up waiting for one.
+    pub deadline: Option<OffsetDateTime>,
+    /// How to write.
+    pub writing: Writing,
+}
+
+impl TargetConfig {
+    /// Reads the environment. Everything is checked before anything is opened or started.
+    pub fn configure(args: &TargetArgs, environment: &Environment) -> Result<Self> {
+        let client_name =
+            environment.require("CLIENT_NAME", "the common name of the sender's certificate")?;
+        let destination = destination(args, environment)?;
+        let grow_to_bytes = match &destination {
+            Destination::Folder { .. } => usable_size(environment)?,
+            Destination::Device(_) => None,
+        };
+        Ok(Self {
+            address: address(environment)?,
+            port: port(environment),
+            tls: tls(environment)?,
+            client_name: client_name.to_owned(),
+            deadline: deadline(environment)?,
+            writing: Writing {
+                destination,
+                preallocate: environment.is_true("PREALLOCATION"),
+                image_mode: DISK_IMAGE_MODE,
+                grow_to_bytes,
+                decompress_threads: args.tuning.threads(),
+            },
+        })
+    }
+}
+
+fn address(environment: &Environment) -> Result<Option<IpAddr>> {
+    match environment.get("LISTEN_ADDRESS") {
+        // CDI's default means every address; on an IPv6 cluster that has to include IPv6.
+        None | Some("0.0.0.0" | "::" | "[::]") => Ok(None),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::usage(format!("LISTEN_ADDRESS is {text:?}: it must be an IP address"))),
+    }
+}
+
+/// Invalid values are ignored, as in CDI.
+fn port(environment: &Environment) -> u16 {
+    environment.get("LISTEN_PORT").and_then(|text| text.parse().ok()).unwrap_or(TLS_PORT)
+}
+
+fn tls(environment: &Environment) -> Result<Arc<ServerConfig>> {
+    let (chain, chain_what) = pem_of(environment, "TLS_CERT_FILE", "TLS_CERT", "the server's certificate")?;
+    let (key, key_what) = pem_of(environment, "TLS_KEY_FILE", "TLS_KEY", "the server's private key")?;
+    let (roots, roots_what) =
+        pem_of(environment, "CLIENT_CERT_FILE", "CLIENT_CERT", "the certificates that vouch for senders")?;
+    let identity: Identity = pem::identity(&chain, &chain_what, &key, &key_what).map_err(unusable)?;
+    let roots = pem::authorities(&roots, &roots_what).map_err(unusable)?;
+    let versions =
+        Versions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default()).map_err(unusable)?;
+    let suites = Suites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
+    config_asking_clients(identity, roots, versions, suites).map_err(unusable)
+}
+
+/// PEM from the file that `file_name` names, or (CDI up to 1.59) from the content of `content_name`; and what
+/// to call it in messages.
+fn pem_of(
+    environment: &Environment,
+    file_name: &str,
+    content_name: &str,
+    purpose: &str,
+) -> Result<(Vec<u8>, String)> {
+    if let Some(content) = environment.get(content_name).filter(|_| environment.get(file_name).is_none()) {
+        return Ok((content.as_bytes().to_vec(), content_name.to_owned()));
+    }
+    let path = environment.require(file_name, &format!("the path of a PEM file with {purpose}"))?;
+    let content = pem::read_file(Path::new(path)).map_err(unusable)?;
+    Ok((content, format!("{path} ({file_name})")))
+}
+
+fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
+    environment
+        .get("DEADLINE")
+        .map(|text| {
+            OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+                Error::usage(format!("DEADLINE is {text:?}: it must be a time like 2026-01-31T12:00:00Z"))
+            })
+        })
+        .transpose()
+}
+
+/// CDI's block path, or anything that is a block device, is a device; every other path is an image file in
+/// the folder of a filesystem volume.
+fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
+    use std::os::unix::fs::FileTypeExt;
+    if let Some(folder) = &args.mount {
+        return Ok(Destination::Folder { path: folder.clone(), image_name: DISK_IMAGE.to_owned() });
+    }
+    let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
+    let path = PathBuf::from(text);
+    let is_device = path.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
+    if is_device || text == BLOCK_DESTINATION {
+        return Ok(Destination::Device(path));
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    match (path.parent(), name) {
+        (Some(folder), Some(image_name)) if path.is_absolute() && !path.is_dir() => {
+            Ok(Destination::Folder { path: folder.to_owned(), image_name })
+        }
+        _ => Err(Error::usage(format!(
+            "DESTINATION is {text:?}: it must be a block device or the path of a file, like {TARGET_FOLDER}/{DISK_IMAGE}"
+        ))),
+    }
+}
+
+/// The size to which an image is grown: what a guest can use of a volume of `UPLOAD_IMAGE_SIZE` when the
+/// filesystem keeps `FILESYSTEM_OVERHEAD` of it (contract 4.8).
+fn usable_size(environment: &Environment) -> Result<Option<u64>> {
+    let Some(text) = environment.get("UPLOAD_IMAGE_SIZE") else { return Ok(None) };
+    let size_bytes =
+        parse_quantity(text).map_err(|e| Error::usage(format!("UPLOAD_IMAGE_SIZE is {text:?}: {e}")))?;
+    let overhead = match environment.get("FILESYSTEM_OVERHEAD") {
+        None => Overhead::NONE,
+        Some(text) => text
+            .parse::<Overhead>()
+            .map_err(|e| Error::usage(format!("FILESYSTEM_OVERHEAD is {text:?}: {e}")))?,
+    };
+    Ok(Some(usable_bytes(overhead, size_bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_of_one_gib_with_six_percent_overhead_holds_an_image_of_966_mib() {
+        let environment = Environment::from([("UPLOAD_IMAGE_SIZE", "1Gi"), ("FILESYSTEM_OVERHEAD", "0.06")]);
+        assert_eq!(usable_size(&environment).unwrap(), Some(966 << 20));
+    }
+
+    #[test]
+    fn every_address_of_cdis_default_is_every_address_of_both_families() {
+        for text in ["", "0.0.0.0", "::"] {
+            assert_eq!(address(&Environment::from([("LISTEN_ADDRESS", text)])).unwrap(), None, "{text}");
+        }
+        assert!(address(&Environment::from([("LISTEN_ADDRESS", "host")])).is_err());
+    }
+
+    #[test]
+    fn a_deadline_that_is_no_time_is_a_usage_error() {
+        assert!(deadline(&Environment::from([("DEADLINE", "tomorrow")])).is_err());
+        assert!(deadline(&Environment::from([("DEADLINE", "2026-01-31T12:00:00Z")])).unwrap().is_some());
+    }
+}

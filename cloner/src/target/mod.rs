@@ -1,0 +1,62 @@
+//! The target: receives one clone and makes it durable.
+//!
+//! ```text
+//! session (a connection's thread): TLS, HTTP body -> packs -> decompressors -> batches -> writer
+//! ```
+//!
+//! [`admit`] decides whether a request may upload; [`session`] runs the stages over its body; [`place`] writes
+//! what they yield, to one of the four combinations of contract 2.6; [`server`] owns the state (one transfer
+//! at a time, one success per process) and the answers.
+
+use std::path::PathBuf;
+
+use decant_shared::contract::ContentType;
+
+pub mod admit;
+pub mod config;
+pub mod decompress;
+pub mod image;
+pub mod place;
+pub mod pulled;
+pub mod server;
+pub mod session;
+
+/// Where a clone goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A block device.
+    Device(PathBuf),
+    /// The folder of a filesystem volume; a raw stream becomes `image_name` in it.
+    Folder {
+        /// The volume's root.
+        path: PathBuf,
+        /// The image's file name.
+        image_name: String,
+    },
+}
+
+/// How to write.
+#[derive(Debug, Clone)]
+pub struct Writing {
+    /// Where to.
+    pub destination: Destination,
+    /// Write or allocate every byte, holes included (contract 2.7).
+    pub preallocate: bool,
+    /// Permission bits of an image file.
+    pub image_mode: u32,
+    /// Grow an image file to at least this size.
+    pub grow_to_bytes: Option<u64>,
+    /// Decompressor threads.
+    pub decompress_threads: usize,
+}
+
+/// A clone that was received, written and synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// What it was.
+    pub content: ContentType,
+    /// Logical bytes of the stream.
+    pub stream_bytes: u64,
+    /// Whether preallocation was asked for, and so done.
+    pub preallocated: bool,
+}

@@ -1,0 +1,97 @@
+//! The four combinations of contract 2.6: what arrives, and what it is written to.
+
+use std::path::Path;
+
+use decant_shared::contract::ContentType;
+use decant_shared::progress::Progress;
+use decant_shared::stop::Stop;
+use rustix::fs::{Mode, OFlags};
+
+use super::image::Medium;
+use super::image::device::Device;
+use super::image::file::{FileOptions, ImageFile};
+use super::image::writer::ImageWriter;
+use super::pulled::Pulled;
+use super::{Destination, Writing};
+use crate::error::{Error, Result};
+use crate::unpack::image::find_image;
+use crate::unpack::{UnpackOptions, unpack_tree};
+
+/// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
+/// raw image that cannot fit is refused before anything is written, and a stream of another length is
+/// damaged. Returns the stream's length.
+pub fn write(
+    writing: &Writing,
+    content: ContentType,
+    announced_bytes: Option<u64>,
+    stream: &mut Pulled<'_>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<u64> {
+    match (content, &writing.destination) {
+        (ContentType::Filesystem, Destination::Folder { path, .. }) => {
+            tree_to_folder(writing, path, stream, stop)?;
+            stream.finish(announced_bytes)
+        }
+        (ContentType::Filesystem, Destination::Device(path)) => {
+            let mut device = Device::open(path, writing.preallocate)?;
+            let mut image = ImageWriter::new(&mut device, writing.preallocate, progress, stop);
+            find_image(stream, &mut image, stop)?;
+            let stream_bytes = stream.finish(announced_bytes)?;
+            image.finish()?;
+            Ok(stream_bytes)
+        }
+        (ContentType::Block, Destination::Device(path)) => {
+            let mut device = Device::open(path, writing.preallocate)?;
+            raw_to_medium(writing, &mut device, announced_bytes, stream, progress, stop)
+        }
+        (ContentType::Block, Destination::Folder { path, image_name }) => {
+            let options = FileOptions {
+                mode: writing.image_mode,
+                grow_to_bytes: writing.grow_to_bytes,
+                preallocate: writing.preallocate,
+            };
+            let mut file = ImageFile::create(path, image_name, options)?;
+            raw_to_medium(writing, &mut file, announced_bytes, stream, progress, stop)
+        }
+    }
+}
+
+fn raw_to_medium(
+    writing: &Writing,
+    medium: &mut impl Medium,
+    announced_bytes: Option<u64>,
+    stream: &mut Pulled<'_>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<u64> {
+    let mut image = ImageWriter::new(medium, writing.preallocate, progress, stop);
+    image.write_stream(stream, announced_bytes)?;
+    let stream_bytes = stream.finish(announced_bytes)?;
+    image.finish()?;
+    Ok(stream_bytes)
+}
+
+fn tree_to_folder(writing: &Writing, path: &Path, stream: &mut Pulled<'_>, stop: &Stop) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|e| Error::target("open the folder", path, e.into()))?;
+    // Others than root may not give files away; asking the kernel for each file would only cost time.
+    let own = rustix::process::geteuid().is_root();
+    let options = UnpackOptions { preallocate: writing.preallocate, own };
+    let done = unpack_tree(stream, &folder, path, options, stop)?;
+    log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
+    let lost = done.not_kept;
+    for (count, what) in [
+        (lost.owners, "owners"),
+        (lost.modes, "permission bits"),
+        (lost.times, "modification times"),
+        (lost.devices, "device nodes"),
+        (lost.xattrs, "extended attributes"),
+    ] {
+        if count > 0 {
+            log::warn!("{what} could not be kept for {count} entries");
+        }
+    }
+    Ok(())
+}

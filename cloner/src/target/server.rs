@@ -1,0 +1,132 @@
+//! The upload server: admits one sender at a time, answers, and knows when the work is done.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+use decant_shared::conn::Fault;
+use decant_shared::http::server::{Exchange, Service};
+use decant_shared::progress::{Phase, Progress};
+use decant_shared::stop::Stop;
+use decant_shared::tls::name::common_name;
+
+use super::admit::{Admission, Peer, State, admit};
+use super::{Received, Writing, session};
+use crate::error::{Error, Kind, Result};
+
+/// Answers are read by people and by CDI's cloner, which ignores them.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The service behind a target's port.
+pub struct Uploads {
+    /// How to write.
+    pub writing: Writing,
+    /// The common name that senders must have.
+    pub client_name: String,
+    /// Counters of the present transfer.
+    pub progress: Arc<Progress>,
+    /// Ends a transfer early.
+    pub stop: Stop,
+    /// Told of every transfer that ended, when its answer is out.
+    pub outcomes: Sender<Result<Received>>,
+    /// What it is doing.
+    pub state: Mutex<State>,
+}
+
+impl Uploads {
+    /// What it is doing.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // The state is a plain value: it is right even if a holder panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Admits a request and, for an upload, takes the place of the one sender.
+    fn admit(&self, exchange: &Exchange) -> Admission {
+        let leaf = exchange.peer_certificates().first();
+        let name = leaf.map(|leaf| common_name(leaf).ok());
+        let peer = match (&name, exchange.is_encrypted()) {
+            (Some(name), _) => Peer::Named(name.as_deref()),
+            (None, true) => Peer::Anonymous,
+            (None, false) => Peer::Plain,
+        };
+        let mut state = self.state();
+        let admission = admit(&exchange.request, peer, &self.client_name, *state);
+        if matches!(admission, Admission::Upload { .. }) {
+            *state = State::Busy;
+        }
+        admission
+    }
+}
+
+impl Service for Uploads {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+        let (content, announced_bytes) = match self.admit(exchange) {
+            Admission::Answer(status, text) => {
+                if exchange.request.path != "/healthz" {
+                    log::info!(
+                        "{} {} from {}: {status} {text}",
+                        exchange.request.method,
+                        exchange.request.path,
+                        exchange.peer
+                    );
+                }
+                return exchange.answer(status, TEXT, text);
+            }
+            Admission::Upload { content, announced_bytes } => (content, announced_bytes),
+        };
+        log::info!("receiving a {content} from {}", exchange.peer);
+        self.progress.restart();
+        let outcome = match exchange.body() {
+            Ok(mut body) => session::receive(
+                &mut body,
+                content,
+                announced_bytes,
+                &self.writing,
+                &self.progress,
+                &self.stop,
+            ),
+            Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
+        };
+        // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
+        *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
+        let (status, text) = match &outcome {
+            Ok(_) => {
+                self.progress.finish_ok();
+                (200, String::new())
+            }
+            Err(error) => {
+                self.progress.enter(Phase::Failed);
+                answer_for(error)
+            }
+        };
+        let answered = exchange.answer(status, TEXT, &text);
+        // Nobody listens any more only when the process is ending.
+        let _ = self.outcomes.send(outcome);
+        answered
+    }
+}
+
+/// Status and text for a transfer that failed (contract 2.4, rows 8 and 9).
+fn answer_for(error: &Error) -> (u16, String) {
+    match error.kind() {
+        Kind::NoSpace => (
+            400,
+            format!(
+                "Saving stream failed: effective image size is larger than the reported available storage: {error}"
+            ),
+        ),
+        _ => (500, format!("Saving stream failed: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_volume_is_400_in_cdis_words_and_anything_else_500() {
+        let (status, text) = answer_for(&Error::new(Kind::NoSpace, "no room"));
+        assert_eq!(status, 400);
+        assert!(text.starts_with("Saving stream failed: effective image size is larger than"), "{text}");
+        assert_eq!(answer_for(&Error::damaged("bad CRC")).1, "Saving stream failed: bad CRC");
+    }
+}

@@ -1,0 +1,101 @@
+//! One transfer: a request's body through the stages to the destination.
+
+use std::thread::{Builder, scope};
+use std::time::Duration;
+
+use decant_shared::conn::Fault;
+use decant_shared::contract::ContentType;
+use decant_shared::http::body::{Body, BodyFault};
+use decant_shared::progress::{Phase, Progress};
+use decant_shared::stop::Stop;
+
+use super::decompress::{self, Packed};
+use super::pulled::Pulled;
+use super::{Received, Writing, place};
+use crate::error::{Error, Kind, Result};
+use crate::frame::split::{Pack, Splitter};
+use crate::lanes::{Deal, Pool, lanes};
+use crate::threads::{join, verdict};
+
+/// How long a sender may send nothing. It keeps a stalled source from blocking all retries (contract 8, #34),
+/// and leaves a source on a slow disk the time to fill a block.
+pub const IDLE: Duration = Duration::from_secs(300);
+
+/// Receives `body` and returns when it is written and synced.
+pub fn receive(
+    body: &mut Body<'_>,
+    content: ContentType,
+    announced_bytes: Option<u64>,
+    writing: &Writing,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Received> {
+    let count = writing.decompress_threads.max(1);
+    let (deal, workers, collect) = lanes(count, "decompressor");
+    let (packs, batches) = (Pool::for_lanes(count), Pool::for_lanes(count));
+    if let Some(announced_bytes) = announced_bytes {
+        progress.set_total_bytes(announced_bytes);
+    }
+    progress.enter(Phase::Copy);
+    let stream_bytes = scope(|scope| {
+        let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
+            let mut stream = Pulled::new(collect, &batches);
+            place::write(writing, content, announced_bytes, &mut stream, progress, stop)
+        });
+        let mut threads = Vec::new();
+        for (index, lane) in workers.into_iter().enumerate() {
+            let (packs, batches) = (&packs, &batches);
+            threads.push(
+                Builder::new()
+                    .name(format!("decompressor-{index}"))
+                    .spawn_scoped(scope, move || decompress::run(lane, packs, batches)),
+            );
+        }
+        let fed = feed(body, deal, &packs, progress);
+        let written = match writer {
+            Ok(writer) => {
+                writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Failed, "the writer panicked")))
+            }
+            Err(cause) => Err(Error::io(Kind::Failed, "cannot start a thread", cause)),
+        };
+        let others = join(threads).into_iter().chain(fed.err()).collect();
+        verdict(written, others)
+    })?;
+    Ok(Received { content, stream_bytes, preallocated: writing.preallocate })
+}
+
+/// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
+fn feed(body: &mut Body<'_>, mut deal: Deal<Packed>, packs: &Pool<Pack>, progress: &Progress) -> Result<()> {
+    let mut splitter = Splitter::default();
+    let mut pack = packs.take();
+    while let Some(mut bytes) = body.next(IDLE).map_err(describe)? {
+        progress.add_wire_bytes(bytes.len() as u64);
+        while !bytes.is_empty() {
+            let taken = splitter.feed(bytes, &mut pack)?;
+            bytes = &bytes[taken..];
+            if !bytes.is_empty() {
+                deal.send(Packed::Some(std::mem::replace(&mut pack, packs.take())))?;
+            }
+        }
+    }
+    splitter.finish()?;
+    progress.enter(Phase::Finish);
+    if !pack.is_empty() {
+        deal.send(Packed::Some(pack))?;
+    }
+    deal.send(Packed::End)
+}
+
+fn describe(fault: BodyFault) -> Error {
+    match fault {
+        BodyFault::Cut => Error::damaged("the body ends before its terminating chunk: the source gave up"),
+        BodyFault::Bad(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
+        BodyFault::Conn(Fault::Stopped(reason)) => Error::stopped(reason),
+        BodyFault::Conn(Fault::TimedOut(_, limit)) => {
+            Error::new(Kind::Stalled, format!("the source sent nothing for {} s", limit.as_secs()))
+        }
+        BodyFault::Conn(fault) => {
+            Error::new(Kind::Damaged, format!("the connection broke before the body was complete: {fault}"))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The folders between the root and the current member, held open.
+//!
+//! A member costs no walk from the root, and a folder gets its mode and time when it is left, because writing
+//! into it changes its time and may need more permission than it will have. Archives come depth first, so that
+//! is once per folder; if a later member comes back to a folder, what it already has is given back afterwards.
+//! That way nothing is remembered about folders that were left.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::mkdirat;
+use rustix::io::{Errno, Result};
+
+use crate::unpack::NotKept;
+use crate::unpack::attributes::Attributes;
+use crate::unpack::beneath::{WORKING_MODE, open_folder};
+use crate::unpack::member_name::MemberName;
+
+/// At most this many levels are open at once, however deep the tree is.
+const MAX_OPEN: usize = 48;
+/// How many levels are opened again when a way up meets a closed one.
+const REOPENED: usize = 24;
+
+/// The way down to the current folder. The root is the folder that is unpacked into.
+pub(super) struct Folders {
+    root: OwnedFd,
+    levels: Vec<Level>,
+}
+
+struct Level {
+    name: Vec<u8>,
+    /// `None` while there are too many levels below it.
+    fd: Option<OwnedFd>,
+    /// What it gets when it is left.
+    pending: Attributes,
+}
+
+impl Folders {
+    /// Starts in `root`.
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root, levels: Vec::new() }
+    }
+
+    /// The folder that is unpacked into.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The folder we are in.
+    pub(super) fn current(&self) -> BorrowedFd<'_> {
+        match self.levels.last().and_then(|level| level.fd.as_ref()) {
+            Some(fd) => fd.as_fd(),
+            // Only the root has no level: `leave` opens the level that it ends in.
+            None => self.root(),
+        }
+    }
+
+    /// Whether `name` is the folder we are in.
+    pub(super) fn is_current(&self, name: MemberName<'_>) -> bool {
+        name.components().eq(self.levels.iter().map(|level| level.name.as_slice()))
+    }
+
+    /// Goes to the folder `name`, making what is missing. Something on the way that is no folder: ENOTDIR.
+    pub(super) fn enter(&mut self, name: MemberName<'_>, not_kept: &mut NotKept) -> Result<()> {
+        let mut depth = 0;
+        for component in name.components() {
+            if self.levels.get(depth).is_none_or(|level| level.name != component) {
+                self.leave(depth, not_kept)?;
+                self.step_into(component)?;
+            }
+            depth += 1;
+        }
+        self.leave(depth, not_kept)
+    }
+
+    /// Says what the current folder gets when it is left.
+    pub(super) fn set_pending(&mut self, attributes: Attributes) {
+        if let Some(level) = self.levels.last_mut() {
+            level.pending = attributes;
+        }
+    }
+
+    /// Leaves all folders below `depth`, deepest first.
+    pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
+        while self.levels.len() > depth {
+            self.open_last()?;
+            if let Some(Level { fd: Some(fd), pending, .. }) = self.levels.pop() {
+                pending.apply_to(&fd, not_kept)?;
+            }
+        }
+        self.open_last()
+    }
+
+    fn step_into(&mut self, name: &[u8]) -> Result<()> {
+        let parent = self.current();
+        let (fd, pending) = match open_folder(parent, name) {
+            Err(Errno::NOENT) => {
+                mkdirat(parent, name, WORKING_MODE)?;
+                let (fd, found) = open_folder(parent, name)?;
+                (fd, Attributes::of_unnamed_folder(found.st_mode))
+            }
+            result => {
+                let (fd, found) = result?;
+                (fd, Attributes::as_found(&found))
+            }
+        };
+        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), pending });
+        if let Some(far) = self.levels.len().checked_sub(MAX_OPEN + 1) {
+            self.levels[far].fd = None;
+        }
+        Ok(())
+    }
+
+    /// Opens the last level again, and some above it, if it was closed.
+    fn open_last(&mut self) -> Result<()> {
+        let Some(last) = self.levels.len().checked_sub(1) else { return Ok(()) };
+        if self.levels[last].fd.is_some() {
+            return Ok(());
+        }
+        let start = self.levels.iter().rposition(|level| level.fd.is_some());
+        let mut above: Option<OwnedFd> = None;
+        for at in start.map_or(0, |start| start + 1)..=last {
+            let parent = match (&above, at.checked_sub(1)) {
+                (Some(fd), _) => fd.as_fd(),
+                (None, Some(parent)) => {
+                    self.levels[parent].fd.as_ref().map_or(self.root.as_fd(), AsFd::as_fd)
+                }
+                (None, None) => self.root.as_fd(),
+            };
+            let (fd, _) = open_folder(parent, &self.levels[at].name)?;
+            if at + REOPENED > last {
+                self.levels[at].fd = Some(fd.try_clone().map_err(|_| Errno::MFILE)?);
+            }
+            above = Some(fd);
+        }
+        Ok(())
+    }
+}

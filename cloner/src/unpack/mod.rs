@@ -1,0 +1,129 @@
+//! Writes what an archive holds: a tree into a folder, or the disk image in it to wherever an image goes.
+//!
+//! A tree first grows in a staging folder inside the target folder. Only an archive that arrived complete and
+//! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
+//! attempt are never in the way (what CDI does instead: contract 8, row 27).
+
+mod attributes;
+mod beneath;
+mod content;
+mod folders;
+pub mod image;
+mod member_name;
+mod place;
+mod remove;
+mod staging;
+mod tree;
+
+use std::path::Path;
+
+use decant_shared::stop::Stop;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::syncfs;
+
+use crate::archive::read::ArchiveReader;
+use crate::error::{Error, Result};
+use crate::stream::Pull;
+use crate::unpack::attributes::Attributes;
+use crate::unpack::staging::Staging;
+use crate::unpack::tree::TreeWriter;
+
+pub use crate::unpack::staging::STAGING_NAME;
+
+/// What to do besides writing names and content.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UnpackOptions {
+    /// Allocate every byte of every file; no holes.
+    pub preallocate: bool,
+    /// Try to restore owners and groups. Without permission they stay those of this process.
+    pub own: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Regular files.
+    pub files: u64,
+    /// Folders, symbolic and hard links, pipes and devices.
+    pub others: u64,
+    /// Members in `lost+found`, which belongs to the filesystem and not to the volume's user.
+    pub skipped: u64,
+    /// Content of the files with their holes, in bytes.
+    pub content_bytes: u64,
+    /// What could not be kept.
+    pub not_kept: NotKept,
+}
+
+/// Members that lost something because of missing permission or a filesystem that cannot hold it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NotKept {
+    /// With another owner or group than archived. Only counted when owners were asked for.
+    pub owners: u64,
+    /// With other permission bits.
+    pub modes: u64,
+    /// With another time of modification.
+    pub times: u64,
+    /// Devices that were not made at all.
+    pub devices: u64,
+    /// With extended attributes in the archive, which are not restored.
+    pub xattrs: u64,
+}
+
+/// Unpacks an archive into the folder `target` and syncs it. `target` must be open for reading (not
+/// `O_PATH`); `path` is its name in messages. Names that stand in the folder already are replaced, all others
+/// stay.
+///
+/// Errors: `Kind::Damaged` names the member that is broken or leads out of the folder; `Kind::NoSpace` and
+/// `Kind::Target` name the member that could not be written. After an error or a stop the folder is as before.
+pub fn unpack_tree(
+    pull: &mut (impl Pull + ?Sized),
+    target: impl AsFd,
+    path: &Path,
+    options: UnpackOptions,
+    stop: &Stop,
+) -> Result<Unpacked> {
+    let target = target.as_fd();
+    let staging = Staging::create(target, path)?;
+    let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
+        // Before anything gets its final name: an error of delayed writing shows here.
+        syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
+        place::place(&staging, target, path)?;
+        Ok(filled)
+    });
+    if let Err(error) = staging.remove(target) {
+        log::warn!("cannot remove {}: {error}", path.join(STAGING_NAME).display());
+    }
+    let (done, root) = result?;
+    if let Some(root) = root {
+        apply_to_root(&root, target, path);
+    }
+    // The new names, too, are only safe once they are on disk.
+    syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
+    Ok(done)
+}
+
+/// Writes all members. Returns also what the archive says about the folder itself.
+fn fill(
+    pull: &mut (impl Pull + ?Sized),
+    staging: &Staging,
+    path: &Path,
+    options: UnpackOptions,
+    stop: &Stop,
+) -> Result<(Unpacked, Option<Attributes>)> {
+    let mut archive = ArchiveReader::new(pull);
+    let mut writer = TreeWriter::new(staging.fresh()?, path, options, stop);
+    while let Some(entry) = archive.next_entry()? {
+        Error::check(stop)?;
+        writer.write(&mut archive, &entry)?;
+    }
+    writer.finish()
+}
+
+/// The folder may belong to somebody else (a volume's root does); then it just stays as it is.
+fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) {
+    let mut not_kept = NotKept::default();
+    let result = attributes.apply_to(target, &mut not_kept);
+    if result.is_err() || not_kept != NotKept::default() {
+        log::debug!("{} does not get the mode and time that the archive has for it", path.display());
+    }
+}

@@ -1,0 +1,261 @@
+//! Writes members, one after the other, below one folder.
+
+use std::fs::File;
+use std::path::Path;
+
+use decant_shared::stop::Stop;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, fstatvfs, linkat, makedev, mknodat, openat, statat, symlinkat,
+};
+use rustix::io::Errno;
+
+use crate::archive::entry::{Entry, EntryKind, shown};
+use crate::archive::read::ArchiveReader;
+use crate::error::{Error, Kind, Result, is_no_space};
+use crate::stream::Pull;
+use crate::unpack::attributes::Attributes;
+use crate::unpack::beneath::open_below;
+use crate::unpack::content::{Incomplete, write_content};
+use crate::unpack::folders::Folders;
+use crate::unpack::member_name::MemberName;
+use crate::unpack::remove::remove_one;
+use crate::unpack::staging::STAGING_NAME;
+use crate::unpack::{UnpackOptions, Unpacked};
+
+/// The tree that grows.
+pub(super) struct TreeWriter<'a> {
+    folders: Folders,
+    path: &'a Path,
+    options: UnpackOptions,
+    stop: &'a Stop,
+    done: Unpacked,
+    root: Option<Attributes>,
+}
+
+impl<'a> TreeWriter<'a> {
+    /// Writes below `root`. `path` is the target folder's name in messages.
+    pub(super) fn new(root: OwnedFd, path: &'a Path, options: UnpackOptions, stop: &'a Stop) -> Self {
+        Self { folders: Folders::new(root), path, options, stop, done: Unpacked::default(), root: None }
+    }
+
+    /// Writes the member `entry`, which `archive` is at.
+    pub(super) fn write<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        entry: &Entry,
+    ) -> Result<()> {
+        let name = MemberName::new(&entry.name)?;
+        let Some((parent, own_name)) = name.split() else { return self.keep_root(entry) };
+        match name.components().next() {
+            Some(b"lost+found") => {
+                self.done.skipped += 1;
+                return Ok(());
+            }
+            Some(first) if first == STAGING_NAME.as_bytes() => {
+                let what = "the archive holds the name that Decant unpacks under";
+                return Err(Error::damaged(format!("{}: {what}", shown(&entry.name))));
+            }
+            _ => {}
+        }
+        self.done.not_kept.xattrs += u64::from(entry.has_xattrs);
+        if entry.kind == EntryKind::Folder {
+            self.done.others += 1;
+            return self.folder(entry, name);
+        }
+        self.enter(entry, parent)?;
+        if entry.kind == EntryKind::File {
+            self.done.files += 1;
+            self.done.content_bytes = self.done.content_bytes.saturating_add(entry.size_bytes);
+            return self.file(archive, entry, own_name);
+        }
+        self.done.others += 1;
+        match entry.kind {
+            EntryKind::HardLink => self.hard_link(entry, own_name),
+            EntryKind::Symlink => self.symlink(entry, own_name),
+            EntryKind::Fifo => self.node(entry, own_name, FileType::Fifo, 0),
+            EntryKind::CharDevice(major, minor) => {
+                self.node(entry, own_name, FileType::CharacterDevice, makedev(major, minor))
+            }
+            EntryKind::BlockDevice(major, minor) => {
+                self.node(entry, own_name, FileType::BlockDevice, makedev(major, minor))
+            }
+            EntryKind::File | EntryKind::Folder => Ok(()),
+        }
+    }
+
+    /// Finishes all folders. Returns what was written, and what the archive says about the target folder.
+    pub(super) fn finish(mut self) -> Result<(Unpacked, Option<Attributes>)> {
+        let left = self.folders.leave(0, &mut self.done.not_kept);
+        left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
+        Ok((self.done, self.root))
+    }
+
+    fn keep_root(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Folder {
+            let name = shown(&entry.name);
+            return Err(Error::damaged(format!(
+                "{name}: the target folder itself is no folder in the archive"
+            )));
+        }
+        // Its owner stays: the volume's root belongs to whoever mounts it.
+        self.root = Some(Attributes::of(entry, false));
+        Ok(())
+    }
+
+    fn enter(&mut self, entry: &Entry, folder: MemberName<'_>) -> Result<()> {
+        self.folders.enter(folder, &mut self.done.not_kept).map_err(|cause| match cause {
+            Errno::NOTDIR => Error::damaged(format!(
+                "the way to {} leads through something that is no folder",
+                shown(&entry.name)
+            )),
+            cause => self.failed("reach", entry, cause),
+        })
+    }
+
+    fn folder(&mut self, entry: &Entry, name: MemberName<'_>) -> Result<()> {
+        if let Some((parent, own_name)) = name.split() {
+            self.enter(entry, parent)?;
+            let found = statat(self.folders.current(), own_name, AtFlags::SYMLINK_NOFOLLOW);
+            if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) != FileType::Directory) {
+                self.make_room(entry, own_name)?;
+            }
+        }
+        self.enter(entry, name)?;
+        self.folders.set_pending(Attributes::of(entry, self.options.own));
+        Ok(())
+    }
+
+    fn file<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        entry: &Entry,
+        name: &[u8],
+    ) -> Result<()> {
+        let file = File::from(self.create(entry, name, |folders| {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(folders.current(), name, flags, Mode::RUSR | Mode::WUSR)
+        })?);
+        let written = write_content(archive, &file, entry.size_bytes, self.options.preallocate, self.stop);
+        written.map_err(|why| match why {
+            Incomplete::Stream(error) => error,
+            Incomplete::Write { cause, written_bytes } => {
+                self.failed_after("write", entry, cause, written_bytes)
+            }
+        })?;
+        let attributes = Attributes::of(entry, self.options.own);
+        let applied = attributes.apply_to(&file, &mut self.done.not_kept);
+        applied.map_err(|cause| self.failed("finish", entry, cause))
+    }
+
+    fn symlink(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
+        if entry.link.is_empty() || entry.link.contains(&0) {
+            return Err(Error::damaged(format!("the symlink {} leads nowhere", shown(&entry.name))));
+        }
+        self.create(entry, name, |folders| symlinkat(entry.link.as_slice(), folders.current(), name))?;
+        self.finish_name(entry, name, true)
+    }
+
+    fn node(&mut self, entry: &Entry, name: &[u8], kind: FileType, device: u64) -> Result<()> {
+        let make =
+            |folders: &Folders| mknodat(folders.current(), name, kind, Mode::RUSR | Mode::WUSR, device);
+        match make(&self.folders) {
+            Err(Errno::PERM) if kind != FileType::Fifo => {
+                log::warn!("no permission to make the device {}", shown(&entry.name));
+                self.done.not_kept.devices += 1;
+                return Ok(());
+            }
+            Err(Errno::EXIST) => self.create(entry, name, make)?,
+            result => result.map_err(|cause| self.failed("create", entry, cause))?,
+        }
+        self.finish_name(entry, name, false)
+    }
+
+    fn hard_link(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
+        let (shown_name, shown_link) = (shown(&entry.name), shown(&entry.link));
+        let bad = |why: &str| Error::damaged(format!("{shown_name} is a hard link to {shown_link}, {why}"));
+        let (parent, link_name) = MemberName::new(&entry.link)
+            .map_err(|error| error.within(&shown_name))?
+            .split()
+            .ok_or_else(|| bad("the folder itself"))?;
+        let far = if self.folders.is_current(parent) {
+            None
+        } else {
+            Some(open_below(self.folders.root(), parent).map_err(|cause| match cause {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => {
+                    bad("which is not in the archive")
+                }
+                cause => self.failed("find the link target of", entry, cause),
+            })?)
+        };
+        let link_parent = far.as_ref().map_or_else(|| self.folders.current(), AsFd::as_fd);
+        let target = statat(link_parent, link_name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|_| bad("which is not in the archive"))?;
+        if FileType::from_raw_mode(target.st_mode) == FileType::Directory {
+            return Err(bad("a folder"));
+        }
+        let is_same = statat(self.folders.current(), name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|own| (own.st_dev, own.st_ino) == (target.st_dev, target.st_ino));
+        if is_same {
+            return Ok(());
+        }
+        self.create(entry, name, |folders| {
+            let link_parent = far.as_ref().map_or_else(|| folders.current(), AsFd::as_fd);
+            linkat(link_parent, link_name, folders.current(), name, AtFlags::empty())
+        })
+    }
+
+    fn finish_name(&mut self, entry: &Entry, name: &[u8], is_symlink: bool) -> Result<()> {
+        let attributes = Attributes::of(entry, self.options.own);
+        let folder = self.folders.current();
+        let applied = attributes.apply_to_name(folder, name, is_symlink, &mut self.done.not_kept);
+        applied.map_err(|cause| self.failed("finish", entry, cause))
+    }
+
+    /// Makes something that must not exist yet. The last member of a name wins.
+    fn create<T>(
+        &self,
+        entry: &Entry,
+        name: &[u8],
+        make: impl Fn(&Folders) -> rustix::io::Result<T>,
+    ) -> Result<T> {
+        match make(&self.folders) {
+            Err(Errno::EXIST) => {
+                self.make_room(entry, name)?;
+                make(&self.folders).map_err(|cause| self.failed("create", entry, cause))
+            }
+            result => result.map_err(|cause| self.failed("create", entry, cause)),
+        }
+    }
+
+    fn make_room(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+        remove_one(self.folders.current(), name).map_err(|cause| match cause {
+            Errno::NOTEMPTY => Error::damaged(format!(
+                "{} was a folder with content earlier in the archive",
+                shown(&entry.name)
+            )),
+            cause => self.failed("replace", entry, cause),
+        })
+    }
+
+    fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
+        self.failed_after(doing, entry, cause.into(), 0)
+    }
+
+    /// A failure to write a member; a full filesystem says how full.
+    fn failed_after(&self, doing: &str, entry: &Entry, cause: std::io::Error, written_bytes: u64) -> Error {
+        let what = format!("cannot {doing} {} in {}", shown(&entry.name), self.path.display());
+        if !is_no_space(&cause) {
+            return Error::io(Kind::Target, what, cause);
+        }
+        let room = fstatvfs(self.folders.root()).map_or_else(
+            |_| String::new(),
+            |fs| {
+                let (free, total) = (fs.f_bavail * fs.f_frsize, fs.f_blocks * fs.f_frsize);
+                format!(", and the filesystem has {free} of {total} bytes free")
+            },
+        );
+        let size = entry.size_bytes;
+        Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
+    }
+}
