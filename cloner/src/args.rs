@@ -1,5 +1,6 @@
 //! The command line: what was typed, as values. Nothing here opens, reads or starts anything.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -162,28 +163,28 @@ impl PodArgs {
 
 /// Rewrites the arguments of CDI's pods into ours: long flags with one dash get their second one, klog's
 /// flags that have no meaning here are dropped, and where no command is given the environment's role is.
-pub fn from_pod(words: Vec<String>, environment: &Environment) -> Vec<String> {
+pub fn from_pod(words: Vec<OsString>, environment: &Environment) -> Vec<OsString> {
     let mut words = words.into_iter();
-    let program: Vec<String> = words.next().into_iter().collect();
+    let program: Vec<OsString> = words.next().into_iter().collect();
     let mut out = Vec::new();
     let mut drop_value = false;
     for word in words {
         if std::mem::take(&mut drop_value) {
             continue;
         }
-        match klog_flag(&word) {
+        match word.to_str().and_then(klog_flag) {
             Some(takes_value) => drop_value = takes_value,
             None => out.push(with_two_dashes(word)),
         }
     }
-    let named = out.iter().find(|word| !word.starts_with('-')).map(String::as_str);
-    let asks = out.iter().any(|word| matches!(word.as_str(), "-h" | "--help" | "-V" | "--version"));
-    let role = match named {
-        Some("copy" | "source" | "target" | "help") => None,
-        _ if asks && role_of(environment).is_none() => None,
-        _ => role_of(environment),
-    };
-    program.into_iter().chain(role.map(str::to_owned)).chain(out).collect()
+    let role = if names_command(&out) { None } else { role_of(environment) };
+    program.into_iter().chain(role.map(OsString::from)).chain(out).collect()
+}
+
+/// Whether the first word that is not a flag is a command of ours.
+fn names_command(words: &[OsString]) -> bool {
+    let first = words.iter().filter_map(|word| word.to_str()).find(|word| !word.starts_with('-'));
+    matches!(first, Some("copy" | "source" | "target" | "help"))
 }
 
 /// The role that the environment asks for.
@@ -227,9 +228,14 @@ fn split_flag(word: &str) -> Option<(&str, Option<&str>)> {
     Some(flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value))))
 }
 
-fn with_two_dashes(word: String) -> String {
-    let cdi = matches!(split_flag(&word), Some(("content-type" | "mount" | "upload-bytes", _)));
-    if cdi && !word.starts_with("--") { format!("-{word}") } else { word }
+fn with_two_dashes(word: OsString) -> OsString {
+    let single = word.to_str().filter(|text| !text.starts_with("--")).and_then(split_flag);
+    if !matches!(single, Some(("content-type" | "mount" | "upload-bytes", _))) {
+        return word;
+    }
+    let mut flag = OsString::from("-");
+    flag.push(OsStr::new(&word));
+    flag
 }
 
 fn exit_codes() -> String {
@@ -242,7 +248,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str, environment: &Environment) -> Cli {
-        let words = line.split_whitespace().map(str::to_owned).collect();
+        let words = line.split_whitespace().map(OsString::from).collect();
         Cli::try_parse_from(from_pod(words, environment)).unwrap()
     }
 
@@ -278,6 +284,6 @@ mod tests {
 
     #[test]
     fn without_command_and_environment_the_usage_is_shown() {
-        assert!(Cli::try_parse_from(from_pod(vec!["cloner".to_owned()], &Environment::default())).is_err());
+        assert!(Cli::try_parse_from(from_pod(vec!["cloner".into()], &Environment::default())).is_err());
     }
 }

@@ -4,13 +4,18 @@
 
 pub mod archive;
 pub mod args;
+pub mod copy;
 pub mod environment;
 pub mod error;
 pub mod frame;
 pub mod lanes;
+pub mod metrics;
 pub mod pack;
+pub mod role;
 pub mod source;
 pub mod stream;
 pub mod target;
+pub mod termination;
 pub mod threads;
+pub mod ticker;
 pub mod unpack;

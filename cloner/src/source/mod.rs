@@ -16,7 +16,7 @@ use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 use rustls::ClientConfig;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub mod attempt;
 pub mod compress;
@@ -64,17 +64,15 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
         progress.set_total_bytes(total_bytes);
     }
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
-    loop {
-        let Err(error) = attempt::run(source, &volume, progress, stop) else { break };
+    while let Err(error) = attempt::run(source, &volume, progress, stop) {
         let Some(delay) = pause.before_next(&error, Instant::now()) else {
             progress.enter(Phase::Failed);
             return Err(error);
         };
         log::info!("{error}; trying again in {:.1} s", delay.as_secs_f64());
         progress.restart();
-        if !stop.sleep(delay) {
-            crate::error::Error::check(stop)?;
-        }
+        stop.sleep(delay);
+        Error::check(stop)?;
     }
     progress.finish_ok();
     Ok(())

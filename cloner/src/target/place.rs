@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use decant_shared::contract::ContentType;
-use decant_shared::progress::Progress;
 use decant_shared::stop::Stop;
 use rustix::fs::{Mode, OFlags};
 
@@ -25,7 +24,6 @@ pub fn write(
     content: ContentType,
     announced_bytes: Option<u64>,
     stream: &mut Pulled<'_>,
-    progress: &Progress,
     stop: &Stop,
 ) -> Result<u64> {
     match (content, &writing.destination) {
@@ -35,7 +33,7 @@ pub fn write(
         }
         (ContentType::Filesystem, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
-            let mut image = ImageWriter::new(&mut device, writing.preallocate, progress, stop);
+            let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
             find_image(stream, &mut image, stop)?;
             let stream_bytes = stream.finish(announced_bytes)?;
             image.finish()?;
@@ -43,7 +41,7 @@ pub fn write(
         }
         (ContentType::Block, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
-            raw_to_medium(writing, &mut device, announced_bytes, stream, progress, stop)
+            raw_to_medium(writing, &mut device, announced_bytes, stream, stop)
         }
         (ContentType::Block, Destination::Folder { path, image_name }) => {
             let options = FileOptions {
@@ -52,7 +50,7 @@ pub fn write(
                 preallocate: writing.preallocate,
             };
             let mut file = ImageFile::create(path, image_name, options)?;
-            raw_to_medium(writing, &mut file, announced_bytes, stream, progress, stop)
+            raw_to_medium(writing, &mut file, announced_bytes, stream, stop)
         }
     }
 }
@@ -62,10 +60,9 @@ fn raw_to_medium(
     medium: &mut impl Medium,
     announced_bytes: Option<u64>,
     stream: &mut Pulled<'_>,
-    progress: &Progress,
     stop: &Stop,
 ) -> Result<u64> {
-    let mut image = ImageWriter::new(medium, writing.preallocate, progress, stop);
+    let mut image = ImageWriter::new(medium, writing.preallocate, stop);
     image.write_stream(stream, announced_bytes)?;
     let stream_bytes = stream.finish(announced_bytes)?;
     image.finish()?;

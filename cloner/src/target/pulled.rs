@@ -1,5 +1,7 @@
 //! The logical stream as the writer sees it: pieces out of batches, in order.
 
+use decant_shared::progress::Progress;
+
 use super::decompress::Unpacked;
 use crate::error::{Error, Result};
 use crate::frame::decode::Batch;
@@ -10,6 +12,7 @@ use crate::stream::{Piece, Pull};
 pub struct Pulled<'a> {
     batches: Collect<Unpacked>,
     pool: &'a Pool<Batch>,
+    progress: &'a Progress,
     batch: Batch,
     next_run: usize,
     /// Bytes of run `next_run` that were yielded already.
@@ -19,15 +22,10 @@ pub struct Pulled<'a> {
 }
 
 impl<'a> Pulled<'a> {
-    /// Reads from `batches`; emptied ones go to `pool`.
-    pub fn new(batches: Collect<Unpacked>, pool: &'a Pool<Batch>) -> Self {
+    /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`.
+    pub fn new(batches: Collect<Unpacked>, pool: &'a Pool<Batch>, progress: &'a Progress) -> Self {
         let batch = Batch::default();
-        Self { batches, pool, batch, next_run: 0, taken_bytes: 0, stream_bytes: 0, ended: false }
-    }
-
-    /// Logical bytes yielded so far.
-    pub fn stream_bytes(&self) -> u64 {
-        self.stream_bytes
+        Self { batches, pool, progress, batch, next_run: 0, taken_bytes: 0, stream_bytes: 0, ended: false }
     }
 
     /// After everything was written: what is still in the stream is dropped, and its end must come. A stream
@@ -63,6 +61,7 @@ impl Pull for Pulled<'_> {
         let len = left_bytes.min(max_bytes);
         let from = self.taken_bytes;
         self.stream_bytes += len;
+        self.progress.add_sent_bytes(len);
         if len == left_bytes {
             self.next_run += 1;
             self.taken_bytes = 0;

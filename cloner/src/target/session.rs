@@ -39,8 +39,8 @@ pub fn receive(
     progress.enter(Phase::Copy);
     let stream_bytes = scope(|scope| {
         let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
-            let mut stream = Pulled::new(collect, &batches);
-            place::write(writing, content, announced_bytes, &mut stream, progress, stop)
+            let mut stream = Pulled::new(collect, &batches, progress);
+            place::write(writing, content, announced_bytes, &mut stream, stop)
         });
         let mut threads = Vec::new();
         for (index, lane) in workers.into_iter().enumerate() {

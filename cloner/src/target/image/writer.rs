@@ -1,6 +1,5 @@
 //! Sorts an image into data and zeros.
 
-use decant_shared::progress::Progress;
 use decant_shared::stop::Stop;
 
 use super::Medium;
@@ -23,14 +22,13 @@ pub struct ImageWriter<'a, M> {
     /// Zeros that were seen and not yet handed over; they end where the next byte goes.
     zeros_bytes: u64,
     end: u64,
-    progress: &'a Progress,
     stop: &'a Stop,
 }
 
 impl<'a, M: Medium> ImageWriter<'a, M> {
     /// Writes to `medium`. With `literal` zeros are not looked for.
-    pub fn new(medium: &'a mut M, literal: bool, progress: &'a Progress, stop: &'a Stop) -> Self {
-        Self { medium, literal, zeros_bytes: 0, end: 0, progress, stop }
+    pub fn new(medium: &'a mut M, literal: bool, stop: &'a Stop) -> Self {
+        Self { medium, literal, zeros_bytes: 0, end: 0, stop }
     }
 
     /// Writes a whole raw stream, `expected_bytes` long if that is known. Returns its length.
@@ -59,7 +57,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
         }
         self.hand_over_zeros()?;
         self.medium.write(self.end, bytes)?;
-        self.advance(bytes.len() as u64);
+        self.end += bytes.len() as u64;
         Ok(())
     }
 
@@ -73,11 +71,6 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
             self.zeros_bytes -= len;
         }
         Ok(())
-    }
-
-    fn advance(&mut self, len: u64) {
-        self.end += len;
-        self.progress.add_sent_bytes(len);
     }
 }
 
@@ -105,7 +98,7 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
     fn zeros(&mut self, offset: u64, len: u64) -> Result<()> {
         debug_assert_eq!(offset, self.end);
         self.zeros_bytes += len;
-        self.advance(len);
+        self.end += len;
         Ok(())
     }
 }
@@ -154,8 +147,8 @@ mod tests {
 
     fn write(pieces: &[Piece<'_>], literal: bool) -> (Vec<u8>, u64) {
         let mut paper = Paper { content: vec![0xee; 1 << 20], zeroed_bytes: 0, size_bytes: 0 };
-        let (progress, stop) = (Progress::new(0), Stop::new());
-        let mut writer = ImageWriter::new(&mut paper, literal, &progress, &stop);
+        let stop = Stop::new();
+        let mut writer = ImageWriter::new(&mut paper, literal, &stop);
         for piece in pieces {
             match piece {
                 Piece::Data(bytes) => writer.data(writer.end, bytes).unwrap(),

@@ -1,0 +1,136 @@
+//! `cloner copy`: both ends in one process, over the same path as between two pods.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use decant_shared::dial;
+use decant_shared::http::server::{Limits, Server};
+use decant_shared::progress::Progress;
+use decant_shared::stop::Stop;
+use decant_shared::tls::authority::{Authority, Usage};
+use decant_shared::tls::suites::{Suites, Versions};
+use decant_shared::tls::{client, server};
+
+use crate::args::{CopyArgs, LogFormat};
+use crate::error::{Error, Kind, Result};
+use crate::role::new_progress;
+use crate::source::config::unusable;
+use crate::source::upload::Timeouts;
+use crate::source::url::UploadUrl;
+use crate::source::{self, Source};
+use crate::target::admit::State;
+use crate::target::server::Uploads;
+use crate::target::{Received, Writing};
+use crate::ticker::Ticker;
+
+pub mod plan;
+pub mod screen;
+
+use plan::Plan;
+use screen::Screen;
+
+/// Common name of the throw-away client certificate.
+const CLIENT_NAME: &str = "decant-copy";
+/// The certificates outlive no process, but a copy may take longer than a day.
+const CERTIFICATE_DAYS: i64 = 30;
+/// How long the target's end may take to clean up or to tell why it failed.
+const TARGET_END: Duration = Duration::from_secs(20);
+
+/// Copies. Prints progress and one line at the end.
+pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
+    let plan = Plan::make(&args.source, &args.target, args.force)?;
+    let preparation = plan.prepare()?;
+    let progress = new_progress();
+    let screen = Screen::new(args.quiet, format);
+    let started = Instant::now();
+    let ticker = Ticker::start(Arc::clone(&progress), screen.rhythm(), screen.painter())?;
+    let outcome = transfer(args, &plan, &progress, stop);
+    ticker.finish();
+    screen.clear();
+    outcome?;
+    preparation.complete()?;
+    screen.report(&progress, started.elapsed(), &args.source, &plan.final_path);
+    Ok(())
+}
+
+/// Starts the target's end on loopback, sends from the source's end, and returns when both are content.
+fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop) -> Result<()> {
+    let authority = Authority::new("decant-copy", CERTIFICATE_DAYS).map_err(unusable)?;
+    let listener = loopback()?;
+    let address =
+        listener.local_addr().map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))?;
+    let host = address.ip().to_string();
+    let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
+    let server_tls = server::config_asking_clients(
+        identity.map_err(unusable)?,
+        authority.roots().map_err(unusable)?,
+        Versions::default(),
+        Suites::default(),
+    );
+    let client_identity =
+        authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS).map_err(unusable)?;
+    let (outcomes, results) = bounded(1);
+    let uploads = Uploads {
+        writing: Writing {
+            destination: plan.destination.clone(),
+            preallocate: args.preallocate,
+            image_mode: plan.file_mode,
+            grow_to_bytes: None,
+            decompress_threads: args.tuning.threads(),
+        },
+        client_name: CLIENT_NAME.to_owned(),
+        progress: new_progress(),
+        stop: stop.clone(),
+        outcomes,
+        state: Mutex::new(State::Idle),
+    };
+    let server = Server::start(
+        "target",
+        listener,
+        Some(server_tls.map_err(unusable)?),
+        Limits::default(),
+        Arc::new(uploads),
+        stop.clone(),
+    )
+    .map_err(|e| Error::io(Kind::Failed, "cannot start the target's end", e))?;
+    let source = Source {
+        path: args.source.clone(),
+        content: plan.content,
+        preallocation: args.preallocate,
+        url: UploadUrl { host, port: address.port(), path: "/v1beta1/upload".to_owned() },
+        tls: client::config(authority.roots().map_err(unusable)?, client_identity).map_err(unusable)?,
+        compress_threads: args.tuning.threads(),
+        expected_bytes: None,
+        patience: Duration::ZERO,
+        timeouts: Timeouts::default(),
+    };
+    let sent = source::send(&source, progress, stop);
+    let outcome = both(sent, &results);
+    server.shut_down(TARGET_END);
+    outcome
+}
+
+/// One outcome out of two. What the source heard from the target is second-hand: here the target's own
+/// failure is at hand. A failure of the source reaches the target as a cut stream, which explains nothing.
+fn both(sent: Result<()>, results: &Receiver<Result<Received>>) -> Result<()> {
+    let Err(error) = sent else { return Ok(()) };
+    // Also waits until a target that was interrupted has removed what it began.
+    let received = match error.kind() {
+        Kind::Source | Kind::SourceChanged | Kind::Usage if results.is_empty() => {
+            results.recv_timeout(Duration::from_secs(1))
+        }
+        _ => results.recv_timeout(TARGET_END),
+    };
+    match (error.kind(), received) {
+        (Kind::Refused(_) | Kind::HungUp | Kind::Stalled, Ok(Err(cause))) => Err(cause),
+        _ => Err(error),
+    }
+}
+
+fn loopback() -> Result<TcpListener> {
+    let v4 = dial::listen(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0);
+    v4.or_else(|_| dial::listen(Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), 0))
+        .map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))
+}

@@ -1,0 +1,140 @@
+//! What a person sees of a copy: a bar on a terminal, plain lines elsewhere, one line at the end.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use decant_shared::progress::{Percent, Phase, Progress};
+use decant_shared::units::{Bytes, Rate, Seconds};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::LogFormat;
+use crate::ticker::{Narrator, TICK, describe};
+
+/// A bar is drawn this often.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// Where progress goes.
+pub struct Screen {
+    kind: Kind,
+    quiet: bool,
+}
+
+#[derive(Clone)]
+enum Kind {
+    /// A bar on stderr.
+    Bar(ProgressBar),
+    /// A line on stderr now and then.
+    Lines,
+    /// A log record now and then.
+    Log,
+    Nothing,
+}
+
+impl Screen {
+    /// A bar if stderr is a terminal, else lines (log records if those are JSON), nothing if `quiet`.
+    pub fn new(quiet: bool, format: LogFormat) -> Self {
+        let kind = match format {
+            _ if quiet => Kind::Nothing,
+            LogFormat::Json => Kind::Log,
+            LogFormat::Text if std::io::stderr().is_terminal() => Kind::Bar(bar()),
+            LogFormat::Text => Kind::Lines,
+        };
+        Self { kind, quiet }
+    }
+
+    /// How often to paint.
+    pub fn rhythm(&self) -> Duration {
+        if matches!(self.kind, Kind::Bar(_)) { FRAME } else { TICK }
+    }
+
+    /// What paints.
+    pub fn painter(&self) -> impl FnMut(&Progress) + Send + 'static {
+        let kind = self.kind.clone();
+        let mut narrator = Narrator::default();
+        move |progress| match &kind {
+            Kind::Bar(bar) => {
+                narrator.watch(progress, Instant::now());
+                bar.set_position(progress.percent().hundredths());
+                bar.set_message(match progress.phase() {
+                    Phase::Starting | Phase::Scan => "looking at the source".to_owned(),
+                    Phase::Connect => "connecting".to_owned(),
+                    _ => describe(progress, narrator.meter()),
+                });
+            }
+            Kind::Lines => {
+                if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+                    // A closed stderr is no reason to fail a copy.
+                    let _ = writeln!(std::io::stderr(), "{sentence}");
+                }
+            }
+            Kind::Log => {
+                if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+                    log::info!("{sentence}");
+                }
+            }
+            Kind::Nothing => {}
+        }
+    }
+
+    /// Removes the bar.
+    pub fn clear(&self) {
+        if let Kind::Bar(bar) = &self.kind {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The line at the end.
+    pub fn report(&self, progress: &Progress, elapsed: Duration, source: &Path, target: &Path) {
+        if self.quiet {
+            return;
+        }
+        let (from, to) = (source.display(), target.display());
+        let line = format!("{from} -> {to}: {}", summary(progress, elapsed));
+        if matches!(self.kind, Kind::Log) {
+            log::info!("{line}");
+        } else {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+}
+
+/// `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire)`.
+pub fn summary(progress: &Progress, elapsed: Duration) -> String {
+    let sent_bytes = progress.sent_bytes();
+    let millis = elapsed.as_millis().max(1);
+    let rate = Rate(u64::try_from(u128::from(sent_bytes) * 1000 / millis).unwrap_or(u64::MAX));
+    let took = if millis < 10_000 {
+        format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+    } else {
+        Seconds::from(elapsed).to_string()
+    };
+    format!("{} in {took}, {rate} ({} on the wire)", Bytes(sent_bytes), Bytes(progress.wire_bytes()))
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(Percent::FULL.hundredths()), ProgressDrawTarget::stderr());
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let template = if colour { "[{bar:30.cyan/dim}] {msg}" } else { "[{bar:30}] {msg}" };
+    // Both templates are constants; were one wrong, the default style would still do.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_has_size_time_and_rate() {
+        let progress = Progress::new(0);
+        progress.add_sent_bytes(3 << 30);
+        progress.add_wire_bytes(1 << 30);
+        assert_eq!(
+            summary(&progress, Duration::from_millis(1500)),
+            "3.00 GiB in 1.5 s, 2048.0 MiB/s (1.00 GiB on the wire)"
+        );
+    }
+}

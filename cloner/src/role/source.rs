@@ -1,0 +1,110 @@
+//! `cloner source`: the source pod.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use decant_shared::dial;
+use decant_shared::http::server::{Limits, Server};
+use decant_shared::progress::Progress;
+use decant_shared::stop::Stop;
+use decant_shared::tls::authority::{Authority, Usage};
+use decant_shared::tls::{Identity, pem, server};
+
+use super::{new_progress, with_last_word};
+use crate::args::SourceArgs;
+use crate::copy::screen::summary;
+use crate::environment::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
+use crate::source::config::unusable;
+use crate::source::{self, Source};
+use crate::termination;
+use crate::ticker::{Narrator, TICK, Ticker};
+
+/// Life of the metrics page's own certificate, as CDI's (contract 1.12).
+const METRICS_CERTIFICATE_DAYS: i64 = 365;
+/// What scrapers get to finish reading when the clone is done.
+const SERVER_END: Duration = Duration::from_secs(2);
+
+/// Sends the volume that flags and environment name.
+pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<()> {
+    with_last_word(&args.pod.termination_log, || {
+        let source = Source::configure(args, environment)?;
+        let owner_uid = environment.get("OWNER_UID").unwrap_or_else(|| {
+            log::warn!("OWNER_UID is missing: controllers will not find this clone's progress");
+            ""
+        });
+        let progress = new_progress();
+        let metrics = serve_metrics(args.metrics_port, owner_uid, environment, &progress)?;
+        log::info!("sending {} as {} to {}", source.path.display(), source.content, source.url);
+        let mut narrator = Narrator::default();
+        let ticker = Ticker::start(Arc::clone(&progress), TICK, move |progress| {
+            if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+                log::info!("{sentence}");
+            }
+        })?;
+        let started = Instant::now();
+        let outcome = source::send(&source, &progress, stop);
+        ticker.finish();
+        if outcome.is_ok() {
+            log::info!("clone complete: {}", summary(&progress, started.elapsed()));
+        }
+        metrics.shut_down(SERVER_END);
+        outcome?;
+        termination::write(&args.pod.termination_log, &termination::of_source(source.preallocation))
+    })
+}
+
+fn serve_metrics(
+    port: u16,
+    owner_uid: &str,
+    environment: &Environment,
+    progress: &Arc<Progress>,
+) -> Result<Server> {
+    let tls = server::config_for_anyone(metrics_identity(environment)?).map_err(unusable)?;
+    let listener = listen(port)?;
+    let service = Metrics { progress: Arc::clone(progress), owner_uid: owner_uid.to_owned() };
+    // Its own token: the page stays up while a stop is under way.
+    Server::start("metrics", listener, Some(tls), Limits::default(), Arc::new(service), Stop::new())
+        .map_err(|e| Error::io(Kind::Failed, "cannot start the metrics server", e))
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    let listener = dial::listen(None, port).map_err(|e| {
+        Error::io(
+            Kind::Failed,
+            format!("cannot listen on port {port} for metrics (DECANT_METRICS_PORT changes it)"),
+            e,
+        )
+    })?;
+    if let Ok(address) = listener.local_addr() {
+        log::info!("metrics on https://{address}/metrics");
+    }
+    Ok(listener)
+}
+
+/// The certificate that the environment names, or one made now that signs for nobody else.
+fn metrics_identity(environment: &Environment) -> Result<Identity> {
+    const CERTIFICATE: &str = "METRICS_TLS_CERT_FILE";
+    const KEY: &str = "METRICS_TLS_KEY_FILE";
+    if environment.get(CERTIFICATE).is_none() && environment.get(KEY).is_none() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS).map_err(unusable)?;
+        return authority
+            .issue(
+                &format!("cloner_target@{now}"),
+                &["cloner_target"],
+                Usage::Server,
+                METRICS_CERTIFICATE_DAYS,
+            )
+            .map_err(unusable);
+    }
+    let read = |name: &str, purpose: &str| -> Result<Vec<u8>> {
+        let path = environment.require(name, purpose)?;
+        pem::read_file(path.as_ref()).map_err(unusable)
+    };
+    let certificate = read(CERTIFICATE, "the path of the metrics page's certificate as PEM")?;
+    let key = read(KEY, "the path of the metrics page's private key as PEM")?;
+    pem::identity(&certificate, CERTIFICATE, &key, KEY).map_err(unusable)
+}

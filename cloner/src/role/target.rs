@@ -1,0 +1,139 @@
+//! `cloner target`: the target pod.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use decant_shared::dial;
+use decant_shared::http::server::{Limits, Server, Service};
+use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::units::Bytes;
+use time::OffsetDateTime;
+
+use super::{new_progress, with_last_word};
+use crate::args::TargetArgs;
+use crate::environment::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::target::Received;
+use crate::target::admit::State;
+use crate::target::config::TargetConfig;
+use crate::target::server::Uploads;
+use crate::termination;
+use crate::ticker::{Narrator, TICK, Ticker};
+
+/// What probes and the finished sender get to read their answers, before the process ends regardless.
+const SERVER_END: Duration = Duration::from_secs(5);
+/// A transfer whose stop was asked for has this long to clean up.
+const TRANSFER_END: Duration = Duration::from_secs(20);
+/// Outcomes of transfers; there is one transfer at a time and the main thread is always waiting.
+const OUTCOMES: usize = 4;
+
+/// Waits for one clone, receives it, and returns when it is durable and the sender knows.
+pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<()> {
+    with_last_word(&args.pod.termination_log, || {
+        let config = TargetConfig::configure(args, environment)?;
+        let listener = dial::listen(config.address, config.port).map_err(|e| {
+            let address = config.address.map_or("[::]".to_owned(), |address| address.to_string());
+            let text =
+                format!("cannot listen on {address} port {} (LISTEN_ADDRESS, LISTEN_PORT)", config.port);
+            Error::io(Kind::Failed, text, e)
+        })?;
+        let place = listener.local_addr().map_or(String::new(), |address| address.to_string());
+        let progress = new_progress();
+        let (outcomes, results) = bounded(OUTCOMES);
+        let uploads = Arc::new(Uploads {
+            writing: config.writing,
+            client_name: config.client_name,
+            progress: Arc::clone(&progress),
+            stop: stop.clone(),
+            outcomes,
+            state: Mutex::new(State::Idle),
+        });
+        let service: Arc<dyn Service> = uploads.clone();
+        let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;
+        let health = plain_health(args.plain_health_port, &service, stop)?;
+        log::info!("waiting for a clone on https://{place}");
+        let mut narrator = Narrator::default();
+        let ticker = Ticker::start(progress, TICK, move |progress| {
+            if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+                log::info!("received {sentence}");
+            }
+        })?;
+        let outcome = wait(&results, &uploads, config.deadline, stop);
+        ticker.finish();
+        let open = server.shut_down(if stop.is_set() { TRANSFER_END } else { SERVER_END });
+        if open > 0 {
+            log::warn!("{open} connections are still open; leaving anyway");
+        }
+        if let Some(health) = health {
+            health.shut_down(Duration::ZERO);
+        }
+        let message = match outcome? {
+            Some(received) => {
+                log::info!(
+                    "{} received as {}; it is on disk",
+                    Bytes(received.stream_bytes),
+                    received.content
+                );
+                termination::of_target(&received)
+            }
+            None => {
+                log::info!("the deadline passed and nobody sent anything");
+                termination::of_deadline()
+            }
+        };
+        termination::write(&args.pod.termination_log, &message)
+    })
+}
+
+fn start_server(
+    name: &'static str,
+    listener: std::net::TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    service: &Arc<dyn Service>,
+    stop: &Stop,
+) -> Result<Server> {
+    Server::start(name, listener, tls, Limits::default(), Arc::clone(service), stop.clone())
+        .map_err(|e| Error::io(Kind::Failed, "cannot start the server", e))
+}
+
+/// The plain-text health port. It is only of use under old controllers, so that a port that is taken is no
+/// reason to fail.
+fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Option<Server>> {
+    if port == 0 {
+        return Ok(None);
+    }
+    match dial::listen(None, port) {
+        Ok(listener) => start_server("health", listener, None, service, stop).map(Some),
+        Err(e) => {
+            log::warn!("no plain-text /healthz for old controllers: cannot listen on port {port}: {e}");
+            Ok(None)
+        }
+    }
+}
+
+/// Waits for a transfer that succeeds. A transfer that fails leaves the target waiting for the next one, as
+/// the source will be restarted. `None`: the deadline passed with no transfer under way.
+fn wait(
+    results: &Receiver<Result<Received>>,
+    uploads: &Uploads,
+    deadline: Option<OffsetDateTime>,
+    stop: &Stop,
+) -> Result<Option<Received>> {
+    loop {
+        match results.recv_timeout(STOP_TICK) {
+            Ok(Ok(received)) => return Ok(Some(received)),
+            Ok(Err(error)) if matches!(error.kind(), Kind::Signal(_)) => return Err(error),
+            Ok(Err(error)) => log::error!("the transfer failed: {error}"),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::neighbour("upload server")),
+        }
+        let idle = *uploads.state() == State::Idle;
+        if idle {
+            Error::check(stop)?;
+            if deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline) && results.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+}

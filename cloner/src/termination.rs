@@ -1,0 +1,90 @@
+//! The termination message: what Kubernetes shows when the container has ended (contract 1.6 and 2.8).
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use decant_shared::contract::TERMINATION_LIMIT_BYTES;
+
+use crate::error::{Error, Kind, Result};
+use crate::target::Received;
+
+/// What a source that is done says. Plain text: controllers look for a phrase in it.
+pub fn of_source(preallocation: bool) -> String {
+    let applied = if preallocation { ", Preallocation applied" } else { "" };
+    format!("Clone Complete{applied}")
+}
+
+/// What a target that is done says. JSON: controllers from CDI 1.60 on parse it, and older ones look for the
+/// same phrase as in a source's message. Unlike CDI's, it tells the truth about preallocation.
+pub fn of_target(received: &Received) -> String {
+    serde_json::json!({
+        "preallocationApplied": received.preallocated,
+        "message": of_source(received.preallocated),
+    })
+    .to_string()
+}
+
+/// What a target says that nobody sent anything to before its deadline.
+pub fn of_deadline() -> String {
+    serde_json::json!({ "deadlinePassed": true, "message": "Deadline Passed" }).to_string()
+}
+
+/// Writes `text` as one line. Where the file is not there (outside of Kubernetes) nothing is written.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    let mut line = text.replace(['\r', '\n'], " ");
+    if line.len() > TERMINATION_LIMIT_BYTES {
+        let end = (0..=TERMINATION_LIMIT_BYTES).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+        line.truncate(end);
+    }
+    // Not created: the kubelet makes it, and a stray file in /dev helps nobody.
+    let mut file = match OpenOptions::new().write(true).truncate(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            log::debug!("{} is not there; the result would be: {line}", path.display());
+            return Ok(());
+        }
+        Err(e) => return Err(unwritable(path, e)),
+    };
+    file.write_all(line.as_bytes()).map_err(|e| unwritable(path, e))
+}
+
+fn unwritable(path: &Path, cause: std::io::Error) -> Error {
+    Error::io(Kind::Failed, format!("cannot write the termination message to {}", path.display()), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decant_shared::contract::ContentType;
+
+    fn received(preallocated: bool) -> Received {
+        Received { content: ContentType::Block, stream_bytes: 1, preallocated }
+    }
+
+    #[test]
+    fn the_messages_are_the_contracts() {
+        assert_eq!(of_source(false), "Clone Complete");
+        assert_eq!(of_source(true), "Clone Complete, Preallocation applied");
+        let json: serde_json::Value = serde_json::from_str(&of_target(&received(false))).unwrap();
+        assert_eq!(json, serde_json::json!({"preallocationApplied": false, "message": "Clone Complete"}));
+        let json: serde_json::Value = serde_json::from_str(&of_deadline()).unwrap();
+        assert_eq!(json["deadlinePassed"], true);
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_the_kubelet_keeps_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(file.path(), &format!("a\nb{}", "é".repeat(4000))).unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.starts_with("a bé") && text.len() <= TERMINATION_LIMIT_BYTES);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("termination-log");
+        write(&path, "x").unwrap();
+        assert!(!path.exists());
+    }
+}
