@@ -7,7 +7,7 @@ mod trees;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use decant_cloner::error::{Error, Kind, Result};
@@ -17,7 +17,7 @@ use decant_shared::stop::Stop;
 use hand_made::HandMade;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
-use trees::{assert_same, describe, is_root, output, unpack, unpack_with};
+use trees::{assert_same, describe, output, unpack};
 
 /// A target folder with things in it, next to things that must never change.
 struct World {
@@ -195,38 +195,6 @@ fn a_stop_is_heard_within_a_mebibyte_and_changes_nothing() {
     assert_eq!(error.kind(), Kind::Signal(15));
     assert!(stream.after <= 1 << 20, "{}", stream.after);
     world.assert_untouched("stop");
-}
-
-#[test]
-fn devices_and_owners_without_permission_are_counted() {
-    let target = tempdir().unwrap();
-    let mut device = HandMade::header(b'3', "null", 0);
-    device.set_device_major(1).unwrap();
-    device.set_device_minor(3).unwrap();
-    let mut foreign = HandMade::header(b'0', "foreign", 0);
-    foreign.set_uid(12_345);
-    foreign.set_gid(12_345);
-    let mut nobody = HandMade::header(b'0', "nobody", 0);
-    nobody.set_uid(u64::from(u32::MAX));
-    let archive = HandMade::default()
-        .block(device, b"")
-        .block(foreign, b"")
-        .block(nobody, b"")
-        .pax(b'x', &[("SCHILY.xattr.user.a", "b")])
-        .file("attributes", "")
-        .end();
-    let options = UnpackOptions { own: true, preallocate: false };
-    let done = unpack_with(&archive, target.path(), options).unwrap();
-    assert_eq!(done.not_kept.xattrs, 1);
-    if is_root() {
-        assert_eq!((done.not_kept.devices, done.not_kept.owners), (0, 1));
-        assert!(fs::metadata(target.path().join("null")).unwrap().file_type().is_char_device());
-    } else {
-        assert_eq!(done.not_kept.devices, 1);
-        assert!(!target.path().join("null").exists());
-        assert!(done.not_kept.owners >= 2);
-    }
-    assert!(target.path().join("foreign").exists());
 }
 
 proptest! {

@@ -76,6 +76,8 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                     let records = self.extension(header, MAX_PAX_BYTES)?;
                     self.globals.read(&records).map_err(named(header))?;
                     extensions.pax.read(&records).map_err(named(header))?;
+                    // It belongs to no member, so an archive may end with it.
+                    continue;
                 }
                 b'L' => extensions.long_name = Some(self.long_name(header)?),
                 b'K' => extensions.long_link = Some(self.long_name(header)?),
