@@ -7,9 +7,8 @@ mod trees;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::stream::{Piece, Pull};
@@ -18,7 +17,7 @@ use decant_shared::stop::Stop;
 use hand_made::HandMade;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
-use trees::{assert_same, describe, is_root, make_torture, output, unpack, unpack_with};
+use trees::{assert_same, describe, output, unpack};
 
 /// A target folder with things in it, next to things that must never change.
 struct World {
@@ -198,110 +197,6 @@ fn a_stop_is_heard_within_a_mebibyte_and_changes_nothing() {
     world.assert_untouched("stop");
 }
 
-#[test]
-fn devices_and_owners_without_permission_are_counted() {
-    let target = tempdir().unwrap();
-    let mut device = HandMade::header(b'3', "null", 0);
-    device.set_device_major(1).unwrap();
-    device.set_device_minor(3).unwrap();
-    let mut foreign = HandMade::header(b'0', "foreign", 0);
-    foreign.set_uid(12_345);
-    foreign.set_gid(12_345);
-    let mut nobody = HandMade::header(b'0', "nobody", 0);
-    nobody.set_uid(u64::from(u32::MAX));
-    let archive = HandMade::default()
-        .block(device, b"")
-        .block(foreign, b"")
-        .block(nobody, b"")
-        .pax(b'x', &[("SCHILY.xattr.user.a", "b")])
-        .file("attributes", "")
-        .end();
-    let options = UnpackOptions { own: true, preallocate: false };
-    let done = unpack_with(&archive, target.path(), options).unwrap();
-    assert_eq!(done.not_kept.xattrs, 1);
-    if is_root() {
-        assert_eq!((done.not_kept.devices, done.not_kept.owners), (0, 1));
-        assert!(fs::metadata(target.path().join("null")).unwrap().file_type().is_char_device());
-    } else {
-        assert_eq!(done.not_kept.devices, 1);
-        assert!(!target.path().join("null").exists());
-        assert!(done.not_kept.owners >= 2);
-    }
-    assert!(target.path().join("foreign").exists());
-}
-
-/// A small filesystem that goes away with the test, however that ends.
-struct Mounted(TempDir);
-
-impl Mounted {
-    fn tmpfs(options: &str) -> Option<Self> {
-        let folder = tempdir().unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()).status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
-    }
-
-    fn ext4(size_bytes: u64) -> Option<Self> {
-        let folder = tempdir().unwrap();
-        let image = tempfile::NamedTempFile::new().unwrap();
-        image.as_file().set_len(size_bytes).unwrap();
-        let made = Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image.path()).status();
-        made.ok().filter(std::process::ExitStatus::success)?;
-        let mounted = Command::new("mount")
-            .args(["-o", "loop"])
-            .arg(image.path())
-            .arg(folder.path())
-            .stderr(std::process::Stdio::null())
-            .status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let done = Command::new("umount").arg(self.0.path()).status();
-        assert!(std::thread::panicking() || done.is_ok_and(|status| status.success()), "umount");
-    }
-}
-
-#[test]
-fn a_full_filesystem_is_told_with_member_and_numbers_and_left_as_it_was() {
-    if !is_root() {
-        return;
-    }
-    let small = [Mounted::tmpfs("size=4m"), Mounted::ext4(8 << 20)];
-    for mounted in small.into_iter().flatten() {
-        let target = mounted.0.path();
-        fs::write(target.join("there"), "x").unwrap();
-        let before = describe(target, true);
-        let large = HandMade::default().file("fits", "x").file("sub/too-large", &"x".repeat(20 << 20)).end();
-        for preallocate in [false, true] {
-            let options = UnpackOptions { preallocate, own: false };
-            let error = unpack_with(&large, target, options).unwrap_err();
-            assert_eq!(error.kind(), Kind::NoSpace, "{error}");
-            let text = error.to_string();
-            for part in ["\"sub/too-large\"", " of 20971520 bytes", "bytes free"] {
-                assert!(text.contains(part), "{text}");
-            }
-            assert_same(&before, &describe(target, true), "full");
-        }
-        unpack(&HandMade::default().file("fits", "x").end(), target).unwrap();
-    }
-}
-
-#[test]
-fn a_filesystem_without_inodes_is_full_too() {
-    if !is_root() {
-        return;
-    }
-    let Some(mounted) = Mounted::tmpfs("size=4m,nr_inodes=20") else { return };
-    let many = (0..50).fold(HandMade::default(), |archive, at| archive.file(&format!("f{at}"), ""));
-    let error = unpack(&many.end(), mounted.0.path()).unwrap_err();
-    assert_eq!(error.kind(), Kind::NoSpace, "{error}");
-    assert!(error.to_string().contains("\"f1"), "{error}");
-    assert_eq!(fs::read_dir(mounted.0.path()).unwrap().count(), 0);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -346,18 +241,4 @@ proptest! {
         }
         prop_assert!(!world.target().join(STAGING_NAME).exists());
     }
-}
-
-#[test]
-fn many_descriptors_are_never_needed() {
-    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
-    make_torture(source.path(), trees::Wealth::Full);
-    let archive = source.path().parent().unwrap().join(format!("{}.tar", source.path().display()));
-    let packed = output("tar", &["-cSf", "-", "."], source.path());
-    fs::write(&archive, packed).unwrap();
-    let before = fs::read_dir("/proc/self/fd").unwrap().count();
-    unpack(&fs::read(&archive).unwrap(), target.path()).unwrap();
-    fs::remove_file(&archive).unwrap();
-    // Other tests run beside this one.
-    assert!(fs::read_dir("/proc/self/fd").unwrap().count() < before + 100);
 }

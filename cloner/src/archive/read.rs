@@ -6,8 +6,9 @@
 
 use tar::{GnuExtSparseHeader, Header};
 
+use crate::archive::blocks::Blocks;
 use crate::archive::entry::{Entry, shown};
-use crate::archive::field::{BLOCK_BYTES, checksum_is_right};
+use crate::archive::field::BLOCK_BYTES;
 use crate::archive::member::{Extensions, Layout, Member, block_name, member, member_name, stored_bytes};
 use crate::archive::pax::PaxFields;
 use crate::archive::sparse_map::{DecimalMap, Segments, SparseMap, push_old_gnu};
@@ -20,14 +21,10 @@ pub const MAX_NAME_BYTES: u64 = 64 << 10;
 pub const MAX_PAX_BYTES: u64 = 1 << 20;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
-/// How much padding is drained in one step.
-const DRAIN_BYTES: u64 = 1 << 20;
 
 /// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
 pub struct ArchiveReader<'a, P: ?Sized> {
-    pull: &'a mut P,
-    /// Bytes taken so far, for messages.
-    position: u64,
+    blocks: Blocks<'a, P>,
     globals: PaxFields,
     name: Vec<u8>,
     body: Body,
@@ -52,8 +49,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     /// Reads from `pull`.
     pub fn new(pull: &'a mut P) -> Self {
         Self {
-            pull,
-            position: 0,
+            blocks: Blocks::new(pull),
             globals: PaxFields::default(),
             name: Vec::new(),
             body: Body::default(),
@@ -70,7 +66,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         self.skip_rest()?;
         let mut extensions = Extensions { pax: self.globals.clone(), ..Extensions::default() };
         let mut is_extended = false;
-        while let Some(block) = self.next_header()? {
+        while let Some(block) = self.blocks.next_header(&self.name)? {
             let header = Header::from_byte_slice(&block);
             match header.as_old().linkflag[0] {
                 b'x' | b'X' => {
@@ -80,6 +76,8 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                     let records = self.extension(header, MAX_PAX_BYTES)?;
                     self.globals.read(&records).map_err(named(header))?;
                     extensions.pax.read(&records).map_err(named(header))?;
+                    // It belongs to no member, so an archive may end with it.
+                    continue;
                 }
                 b'L' => extensions.long_name = Some(self.long_name(header)?),
                 b'K' => extensions.long_link = Some(self.long_name(header)?),
@@ -93,7 +91,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
             return Err(Error::damaged("the archive ends between an extended header and its member"));
         }
         self.has_ended = true;
-        while self.pull.next_piece(DRAIN_BYTES)?.is_some() {}
+        self.blocks.drain()?;
         Ok(None)
     }
 
@@ -117,45 +115,12 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
             body.offset += len;
             return Ok(Some((offset, Piece::Zeros(len))));
         }
-        match self.pull.next_piece(max_bytes.min(body.segment_left))? {
-            None => Err(cut(&self.name)),
-            Some(piece) => {
-                let len = piece.len();
-                self.position += len;
-                body.segment_left -= len;
-                body.stored_left -= len;
-                body.offset += len;
-                body.next_offset = body.offset;
-                Ok(Some((offset, piece)))
-            }
-        }
-    }
-
-    /// The next header block; `None` at the end of the archive.
-    fn next_header(&mut self) -> Result<Option<[u8; BLOCK_BYTES]>> {
-        let mut block = [0; BLOCK_BYTES];
-        let start = self.position;
-        let after = |name: &[u8]| match start {
-            0 => "at the start of the archive".to_owned(),
-            _ => format!("after member {} at byte {start} of the archive", shown(name)),
-        };
-        match self.take(&mut block)? {
-            BLOCK_BYTES => {}
-            0 if start == 0 => return Ok(None),
-            0 => return Err(Error::damaged(format!("the archive has no end mark {}", after(&self.name)))),
-            _ => return Err(Error::damaged(format!("the stream ends in a header {}", after(&self.name)))),
-        }
-        if is_zero(&block) {
-            let len = self.take(&mut block)?;
-            if is_zero(&block[..len]) {
-                return Ok(None);
-            }
-            return Err(Error::damaged(format!("a lone zero block {}", after(&self.name))));
-        }
-        if !checksum_is_right(Header::from_byte_slice(&block)) {
-            return Err(Error::damaged(format!("no tar header, or a damaged one, {}", after(&self.name))));
-        }
-        Ok(Some(block))
+        let piece = self.blocks.content(max_bytes.min(body.segment_left), &self.name)?;
+        body.segment_left -= piece.len();
+        body.stored_left -= piece.len();
+        body.offset += piece.len();
+        body.next_offset = body.offset;
+        Ok(Some((offset, piece)))
     }
 
     fn begin(&mut self, header: &Header, mut extensions: Extensions) -> Result<Entry> {
@@ -184,7 +149,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
             Layout::OldGnu { mut map, mut more } => {
                 while more {
                     let mut block = GnuExtSparseHeader::new();
-                    self.take_all(block.as_mut_bytes())?;
+                    self.blocks.fill_all(block.as_mut_bytes())?;
                     push_old_gnu(&mut map, &block.sparse)?;
                     more = block.isextended[0] != 0;
                 }
@@ -196,7 +161,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                     let mut block = [0; BLOCK_BYTES];
                     let left = stored_bytes.checked_sub(BLOCK);
                     *stored_bytes = left.ok_or_else(|| Error::damaged("the sparse map does not end"))?;
-                    self.take_all(&mut block)?;
+                    self.blocks.fill_all(&mut block)?;
                     if map.feed(&block)? {
                         break map.finish();
                     }
@@ -214,7 +179,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
             named(header)(Error::damaged(format!("an extended header of {size_bytes} bytes is too large")))
         })?;
         let mut content = vec![0; len.next_multiple_of(BLOCK_BYTES)];
-        self.take_all(&mut content).map_err(named(header))?;
+        self.blocks.fill_all(&mut content).map_err(named(header))?;
         content.truncate(len);
         Ok(content)
     }
@@ -228,46 +193,8 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
 
     fn skip_rest(&mut self) -> Result<()> {
         let body = std::mem::take(&mut self.body);
-        let mut left = body.stored_left + body.padding;
-        while left > 0 {
-            let Some(piece) = self.pull.next_piece(left)? else { return Err(cut(&self.name)) };
-            left -= piece.len();
-            self.position += piece.len();
-        }
-        Ok(())
+        self.blocks.skip(body.stored_left + body.padding, &self.name)
     }
-
-    fn take_all(&mut self, buf: &mut [u8]) -> Result<()> {
-        if self.take(buf)? == buf.len() {
-            return Ok(());
-        }
-        Err(Error::damaged("the stream ends inside its headers"))
-    }
-
-    /// Fills `buf` as far as the stream goes; returns how far.
-    fn take(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            let room = &mut buf[filled..];
-            let Some(piece) = self.pull.next_piece(room.len() as u64)? else { break };
-            let len = usize::try_from(piece.len()).unwrap_or(usize::MAX).min(room.len());
-            match piece {
-                Piece::Data(bytes) => room[..len].copy_from_slice(bytes),
-                Piece::Zeros(_) => room[..len].fill(0),
-            }
-            filled += len;
-        }
-        self.position += filled as u64;
-        Ok(filled)
-    }
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|&byte| byte == 0)
-}
-
-fn cut(name: &[u8]) -> Error {
-    Error::damaged(format!("the stream ends inside member {}", shown(name)))
 }
 
 /// Names the member that an error is about by its header block alone.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::stream::{Piece, Pull};
 
 /// Between two of these the stop token is asked, in bytes.
-const STEP_BYTES: u64 = 1 << 20;
+pub(super) const STEP_BYTES: u64 = 1 << 20;
 /// Zeros are written from here where they cannot be had cheaper.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -58,6 +58,17 @@ pub(super) fn write_content<P: Pull + ?Sized>(
     }
     if end < size_bytes {
         ftruncate(file, size_bytes).map_err(io::Error::from).map_err(failed_at(end))?;
+    }
+    Ok(())
+}
+
+/// Drops the content of the member that `archive` is at. `next_entry` would do it too, but not hear a stop.
+pub(super) fn skip_content<P: Pull + ?Sized>(
+    archive: &mut ArchiveReader<'_, P>,
+    stop: &Stop,
+) -> Result<(), Error> {
+    while archive.next_data(STEP_BYTES)?.is_some() {
+        Error::check(stop)?;
     }
     Ok(())
 }

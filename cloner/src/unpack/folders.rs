@@ -134,3 +134,23 @@ impl Folders {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_levels_are_open_however_deep_it_goes() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        let mut folders = Folders::new(root.into());
+        let mut not_kept = NotKept::default();
+        for depth in [500, 3, 200, 0, 500] {
+            let name = "d/".repeat(depth);
+            folders.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
+            let open = folders.levels.iter().filter(|level| level.fd.is_some()).count();
+            assert!(open <= MAX_OPEN, "{open}");
+            assert_eq!(folders.levels.len(), depth);
+        }
+    }
+}

@@ -6,9 +6,7 @@ use crate::archive::entry::EntryKind;
 use crate::archive::read::ArchiveReader;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull};
-
-/// Between two of these the stop token is asked, in bytes.
-const STEP_BYTES: u64 = 1 << 20;
+use crate::unpack::content::{STEP_BYTES, skip_content};
 
 /// Where a disk image goes. `data` and `zeros` come in ascending order, without gaps, up to the size.
 pub trait ImageSink {
@@ -59,6 +57,7 @@ pub fn find_image(
             EntryKind::Folder if matches!(entry.name.as_slice(), b"./" | b".") => {}
             _ => {
                 skipped += 1;
+                skip_content(&mut archive, stop)?;
                 if has_name {
                     almost = ": disk.img is no regular file";
                 }

@@ -8,6 +8,7 @@ mod attributes;
 mod beneath;
 mod content;
 mod folders;
+mod hard_link;
 pub mod image;
 mod member_name;
 mod place;

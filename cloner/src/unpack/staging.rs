@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::mkdirat;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::unpack::beneath::{WORKING_MODE, open_folder};
 use crate::unpack::remove::remove_all;
 
@@ -52,9 +52,7 @@ impl Staging {
 
     /// Where members are written, as a descriptor of its own.
     pub(super) fn fresh(&self) -> Result<OwnedFd> {
-        self.fresh
-            .try_clone()
-            .map_err(|cause| Error::io(crate::error::Kind::Target, "cannot open a folder", cause))
+        self.fresh.try_clone().map_err(|cause| Error::io(Kind::Target, "cannot open a folder", cause))
     }
 
     /// Where members are written.

@@ -4,10 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use decant_shared::stop::Stop;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, fstatvfs, linkat, makedev, mknodat, openat, statat, symlinkat,
-};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstatvfs, makedev, mknodat, openat, statat, symlinkat};
 use rustix::io::Errno;
 
 use crate::archive::entry::{Entry, EntryKind, shown};
@@ -15,8 +13,7 @@ use crate::archive::read::ArchiveReader;
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
-use crate::unpack::beneath::open_below;
-use crate::unpack::content::{Incomplete, write_content};
+use crate::unpack::content::{Incomplete, skip_content, write_content};
 use crate::unpack::folders::Folders;
 use crate::unpack::member_name::MemberName;
 use crate::unpack::remove::remove_one;
@@ -25,7 +22,7 @@ use crate::unpack::{UnpackOptions, Unpacked};
 
 /// The tree that grows.
 pub(super) struct TreeWriter<'a> {
-    folders: Folders,
+    pub(super) folders: Folders,
     path: &'a Path,
     options: UnpackOptions,
     stop: &'a Stop,
@@ -50,7 +47,7 @@ impl<'a> TreeWriter<'a> {
         match name.components().next() {
             Some(b"lost+found") => {
                 self.done.skipped += 1;
-                return Ok(());
+                return skip_content(archive, self.stop);
             }
             Some(first) if first == STAGING_NAME.as_bytes() => {
                 let what = "the archive holds the name that Decant unpacks under";
@@ -171,40 +168,6 @@ impl<'a> TreeWriter<'a> {
         self.finish_name(entry, name, false)
     }
 
-    fn hard_link(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
-        let (shown_name, shown_link) = (shown(&entry.name), shown(&entry.link));
-        let bad = |why: &str| Error::damaged(format!("{shown_name} is a hard link to {shown_link}, {why}"));
-        let (parent, link_name) = MemberName::new(&entry.link)
-            .map_err(|error| error.within(&shown_name))?
-            .split()
-            .ok_or_else(|| bad("the folder itself"))?;
-        let far = if self.folders.is_current(parent) {
-            None
-        } else {
-            Some(open_below(self.folders.root(), parent).map_err(|cause| match cause {
-                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => {
-                    bad("which is not in the archive")
-                }
-                cause => self.failed("find the link target of", entry, cause),
-            })?)
-        };
-        let link_parent = far.as_ref().map_or_else(|| self.folders.current(), AsFd::as_fd);
-        let target = statat(link_parent, link_name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|_| bad("which is not in the archive"))?;
-        if FileType::from_raw_mode(target.st_mode) == FileType::Directory {
-            return Err(bad("a folder"));
-        }
-        let is_same = statat(self.folders.current(), name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|own| (own.st_dev, own.st_ino) == (target.st_dev, target.st_ino));
-        if is_same {
-            return Ok(());
-        }
-        self.create(entry, name, |folders| {
-            let link_parent = far.as_ref().map_or_else(|| folders.current(), AsFd::as_fd);
-            linkat(link_parent, link_name, folders.current(), name, AtFlags::empty())
-        })
-    }
-
     fn finish_name(&mut self, entry: &Entry, name: &[u8], is_symlink: bool) -> Result<()> {
         let attributes = Attributes::of(entry, self.options.own);
         let folder = self.folders.current();
@@ -213,7 +176,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Makes something that must not exist yet. The last member of a name wins.
-    fn create<T>(
+    pub(super) fn create<T>(
         &self,
         entry: &Entry,
         name: &[u8],
@@ -238,7 +201,7 @@ impl<'a> TreeWriter<'a> {
         })
     }
 
-    fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
+    pub(super) fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
         self.failed_after(doing, entry, cause.into(), 0)
     }
 
