@@ -134,7 +134,7 @@ mod tests {
         progress.add_wire_bytes(1 << 30);
         assert_eq!(
             summary(&progress, Duration::from_millis(1500)),
-            "3.00 GiB in 1.5 s, 2048.0 MiB/s (1.00 GiB on the wire)"
+            "3.00 GiB in 1.5 s, 2.0 GiB/s (1.00 GiB on the wire)"
         );
     }
 }
