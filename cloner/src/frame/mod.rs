@@ -15,9 +15,9 @@ pub const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
 
 /// Most logical bytes that one chunk may hold.
 pub const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks in a block: the unit that travels between threads. 1 MiB is long enough to make the hand-over cheap
-/// and short enough that a dozen blocks in flight stay far below the memory promise.
-pub const BLOCK_CHUNKS: usize = 16;
+/// Chunks in a block: the unit that travels between threads. 256 KiB cost no more CPU per byte than 1 MiB
+/// (docs/decisions/0001) and a quarter of the memory, of which there are a few dozen in flight.
+pub const BLOCK_CHUNKS: usize = 4;
 /// Most logical bytes in a block.
 pub const BLOCK_BYTES: usize = BLOCK_CHUNKS * CHUNK_BYTES;
 

@@ -174,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn packs_hold_sixteen_frames_at_most() {
-        let packs = split(&frames(40 << 16), 1000).unwrap();
-        assert_eq!(packs.iter().map(|pack| pack.frames).collect::<Vec<_>>(), [16, 16, 8]);
+    fn packs_hold_a_blocks_frames_at_most() {
+        let packs = split(&frames(10 << 16), 1000).unwrap();
+        assert_eq!(packs.iter().map(|pack| pack.frames).collect::<Vec<_>>(), [4, 4, 2]);
     }
 
     #[test]

@@ -16,8 +16,9 @@ use crate::frame::{BLOCK_BYTES, CHUNK_BYTES};
 use crate::lanes::{Deal, Pool};
 use crate::stream::Sink;
 
-/// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a buffer.
-const ZEROS_AT_ONCE_BYTES: u64 = 16 << 20;
+/// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
+/// buffer.
+const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
 
 /// Cuts the logical stream into blocks and hands them to the compressors.
 pub struct Blocks<'a> {
