@@ -1,6 +1,6 @@
 //! What can go wrong in a clone: one type, ranked, so that the first cause is the one reported.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::path::Path;
 
@@ -171,7 +171,14 @@ pub fn is_no_space(error: &io::Error) -> bool {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)?;
+        for character in self.text.chars() {
+            // File names may hold anything; a message is one line.
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                f.write_char(character)?;
+            }
+        }
         match &self.cause {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
@@ -204,6 +211,12 @@ mod tests {
     fn a_full_disk_is_its_own_kind() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(Error::target("write", Path::new("/x"), full).kind(), Kind::NoSpace);
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_the_file_is_called() {
+        let error = Error::source("open", Path::new("/x/a\nb\u{1b}[2J"), io::ErrorKind::NotFound.into());
+        assert!(error.to_string().starts_with("cannot open /x/a\\nb\\u{1b}[2J: "), "{error}");
     }
 
     #[test]

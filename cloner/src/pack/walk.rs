@@ -3,7 +3,7 @@
 //! Memory and open files are bounded, whatever the tree looks like: names come in batches, and only the
 //! deepest folders of a path are held open. Paths are never resolved, so their length does not matter.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::look::{FOLDER, Found, meta_of};
 use super::names::Batch;
 use crate::error::{Error, Kind, Result};
+use crate::unpack::STAGING_NAME;
 
 /// Memory for the names of the root folder; each level below gets half as much, but not less than the floor.
 pub(super) const NAMES_BUDGET_BYTES: usize = 4 << 20;
@@ -35,7 +36,7 @@ pub(super) struct Folder {
 /// walk goes on in there.
 ///
 /// `root_path` is for messages. `budget_bytes` bounds the memory for names; the order does not depend on
-/// it. The entry `lost+found` of the root is left out (contract 1.10) and never touched.
+/// it. Some entries of the root are left out and never touched: see `is_left_out`.
 pub(super) fn walk(
     root: &OwnedFd,
     root_path: &Path,
@@ -49,6 +50,12 @@ pub(super) fn walk(
         walk.step(visit)?;
     }
     Ok(())
+}
+
+/// What is no part of a volume's content at its root: `lost+found` belongs to the filesystem (contract 1.10),
+/// and a staging folder is the remains of a clone into this volume that was killed.
+fn is_left_out(name: &CStr) -> bool {
+    name == c"lost+found" || name.to_bytes() == STAGING_NAME.as_bytes()
 }
 
 struct Walk {
@@ -99,7 +106,7 @@ impl Walk {
         let (Some((name, file_type)), Some(fd)) = (next, &level.fd) else {
             return self.leave();
         };
-        if depth == 0 && name == c"lost+found" {
+        if depth == 0 && is_left_out(name) {
             return Ok(());
         }
         self.path.push(b'/');

@@ -140,7 +140,7 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
             Ok(Destination::Folder { path: folder.to_owned(), image_name })
         }
         _ => Err(Error::usage(format!(
-            "DESTINATION is {text:?}: it must be a block device or the path of a file, like {TARGET_FOLDER}/{DISK_IMAGE}"
+            "DESTINATION is {text:?}: it must be a block device or the absolute path of a file, like {TARGET_FOLDER}/{DISK_IMAGE}"
         ))),
     }
 }

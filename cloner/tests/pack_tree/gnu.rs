@@ -96,6 +96,16 @@ fn lost_and_found_is_left_out_at_the_top_only() {
 }
 
 #[test]
+fn the_remains_of_a_killed_clone_are_left_out_at_the_top_only() {
+    let tree = Tree::new();
+    tree.folder(".decant-partial");
+    tree.file(".decant-partial/x", "x");
+    tree.folder("sub/.decant-partial");
+    let names = tar(&["-t"], &tree.archive(SPARSE));
+    assert_eq!(names, "sub/\nsub/.decant-partial/\n");
+}
+
+#[test]
 fn sockets_are_left_out() {
     let tree = Tree::new();
     tree.file("a", "x");
