@@ -43,6 +43,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         let (outcomes, results) = bounded(OUTCOMES);
         let uploads = Arc::new(Uploads {
             writing: config.writing,
+            idle: config.idle,
             client_name: config.client_name,
             progress: Arc::clone(&progress),
             stop: stop.clone(),
