@@ -40,7 +40,7 @@ pub fn receive(
     progress.enter(Phase::Copy);
     let stream_bytes = scope(|scope| {
         let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
-            let mut stream = Pulled::new(collect, &batches, progress);
+            let mut stream = Pulled::new(collect, &batches, progress, announced_bytes);
             place::write(writing, content, announced_bytes, &mut stream, stop)
         });
         let mut threads = Vec::new();
