@@ -129,10 +129,12 @@ fn wait(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Error::neighbour("upload server")),
         }
-        let idle = *uploads.state() == State::Idle;
-        if idle {
+        let mut state = uploads.state();
+        if *state == State::Idle {
             Error::check(stop)?;
             if deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline) && results.is_empty() {
+                // A connection may be open already: its sender must not be told 200 from here on.
+                *state = State::Leaving;
                 return Ok(None);
             }
         }
