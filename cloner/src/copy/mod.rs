@@ -22,6 +22,7 @@ use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
 use crate::target::admit::State;
 use crate::target::server::Uploads;
+use crate::target::session::IDLE;
 use crate::target::{Received, Writing};
 use crate::ticker::Ticker;
 
@@ -80,6 +81,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
             grow_to_bytes: None,
             decompress_threads: args.tuning.threads(),
         },
+        idle: IDLE,
         client_name: CLIENT_NAME.to_owned(),
         progress: new_progress(),
         stop: stop.clone(),

@@ -43,6 +43,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         let (outcomes, results) = bounded(OUTCOMES);
         let uploads = Arc::new(Uploads {
             writing: config.writing,
+            idle: config.idle,
             client_name: config.client_name,
             progress: Arc::clone(&progress),
             stop: stop.clone(),
@@ -128,10 +129,12 @@ fn wait(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Error::neighbour("upload server")),
         }
-        let idle = *uploads.state() == State::Idle;
-        if idle {
+        let mut state = uploads.state();
+        if *state == State::Idle {
             Error::check(stop)?;
             if deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline) && results.is_empty() {
+                // A connection may be open already: its sender must not be told 200 from here on.
+                *state = State::Leaving;
                 return Ok(None);
             }
         }

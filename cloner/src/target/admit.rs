@@ -25,6 +25,8 @@ pub enum State {
     Busy,
     /// A transfer succeeded; there is only one.
     Done,
+    /// Nobody came in time: the process is ending.
+    Leaving,
 }
 
 /// What to do with a request.
@@ -73,6 +75,7 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
     match state {
         State::Busy => Answer(503, "another transfer is running"),
         State::Done => Answer(409, "the transfer is done"),
+        State::Leaving => Answer(503, "the deadline has passed"),
         State::Idle => match request.header(LENGTH_HEADER).map(str::parse) {
             Some(Err(_)) => Answer(400, "x-decant-length is not a number of bytes"),
             announced => Admission::Upload { content, announced_bytes: announced.and_then(Result::ok) },
@@ -103,7 +106,7 @@ mod tests {
     fn the_contracts_order_of_refusals_holds() {
         let clone = "x-cdi-content-type: filesystem-clone\r\n";
         let good = Peer::Named(Some(NAME));
-        let (idle, busy, done) = (State::Idle, State::Busy, State::Done);
+        let (idle, busy, done, leaving) = (State::Idle, State::Busy, State::Done, State::Leaving);
         let post = "POST /v1beta1/upload";
         for (line, content, peer, state, wanted) in [
             ("GET /healthz", "", Peer::Plain, busy, 200),
@@ -117,6 +120,7 @@ mod tests {
             (post, clone, Peer::Named(None), idle, 401),
             (post, clone, good, busy, 503),
             (post, clone, good, done, 409),
+            (post, clone, good, leaving, 503),
             (post, "", good, idle, 501),
             (post, "x-cdi-content-type: kubevirt\r\n", good, idle, 501),
             ("POST /v1beta1/upload-form", "", good, idle, 501),

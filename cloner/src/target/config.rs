@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use decant_shared::contract::{DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, TARGET_FOLDER, TLS_PORT};
 use decant_shared::tls::server::config_asking_clients;
@@ -13,6 +14,7 @@ use rustls::ServerConfig;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::session::IDLE;
 use super::{Destination, Writing};
 use crate::args::TargetArgs;
 use crate::environment::Environment;
@@ -32,6 +34,8 @@ pub struct TargetConfig {
     pub tls: Arc<ServerConfig>,
     /// Common name of the one sender.
     pub client_name: String,
+    /// How long it may send nothing.
+    pub idle: Duration,
     /// When to give up waiting for one.
     pub deadline: Option<OffsetDateTime>,
     /// How to write.
@@ -53,6 +57,7 @@ impl TargetConfig {
             port: port(environment),
             tls: tls(environment)?,
             client_name: client_name.to_owned(),
+            idle: idle(environment)?,
             deadline: deadline(environment)?,
             writing: Writing {
                 destination,
@@ -108,6 +113,17 @@ fn pem_of(
     let path = environment.require(file_name, &format!("the path of a PEM file with {purpose}"))?;
     let content = pem::read_file(Path::new(path)).map_err(unusable)?;
     Ok((content, format!("{path} ({file_name})")))
+}
+
+/// Ours alone: CDI waits for ever.
+fn idle(environment: &Environment) -> Result<Duration> {
+    let Some(text) = environment.get("DECANT_IDLE_SECS") else { return Ok(IDLE) };
+    match text.parse() {
+        Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        _ => Err(Error::usage(format!(
+            "DECANT_IDLE_SECS is {text:?}: it must be a number of seconds, at least 1"
+        ))),
+    }
 }
 
 fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
@@ -176,6 +192,14 @@ mod tests {
             assert_eq!(address(&Environment::from([("LISTEN_ADDRESS", text)])).unwrap(), None, "{text}");
         }
         assert!(address(&Environment::from([("LISTEN_ADDRESS", "host")])).is_err());
+    }
+
+    #[test]
+    fn a_sender_may_be_silent_for_five_minutes_or_as_long_as_is_asked_for() {
+        let with = |text| idle(&Environment::from([("DECANT_IDLE_SECS", text)]));
+        assert_eq!(with("").unwrap(), Duration::from_secs(300));
+        assert_eq!(with("7").unwrap(), Duration::from_secs(7));
+        assert!(with("0").is_err() && with("long").is_err());
     }
 
     #[test]

@@ -17,8 +17,7 @@ use crate::unpack::image::find_image;
 use crate::unpack::{UnpackOptions, unpack_tree};
 
 /// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
-/// raw image that cannot fit is refused before anything is written, and a stream of another length is
-/// damaged. Returns the stream's length.
+/// raw image that cannot fit is refused before anything is written. Returns the stream's length.
 pub fn write(
     writing: &Writing,
     content: ContentType,
@@ -29,13 +28,13 @@ pub fn write(
     match (content, &writing.destination) {
         (ContentType::Filesystem, Destination::Folder { path, .. }) => {
             tree_to_folder(writing, path, stream, stop)?;
-            stream.finish(announced_bytes)
+            stream.finish()
         }
         (ContentType::Filesystem, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
             let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
             find_image(stream, &mut image, stop)?;
-            let stream_bytes = stream.finish(announced_bytes)?;
+            let stream_bytes = stream.finish()?;
             image.finish()?;
             Ok(stream_bytes)
         }
@@ -64,7 +63,7 @@ fn raw_to_medium(
 ) -> Result<u64> {
     let mut image = ImageWriter::new(medium, writing.preallocate, stop);
     image.write_stream(stream, announced_bytes)?;
-    let stream_bytes = stream.finish(announced_bytes)?;
+    let stream_bytes = stream.finish()?;
     image.finish()?;
     Ok(stream_bytes)
 }

@@ -18,26 +18,47 @@ pub struct Pulled<'a> {
     /// Bytes of run `next_run` that were yielded already.
     taken_bytes: u64,
     stream_bytes: u64,
+    /// How long the sender said the stream is.
+    announced_bytes: Option<u64>,
     ended: bool,
 }
 
 impl<'a> Pulled<'a> {
-    /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`.
-    pub fn new(batches: Collect<Unpacked>, pool: &'a Pool<Batch>, progress: &'a Progress) -> Self {
-        let batch = Batch::default();
-        Self { batches, pool, progress, batch, next_run: 0, taken_bytes: 0, stream_bytes: 0, ended: false }
+    /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`. A
+    /// stream of another length than `announced_bytes` is damaged: it has no end that anyone could act on.
+    pub fn new(
+        batches: Collect<Unpacked>,
+        pool: &'a Pool<Batch>,
+        progress: &'a Progress,
+        announced_bytes: Option<u64>,
+    ) -> Self {
+        Self {
+            batches,
+            pool,
+            progress,
+            batch: Batch::default(),
+            next_run: 0,
+            taken_bytes: 0,
+            stream_bytes: 0,
+            announced_bytes,
+            ended: false,
+        }
     }
 
-    /// After everything was written: what is still in the stream is dropped, and its end must come. A stream
-    /// of another length than `announced_bytes` is damaged.
-    pub fn finish(&mut self, announced_bytes: Option<u64>) -> Result<u64> {
+    /// After everything was written: what is still in the stream is dropped, and its end must come. Returns
+    /// the stream's length.
+    pub fn finish(&mut self) -> Result<u64> {
         while self.next_piece(u64::MAX)?.is_some() {}
-        match announced_bytes {
+        Ok(self.stream_bytes)
+    }
+
+    fn check_length(&self) -> Result<()> {
+        match self.announced_bytes {
             Some(announced) if announced != self.stream_bytes => Err(Error::damaged(format!(
                 "the sender announced {announced} bytes and sent {}",
                 self.stream_bytes
             ))),
-            _ => Ok(self.stream_bytes),
+            _ => Ok(()),
         }
     }
 }
@@ -53,7 +74,10 @@ impl Pull for Pulled<'_> {
                     self.pool.give(std::mem::replace(&mut self.batch, batch));
                     self.next_run = 0;
                 }
-                Unpacked::End => self.ended = true,
+                Unpacked::End => {
+                    self.check_length()?;
+                    self.ended = true;
+                }
             }
         }
         let Some(piece) = self.batch.piece(self.next_run) else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! The upload server: admits one sender at a time, answers, and knows when the work is done.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use decant_shared::conn::Fault;
@@ -20,6 +21,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub struct Uploads {
     /// How to write.
     pub writing: Writing,
+    /// How long a sender may send nothing.
+    pub idle: Duration,
     /// The common name that senders must have.
     pub client_name: String,
     /// Counters of the present transfer.
@@ -81,6 +84,7 @@ impl Service for Uploads {
                 content,
                 announced_bytes,
                 &self.writing,
+                self.idle,
                 &self.progress,
                 &self.stop,
             ),

@@ -17,16 +17,17 @@ use crate::frame::split::{Pack, Splitter};
 use crate::lanes::{Deal, Pool, lanes};
 use crate::threads::{join, verdict};
 
-/// How long a sender may send nothing. It keeps a stalled source from blocking all retries (contract 8, #34),
-/// and leaves a source on a slow disk the time to fill a block.
+/// How long a sender may send nothing, unless something else is asked for. It keeps a stalled source from
+/// blocking all retries (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
 pub const IDLE: Duration = Duration::from_secs(300);
 
-/// Receives `body` and returns when it is written and synced.
+/// Receives `body` and returns when it is written and synced. A sender that sends nothing for `idle` has failed.
 pub fn receive(
     body: &mut Body<'_>,
     content: ContentType,
     announced_bytes: Option<u64>,
     writing: &Writing,
+    idle: Duration,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Received> {
@@ -39,7 +40,7 @@ pub fn receive(
     progress.enter(Phase::Copy);
     let stream_bytes = scope(|scope| {
         let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
-            let mut stream = Pulled::new(collect, &batches, progress);
+            let mut stream = Pulled::new(collect, &batches, progress, announced_bytes);
             place::write(writing, content, announced_bytes, &mut stream, stop)
         });
         let mut threads = Vec::new();
@@ -51,7 +52,7 @@ pub fn receive(
                     .spawn_scoped(scope, move || decompress::run(lane, packs, batches)),
             );
         }
-        let fed = feed(body, deal, &packs, progress);
+        let fed = feed(body, idle, deal, &packs, progress);
         let written = match writer {
             Ok(writer) => {
                 writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Failed, "the writer panicked")))
@@ -65,10 +66,16 @@ pub fn receive(
 }
 
 /// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
-fn feed(body: &mut Body<'_>, mut deal: Deal<Packed>, packs: &Pool<Pack>, progress: &Progress) -> Result<()> {
+fn feed(
+    body: &mut Body<'_>,
+    idle: Duration,
+    mut deal: Deal<Packed>,
+    packs: &Pool<Pack>,
+    progress: &Progress,
+) -> Result<()> {
     let mut splitter = Splitter::default();
     let mut pack = packs.take();
-    while let Some(mut bytes) = body.next(IDLE).map_err(describe)? {
+    while let Some(mut bytes) = body.next(idle).map_err(describe)? {
         progress.add_wire_bytes(bytes.len() as u64);
         while !bytes.is_empty() {
             let taken = splitter.feed(bytes, &mut pack)?;

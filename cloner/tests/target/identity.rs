@@ -1,0 +1,88 @@
+//! Who a sender is: the certificate it shows, and what the target makes of it.
+
+use decant_shared::tls::Identity;
+use time::Duration;
+
+use crate::support::body::{IMAGE, upload};
+use crate::support::client::{Answer, Client, Who};
+use crate::support::names;
+use crate::support::pki::{Ca, SENDER};
+use crate::support::process::{Plan, Target};
+
+/// What the target answers to this client's upload; `None` when the handshake fails.
+fn answer_to(target: &Target, identity: Option<Identity>) -> Option<Answer> {
+    let mut who = Who::trusting(&target.plan.ca);
+    if let Some(identity) = identity {
+        who = who.being(identity);
+    }
+    let mut client = Client::connect(target.port, &who).ok()?;
+    client.send_as_far_as_it_goes(&upload(IMAGE, b"image"));
+    let heard = client.hear().ok()?;
+    Answer::parse(&heard)
+}
+
+/// That nothing was written, and that the right sender is still welcome.
+fn nothing_happened(target: Target) {
+    assert!(names(&target.folder()).is_empty());
+    assert_eq!(target.ask(&upload(IMAGE, b"image")).status, 200);
+    target.ended().well();
+}
+
+#[test]
+fn a_certificate_of_another_authority_does_not_get_through_the_handshake() {
+    let target = Plan::new().ready();
+    let stranger = Ca::new("authority").client(SENDER);
+    assert!(answer_to(&target, Some(stranger)).is_none());
+    target.line("was turned away in the handshake");
+    nothing_happened(target);
+}
+
+#[test]
+fn an_expired_certificate_does_not_get_through_the_handshake() {
+    let target = Plan::new().ready();
+    let expired = target.plan.ca.client_until(SENDER, -Duration::hours(1));
+    assert!(answer_to(&target, Some(expired)).is_none());
+    target.line("was turned away in the handshake");
+    nothing_happened(target);
+}
+
+#[test]
+fn a_certificate_for_servers_does_not_get_through_the_handshake() {
+    let target = Plan::new().ready();
+    let server = target.plan.ca.server();
+    assert!(answer_to(&target, Some(server)).is_none());
+    nothing_happened(target);
+}
+
+#[test]
+fn without_a_certificate_nothing_is_uploaded() {
+    let target = Plan::new().ready();
+    assert_eq!(answer_to(&target, None).unwrap().status, 401);
+    nothing_happened(target);
+}
+
+#[test]
+fn another_common_name_uploads_nothing() {
+    let target = Plan::new().ready();
+    for name in ["", "client.upload-server.cdi.kubevirt.io", &SENDER[1..], &format!("{SENDER}x")] {
+        let identity = target.plan.ca.client(name);
+        assert_eq!(answer_to(&target, Some(identity)).unwrap().status, 401, "{name:?}");
+    }
+    nothing_happened(target);
+}
+
+#[test]
+fn the_right_name_on_an_authority_above_the_sender_does_not_count() {
+    let target = Plan::new().ready();
+    let identity = target.plan.ca.intermediate(SENDER).client("somebody else");
+    assert_eq!(answer_to(&target, Some(identity)).unwrap().status, 401);
+    nothing_happened(target);
+}
+
+#[test]
+fn a_sender_vouched_for_through_an_intermediate_authority_is_welcome() {
+    let target = Plan::new().ready();
+    let identity = target.plan.ca.intermediate("between").client(SENDER);
+    assert_eq!(answer_to(&target, Some(identity)).unwrap().status, 200);
+    target.ended().well();
+}

@@ -1,0 +1,22 @@
+//! `cloner target` as a process: real sockets, real certificates, real filesystems and devices.
+//!
+//! What needs loop devices or mounts runs as root only; for others those tests pass without doing anything.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../hand_made/mod.rs"]
+mod hand_made;
+mod support;
+
+mod admission;
+mod combinations;
+mod configuration;
+mod damage;
+mod deadline;
+mod device;
+mod ending;
+mod full;
+mod hostile;
+mod identity;
+mod image_in_archive;
+mod recordings;
+mod tls;

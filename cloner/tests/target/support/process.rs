@@ -1,0 +1,240 @@
+//! A target as a process: started, watched, and gone with the test.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::LONG;
+use super::client::{Answer, Client, Who};
+use super::pki::{Ca, SENDER, chain_pem, key_pem};
+
+/// What a target is started with.
+pub(crate) struct Plan {
+    pub(crate) ca: Ca,
+    place: TempDir,
+    environment: BTreeMap<String, String>,
+    uid: Option<u32>,
+}
+
+impl Plan {
+    /// A target as CDI's controller starts it, for an empty folder.
+    pub(crate) fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir(place.path().join("data")).unwrap();
+        let ca = Ca::new("authority");
+        let server = ca.server();
+        let plan = Self { ca, place, environment: BTreeMap::new(), uid: None };
+        let key = plan.file("tls.key", &key_pem(&server));
+        let chain = plan.file("tls.crt", &chain_pem(&server));
+        let roots = plan.file("ca.crt", &plan.ca.pem());
+        let log = plan.file("termination-log", "");
+        std::fs::set_permissions(&log, Permissions::from_mode(0o666)).unwrap();
+        let image = plan.folder().join("disk.img");
+        plan.set("TLS_KEY_FILE", &key)
+            .set("TLS_CERT_FILE", &chain)
+            .set("CLIENT_CERT_FILE", &roots)
+            .set("DECANT_TERMINATION_LOG", &log)
+            .set("DESTINATION", image.to_str().unwrap())
+            .set("CLIENT_NAME", SENDER)
+            .set("LISTEN_ADDRESS", "127.0.0.1")
+            .set("LISTEN_PORT", "0")
+            .set("DECANT_PLAIN_HEALTH_PORT", "0")
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn unset(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    pub(crate) fn get(&self, name: &str) -> &str {
+        &self.environment[name]
+    }
+
+    /// Runs it as this user.
+    pub(crate) fn run_by(mut self, uid: u32) -> Self {
+        self.uid = Some(uid);
+        self
+    }
+
+    /// Writes a file that lives as long as the target; its path.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.place.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The volume's folder, unless DESTINATION says something else.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.place.path().join("data")
+    }
+
+    /// Starts it and does not wait for anything.
+    pub(crate) fn start(self) -> Target {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
+        command.arg("target").env_clear().envs(&self.environment);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(uid) = self.uid {
+            command.uid(uid).gid(uid);
+        }
+        let mut child = command.spawn().unwrap();
+        let lines = Lines::default();
+        lines.follow(child.stderr.take().unwrap());
+        Target { child, lines, plan: self, port: 0 }
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) fn ready(self) -> Target {
+        let mut target = self.start();
+        let line = target.line("waiting for a clone on https://");
+        target.port = line.rsplit(':').next().unwrap().trim().parse().unwrap();
+        target
+    }
+
+    /// Runs it to its end: for a target that must not start.
+    pub(crate) fn run(self) -> Ended {
+        self.start().ended()
+    }
+}
+
+/// How a target ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    /// The termination message.
+    pub(crate) message: String,
+    pub(crate) stderr: Vec<String>,
+}
+
+impl Ended {
+    /// That it ended as a finished clone does. Says whether preallocation is reported.
+    pub(crate) fn well(self) -> bool {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        let json: serde_json::Value = serde_json::from_str(&self.message).unwrap();
+        assert!(json["message"].as_str().unwrap().starts_with("Clone Complete"), "{json}");
+        json["preallocationApplied"].as_bool().unwrap()
+    }
+}
+
+/// A target that runs.
+pub(crate) struct Target {
+    child: Child,
+    lines: Lines,
+    pub(crate) plan: Plan,
+    pub(crate) port: u16,
+}
+
+impl Target {
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.plan.folder()
+    }
+
+    /// A connection as the sender it waits for.
+    pub(crate) fn sender(&self) -> Client {
+        Client::connect(self.port, &self.sender_identity()).unwrap()
+    }
+
+    pub(crate) fn sender_identity(&self) -> Who {
+        Who::trusting(&self.plan.ca).being(self.plan.ca.client(SENDER))
+    }
+
+    /// Sends these bytes (a whole request, or less) and takes the answer.
+    pub(crate) fn ask(&self, request: &[u8]) -> Answer {
+        let mut client = self.sender();
+        client.send_as_far_as_it_goes(request);
+        client.answer()
+    }
+
+    /// Waits for the first line of its log that contains `text`.
+    pub(crate) fn line(&self, text: &str) -> String {
+        self.nth_line(text, 1)
+    }
+
+    /// Waits for the `count`th such line.
+    pub(crate) fn nth_line(&self, text: &str, count: usize) -> String {
+        let found =
+            self.lines.wait(|lines| lines.iter().filter(|line| line.contains(text)).nth(count - 1).cloned());
+        found.unwrap_or_else(|lines| panic!("no line {count} with {text:?} in {lines:#?}"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has ended: its exit code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.lines.wait_for_end();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Waits until it has ended: all about it.
+    pub(crate) fn ended(mut self) -> Ended {
+        let code = self.exit_code();
+        let log = self.plan.environment.get("DECANT_TERMINATION_LOG");
+        let message = log.map_or(String::new(), |log| std::fs::read_to_string(Path::new(log)).unwrap());
+        let stderr = self.lines.wait(|lines| Some(lines.to_vec())).unwrap();
+        Ended { code, message, stderr }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // It has ended already in most tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[derive(Default)]
+struct Read {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// The lines of its log, as they come.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<Read>, Condvar)>);
+
+impl Lines {
+    fn follow(&self, stderr: ChildStderr) {
+        let lines = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.0.0.lock().unwrap().lines.push(line);
+                lines.0.1.notify_all();
+            }
+            lines.0.0.lock().unwrap().ended = true;
+            lines.0.1.notify_all();
+        });
+    }
+
+    /// Waits until `find` finds something; all lines if that never happens.
+    fn wait<T>(&self, find: impl Fn(&[String]) -> Option<T>) -> Result<T, Vec<String>> {
+        let guard = self.0.0.lock().unwrap();
+        let (read, _) = self
+            .0
+            .1
+            .wait_timeout_while(guard, LONG, |read| find(&read.lines).is_none() && !read.ended)
+            .unwrap();
+        find(&read.lines).ok_or_else(|| read.lines.clone())
+    }
+
+    fn wait_for_end(&self) {
+        let guard = self.0.0.lock().unwrap();
+        let (read, _) = self.0.1.wait_timeout_while(guard, LONG, |read| !read.ended).unwrap();
+        assert!(read.ended, "the target does not end: {:#?}", read.lines);
+    }
+}
