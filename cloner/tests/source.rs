@@ -5,6 +5,8 @@ mod trees;
 
 #[path = "source/certificates.rs"]
 mod certificates;
+#[path = "source/image.rs"]
+mod image;
 #[path = "source/process.rs"]
 mod process;
 #[path = "source/target.rs"]

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::Path;
 
 use super::certificates::Pki;
+use super::image::Image;
 use super::process::{Ended, Source};
 use super::target::Target;
-use super::volumes::{Image, noise};
+use super::volumes::noise;
 
 /// Runs `source`, which is set up for the URL that it is given, and does `change` when the source reads but
 /// cannot have read far. Returns also whether the body had its end.

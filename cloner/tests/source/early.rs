@@ -1,9 +1,9 @@
 //! Targets that answer before they have read everything: what they said must be what the user reads.
 
 use super::certificates::Pki;
+use super::image::Image;
 use super::process::{Ended, Source};
 use super::target::{Call, Target};
-use super::volumes::Image;
 
 const REFUSALS: [(u16, &str); 5] = [
     (400, "Saving stream failed: effective image size is larger than the reported available storage: 9 < 10"),

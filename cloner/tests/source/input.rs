@@ -6,8 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use super::certificates::{Pki, pem};
+use super::image::Image;
 use super::process::Source;
-use super::volumes::Image;
 
 /// Nobody listens there: what these tests look for comes first.
 const URL: &str = "https://127.0.0.1:9/v1beta1/upload";

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::certificates::{Pki, pem};
+use super::image::Image;
 use super::process::{Running, Source};
 use super::request::good_target;
 use super::scrape::{agent, agent_with, ask, page, slow_scraper};
 use super::target::Closed;
-use super::volumes::Image;
 
 /// A source that waits for its target, and its metrics port.
 fn waiting(configure: impl FnOnce(Source) -> Source) -> (Running, u16, Closed) {

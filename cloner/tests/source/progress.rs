@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use crossbeam_channel::bounded;
 
 use super::certificates::Pki;
+use super::image::Image;
 use super::process::{OWNER_UID, Source};
 use super::scrape::{ask, page, percent, samples, slow_scraper};
 use super::target::{Closed, PATIENCE, Target};
-use super::volumes::Image;
 
 #[test]
 fn before_anything_is_sent_both_names_are_there_with_nought() {

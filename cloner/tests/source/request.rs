@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::certificates::Pki;
+use super::image::Image;
 use super::process::Source;
 use super::target::{Body, Head, Target};
-use super::volumes::{Image, LoopDevice, noise};
+use super::volumes::{LoopDevice, noise};
 
 /// A target that takes everything.
 pub(crate) fn good_target(pki: &Pki) -> Target<(Head, Body)> {

@@ -4,9 +4,9 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use super::certificates::Pki;
+use super::image::Image;
 use super::process::Source;
 use super::target::{Call, Closed, Door, Target};
-use super::volumes::Image;
 
 fn accept_all(door: &Door) {
     let mut call = door.accept();

@@ -7,9 +7,9 @@ use crossbeam_channel::bounded;
 use rustix::process::Signal;
 
 use super::certificates::Pki;
+use super::image::Image;
 use super::process::Source;
 use super::target::{Closed, Target};
-use super::volumes::Image;
 
 const FAST: Duration = Duration::from_secs(2);
 

@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use rustls::version::{TLS12, TLS13};
 
 use super::certificates::Pki;
+use super::image::Image;
 use super::process::{Ended, Source};
 use super::target::Target;
-use super::volumes::Image;
 
 /// A source that trusts and identifies itself by `ours`, and a target with the server configuration `tls`.
 fn meeting(ours: &Pki, tls: std::sync::Arc<rustls::ServerConfig>) -> Ended {

@@ -1,10 +1,7 @@
-//! Volumes to read.
+//! What volumes are made of.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use tempfile::TempDir;
 
 /// Bytes that no compressor shortens, the same for the same seed.
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -18,35 +15,6 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     }
     bytes.truncate(len);
     bytes
-}
-
-/// A folder with one file in it.
-pub(crate) struct Image {
-    pub(crate) folder: TempDir,
-}
-
-impl Image {
-    pub(crate) fn with(content: &[u8]) -> Self {
-        let image = Self { folder: tempfile::tempdir().unwrap() };
-        fs::write(image.path(), content).unwrap();
-        image
-    }
-
-    /// A hole of this size.
-    pub(crate) fn hole(size_bytes: u64) -> Self {
-        let image = Self { folder: tempfile::tempdir().unwrap() };
-        File::create(image.path()).unwrap().set_len(size_bytes).unwrap();
-        image
-    }
-
-    /// More than all buffers between a source and a target that does not read can hold.
-    pub(crate) fn large() -> Self {
-        Self::with(&noise(64 << 20, 1))
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("disk.img")
-    }
 }
 
 /// A loop device on a file; detached when dropped.
