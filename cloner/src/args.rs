@@ -76,6 +76,12 @@ pub struct SourceArgs {
     /// For how long a target that is not there yet, or busy, is asked again.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, env = "DECANT_RETRY_SECS")]
     pub retry_secs: u64,
+    /// How long a target may take nothing before it counts as stalled.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 300, env = "DECANT_STALL_SECS")]
+    pub stall_secs: u64,
+    /// How long a target that has everything may take to answer: it syncs its disk in that time.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 3600, env = "DECANT_ANSWER_SECS")]
+    pub answer_secs: u64,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pod: PodArgs,

@@ -11,6 +11,7 @@ use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid};
 use crate::error::{Error, Kind, Result};
 use crate::target::Destination;
 use crate::target::Destination::{Device, Folder};
+use crate::unpack::STAGING_NAME;
 
 /// A copy that makes sense.
 #[derive(Debug)]
@@ -185,10 +186,12 @@ fn same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
+/// Whether nothing would be replaced: the target's end removes what a copy that was killed has left.
 fn is_empty(folder: &Path) -> Result<bool> {
     let fail = |e| Error::target("list", folder, e);
     for entry in fs::read_dir(folder).map_err(fail)? {
-        if entry.map_err(fail)?.file_name() != "lost+found" {
+        let name = entry.map_err(fail)?.file_name();
+        if name != "lost+found" && name != STAGING_NAME {
             return Ok(false);
         }
     }

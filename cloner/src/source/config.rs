@@ -43,7 +43,11 @@ impl Source {
             compress_threads: args.tuning.threads(),
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
             patience: Duration::from_secs(args.retry_secs),
-            timeouts: Timeouts::default(),
+            timeouts: Timeouts {
+                stall: Duration::from_secs(args.stall_secs),
+                answer: Duration::from_secs(args.answer_secs),
+                ..Timeouts::default()
+            },
         })
     }
 }

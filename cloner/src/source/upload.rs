@@ -100,7 +100,7 @@ pub fn post(
             progress.enter(Phase::Finish);
             sender.answer(request.timeouts.answer)
         }
-        Sent::Answered => sender.early_answer(),
+        Sent::Answered(status, text) => early_answer(request.content, status, &text),
     }
 }
 
@@ -118,11 +118,11 @@ impl Request<'_> {
     }
 }
 
-/// Whether the request went on, or the target spoke first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether the request went on, or the target spoke first: its status and its words.
+#[derive(Debug, PartialEq, Eq)]
 enum Sent {
     All,
-    Answered,
+    Answered(u16, String),
 }
 
 impl Sent {
@@ -140,12 +140,15 @@ impl Sender<'_> {
     fn send(&mut self, bytes: &[u8]) -> Result<Sent> {
         match self.conn.write_watching(bytes, self.request.timeouts.stall, "upload") {
             Ok(Written::All) => Ok(Sent::All),
-            Ok(Written::Interrupted) => Ok(Sent::Answered),
+            Ok(Written::Interrupted) => match self.read_answer(EARLY_ANSWER) {
+                Ok((status, text)) => Ok(Sent::Answered(status, text)),
+                Err(fault) => Err(explain(fault, self.request.url)),
+            },
             // A target that answered and closed: what it said may still be in our socket.
             Err(hung_up @ Fault::HungUp(_)) => match self.read_answer(EARLY_ANSWER) {
-                Ok((status, text)) if status >= 300 => Err(refused(status, &text)),
+                Ok((status, text)) => Ok(Sent::Answered(status, text)),
                 Err(Fault::Tls(error)) => Err(explain(Fault::Tls(error), self.request.url)),
-                _ => Err(explain(hung_up, self.request.url)),
+                Err(_) => Err(explain(hung_up, self.request.url)),
             },
             Err(fault) => Err(explain(fault, self.request.url)),
         }
@@ -155,26 +158,6 @@ impl Sender<'_> {
     fn answer(&mut self, limit: Duration) -> Result<()> {
         match self.read_answer(limit) {
             Ok((200..=299, _)) => Ok(()),
-            Ok((status, text)) => Err(refused(status, &text)),
-            Err(fault) => Err(explain(fault, self.request.url)),
-        }
-    }
-
-    /// The answer to a request whose body was not sent completely. It can only be a refusal, but for one
-    /// case: CDI's receiver takes `disk.img` out of a filesystem clone for a block volume and answers without
-    /// reading the rest (contract 1.8).
-    fn early_answer(&mut self) -> Result<()> {
-        match self.read_answer(EARLY_ANSWER) {
-            Ok((200..=299, _)) if self.request.content == ContentType::Filesystem => {
-                log::warn!(
-                    "the target answered before it had read everything: it keeps nothing but disk.img"
-                );
-                Ok(())
-            }
-            Ok((status @ 200..=299, _)) => Err(Error::new(
-                Kind::Refused(status),
-                format!("the target answered {status} before it had all the data; the clone is not complete"),
-            )),
             Ok((status, text)) => Err(refused(status, &text)),
             Err(fault) => Err(explain(fault, self.request.url)),
         }
@@ -221,6 +204,23 @@ impl Sender<'_> {
         }
         text.truncate(ANSWER_LIMIT_BYTES);
         String::from_utf8_lossy(&text).trim().replace(['\r', '\n'], " ")
+    }
+}
+
+/// The answer to a request whose body was not sent completely. It can only be a refusal, but for one case:
+/// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
+/// rest (contract 1.8) and resets the connection soon after.
+fn early_answer(content: ContentType, status: u16, text: &str) -> Result<()> {
+    match status {
+        200..=299 if content == ContentType::Filesystem => {
+            log::warn!("the target answered before it had read everything: it keeps nothing but disk.img");
+            Ok(())
+        }
+        200..=299 => Err(Error::new(
+            Kind::Refused(status),
+            format!("the target answered {status} before it had all the data; the clone is not complete"),
+        )),
+        _ => Err(refused(status, text)),
     }
 }
 

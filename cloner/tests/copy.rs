@@ -1,0 +1,26 @@
+//! `cloner copy` as a process, with real files, folders and block devices.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod trees;
+
+#[path = "copy/command.rs"]
+mod command;
+#[path = "copy/mounted.rs"]
+mod mounted;
+#[path = "source/volumes.rs"]
+mod volumes;
+
+#[path = "copy/devices.rs"]
+mod devices;
+#[path = "copy/failures.rs"]
+mod failures;
+#[path = "copy/folders.rs"]
+mod folders;
+#[path = "copy/property.rs"]
+mod property;
+#[path = "copy/refusals.rs"]
+mod refusals;
+#[path = "copy/screen.rs"]
+mod screen;
+#[path = "copy/sizes.rs"]
+mod sizes;

@@ -1,0 +1,134 @@
+//! `cloner copy` as a process, and folders to use it in.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How one ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    pub(crate) fn assert_done(&self) {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+    }
+
+    /// One line on stderr, with all `parts` in it, behind the program's name.
+    pub(crate) fn assert_failed(&self, code: i32, parts: &[&str]) {
+        let error = self.stderr.strip_suffix('\n').unwrap_or(&self.stderr);
+        assert!(error.starts_with("cloner: ") && !error.contains('\n'), "{self:#?}");
+        for part in parts {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+        assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:#?}");
+    }
+}
+
+/// The command with these words, and nothing of this process's environment.
+pub(crate) fn command<W: AsRef<OsStr>>(words: &[W]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
+    command.env_clear().arg("copy").args(words).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn copy<W: AsRef<OsStr>>(words: &[W]) -> Ended {
+    let output = command(words).output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A copy under way; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    _stderr: BufReader<ChildStderr>,
+}
+
+impl Running {
+    /// Starts to copy `source` to `target`, and returns when `appears` is there.
+    pub(crate) fn until(appears: &Path, source: &Path, target: &Path) -> Self {
+        let words = ["--log-format=json".as_ref(), source, target];
+        let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("\"receiving a ") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before it had begun");
+        }
+        let running = Self { child, _stderr: stderr };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !appears.exists() {
+            assert!(Instant::now() < deadline, "{} does not appear", appears.display());
+            std::thread::yield_now();
+        }
+        running
+    }
+
+    /// Ends it by `signal`. Returns its exit code and how long it took.
+    pub(crate) fn end(mut self, signal: Signal) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let status = self.child.wait().unwrap();
+        (status.code(), start.elapsed())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Harmless once it has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder to copy in.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        fs::write(self.at(name), content).unwrap();
+        self.at(name)
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        fs::create_dir_all(self.at(name)).unwrap();
+        self.at(name)
+    }
+
+    /// A file that is one hole.
+    pub(crate) fn hole(&self, name: &str, size_bytes: u64) -> PathBuf {
+        fs::File::create(self.at(name)).unwrap().set_len(size_bytes).unwrap();
+        self.at(name)
+    }
+}
+
+/// The names in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}

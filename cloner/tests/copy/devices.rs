@@ -1,0 +1,134 @@
+//! Block devices on either side. They are loop devices, so only root runs these tests; for others they pass
+//! without doing anything.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use super::command::{Place, copy, names};
+use super::trees::is_root;
+use super::volumes::{LoopDevice, noise};
+
+const MIB: usize = 1 << 20;
+
+fn forced(source: &Path, target: &Path) -> super::command::Ended {
+    copy(&["--force".as_ref(), source.as_os_str(), target.as_os_str()])
+}
+
+#[test]
+fn a_file_replaces_the_beginning_of_a_device() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let mut content = noise(3 * MIB + 777, 1);
+    content[MIB..2 * MIB].fill(0);
+    let source = place.file("a", &content);
+    let former = noise(4 * MIB, 2);
+    let backing = place.file("backing", &former);
+    let device = LoopDevice::on(&backing);
+    forced(&source, &device.0).assert_done();
+    let found = fs::read(&device.0).unwrap();
+    assert!(found[..content.len()] == content, "the image");
+    assert!(found[content.len()..] == former[content.len()..], "what lies behind the image");
+}
+
+#[test]
+fn a_device_becomes_a_file_of_its_size() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let content = noise(2 * MIB, 3);
+    let device = LoopDevice::on(&place.file("backing", &content));
+    copy(&[&device.0, &place.at("b")]).assert_done();
+    assert!(fs::read(place.at("b")).unwrap() == content);
+}
+
+#[test]
+fn a_device_becomes_another_devices_content() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let content = noise(2 * MIB, 4);
+    let source = LoopDevice::on(&place.file("backing", &content));
+    let target = LoopDevice::on(&place.file("other", &noise(2 * MIB, 5)));
+    forced(&source.0, &target.0).assert_done();
+    assert!(fs::read(&target.0).unwrap() == content);
+}
+
+#[test]
+fn the_disk_image_of_a_folder_replaces_a_devices_content() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let content = noise(2 * MIB, 6);
+    place.folder("volume/sub");
+    place.file("volume/disk.img", &content);
+    place.file("volume/sub/disk.img", b"another");
+    let target = LoopDevice::on(&place.file("backing", &noise(2 * MIB, 7)));
+    forced(&place.at("volume"), &target.0).assert_done();
+    assert!(fs::read(&target.0).unwrap() == content);
+}
+
+#[test]
+fn a_folder_without_a_disk_image_does_not_go_onto_a_device() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.folder("volume");
+    place.file("volume/old-disk.img", b"content");
+    let former = noise(2 * MIB, 8);
+    let target = LoopDevice::on(&place.file("backing", &former));
+    forced(&place.at("volume"), &target.0).assert_failed(8, &["no disk image found"]);
+    assert!(fs::read(&target.0).unwrap() == former);
+}
+
+#[test]
+fn without_force_a_device_is_not_touched() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let former = noise(MIB, 9);
+    let target = LoopDevice::on(&place.file("backing", &former));
+    let source = place.file("a", b"content");
+    copy(&[&source, &target.0]).assert_failed(4, &["is a block device", "--force"]);
+    place.folder("volume");
+    copy(&[&place.at("volume"), &target.0]).assert_failed(4, &["is a block device", "--force"]);
+    assert!(fs::read(&target.0).unwrap() == former);
+}
+
+#[test]
+fn a_device_that_is_too_small_is_refused_with_both_sizes_and_stays_as_it_was() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let former = noise(MIB, 10);
+    let target = LoopDevice::on(&place.file("backing", &former));
+    let source = place.file("a", &noise(MIB + 1, 11));
+    let name = target.0.to_str().unwrap();
+    forced(&source, &target.0).assert_failed(4, &[name, "1048576", "1048577"]);
+    assert!(fs::read(&target.0).unwrap() == former);
+    assert!(target.0.metadata().unwrap().file_type().is_block_device());
+}
+
+#[test]
+fn a_device_that_is_mounted_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let backing = place.hole("backing", 8 << 20);
+    let made = std::process::Command::new("mkfs.ext4").arg("-q").arg(&backing).status();
+    assert!(made.unwrap().success());
+    let target = LoopDevice::on(&backing);
+    let mounted = super::mounted::Mounted::device(&target.0);
+    let source = place.file("a", b"content");
+    forced(&source, &target.0).assert_failed(4, &[target.0.to_str().unwrap(), "in use"]);
+    assert_eq!(names(mounted.path()), ["lost+found"]);
+}

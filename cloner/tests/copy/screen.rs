@@ -1,0 +1,157 @@
+//! What a person, or a program, sees of a copy.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::command::{Place, command, copy};
+use super::volumes::noise;
+
+/// Takes about a second or more: the bar is drawn, and a line is printed.
+const LONG_BYTES: u64 = 20 << 30;
+
+#[test]
+fn quiet_prints_nothing() {
+    for word in ["--quiet", "-q"] {
+        let place = Place::new();
+        let (source, target) = (place.file("a", b"content"), place.at("b"));
+        let ended = copy(&[word.as_ref(), source.as_os_str(), target.as_os_str()]);
+        ended.assert_done();
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "{word}");
+    }
+}
+
+#[test]
+fn quiet_still_tells_why_it_failed() {
+    let place = Place::new();
+    let (source, target) = (place.file("a", b"content"), place.file("b", b"old"));
+    copy(&["-q".as_ref(), source.as_os_str(), target.as_os_str()]).assert_failed(4, &["exists"]);
+}
+
+/// Whether `text` is a number (perhaps with decimals), a space and one of `units`.
+fn is_amount(text: &str, units: &[&str]) -> bool {
+    let Some((number, unit)) = text.split_once(' ') else { return false };
+    number.parse::<f64>().is_ok() && units.contains(&unit)
+}
+
+fn assert_last_line(line: &str, source: &Path, target: &Path, size: &str) {
+    let names = format!("{} -> {}: {size} in ", source.display(), target.display());
+    let (rest, wire) =
+        line.strip_prefix(&names).unwrap_or_else(|| panic!("{line}")).split_once(" (").unwrap();
+    let (time, rate) = rest.split_once(", ").unwrap();
+    assert!(is_amount(time, &["s"]), "{line}");
+    assert!(is_amount(rate, &["B/s", "KiB/s", "MiB/s", "GiB/s", "TiB/s"]), "{line}");
+    let wire = wire.strip_suffix(" on the wire)").unwrap();
+    assert!(is_amount(wire, &["B", "KiB", "MiB"]), "{line}");
+    assert!(!line.to_lowercase().contains("verif"), "{line}");
+}
+
+#[test]
+fn the_last_line_has_size_time_and_rate_and_promises_nothing_more() {
+    let place = Place::new();
+    let (source, target) = (place.file("a", &noise(3 << 20, 1)), place.at("b"));
+    let ended = copy(&[&source, &target]);
+    ended.assert_done();
+    assert_eq!(ended.stderr, "");
+    assert_last_line(ended.stdout.strip_suffix('\n').unwrap(), &source, &target, "3.00 MiB");
+}
+
+#[test]
+fn the_last_line_names_the_file_that_was_made_in_a_folder() {
+    let place = Place::new();
+    let (source, target) = (place.file("a", b"content"), place.folder("b"));
+    let ended = copy(&[&source, &target]);
+    assert_last_line(ended.stdout.strip_suffix('\n').unwrap(), &source, &target.join("a"), "7 B");
+}
+
+#[test]
+fn without_a_terminal_progress_comes_in_plain_lines() {
+    let place = Place::new();
+    let source = place.hole("a", 1 << 40);
+    let mut command = command(&[&source, &place.at("b")]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(line.contains(" %, ") && line.contains(" of 1.00 TiB, ") && line.contains("/s"), "{line:?}");
+    assert!(!line.contains('\x1b') && !line.contains('\r'), "{line:?}");
+}
+
+/// What a terminal gets of a long copy.
+fn on_a_terminal(variables: &[(&str, &str)]) -> String {
+    let place = Place::new();
+    place.hole("a", LONG_BYTES);
+    let mut script = Command::new("script");
+    script.env_clear().env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").env("TERM", "xterm-256color");
+    let line = format!("{} copy a b", env!("CARGO_BIN_EXE_cloner"));
+    script.envs(variables.iter().copied()).args(["-qec", &line, "/dev/null"]);
+    let output = script.current_dir(place.at(".")).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    text
+}
+
+/// Whether there is a code for colour or brightness (ESC [ numbers m).
+fn is_coloured(text: &str) -> bool {
+    text.split("\x1b[")
+        .skip(1)
+        .any(|code| code.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m'))
+}
+
+#[test]
+fn a_terminal_gets_a_bar_in_colour() {
+    let text = on_a_terminal(&[]);
+    assert!(text.contains(" %, ") && text.contains("GiB of 20.00 GiB"), "{text:?}");
+    assert!(is_coloured(&text), "{text:?}");
+    assert!(text.contains("a -> b: 20.00 GiB in "), "{text:?}");
+}
+
+#[test]
+fn no_color_is_respected() {
+    let text = on_a_terminal(&[("NO_COLOR", "1")]);
+    assert!(text.contains(" %, ") && text.contains("GiB of 20.00 GiB"), "{text:?}");
+    assert!(!is_coloured(&text), "{text:?}");
+}
+
+fn assert_json_only(stderr: &str) -> Vec<serde_json::Value> {
+    let lines: Vec<serde_json::Value> =
+        stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    for line in &lines {
+        for key in ["time", "level", "target", "message"] {
+            assert!(line[key].is_string(), "{key} in {line}");
+        }
+    }
+    lines
+}
+
+#[test]
+fn json_is_all_that_a_program_gets() {
+    let place = Place::new();
+    let (source, target) = (place.file("a", b"content"), place.at("b"));
+    let words = ["--log-format".as_ref(), "json".as_ref(), source.as_os_str(), target.as_os_str()];
+    let ended = copy(&words);
+    ended.assert_done();
+    assert_eq!(ended.stdout, "");
+    let lines = assert_json_only(&ended.stderr);
+    let last = lines.last().unwrap();
+    assert_eq!(last["level"], "info");
+    assert_last_line(last["message"].as_str().unwrap(), &source, &target, "7 B");
+    let failed = copy(&words);
+    assert_eq!((failed.code, failed.stdout.as_str()), (Some(4), ""));
+    let lines = assert_json_only(&failed.stderr);
+    assert_eq!((lines.len(), &lines[0]["level"]), (1, &"error".into()));
+}
+
+#[test]
+fn quiet_json_is_nothing_but_errors() {
+    let place = Place::new();
+    let (source, target) = (place.file("a", b"content"), place.at("b"));
+    let words = ["-q".as_ref(), "--log-format=json".as_ref(), source.as_os_str(), target.as_os_str()];
+    let ended = copy(&words);
+    ended.assert_done();
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""));
+}

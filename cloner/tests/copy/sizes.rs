@@ -1,0 +1,112 @@
+//! Files of every size, and files that are mostly holes.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::time::{Duration, Instant};
+
+use super::command::{Place, copy, names};
+use super::trees::allocated_bytes;
+use super::volumes::noise;
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn files_of_every_size_arrive_unchanged() {
+    for len in [0, 1, 65_535, 65_536, 65_537, MIB - 1, MIB, MIB + 1, 16 * MIB + 3] {
+        let place = Place::new();
+        let content = noise(len, len as u64);
+        let source = place.file("a", &content);
+        copy(&[&source, &place.at("b")]).assert_done();
+        assert!(fs::read(place.at("b")).unwrap() == content, "{len} bytes");
+        assert_eq!(names(&place.at(".")), ["a", "b"], "{len} bytes");
+    }
+}
+
+#[test]
+fn a_file_goes_into_a_folder_under_its_name() {
+    let place = Place::new();
+    let source = place.file("a", b"content");
+    let target = place.folder("folder");
+    copy(&[&source, &target]).assert_done();
+    assert_eq!(names(&target), ["a"]);
+    assert_eq!(fs::read(target.join("a")).unwrap(), b"content");
+}
+
+#[test]
+fn a_copy_has_its_sources_permissions_whatever_the_umask_says() {
+    let place = Place::new();
+    let source = place.file("a", b"content");
+    for mode in [0o400, 0o644, 0o666, 0o777] {
+        fs::set_permissions(&source, fs::Permissions::from_mode(mode)).unwrap();
+        let target = place.at(&format!("{mode:o}"));
+        copy(&[&source, &target]).assert_done();
+        assert_eq!(target.metadata().unwrap().mode() & 0o7777, mode);
+    }
+}
+
+#[test]
+fn five_gib_with_little_data_are_copied_fast_and_stay_sparse() {
+    let place = Place::new();
+    let source = place.hole("a", 5 << 30);
+    let file = fs::File::options().write(true).open(&source).unwrap();
+    let islands = [0, (1 << 30) + 12_345, (5 << 30) - 5000];
+    for island in islands {
+        file.write_all_at(&noise(5000, island), island).unwrap();
+    }
+    let start = Instant::now();
+    copy(&[&source, &place.at("b")]).assert_done();
+    let elapsed = start.elapsed();
+    let target = fs::File::open(place.at("b")).unwrap();
+    assert_eq!(target.metadata().unwrap().len(), 5 << 30);
+    assert!(allocated_bytes(&place.at("b")) < 1 << 20, "{} bytes", allocated_bytes(&place.at("b")));
+    for island in islands {
+        let mut found = vec![0; 5000];
+        target.read_exact_at(&mut found, island).unwrap();
+        assert!(found == noise(5000, island), "at {island}");
+    }
+    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
+}
+
+#[test]
+fn zeros_that_are_written_out_become_holes() {
+    let place = Place::new();
+    let mut content = vec![0; 8 * MIB];
+    content[3 * MIB..4 * MIB].copy_from_slice(&noise(MIB, 5));
+    let source = place.file("a", &content);
+    copy(&[&source, &place.at("b")]).assert_done();
+    assert!(fs::read(place.at("b")).unwrap() == content);
+    assert!(allocated_bytes(&place.at("b")) < 2 << 20);
+}
+
+#[test]
+fn preallocate_leaves_no_hole() {
+    let place = Place::new();
+    let source = place.hole("a", 8 << 20);
+    copy(&[source.as_os_str(), place.at("b").as_os_str(), "--preallocate".as_ref()]).assert_done();
+    assert_eq!(place.at("b").metadata().unwrap().len(), 8 << 20);
+    assert!(allocated_bytes(&place.at("b")) >= 8 << 20);
+}
+
+#[test]
+fn preallocate_leaves_no_hole_in_a_folder_either() {
+    let place = Place::new();
+    place.folder("tree");
+    place.hole("tree/disk.img", 8 << 20);
+    copy(&[place.at("tree").as_os_str(), place.at("b").as_os_str(), "--preallocate".as_ref()]).assert_done();
+    let image = place.at("b/disk.img");
+    assert_eq!(image.metadata().unwrap().len(), 8 << 20);
+    assert!(allocated_bytes(&image) >= 8 << 20);
+}
+
+#[test]
+fn one_thread_copies_what_many_copy() {
+    for threads in ["1", "7"] {
+        let place = Place::new();
+        let content = noise(5 * MIB + 1, 6);
+        let source = place.file("a", &content);
+        let words = ["--compress-threads".as_ref(), threads.as_ref(), source.as_os_str()];
+        let target = place.at("b");
+        copy(&[words[0], words[1], words[2], target.as_os_str()]).assert_done();
+        assert!(fs::read(target).unwrap() == content, "{threads} threads");
+    }
+}

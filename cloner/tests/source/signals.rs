@@ -1,0 +1,125 @@
+//! SIGTERM and SIGINT in each phase of a clone.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use rustix::process::Signal;
+
+use super::certificates::Pki;
+use super::image::Image;
+use super::process::Source;
+use super::target::{Closed, Target};
+
+const FAST: Duration = Duration::from_secs(2);
+
+#[test]
+fn sigterm_between_two_attempts_ends_it() {
+    let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
+    let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
+    let mut running = source.start();
+    running.hear("trying again in 2.0 s");
+    let (ended, took) = running.terminate();
+    ended.assert_failed(143, &["stopped by SIGTERM"]);
+    assert!(took < FAST, "{took:?}");
+}
+
+#[test]
+fn sigterm_during_the_scan_ends_it() {
+    let pki = Pki::new();
+    let closed = Closed::new();
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..5000 {
+        std::fs::hard_link(folder.path().join("0"), folder.path().join(number.to_string()))
+            .or_else(|_| std::fs::write(folder.path().join(number.to_string()), ""))
+            .unwrap();
+    }
+    let source = Source::new(&pki, &closed.url()).filesystem(folder.path()).env("DECANT_RETRY_SECS", "600");
+    let mut running = source.start();
+    running.hear("sending ");
+    let (ended, took) = running.terminate();
+    ended.assert_failed(143, &["stopped by SIGTERM"]);
+    assert!(took < FAST, "{took:?}");
+}
+
+#[test]
+fn sigterm_in_the_middle_ends_it_and_leaves_the_body_without_an_end() {
+    for image in [Image::large(), Image::hole(10 << 30)] {
+        let pki = Pki::new();
+        let (began, beginning) = bounded(1);
+        let (ended, end) = bounded(1);
+        let target = Target::start(pki.server(), move |door| {
+            let mut call = door.accept();
+            call.head();
+            call.chunk().unwrap();
+            began.send(()).unwrap();
+            // Reads on only when the source is gone.
+            end.recv().unwrap();
+            call.body().complete
+        });
+        let running = Source::new(&pki, &target.url).block(&image.path()).start();
+        beginning.recv_timeout(Duration::from_secs(30)).unwrap();
+        let (outcome, took) = running.terminate();
+        ended.send(()).unwrap();
+        outcome.assert_failed(143, &["stopped by SIGTERM"]);
+        assert!(!target.join(), "the terminating chunk was sent");
+        assert!(took < FAST, "{took:?}");
+    }
+}
+
+#[test]
+fn sigint_in_the_middle_has_its_own_exit_code() {
+    let pki = Pki::new();
+    let (began, beginning) = bounded(1);
+    let target = Target::start(pki.server(), move |door| {
+        let mut call = door.accept();
+        call.head();
+        call.chunk().unwrap();
+        began.send(()).unwrap();
+        call
+    });
+    let image = Image::large();
+    let running = Source::new(&pki, &target.url).block(&image.path()).start();
+    beginning.recv_timeout(Duration::from_secs(30)).unwrap();
+    running.signal(Signal::INT);
+    running.wait().assert_failed(130, &["stopped by SIGINT"]);
+    target.join();
+}
+
+#[test]
+fn sigterm_before_the_answer_ends_it() {
+    let pki = Pki::new();
+    let (read, everything) = bounded(1);
+    let target = Target::start(pki.server(), move |door| {
+        let mut call = door.accept();
+        call.head();
+        assert!(call.body().complete);
+        read.send(()).unwrap();
+        call
+    });
+    let image = Image::with(b"content");
+    let running = Source::new(&pki, &target.url).block(&image.path()).start();
+    everything.recv_timeout(Duration::from_secs(30)).unwrap();
+    let (ended, took) = running.terminate();
+    target.join();
+    ended.assert_failed(143, &["stopped by SIGTERM"]);
+    assert!(took < FAST, "{took:?}");
+}
+
+#[test]
+fn a_second_sigterm_ends_it_at_once() {
+    let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
+    let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
+    let mut running = source.start();
+    // A scraper that says nothing makes an orderly end take its full two seconds.
+    let port = running.metrics_port();
+    let _scraper = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    running.hear("trying again in 2.0 s");
+    running.signal(Signal::TERM);
+    running.hear("once more to leave at once");
+    let start = Instant::now();
+    running.signal(Signal::TERM);
+    let ended = running.wait();
+    assert_eq!((ended.code, ended.word.as_str()), (Some(143), ""));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
