@@ -107,7 +107,7 @@ fn everything_declared_is_used() {
 #[test]
 fn the_cloner_is_made_of_no_more_crates_than_agreed() {
     let crates = cloner_crates();
-    println!("{} crates: {}", crates.len(), crates.iter().cloned().collect::<Vec<_>>().join(" "));
+    eprintln!("{} crates: {}", crates.len(), crates.iter().cloned().collect::<Vec<_>>().join(" "));
     assert!(
         crates.len() <= CLONER_CRATES,
         "{} crates in the cloner, {CLONER_CRATES} are agreed: {crates:?}",
