@@ -30,6 +30,8 @@ else
     targets=("$@")
 fi
 
+# The lock file names the cloner's dependencies as well. When those have changed this fails, and
+# `cargo update --workspace --manifest-path cloner/fuzz/Cargo.toml` brings it up to date.
 cargo fetch --locked --quiet --manifest-path "$fuzz/Cargo.toml"
 for target in "${targets[@]}"; do
     cargo fuzz build --fuzz-dir "$fuzz" --target-dir "$target_dir" "$target"

@@ -9,7 +9,7 @@ CRAMJAM_VERSION=2.14.0
 
 # A command and the package that has it.
 APT_TOOLS=(
-    gcc:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl openssl:openssl tar:tar
+    c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl openssl:openssl tar:tar
     unshare:util-linux mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3
 )
 
@@ -21,7 +21,7 @@ as_root() {
 # would need a file that others may own, so what it started is stopped afterwards, if none ran before.
 install_packages() {
     local before=no
-    pgrep -x prometheus >/dev/null && before=yes
+    grep -qsx prometheus /proc/[0-9]*/comm && before=yes
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
     if [[ $before = no && " $* " = *' prometheus '* ]]; then
