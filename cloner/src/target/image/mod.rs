@@ -1,7 +1,7 @@
 //! Writing one disk image: onto a block device, or as a file.
 //!
-//! [`writer`] decides what is data and what is zeros; [`device`] and [`file`] know what either means on their
-//! medium.
+//! [`writer`] decides what is data and what is zeros; [`device`] and [`mod@file`] know what either means on
+//! their medium.
 
 use crate::error::Result;
 

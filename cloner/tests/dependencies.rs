@@ -1,0 +1,139 @@
+//! What Decant may depend on, and how: exact enough to be repeated, declared in one place, explained, and few.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Crates that end up in the cloner or build it, the workspace's own not counted. A new one is a decision:
+/// raise this number in the commit that explains the crate in docs/dependencies.md.
+const CLONER_CRATES: usize = 60;
+/// The only tables of a manifest that declare dependencies.
+const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Headings and lines of a manifest's tables. Our manifests keep one dependency to a line.
+fn tables(manifest: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(manifest).unwrap();
+    let mut heading = String::new();
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            name.trim_matches(['[', ']']).clone_into(&mut heading);
+        } else {
+            found.push((heading.clone(), line.to_owned()));
+        }
+    }
+    found
+}
+
+fn members() -> Vec<PathBuf> {
+    ["shared", "cloner", "controller"].map(|member| root().join(member).join("Cargo.toml")).into()
+}
+
+/// The names and declarations under `[workspace.dependencies]`, our own crates left out.
+fn declared() -> BTreeMap<String, String> {
+    let lines = tables(&root().join("Cargo.toml"));
+    let own = lines.into_iter().filter(|(heading, _)| heading == "workspace.dependencies");
+    own.filter_map(|(_, line)| {
+        let (name, value) = line.split_once('=')?;
+        (!value.contains("path =")).then(|| (name.trim().to_owned(), value.trim().to_owned()))
+    })
+    .collect()
+}
+
+/// The version requirement in `name = "…"` or `name = { version = "…", … }`.
+fn requirement(declaration: &str) -> Option<&str> {
+    let start = match declaration.strip_prefix('"') {
+        Some(rest) => rest,
+        None => declaration.split_once("version = \"")?.1,
+    };
+    start.split_once('"').map(|(requirement, _)| requirement)
+}
+
+#[test]
+fn every_requirement_names_a_whole_version() {
+    let declared = declared();
+    assert!(declared.len() > 10, "the manifest was not understood: {declared:?}");
+    for (name, declaration) in declared {
+        let parts: Vec<&str> = requirement(&declaration).unwrap_or_default().split('.').collect();
+        let is_whole = parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok());
+        assert!(is_whole, "{name} = {declaration}: write major.minor.patch");
+    }
+}
+
+#[test]
+fn members_declare_nothing_of_their_own() {
+    for manifest in members() {
+        for (heading, line) in tables(&manifest) {
+            let table = heading.rsplit('.').next().unwrap_or_default();
+            let is_of_dependency = TABLES.iter().any(|table| heading.contains(&format!("{table}.")));
+            assert!(!is_of_dependency, "{}: [{heading}] belongs into one line", manifest.display());
+            if TABLES.contains(&table) {
+                let inherits = line.contains(".workspace = true") || line.contains("workspace = true,");
+                assert!(inherits, "{}: {line:?} does not come from the workspace", manifest.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_is_explained_and_nothing_else_is() {
+    let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    let explained: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let declared = declared();
+    let declared: BTreeSet<&str> = declared.keys().map(String::as_str).collect();
+    assert_eq!(explained, declared, "docs/dependencies.md (left) against Cargo.toml (right)");
+}
+
+#[test]
+fn everything_declared_is_used() {
+    let used: BTreeSet<String> = members()
+        .iter()
+        .flat_map(|manifest| tables(manifest))
+        .filter_map(|(_, line)| line.split_once('.').map(|(name, _)| name.to_owned()))
+        .collect();
+    for name in declared().keys() {
+        assert!(used.contains(name), "{name} is declared in the workspace, but no member wants it");
+    }
+}
+
+#[test]
+fn the_cloner_is_made_of_no_more_crates_than_agreed() {
+    let crates = cloner_crates();
+    eprintln!("{} crates: {}", crates.len(), crates.iter().cloned().collect::<Vec<_>>().join(" "));
+    assert!(
+        crates.len() <= CLONER_CRATES,
+        "{} crates in the cloner, {CLONER_CRATES} are agreed: {crates:?}",
+        crates.len()
+    );
+}
+
+/// All crates that the cloner needs to run or to be built on this machine. `cargo tree` knows which features
+/// are on; `cargo metadata` and the lock file also list what only tests or other features need.
+fn cloner_crates() -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--package", "decant-cloner"])
+        .args(["--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let crates: BTreeSet<String> = tree
+        .lines()
+        .filter(|line| !line.starts_with("decant-"))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some(format!("{}@{}", words.next()?, words.next()?.strip_prefix('v')?))
+        })
+        .collect();
+    assert!(crates.len() > 20, "the tree was not understood: {tree}");
+    crates
+}

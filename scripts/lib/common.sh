@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside this folder.
+
+# The sender's name, as CDI's controllers build it from two namespaces and two claims.
+export CLIENT_NAME=src/pvc-tgt/pvc
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 2
+}
+
+# The comment at the head of a script is its help.
+show_help() {
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"
+}
+
+# The python that has cramjam, an independent reader and writer of snappy frames.
+venv_folder() {
+    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
+}
+
+# A port of loopback that was free a moment ago: for programs that cannot take port 0.
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# make_certificates FOLDER: two throw-away authorities, a server's and a client's certificate, as PEM.
+make_certificates() (
+    mkdir -p "$1"
+    cd "$1" || exit
+    umask 077
+    quietly() {
+        openssl "$@" 2>openssl.log || {
+            cat openssl.log >&2
+            exit 1
+        }
+    }
+    for end in server client; do
+        quietly req -x509 -newkey rsa:2048 -nodes -days 2 -sha256 -subj "/CN=throw-away $end authority" \
+            -addext keyUsage=critical,keyCertSign,cRLSign -keyout $end-ca.key -out $end-ca.crt
+    done
+    # A slash in a name must not end it.
+    quietly req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
+    quietly req -newkey rsa:2048 -nodes -subj "/CN=${CLIENT_NAME//\//\\/}" -keyout client.key -out client.csr
+    printf '%s\n' extendedKeyUsage=serverAuth subjectAltName=DNS:localhost,IP:127.0.0.1 >server.ext
+    printf '%s\n' extendedKeyUsage=clientAuth >client.ext
+    for end in server client; do
+        printf '%s\n' basicConstraints=CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment >>$end.ext
+        quietly x509 -req -days 2 -sha256 -in $end.csr -CA $end-ca.crt -CAkey $end-ca.key -CAcreateserial \
+            -extfile $end.ext -out $end.crt
+    done
+    rm -f ./*.csr ./*.ext ./*.srl openssl.log
+)
+
+# target_environment CERTIFICATES: what a target pod is told, for this machine.
+target_environment() {
+    export TLS_CERT_FILE=$1/server.crt TLS_KEY_FILE=$1/server.key CLIENT_CERT_FILE=$1/client-ca.crt
+    export LISTEN_ADDRESS=127.0.0.1
+}
+
+# source_environment CERTIFICATES PORT: what a source pod is told.
+source_environment() {
+    CLIENT_KEY=$(<"$1/client.key") CLIENT_CERT=$(<"$1/client.crt") SERVER_CA_CERT=$(<"$1/server-ca.crt")
+    export CLIENT_KEY CLIENT_CERT SERVER_CA_CERT OWNER_UID=uid UPLOAD_URL=https://localhost:$2/v1beta1/upload
+}
+
+# port_in LOG TEXT PID: waits until a program logged TEXT and an address, and prints the address's port.
+port_in() {
+    local port
+    for _ in {1..200}; do
+        port=$(sed -n "s|.*$2 https://[^ ]*:\([0-9]\{1,5\}\).*|\1|p" "$1" | head -n 1)
+        if [[ $port ]]; then
+            echo "$port"
+            return
+        fi
+        kill -0 "$3" 2>/dev/null || break
+        sleep 0.05
+    done
+    cat "$1" >&2
+    echo "no port in $1" >&2
+    return 1
+}
+
+# wait_for_port PORT PID: until somebody listens there.
+wait_for_port() {
+    local hex
+    hex=$(printf ':%04X ' "$1")
+    for _ in {1..200}; do
+        # 0A is "listening". Looking costs the listener nothing, unlike a connection.
+        grep -qE "${hex}[0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6 && return
+        kill -0 "$2" 2>/dev/null || break
+        sleep 0.05
+    done
+    echo "nobody listens on port $1" >&2
+    return 1
+}

@@ -1,0 +1,236 @@
+#!/usr/bin/env bash
+# Strangers judge the cloner: programs that share no code with it, and know only the formats.
+#
+#   scripts/strangers.sh                 builds the cloner and tries everything
+#   CLONER=FILE scripts/strangers.sh     tries this binary
+#
+# curl uploads to a target what GNU tar and cramjam made; a recorder in Python and then cramjam, GNU tar and
+# bsdtar read what a source sends; openssl finds out which TLS versions both servers speak; promtool reads the
+# metrics page. Everything stays on loopback and in a temporary folder.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib/common.sh
+. scripts/lib/common.sh
+case ${1-} in -h | --help)
+    show_help
+    exit ;;
+esac
+
+if [[ -z ${CLONER-} ]]; then
+    cargo build --quiet --locked -p decant-cloner
+    CLONER=${CARGO_TARGET_DIR:-target}/debug/cloner
+fi
+python=$(venv_folder)/bin/python
+[[ -x $python ]] || die "no Python with cramjam; scripts/test.sh setup installs it"
+
+work=$(mktemp -d)
+running=()
+# What still runs is ended by its id; what is stopped by the tests themselves is waited for there.
+clean_up() {
+    local pid
+    for pid in "${running[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+certificates=$work/certificates
+make_certificates "$certificates"
+
+# start_target FOLDER: a target that writes below FOLDER. Sets `pid` and `port`.
+start_target() {
+    mkdir -p "$1"
+    # The shell in the background opens it too late for port_in, which would find the last one's port.
+    : >"$work/target.log"
+    (
+        target_environment "$certificates"
+        export LISTEN_PORT=0 DESTINATION=$1/disk.img
+        exec "$CLONER" target --plain-health-port 0 --termination-log "$work/none"
+    ) 2>"$work/target.log" &
+    pid=$!
+    running+=("$pid")
+    port=$(port_in "$work/target.log" "waiting for a clone on" "$pid")
+}
+
+# start_source PORT ARGUMENT...: a source that sends to PORT. Sets `pid`; its log is source.log.
+start_source() {
+    : >"$work/source.log"
+    (
+        source_environment "$certificates" "$1"
+        exec "$CLONER" source --metrics-port 0 --termination-log "$work/none" "${@:2}"
+    ) 2>"$work/source.log" &
+    pid=$!
+    running+=("$pid")
+}
+
+# upload FILE TYPE: posts FILE to the target in chunks of unknown total length, and prints the status.
+upload() {
+    curl --silent --show-error --max-time 60 --noproxy '*' --output "$work/answer" --write-out '%{http_code}' \
+        --cacert "$certificates/server-ca.crt" --cert "$certificates/client.crt" --key "$certificates/client.key" \
+        --header "x-cdi-content-type: $2" --header 'Transfer-Encoding: chunked' --request POST \
+        --upload-file - "https://localhost:$port/v1beta1/upload" <"$1"
+}
+
+expect() {
+    [[ $1 == "$2" ]] || {
+        echo "expected $2, got $1" >&2
+        cat "$work"/*.log "$work/answer" >&2 2>/dev/null || true
+        return 1
+    }
+}
+
+ok() { echo "ok   $*"; }
+
+# A tree with what gets lost easily.
+tree=$work/tree
+mkdir -p "$tree/folder/deep"
+seq 20000 >"$tree/folder/numbers"
+ln "$tree/folder/numbers" "$tree/hard"
+ln -s folder/numbers "$tree/soft"
+mkfifo "$tree/pipe"
+touch "$tree/empty" "$tree/$(printf 'n%.0s' {1..150})"
+truncate -s 40M "$tree/holes"
+printf end | dd of="$tree/holes" bs=1M seek=30 conv=notrunc status=none
+touch -d @1700000000 "$tree/folder/deep" "$tree/empty"
+chmod 4750 "$tree/empty"
+
+# A raw disk: text, noise, zeros, and an end that is no multiple of anything.
+disk=$work/disk
+{
+    seq 300000
+    head -c 3000000 /dev/urandom
+    head -c 5000000 /dev/zero
+    head -c 1234 /dev/urandom
+} >"$disk"
+
+curl_uploads() {
+    "$python" scripts/strangers/frames.py pack <"$disk" >"$work/disk.sz"
+    start_target "$work/block"
+    expect "$(upload "$work/disk.sz" blockdevice-clone)" 200
+    wait "$pid"
+    cmp "$disk" "$work/block/disk.img"
+    ok "curl and cramjam upload a disk"
+
+    local format
+    for format in gnu pax; do
+        tar -C "$tree" --sparse --format="$format" -cf "$work/tree.tar" .
+        "$python" scripts/strangers/frames.py pack <"$work/tree.tar" >"$work/tree.sz"
+        start_target "$work/$format"
+        expect "$(upload "$work/tree.sz" filesystem-clone)" 200
+        wait "$pid"
+        tar -C "$work/$format" --compare -f "$work/tree.tar"
+        ok "curl, cramjam and GNU tar ($format format) upload a tree"
+    done
+
+    # A stream that is damaged in its middle must never look like a success.
+    head -c 200000 "$work/disk.sz" >"$work/cut.sz"
+    printf 'XXXXXXXX' >>"$work/cut.sz"
+    start_target "$work/damaged"
+    expect "$(upload "$work/cut.sz" blockdevice-clone)" 500
+    kill "$pid"
+    wait "$pid" || true
+    ok "curl is told that a stream is damaged"
+}
+
+# record ARGUMENT...: runs a source against the recorder. The body is in `body`, unpacked in `content`.
+record() {
+    : >"$work/listener.out"
+    "$python" scripts/strangers/listener.py "$certificates" "$work/body" "$work/head" \
+        >"$work/listener.out" 2>"$work/listener.log" &
+    local listener=$! listener_port
+    running+=("$listener")
+    listener_port=$(port_in "$work/listener.out" "listening on" "$listener")
+    start_source "$listener_port" "$@"
+    wait "$pid" || {
+        cat "$work/source.log" "$work/listener.log" >&2
+        return 1
+    }
+    wait "$listener"
+    "$python" scripts/strangers/frames.py unpack <"$work/body" >"$work/content"
+}
+
+python_listens() {
+    record --content-type blockdevice-clone --mount "$disk"
+    cmp "$disk" "$work/content"
+    expect "$(sed -n 's/^x-cdi-content-type: //p' "$work/head" | tr -d '\r')" blockdevice-clone
+    ok "Python and cramjam read a disk"
+
+    record --content-type filesystem-clone --mount "$tree"
+    tar -C "$tree" --compare -f "$work/content"
+    # bsdtar lists folders of its own accord; only the number of members counts.
+    expect "$(bsdtar -tf "$work/content" | grep -c .)" "$(tar -tf "$work/content" | grep -c .)"
+    local reader
+    for reader in tar bsdtar; do
+        mkdir "$work/by-$reader"
+        "$reader" -C "$work/by-$reader" -xpf "$work/content"
+        rm "$work/by-$reader/pipe"
+        diff -r --no-dereference --exclude pipe "$tree" "$work/by-$reader"
+        ok "Python, cramjam and $reader read a tree"
+    done
+}
+
+# speaks PORT VERSION: whether a handshake of that version succeeds.
+speaks() {
+    # Level 0, or else openssl itself would refuse to offer what is old.
+    openssl s_client -connect "127.0.0.1:$1" "-$2" -cipher DEFAULT@SECLEVEL=0 -CAfile "$certificates/server-ca.crt" \
+        -cert "$certificates/client.crt" -key "$certificates/client.key" </dev/null >"$work/s_client" 2>&1
+    # A handshake that was refused reports no cipher.
+    grep -qE '^New, TLSv1.[23]?.*Cipher is [^(]' "$work/s_client"
+}
+
+# versions PORT WHO
+versions() {
+    local version
+    for version in tls1_2 tls1_3; do
+        speaks "$1" $version || { cat "$work/s_client" >&2 && return 1; }
+    done
+    for version in tls1 tls1_1; do
+        if speaks "$1" $version; then
+            echo "$2 speaks $version" >&2
+            return 1
+        fi
+    done
+    ok "openssl finds TLS 1.2 and 1.3 and nothing older at the $2"
+}
+
+openssl_and_promtool_look() {
+    start_target "$work/idle"
+    versions "$port" target
+    kill "$pid"
+    wait "$pid" || true
+
+    # A source whose target is not there yet keeps its metrics page up.
+    start_source "$(free_port)" --content-type blockdevice-clone --mount "$disk"
+    local metrics_port
+    metrics_port=$(port_in "$work/source.log" "metrics on" "$pid")
+    versions "$metrics_port" source
+    curl --silent --show-error --fail --insecure --noproxy '*' "https://127.0.0.1:$metrics_port/metrics" >"$work/page"
+    # The one complaint is about a label that CDI named.
+    promtool check metrics <"$work/page" >"$work/lint" 2>&1 || true
+    if grep -vE "^(kubevirt_cdi_clone_progress_total|clone_progress) label names .* not 'camelCase'$" "$work/lint"; then
+        return 1
+    fi
+    ok "promtool reads the metrics page"
+    kill "$pid"
+    wait "$pid" || true
+
+    # The proof that this openssl could have found an old version: its own server speaks one.
+    local old_port
+    old_port=$(free_port)
+    openssl s_server -accept "127.0.0.1:$old_port" -tls1_1 -cipher DEFAULT@SECLEVEL=0 -cert "$certificates/server.crt" \
+        -key "$certificates/server.key" -quiet >"$work/s_server" 2>&1 </dev/null &
+    local old=$!
+    running+=("$old")
+    wait_for_port "$old_port" "$old"
+    openssl s_client -connect "127.0.0.1:$old_port" -tls1_1 -cipher DEFAULT@SECLEVEL=0 </dev/null >"$work/s_client" 2>&1 || true
+    grep -q 'Cipher is ECDHE' "$work/s_client" && ok "openssl would have found TLS 1.1" ||
+        echo "note this openssl has no TLS 1.1; that it is refused was not tried"
+    kill "$old" 2>/dev/null || true
+}
+
+curl_uploads
+python_listens
+openssl_and_promtool_look
