@@ -143,14 +143,14 @@ impl Conn {
     }
 
     /// Sends all of `data`. `stall` limits how long no byte may move.
-    pub fn write_all(&mut self, data: &[u8], stall: Duration, doing: &'static str) -> Result<(), Fault> {
-        self.write(data, stall, doing, false).map(|_| ())
+    pub fn write_all(&mut self, mut data: &[u8], stall: Duration, doing: &'static str) -> Result<(), Fault> {
+        self.write(&mut data, stall, doing, false).map(|_| ())
     }
 
-    /// Sends all of `data`, unless the peer answers or closes first.
+    /// Sends all of `data`, unless the peer answers or closes first; then `data` is what to go on with.
     pub fn write_watching(
         &mut self,
-        data: &[u8],
+        data: &mut &[u8],
         stall: Duration,
         doing: &'static str,
     ) -> Result<Written, Fault> {
@@ -197,7 +197,7 @@ impl Conn {
 
     fn write(
         &mut self,
-        mut data: &[u8],
+        data: &mut &[u8],
         stall: Duration,
         doing: &'static str,
         watch: bool,
@@ -207,7 +207,7 @@ impl Conn {
         }
         let mut deadline = Instant::now() + stall;
         loop {
-            let mut moved = self.accept_plain(&mut data)?;
+            let mut moved = self.accept_plain(data)?;
             moved |= self.push_out()?;
             if moved {
                 deadline = Instant::now() + stall;

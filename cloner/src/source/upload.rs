@@ -10,7 +10,7 @@ use decant_shared::conn::{Conn, Fault, Written};
 use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER};
 use decant_shared::http::body::Body;
 use decant_shared::http::chunked::LAST_CHUNK;
-use decant_shared::http::head::{Framing, HEAD_LIMIT_BYTES, Response, parse_response};
+use decant_shared::http::head::{Framing, Response, parse_response};
 use decant_shared::progress::{Phase, Progress};
 
 use super::compress::Frames;
@@ -72,7 +72,7 @@ pub fn post(
     wires: &Pool<Wire>,
     progress: &Progress,
 ) -> Result<()> {
-    let mut sender = Sender { conn, request };
+    let mut sender = Sender { conn, request, heard: Vec::new() };
     let mut first = Wire::default();
     first.open().extend_from_slice(STREAM_IDENTIFIER);
     first.seal();
@@ -134,23 +134,45 @@ impl Sent {
 struct Sender<'a> {
     conn: &'a mut Conn,
     request: &'a Request<'a>,
+    /// What the target said and nobody has looked at yet.
+    heard: Vec<u8>,
 }
 
 impl Sender<'_> {
-    fn send(&mut self, bytes: &[u8]) -> Result<Sent> {
-        match self.conn.write_watching(bytes, self.request.timeouts.stall, "upload") {
-            Ok(Written::All) => Ok(Sent::All),
-            Ok(Written::Interrupted) => match self.read_answer(EARLY_ANSWER) {
-                Ok((status, text)) => Ok(Sent::Answered(status, text)),
-                Err(fault) => Err(explain(fault, self.request.url)),
-            },
-            // A target that answered and closed: what it said may still be in our socket.
-            Err(hung_up @ Fault::HungUp(_)) => match self.read_answer(EARLY_ANSWER) {
+    fn send(&mut self, mut bytes: &[u8]) -> Result<Sent> {
+        loop {
+            match self.conn.write_watching(&mut bytes, self.request.timeouts.stall, "upload") {
+                Ok(Written::All) => return Ok(Sent::All),
+                Ok(Written::Interrupted) => {}
+                Err(fault) => return self.broken(fault),
+            }
+            match self.early_answer() {
+                Ok(Some((status, text))) => return Ok(Sent::Answered(status, text)),
+                Ok(None) => {} // an interim answer: the target still reads
+                Err(fault) => return Err(explain(fault, self.request.url)),
+            }
+        }
+    }
+
+    /// A write that failed. A target that answered and closed: what it said may still be in our socket.
+    fn broken(&mut self, fault: Fault) -> Result<Sent> {
+        match fault {
+            Fault::HungUp(_) => match self.read_answer(EARLY_ANSWER) {
                 Ok((status, text)) => Ok(Sent::Answered(status, text)),
                 Err(Fault::Tls(error)) => Err(explain(Fault::Tls(error), self.request.url)),
-                Err(_) => Err(explain(hung_up, self.request.url)),
+                Err(_) => Err(explain(fault, self.request.url)),
             },
-            Err(fault) => Err(explain(fault, self.request.url)),
+            fault => Err(explain(fault, self.request.url)),
+        }
+    }
+
+    /// What the target says before it has everything; `None` when it was an interim answer and nothing else.
+    fn early_answer(&mut self) -> Result<Option<(u16, String)>, Fault> {
+        loop {
+            let answer = self.next_answer(EARLY_ANSWER)?;
+            if answer.is_some() || self.heard.is_empty() {
+                return Ok(answer);
+            }
         }
     }
 
@@ -165,25 +187,32 @@ impl Sender<'_> {
 
     /// Reads a final answer: its status and the beginning of its text.
     fn read_answer(&mut self, limit: Duration) -> Result<(u16, String), Fault> {
-        let mut bytes = vec![0; HEAD_LIMIT_BYTES + 1];
-        let mut len = 0;
         loop {
-            match parse_response(&bytes[..len]) {
+            if let Some(answer) = self.next_answer(limit)? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Reads an answer; `None` when it is an interim one.
+    fn next_answer(&mut self, limit: Duration) -> Result<Option<(u16, String)>, Fault> {
+        let mut buffer = [0; 4096];
+        loop {
+            match parse_response(&self.heard) {
                 Ok(Some((Response { status: 100..=199, .. }, head_len))) => {
-                    bytes.copy_within(head_len..len, 0);
-                    len -= head_len;
-                    continue;
+                    self.heard.drain(..head_len);
+                    return Ok(None);
                 }
                 Ok(Some((response, head_len))) => {
-                    let text = self.read_text(response.framing, &bytes[head_len..len]);
-                    return Ok((response.status, text));
+                    let early = self.heard.split_off(head_len);
+                    return Ok(Some((response.status, self.read_text(response.framing, &early))));
                 }
                 Ok(None) => {}
                 Err(bad) => return Err(Fault::HungUp(format!("its answer makes no sense: {bad}"))),
             }
-            match self.conn.read(&mut bytes[len..], limit, "wait for the answer")? {
+            match self.conn.read(&mut buffer, limit, "wait for the answer")? {
                 0 => return Err(Fault::HungUp("closed without an answer".to_owned())),
-                more => len += more,
+                len => self.heard.extend_from_slice(&buffer[..len]),
             }
         }
     }

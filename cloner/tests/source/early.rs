@@ -3,7 +3,7 @@
 use super::certificates::Pki;
 use super::image::Image;
 use super::process::{Ended, Source};
-use super::target::{Call, Target};
+use super::target::{Body, Call, Target};
 
 const REFUSALS: [(u16, &str); 5] = [
     (400, "Saving stream failed: effective image size is larger than the reported available storage: 9 < 10"),
@@ -152,6 +152,26 @@ fn interim_answers_before_the_final_one_are_passed_over() {
 fn interim_answers_do_not_hide_a_refusal() {
     let words = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 507 Full\r\nContent-Length: 4\r\n\r\nfull";
     answered_at_the_end(words).assert_failed(6, &["the target answered 507: full"]);
+}
+
+#[test]
+fn an_interim_answer_in_the_middle_does_not_end_the_upload() {
+    let pki = Pki::new();
+    let target = Target::start(pki.server(), |door| {
+        let mut call = door.accept();
+        call.head();
+        call.chunk().unwrap();
+        call.say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n");
+        let body = call.body();
+        call.answer(200, "");
+        call.goodbye();
+        body
+    });
+    let image = Image::large();
+    Source::new(&pki, &target.url).block(&image.path()).run().assert_done();
+    // The first chunk, the stream identifier, was read before.
+    let wire = [b"\xff\x06\x00\x00sNaPpY", target.join().wire.as_slice()].concat();
+    assert!(Body { wire, complete: true }.content() == std::fs::read(image.path()).unwrap());
 }
 
 #[test]

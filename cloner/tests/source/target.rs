@@ -150,6 +150,18 @@ impl Call {
         }
     }
 
+    /// Reads at least this much of the body, if there is as much. Returns whether there is more.
+    pub(crate) fn some_body(&mut self, bytes: usize) -> bool {
+        let mut read_bytes = 0;
+        while read_bytes < bytes {
+            match self.chunk().unwrap() {
+                Some(chunk) => read_bytes += chunk.len(),
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// The next chunk; `None` is the terminating one.
     pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let line = self.line()?;
