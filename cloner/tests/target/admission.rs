@@ -171,3 +171,18 @@ fn a_body_of_a_known_length_is_taken_too() {
     assert_eq!(target.ask(&[head.into_bytes(), body].concat()).status, 200);
     assert_eq!(std::fs::read(target.folder().join("disk.img")).unwrap(), b"image");
 }
+
+#[test]
+fn a_probe_that_asks_for_the_head_alone_gets_no_body() {
+    let target = Plan::new().ready();
+    let answer = target.ask(b"HEAD /healthz HTTP/1.1\r\nHost: target\r\n\r\n");
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+}
+
+#[test]
+fn what_is_no_request_is_told_so() {
+    let target = Plan::new().ready();
+    let long = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    assert_eq!(target.ask(b"\0\0\0\0\r\n\r\n").status, 400);
+    assert_eq!(target.ask(long.as_bytes()).status, 431);
+}

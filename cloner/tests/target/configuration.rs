@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use crate::support::body::{IMAGE, upload};
+use crate::support::names;
 use crate::support::pki::{Ca, chain_pem, key_pem};
 use crate::support::process::{Ended, Plan};
 
@@ -133,4 +134,21 @@ fn a_listening_port_that_is_no_number_is_ignored_as_in_cdi() {
     // The default port may be taken here: either way it is the one that was tried.
     let target = Plan::new().set("LISTEN_PORT", "https").start();
     target.line("8443");
+}
+
+#[test]
+fn without_a_command_the_environment_and_the_words_of_cdis_pod_make_a_target() {
+    let target = Plan::new().words(&["-v=1", "-alsologtostderr"]).ready();
+    assert_eq!(target.ask(&upload(IMAGE, b"image")).status, 200);
+    target.ended().well();
+}
+
+#[test]
+fn a_folder_that_is_named_on_the_command_line_goes_before_the_environments() {
+    let plan = Plan::new();
+    let other = tempfile::tempdir().unwrap();
+    let target = plan.words(&["target", "--mount", other.path().to_str().unwrap()]).ready();
+    assert_eq!(target.ask(&upload(IMAGE, b"image")).status, 200);
+    assert_eq!(std::fs::read(other.path().join("disk.img")).unwrap(), b"image");
+    assert!(names(&target.folder()).is_empty());
 }

@@ -51,6 +51,7 @@ fn a_transfer_that_runs_when_the_deadline_comes_is_finished() {
     until("the deadline", || OffsetDateTime::now_utc() > later);
     sender.send(b"0\r\n\r\n").unwrap();
     assert_eq!(sender.answer().status, 200);
+    drop(sender);
     assert!(!target.ended().well());
 }
 

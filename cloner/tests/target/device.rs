@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::FileTypeExt;
 
+use rustix::process::Signal;
+
 use crate::hand_made::HandMade;
 use crate::support::body::{IMAGE, TREE, chunk, chunked, frames, head, upload, upload_with};
 use crate::support::disks::{DIRT, Device};
@@ -188,4 +190,23 @@ fn an_empty_device_leaves_the_target_as_it_was() {
     assert_eq!(target.ask(&upload(IMAGE, b"")).status, 200);
     target.ended().well();
     assert_holds(&device, b"");
+}
+
+#[test]
+fn a_target_that_is_told_to_end_leaves_the_device_to_the_next_one() {
+    if !is_root() {
+        return;
+    }
+    let device = Device::dirty(4 * MIB);
+    let target = onto(&device);
+    let mut sender = target.sender();
+    sender.send(&[head(IMAGE, ""), chunk(&frames(&noise(MIB)))].concat()).unwrap();
+    target.line("receiving a blockdevice-clone");
+    target.signal(Signal::TERM);
+    let ended = target.ended();
+    assert_eq!((ended.code, ended.message.as_str()), (Some(143), "stopped by SIGTERM"));
+    assert_is_a_device(&device);
+    let next = onto(&device);
+    assert_eq!(next.ask(&upload(IMAGE, &an_image())).status, 200);
+    assert_holds(&device, &an_image());
 }

@@ -128,3 +128,16 @@ fn somebody_who_is_not_root_receives_into_a_folder_of_his_own() {
         target.ended().well();
     }
 }
+
+#[test]
+fn a_folder_in_the_image_s_place_is_left_alone_and_told() {
+    let target = Plan::new().ready();
+    let in_place = target.folder().join("disk.img");
+    std::fs::create_dir(&in_place).unwrap();
+    std::fs::write(in_place.join("file"), "content").unwrap();
+    let answer = target.ask(&upload(IMAGE, b"image"));
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(answer.body.contains(in_place.to_str().unwrap()), "{answer:?}");
+    assert_eq!(names(&target.folder()), ["disk.img"]);
+    assert_eq!(std::fs::read_to_string(in_place.join("file")).unwrap(), "content");
+}

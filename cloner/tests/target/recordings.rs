@@ -3,14 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::body::{IMAGE, TREE, chunked, head};
+use crate::support::body::{IMAGE, TREE, chunked};
 use crate::support::disks::Device;
 use crate::support::process::{Plan, Target};
 use crate::support::{is_root, names};
 
+/// Sends a recording with the head that Go's client writes for CDI's cloner.
 fn send(target: &Target, content: &str, recording: &str) -> u16 {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(recording);
-    target.ask(&[head(content, ""), chunked(&fs::read(path).unwrap())].concat()).status
+    let head = format!(
+        "POST /v1beta1/upload HTTP/1.1\r\nHost: cdi-upload-x.ns.svc:8443\r\nUser-Agent: Go-http-client/1.1\r\n\
+         Transfer-Encoding: chunked\r\nX-Cdi-Content-Type: {content}\r\nAccept-Encoding: gzip\r\n\r\n"
+    );
+    target.ask(&[head.into_bytes(), chunked(&fs::read(path).unwrap())].concat()).status
 }
 
 /// The image as CDI's clone of the device alone has it.

@@ -4,9 +4,11 @@
 mod parcel;
 
 use std::fs;
+use std::time::Duration;
 
 use parcel::{Parcel, Place};
 
+use crate::support::body::{IMAGE, frames};
 use crate::support::client::{Answer, Client};
 use crate::support::names;
 use crate::support::process::{Plan, Target};
@@ -142,4 +144,43 @@ fn a_sender_that_stalls_in_its_head_keeps_nobody_out() {
     let mut staller = target.sender();
     staller.send(&parcel.cut(Place::HttpHead)).unwrap();
     assert_recovers(target, &parcel);
+}
+
+#[test]
+fn a_body_of_a_known_length_is_refused_when_it_is_cut() {
+    let target = impatient();
+    let body = frames(b"image");
+    let head = format!(
+        "POST /v1beta1/upload HTTP/1.1\r\nContent-Length: {}\r\nx-cdi-content-type: {IMAGE}\r\n\r\n",
+        body.len() + 1
+    );
+    let mut sender = target.sender();
+    sender.send(&[head.into_bytes(), body].concat()).unwrap();
+    sender.finish_sending();
+    assert_refused(&target, &mut sender, Place::LastChunk);
+    assert_recovers(target, &Parcel::image());
+}
+
+/// Slower in all than the silence that is allowed, but never silent for that long.
+#[test]
+fn a_slow_sender_is_not_a_silent_one() {
+    let target = Plan::new().set("DECANT_IDLE_SECS", "2").ready();
+    let parcel = Parcel::image();
+    let whole = parcel.whole();
+    let mut sender = target.sender();
+    for part in whole.chunks(whole.len().div_ceil(6)) {
+        sender.send(part).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(sender.answer().status, 200);
+    drop(sender);
+    target.ended().well();
+}
+
+#[test]
+fn a_sender_that_stalls_is_told_after_how_long() {
+    let target = impatient();
+    let mut sender = target.sender();
+    sender.send(&Parcel::image().cut(Place::FrameBody)).unwrap();
+    assert_eq!(sender.answer().body, "Saving stream failed: the source sent nothing for 1 s");
 }

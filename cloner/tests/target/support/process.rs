@@ -20,6 +20,7 @@ use super::pki::{Ca, SENDER, chain_pem, key_pem};
 pub(crate) struct Plan {
     pub(crate) ca: Ca,
     place: TempDir,
+    words: Vec<String>,
     environment: BTreeMap<String, String>,
     uid: Option<u32>,
 }
@@ -32,7 +33,8 @@ impl Plan {
         std::fs::create_dir(place.path().join("data")).unwrap();
         let ca = Ca::new("authority");
         let server = ca.server();
-        let plan = Self { ca, place, environment: BTreeMap::new(), uid: None };
+        let plan =
+            Self { ca, place, words: vec!["target".to_owned()], environment: BTreeMap::new(), uid: None };
         let key = plan.file("tls.key", &key_pem(&server));
         let chain = plan.file("tls.crt", &chain_pem(&server));
         let roots = plan.file("ca.crt", &plan.ca.pem());
@@ -64,6 +66,12 @@ impl Plan {
         &self.environment[name]
     }
 
+    /// Starts it with these words instead of `target`.
+    pub(crate) fn words(mut self, words: &[&str]) -> Self {
+        self.words = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Runs it as this user.
     pub(crate) fn run_by(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
@@ -85,7 +93,7 @@ impl Plan {
     /// Starts it and does not wait for anything.
     pub(crate) fn start(self) -> Target {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
-        command.arg("target").env_clear().envs(&self.environment);
+        command.args(&self.words).env_clear().envs(&self.environment);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
