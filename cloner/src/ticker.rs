@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use decant_shared::progress::{Phase, Progress, RateMeter};
-use decant_shared::stop::Stop;
 use decant_shared::units::Bytes;
 
 use crate::error::{Error, Kind, Result};
@@ -17,7 +17,8 @@ pub const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// A running ticker. It owns its thread; [`Ticker::finish`] ends it.
 pub struct Ticker {
-    end: Stop,
+    /// Dropped to end the thread, which is waiting on the other end.
+    end: Sender<()>,
     thread: JoinHandle<()>,
 }
 
@@ -28,12 +29,11 @@ impl Ticker {
         every: Duration,
         mut show: impl FnMut(&Progress) + Send + 'static,
     ) -> Result<Self> {
-        let end = Stop::new();
-        let ended = end.clone();
+        let (end, ended) = bounded::<()>(0);
         let thread = Builder::new()
             .name("ticker".to_owned())
             .spawn(move || {
-                while ended.sleep(every) {
+                while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                     progress.tick();
                     show(&progress);
                 }
@@ -45,7 +45,7 @@ impl Ticker {
 
     /// Ends the thread after a last computation.
     pub fn finish(self) {
-        self.end.cancel();
+        drop(self.end);
         // It does nothing that could panic, and a panic would have aborted the process.
         let _ = self.thread.join();
     }

@@ -93,7 +93,7 @@ impl<'a> Pass<'a> {
             FileType::Directory => {
                 self.name.push(b'/');
                 self.member(&meta, flag::FOLDER)?;
-                return Ok(fd.map(|fd| Folder { fd, identity: meta.identity() }));
+                return Ok(fd.map(|fd| Folder { fd, meta }));
             }
             FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
             FileType::Symlink => self.symlink(found, &meta)?,

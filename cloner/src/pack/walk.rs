@@ -13,6 +13,7 @@ use rustix::fs::{Mode, openat};
 use rustix::io::Errno;
 
 use super::look::{FOLDER, Found, meta_of};
+use super::meta::Meta;
 use super::names::Batch;
 use crate::error::{Error, Kind, Result};
 use crate::unpack::STAGING_NAME;
@@ -26,10 +27,10 @@ const OPEN_FOLDERS: usize = 32;
 /// Working space for reading folders.
 const READ_BUFFER_BYTES: usize = 32 << 10;
 
-/// An open folder, and what it is (device, inode).
+/// An open folder, and what it was when it was opened.
 pub(super) struct Folder {
     pub(super) fd: OwnedFd,
-    pub(super) identity: (u64, u64),
+    pub(super) meta: Meta,
 }
 
 /// Goes through everything below `root` and calls `visit` for each entry. When that returns a folder, the
@@ -69,7 +70,8 @@ struct Walk {
 
 /// A folder on the way to where the walk is.
 struct Level {
-    identity: (u64, u64),
+    /// What it was before its names were read.
+    meta: Meta,
     /// Length of its path.
     path_len: usize,
     /// Open, unless it is too far up.
@@ -87,12 +89,12 @@ impl Walk {
         // A description of its own: reading it does not move the caller's position.
         let fd = openat(root, c".", FOLDER, Mode::empty())
             .map_err(|errno| Error::source("open", root_path, errno.into()))?;
-        let identity = meta_of(&fd, root_path)?.identity();
+        let meta = meta_of(&fd, root_path)?;
         let path = root_path.as_os_str().as_bytes();
         let path = path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path).to_vec();
         let buffer = Vec::with_capacity(READ_BUFFER_BYTES);
         let mut walk = Self { levels: Vec::new(), root_len: path.len(), path, budget_bytes, buffer };
-        walk.enter(Folder { fd, identity });
+        walk.enter(Folder { fd, meta });
         Ok(walk)
     }
 
@@ -138,20 +140,23 @@ impl Walk {
     }
 
     fn enter(&mut self, folder: Folder) {
-        let Folder { fd, identity } = folder;
+        let Folder { fd, meta } = folder;
         let path_len = self.path.len();
-        self.levels.push(Level { identity, path_len, fd: Some(fd), batch: None, last: None, more: true });
+        self.levels.push(Level { meta, path_len, fd: Some(fd), batch: None, last: None, more: true });
         if let Some(far) = self.levels.len().checked_sub(OPEN_FOLDERS + 1) {
             self.levels[far].close();
         }
     }
 
-    /// Goes back to the folder above, opening it again if it had been closed.
+    /// Goes back to the folder above, opening it again if it had been closed. A folder in which names came or
+    /// went since they were read is a changed source.
     fn leave(&mut self) -> Result<()> {
-        let left = self.levels.pop();
-        let (Some(above), Some(left)) = (self.levels.last_mut(), left.and_then(|left| left.fd)) else {
-            return Ok(());
-        };
+        let Some(Level { meta, path_len, fd: Some(left), .. }) = self.levels.pop() else { return Ok(()) };
+        let path = Path::new(OsStr::from_bytes(&self.path[..path_len]));
+        if meta.content_differs(&meta_of(&left, path)?) {
+            return Err(changed(path));
+        }
+        let Some(above) = self.levels.last_mut() else { return Ok(()) };
         if above.fd.is_some() {
             return Ok(());
         }
@@ -160,7 +165,7 @@ impl Walk {
             Errno::NOENT => moved(path),
             other => Error::source("open", path, other.into()),
         })?;
-        if meta_of(&fd, path)?.identity() != above.identity {
+        if meta_of(&fd, path)?.identity() != above.meta.identity() {
             return Err(moved(path));
         }
         above.fd = Some(fd);
@@ -176,6 +181,11 @@ impl Level {
             self.last = batch.last().map(<[u8]>::to_vec).or(self.last.take());
         }
     }
+}
+
+fn changed(path: &Path) -> Error {
+    let path = path.display();
+    Error::new(Kind::SourceChanged, format!("names were added to or removed from {path} while it was read"))
 }
 
 fn moved(path: &Path) -> Error {
@@ -194,7 +204,7 @@ mod tests {
             order.push(String::from_utf8(found.member.to_vec()).unwrap());
             assert_eq!(found.path(), root.join(order.last().unwrap()));
             let looked = found.look(false)?;
-            Ok(looked.fd.map(|fd| Folder { fd, identity: looked.meta.identity() }))
+            Ok(looked.fd.map(|fd| Folder { fd, meta: looked.meta }))
         })
         .unwrap();
         order

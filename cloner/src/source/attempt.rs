@@ -8,8 +8,9 @@ use decant_shared::dial;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 
+use super::answer::explain;
 use super::read::Blocks;
-use super::upload::{Request, explain, post};
+use super::upload::{Request, post};
 use super::volume::Volume;
 use super::{Source, compress};
 use crate::error::{Error, Kind, Result};

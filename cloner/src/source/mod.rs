@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 
 use crate::error::{Error, Result};
 
+pub mod answer;
 pub mod attempt;
 pub mod compress;
 pub mod config;

@@ -13,10 +13,11 @@ use decant_shared::http::chunked::LAST_CHUNK;
 use decant_shared::http::head::{Framing, Response, parse_response};
 use decant_shared::progress::{Phase, Progress};
 
+use super::answer::{explain, judge_early, refused};
 use super::compress::Frames;
 use super::url::UploadUrl;
 use super::wire::Wire;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::frame::STREAM_IDENTIFIER;
 use crate::lanes::{Collect, Pool};
 
@@ -63,8 +64,8 @@ pub struct Request<'a> {
 
 /// Sends everything that `frames` yields and returns when the target has answered 2xx.
 ///
-/// Errors: [`Kind::Refused`] with the target's words, [`Kind::Stalled`], [`Kind::HungUp`],
-/// [`Kind::Identity`] when the target rejects our certificate after the handshake.
+/// Errors: [`Kind::Refused`](crate::error::Kind::Refused) with the target's words, `Kind::Stalled`, `Kind::HungUp`,
+/// `Kind::Identity` when the target rejects our certificate after the handshake.
 pub fn post(
     conn: &mut Conn,
     request: &Request<'_>,
@@ -100,7 +101,7 @@ pub fn post(
             progress.enter(Phase::Finish);
             sender.answer(request.timeouts.answer)
         }
-        Sent::Answered(status, text) => early_answer(request.content, status, &text),
+        Sent::Answered(status, text) => judge_early(request.content, status, &text),
     }
 }
 
@@ -233,78 +234,5 @@ impl Sender<'_> {
         }
         text.truncate(ANSWER_LIMIT_BYTES);
         String::from_utf8_lossy(&text).trim().replace(['\r', '\n'], " ")
-    }
-}
-
-/// The answer to a request whose body was not sent completely. It can only be a refusal, but for one case:
-/// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
-/// rest (contract 1.8) and resets the connection soon after.
-fn early_answer(content: ContentType, status: u16, text: &str) -> Result<()> {
-    match status {
-        200..=299 if content == ContentType::Filesystem => {
-            log::warn!("the target answered before it had read everything: it keeps nothing but disk.img");
-            Ok(())
-        }
-        200..=299 => Err(Error::new(
-            Kind::Refused(status),
-            format!("the target answered {status} before it had all the data; the clone is not complete"),
-        )),
-        _ => Err(refused(status, text)),
-    }
-}
-
-/// The target's refusal in words. The statuses are those of contract 2.4.
-fn refused(status: u16, text: &str) -> Error {
-    let meaning = match status {
-        401 => "it does not accept the name in our certificate (its CLIENT_NAME)",
-        404 => "there is nothing to upload to at this path",
-        409 => "it has already received its clone",
-        503 => "it is busy with another sender",
-        _ => "",
-    };
-    let words = match (meaning, text) {
-        ("", "") => String::new(),
-        (meaning, "") => format!(": {meaning}"),
-        ("", text) => format!(": {text}"),
-        (meaning, text) => format!(": {meaning}: {text}"),
-    };
-    Error::new(Kind::Refused(status), format!("the target answered {status}{words}"))
-}
-
-/// A broken connection in words.
-pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
-    use rustls::{AlertDescription as Alert, Error as Tls};
-    let place = url.authority();
-    match fault {
-        Fault::Stopped(reason) => Error::stopped(reason),
-        Fault::TimedOut(doing, limit) => Error::new(
-            Kind::Stalled,
-            format!("the target at {place} made no progress for {} s ({doing})", limit.as_secs()),
-        ),
-        Fault::HungUp(why) => {
-            Error::new(Kind::HungUp, format!("the target at {place} hung up without an answer: {why}"))
-        }
-        Fault::Tls(Tls::InvalidCertificate(why)) => Error::new(
-            Kind::Identity,
-            format!(
-                "the certificate of the target at {place} is not trusted: {why} (SERVER_CA_CERT decides)"
-            ),
-        ),
-        Fault::Tls(Tls::AlertReceived(
-            alert @ (Alert::UnknownCA
-            | Alert::BadCertificate
-            | Alert::CertificateExpired
-            | Alert::CertificateRevoked
-            | Alert::CertificateUnknown
-            | Alert::CertificateRequired
-            | Alert::DecryptError
-            | Alert::AccessDenied),
-        )) => Error::new(
-            Kind::Identity,
-            format!(
-                "the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"
-            ),
-        ),
-        Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
     }
 }

@@ -3,8 +3,9 @@
 //! It serves a metrics page to anyone and a clone to one sender, so it is built to be boring: a cap on
 //! connections, a limit for every phase, no keep-alive, no pipelining, no compression.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -16,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::body::Body;
 use super::head::{BadHead, HEAD_LIMIT_BYTES, Request, parse_request};
-use crate::conn::{Conn, Fault, poll_one};
+use crate::conn::{Conn, Fault, poll_any, poll_one};
 use crate::stop::{STOP_TICK, Stop};
 
 /// What a server allows a connection.
@@ -105,8 +106,8 @@ impl Exchange {
 pub struct Server {
     accept: Option<JoinHandle<()>>,
     active: Arc<AtomicUsize>,
-    /// Ends the accept thread alone: open exchanges still get their answers.
-    closing: Stop,
+    /// Dropped to end the accept thread, which polls the other end. Open exchanges still get their answers.
+    closing: Option<PipeWriter>,
 }
 
 impl Server {
@@ -122,25 +123,17 @@ impl Server {
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let active = Arc::new(AtomicUsize::new(0));
-        let closing = Stop::new();
-        let acceptor = Acceptor {
-            name,
-            listener,
-            tls,
-            limits,
-            service,
-            stop,
-            closing: closing.clone(),
-            active: Arc::clone(&active),
-        };
+        let (closed, closing) = io::pipe()?;
+        let acceptor =
+            Acceptor { name, listener, tls, limits, service, stop, closed, active: Arc::clone(&active) };
         let accept = Builder::new().name(name.to_owned()).spawn(move || acceptor.run())?;
-        Ok(Self { accept: Some(accept), active, closing })
+        Ok(Self { accept: Some(accept), active, closing: Some(closing) })
     }
 
     /// Stops accepting, and waits at most `limit` for open connections. Returns how many are still open: a
     /// stuck client never keeps a finished process alive (contract 8, #35).
     pub fn shut_down(mut self, limit: Duration) -> usize {
-        self.closing.cancel();
+        drop(self.closing.take());
         if let Some(accept) = self.accept.take() {
             // It only ends early by a panic, which aborts the process.
             let _ = accept.join();
@@ -160,17 +153,18 @@ struct Acceptor {
     limits: Limits,
     service: Arc<dyn Service>,
     stop: Stop,
-    closing: Stop,
+    /// Hangs up when the server closes.
+    closed: PipeReader,
     active: Arc<AtomicUsize>,
 }
 
 impl Acceptor {
     fn run(&self) {
-        while !self.stop.is_set() && !self.closing.is_set() {
+        while !self.stop.is_set() && !self.is_closed() {
             match self.listener.accept() {
                 Ok((socket, peer)) => self.open(socket, peer.to_string()),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    poll_one(&self.listener, PollFlags::IN, STOP_TICK);
+                    poll_any([self.listener.as_fd(), self.closed.as_fd()], PollFlags::IN, STOP_TICK);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted || e.kind() == ErrorKind::ConnectionAborted => {}
                 Err(e) => {
@@ -180,6 +174,10 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        poll_one(&self.closed, PollFlags::IN, Duration::ZERO)
     }
 
     fn open(&self, socket: std::net::TcpStream, peer: String) {

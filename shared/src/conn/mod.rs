@@ -3,56 +3,30 @@
 //! Everything here blocks the calling thread, but never for longer than the limit it was given and never past
 //! a stop: each wait is a `poll` that asks the [`Stop`] token every [`STOP_TICK`].
 
-use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use crate::stop::{STOP_TICK, Stop, StopReason};
+use crate::stop::{STOP_TICK, Stop};
+
+mod close;
+mod fault;
+mod ready;
+
+pub use fault::Fault;
+use ready::prepare;
+pub(crate) use ready::{poll_any, poll_one};
 
 /// rustls takes at most 4 KiB a time from its reader; one large read from the socket feeds many of those
 /// steps (measured: 1.2 to 1.5 times the rate of reading through).
 const INBOX_BYTES: usize = 256 << 10;
 /// What rustls may hold of encrypted, unsent data: some records of 16 KiB, so that one system call sends many.
 const OUTBOX_BYTES: usize = 256 << 10;
-/// A peer that is gone without a word is noticed by TCP itself after this time.
-const PEER_GONE: Duration = Duration::from_secs(120);
-/// What is read and thrown away of a peer's data while it learns that we closed.
-const DRAIN_LIMIT_BYTES: u64 = 64 << 20;
-
-/// Why a connection ended.
-#[derive(Debug)]
-pub enum Fault {
-    /// Nothing moved for this long while doing this.
-    TimedOut(&'static str, Duration),
-    /// The peer closed or reset the connection, or vanished.
-    HungUp(String),
-    /// TLS says no: trust, alerts, damaged records.
-    Tls(rustls::Error),
-    /// The stop token was set.
-    Stopped(StopReason),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::TimedOut(doing, limit) => {
-                write!(f, "no progress for {} s during the {doing}", limit.as_secs())
-            }
-            Fault::HungUp(why) => write!(f, "the peer hung up ({why})"),
-            Fault::Tls(error) => write!(f, "TLS: {error}"),
-            Fault::Stopped(_) => f.write_str("stopped"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
 /// Whether a watched write was finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -161,38 +135,6 @@ impl Conn {
     pub fn has_input(&mut self) -> Result<bool, Fault> {
         while self.pull_in()? {}
         Ok(self.socket_ended || self.plain_waiting())
-    }
-
-    /// Ends the connection so that the peer gets everything that was written: says goodbye, then reads and
-    /// drops what still comes for at most `limit`. Closing a socket with unread data would send a reset,
-    /// which can overtake the answer.
-    pub fn close(mut self, limit: Duration) {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-        }
-        let deadline = Instant::now() + limit;
-        while self.push_out().is_ok() && self.wants_write() {
-            if self.wait(PollFlags::OUT, deadline, "goodbye", limit).is_err() {
-                return;
-            }
-        }
-        if self.socket.shutdown(Shutdown::Write).is_err() {
-            return;
-        }
-        let mut dropped_bytes = 0;
-        let mut buf = vec![0; 64 << 10];
-        while dropped_bytes < DRAIN_LIMIT_BYTES {
-            match self.socket.read(&mut buf) {
-                Ok(0) => return,
-                Ok(len) => dropped_bytes += len as u64,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if self.wait(PollFlags::IN, deadline, "goodbye", limit).is_err() {
-                        return;
-                    }
-                }
-                Err(_) => return,
-            }
-        }
     }
 
     fn write(
@@ -374,25 +316,6 @@ impl Conn {
     }
 }
 
-/// Waits until `fd` is ready for one of `flags`, at most `limit`. Returns whether it is.
-pub(crate) fn poll_one(fd: &impl std::os::fd::AsFd, flags: PollFlags, limit: Duration) -> bool {
-    let mut fds = [PollFd::new(fd, flags)];
-    let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
-    // An error (a signal) is not readiness: the caller looks at its clock and comes back.
-    matches!(poll(&mut fds, Some(&limit)), Ok(ready) if ready > 0)
-}
-
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-fn prepare(socket: &TcpStream) -> io::Result<()> {
-    use rustix::net::sockopt;
-    socket.set_nonblocking(true)?;
-    socket.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, PEER_GONE / 4)?;
-    sockopt::set_tcp_keepintvl(socket, PEER_GONE / 8)?;
-    sockopt::set_tcp_user_timeout(socket, u32::try_from(PEER_GONE.as_millis()).unwrap_or(0))?;
-    Ok(())
 }

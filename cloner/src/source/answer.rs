@@ -1,0 +1,80 @@
+//! What a target's answer, or its silence, means: statuses and broken connections in words.
+
+use decant_shared::conn::Fault;
+use decant_shared::contract::ContentType;
+
+use super::url::UploadUrl;
+use crate::error::{Error, Kind, Result};
+
+/// The answer to a request whose body was not sent completely. It can only be a refusal, but for one case:
+/// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
+/// rest (contract 1.8) and resets the connection soon after.
+pub fn judge_early(content: ContentType, status: u16, text: &str) -> Result<()> {
+    match status {
+        200..=299 if content == ContentType::Filesystem => {
+            log::warn!("the target answered before it had read everything: it keeps nothing but disk.img");
+            Ok(())
+        }
+        200..=299 => Err(Error::new(
+            Kind::Refused(status),
+            format!("the target answered {status} before it had all the data; the clone is not complete"),
+        )),
+        _ => Err(refused(status, text)),
+    }
+}
+
+/// The target's refusal in words. The statuses are those of contract 2.4.
+pub fn refused(status: u16, text: &str) -> Error {
+    let meaning = match status {
+        401 => "it does not accept the name in our certificate (its CLIENT_NAME)",
+        404 => "there is nothing to upload to at this path",
+        409 => "it has already received its clone",
+        503 => "it is busy with another sender",
+        _ => "",
+    };
+    let words = match (meaning, text) {
+        ("", "") => String::new(),
+        (meaning, "") => format!(": {meaning}"),
+        ("", text) => format!(": {text}"),
+        (meaning, text) => format!(": {meaning}: {text}"),
+    };
+    Error::new(Kind::Refused(status), format!("the target answered {status}{words}"))
+}
+
+/// A broken connection in words.
+pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    let place = url.authority();
+    match fault {
+        Fault::Stopped(reason) => Error::stopped(reason),
+        Fault::TimedOut(doing, limit) => Error::new(
+            Kind::Stalled,
+            format!("the target at {place} made no progress for {} s ({doing})", limit.as_secs()),
+        ),
+        Fault::HungUp(why) => {
+            Error::new(Kind::HungUp, format!("the target at {place} hung up without an answer: {why}"))
+        }
+        Fault::Tls(Tls::InvalidCertificate(why)) => Error::new(
+            Kind::Identity,
+            format!(
+                "the certificate of the target at {place} is not trusted: {why} (SERVER_CA_CERT decides)"
+            ),
+        ),
+        Fault::Tls(Tls::AlertReceived(
+            alert @ (Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::DecryptError
+            | Alert::AccessDenied),
+        )) => Error::new(
+            Kind::Identity,
+            format!(
+                "the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"
+            ),
+        ),
+        Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
+    }
+}
