@@ -18,8 +18,9 @@ pub fn watch(stop: &Stop) -> io::Result<()> {
             if stop.is_set() {
                 std::process::exit(128 + signal);
             }
-            log::warn!("signal {signal}: stopping; once more to leave at once");
+            // First the stop: a log line may block.
             stop.by_signal(signal);
+            log::warn!("signal {signal}: stopping; once more to leave at once");
         }
     })?;
     Ok(())

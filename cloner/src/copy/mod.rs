@@ -26,9 +26,11 @@ use crate::target::session::IDLE;
 use crate::target::{Received, Writing};
 use crate::ticker::Ticker;
 
+pub mod new_folder;
 pub mod plan;
 pub mod screen;
 
+use new_folder::NewFolder;
 use plan::Plan;
 use screen::Screen;
 
@@ -42,7 +44,10 @@ const TARGET_END: Duration = Duration::from_secs(20);
 /// Copies. Prints progress and one line at the end.
 pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let plan = Plan::make(&args.source, &args.target, args.force)?;
-    let preparation = plan.prepare()?;
+    let new_folder = match &plan.new_folder {
+        Some(like) => Some(NewFolder::make(&plan.final_path, like)?),
+        None => None,
+    };
     let progress = new_progress();
     let screen = Screen::new(args.quiet, format);
     let started = Instant::now();
@@ -51,7 +56,7 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     ticker.finish();
     screen.clear();
     outcome?;
-    preparation.complete()?;
+    new_folder.map_or(Ok(()), NewFolder::complete)?;
     screen.report(&progress, started.elapsed(), &args.source, &plan.final_path);
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! What `cloner copy SRC DST` means, decided before anything is touched.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use decant_shared::contract::{ContentType, DISK_IMAGE, DISK_IMAGE_MODE};
-use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid};
 
 use crate::error::{Error, Kind, Result};
 use crate::target::Destination;
@@ -24,8 +24,8 @@ pub struct Plan {
     pub final_path: PathBuf,
     /// Permission bits of a file that is made.
     pub file_mode: u32,
-    /// A folder to be made first, like this one.
-    new_folder: Option<Metadata>,
+    /// The folder is to become like this one; it is made first if it is not there.
+    pub new_folder: Option<Metadata>,
 }
 
 impl Plan {
@@ -42,57 +42,6 @@ impl Plan {
             Err(Error::new(Kind::Source, format!("{path} is neither a file, a block device nor a folder")))
         }
     }
-
-    /// Makes the folder that has to be there before the copy, if any.
-    pub fn prepare(&self) -> Result<Preparation<'_>> {
-        if self.new_folder.is_some() {
-            // Nobody else looks into it before it has its final mode.
-            fs::DirBuilder::new()
-                .mode(0o700)
-                .create(&self.final_path)
-                .map_err(|e| Error::target("create the folder", &self.final_path, e))?;
-        }
-        Ok(Preparation { plan: self, completed: false })
-    }
-}
-
-/// A new folder that disappears again unless the copy is completed.
-pub struct Preparation<'a> {
-    plan: &'a Plan,
-    completed: bool,
-}
-
-impl Preparation<'_> {
-    /// Gives the new folder what the source folder has: owner (if we may), mode, time.
-    pub fn complete(mut self) -> Result<()> {
-        self.completed = true;
-        let Some(like) = &self.plan.new_folder else { return Ok(()) };
-        let path = &self.plan.final_path;
-        let fail = |doing: &str, e: std::io::Error| Error::target(doing, path, e);
-        let folder = File::open(path).map_err(|e| fail("open", e))?;
-        if rustix::process::geteuid().is_root() {
-            let (uid, gid) = (Uid::from_raw(like.uid()), Gid::from_raw(like.gid()));
-            rustix::fs::fchown(&folder, Some(uid), Some(gid))
-                .map_err(|e| fail("set the owner of", e.into()))?;
-        }
-        rustix::fs::fchmod(&folder, Mode::from_raw_mode(like.mode()))
-            .map_err(|e| fail("set the mode of", e.into()))?;
-        let last_modification = Timespec { tv_sec: like.mtime(), tv_nsec: like.mtime_nsec() };
-        let times = Timestamps { last_access: last_modification, last_modification };
-        rustix::fs::futimens(&folder, &times).map_err(|e| fail("set the time of", e.into()))?;
-        folder.sync_all().map_err(|e| fail("sync", e))?;
-        let parent = parent_of(path);
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(|e| Error::target("sync", parent, e))
-    }
-}
-
-impl Drop for Preparation<'_> {
-    fn drop(&mut self) {
-        if !self.completed && self.plan.new_folder.is_some() {
-            // Only succeeds while it is empty, which the target's clean-up takes care of.
-            let _ = fs::remove_dir(&self.plan.final_path);
-        }
-    }
 }
 
 fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<Plan> {
@@ -103,7 +52,7 @@ fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<
         file_mode: DISK_IMAGE_MODE,
         new_folder,
     };
-    let into = || Folder { path: target.to_owned(), image_name: DISK_IMAGE.to_owned() };
+    let into = || Folder { path: target.to_owned(), image_name: DISK_IMAGE.into() };
     let Some(found) = look(target)? else {
         refuse_inside(source, target)?;
         return Ok(plan(into(), Some(meta.clone())));
@@ -124,10 +73,14 @@ fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<
     }
     refuse_inside(source, target)?;
     refuse_inside(target, source)?;
-    if !is_empty(target)? {
-        need_force(force, target, "is not empty; entries of the same names would be replaced")?;
+    match content(target)? {
+        FolderContent::Nothing => Ok(plan(into(), None)),
+        FolderContent::Remains => Ok(plan(into(), Some(meta.clone()))),
+        FolderContent::Entries => {
+            need_force(force, target, "is not empty; entries of the same names would be replaced")?;
+            Ok(plan(into(), None))
+        }
     }
-    Ok(plan(into(), None))
 }
 
 fn image(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<Plan> {
@@ -161,20 +114,23 @@ fn image(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<P
         }
         need_force(force, target, "exists")?;
     }
-    let name = target.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| refusal(target, "is no name for a file (or not UTF-8)"))?;
+    if target.as_os_str().as_bytes().ends_with(b"/") {
+        return Err(refusal(target, "is not a folder"));
+    }
+    let name = target.file_name().ok_or_else(|| refusal(target, "is no name for a file"))?;
     let folder = parent_of(target);
     if !folder.is_dir() {
         return Err(refusal(folder, "is not a folder"));
     }
-    let destination = Folder { path: folder.to_owned(), image_name: name.to_owned() };
+    let destination = Folder { path: folder.to_owned(), image_name: name.into() };
     Ok(plan(destination, target.to_owned()))
 }
 
 fn look(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(meta) => Ok(Some(meta)),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(refusal(path, "is a symbolic link to nothing")),
         Err(e) => Err(Error::target("look at", path, e)),
     }
 }
@@ -186,16 +142,27 @@ fn same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
-/// Whether nothing would be replaced: the target's end removes what a copy that was killed has left.
-fn is_empty(folder: &Path) -> Result<bool> {
+/// What a folder holds, from a copy's point of view.
+enum FolderContent {
+    Nothing,
+    /// Nothing but what a copy into this folder left when it was killed; the target's end removes that. The
+    /// folder may be one that that copy made, and then never got its mode.
+    Remains,
+    Entries,
+}
+
+fn content(folder: &Path) -> Result<FolderContent> {
     let fail = |e| Error::target("list", folder, e);
+    let mut found = FolderContent::Nothing;
     for entry in fs::read_dir(folder).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
-        if name != "lost+found" && name != STAGING_NAME {
-            return Ok(false);
+        if name == STAGING_NAME {
+            found = FolderContent::Remains;
+        } else if name != "lost+found" {
+            return Ok(FolderContent::Entries);
         }
     }
-    Ok(true)
+    Ok(found)
 }
 
 /// A copy into itself would never end.
@@ -210,7 +177,8 @@ fn refuse_inside(outer: &Path, inner: &Path) -> Result<()> {
     }
 }
 
-fn parent_of(path: &Path) -> &Path {
+/// The folder that `path` is in.
+pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
@@ -283,12 +251,17 @@ mod tests {
     }
 
     #[test]
-    fn a_new_folder_is_gone_again_when_the_copy_fails() {
+    fn a_name_that_says_folder_and_a_link_to_nothing_are_refused_for_a_file() {
         let place = Place::new();
-        let plan = place.plan("folder", "new", false).unwrap();
-        let preparation = plan.prepare().unwrap();
-        assert!(place.at("new").is_dir());
-        drop(preparation);
-        assert!(!place.at("new").exists());
+        std::os::unix::fs::symlink("nowhere", place.at("link")).unwrap();
+        assert!(place.refused("file", "new/", true).ends_with("new/ is not a folder"));
+        assert!(place.refused("file", "link", true).ends_with("is a symbolic link to nothing"));
+    }
+
+    #[test]
+    fn a_folder_with_nothing_but_remains_counts_as_new() {
+        let place = Place::new();
+        fs::create_dir_all(place.at("killed").join(STAGING_NAME)).unwrap();
+        assert!(place.plan("folder", "killed", false).unwrap().new_folder.is_some());
     }
 }

@@ -93,8 +93,8 @@ fn tls(environment: &Environment) -> Result<Arc<ServerConfig>> {
         pem_of(environment, "CLIENT_CERT_FILE", "CLIENT_CERT", "the certificates that vouch for senders")?;
     let identity: Identity = pem::identity(&chain, &chain_what, &key, &key_what).map_err(unusable)?;
     let roots = pem::authorities(&roots, &roots_what).map_err(unusable)?;
-    let versions =
-        Versions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default()).map_err(unusable)?;
+    let versions = Versions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default())
+        .map_err(|e| Error::usage(e.0))?;
     let suites = Suites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
     config_asking_clients(identity, roots, versions, suites).map_err(unusable)
 }
@@ -142,7 +142,7 @@ fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
 fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
     use std::os::unix::fs::FileTypeExt;
     if let Some(folder) = &args.mount {
-        return Ok(Destination::Folder { path: folder.clone(), image_name: DISK_IMAGE.to_owned() });
+        return Ok(Destination::Folder { path: folder.clone(), image_name: DISK_IMAGE.into() });
     }
     let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
     let path = PathBuf::from(text);
@@ -150,7 +150,7 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
     if is_device || text == BLOCK_DESTINATION {
         return Ok(Destination::Device(path));
     }
-    let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let name = path.file_name().map(ToOwned::to_owned);
     match (path.parent(), name) {
         (Some(folder), Some(image_name)) if path.is_absolute() && !path.is_dir() => {
             Ok(Destination::Folder { path: folder.to_owned(), image_name })

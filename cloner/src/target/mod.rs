@@ -8,6 +8,7 @@
 //! what they yield, to one of the four combinations of contract 2.6; [`server`] owns the state (one transfer
 //! at a time, one success per process) and the answers.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use decant_shared::contract::ContentType;
@@ -31,7 +32,7 @@ pub enum Destination {
         /// The volume's root.
         path: PathBuf,
         /// The image's file name.
-        image_name: String,
+        image_name: OsString,
     },
 }
 

@@ -1,13 +1,15 @@
 //! A file as the medium: written under a temporary name, renamed when it is complete and durable.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use decant_shared::units::Bytes;
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::Medium;
@@ -32,31 +34,30 @@ pub struct ImageFile {
     folder: OwnedFd,
     file: File,
     path: PathBuf,
-    name: String,
-    temporary: String,
+    name: OsString,
+    temporary: OsString,
     options: FileOptions,
     expected_bytes: Option<u64>,
     finished: bool,
 }
 
 impl ImageFile {
-    /// Starts the file `name` in `folder`. What an earlier attempt left under the temporary name is removed.
-    pub fn create(folder: &Path, name: &str, options: FileOptions) -> Result<Self> {
+    /// Starts the file `name` in `folder`. What an earlier attempt left under the temporary name is removed,
+    /// unless that attempt is still running.
+    pub fn create(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = folder.join(name);
-        let folder_fd = rustix::fs::open(folder, flags, Mode::empty())
+        let folder = rustix::fs::open(folder, flags, Mode::empty())
             .map_err(|e| Error::target("open the folder", folder, e.into()))?;
-        let temporary = format!(".{name}.decant-partial");
-        match rustix::fs::unlinkat(&folder_fd, &temporary, AtFlags::empty()) {
-            Ok(()) => log::info!("removed what an earlier attempt left of {}", path.display()),
-            Err(Errno::NOENT) => {}
-            Err(e) => return Err(Error::target("remove the remains of", &path, e.into())),
-        }
+        let temporary = temporary_name(name);
+        remove_leftover(&folder, &temporary, &path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&folder_fd, &temporary, flags, Mode::RUSR | Mode::WUSR)
+        let file = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::target("create", &path, e.into()))?;
+        // Only tells others that somebody is at work; where locks are not supported nothing is lost.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self {
-            folder: folder_fd,
+            folder,
             file: file.into(),
             path,
             name: name.to_owned(),
@@ -100,6 +101,29 @@ impl ImageFile {
     }
 }
 
+/// The name under which a file grows. A long name is cut, so that it still fits.
+fn temporary_name(name: &OsStr) -> OsString {
+    const KEPT_BYTES: usize = 200;
+    let kept = &name.as_bytes()[..name.len().min(KEPT_BYTES)];
+    OsString::from_vec([b".", kept, b".decant-partial"].concat())
+}
+
+fn remove_leftover(folder: &OwnedFd, temporary: &OsStr, path: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(leftover) = rustix::fs::openat(folder, temporary, flags, Mode::empty())
+        && flock(&leftover, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+    {
+        let path = path.display();
+        return Err(Error::new(Kind::Target, format!("somebody else is writing {path} right now")));
+    }
+    match rustix::fs::unlinkat(folder, temporary, AtFlags::empty()) {
+        Ok(()) => log::info!("removed what an earlier attempt left of {}", path.display()),
+        Err(Errno::NOENT) => {}
+        Err(e) => return Err(Error::target("remove the remains of", path, e.into())),
+    }
+    Ok(())
+}
+
 impl Medium for ImageFile {
     fn expect(&mut self, size_bytes: u64) -> Result<()> {
         self.expected_bytes = Some(size_bytes);
@@ -140,7 +164,7 @@ impl Drop for ImageFile {
         if let Err(e) = rustix::fs::unlinkat(&self.folder, &self.temporary, AtFlags::empty()) {
             let e = std::io::Error::from(e);
             if e.kind() != ErrorKind::NotFound {
-                log::warn!("cannot remove {} next to {}: {e}", self.temporary, self.path.display());
+                log::warn!("cannot remove {} next to {}: {e}", self.temporary.display(), self.path.display());
             }
         }
     }
@@ -156,7 +180,7 @@ mod tests {
     #[test]
     fn nothing_is_there_before_the_end_and_everything_after_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = ImageFile::create(folder.path(), "disk.img", PLAIN).unwrap();
+        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
         file.write(0, b"data").unwrap();
         let path = folder.path().join("disk.img");
         assert!(!path.exists());
@@ -171,7 +195,7 @@ mod tests {
     fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("disk.img"), "old").unwrap();
-        let mut file = ImageFile::create(folder.path(), "disk.img", PLAIN).unwrap();
+        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
         file.write(0, b"data").unwrap();
         drop(file);
         assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"old");
@@ -182,7 +206,7 @@ mod tests {
     fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
-        let mut file = ImageFile::create(folder.path(), "disk.img", PLAIN).unwrap();
+        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
         file.write(0, b"x").unwrap();
         file.finish(1).unwrap();
         assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"x");
@@ -192,12 +216,31 @@ mod tests {
     fn growth_and_preallocation_reach_the_last_byte() {
         let folder = tempfile::tempdir().unwrap();
         let options = FileOptions { grow_to_bytes: Some(3 << 20), preallocate: true, ..PLAIN };
-        let mut file = ImageFile::create(folder.path(), "disk.img", options).unwrap();
+        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options).unwrap();
         file.write(0, &[1; 4096]).unwrap();
         file.zero(4096, (1 << 20) - 4096).unwrap();
         file.finish(1 << 20).unwrap();
         let meta = folder.path().join("disk.img").metadata().unwrap();
         assert_eq!(meta.len(), 3 << 20);
         assert!(meta.blocks() * 512 >= 3 << 20, "{} blocks", meta.blocks());
+    }
+
+    #[test]
+    fn a_name_as_long_as_names_can_be_is_no_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "n".repeat(255);
+        let mut file = ImageFile::create(folder.path(), name.as_ref(), PLAIN).unwrap();
+        file.finish(1).unwrap();
+        assert!(folder.path().join(name).exists());
+    }
+
+    #[test]
+    fn two_writers_of_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+        let error = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).err().unwrap();
+        assert!(error.to_string().contains("somebody else is writing"), "{error}");
+        drop(first);
+        assert!(ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).is_ok());
     }
 }
