@@ -8,8 +8,8 @@
 # one the script fails: "not looked" is not "nothing found". Exceptions stand in deny.toml, with reasons.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/common.sh
-. scripts/lib/common.sh
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
 
 # cargo-deny's default; with --db, git takes the same address from the local clone instead.
 address=https://github.com/RustSec/advisory-db

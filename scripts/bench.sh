@@ -19,8 +19,10 @@
 # ends are gone; CPU is user and system time of both; memory is the highest of all rounds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/common.sh
-. scripts/lib/common.sh
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
+# shellcheck source=scripts/lib/ends.sh
+. scripts/lib/ends.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 

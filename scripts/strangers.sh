@@ -9,8 +9,12 @@
 # metrics page. Everything stays on loopback and in a temporary folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/common.sh
-. scripts/lib/common.sh
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
+# shellcheck source=scripts/lib/ends.sh
+. scripts/lib/ends.sh
+# shellcheck source=scripts/lib/setup.sh
+. scripts/lib/setup.sh
 case ${1-} in -h | --help)
     show_help
     exit ;;

@@ -18,8 +18,8 @@
 # Environment: FUZZ_SECS (10) for each fuzz target; CI=true makes a step that cannot run a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/common.sh
-. scripts/lib/common.sh
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 

@@ -13,6 +13,11 @@ APT_TOOLS=(
     unshare:util-linux mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3
 )
 
+# The python that has cramjam, an independent reader and writer of snappy frames.
+venv_folder() {
+    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
+}
+
 as_root() {
     if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
 }

@@ -1,23 +1,8 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside this folder.
+# Sourced by the scripts beside this folder: what both ends of a clone need on this machine.
 
 # The sender's name, as CDI's controllers build it from two namespaces and two claims.
 export CLIENT_NAME=src/pvc-tgt/pvc
-
-die() {
-    echo "${0##*/}: $*" >&2
-    exit 2
-}
-
-# The comment at the head of a script is its help.
-show_help() {
-    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"
-}
-
-# The python that has cramjam, an independent reader and writer of snappy frames.
-venv_folder() {
-    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
-}
 
 # A port of loopback that was free a moment ago: for programs that cannot take port 0.
 free_port() {
