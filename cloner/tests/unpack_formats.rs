@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::tempdir;
-use trees::{Wealth, allocated_bytes, assert_same, describe, make_torture, output, unpack};
+use trees::{Wealth, able, allocated_bytes, assert_same, describe, make_torture, output, unpack};
 
 /// Packs a torture tree and compares what comes out. `keeps_nanoseconds`: the format does.
 fn round_trip(program: &str, arguments: &[&str], wealth: Wealth, keeps_nanoseconds: bool, keeps_holes: bool) {
@@ -54,8 +54,8 @@ fn gnu_tar_in_old_formats() {
 
 #[test]
 fn bsdtar_in_its_formats() {
-    if std::process::Command::new("bsdtar").arg("--version").output().is_err() {
-        eprintln!("no bsdtar here");
+    let there = std::process::Command::new("bsdtar").arg("--version").output().is_ok();
+    if !able(there, "bsdtar is not installed") {
         return;
     }
     round_trip("bsdtar", &["-cf", "-", "--format=pax", "."], Wealth::Full, true, true);

@@ -14,7 +14,7 @@ use decant_cloner::error::Kind;
 use decant_cloner::unpack::UnpackOptions;
 use hand_made::HandMade;
 use tempfile::{TempDir, tempdir};
-use trees::{allocated_bytes, assert_same, describe, is_root, unpack, unpack_with};
+use trees::{able, allocated_bytes, assert_same, describe, is_root, unpack, unpack_with};
 
 /// A small filesystem that goes away with the test, however that ends.
 struct Mounted(Point);
@@ -39,13 +39,13 @@ impl Mounted {
         let folder = tempdir().unwrap();
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()).status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(Point::Own(folder)))
+        able(succeeded(mounted), "cannot mount").then(|| Self(Point::Own(folder)))
     }
 
     fn tmpfs_at(path: &Path) -> Option<Self> {
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(path).status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(Point::Borrowed(path.to_owned())))
+        able(succeeded(mounted), "cannot mount").then(|| Self(Point::Borrowed(path.to_owned())))
     }
 
     fn ext4(size_bytes: u64, features: &str) -> Option<Self> {
@@ -54,15 +54,21 @@ impl Mounted {
         image.as_file().set_len(size_bytes).unwrap();
         let made =
             Command::new("mkfs.ext4").args(["-q", "-m", "0", "-O", features]).arg(image.path()).status();
-        made.ok().filter(std::process::ExitStatus::success)?;
+        if !able(succeeded(made), "no mkfs.ext4") {
+            return None;
+        }
         let mounted = Command::new("mount")
             .args(["-o", "loop"])
             .arg(image.path())
             .arg(folder.path())
             .stderr(Stdio::null())
             .status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(Point::Own(folder)))
+        able(succeeded(mounted), "cannot mount").then(|| Self(Point::Own(folder)))
     }
+}
+
+fn succeeded(status: std::io::Result<std::process::ExitStatus>) -> bool {
+    status.is_ok_and(|status| status.success())
 }
 
 impl Drop for Mounted {

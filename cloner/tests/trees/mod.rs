@@ -1,6 +1,6 @@
 //! Trees of files to pack, and what can be told about them.
 
-#![allow(dead_code, reason = "each test file uses another part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses another part")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +16,10 @@ use decant_cloner::unpack::{UnpackOptions, Unpacked, unpack_tree};
 use decant_shared::stop::Stop;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
 
+#[path = "../able/mod.rs"]
+mod able;
+pub(crate) use able::{able, is_root};
+
 /// How much a format can hold.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Wealth {
@@ -25,10 +29,6 @@ pub(crate) enum Wealth {
     Ustar,
     /// Everything.
     Full,
-}
-
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// Unpacks without asking for anything.

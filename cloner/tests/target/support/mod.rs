@@ -1,10 +1,14 @@
 //! What the tests of the target share.
 
+#[path = "../../able/mod.rs"]
+mod able;
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod disks;
 pub(crate) mod pki;
 pub(crate) mod process;
+
+pub(crate) use able::is_root;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,11 +33,6 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Whether loop devices and mounts are to be had.
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// Bytes that do not compress, the same every time.
