@@ -6,6 +6,7 @@ use std::path::Path;
 
 use decant_shared::exit::Exit;
 use decant_shared::stop::{Stop, StopReason};
+use decant_shared::tls::Unusable;
 
 /// The kind of a failure. It decides the exit code, the HTTP status and the rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +149,13 @@ impl Error {
             Kind::Neighbour => 3,
             _ => 1,
         }
+    }
+}
+
+/// A certificate or key that cannot be used.
+impl From<Unusable> for Error {
+    fn from(unusable: Unusable) -> Self {
+        Self::new(Kind::Identity, unusable.0)
     }
 }
 

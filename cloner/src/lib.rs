@@ -10,6 +10,7 @@ pub mod error;
 pub mod frame;
 pub mod lanes;
 pub mod metrics;
+pub mod narrator;
 pub mod pack;
 pub mod role;
 pub mod source;

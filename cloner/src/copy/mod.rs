@@ -16,7 +16,6 @@ use decant_shared::tls::{client, server};
 use crate::args::{CopyArgs, LogFormat};
 use crate::error::{Error, Kind, Result};
 use crate::role::new_progress;
-use crate::source::config::unusable;
 use crate::source::upload::Timeouts;
 use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
@@ -63,20 +62,15 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
 
 /// Starts the target's end on loopback, sends from the source's end, and returns when both are content.
 fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop) -> Result<()> {
-    let authority = Authority::new("decant-copy", CERTIFICATE_DAYS).map_err(unusable)?;
+    let authority = Authority::new("decant-copy", CERTIFICATE_DAYS)?;
     let listener = loopback()?;
     let address =
         listener.local_addr().map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))?;
     let host = address.ip().to_string();
     let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
-    let server_tls = server::config_asking_clients(
-        identity.map_err(unusable)?,
-        authority.roots().map_err(unusable)?,
-        Versions::default(),
-        Suites::default(),
-    );
-    let client_identity =
-        authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS).map_err(unusable)?;
+    let server_tls =
+        server::config_asking_clients(identity?, authority.roots()?, Versions::default(), Suites::default());
+    let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
     let (outcomes, results) = bounded(1);
     let uploads = Uploads {
         writing: Writing {
@@ -96,7 +90,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
     let server = Server::start(
         "target",
         listener,
-        Some(server_tls.map_err(unusable)?),
+        Some(server_tls?),
         Limits::default(),
         Arc::new(uploads),
         stop.clone(),
@@ -107,7 +101,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         content: plan.content,
         preallocation: args.preallocate,
         url: UploadUrl { host, port: address.port(), path: "/v1beta1/upload".to_owned() },
-        tls: client::config(authority.roots().map_err(unusable)?, client_identity).map_err(unusable)?,
+        tls: client::config(authority.roots()?, client_identity)?,
         compress_threads: args.tuning.threads(),
         expected_bytes: None,
         patience: Duration::ZERO,

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use decant_shared::progress::{Percent, Phase, Progress};
-use decant_shared::units::{Bytes, Rate, Seconds};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::LogFormat;
-use crate::ticker::{Narrator, TICK, describe};
+use crate::narrator::{Narrator, describe, summary};
+use crate::ticker::TICK;
 
 /// A bar is drawn this often.
 const FRAME: Duration = Duration::from_millis(200);
@@ -91,25 +91,9 @@ impl Screen {
         }
         let (from, to) = (source.display(), target.display());
         let line = format!("{from} -> {to}: {}", summary(progress, elapsed));
-        if matches!(self.kind, Kind::Log) {
-            log::info!("{line}");
-        } else {
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }
+        // Standard output has this line and nothing else, whatever stderr shows.
+        let _ = writeln!(std::io::stdout(), "{line}");
     }
-}
-
-/// `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire)`.
-pub fn summary(progress: &Progress, elapsed: Duration) -> String {
-    let sent_bytes = progress.sent_bytes();
-    let millis = elapsed.as_millis().max(1);
-    let rate = Rate(u64::try_from(u128::from(sent_bytes) * 1000 / millis).unwrap_or(u64::MAX));
-    let took = if millis < 10_000 {
-        format!("{}.{} s", millis / 1000, millis % 1000 / 100)
-    } else {
-        Seconds::from(elapsed).to_string()
-    };
-    format!("{} in {took}, {rate} ({} on the wire)", Bytes(sent_bytes), Bytes(progress.wire_bytes()))
 }
 
 fn bar() -> ProgressBar {
@@ -121,20 +105,4 @@ fn bar() -> ProgressBar {
         bar.set_style(style.progress_chars("=> "));
     }
     bar
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_line_has_size_time_and_rate() {
-        let progress = Progress::new(0);
-        progress.add_sent_bytes(3 << 30);
-        progress.add_wire_bytes(1 << 30);
-        assert_eq!(
-            summary(&progress, Duration::from_millis(1500)),
-            "3.00 GiB in 1.5 s, 2.0 GiB/s (1.00 GiB on the wire)"
-        );
-    }
 }

@@ -13,14 +13,13 @@ use decant_shared::tls::{Identity, pem, server};
 
 use super::{new_progress, with_last_word};
 use crate::args::SourceArgs;
-use crate::copy::screen::summary;
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
-use crate::source::config::unusable;
+use crate::narrator::{Narrator, summary};
 use crate::source::{self, Source};
 use crate::termination;
-use crate::ticker::{Narrator, TICK, Ticker};
+use crate::ticker::{TICK, Ticker};
 
 /// Life of the metrics page's own certificate, as CDI's (contract 1.12).
 const METRICS_CERTIFICATE_DAYS: i64 = 365;
@@ -62,7 +61,7 @@ fn serve_metrics(
     environment: &Environment,
     progress: &Arc<Progress>,
 ) -> Result<Server> {
-    let tls = server::config_for_anyone(metrics_identity(environment)?).map_err(unusable)?;
+    let tls = server::config_for_anyone(metrics_identity(environment)?)?;
     let listener = listen(port)?;
     let service = Metrics { progress: Arc::clone(progress), owner_uid: owner_uid.to_owned() };
     // Its own token: the page stays up while a stop is under way.
@@ -90,21 +89,19 @@ fn metrics_identity(environment: &Environment) -> Result<Identity> {
     const KEY: &str = "METRICS_TLS_KEY_FILE";
     if environment.get(CERTIFICATE).is_none() && environment.get(KEY).is_none() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS).map_err(unusable)?;
-        return authority
-            .issue(
-                &format!("cloner_target@{now}"),
-                &["cloner_target"],
-                Usage::Server,
-                METRICS_CERTIFICATE_DAYS,
-            )
-            .map_err(unusable);
+        let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS)?;
+        return Ok(authority.issue(
+            &format!("cloner_target@{now}"),
+            &["cloner_target"],
+            Usage::Server,
+            METRICS_CERTIFICATE_DAYS,
+        )?);
     }
     let read = |name: &str, purpose: &str| -> Result<Vec<u8>> {
         let path = environment.require(name, purpose)?;
-        pem::read_file(path.as_ref()).map_err(unusable)
+        Ok(pem::read_file(path.as_ref())?)
     };
     let certificate = read(CERTIFICATE, "the path of the metrics page's certificate as PEM")?;
     let key = read(KEY, "the path of the metrics page's private key as PEM")?;
-    pem::identity(&certificate, CERTIFICATE, &key, KEY).map_err(unusable)
+    Ok(pem::identity(&certificate, CERTIFICATE, &key, KEY)?)
 }

@@ -14,12 +14,13 @@ use super::{new_progress, with_last_word};
 use crate::args::TargetArgs;
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
+use crate::narrator::Narrator;
 use crate::target::Received;
 use crate::target::admit::State;
 use crate::target::config::TargetConfig;
 use crate::target::server::Uploads;
 use crate::termination;
-use crate::ticker::{Narrator, TICK, Ticker};
+use crate::ticker::{TICK, Ticker};
 
 /// What probes and the finished sender get to read their answers, before the process ends regardless.
 const SERVER_END: Duration = Duration::from_secs(5);

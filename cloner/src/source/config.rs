@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use decant_shared::contract::ContentType;
-use decant_shared::tls::{self, Unusable, pem};
+use decant_shared::tls::{self, pem};
 
 use super::Source;
 use super::upload::Timeouts;
 use super::url::UploadUrl;
 use crate::args::SourceArgs;
 use crate::environment::Environment;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 impl Source {
     /// Reads flags and environment. Everything is checked before anything is opened or started.
@@ -31,15 +31,14 @@ impl Source {
         let certificate = environment.require("CLIENT_CERT", "the client's certificate as PEM")?;
         let authorities =
             environment.require("SERVER_CA_CERT", "the certificates that vouch for targets as PEM")?;
-        let identity = pem::identity(certificate.as_bytes(), "CLIENT_CERT", key.as_bytes(), "CLIENT_KEY")
-            .map_err(unusable)?;
-        let roots = pem::authorities(authorities.as_bytes(), "SERVER_CA_CERT").map_err(unusable)?;
+        let identity = pem::identity(certificate.as_bytes(), "CLIENT_CERT", key.as_bytes(), "CLIENT_KEY")?;
+        let roots = pem::authorities(authorities.as_bytes(), "SERVER_CA_CERT")?;
         Ok(Self {
             path,
             content,
             preallocation: environment.is_true("PREALLOCATION"),
             url,
-            tls: tls::client::config(roots, identity).map_err(unusable)?,
+            tls: tls::client::config(roots, identity)?,
             compress_threads: args.tuning.threads(),
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
             patience: Duration::from_secs(args.retry_secs),
@@ -63,10 +62,4 @@ fn content(args: &SourceArgs, environment: &Environment) -> Result<ContentType> 
             Err(Error::usage("VOLUME_MODE missing: set it to block or filesystem, or use -content-type"))
         }
     }
-}
-
-/// A certificate or key that cannot be used, as a failure of the clone.
-#[allow(clippy::needless_pass_by_value)] // the shape that map_err wants
-pub fn unusable(error: Unusable) -> Error {
-    Error::new(Kind::Identity, error.0)
 }

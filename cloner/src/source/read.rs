@@ -152,7 +152,7 @@ pub fn read_raw(file: &File, path: &Path, size_bytes: u64, sink: &mut dyn Sink) 
     Ok(())
 }
 
-/// Reads something that cannot tell its size (a pipe, a character device) to its end.
+/// Reads something that cannot tell its size (a character device) to its end.
 pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {

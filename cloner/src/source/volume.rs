@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use decant_shared::contract::ContentType;
 use decant_shared::stop::Stop;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::read::{Blocks, read_raw, read_stream};
 use crate::error::{Error, Kind, Result};
@@ -27,7 +28,7 @@ enum Opened {
     Folder(OwnedFd, Options, Plan),
     /// A device or file of this size.
     Raw(File, u64),
-    /// Something that can only be read to its end.
+    /// A character device, which can only be read to its end.
     Stream(File),
 }
 
@@ -38,8 +39,13 @@ impl Volume {
         let kind = match content {
             ContentType::Filesystem => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let root = rustix::fs::open(path, flags, Mode::empty())
-                    .map_err(|e| Error::source("open the folder", path, e.into()))?;
+                let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e {
+                    Errno::NOTDIR => Error::new(
+                        Kind::Source,
+                        format!("{} is not a folder; for {content} it must be one", path.display()),
+                    ),
+                    e => Error::source("open the folder", path, e.into()),
+                })?;
                 let options = Options { sparse: !preallocation };
                 let plan = scan(&root, path, options, stop)?;
                 Opened::Folder(root, options, plan)
@@ -73,14 +79,19 @@ impl Volume {
 
 fn open_raw(path: &Path) -> Result<Opened> {
     let fail = |doing: &str, e| Error::source(doing, path, e);
-    let mut file = File::open(path).map_err(|e| fail("open", e))?;
-    let kind = file.metadata().map_err(|e| fail("look at", e))?.file_type();
+    let kind = path.metadata().map_err(|e| fail("find", e))?.file_type();
     if kind.is_dir() {
         return Err(Error::new(
             Kind::Source,
             format!("{} is a folder; {} needs a block device or a file", path.display(), ContentType::Block),
         ));
     }
+    if kind.is_fifo() || kind.is_socket() {
+        // Opening or reading one can block for ever, and its end may only mean that its writer died.
+        let path = path.display();
+        return Err(Error::new(Kind::Source, format!("{path} is a pipe or socket, which cannot be cloned")));
+    }
+    let mut file = File::open(path).map_err(|e| fail("open", e))?;
     if kind.is_file() || kind.is_block_device() {
         let size_bytes = file.seek(SeekFrom::End(0)).map_err(|e| fail("measure", e))?;
         // Only a hint; the kernel reads ahead further.

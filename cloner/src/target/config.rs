@@ -19,7 +19,6 @@ use super::{Destination, Writing};
 use crate::args::TargetArgs;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::source::config::unusable;
 
 /// `DESTINATION` of a block volume.
 const BLOCK_DESTINATION: &str = "/dev/cdi-block-volume";
@@ -91,12 +90,12 @@ fn tls(environment: &Environment) -> Result<Arc<ServerConfig>> {
     let (key, key_what) = pem_of(environment, "TLS_KEY_FILE", "TLS_KEY", "the server's private key")?;
     let (roots, roots_what) =
         pem_of(environment, "CLIENT_CERT_FILE", "CLIENT_CERT", "the certificates that vouch for senders")?;
-    let identity: Identity = pem::identity(&chain, &chain_what, &key, &key_what).map_err(unusable)?;
-    let roots = pem::authorities(&roots, &roots_what).map_err(unusable)?;
+    let identity: Identity = pem::identity(&chain, &chain_what, &key, &key_what)?;
+    let roots = pem::authorities(&roots, &roots_what)?;
     let versions = Versions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default())
         .map_err(|e| Error::usage(e.0))?;
     let suites = Suites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
-    config_asking_clients(identity, roots, versions, suites).map_err(unusable)
+    Ok(config_asking_clients(identity, roots, versions, suites)?)
 }
 
 /// PEM from the file that `file_name` names, or (CDI up to 1.59) from the content of `content_name`; and what
@@ -111,7 +110,7 @@ fn pem_of(
         return Ok((content.as_bytes().to_vec(), content_name.to_owned()));
     }
     let path = environment.require(file_name, &format!("the path of a PEM file with {purpose}"))?;
-    let content = pem::read_file(Path::new(path)).map_err(unusable)?;
+    let content = pem::read_file(Path::new(path))?;
     Ok((content, format!("{path} ({file_name})")))
 }
 

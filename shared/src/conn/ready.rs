@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// A peer that is gone without a word is noticed by TCP itself after this time.
+/// A peer that is gone without a word while nothing is sent is noticed by TCP itself after this time.
 const PEER_GONE: Duration = Duration::from_secs(120);
 
 /// Waits until `fd` is ready for one of `flags`, at most `limit` (below a second). Returns whether it is.
@@ -31,6 +31,7 @@ pub(super) fn prepare(socket: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, PEER_GONE / 4)?;
     sockopt::set_tcp_keepintvl(socket, PEER_GONE / 8)?;
-    sockopt::set_tcp_user_timeout(socket, u32::try_from(PEER_GONE.as_millis()).unwrap_or(0))?;
+    // No TCP_USER_TIMEOUT: Linux applies it to a peer that is alive and whose window is closed, which a target
+    // on a slow disk is. Writes have their own limit.
     Ok(())
 }

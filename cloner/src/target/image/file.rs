@@ -125,8 +125,14 @@ fn remove_leftover(folder: &OwnedFd, temporary: &OsStr, path: &Path) -> Result<(
 }
 
 impl Medium for ImageFile {
+    /// Only a file that will be allocated in full can be known not to fit.
     fn expect(&mut self, size_bytes: u64) -> Result<()> {
         self.expected_bytes = Some(size_bytes);
+        if let (true, Ok(fs)) = (self.options.preallocate, rustix::fs::fstatvfs(&self.folder))
+            && size_bytes > fs.f_bavail * fs.f_frsize
+        {
+            return Err(self.fail("allocate", 0, ErrorKind::StorageFull.into()));
+        }
         Ok(())
     }
 

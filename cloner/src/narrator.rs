@@ -1,0 +1,113 @@
+//! Progress in sentences, for logs and for people.
+
+use std::time::{Duration, Instant};
+
+use decant_shared::progress::{Phase, Progress, RateMeter};
+use decant_shared::units::{Bytes, Rate, Seconds};
+
+/// A sentence about progress at most this often.
+pub const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// Tells progress in sentences, now and then, while data moves.
+pub struct Narrator {
+    meter: RateMeter,
+    told: Option<Instant>,
+}
+
+impl Default for Narrator {
+    fn default() -> Self {
+        Self { meter: RateMeter::new(), told: None }
+    }
+}
+
+impl Narrator {
+    /// A sentence about `progress`, if it is time for one.
+    pub fn sentence(&mut self, progress: &Progress, now: Instant) -> Option<String> {
+        self.watch(progress, now);
+        let moving = matches!(progress.phase(), Phase::Copy | Phase::Finish);
+        if !moving || self.told.is_some_and(|told| now - told < LOG_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(describe(progress, &self.meter))
+    }
+
+    /// Takes note of how far `progress` is, for the rate.
+    pub fn watch(&mut self, progress: &Progress, now: Instant) {
+        // The rate is that of the copy, not of the scan before it.
+        if matches!(progress.phase(), Phase::Copy | Phase::Finish) {
+            self.meter.mark(now, progress.sent_bytes());
+        }
+    }
+
+    /// The rate of the last seconds.
+    pub fn meter(&self) -> &RateMeter {
+        &self.meter
+    }
+}
+
+/// `12.34 %, 1.20 GiB of 9.70 GiB, 312.0 MiB/s, 28s left`, with less where less is known.
+pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
+    let sent_bytes = progress.sent_bytes();
+    if progress.phase() == Phase::Finish {
+        return format!("all {} sent; the target is writing it to disk", Bytes(sent_bytes));
+    }
+    // A rate of nothing is either not known yet or better told by the bytes that do not grow.
+    let rate = Some(meter.rate()).filter(|rate| rate.0 > 0);
+    let rate = rate.map_or(String::new(), |rate| format!(", {rate}"));
+    match progress.total_bytes() {
+        Some(total_bytes) => {
+            let left = meter.left(total_bytes.saturating_sub(sent_bytes));
+            let left = left.map_or(String::new(), |left| format!(", {left} left"));
+            format!("{} %, {} of {}{rate}{left}", progress.percent(), Bytes(sent_bytes), Bytes(total_bytes))
+        }
+        None => format!("{}{rate}", Bytes(sent_bytes)),
+    }
+}
+
+/// `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire)`.
+pub fn summary(progress: &Progress, elapsed: Duration) -> String {
+    let sent_bytes = progress.sent_bytes();
+    let millis = elapsed.as_millis().max(1);
+    let rate = Rate(u64::try_from(u128::from(sent_bytes) * 1000 / millis).unwrap_or(u64::MAX));
+    let took = if millis < 10_000 {
+        format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+    } else {
+        Seconds::from(elapsed).to_string()
+    };
+    format!("{} in {took}, {rate} ({} on the wire)", Bytes(sent_bytes), Bytes(progress.wire_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_sentence_comes_every_five_seconds_while_data_moves() {
+        let (progress, mut narrator, start) = (Progress::new(0), Narrator::default(), Instant::now());
+        progress.set_total_bytes(1000);
+        assert_eq!(narrator.sentence(&progress, start), None);
+        progress.enter(Phase::Copy);
+        progress.add_sent_bytes(500);
+        progress.tick();
+        let first = narrator.sentence(&progress, start + SECOND).unwrap();
+        assert_eq!(first, "50.00 %, 500 B of 1000 B");
+        assert_eq!(narrator.sentence(&progress, start + 2 * SECOND), None);
+        progress.add_sent_bytes(100);
+        let second = narrator.sentence(&progress, start + SECOND + LOG_EVERY).unwrap();
+        assert!(second.starts_with("50.00 %, 600 B of 1000 B, 20 B/s, "), "{second}");
+    }
+
+    #[test]
+    fn the_last_line_has_size_time_and_rate() {
+        let progress = Progress::new(0);
+        progress.add_sent_bytes(3 << 30);
+        progress.add_wire_bytes(1 << 30);
+        assert_eq!(
+            summary(&progress, Duration::from_millis(1500)),
+            "3.00 GiB in 1.5 s, 2.0 GiB/s (1.00 GiB on the wire)"
+        );
+    }
+}
