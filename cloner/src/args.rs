@@ -1,6 +1,5 @@
 //! The command line: what was typed, as values. Nothing here opens, reads or starts anything.
 
-use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,8 +7,6 @@ use decant_shared::contract::TERMINATION_LOG;
 use decant_shared::exit::Exit;
 use decant_shared::log::Format;
 use log::LevelFilter;
-
-use crate::environment::Environment;
 
 /// Clones a volume: both ends of a copy on this machine, or one end of it in a pod.
 ///
@@ -39,12 +36,15 @@ pub enum Command {
 
 /// Arguments of `cloner copy`.
 #[derive(Debug, Args)]
+#[command(after_long_help = exit_codes())]
 pub struct CopyArgs {
     /// The file, block device or folder to copy.
     pub source: PathBuf,
-    /// Where to: a new file, a block device, a new or empty folder. A file goes into a folder that exists.
+    /// Where to: a new file, a block device, a new or empty folder. A file or device goes into a folder that
+    /// exists. A symbolic link to a file is replaced, not followed.
     pub target: PathBuf,
-    /// Replace what the target holds.
+    /// Replace what the target holds. Always needed for a block device. In a folder, entries of the same names
+    /// are replaced and all others stay.
     #[arg(long, short)]
     pub force: bool,
     /// Allocate every byte at the target, holes included.
@@ -60,6 +60,7 @@ pub struct CopyArgs {
 
 /// Arguments of `cloner source`; CDI's own flags are taken with one dash or two.
 #[derive(Debug, Args)]
+#[command(after_long_help = exit_codes())]
 pub struct SourceArgs {
     /// What travels: filesystem-clone or blockdevice-clone. Default: from VOLUME_MODE.
     #[arg(long)]
@@ -85,13 +86,11 @@ pub struct SourceArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pod: PodArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub tuning: Tuning,
 }
 
 /// Arguments of `cloner target`; everything else is environment, as in CDI's upload server.
 #[derive(Debug, Args)]
+#[command(after_long_help = exit_codes())]
 pub struct TargetArgs {
     /// Folder of a filesystem volume. Default: the folder of DESTINATION, which is /data.
     #[arg(long)]
@@ -102,9 +101,6 @@ pub struct TargetArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pod: PodArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub tuning: Tuning,
 }
 
 /// What both pod roles take.
@@ -116,6 +112,9 @@ pub struct PodArgs {
     /// Where the result is written for the kubelet; nothing is written when the file is not there.
     #[arg(long, default_value = TERMINATION_LOG, env = "DECANT_TERMINATION_LOG")]
     pub termination_log: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub tuning: Tuning,
 }
 
 /// What a user may want to turn.
@@ -167,129 +166,7 @@ impl PodArgs {
     }
 }
 
-/// Rewrites the arguments of CDI's pods into ours: long flags with one dash get their second one, klog's
-/// flags that have no meaning here are dropped, and where no command is given the environment's role is.
-pub fn from_pod(words: Vec<OsString>, environment: &Environment) -> Vec<OsString> {
-    let mut words = words.into_iter();
-    let program: Vec<OsString> = words.next().into_iter().collect();
-    let mut out = Vec::new();
-    let mut drop_value = false;
-    for word in words {
-        if std::mem::take(&mut drop_value) {
-            continue;
-        }
-        match word.to_str().and_then(klog_flag) {
-            Some(takes_value) => drop_value = takes_value,
-            None => out.push(with_two_dashes(word)),
-        }
-    }
-    let role = if names_command(&out) { None } else { role_of(environment) };
-    program.into_iter().chain(role.map(OsString::from)).chain(out).collect()
-}
-
-/// Whether the first word that is not a flag is a command of ours.
-fn names_command(words: &[OsString]) -> bool {
-    let first = words.iter().filter_map(|word| word.to_str()).find(|word| !word.starts_with('-'));
-    matches!(first, Some("copy" | "source" | "target" | "help"))
-}
-
-/// The role that the environment asks for.
-fn role_of(environment: &Environment) -> Option<&'static str> {
-    let certificate = environment.has("TLS_CERT_FILE") || environment.has("TLS_CERT");
-    if environment.has("UPLOAD_URL") {
-        Some("source")
-    } else if certificate && environment.has("CLIENT_NAME") {
-        Some("target")
-    } else {
-        None
-    }
-}
-
-/// Whether `word` is a flag of klog that we ignore, and if so whether the next word is its value.
-fn klog_flag(word: &str) -> Option<bool> {
-    const SWITCHES: [&str; 7] = [
-        "alsologtostderr",
-        "logtostderr",
-        "add_dir_header",
-        "one_output",
-        "skip_headers",
-        "skip_log_headers",
-        "legacy_stderr_threshold_behavior",
-    ];
-    const VALUES: [&str; 6] =
-        ["log_backtrace_at", "log_dir", "log_file", "log_file_max_size", "stderrthreshold", "vmodule"];
-    let (name, value) = split_flag(word)?;
-    if SWITCHES.contains(&name) {
-        Some(false)
-    } else if VALUES.contains(&name) {
-        Some(value.is_none())
-    } else {
-        None
-    }
-}
-
-/// `-name` or `--name`, with or without `=value`.
-fn split_flag(word: &str) -> Option<(&str, Option<&str>)> {
-    let flag = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
-    Some(flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value))))
-}
-
-fn with_two_dashes(word: OsString) -> OsString {
-    let single = word.to_str().filter(|text| !text.starts_with("--")).and_then(split_flag);
-    if !matches!(single, Some(("content-type" | "mount" | "upload-bytes", _))) {
-        return word;
-    }
-    let mut flag = OsString::from("-");
-    flag.push(OsStr::new(&word));
-    flag
-}
-
 fn exit_codes() -> String {
     let lines: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {exit}")).collect();
     format!("Exit codes:\n{}", lines.join("\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str, environment: &Environment) -> Cli {
-        let words = line.split_whitespace().map(OsString::from).collect();
-        Cli::try_parse_from(from_pod(words, environment)).unwrap()
-    }
-
-    #[test]
-    fn the_words_of_cdis_startup_script_make_a_source() {
-        let environment = Environment::from([("UPLOAD_URL", "https://x/")]);
-        for line in [
-            "cloner -v=3 -alsologtostderr -content-type filesystem-clone -upload-bytes 77 -mount /x",
-            "cloner --v=3 --alsologtostderr=true --content-type=filesystem-clone --upload-bytes=77 --mount=/x",
-        ] {
-            let Command::Source(args) = parse(line, &environment).command else { panic!("{line}") };
-            assert_eq!(args.content_type.as_deref(), Some("filesystem-clone"));
-            assert_eq!((args.upload_bytes, args.pod.verbosity), (77, 3));
-            assert_eq!(args.mount, Some(PathBuf::from("/x")));
-        }
-    }
-
-    #[test]
-    fn both_generations_of_target_environments_make_a_target() {
-        for name in ["TLS_CERT_FILE", "TLS_CERT"] {
-            let environment = Environment::from([(name, "x"), ("CLIENT_NAME", "y")]);
-            let cli = parse("cloner -v=1 -alsologtostderr -stderrthreshold 2", &environment);
-            assert!(matches!(cli.command, Command::Target(_)), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_command_wins_over_the_environment() {
-        let environment = Environment::from([("UPLOAD_URL", "https://x/")]);
-        assert!(matches!(parse("cloner copy a b", &environment).command, Command::Copy(_)));
-        assert!(matches!(parse("cloner --log-format=json copy a b", &environment).command, Command::Copy(_)));
-    }
-
-    #[test]
-    fn without_command_and_environment_the_usage_is_shown() {
-        assert!(Cli::try_parse_from(from_pod(vec!["cloner".into()], &Environment::default())).is_err());
-    }
 }

@@ -12,6 +12,7 @@ pub mod lanes;
 pub mod metrics;
 pub mod narrator;
 pub mod pack;
+pub mod pod_words;
 pub mod role;
 pub mod source;
 pub mod stream;

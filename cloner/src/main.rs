@@ -5,9 +5,10 @@ use std::io::Write;
 
 use ::log::LevelFilter;
 use clap::Parser;
-use decant_cloner::args::{Cli, Command, LogFormat, from_pod};
+use decant_cloner::args::{Cli, Command, LogFormat};
 use decant_cloner::environment::Environment;
 use decant_cloner::error::{Error, Kind, Result};
+use decant_cloner::pod_words::from_pod;
 use decant_cloner::{copy, role};
 use decant_shared::exit::Exit;
 use decant_shared::log;

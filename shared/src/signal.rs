@@ -20,7 +20,8 @@ pub fn watch(stop: &Stop) -> io::Result<()> {
             }
             // First the stop: a log line may block.
             stop.by_signal(signal);
-            log::warn!("signal {signal}: stopping; once more to leave at once");
+            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            log::warn!("{name}: stopping; once more to leave at once");
         }
     })?;
     Ok(())

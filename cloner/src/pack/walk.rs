@@ -109,6 +109,11 @@ impl Walk {
             return self.leave();
         };
         if depth == 0 && is_left_out(name) {
+            if name != c"lost+found" {
+                log::warn!(
+                    "left out {STAGING_NAME} at the top: it is what a clone into this volume left when it was killed"
+                );
+            }
             return Ok(());
         }
         self.path.push(b'/');

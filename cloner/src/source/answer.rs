@@ -29,7 +29,7 @@ pub fn refused(status: u16, text: &str) -> Error {
         401 => "it does not accept the name in our certificate (its CLIENT_NAME)",
         404 => "there is nothing to upload to at this path",
         409 => "it has already received its clone",
-        503 => "it is busy with another sender",
+        503 => "it takes nothing now",
         _ => "",
     };
     let words = match (meaning, text) {
@@ -66,6 +66,7 @@ pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
             | Alert::CertificateExpired
             | Alert::CertificateRevoked
             | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate
             | Alert::CertificateRequired
             | Alert::DecryptError
             | Alert::AccessDenied),

@@ -39,7 +39,7 @@ impl Source {
             preallocation: environment.is_true("PREALLOCATION"),
             url,
             tls: tls::client::config(roots, identity)?,
-            compress_threads: args.tuning.threads(),
+            compress_threads: args.pod.tuning.threads(),
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
             patience: Duration::from_secs(args.retry_secs),
             timeouts: Timeouts {

@@ -63,7 +63,7 @@ impl TargetConfig {
                 preallocate: environment.is_true("PREALLOCATION"),
                 image_mode: DISK_IMAGE_MODE,
                 grow_to_bytes,
-                decompress_threads: args.tuning.threads(),
+                decompress_threads: args.pod.tuning.threads(),
             },
         })
     }
@@ -110,7 +110,7 @@ fn pem_of(
         return Ok((content.as_bytes().to_vec(), content_name.to_owned()));
     }
     let path = environment.require(file_name, &format!("the path of a PEM file with {purpose}"))?;
-    let content = pem::read_file(Path::new(path))?;
+    let content = pem::read_file(Path::new(path)).map_err(|e| Error::from(e).within(file_name))?;
     Ok((content, format!("{path} ({file_name})")))
 }
 
