@@ -18,10 +18,13 @@ pub enum Format {
     Text,
     /// One JSON object: `time`, `level`, `target`, `message`.
     Json,
+    /// `cloner: message`, for a person at a terminal.
+    Plain,
 }
 
-/// Starts logging: records of `level` and above, or what `RUST_LOG` says instead. A second call does nothing.
-pub fn init(format: Format, level: LevelFilter) {
+/// Starts logging to `out`: records of `level` and above, or what `RUST_LOG` says instead. A second call does
+/// nothing.
+pub fn init(format: Format, level: LevelFilter, out: Box<dyn Write + Send>) {
     let mut builder = Builder::new();
     match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => builder.parse_filters(&filter),
@@ -29,7 +32,7 @@ pub fn init(format: Format, level: LevelFilter) {
         _ => builder.filter_level(level).filter_module("rustls", LevelFilter::Warn),
     };
     builder
-        .target(Target::Stderr)
+        .target(Target::Pipe(out))
         .format(move |out, record| writeln!(out, "{}", render(format, record, OffsetDateTime::now_utc())));
     let _ = builder.try_init();
 }
@@ -40,6 +43,7 @@ fn render(format: Format, record: &Record<'_>, now: OffsetDateTime) -> String {
     let message = record.args().to_string();
     match format {
         Format::Text => format!("{time} {:5} {}", record.level(), message.replace('\n', " ")),
+        Format::Plain => format!("cloner: {}", message.replace('\n', " ")),
         Format::Json => serde_json::json!({
             "time": time,
             "level": record.level().as_str().to_ascii_lowercase(),

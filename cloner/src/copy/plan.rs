@@ -11,7 +11,7 @@ use decant_shared::contract::{ContentType, DISK_IMAGE, DISK_IMAGE_MODE};
 use crate::error::{Error, Kind, Result};
 use crate::target::Destination;
 use crate::target::Destination::{Device, Folder};
-use crate::unpack::STAGING_NAME;
+use crate::unpack::{REPLACED, STAGING_NAME};
 
 /// A copy that makes sense.
 #[derive(Debug)]
@@ -58,6 +58,13 @@ fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<
         return Ok(plan(into(), Some(meta.clone())));
     };
     if found.file_type().is_block_device() {
+        if !source.join(DISK_IMAGE).is_file() {
+            let path = source.display();
+            return Err(Error::new(
+                Kind::Source,
+                format!("{path} has no {DISK_IMAGE} at its top, the only file that can go onto a device"),
+            ));
+        }
         need_force(
             force,
             target,
@@ -115,12 +122,12 @@ fn image(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<P
         need_force(force, target, "exists")?;
     }
     if target.as_os_str().as_bytes().ends_with(b"/") {
-        return Err(refusal(target, "is not a folder"));
+        return Err(refusal(target, if found.is_some() { "is not a folder" } else { "does not exist" }));
     }
     let name = target.file_name().ok_or_else(|| refusal(target, "is no name for a file"))?;
     let folder = parent_of(target);
     if !folder.is_dir() {
-        return Err(refusal(folder, "is not a folder"));
+        return Err(refusal(folder, if folder.exists() { "is not a folder" } else { "does not exist" }));
     }
     let destination = Folder { path: folder.to_owned(), image_name: name.into() };
     Ok(plan(destination, target.to_owned()))
@@ -156,7 +163,11 @@ fn content(folder: &Path) -> Result<FolderContent> {
     let mut found = FolderContent::Nothing;
     for entry in fs::read_dir(folder).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
-        if name == STAGING_NAME {
+        let replaced = folder.join(STAGING_NAME).join(REPLACED);
+        if name == STAGING_NAME && fs::read_dir(replaced).is_ok_and(|mut entries| entries.next().is_some()) {
+            // It was killed while it replaced something: that may be the only copy of it.
+            return Ok(FolderContent::Entries);
+        } else if name == STAGING_NAME {
             found = FolderContent::Remains;
         } else if name != "lost+found" {
             return Ok(FolderContent::Entries);
@@ -246,7 +257,7 @@ mod tests {
     fn a_folder_onto_a_file_and_a_missing_parent_are_refused() {
         let place = Place::new();
         assert!(place.refused("folder", "file", true).contains("is not a folder"));
-        assert!(place.refused("file", "nowhere/file", true).contains("nowhere is not a folder"));
+        assert!(place.refused("file", "nowhere/file", true).ends_with("nowhere does not exist"));
         assert!(place.plan("nothing", "new", false).unwrap_err().kind() == Kind::Source);
     }
 
@@ -254,7 +265,7 @@ mod tests {
     fn a_name_that_says_folder_and_a_link_to_nothing_are_refused_for_a_file() {
         let place = Place::new();
         std::os::unix::fs::symlink("nowhere", place.at("link")).unwrap();
-        assert!(place.refused("file", "new/", true).ends_with("new/ is not a folder"));
+        assert!(place.refused("file", "new/", true).ends_with("new/ does not exist"));
         assert!(place.refused("file", "link", true).ends_with("is a symbolic link to nothing"));
     }
 

@@ -1,7 +1,8 @@
 //! What a person sees of a copy: a bar on a terminal, plain lines elsewhere, one line at the end.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use decant_shared::progress::{Percent, Phase, Progress};
@@ -10,6 +11,26 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::args::LogFormat;
 use crate::narrator::{Narrator, describe, summary};
 use crate::ticker::TICK;
+
+/// The bar on this process's terminal, if it has one: log lines have to go around it.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Standard error as log lines see it: a bar on it makes room for them.
+pub struct AroundBar;
+
+impl Write for AroundBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match BAR.get() {
+            Some(bar) => bar.suspend(|| io::stderr().write_all(bytes)),
+            None => io::stderr().write_all(bytes),
+        }
+        .map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 /// A bar is drawn this often.
 const FRAME: Duration = Duration::from_millis(200);
@@ -37,7 +58,7 @@ impl Screen {
         let kind = match format {
             _ if quiet => Kind::Nothing,
             LogFormat::Json => Kind::Log,
-            LogFormat::Text if std::io::stderr().is_terminal() => Kind::Bar(bar()),
+            LogFormat::Text if std::io::stderr().is_terminal() => Kind::Bar(BAR.get_or_init(bar).clone()),
             LogFormat::Text => Kind::Lines,
         };
         Self { kind, quiet }

@@ -20,7 +20,8 @@ use crate::unpack::STAGING_NAME;
 
 /// Memory for the names of the root folder; each level below gets half as much, but not less than the floor.
 pub(super) const NAMES_BUDGET_BYTES: usize = 4 << 20;
-const NAMES_FLOOR_BYTES: usize = 16 << 10;
+/// No level gets less: each further batch reads its whole folder again.
+const NAMES_FLOOR_BYTES: usize = 512 << 10;
 /// Folders held open, counted from the deepest. One further up is closed and forgets its names; coming
 /// back to it reads it again, which a subtree of this depth has paid for.
 const OPEN_FOLDERS: usize = 32;
@@ -109,11 +110,6 @@ impl Walk {
             return self.leave();
         };
         if depth == 0 && is_left_out(name) {
-            if name != c"lost+found" {
-                log::warn!(
-                    "left out {STAGING_NAME} at the top: it is what a clone into this volume left when it was killed"
-                );
-            }
             return Ok(());
         }
         self.path.push(b'/');

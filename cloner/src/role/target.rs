@@ -24,8 +24,9 @@ use crate::ticker::{TICK, Ticker};
 
 /// What probes and the finished sender get to read their answers, before the process ends regardless.
 const SERVER_END: Duration = Duration::from_secs(5);
-/// A transfer whose stop was asked for has this long to clean up.
-const TRANSFER_END: Duration = Duration::from_secs(20);
+/// A transfer whose stop was asked for has this long to end and clean up: less than the half minute that
+/// Kubernetes gives by default.
+const TRANSFER_END: Duration = Duration::from_secs(15);
 /// Outcomes of transfers; there is one transfer at a time and the main thread is always waiting.
 const OUTCOMES: usize = 4;
 
@@ -63,7 +64,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         })?;
         let outcome = wait(&results, &uploads, config.deadline, stop);
         ticker.finish();
-        let open = server.shut_down(if stop.is_set() { TRANSFER_END } else { SERVER_END });
+        let open = server.shut_down(SERVER_END);
         if open > 0 {
             log::warn!("{open} connections are still open; leaving anyway");
         }
@@ -122,6 +123,7 @@ fn wait(
     deadline: Option<OffsetDateTime>,
     stop: &Stop,
 ) -> Result<Option<Received>> {
+    let mut leave_at = None;
     loop {
         match results.recv_timeout(STOP_TICK) {
             Ok(Ok(received)) => return Ok(Some(received)),
@@ -129,6 +131,10 @@ fn wait(
             Ok(Err(error)) => log::error!("the transfer failed: {error}"),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Error::neighbour("upload server")),
+        }
+        if stop.is_set() && Instant::now() > *leave_at.get_or_insert_with(|| Instant::now() + TRANSFER_END) {
+            log::warn!("the transfer does not end within {} s; leaving it", TRANSFER_END.as_secs());
+            Error::check(stop)?;
         }
         let mut state = uploads.state();
         if *state == State::Idle {

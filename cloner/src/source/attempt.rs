@@ -27,7 +27,7 @@ pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -
     let request = Request {
         url: &source.url,
         content: source.content,
-        length_bytes: volume.stream_bytes(),
+        length_bytes: volume.certain_bytes(),
         timeouts: source.timeouts,
     };
     let outcome = scope(|scope| {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use decant_shared::contract::ContentType;
 use decant_shared::stop::Stop;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::read::{Blocks, read_raw, read_stream};
@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pack::plan::{Options, Plan};
 use crate::pack::scan::scan;
 use crate::pack::write::write;
+use crate::unpack::STAGING_NAME;
 
 /// A volume that is open for reading.
 pub struct Volume {
@@ -48,6 +49,7 @@ impl Volume {
                 })?;
                 let options = Options { sparse: !preallocation };
                 let plan = scan(&root, path, options, stop)?;
+                warn_of_remains(&root, path);
                 Opened::Folder(root, options, plan)
             }
             ContentType::Block => open_raw(path)?,
@@ -55,12 +57,21 @@ impl Volume {
         Ok(Self { path: path.to_owned(), kind })
     }
 
-    /// Logical bytes of the stream; `None` when only reading will tell.
+    /// Logical bytes of the stream, for progress; `None` when only reading will tell.
     pub fn stream_bytes(&self) -> Option<u64> {
         match &self.kind {
             Opened::Folder(_, _, plan) => Some(plan.stream_bytes),
             Opened::Raw(_, size_bytes) => Some(*size_bytes),
             Opened::Stream(_) => None,
+        }
+    }
+
+    /// Logical bytes that the stream will have for certain. For a folder there are none: filesystems may tell
+    /// other holes from one moment to the next, without any change of content.
+    pub fn certain_bytes(&self) -> Option<u64> {
+        match &self.kind {
+            Opened::Raw(_, size_bytes) => Some(*size_bytes),
+            Opened::Folder(..) | Opened::Stream(_) => None,
         }
     }
 
@@ -74,6 +85,14 @@ impl Volume {
             Opened::Stream(file) => read_stream(file, &self.path, &mut blocks)?,
         }
         blocks.finish()
+    }
+}
+
+/// What a killed clone into this folder left is no part of it, and nobody should wonder where it went.
+fn warn_of_remains(root: &OwnedFd, path: &Path) {
+    if rustix::fs::statat(root, STAGING_NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        let path = path.join(STAGING_NAME);
+        log::warn!("left out {}: a clone into this folder was killed and left it", path.display());
     }
 }
 

@@ -18,7 +18,7 @@ use super::session::IDLE;
 use super::{Destination, Writing};
 use crate::args::TargetArgs;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// `DESTINATION` of a block volume.
 const BLOCK_DESTINATION: &str = "/dev/cdi-block-volume";
@@ -48,6 +48,10 @@ impl TargetConfig {
             environment.require("CLIENT_NAME", "the common name of the sender's certificate")?;
         let destination = destination(args, environment)?;
         let grow_to_bytes = match &destination {
+            Destination::Folder { path, .. } if !path.is_dir() => {
+                let text = format!("{} is not a folder; the volume must be mounted there", path.display());
+                return Err(Error::new(Kind::Target, text));
+            }
             Destination::Folder { .. } => usable_size(environment)?,
             Destination::Device(_) => None,
         };

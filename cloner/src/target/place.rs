@@ -82,7 +82,6 @@ fn tree_to_folder(writing: &Writing, path: &Path, stream: &mut Pulled<'_>, stop:
         (lost.owners, "owners"),
         (lost.modes, "permission bits"),
         (lost.times, "modification times"),
-        (lost.devices, "device nodes"),
         (lost.xattrs, "extended attributes"),
     ] {
         if count > 0 {

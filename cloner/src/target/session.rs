@@ -7,7 +7,7 @@ use decant_shared::conn::Fault;
 use decant_shared::contract::ContentType;
 use decant_shared::http::body::{Body, BodyFault};
 use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::Stop;
+use decant_shared::stop::{STOP_TICK, Stop};
 
 use super::decompress::{self, Packed};
 use super::pulled::Pulled;
@@ -52,9 +52,12 @@ pub fn receive(
                     .spawn_scoped(scope, move || decompress::run(lane, packs, batches)),
             );
         }
-        let fed = feed(body, idle, deal, &packs, progress);
+        let fed = feed(body, idle, deal, &packs, progress, stop);
         let written = match writer {
             Ok(writer) => {
+                if fed.is_err() {
+                    discard(body, || writer.is_finished());
+                }
                 writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Failed, "the writer panicked")))
             }
             Err(cause) => Err(Error::io(Kind::Failed, "cannot start a thread", cause)),
@@ -72,10 +75,12 @@ fn feed(
     mut deal: Deal<Packed>,
     packs: &Pool<Pack>,
     progress: &Progress,
+    stop: &Stop,
 ) -> Result<()> {
     let mut splitter = Splitter::default();
     let mut pack = packs.take();
     while let Some(mut bytes) = body.next(idle).map_err(describe)? {
+        Error::check(stop)?;
         progress.add_wire_bytes(bytes.len() as u64);
         while !bytes.is_empty() {
             let taken = splitter.feed(bytes, &mut pack)?;
@@ -91,6 +96,17 @@ fn feed(
         deal.send(Packed::Some(pack))?;
     }
     deal.send(Packed::End)
+}
+
+/// Reads on for nothing until the writer has cleaned up, which may take minutes after millions of files. A
+/// sender whose data nobody takes would give up before it hears why.
+fn discard(body: &mut Body<'_>, is_done: impl Fn() -> bool) {
+    while !is_done() {
+        match body.next(STOP_TICK) {
+            Ok(Some(_)) | Err(BodyFault::Conn(Fault::TimedOut(..))) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
 }
 
 fn describe(fault: BodyFault) -> Error {

@@ -29,6 +29,7 @@ use crate::unpack::attributes::Attributes;
 use crate::unpack::staging::Staging;
 use crate::unpack::tree::TreeWriter;
 
+pub(crate) use crate::unpack::staging::REPLACED;
 pub use crate::unpack::staging::STAGING_NAME;
 
 /// What to do besides writing names and content.
@@ -64,8 +65,6 @@ pub struct NotKept {
     pub modes: u64,
     /// With another time of modification.
     pub times: u64,
-    /// Devices that were not made at all.
-    pub devices: u64,
     /// With extended attributes in the archive, which are not restored.
     pub xattrs: u64,
 }

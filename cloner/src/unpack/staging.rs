@@ -16,7 +16,7 @@ pub const STAGING_NAME: &str = ".decant-partial";
 /// What arrives.
 const FRESH: &str = "new";
 /// What stood under the final names until now.
-const REPLACED: &str = "old";
+pub(crate) const REPLACED: &str = "old";
 
 /// An open staging folder. Only this process's user can look into it.
 pub(super) struct Staging {

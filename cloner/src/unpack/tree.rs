@@ -158,9 +158,10 @@ impl<'a> TreeWriter<'a> {
             |folders: &Folders| mknodat(folders.current(), name, kind, Mode::RUSR | Mode::WUSR, device);
         match make(&self.folders) {
             Err(Errno::PERM) if kind != FileType::Fifo => {
-                log::warn!("no permission to make the device {}", shown(&entry.name));
-                self.done.not_kept.devices += 1;
-                return Ok(());
+                // Not a detail to be counted: a volume without its devices is not that volume.
+                let name = shown(&entry.name);
+                let text = format!("cannot make the device node {name}: only a target that is root may");
+                return Err(Error::new(Kind::Target, text));
             }
             Err(Errno::EXIST) => self.create(entry, name, make)?,
             result => result.map_err(|cause| self.failed("create", entry, cause))?,

