@@ -12,11 +12,12 @@ pub const LOG_EVERY: Duration = Duration::from_secs(5);
 pub struct Narrator {
     meter: RateMeter,
     told: Option<Instant>,
+    moving: bool,
 }
 
 impl Default for Narrator {
     fn default() -> Self {
-        Self { meter: RateMeter::new(), told: None }
+        Self { meter: RateMeter::new(), told: None, moving: false }
     }
 }
 
@@ -24,8 +25,13 @@ impl Narrator {
     /// A sentence about `progress`, if it is time for one.
     pub fn sentence(&mut self, progress: &Progress, now: Instant) -> Option<String> {
         self.watch(progress, now);
-        let moving = matches!(progress.phase(), Phase::Copy | Phase::Finish);
-        if !moving || self.told.is_some_and(|told| now - told < LOG_EVERY) {
+        if !matches!(progress.phase(), Phase::Copy | Phase::Finish) {
+            return None;
+        }
+        if !std::mem::replace(&mut self.moving, true) {
+            return None; // one look at moving bytes tells no rate yet
+        }
+        if self.told.is_some_and(|told| now - told < LOG_EVERY) {
             return None;
         }
         self.told = Some(now);
@@ -92,12 +98,12 @@ mod tests {
         progress.enter(Phase::Copy);
         progress.add_sent_bytes(500);
         progress.tick();
-        let first = narrator.sentence(&progress, start + SECOND).unwrap();
-        assert_eq!(first, "50.00 %, 500 B of 1000 B");
-        assert_eq!(narrator.sentence(&progress, start + 2 * SECOND), None);
+        assert_eq!(narrator.sentence(&progress, start + SECOND), None);
         progress.add_sent_bytes(100);
-        let second = narrator.sentence(&progress, start + SECOND + LOG_EVERY).unwrap();
-        assert!(second.starts_with("50.00 %, 600 B of 1000 B, 20 B/s, "), "{second}");
+        let first = narrator.sentence(&progress, start + 2 * SECOND).unwrap();
+        assert_eq!(first, "50.00 %, 600 B of 1000 B, 100 B/s, 4s left");
+        assert_eq!(narrator.sentence(&progress, start + 3 * SECOND), None);
+        assert!(narrator.sentence(&progress, start + 2 * SECOND + LOG_EVERY).is_some());
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn a_folder_without_a_disk_image_does_not_go_onto_a_device() {
     place.file("volume/old-disk.img", b"content");
     let former = noise(2 * MIB, 8);
     let target = LoopDevice::on(&place.file("backing", &former));
-    forced(&place.at("volume"), &target.0).assert_failed(8, &["no disk image found"]);
+    forced(&place.at("volume"), &target.0).assert_failed(3, &["volume has no disk.img"]);
     assert!(fs::read(&target.0).unwrap() == former);
 }
 
@@ -98,6 +98,7 @@ fn without_force_a_device_is_not_touched() {
     let source = place.file("a", b"content");
     copy(&[&source, &target.0]).assert_failed(4, &["is a block device", "--force"]);
     place.folder("volume");
+    place.file("volume/disk.img", b"content");
     copy(&[&place.at("volume"), &target.0]).assert_failed(4, &["is a block device", "--force"]);
     assert!(fs::read(&target.0).unwrap() == former);
 }

@@ -68,7 +68,7 @@ fn a_folder_does_not_replace_a_file() {
 fn a_target_whose_folder_does_not_exist_is_named() {
     let place = Place::new();
     let source = place.file("a", b"content");
-    copy(&[&source, &place.at("x/y/b")]).assert_failed(4, &["x/y is not a folder"]);
+    copy(&[&source, &place.at("x/y/b")]).assert_failed(4, &["x/y does not exist"]);
     copy(&[&place.folder("folder"), &place.at("x/y/b")]).assert_failed(4, &["x/y"]);
     assert_eq!(names(&place.at(".")), ["a", "folder"]);
 }

@@ -20,7 +20,8 @@ fn archive_of(folder: &Path, preallocation: &str) -> Vec<u8> {
     let (head, body) = target.join();
     assert_eq!(head.get("x-cdi-content-type"), Some("filesystem-clone"));
     let archive = body.content();
-    assert_eq!(head.get("x-decant-length"), Some(archive.len().to_string().as_str()));
+    // Only the length of a device is certain; that of an archive depends on where its filesystem sees holes.
+    assert_eq!(head.get("x-decant-length"), None);
     archive
 }
 

@@ -19,7 +19,7 @@ fn source(image: &Image) -> Source {
 #[test]
 fn a_source_that_is_not_there_is_named() {
     let nowhere = Path::new("/nowhere/disk.img");
-    let found = "cannot open /nowhere/disk.img: No such file or directory";
+    let found = "cannot find /nowhere/disk.img: No such file or directory";
     Source::new(&Pki::new(), URL).block(nowhere).run().assert_failed(3, &[found]);
     let found = "cannot open the folder /nowhere/disk.img: No such file or directory";
     Source::new(&Pki::new(), URL).filesystem(nowhere).run().assert_failed(3, &[found]);
@@ -52,7 +52,7 @@ fn a_folder_instead_of_a_device_is_named() {
 fn a_file_instead_of_a_folder_is_named() {
     let image = Image::with(b"content");
     let ended = Source::new(&Pki::new(), URL).filesystem(&image.path()).run();
-    ended.assert_failed(3, &[image.path().to_str().unwrap(), "Not a directory"]);
+    ended.assert_failed(3, &[image.path().to_str().unwrap(), "is not a folder"]);
 }
 
 #[test]

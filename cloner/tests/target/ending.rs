@@ -58,6 +58,19 @@ fn a_target_that_receives_an_image_ends_and_leaves_nothing_half_written() {
 }
 
 #[test]
+fn a_sender_that_never_pauses_does_not_keep_a_target_from_ending() {
+    let target = Plan::new().ready();
+    let mut sender = in_the_middle_of(&target, IMAGE, &noise(1 << 19), ".disk.img.decant-partial");
+    let sending = std::thread::spawn(move || {
+        let more = chunk(&frames(&noise(1 << 16))[10..]);
+        while sender.send(&more).is_ok() {}
+    });
+    target.signal(Signal::TERM);
+    assert_stopped(&target.ended());
+    sending.join().unwrap();
+}
+
+#[test]
 fn sigint_has_its_own_code() {
     let target = Plan::new().ready();
     target.signal(Signal::INT);
