@@ -1,4 +1,4 @@
-//! `TLS_MIN_VERSION` and `TLS_CIPHERS` as CDI's controllers set them (contract 2.5), mapped to what rustls has.
+//! `TLS_MIN_VERSION` and `TLS_CIPHERS` as CDI's controllers set them (contract 2.2), mapped to what rustls has.
 
 use std::sync::Arc;
 
