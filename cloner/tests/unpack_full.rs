@@ -1,5 +1,5 @@
-//! Filesystems that are full, or cannot do what others can. They are small, real and mounted, so only root runs
-//! these tests; for others they pass without doing anything.
+//! Filesystems that are full, or cannot do what others can. They are small, real and mounted, so these tests
+//! need root (see `able`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 

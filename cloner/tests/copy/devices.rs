@@ -1,5 +1,4 @@
-//! Block devices on either side. They are loop devices, so only root runs these tests; for others they pass
-//! without doing anything.
+//! Block devices on either side. They are loop devices, so these tests need root (see `able`).
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
