@@ -3,8 +3,12 @@
 //! What uses loop devices or mounts needs root (see `able`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../disks/mod.rs"]
+mod disks;
 #[path = "../hand_made/mod.rs"]
 mod hand_made;
+#[path = "../noise/mod.rs"]
+mod noise;
 mod support;
 
 mod admission;
