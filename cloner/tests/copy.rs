@@ -1,14 +1,12 @@
 //! `cloner copy` as a process, with real files, folders and block devices.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod disks;
+mod noise;
 mod trees;
 
 #[path = "copy/command.rs"]
 mod command;
-#[path = "copy/mounted.rs"]
-mod mounted;
-#[path = "source/volumes.rs"]
-mod volumes;
 
 #[path = "copy/devices.rs"]
 mod devices;

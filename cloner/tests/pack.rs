@@ -2,6 +2,8 @@
 // clippy knows only test functions as tests, not what they share.
 #![allow(clippy::unwrap_used)]
 
+mod able;
+
 #[path = "pack_tree/tree.rs"]
 mod tree;
 

@@ -1,6 +1,8 @@
 //! The source as a process, against a target that follows a script.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod disks;
+mod noise;
 mod trees;
 
 #[path = "source/certificates.rs"]
@@ -11,8 +13,6 @@ mod image;
 mod process;
 #[path = "source/target.rs"]
 mod target;
-#[path = "source/volumes.rs"]
-mod volumes;
 
 #[path = "source/archive.rs"]
 mod archive;

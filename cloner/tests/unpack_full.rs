@@ -1,80 +1,29 @@
-//! Filesystems that are full, or cannot do what others can. They are small, real and mounted, so only root runs
-//! these tests; for others they pass without doing anything.
+//! Filesystems that are full, or cannot do what others can. They are small, real and mounted, so these tests
+//! need root (see `able`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod disks;
 mod hand_made;
 mod trees;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use decant_cloner::error::Kind;
 use decant_cloner::unpack::UnpackOptions;
+use disks::Mounted;
 use hand_made::HandMade;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 use trees::{able, allocated_bytes, assert_same, describe, is_root, unpack, unpack_with};
 
-/// A small filesystem that goes away with the test, however that ends.
-struct Mounted(Point);
-
-/// Where it is mounted: a folder of its own, or one in a test's.
-enum Point {
-    Own(TempDir),
-    Borrowed(PathBuf),
-}
-
-impl Point {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Own(folder) => folder.path(),
-            Self::Borrowed(path) => path,
+/// Outside of CI a test may do without a filesystem that cannot be made here.
+fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
+    match made {
+        Ok(mounted) => Some(mounted),
+        Err(error) => {
+            able(false, &error);
+            None
         }
-    }
-}
-
-impl Mounted {
-    fn tmpfs(options: &str) -> Option<Self> {
-        let folder = tempdir().unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()).status();
-        able(succeeded(mounted), "cannot mount").then(|| Self(Point::Own(folder)))
-    }
-
-    fn tmpfs_at(path: &Path) -> Option<Self> {
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(path).status();
-        able(succeeded(mounted), "cannot mount").then(|| Self(Point::Borrowed(path.to_owned())))
-    }
-
-    fn ext4(size_bytes: u64, features: &str) -> Option<Self> {
-        let folder = tempdir().unwrap();
-        let image = tempfile::NamedTempFile::new().unwrap();
-        image.as_file().set_len(size_bytes).unwrap();
-        let made =
-            Command::new("mkfs.ext4").args(["-q", "-m", "0", "-O", features]).arg(image.path()).status();
-        if !able(succeeded(made), "no mkfs.ext4") {
-            return None;
-        }
-        let mounted = Command::new("mount")
-            .args(["-o", "loop"])
-            .arg(image.path())
-            .arg(folder.path())
-            .stderr(Stdio::null())
-            .status();
-        able(succeeded(mounted), "cannot mount").then(|| Self(Point::Own(folder)))
-    }
-}
-
-fn succeeded(status: std::io::Result<std::process::ExitStatus>) -> bool {
-    status.is_ok_and(|status| status.success())
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let done = Command::new("umount").arg(self.0.path()).status();
-        assert!(std::thread::panicking() || done.is_ok_and(|status| status.success()), "umount");
     }
 }
 
@@ -84,8 +33,8 @@ fn a_full_filesystem_is_told_with_member_and_numbers_and_left_as_it_was() {
         return;
     }
     let small = [Mounted::tmpfs("size=4m"), Mounted::ext4(8 << 20, "extent")];
-    for mounted in small.into_iter().flatten() {
-        let target = mounted.0.path();
+    for mounted in small.into_iter().filter_map(if_able) {
+        let target = mounted.path();
         fs::write(target.join("there"), "x").unwrap();
         let before = describe(target, true);
         let large = HandMade::default().file("fits", "x").file("sub/too-large", &"x".repeat(20 << 20)).end();
@@ -108,12 +57,12 @@ fn a_filesystem_without_inodes_is_full_too() {
     if !is_root() {
         return;
     }
-    let Some(mounted) = Mounted::tmpfs("size=4m,nr_inodes=20") else { return };
+    let Some(mounted) = if_able(Mounted::tmpfs("size=4m,nr_inodes=20")) else { return };
     let many = (0..50).fold(HandMade::default(), |archive, at| archive.file(&format!("f{at}"), ""));
-    let error = unpack(&many.end(), mounted.0.path()).unwrap_err();
+    let error = unpack(&many.end(), mounted.path()).unwrap_err();
     assert_eq!(error.kind(), Kind::NoSpace, "{error}");
     assert!(error.to_string().contains("\"f1"), "{error}");
-    assert_eq!(fs::read_dir(mounted.0.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -122,12 +71,12 @@ fn where_nothing_can_be_allocated_preallocation_writes_zeros() {
         return;
     }
     // Without extents ext4 is ext3, and fallocate says "not supported".
-    let Some(mounted) = Mounted::ext4(16 << 20, "^extent,^64bit,^metadata_csum") else { return };
+    let Some(mounted) = if_able(Mounted::ext4(16 << 20, "^extent,^64bit,^metadata_csum")) else { return };
     let archive = HandMade::default().sparse("holey", 5 << 20, &[(1 << 20, 3)], b"abc").end();
     for (preallocate, expected) in [(false, 0..=1 << 20), (true, 5 << 20..=6 << 20)] {
         let options = UnpackOptions { preallocate, own: false };
-        unpack_with(&archive, mounted.0.path(), options).unwrap();
-        let allocated = allocated_bytes(&mounted.0.path().join("holey"));
+        unpack_with(&archive, mounted.path(), options).unwrap();
+        let allocated = allocated_bytes(&mounted.path().join("holey"));
         assert!(expected.contains(&allocated), "{allocated}");
     }
 }
@@ -140,7 +89,7 @@ fn when_one_name_cannot_be_placed_all_others_are_put_back() {
     let target = tempdir().unwrap();
     // A mount point cannot be renamed.
     fs::create_dir(target.path().join("m")).unwrap();
-    let Some(_mounted) = Mounted::tmpfs_at(&target.path().join("m")) else { return };
+    let Some(_mounted) = if_able(Mounted::tmpfs_at(&target.path().join("m"), "size=1m")) else { return };
     fs::create_dir(target.path().join("folder")).unwrap();
     for at in 0..20 {
         fs::write(target.path().join(format!("f{at}")), "old").unwrap();

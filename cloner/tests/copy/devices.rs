@@ -1,13 +1,13 @@
-//! Block devices on either side. They are loop devices, so only root runs these tests; for others they pass
-//! without doing anything.
+//! Block devices on either side. They are loop devices, so these tests need root (see `able`).
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::command::{Place, copy, names};
+use super::disks::{LoopDevice, Mounted, make_ext4};
+use super::noise::noise;
 use super::trees::is_root;
-use super::volumes::{LoopDevice, noise};
 
 const MIB: usize = 1 << 20;
 
@@ -125,10 +125,9 @@ fn a_device_that_is_mounted_is_refused() {
     }
     let place = Place::new();
     let backing = place.hole("backing", 8 << 20);
-    let made = std::process::Command::new("mkfs.ext4").arg("-q").arg(&backing).status();
-    assert!(made.unwrap().success());
+    make_ext4(&backing, &[]).unwrap();
     let target = LoopDevice::on(&backing);
-    let mounted = super::mounted::Mounted::device(&target.0);
+    let mounted = Mounted::device(&target.0).unwrap();
     let source = place.file("a", b"content");
     forced(&source, &target.0).assert_failed(4, &[target.0.to_str().unwrap(), "in use"]);
     assert_eq!(names(mounted.path()), ["lost+found"]);

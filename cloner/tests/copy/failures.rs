@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::command::{Place, Running, copy, names};
-use super::mounted::Mounted;
+use super::disks::Mounted;
+use super::noise::noise;
 use super::trees::is_root;
-use super::volumes::noise;
 
 const FAST: Duration = Duration::from_secs(2);
 
@@ -18,7 +18,7 @@ fn a_full_disk_is_told_in_numbers_and_left_empty() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("4m"));
+    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
     let source = place.file("a", &noise(8 << 20, 1));
     let ended = copy(&[source.as_path(), &small.path().join("b")]);
     ended.assert_failed(
@@ -33,7 +33,7 @@ fn a_disk_that_is_too_small_for_preallocation_is_left_empty() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("4m"));
+    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
     let source = place.hole("a", 8 << 20);
     let target = small.path().join("b");
     let ended = copy(&["--preallocate".as_ref(), source.as_os_str(), target.as_os_str()]);
@@ -46,7 +46,7 @@ fn a_full_disk_keeps_the_file_that_was_to_be_replaced() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("4m"));
+    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
     let source = place.file("a", &noise(8 << 20, 1));
     let target = small.path().join("b");
     fs::write(&target, "old").unwrap();
@@ -60,7 +60,7 @@ fn a_folder_that_does_not_fit_leaves_neither_files_nor_the_new_folder() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("4m"));
+    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
     let source = place.folder("a");
     place.file("a/fits", &noise(1 << 20, 1));
     place.file("a/too-large", &noise(8 << 20, 2));
@@ -79,7 +79,7 @@ fn a_source_that_cannot_be_read_to_its_end_leaves_nothing() {
     // A loop device that is larger than the file behind it has become: its end cannot be read.
     let place = Place::new();
     let backing = place.file("backing", &noise(8 << 20, 3));
-    let device = super::volumes::LoopDevice::on(&backing);
+    let device = super::disks::LoopDevice::on(&backing);
     fs::File::options().write(true).open(&backing).unwrap().set_len(1 << 20).unwrap();
     let ended = copy(&[&device.0, &place.at("b")]);
     ended.assert_failed(3, &["cannot read", device.0.to_str().unwrap()]);

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{Place, command, copy};
-use super::volumes::noise;
+use super::noise::noise;
 
 /// Takes about a second or more: the bar is drawn, and a line is printed.
 const LONG_BYTES: u64 = 20 << 30;

@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
 use super::command::{Place, copy, names};
+use super::noise::noise;
 use super::trees::allocated_bytes;
-use super::volumes::noise;
 
 const MIB: usize = 1 << 20;
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::certificates::Pki;
+use super::noise::noise;
 use super::process::Source;
 use super::request::good_target;
 use super::trees::{Wealth, assert_same, describe, make_torture};
-use super::volumes::noise;
 
 /// The archive that a source makes of `folder`.
 fn archive_of(folder: &Path, preallocation: &str) -> Vec<u8> {

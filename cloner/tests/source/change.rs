@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::certificates::Pki;
 use super::image::Image;
+use super::noise::noise;
 use super::process::{Ended, Source};
 use super::target::Target;
-use super::volumes::noise;
 
 /// Runs `source`, which is set up for the URL that it is given, and does `change` when the source reads but
 /// cannot have read far. Returns also whether the body had its end.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::volumes::noise;
+use super::noise::noise;
 
 /// A folder with one file in it.
 pub(crate) struct Image {

@@ -76,7 +76,7 @@ fn a_hundred_waits_for_the_targets_word_and_is_there_right_after_it() {
         call.answer(200, "");
         call.goodbye();
     });
-    let image = Image::with(&super::volumes::noise(1 << 20, 4));
+    let image = Image::with(&super::noise::noise(1 << 20, 4));
     let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
     let port = running.metrics_port();
     everything.recv_timeout(PATIENCE).unwrap();

@@ -3,10 +3,11 @@
 use std::fs;
 
 use super::certificates::Pki;
+use super::disks::LoopDevice;
 use super::image::Image;
+use super::noise::noise;
 use super::process::Source;
 use super::target::{Body, Head, Target};
-use super::volumes::{LoopDevice, noise};
 
 /// A target that takes everything.
 pub(crate) fn good_target(pki: &Pki) -> Target<(Head, Body)> {

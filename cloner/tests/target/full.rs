@@ -3,9 +3,9 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::disks::Mounted;
 use crate::hand_made::HandMade;
 use crate::support::body::{IMAGE, TREE, upload};
-use crate::support::disks::Mounted;
 use crate::support::process::{Plan, Target};
 use crate::support::{is_root, names, noise};
 
@@ -15,7 +15,7 @@ const NO_ROOM: &str =
 
 /// A target whose volume has 4 MiB.
 fn small() -> (Target, Mounted) {
-    let volume = Mounted::tmpfs(4 * MIB);
+    let volume = Mounted::tmpfs("size=4m").unwrap();
     let image = volume.path().join("disk.img");
     (Plan::new().set("DESTINATION", image.to_str().unwrap()).ready(), volume)
 }
@@ -61,7 +61,7 @@ fn preallocation_that_the_volume_has_no_room_for_is_refused_and_leaves_nothing()
     if !is_root() {
         return;
     }
-    let volume = Mounted::tmpfs(4 * MIB);
+    let volume = Mounted::tmpfs("size=4m").unwrap();
     let image = volume.path().join("disk.img");
     let plan = Plan::new().set("DESTINATION", image.to_str().unwrap()).set("PREALLOCATION", "true");
     let answer = plan.ready().ask(&upload(IMAGE, &vec![0; 8 * MIB]));
@@ -75,7 +75,7 @@ fn growth_that_the_volume_has_no_room_for_is_a_hole_and_no_failure() {
     if !is_root() {
         return;
     }
-    let volume = Mounted::tmpfs(4 * MIB);
+    let volume = Mounted::tmpfs("size=4m").unwrap();
     let image = volume.path().join("disk.img");
     let plan = Plan::new().set("DESTINATION", image.to_str().unwrap()).set("UPLOAD_IMAGE_SIZE", "64Mi");
     let target = plan.ready();

@@ -1,10 +1,14 @@
 //! `cloner target` as a process: real sockets, real certificates, real filesystems and devices.
 //!
-//! What needs loop devices or mounts runs as root only; for others those tests pass without doing anything.
+//! What uses loop devices or mounts needs root (see `able`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../disks/mod.rs"]
+mod disks;
 #[path = "../hand_made/mod.rs"]
 mod hand_made;
+#[path = "../noise/mod.rs"]
+mod noise;
 mod support;
 
 mod admission;

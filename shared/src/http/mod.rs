@@ -3,9 +3,10 @@
 //! * [`head`]: request and response heads, bytes in, value out;
 //! * [`chunked`]: the chunked coding, both ways;
 //! * [`body`]: a request's body, read from a connection;
-//! * [`server`]: accept loop, limits, one thread per connection.
+//! * [`server`]: accept loop, limits, one thread per connection; `exchange` is what each of them holds.
 
 pub mod body;
 pub mod chunked;
+mod exchange;
 pub mod head;
 pub mod server;

@@ -13,10 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
 
-use super::body::Body;
-use super::head::{BadHead, HEAD_LIMIT_BYTES, Request, parse_request};
+pub use super::exchange::Exchange;
 use crate::conn::{Conn, Fault, poll_any, poll_one};
 use crate::stop::{STOP_TICK, Stop};
 
@@ -52,54 +50,6 @@ impl Default for Limits {
 pub trait Service: Send + Sync + 'static {
     /// Answers one request. A fault means that the connection is of no use any more.
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault>;
-}
-
-/// One request and the connection it came on.
-pub struct Exchange {
-    /// The request.
-    pub request: Request,
-    /// The peer's address, for logs.
-    pub peer: String,
-    conn: Conn,
-    early: Vec<u8>,
-    limits: Limits,
-}
-
-impl Exchange {
-    /// The peer's verified certificates, leaf first.
-    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
-        self.conn.peer_certificates()
-    }
-
-    /// Whether TLS protects the exchange.
-    pub fn is_encrypted(&self) -> bool {
-        self.conn.is_encrypted()
-    }
-
-    /// The body. Tells a client that waits for it (`Expect: 100-continue`) to go ahead.
-    pub fn body(&mut self) -> Result<Body<'_>, Fault> {
-        if self.request.expects_continue {
-            self.conn.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", self.limits.write, "answer")?;
-        }
-        let early = std::mem::take(&mut self.early);
-        Ok(Body::new(&mut self.conn, self.request.framing, &early))
-    }
-
-    /// Sends an answer and announces the end of the connection. A `HEAD` request gets no body.
-    pub fn answer(&mut self, status: u16, content_type: &str, body: &str) -> Result<(), Fault> {
-        let reason = reason(status);
-        let len = body.len();
-        let mut text =
-            format!("HTTP/1.1 {status} {reason}\r\nContent-Length: {len}\r\nConnection: close\r\n");
-        if !body.is_empty() {
-            text += &format!("Content-Type: {content_type}\r\n");
-        }
-        text += "\r\n";
-        if self.request.method != "HEAD" {
-            text += body;
-        }
-        self.conn.write_all(text.as_bytes(), self.limits.write, "answer")
-    }
 }
 
 /// A running server.
@@ -181,16 +131,16 @@ impl Acceptor {
     }
 
     fn open(&self, socket: std::net::TcpStream, peer: String) {
-        let place = Place::take(&self.active);
-        if place.number > self.limits.connections {
-            log::debug!("{}: {peer} closed at once: {} connections are open", self.name, place.number - 1);
+        let slot = Slot::take(&self.active);
+        if slot.number > self.limits.connections {
+            log::debug!("{}: {peer} closed at once: {} connections are open", self.name, slot.number - 1);
             return;
         }
         let (tls, limits, service, stop) =
             (self.tls.clone(), self.limits, Arc::clone(&self.service), self.stop.clone());
         let name = self.name;
         let spawned = Builder::new().name(format!("{name}-conn")).spawn(move || {
-            let _place = place;
+            let _slot = slot;
             if let Err(fault) = converse(socket, &peer, tls, limits, &*service, stop) {
                 log::debug!("{name}: {peer}: {fault}");
             }
@@ -201,20 +151,20 @@ impl Acceptor {
     }
 }
 
-/// A connection's place under the cap; given back when dropped.
-struct Place {
+/// A connection's slot under the cap; given back when dropped.
+struct Slot {
     active: Arc<AtomicUsize>,
     number: usize,
 }
 
-impl Place {
+impl Slot {
     fn take(active: &Arc<AtomicUsize>) -> Self {
         let number = active.fetch_add(1, Ordering::AcqRel) + 1;
         Self { active: Arc::clone(active), number }
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.active.fetch_sub(1, Ordering::AcqRel);
     }
@@ -236,63 +186,8 @@ fn converse(
         }
         return Err(fault);
     }
-    let (request, early) = match read_head(&mut conn, limits.head)? {
-        Some(Ok(found)) => found,
-        Some(Err(bad)) => {
-            let text = format!(
-                "HTTP/1.1 {} {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                bad.status(),
-                reason(bad.status())
-            );
-            conn.write_all(text.as_bytes(), limits.write, "answer")?;
-            conn.close(limits.linger);
-            log::debug!("{peer}: {bad}");
-            return Ok(());
-        }
-        None => return Ok(()), // came and left without a word, as TCP probes do
-    };
-    let mut exchange = Exchange { request, peer: peer.to_owned(), conn, early, limits };
+    let Some(mut exchange) = Exchange::open(conn, peer, limits)? else { return Ok(()) };
     let outcome = service.serve(&mut exchange);
-    exchange.conn.close(limits.linger);
+    exchange.close();
     outcome
-}
-
-type Head = Result<(Request, Vec<u8>), BadHead>;
-
-/// The request's head and what came behind it; `None` when the peer closed before it said anything.
-fn read_head(conn: &mut Conn, limit: Duration) -> Result<Option<Head>, Fault> {
-    let deadline = Instant::now() + limit;
-    let mut bytes = vec![0; HEAD_LIMIT_BYTES + 1];
-    let mut len = 0;
-    loop {
-        match parse_request(&bytes[..len]) {
-            Ok(Some((request, head_len))) => {
-                return Ok(Some(Ok((request, bytes[head_len..len].to_vec()))));
-            }
-            Ok(None) => {}
-            Err(bad) => return Ok(Some(Err(bad))),
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        match conn.read(&mut bytes[len..], left, "request head")? {
-            0 if len == 0 => return Ok(None),
-            0 => return Err(Fault::HungUp("closed inside the request head".to_owned())),
-            more => len += more,
-        }
-    }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        409 => "Conflict",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        _ => "",
-    }
 }

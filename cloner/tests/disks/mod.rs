@@ -1,0 +1,107 @@
+//! Loop devices and small filesystems that go away with the test, however that ends.
+
+#![allow(dead_code, reason = "each test file uses another part")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::{NamedTempFile, TempDir, tempdir};
+
+/// A loop device on a file; detached when dropped.
+pub(crate) struct LoopDevice(pub(crate) PathBuf);
+
+impl LoopDevice {
+    pub(crate) fn on(file: &Path) -> Self {
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
+        assert!(made.status.success(), "losetup: {}", String::from_utf8_lossy(&made.stderr));
+        Self(String::from_utf8(made.stdout).unwrap().trim().into())
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let detached = run("losetup", &["-d".as_ref(), self.0.as_os_str()]);
+        assert!(std::thread::panicking() || detached.is_ok(), "{detached:?}");
+    }
+}
+
+/// A mounted filesystem; unmounted when dropped. Where one cannot be made, the error says which command failed.
+pub(crate) struct Mounted(Point);
+
+/// Where it is mounted: a folder of its own, or one in a test's.
+enum Point {
+    Own(TempDir),
+    Borrowed(PathBuf),
+}
+
+impl Point {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(folder) => folder.path(),
+            Self::Borrowed(path) => path,
+        }
+    }
+}
+
+impl Mounted {
+    /// One in memory, with options such as `size=4m`.
+    pub(crate) fn tmpfs(options: &str) -> Result<Self, String> {
+        Self::mount(Point::Own(tempdir().unwrap()), &["-t", "tmpfs", "-o", options, "tmpfs"])
+    }
+
+    /// One in memory at a folder that the test has made.
+    pub(crate) fn tmpfs_at(path: &Path, options: &str) -> Result<Self, String> {
+        Self::mount(Point::Borrowed(path.to_owned()), &["-t", "tmpfs", "-o", options, "tmpfs"])
+    }
+
+    /// What is on a device.
+    pub(crate) fn device(device: &Path) -> Result<Self, String> {
+        Self::mount(Point::Own(tempdir().unwrap()), &[device])
+    }
+
+    /// A new ext4 of this size with these features.
+    pub(crate) fn ext4(size_bytes: u64, features: &str) -> Result<Self, String> {
+        // The mount keeps the file when its name is gone.
+        let image = NamedTempFile::new().unwrap();
+        image.as_file().set_len(size_bytes).unwrap();
+        make_ext4(image.path(), &["-m", "0", "-O", features])?;
+        Self::mount(
+            Point::Own(tempdir().unwrap()),
+            &["-o".as_ref(), "loop".as_ref(), image.path().as_os_str()],
+        )
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn mount<W: AsRef<OsStr>>(point: Point, words: &[W]) -> Result<Self, String> {
+        let mut words: Vec<&OsStr> = words.iter().map(AsRef::as_ref).collect();
+        words.push(point.path().as_os_str());
+        run("mount", &words)?;
+        Ok(Self(point))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = run("umount", &[self.path().as_os_str()]);
+        assert!(std::thread::panicking() || unmounted.is_ok(), "{unmounted:?}");
+    }
+}
+
+/// Makes an empty ext4 in a file or on a device.
+pub(crate) fn make_ext4(path: &Path, options: &[&str]) -> Result<(), String> {
+    let mut words: Vec<&OsStr> = ["-q", "-F"].iter().chain(options).map(AsRef::as_ref).collect();
+    words.push(path.as_os_str());
+    run("mkfs.ext4", &words)
+}
+
+fn run(program: &str, words: &[&OsStr]) -> Result<(), String> {
+    match Command::new(program).args(words).output() {
+        Ok(done) if done.status.success() => Ok(()),
+        Ok(done) => Err(format!("{program} {words:?}: {}", String::from_utf8_lossy(&done.stderr))),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
+}
