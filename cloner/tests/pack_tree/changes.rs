@@ -63,6 +63,18 @@ fn a_file_that_is_rewritten_in_place_while_it_is_read_is_named() {
 }
 
 #[test]
+fn a_folder_that_gets_a_name_after_its_names_were_read_is_named() {
+    let tree = Tree::new();
+    tree.file("sub/a", "content");
+    let (kind, text) = failure(&tree, |path| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(path.with_file_name("late"), "late").unwrap();
+    });
+    assert_eq!(kind, Kind::SourceChanged);
+    assert!(text.contains("names were added to or removed from") && text.contains("sub"), "{text}");
+}
+
+#[test]
 fn an_entry_added_after_the_scan_is_told_with_the_numbers() {
     let tree = Tree::new();
     tree.file("a", "x");

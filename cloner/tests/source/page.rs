@@ -101,13 +101,14 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn forty_silent_connections_at_once_do_not_harm_the_clone() {
+fn a_hundred_silent_connections_at_once_do_not_harm_the_clone() {
     let (pki, closed) = (Pki::new(), Closed::new());
     let image = Image::with(b"content");
     let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
     let mut running = source.start();
     let port = running.metrics_port();
-    let _silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let _silent: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     running.hear("trying again");
     let start = Instant::now();
     let target = closed.open(pki.server(), |door| {
@@ -126,7 +127,7 @@ fn forty_silent_connections_at_once_do_not_harm_the_clone() {
 #[test]
 fn a_place_that_a_silent_connection_held_is_free_when_that_has_gone() {
     let (_running, port, _closed) = waiting(|source| source);
-    let silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let url = format!("https://127.0.0.1:{port}/healthz");
     assert!(agent().get(&url).call().is_err(), "the cap on connections does not hold");
     drop(silent);

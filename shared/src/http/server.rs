@@ -37,7 +37,8 @@ impl Default for Limits {
     /// Right for probes and scrapers, which take milliseconds.
     fn default() -> Self {
         Self {
-            connections: 16,
+            // Silent connections can hold a place for some seconds; probes and the sender still have to get in.
+            connections: 64,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             write: Duration::from_secs(10),
