@@ -65,6 +65,7 @@ fn a_file_that_is_rewritten_in_place_while_it_is_read_is_named() {
 #[test]
 fn a_folder_that_gets_a_name_after_its_names_were_read_is_named() {
     let tree = Tree::new();
+    tree.folder("sub");
     tree.file("sub/a", "content");
     let (kind, text) = failure(&tree, |path| {
         std::thread::sleep(std::time::Duration::from_millis(20));
