@@ -11,8 +11,8 @@ mod folders;
 mod hard_link;
 pub mod image;
 mod member_name;
-mod place;
 mod remove;
+mod reveal;
 mod staging;
 mod tree;
 
@@ -87,7 +87,7 @@ pub fn unpack_tree(
     let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
         // Before anything gets its final name: an error of delayed writing shows here.
         syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
-        place::place(&staging, target, path)?;
+        reveal::reveal(&staging, target, path)?;
         Ok(filled)
     });
     if let Err(error) = staging.remove(target) {

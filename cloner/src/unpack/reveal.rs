@@ -17,7 +17,7 @@ const BATCH_LIMIT_BYTES: usize = 1 << 20;
 /// Moves every name at the top of the staging folder into `target`. What has that name there changes places with
 /// it, so that a name that stands there is never missing; on an error all names of the present batch are moved
 /// back. A folder with less than [`BATCH_LIMIT_BYTES`] of names at its top is then as before.
-pub(super) fn place(staging: &Staging, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
+pub(super) fn reveal(staging: &Staging, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     loop {
         let names =
             top_names(staging).map_err(|cause| Error::target("read a folder in", path, cause.into()))?;
