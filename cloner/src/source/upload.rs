@@ -4,7 +4,7 @@
 //! with the body unsent, 400 when its disk is full), and that answer is what the user has to see, not the
 //! broken pipe that follows it. docs/decisions/0002 compares this with an HTTP library.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use decant_shared::conn::{Conn, Fault, Written};
 use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER};
@@ -132,6 +132,34 @@ impl Sent {
     }
 }
 
+/// What is going on, for messages.
+const WAIT: &str = "wait for the answer";
+
+/// A wait as a whole: interim answers, or single bytes, do not make it longer.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    limit: Duration,
+    deadline: Instant,
+}
+
+impl Wait {
+    fn of(limit: Duration) -> Self {
+        Self { limit, deadline: Instant::now() + limit }
+    }
+
+    fn left(self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// What was waited for in all, in place of what the last read was given.
+    fn explain(self, fault: Fault) -> Fault {
+        match fault {
+            Fault::TimedOut(doing, _) => Fault::TimedOut(doing, self.limit),
+            other => other,
+        }
+    }
+}
+
 struct Sender<'a> {
     conn: &'a mut Conn,
     request: &'a Request<'a>,
@@ -169,8 +197,9 @@ impl Sender<'_> {
 
     /// What the target says before it has everything; `None` when it was an interim answer and nothing else.
     fn early_answer(&mut self) -> Result<Option<(u16, String)>, Fault> {
+        let wait = Wait::of(EARLY_ANSWER);
         loop {
-            let answer = self.next_answer(EARLY_ANSWER)?;
+            let answer = self.next_answer(wait)?;
             if answer.is_some() || self.heard.is_empty() {
                 return Ok(answer);
             }
@@ -188,15 +217,16 @@ impl Sender<'_> {
 
     /// Reads a final answer: its status and the beginning of its text.
     fn read_answer(&mut self, limit: Duration) -> Result<(u16, String), Fault> {
+        let wait = Wait::of(limit);
         loop {
-            if let Some(answer) = self.next_answer(limit)? {
+            if let Some(answer) = self.next_answer(wait)? {
                 return Ok(answer);
             }
         }
     }
 
     /// Reads an answer; `None` when it is an interim one.
-    fn next_answer(&mut self, limit: Duration) -> Result<Option<(u16, String)>, Fault> {
+    fn next_answer(&mut self, wait: Wait) -> Result<Option<(u16, String)>, Fault> {
         let mut buffer = [0; 4096];
         loop {
             match parse_response(&self.heard) {
@@ -211,7 +241,7 @@ impl Sender<'_> {
                 Ok(None) => {}
                 Err(bad) => return Err(Fault::HungUp(format!("its answer makes no sense: {bad}"))),
             }
-            match self.conn.read(&mut buffer, limit, "wait for the answer")? {
+            match self.conn.read(&mut buffer, wait.left(), WAIT).map_err(|fault| wait.explain(fault))? {
                 0 => return Err(Fault::HungUp("closed without an answer".to_owned())),
                 len => self.heard.extend_from_slice(&buffer[..len]),
             }
@@ -226,8 +256,9 @@ impl Sender<'_> {
         };
         let mut body = Body::new(self.conn, framing, early);
         let mut text = Vec::new();
+        let wait = Wait::of(EARLY_ANSWER);
         while text.len() < ANSWER_LIMIT_BYTES {
-            match body.next(EARLY_ANSWER) {
+            match body.next(wait.left()) {
                 Ok(Some(part)) => text.extend_from_slice(part),
                 Ok(None) | Err(_) => break,
             }

@@ -17,7 +17,8 @@ use crate::unpack::image::find_image;
 use crate::unpack::{UnpackOptions, unpack_tree};
 
 /// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
-/// raw image that cannot fit is refused before anything is written. Returns the stream's length.
+/// raw image that cannot fit on a device (or, with preallocation, in its volume) is refused before anything
+/// is written. Returns the stream's length.
 pub fn write(
     writing: &Writing,
     content: ContentType,

@@ -143,6 +143,24 @@ fn a_target_that_never_answers_is_given_up() {
 }
 
 #[test]
+fn interim_answers_without_end_are_not_waited_for_without_end() {
+    let pki = Pki::new();
+    let target = Target::start(pki.server(), |door| {
+        let mut call = door.accept();
+        call.head();
+        assert!(call.body().complete);
+        // Ends when the source has hung up.
+        while call.try_say("HTTP/1.1 102 Processing\r\n\r\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let image = Image::with(b"content");
+    let ended = Source::new(&pki, &target.url).block(&image.path()).env("DECANT_ANSWER_SECS", "1").run();
+    target.join();
+    ended.assert_failed(5, &["no progress for 1 s (wait for the answer)"]);
+}
+
+#[test]
 fn a_target_that_is_slow_but_reads_is_not_given_up() {
     let pki = Pki::new();
     let target = Target::start(pki.server(), |door| {

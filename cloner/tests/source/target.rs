@@ -184,8 +184,12 @@ impl Call {
     }
 
     pub(crate) fn say(&mut self, words: &str) {
-        self.0.get_mut().write_all(words.as_bytes()).unwrap();
-        self.0.get_mut().flush().unwrap();
+        self.try_say(words).unwrap();
+    }
+
+    pub(crate) fn try_say(&mut self, words: &str) -> io::Result<()> {
+        self.0.get_mut().write_all(words.as_bytes())?;
+        self.0.get_mut().flush()
     }
 
     /// Says goodbye as TLS wants it, and waits until the other end has gone.
