@@ -1,0 +1,128 @@
+//! The kinds of objects that the controller touches, and where the API server keeps them.
+
+/// A kind of object. Nothing else is ever asked of the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // Kubernetes' own names.
+pub enum Kind {
+    DataVolume,
+    DataSource,
+    PersistentVolumeClaim,
+    Pod,
+    Secret,
+    Event,
+    Namespace,
+    StorageClass,
+    Lease,
+    SubjectAccessReview,
+    /// Only for the certificate of the admission webhook.
+    MutatingWebhookConfiguration,
+    /// Only for the certificate of the admission webhook.
+    ValidatingWebhookConfiguration,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 12] = [
+        Kind::DataVolume,
+        Kind::DataSource,
+        Kind::PersistentVolumeClaim,
+        Kind::Pod,
+        Kind::Secret,
+        Kind::Event,
+        Kind::Namespace,
+        Kind::StorageClass,
+        Kind::Lease,
+        Kind::SubjectAccessReview,
+        Kind::MutatingWebhookConfiguration,
+        Kind::ValidatingWebhookConfiguration,
+    ];
+
+    /// The API group; empty for the core group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Kind::DataVolume | Kind::DataSource => "cdi.kubevirt.io",
+            Kind::StorageClass => "storage.k8s.io",
+            Kind::Lease => "coordination.k8s.io",
+            Kind::SubjectAccessReview => "authorization.k8s.io",
+            Kind::MutatingWebhookConfiguration | Kind::ValidatingWebhookConfiguration => {
+                "admissionregistration.k8s.io"
+            }
+            Kind::PersistentVolumeClaim | Kind::Pod | Kind::Secret | Kind::Event | Kind::Namespace => "",
+        }
+    }
+
+    /// The version within the group.
+    pub fn version(self) -> &'static str {
+        match self {
+            Kind::DataVolume | Kind::DataSource => "v1beta1",
+            _ => "v1",
+        }
+    }
+
+    /// `group/version`, or `v1`.
+    pub fn api_version(self) -> String {
+        match self.group() {
+            "" => self.version().to_owned(),
+            group => format!("{group}/{}", self.version()),
+        }
+    }
+
+    /// The kind's name in objects.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::DataVolume => "DataVolume",
+            Kind::DataSource => "DataSource",
+            Kind::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Kind::Pod => "Pod",
+            Kind::Secret => "Secret",
+            Kind::Event => "Event",
+            Kind::Namespace => "Namespace",
+            Kind::StorageClass => "StorageClass",
+            Kind::Lease => "Lease",
+            Kind::SubjectAccessReview => "SubjectAccessReview",
+            Kind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
+            Kind::ValidatingWebhookConfiguration => "ValidatingWebhookConfiguration",
+        }
+    }
+
+    /// The resource's name in paths and roles.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Kind::DataVolume => "datavolumes",
+            Kind::DataSource => "datasources",
+            Kind::PersistentVolumeClaim => "persistentvolumeclaims",
+            Kind::Pod => "pods",
+            Kind::Secret => "secrets",
+            Kind::Event => "events",
+            Kind::Namespace => "namespaces",
+            Kind::StorageClass => "storageclasses",
+            Kind::Lease => "leases",
+            Kind::SubjectAccessReview => "subjectaccessreviews",
+            Kind::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",
+            Kind::ValidatingWebhookConfiguration => "validatingwebhookconfigurations",
+        }
+    }
+
+    /// The path of the collection, in a namespace or in the whole cluster.
+    pub fn path(self, namespace: Option<&str>) -> String {
+        let base = match self.group() {
+            "" => "/api/v1".to_owned(),
+            group => format!("/apis/{group}/{}", self.version()),
+        };
+        match namespace {
+            Some(namespace) => format!("{base}/namespaces/{namespace}/{}", self.plural()),
+            None => format!("{base}/{}", self.plural()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_api() {
+        assert_eq!(Kind::Pod.path(Some("n")), "/api/v1/namespaces/n/pods");
+        assert_eq!(Kind::DataVolume.path(None), "/apis/cdi.kubevirt.io/v1beta1/datavolumes");
+    }
+}

@@ -1,0 +1,83 @@
+//! The metadata that all views have.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{Key, Uid};
+
+/// Metadata of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    /// The name.
+    pub name: String,
+    /// The namespace; empty for objects of the cluster.
+    pub namespace: String,
+    /// Which object of this name.
+    pub uid: Uid,
+    /// Changes with every write.
+    pub resource_version: String,
+    /// RFC 3339.
+    pub creation_timestamp: String,
+    /// Set while the object is being deleted; RFC 3339.
+    pub deletion_timestamp: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, without `kubectl`'s copy of the whole object.
+    pub annotations: BTreeMap<String, String>,
+    /// Owners.
+    pub owner_references: Vec<OwnerReference>,
+    /// What has to happen before it may go.
+    pub finalizers: Vec<String>,
+}
+
+impl Meta {
+    /// Namespace and name.
+    pub fn key(&self) -> Key {
+        Key::new(&self.namespace, &self.name)
+    }
+
+    /// The annotation `name`.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.get(name).map(String::as_str)
+    }
+
+    /// Whether the annotation `name` is exactly `true`.
+    pub fn is_annotated_true(&self, name: &str) -> bool {
+        self.annotation(name) == Some("true")
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_deleting(&self) -> bool {
+        self.deletion_timestamp.is_some()
+    }
+
+    /// Its controlling owner.
+    pub fn controller(&self) -> Option<&OwnerReference> {
+        self.owner_references.iter().find(|owner| owner.controller)
+    }
+
+    /// Whether the object with `uid` controls it.
+    pub fn is_controlled_by(&self, uid: &Uid) -> bool {
+        self.controller().is_some_and(|owner| owner.uid == *uid)
+    }
+}
+
+/// Who owns an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    /// `group/version`.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: Uid,
+    /// Whether it is the one that manages the object.
+    pub controller: bool,
+    /// Whether the owner's deletion in the foreground waits for the object.
+    pub block_owner_deletion: bool,
+}

@@ -1,0 +1,207 @@
+//! A pod: who uses which volume, and how its containers are.
+
+use serde::Deserialize;
+
+use super::meta::Meta;
+
+/// What is read of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What was asked for.
+    pub spec: PodSpec,
+    /// How it is.
+    pub status: PodStatus,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// Volumes.
+    pub volumes: Vec<PodVolume>,
+    /// Main containers.
+    pub containers: Vec<Container>,
+    /// Containers that run before.
+    pub init_containers: Vec<Container>,
+    /// Containers that somebody added to look inside.
+    pub ephemeral_containers: Vec<Container>,
+    /// The node, once there is one.
+    pub node_name: String,
+}
+
+/// A volume of a pod; only claims are of interest.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodVolume {
+    /// Its name within the pod.
+    pub name: String,
+    /// The claim behind it.
+    pub persistent_volume_claim: Option<ClaimVolume>,
+}
+
+/// A claim as a volume.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimVolume {
+    /// The claim's name.
+    pub claim_name: String,
+    /// Whether the whole volume is read-only.
+    pub read_only: bool,
+}
+
+/// A container, as far as volumes go.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// Mounted filesystems.
+    pub volume_mounts: Vec<Mount>,
+    /// Devices.
+    pub volume_devices: Vec<Device>,
+    /// Ports, by name.
+    pub ports: Vec<Port>,
+}
+
+/// A mounted volume.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Mount {
+    /// The volume's name.
+    pub name: String,
+    /// Whether it cannot write.
+    pub read_only: bool,
+}
+
+/// A volume as a device.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Device {
+    /// The volume's name.
+    pub name: String,
+}
+
+/// A port of a container.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub container_port: u16,
+}
+
+/// How a pod is.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
+    pub phase: String,
+    /// For example `Evicted`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Its address, once there is one.
+    #[serde(rename = "podIP")]
+    pub pod_ip: String,
+    /// For example `PodScheduled`, `Ready`.
+    pub conditions: Vec<PodCondition>,
+    /// Main containers.
+    pub container_statuses: Vec<ContainerStatus>,
+    /// Containers that run before.
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+/// A condition of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct PodCondition {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False`, `Unknown`.
+    pub status: String,
+    /// For example `Unschedulable`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// How a container is.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether its probes say yes.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restart_count: i64,
+    /// Its image, as asked for.
+    pub image: String,
+    /// Now.
+    pub state: ContainerState,
+    /// Before the last start.
+    pub last_state: ContainerState,
+}
+
+/// One of three states.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// Not started.
+    pub waiting: Option<Waiting>,
+    /// Running.
+    pub running: Option<Running>,
+    /// Ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// Why a container does not run yet.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Waiting {
+    /// For example `ContainerCreating`, `ErrImagePull`, `CrashLoopBackOff`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Since when a container runs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Running {
+    /// RFC 3339.
+    pub started_at: String,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// Exit code.
+    pub exit_code: i64,
+    /// For example `OOMKilled`, `Error`, `Completed`.
+    pub reason: String,
+    /// The termination message.
+    pub message: String,
+    /// RFC 3339.
+    pub finished_at: String,
+}
+
+impl Pod {
+    /// The status of the container `name`; never by position, because meshes inject containers (contract 8, #44).
+    pub fn container_status(&self, name: &str) -> Option<&ContainerStatus> {
+        self.status.container_statuses.iter().find(|status| status.name == name)
+    }
+
+    /// Whether it has ended, well or badly.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+}
