@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod annotations;
 pub mod cluster;
+pub mod policy;
 pub mod resource;

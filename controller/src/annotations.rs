@@ -1,0 +1,115 @@
+//! Annotations, labels and finalizers (contract 3.3 to 3.11). CDI's own keep CDI's names.
+
+/// On a claim: `<namespace>/<name>` of the source; makes it a clone.
+pub const CLONE_REQUEST: &str = "k8s.io/CloneRequest";
+/// On a claim: the clone is done.
+pub const CLONE_OF: &str = "k8s.io/CloneOf";
+/// On a claim: phase of the target pod.
+pub const POD_PHASE: &str = "cdi.kubevirt.io/storage.pod.phase";
+/// On a claim: whether the target pod is ready.
+pub const POD_READY: &str = "cdi.kubevirt.io/storage.pod.ready";
+/// On a claim: the highest restart count of both pods.
+pub const POD_RESTARTS: &str = "cdi.kubevirt.io/storage.pod.restarts";
+/// On a claim: name of the target pod.
+pub const UPLOAD_POD_NAME: &str = "cdi.kubevirt.io/storage.uploadPodName";
+/// On a claim: the sender's name that the target accepts.
+pub const UPLOAD_CLIENT_NAME: &str = "cdi.kubevirt.io/uploadClientName";
+/// On a claim: name of the source pod.
+pub const SOURCE_POD_NAME: &str = "cdi.kubevirt.io/storage.sourceClonePodName";
+/// On a claim: `true` while the target container runs.
+pub const RUNNING: &str = "cdi.kubevirt.io/storage.condition.running";
+/// On a claim: why the target runs or not, for people.
+pub const RUNNING_MESSAGE: &str = "cdi.kubevirt.io/storage.condition.running.message";
+/// On a claim: why the target runs or not, in a word.
+pub const RUNNING_REASON: &str = "cdi.kubevirt.io/storage.condition.running.reason";
+/// On a claim: `true` while the source container runs.
+pub const SOURCE_RUNNING: &str = "cdi.kubevirt.io/storage.condition.source.running";
+/// On a claim: why the source runs or not, for people.
+pub const SOURCE_RUNNING_MESSAGE: &str = "cdi.kubevirt.io/storage.condition.source.running.message";
+/// On a claim: why the source runs or not, in a word.
+pub const SOURCE_RUNNING_REASON: &str = "cdi.kubevirt.io/storage.condition.source.running.reason";
+/// On a claim: `true` if preallocation is wanted.
+pub const PREALLOCATION_REQUESTED: &str = "cdi.kubevirt.io/storage.preallocation.requested";
+/// On a claim: `true` once preallocation was done.
+pub const PREALLOCATION_APPLIED: &str = "cdi.kubevirt.io/storage.preallocation";
+/// On a claim: `kubevirt` or `archive`.
+pub const CONTENT_TYPE: &str = "cdi.kubevirt.io/storage.contentType";
+/// On a DataVolume: the webhook's permission, short-lived.
+pub const TOKEN: &str = "cdi.kubevirt.io/storage.clone.token";
+/// On a DataVolume or claim: the controller's permission, bound to a UID.
+pub const EXTENDED_TOKEN: &str = "cdi.kubevirt.io/storage.extended.clone.token";
+/// On a DataVolume or claim: sizes are not compared.
+pub const PERMISSIVE_CLONE: &str = "cdi.kubevirt.io/permissiveClone";
+/// On a claim: how it is cloned; always [`COPY`] here.
+pub const CLONE_TYPE: &str = "cdi.kubevirt.io/cloneType";
+/// The host-assisted way.
+pub const COPY: &str = "copy";
+/// On a DataVolume or claim: `false` asks for the direct flow, `true` for the populator flow.
+pub const USE_POPULATOR: &str = "cdi.kubevirt.io/storage.usePopulator";
+/// On a claim: UID of the DataVolume it was made for.
+pub const CREATED_FOR: &str = "cdi.kubevirt.io/createdForDataVolume";
+/// On a DataVolume or claim: an existing claim may be taken over.
+pub const ALLOW_ADOPTION: &str = "cdi.kubevirt.io/allowClaimAdoption";
+/// On a claim: name of the DataVolume that it was filled for by somebody else.
+pub const POPULATED_FOR: &str = "cdi.kubevirt.io/storage.populatedFor";
+/// On a DataVolume: its claim was filled by somebody else.
+pub const PRE_POPULATED: &str = "cdi.kubevirt.io/storage.prePopulated";
+/// On a DataVolume: a volume reserved for it may exist already.
+pub const CHECK_STATIC: &str = "cdi.kubevirt.io/storage.checkStaticVolume";
+/// On a DataVolume or claim: presence means that no consumer is waited for.
+pub const BIND_IMMEDIATE: &str = "cdi.kubevirt.io/storage.bind.immediate.requested";
+/// On a DataVolume or claim: `true` keeps the pods.
+pub const RETAIN_PODS: &str = "cdi.kubevirt.io/storage.pod.retainAfterCompletion";
+/// On a claim: priority class of the pods.
+pub const PRIORITY_CLASS: &str = "cdi.kubevirt.io/storage.pod.priorityclassname";
+/// On a claim: service account of the target pod.
+pub const SERVICE_ACCOUNT: &str = "cdi.kubevirt.io/storage.pod.serviceAccountName";
+/// On a claim: the UID that the source's metrics carry when no DataVolume controls the claim.
+pub const OWNER_UID: &str = "cdi.kubevirt.io/ownerUID";
+/// On a source pod: `<namespace>/<name>` of the target claim.
+pub const OWNER_REF: &str = "cdi.kubevirt.io/storage.ownerRef";
+/// On a source pod and its Secret.
+pub const CREATED_BY_CONTROLLER: &str = "cdi.kubevirt.io/storage.createdByController";
+/// On a target pod and its Secret.
+pub const CREATED_BY_UPLOAD_CONTROLLER: &str = "cdi.kubevirt.io/storage.createdByUploadController";
+/// Label of a source pod: its own name.
+pub const CLONE_UNIQUE_ID: &str = "cdi.kubevirt.io/storage.clone.cloneUniqeId";
+/// Label of a source pod: UID of the source claim.
+pub const SOURCE_POD_OF: &str = "cdi.kubevirt.io/hostAssistedSourcePodCloneSource";
+/// Label of a target pod: UID of the target claim.
+pub const UPLOAD_TARGET: &str = "cdi.kubevirt.io/uploadTarget";
+/// Label of pods whose metrics may be scraped; the value is `true`.
+pub const PROMETHEUS: &str = "prometheus.cdi.kubevirt.io";
+/// Label that says which part of CDI an object is.
+pub const COMPONENT: &str = "cdi.kubevirt.io";
+/// Value of [`COMPONENT`] on source pods.
+pub const COMPONENT_SOURCE: &str = "cdi-clone-source";
+/// Value of [`COMPONENT`] on target pods.
+pub const COMPONENT_TARGET: &str = "cdi-upload-server";
+/// Label that all objects of a clone have.
+pub const APP: &str = "app";
+/// Value of [`APP`].
+pub const APP_VALUE: &str = "containerized-data-importer";
+/// Finalizer on a target claim, there before the source pod is.
+pub const CLONE_SOURCE_FINALIZER: &str = "cdi.kubevirt.io/cloneSource";
+/// Name of the source pod's container.
+pub const SOURCE_CONTAINER: &str = "cdi-clone-source";
+/// Name of the target pod's container.
+pub const TARGET_CONTAINER: &str = "cdi-upload-server";
+
+/// On a source claim: comma-separated namespaces into which its owner lets it be cloned; `*` for all.
+pub const ALLOW_CLONE_TO: &str = "decant.dev/allow-clone-to";
+/// On a source pod: UID of the target pod whose address it was given.
+pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
+/// On both pods: which authority issued their certificates.
+pub const AUTHORITY: &str = "decant.dev/authority";
+/// On a claim: pods that were replaced because they failed or vanished.
+pub const REPLACED_PODS: &str = "decant.dev/replaced-pods";
+/// On a DataVolume: logical bytes sent to the target.
+pub const SENT_BYTES: &str = "decant.dev/sent-bytes";
+/// On a DataVolume: logical bytes of the whole clone.
+pub const TOTAL_BYTES: &str = "decant.dev/total-bytes";
+/// On a DataVolume: current rate.
+pub const RATE_BYTES: &str = "decant.dev/rate-bytes-per-second";
+/// On a DataVolume: estimated seconds until all is sent.
+pub const LEFT_SECS: &str = "decant.dev/left-secs";

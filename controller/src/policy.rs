@@ -1,0 +1,115 @@
+//! What the operator of the cluster decided: images, intervals, limits. Read from flags and environment once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use decant_shared::units::Overhead;
+use serde_json::Value;
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// What pods are made of.
+    pub pods: PodPolicy,
+    /// When clones may start.
+    pub admission: AdmissionPolicy,
+    /// How often things are looked at.
+    pub intervals: Intervals,
+    /// Share of a filesystem volume that files cannot use, where no class says otherwise (contract 4.8).
+    pub overhead: Overhead,
+    /// The same by storage class.
+    pub class_overheads: BTreeMap<String, Overhead>,
+    /// Whether clones preallocate when a DataVolume does not say.
+    pub preallocation: bool,
+    /// Whether claims that wait for their first consumer are left to it.
+    pub honor_wait_for_first_consumer: bool,
+    /// Whether claims may be adopted without the annotation.
+    pub claim_adoption: bool,
+}
+
+/// What pods are made of.
+#[derive(Debug, Clone)]
+pub struct PodPolicy {
+    /// Image of source and target.
+    pub image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub pull_policy: String,
+    /// Names of Secrets with credentials of registries.
+    pub pull_secrets: Vec<String>,
+    /// `resources` of both containers.
+    pub resources: Value,
+    /// `nodeSelector` of both pods.
+    pub node_selector: BTreeMap<String, String>,
+    /// `tolerations` of both pods.
+    pub tolerations: Value,
+    /// `app.kubernetes.io/part-of`, `app.kubernetes.io/version` and what else the installer wants.
+    pub extra_labels: BTreeMap<String, String>,
+    /// How long a leaf certificate lives.
+    pub certificate_life: Duration,
+    /// How long an idle target waits for its source before it is replaced.
+    pub target_deadline: Duration,
+}
+
+/// When clones may start.
+#[derive(Debug, Clone)]
+pub struct AdmissionPolicy {
+    /// Clones that run at the same time in the whole cluster.
+    pub running_max: usize,
+    /// The same for each target storage class.
+    pub running_max_per_class: usize,
+}
+
+/// How often things are looked at.
+#[derive(Debug, Clone)]
+pub struct Intervals {
+    /// Between two looks at a running clone's progress, when few run.
+    pub poll: Duration,
+    /// Limit of one scrape.
+    pub scrape_limit: Duration,
+    /// Between two looks at something that may become free: a source in use, a missing permission.
+    pub wait: Duration,
+    /// Between two progress writes of one clone.
+    pub progress_write: Duration,
+    /// Progress writes in a second, for all clones together.
+    pub progress_writes_per_sec: u32,
+    /// How long a source pod may live on after its target succeeded.
+    pub source_grace: Duration,
+    /// Shortest and longest pause after an error.
+    pub backoff: (Duration, Duration),
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            pods: PodPolicy {
+                image: format!("decant/cloner:{}", env!("CARGO_PKG_VERSION")),
+                pull_policy: "IfNotPresent".to_owned(),
+                pull_secrets: Vec::new(),
+                resources: serde_json::json!({
+                    "requests": {"cpu": "100m", "memory": "60M"},
+                    "limits": {"cpu": "750m", "memory": "600M"},
+                }),
+                node_selector: BTreeMap::new(),
+                tolerations: Value::Array(Vec::new()),
+                extra_labels: BTreeMap::new(),
+                certificate_life: Duration::from_secs(24 * 3600),
+                target_deadline: Duration::from_secs(12 * 3600),
+            },
+            admission: AdmissionPolicy { running_max: 20, running_max_per_class: 20 },
+            intervals: Intervals {
+                poll: Duration::from_secs(2),
+                scrape_limit: Duration::from_secs(2),
+                wait: Duration::from_secs(2),
+                progress_write: Duration::from_secs(5),
+                progress_writes_per_sec: 20,
+                source_grace: Duration::from_secs(30),
+                backoff: (Duration::from_secs(1), Duration::from_secs(60)),
+            },
+            overhead: "0.06".parse().unwrap_or(Overhead::NONE),
+            class_overheads: BTreeMap::new(),
+            preallocation: false,
+            honor_wait_for_first_consumer: true,
+            claim_adoption: false,
+        }
+    }
+}
