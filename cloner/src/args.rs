@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use decant_shared::contract::TERMINATION_LOG;
-use decant_shared::exit::Exit;
+use decant_shared::exit;
 use decant_shared::log::Format;
 use log::LevelFilter;
 
@@ -13,7 +13,7 @@ use log::LevelFilter;
 /// Without a command the role follows from the environment, as in the pods that CDI makes: UPLOAD_URL makes
 /// it a source; CLIENT_NAME together with TLS_CERT_FILE or TLS_CERT makes it a target.
 #[derive(Debug, Parser)]
-#[command(name = "cloner", version, after_long_help = exit_codes())]
+#[command(name = "cloner", version, after_long_help = exit::help())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -36,7 +36,7 @@ pub enum Command {
 
 /// Arguments of `cloner copy`.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit_codes())]
+#[command(after_long_help = exit::help())]
 pub struct CopyArgs {
     /// The file, block device or folder to copy.
     pub source: PathBuf,
@@ -60,7 +60,7 @@ pub struct CopyArgs {
 
 /// Arguments of `cloner source`; CDI's own flags are taken with one dash or two.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit_codes())]
+#[command(after_long_help = exit::help())]
 pub struct SourceArgs {
     /// What travels: filesystem-clone or blockdevice-clone. Default: from VOLUME_MODE.
     #[arg(long)]
@@ -90,7 +90,7 @@ pub struct SourceArgs {
 
 /// Arguments of `cloner target`; everything else is environment, as in CDI's upload server.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit_codes())]
+#[command(after_long_help = exit::help())]
 pub struct TargetArgs {
     /// Folder of a filesystem volume. Default: the folder of DESTINATION, which is /data.
     #[arg(long)]
@@ -164,9 +164,4 @@ impl PodArgs {
             _ => LevelFilter::Trace,
         }
     }
-}
-
-fn exit_codes() -> String {
-    let lines: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {exit}")).collect();
-    format!("Exit codes:\n{}", lines.join("\n"))
 }

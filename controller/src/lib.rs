@@ -5,7 +5,37 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod act;
 pub mod annotations;
+mod answers;
+pub mod args;
+pub mod backoff;
+pub mod budget;
+pub mod calls;
 pub mod cluster;
+pub mod crds;
+pub mod decide;
+pub mod events;
+pub mod fit;
+pub mod kube;
+mod lean;
+pub mod line;
+pub mod names;
+pub mod observe;
+pub mod observed;
+pub mod permission;
+pub mod pki;
+pub mod pods;
 pub mod policy;
+pub mod poll;
+pub mod queue;
+pub mod request;
+mod requests;
 pub mod resource;
+pub mod run;
+pub mod scrape;
+pub mod status;
+pub mod store;
+pub mod termination;
+pub mod watch;
+pub mod worker;

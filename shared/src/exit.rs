@@ -3,6 +3,12 @@
 use std::fmt;
 use std::process::{ExitCode, Termination};
 
+/// What the help page of every program says about its exit codes.
+pub fn help() -> String {
+    let lines: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {exit}")).collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
 /// How a Decant process ended. The sentence of each variant is what the documentation prints.
 ///
 /// Kubernetes restarts a container on any code but 0, so the codes are for people and scripts.

@@ -11,7 +11,7 @@ mod quantity;
 use std::fmt;
 use std::time::Duration;
 
-pub use overhead::{Overhead, OverheadError, usable_bytes};
+pub use overhead::{Overhead, OverheadError, required_bytes, usable_bytes};
 pub use quantity::{QuantityError, parse_quantity};
 
 /// A number of bytes. Shown in the largest binary unit that fits, with two decimals, rounded down:

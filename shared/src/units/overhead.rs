@@ -37,6 +37,15 @@ pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
     u64::try_from(whole_mib).unwrap_or(size_bytes)
 }
 
+/// How large a filesystem volume has to be for `content_bytes`: rounded up to 1 MiB, times (1 + `overhead`), rounded
+/// up (contract 4.8, "required").
+pub fn required_bytes(overhead: Overhead, content_bytes: u64) -> u64 {
+    let billion = u128::from(BILLION);
+    let whole = u128::from(content_bytes).div_ceil(MIB_BYTES) * MIB_BYTES;
+    let needed = (whole * (billion + u128::from(overhead.billionths))).div_ceil(billion);
+    u64::try_from(needed).unwrap_or(u64::MAX)
+}
+
 impl Overhead {
     /// No overhead: that of block volumes and of the storage class "" (contract 4.8).
     pub const NONE: Overhead = Overhead { billionths: 0 };
@@ -90,6 +99,20 @@ mod tests {
 
     fn overhead(text: &str) -> Overhead {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_required_is_enough() {
+        assert_eq!(required_bytes(overhead("0.06"), 1 << 30), 1_138_166_334);
+        assert_eq!(required_bytes(Overhead::NONE, 1), MIB);
+    }
+
+    proptest! {
+        #[test]
+        fn content_fits_what_it_requires(content in 0_u64..1 << 50, billionths in 0_u64..BILLION) {
+            let overhead = Overhead { billionths };
+            prop_assert!(usable_bytes(overhead, required_bytes(overhead, content)) >= content);
+        }
     }
 
     #[test]

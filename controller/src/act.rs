@@ -1,0 +1,296 @@
+//! Carries decisions out: API calls, in order. Each can be repeated; a controller that dies between two of them
+//! leaves nothing that the next one does not finish.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::annotations::CLONE_SOURCE_FINALIZER;
+use crate::cluster::{ApiError, Cluster, Part};
+use crate::decide::{Action, Role};
+use crate::fit;
+use crate::names;
+use crate::observed::{Doing, Observed, Trouble};
+use crate::pki::Pki;
+use crate::pods::{self, Clone};
+use crate::policy::Policy;
+use crate::resource::{Key, Kind, Meta, Pod, Uid};
+
+/// What acts.
+pub struct Hands {
+    cluster: Arc<dyn Cluster>,
+    pki: Arc<Pki>,
+    policy: Arc<Policy>,
+    /// When this process last gave a pod its keys.
+    keyed: Mutex<HashMap<Uid, OffsetDateTime>>,
+}
+
+impl Hands {
+    /// Hands that act on `cluster`.
+    pub fn new(cluster: Arc<dyn Cluster>, pki: Arc<Pki>, policy: Arc<Policy>) -> Self {
+        Self { cluster, pki, policy, keyed: Mutex::default() }
+    }
+
+    /// Does `actions` in order; the first failure ends it.
+    pub fn carry_out(&self, actions: &[Action], seen: &Observed, now: OffsetDateTime) -> Result<(), Trouble> {
+        // A pod that was just made is not in what was seen.
+        let mut made: HashMap<Role, Pod> = HashMap::new();
+        for action in actions {
+            self.one(action, seen, &mut made, now)
+                .map_err(|error| Trouble { doing: doing(action, seen), error })?;
+        }
+        Ok(())
+    }
+
+    fn one(
+        &self,
+        action: &Action,
+        seen: &Observed,
+        made: &mut HashMap<Role, Pod>,
+        now: OffsetDateTime,
+    ) -> Result<(), ApiError> {
+        match action {
+            Action::MakeClaim => self.make_claim(seen),
+            Action::AdoptClaim => {
+                let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Ok(()) };
+                let patch = json!({ "metadata": {
+                    "resourceVersion": claim.metadata.resource_version,
+                    "ownerReferences": [pods::owner(dv)],
+                } });
+                self.patch_claim(seen, &patch)
+            }
+            Action::Annotate(annotations) => {
+                let map: Map<String, Value> = annotations
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
+                    .collect();
+                self.patch_claim(seen, &json!({ "metadata": { "annotations": map } }))
+            }
+            Action::Hold(hold) => self.hold(seen, *hold),
+            Action::MakePod(role) => {
+                let pod = self.make_pod(*role, seen, now)?;
+                made.extend(pod.map(|pod| (*role, pod)));
+                Ok(())
+            }
+            Action::MakeSecret(role) => {
+                let known = match role {
+                    Role::Source => seen.source_pod.as_deref(),
+                    Role::Target => seen.target_pod.as_deref(),
+                };
+                match made.get(role).or(known) {
+                    Some(pod) => self.make_secret(*role, pod, seen, now),
+                    None => Ok(()),
+                }
+            }
+            Action::DeletePod(role) => {
+                let pod = match role {
+                    Role::Source => &seen.source_pod,
+                    Role::Target => &seen.target_pod,
+                };
+                pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
+            }
+            Action::DeleteOrphans => seen.orphans.iter().try_for_each(|pod| self.delete(&pod.metadata)),
+        }
+    }
+
+    fn make_claim(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(dv), Some(source), Some(key)) = (&seen.data_volume, &seen.source, seen.source_key()) else {
+            return Ok(());
+        };
+        let spec = pods::claim_spec(dv, source, &self.policy).map_err(impossible)?;
+        let claim = pods::new_claim(dv, key, &spec, &self.policy);
+        made(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+    }
+
+    fn patch_claim(&self, seen: &Observed, patch: &Value) -> Result<(), ApiError> {
+        let Some(claim) = &seen.target else { return Ok(()) };
+        let mut patch = patch.clone();
+        // Never another claim of the same name.
+        patch["metadata"]["uid"] = claim.metadata.uid.as_str().into();
+        let key = claim.metadata.key();
+        match self.cluster.patch(Kind::PersistentVolumeClaim, &key, Part::Whole, &patch) {
+            Err(e) if e.is_not_found() => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Lists are replaced as a whole, so the claim has to be the one that was seen.
+    fn hold(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
+        let Some(claim) = &seen.target else { return Ok(()) };
+        let key = claim.metadata.key();
+        let now: crate::resource::Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
+            Ok(object) => serde_json::from_value(object).map_err(impossible)?,
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        if now.metadata.uid != claim.metadata.uid {
+            return Ok(());
+        }
+        let mut finalizers = now.metadata.finalizers;
+        let before = finalizers.len();
+        finalizers.retain(|name| name != CLONE_SOURCE_FINALIZER);
+        if hold {
+            finalizers.push(CLONE_SOURCE_FINALIZER.to_owned());
+        }
+        if finalizers.len() == before {
+            return Ok(());
+        }
+        self.patch_claim(
+            seen,
+            &json!({ "metadata": { "resourceVersion": now.metadata.resource_version, "finalizers": finalizers } }),
+        )
+    }
+
+    /// Makes the pod, or finds it made.
+    fn make_pod(&self, role: Role, seen: &Observed, now: OffsetDateTime) -> Result<Option<Pod>, ApiError> {
+        let (Some(target), Some(source), Some(owner_uid)) = (&seen.target, &seen.source, seen.owner_uid())
+        else {
+            return Ok(None);
+        };
+        let authority = self.pki.authority();
+        let clone =
+            Clone { target, source, owner_uid: &owner_uid, policy: &self.policy.pods, authority: &authority };
+        let object = match role {
+            Role::Target => {
+                let deadline = now + self.policy.pods.target_deadline;
+                pods::target_pod(&clone, fit::overhead(target, &self.policy), deadline)
+            }
+            Role::Source => {
+                let Some(pod) = &seen.target_pod else { return Ok(None) };
+                pods::source_pod(&clone, pod, &self.pki.server_bundle_pem())
+            }
+        };
+        let Some(pod) = made(self.cluster.create(Kind::Pod, &object))? else {
+            let key = Key::new(
+                object["metadata"]["namespace"].as_str().unwrap_or_default(),
+                object["metadata"]["name"].as_str().unwrap_or_default(),
+            );
+            return self.found(role, &key, &target.metadata.uid);
+        };
+        serde_json::from_value(pod).map(Some).map_err(impossible)
+    }
+
+    /// A pod of that name is there already: ours, made a moment ago, or somebody else's.
+    fn found(&self, role: Role, key: &Key, claim: &Uid) -> Result<Option<Pod>, ApiError> {
+        let pod: Pod = serde_json::from_value(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
+        if role == Role::Target && !pod.metadata.is_controlled_by(claim) {
+            return Err(ApiError {
+                code: 409,
+                reason: "AlreadyExists".to_owned(),
+                message: format!("pod {key} exists and belongs to somebody else: delete or rename it"),
+            });
+        }
+        Ok(Some(pod))
+    }
+
+    /// Gives a pod its keys, and new ones at half of their life. Secrets are never read: one that is there already is
+    /// overwritten, whoever made it.
+    fn make_secret(
+        &self,
+        role: Role,
+        pod: &Pod,
+        seen: &Observed,
+        now: OffsetDateTime,
+    ) -> Result<(), ApiError> {
+        if pod.has_ended() || pod.metadata.is_deleting() || !self.is_due(pod, now) {
+            return Ok(());
+        }
+        let pems = self.pems(role, pod, seen, now).map_err(impossible)?;
+        let secret = pods::secret(role, &pod.metadata, pems, &self.policy.pods);
+        let key = pod.metadata.key();
+        if made(self.cluster.create(Kind::Secret, &secret))?.is_none() {
+            let patch = json!({
+                "metadata": { "ownerReferences": secret["metadata"]["ownerReferences"] },
+                "stringData": secret["stringData"],
+            });
+            self.cluster.patch(Kind::Secret, &key, Part::Whole, &patch)?;
+        }
+        let mut keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Pods that ended long ago need no place here.
+        let life = self.policy.pods.certificate_life;
+        keyed.retain(|_, at| now - *at < life);
+        keyed.insert(pod.metadata.uid.clone(), now);
+        Ok(())
+    }
+
+    fn is_due(&self, pod: &Pod, now: OffsetDateTime) -> bool {
+        use time::format_description::well_known::Rfc3339;
+        let keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
+        let half = self.policy.pods.certificate_life / 2;
+        match keyed.get(&pod.metadata.uid) {
+            Some(at) => now - *at >= half,
+            None => {
+                // Another process made it: a pod that runs has keys, and they are as old as the pod at most.
+                let runs = pod.status.container_statuses.iter().any(|status| status.state.running.is_some());
+                let made = OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339);
+                !runs || made.is_ok_and(|made| now - made >= half)
+            }
+        }
+    }
+
+    fn pems(
+        &self,
+        role: Role,
+        pod: &Pod,
+        seen: &Observed,
+        now: OffsetDateTime,
+    ) -> Result<Vec<pods::Pem>, String> {
+        match role {
+            Role::Target => {
+                let hosts = names::target_hosts(&pod.metadata.name, &pod.metadata.namespace);
+                let leaf = self.pki.server_leaf(&hosts, now)?;
+                Ok(vec![
+                    ("tls.key", leaf.key_pem),
+                    ("tls.crt", leaf.chain_pem),
+                    ("ca.crt", self.pki.client_bundle_pem()),
+                ])
+            }
+            Role::Source => {
+                let (Some(source), Some(target)) = (seen.source_key(), &seen.target) else {
+                    return Err("the clone has no source any more".to_owned());
+                };
+                let leaf = self.pki.client_leaf(&names::client(source, &target.metadata.key()), now)?;
+                let page = self.pki.server_leaf(&[names::metrics_host(&pod.metadata.name)], now)?;
+                Ok(vec![
+                    ("tls.key", leaf.key_pem),
+                    ("tls.crt", leaf.chain_pem),
+                    ("metrics.key", page.key_pem),
+                    ("metrics.crt", page.chain_pem),
+                ])
+            }
+        }
+    }
+
+    fn delete(&self, pod: &Meta) -> Result<(), ApiError> {
+        self.cluster.delete(Kind::Pod, &pod.key(), &pod.uid, None)
+    }
+}
+
+/// What was made; `None` when it was there already.
+fn made(result: Result<Value, ApiError>) -> Result<Option<Value>, ApiError> {
+    match result {
+        Ok(object) => Ok(Some(object)),
+        Err(e) if e.already_exists() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Something on our side went wrong; the user sees it like a refusal.
+fn impossible(why: impl ToString) -> ApiError {
+    ApiError { code: 500, reason: "InternalError".to_owned(), message: why.to_string() }
+}
+
+fn doing(action: &Action, seen: &Observed) -> Doing {
+    match (action, &seen.target) {
+        (Action::MakeClaim, _) => Doing::MakeClaim,
+        (Action::MakePod(Role::Target), Some(claim)) => {
+            Doing::MakePod(names::target_pod(&claim.metadata.name))
+        }
+        (Action::MakePod(Role::Source), Some(claim)) => {
+            Doing::MakePod(names::source_pod(&claim.metadata.uid))
+        }
+        _ => Doing::Other,
+    }
+}

@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use decant_shared::log::Format;
+use decant_shared::units::Overhead;
+use serde_json::Value;
+
+use crate::policy::Policy;
+
+/// Watches DataVolumes and clones what they ask for.
+#[derive(Debug, Parser)]
+#[command(name = "controller", version, arg_required_else_help = true, after_long_help = decant_shared::exit::help())]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the controller can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch DataVolumes and clone, until SIGTERM
+    Run(Box<RunArgs>),
+    /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
+    Crds,
+}
+
+/// How to run. Every flag has an environment variable; flags win.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Cluster to act on; without it, the one this process is a pod of, else $KUBECONFIG or ~/.kube/config
+    #[arg(long, env = "DECANT_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the controller's own Secrets
+    #[arg(long, env = "DECANT_NAMESPACE", default_value = "decant-system")]
+    pub namespace: String,
+    /// Only look at this namespace
+    #[arg(long, env = "DECANT_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// Image of the pods that clone
+    #[arg(long, env = "DECANT_CLONER_IMAGE", default_value = concat!("decant/cloner:", env!("CARGO_PKG_VERSION")))]
+    pub cloner_image: String,
+    /// Always, IfNotPresent or Never
+    #[arg(long, env = "DECANT_PULL_POLICY", default_value = "IfNotPresent")]
+    pub pull_policy: String,
+    /// Name of a Secret with credentials of a registry; may be repeated
+    #[arg(long = "pull-secret", env = "DECANT_PULL_SECRETS", value_delimiter = ',')]
+    pub pull_secrets: Vec<String>,
+    /// `resources` of the containers that clone, as JSON
+    #[arg(long, env = "DECANT_POD_RESOURCES", value_parser = json)]
+    pub pod_resources: Option<Value>,
+    /// `tolerations` of the pods that clone, as JSON
+    #[arg(long, env = "DECANT_TOLERATIONS", value_parser = json)]
+    pub tolerations: Option<Value>,
+    /// A label that the node must have, name=value; may be repeated
+    #[arg(long = "node-selector", env = "DECANT_NODE_SELECTOR", value_delimiter = ',', value_parser = pair)]
+    pub node_selector: Vec<(String, String)>,
+    /// Clones that run at the same time
+    #[arg(long, env = "DECANT_MAX_CLONES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_clones: u16,
+    /// The same for each storage class of the targets
+    #[arg(long, env = "DECANT_MAX_CLONES_PER_CLASS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_clones_per_class: u16,
+    /// Share of a filesystem volume that files cannot use
+    #[arg(long, env = "DECANT_FILESYSTEM_OVERHEAD", default_value = "0.06", value_parser = overhead)]
+    pub filesystem_overhead: Overhead,
+    /// Preallocate where a DataVolume does not say
+    #[arg(long, env = "DECANT_PREALLOCATION")]
+    pub preallocation: bool,
+    /// Threads that look at clones
+    #[arg(long, env = "DECANT_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+    pub workers: u8,
+    /// Threads that ask running clones how far they are
+    #[arg(long, env = "DECANT_POLLERS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+    pub pollers: u8,
+    /// Seconds between two looks at a running clone, when few run
+    #[arg(long, env = "DECANT_POLL_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub poll_secs: u16,
+    /// Progress writes per second, for all clones together
+    #[arg(long, env = "DECANT_PROGRESS_WRITES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub progress_writes: u16,
+    /// Seconds between two progress writes of one clone
+    #[arg(long, env = "DECANT_PROGRESS_SECS", default_value_t = 5)]
+    pub progress_secs: u16,
+    /// Write log lines as text or as json
+    #[arg(long, env = "DECANT_LOG_FORMAT", default_value = "text", value_parser = format)]
+    pub log_format: Format,
+    /// error, warn, info, debug or trace
+    #[arg(long, env = "DECANT_LOG_LEVEL", default_value = "info")]
+    pub log_level: log::LevelFilter,
+}
+
+impl RunArgs {
+    /// What the operator decided.
+    pub fn policy(&self) -> Policy {
+        let mut policy = Policy::default();
+        policy.pods.image.clone_from(&self.cloner_image);
+        policy.pods.pull_policy.clone_from(&self.pull_policy);
+        policy.pods.pull_secrets.clone_from(&self.pull_secrets);
+        policy.pods.node_selector = self.node_selector.iter().cloned().collect();
+        if let Some(resources) = &self.pod_resources {
+            policy.pods.resources = resources.clone();
+        }
+        if let Some(tolerations) = &self.tolerations {
+            policy.pods.tolerations = tolerations.clone();
+        }
+        policy.admission.running_max = self.max_clones.into();
+        policy.admission.running_max_per_class = self.max_clones_per_class.into();
+        policy.overhead = self.filesystem_overhead;
+        policy.preallocation = self.preallocation;
+        policy.intervals.poll = Duration::from_secs(self.poll_secs.into());
+        policy.intervals.progress_write = Duration::from_secs(self.progress_secs.into());
+        policy.intervals.progress_writes_per_sec = self.progress_writes.into();
+        policy
+    }
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("use text or json".to_owned()),
+    }
+}
+
+fn overhead(text: &str) -> Result<Overhead, String> {
+    text.parse().map_err(|e: decant_shared::units::OverheadError| e.to_string())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("not name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,88 @@
+//! How often progress may be written: bounded for each clone and for all together.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::policy::Intervals;
+use crate::resource::Key;
+
+/// Places in one second.
+#[derive(Debug)]
+pub struct Budget {
+    per_clone: Duration,
+    /// Between two writes of all clones.
+    pace: Duration,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// When the next write of anybody may be.
+    next: Option<Instant>,
+    /// When each clone was written last, or has its place.
+    last: HashMap<Key, Instant>,
+}
+
+impl Budget {
+    /// A budget as the operator wants it.
+    pub fn new(every: &Intervals) -> Self {
+        let pace = Duration::from_secs(1) / every.progress_writes_per_sec.max(1);
+        Self { per_clone: every.progress_write, pace, inner: Mutex::default() }
+    }
+
+    /// Whether the progress of `key` may be written now; otherwise, in how long to ask again. Writes are spaced
+    /// evenly, so that there are never more in a second than allowed.
+    pub fn ask(&self, key: &Key, now: Instant) -> Result<(), Duration> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = inner.last.get(key) {
+            let since = now.saturating_duration_since(*last);
+            if since < self.per_clone {
+                return Err(self.per_clone - since);
+            }
+        }
+        match inner.next {
+            Some(next) if next > now => Err(next - now),
+            _ => {
+                inner.next = Some(now + self.pace);
+                inner.last.insert(key.clone(), now);
+                Ok(())
+            }
+        }
+    }
+
+    /// The clone `key` is over.
+    pub fn forget(&self, key: &Key) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).last.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn never_more_than_allowed_in_a_second_nor_twice_for_one_clone(
+            asks in prop::collection::vec((0_u64..40, 0_u8..60), 1..300),
+        ) {
+            let every = Policy::default().intervals;
+            let budget = Budget::new(&every);
+            let (start, mut at, mut writes) = (Instant::now(), Duration::ZERO, Vec::new());
+            for (step, clone) in asks {
+                at += Duration::from_millis(step);
+                if budget.ask(&Key::new("n", clone.to_string()), start + at).is_ok() {
+                    writes.push((at, clone));
+                }
+            }
+            for (index, (at, clone)) in writes.iter().enumerate() {
+                let window = writes[index..].iter().filter(|(other, _)| *other < *at + Duration::from_secs(1)).count();
+                prop_assert!(window <= 20, "{window} writes in a second");
+                let again = writes[index + 1..].iter().find(|(_, other)| other == clone);
+                prop_assert!(again.is_none_or(|(other, _)| *other >= *at + every.progress_write));
+            }
+        }
+    }
+}

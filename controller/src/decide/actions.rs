@@ -1,0 +1,161 @@
+//! The actions of each step.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::running::is_held;
+use super::step::{Role, Step};
+use crate::annotations::{
+    CLONE_OF, POD_PHASE, POD_READY, POD_RESTARTS, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED,
+    REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SOURCE_CONTAINER, SOURCE_POD_NAME,
+    SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, UPLOAD_CLIENT_NAME,
+    UPLOAD_POD_NAME,
+};
+use crate::names;
+use crate::observed::Observed;
+use crate::resource::{Claim, Pod};
+use crate::status::{Triples, restarts};
+use crate::termination::{self, TargetWord};
+
+/// Something to be done in the cluster. Each can be done twice without harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make the target claim.
+    MakeClaim,
+    /// Make the DataVolume the owner of the claim.
+    AdoptClaim,
+    /// Set annotations of the target claim.
+    Annotate(BTreeMap<&'static str, String>),
+    /// Add or remove the finalizer on the target claim.
+    Hold(bool),
+    /// Make a pod.
+    MakePod(Role),
+    /// See that a pod has valid keys.
+    MakeSecret(Role),
+    /// Delete a pod, now or with its usual grace.
+    DeletePod(Role),
+    /// Delete source pods of claims that are gone.
+    DeleteOrphans,
+}
+
+/// What follows from `step`, in order.
+pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: OffsetDateTime) -> Vec<Action> {
+    let mut actions = Vec::new();
+    match step {
+        Step::RemoveOrphans => actions.push(Action::DeleteOrphans),
+        Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
+        Step::Adopt => actions.push(Action::AdoptClaim),
+        Step::MakeClaim => actions.push(Action::MakeClaim),
+        Step::NamePods => {
+            actions.extend(names(seen).map(Action::Annotate));
+            actions.push(Action::Hold(true));
+        }
+        Step::MakeTargetPod => {
+            actions.extend([Action::MakePod(Role::Target), Action::MakeSecret(Role::Target)])
+        }
+        Step::MakeSourcePod => actions.extend([
+            Action::MakeSecret(Role::Target),
+            Action::MakePod(Role::Source),
+            Action::MakeSecret(Role::Source),
+        ]),
+        Step::WaitForTarget => actions.push(Action::MakeSecret(Role::Target)),
+        Step::Copying => {
+            actions.extend([Action::MakeSecret(Role::Target), Action::MakeSecret(Role::Source)]);
+        }
+        Step::Replace(role, _) => {
+            actions.push(Action::Annotate(replaced(seen)));
+            actions.push(Action::DeletePod(*role));
+        }
+        Step::MarkDone => actions.push(Action::Annotate(BTreeMap::from([(CLONE_OF, "true".to_owned())]))),
+        _ => {}
+    }
+    // What the pods are like is said on the claim, where CDI's tools look.
+    if let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting())
+        && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken | Step::NotOurs(_))
+        && seen.target_is_ours()
+    {
+        let news = differing(claim, told(step, seen, triples));
+        if !news.is_empty() {
+            actions.insert(0, Action::Annotate(news));
+        }
+    }
+    actions
+}
+
+fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
+    if !seen.orphans.is_empty() {
+        actions.push(Action::DeleteOrphans);
+    }
+    for (role, pod) in [(Role::Source, &seen.source_pod), (Role::Target, &seen.target_pod)] {
+        if pod.as_ref().is_some_and(|pod| !pod.metadata.is_deleting()) {
+            actions.push(Action::DeletePod(role));
+        }
+    }
+    // Only once the source pod is gone: the finalizer is what keeps it from being forgotten.
+    let held = seen.target.as_ref().is_some_and(|claim| is_held(claim));
+    if seen.source_pod.is_none() && held {
+        actions.push(Action::Hold(false));
+    }
+}
+
+fn names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
+    let claim = seen.target.as_ref()?;
+    let source = seen.source_key()?;
+    Some(BTreeMap::from([
+        (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
+        (UPLOAD_CLIENT_NAME, names::client(source, &claim.metadata.key())),
+        (SOURCE_POD_NAME, names::source_pod(&claim.metadata.uid)),
+    ]))
+}
+
+fn replaced(seen: &Observed) -> BTreeMap<&'static str, String> {
+    let before = seen.target_annotation(REPLACED_PODS).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    BTreeMap::from([(REPLACED_PODS, before.saturating_add(1).to_string())])
+}
+
+/// What the claim should say about its pods (contract 3.11).
+fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static str, String> {
+    let mut told = BTreeMap::from([(POD_RESTARTS, restarts(seen).to_string())]);
+    if let Some(pod) = &seen.target_pod {
+        let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);
+        told.insert(POD_READY, ready.to_string());
+        let is_final = seen.target_annotation(POD_PHASE) == Some("Succeeded");
+        if *step == Step::TargetDone {
+            told.insert(POD_PHASE, "Succeeded".to_owned());
+        } else if !is_final && pod.status.phase != "Succeeded" {
+            told.insert(POD_PHASE, pod.status.phase.clone());
+        }
+    }
+    for (triple, [runs, message, reason]) in [
+        (&triples.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
+        (&triples.source, [SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON]),
+    ] {
+        // A place in the queue changes all the time and is only said in the DataVolume.
+        if let Some(triple) = triple.as_ref().filter(|_| *step != Step::Queued) {
+            told.insert(runs, triple.runs.to_string());
+            told.insert(message, triple.message.clone());
+            told.insert(reason, triple.reason.clone());
+        }
+    }
+    if is_preallocated(seen) {
+        told.insert(PREALLOCATION_APPLIED, "true".to_owned());
+    }
+    told
+}
+
+fn is_preallocated(seen: &Observed) -> bool {
+    let asked = seen.target.as_ref().is_some_and(|c| c.metadata.is_annotated_true(PREALLOCATION_REQUESTED));
+    let by_target = |pod: &Pod| {
+        pod.status.phase == "Succeeded"
+            && termination::target_word(pod) == TargetWord::Done { preallocated: true }
+    };
+    let by_source = |pod: &Pod| termination::source_preallocated(pod, SOURCE_CONTAINER);
+    asked
+        && (seen.target_pod.as_deref().is_some_and(by_target)
+            || seen.source_pod.as_deref().is_some_and(by_source))
+}
+
+fn differing(claim: &Claim, told: BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+    told.into_iter().filter(|(name, value)| claim.metadata.annotation(name) != Some(value.as_str())).collect()
+}

@@ -1,0 +1,58 @@
+//! Before there is a target claim of ours (contract 4.6 up to the PVC, 4.9).
+
+use super::step::Step;
+use crate::annotations::{ALLOW_ADOPTION, CREATED_FOR, POPULATED_FOR};
+use crate::observed::{Observed, Origin};
+use crate::permission::Permission;
+use crate::policy::Policy;
+use crate::{fit, pods};
+
+/// No claim of this name exists.
+pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
+    let Some(dv) = &seen.data_volume else { return Step::Nothing };
+    let key = match &seen.origin {
+        Origin::Invalid(invalid) => return Step::Invalid(invalid.to_string()),
+        Origin::Unresolved(why) => return Step::Unresolved(why.clone()),
+        Origin::NotOurs(kind) => return Step::NotOurs(kind.clone()),
+        Origin::None => return Step::Nothing,
+        Origin::Claim(key) => key,
+    };
+    let Some(source) = &seen.source else { return Step::NoSource(key.clone()) };
+    if let Some(step) = permission(seen) {
+        return step;
+    }
+    let spec = match pods::claim_spec(dv, source, policy) {
+        Ok(spec) => spec,
+        Err(why) => return Step::Invalid(why),
+    };
+    match fit::before(dv, source, &spec) {
+        Ok(()) => Step::MakeClaim,
+        Err(why) => Step::Unfit(why),
+    }
+}
+
+/// What stands in the way as far as permission goes (contract 4.4).
+pub(super) fn permission(seen: &Observed) -> Option<Step> {
+    match seen.permission.as_ref()? {
+        Permission::SameNamespace | Permission::Consent => None,
+        Permission::Denied(why) => Some(Step::Denied(why.clone())),
+    }
+}
+
+/// A claim of this name exists and is not controlled by the DataVolume (contract 4.9, rows pre-populated and
+/// adoption; 3.5, pitfall).
+pub(super) fn foreign(seen: &Observed, policy: &Policy) -> Step {
+    let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Step::Nothing };
+    let populated = claim.metadata.annotation(POPULATED_FOR) == Some(&dv.metadata.name);
+    if populated && claim.metadata.controller().is_none() {
+        return if claim.is_bound() { Step::Adopted } else { Step::Taken };
+    }
+    let allowed = policy.claim_adoption
+        || claim.metadata.is_annotated_true(ALLOW_ADOPTION)
+        || dv.metadata.is_annotated_true(ALLOW_ADOPTION);
+    let made_for_us = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
+    if allowed && !made_for_us && claim.metadata.controller().is_none() {
+        return Step::Adopt;
+    }
+    Step::Taken
+}

@@ -1,0 +1,52 @@
+//! What to do about one key: a pure function of what was seen and the time.
+//!
+//! [`step`] finds the row of the table in `docs/states.md` that holds; [`decide`] adds what follows from it: the
+//! actions in their order, the status, the events, and when to look again. Each action can be done twice without
+//! harm, so a controller that dies between any two of them changes nothing.
+
+mod actions;
+mod before;
+mod running;
+mod step;
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+pub use actions::Action;
+pub(crate) use running::waits_for_consumer;
+pub use step::{Role, Step, Why};
+
+use crate::events::{self, Event};
+use crate::observed::Observed;
+use crate::policy::Policy;
+use crate::resource::data_volume::Status;
+use crate::status::{self, Triples};
+
+/// What follows from one look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The row of the table.
+    pub step: Step,
+    /// To be done in this order; the first that fails ends the round.
+    pub actions: Vec<Action>,
+    /// Events to report before the status is written.
+    pub events: Vec<Event>,
+    /// The status that the DataVolume should have; `None` without a DataVolume, or when it is not ours to say.
+    pub status: Option<Status>,
+    /// When to look again although nothing changed.
+    pub again: Option<Duration>,
+}
+
+/// Decides what to do about one key.
+pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision {
+    let step = step::step(seen, now, policy);
+    let triples = Triples::of(&step, seen);
+    let status = seen.data_volume.as_ref().filter(|dv| !dv.metadata.is_deleting()).and_then(|dv| {
+        status::status(&step, seen, &triples, policy).map(|new| status::with_times(new, &dv.status, now))
+    });
+    let events = events::events(&step, seen, status.as_ref(), &triples);
+    let actions = actions::actions(&step, seen, &triples, now);
+    let again = step.again(policy, seen);
+    Decision { step, actions, events, status, again }
+}

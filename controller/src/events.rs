@@ -1,0 +1,103 @@
+//! What is reported as Kubernetes events (contract 4.7): each change once.
+
+use serde_json::{Value, json};
+
+use crate::decide::Step;
+use crate::observed::Observed;
+use crate::resource::data_volume::Status;
+use crate::resource::{Kind, Meta};
+use crate::status::Triples;
+
+/// The name under which events are reported.
+const COMPONENT: &str = "datavolume-pvc-clone-controller";
+
+/// An event about a DataVolume or, where there is none, about the claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// `Normal` or `Warning`.
+    pub kind: &'static str,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+fn normal(reason: &str, message: String) -> Event {
+    Event { kind: "Normal", reason: reason.to_owned(), message }
+}
+
+fn warning(reason: &str, message: &str) -> Event {
+    Event { kind: "Warning", reason: reason.to_owned(), message: message.to_owned() }
+}
+
+/// The events that come with a new status.
+pub fn events(step: &Step, seen: &Observed, new: Option<&Status>, triples: &Triples) -> Vec<Event> {
+    let (Some(dv), Some(new)) = (&seen.data_volume, new) else { return Vec::new() };
+    let old = &dv.status;
+    let mut events = Vec::new();
+    if old.phase != new.phase {
+        events.extend(of_phase(seen, &new.phase, &dv.metadata.name));
+    }
+    if let (before, Some(bound)) = (old.condition("Bound"), new.condition("Bound"))
+        && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
+        && !bound.message.is_empty()
+    {
+        let is_refusal = matches!(step, Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_));
+        let event = Event {
+            kind: if is_refusal { "Warning" } else { "Normal" },
+            ..normal(&bound.reason, bound.message.clone())
+        };
+        events.push(event);
+    }
+    let said = old.condition("Running").map(|before| before.message.as_str()).unwrap_or_default();
+    if let Some(running) = new.condition("Running")
+        && running.status == "False"
+        && new.phase != "Succeeded"
+        && !running.message.is_empty()
+        && running.message != said
+        && running.reason != "Queued"
+        && triples.joined().reason != "ContainerCreating"
+    {
+        events.push(warning(&running.reason, &running.message));
+    }
+    events
+}
+
+fn of_phase(seen: &Observed, phase: &str, name: &str) -> Option<Event> {
+    let (Some(source), Some(dv)) = (seen.source_key(), &seen.data_volume) else { return None };
+    let target = dv.metadata.key();
+    Some(match phase {
+        "CloneScheduled" => normal(phase, format!("Cloning from {source} into {target} scheduled")),
+        "CloneInProgress" => normal(phase, format!("Cloning from {source} into {target} in progress")),
+        "Succeeded" => normal("CloneSucceeded", format!("Successfully cloned from {source} into {target}")),
+        "Failed" => warning("ErrClaimLost", &format!("PVC {name} lost")),
+        _ => return None,
+    })
+}
+
+/// The object to create. Its name follows from what it says and from the state it was said in, so that a repeated
+/// try makes no second event.
+pub fn object(event: &Event, kind: Kind, about: &Meta, now: &str) -> Value {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (&about.uid, &about.resource_version, &event.reason, &event.message).hash(&mut hasher);
+    // Names have at most 253 bytes.
+    let base: String = about.name.chars().take(200).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": { "namespace": about.namespace, "name": format!("{base}.{:016x}", hasher.finish()) },
+        "involvedObject": {
+            "apiVersion": kind.api_version(), "kind": kind.name(), "namespace": about.namespace,
+            "name": about.name, "uid": about.uid, "resourceVersion": about.resource_version,
+        },
+        "type": event.kind,
+        "reason": event.reason,
+        // The API server takes no more than 1024 bytes.
+        "message": event.message.chars().take(1000).collect::<String>(),
+        "source": { "component": COMPONENT },
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    })
+}

@@ -1,0 +1,265 @@
+//! The real cluster. The only file that knows there is an asynchronous runtime.
+//!
+//! One thread, `kube-io`, drives sockets and timers. A call is driven by the plain thread that makes it, which sleeps
+//! until the answer is there: a watch that waits holds nobody up, and answers are parsed where they are wanted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::Value;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::answers::{Lines, List, chain, end_of_watch, event, no_answer, refusal, unreadable};
+use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
+use crate::lean::Lean;
+use crate::requests::{self, Built};
+use crate::resource::{Key, Kind, Uid};
+
+/// An API server in reach answers a SYN in far less.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// For a whole call. The API server gives up on its own side after 60 s, but webhooks and storage that take longer
+/// than this are better asked again.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// For calls about a Lease: a renewal that hangs must fail before the lease ends (see `lease.rs`).
+const LEASE_CALL_LIMIT: Duration = Duration::from_secs(4);
+/// When the API server ends a watch. Proxies on the way like to cut connections at five minutes.
+const WATCH_SECS: u64 = 290;
+/// The API server sends a bookmark each minute. A longer silence means that the connection may be dead; the watch
+/// is begun again from where it was, which costs one request.
+const WATCH_SILENCE: Duration = Duration::from_secs(90);
+/// An answer beyond this is not read: the largest object is 1.5 MB, a page has at most some hundred normal ones.
+const ANSWER_LIMIT_BYTES: usize = 128 << 20;
+
+/// A cluster that is reached over HTTPS.
+pub struct KubeCluster {
+    client: Client,
+    io: Arc<Io>,
+}
+
+impl KubeCluster {
+    /// Connects with `kubeconfig`; without one as a pod of the cluster; outside of one with `$KUBECONFIG` or
+    /// `~/.kube/config`. Proxies named by the environment are not used. No call is made yet. The error says what
+    /// was tried.
+    pub fn connect(kubeconfig: Option<&Path>) -> Result<Self, String> {
+        // Fails only when somebody has installed one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let io = Io::start().map_err(|e| format!("the thread kube-io cannot be started: {e}"))?;
+        let mut config = io.handle.block_on(config(kubeconfig))?;
+        config.connect_timeout = Some(CONNECT_LIMIT);
+        config.write_timeout = Some(CALL_LIMIT);
+        config.proxy_url = None;
+        // Whoever calls knows best when to try again.
+        config.default_retry = false;
+        let url = config.cluster_url.clone();
+        let entered = io.handle.enter();
+        let client = Client::try_from(config).map_err(|e| format!("no client for {url}: {}", chain(&e)))?;
+        drop(entered);
+        Ok(Self { client, io: Arc::new(io) })
+    }
+
+    fn call(&self, limit: Duration, built: Built) -> Result<Value, ApiError> {
+        let text = self.text(limit, built, ANSWER_LIMIT_BYTES)?;
+        serde_json::from_slice(&text).map_err(|e| unreadable(&e))
+    }
+
+    /// The body of a good answer, at most `limit_bytes` of it.
+    fn text(&self, limit: Duration, built: Built, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
+        let request = built?;
+        self.io.run(limit, async {
+            let response = send(&self.client, request).await?;
+            read(response.into_body(), limit_bytes).await
+        })
+    }
+}
+
+impl Cluster for KubeCluster {
+    fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError> {
+        self.call(call_limit(kind), requests::get(kind, key))
+    }
+
+    fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
+        let text = self.text(call_limit(kind), requests::list(kind, params), ANSWER_LIMIT_BYTES)?;
+        let list: List = serde_json::from_slice(&text).map_err(|e| unreadable(&e))?;
+        Ok(ListPage {
+            items: list.items.unwrap_or_default().into_iter().map(|Lean(item)| item).collect(),
+            resource_version: list.metadata.resource_version,
+            next: list.metadata.next,
+        })
+    }
+
+    fn watch(
+        &self,
+        kind: Kind,
+        params: &ListParams,
+        resource_version: &str,
+    ) -> Result<Box<dyn Watch>, ApiError> {
+        let request = requests::watch(kind, params, resource_version, WATCH_SECS)?;
+        let response = self.io.run(CALL_LIMIT, send(&self.client, request))?;
+        let lines = Lines::default();
+        Ok(Box::new(KubeWatch {
+            body: response.into_body(),
+            lines,
+            heard: Instant::now(),
+            io: self.io.clone(),
+        }))
+    }
+
+    fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+        self.call(call_limit(kind), requests::create(kind, object))
+    }
+
+    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Value, ApiError> {
+        self.call(call_limit(kind), requests::patch(kind, key, part, patch))
+    }
+
+    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Value, ApiError> {
+        self.call(call_limit(kind), requests::replace(kind, key, object))
+    }
+
+    fn delete(&self, kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError> {
+        let built = requests::delete(kind, key, uid, grace_secs);
+        match self.text(call_limit(kind), built, ANSWER_LIMIT_BYTES) {
+            // A conflict can only be about the UID, the one precondition: that object is gone.
+            Err(e) if e.is_not_found() || e.is_conflict() => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    fn pod_proxy(
+        &self,
+        pod: &Key,
+        port: u16,
+        path: &str,
+        limit: Duration,
+        limit_bytes: usize,
+    ) -> Result<String, ApiError> {
+        let bytes = self.text(limit, requests::pod_proxy(pod, port, path), limit_bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// A watch whose events come in line by line.
+struct KubeWatch {
+    body: Body,
+    lines: Lines,
+    heard: Instant,
+    io: Arc<Io>,
+}
+
+impl Watch for KubeWatch {
+    fn next(&mut self, limit: Duration) -> Result<Option<WatchEvent>, ApiError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(line) = self.lines.next()? {
+                return event(&line).map(Some);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            // `frame` loses nothing when it is given up.
+            let body = &mut self.body;
+            let frame = self.io.handle.block_on(async { tokio::time::timeout(left, body.frame()).await });
+            match frame {
+                Err(_) if self.heard.elapsed() > WATCH_SILENCE => return Err(end_of_watch("it fell silent")),
+                Err(_) => return Ok(None),
+                Ok(None) => return Err(end_of_watch("the API server ended it")),
+                Ok(Some(Err(e))) => return Err(end_of_watch(&chain(&e))),
+                Ok(Some(Ok(frame))) => {
+                    self.heard = Instant::now();
+                    self.lines.push(frame.data_ref().map_or(&[][..], |data| data));
+                }
+            }
+        }
+    }
+}
+
+/// The thread that drives sockets and timers. It ends when the last user is gone.
+struct Io {
+    handle: Handle,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Io {
+    fn start() -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("kube-io".to_owned()).spawn(move || {
+            // Sent or dropped, both mean the end.
+            let _ = runtime.block_on(ended);
+        })?;
+        Ok(Self { handle, end: Some(end), thread: Some(thread) })
+    }
+
+    fn run<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let timed = self.handle.block_on(async { tokio::time::timeout(limit, work).await });
+        timed.unwrap_or_else(|_| {
+            Err(no_answer("Timeout", format!("no answer within {} s", limit.as_secs_f32())))
+        })
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has been printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn config(kubeconfig: Option<&Path>) -> Result<Config, String> {
+    let Some(path) = kubeconfig else {
+        return Config::infer().await.map_err(|e| {
+            format!(
+                "neither a pod's service account nor a kubeconfig ($KUBECONFIG, ~/.kube/config) can be used; \
+                 name one with --kubeconfig: {}",
+                chain(&e)
+            )
+        });
+    };
+    let wrong = |e: &dyn std::error::Error| format!("{}: {}", path.display(), chain(e));
+    let file = Kubeconfig::read_from(path).map_err(|e| wrong(&e))?;
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|e| wrong(&e))
+}
+
+/// Sends a request; any status but 2xx is an error with the words of the API server.
+async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
+    let response =
+        client.send(request.map(Body::from)).await.map_err(|e| no_answer("NoAnswer", chain(&e)))?;
+    let code = response.status().as_u16();
+    if (200..300).contains(&code) {
+        return Ok(response);
+    }
+    let text = read(response.into_body(), ANSWER_LIMIT_BYTES).await.unwrap_or_default();
+    Err(refusal(code, &text))
+}
+
+async fn read(mut body: Body, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| no_answer("CutShort", chain(&e)))?;
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        if bytes.len() + data.len() > limit_bytes {
+            return Err(no_answer("TooLong", format!("the answer is longer than {limit_bytes} bytes")));
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
+}
+
+fn call_limit(kind: Kind) -> Duration {
+    if kind == Kind::Lease { LEASE_CALL_LIMIT } else { CALL_LIMIT }
+}

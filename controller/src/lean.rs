@@ -1,0 +1,125 @@
+//! JSON of lists and watches without what nobody here reads.
+//!
+//! `managedFields` and kubectl's copy of the object are often two thirds of an object. They are skipped while
+//! parsing, so they never take memory. Not for objects that are written back.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Keys that are skipped wherever they stand.
+const SKIPPED: [&str; 2] = ["managedFields", "kubectl.kubernetes.io/last-applied-configuration"];
+
+/// Any JSON value without the skipped keys.
+#[derive(Debug, Default)]
+pub(crate) struct Lean(pub(crate) Value);
+
+impl<'de> Deserialize<'de> for Lean {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LeanVisitor).map(Lean)
+    }
+}
+
+struct LeanVisitor;
+
+impl<'de> Visitor<'de> for LeanVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(Lean(item)) = items.next_element()? {
+            out.push(item);
+        }
+        Ok(Value::Array(out))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            if SKIPPED.contains(&name.as_str()) {
+                entries.next_value::<IgnoredAny>()?;
+            } else {
+                out.insert(name, entries.next_value::<Lean>()?.0);
+            }
+        }
+        Ok(Value::Object(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn managed_fields_and_the_last_applied_object_are_left_out() {
+        let text = json!({ "metadata": {
+            "name": "a",
+            "managedFields": [{ "fieldsV1": { "f:metadata": {} } }],
+            "annotations": { "kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "1" },
+        }});
+        let Lean(lean) = serde_json::from_str(&text.to_string()).unwrap();
+        assert_eq!(lean, json!({ "metadata": { "name": "a", "annotations": { "mine": "1" } } }));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e6_f64..1e6).prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[a-z]{1,6}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn everything_else_is_as_it_was(value in any_json()) {
+            let text = value.to_string();
+            let plain: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Lean>(&text).unwrap().0, plain);
+        }
+    }
+}

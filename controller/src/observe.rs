@@ -1,0 +1,261 @@
+//! Looks at everything that belongs to one key: in the stores first, at the API server only for what no watch brings.
+
+use std::sync::Arc;
+
+use crate::annotations::{CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, POD_PHASE};
+use crate::cluster::{ApiError, Cluster, ListParams};
+use crate::line::{Line, Waiter};
+use crate::names;
+use crate::observed::{Observed, Origin, Trouble, Turn};
+use crate::permission;
+use crate::poll::Readings;
+use crate::request::{self, Invalid, Wanted};
+use crate::resource::{Claim, DataVolume, Key, Kind, Pod, StorageClass};
+use crate::store::Stores;
+
+/// Pods in one page of a list.
+const PAGE_PODS: u32 = 250;
+
+/// Where an observer looks.
+pub struct Eyes {
+    /// The API server.
+    pub cluster: Arc<dyn Cluster>,
+    /// What the watches know.
+    pub stores: Arc<Stores>,
+    /// Whose turn it is.
+    pub line: Line,
+}
+
+impl Eyes {
+    /// Everything about `key`. `trouble` is what went wrong last time.
+    pub fn observe(
+        &self,
+        key: &Key,
+        readings: &Readings,
+        trouble: Option<Trouble>,
+    ) -> Result<Observed, ApiError> {
+        let mut seen = Observed {
+            data_volume: self.stores.data_volumes.get(key),
+            target: self.stores.claims.get(key),
+            progress: readings.get(key),
+            trouble,
+            ..Observed::default()
+        };
+        self.pods(key, &mut seen);
+        seen.origin = self.origin(&seen);
+        if let Some(source) = seen.source_key() {
+            seen.source = self.stores.claims.get(source);
+        }
+        if let Some(source) = &seen.source {
+            seen.permission = Some(permission::check(source, key));
+            seen.source_is_filling = self.is_filling(source);
+        }
+        if wants_pods(&seen) {
+            self.before_pods(key, &mut seen)?;
+        } else {
+            seen.class = self.class(&seen)?;
+        }
+        Ok(seen)
+    }
+
+    /// Our pods, and those of claims that had this name before.
+    fn pods(&self, key: &Key, seen: &mut Observed) {
+        let claim = seen.target.as_deref();
+        for pod in self.stores.pods_of(key) {
+            match pod.metadata.labels.get(COMPONENT).map(String::as_str) {
+                Some(COMPONENT_TARGET)
+                    if claim.is_some_and(|c| pod.metadata.is_controlled_by(&c.metadata.uid)) =>
+                {
+                    seen.target_pod = Some(pod);
+                }
+                Some(COMPONENT_SOURCE) => {
+                    let expected = claim.map(|claim| names::source_pod(&claim.metadata.uid));
+                    if expected.as_ref() == Some(&pod.metadata.name) {
+                        seen.source_pod = Some(pod);
+                    } else if !pod.metadata.is_deleting() {
+                        seen.orphans.push(pod);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn origin(&self, seen: &Observed) -> Origin {
+        let Some(dv) = &seen.data_volume else {
+            // A claim may ask for a clone without a DataVolume.
+            let request = seen.target_annotation(CLONE_REQUEST).and_then(|text| text.parse().ok());
+            return request.map_or(Origin::None, Origin::Claim);
+        };
+        match request::wanted(dv) {
+            Ok(Wanted::NotOurs(kind)) => Origin::NotOurs(kind),
+            Err(e) => Origin::Invalid(e),
+            Ok(wanted) => match request::validate(dv) {
+                Err(e) => Origin::Invalid(e),
+                Ok(()) => self.resolve(dv, wanted),
+            },
+        }
+    }
+
+    /// Follows DataSources: at most two, and only within their namespace.
+    fn resolve(&self, dv: &DataVolume, mut wanted: Wanted) -> Origin {
+        for _ in 0..3 {
+            let key = match wanted {
+                Wanted::Claim(key) => return Origin::Claim(key),
+                Wanted::NotOurs(kind) => return Origin::NotOurs(kind),
+                Wanted::DataSource(key) => key,
+            };
+            let Some(source) = self.stores.data_sources.get(&key) else {
+                return Origin::Unresolved(format!("DataSource {key} doesn't exist"));
+            };
+            wanted = match request::resolve(&source) {
+                Ok(next) => next,
+                Err(why) => return Origin::Unresolved(format!("DataSource {key}: {why}")),
+            };
+        }
+        Origin::Invalid(Invalid {
+            field: "spec.sourceRef",
+            message: format!("the DataSource of {} points to a chain of DataSources", dv.metadata.key()),
+        })
+    }
+
+    /// Whether another DataVolume still fills the claim, or another clone.
+    fn is_filling(&self, source: &Claim) -> bool {
+        let key = source.metadata.key();
+        let by_data_volume = self.stores.data_volumes.get(&key).is_some_and(|dv| {
+            source.metadata.is_controlled_by(&dv.metadata.uid) && dv.status.phase != "Succeeded"
+        });
+        let meta = &source.metadata;
+        by_data_volume || meta.annotation(CLONE_REQUEST).is_some() && meta.annotation(CLONE_OF).is_none()
+    }
+
+    /// What has to be known before pods are made.
+    fn before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
+        seen.class = self.class(seen)?;
+        if let Some(source) = seen.source_key().cloned().filter(|_| seen.source_pod.is_none()) {
+            seen.source_writers = self.users(&source, true)?;
+        }
+        if seen.target_pod.is_none() {
+            seen.target_users = self.users(key, false)?;
+        }
+        if seen.source_writers.is_empty() && seen.target_users.is_empty() && seen.source.is_some() {
+            seen.turn = self.turn(key, seen);
+        }
+        Ok(())
+    }
+
+    fn turn(&self, key: &Key, seen: &Observed) -> Turn {
+        let Some(claim) = &seen.target else { return Turn::Now };
+        let class = claim.spec.storage_class_name.clone().unwrap_or_default();
+        if seen.target_pod.is_some() || seen.source_pod.is_some() {
+            self.line.runs(key, &class);
+            return Turn::Now;
+        }
+        let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
+        self.line.ask(key, Waiter { since: about.creation_timestamp.clone(), class })
+    }
+
+    fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
+        let Some(claim) = seen.target.as_ref().filter(|claim| !claim.is_bound()) else { return Ok(None) };
+        let Some(name) = claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        match self.cluster.get(Kind::StorageClass, &Key::new("", name)) {
+            Ok(object) => Ok(serde_json::from_value(object).ok().map(Arc::new)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Pods of others that use the claim `key`; with `writers`, only those that may write.
+    fn users(&self, key: &Key, writers: bool) -> Result<Vec<Key>, ApiError> {
+        let mut params =
+            ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
+        let mut users = Vec::new();
+        loop {
+            let page = self.cluster.list(Kind::Pod, &params)?;
+            let pods = page.items.into_iter().filter_map(|item| serde_json::from_value::<Pod>(item).ok());
+            users.extend(pods.filter(|pod| uses(pod, &key.name, writers)).map(|pod| pod.metadata.key()));
+            if page.next.is_empty() {
+                return Ok(users);
+            }
+            params.next = page.next;
+        }
+    }
+}
+
+/// Whether the clone of `seen` has yet to get a pod.
+fn wants_pods(seen: &Observed) -> bool {
+    let open =
+        seen.target_annotation(CLONE_OF).is_none() && seen.target_annotation(POD_PHASE) != Some("Succeeded");
+    let missing = seen.target_pod.is_none() || seen.source_pod.is_none();
+    seen.target.is_some() && seen.target_is_ours() && open && missing && seen.source.is_some()
+}
+
+/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers count (contract 8, #58); other
+/// clones' source pods only read.
+fn uses(pod: &Pod, name: &str, writers: bool) -> bool {
+    if pod.has_ended()
+        || (writers && pod.metadata.labels.get(COMPONENT).is_some_and(|c| c == COMPONENT_SOURCE))
+    {
+        return false;
+    }
+    let volumes = pod.spec.volumes.iter().filter(|volume| {
+        let claim = volume.persistent_volume_claim.as_ref().filter(|claim| claim.claim_name == name);
+        claim.is_some_and(|claim| !writers || !claim.read_only)
+    });
+    let names: Vec<&str> = volumes.map(|volume| volume.name.as_str()).collect();
+    if !writers {
+        return !names.is_empty();
+    }
+    let spec = &pod.spec;
+    let mut containers =
+        spec.containers.iter().chain(&spec.init_containers).chain(&spec.ephemeral_containers);
+    containers.any(|container| {
+        container.volume_mounts.iter().any(|mount| !mount.read_only && names.contains(&mount.name.as_str()))
+            || container.volume_devices.iter().any(|device| names.contains(&device.name.as_str()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(spec: &Value, phase: &str) -> Pod {
+        serde_json::from_value(json!({ "spec": spec, "status": { "phase": phase } })).unwrap()
+    }
+
+    fn mounting(containers: &str, read_only: bool, whole_read_only: bool) -> Value {
+        json!({
+            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c", "readOnly": whole_read_only } }],
+            containers: [{ "volumeMounts": [{ "name": "v", "readOnly": read_only }] }],
+        })
+    }
+
+    #[test]
+    fn every_sort_of_container_can_write() {
+        for containers in ["containers", "initContainers", "ephemeralContainers"] {
+            assert!(uses(&pod(&mounting(containers, false, false), "Running"), "c", true), "{containers}");
+            assert!(!uses(&pod(&mounting(containers, true, false), "Running"), "c", true), "{containers}");
+        }
+    }
+
+    #[test]
+    fn readers_other_claims_and_ended_pods_do_not_write() {
+        let write = mounting("containers", false, false);
+        assert!(!uses(&pod(&mounting("containers", false, true), "Running"), "c", true));
+        assert!(!uses(&pod(&write, "Running"), "d", true));
+        assert!(!uses(&pod(&write, "Succeeded"), "c", true));
+        assert!(uses(&pod(&mounting("containers", true, true), "Running"), "c", false));
+    }
+
+    #[test]
+    fn a_device_is_always_writable() {
+        let spec = json!({
+            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }],
+            "containers": [{ "volumeDevices": [{ "name": "v" }] }],
+        });
+        assert!(uses(&pod(&spec, "Pending"), "c", true));
+    }
+}

@@ -1,0 +1,131 @@
+//! Everything that belongs to one key, at one moment: what `decide` decides from.
+
+use std::sync::Arc;
+
+use crate::cluster::ApiError;
+use crate::permission::Permission;
+use crate::poll::Progress;
+use crate::request::Invalid;
+use crate::resource::{Claim, DataVolume, Key, Pod, StorageClass, Uid};
+
+/// One key, seen once. Nothing in it changes while a decision is made.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The DataVolume of this key.
+    pub data_volume: Option<Arc<DataVolume>>,
+    /// The claim of the same key.
+    pub target: Option<Arc<Claim>>,
+    /// Where the data comes from.
+    pub origin: Origin,
+    /// The claim that is the source.
+    pub source: Option<Arc<Claim>>,
+    /// Whether something else still fills the source.
+    pub source_is_filling: bool,
+    /// Pods that may write to the source, other than ours.
+    pub source_writers: Vec<Key>,
+    /// Pods other than ours that use the target.
+    pub target_users: Vec<Key>,
+    /// The target pod of this claim.
+    pub target_pod: Option<Arc<Pod>>,
+    /// The source pod of this claim.
+    pub source_pod: Option<Arc<Pod>>,
+    /// Source pods that were made for a claim of this name that is gone.
+    pub orphans: Vec<Arc<Pod>>,
+    /// The target's storage class, if it exists.
+    pub class: Option<Arc<StorageClass>>,
+    /// Whether the source may be cloned to here. Asked only when there is a source.
+    pub permission: Option<Permission>,
+    /// Whether the clone may run now. Asked only when it has no pods.
+    pub turn: Turn,
+    /// How far the source is, by its own word.
+    pub progress: Option<Progress>,
+    /// What went wrong when the last decision was carried out.
+    pub trouble: Option<Trouble>,
+}
+
+/// Where the data comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Neither a DataVolume nor a claim that asks for a clone.
+    #[default]
+    None,
+    /// This claim.
+    Claim(Key),
+    /// A DataSource that is not there, or does not point to a claim yet.
+    Unresolved(String),
+    /// Something that Decant does not do: the kind of source.
+    NotOurs(String),
+    /// The request cannot be understood.
+    Invalid(Invalid),
+}
+
+/// Whether a clone may run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// It may, or it runs already.
+    #[default]
+    Now,
+    /// It has to wait.
+    Wait {
+        /// Its place; the first is 1.
+        place: usize,
+        /// How many wait.
+        of: usize,
+        /// What it waits for, for people.
+        limit: String,
+    },
+}
+
+/// An action that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What was tried.
+    pub doing: Doing,
+    /// What the API server said.
+    pub error: ApiError,
+}
+
+/// The actions whose failure a user has to know about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doing {
+    /// Making the target claim.
+    MakeClaim,
+    /// Making the pod of this name.
+    MakePod(String),
+    /// Anything else.
+    Other,
+}
+
+impl Observed {
+    /// The source claim's key, where there is one.
+    pub fn source_key(&self) -> Option<&Key> {
+        match &self.origin {
+            Origin::Claim(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// An annotation of the target claim.
+    pub fn target_annotation(&self, name: &str) -> Option<&str> {
+        self.target.as_ref().and_then(|claim| claim.metadata.annotation(name))
+    }
+
+    /// Whether the target claim was made for this DataVolume, or needs none.
+    pub fn target_is_ours(&self) -> bool {
+        match (&self.data_volume, &self.target) {
+            (Some(dv), Some(claim)) => claim.metadata.is_controlled_by(&dv.metadata.uid),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        }
+    }
+
+    /// The UID under which the source reports its progress (contract 1.4, `OWNER_UID`).
+    pub fn owner_uid(&self) -> Option<Uid> {
+        let claim = self.target.as_ref()?;
+        if let Some(dv) = &self.data_volume {
+            return Some(dv.metadata.uid.clone());
+        }
+        let annotated = claim.metadata.annotation(crate::annotations::OWNER_UID).map(Uid::from);
+        Some(annotated.unwrap_or_else(|| claim.metadata.uid.clone()))
+    }
+}

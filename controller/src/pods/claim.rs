@@ -1,0 +1,110 @@
+//! The target claim (contract 3.5, direct flow; 4.8 for sizes).
+
+use decant_shared::units::{parse_quantity, required_bytes};
+use serde_json::{Map, Value, json};
+
+use super::frame::recommended;
+use crate::annotations::{
+    APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, EXTENDED_TOKEN, POD_RESTARTS,
+    POPULATED_FOR, PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, TOKEN,
+};
+use crate::fit;
+use crate::policy::Policy;
+use crate::resource::claim::{VolumeMode, quantity_text};
+use crate::resource::{Claim, DataVolume, Key};
+
+/// Annotations of the DataVolume that its claim does not get.
+const NOT_COPIED: [&str; 4] =
+    [POPULATED_FOR, TOKEN, EXTENDED_TOKEN, "kubectl.kubernetes.io/last-applied-configuration"];
+
+/// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source.
+pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Value, String> {
+    if let Some(pvc) = &dv.spec.pvc {
+        return Ok(pvc.clone());
+    }
+    let Some(storage) = &dv.spec.storage else { return Err("Missing Data volume PVC".to_owned()) };
+    let mut spec = storage.clone();
+    if spec["accessModes"].as_array().is_none_or(Vec::is_empty) {
+        spec["accessModes"] = json!(source.spec.access_modes);
+    }
+    if spec["volumeMode"].is_null() {
+        spec["volumeMode"] = json!(source.spec.volume_mode);
+    }
+    let asked = &spec["resources"]["requests"]["storage"];
+    let text = if asked.is_null() { source_size(source)? } else { quantity_text(asked) };
+    let size_bytes = parse_quantity(&text).map_err(|e| format!("size {text:?}: {e}"))?;
+    let same_kind = source.spec.volume_mode == VolumeMode::Filesystem && storage["resources"].is_null();
+    let needed_bytes = match fit::mode(&spec) {
+        // A filesystem's size has its overhead in it already.
+        VolumeMode::Filesystem if !same_kind => required_bytes(overhead(&spec, policy), size_bytes),
+        _ => size_bytes,
+    };
+    spec["resources"]["requests"]["storage"] = needed_bytes.to_string().into();
+    Ok(spec)
+}
+
+fn source_size(source: &Claim) -> Result<String, String> {
+    let capacity = source.status.capacity.get("storage").map(quantity_text);
+    capacity
+        .or_else(|| source.requested())
+        .ok_or_else(|| format!("PVC {} has no size yet", source.metadata.key()))
+}
+
+fn overhead(spec: &Value, policy: &Policy) -> decant_shared::units::Overhead {
+    let class = spec["storageClassName"].as_str();
+    class.and_then(|class| policy.class_overheads.get(class)).copied().unwrap_or(policy.overhead)
+}
+
+/// The claim of `dv`.
+pub fn new_claim(dv: &DataVolume, source: &Key, spec: &Value, policy: &Policy) -> Value {
+    let meta = &dv.metadata;
+    let mut labels: Map<String, Value> = strings(meta.labels.iter());
+    labels.insert(APP.to_owned(), APP_VALUE.into());
+    if fit::mode(spec) == VolumeMode::Filesystem {
+        labels.insert("alerts.k8s.io/KubePersistentVolumeFillingUp".to_owned(), "disabled".into());
+    }
+    labels.extend(recommended(&policy.pods));
+
+    let kept = meta.annotations.iter().filter(|(name, _)| !NOT_COPIED.contains(&name.as_str()));
+    let mut annotations = strings(kept);
+    let preallocation = dv.spec.preallocation.unwrap_or(policy.preallocation);
+    let content_type = if dv.spec.content_type == "archive" { "archive" } else { "kubevirt" };
+    for (name, value) in [
+        (POD_RESTARTS, "0".to_owned()),
+        (CONTENT_TYPE, content_type.to_owned()),
+        (PREALLOCATION_REQUESTED, preallocation.to_string()),
+        (CREATED_FOR, meta.uid.to_string()),
+        (CLONE_REQUEST, source.to_string()),
+        (CLONE_TYPE, COPY.to_owned()),
+        (PRIORITY_CLASS, dv.spec.priority_class_name.clone()),
+        (SERVICE_ACCOUNT, dv.spec.service_account_name.clone()),
+    ] {
+        if !value.is_empty() {
+            annotations.insert(name.to_owned(), value.into());
+        }
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [owner(dv)],
+        },
+        "spec": spec,
+    })
+}
+
+/// The reference that makes `dv` the controller of its claim.
+pub(crate) fn owner(dv: &DataVolume) -> Value {
+    json!({
+        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "name": dv.metadata.name,
+        "uid": dv.metadata.uid, "controller": true, "blockOwnerDeletion": true,
+    })
+}
+
+fn strings<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Map<String, Value> {
+    pairs.map(|(name, value)| (name.clone(), value.clone().into())).collect()
+}

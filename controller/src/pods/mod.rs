@@ -1,0 +1,38 @@
+//! The objects that a clone consists of, as JSON. Pure: the same input gives the same object.
+
+mod claim;
+mod frame;
+mod secret;
+mod source;
+mod target;
+
+pub(crate) use claim::owner;
+pub use claim::{claim_spec, new_claim};
+pub use secret::{Pem, secret};
+pub use source::source_pod;
+pub use target::target_pod;
+
+use crate::policy::PodPolicy;
+use crate::resource::{Claim, Uid};
+
+/// User and group of everything in our pods, and the group of the volumes' files (contract 3.10).
+const USER: u32 = 107;
+/// Where block volumes appear in both pods.
+const DEVICE: &str = "/dev/cdi-block-volume";
+/// Where a source's filesystem is mounted.
+const SOURCE_FOLDER: &str = "/var/run/cdi/clone/source";
+
+/// What both pods of a clone are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Clone<'a> {
+    /// The claim that asks for the clone.
+    pub target: &'a Claim,
+    /// The claim that is cloned.
+    pub source: &'a Claim,
+    /// Under which UID the source reports its progress.
+    pub owner_uid: &'a Uid,
+    /// What the operator wants of pods.
+    pub policy: &'a PodPolicy,
+    /// Which authority issues their certificates.
+    pub authority: &'a str,
+}

@@ -1,0 +1,38 @@
+//! The Secret with a pod's keys (contract 3.3, 3.4).
+
+use serde_json::{Map, Value, json};
+
+use super::frame::labels;
+use crate::annotations::{
+    COMPONENT_SOURCE, COMPONENT_TARGET, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER,
+};
+use crate::decide::Role;
+use crate::policy::PodPolicy;
+use crate::resource::Meta;
+
+/// A key of a Secret and the PEM text under it.
+pub type Pem = (&'static str, String);
+
+/// The Secret of `pod`. It has the pod's name and goes with it.
+pub fn secret(role: Role, pod: &Meta, pems: Vec<Pem>, policy: &PodPolicy) -> Value {
+    let (component, created_by) = match role {
+        Role::Source => (COMPONENT_SOURCE, CREATED_BY_CONTROLLER),
+        Role::Target => (COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER),
+    };
+    let data: Map<String, Value> = pems.into_iter().map(|(key, pem)| (key.to_owned(), pem.into())).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": pod.name,
+            "namespace": pod.namespace,
+            "labels": labels(component, policy),
+            "annotations": { created_by: "yes" },
+            "ownerReferences": [{
+                "apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid,
+                "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "stringData": data,
+    })
+}

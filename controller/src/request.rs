@@ -1,0 +1,259 @@
+//! What a DataVolume asks for (contract 4.2, 4.3).
+
+use std::fmt;
+
+use decant_shared::units::parse_quantity;
+use serde_json::Value;
+
+use crate::names::NAME_MAX_BYTES;
+use crate::resource::claim::quantity_text;
+use crate::resource::data_source::DataSourceTarget;
+use crate::resource::data_volume::ClaimSource;
+use crate::resource::{DataSource, DataVolume, Key};
+
+const MIB_BYTES: u64 = 1 << 20;
+
+/// What is to be cloned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// This claim.
+    Claim(Key),
+    /// What this DataSource points to.
+    DataSource(Key),
+    /// Something that Decant does not do: the kind of source.
+    NotOurs(String),
+}
+
+/// Why a DataVolume cannot be carried out as it is written. The texts are CDI's where CDI has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Where in the object.
+    pub field: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid { field, message: message.into() })
+}
+
+/// What `dv` wants cloned.
+pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
+    let sources: Vec<(&String, &Value)> =
+        dv.spec.source.iter().flatten().filter(|(_, value)| !value.is_null()).collect();
+    match (dv.spec.source.is_some(), &dv.spec.source_ref) {
+        (true, Some(_)) | (false, None) => {
+            return invalid(
+                "spec.source",
+                "Data volume should have either Source or SourceRef, or be externally populated",
+            );
+        }
+        (false, Some(reference)) => {
+            return match reference.kind.as_str() {
+                "" => invalid("spec.sourceRef.kind", "Missing sourceRef kind"),
+                "DataSource" if reference.name.is_empty() => {
+                    invalid("spec.sourceRef.name", "Missing sourceRef name")
+                }
+                "DataSource" => {
+                    let namespace = reference.namespace.as_deref().unwrap_or(&dv.metadata.namespace);
+                    Ok(Wanted::DataSource(Key::new(namespace, &reference.name)))
+                }
+                kind => invalid(
+                    "spec.sourceRef.kind",
+                    format!("Unsupported sourceRef kind {kind}, currently only DataSource is supported"),
+                ),
+            };
+        }
+        (true, None) => {}
+    }
+    match sources.as_slice() {
+        [] => invalid("spec.source", "Missing Data volume source"),
+        [(kind, value)] if *kind == "pvc" => claim_source(value),
+        [(kind, _)] => Ok(Wanted::NotOurs((*kind).clone())),
+        _ => invalid("spec.source", "Multiple Data volume sources"),
+    }
+}
+
+fn claim_source(value: &Value) -> Result<Wanted, Invalid> {
+    let source: ClaimSource = serde_json::from_value(value.clone()).unwrap_or_default();
+    if source.namespace.is_empty() || source.name.is_empty() {
+        return invalid("spec.source.PVC", "spec.source.PVC source PVC is not valid");
+    }
+    Ok(Wanted::Claim(Key::new(source.namespace, source.name)))
+}
+
+/// What `source` points to. A DataSource may point to another one of its namespace, once.
+pub fn resolve(source: &DataSource) -> Result<Wanted, String> {
+    let DataSourceTarget { pvc, snapshot, data_source } = &source.spec.source;
+    let namespace_or_own = |target: &ClaimSource| match target.namespace.as_str() {
+        "" => source.metadata.namespace.clone(),
+        other => other.to_owned(),
+    };
+    match (pvc, snapshot, data_source) {
+        (Some(pvc), None, None) => Ok(Wanted::Claim(Key::new(namespace_or_own(pvc), &pvc.name))),
+        (None, Some(_), None) => Ok(Wanted::NotOurs("snapshot".to_owned())),
+        (None, None, Some(other)) if namespace_or_own(other) == source.metadata.namespace => {
+            Ok(Wanted::DataSource(Key::new(&source.metadata.namespace, &other.name)))
+        }
+        (None, None, Some(_)) => Err("it points to a DataSource of another namespace".to_owned()),
+        _ => Err("it does not point to exactly one source".to_owned()),
+    }
+}
+
+/// The checks that CDI's webhook makes (contract 4.3). The controller makes them too: there may be no webhook.
+pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
+    if dv.metadata.name.len() > NAME_MAX_BYTES {
+        return invalid("metadata.name", "Name cannot be longer than 253 characters");
+    }
+    let wanted = wanted(dv)?;
+    match (&dv.spec.pvc, &dv.spec.storage) {
+        (None, None) => invalid("spec", "Missing Data volume PVC"),
+        (Some(_), Some(_)) => {
+            invalid("spec", "Duplicate storage definition, both target storage and target pvc defined")
+        }
+        (Some(pvc), None) => {
+            size(pvc, "PVC", false)?;
+            class(pvc)?;
+            access_modes(pvc)
+        }
+        (None, Some(storage)) => {
+            size(storage, "Storage", !matches!(wanted, Wanted::NotOurs(_)))?;
+            class(storage)
+        }
+    }
+}
+
+fn size(spec: &Value, what: &str, may_be_missing: bool) -> Result<(), Invalid> {
+    const FIELD: &str = "spec.resources.requests.storage";
+    let request = &spec["resources"]["requests"]["storage"];
+    if request.is_null() {
+        return if may_be_missing { Ok(()) } else { invalid(FIELD, format!("{what} size is missing")) };
+    }
+    let text = quantity_text(request);
+    if text == "0" || text.starts_with('-') {
+        return invalid(FIELD, format!("{what} size can't be equal or less than zero"));
+    }
+    match parse_quantity(&text) {
+        Ok(0) => invalid(FIELD, format!("{what} size can't be equal or less than zero")),
+        Ok(bytes) if bytes < MIB_BYTES => invalid(FIELD, format!("{what} size should be at least 1MiB")),
+        Ok(_) => Ok(()),
+        Err(e) => invalid(FIELD, format!("{what} size {text:?} is not a quantity such as 10Gi: {e}")),
+    }
+}
+
+fn class(spec: &Value) -> Result<(), Invalid> {
+    match spec["storageClassName"].as_str() {
+        Some(name) if name.len() > NAME_MAX_BYTES => {
+            invalid("spec.storageClassName", "Name cannot be longer than 253 characters")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn access_modes(pvc: &Value) -> Result<(), Invalid> {
+    const FIELD: &str = "spec.pvc.accessModes";
+    const KNOWN: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+    let modes = pvc["accessModes"].as_array().map_or(&[][..], Vec::as_slice);
+    match modes {
+        [] => invalid(FIELD, "Required value: at least 1 access mode is required"),
+        [mode] => match mode.as_str() {
+            Some(mode) if KNOWN.contains(&mode) => Ok(()),
+            _ => invalid(
+                FIELD,
+                format!("Unsupported value: {mode}: supported values: \"{}\"", KNOWN.join("\", \"")),
+            ),
+        },
+        _ => invalid(FIELD, "PVC multiple accessModes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn data_volume(spec: &Value) -> DataVolume {
+        let object = json!({ "metadata": { "name": "dv", "namespace": "ns", "uid": "u" }, "spec": spec });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn claim(size: &Value) -> Value {
+        json!({ "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": size } } })
+    }
+
+    fn source() -> Value {
+        json!({ "pvc": { "namespace": "a", "name": "s" } })
+    }
+
+    #[test]
+    fn a_good_request_names_its_source() {
+        let dv = data_volume(&json!({ "source": source(), "pvc": claim(&json!("1Gi")) }));
+        assert_eq!(validate(&dv), Ok(()));
+        assert_eq!(wanted(&dv), Ok(Wanted::Claim(Key::new("a", "s"))));
+    }
+
+    #[test]
+    fn bad_requests_get_the_texts_of_the_contract() {
+        let good = claim(&json!("1Gi"));
+        for (spec, text) in [
+            (json!({ "source": source() }), "Missing Data volume PVC"),
+            (json!({ "source": source(), "pvc": good, "storage": {} }), "Duplicate storage definition"),
+            (json!({ "pvc": good }), "either Source or SourceRef"),
+            (json!({ "source": {}, "pvc": good }), "Missing Data volume source"),
+            (json!({ "source": { "pvc": {}, "http": {} }, "pvc": good }), "Multiple Data volume sources"),
+            (json!({ "source": { "pvc": { "name": "x" } }, "pvc": good }), "source PVC is not valid"),
+            (
+                json!({ "source": source(), "pvc": claim(&json!("0")) }),
+                "PVC size can't be equal or less than zero",
+            ),
+            (json!({ "source": source(), "pvc": claim(&json!("-1Gi")) }), "PVC size can't be equal or less"),
+            (json!({ "source": source(), "pvc": claim(&json!(1000)) }), "PVC size should be at least 1MiB"),
+            (json!({ "source": source(), "pvc": claim(&json!("ten")) }), "\"ten\" is not a quantity"),
+            (
+                json!({ "source": source(), "pvc": { "accessModes": ["ReadWriteOnce"] } }),
+                "PVC size is missing",
+            ),
+            (
+                json!({ "source": source(), "pvc": { "resources": good["resources"] } }),
+                "at least 1 access mode",
+            ),
+            (
+                json!({ "sourceRef": { "kind": "Pod", "name": "x" }, "pvc": good }),
+                "Unsupported sourceRef kind Pod",
+            ),
+        ] {
+            let error = validate(&data_volume(&spec)).unwrap_err().to_string();
+            assert!(error.contains(text), "{spec}: {error}");
+        }
+    }
+
+    #[test]
+    fn storage_needs_no_size_and_other_sources_are_not_ours() {
+        assert_eq!(validate(&data_volume(&json!({ "source": source(), "storage": {} }))), Ok(()));
+        let http =
+            data_volume(&json!({ "source": { "http": {}, "pvc": null }, "pvc": claim(&json!("1Gi")) }));
+        assert_eq!(wanted(&http), Ok(Wanted::NotOurs("http".to_owned())));
+    }
+
+    proptest! {
+        #[test]
+        fn no_spec_makes_it_panic(
+            source in proptest::option::of("[a-z]{0,5}"),
+            size in ".{0,12}",
+            modes in prop::collection::vec(".{0,5}", 0..3),
+        ) {
+            let spec = json!({
+                "source": source.map(|kind| json!({ kind: {} })),
+                "pvc": { "accessModes": modes, "resources": { "requests": { "storage": size } } },
+            });
+            let _ = validate(&data_volume(&spec));
+        }
+    }
+}

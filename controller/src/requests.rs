@@ -1,0 +1,217 @@
+//! The HTTP requests behind the calls of `cluster.rs`: method, path, query and body. No input or output here.
+
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::cluster::{ApiError, ListParams, Part};
+use crate::resource::{Key, Kind, Uid};
+
+/// What the API server writes into its audit log.
+const USER_AGENT: &str = concat!("decant-controller/", env!("CARGO_PKG_VERSION"));
+
+/// A request, or the reason why none can be made of the given names.
+pub(crate) type Built = Result<Request<Vec<u8>>, ApiError>;
+
+pub(crate) fn get(kind: Kind, key: &Key) -> Built {
+    build(Method::GET, &object_path(kind, key), None)
+}
+
+pub(crate) fn list(kind: Kind, params: &ListParams) -> Built {
+    let mut query = Query::new(kind.path(params.namespace.as_deref()));
+    query.selectors(params);
+    if params.limit > 0 {
+        query.add("limit", &params.limit.to_string());
+    }
+    query.add("continue", &params.next);
+    build(Method::GET, &query.0, None)
+}
+
+/// `secs`: after which time the server itself ends the watch.
+pub(crate) fn watch(kind: Kind, params: &ListParams, resource_version: &str, secs: u64) -> Built {
+    let mut query = Query::new(kind.path(params.namespace.as_deref()));
+    query.selectors(params);
+    query.add("watch", "1");
+    query.add("allowWatchBookmarks", "true");
+    query.add("timeoutSeconds", &secs.to_string());
+    query.add("resourceVersion", resource_version);
+    build(Method::GET, &query.0, None)
+}
+
+pub(crate) fn create(kind: Kind, object: &Value) -> Built {
+    let namespace = object["metadata"]["namespace"].as_str().filter(|namespace| !namespace.is_empty());
+    build(Method::POST, &kind.path(namespace), Some(("application/json", object)))
+}
+
+pub(crate) fn patch(kind: Kind, key: &Key, part: Part, patch: &Value) -> Built {
+    let mut path = object_path(kind, key);
+    if part == Part::Status {
+        path.push_str("/status");
+    }
+    build(Method::PATCH, &path, Some(("application/merge-patch+json", patch)))
+}
+
+pub(crate) fn replace(kind: Kind, key: &Key, object: &Value) -> Built {
+    build(Method::PUT, &object_path(kind, key), Some(("application/json", object)))
+}
+
+pub(crate) fn delete(kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Built {
+    let mut options = json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": { "uid": uid.as_str() },
+    });
+    if let Some(secs) = grace_secs {
+        options["gracePeriodSeconds"] = secs.into();
+    }
+    build(Method::DELETE, &object_path(kind, key), Some(("application/json", &options)))
+}
+
+/// `path` begins with a slash and is passed on as it is.
+pub(crate) fn pod_proxy(pod: &Key, port: u16, path: &str) -> Built {
+    let pods = Kind::Pod.path(Some(&encode(&pod.namespace)));
+    build(Method::GET, &format!("{pods}/https:{}:{port}/proxy{path}", encode(&pod.name)), None)
+}
+
+fn object_path(kind: Kind, key: &Key) -> String {
+    let namespace = Some(encode(&key.namespace)).filter(|namespace| !namespace.is_empty());
+    format!("{}/{}", kind.path(namespace.as_deref()), encode(&key.name))
+}
+
+fn build(method: Method, uri: &str, body: Option<(&str, &Value)>) -> Built {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("accept", "application/json")
+        .header("user-agent", USER_AGENT);
+    let mut bytes = Vec::new();
+    if let Some((content_type, object)) = body {
+        request = request.header("content-type", content_type);
+        bytes = object.to_string().into_bytes();
+    }
+    request.body(bytes).map_err(|e| ApiError {
+        code: 400,
+        reason: "BadRequest".to_owned(),
+        message: format!("no request can be made for {uri:?}: {e}"),
+    })
+}
+
+/// A path that gets its query piece by piece.
+struct Query(String);
+
+impl Query {
+    fn new(path: String) -> Self {
+        Self(path)
+    }
+
+    fn selectors(&mut self, params: &ListParams) {
+        self.add("labelSelector", &params.labels);
+        self.add("fieldSelector", &params.fields);
+    }
+
+    /// An empty value is as good as none to the API server.
+    fn add(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            let joint = if self.0.contains('?') { '&' } else { '?' };
+            self.0.push_str(&format!("{joint}{name}={}", encode(value)));
+        }
+    }
+}
+
+/// RFC 3986: everything but the unreserved characters is escaped.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn uri(built: Built) -> String {
+        built.unwrap().uri().to_string()
+    }
+
+    #[test]
+    fn a_list_escapes_its_selectors() {
+        let params = ListParams {
+            namespace: Some("n".to_owned()),
+            labels: "app=containerized-data-importer".to_owned(),
+            fields: "metadata.name=a,spec.x!=b".to_owned(),
+            limit: 500,
+            next: "tok/en=".to_owned(),
+        };
+        assert_eq!(
+            uri(list(Kind::Pod, &params)),
+            "/api/v1/namespaces/n/pods?labelSelector=app%3Dcontainerized-data-importer\
+             &fieldSelector=metadata.name%3Da%2Cspec.x%21%3Db&limit=500&continue=tok%2Fen%3D"
+        );
+    }
+
+    #[test]
+    fn a_list_of_everything_has_no_query() {
+        assert_eq!(
+            uri(list(Kind::StorageClass, &ListParams::default())),
+            "/apis/storage.k8s.io/v1/storageclasses"
+        );
+    }
+
+    #[test]
+    fn a_watch_asks_for_bookmarks_and_an_end() {
+        assert_eq!(
+            uri(watch(Kind::PersistentVolumeClaim, &ListParams::default(), "12", 290)),
+            "/api/v1/persistentvolumeclaims?watch=1&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion=12"
+        );
+    }
+
+    #[test]
+    fn an_object_of_the_cluster_has_no_namespace_in_its_path() {
+        assert_eq!(uri(get(Kind::Namespace, &Key::new("", "n"))), "/api/v1/namespaces/n");
+        let review = create(Kind::SubjectAccessReview, &json!({ "spec": {} }));
+        assert_eq!(uri(review), "/apis/authorization.k8s.io/v1/subjectaccessreviews");
+    }
+
+    #[test]
+    fn a_status_is_a_merge_patch_of_its_own_path() {
+        let built =
+            patch(Kind::DataVolume, &Key::new("n", "a"), Part::Status, &json!({ "status": {} })).unwrap();
+        assert_eq!(built.method(), Method::PATCH);
+        assert_eq!(built.uri(), "/apis/cdi.kubevirt.io/v1beta1/namespaces/n/datavolumes/a/status");
+        assert_eq!(built.headers()["content-type"], "application/merge-patch+json");
+        assert_eq!(built.body(), br#"{"status":{}}"#);
+    }
+
+    #[test]
+    fn a_delete_names_the_uid_and_the_grace() {
+        let built = delete(Kind::Pod, &Key::new("n", "a"), &Uid::from("u"), Some(0)).unwrap();
+        let body: Value = serde_json::from_slice(built.body()).unwrap();
+        assert_eq!(body["preconditions"]["uid"], "u");
+        assert_eq!(body["gracePeriodSeconds"], 0);
+        let built = delete(Kind::Pod, &Key::new("n", "a"), &Uid::from("u"), None).unwrap();
+        let body: Value = serde_json::from_slice(built.body()).unwrap();
+        assert_eq!(body.get("gracePeriodSeconds"), None);
+    }
+
+    #[test]
+    fn the_pod_proxy_is_told_to_speak_tls() {
+        assert_eq!(
+            uri(pod_proxy(&Key::new("n", "p"), 8443, "/metrics")),
+            "/api/v1/namespaces/n/pods/https:p:8443/proxy/metrics"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_never_leaves_its_place_in_the_path(name in ".{1,40}") {
+            let built = get(Kind::Pod, &Key::new("n", name)).unwrap();
+            prop_assert_eq!(built.uri().path().matches('/').count(), 6);
+            prop_assert_eq!(built.uri().query(), None);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The conditions Bound, Ready and Running (contract 4.7).
+
+use decant_shared::units::{Bytes, Rate, Seconds};
+
+use super::running::Triples;
+use crate::decide::Step;
+use crate::observed::{Doing, Observed};
+use crate::poll::Progress;
+use crate::resource::data_volume::Condition;
+
+pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Triples) -> Vec<Condition> {
+    let bound = bound(step, seen);
+    let mut running = condition("Running", "False", "", "");
+    let joined = triples.joined();
+    running.reason = joined.reason;
+    running.message = joined.message;
+    if joined.runs {
+        running.status = "True".to_owned();
+        running.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
+    }
+    let ready = match phase {
+        "Succeeded" => condition("Ready", "True", "", ""),
+        "Unknown" => condition("Ready", "Unknown", "", ""),
+        _ if running.status == "True" => condition("Ready", "False", "TransferRunning", ""),
+        _ if bound.reason != "Bound" && bound.reason != "Pending" => {
+            condition("Ready", "False", &bound.reason, &bound.message)
+        }
+        _ => condition("Ready", "False", "", ""),
+    };
+    vec![bound, ready, running]
+}
+
+fn bound(step: &Step, seen: &Observed) -> Condition {
+    let no = |reason: &str, message: &str| condition("Bound", "False", reason, message);
+    if let Some((reason, message)) = cause(step, seen) {
+        return no(reason, &message);
+    }
+    let Some(claim) = &seen.target else { return no("NotFound", "No PVC found") };
+    let name = &claim.metadata.name;
+    match claim.status.phase.as_str() {
+        "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
+        "Lost" => no("ClaimLost", "Claim Lost"),
+        _ => no("Pending", &format!("PVC {name} Pending")),
+    }
+}
+
+/// Why there is no claim of ours, if it is known.
+fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
+    if let Some(trouble) = &seen.trouble
+        && trouble.doing == Doing::MakeClaim
+    {
+        let reason = if trouble.error.exceeds_quota() { "ErrExceededQuota" } else { "ErrClaimNotValid" };
+        return Some((reason, trouble.error.message.clone()));
+    }
+    let dv = seen.data_volume.as_ref()?;
+    let name = &dv.metadata.name;
+    Some(match step {
+        Step::Taken => (
+            "ErrResourceExists",
+            format!("Resource {name:?} already exists and is not managed by DataVolume"),
+        ),
+        _ if seen.target.is_some() => return None,
+        Step::Invalid(why) => ("ErrClaimNotValid", why.clone()),
+        Step::NotOurs(kind) => (
+            "SourceNotSupported",
+            format!("Decant clones PVCs; it leaves a DataVolume with source {kind} alone"),
+        ),
+        Step::Unresolved(why) => ("CloneWithoutSource", why.clone()),
+        Step::NoSource(key) => ("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name)),
+        Step::Unfit(why) => {
+            ("CloneValidationFailed", format!("The clone doesn't meet the validation requirements: {why}"))
+        }
+        Step::Denied(why) => ("CloneNotAllowed", why.clone()),
+        _ => return None,
+    })
+}
+
+/// How far it is, for people: `1.20 GiB of 8.00 GiB, 210 MiB/s, 33s left`.
+fn sentence(progress: &Progress) -> String {
+    let mut text = match (progress.sent_bytes, progress.total_bytes) {
+        (Some(sent), Some(total)) => format!("{} of {}", Bytes(sent), Bytes(total)),
+        _ => return String::new(),
+    };
+    if let Some(rate) = progress.rate_bytes_per_sec.filter(|rate| *rate > 0) {
+        text += &format!(", {}", Rate(rate));
+    }
+    if let Some(left) = progress.left_secs() {
+        text += &format!(", {} left", Seconds(left));
+    }
+    text
+}
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition {
+    Condition {
+        kind: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        ..Condition::default()
+    }
+}

@@ -1,0 +1,55 @@
+//! Phase and progress.
+
+use crate::annotations::{CLONE_OF, POD_PHASE};
+use crate::decide::{Step, waits_for_consumer};
+use crate::observed::{Doing, Observed};
+use crate::policy::Policy;
+
+/// The phase (contract 4.7, column "Legacy").
+pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
+    let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
+        let quota =
+            matches!(&seen.trouble, Some(t) if t.doing == Doing::MakeClaim && t.error.exceeds_quota());
+        return match step {
+            Step::Adopted => "Succeeded",
+            _ if quota => "Pending",
+            _ => "",
+        }
+        .to_owned();
+    };
+    let target_phase = seen.target_pod.as_ref().map_or("", |pod| pod.status.phase.as_str());
+    let has_ended = claim.metadata.annotation(CLONE_OF).is_some()
+        || claim.metadata.annotation(POD_PHASE) == Some("Succeeded")
+        || matches!(step, Step::TargetDone | Step::Adopted);
+    match claim.status.phase.as_str() {
+        _ if has_ended => "Succeeded",
+        "Lost" => "Failed",
+        "Bound" if target_phase == "Running" => "CloneInProgress",
+        "Bound" => "CloneScheduled",
+        "Pending" | "" if waits_for_consumer(seen, claim, policy) => "WaitForFirstConsumer",
+        "Pending" | "" => "Pending",
+        _ => "Unknown",
+    }
+    .to_owned()
+}
+
+/// The progress: empty before there is a claim, `N/A` while nothing is known, never lower than before.
+pub(super) fn progress(phase: &str, seen: &Observed) -> String {
+    let Some(dv) = seen.data_volume.as_ref().filter(|_| seen.target.is_some() && seen.target_is_ours())
+    else {
+        return if phase == "Succeeded" { "N/A".to_owned() } else { String::new() };
+    };
+    let was_cloned = seen.target_annotation(crate::annotations::CLONE_REQUEST).is_some();
+    if phase == "Succeeded" {
+        return if was_cloned { "100.0%" } else { "N/A" }.to_owned();
+    }
+    let said = &dv.status.progress;
+    // What was said about an earlier claim of this name does not count.
+    let is_same_clone = dv.status.phase == "CloneInProgress" || dv.status.phase == "CloneScheduled";
+    let before = said.strip_suffix('%').and_then(|text| text.parse::<f64>().ok()).filter(|_| is_same_clone);
+    let now = seen.progress.as_ref().map(|progress| progress.percent);
+    match (before, now) {
+        (None, None) => "N/A".to_owned(),
+        (before, now) => format!("{:.2}%", before.unwrap_or(0.0).max(now.unwrap_or(0.0))),
+    }
+}

@@ -1,0 +1,238 @@
+//! Whether the pods run, and if not, why: in words that a user can act on.
+
+use crate::annotations::{SOURCE_CONTAINER, TARGET_CONTAINER};
+use crate::decide::Step;
+use crate::observed::{Doing, Observed, Turn};
+use crate::resource::Pod;
+use crate::resource::pod::{ContainerStatus, Terminated};
+use crate::status::words::{CLONE_COMPLETE, COMPLETED, POD_RUNNING, QUEUED};
+use crate::termination::last_end;
+
+/// How every "the target is too small" is called (contract 4.7).
+const TOO_SMALL: &str = "DataVolume too small to contain image";
+/// Texts that mean it.
+const NO_SPACE: [&str; 4] = [
+    "no space left on device",
+    "is larger than the reported available",
+    "disk quota exceeded",
+    "file largest block is bigger than maxblock",
+];
+
+/// One pod's running condition (contract 3.11).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Triple {
+    /// Whether the container runs.
+    pub runs: bool,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Triple {
+    fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { runs: false, reason: reason.into(), message: message.into() }
+    }
+}
+
+/// Those of both pods; `None` as long as there is nothing to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Triples {
+    /// The target's.
+    pub target: Option<Triple>,
+    /// The source's.
+    pub source: Option<Triple>,
+}
+
+impl Triples {
+    /// Both, for a step.
+    pub fn of(step: &Step, seen: &Observed) -> Self {
+        let of_pod =
+            |pod: &Option<std::sync::Arc<Pod>>, container| pod.as_deref().map(|pod| triple(pod, container));
+        let target = of_pod(&seen.target_pod, TARGET_CONTAINER).or_else(|| waiting(step, seen));
+        Self { target, source: of_pod(&seen.source_pod, SOURCE_CONTAINER) }
+    }
+
+    /// Both as one (contract 4.7, "Running").
+    pub fn joined(&self) -> Triple {
+        match (&self.target, &self.source) {
+            (None, None) => Triple::default(),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (Some(target), Some(source)) => match (target.runs, source.runs) {
+                (true, true) | (false, true) => target.clone(),
+                (true, false) => source.clone(),
+                (false, false) if target == source => target.clone(),
+                (false, false) => {
+                    let join = |a: &str, b: &str| match (a, b) {
+                        ("", one) | (one, "") => one.to_owned(),
+                        (a, b) => format!("{a} and {b}"),
+                    };
+                    Triple::no(join(&target.reason, &source.reason), join(&target.message, &source.message))
+                }
+            },
+        }
+    }
+}
+
+/// Why there is no target pod.
+fn waiting(step: &Step, seen: &Observed) -> Option<Triple> {
+    if let Some(trouble) = &seen.trouble
+        && let Doing::MakePod(name) = &trouble.doing
+    {
+        let reason = if trouble.error.exceeds_quota() { "ErrExceededQuota" } else { "ErrStartingPod" };
+        return Some(Triple::no(reason, format!("Error starting pod '{name}': {}", trouble.error)));
+    }
+    let list = |pods: &[crate::resource::Key]| {
+        let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    Some(match step {
+        Step::Queued => match &seen.turn {
+            Turn::Wait { place, of, limit } => {
+                Triple::no(QUEUED, format!("place {place} of {of} in the queue: {limit}"))
+            }
+            Turn::Now => return None,
+        },
+        Step::SourceInUse(pods) => {
+            let source = seen.source_key().map(|key| key.name.as_str()).unwrap_or_default();
+            Triple::no("CloneSourceInUse", format!("pod {} using PersistentVolumeClaim {source}", list(pods)))
+        }
+        Step::TargetInUse(pods) => {
+            Triple::no("UploadTargetInUse", format!("pod {} using the target", list(pods)))
+        }
+        Step::SourceFilling => Triple::no("ImportPVCNotReady", "the source is still being filled".to_owned()),
+        Step::Incompatible(why) => Triple::no("ErrIncompatiblePVC", why.clone()),
+        Step::Denied(why) => Triple::no("CloneNotAllowed", why.clone()),
+        Step::NoSource(key) => {
+            Triple::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
+        }
+        Step::Done | Step::TidyUp | Step::MarkDone => Triple::no(COMPLETED, CLONE_COMPLETE),
+        _ => return None,
+    })
+}
+
+/// The running condition of the container `name`.
+fn triple(pod: &Pod, name: &str) -> Triple {
+    if pod.status.phase == "Failed" && !pod.status.reason.is_empty() {
+        return Triple::no(&pod.status.reason, &pod.status.message);
+    }
+    let Some(status) = pod.container_status(name) else { return not_scheduled(pod) };
+    if status.state.running.is_some() {
+        return Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+    }
+    if let Some(ended) = &status.state.terminated {
+        return ended_triple(ended);
+    }
+    waiting_triple(status)
+}
+
+fn waiting_triple(status: &ContainerStatus) -> Triple {
+    let (reason, message) = match &status.state.waiting {
+        Some(waiting) => (waiting.reason.as_str(), waiting.message.as_str()),
+        None => ("Pending", ""),
+    };
+    match reason {
+        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
+            Triple::no("ImagePullFailed", format!("failed to pull image: {}", status.image))
+        }
+        // The pause between two tries says nothing; why the last one ended does.
+        "CrashLoopBackOff" => last_end(status).map_or_else(|| Triple::no(reason, message), ended_triple),
+        _ => Triple::no(reason, message),
+    }
+}
+
+fn ended_triple(ended: &Terminated) -> Triple {
+    if ended.exit_code == 0 {
+        return Triple::no(COMPLETED, CLONE_COMPLETE);
+    }
+    let small = ended.message.to_ascii_lowercase();
+    if NO_SPACE.iter().any(|text| small.contains(text)) {
+        return Triple::no("Error", TOO_SMALL);
+    }
+    let message = match (ended.reason.as_str(), ended.message.trim()) {
+        ("OOMKilled", _) => "the container was killed because it used more memory than its limit".to_owned(),
+        (_, "") => format!("the container ended with exit code {}", ended.exit_code),
+        (_, text) => text.to_owned(),
+    };
+    let reason = if ended.reason.is_empty() { "Error" } else { &ended.reason };
+    Triple::no(reason, message)
+}
+
+fn not_scheduled(pod: &Pod) -> Triple {
+    let refused = pod.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
+    match refused {
+        Some(condition) => Triple::no(&condition.reason, &condition.message),
+        None => Triple::no("Pending", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(state: &Value) -> Pod {
+        serde_json::from_value(json!({ "status": { "phase": "Running", "containerStatuses": [
+            { "name": "c", "image": "decant/cloner:1", "state": state,
+              "lastState": { "terminated": { "exitCode": 4, "reason": "Error", "message": "disk is on fire" } } },
+        ] } }))
+        .unwrap()
+    }
+
+    #[test]
+    fn each_state_has_its_words() {
+        for (state, reason, message) in [
+            (json!({ "running": {} }), "Pod is running", ""),
+            (
+                json!({ "waiting": { "reason": "ImagePullBackOff" } }),
+                "ImagePullFailed",
+                "failed to pull image: decant/cloner:1",
+            ),
+            (json!({ "waiting": { "reason": "CrashLoopBackOff" } }), "Error", "disk is on fire"),
+            (json!({ "waiting": { "reason": "ContainerCreating" } }), "ContainerCreating", ""),
+            (
+                json!({ "terminated": { "exitCode": 0, "reason": "Completed" } }),
+                "Completed",
+                "Clone Complete",
+            ),
+            (
+                json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } }),
+                "OOMKilled",
+                "more memory than its limit",
+            ),
+            (
+                json!({ "terminated": { "exitCode": 4, "reason": "Error", "message": "x: No space left on device" } }),
+                "Error",
+                TOO_SMALL,
+            ),
+        ] {
+            let triple = triple(&pod(&state), "c");
+            assert_eq!(triple.reason, reason, "{state}");
+            assert!(triple.message.contains(message), "{state}: {}", triple.message);
+        }
+    }
+
+    #[test]
+    fn an_eviction_and_a_pod_without_a_node_say_why() {
+        let evicted: Pod = serde_json::from_value(json!({
+            "status": { "phase": "Failed", "reason": "Evicted", "message": "low on memory" } }))
+        .unwrap();
+        assert_eq!(triple(&evicted, "c"), Triple::no("Evicted", "low on memory"));
+        let homeless: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" } ] } })).unwrap();
+        assert_eq!(triple(&homeless, "c"), Triple::no("Unschedulable", "0/1 nodes"));
+    }
+
+    #[test]
+    fn the_pod_that_does_not_run_is_the_one_that_speaks() {
+        let run = Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        let stop = |text: &str| Triple::no("R", text);
+        let joined = |target: &Triple, source: &Triple| {
+            Triples { target: Some(target.clone()), source: Some(source.clone()) }.joined()
+        };
+        assert_eq!(joined(&run, &stop("s")).message, "s");
+        assert_eq!(joined(&run, &run), run);
+        assert_eq!(joined(&stop("t"), &stop("s")).message, "t and s");
+        assert!(!joined(&stop("t"), &run).runs);
+    }
+}

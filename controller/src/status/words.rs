@@ -1,0 +1,10 @@
+//! Reasons that are in more than one place.
+
+/// Other clones come first.
+pub(super) const QUEUED: &str = "Queued";
+/// A pod's container runs.
+pub(super) const POD_RUNNING: &str = "Pod is running";
+/// A container ended well.
+pub(super) const COMPLETED: &str = "Completed";
+/// What a finished clone says.
+pub(super) const CLONE_COMPLETE: &str = "Clone Complete";

@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# Sourced by scripts/cluster.sh: makes Kubernetes' programs from Debian's source package, once.
+
+# Debian ships no server programs of Kubernetes, but its source package holds the whole upstream tree.
+KUBERNETES_PACKAGE=kubernetes
+KUBERNETES_VERSION=1.20.2
+KUBERNETES_PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
+
+# Where the programs are kept. The name has the version, so that another one never meets these.
+kubernetes_folder() {
+    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/kubernetes-$KUBERNETES_VERSION"
+}
+
+# build_kubernetes: leaves all programs in kubernetes_folder. They are moved there at the end, so that a half
+# build is never taken for a whole one.
+build_kubernetes() (
+    set -euo pipefail
+    folder=$(kubernetes_folder)
+    [[ ! -d $folder ]] || exit 0
+    mkdir -p "${folder%/*}"
+    work=$(mktemp -d "${folder%/*}/build.XXXXXX")
+    # shellcheck disable=SC2064  # the folder of now
+    trap "chmod -R u+w '$work'; rm -rf '$work'" EXIT
+    fetch_source "$work"
+    root=$work/go/src/k8s.io/kubernetes
+    mkdir -p "$root"
+    tar -xf "$work"/download/*.orig.tar.* -C "$root" --strip-components=1
+    cd "$root"
+    export GOPATH=$work/go GO111MODULE=off CGO_ENABLED=0 GOFLAGS='' GOCACHE=$work/cache
+    echo "building Kubernetes $KUBERNETES_VERSION: about 6 minutes on two cores, only this once"
+    mkdir "$work/bin"
+    generate_openapi "$work/bin"
+    go build -ldflags "$(version_flags)" -o "$work/bin/" "${KUBERNETES_PROGRAMS[@]/#/./cmd/}"
+    rm -f "$work/bin/openapi-gen"
+    mv "$work/bin" "$folder"
+)
+
+# fetch_source FOLDER: the source package, through an entry of its own that is removed again.
+fetch_source() {
+    local list=/etc/apt/sources.list.d/decant-source.sources
+    sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources | as_root tee "$list" >/dev/null
+    as_root apt-get update -qq
+    mkdir "$1/download"
+    (
+        cd "$1/download"
+        apt-get source -qq --download-only "$KUBERNETES_PACKAGE"
+    )
+    as_root rm "$list"
+}
+
+# generate_openapi FOLDER: the one generated file that the source package lacks.
+generate_openapi() {
+    go build -o "$1/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
+    local packages
+    packages=$(grep -rl --include='*.go' '+k8s:openapi-gen=' staging/src/k8s.io pkg cmd |
+        grep -vE 'sample-apiserver|sample-controller|code-generator|_examples|/crd/|/kubectl/|zz_generated|/testdata/' |
+        xargs -n1 dirname | sort -u |
+        sed -e 's|^staging/src/|k8s.io/kubernetes/vendor/|' -e '/^k8s.io/!s|^|k8s.io/kubernetes/|' |
+        paste -sd,)
+    "$1/openapi-gen" --logtostderr -v 0 --input-dirs "$packages" \
+        --output-package k8s.io/kubernetes/pkg/generated/openapi --output-file-base zz_generated.openapi \
+        --go-header-file hack/boilerplate/boilerplate.generatego.txt --report-filename /dev/null
+}
+
+# Without these flags clients see v0.0.0-master.
+version_flags() {
+    local package
+    for package in k8s.io/kubernetes/vendor/k8s.io/component-base k8s.io/kubernetes/vendor/k8s.io/client-go/pkg; do
+        printf -- '-X %s/version.gitVersion=v%s -X %s/version.gitMajor=%s -X %s/version.gitMinor=%s ' \
+            "$package" "$KUBERNETES_VERSION" "$package" 1 "$package" 20
+    done
+}
