@@ -278,7 +278,7 @@ fn made(result: Result<Value, ApiError>) -> Result<Option<Value>, ApiError> {
 }
 
 /// Something on our side went wrong; the user sees it like a refusal.
-fn impossible(why: impl ToString) -> ApiError {
+fn impossible(why: impl std::fmt::Display) -> ApiError {
     ApiError { code: 500, reason: "InternalError".to_owned(), message: why.to_string() }
 }
 

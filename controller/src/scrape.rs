@@ -151,7 +151,8 @@ mod tests {
         let signer = Signer::new("test", now).unwrap();
         let leaf =
             signer.issue(name, &[name.to_owned()], Usage::Server, Duration::from_secs(60), now).unwrap();
-        let identity = pem::identity(leaf.chain_pem.as_bytes(), leaf.key_pem.as_bytes(), "leaf").unwrap();
+        let identity =
+            pem::identity(leaf.chain_pem.as_bytes(), "chain", leaf.key_pem.as_bytes(), "key").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tls = server::config_for_anyone(identity).unwrap();

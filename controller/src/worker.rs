@@ -121,9 +121,9 @@ impl Workshop {
         }
         match (&seen.source_pod, seen.owner_uid()) {
             (Some(pod), Some(uid)) if *step == Step::Copying => {
-                if self.pollers.readings.follow(key, pod, &uid) {
-                    self.pollers.queue.add(key.clone(), Duration::from_millis(500));
-                }
+                let is_new = self.pollers.readings.follow(key, pod, &uid);
+                // Asked for at once when it is new; again when its turn comes.
+                let _ = is_new.then(|| self.pollers.queue.add(key.clone(), Duration::from_millis(500)));
             }
             _ if !runs => {
                 self.pollers.readings.forget(key);

@@ -52,7 +52,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
             actions.push(Action::Hold(true));
         }
         Step::MakeTargetPod => {
-            actions.extend([Action::MakePod(Role::Target), Action::MakeSecret(Role::Target)])
+            actions.extend([Action::MakePod(Role::Target), Action::MakeSecret(Role::Target)]);
         }
         Step::MakeSourcePod => actions.extend([
             Action::MakeSecret(Role::Target),

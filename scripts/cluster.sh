@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# A real Kubernetes with one node on this machine, from Debian packages alone; as root, on Debian 12.
+#
+#   scripts/cluster.sh setup            installs the packages and builds Kubernetes (once, about 8 minutes)
+#   scripts/cluster.sh up               starts everything; prints the path of the kubeconfig
+#   scripts/cluster.sh down             ends everything that `up` started and removes what it made
+#   scripts/cluster.sh status           what runs; 0 if the node is ready
+#   scripts/cluster.sh images           builds both images and loads them (scripts/image.sh)
+#   scripts/cluster.sh volume add block|filesystem SIZE CLASS NAME...
+#   scripts/cluster.sh volume remove NAME...
+#   scripts/cluster.sh restart-api [SECONDS]    ends the API server, waits, starts it again
+#
+# Storage classes: decant-now (Immediate, the default) and decant-wait (WaitForFirstConsumer). `up` makes four
+# volumes of 256Mi of each mode in decant-now.
+#
+# Environment: DECANT_CLUSTER_DIR (/var/tmp/decant-cluster) holds all state; the programs are kept in
+# ~/.cache/decant. With KUBECONFIG set to another cluster, `up` starts nothing: use that one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
+# shellcheck source=scripts/lib/setup.sh
+. scripts/lib/setup.sh
+# shellcheck source=scripts/lib/pack.sh
+. scripts/lib/pack.sh
+for part in build certificates processes node volumes; do
+    # shellcheck source=/dev/null
+    . "scripts/cluster/$part.sh"
+done
+
+CLUSTER=${DECANT_CLUSTER_DIR:-/var/tmp/decant-cluster}
+BIN=$(kubernetes_folder)
+# Used by the parts.
+export NODE=node1 NODE_IP=10.244.0.1 SERVICE_IP=10.96.0.1 BRIDGE=decant0
+ADMIN=$CLUSTER/pki/admin.kubeconfig
+PACKAGES=(
+    etcd:etcd-server containerd:containerd runc:runc iptables:iptables ip:iproute2 conntrack:conntrack
+    buildah:buildah go:golang-go dpkg-source:dpkg-dev mkfs.ext4:e2fsprogs curl:curl openssl:openssl cc:build-essential
+)
+PROGRAMS=(proxy kubelet scheduler controller-manager apiserver etcd)
+
+kube() { "$BIN/kubectl" --kubeconfig "$ADMIN" "$@"; }
+
+install_cluster() {
+    local tool packages=()
+    for tool in "${PACKAGES[@]}"; do
+        has "${tool%%:*}" || packages+=("${tool#*:}")
+    done
+    [[ -x /usr/lib/cni/bridge ]] || packages+=(containernetworking-plugins)
+    # The packages of etcd and containerd would start services of their own.
+    if [[ ${#packages[@]} -gt 0 ]]; then
+        echo "installing ${packages[*]}"
+        install_packages "${packages[@]}"
+        stop_services etcd containerd
+    fi
+    build_kubernetes
+}
+
+stop_services() {
+    local service
+    for service in "$@"; do
+        if [[ -d /run/systemd/system ]]; then
+            systemctl disable --now --quiet "$service.service" 2>/dev/null || true
+        else
+            service "$service" stop >/dev/null 2>&1 || true
+        fi
+    done
+}
+
+up() {
+    if [[ ${KUBECONFIG-} && $KUBECONFIG != "$ADMIN" ]]; then
+        echo "KUBECONFIG names a cluster already ($KUBECONFIG): that one is used"
+        return
+    fi
+    if [[ -d $CLUSTER ]]; then
+        status >/dev/null 2>&1 || die "$CLUSTER is left from another time: scripts/cluster.sh down"
+        echo "$ADMIN"
+        return
+    fi
+    install_cluster
+    mkdir -p "$CLUSTER/run"
+    # A half-started cluster is taken down again.
+    trap 'down; exit 1' ERR INT TERM
+    start_network
+    make_pki
+    start_etcd
+    start_apiserver
+    start_control_plane
+    start_containerd
+    start_kubelet
+    kube apply -f scripts/cluster/classes.yaml >/dev/null
+    add_volumes filesystem 256Mi decant-now files-{1..4}
+    add_volumes block 256Mi decant-now blocks-{1..4}
+    wait_until 60 "the default service account is there" kube get serviceaccount default
+    trap - ERR INT TERM
+    echo "$ADMIN"
+}
+
+down() {
+    [[ -d $CLUSTER ]] || return 0
+    local name path
+    # Pods go with the kubelet gone, so that nothing is started again.
+    end kubelet
+    end_containers
+    for name in "${PROGRAMS[@]}" containerd; do
+        end "$name"
+    done
+    # Deepest first: volumes of pods, containers' roots, shared memory, namespaces.
+    awk -v root="$CLUSTER/" 'index($5, root) == 1 {print $5}' /proc/self/mountinfo | sort -r |
+        while read -r path; do
+            umount "$path" 2>/dev/null || umount -l "$path" 2>/dev/null || true
+        done
+    end_volumes
+    end_network
+    rm -rf "$CLUSTER"
+}
+
+status() {
+    local name
+    [[ -d $CLUSTER ]] || {
+        echo "down"
+        return 1
+    }
+    for name in "${PROGRAMS[@]}" containerd; do
+        if runs "$name"; then echo "$name runs"; else echo "$name does not run"; fi
+    done
+    echo "KUBECONFIG=$ADMIN"
+    node_is_ready || {
+        echo "node $NODE is not ready"
+        return 1
+    }
+    echo "node $NODE is ready"
+}
+
+load_images() {
+    local image
+    scripts/image.sh
+    for image in target/images/{cloner,controller}.tar; do
+        ctr_here images import "$image" >/dev/null
+    done
+}
+
+volume() {
+    local what=${1-} name
+    case $what in
+        add)
+            [[ $# -ge 5 ]] || die "volume add block|filesystem SIZE CLASS NAME..."
+            [[ $2 = block || $2 = filesystem ]] || die "a volume is block or filesystem, not $2"
+            add_volumes "${@:2}"
+            ;;
+        remove)
+            for name in "${@:2}"; do
+                remove_volume "$name"
+            done
+            ;;
+        *) die "volume add or volume remove; see --help" ;;
+    esac
+}
+
+restart_api() {
+    end apiserver
+    sleep "${1:-0}"
+    start_apiserver
+}
+
+case ${1-} in
+    -h | --help | '') show_help ;;
+    setup) install_cluster ;;
+    up) up ;;
+    down) down ;;
+    status) status ;;
+    images) load_images ;;
+    volume) volume "${@:2}" ;;
+    restart-api) restart_api "${2-}" ;;
+    *) die "no command is called $1; see --help" ;;
+esac

@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# Sourced by scripts/cluster.sh: the one node: network, containerd, kubelet, kube-proxy.
+
+PAUSE_IMAGE=localhost/decant-pause:1
+
+# The bridge is there before anything else: its address is the node's.
+start_network() {
+    cat /proc/sys/net/ipv4/ip_forward >"$CLUSTER/run/ip_forward"
+    ip link add "$BRIDGE" type bridge
+    ip address add "$NODE_IP/24" dev "$BRIDGE"
+    ip link set "$BRIDGE" up
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    mkdir -p "$CLUSTER/cni"
+    cat >"$CLUSTER/cni/10-decant.conf" <<EOF
+{"cniVersion": "0.4.0", "name": "decant", "type": "bridge", "bridge": "$BRIDGE", "isGateway": true, "ipMasq": true,
+ "hairpinMode": true,
+ "ipam": {"type": "host-local", "dataDir": "$CLUSTER/ipam", "ranges": [[{"subnet": "10.244.0.0/24"}]],
+          "routes": [{"dst": "0.0.0.0/0"}]}}
+EOF
+}
+
+end_network() {
+    local link
+    for link in $(ip -o link show master "$BRIDGE" 2>/dev/null | sed 's/^[0-9]*: \([^@:]*\).*/\1/'); do
+        ip link delete "$link" || true
+    done
+    ip link delete "$BRIDGE" 2>/dev/null || true
+    local table chain
+    for table in nat filter mangle; do
+        iptables-save -t "$table" 2>/dev/null | grep -E '^-A .*(KUBE-|CNI-|cali)' | sed 's/^-A/-D/' |
+            while read -r rule; do
+                eval "iptables -w -t $table $rule" 2>/dev/null || true
+            done
+        for chain in $(iptables-save -t "$table" 2>/dev/null | sed -n 's/^:\(KUBE-[^ ]*\|CNI-[^ ]*\) .*/\1/p'); do
+            iptables -w -t "$table" -F "$chain" 2>/dev/null || true
+        done
+        for chain in $(iptables-save -t "$table" 2>/dev/null | sed -n 's/^:\(KUBE-[^ ]*\|CNI-[^ ]*\) .*/\1/p'); do
+            iptables -w -t "$table" -X "$chain" 2>/dev/null || true
+        done
+    done
+    [[ ! -f $CLUSTER/run/ip_forward ]] || cat "$CLUSTER/run/ip_forward" >/proc/sys/net/ipv4/ip_forward
+}
+
+start_containerd() {
+    cat >"$CLUSTER/containerd.toml" <<EOF
+version = 2
+root = "$CLUSTER/containerd"
+state = "$CLUSTER/run/containerd"
+[grpc]
+  address = "$CLUSTER/run/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "$PAUSE_IMAGE"
+  # Block volumes of pods that are not root.
+  device_ownership_from_security_context = true
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "$CLUSTER/cni"
+EOF
+    start containerd containerd --config "$CLUSTER/containerd.toml"
+    wait_until 30 "containerd answers" ctr_here version
+    make_pause_image
+}
+
+ctr_here() { ctr --address "$CLUSTER/run/containerd.sock" --namespace k8s.io "$@"; }
+
+# Every pod's first container: it holds the network and waits.
+make_pause_image() {
+    local folder=$CLUSTER/pause
+    mkdir -p "$folder"
+    printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$folder/pause.c"
+    cc -static -O2 -o "$folder/pause" "$folder/pause.c"
+    pack_image "$PAUSE_IMAGE" "$folder/pause" /pause "$folder/pause.tar"
+    ctr_here images import "$folder/pause.tar" >/dev/null
+}
+
+start_kubelet() {
+    local pki=$CLUSTER/pki driver=cgroupfs
+    cat >"$CLUSTER/kubelet.yaml" <<EOF
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $pki/ca.crt}}
+authorization: {mode: Webhook}
+tlsCertFile: $pki/kubelet-server.crt
+tlsPrivateKeyFile: $pki/kubelet-server.key
+cgroupDriver: $driver
+failSwapOn: false
+evictionHard: {}
+enableControllerAttachDetach: true
+volumePluginDir: $CLUSTER/kubelet/plugins-exec
+# Nobody is asked for names: there is no DNS in this cluster.
+resolvConf: ""
+maxPods: 200
+# 200 pods start at once in a test; the default of 5 a second is for bigger clusters than one node.
+registryPullQPS: 0
+kubeAPIQPS: 50
+kubeAPIBurst: 100
+syncFrequency: 10s
+EOF
+    start kubelet "$BIN/kubelet" --config="$CLUSTER/kubelet.yaml" --kubeconfig="$pki/kubelet.kubeconfig" \
+        --root-dir="$CLUSTER/kubelet" --cert-dir="$CLUSTER/run" --container-runtime=remote \
+        --container-runtime-endpoint="unix://$CLUSTER/run/containerd.sock" --hostname-override="$NODE" \
+        --node-ip="$NODE_IP"
+    start proxy "$BIN/kube-proxy" --kubeconfig="$pki/proxy.kubeconfig" --proxy-mode=iptables \
+        --cluster-cidr=10.244.0.0/24 --conntrack-max-per-core=0 --hostname-override="$NODE" \
+        --metrics-bind-address=127.0.0.1:10249
+    wait_until 90 "node $NODE is Ready" node_is_ready
+}
+
+node_is_ready() {
+    [[ $(kube get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}') = True ]]
+}
+
+# Containers and their shims outlive containerd: they go first.
+end_containers() {
+    local pod
+    if runs containerd; then
+        for pod in $(ctr_here tasks list -q 2>/dev/null); do
+            ctr_here tasks kill --signal KILL "$pod" >/dev/null 2>&1 || true
+        done
+        sleep 1
+        for pod in $(ctr_here tasks list -q 2>/dev/null); do
+            ctr_here tasks delete --force "$pod" >/dev/null 2>&1 || true
+        done
+        for pod in $(ctr_here containers list -q 2>/dev/null); do
+            ctr_here containers delete "$pod" >/dev/null 2>&1 || true
+        done
+    fi
+    # Shims are named by the socket of this containerd and no other.
+    for pod in $(pgrep -f -- "containerd-shim.*-address $CLUSTER/run/containerd.sock"); do
+        kill -9 "$pod" 2>/dev/null || true
+    done
+}

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# Sourced by scripts/cluster.sh: starting and ending the programs. Each has a pid file and a log.
+
+# start NAME COMMAND...: in the background, remembered.
+start() {
+    local name=$1
+    shift
+    mkdir -p "$CLUSTER/run" "$CLUSTER/log"
+    # A session of its own: a Ctrl-C at the terminal is not for it.
+    setsid "$@" >"$CLUSTER/log/$name.log" 2>&1 </dev/null &
+    echo $! >"$CLUSTER/run/$name.pid"
+    # What a pid file names must be what was started: pids are used again.
+    sleep 0.1
+    pid_start_time $! >"$CLUSTER/run/$name.since" || true
+}
+
+pid_start_time() { awk '{print $22}' "/proc/$1/stat" 2>/dev/null; }
+
+# runs NAME: whether what `start` started still runs.
+runs() {
+    local file=$CLUSTER/run/$1
+    [[ -f $file.pid ]] && [[ -n $(<"$file.since") ]] && [[ $(pid_start_time "$(<"$file.pid")") = "$(<"$file.since")" ]]
+}
+
+# end NAME: asks it to end, and insists after 15 seconds.
+end() {
+    local pid
+    if runs "$1"; then
+        pid=$(<"$CLUSTER/run/$1.pid")
+        kill "$pid" 2>/dev/null || true
+        for _ in {1..150}; do
+            runs "$1" || break
+            sleep 0.1
+        done
+        ! runs "$1" || kill -9 "$pid" 2>/dev/null || true
+    fi
+    rm -f "$CLUSTER/run/$1".{pid,since}
+}
+
+# wait_until SECONDS WHAT COMMAND...
+wait_until() {
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        if [[ $SECONDS -ge $deadline ]]; then
+            echo "$what: still not so; see $CLUSTER/log" >&2
+            return 1
+        fi
+        sleep 0.3
+    done
+}
+
+start_etcd() {
+    start etcd etcd --name decant --data-dir "$CLUSTER/etcd" --unsafe-no-fsync \
+        --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
+        --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
+        --initial-cluster decant=http://127.0.0.1:2380
+    wait_until 30 "etcd answers" curl -fs --noproxy '*' http://127.0.0.1:2379/health
+}
+
+start_apiserver() {
+    local pki=$CLUSTER/pki
+    start apiserver "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 --bind-address=0.0.0.0 \
+        --secure-port=6443 --advertise-address="$NODE_IP" --service-cluster-ip-range=10.96.0.0/16 \
+        --client-ca-file="$pki/ca.crt" --tls-cert-file="$pki/apiserver.crt" \
+        --tls-private-key-file="$pki/apiserver.key" --authorization-mode=Node,RBAC --allow-privileged \
+        --kubelet-certificate-authority="$pki/ca.crt" --kubelet-client-certificate="$pki/admin.crt" \
+        --kubelet-client-key="$pki/admin.key" --kubelet-preferred-address-types=InternalIP \
+        --service-account-key-file="$pki/service-accounts.key" --cert-dir="$CLUSTER/run" \
+        --service-account-signing-key-file="$pki/service-accounts.key" \
+        --service-account-issuer=https://kubernetes.default.svc
+    wait_until 60 "the API server is ready" kube get --raw /readyz
+}
+
+start_control_plane() {
+    local pki=$CLUSTER/pki
+    start controller-manager "$BIN/kube-controller-manager" --kubeconfig="$pki/controller-manager.kubeconfig" \
+        --service-account-private-key-file="$pki/service-accounts.key" --root-ca-file="$pki/ca.crt" \
+        --use-service-account-credentials --leader-elect=false --cert-dir="$CLUSTER/run"
+    start scheduler "$BIN/kube-scheduler" --kubeconfig="$pki/scheduler.kubeconfig" --leader-elect=false \
+        --cert-dir="$CLUSTER/run"
+}

@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# Sourced by scripts/cluster.sh: local PersistentVolumes on loop devices. A filesystem volume has an ext4 of its own,
+# so that "no space left" is real.
+
+# add_volumes MODE SIZE CLASS NAME...
+add_volumes() {
+    local mode=$1 size=$2 class=$3 name
+    shift 3
+    mkdir -p "$CLUSTER/volumes"
+    for name in "$@"; do
+        add_volume "$mode" "$size" "$class" "$name"
+    done | kube apply -f - >/dev/null
+}
+
+add_volume() {
+    local mode=$1 size=$2 class=$3 name=$4 folder path
+    folder=$CLUSTER/volumes/$name
+    [[ ! -e $folder ]] || die "volume $name is there already"
+    mkdir "$folder"
+    truncate -s "$(numfmt --from=iec-i "${size%B}")" "$folder/file"
+    if [[ $mode = block ]]; then
+        path=$(losetup --find --show "$folder/file")
+        echo "$path" >"$folder/device"
+        mode=Block
+    else
+        mkfs.ext4 -q -m 0 -E nodiscard "$folder/file"
+        path=$folder/mount
+        mkdir "$path"
+        mount -o loop "$folder/file" "$path"
+        mode=Filesystem
+    fi
+    cat <<EOF
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: $name, labels: {decant.dev/volume: $name}}
+spec:
+  capacity: {storage: $size}
+  accessModes: [ReadWriteOnce]
+  volumeMode: $mode
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: $class
+  local: {path: $path}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+      - matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [$NODE]}]
+EOF
+}
+
+# remove_volume NAME
+remove_volume() {
+    local folder=$CLUSTER/volumes/$1
+    kube delete pv "$1" --ignore-not-found --wait=false >/dev/null 2>&1 || true
+    free_volume "$folder"
+}
+
+free_volume() {
+    local device
+    umount "$1/mount" 2>/dev/null || true
+    # Also the loop devices that the kubelet attached to the same file.
+    for device in $(losetup --noheadings --output NAME --associated "$1/file" 2>/dev/null); do
+        losetup --detach "$device" 2>/dev/null || true
+    done
+    rm -rf "$1"
+}
+
+end_volumes() {
+    local folder
+    for folder in "$CLUSTER"/volumes/*/; do
+        [[ -d $folder ]] && free_volume "${folder%/}"
+    done
+    return 0
+}
