@@ -12,6 +12,7 @@
 #     scripts    shellcheck
 #     supply     licences, duplicates and sources of all crates (advisories: scripts/audit.sh)
 #     strangers  curl, tar, openssl, cramjam and promtool against the built cloner
+#     cluster    clones on a real Kubernetes that is brought up for it (the first time it is built: 8 minutes)
 #     fuzz       every fuzz target for a few seconds
 #   scripts/test.sh STEP...      only these
 #
@@ -23,7 +24,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 
-STEPS=(setup format lint docs alone unit scripts supply strangers fuzz)
+STEPS=(setup format lint docs alone unit scripts supply strangers cluster fuzz)
 
 # A step that returns this could not run here.
 CANNOT=75
@@ -65,6 +66,14 @@ step_supply() {
 step_strangers() {
     needs curl openssl bsdtar promtool "$(venv_folder)/bin/python" || return
     scripts/strangers.sh
+}
+
+step_cluster() {
+    [[ $EUID -eq 0 ]] || {
+        echo "a cluster needs root"
+        return "$CANNOT"
+    }
+    scripts/on_cluster.sh
 }
 
 step_fuzz() {

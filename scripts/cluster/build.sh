@@ -4,11 +4,13 @@
 # Debian ships no server programs of Kubernetes, but its source package holds the whole upstream tree.
 KUBERNETES_PACKAGE=kubernetes
 KUBERNETES_VERSION=1.20.2
+# Counts what is changed below, so that older builds are not taken for this one.
+KUBERNETES_BUILD=2
 KUBERNETES_PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
 # Where the programs are kept. The name has the version, so that another one never meets these.
 kubernetes_folder() {
-    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/kubernetes-$KUBERNETES_VERSION"
+    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/kubernetes-$KUBERNETES_VERSION-$KUBERNETES_BUILD"
 }
 
 # build_kubernetes: leaves all programs in kubernetes_folder. They are moved there at the end, so that a half
@@ -26,6 +28,7 @@ build_kubernetes() (
     mkdir -p "$root"
     tar -xf "$work"/download/*.orig.tar.* -C "$root" --strip-components=1
     cd "$root"
+    replace_reflect2 "$work"
     export GOPATH=$work/go GO111MODULE=off CGO_ENABLED=0 GOFLAGS='' GOCACHE=$work/cache
     echo "building Kubernetes $KUBERNETES_VERSION: about 6 minutes on two cores, only this once"
     mkdir "$work/bin"
@@ -46,6 +49,20 @@ fetch_source() {
         apt-get source -qq --download-only "$KUBERNETES_PACKAGE"
     )
     as_root rm "$list"
+}
+
+# replace_reflect2 FOLDER: the copy in the source package predates Go 1.18 and corrupts memory with it: the API server
+# would crash every few minutes. Debian has a newer one.
+replace_reflect2() {
+    local vendored=vendor/github.com/modern-go/reflect2
+    (
+        cd "$1/download"
+        apt-get download -qq golang-github-modern-go-reflect2-dev
+        dpkg-deb --extract golang-github-modern-go-reflect2-dev_*.deb .
+    )
+    rm -r "$vendored"
+    cp -r "$1/download/usr/share/gocode/src/github.com/modern-go/reflect2" "$vendored"
+    rm -f "$vendored"/*_test.go
 }
 
 # generate_openapi FOLDER: the one generated file that the source package lacks.

@@ -28,8 +28,13 @@ pub fn init(format: Format, level: LevelFilter, out: Box<dyn Write + Send>) {
     let mut builder = Builder::new();
     match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => builder.parse_filters(&filter),
-        // rustls speaks up about every connection; its warnings are enough.
-        _ => builder.filter_level(level).filter_module("rustls", LevelFilter::Warn),
+        _ => {
+            // They speak up about every connection, also about those that fail, which we report ourselves.
+            for library in ["rustls", "ureq", "ureq_proto", "hyper_util", "tower"] {
+                builder.filter_module(library, LevelFilter::Warn);
+            }
+            builder.filter_module("kube_client", LevelFilter::Off).filter_level(level)
+        }
     };
     builder
         .target(Target::Pipe(out))

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Brings up a cluster, loads the images, and runs the tests that need both; takes the cluster down again, also after
+# a failure. A cluster that is up already is used and left up. As root.
+#
+#   scripts/on_cluster.sh [NAME]      only tests whose name contains NAME
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
+# shellcheck source=scripts/cluster/build.sh
+. scripts/cluster/build.sh
+
+case ${1-} in -h | --help)
+    show_help
+    exit ;;
+esac
+[[ $EUID -eq 0 ]] || die "a cluster needs root"
+unset KUBECONFIG
+if ! scripts/cluster.sh status >/dev/null 2>&1; then
+    # What a machine that went down left behind.
+    scripts/cluster.sh down
+    trap 'scripts/cluster.sh down' EXIT
+    trap 'exit 130' INT TERM
+fi
+KUBECONFIG=$(scripts/cluster.sh up | tail -n 1)
+export KUBECONFIG
+PATH=$PATH:$(kubernetes_folder)
+scripts/cluster.sh images
+kubectl apply -f controller/deploy/crds.yaml
+# One controller at a time: each of them would take every DataVolume of the cluster.
+cargo test --locked -p decant-controller --test clones -- --test-threads=1 "$@"
