@@ -1,0 +1,249 @@
+//! The table of `docs/states.md`: what is seen, and the step that follows.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+
+use decant_controller::cluster::ApiError;
+use decant_controller::decide::{Action, Decision, Role, Step, Why, decide};
+use decant_controller::observed::{Doing, Observed, Origin, Trouble, Turn};
+use decant_controller::permission::Permission;
+use decant_controller::policy::Policy;
+use decant_controller::resource::{Claim, DataVolume, Key, Pod, StorageClass};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+const NOW: &str = "2026-01-01T12:00:00Z";
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::parse(NOW, &Rfc3339).unwrap()
+}
+
+fn size() -> Value {
+    json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "c",
+            "resources": { "requests": { "storage": "1Gi" } } })
+}
+
+fn read<T: serde::de::DeserializeOwned>(object: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+fn claim(name: &str, annotations: Value) -> Arc<Claim> {
+    read(json!({
+        "metadata": {
+            "namespace": "n", "name": name, "uid": format!("{name}-uid"), "annotations": annotations,
+            "finalizers": ["cdi.kubevirt.io/cloneSource"],
+            "ownerReferences": [{ "kind": "DataVolume", "name": name, "uid": "dv-uid", "controller": true }],
+        },
+        "spec": size(),
+        "status": { "phase": "Bound" },
+    }))
+}
+
+fn named() -> Value {
+    json!({
+        "k8s.io/CloneRequest": "n/golden",
+        "cdi.kubevirt.io/storage.uploadPodName": "cdi-upload-copy",
+        "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
+    })
+}
+
+fn with(mut annotations: Value, name: &str, value: &str) -> Value {
+    annotations[name] = value.into();
+    annotations
+}
+
+fn target_pod(phase: &str, ready: bool, message: &str) -> Arc<Pod> {
+    let ended = json!({ "exitCode": 0, "message": message, "finishedAt": "2026-01-01T11:59:50Z" });
+    let state = match phase {
+        "Running" => json!({ "running": {} }),
+        "Pending" => json!({ "waiting": { "reason": "ContainerCreating" } }),
+        _ => json!({ "terminated": ended }),
+    };
+    read(json!({
+        "metadata": { "namespace": "n", "name": "cdi-upload-copy", "uid": "target-uid",
+                      "annotations": { "decant.dev/authority": "1" } },
+        "status": { "phase": phase, "podIP": "10.0.0.1", "containerStatuses": [
+            { "name": "cdi-upload-server", "ready": ready, "state": state } ] },
+    }))
+}
+
+fn source_pod(phase: &str, target_uid: &str, authority: &str) -> Arc<Pod> {
+    let state = if phase == "Running" { json!({ "running": {} }) } else { json!({ "waiting": { "reason": "x" } }) };
+    read(json!({
+        "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid", "annotations": {
+            "decant.dev/target-pod-uid": target_uid, "decant.dev/authority": authority } },
+        "status": { "phase": phase, "containerStatuses": [{ "name": "cdi-clone-source", "state": state }] },
+    }))
+}
+
+/// A DataVolume whose source is there and may be cloned.
+fn start() -> Observed {
+    let dv: Arc<DataVolume> = read(json!({
+        "metadata": { "namespace": "n", "name": "copy", "uid": "dv-uid" },
+        "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } }, "pvc": size() },
+    }));
+    Observed {
+        data_volume: Some(dv),
+        origin: Origin::Claim(Key::new("n", "golden")),
+        source: Some(claim("golden", json!({}))),
+        permission: Some(Permission::SameNamespace),
+        ..Observed::default()
+    }
+}
+
+/// The same with its claim, and the pods' names on it.
+fn claimed() -> Observed {
+    Observed { target: Some(claim("copy", named())), ..start() }
+}
+
+/// The same with both pods running.
+fn copying() -> Observed {
+    Observed {
+        target_pod: Some(target_pod("Running", true, "")),
+        source_pod: Some(source_pod("Running", "target-uid", "1")),
+        ..claimed()
+    }
+}
+
+fn decided(seen: &Observed) -> Decision {
+    decide(seen, now(), &Policy::default())
+}
+
+fn step(seen: &Observed) -> Step {
+    decided(seen).step
+}
+
+#[test]
+fn before_there_is_a_claim() {
+    assert_eq!(step(&start()), Step::MakeClaim);
+    assert_eq!(step(&Observed { source: None, ..start() }), Step::NoSource(Key::new("n", "golden")));
+    let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
+    assert_eq!(step(&denied), Step::Denied("no".to_owned()));
+    assert!(decided(&denied).actions.is_empty());
+    let http = Observed { origin: Origin::NotOurs("http".to_owned()), source: None, ..start() };
+    assert_eq!(step(&http), Step::NotOurs("http".to_owned()));
+    assert_eq!(step(&Observed::default()), Step::Nothing);
+}
+
+#[test]
+fn one_row_after_the_other_up_to_the_copy() {
+    let bare = claim("copy", json!({ "k8s.io/CloneRequest": "n/golden" }));
+    assert_eq!(step(&Observed { target: Some(bare), ..start() }), Step::NamePods);
+    assert_eq!(step(&claimed()), Step::MakeTargetPod);
+    let waiting = Observed { target_pod: Some(target_pod("Running", false, "")), ..claimed() };
+    assert_eq!(step(&waiting), Step::WaitForTarget);
+    let ready = Observed { target_pod: Some(target_pod("Running", true, "")), ..claimed() };
+    assert_eq!(step(&ready), Step::MakeSourcePod);
+    assert_eq!(step(&copying()), Step::Copying);
+}
+
+#[test]
+fn what_holds_a_clone_up_is_found_before_pods_are_made() {
+    let writer = vec![Key::new("n", "vm")];
+    assert_eq!(step(&Observed { source_writers: writer.clone(), ..claimed() }), Step::SourceInUse(writer.clone()));
+    assert_eq!(step(&Observed { target_users: writer.clone(), ..claimed() }), Step::TargetInUse(writer));
+    assert_eq!(step(&Observed { source_is_filling: true, ..claimed() }), Step::SourceFilling);
+    let turn = Turn::Wait { place: 2, of: 3, limit: "full".to_owned() };
+    let queued = decided(&Observed { turn, ..claimed() });
+    assert_eq!(queued.step, Step::Queued);
+    assert_eq!(queued.status.unwrap().condition("Running").unwrap().message, "place 2 of 3 in the queue: full");
+}
+
+#[test]
+fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
+    let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
+    let pending = |annotations| {
+        let mut claim = (*claim("copy", annotations)).clone();
+        claim.status.phase = "Pending".to_owned();
+        Observed { target: Some(Arc::new(claim)), class: Some(Arc::clone(&class)), ..start() }
+    };
+    let waits = decided(&pending(named()));
+    assert_eq!((waits.step, waits.status.unwrap().phase.as_str()), (Step::WaitForConsumer, "WaitForFirstConsumer"));
+    let at_once = with(named(), "cdi.kubevirt.io/storage.bind.immediate.requested", "");
+    assert_eq!(step(&pending(at_once)), Step::MakeTargetPod);
+}
+
+#[test]
+fn a_target_that_succeeded_is_final() {
+    let done = Observed { target_pod: Some(target_pod("Succeeded", false, "{}")), ..copying() };
+    let decision = decided(&done);
+    assert_eq!(decision.step, Step::TargetDone);
+    let status = decision.status.unwrap();
+    assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "100.0%"));
+
+    let marked = Some(claim("copy", with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded")));
+    let done = Observed { target: marked, ..done };
+    assert_eq!(step(&done), Step::WaitForSource, "the source gets a moment");
+    assert_eq!(step(&Observed { source: None, ..done.clone() }), Step::WaitForSource, "whatever became of the source");
+    let late = decide(&done, now() + time::Duration::minutes(5), &Policy::default());
+    assert_eq!(late.step, Step::MarkDone, "a source that never ends does not hold it up");
+    assert_eq!(step(&Observed { source_pod: None, ..done }), Step::MarkDone);
+}
+
+#[test]
+fn a_passed_deadline_is_no_success() {
+    let passed = target_pod("Succeeded", false, r#"{"deadlinePassed":true}"#);
+    let decision = decided(&Observed { target_pod: Some(passed), ..claimed() });
+    assert_eq!(decision.step, Step::Replace(Role::Target, Why::Deadline));
+    assert_ne!(decision.status.unwrap().phase, "Succeeded");
+}
+
+#[test]
+fn pods_that_are_of_no_use_are_replaced() {
+    let failed = Observed { target_pod: Some(target_pod("Failed", false, "")), ..copying() };
+    assert_eq!(step(&failed), Step::Replace(Role::Target, Why::Failed));
+    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
+    assert_eq!(step(&Observed { target: Some(again), ..failed }), Step::Pause(Role::Target));
+    let other = Observed { source_pod: Some(source_pod("Running", "old-uid", "1")), ..copying() };
+    assert_eq!(step(&other), Step::Replace(Role::Source, Why::OtherTarget));
+    let stranger = Observed { source_pod: Some(source_pod("Pending", "target-uid", "2")), ..copying() };
+    assert_eq!(step(&stranger), Step::Replace(Role::Source, Why::OtherAuthority));
+    let evicted = Observed { source_pod: Some(source_pod("Failed", "target-uid", "1")), ..copying() };
+    assert_eq!(step(&evicted), Step::Replace(Role::Source, Why::Failed));
+}
+
+#[test]
+fn the_finalizer_goes_after_the_source_pod() {
+    let over = Some(claim("copy", with(named(), "k8s.io/CloneOf", "true")));
+    let both = decided(&Observed { target: over.clone(), ..copying() });
+    assert_eq!(both.step, Step::TidyUp);
+    assert!(both.actions.contains(&Action::DeletePod(Role::Source)));
+    assert!(!both.actions.contains(&Action::Hold(false)));
+    let alone = decided(&Observed { target: over, ..claimed() });
+    assert!(alone.actions.contains(&Action::Hold(false)));
+}
+
+#[test]
+fn a_claim_of_somebody_else_is_never_touched() {
+    let mut foreign = (*claim("copy", json!({}))).clone();
+    foreign.metadata.owner_references.clear();
+    let taken = decided(&Observed { target: Some(Arc::new(foreign.clone())), ..start() });
+    assert_eq!(taken.step, Step::Taken);
+    assert!(taken.actions.is_empty());
+    assert_eq!(taken.status.unwrap().claim_name, "");
+    foreign.metadata.annotations.insert("cdi.kubevirt.io/allowClaimAdoption".to_owned(), "true".to_owned());
+    assert_eq!(step(&Observed { target: Some(Arc::new(foreign)), ..start() }), Step::Adopt);
+}
+
+#[test]
+fn a_quota_is_no_failure() {
+    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: "exceeded quota: q".to_owned() };
+    let trouble = Trouble { doing: Doing::MakeClaim, error };
+    let decision = decided(&Observed { trouble: Some(trouble), ..start() });
+    let status = decision.status.unwrap();
+    assert_eq!((decision.step, status.phase.as_str()), (Step::MakeClaim, "Pending"));
+    assert_eq!(status.condition("Bound").unwrap().reason, "ErrExceededQuota");
+}
+
+#[test]
+fn a_decision_on_an_unchanged_world_changes_nothing() {
+    let mut seen = copying();
+    let first = decided(&seen);
+    let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
+    dv.status = first.status.clone().unwrap();
+    seen.data_volume = Some(Arc::new(dv));
+    let later = decide(&seen, now() + time::Duration::minutes(1), &Policy::default());
+    assert_eq!(later.status, first.status);
+    assert!(later.events.is_empty());
+}
