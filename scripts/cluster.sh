@@ -99,6 +99,8 @@ up() {
 down() {
     [[ -d $CLUSTER ]] || return 0
     local name path
+    # Whatever cannot be ended or is gone already, the rest still has to go.
+    set +e
     # Pods go with the kubelet gone, so that nothing is started again.
     end kubelet
     end_containers
@@ -112,6 +114,7 @@ down() {
         done
     end_volumes
     end_network
+    set -e
     rm -rf "$CLUSTER"
 }
 

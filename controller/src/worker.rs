@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use decant_shared::stop::Stop;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -164,7 +164,7 @@ impl Workshop {
         for event in &decision.events {
             self.report(event, Kind::DataVolume, &dv.metadata, now);
         }
-        let patch = status_patch(new);
+        let patch = status_patch(&dv.status, new);
         match self.cluster.patch(Kind::DataVolume, key, Part::Status, &patch) {
             Err(e) if e.is_not_found() => Ok(None),
             result => result.map(|_| None),
@@ -206,13 +206,31 @@ impl Workshop {
     }
 }
 
-/// A merge patch that makes the status `new`: what `new` does not say is removed.
-fn status_patch(new: &Status) -> Value {
-    let mut status = json!(new);
-    for name in ["claimName", "progress"] {
-        if status[name].is_null() {
-            status[name] = Value::Null;
+/// A merge patch that makes the status `new`: only what differs, and null for what is no longer said.
+fn status_patch(old: &Status, new: &Status) -> Value {
+    let (old, new) = (json!(old), json!(new));
+    let mut patch = Map::new();
+    for (name, value) in new.as_object().into_iter().flatten() {
+        if old.get(name) != Some(value) {
+            patch.insert(name.clone(), value.clone());
         }
     }
-    json!({ "status": status })
+    for name in old.as_object().into_iter().flat_map(Map::keys) {
+        if new.get(name).is_none() {
+            patch.insert(name.clone(), Value::Null);
+        }
+    }
+    json!({ "status": patch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_says_what_differs_and_removes_what_is_gone() {
+        let old = Status { phase: "Pending".to_owned(), claim_name: "a".to_owned(), ..Status::default() };
+        let new = Status { phase: "Pending".to_owned(), progress: "N/A".to_owned(), ..Status::default() };
+        assert_eq!(status_patch(&old, &new), json!({ "status": { "progress": "N/A", "claimName": null } }));
+    }
 }

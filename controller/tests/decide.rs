@@ -69,7 +69,8 @@ fn target_pod(phase: &str, ready: bool, message: &str) -> Arc<Pod> {
 }
 
 fn source_pod(phase: &str, target_uid: &str, authority: &str) -> Arc<Pod> {
-    let state = if phase == "Running" { json!({ "running": {} }) } else { json!({ "waiting": { "reason": "x" } }) };
+    let state =
+        if phase == "Running" { json!({ "running": {} }) } else { json!({ "waiting": { "reason": "x" } }) };
     read(json!({
         "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid", "annotations": {
             "decant.dev/target-pod-uid": target_uid, "decant.dev/authority": authority } },
@@ -141,13 +142,19 @@ fn one_row_after_the_other_up_to_the_copy() {
 #[test]
 fn what_holds_a_clone_up_is_found_before_pods_are_made() {
     let writer = vec![Key::new("n", "vm")];
-    assert_eq!(step(&Observed { source_writers: writer.clone(), ..claimed() }), Step::SourceInUse(writer.clone()));
+    assert_eq!(
+        step(&Observed { source_writers: writer.clone(), ..claimed() }),
+        Step::SourceInUse(writer.clone())
+    );
     assert_eq!(step(&Observed { target_users: writer.clone(), ..claimed() }), Step::TargetInUse(writer));
     assert_eq!(step(&Observed { source_is_filling: true, ..claimed() }), Step::SourceFilling);
     let turn = Turn::Wait { place: 2, of: 3, limit: "full".to_owned() };
     let queued = decided(&Observed { turn, ..claimed() });
     assert_eq!(queued.step, Step::Queued);
-    assert_eq!(queued.status.unwrap().condition("Running").unwrap().message, "place 2 of 3 in the queue: full");
+    assert_eq!(
+        queued.status.unwrap().condition("Running").unwrap().message,
+        "place 2 of 3 in the queue: full"
+    );
 }
 
 #[test]
@@ -159,7 +166,10 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
         Observed { target: Some(Arc::new(claim)), class: Some(Arc::clone(&class)), ..start() }
     };
     let waits = decided(&pending(named()));
-    assert_eq!((waits.step, waits.status.unwrap().phase.as_str()), (Step::WaitForConsumer, "WaitForFirstConsumer"));
+    assert_eq!(
+        (waits.step, waits.status.unwrap().phase.as_str()),
+        (Step::WaitForConsumer, "WaitForFirstConsumer")
+    );
     let at_once = with(named(), "cdi.kubevirt.io/storage.bind.immediate.requested", "");
     assert_eq!(step(&pending(at_once)), Step::MakeTargetPod);
 }
@@ -175,7 +185,11 @@ fn a_target_that_succeeded_is_final() {
     let marked = Some(claim("copy", with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded")));
     let done = Observed { target: marked, ..done };
     assert_eq!(step(&done), Step::WaitForSource, "the source gets a moment");
-    assert_eq!(step(&Observed { source: None, ..done.clone() }), Step::WaitForSource, "whatever became of the source");
+    assert_eq!(
+        step(&Observed { source: None, ..done.clone() }),
+        Step::WaitForSource,
+        "whatever became of the source"
+    );
     let late = decide(&done, now() + time::Duration::minutes(5), &Policy::default());
     assert_eq!(late.step, Step::MarkDone, "a source that never ends does not hold it up");
     assert_eq!(step(&Observed { source_pod: None, ..done }), Step::MarkDone);
@@ -228,7 +242,8 @@ fn a_claim_of_somebody_else_is_never_touched() {
 
 #[test]
 fn a_quota_is_no_failure() {
-    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: "exceeded quota: q".to_owned() };
+    let error =
+        ApiError { code: 403, reason: "Forbidden".to_owned(), message: "exceeded quota: q".to_owned() };
     let trouble = Trouble { doing: Doing::MakeClaim, error };
     let decision = decided(&Observed { trouble: Some(trouble), ..start() });
     let status = decision.status.unwrap();

@@ -50,6 +50,8 @@ state = "$CLUSTER/run/containerd"
   address = "$CLUSTER/run/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$PAUSE_IMAGE"
+  # Inside of a container nobody may lower the score, and then no pod would start.
+  restrict_oom_score_adj = true
   # Block volumes of pods that are not root.
   device_ownership_from_security_context = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
