@@ -6,7 +6,6 @@ use crate::decide::Step;
 use crate::observed::Observed;
 use crate::resource::data_volume::Status;
 use crate::resource::{Kind, Meta};
-use crate::status::Triples;
 
 /// The name under which events are reported.
 const COMPONENT: &str = "datavolume-pvc-clone-controller";
@@ -31,7 +30,7 @@ fn warning(reason: &str, message: &str) -> Event {
 }
 
 /// The events that come with a new status.
-pub fn events(step: &Step, seen: &Observed, new: Option<&Status>, triples: &Triples) -> Vec<Event> {
+pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> {
     let (Some(dv), Some(new)) = (&seen.data_volume, new) else { return Vec::new() };
     let old = &dv.status;
     let mut events = Vec::new();
@@ -55,8 +54,7 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>, triples: &Trip
         && new.phase != "Succeeded"
         && !running.message.is_empty()
         && running.message != said
-        && running.reason != "Queued"
-        && triples.joined().reason != "ContainerCreating"
+        && !matches!(running.reason.as_str(), "Queued" | "Completed" | "ContainerCreating")
     {
         events.push(warning(&running.reason, &running.message));
     }

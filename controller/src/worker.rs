@@ -166,9 +166,15 @@ impl Workshop {
         }
         let patch = status_patch(&dv.status, new);
         match self.cluster.patch(Kind::DataVolume, key, Part::Status, &patch) {
-            Err(e) if e.is_not_found() => Ok(None),
-            result => result.map(|_| None),
+            Err(e) if e.is_not_found() => {}
+            result => {
+                // The watch will bring it, too, but the next round may come first and would say the same again.
+                if let Ok(view) = serde_json::from_value(result?) {
+                    self.eyes.stores.data_volumes.put(view);
+                }
+            }
         }
+        Ok(None)
     }
 
     /// Numbers for programs; people read the Running condition. Best effort, like all progress.
@@ -192,12 +198,12 @@ impl Workshop {
 
     /// Events are for people: one that cannot be written changes nothing.
     fn report(&self, event: &Event, kind: Kind, about: &Meta, now: OffsetDateTime) {
-        log::info!("{} {}: {}", about.key(), event.reason, event.message);
         let time = now.format(&Rfc3339).unwrap_or_default();
         let object = events::object(event, kind, about, &time);
         match self.cluster.create(Kind::Event, &object) {
-            Err(e) if !e.already_exists() => log::debug!("{}: event {}: {e}", about.key(), event.reason),
-            _ => {}
+            Ok(_) => log::info!("{} {}: {}", about.key(), event.reason, event.message),
+            Err(e) if e.already_exists() => {}
+            Err(e) => log::debug!("{}: event {}: {e}", about.key(), event.reason),
         }
     }
 

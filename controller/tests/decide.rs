@@ -28,6 +28,7 @@ fn read<T: serde::de::DeserializeOwned>(object: Value) -> Arc<T> {
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
+#[allow(clippy::needless_pass_by_value)] // Called with json!.
 fn claim(name: &str, annotations: Value) -> Arc<Claim> {
     read(json!({
         "metadata": {

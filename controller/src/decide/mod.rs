@@ -45,7 +45,7 @@ pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision
     let status = seen.data_volume.as_ref().filter(|dv| !dv.metadata.is_deleting()).and_then(|dv| {
         status::status(&step, seen, &triples, policy).map(|new| status::with_times(new, &dv.status, now))
     });
-    let events = events::events(&step, seen, status.as_ref(), &triples);
+    let events = events::events(&step, seen, status.as_ref());
     let actions = actions::actions(&step, seen, &triples, now);
     let again = step.again(policy, seen);
     Decision { step, actions, events, status, again }
