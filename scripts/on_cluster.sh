@@ -26,6 +26,7 @@ KUBECONFIG=$(scripts/cluster.sh up | tail -n 1)
 export KUBECONFIG
 PATH=$PATH:$(kubernetes_folder)
 scripts/cluster.sh images
+scripts/image_test.sh
 kubectl apply -f controller/deploy/crds.yaml
 # One controller at a time: each of them would take every DataVolume of the cluster.
 cargo test --locked -p decant-controller --test clones -- --test-threads=1 "$@"

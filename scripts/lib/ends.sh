@@ -27,7 +27,7 @@ make_certificates() (
     # A slash in a name must not end it.
     quietly req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
     quietly req -newkey rsa:2048 -nodes -subj "/CN=${CLIENT_NAME//\//\\/}" -keyout client.key -out client.csr
-    printf '%s\n' extendedKeyUsage=serverAuth subjectAltName=DNS:localhost,IP:127.0.0.1 >server.ext
+    printf '%s\n' extendedKeyUsage=serverAuth subjectAltName=DNS:localhost,DNS:target.decant.svc,IP:127.0.0.1 >server.ext
     printf '%s\n' extendedKeyUsage=clientAuth >client.ext
     for end in server client; do
         printf '%s\n' basicConstraints=CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment >>$end.ext
