@@ -28,5 +28,10 @@ PATH=$PATH:$(kubernetes_folder)
 scripts/cluster.sh images
 scripts/image_test.sh
 kubectl apply -f controller/deploy/crds.yaml
-# One controller at a time: each of them would take every DataVolume of the cluster.
-cargo test --locked -p decant-controller --test clones -- --test-threads=1 "$@"
+# First those that need the whole cluster, then those with a controller for a namespace of their own.
+if [[ $# -eq 0 ]]; then
+    cargo test --locked -p decant-controller --test clones -- --test-threads=1 alone::
+    cargo test --locked -p decant-controller --test clones -- --test-threads=4 --skip alone::
+else
+    cargo test --locked -p decant-controller --test clones -- --test-threads=1 "$@"
+fi

@@ -16,7 +16,7 @@ use crate::observed::{Doing, Observed, Trouble};
 use crate::pki::Pki;
 use crate::pods::{self, Clone};
 use crate::policy::Policy;
-use crate::resource::{Key, Kind, Meta, Pod, Uid};
+use crate::resource::{self, Key, Kind, Meta, Pod, Uid};
 
 /// What acts.
 pub struct Hands {
@@ -121,7 +121,7 @@ impl Hands {
         let Some(claim) = &seen.target else { return Ok(()) };
         let key = claim.metadata.key();
         let now: crate::resource::Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
-            Ok(object) => serde_json::from_value(object).map_err(impossible)?,
+            Ok(object) => resource::view(object).map_err(impossible)?,
             Err(e) if e.is_not_found() => return Ok(()),
             Err(e) => return Err(e),
         };
@@ -169,12 +169,12 @@ impl Hands {
             );
             return self.found(role, &key, &target.metadata.uid);
         };
-        serde_json::from_value(pod).map(Some).map_err(impossible)
+        resource::view(pod).map(Some).map_err(impossible)
     }
 
     /// A pod of that name is there already: ours, made a moment ago, or somebody else's.
     fn found(&self, role: Role, key: &Key, claim: &Uid) -> Result<Option<Pod>, ApiError> {
-        let pod: Pod = serde_json::from_value(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
+        let pod: Pod = resource::view(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
         if role == Role::Target && !pod.metadata.is_controlled_by(claim) {
             return Err(ApiError {
                 code: 409,

@@ -1,11 +1,22 @@
-//! The queue of clones: how many may run, whose turn is next.
+//! The queue of clones: how many may run, whose turn is next, who gives way when the nodes are full.
+//!
+//! A clone needs room for two pods. If many targets take the room that their sources need, none of them ever goes
+//! on. So a clone whose pod finds no room counts as stuck; as long as one is, no other starts, and after a while the
+//! younger half of those that are stuck give their pods up and wait again. How many ran without trouble is
+//! remembered, and tried to exceed by one with each clone that ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::observed::Turn;
 use crate::policy::AdmissionPolicy;
 use crate::resource::Key;
+
+/// The scheduler tries again within some seconds after room became free; whoever is stuck for longer gives way.
+const GIVE_WAY_AFTER: Duration = Duration::from_secs(15);
+/// A pod that fits nowhere at all must not keep others from starting for ever.
+const STUCK_MATTERS: Duration = Duration::from_secs(120);
 
 /// A clone that wants to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +36,19 @@ pub struct Line {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// With their storage class.
-    running: HashMap<Key, String>,
+    running: HashMap<Key, Runner>,
     waiting: HashMap<Key, Waiter>,
+    /// Their pods are on their way out.
+    gave_way: HashSet<Key>,
+    /// How many the nodes have room for, as far as that is known.
+    room: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Runner {
+    waiter: Waiter,
+    /// Since when one of its pods finds no room.
+    stuck: Option<Instant>,
 }
 
 impl Line {
@@ -36,11 +57,22 @@ impl Line {
         Self { policy, inner: Mutex::default() }
     }
 
-    /// The clone `key` has pods: it runs, whatever the limits say.
-    pub fn runs(&self, key: &Key, class: &str) {
+    /// The clone `key` has pods: it runs, whatever the limits say. `stuck`: one of them finds no room on any node.
+    /// Returns whether it has to give them up, so that others can go on.
+    pub fn runs(&self, key: &Key, waiter: Waiter, stuck: bool, now: Instant) -> bool {
         let mut inner = self.lock();
+        if stuck && inner.gave_way.contains(key) {
+            return true;
+        }
+        inner.gave_way.remove(key);
         inner.waiting.remove(key);
-        inner.running.insert(key.clone(), class.to_owned());
+        let before = inner.running.get(key).and_then(|runner| runner.stuck);
+        let since = stuck.then(|| before.unwrap_or(now));
+        inner.running.insert(key.clone(), Runner { waiter, stuck: since });
+        if since.is_some_and(|since| now.saturating_duration_since(since) >= GIVE_WAY_AFTER) {
+            inner.make_room(now);
+        }
+        inner.gave_way.contains(key)
     }
 
     /// The clone `key` neither runs nor waits. Returns those whose turn it may be now.
@@ -50,22 +82,27 @@ impl Line {
         if inner.running.remove(key).is_none() {
             return Vec::new();
         }
+        inner.room = inner.room.map(|room| room + 1).filter(|room| *room < self.policy.running_max);
         order(&inner).into_iter().take(self.policy.running_max).collect()
     }
 
-    /// Whether the clone `key` may start; if so it counts as running from now on.
-    pub fn ask(&self, key: &Key, waiter: Waiter) -> Turn {
+    /// Whether the clone `key`, which has no pods, may start; if so it counts as running from now on.
+    pub fn ask(&self, key: &Key, waiter: Waiter, now: Instant) -> Turn {
         let mut inner = self.lock();
+        inner.gave_way.remove(key);
         if inner.running.contains_key(key) {
             return Turn::Now;
         }
-        let class = waiter.class.clone();
-        inner.waiting.insert(key.clone(), waiter);
+        inner.waiting.insert(key.clone(), waiter.clone());
         let mut in_class: HashMap<&str, usize> = HashMap::new();
-        for class in inner.running.values() {
-            *in_class.entry(class).or_default() += 1;
+        for runner in inner.running.values() {
+            *in_class.entry(&runner.waiter.class).or_default() += 1;
         }
-        let mut free = self.policy.running_max.saturating_sub(inner.running.len());
+        let running_max = self.policy.running_max.min(inner.room.unwrap_or(usize::MAX));
+        let is_full = inner.running.values().any(|runner| {
+            runner.stuck.is_some_and(|since| now.saturating_duration_since(since) < STUCK_MATTERS)
+        });
+        let mut free = if is_full { 0 } else { running_max.saturating_sub(inner.running.len()) };
         let order = order(&inner);
         let of = order.len();
         for (index, next) in order.iter().enumerate() {
@@ -80,18 +117,25 @@ impl Line {
                 if starts {
                     break;
                 }
-                let limit = format!(
-                    "{} clones run (limit {}, {} for storage class {class:?})",
-                    inner.running.len(),
-                    self.policy.running_max,
-                    self.policy.running_max_per_class,
-                );
+                let no_room = is_full || running_max < self.policy.running_max;
+                let limit = self.limit(inner.running.len(), &waiter.class, no_room);
                 return Turn::Wait { place: index + 1, of, limit };
             }
         }
         inner.waiting.remove(key);
-        inner.running.insert(key.clone(), class);
+        inner.running.insert(key.clone(), Runner { waiter, stuck: None });
         Turn::Now
+    }
+
+    /// What a clone waits for, for people.
+    fn limit(&self, running: usize, class: &str, no_room: bool) -> String {
+        let AdmissionPolicy { running_max, running_max_per_class } = self.policy;
+        if no_room {
+            return format!("{running} clones run and the nodes have no room for the pods of more");
+        }
+        format!(
+            "{running} clones run (limit {running_max}, {running_max_per_class} for storage class {class:?})"
+        )
     }
 
     /// How many run and how many wait.
@@ -102,6 +146,27 @@ impl Line {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The younger half of those that are stuck gives way; the others get some more time.
+    fn make_room(&mut self, now: Instant) {
+        let stuck = self.running.iter().filter(|(_, runner)| runner.stuck.is_some());
+        let mut stuck: Vec<(String, Key)> =
+            stuck.map(|(key, runner)| (runner.waiter.since.clone(), key.clone())).collect();
+        stuck.sort_unstable();
+        // The oldest always stays: one of them goes on.
+        let stay = stuck.len().div_ceil(2);
+        for (index, (_, key)) in stuck.into_iter().enumerate() {
+            if index >= stay {
+                self.running.remove(&key);
+                self.gave_way.insert(key);
+            } else if let Some(runner) = self.running.get_mut(&key) {
+                runner.stuck = Some(now);
+            }
+        }
+        self.room = Some(self.running.len().max(1));
     }
 }
 
@@ -127,54 +192,4 @@ fn order(inner: &Inner) -> Vec<Key> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(running_max: usize, running_max_per_class: usize) -> Line {
-        Line::new(AdmissionPolicy { running_max, running_max_per_class })
-    }
-
-    fn ask(line: &Line, namespace: &str, name: &str, since: &str, class: &str) -> Turn {
-        let waiter = Waiter { since: since.to_owned(), class: class.to_owned() };
-        line.ask(&Key::new(namespace, name), waiter)
-    }
-
-    #[test]
-    fn no_more_run_than_allowed_and_the_next_starts_when_one_leaves() {
-        let line = line(1, 9);
-        assert_eq!(ask(&line, "a", "1", "1", ""), Turn::Now);
-        assert!(matches!(ask(&line, "a", "2", "2", ""), Turn::Wait { place: 1, of: 1, .. }));
-        assert!(matches!(ask(&line, "a", "3", "3", ""), Turn::Wait { place: 2, of: 2, .. }));
-        assert_eq!(line.leaves(&Key::new("a", "1")), [Key::new("a", "2")]);
-        assert!(matches!(ask(&line, "a", "3", "3", ""), Turn::Wait { .. }));
-        assert_eq!(ask(&line, "a", "2", "2", ""), Turn::Now);
-    }
-
-    #[test]
-    fn a_full_class_does_not_hold_up_another() {
-        let line = line(9, 1);
-        assert_eq!(ask(&line, "a", "1", "1", "slow"), Turn::Now);
-        assert!(matches!(ask(&line, "a", "2", "2", "slow"), Turn::Wait { .. }));
-        assert_eq!(ask(&line, "a", "3", "3", "fast"), Turn::Now);
-    }
-
-    #[test]
-    fn a_namespace_with_many_does_not_keep_others_waiting() {
-        let line = line(2, 9);
-        assert_eq!(ask(&line, "many", "0", "0", ""), Turn::Now);
-        assert_eq!(ask(&line, "many", "1", "1", ""), Turn::Now);
-        for name in 2..9 {
-            assert!(matches!(ask(&line, "many", &name.to_string(), "2", ""), Turn::Wait { .. }));
-        }
-        assert!(matches!(ask(&line, "few", "late", "9", ""), Turn::Wait { place: 1, .. }));
-    }
-
-    #[test]
-    fn a_clone_with_pods_runs_whatever_the_limit() {
-        let line = line(1, 1);
-        line.runs(&Key::new("a", "1"), "c");
-        line.runs(&Key::new("a", "2"), "c");
-        assert_eq!(line.counts(), (2, 0));
-        assert_eq!(ask(&line, "a", "2", "2", "c"), Turn::Now);
-    }
-}
+mod tests;

@@ -1,16 +1,17 @@
 //! Looks at everything that belongs to one key: in the stores first, at the API server only for what no watch brings.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::annotations::{CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, POD_PHASE};
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::line::{Line, Waiter};
 use crate::names;
-use crate::observed::{Observed, Origin, Trouble, Turn};
+use crate::observed::{Observed, Origin, Trouble};
 use crate::permission;
 use crate::poll::Readings;
 use crate::request::{self, Invalid, Wanted};
-use crate::resource::{Claim, DataVolume, Key, Kind, Pod, StorageClass};
+use crate::resource::{self, Claim, DataVolume, Key, Kind, Pod, StorageClass};
 use crate::store::Stores;
 
 /// Pods in one page of a list.
@@ -49,6 +50,9 @@ impl Eyes {
         if let Some(source) = &seen.source {
             seen.permission = Some(permission::check(source, key));
             seen.source_is_filling = self.is_filling(source);
+        }
+        if is_open(&seen) {
+            self.place(key, &mut seen);
         }
         if wants_pods(&seen) {
             self.before_pods(key, &mut seen)?;
@@ -138,21 +142,24 @@ impl Eyes {
         if seen.target_pod.is_none() {
             seen.target_users = self.users(key, false)?;
         }
-        if seen.source_writers.is_empty() && seen.target_users.is_empty() && seen.source.is_some() {
-            seen.turn = self.turn(key, seen);
+        let in_the_way = !seen.source_writers.is_empty() || !seen.target_users.is_empty();
+        if !in_the_way
+            && pods(seen).next().is_none()
+            && let Some(waiter) = waiter(seen)
+        {
+            seen.turn = self.line.ask(key, waiter, Instant::now());
         }
         Ok(())
     }
 
-    fn turn(&self, key: &Key, seen: &Observed) -> Turn {
-        let Some(claim) = &seen.target else { return Turn::Now };
-        let class = claim.spec.storage_class_name.clone().unwrap_or_default();
-        if seen.target_pod.is_some() || seen.source_pod.is_some() {
-            self.line.runs(key, &class);
-            return Turn::Now;
+    /// Tells the line that this clone runs, and hears whether it may go on.
+    fn place(&self, key: &Key, seen: &mut Observed) {
+        if pods(seen).next().is_some()
+            && let Some(waiter) = waiter(seen)
+        {
+            let stuck = pods(seen).any(|pod| pod.finds_no_room());
+            seen.gives_way = self.line.runs(key, waiter, stuck, Instant::now());
         }
-        let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
-        self.line.ask(key, Waiter { since: about.creation_timestamp.clone(), class })
     }
 
     fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
@@ -161,7 +168,7 @@ impl Eyes {
             return Ok(None);
         };
         match self.cluster.get(Kind::StorageClass, &Key::new("", name)) {
-            Ok(object) => Ok(serde_json::from_value(object).ok().map(Arc::new)),
+            Ok(object) => Ok(resource::view(object).ok().map(Arc::new)),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }
@@ -174,7 +181,7 @@ impl Eyes {
         let mut users = Vec::new();
         loop {
             let page = self.cluster.list(Kind::Pod, &params)?;
-            let pods = page.items.into_iter().filter_map(|item| serde_json::from_value::<Pod>(item).ok());
+            let pods = page.items.into_iter().filter_map(|item| resource::view::<Pod>(item).ok());
             users.extend(pods.filter(|pod| uses(pod, &key.name, writers)).map(|pod| pod.metadata.key()));
             if page.next.is_empty() {
                 return Ok(users);
@@ -184,12 +191,30 @@ impl Eyes {
     }
 }
 
+/// Whether the clone of `seen` is not done yet.
+fn is_open(seen: &Observed) -> bool {
+    seen.target_is_ours()
+        && seen.target_annotation(CLONE_OF).is_none()
+        && seen.target_annotation(POD_PHASE) != Some("Succeeded")
+}
+
 /// Whether the clone of `seen` has yet to get a pod.
 fn wants_pods(seen: &Observed) -> bool {
-    let open =
-        seen.target_annotation(CLONE_OF).is_none() && seen.target_annotation(POD_PHASE) != Some("Succeeded");
     let missing = seen.target_pod.is_none() || seen.source_pod.is_none();
-    seen.target.is_some() && seen.target_is_ours() && open && missing && seen.source.is_some()
+    is_open(seen) && missing && seen.source.is_some()
+}
+
+/// Its pods that are there to stay.
+fn pods(seen: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
+    [&seen.target_pod, &seen.source_pod].into_iter().flatten().filter(|pod| !pod.metadata.is_deleting())
+}
+
+/// How it stands in line.
+fn waiter(seen: &Observed) -> Option<Waiter> {
+    let claim = seen.target.as_ref()?;
+    let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
+    let class = claim.spec.storage_class_name.clone().unwrap_or_default();
+    Some(Waiter { since: about.creation_timestamp.clone(), class })
 }
 
 /// Whether `pod` uses the claim `name` of its namespace. All sorts of containers count (contract 8, #58); other

@@ -37,6 +37,8 @@ pub struct Observed {
     pub permission: Option<Permission>,
     /// Whether the clone may run now. Asked only when it has no pods.
     pub turn: Turn,
+    /// Whether it has to give its pods up, so that others find room.
+    pub gives_way: bool,
     /// How far the source is, by its own word.
     pub progress: Option<Progress>,
     /// What went wrong when the last decision was carried out.

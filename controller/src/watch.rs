@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::annotations::{APP, APP_VALUE};
 use crate::backoff::Backoff;
 use crate::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
-use crate::resource::{Key, Kind};
+use crate::resource::{self, Key, Kind};
 use crate::store::{Link, Store, Stores, View};
 
 /// Objects in one page of a list: some hundred kilobytes, parsed and dropped before the next.
@@ -148,7 +148,7 @@ impl<T: View> Watcher<T> {
                 }
                 Ok(Some(WatchEvent::Deleted(object))) => {
                     version = resource_version(&object).unwrap_or(version);
-                    if let Ok(view) = serde_json::from_value::<T>(object) {
+                    if let Ok(view) = resource::view::<T>(object) {
                         self.remove(&view.meta().key());
                     }
                 }
@@ -165,7 +165,7 @@ impl<T: View> Watcher<T> {
     }
 
     fn put(&self, object: Value) -> Option<Key> {
-        match serde_json::from_value::<T>(object) {
+        match resource::view::<T>(object) {
             Ok(view) => {
                 let key = view.meta().key();
                 let links = view.looked_at_by();

@@ -23,7 +23,7 @@ use crate::policy::Policy;
 use crate::poll::Pollers;
 use crate::queue::Queue;
 use crate::resource::data_volume::Status;
-use crate::resource::{DataVolume, Key, Kind, Meta};
+use crate::resource::{self, DataVolume, Key, Kind, Meta};
 use crate::status::may_wait;
 
 /// What all workers share.
@@ -169,7 +169,7 @@ impl Workshop {
             Err(e) if e.is_not_found() => {}
             result => {
                 // The watch will bring it, too, but the next round may come first and would say the same again.
-                if let Ok(view) = serde_json::from_value(result?) {
+                if let Ok(view) = resource::view(result?) {
                     self.eyes.stores.data_volumes.put(view);
                 }
             }

@@ -219,6 +219,15 @@ fn pods_that_are_of_no_use_are_replaced() {
 }
 
 #[test]
+fn a_clone_that_gives_way_loses_both_pods_and_stays_scheduled() {
+    let decision = decided(&Observed { gives_way: true, ..copying() });
+    assert_eq!(decision.step, Step::GiveWay);
+    let deleted: Vec<&Action> =
+        decision.actions.iter().filter(|action| matches!(action, Action::DeletePod(_))).collect();
+    assert_eq!(deleted, [&Action::DeletePod(Role::Source), &Action::DeletePod(Role::Target)]);
+}
+
+#[test]
 fn the_finalizer_goes_after_the_source_pod() {
     let over = Some(claim("copy", with(named(), "k8s.io/CloneOf", "true")));
     let both = decided(&Observed { target: over.clone(), ..copying() });

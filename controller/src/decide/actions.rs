@@ -45,6 +45,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
     match step {
         Step::RemoveOrphans => actions.push(Action::DeleteOrphans),
         Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
+        Step::GiveWay => delete_pods(seen, &mut actions),
         Step::Adopt => actions.push(Action::AdoptClaim),
         Step::MakeClaim => actions.push(Action::MakeClaim),
         Step::NamePods => {
@@ -87,15 +88,19 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     if !seen.orphans.is_empty() {
         actions.push(Action::DeleteOrphans);
     }
-    for (role, pod) in [(Role::Source, &seen.source_pod), (Role::Target, &seen.target_pod)] {
-        if pod.as_ref().is_some_and(|pod| !pod.metadata.is_deleting()) {
-            actions.push(Action::DeletePod(role));
-        }
-    }
+    delete_pods(seen, actions);
     // Only once the source pod is gone: the finalizer is what keeps it from being forgotten.
     let held = seen.target.as_ref().is_some_and(|claim| is_held(claim));
     if seen.source_pod.is_none() && held {
         actions.push(Action::Hold(false));
+    }
+}
+
+fn delete_pods(seen: &Observed, actions: &mut Vec<Action>) {
+    for (role, pod) in [(Role::Source, &seen.source_pod), (Role::Target, &seen.target_pod)] {
+        if pod.as_ref().is_some_and(|pod| !pod.metadata.is_deleting()) {
+            actions.push(Action::DeletePod(role));
+        }
     }
 }
 

@@ -122,6 +122,9 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if target.metadata.is_deleting() {
         return Step::PodLeaving(Role::Target);
     }
+    if seen.gives_way {
+        return Step::GiveWay;
+    }
     let Some(source) = &seen.source_pod else {
         return if claim.is_bound() && is_ready(target) { Step::MakeSourcePod } else { Step::WaitForTarget };
     };

@@ -87,6 +87,8 @@ pub enum Step {
     MakeSourcePod,
     /// Both pods are there.
     Copying,
+    /// No node has room for both pods, and others were first: the pods go, the clone waits again.
+    GiveWay,
     /// A pod is of no use any more.
     Replace(Role, Why),
     /// A pod of no use is kept for a moment, so that failing pods do not follow each other without a pause.
@@ -157,7 +159,7 @@ impl Step {
             Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer => Some(every.wait * 5),
             Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),
             Step::Pause(_) => Some(Duration::from_secs(1)),
-            Step::PodLeaving(_) | Step::CleanUp | Step::ClaimLeaving => Some(every.wait),
+            Step::PodLeaving(_) | Step::GiveWay | Step::CleanUp | Step::ClaimLeaving => Some(every.wait),
             Step::Queued => Some(queue_look(seen, every.wait)),
             _ => None,
         }

@@ -11,6 +11,7 @@ pub mod kind;
 pub mod meta;
 pub mod pod;
 pub mod storage_class;
+mod view;
 
 pub use claim::Claim;
 pub use data_source::DataSource;
@@ -20,3 +21,4 @@ pub use kind::Kind;
 pub use meta::{Meta, OwnerReference};
 pub use pod::Pod;
 pub use storage_class::StorageClass;
+pub use view::view;

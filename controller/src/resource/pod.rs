@@ -200,6 +200,17 @@ impl Pod {
         self.status.container_statuses.iter().find(|status| status.name == name)
     }
 
+    /// Whether no node has room for it now. Other reasons why it has no node, such as a volume that is elsewhere, do
+    /// not count: they do not go away when other pods end.
+    pub fn finds_no_room(&self) -> bool {
+        self.status.conditions.iter().any(|condition| {
+            condition.kind == "PodScheduled"
+                && condition.status == "False"
+                && (condition.message.contains("Insufficient ")
+                    || condition.message.contains("Too many pods"))
+        })
+    }
+
     /// Whether it has ended, well or badly.
     pub fn has_ended(&self) -> bool {
         matches!(self.status.phase.as_str(), "Succeeded" | "Failed")

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 /// The version of the images that `scripts/cluster.sh images` made.
 const IMAGE: &str = concat!("localhost/decant/cloner:", env!("CARGO_PKG_VERSION"));
+/// What every pod of that cluster has beside its own containers.
+const PAUSE_IMAGE: &str = "localhost/decant-pause:1";
 /// Pods start within some seconds; a machine with two busy cores may take longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -23,6 +25,8 @@ pub(crate) struct Bed {
     controller: Option<Child>,
     flags: Vec<String>,
     cluster: PathBuf,
+    /// Made beside the namespace: kind and name.
+    made: Vec<(&'static str, String)>,
 }
 
 /// Runs `kubectl`; panics with its words when it fails.
@@ -50,15 +54,22 @@ fn try_kubectl(args: &[&str], input: Option<&Value>) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-fn script(args: &[&str]) {
+pub(crate) fn script(args: &[&str]) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/cluster.sh");
     let output = Command::new(path).args(args).output().expect("scripts/cluster.sh starts");
     assert!(output.status.success(), "cluster.sh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 impl Bed {
-    /// A namespace; no controller runs yet.
+    /// A namespace, and a controller for it alone that does not run yet.
     pub(crate) fn new(flags: &[&str]) -> Self {
+        let mut bed = Self::open(flags);
+        bed.flags.extend(["--watch-namespace".to_owned(), bed.namespace.clone()]);
+        bed
+    }
+
+    /// A namespace, and a controller for the whole cluster that does not run yet. Only one at a time.
+    pub(crate) fn open(flags: &[&str]) -> Self {
         assert!(
             std::env::var_os("KUBECONFIG").is_some(),
             "KUBECONFIG names no cluster: scripts/cluster.sh up"
@@ -74,7 +85,18 @@ impl Bed {
             controller: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             cluster: cluster.into(),
+            made: Vec::new(),
         }
+    }
+
+    /// Claims of this bed wait for their first consumer.
+    pub(crate) fn waits_for_consumers(&mut self) {
+        let class = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": self.class },
+            "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        kubectl(&["apply", "-f", "-"], Some(&class));
+        self.made.push(("storageclass", self.class.clone()));
     }
 
     /// Makes volumes that only this test's claims get.
@@ -89,13 +111,32 @@ impl Bed {
 
     /// Starts the controller; its log goes to the test's.
     pub(crate) fn start(&mut self) {
-        let child = Command::new(env!("CARGO_BIN_EXE_controller"))
-            .args(["run", "--pull-policy", "Never", "--cloner-image", IMAGE])
-            .args(["--namespace", &self.namespace])
-            .args(&self.flags)
-            .spawn()
-            .expect("the controller starts");
-        self.controller = Some(child);
+        self.controller = Some(self.command().spawn().expect("the controller starts"));
+    }
+
+    /// Starts the controller as another user of this machine.
+    pub(crate) fn start_as(&mut self, user: u32) {
+        use std::os::unix::process::CommandExt;
+        let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
+        std::fs::copy(std::env::var_os("KUBECONFIG").unwrap(), &kubeconfig).unwrap();
+        std::os::unix::fs::chown(&kubeconfig, Some(user), Some(user)).unwrap();
+        // The program itself may lie where that user may not look.
+        let program = std::env::temp_dir().join(format!("{}.controller", self.namespace));
+        std::fs::copy(env!("CARGO_BIN_EXE_controller"), &program).unwrap();
+        let mut command = Command::new(&program);
+        command.args(self.command().get_args()).arg("--kubeconfig").arg(&kubeconfig);
+        self.controller = Some(command.current_dir("/").uid(user).gid(user).spawn().unwrap());
+        std::thread::sleep(Duration::from_secs(2));
+        std::fs::remove_file(kubeconfig).unwrap();
+        std::fs::remove_file(program).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
+        let image = if self.flags.iter().any(|flag| flag == "--cloner-image") { None } else { Some(IMAGE) };
+        command.args(["run", "--pull-policy", "Never", "--namespace", &self.namespace]);
+        command.args(image.into_iter().flat_map(|image| ["--cloner-image", image])).args(&self.flags);
+        command
     }
 
     /// SIGKILL.
@@ -138,6 +179,36 @@ impl Bed {
         }));
     }
 
+    /// A pod that does nothing but have `claim`.
+    pub(crate) fn user_of(&self, name: &str, claim: &str, device: bool) {
+        let attached = json!([if device {
+            json!({ "name": "v", "devicePath": "/dev/v" })
+        } else {
+            json!({ "name": "v", "mountPath": "/v" })
+        }]);
+        let field = if device { "volumeDevices" } else { "volumeMounts" };
+        self.apply(&json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": false,
+            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": claim } }],
+            "containers": [{ "name": "c", "image": PAUSE_IMAGE, "imagePullPolicy": "Never", field: attached }],
+        } }));
+    }
+
+    pub(crate) fn delete(&self, kind: &str, name: &str) {
+        kubectl(&["-n", &self.namespace, "delete", kind, name, "--timeout=60s"], None);
+    }
+
+    /// The condition `kind` of a DataVolume gets the reason `reason`; returns its message.
+    pub(crate) fn says(&self, name: &str, kind: &str, reason: &str) -> String {
+        let condition = |dv: &Value| {
+            let list = dv["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            list.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+        };
+        let dv = self.wait("dv", name, |dv| condition(dv)["reason"] == reason);
+        condition(&dv)["message"].as_str().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn apply(&self, object: &Value) {
         kubectl(&["-n", &self.namespace, "apply", "-f", "-"], Some(object));
     }
@@ -165,6 +236,12 @@ impl Bed {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Waits until the source of a clone sends.
+    pub(crate) fn copies(&self, name: &str) {
+        let running = "cdi.kubevirt.io/storage.condition.source.running";
+        self.wait("pvc", name, |claim| claim["metadata"]["annotations"][running] == "true");
     }
 
     pub(crate) fn succeeds(&self, name: &str) -> Value {
@@ -229,6 +306,9 @@ impl Drop for Bed {
             let _ = child.wait();
         }
         try_kubectl(&["delete", "namespace", namespace, "--timeout=60s"], None);
+        for (kind, name) in &self.made {
+            try_kubectl(&["delete", kind, name], None);
+        }
         if !self.volumes.is_empty() {
             let mut args = vec!["volume", "remove"];
             args.extend(self.volumes.iter().map(String::as_str));

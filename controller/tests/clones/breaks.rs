@@ -1,0 +1,95 @@
+//! What breaks while a clone runs, and what is left of it.
+
+use std::time::Duration;
+
+use crate::bed::{Bed, kubectl};
+use crate::content::holds;
+use crate::{MIB, SLOW};
+
+/// A clone that runs for some ten seconds, with `spare` volumes more than it needs.
+fn running(spare: usize) -> (Bed, Vec<u8>) {
+    let mut bed = Bed::new(&SLOW);
+    bed.volumes("block", "64Mi", 2 + spare);
+    bed.claim("golden", "Block", "64Mi");
+    let noise = bed.fill("golden", 60 * MIB);
+    bed.start();
+    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "64Mi");
+    bed.copies("copy");
+    (bed, noise)
+}
+
+fn left(namespace: &str) -> String {
+    let kinds = "dv,pods,secrets,pvc";
+    kubectl(
+        &[
+            "-n",
+            namespace,
+            "get",
+            kinds,
+            "-l",
+            "app=containerized-data-importer",
+            "-o",
+            "name",
+            "--ignore-not-found",
+        ],
+        None,
+    )
+}
+
+fn nothing_is_left(namespace: &str) {
+    for _ in 0..300 {
+        if left(namespace).is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    panic!("left: {}", left(namespace));
+}
+
+#[test]
+fn killed_pods_and_a_killed_controller_only_delay_a_clone() {
+    let (mut bed, noise) = running(0);
+    bed.kill();
+    kubectl(&["-n", &bed.namespace, "delete", "pod", "cdi-upload-copy", "--force", "--grace-period=0"], None);
+    bed.start();
+    bed.succeeds("copy");
+    holds(&bed, "copy", &noise);
+    bed.is_tidy("copy");
+}
+
+#[test]
+fn a_source_pod_that_is_deleted_is_made_again() {
+    let (bed, noise) = running(0);
+    let uid = bed.get("pvc", "copy").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    kubectl(
+        &["-n", &bed.namespace, "delete", "pod", &format!("{uid}-source-pod"), "--force", "--grace-period=0"],
+        None,
+    );
+    bed.succeeds("copy");
+    holds(&bed, "copy", &noise);
+    bed.is_tidy("copy");
+}
+
+#[test]
+fn a_data_volume_deleted_in_mid_clone_leaves_nothing() {
+    let (bed, _) = running(0);
+    bed.delete("dv", "copy");
+    nothing_is_left(&bed.namespace);
+}
+
+#[test]
+fn a_claim_deleted_in_mid_clone_is_made_and_filled_again() {
+    let (bed, noise) = running(1);
+    let first = bed.get("pvc", "copy").unwrap()["metadata"]["uid"].clone();
+    bed.delete("pvc", "copy");
+    bed.wait("pvc", "copy", |claim| claim["metadata"]["uid"] != first && claim["status"]["phase"] == "Bound");
+    bed.succeeds("copy");
+    holds(&bed, "copy", &noise);
+    bed.is_tidy("copy");
+}
+
+#[test]
+fn a_namespace_deleted_in_mid_clone_goes() {
+    let (bed, _) = running(0);
+    kubectl(&["delete", "namespace", &bed.namespace, "--timeout=100s"], None);
+}

@@ -1,0 +1,61 @@
+//! What is copied: both modes, and between them; names of any length.
+
+use crate::MIB;
+use crate::bed::{Bed, kubectl};
+use crate::content::holds;
+
+fn clone(from: &str, to: &str) {
+    let mut bed = Bed::new(&[]);
+    bed.volumes(&from.to_lowercase(), "128Mi", 1);
+    bed.claim("golden", from, "128Mi");
+    bed.volumes(&to.to_lowercase(), "192Mi", 1);
+    let noise = bed.fill("golden", 50 * MIB);
+    bed.start();
+    bed.data_volume("copy", (&bed.namespace, "golden"), to, "192Mi");
+    let dv = bed.succeeds("copy");
+    assert_eq!(dv["status"]["progress"], "100.0%");
+    assert_eq!(dv["status"]["claimName"], "copy");
+    assert_eq!(dv["status"]["conditions"][1]["status"], "True", "Ready");
+    bed.is_tidy("copy");
+    holds(&bed, "copy", &noise);
+    let events = kubectl(&["-n", &bed.namespace, "get", "events", "-o", "jsonpath={.items[*].reason}"], None);
+    for reason in ["CloneScheduled", "CloneInProgress", "CloneSucceeded"] {
+        assert!(events.contains(reason), "no event {reason}: {events}");
+    }
+    assert_eq!(bed.terminate(), Some(0));
+}
+
+#[test]
+fn a_filesystem_volume_is_cloned() {
+    clone("Filesystem", "Filesystem");
+}
+
+#[test]
+fn a_block_volume_is_cloned() {
+    clone("Block", "Block");
+}
+
+#[test]
+fn a_disk_image_is_cloned_onto_a_device() {
+    clone("Filesystem", "Block");
+}
+
+#[test]
+fn a_device_is_cloned_into_a_disk_image() {
+    clone("Block", "Filesystem");
+}
+
+#[test]
+fn a_name_of_253_characters_with_dots_is_as_good_as_any() {
+    let mut bed = Bed::new(&[]);
+    bed.volumes("block", "16Mi", 2);
+    bed.claim("golden", "Block", "16Mi");
+    let noise = bed.fill("golden", MIB);
+    bed.start();
+    let name = format!("{}{}", "long.name-".repeat(25), "end");
+    assert_eq!(name.len(), 253);
+    bed.data_volume(&name, (&bed.namespace, "golden"), "Block", "16Mi");
+    bed.succeeds(&name);
+    bed.is_tidy(&name);
+    holds(&bed, &name, &noise);
+}

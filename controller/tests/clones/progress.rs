@@ -1,0 +1,117 @@
+//! What a user sees while a clone runs.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+use crate::bed::Bed;
+use crate::content::holds;
+use crate::{MIB, SLOW};
+
+/// `kubectl get dv NAME -w`: the lines that the screen shows.
+struct Screen(Child);
+
+impl Screen {
+    fn of(bed: &Bed, name: &str) -> Self {
+        let child = Command::new("kubectl")
+            .args(["-n", &bed.namespace, "get", "dv", name, "-w", "--no-headers"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("kubectl starts");
+        Self(child)
+    }
+
+    /// Phase and progress of each line, repetitions left out.
+    fn end(mut self) -> Vec<(String, String)> {
+        // The last change is on its way to the screen.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        self.0.kill().unwrap();
+        let mut text = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        self.0.wait().unwrap();
+        let mut rows: Vec<(String, String)> = text
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split_whitespace().skip(1);
+                Some((words.next()?.to_owned(), words.next()?.to_owned()))
+            })
+            .collect();
+        rows.dedup();
+        rows
+    }
+}
+
+fn percentages(rows: &[(String, String)]) -> Vec<f64> {
+    let shown = rows.iter().filter(|(phase, progress)| phase == "CloneInProgress" && progress != "N/A");
+    shown.map(|(_, progress)| progress.strip_suffix('%').unwrap().parse().unwrap()).collect()
+}
+
+fn slow_clone(bed: &mut Bed) -> Vec<u8> {
+    bed.volumes("block", "128Mi", 2);
+    bed.claim("golden", "Block", "128Mi");
+    bed.fill("golden", 120 * MIB)
+}
+
+const OFTEN: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
+
+#[test]
+fn the_screen_shows_every_phase_and_a_percentage_that_grows() {
+    let mut bed = Bed::new(&[SLOW, [OFTEN[0], OFTEN[1]], [OFTEN[2], OFTEN[3]]].concat());
+    let noise = slow_clone(&mut bed);
+    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "128Mi");
+    let screen = Screen::of(&bed, "copy");
+    bed.start();
+    let copying = bed.wait("dv", "copy", |dv| {
+        let message = dv["status"]["conditions"][2]["message"].as_str().unwrap_or_default();
+        message.contains(" of 128.00 MiB, ") && message.ends_with(" left")
+    });
+    assert!(copying["metadata"]["annotations"]["decant.dev/rate-bytes-per-second"].is_string(), "{copying}");
+    bed.succeeds("copy");
+    let rows = screen.end();
+    let mut phases: Vec<&str> = rows.iter().map(|(phase, _)| phase.as_str()).collect();
+    phases.dedup();
+    // A phase that lasts for less than a moment may be passed over, but not these.
+    let order = ["Pending", "CloneScheduled", "CloneInProgress", "Succeeded"];
+    let seen: Vec<&&str> = order.iter().filter(|phase| phases.contains(phase)).collect();
+    assert!(phases.ends_with(&["CloneScheduled", "CloneInProgress", "Succeeded"]), "{rows:?}");
+    assert_eq!(seen.len(), phases.iter().filter(|phase| order.contains(phase)).count(), "{rows:?}");
+    let percentages = percentages(&rows);
+    assert!(percentages.len() >= 3, "{rows:?}");
+    assert!(percentages.is_sorted(), "{rows:?}");
+    assert!(rows.iter().any(|(_, progress)| progress.len() == "12.34%".len()), "two decimals: {rows:?}");
+    assert_eq!(rows.last().unwrap(), &("Succeeded".to_owned(), "100.0%".to_owned()));
+    holds(&bed, "copy", &noise);
+}
+
+/// Drops what one user of this machine sends to metrics ports.
+struct Deaf(u32);
+
+impl Deaf {
+    fn rule(&self, what: &str) {
+        let user = self.0.to_string();
+        let rule =
+            ["-w", what, "OUTPUT", "-p", "tcp", "--dport", "8443", "-m", "owner", "--uid-owner", &user];
+        let status = Command::new("iptables").args(rule).args(["-j", "DROP"]).status().unwrap();
+        assert!(status.success(), "iptables {what}");
+    }
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        self.rule("-D");
+    }
+}
+
+#[test]
+fn progress_moves_although_nobody_lets_the_controller_reach_the_pod() {
+    let mut bed = Bed::new(&[SLOW, [OFTEN[0], OFTEN[1]], [OFTEN[2], OFTEN[3]]].concat());
+    slow_clone(&mut bed);
+    let user = 54_000 + std::process::id() % 1000;
+    let deaf = Deaf(user);
+    deaf.rule("-I");
+    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "128Mi");
+    let screen = Screen::of(&bed, "copy");
+    bed.start_as(user);
+    bed.succeeds("copy");
+    let rows = screen.end();
+    assert!(percentages(&rows).iter().any(|percent| (1.0..100.0).contains(percent)), "{rows:?}");
+}
