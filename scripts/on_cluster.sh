@@ -27,11 +27,18 @@ export KUBECONFIG
 PATH=$PATH:$(kubernetes_folder)
 scripts/cluster.sh images
 scripts/image_test.sh
-kubectl apply -f controller/deploy/crds.yaml
-# First those that need the whole cluster, then those with a controller for a namespace of their own.
-if [[ $# -eq 0 ]]; then
-    cargo test --locked -p decant-controller --test clones -- --test-threads=1 alone::
-    cargo test --locked -p decant-controller --test clones -- --test-threads=4 --skip alone::
-else
-    cargo test --locked -p decant-controller --test clones -- --test-threads=1 "$@"
+# The tests' controllers have the rights of the role and no others.
+kubectl apply -f controller/deploy/namespace.yaml -f controller/deploy/crds.yaml -f controller/deploy/rbac.yaml
+clones() { cargo test --locked -p decant-controller --test clones -- "$@"; }
+if [[ $# -gt 0 ]]; then
+    clones --test-threads=1 "$@"
+    exit
 fi
+DECANT_CALLS_FILE=$(mktemp)
+export DECANT_CALLS_FILE
+# First those that need the whole cluster, then those with a controller for a namespace of their own, then what
+# all of them noted.
+clones --test-threads=1 alone:: installed::
+clones --test-threads=4 --skip alone:: --skip installed:: --skip rights::
+clones rights::
+rm "$DECANT_CALLS_FILE"

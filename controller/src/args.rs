@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use decant_shared::units::Overhead;
 use serde_json::Value;
 
 use crate::policy::Policy;
+use crate::run::Settings;
 
 /// Watches DataVolumes and clones what they ask for.
 #[derive(Debug, Parser)]
@@ -85,6 +87,45 @@ pub struct RunArgs {
     /// Seconds between two progress writes of one clone
     #[arg(long, env = "DECANT_PROGRESS_SECS", default_value_t = 5)]
     pub progress_secs: u16,
+    /// Address of /healthz, /readyz and /metrics
+    #[arg(long, env = "DECANT_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Act without a Lease; only one such process may run
+    #[arg(long, env = "DECANT_NO_LEADER_ELECTION")]
+    pub no_leader_election: bool,
+    /// What tells this process from others that wait for the Lease: a pod's name; otherwise host and process id
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Share of a filesystem volume of this storage class that files cannot use, class=share; may be repeated
+    #[arg(long = "class-overhead", env = "DECANT_CLASS_OVERHEADS", value_delimiter = ',', value_parser = class_overhead)]
+    pub class_overheads: Vec<(String, Overhead)>,
+    /// Take over an existing PVC of the DataVolume's name although neither of them is annotated for it
+    #[arg(long, env = "DECANT_CLAIM_ADOPTION")]
+    pub claim_adoption: bool,
+    /// Bind targets at once although their storage class waits for the first consumer
+    #[arg(long, env = "DECANT_BIND_IMMEDIATELY")]
+    pub bind_immediately: bool,
+    /// A label of all objects that are made, name=value; may be repeated
+    #[arg(long = "label", env = "DECANT_LABELS", value_delimiter = ',', value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// Seconds that a certificate of a pod lives; renewed at half of it
+    #[arg(long, env = "DECANT_CERTIFICATE_SECS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(600..))]
+    pub certificate_secs: u32,
+    /// Seconds after which a target that no source came to is replaced
+    #[arg(long, env = "DECANT_TARGET_DEADLINE_SECS", default_value_t = 43_200, value_parser = clap::value_parser!(u32).range(60..))]
+    pub target_deadline_secs: u32,
+    /// Seconds that a source pod may live on after its target succeeded
+    #[arg(long, env = "DECANT_SOURCE_GRACE_SECS", default_value_t = 30)]
+    pub source_grace_secs: u16,
+    /// Seconds between two looks at what may become free: a source in use, a missing permission
+    #[arg(long, env = "DECANT_WAIT_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub wait_secs: u16,
+    /// Seconds that a source pod may take to say how far it is
+    #[arg(long, env = "DECANT_SCRAPE_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub scrape_secs: u16,
+    /// Longest pause in seconds before something that failed is tried again
+    #[arg(long, env = "DECANT_BACKOFF_SECS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
+    pub backoff_secs: u16,
     /// Write log lines as text or as json
     #[arg(long, env = "DECANT_LOG_FORMAT", default_value = "text", value_parser = format)]
     pub log_format: Format,
@@ -94,6 +135,24 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// What tells this process from other replicas.
+    pub fn identity(&self) -> String {
+        self.identity.clone().unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{}-{}", host.trim(), std::process::id())
+        })
+    }
+
+    /// Where and with how many threads.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            namespace: self.namespace.clone(),
+            watch_namespace: self.watch_namespace.clone(),
+            workers: self.workers.into(),
+            pollers: self.pollers.into(),
+        }
+    }
+
     /// What the operator decided.
     pub fn policy(&self) -> Policy {
         let mut policy = Policy::default();
@@ -111,6 +170,16 @@ impl RunArgs {
         policy.admission.running_max_per_class = self.max_clones_per_class.into();
         policy.overhead = self.filesystem_overhead;
         policy.preallocation = self.preallocation;
+        policy.class_overheads = self.class_overheads.iter().cloned().collect();
+        policy.claim_adoption = self.claim_adoption;
+        policy.honor_wait_for_first_consumer = !self.bind_immediately;
+        policy.pods.extra_labels = self.labels.iter().cloned().collect();
+        policy.pods.certificate_life = Duration::from_secs(self.certificate_secs.into());
+        policy.pods.target_deadline = Duration::from_secs(self.target_deadline_secs.into());
+        policy.intervals.source_grace = Duration::from_secs(self.source_grace_secs.into());
+        policy.intervals.wait = Duration::from_secs(self.wait_secs.into());
+        policy.intervals.scrape_limit = Duration::from_secs(self.scrape_secs.into());
+        policy.intervals.backoff.1 = Duration::from_secs(self.backoff_secs.into());
         policy.intervals.poll = Duration::from_secs(self.poll_secs.into());
         policy.intervals.progress_write = Duration::from_secs(self.progress_secs.into());
         policy.intervals.progress_writes_per_sec = self.progress_writes.into();
@@ -132,6 +201,11 @@ fn format(text: &str) -> Result<Format, String> {
 
 fn overhead(text: &str) -> Result<Overhead, String> {
     text.parse().map_err(|e: decant_shared::units::OverheadError| e.to_string())
+}
+
+fn class_overhead(text: &str) -> Result<(String, Overhead), String> {
+    let (class, share) = pair(text)?;
+    Ok((class, overhead(&share)?))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

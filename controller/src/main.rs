@@ -1,15 +1,26 @@
 //! The controller of Decant: reads the command line and runs what it says.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Parser;
 use decant_controller::args::{Cli, Command, RunArgs};
+use decant_controller::board::Board;
+use decant_controller::calls::Counted;
 use decant_controller::cluster::Cluster;
 use decant_controller::kube::KubeCluster;
-use decant_controller::run::{Settings, run};
+use decant_controller::lease::Leader;
+use decant_controller::pages;
+use decant_controller::resource::Key;
+use decant_controller::run::run;
 use decant_shared::exit::Exit;
 use decant_shared::stop::Stop;
+
+/// Name of the Lease in the controller's namespace.
+const LEASE: &str = "decant-controller";
+/// For answers that are on their way when the process ends.
+const PAGES_END: Duration = Duration::from_secs(1);
 
 fn main() -> Exit {
     match Cli::parse().command {
@@ -31,20 +42,29 @@ fn start(args: &RunArgs) -> Exit {
         log::error!("signals cannot be watched: {e}");
         return Exit::Failed;
     }
-    let cluster: Arc<dyn Cluster> = match KubeCluster::connect(args.kubeconfig.as_deref()) {
-        Ok(cluster) => Arc::new(cluster),
+    let calls = match KubeCluster::connect(args.kubeconfig.as_deref()) {
+        Ok(cluster) => Arc::new(Counted::new(cluster)),
         Err(e) => {
             log::error!("{e}");
             return Exit::Usage;
         }
     };
-    let settings = Settings {
-        namespace: args.namespace.clone(),
-        watch_namespace: args.watch_namespace.clone(),
-        workers: args.workers.into(),
-        pollers: args.pollers.into(),
+    let cluster: Arc<dyn Cluster> = calls.clone();
+    let leader = (!args.no_leader_election).then(|| {
+        let key = Key::new(&args.namespace, LEASE);
+        Leader::new(Arc::clone(&cluster), key, args.identity())
+    });
+    let board = Arc::new(Board::new(calls, leader.clone()));
+    let pages = match pages::serve(args.listen, &board, &stop) {
+        Ok(server) => server,
+        Err(e) => {
+            log::error!("{e}");
+            return Exit::Usage;
+        }
     };
-    match run(&cluster, args.policy(), &settings, &stop) {
+    let result = lead(leader, &stop, || run(&cluster, args.policy(), &args.settings(), Some(&board), &stop));
+    pages.shut_down(PAGES_END);
+    match result {
         // A controller that was asked to end has done its work.
         Ok(()) => Exit::Done,
         Err(e) => {
@@ -52,4 +72,27 @@ fn start(args: &RunArgs) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Does `work` while the Lease is ours. One that is lost stops everything: this process ends with an error, and is
+/// started again to wait for its turn.
+fn lead(
+    leader: Option<Leader>,
+    stop: &Stop,
+    work: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let Some(leader) = leader else { return work() };
+    let Some(held) = leader.acquire(stop) else { return Ok(()) };
+    let why = Arc::new(OnceLock::new());
+    let lost = {
+        let (why, stop) = (Arc::clone(&why), stop.clone());
+        move |reason: String| {
+            let _ = why.set(reason);
+            stop.cancel();
+        }
+    };
+    let keeper = held.keep(lost).map_err(|e| format!("a thread cannot be started: {e}"))?;
+    let result = work();
+    keeper.release();
+    why.get().map_or(result, |why| Err(why.clone()))
 }

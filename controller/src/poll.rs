@@ -2,6 +2,7 @@
 //! answer delays nobody's phase (contract 8, #50).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -142,12 +143,54 @@ fn updated(before: Option<&Progress>, new: Reading, since: Duration) -> Progress
     Progress { percent, sent_bytes: new.sent_bytes, total_bytes: new.total_bytes, rate_bytes_per_sec: rate }
 }
 
+/// How a question to a source pod ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The pod answered.
+    Direct,
+    /// The API server brought the answer.
+    Proxy,
+    /// No news.
+    Failed,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 3] = [Outcome::Direct, Outcome::Proxy, Outcome::Failed];
+
+    /// In metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Direct => "direct",
+            Outcome::Proxy => "proxy",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+/// How often each outcome was.
+#[derive(Debug, Default)]
+pub struct Outcomes([AtomicU64; 3]);
+
+impl Outcomes {
+    /// How often `outcome` was so far.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.0[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    fn add(&self, outcome: Outcome) {
+        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What the polling threads share.
 pub struct Pollers {
     /// When to ask whom.
     pub queue: Queue,
     /// What they said.
     pub readings: Readings,
+    /// How it went.
+    pub outcomes: Outcomes,
     scraper: Scraper,
     every: Intervals,
     wake: Wake,
@@ -156,7 +199,14 @@ pub struct Pollers {
 impl Pollers {
     /// Nothing is asked before [`Pollers::start`]. `wake` is called for each clone with news.
     pub fn new(scraper: Scraper, every: Intervals, wake: Wake) -> Self {
-        Self { queue: Queue::default(), readings: Readings::default(), scraper, every, wake }
+        Self {
+            queue: Queue::default(),
+            readings: Readings::default(),
+            outcomes: Outcomes::default(),
+            scraper,
+            every,
+            wake,
+        }
     }
 
     /// Starts `count` threads.
@@ -190,6 +240,7 @@ impl Pollers {
         let followed = map.get_mut(key)?;
         match result {
             Ok((reading, way)) => {
+                self.outcomes.add(if way == Way::Direct { Outcome::Direct } else { Outcome::Proxy });
                 let new = updated(followed.progress.as_ref(), reading, followed.read_at.elapsed());
                 followed.way = way;
                 followed.failures = 0;
@@ -204,6 +255,7 @@ impl Pollers {
             }
             Err(_) if !runs => Some(interval),
             Err(e) => {
+                self.outcomes.add(Outcome::Failed);
                 followed.failures = followed.failures.saturating_add(1);
                 let failures = followed.failures;
                 drop(map);

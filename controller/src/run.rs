@@ -1,12 +1,14 @@
 //! Puts the parts together and runs them until a stop.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use decant_shared::stop::Stop;
 use time::OffsetDateTime;
 
 use crate::act::Hands;
+use crate::board::Board;
 use crate::budget::Budget;
 use crate::cluster::Cluster;
 use crate::line::Line;
@@ -19,10 +21,12 @@ use crate::resource::Key;
 use crate::scrape::Scraper;
 use crate::store::Stores;
 use crate::watch::{Wake, Watches};
-use crate::worker::Workshop;
+use crate::worker::{Rounds, Workshop};
 
-/// Between two looks at the age of the authorities: they live for months.
-const AUTHORITY_LOOK: Duration = Duration::from_secs(3600);
+/// Between two looks at the authorities: they live for months, but somebody may have deleted or replaced a Secret.
+const AUTHORITY_LOOK: Duration = Duration::from_secs(600);
+/// Between two looks at whether all threads live.
+const THREADS_LOOK: Duration = Duration::from_secs(1);
 
 /// How many threads, and where.
 #[derive(Debug, Clone)]
@@ -37,16 +41,17 @@ pub struct Settings {
     pub pollers: usize,
 }
 
-/// Runs until `stop`; everything it started has ended when it returns.
+/// Runs until `stop`; everything it started has ended when it returns. `board` is told how far it is.
 pub fn run(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
     settings: &Settings,
+    board: Option<&Board>,
     stop: &Stop,
 ) -> Result<(), String> {
-    let policy = Arc::new(policy);
-    let now = OffsetDateTime::now_utc();
-    let pki = Arc::new(Pki::open(&**cluster, &settings.namespace, policy.pods.certificate_life, now)?);
+    let pki =
+        Pki::open(&**cluster, &settings.namespace, policy.pods.certificate_life, OffsetDateTime::now_utc())?;
+    let pki = Arc::new(pki);
     let stores = Arc::new(Stores::default());
     let queue = Arc::new(Queue::default());
     let wake: Wake = {
@@ -54,39 +59,74 @@ pub fn run(
         Arc::new(move |key: Key| queue.add(key, Duration::ZERO))
     };
     let failed = |e: std::io::Error| format!("a thread cannot be started: {e}");
-    let watches =
-        Watches::start(cluster, &stores, settings.watch_namespace.as_deref(), &wake, stop).map_err(failed)?;
+    let namespace = settings.watch_namespace.as_deref();
+    let watches = Watches::start(cluster, &stores, namespace, &wake, stop).map_err(failed)?;
     // Before all stores are full, what is missing would look as if it were gone.
     while !watches.all_synced() && stop.sleep(Duration::from_millis(50)) {}
-    log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
+    if !stop.is_set() {
+        log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
+    }
 
-    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
-    let pollers = Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake));
-    let shop = Arc::new(Workshop {
-        cluster: Arc::clone(cluster),
-        eyes: Eyes {
-            cluster: Arc::clone(cluster),
-            stores: Arc::clone(&stores),
-            line: Line::new(policy.admission.clone()),
-        },
-        hands: Hands::new(Arc::clone(cluster), Arc::clone(&pki), Arc::clone(&policy)),
-        pollers: Arc::clone(&pollers),
-        queue,
-        budget: Budget::new(&policy.intervals),
-        policy: Arc::clone(&policy),
-        troubles: Mutex::default(),
-    });
-    let mut threads = pollers.start(settings.pollers, stop).map_err(failed)?;
+    let shop = Arc::new(workshop(cluster, policy, &pki, stores, queue, wake));
+    let mut threads = shop.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
-    while stop.sleep(AUTHORITY_LOOK) {
+    if let Some(board) = board {
+        board.open(Arc::clone(&shop));
+        board.synced();
+    }
+    let result = supervise(&threads, stop, || {
         if let Err(e) = pki.refresh(&**cluster, &settings.namespace, OffsetDateTime::now_utc()) {
             log::warn!("{e}");
         }
-    }
+    });
     for thread in threads {
         // A panic has been printed already.
         let _ = thread.join();
     }
     watches.join();
+    result
+}
+
+fn workshop(
+    cluster: &Arc<dyn Cluster>,
+    policy: Policy,
+    pki: &Arc<Pki>,
+    stores: Arc<Stores>,
+    queue: Arc<Queue>,
+    wake: Wake,
+) -> Workshop {
+    let policy = Arc::new(policy);
+    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
+    Workshop {
+        cluster: Arc::clone(cluster),
+        eyes: Eyes { cluster: Arc::clone(cluster), stores, line: Line::new(policy.admission.clone()) },
+        hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy)),
+        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
+        queue,
+        budget: Budget::new(&policy.intervals),
+        policy,
+        rounds: Rounds::default(),
+        troubles: Mutex::default(),
+    }
+}
+
+/// Waits for a stop, and looks after the authorities. A thread that ended before its time ends everything: a
+/// controller that lost a worker would be slower and slower and nobody would know why.
+fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> Result<(), String> {
+    let mut looked = Instant::now();
+    while stop.sleep(THREADS_LOOK) {
+        if let Some(dead) = threads.iter().find(|thread| thread.is_finished()) {
+            let name = dead.thread().name().unwrap_or_default().to_owned();
+            if stop.is_set() {
+                break;
+            }
+            stop.cancel();
+            return Err(format!("the thread {name} died; what it said stands above"));
+        }
+        if looked.elapsed() >= AUTHORITY_LOOK {
+            looked = Instant::now();
+            look_after();
+        }
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The workers: take a key, observe, decide, act, tell.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -26,6 +27,20 @@ use crate::resource::data_volume::Status;
 use crate::resource::{self, DataVolume, Key, Kind, Meta};
 use crate::status::may_wait;
 
+/// How many rounds there were.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    well: AtomicU64,
+    badly: AtomicU64,
+}
+
+impl Rounds {
+    /// Those without and those with an error.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.well.load(Ordering::Relaxed), self.badly.load(Ordering::Relaxed))
+    }
+}
+
 /// What all workers share.
 pub struct Workshop {
     /// The API server.
@@ -42,6 +57,8 @@ pub struct Workshop {
     pub budget: Budget,
     /// What the operator wants.
     pub policy: Arc<Policy>,
+    /// For the metrics.
+    pub rounds: Rounds,
     /// What went wrong with which key, and when to try again.
     pub troubles: Mutex<HashMap<Key, (Option<Trouble>, Backoff)>>,
 }
@@ -67,6 +84,7 @@ impl Workshop {
         match self.round(key) {
             Ok(again) => again,
             Err(e) => {
+                self.rounds.badly.fetch_add(1, Ordering::Relaxed);
                 log::warn!("{key}: {e}");
                 Some(self.trouble(key, None))
             }
@@ -84,12 +102,14 @@ impl Workshop {
         let mut again = decision.again;
         match result {
             Ok(()) => {
+                self.rounds.well.fetch_add(1, Ordering::Relaxed);
                 self.troubles().remove(key);
                 seen.trouble = None;
             }
             // Somebody else was faster: look again.
             Err(trouble) if trouble.error.is_conflict() => again = Some(Duration::from_millis(200)),
             Err(trouble) => {
+                self.rounds.badly.fetch_add(1, Ordering::Relaxed);
                 log::warn!("{key}: {:?}: {}", trouble.doing, trouble.error);
                 again = Some(self.trouble(key, Some(trouble.clone())));
                 seen.trouble = Some(trouble);

@@ -1,12 +1,15 @@
 //! What a test on a real cluster needs: a namespace, volumes on this machine, a controller; all gone afterwards.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::rights;
 
 /// The version of the images that `scripts/cluster.sh images` made.
 const IMAGE: &str = concat!("localhost/decant/cloner:", env!("CARGO_PKG_VERSION"));
@@ -27,6 +30,8 @@ pub(crate) struct Bed {
     cluster: PathBuf,
     /// Made beside the namespace: kind and name.
     made: Vec<(&'static str, String)>,
+    /// The controller's own pages.
+    pages: SocketAddr,
 }
 
 /// Runs `kubectl`; panics with its words when it fails.
@@ -86,6 +91,7 @@ impl Bed {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             cluster: cluster.into(),
             made: Vec::new(),
+            pages: rights::free_address(),
         }
     }
 
@@ -109,25 +115,30 @@ impl Bed {
         self.volumes.extend(names);
     }
 
-    /// Starts the controller; its log goes to the test's.
+    /// Starts the controller with the rights of its role; its log goes to the test's.
     pub(crate) fn start(&mut self) {
-        self.controller = Some(self.command().spawn().expect("the controller starts"));
+        rights::give(&self.namespace);
+        let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
+        rights::write_kubeconfig(&kubeconfig);
+        let mut command = self.command();
+        self.controller =
+            Some(command.arg("--kubeconfig").arg(&kubeconfig).spawn().expect("the controller starts"));
     }
 
     /// Starts the controller as another user of this machine.
     pub(crate) fn start_as(&mut self, user: u32) {
         use std::os::unix::process::CommandExt;
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
-        std::fs::copy(std::env::var_os("KUBECONFIG").unwrap(), &kubeconfig).unwrap();
+        rights::write_kubeconfig(&kubeconfig);
         std::os::unix::fs::chown(&kubeconfig, Some(user), Some(user)).unwrap();
         // The program itself may lie where that user may not look.
+        rights::give(&self.namespace);
         let program = std::env::temp_dir().join(format!("{}.controller", self.namespace));
         std::fs::copy(env!("CARGO_BIN_EXE_controller"), &program).unwrap();
         let mut command = Command::new(&program);
         command.args(self.command().get_args()).arg("--kubeconfig").arg(&kubeconfig);
         self.controller = Some(command.current_dir("/").uid(user).gid(user).spawn().unwrap());
-        std::thread::sleep(Duration::from_secs(2));
-        std::fs::remove_file(kubeconfig).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
         std::fs::remove_file(program).unwrap();
     }
 
@@ -135,12 +146,14 @@ impl Bed {
         let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
         let image = if self.flags.iter().any(|flag| flag == "--cloner-image") { None } else { Some(IMAGE) };
         command.args(["run", "--pull-policy", "Never", "--namespace", &self.namespace]);
+        command.args(["--listen", &self.pages.to_string()]);
         command.args(image.into_iter().flat_map(|image| ["--cloner-image", image])).args(&self.flags);
         command
     }
 
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
+        rights::note_calls(self.pages);
         if let Some(mut child) = self.controller.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -149,6 +162,7 @@ impl Bed {
 
     /// SIGTERM; returns the exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
+        rights::note_calls(self.pages);
         let mut child = self.controller.take()?;
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         child.wait().unwrap().code()
@@ -302,9 +316,11 @@ impl Drop for Bed {
         let namespace = &self.namespace;
         try_kubectl(&["-n", namespace, "delete", "dv,pvc,pods", "--all", "--timeout=60s"], None);
         if let Some(mut child) = self.controller.take() {
+            rights::note_calls(self.pages);
             let _ = child.kill();
             let _ = child.wait();
         }
+        let _ = std::fs::remove_file(std::env::temp_dir().join(format!("{namespace}.kubeconfig")));
         try_kubectl(&["delete", "namespace", namespace, "--timeout=60s"], None);
         for (kind, name) in &self.made {
             try_kubectl(&["delete", kind, name], None);

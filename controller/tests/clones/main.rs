@@ -7,8 +7,10 @@ mod bed;
 mod breaks;
 mod content;
 mod copies;
+mod installed;
 mod progress;
 mod refusals;
+mod rights;
 mod waits;
 
 pub(crate) const MIB: usize = 1 << 20;

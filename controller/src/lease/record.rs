@@ -1,0 +1,101 @@
+//! The Lease as an object.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use time::{OffsetDateTime, UtcOffset};
+
+use super::LEASE_DURATION;
+use crate::resource::{Key, Kind};
+
+/// A lease lasts at least this long; zero would let everybody take it all the time.
+const MIN_DURATION: Duration = Duration::from_secs(1);
+
+/// What is read of a Lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// Who holds it; empty when nobody does.
+    pub holder: String,
+    /// How long it is good without a renewal, as its holder wrote it.
+    pub duration: Duration,
+    /// How often it changed hands.
+    pub transitions: i64,
+    /// Since when the holder has it, for people.
+    pub acquired: String,
+    /// Changes with every write; empty for a Lease that is still to be made.
+    pub version: String,
+}
+
+impl Lease {
+    /// From an object of the API server. What is missing or odd counts as nothing.
+    pub fn from_object(object: &Value) -> Self {
+        let spec = &object["spec"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let duration = spec["leaseDurationSeconds"].as_u64().map_or(LEASE_DURATION, Duration::from_secs);
+        Self {
+            holder: text(&spec["holderIdentity"]),
+            duration: duration.max(MIN_DURATION),
+            transitions: spec["leaseTransitions"].as_i64().unwrap_or_default(),
+            acquired: text(&spec["acquireTime"]),
+            version: text(&object["metadata"]["resourceVersion"]),
+        }
+    }
+
+    /// As it is written; the write fails when the Lease is no longer at this version.
+    pub fn to_object(&self, key: &Key, now: OffsetDateTime) -> Value {
+        let mut object = json!({
+            "apiVersion": Kind::Lease.api_version(),
+            "kind": Kind::Lease.name(),
+            "metadata": { "namespace": key.namespace, "name": key.name },
+            "spec": {
+                "holderIdentity": self.holder,
+                "leaseDurationSeconds": self.duration.as_secs(),
+                "leaseTransitions": self.transitions,
+                "acquireTime": self.acquired,
+                "renewTime": micro_time(now),
+            },
+        });
+        if !self.version.is_empty() {
+            object["metadata"]["resourceVersion"] = self.version.as_str().into();
+        }
+        object
+    }
+}
+
+/// `MicroTime` of Kubernetes: RFC 3339 in UTC with exactly six digits after the point.
+pub(super) fn micro_time(now: OffsetDateTime) -> String {
+    let now = now.to_offset(UtcOffset::UTC);
+    let (year, month, day) = now.to_calendar_date();
+    let (hour, minute, second, micro) = now.to_hms_micro();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z", u8::from(month))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_six_digits_after_the_point() {
+        let now = OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_000_042_999).unwrap();
+        assert_eq!(micro_time(now), "2023-11-14T22:13:20.000042Z");
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let lease = Lease {
+            holder: "me".to_owned(),
+            duration: LEASE_DURATION,
+            transitions: 3,
+            acquired: "2023-11-14T22:13:20.000042Z".to_owned(),
+            version: "7".to_owned(),
+        };
+        let object = lease.to_object(&Key::new("n", "a"), OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(Lease::from_object(&object), lease);
+    }
+
+    #[test]
+    fn a_lease_of_no_duration_still_lasts_a_moment() {
+        let object = json!({ "spec": { "holderIdentity": "x", "leaseDurationSeconds": 0 } });
+        assert_eq!(Lease::from_object(&object).duration, MIN_DURATION);
+    }
+}

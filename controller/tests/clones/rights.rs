@@ -1,0 +1,98 @@
+//! The controllers of these tests have the rights of `controller/deploy/rbac.yaml` and no others; what they ask the
+//! API server for is noted, and compared with the role at the end.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::bed::kubectl;
+
+const USER: &str = "system:serviceaccount:decant-system:decant-controller";
+/// Only asked for by clusters that check who may keep an owner from being deleted; this one does not.
+const NOT_SEEN: [&str; 3] =
+    ["update datavolumes/finalizers", "update persistentvolumeclaims/finalizers", "update pods/finalizers"];
+
+/// Where the calls are noted; scripts/on_cluster.sh names it.
+fn notes() -> Option<PathBuf> {
+    std::env::var_os("DECANT_CALLS_FILE").map(PathBuf::from)
+}
+
+/// An address for the controller's pages.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// The role of the controller's own namespace, for the namespace of a test.
+pub(crate) fn give(namespace: &str) {
+    for kind in ["role", "rolebinding"] {
+        let text = kubectl(&["-n", "decant-system", "get", kind, "decant-controller", "-o", "json"], None);
+        let mut object: Value = serde_json::from_str(&text).unwrap();
+        object["metadata"] = json!({ "name": "decant-controller", "namespace": namespace });
+        kubectl(&["apply", "-f", "-"], Some(&object));
+    }
+}
+
+/// The administrator's kubeconfig, acting as the controller.
+pub(crate) fn write_kubeconfig(path: &Path) {
+    let text = kubectl(&["config", "view", "--raw", "--flatten", "-o", "json"], None);
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["users"][0]["user"]["as"] = USER.into();
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
+/// Adds what the controller at `pages` asked for to the notes.
+pub(crate) fn note_calls(pages: SocketAddr) {
+    let Some(notes) = notes() else { return };
+    // A controller that ended already has nothing to say.
+    let Ok(mut page) = ureq::get(format!("http://{pages}/metrics")).call() else { return };
+    let page = page.body_mut().read_to_string().unwrap();
+    let mut file = OpenOptions::new().create(true).append(true).open(notes).unwrap();
+    for line in page.lines().filter_map(|line| line.strip_prefix("decant_api_calls_total{")) {
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+/// `verb resource` of the noted calls that ended with `code`.
+fn noted(text: &str, code: &str) -> BTreeSet<String> {
+    let label = |line: &str, name: &str| {
+        let rest = line.split(&format!("{name}=\"")).nth(1)?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    text.lines()
+        .filter(|line| label(line, "code").as_deref() == Some(code))
+        .filter_map(|line| Some(format!("{} {}", label(line, "verb")?, label(line, "resource")?)))
+        .collect()
+}
+
+fn granted() -> BTreeSet<String> {
+    let mut granted = BTreeSet::new();
+    for args in [["get", "clusterrole", "decant-controller"], ["get", "role", "decant-controller"]] {
+        let text = kubectl(&[&["-n", "decant-system", "-o", "json"], &args[..]].concat(), None);
+        let role: Value = serde_json::from_str(&text).unwrap();
+        for rule in role["rules"].as_array().unwrap() {
+            for resource in rule["resources"].as_array().unwrap() {
+                for verb in rule["verbs"].as_array().unwrap() {
+                    granted.insert(format!("{} {}", verb.as_str().unwrap(), resource.as_str().unwrap()));
+                }
+            }
+        }
+    }
+    granted
+}
+
+#[test]
+fn every_right_is_used_and_nothing_was_refused() {
+    let notes = notes().expect("DECANT_CALLS_FILE names no notes: scripts/on_cluster.sh");
+    let text = std::fs::read_to_string(notes).expect("no test ran before this one");
+    let (used, refused) = (noted(&text, "200"), noted(&text, "403"));
+    let idle: Vec<String> =
+        granted().difference(&used).filter(|right| !NOT_SEEN.contains(&right.as_str())).cloned().collect();
+    assert!(idle.is_empty(), "the role is wider than needed: {idle:?}");
+    // What a quota or a namespace on its way out refused was granted at another time.
+    let missing: Vec<&String> = refused.difference(&used).collect();
+    assert!(missing.is_empty(), "the role lacks: {missing:?}");
+}
