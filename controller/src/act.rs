@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::annotations::CLONE_SOURCE_FINALIZER;
+use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{Action, Role};
 use crate::fit;
 use crate::names;
 use crate::observed::{Doing, Observed, Trouble};
+use crate::permission::Permission;
 use crate::pki::Pki;
 use crate::pods::{self, Clone};
 use crate::policy::Policy;
@@ -61,6 +62,7 @@ impl Hands {
                 } });
                 self.patch_claim(seen, &patch)
             }
+            Action::KeepToken => self.keep_token(seen),
             Action::Annotate(annotations) => {
                 let map: Map<String, Value> = annotations
                     .iter()
@@ -102,6 +104,17 @@ impl Hands {
         let spec = pods::claim_spec(dv, source, &self.policy).map_err(impossible)?;
         let claim = pods::new_claim(dv, key, &spec, &self.policy);
         made(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+    }
+
+    fn keep_token(&self, seen: &Observed) -> Result<(), ApiError> {
+        let Some(Permission::ExtendToken(token)) = &seen.permission else { return Ok(()) };
+        let patch = json!({ "metadata": { "annotations": { EXTENDED_TOKEN: token } } });
+        match &seen.data_volume {
+            Some(dv) => {
+                self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch).map(drop)
+            }
+            None => self.patch_claim(seen, &patch),
+        }
     }
 
     fn patch_claim(&self, seen: &Observed, patch: &Value) -> Result<(), ApiError> {

@@ -126,6 +126,15 @@ pub struct RunArgs {
     /// Longest pause in seconds before something that failed is tried again
     #[arg(long, env = "DECANT_BACKOFF_SECS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
     pub backoff_secs: u16,
+    /// Serve the admission webhook at this address; without it, owners' consent is the only way across namespaces
+    #[arg(long, env = "DECANT_WEBHOOK_LISTEN")]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Service through which the API server reaches the webhook
+    #[arg(long, env = "DECANT_WEBHOOK_SERVICE", default_value = "cdi-api")]
+    pub webhook_service: String,
+    /// Service account of the controller: it alone may write tokens
+    #[arg(long, env = "DECANT_SERVICE_ACCOUNT", default_value = "decant-controller")]
+    pub service_account: String,
     /// Write log lines as text or as json
     #[arg(long, env = "DECANT_LOG_FORMAT", default_value = "text", value_parser = format)]
     pub log_format: Format,

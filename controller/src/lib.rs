@@ -40,5 +40,7 @@ pub mod scrape;
 pub mod status;
 pub mod store;
 pub mod termination;
+pub mod token;
 pub mod watch;
+pub mod webhook;
 pub mod worker;

@@ -1,6 +1,7 @@
 //! The controller of Decant: reads the command line and runs what it says.
 #![forbid(unsafe_code)]
 
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,11 +15,15 @@ use decant_controller::lease::Leader;
 use decant_controller::pages;
 use decant_controller::resource::Key;
 use decant_controller::run::run;
+use decant_controller::token::TokenKey;
+use decant_controller::webhook::{self, Webhook};
 use decant_shared::exit::Exit;
 use decant_shared::stop::Stop;
 
 /// Name of the Lease in the controller's namespace.
 const LEASE: &str = "decant-controller";
+/// For reviews that are being decided when the process ends.
+const WEBHOOK_END: Duration = Duration::from_secs(5);
 /// For answers that are on their way when the process ends.
 const PAGES_END: Duration = Duration::from_secs(1);
 
@@ -62,7 +67,19 @@ fn start(args: &RunArgs) -> Exit {
             return Exit::Usage;
         }
     };
+    let webhook =
+        match args.webhook_listen.map(|address| serve_webhook(args, address, &cluster, &stop)).transpose() {
+            Ok(webhook) => webhook,
+            Err(e) => {
+                log::error!("{e}");
+                return Exit::Failed;
+            }
+        };
     let result = lead(leader, &stop, || run(&cluster, args.policy(), &args.settings(), Some(&board), &stop));
+    // The API server waits for this answer before it refuses what users want.
+    if let Some(webhook) = webhook {
+        webhook.shut_down(WEBHOOK_END);
+    }
     pages.shut_down(PAGES_END);
     match result {
         // A controller that was asked to end has done its work.
@@ -72,6 +89,29 @@ fn start(args: &RunArgs) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Every replica serves the webhook, whether it acts or stands by.
+fn serve_webhook(
+    args: &RunArgs,
+    address: SocketAddr,
+    cluster: &Arc<dyn Cluster>,
+    stop: &Stop,
+) -> Result<Webhook, String> {
+    let failed =
+        |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --webhook-listen");
+    let settings = webhook::Settings {
+        cluster: Arc::clone(cluster),
+        keys: Arc::new(TokenKey::load(&**cluster, &args.namespace)?),
+        own_user: format!("system:serviceaccount:{}:{}", args.namespace, args.service_account),
+        claim_adoption: args.claim_adoption,
+        identity: webhook::identity_of(
+            Arc::clone(cluster),
+            args.namespace.clone(),
+            args.webhook_service.clone(),
+        ),
+    };
+    Webhook::start(settings, TcpListener::bind(address).map_err(failed)?, stop.clone())
 }
 
 /// Does `work` while the Lease is ours. One that is lost stops everything: this process ends with an error, and is

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::annotations::{CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, POD_PHASE};
+use time::OffsetDateTime;
+
+use crate::annotations::{
+    ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, EXTENDED_TOKEN,
+    POD_PHASE, TOKEN,
+};
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::line::{Line, Waiter};
 use crate::names;
 use crate::observed::{Observed, Origin, Trouble};
-use crate::permission;
+use crate::permission::{self, Ask, Permission};
 use crate::poll::Readings;
 use crate::request::{self, Invalid, Wanted};
 use crate::resource::{self, Claim, DataVolume, Key, Kind, Pod, StorageClass};
 use crate::store::Stores;
+use crate::token::TokenKey;
 
 /// Pods in one page of a list.
 const PAGE_PODS: u32 = 250;
@@ -25,6 +31,8 @@ pub struct Eyes {
     pub stores: Arc<Stores>,
     /// Whose turn it is.
     pub line: Line,
+    /// What tokens are checked with.
+    pub keys: Arc<TokenKey>,
 }
 
 impl Eyes {
@@ -47,8 +55,8 @@ impl Eyes {
         if let Some(source) = seen.source_key() {
             seen.source = self.stores.claims.get(source);
         }
+        seen.permission = self.permission(key, &seen);
         if let Some(source) = &seen.source {
-            seen.permission = Some(permission::check(source, key));
             seen.source_is_filling = self.is_filling(source);
         }
         if is_open(&seen) {
@@ -60,6 +68,25 @@ impl Eyes {
             seen.class = self.class(&seen)?;
         }
         Ok(seen)
+    }
+
+    /// Tokens count before there is a source: they do not last, and the source may come later.
+    fn permission(&self, key: &Key, seen: &Observed) -> Option<Permission> {
+        let target = match (&seen.data_volume, &seen.target) {
+            (Some(dv), _) => &dv.metadata,
+            (None, Some(claim)) => &claim.metadata,
+            (None, None) => return None,
+        };
+        Some(permission::check(&Ask {
+            source: seen.source_key()?,
+            target: key,
+            target_uid: &target.uid,
+            consent: seen.source.as_ref().and_then(|source| source.metadata.annotation(ALLOW_CLONE_TO)),
+            short_token: target.annotation(TOKEN),
+            long_token: target.annotation(EXTENDED_TOKEN),
+            keys: &self.keys,
+            now: OffsetDateTime::now_utc(),
+        }))
     }
 
     /// Our pods, and those of claims that had this name before.

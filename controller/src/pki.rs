@@ -92,8 +92,13 @@ fn load_both(
     Ok((load(cluster, namespace, SERVER_SECRET, now)?, load(cluster, namespace, CLIENT_SECRET, now)?))
 }
 
-/// One authority. Whoever writes first wins; everybody else reads what was written.
-fn load(cluster: &dyn Cluster, namespace: &str, name: &str, now: OffsetDateTime) -> Result<Signer, String> {
+/// The authority in the Secret `name`. Whoever writes first wins; everybody else reads what was written.
+pub(crate) fn load(
+    cluster: &dyn Cluster,
+    namespace: &str,
+    name: &str,
+    now: OffsetDateTime,
+) -> Result<Signer, String> {
     let key = Key::new(namespace, name);
     let failed = |e: &ApiError| format!("Secret {key}: {e}");
     for _ in 0..TRIES {

@@ -20,6 +20,7 @@ use crate::queue::Queue;
 use crate::resource::Key;
 use crate::scrape::Scraper;
 use crate::store::Stores;
+use crate::token::TokenKey;
 use crate::watch::{Wake, Watches};
 use crate::worker::{Rounds, Workshop};
 
@@ -52,6 +53,7 @@ pub fn run(
     let pki =
         Pki::open(&**cluster, &settings.namespace, policy.pods.certificate_life, OffsetDateTime::now_utc())?;
     let pki = Arc::new(pki);
+    let keys = Arc::new(TokenKey::load(&**cluster, &settings.namespace)?);
     let stores = Arc::new(Stores::default());
     let queue = Arc::new(Queue::default());
     let wake: Wake = {
@@ -67,7 +69,7 @@ pub fn run(
         log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
     }
 
-    let shop = Arc::new(workshop(cluster, policy, &pki, stores, queue, wake));
+    let shop = Arc::new(workshop(cluster, policy, &pki, stores, queue, wake, keys));
     let mut threads = shop.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
     if let Some(board) = board {
@@ -94,12 +96,13 @@ fn workshop(
     stores: Arc<Stores>,
     queue: Arc<Queue>,
     wake: Wake,
+    keys: Arc<TokenKey>,
 ) -> Workshop {
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     Workshop {
         cluster: Arc::clone(cluster),
-        eyes: Eyes { cluster: Arc::clone(cluster), stores, line: Line::new(policy.admission.clone()) },
+        eyes: Eyes { cluster: Arc::clone(cluster), stores, line: Line::new(policy.admission.clone()), keys },
         hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy)),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
         queue,

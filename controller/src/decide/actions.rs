@@ -25,6 +25,8 @@ pub enum Action {
     MakeClaim,
     /// Make the DataVolume the owner of the claim.
     AdoptClaim,
+    /// Write the token that lasts, where the webhook's is.
+    KeepToken,
     /// Set annotations of the target claim.
     Annotate(BTreeMap<&'static str, String>),
     /// Add or remove the finalizer on the target claim.
@@ -45,6 +47,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
     match step {
         Step::RemoveOrphans => actions.push(Action::DeleteOrphans),
         Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
+        Step::ExtendToken => actions.push(Action::KeepToken),
         Step::GiveWay => delete_pods(seen, &mut actions),
         Step::Adopt => actions.push(Action::AdoptClaim),
         Step::MakeClaim => actions.push(Action::MakeClaim),

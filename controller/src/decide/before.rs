@@ -17,10 +17,10 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
         Origin::None => return Step::Nothing,
         Origin::Claim(key) => key,
     };
-    let Some(source) = &seen.source else { return Step::NoSource(key.clone()) };
     if let Some(step) = permission(seen) {
         return step;
     }
+    let Some(source) = &seen.source else { return Step::NoSource(key.clone()) };
     let spec = match pods::claim_spec(dv, source, policy) {
         Ok(spec) => spec,
         Err(why) => return Step::Invalid(why),
@@ -34,7 +34,10 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
 /// What stands in the way as far as permission goes (contract 4.4).
 pub(super) fn permission(seen: &Observed) -> Option<Step> {
     match seen.permission.as_ref()? {
-        Permission::SameNamespace | Permission::Consent => None,
+        Permission::SameNamespace | Permission::Consent | Permission::Token => None,
+        Permission::ExtendToken(_) => Some(Step::ExtendToken),
+        // The source may come with its owner's consent.
+        Permission::Denied(_) if seen.source.is_none() => None,
         Permission::Denied(why) => Some(Step::Denied(why.clone())),
     }
 }

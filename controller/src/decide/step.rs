@@ -59,6 +59,8 @@ pub enum Step {
     NoSource(Key),
     /// The source may not be cloned to here.
     Denied(String),
+    /// The webhook's token has to be turned into one that lasts, before anything else.
+    ExtendToken,
     /// The source does not fit what was asked for.
     Unfit(String),
     /// The claim has to be made.
@@ -159,7 +161,9 @@ impl Step {
             Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer => Some(every.wait * 5),
             Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),
             Step::Pause(_) => Some(Duration::from_secs(1)),
-            Step::PodLeaving(_) | Step::GiveWay | Step::CleanUp | Step::ClaimLeaving => Some(every.wait),
+            Step::PodLeaving(_) | Step::GiveWay | Step::ExtendToken | Step::CleanUp | Step::ClaimLeaving => {
+                Some(every.wait)
+            }
             Step::Queued => Some(queue_look(seen, every.wait)),
             _ => None,
         }

@@ -2,7 +2,7 @@
 //!
 //! * [`pem`] reads certificates and keys, the only file that knows about PEM;
 //! * [`authority`] issues throw-away certificates;
-//! * [`client`] and [`server`] build the two rustls configurations;
+//! * [`client`] and [`server`] build the two rustls configurations, [`renewable`] one whose certificate changes;
 //! * [`suites`] maps CDI's cipher and version names to what rustls has;
 //! * [`name`] reads the common name out of a client's certificate.
 
@@ -16,6 +16,7 @@ pub mod authority;
 pub mod client;
 pub mod name;
 pub mod pem;
+pub mod renewable;
 pub mod server;
 pub mod suites;
 

@@ -1,0 +1,196 @@
+//! The key that tokens are written and checked with: made once, kept in a Secret, never overwritten.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::{Value, json};
+
+use crate::cluster::{ApiError, Cluster};
+use crate::resource::{Key, Kind};
+
+/// The Secret with the key, in the controller's namespace. Whoever can read it can allow any clone.
+pub const KEY_SECRET: &str = "decant-token-key";
+/// The Secret's only entry.
+const ENTRY: &str = "key";
+/// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
+const KEY_BYTES: usize = 32;
+
+/// Writes and checks tokens.
+pub struct TokenKey(hmac::Key);
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey")
+    }
+}
+
+impl TokenKey {
+    /// A key of these bytes.
+    pub fn new(bytes: &[u8; KEY_BYTES]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// The key in [`KEY_SECRET`] of `namespace`. When there is none, one is made; of several controllers that do
+    /// so at the same time one wins, and all have its key. The error names the Secret and is for the log.
+    pub fn load(cluster: &dyn Cluster, namespace: &str) -> Result<Self, String> {
+        let at = Key::new(namespace, KEY_SECRET);
+        let failed = |doing: &str, error: ApiError| format!("cannot {doing} Secret {at}: {error}");
+        let secret = match cluster.get(Kind::Secret, &at) {
+            Err(error) if error.is_not_found() => match cluster.create(Kind::Secret, &fresh_secret(&at)?) {
+                Err(error) if error.already_exists() => {
+                    cluster.get(Kind::Secret, &at).map_err(|error| failed("read", error))?
+                }
+                made => made.map_err(|error| failed("make", error))?,
+            },
+            found => found.map_err(|error| failed("read", error))?,
+        };
+        key_in(&secret).ok_or_else(|| {
+            format!(
+                "Secret {at} has no entry {ENTRY:?} of {KEY_BYTES} bytes; delete it, and a new one is made"
+            )
+        })
+    }
+
+    pub(super) fn sign(&self, text: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.0, text)
+    }
+
+    /// Compares in constant time.
+    pub(super) fn has_signed(&self, text: &[u8], tag: &[u8]) -> bool {
+        hmac::verify(&self.0, text, tag).is_ok()
+    }
+}
+
+fn fresh_secret(at: &Key) -> Result<Value, String> {
+    let mut bytes = [0; KEY_BYTES];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
+    Ok(json!({
+        "apiVersion": Kind::Secret.api_version(),
+        "kind": Kind::Secret.name(),
+        "metadata": {"namespace": at.namespace, "name": at.name},
+        "type": "Opaque",
+        // A key that changes would silently withdraw what was allowed with the old one.
+        "immutable": true,
+        "data": {ENTRY: BASE64_STANDARD.encode(bytes)},
+    }))
+}
+
+fn key_in(secret: &Value) -> Option<TokenKey> {
+    let bytes = BASE64_STANDARD.decode(secret.get("data")?.get(ENTRY)?.as_str()?).ok()?;
+    Some(TokenKey::new(bytes.as_slice().try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::{ListPage, ListParams, Part, Watch};
+    use crate::resource::Uid;
+
+    type Answer = Result<Value, ApiError>;
+
+    /// Answers get and create from a script and keeps what was created.
+    struct Scripted {
+        gets: Mutex<VecDeque<Answer>>,
+        /// `None` makes the object as asked.
+        create: Option<ApiError>,
+        made: Mutex<Vec<Value>>,
+    }
+
+    impl Scripted {
+        fn new(gets: impl IntoIterator<Item = Answer>, create: Option<ApiError>) -> Self {
+            Self { gets: Mutex::new(gets.into_iter().collect()), create, made: Mutex::default() }
+        }
+    }
+
+    impl Cluster for Scripted {
+        fn get(&self, kind: Kind, key: &Key) -> Answer {
+            assert_eq!((kind, key), (Kind::Secret, &Key::new("decant", KEY_SECRET)));
+            self.gets.lock().unwrap().pop_front().expect("one more get than expected")
+        }
+        fn create(&self, _: Kind, object: &Value) -> Answer {
+            self.made.lock().unwrap().push(object.clone());
+            self.create.clone().map_or_else(|| Ok(object.clone()), Err)
+        }
+        fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
+            panic!("not expected")
+        }
+        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+            panic!("not expected")
+        }
+        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Answer {
+            panic!("not expected")
+        }
+        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Answer {
+            panic!("not expected")
+        }
+        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+            panic!("not expected")
+        }
+        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+            panic!("not expected")
+        }
+    }
+
+    fn error(code: u16, reason: &str) -> ApiError {
+        ApiError { code, reason: reason.to_owned(), message: "no".to_owned() }
+    }
+
+    fn stored(byte: u8) -> Value {
+        json!({"data": {"key": BASE64_STANDARD.encode([byte; 32])}})
+    }
+
+    fn is_same(one: &TokenKey, other: &TokenKey) -> bool {
+        one.has_signed(b"text", other.sign(b"text").as_ref())
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_used() {
+        let cluster = Scripted::new([Ok(stored(7))], None);
+        assert!(is_same(&TokenKey::load(&cluster, "decant").unwrap(), &TokenKey::new(&[7; 32])));
+        assert!(cluster.made.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_missing_key_is_made_at_random() {
+        let load = || TokenKey::load(&Scripted::new([Err(error(404, "NotFound"))], None), "decant").unwrap();
+        assert!(!is_same(&load(), &load()));
+    }
+
+    #[test]
+    fn the_first_of_two_makers_wins() {
+        let gets = [Err(error(404, "NotFound")), Ok(stored(9))];
+        let cluster = Scripted::new(gets, Some(error(409, "AlreadyExists")));
+        assert!(is_same(&TokenKey::load(&cluster, "decant").unwrap(), &TokenKey::new(&[9; 32])));
+    }
+
+    #[test]
+    fn a_damaged_key_is_not_replaced_but_named() {
+        for secret in
+            [json!({}), json!({"data": {"key": "AAAA"}}), json!({"data": {"key": "!"}}), json!({"data": 5})]
+        {
+            let cluster = Scripted::new([Ok(secret)], None);
+            let complaint = TokenKey::load(&cluster, "decant").unwrap_err();
+            assert!(complaint.contains("Secret decant/decant-token-key has no entry"), "{complaint}");
+            assert!(cluster.made.lock().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_refused_call_is_named() {
+        let complaint =
+            TokenKey::load(&Scripted::new([Err(error(403, "Forbidden"))], None), "decant").unwrap_err();
+        assert!(complaint.starts_with("cannot read Secret decant/decant-token-key"), "{complaint}");
+    }
+
+    #[test]
+    fn the_key_does_not_get_into_logs() {
+        assert_eq!(format!("{:?}", TokenKey::new(&[7; 32])), "TokenKey");
+    }
+}

@@ -1,0 +1,82 @@
+//! Makes the API server trust the webhook's certificate. The configurations themselves are the installer's; the
+//! controller only fills in its authority.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Part};
+use crate::resource::{Key, Kind};
+
+/// Name of the mutating configuration (contract 4.3).
+pub const MUTATING: &str = "cdi-api-datavolume-mutate";
+/// Name of the validating configuration (contract 4.3).
+pub const VALIDATING: &str = "cdi-api-datavolume-validate";
+
+/// Writes `ca_pem` into both configurations where it is not there yet. A configuration that is not there is not
+/// made: without webhook, owners' consent is the only way. Returns how many were written; the error names the
+/// first that could not be.
+pub(super) fn trust(cluster: &dyn Cluster, ca_pem: &str) -> Result<usize, String> {
+    let bundle = BASE64_STANDARD.encode(ca_pem);
+    let mut written = 0;
+    for (kind, name) in
+        [(Kind::MutatingWebhookConfiguration, MUTATING), (Kind::ValidatingWebhookConfiguration, VALIDATING)]
+    {
+        let key = Key::new("", name);
+        let configuration = match cluster.get(kind, &key) {
+            Err(error) if error.is_not_found() => continue,
+            answer => answer.map_err(|e| format!("cannot read {} {name}: {e}", kind.name()))?,
+        };
+        if let Some(patch) = with_bundle(&configuration, &bundle) {
+            cluster
+                .patch(kind, &key, Part::Whole, &patch)
+                .map_err(|e| format!("cannot write the authority into {} {name}: {e}", kind.name()))?;
+            written += 1;
+        }
+    }
+    Ok(written)
+}
+
+/// A merge patch replaces lists as a whole, so it holds all webhooks and the version that they were read at.
+fn with_bundle(configuration: &Value, bundle: &str) -> Option<Value> {
+    let mut webhooks = configuration.get("webhooks")?.as_array()?.clone();
+    let mut differs = false;
+    for webhook in &mut webhooks {
+        let client = webhook.get_mut("clientConfig")?.as_object_mut()?;
+        differs |= client.insert("caBundle".to_owned(), json!(bundle)) != Some(json!(bundle));
+    }
+    let version = &configuration["metadata"]["resourceVersion"];
+    differs.then(|| json!({"metadata": {"resourceVersion": version}, "webhooks": webhooks}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_bundle_changes() {
+        let before = json!({
+            "metadata": {"resourceVersion": "7"},
+            "webhooks": [{"name": "x", "timeoutSeconds": 30, "clientConfig": {"service": {"name": "s"}}}],
+        });
+        let patch = with_bundle(&before, "QQ==").unwrap();
+        assert_eq!(
+            patch,
+            json!({
+                "metadata": {"resourceVersion": "7"},
+                "webhooks": [{
+                    "name": "x", "timeoutSeconds": 30,
+                    "clientConfig": {"service": {"name": "s"}, "caBundle": "QQ=="},
+                }],
+            })
+        );
+        assert_eq!(with_bundle(&patch, "QQ=="), None);
+        assert!(with_bundle(&patch, "Qg==").is_some());
+    }
+
+    #[test]
+    fn a_configuration_without_webhooks_is_left_alone() {
+        assert_eq!(with_bundle(&json!({}), "QQ=="), None);
+        assert_eq!(with_bundle(&json!({"webhooks": []}), "QQ=="), None);
+    }
+}

@@ -1,0 +1,47 @@
+//! The webhook's certificate: of an authority of its own in a Secret, so that all replicas are trusted alike.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::{IdentityProvider, WebhookIdentity};
+use crate::cluster::Cluster;
+use crate::pki::{self, Usage};
+
+/// Signs the webhook's certificates (contract 4.3).
+const SECRET: &str = "cdi-apiserver-signer";
+/// A process that runs for longer gets a new one at half of it.
+const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+struct Issued {
+    identity: WebhookIdentity,
+    at: OffsetDateTime,
+    authority: String,
+}
+
+/// Gives a certificate for `service` in `namespace`: the same one until half of its life, or until the authority is
+/// another.
+pub fn identity_of(cluster: Arc<dyn Cluster>, namespace: String, service: String) -> IdentityProvider {
+    let last: Mutex<Option<Issued>> = Mutex::new(None);
+    Box::new(move || {
+        let now = OffsetDateTime::now_utc();
+        let signer = pki::load(&*cluster, &namespace, SECRET, now)?;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(issued) = last.as_ref()
+            && issued.authority == signer.id()
+            && now - issued.at < LIFE / 2
+        {
+            return Ok(issued.identity.clone());
+        }
+        let names = [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}"), service.clone()];
+        let leaf = signer.issue(&names[0], &names, Usage::Server, LIFE, now)?;
+        let identity = WebhookIdentity {
+            chain_pem: leaf.chain_pem,
+            key_pem: leaf.key_pem,
+            ca_pem: signer.bundle_pem.clone(),
+        };
+        *last = Some(Issued { identity: identity.clone(), at: now, authority: signer.id() });
+        Ok(identity)
+    })
+}

@@ -1,0 +1,86 @@
+//! A cluster in memory for the webhook's tests: objects to get, rights to ask for.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use crate::resource::{Key, Kind, Uid};
+
+/// What is there and who may what.
+#[derive(Default)]
+pub(super) struct Stub {
+    pub(super) objects: BTreeMap<(Kind, Key), Value>,
+    /// User, `resource` or `resource/subresource`, namespace.
+    pub(super) rights: Vec<(String, String, String)>,
+    /// Answers every question about rights with a failure.
+    pub(super) is_down: bool,
+    /// The specs of all questions about rights.
+    pub(super) asked: Mutex<Vec<Value>>,
+}
+
+impl Stub {
+    pub(super) fn put(&mut self, kind: Kind, namespace: &str, name: &str, mut object: Value) {
+        object["metadata"]["namespace"] = json!(namespace);
+        object["metadata"]["name"] = json!(name);
+        self.objects.insert((kind, Key::new(namespace, name)), object);
+    }
+
+    pub(super) fn grant(&mut self, user: &str, resource: &str, namespace: &str) {
+        self.rights.push((user.to_owned(), resource.to_owned(), namespace.to_owned()));
+    }
+}
+
+fn failure(code: u16, reason: &str) -> ApiError {
+    ApiError { code, reason: reason.to_owned(), message: reason.to_owned() }
+}
+
+impl Cluster for Stub {
+    fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError> {
+        self.objects.get(&(kind, key.clone())).cloned().ok_or_else(|| failure(404, "NotFound"))
+    }
+
+    fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+        assert_eq!(kind, Kind::SubjectAccessReview);
+        if self.is_down {
+            return Err(failure(503, "ServiceUnavailable"));
+        }
+        let spec = &object["spec"];
+        self.asked.lock().unwrap().push(spec.clone());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let attributes = &spec["resourceAttributes"];
+        let resource = match attributes.get("subresource") {
+            Some(part) => format!("{}/{}", text(&attributes["resource"]), text(part)),
+            None => text(&attributes["resource"]),
+        };
+        let right = (text(&spec["user"]), resource, text(&attributes["namespace"]));
+        let allowed = attributes["verb"] == "create" && self.rights.contains(&right);
+        Ok(json!({"status": {"allowed": allowed}}))
+    }
+
+    fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
+        panic!("not expected")
+    }
+
+    fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+        panic!("not expected")
+    }
+
+    fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Result<Value, ApiError> {
+        panic!("not expected")
+    }
+
+    fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Value, ApiError> {
+        panic!("not expected")
+    }
+
+    fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+        panic!("not expected")
+    }
+
+    fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+        panic!("not expected")
+    }
+}

@@ -1,0 +1,65 @@
+//! Refuses DataVolumes that cannot become anything (contract 4.3).
+
+use serde_json::Value;
+
+use super::Gate;
+use super::authorize::found;
+use super::review::{Denial, Request, Verdict};
+use crate::annotations::{ALLOW_ADOPTION, POPULATED_FOR};
+use crate::request;
+use crate::resource::{Claim, DataVolume, Kind, view};
+
+/// What may still change in a spec (contract 4.2).
+const CHANGEABLE: [&str; 2] = ["checkpoints", "finalCheckpoint"];
+
+impl Gate {
+    /// Answers the validating webhook.
+    pub(super) fn validate(&self, request: &Request) -> Verdict {
+        match request.operation.as_str() {
+            "CREATE" => self.check_new(request).err().unwrap_or(Verdict::Allowed),
+            // A DataVolume that is older than the webhook can still be changed and deleted.
+            "UPDATE" if fixed_spec(&request.object) != fixed_spec(&request.old_object) => {
+                Denial::invalid("spec", "Cannot update DataVolume Spec")
+            }
+            _ => Verdict::Allowed,
+        }
+    }
+
+    fn check_new(&self, request: &Request) -> Result<(), Verdict> {
+        let dv = request.data_volume()?;
+        request::validate(&dv).map_err(|bad| Denial::invalid(bad.field, bad.message))?;
+        if dv.metadata.name.is_empty() {
+            return Ok(()); // The API server will append random letters, and no claim has that name.
+        }
+        let key = dv.metadata.key();
+        let claim = found(self.cluster.get(Kind::PersistentVolumeClaim, &key))
+            .map_err(|e| Denial::failed(format!("whether claim {key} exists is not known: {e}")))?;
+        let Some(claim) = claim else { return Ok(()) };
+        let claim = view(claim).unwrap_or_default();
+        if self.may_take(&claim, &dv) {
+            return Ok(());
+        }
+        Err(Denial::invalid("metadata.name", format!("Destination PVC {key} already exists")))
+    }
+
+    /// Whether a claim of the DataVolume's name may be there before it.
+    fn may_take(&self, claim: &Claim, dv: &DataVolume) -> bool {
+        let adoption = dv.metadata.annotation(ALLOW_ADOPTION).or(claim.metadata.annotation(ALLOW_ADOPTION));
+        let is_adoptable = adoption.map_or(self.claim_adoption, |text| text == "true");
+        let is_filled = claim.metadata.annotation(POPULATED_FOR) == Some(&dv.metadata.name);
+        let is_owned = claim
+            .metadata
+            .controller()
+            .is_some_and(|owner| owner.kind == "DataVolume" && owner.name == dv.metadata.name);
+        is_filled || is_adoptable || is_owned
+    }
+}
+
+/// The spec without what may change.
+fn fixed_spec(object: &Value) -> Value {
+    let mut spec = object.get("spec").cloned().unwrap_or_default();
+    if let Value::Object(members) = &mut spec {
+        members.retain(|name, _| !CHANGEABLE.contains(&name.as_str()));
+    }
+    spec
+}
