@@ -1,7 +1,7 @@
 //! What the controller's own pages show: filled in while it comes up, read by whoever asks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::calls::Counted;
 use crate::kube::KubeCluster;
@@ -13,24 +13,25 @@ pub struct Board {
     calls: Arc<Counted<KubeCluster>>,
     leader: Option<Leader>,
     synced: AtomicBool,
-    shop: OnceLock<Arc<Workshop>>,
+    shop: Mutex<Option<Arc<Workshop>>>,
 }
 
 impl Board {
     /// A board of a process that has just started. Without `leader` it acts whatever others do.
     pub fn new(calls: Arc<Counted<KubeCluster>>, leader: Option<Leader>) -> Self {
-        Self { calls, leader, synced: AtomicBool::new(false), shop: OnceLock::new() }
+        Self { calls, leader, synced: AtomicBool::new(false), shop: Mutex::default() }
     }
 
-    /// The workers exist from now on.
+    /// The workers exist from now on, and every watch has seen everything once.
     pub fn open(&self, shop: Arc<Workshop>) {
-        // Only a second workshop in one process would fail here, and there is none.
-        let _ = self.shop.set(shop);
+        *self.shop.lock().unwrap_or_else(PoisonError::into_inner) = Some(shop);
+        self.synced.store(true, Ordering::Release);
     }
 
-    /// Every watch has seen everything once.
-    pub fn synced(&self) {
-        self.synced.store(true, Ordering::Release);
+    /// The workers are gone: somebody else acts.
+    pub fn close(&self) {
+        self.synced.store(false, Ordering::Release);
+        *self.shop.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether this process acts now.
@@ -49,7 +50,7 @@ impl Board {
     }
 
     /// The workers and what they share, once they exist.
-    pub fn shop(&self) -> Option<&Workshop> {
-        self.shop.get().map(Arc::as_ref)
+    pub fn shop(&self) -> Option<Arc<Workshop>> {
+        self.shop.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

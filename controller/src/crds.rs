@@ -142,9 +142,9 @@ fn status() -> Value {
 mod tests {
     use super::*;
 
-    /// `controller crds > controller/deploy/crds.yaml` makes it anew.
+    /// `controller crds > controller/deploy/base/crds.yaml` makes it anew.
     #[test]
     fn the_deployed_definitions_are_the_ones_that_are_printed() {
-        assert_eq!(manifest(), include_str!("../deploy/crds.yaml"));
+        assert_eq!(manifest(), include_str!("../deploy/base/crds.yaml"));
     }
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -75,7 +75,8 @@ fn start(args: &RunArgs) -> Exit {
                 return Exit::Failed;
             }
         };
-    let result = lead(leader, &stop, || run(&cluster, args.policy(), &args.settings(), Some(&board), &stop));
+    let result =
+        lead(leader, &stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&board), term));
     // The API server waits for this answer before it refuses what users want.
     if let Some(webhook) = webhook {
         webhook.shut_down(WEBHOOK_END);
@@ -114,25 +115,30 @@ fn serve_webhook(
     Webhook::start(settings, TcpListener::bind(address).map_err(failed)?, stop.clone())
 }
 
-/// Does `work` while the Lease is ours. One that is lost stops everything: this process ends with an error, and is
-/// started again to wait for its turn.
+/// Does `work` whenever the Lease is ours, until a stop. When it is lost the work stops at once, and this process
+/// waits for its turn again: an API server that restarts takes longer than a Lease may go without renewal.
 fn lead(
     leader: Option<Leader>,
     stop: &Stop,
-    work: impl FnOnce() -> Result<(), String>,
+    work: impl Fn(&Stop) -> Result<(), String>,
 ) -> Result<(), String> {
-    let Some(leader) = leader else { return work() };
-    let Some(held) = leader.acquire(stop) else { return Ok(()) };
-    let why = Arc::new(OnceLock::new());
-    let lost = {
-        let (why, stop) = (Arc::clone(&why), stop.clone());
-        move |reason: String| {
-            let _ = why.set(reason);
-            stop.cancel();
+    let Some(leader) = leader else { return work(stop) };
+    while let Some(held) = leader.acquire(stop) {
+        let term = stop.child();
+        let lost = {
+            let term = term.clone();
+            move |why: String| {
+                log::warn!("{why}: standing by");
+                term.cancel();
+            }
+        };
+        let keeper = held.keep(lost).map_err(|e| format!("a thread cannot be started: {e}"))?;
+        let result = work(&term);
+        let is_lost = !leader.is_leader();
+        keeper.release();
+        if !is_lost {
+            return result;
         }
-    };
-    let keeper = held.keep(lost).map_err(|e| format!("a thread cannot be started: {e}"))?;
-    let result = work();
-    keeper.release();
-    why.get().map_or(result, |why| Err(why.clone()))
+    }
+    Ok(())
 }

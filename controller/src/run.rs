@@ -74,7 +74,6 @@ pub fn run(
     threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
     if let Some(board) = board {
         board.open(Arc::clone(&shop));
-        board.synced();
     }
     let result = supervise(&threads, stop, || {
         if let Err(e) = pki.refresh(&**cluster, &settings.namespace, OffsetDateTime::now_utc()) {
@@ -86,6 +85,9 @@ pub fn run(
         let _ = thread.join();
     }
     watches.join();
+    if let Some(board) = board {
+        board.close();
+    }
     result
 }
 

@@ -16,7 +16,11 @@ const CANCELLED: i32 = -1;
 /// Tells all threads of one clone to end. Clones share one state; it only ever goes from running to
 /// stopped, and the first reason stays.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicI32>);
+pub struct Stop {
+    state: Arc<AtomicI32>,
+    /// Stops this one, too.
+    parent: Option<Box<Stop>>,
+}
 
 /// Why a token says stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,11 @@ impl Stop {
         Self::default()
     }
 
+    /// A token for a part of the work: it stops with this one, but can be stopped alone.
+    pub fn child(&self) -> Self {
+        Self { state: Arc::default(), parent: Some(Box::new(self.clone())) }
+    }
+
     /// Asks for a stop because signal `number` arrived.
     pub fn by_signal(&self, number: i32) {
         self.set(number);
@@ -45,8 +54,8 @@ impl Stop {
 
     /// The reason to stop, if there is one.
     pub fn reason(&self) -> Option<StopReason> {
-        match self.0.load(Ordering::Acquire) {
-            RUNNING => None,
+        match self.state.load(Ordering::Acquire) {
+            RUNNING => self.parent.as_ref().and_then(|parent| parent.reason()),
             CANCELLED => Some(StopReason::Cancelled),
             number => Some(StopReason::Signal(number)),
         }
@@ -70,7 +79,7 @@ impl Stop {
 
     fn set(&self, value: i32) {
         // Losing the race means that somebody else gave the first reason.
-        let _ = self.0.compare_exchange(RUNNING, value, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.state.compare_exchange(RUNNING, value, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -85,6 +94,17 @@ mod tests {
         stop.by_signal(15);
         stop.cancel();
         assert_eq!(stop.reason(), Some(StopReason::Signal(15)));
+    }
+
+    #[test]
+    fn a_part_stops_with_the_whole_but_not_the_other_way_round() {
+        let whole = Stop::new();
+        let (one, other) = (whole.child(), whole.child());
+        one.cancel();
+        assert!(one.is_set() && !other.is_set() && !whole.is_set());
+        whole.by_signal(15);
+        assert_eq!(other.reason(), Some(StopReason::Signal(15)));
+        assert_eq!(one.reason(), Some(StopReason::Cancelled));
     }
 
     #[test]

@@ -19,9 +19,9 @@ pub(super) fn page(board: &Board) -> Result<String, NameError> {
         .sample(&[], u64::from(board.is_leader()))?;
     calls(&mut page, board)?;
     if let Some(shop) = board.shop() {
-        work(&mut page, shop)?;
-        data_volumes(&mut page, shop)?;
-        clones(&mut page, shop)?;
+        work(&mut page, &shop)?;
+        data_volumes(&mut page, &shop)?;
+        clones(&mut page, &shop)?;
     }
     Ok(page.render())
 }

@@ -41,7 +41,7 @@ pub(crate) fn kubectl(args: &[&str], input: Option<&Value>) -> String {
     text
 }
 
-fn try_kubectl(args: &[&str], input: Option<&Value>) -> (bool, String) {
+pub(crate) fn try_kubectl(args: &[&str], input: Option<&Value>) -> (bool, String) {
     let mut child = Command::new("kubectl")
         .args(args)
         .stdin(Stdio::piped())

@@ -3,11 +3,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::MIB;
-use crate::bed::{Bed, kubectl};
+use crate::bed::{Bed, kubectl, try_kubectl};
 use crate::content::holds;
+use crate::rights;
 
 const NAMESPACE: [&str; 2] = ["-n", "decant-system"];
 
@@ -15,9 +16,10 @@ const NAMESPACE: [&str; 2] = ["-n", "decant-system"];
 struct Installed;
 
 impl Installed {
-    fn new() -> Self {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
-        kubectl(&["apply", "-k", folder], None);
+    /// `kubectl apply -k` of a folder below `controller/deploy`.
+    fn new(folder: &str) -> Self {
+        let folder = format!("{}/deploy/{folder}", env!("CARGO_MANIFEST_DIR"));
+        kubectl(&["apply", "-k", &folder], None);
         let installed = Self;
         let rollout = ["rollout", "status", "deployment", "decant-controller", "--timeout=100s"];
         kubectl(&[&NAMESPACE[..], &rollout].concat(), None);
@@ -29,6 +31,12 @@ impl Installed {
         kubectl(&[&NAMESPACE[..], &["get", "lease", "decant-controller", "-o", path]].concat(), None)
     }
 
+    fn pods(&self) -> Vec<String> {
+        let path = "jsonpath={.items[*].metadata.name}";
+        let args = ["get", "pods", "-l", "app.kubernetes.io/name=decant-controller", "-o", path];
+        kubectl(&[&NAMESPACE[..], &args].concat(), None).split(' ').map(str::to_owned).collect()
+    }
+
     fn page(&self, pod: &str, page: &str) -> String {
         let path = format!("/api/v1/namespaces/decant-system/pods/http:{pod}:8080/proxy/{page}");
         kubectl(&["get", "--raw", &path], None)
@@ -37,6 +45,11 @@ impl Installed {
 
 impl Drop for Installed {
     fn drop(&mut self) {
+        for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+            let name =
+                &format!("cdi-api-datavolume-{}", if kind.starts_with('m') { "mutate" } else { "validate" });
+            let _ = std::panic::catch_unwind(|| kubectl(&["delete", kind, name, "--ignore-not-found"], None));
+        }
         let delete = ["delete", "deployment", "decant-controller", "--timeout=60s"];
         if std::thread::panicking() {
             let _ = std::panic::catch_unwind(|| kubectl(&[&NAMESPACE[..], &delete].concat(), None));
@@ -69,7 +82,7 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     bed.volumes("block", "16Mi", 3);
     bed.claim("golden", "Block", "16Mi");
     let noise = bed.fill("golden", MIB);
-    let installed = Installed::new();
+    let installed = Installed::new("");
     bed.data_volume("first", (&bed.namespace, "golden"), "Block", "16Mi");
     bed.succeeds("first");
     holds(&bed, "first", &noise);
@@ -78,10 +91,7 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     assert_eq!(installed.page(&first, "healthz"), "OK");
     assert_eq!(installed.page(&first, "readyz"), "OK");
     assert!(installed.page(&first, "metrics").contains("\ndecant_leader 1\n"));
-    let names = ["get", "pods", "-l", "app.kubernetes.io/name=decant-controller", "-o", "json"];
-    let pods: Value = serde_json::from_str(&kubectl(&[&NAMESPACE[..], &names].concat(), None)).unwrap();
-    let names: Vec<&str> =
-        pods["items"].as_array().unwrap().iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
+    let names = installed.pods();
     assert_eq!(names.len(), 2);
     let other = names.iter().find(|name| **name != first).unwrap();
     assert!(installed.page(other, "metrics").contains("\ndecant_leader 0\n"));
@@ -97,11 +107,116 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     println!("taken over after {:?}", frozen.elapsed());
     signal(process, "-CONT");
     let woken = Instant::now();
-    while std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|comm| comm == "controller\n") {
+    while !installed.page(&first, "metrics").contains("\ndecant_leader 0\n") {
         assert!(woken.elapsed() < Duration::from_secs(20), "the one that was frozen still acts");
         std::thread::sleep(Duration::from_millis(200));
     }
     bed.data_volume("second", (&bed.namespace, "golden"), "Block", "16Mi");
     bed.succeeds("second");
     holds(&bed, "second", &noise);
+}
+
+/// Lets `user` do with `resource` of `namespace` what `verbs` says.
+fn grant(namespace: &str, user: &str, verbs: &str, resource: &str) {
+    let (verbs, resource) = (format!("--verb={verbs}"), format!("--resource={resource}"));
+    kubectl(&["-n", namespace, "create", "role", user, &verbs, &resource], None);
+    let (role, user_flag) = (format!("--role={user}"), format!("--user={user}"));
+    kubectl(&["-n", namespace, "create", "rolebinding", user, &role, &user_flag], None);
+}
+
+/// What `kubectl` says when `user` makes a DataVolume.
+fn create_as(user: &str, namespace: &str, object: &Value) -> (bool, String) {
+    try_kubectl(&["-n", namespace, "--as", user, "create", "-f", "-", "-o", "json"], Some(object))
+}
+
+const TOKEN: &str = "cdi.kubevirt.io/storage.clone.token";
+const LONG_TOKEN: &str = "cdi.kubevirt.io/storage.extended.clone.token";
+
+#[test]
+fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved() {
+    let mut bed = Bed::open(&[]);
+    let mut owner = Bed::open(&[]);
+    owner.volumes("block", "16Mi", 1);
+    owner.claim("golden", "Block", "16Mi");
+    let noise = owner.fill("golden", MIB);
+    bed.volumes("block", "16Mi", 2);
+    let target = bed.namespace.clone();
+    for user in ["jane", "joe"] {
+        grant(&target, user, "create,get,patch", "datavolumes.cdi.kubevirt.io");
+    }
+    grant(&owner.namespace, "jane", "create", "datavolumes.cdi.kubevirt.io/source");
+    let installed = Installed::new("webhook");
+    let object = |name: &str, annotations: Value| {
+        json!({
+            "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+            "metadata": { "name": name, "annotations": annotations },
+            "spec": {
+                "source": { "pvc": { "namespace": owner.namespace, "name": "golden" } },
+                "pvc": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": target,
+                         "resources": { "requests": { "storage": "16Mi" } } },
+            },
+        })
+    };
+    // The API server takes a moment until it trusts the webhook.
+    let refused =
+        format!("User joe has insufficient permissions in clone source namespace {}", owner.namespace);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (made, text) = create_as("joe", &target, &object("denied", json!({})));
+        assert!(!made, "joe has no right to the source, and got: {text}");
+        if text.contains(&refused) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+
+    let (made, text) = create_as("jane", &target, &object("copy", json!({ LONG_TOKEN: "forged" })));
+    assert!(made, "{text}");
+    let made: Value = serde_json::from_str(&text).unwrap();
+    let token = made["metadata"]["annotations"][TOKEN].as_str().expect("the webhook gave a token").to_owned();
+    assert!(made["metadata"]["annotations"][LONG_TOKEN].is_null(), "what jane forged is still there");
+    bed.succeeds("copy");
+    holds(&bed, "copy", &noise);
+
+    // Borrowed: the short and the long token of one clone on another, in spite of the webhook.
+    let long = bed.get("dv", "copy").unwrap()["metadata"]["annotations"][LONG_TOKEN].clone();
+    assert!(long.is_string());
+    let (made, text) =
+        create_as("joe", &target, &object("borrowed", json!({ TOKEN: token, LONG_TOKEN: long })));
+    assert!(!made && text.contains(&refused), "{text}");
+    for (name, message) in [("copy", "Cannot update DataVolume Spec")] {
+        let patch = r#"{"spec":{"source":{"pvc":{"name":"secret"}}}}"#;
+        let args = ["-n", &target, "--as", "jane", "patch", "dv", name, "--type=merge", "-p", patch];
+        let (done, text) = try_kubectl(&args, None);
+        assert!(!done && text.contains(message), "{text}");
+    }
+    let mut tiny = object("tiny", json!({}));
+    tiny["spec"]["pvc"]["resources"]["requests"]["storage"] = json!("1Ki");
+    let (made, text) = create_as("jane", &target, &tiny);
+    assert!(!made && text.contains("PVC size should be at least 1MiB"), "{text}");
+    for pod in installed.pods() {
+        rights::note_page(&installed.page(&pod, "metrics"));
+    }
+}
+
+#[test]
+fn without_the_webhook_a_written_token_is_of_no_use() {
+    let mut bed = Bed::open(&[]);
+    let mut owner = Bed::open(&[]);
+    owner.volumes("block", "16Mi", 1);
+    owner.claim("golden", "Block", "16Mi");
+    bed.start();
+    bed.apply(&json!({
+        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+        "metadata": { "name": "copy", "annotations": { TOKEN: "e30.e30.AAAA", LONG_TOKEN: "e30.e30.AAAA" } },
+        "spec": {
+            "source": { "pvc": { "namespace": owner.namespace, "name": "golden" } },
+            "pvc": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block",
+                     "resources": { "requests": { "storage": "16Mi" } } },
+        },
+    }));
+    let message = bed.says("copy", "Bound", "CloneNotAllowed");
+    assert!(message.contains("it is not a token"), "{message}");
+    assert!(bed.get("pvc", "copy").is_none(), "a claim was made without permission");
 }

@@ -1,4 +1,4 @@
-//! The controllers of these tests have the rights of `controller/deploy/rbac.yaml` and no others; what they ask the
+//! The controllers of these tests have the rights of `controller/deploy/base/rbac.yaml` and no others; what they ask the
 //! API server for is noted, and compared with the role at the end.
 
 use std::collections::BTreeSet;
@@ -46,10 +46,14 @@ pub(crate) fn write_kubeconfig(path: &Path) {
 
 /// Adds what the controller at `pages` asked for to the notes.
 pub(crate) fn note_calls(pages: SocketAddr) {
-    let Some(notes) = notes() else { return };
     // A controller that ended already has nothing to say.
     let Ok(mut page) = ureq::get(format!("http://{pages}/metrics")).call() else { return };
-    let page = page.body_mut().read_to_string().unwrap();
+    note_page(&page.body_mut().read_to_string().unwrap());
+}
+
+/// Adds the calls on a metrics page to the notes.
+pub(crate) fn note_page(page: &str) {
+    let Some(notes) = notes() else { return };
     let mut file = OpenOptions::new().create(true).append(true).open(notes).unwrap();
     for line in page.lines().filter_map(|line| line.strip_prefix("decant_api_calls_total{")) {
         writeln!(file, "{line}").unwrap();
@@ -70,7 +74,11 @@ fn noted(text: &str, code: &str) -> BTreeSet<String> {
 
 fn granted() -> BTreeSet<String> {
     let mut granted = BTreeSet::new();
-    for args in [["get", "clusterrole", "decant-controller"], ["get", "role", "decant-controller"]] {
+    for args in [
+        ["get", "clusterrole", "decant-controller"],
+        ["get", "role", "decant-controller"],
+        ["get", "clusterrole", "decant-webhook"],
+    ] {
         let text = kubectl(&[&["-n", "decant-system", "-o", "json"], &args[..]].concat(), None);
         let role: Value = serde_json::from_str(&text).unwrap();
         for rule in role["rules"].as_array().unwrap() {
