@@ -8,6 +8,8 @@
 #   scripts/cluster.sh images           builds both images and loads them (scripts/image.sh)
 #   scripts/cluster.sh volume add block|filesystem SIZE CLASS NAME...
 #   scripts/cluster.sh volume remove NAME...
+#   scripts/cluster.sh api up|down      an API server alone, beside the cluster or without one: objects, and nobody
+#                                       who acts on them; `up` prints the path of its kubeconfig
 #   scripts/cluster.sh restart-api [SECONDS]    ends the API server, waits, starts it again
 #
 # Storage classes: decant-now (Immediate, the default) and decant-wait (WaitForFirstConsumer). `up` makes four
@@ -31,7 +33,13 @@ done
 CLUSTER=${DECANT_CLUSTER_DIR:-/var/tmp/decant-cluster}
 BIN=$(kubernetes_folder)
 # Used by the parts.
-export NODE=node1 NODE_IP=10.244.0.1 SERVICE_IP=10.96.0.1 BRIDGE=decant0
+export API_PORT ETCD_PORT API_FLAGS NODE=node1 NODE_IP=10.244.0.1 SERVICE_IP=10.96.0.1 BRIDGE=decant0
+API_PORT=6443 ETCD_PORT=2379 API_FLAGS=()
+if [[ ${1-} = api ]]; then
+    CLUSTER+=-api API_PORT=6543 ETCD_PORT=2479
+    # Nobody makes service accounts there, and nobody reaches it under its service's address.
+    API_FLAGS=(--disable-admission-plugins=ServiceAccount --endpoint-reconciler-type=none)
+fi
 ADMIN=$CLUSTER/pki/admin.kubeconfig
 PACKAGES=(
     etcd:etcd-server containerd:containerd runc:runc iptables:iptables ip:iproute2 conntrack:conntrack
@@ -166,6 +174,28 @@ restart_api() {
     start_apiserver
 }
 
+api() {
+    case ${1-} in
+        up)
+            [[ ! -d $CLUSTER ]] || api down
+            install_cluster
+            mkdir -p "$CLUSTER/run"
+            trap 'api down; exit 1' ERR INT TERM
+            make_pki
+            start_etcd
+            start_apiserver
+            trap - ERR INT TERM
+            echo "$ADMIN"
+            ;;
+        down)
+            end apiserver
+            end etcd
+            rm -rf "$CLUSTER"
+            ;;
+        *) die "api up or api down; see --help" ;;
+    esac
+}
+
 case ${1-} in
     -h | --help | '') show_help ;;
     setup) install_cluster ;;
@@ -173,6 +203,7 @@ case ${1-} in
     down) down ;;
     status) status ;;
     images) load_images ;;
+    api) api "${2-}" ;;
     volume) volume "${@:2}" ;;
     restart-api) restart_api "${2-}" ;;
     *) die "no command is called $1; see --help" ;;

@@ -31,7 +31,7 @@ kind: Config
 current-context: decant
 clusters:
 - name: decant
-  cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: $(base64 -w0 <ca.crt)}
+  cluster: {server: "https://127.0.0.1:$API_PORT", certificate-authority-data: $(base64 -w0 <ca.crt)}
 contexts:
 - name: decant
   context: {cluster: decant, user: $name}

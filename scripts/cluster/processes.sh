@@ -51,24 +51,24 @@ wait_until() {
 }
 
 start_etcd() {
+    local clients=http://127.0.0.1:$ETCD_PORT peers=http://127.0.0.1:$((ETCD_PORT + 1))
     start etcd etcd --name decant --data-dir "$CLUSTER/etcd" --unsafe-no-fsync \
-        --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
-        --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
-        --initial-cluster decant=http://127.0.0.1:2380
-    wait_until 30 "etcd answers" curl -fs --noproxy '*' http://127.0.0.1:2379/health
+        --listen-client-urls "$clients" --advertise-client-urls "$clients" \
+        --listen-peer-urls "$peers" --initial-advertise-peer-urls "$peers" --initial-cluster "decant=$peers"
+    wait_until 30 "etcd answers" curl -fs --noproxy '*' "$clients/health"
 }
 
 start_apiserver() {
     local pki=$CLUSTER/pki
-    start apiserver "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 --bind-address=0.0.0.0 \
-        --secure-port=6443 --advertise-address="$NODE_IP" --service-cluster-ip-range=10.96.0.0/16 \
+    start apiserver "$BIN/kube-apiserver" --etcd-servers="http://127.0.0.1:$ETCD_PORT" --bind-address=0.0.0.0 \
+        --secure-port="$API_PORT" --advertise-address="$NODE_IP" --service-cluster-ip-range=10.96.0.0/16 \
         --client-ca-file="$pki/ca.crt" --tls-cert-file="$pki/apiserver.crt" \
         --tls-private-key-file="$pki/apiserver.key" --authorization-mode=Node,RBAC --allow-privileged \
         --kubelet-certificate-authority="$pki/ca.crt" --kubelet-client-certificate="$pki/admin.crt" \
         --kubelet-client-key="$pki/admin.key" --kubelet-preferred-address-types=InternalIP \
         --service-account-key-file="$pki/service-accounts.key" --cert-dir="$CLUSTER/run" \
         --service-account-signing-key-file="$pki/service-accounts.key" \
-        --service-account-issuer=https://kubernetes.default.svc
+        --service-account-issuer=https://kubernetes.default.svc "${API_FLAGS[@]}"
     wait_until 60 "the API server is ready" kube get --raw /readyz
 }
 

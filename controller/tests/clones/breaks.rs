@@ -8,7 +8,11 @@ use crate::{MIB, SLOW};
 
 /// A clone that runs for some ten seconds, with `spare` volumes more than it needs.
 fn running(spare: usize) -> (Bed, Vec<u8>) {
-    let mut bed = Bed::new(&SLOW);
+    running_with(&SLOW, spare)
+}
+
+fn running_with(flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {
+    let mut bed = Bed::new(flags);
     bed.volumes("block", "64Mi", 2 + spare);
     bed.claim("golden", "Block", "64Mi");
     let noise = bed.fill("golden", 60 * MIB);
@@ -90,6 +94,7 @@ fn a_claim_deleted_in_mid_clone_is_made_and_filled_again() {
 
 #[test]
 fn a_namespace_deleted_in_mid_clone_goes() {
-    let (bed, _) = running(0);
+    // Its Lease would go with the namespace.
+    let (bed, _) = running_with(&[SLOW[0], SLOW[1], "--no-leader-election"], 0);
     kubectl(&["delete", "namespace", &bed.namespace, "--timeout=100s"], None);
 }

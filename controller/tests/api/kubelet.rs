@@ -1,0 +1,103 @@
+//! The cluster around a clone, played by the test: volumes are bound, pods run and end. Nothing is copied.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use decant_controller::cluster::{Cluster, Part};
+use decant_controller::kube::KubeCluster;
+use decant_controller::resource::{Key, Kind};
+use decant_shared::stop::Stop;
+use serde_json::{Value, json};
+
+use crate::ground::Ground;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(30);
+
+/// Plays for one namespace until dropped.
+pub(crate) struct Kubelet {
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Kubelet {
+    pub(crate) fn start(ground: &Ground) -> Self {
+        let (stop, cluster) = (Stop::new(), Arc::clone(&ground.cluster));
+        let (params, token) = (ground.params(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while token.sleep(LOOK) {
+                let list = |kind| cluster.list(kind, &params).map(|page| page.items).unwrap_or_default();
+                for claim in list(Kind::PersistentVolumeClaim) {
+                    bind(&cluster, &claim);
+                }
+                let pods = list(Kind::Pod);
+                for pod in &pods {
+                    go_on(&cluster, pod, &pods);
+                }
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+fn key(object: &Value) -> Key {
+    let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+    Key::new(text("namespace"), text("name"))
+}
+
+fn bind(cluster: &KubeCluster, claim: &Value) {
+    if claim["status"]["phase"] != "Bound" {
+        let capacity = &claim["spec"]["resources"]["requests"];
+        let status = json!({ "status": { "phase": "Bound", "capacity": capacity } });
+        let _ = cluster.patch(Kind::PersistentVolumeClaim, &key(claim), Part::Status, &status);
+    }
+}
+
+/// Pending, Running, and for as long as both run: Succeeded, target first.
+fn go_on(cluster: &KubeCluster, pod: &Value, all: &[Value]) {
+    let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+    if pod["metadata"]["deletionTimestamp"].is_string() {
+        return;
+    }
+    let name = pod["spec"]["containers"][0]["name"].as_str().unwrap_or_default();
+    let runs = |component: &str, phase: &str| {
+        all.iter().any(|other| {
+            other["metadata"]["labels"]["cdi.kubevirt.io"] == component && other["status"]["phase"] == phase
+        })
+    };
+    let next = match (name, phase) {
+        (_, "Pending") => "Running",
+        ("cdi-upload-server", "Running") if runs("cdi-clone-source", "Running") => "Succeeded",
+        ("cdi-clone-source", "Running") if runs("cdi-upload-server", "Succeeded") => "Succeeded",
+        _ => return,
+    };
+    let _ = cluster.patch(Kind::Pod, &key(pod), Part::Status, &status(name, next, "127.0.0.2"));
+}
+
+/// The status of a pod with one container.
+pub(crate) fn status(container: &str, phase: &str, address: &str) -> Value {
+    let state = match phase {
+        "Succeeded" => {
+            let message =
+                if container == "cdi-upload-server" { r#"{"message":"Clone Complete"}"# } else { "" };
+            json!({ "terminated": { "exitCode": 0, "reason": "Completed", "message": message,
+                                    "finishedAt": "2026-01-01T00:00:00Z" } })
+        }
+        _ => json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }),
+    };
+    json!({ "status": {
+        "phase": phase, "podIP": address, "podIPs": [{ "ip": address }],
+        "containerStatuses": [{
+            "name": container, "ready": phase == "Running", "restartCount": 0, "image": "i", "imageID": "i",
+            "state": state,
+        }],
+    } })
+}

@@ -1,0 +1,121 @@
+//! Two controllers and one Lease.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use decant_controller::cluster::Cluster;
+use decant_controller::kube::KubeCluster;
+use decant_controller::lease::Leader;
+use decant_controller::resource::Kind;
+use decant_shared::stop::Stop;
+
+use crate::ground::{Ground, eventually};
+use crate::relay::Relay;
+
+fn holder(ground: &Ground) -> String {
+    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap();
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+fn leader(ground: &Ground, cluster: Arc<dyn Cluster>, me: &str) -> Leader {
+    Leader::new(cluster, ground.key("controller"), me)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "what `keep` calls")]
+fn never_lost(why: String) {
+    panic!("{why}");
+}
+
+#[test]
+fn the_second_waits_while_the_first_renews() {
+    let ground = Ground::new();
+    let first = leader(&ground, ground.cluster.clone(), "first");
+    let kept = first.acquire(&Stop::new()).unwrap().keep(never_lost).unwrap();
+    let second = leader(&ground, ground.cluster.clone(), "second");
+    let stop = Stop::new();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| second.acquire(&stop).is_some());
+        // Longer than the Lease lasts without renewals.
+        std::thread::sleep(Duration::from_secs(16));
+        assert!(first.is_leader() && !second.is_leader());
+        assert_eq!(holder(&ground), "first");
+        stop.cancel();
+        assert!(!waits.join().unwrap());
+    });
+    kept.release();
+}
+
+#[test]
+fn a_released_lease_has_a_new_holder_at_once() {
+    let ground = Ground::new();
+    let first = leader(&ground, ground.cluster.clone(), "first");
+    let kept = first.acquire(&Stop::new()).unwrap().keep(never_lost).unwrap();
+    let second = leader(&ground, ground.cluster.clone(), "second");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| second.acquire(&Stop::new()));
+        std::thread::sleep(Duration::from_secs(1));
+        kept.release();
+        assert!(!first.is_leader());
+        let released = Instant::now();
+        assert!(waits.join().unwrap().is_some());
+        assert!(released.elapsed() < Duration::from_secs(4), "{:?}", released.elapsed());
+    });
+    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap();
+    assert_eq!(lease["spec"]["holderIdentity"], "second");
+    assert_eq!(lease["spec"]["leaseTransitions"], 1);
+}
+
+#[test]
+fn a_holder_that_is_cut_off_stops_before_the_next_one_acts() {
+    let (ground, relay) = (Ground::new(), Relay::start());
+    let cut_off = Arc::new(KubeCluster::connect(Some(&relay.kubeconfig)).unwrap());
+    let first = leader(&ground, cut_off, "first");
+    let (lost, losses) = mpsc::channel();
+    let at_loss = move |why| lost.send((Instant::now(), why)).unwrap();
+    let _kept = first.acquire(&Stop::new()).unwrap().keep(at_loss).unwrap();
+    let second = leader(&ground, ground.cluster.clone(), "second");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| second.acquire(&Stop::new()).map(|_| Instant::now()));
+        std::thread::sleep(Duration::from_secs(5));
+        relay.fall_silent();
+        let cut = Instant::now();
+        let taken = waits.join().unwrap().unwrap();
+        let (stopped, why) = losses.recv_timeout(Duration::from_secs(1)).unwrap();
+        assert!(stopped < taken, "two acted for {:?}: {why}", stopped - taken);
+        assert!(taken - cut < Duration::from_secs(20), "taken over after {:?}", taken - cut);
+    });
+    assert!(!first.is_leader());
+}
+
+#[test]
+fn a_holder_whose_lease_was_taken_stops() {
+    let ground = Ground::new();
+    let first = leader(&ground, ground.cluster.clone(), "first");
+    let lost = Arc::new(AtomicBool::new(false));
+    let told = lost.clone();
+    let _kept =
+        first.acquire(&Stop::new()).unwrap().keep(move |_| told.store(true, Ordering::SeqCst)).unwrap();
+    let key = ground.key("controller");
+    let mut lease = ground.cluster.get(Kind::Lease, &key).unwrap();
+    lease["spec"]["holderIdentity"] = "somebody".into();
+    ground.cluster.replace(Kind::Lease, &key, &lease).unwrap();
+    eventually("the loss is told", Duration::from_secs(5), || lost.load(Ordering::SeqCst));
+    assert_eq!(holder(&ground), "somebody");
+}
+
+#[test]
+fn a_deleted_lease_is_made_again_by_its_holder() {
+    let ground = Ground::new();
+    let first = leader(&ground, ground.cluster.clone(), "first");
+    let kept = first.acquire(&Stop::new()).unwrap().keep(never_lost).unwrap();
+    let key = ground.key("controller");
+    let lease = ground.cluster.get(Kind::Lease, &key).unwrap();
+    ground.cluster.delete(Kind::Lease, &key, &crate::ground::uid(&lease), None).unwrap();
+    eventually("it is there again", Duration::from_secs(10), || {
+        ground.cluster.get(Kind::Lease, &key).is_ok()
+    });
+    assert_eq!(holder(&ground), "first");
+    kept.release();
+}

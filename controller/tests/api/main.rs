@@ -1,0 +1,15 @@
+//! Tests against an API server without nodes: nobody but the test acts on the objects. `scripts/on_cluster.sh` starts
+//! one and names it with DECANT_API_KUBECONFIG. Without it they fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "figures")]
+
+mod calls;
+mod cuts;
+mod ground;
+mod kubelet;
+mod leases;
+mod pod_proxy;
+mod reach;
+mod relay;
+mod watches;

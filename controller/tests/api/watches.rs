@@ -1,0 +1,96 @@
+//! Watches, as the API server sends them.
+
+use std::time::{Duration, Instant};
+
+use decant_controller::cluster::{Cluster, Part, Watch, WatchEvent};
+use decant_controller::kube::KubeCluster;
+use decant_controller::resource::Kind;
+use serde_json::{Value, json};
+
+use crate::ground::{Ground, uid};
+use crate::relay::Relay;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn watch_secrets(ground: &Ground, cluster: &KubeCluster) -> Box<dyn Watch> {
+    let version = ground.cluster.list(Kind::Secret, &ground.labelled()).unwrap().resource_version;
+    cluster.watch(Kind::Secret, &ground.labelled(), &version).unwrap()
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap()
+}
+
+#[test]
+fn a_watch_reports_what_is_added_changed_and_deleted() {
+    let ground = Ground::new();
+    let mut watch = watch_secrets(&ground, &ground.cluster);
+    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
+    let patch = json!({ "metadata": { "annotations": { "x": "1" } } });
+    ground.cluster.patch(Kind::Secret, &ground.key("a"), Part::Whole, &patch).unwrap();
+    ground.cluster.delete(Kind::Secret, &ground.key("a"), &uid(&made), None).unwrap();
+    let mut next = || watch.next(PATIENCE).unwrap().unwrap();
+    assert!(matches!(next(), WatchEvent::Applied(object) if name(&object) == "a"));
+    assert!(matches!(next(), WatchEvent::Applied(object) if object["metadata"]["annotations"]["x"] == "1"));
+    assert!(matches!(next(), WatchEvent::Deleted(object) if name(&object) == "a"));
+}
+
+#[test]
+fn silence_is_not_the_end() {
+    let ground = Ground::new();
+    let mut watch = watch_secrets(&ground, &ground.cluster);
+    let asked = Instant::now();
+    assert!(matches!(watch.next(Duration::from_millis(300)), Ok(None)));
+    assert!(asked.elapsed() >= Duration::from_millis(300));
+    ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
+    assert!(matches!(watch.next(PATIENCE), Ok(Some(WatchEvent::Applied(_)))));
+}
+
+#[test]
+fn a_silent_watch_gets_bookmarks() {
+    let ground = Ground::new();
+    let mut watch = watch_secrets(&ground, &ground.cluster);
+    // The API server sends one about each minute.
+    let event = watch.next(Duration::from_secs(80)).unwrap();
+    let Some(WatchEvent::Bookmark(version)) = event else { panic!("{event:?}") };
+    assert!(version.parse::<u64>().is_ok(), "{version:?}");
+}
+
+#[test]
+fn a_cut_watch_ends_with_an_error() {
+    let (ground, relay) = (Ground::new(), Relay::start());
+    let cluster = KubeCluster::connect(Some(&relay.kubeconfig)).unwrap();
+    let mut watch = watch_secrets(&ground, &cluster);
+    relay.cut();
+    let error = watch.next(PATIENCE).unwrap_err();
+    assert_eq!((error.code, error.reason.as_str()), (0, "EndOfWatch"));
+}
+
+#[test]
+fn many_threads_call_while_many_watches_wait() {
+    let ground = Ground::new();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut watch = watch_secrets(&ground, &ground.cluster);
+                let mut seen = 0;
+                while seen < 40 {
+                    let event = watch.next(PATIENCE).unwrap();
+                    assert!(event.is_some(), "silence after {seen} events");
+                    seen += usize::from(matches!(event, Some(WatchEvent::Applied(_))));
+                }
+            });
+        }
+        // All watches have begun when their threads wait; what is made before is in no watch.
+        std::thread::sleep(Duration::from_secs(1));
+        for thread in 0..4 {
+            let ground = &ground;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let secret = ground.secret(&format!("s{thread}-{number}"));
+                    ground.cluster.create(Kind::Secret, &secret).unwrap();
+                }
+            });
+        }
+    });
+}
