@@ -3,6 +3,7 @@
 #
 #   scripts/cluster.sh setup            installs the packages and builds Kubernetes (once, about 8 minutes)
 #   scripts/cluster.sh up               starts everything; prints the path of the kubeconfig
+#   scripts/cluster.sh env              shell commands that make this cluster yours: eval "$(scripts/cluster.sh env)"
 #   scripts/cluster.sh down             ends everything that `up` started and removes what it made
 #   scripts/cluster.sh status           what runs; 0 if the node is ready
 #   scripts/cluster.sh images           builds both images and loads them (scripts/image.sh)
@@ -200,6 +201,7 @@ case ${1-} in
     -h | --help | '') show_help ;;
     setup) install_cluster ;;
     up) up ;;
+    env) echo "export KUBECONFIG=$ADMIN PATH=\$PATH:$BIN" ;;
     down) down ;;
     status) status ;;
     images) load_images ;;

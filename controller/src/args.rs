@@ -109,7 +109,7 @@ pub struct RunArgs {
     #[arg(long = "label", env = "DECANT_LABELS", value_delimiter = ',', value_parser = pair)]
     pub labels: Vec<(String, String)>,
     /// Seconds that a certificate of a pod lives; renewed at half of it
-    #[arg(long, env = "DECANT_CERTIFICATE_SECS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(600..))]
+    #[arg(long, env = "DECANT_CERTIFICATE_SECS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(30..))]
     pub certificate_secs: u32,
     /// Seconds after which a target that no source came to is replaced
     #[arg(long, env = "DECANT_TARGET_DEADLINE_SECS", default_value_t = 43_200, value_parser = clap::value_parser!(u32).range(60..))]

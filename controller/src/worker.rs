@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::act::Hands;
 use crate::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
 use crate::backoff::Backoff;
-use crate::budget::Budget;
+use crate::budget::{Budget, Writes};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{self, Decision, Step};
 use crate::events::{self, Event};
@@ -176,10 +176,11 @@ impl Workshop {
             return Ok(None);
         }
         if may_wait(&dv.status, new) {
-            if let Err(wait) = self.budget.ask(key, Instant::now()) {
-                return Ok(Some(wait));
+            match self.budget.ask(key, Instant::now()) {
+                Err(wait) => return Ok(Some(wait)),
+                Ok(Writes::Both) => self.write_annotations(seen, dv),
+                Ok(Writes::One) => {}
             }
-            self.write_annotations(seen, dv);
         }
         for event in &decision.events {
             self.report(event, Kind::DataVolume, &dv.metadata, now);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "figures")]
 
+mod budget;
 mod calls;
 mod cuts;
 mod ground;

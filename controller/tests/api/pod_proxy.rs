@@ -52,13 +52,13 @@ fn serve(ground: &Ground, delay: Duration) -> (Server, u16) {
 }
 
 #[test]
-fn a_page_comes_through_the_proxy_up_to_its_limit() {
+fn a_page_comes_through_the_proxy_and_one_that_is_too_long_does_not() {
     let ground = Ground::new();
     let (server, port) = serve(&ground, Duration::ZERO);
     let whole = ground.cluster.pod_proxy(&ground.key("p"), port, "/metrics", LIMIT, 1 << 20).unwrap();
     assert_eq!(whole.len(), 100_000);
-    let part = ground.cluster.pod_proxy(&ground.key("p"), port, "/metrics", LIMIT, 1_234).unwrap();
-    assert_eq!(part, whole[..1_234]);
+    let error = ground.cluster.pod_proxy(&ground.key("p"), port, "/metrics", LIMIT, 1_234).unwrap_err();
+    assert_eq!((error.code, error.reason.as_str()), (0, "TooLong"));
     server.shut_down(LIMIT);
 }
 

@@ -27,7 +27,7 @@ fn nobody_listening_is_told_at_once() {
     let cluster = KubeCluster::connect(Some(kubeconfig_for(port).path())).unwrap();
     let asked = Instant::now();
     let error = cluster.get(Kind::Pod, &Key::new("n", "a")).unwrap_err();
-    assert_eq!((error.code, error.reason.as_str()), (0, "Unreachable"));
+    assert_eq!((error.code, error.reason.as_str()), (0, "NoAnswer"));
     assert!(error.is_temporary() && error.message.contains("refused"), "{error:?}");
     assert!(asked.elapsed() < Duration::from_secs(2));
 }

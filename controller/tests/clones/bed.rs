@@ -210,7 +210,7 @@ impl Bed {
     }
 
     pub(crate) fn delete(&self, kind: &str, name: &str) {
-        kubectl(&["-n", &self.namespace, "delete", kind, name, "--timeout=60s"], None);
+        kubectl(&["-n", &self.namespace, "delete", kind, name, "--timeout=150s"], None);
     }
 
     /// The condition `kind` of a DataVolume gets the reason `reason`; returns its message.
@@ -314,14 +314,14 @@ impl Drop for Bed {
     fn drop(&mut self) {
         // Objects go while the controller still runs: it takes its finalizers away.
         let namespace = &self.namespace;
-        try_kubectl(&["-n", namespace, "delete", "dv,pvc,pods", "--all", "--timeout=60s"], None);
+        try_kubectl(&["-n", namespace, "delete", "dv,pvc,pods", "--all", "--timeout=150s"], None);
         if let Some(mut child) = self.controller.take() {
             rights::note_calls(self.pages);
             let _ = child.kill();
             let _ = child.wait();
         }
         let _ = std::fs::remove_file(std::env::temp_dir().join(format!("{namespace}.kubeconfig")));
-        try_kubectl(&["delete", "namespace", namespace, "--timeout=60s"], None);
+        try_kubectl(&["delete", "namespace", namespace, "--timeout=150s"], None);
         for (kind, name) in &self.made {
             try_kubectl(&["delete", kind, name], None);
         }

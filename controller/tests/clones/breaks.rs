@@ -93,8 +93,20 @@ fn a_claim_deleted_in_mid_clone_is_made_and_filled_again() {
 }
 
 #[test]
+fn certificates_are_renewed_while_a_clone_runs() {
+    let slower =
+        ["--pod-resources", r#"{"limits":{"cpu":"10m","memory":"64Mi"}}"#, "--certificate-secs", "30"];
+    let (bed, noise) = running_with(&slower, 0);
+    let secret = |bed: &Bed| bed.get("secret", "cdi-upload-copy").unwrap()["data"]["tls.crt"].clone();
+    let first = secret(&bed);
+    bed.wait("secret", "cdi-upload-copy", |secret| secret["data"]["tls.crt"] != first);
+    bed.succeeds("copy");
+    holds(&bed, "copy", &noise);
+}
+
+#[test]
 fn a_namespace_deleted_in_mid_clone_goes() {
     // Its Lease would go with the namespace.
     let (bed, _) = running_with(&[SLOW[0], SLOW[1], "--no-leader-election"], 0);
-    kubectl(&["delete", "namespace", &bed.namespace, "--timeout=100s"], None);
+    kubectl(&["delete", "namespace", &bed.namespace, "--timeout=200s"], None);
 }

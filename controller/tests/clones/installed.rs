@@ -191,6 +191,16 @@ fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved()
         let (done, text) = try_kubectl(&args, None);
         assert!(!done && text.contains(message), "{text}");
     }
+    // Behind a DataSource it is the claim that counts.
+    bed.apply(&json!({
+        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataSource", "metadata": { "name": "images" },
+        "spec": { "source": { "pvc": { "namespace": owner.namespace, "name": "golden" } } },
+    }));
+    let mut behind = object("behind", json!({}));
+    behind["spec"]["source"] = Value::Null;
+    behind["spec"]["sourceRef"] = json!({ "kind": "DataSource", "name": "images" });
+    let (made, text) = create_as("joe", &target, &behind);
+    assert!(!made && text.contains(&refused), "{text}");
     let mut tiny = object("tiny", json!({}));
     tiny["spec"]["pvc"]["resources"]["requests"]["storage"] = json!("1Ki");
     let (made, text) = create_as("jane", &target, &tiny);

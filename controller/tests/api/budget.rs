@@ -1,0 +1,123 @@
+//! How much many running clones cost: writes, seconds, memory, CPU. The pods are objects that the test made; each
+//! source pod's address leads to a metrics page of the test, on 127.x.y.z.
+
+mod crowd;
+mod pages;
+mod process;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use decant_controller::cluster::{Cluster, Part, WatchEvent};
+use decant_controller::resource::Kind;
+use serde_json::Value;
+
+use crate::ground::{Ground, eventually};
+use crate::kubelet::status;
+use crowd::Crowd;
+use pages::Pages;
+use process::Process;
+
+/// What a clone's page says may cost: writes of progress in a second, of all clones.
+const WRITES_PER_SEC: usize = 20;
+/// For how long is counted; longer than one round through 1,000 clones.
+const COUNTED: Duration = Duration::from_secs(60);
+/// Clones that end while the others go on.
+const ENDING: usize = 20;
+
+/// What was measured.
+struct Figures {
+    writes_max: usize,
+    writes_mean: f64,
+    phase_max: Duration,
+    memory_mib: f64,
+    cpu_percent: f64,
+}
+
+/// `all` DataVolumes, of which `running` run and the others are done.
+fn measure(all: usize, running: usize) -> Figures {
+    let ground = Ground::new();
+    let pages = Arc::new(Pages::start(&ground));
+    let crowd = Crowd::new(&ground, &pages, all, running);
+    let process = Process::start(&ground);
+    eventually("every running clone was asked", Duration::from_secs(180), || pages.asked() >= running);
+
+    let mut seconds = vec![0; usize::try_from(COUNTED.as_secs()).unwrap()];
+    let version = ground.cluster.list(Kind::DataVolume, &ground.params()).unwrap().resource_version;
+    let mut watch = ground.cluster.watch(Kind::DataVolume, &ground.params(), &version).unwrap();
+    let (cpu, begun) = (process.cpu(), Instant::now());
+    while begun.elapsed() < COUNTED {
+        if let Some(WatchEvent::Applied(_)) = watch.next(Duration::from_millis(100)).unwrap() {
+            let second = usize::try_from(begun.elapsed().as_secs()).unwrap();
+            if let Some(count) = seconds.get_mut(second) {
+                *count += 1;
+            }
+        }
+    }
+    let spent = process.cpu() - cpu;
+    let phase_max = (0..ENDING).map(|number| time_to_succeed(&ground, &crowd, number)).max().unwrap();
+    #[allow(clippy::cast_precision_loss, reason = "figures")]
+    let writes_mean = seconds.iter().sum::<usize>() as f64 / seconds.len() as f64;
+    Figures {
+        writes_max: seconds.into_iter().max().unwrap_or_default(),
+        writes_mean,
+        phase_max,
+        memory_mib: process.peak_mib(),
+        cpu_percent: 100.0 * spent.as_secs_f64() / COUNTED.as_secs_f64(),
+    }
+}
+
+/// From the end of a target pod to the phase of its DataVolume.
+fn time_to_succeed(ground: &Ground, crowd: &Crowd, number: usize) -> Duration {
+    let (dv, pod) = crowd.names(number);
+    let begun = Instant::now();
+    let ended = status("cdi-upload-server", "Succeeded", "127.0.0.1");
+    ground.cluster.patch(Kind::Pod, &ground.key(&pod), Part::Status, &ended).unwrap();
+    eventually("the phase is written", Duration::from_secs(20), || {
+        let dv: Value = ground.cluster.get(Kind::DataVolume, &ground.key(&dv)).unwrap();
+        dv["status"]["phase"] == "Succeeded"
+    });
+    begun.elapsed()
+}
+
+fn print(all: usize, running: usize, figures: &Figures) {
+    let Figures { writes_max, writes_mean, phase_max, memory_mib, cpu_percent } = figures;
+    println!(
+        "| DataVolumes | running | writes/s mean | writes/s max | slowest phase change s | peak MiB | CPU % |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    println!(
+        "| {all} | {running} | {writes_mean:.1} | {writes_max} | {:.2} | {memory_mib:.1} | {cpu_percent:.1} |",
+        phase_max.as_secs_f64()
+    );
+}
+
+fn holds(all: usize, running: usize) {
+    let figures = measure(all, running);
+    print(all, running, &figures);
+    // The second in which a write is seen is not always the one in which it was made.
+    assert!(figures.writes_max <= WRITES_PER_SEC + 4, "{} writes in a second", figures.writes_max);
+    assert!(figures.writes_mean <= WRITES_PER_SEC as f64, "{} writes per second", figures.writes_mean);
+    assert!(figures.phase_max < Duration::from_secs(2), "{:?} until a phase was written", figures.phase_max);
+    assert!(figures.memory_mib < 64.0, "{} MiB", figures.memory_mib);
+    assert!(figures.cpu_percent < 10.0, "{} % of a core", figures.cpu_percent);
+}
+
+#[test]
+fn a_thousand_running_clones_stay_within_the_budget() {
+    holds(1_000, 1_000);
+}
+
+#[test]
+#[ignore = "a figure to compare with: scripts/bench_controller.sh"]
+fn a_hundred_running_clones() {
+    let figures = measure(100, 100);
+    print(100, 100, &figures);
+}
+
+#[test]
+#[ignore = "takes minutes to set up: scripts/bench_controller.sh"]
+fn a_hundred_running_clones_among_ten_thousand() {
+    let figures = measure(10_000, 100);
+    print(10_000, 100, &figures);
+}

@@ -1,0 +1,138 @@
+//! Many DataVolumes in one namespace, with their claims and pods, made as the controller would have made them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use decant_controller::cluster::{Cluster, Part};
+use decant_controller::names;
+use decant_controller::resource::{Kind, Uid};
+use serde_json::{Value, json};
+
+use super::pages::Pages;
+use crate::ground::{Ground, uid};
+use crate::kubelet::status;
+
+/// Threads that make objects.
+const MAKERS: usize = 8;
+
+pub(crate) struct Crowd;
+
+impl Crowd {
+    /// `all` DataVolumes; the first `running` run, the others are done.
+    pub(crate) fn new(ground: &Ground, pages: &Pages, all: usize, running: usize) -> Self {
+        let golden = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                             "metadata": { "namespace": ground.namespace, "name": "golden" }, "spec": spec() });
+        ground.cluster.create(Kind::PersistentVolumeClaim, &golden).unwrap();
+        bind(ground, "golden");
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..MAKERS {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= all {
+                            return;
+                        }
+                        make(ground, pages, number, number < running);
+                    }
+                });
+            }
+        });
+        Self
+    }
+
+    /// The DataVolume and the target pod of a running clone.
+    pub(crate) fn names(&self, number: usize) -> (String, String) {
+        let name = format!("clone-{number}");
+        let pod = names::target_pod(&name);
+        (name, pod)
+    }
+}
+
+fn spec() -> Value {
+    json!({ "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+            "resources": { "requests": { "storage": "10Gi" } } })
+}
+
+fn bind(ground: &Ground, name: &str) {
+    let status = json!({ "status": { "phase": "Bound", "capacity": { "storage": "10Gi" } } });
+    ground.cluster.patch(Kind::PersistentVolumeClaim, &ground.key(name), Part::Status, &status).unwrap();
+}
+
+fn make(ground: &Ground, pages: &Pages, number: usize, runs: bool) {
+    let (namespace, name) = (&ground.namespace, format!("clone-{number}"));
+    let dv = ground
+        .cluster
+        .create(
+            Kind::DataVolume,
+            &json!({
+                "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+                "metadata": { "namespace": namespace, "name": name },
+                "spec": { "source": { "pvc": { "namespace": namespace, "name": "golden" } }, "pvc": spec() },
+            }),
+        )
+        .unwrap();
+    let phase = if runs { "CloneInProgress" } else { "Succeeded" };
+    let progress = if runs { "0.00%" } else { "100.0%" };
+    let said =
+        json!({ "status": { "phase": phase, "progress": progress, "claimName": name, "restartCount": 0 } });
+    ground.cluster.patch(Kind::DataVolume, &ground.key(&name), Part::Status, &said).unwrap();
+    let dv_uid = uid(&dv);
+    let claim =
+        ground.cluster.create(Kind::PersistentVolumeClaim, &claim(namespace, &name, &dv_uid, runs)).unwrap();
+    bind(ground, &name);
+    if runs {
+        let claim_uid = uid(&claim);
+        let target = make_target(ground, &name, &claim_uid);
+        make_source(ground, pages, number, (&name, &claim_uid), &target);
+        pages.add(names::metrics_host(&names::source_pod(&claim_uid)), dv_uid.to_string());
+    }
+}
+
+fn claim(namespace: &str, name: &str, owner: &Uid, runs: bool) -> Value {
+    let mut annotations = json!({
+        "k8s.io/CloneRequest": format!("{namespace}/golden"),
+        "cdi.kubevirt.io/createdForDataVolume": owner,
+    });
+    if !runs {
+        annotations["k8s.io/CloneOf"] = "true".into();
+    }
+    let owner = json!({ "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "name": name, "uid": owner,
+                        "controller": true, "blockOwnerDeletion": true });
+    json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec(),
+            "metadata": { "namespace": namespace, "name": name, "annotations": annotations, "ownerReferences": [owner] } })
+}
+
+fn make_pod(ground: &Ground, name: &str, metadata: &Value, container: &Value, address: &str) -> Uid {
+    let mut pod = ground.pod(name, metadata);
+    pod["spec"]["containers"] = json!([container]);
+    let made = ground.create_pod(&pod);
+    let container = container["name"].as_str().unwrap();
+    let running = status(container, "Running", address);
+    ground.cluster.patch(Kind::Pod, &ground.key(name), Part::Status, &running).unwrap();
+    uid(&made)
+}
+
+fn make_target(ground: &Ground, name: &str, claim: &Uid) -> Uid {
+    let owner = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": name, "uid": claim,
+                        "controller": true, "blockOwnerDeletion": true });
+    let metadata = json!({
+        "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-upload-server" },
+        "ownerReferences": [owner],
+    });
+    let container = json!({ "name": "cdi-upload-server", "image": "none" });
+    make_pod(ground, &names::target_pod(name), &metadata, &container, "127.0.0.1")
+}
+
+fn make_source(ground: &Ground, pages: &Pages, number: usize, (name, claim): (&str, &Uid), target: &Uid) {
+    let metadata = json!({
+        "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-clone-source" },
+        "annotations": {
+            "cdi.kubevirt.io/storage.ownerRef": format!("{}/{name}", ground.namespace),
+            "decant.dev/target-pod-uid": target,
+        },
+    });
+    let ports = json!([{ "name": "metrics", "containerPort": pages.port }]);
+    let container = json!({ "name": "cdi-clone-source", "image": "none", "ports": ports });
+    let address = format!("127.1.{}.{}", number / 250, number % 250 + 1);
+    make_pod(ground, &names::source_pod(claim), &metadata, &container, &address);
+}
