@@ -16,11 +16,21 @@ case ${1-} in -h | --help)
 esac
 [[ $EUID -eq 0 ]] || die "a cluster needs root"
 unset KUBECONFIG
+# take_down: of what was brought up here.
+ours=()
+take_down() {
+    local what
+    for what in "${ours[@]}"; do
+        # shellcheck disable=SC2086  # two words
+        scripts/cluster.sh $what
+    done
+}
+trap take_down EXIT
+trap 'exit 130' INT TERM
 if ! scripts/cluster.sh status >/dev/null 2>&1; then
     # What a machine that went down left behind.
     scripts/cluster.sh down
-    trap 'scripts/cluster.sh down' EXIT
-    trap 'exit 130' INT TERM
+    ours+=("down")
 fi
 KUBECONFIG=$(scripts/cluster.sh up | tail -n 1)
 export KUBECONFIG
@@ -42,3 +52,14 @@ clones --test-threads=1 alone:: installed::
 clones --test-threads=4 --skip alone:: --skip installed:: --skip rights::
 clones rights::
 rm "$DECANT_CALLS_FILE"
+
+# An API server without a node, and the optimized program that is in the image.
+ours+=("api down")
+DECANT_API_KUBECONFIG=$(scripts/cluster.sh api up | tail -n 1)
+DECANT_CONTROLLER=$PWD/target/static/$(uname -m)-unknown-linux-gnu/release/controller
+export DECANT_API_KUBECONFIG DECANT_CONTROLLER
+kubectl --kubeconfig "$DECANT_API_KUBECONFIG" apply -f controller/deploy/base/crds.yaml
+api() { cargo test --locked -p decant-controller --test api -- "$@"; }
+api --skip budget::
+# Alone: it counts CPU time.
+api --nocapture budget::

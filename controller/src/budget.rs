@@ -27,9 +27,13 @@ pub struct Budget {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// When the next write of anybody may be.
-    next: Option<Instant>,
-    /// When each clone was written last, or has its place.
+    /// The next place that nobody has.
+    free: Option<Instant>,
+    /// Who waits for which place: nobody has to ask twice in vain.
+    places: HashMap<Key, Instant>,
+    /// Before this nobody writes, whatever place he has: late comers do not add up.
+    quiet: Option<Instant>,
+    /// When each clone was written last.
     last: HashMap<Key, Instant>,
     /// Grants so far.
     granted: u64,
@@ -53,24 +57,36 @@ impl Budget {
                 return Err(self.per_clone - since);
             }
         }
-        match inner.next {
-            Some(next) if next > now => Err(next - now),
-            next => {
-                inner.granted = inner.granted.wrapping_add(1);
-                // As long as nobody waits for it, or else for every tenth.
-                let is_idle = next.is_none_or(|next| now.saturating_duration_since(next) >= self.pace);
-                let writes =
-                    if is_idle || inner.granted.is_multiple_of(10) { Writes::Both } else { Writes::One };
-                inner.next = Some(now + self.pace * if writes == Writes::Both { 2 } else { 1 });
-                inner.last.insert(key.clone(), now);
-                Ok(writes)
+        let place = match inner.places.get(key) {
+            Some(place) => *place,
+            None => {
+                let place = inner.free.map_or(now, |free| free.max(now));
+                inner.free = Some(place + self.pace);
+                inner.places.insert(key.clone(), place);
+                place
             }
+        };
+        let at = inner.quiet.map_or(place, |quiet| quiet.max(place));
+        if at > now {
+            return Err(at - now);
         }
+        inner.places.remove(key);
+        inner.granted = inner.granted.wrapping_add(1);
+        // As long as nobody waits, or else for every tenth.
+        let is_idle = inner.free.is_none_or(|free| free <= now + self.pace);
+        let writes = if is_idle || inner.granted.is_multiple_of(10) { Writes::Both } else { Writes::One };
+        let pause = self.pace * if writes == Writes::Both { 2 } else { 1 };
+        inner.quiet = Some(now + pause);
+        inner.free = inner.free.map(|free| free + (pause - self.pace));
+        inner.last.insert(key.clone(), now);
+        Ok(writes)
     }
 
     /// The clone `key` is over.
     pub fn forget(&self, key: &Key) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).last.remove(key);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.last.remove(key);
+        inner.places.remove(key);
     }
 }
 
@@ -79,6 +95,19 @@ mod tests {
     use super::*;
     use crate::policy::Policy;
     use proptest::prelude::*;
+
+    #[test]
+    fn whoever_waits_is_told_his_own_place() {
+        let budget = Budget::new(&Policy::default().intervals);
+        let now = Instant::now();
+        let ask =
+            |name: &str, after: u64| budget.ask(&Key::new("n", name), now + Duration::from_millis(after));
+        assert_eq!(ask("a", 0), Ok(Writes::Both));
+        assert_eq!(ask("b", 0), Err(Duration::from_millis(100)));
+        assert_eq!(ask("c", 0), Err(Duration::from_millis(150)));
+        assert_eq!(ask("b", 0), Err(Duration::from_millis(100)), "still the same");
+        assert!(ask("c", 150).is_ok(), "b does not come");
+    }
 
     proptest! {
         #[test]

@@ -1,6 +1,8 @@
 //! How much many running clones cost: writes, seconds, memory, CPU. The pods are objects that the test made; each
 //! source pod's address leads to a metrics page of the test, on 127.x.y.z.
 
+#![allow(clippy::cast_precision_loss, reason = "figures")]
+
 mod crowd;
 mod pages;
 mod process;
@@ -19,15 +21,17 @@ use pages::Pages;
 use process::Process;
 
 /// What a clone's page says may cost: writes of progress in a second, of all clones.
-const WRITES_PER_SEC: usize = 20;
+const WRITES_PER_SEC: f64 = 20.0;
 /// For how long is counted; longer than one round through 1,000 clones.
 const COUNTED: Duration = Duration::from_secs(60);
+/// When a write is seen is not when it was made: the API server hands changes out in lots.
+const WINDOW_SECS: usize = 5;
 /// Clones that end while the others go on.
 const ENDING: usize = 20;
 
 /// What was measured.
 struct Figures {
-    writes_max: usize,
+    writes_max: f64,
     writes_mean: f64,
     phase_max: Duration,
     memory_mib: f64,
@@ -56,10 +60,14 @@ fn measure(all: usize, running: usize) -> Figures {
     }
     let spent = process.cpu() - cpu;
     let phase_max = (0..ENDING).map(|number| time_to_succeed(&ground, &crowd, number)).max().unwrap();
-    #[allow(clippy::cast_precision_loss, reason = "figures")]
     let writes_mean = seconds.iter().sum::<usize>() as f64 / seconds.len() as f64;
     Figures {
-        writes_max: seconds.into_iter().max().unwrap_or_default(),
+        writes_max: seconds
+            .chunks(WINDOW_SECS)
+            .map(|window| window.iter().sum::<usize>())
+            .max()
+            .unwrap_or_default() as f64
+            / WINDOW_SECS as f64,
         writes_mean,
         phase_max,
         memory_mib: process.peak_mib(),
@@ -83,11 +91,11 @@ fn time_to_succeed(ground: &Ground, crowd: &Crowd, number: usize) -> Duration {
 fn print(all: usize, running: usize, figures: &Figures) {
     let Figures { writes_max, writes_mean, phase_max, memory_mib, cpu_percent } = figures;
     println!(
-        "| DataVolumes | running | writes/s mean | writes/s max | slowest phase change s | peak MiB | CPU % |"
+        "| DataVolumes | running | writes/s mean | writes/s max (5 s) | slowest phase change s | peak MiB | CPU % |"
     );
     println!("|---|---|---|---|---|---|---|");
     println!(
-        "| {all} | {running} | {writes_mean:.1} | {writes_max} | {:.2} | {memory_mib:.1} | {cpu_percent:.1} |",
+        "| {all} | {running} | {writes_mean:.1} | {writes_max:.1} | {:.2} | {memory_mib:.1} | {cpu_percent:.1} |",
         phase_max.as_secs_f64()
     );
 }
@@ -95,9 +103,8 @@ fn print(all: usize, running: usize, figures: &Figures) {
 fn holds(all: usize, running: usize) {
     let figures = measure(all, running);
     print(all, running, &figures);
-    // The second in which a write is seen is not always the one in which it was made.
-    assert!(figures.writes_max <= WRITES_PER_SEC + 4, "{} writes in a second", figures.writes_max);
-    assert!(figures.writes_mean <= WRITES_PER_SEC as f64, "{} writes per second", figures.writes_mean);
+    assert!(figures.writes_mean <= WRITES_PER_SEC, "{} writes per second", figures.writes_mean);
+    assert!(figures.writes_max <= WRITES_PER_SEC + 1.0, "{} writes per second for 5 s", figures.writes_max);
     assert!(figures.phase_max < Duration::from_secs(2), "{:?} until a phase was written", figures.phase_max);
     assert!(figures.memory_mib < 64.0, "{} MiB", figures.memory_mib);
     assert!(figures.cpu_percent < 10.0, "{} % of a core", figures.cpu_percent);
