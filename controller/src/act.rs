@@ -1,13 +1,15 @@
 //! Carries decisions out: API calls, in order. Each can be repeated; a controller that dies between two of them
 //! leaves nothing that the next one does not finish.
 
+mod secret;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN};
+use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN, PRE_POPULATED};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{Action, Role};
 use crate::fit;
@@ -62,6 +64,11 @@ impl Hands {
                 } });
                 self.patch_claim(seen, &patch)
             }
+            Action::Label(labels) => self.patch_data_volume(seen, &json!({ "labels": labels })),
+            Action::SayPrePopulated => {
+                let name = seen.target.as_ref().map_or("", |claim| &claim.metadata.name);
+                self.patch_data_volume(seen, &json!({ "annotations": { PRE_POPULATED: name } }))
+            }
             Action::KeepToken => self.keep_token(seen),
             Action::Annotate(annotations) => {
                 let map: Map<String, Value> = annotations
@@ -108,13 +115,17 @@ impl Hands {
 
     fn keep_token(&self, seen: &Observed) -> Result<(), ApiError> {
         let Some(Permission::ExtendToken(token)) = &seen.permission else { return Ok(()) };
-        let patch = json!({ "metadata": { "annotations": { EXTENDED_TOKEN: token } } });
+        let metadata = json!({ "annotations": { EXTENDED_TOKEN: token } });
         match &seen.data_volume {
-            Some(dv) => {
-                self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch).map(drop)
-            }
-            None => self.patch_claim(seen, &patch),
+            Some(_) => self.patch_data_volume(seen, &metadata),
+            None => self.patch_claim(seen, &json!({ "metadata": metadata })),
         }
+    }
+
+    fn patch_data_volume(&self, seen: &Observed, metadata: &Value) -> Result<(), ApiError> {
+        let Some(dv) = &seen.data_volume else { return Ok(()) };
+        let patch = json!({ "metadata": metadata });
+        self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch).map(drop)
     }
 
     fn patch_claim(&self, seen: &Observed, patch: &Value) -> Result<(), ApiError> {
@@ -196,84 +207,6 @@ impl Hands {
             });
         }
         Ok(Some(pod))
-    }
-
-    /// Gives a pod its keys, and new ones at half of their life. Secrets are never read: one that is there already is
-    /// overwritten, whoever made it.
-    fn make_secret(
-        &self,
-        role: Role,
-        pod: &Pod,
-        seen: &Observed,
-        now: OffsetDateTime,
-    ) -> Result<(), ApiError> {
-        if pod.has_ended() || pod.metadata.is_deleting() || !self.is_due(pod, now) {
-            return Ok(());
-        }
-        let pems = self.pems(role, pod, seen, now).map_err(impossible)?;
-        let secret = pods::secret(role, &pod.metadata, pems, &self.policy.pods);
-        let key = pod.metadata.key();
-        if made(self.cluster.create(Kind::Secret, &secret))?.is_none() {
-            let patch = json!({
-                "metadata": { "ownerReferences": secret["metadata"]["ownerReferences"] },
-                "stringData": secret["stringData"],
-            });
-            self.cluster.patch(Kind::Secret, &key, Part::Whole, &patch)?;
-        }
-        let mut keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Pods that ended long ago need no place here.
-        let life = self.policy.pods.certificate_life;
-        keyed.retain(|_, at| now - *at < life);
-        keyed.insert(pod.metadata.uid.clone(), now);
-        Ok(())
-    }
-
-    fn is_due(&self, pod: &Pod, now: OffsetDateTime) -> bool {
-        use time::format_description::well_known::Rfc3339;
-        let keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
-        let half = self.policy.pods.certificate_life / 2;
-        match keyed.get(&pod.metadata.uid) {
-            Some(at) => now - *at >= half,
-            None => {
-                // Another process made it: a pod that runs has keys, and they are as old as the pod at most.
-                let runs = pod.status.container_statuses.iter().any(|status| status.state.running.is_some());
-                let made = OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339);
-                !runs || made.is_ok_and(|made| now - made >= half)
-            }
-        }
-    }
-
-    fn pems(
-        &self,
-        role: Role,
-        pod: &Pod,
-        seen: &Observed,
-        now: OffsetDateTime,
-    ) -> Result<Vec<pods::Pem>, String> {
-        match role {
-            Role::Target => {
-                let hosts = names::target_hosts(&pod.metadata.name, &pod.metadata.namespace);
-                let leaf = self.pki.server_leaf(&hosts, now)?;
-                Ok(vec![
-                    ("tls.key", leaf.key_pem),
-                    ("tls.crt", leaf.chain_pem),
-                    ("ca.crt", self.pki.client_bundle_pem()),
-                ])
-            }
-            Role::Source => {
-                let (Some(source), Some(target)) = (seen.source_key(), &seen.target) else {
-                    return Err("the clone has no source any more".to_owned());
-                };
-                let leaf = self.pki.client_leaf(&names::client(source, &target.metadata.key()), now)?;
-                let page = self.pki.server_leaf(&[names::metrics_host(&pod.metadata.name)], now)?;
-                Ok(vec![
-                    ("tls.key", leaf.key_pem),
-                    ("tls.crt", leaf.chain_pem),
-                    ("metrics.key", page.key_pem),
-                    ("metrics.crt", page.chain_pem),
-                ])
-            }
-        }
     }
 
     fn delete(&self, pod: &Meta) -> Result<(), ApiError> {

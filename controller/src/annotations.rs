@@ -1,5 +1,12 @@
 //! Annotations, labels and finalizers (contract 3.3 to 3.11). CDI's own keep CDI's names.
 
+/// Labels of a source claim that its clones' DataVolumes get (KubeVirt chooses a machine's size by them).
+pub const INSTANCETYPE_LABELS: [&str; 4] = [
+    "instancetype.kubevirt.io/default-instancetype",
+    "instancetype.kubevirt.io/default-instancetype-kind",
+    "instancetype.kubevirt.io/default-preference",
+    "instancetype.kubevirt.io/default-preference-kind",
+];
 /// On a claim: `<namespace>/<name>` of the source; makes it a clone.
 pub const CLONE_REQUEST: &str = "k8s.io/CloneRequest";
 /// On a claim: the clone is done.

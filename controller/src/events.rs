@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::annotations::RUNNING_MESSAGE;
 use crate::decide::Step;
 use crate::observed::Observed;
 use crate::resource::data_volume::Status;
 use crate::resource::{Kind, Meta};
+use crate::status::Triples;
 
 /// The name under which events are reported.
 const COMPONENT: &str = "datavolume-pvc-clone-controller";
@@ -59,6 +61,36 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         events.push(warning(&running.reason, &running.message));
     }
     events
+}
+
+/// Reasons of the target's Running condition that are told about the claim, where CDI tells them.
+const ABOUT_CLAIM: [&str; 7] = [
+    "CloneSourceInUse",
+    "UploadTargetInUse",
+    "ErrIncompatiblePVC",
+    "ErrStartingPod",
+    "ErrExceededQuota",
+    "CloneWithoutSource",
+    "CloneNotAllowed",
+];
+
+/// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
+/// a clone by itself has no other way to tell.
+pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event> {
+    let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting()) else {
+        return Vec::new();
+    };
+    if *step == Step::MarkDone {
+        return vec![normal("CloneSucceeded", "Clone Complete".to_owned())];
+    }
+    let said = claim.metadata.annotation(RUNNING_MESSAGE);
+    let news = triples.target.as_ref().filter(|target| {
+        seen.target_is_ours()
+            && !target.runs
+            && ABOUT_CLAIM.contains(&target.reason.as_str())
+            && said != Some(target.message.as_str())
+    });
+    news.map(|target| warning(&target.reason, &target.message)).into_iter().collect()
 }
 
 fn of_phase(seen: &Observed, phase: &str, name: &str) -> Option<Event> {

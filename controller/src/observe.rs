@@ -1,5 +1,7 @@
 //! Looks at everything that belongs to one key: in the stores first, at the API server only for what no watch brings.
 
+mod uses;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +21,7 @@ use crate::request::{self, Invalid, Wanted};
 use crate::resource::{self, Claim, DataVolume, Key, Kind, Pod, StorageClass};
 use crate::store::Stores;
 use crate::token::TokenKey;
+use uses::uses;
 
 /// Pods in one page of a list.
 const PAGE_PODS: u32 = 250;
@@ -242,72 +245,4 @@ fn waiter(seen: &Observed) -> Option<Waiter> {
     let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
     let class = claim.spec.storage_class_name.clone().unwrap_or_default();
     Some(Waiter { since: about.creation_timestamp.clone(), class })
-}
-
-/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers count (contract 8, #58); other
-/// clones' source pods only read.
-fn uses(pod: &Pod, name: &str, writers: bool) -> bool {
-    if pod.has_ended()
-        || (writers && pod.metadata.labels.get(COMPONENT).is_some_and(|c| c == COMPONENT_SOURCE))
-    {
-        return false;
-    }
-    let volumes = pod.spec.volumes.iter().filter(|volume| {
-        let claim = volume.persistent_volume_claim.as_ref().filter(|claim| claim.claim_name == name);
-        claim.is_some_and(|claim| !writers || !claim.read_only)
-    });
-    let names: Vec<&str> = volumes.map(|volume| volume.name.as_str()).collect();
-    if !writers {
-        return !names.is_empty();
-    }
-    let spec = &pod.spec;
-    let mut containers =
-        spec.containers.iter().chain(&spec.init_containers).chain(&spec.ephemeral_containers);
-    containers.any(|container| {
-        container.volume_mounts.iter().any(|mount| !mount.read_only && names.contains(&mount.name.as_str()))
-            || container.volume_devices.iter().any(|device| names.contains(&device.name.as_str()))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn pod(spec: &Value, phase: &str) -> Pod {
-        serde_json::from_value(json!({ "spec": spec, "status": { "phase": phase } })).unwrap()
-    }
-
-    fn mounting(containers: &str, read_only: bool, whole_read_only: bool) -> Value {
-        json!({
-            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c", "readOnly": whole_read_only } }],
-            containers: [{ "volumeMounts": [{ "name": "v", "readOnly": read_only }] }],
-        })
-    }
-
-    #[test]
-    fn every_sort_of_container_can_write() {
-        for containers in ["containers", "initContainers", "ephemeralContainers"] {
-            assert!(uses(&pod(&mounting(containers, false, false), "Running"), "c", true), "{containers}");
-            assert!(!uses(&pod(&mounting(containers, true, false), "Running"), "c", true), "{containers}");
-        }
-    }
-
-    #[test]
-    fn readers_other_claims_and_ended_pods_do_not_write() {
-        let write = mounting("containers", false, false);
-        assert!(!uses(&pod(&mounting("containers", false, true), "Running"), "c", true));
-        assert!(!uses(&pod(&write, "Running"), "d", true));
-        assert!(!uses(&pod(&write, "Succeeded"), "c", true));
-        assert!(uses(&pod(&mounting("containers", true, true), "Running"), "c", false));
-    }
-
-    #[test]
-    fn a_device_is_always_writable() {
-        let spec = json!({
-            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }],
-            "containers": [{ "volumeDevices": [{ "name": "v" }] }],
-        });
-        assert!(uses(&pod(&spec, "Pending"), "c", true));
-    }
 }

@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use decant_shared::stop::Stop;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -16,16 +16,15 @@ use crate::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
 use crate::backoff::Backoff;
 use crate::budget::{Budget, Writes};
 use crate::cluster::{ApiError, Cluster, Part};
-use crate::decide::{self, Decision, Step};
+use crate::decide::{self, Action, Decision, Step};
 use crate::events::{self, Event};
 use crate::observe::Eyes;
 use crate::observed::{Observed, Trouble};
 use crate::policy::Policy;
 use crate::poll::Pollers;
 use crate::queue::Queue;
-use crate::resource::data_volume::Status;
 use crate::resource::{self, DataVolume, Key, Kind, Meta};
-use crate::status::may_wait;
+use crate::status::{may_wait, status_patch};
 
 /// How many rounds there were.
 #[derive(Debug, Default)]
@@ -98,6 +97,7 @@ impl Workshop {
         let mut decision = decide::decide(&seen, now, &self.policy);
         log::debug!("{key}: {:?}", decision.step);
         self.bookkeeping(key, &seen, &decision.step);
+        self.tell_about_claim(&seen, &decision, now);
         let result = self.hands.carry_out(&decision.actions, &seen, now);
         let mut again = decision.again;
         match result {
@@ -113,8 +113,13 @@ impl Workshop {
                 log::warn!("{key}: {:?}: {}", trouble.doing, trouble.error);
                 again = Some(self.trouble(key, Some(trouble.clone())));
                 seen.trouble = Some(trouble);
-                // The actions are done with for now; what went wrong belongs into the status.
+                // The actions are done with for now; what went wrong belongs into the status and onto the claim.
                 decision = Decision { again, ..decide::decide(&seen, now, &self.policy) };
+                self.tell_about_claim(&seen, &decision, now);
+                decision.actions.retain(|action| matches!(action, Action::Annotate(_)));
+                if let Err(e) = self.hands.carry_out(&decision.actions, &seen, now) {
+                    log::debug!("{key}: {}", e.error);
+                }
             }
         }
         let later = self.tell(key, &seen, &decision, now)?;
@@ -198,6 +203,13 @@ impl Workshop {
         Ok(None)
     }
 
+    fn tell_about_claim(&self, seen: &Observed, decision: &Decision, now: OffsetDateTime) {
+        let Some(claim) = &seen.target else { return };
+        for event in &decision.claim_events {
+            self.report(event, Kind::PersistentVolumeClaim, &claim.metadata, now);
+        }
+    }
+
     /// Numbers for programs; people read the Running condition. Best effort, like all progress.
     fn write_annotations(&self, seen: &Observed, dv: &DataVolume) {
         let Some(progress) = &seen.progress else { return };
@@ -230,34 +242,5 @@ impl Workshop {
 
     fn troubles(&self) -> MutexGuard<'_, HashMap<Key, (Option<Trouble>, Backoff)>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A merge patch that makes the status `new`: only what differs, and null for what is no longer said.
-fn status_patch(old: &Status, new: &Status) -> Value {
-    let (old, new) = (json!(old), json!(new));
-    let mut patch = Map::new();
-    for (name, value) in new.as_object().into_iter().flatten() {
-        if old.get(name) != Some(value) {
-            patch.insert(name.clone(), value.clone());
-        }
-    }
-    for name in old.as_object().into_iter().flat_map(Map::keys) {
-        if new.get(name).is_none() {
-            patch.insert(name.clone(), Value::Null);
-        }
-    }
-    json!({ "status": patch })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_patch_says_what_differs_and_removes_what_is_gone() {
-        let old = Status { phase: "Pending".to_owned(), claim_name: "a".to_owned(), ..Status::default() };
-        let new = Status { phase: "Pending".to_owned(), progress: "N/A".to_owned(), ..Status::default() };
-        assert_eq!(status_patch(&old, &new), json!({ "status": { "progress": "N/A", "claimName": null } }));
     }
 }

@@ -228,6 +228,79 @@ fn a_clone_that_gives_way_loses_both_pods_and_stays_scheduled() {
 }
 
 #[test]
+fn what_keeps_a_clone_waiting_is_told_about_the_claim_once() {
+    let writer = vec![Key::new("n", "writer")];
+    let waits = Observed { source_writers: writer.clone(), ..claimed() };
+    let decision = decided(&waits);
+    assert_eq!(decision.claim_events.len(), 1);
+    let event = &decision.claim_events[0];
+    assert_eq!((event.kind, event.reason.as_str()), ("Warning", "CloneSourceInUse"));
+    assert_eq!(event.message, "pod n/writer using PersistentVolumeClaim golden");
+    let said = with(named(), "cdi.kubevirt.io/storage.condition.running.message", &event.message);
+    let again = Observed { target: Some(claim("copy", said)), ..waits };
+    assert_eq!(decided(&again).claim_events, []);
+}
+
+#[test]
+fn a_claim_that_asks_by_itself_is_cloned_and_told_when_it_is_done() {
+    let bare = Observed { data_volume: None, ..copying() };
+    assert_eq!(step(&bare), Step::Copying);
+    assert_eq!(decided(&bare).status, None);
+    assert_eq!(bare.owner_uid().unwrap().as_str(), "copy-uid", "the claim's own, where nothing else is said");
+    let done = with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
+    let done = Observed { target: Some(claim("copy", done)), source_pod: None, ..bare };
+    let decision = decided(&done);
+    assert_eq!(decision.step, Step::MarkDone);
+    assert_eq!(decision.claim_events[0].message, "Clone Complete");
+}
+
+#[test]
+fn labels_about_sizes_of_machines_come_with_the_source_unless_there_are_some() {
+    const LABEL: &str = "instancetype.kubevirt.io/default-preference";
+    let labelled = |mut claim: Claim| {
+        claim.metadata.labels.insert(LABEL.to_owned(), "fedora".to_owned());
+        Some(Arc::new(claim))
+    };
+    let source = labelled((**start().source.as_ref().unwrap()).clone());
+    let seen = Observed { source, ..start() };
+    let label = |seen: &Observed| {
+        decided(seen).actions.into_iter().find_map(|action| match action {
+            Action::Label(labels) => labels.get(LABEL).cloned(),
+            _ => None,
+        })
+    };
+    assert_eq!(label(&seen).as_deref(), Some("fedora"));
+    let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
+    dv.metadata.labels.insert("instancetype.kubevirt.io/default-instancetype".to_owned(), "u1".to_owned());
+    assert_eq!(label(&Observed { data_volume: Some(Arc::new(dv)), ..seen }), None);
+}
+
+#[test]
+fn a_claim_that_was_filled_for_the_data_volume_is_taken_and_said_to_be_so() {
+    let mut filled = (*claim("copy", json!({ "cdi.kubevirt.io/storage.populatedFor": "copy" }))).clone();
+    filled.metadata.owner_references.clear();
+    let decision = decided(&Observed { target: Some(Arc::new(filled)), ..start() });
+    assert_eq!(decision.step, Step::Adopted);
+    assert_eq!(decision.actions, [Action::SayPrePopulated]);
+    let status = decision.status.unwrap();
+    assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "N/A"));
+}
+
+#[test]
+fn a_token_is_extended_before_anything_else() {
+    let token = Some(Permission::ExtendToken("long".to_owned()));
+    for source in [None, start().source] {
+        let decision = decided(&Observed { permission: token.clone(), source, ..start() });
+        assert_eq!((decision.step, decision.actions), (Step::ExtendToken, vec![Action::KeepToken]));
+    }
+    let given = Observed { permission: Some(Permission::Token), ..start() };
+    assert_eq!(step(&given), Step::MakeClaim);
+    let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
+    assert_eq!(step(&denied), Step::Denied("no".to_owned()));
+    assert_eq!(step(&Observed { source: None, ..denied }), Step::NoSource(Key::new("n", "golden")));
+}
+
+#[test]
 fn the_finalizer_goes_after_the_source_pod() {
     let over = Some(claim("copy", with(named(), "k8s.io/CloneOf", "true")));
     let both = decided(&Observed { target: over.clone(), ..copying() });

@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 use super::running::is_held;
 use super::step::{Role, Step};
 use crate::annotations::{
-    CLONE_OF, POD_PHASE, POD_READY, POD_RESTARTS, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED,
-    REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON, SOURCE_CONTAINER, SOURCE_POD_NAME,
-    SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, UPLOAD_CLIENT_NAME,
-    UPLOAD_POD_NAME,
+    CLONE_OF, INSTANCETYPE_LABELS, POD_PHASE, POD_READY, POD_RESTARTS, POPULATED_FOR, PRE_POPULATED,
+    PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON,
+    SOURCE_CONTAINER, SOURCE_POD_NAME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON,
+    TARGET_CONTAINER, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
 };
 use crate::names;
 use crate::observed::Observed;
@@ -27,6 +27,10 @@ pub enum Action {
     AdoptClaim,
     /// Write the token that lasts, where the webhook's is.
     KeepToken,
+    /// Set labels of the DataVolume.
+    Label(BTreeMap<String, String>),
+    /// Write on the DataVolume that somebody else filled its claim.
+    SayPrePopulated,
     /// Set annotations of the target claim.
     Annotate(BTreeMap<&'static str, String>),
     /// Add or remove the finalizer on the target claim.
@@ -50,7 +54,11 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
         Step::ExtendToken => actions.push(Action::KeepToken),
         Step::GiveWay => delete_pods(seen, &mut actions),
         Step::Adopt => actions.push(Action::AdoptClaim),
-        Step::MakeClaim => actions.push(Action::MakeClaim),
+        Step::MakeClaim => {
+            actions.extend(instancetype(seen).map(Action::Label));
+            actions.push(Action::MakeClaim);
+        }
+        Step::Adopted if is_pre_populated(seen) => actions.push(Action::SayPrePopulated),
         Step::NamePods => {
             actions.extend(names(seen).map(Action::Annotate));
             actions.push(Action::Hold(true));
@@ -97,6 +105,25 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     if seen.source_pod.is_none() && held {
         actions.push(Action::Hold(false));
     }
+}
+
+/// The source's labels about sizes of machines, if the DataVolume has none of its own (contract 4.9).
+fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
+    let (dv, source) = (seen.data_volume.as_ref()?, seen.source.as_ref()?);
+    if INSTANCETYPE_LABELS.iter().any(|name| dv.metadata.labels.contains_key(*name)) {
+        return None;
+    }
+    let labels = INSTANCETYPE_LABELS.iter().filter_map(|name| source.metadata.labels.get_key_value(*name));
+    let labels: BTreeMap<String, String> =
+        labels.map(|(name, value)| (name.clone(), value.clone())).collect();
+    (!labels.is_empty()).then_some(labels)
+}
+
+/// Whether the claim was filled for this DataVolume, and that is not written on it yet.
+fn is_pre_populated(seen: &Observed) -> bool {
+    let Some(dv) = &seen.data_volume else { return false };
+    seen.target_annotation(POPULATED_FOR) == Some(&dv.metadata.name)
+        && dv.metadata.annotation(PRE_POPULATED).is_none()
 }
 
 fn delete_pods(seen: &Observed, actions: &mut Vec<Action>) {

@@ -30,8 +30,10 @@ pub struct Decision {
     pub step: Step,
     /// To be done in this order; the first that fails ends the round.
     pub actions: Vec<Action>,
-    /// Events to report before the status is written.
+    /// Events about the DataVolume, to be reported before the status is written.
     pub events: Vec<Event>,
+    /// Events about the target claim, to be reported before anything is done.
+    pub claim_events: Vec<Event>,
     /// The status that the DataVolume should have; `None` without a DataVolume, or when it is not ours to say.
     pub status: Option<Status>,
     /// When to look again although nothing changed.
@@ -46,7 +48,8 @@ pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision
         status::status(&step, seen, &triples, policy).map(|new| status::with_times(new, &dv.status, now))
     });
     let events = events::events(&step, seen, status.as_ref());
+    let claim_events = events::about_claim(&step, seen, &triples);
     let actions = actions::actions(&step, seen, &triples, now);
     let again = step.again(policy, seen);
-    Decision { step, actions, events, status, again }
+    Decision { step, actions, events, claim_events, status, again }
 }

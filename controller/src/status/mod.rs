@@ -1,6 +1,7 @@
 //! What a DataVolume says about itself (contract 4.7). Pure: from the step and what was seen.
 
 mod conditions;
+mod patch;
 mod phase;
 mod running;
 mod words;
@@ -8,6 +9,7 @@ mod words;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use patch::status_patch;
 pub use running::{Triple, Triples};
 
 use crate::annotations::POD_RESTARTS;

@@ -174,6 +174,15 @@ impl Bed {
         self.wait("pvc", name, |claim| claim["status"]["phase"] == "Bound");
     }
 
+    /// A claim that asks for a clone of `source` without a DataVolume.
+    pub(crate) fn bare_claim(&self, name: &str, source: &str, size: &str) {
+        let request = format!("{}/{source}", self.namespace);
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": self.claim_spec("Block", size),
+            "metadata": { "name": name, "annotations": { "k8s.io/CloneRequest": request } },
+        }));
+    }
+
     fn claim_spec(&self, mode: &str, size: &str) -> Value {
         json!({
             "accessModes": ["ReadWriteOnce"], "volumeMode": mode, "storageClassName": self.class,

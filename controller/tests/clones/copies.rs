@@ -46,6 +46,30 @@ fn a_device_is_cloned_into_a_disk_image() {
 }
 
 #[test]
+fn a_claim_that_asks_by_itself_is_filled() {
+    let mut bed = Bed::new(&[]);
+    bed.volumes("block", "16Mi", 2);
+    bed.claim("golden", "Block", "16Mi");
+    let noise = bed.fill("golden", MIB);
+    bed.user_of("writer", "golden", true);
+    bed.start();
+    bed.bare_claim("copy", "golden", "16Mi");
+    bed.wait("pvc", "copy", |claim| {
+        claim["metadata"]["annotations"]["cdi.kubevirt.io/storage.condition.running.reason"]
+            == "CloneSourceInUse"
+    });
+    bed.delete("pod", "writer");
+    bed.wait("pvc", "copy", |claim| claim["metadata"]["annotations"]["k8s.io/CloneOf"] == "true");
+    bed.is_tidy("copy");
+    holds(&bed, "copy", &noise);
+    let path = "jsonpath={.items[?(@.involvedObject.kind==\"PersistentVolumeClaim\")].reason}";
+    let events = kubectl(&["-n", &bed.namespace, "get", "events", "-o", path], None);
+    for reason in ["CloneSourceInUse", "CloneSucceeded"] {
+        assert!(events.contains(reason), "no event {reason} about the claim: {events}");
+    }
+}
+
+#[test]
 fn a_name_of_253_characters_with_dots_is_as_good_as_any() {
     let mut bed = Bed::new(&[]);
     bed.volumes("block", "16Mi", 2);
