@@ -301,6 +301,34 @@ fn a_token_is_extended_before_anything_else() {
 }
 
 #[test]
+fn a_clone_without_news_of_progress_is_in_progress() {
+    let status = decided(&copying()).status.unwrap();
+    assert_eq!((status.phase.as_str(), status.progress.as_str()), ("CloneInProgress", "N/A"));
+    assert_eq!(status.condition("Running").unwrap().status, "True");
+}
+
+#[test]
+fn each_pod_has_annotations_of_its_own() {
+    let crashed = Observed { source_pod: Some(source_pod("Pending", "target-uid", "1")), ..copying() };
+    let Some(Action::Annotate(told)) = decided(&crashed).actions.into_iter().next() else { panic!() };
+    assert_eq!(told["cdi.kubevirt.io/storage.condition.running"], "true");
+    assert_eq!(told["cdi.kubevirt.io/storage.condition.source.running"], "false");
+}
+
+#[test]
+fn a_size_that_does_not_fit_is_looked_at_again() {
+    let mut larger = (*claim("golden", json!({}))).clone();
+    larger.spec.resources.requests.insert("storage".to_owned(), json!("2Gi"));
+    let before = Observed { source: Some(Arc::new(larger.clone())), ..start() };
+    assert!(matches!(step(&before), Step::Unfit(_)));
+    let after = Observed { source: Some(Arc::new(larger)), ..claimed() };
+    assert!(matches!(step(&after), Step::Incompatible(_)));
+    for seen in [before, after] {
+        assert_eq!(decided(&seen).again, Some(std::time::Duration::from_secs(10)));
+    }
+}
+
+#[test]
 fn the_finalizer_goes_after_the_source_pod() {
     let over = Some(claim("copy", with(named(), "k8s.io/CloneOf", "true")));
     let both = decided(&Observed { target: over.clone(), ..copying() });

@@ -147,6 +147,8 @@ impl Bed {
         let image = if self.flags.iter().any(|flag| flag == "--cloner-image") { None } else { Some(IMAGE) };
         command.args(["run", "--pull-policy", "Never", "--namespace", &self.namespace]);
         command.args(["--listen", &self.pages.to_string()]);
+        // Nobody listens there: whoever asked a proxy would get nowhere.
+        command.env("HTTPS_PROXY", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");
         command.args(image.into_iter().flat_map(|image| ["--cloner-image", image])).args(&self.flags);
         command
     }
@@ -216,6 +218,11 @@ impl Bed {
             "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": claim } }],
             "containers": [{ "name": "c", "image": PAUSE_IMAGE, "imagePullPolicy": "Never", field: attached }],
         } }));
+    }
+
+    /// How often the controller asked for this and got it.
+    pub(crate) fn calls(&self, verb: &str, resource: &str) -> u64 {
+        rights::calls(self.pages, verb, resource)
     }
 
     pub(crate) fn delete(&self, kind: &str, name: &str) {

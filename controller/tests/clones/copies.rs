@@ -70,6 +70,19 @@ fn a_claim_that_asks_by_itself_is_filled() {
 }
 
 #[test]
+fn keys_are_made_once() {
+    let mut bed = Bed::new(&crate::SLOW);
+    bed.volumes("block", "32Mi", 2);
+    bed.claim("golden", "Block", "32Mi");
+    bed.fill("golden", 24 * MIB);
+    bed.start();
+    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "32Mi");
+    bed.succeeds("copy");
+    // Two authorities, the key of tokens, and one Secret for each pod.
+    assert_eq!((bed.calls("create", "secrets"), bed.calls("patch", "secrets")), (5, 0));
+}
+
+#[test]
 fn a_name_of_253_characters_with_dots_is_as_good_as_any() {
     let mut bed = Bed::new(&[]);
     bed.volumes("block", "16Mi", 2);

@@ -51,6 +51,14 @@ pub(crate) fn note_calls(pages: SocketAddr) {
     note_page(&page.body_mut().read_to_string().unwrap());
 }
 
+/// How often the controller at `pages` asked for this and got it.
+pub(crate) fn calls(pages: SocketAddr, verb: &str, resource: &str) -> u64 {
+    let page =
+        ureq::get(format!("http://{pages}/metrics")).call().unwrap().body_mut().read_to_string().unwrap();
+    let series = format!("decant_api_calls_total{{verb=\"{verb}\",resource=\"{resource}\",code=\"200\"}} ");
+    page.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
+}
+
 /// Adds the calls on a metrics page to the notes.
 pub(crate) fn note_page(page: &str) {
     let Some(notes) = notes() else { return };
