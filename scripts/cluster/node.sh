@@ -89,6 +89,9 @@ tlsPrivateKeyFile: $pki/kubelet-server.key
 cgroupDriver: $driver
 failSwapOn: false
 evictionHard: {}
+# Images come from no registry: one that is cleared away because the disk is nearly full does not come back.
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
 enableControllerAttachDetach: true
 volumePluginDir: $CLUSTER/kubelet/plugins-exec
 # Nobody is asked for names: there is no DNS in this cluster.
