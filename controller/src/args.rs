@@ -108,6 +108,13 @@ pub struct RunArgs {
     /// A label of all objects that are made, name=value; may be repeated
     #[arg(long = "label", env = "DECANT_LABELS", value_delimiter = ',', value_parser = pair)]
     pub labels: Vec<(String, String)>,
+    /// Suites that targets take, under OpenSSL's names, with commas between them; without it, those of the
+    /// Intermediate profile
+    #[arg(long, env = "DECANT_TLS_CIPHERS")]
+    pub tls_ciphers: Option<String>,
+    /// Oldest version of TLS that targets take
+    #[arg(long, env = "DECANT_TLS_MIN_VERSION", default_value = "VersionTLS12", value_parser = ["VersionTLS12", "VersionTLS13"])]
+    pub tls_min_version: String,
     /// Seconds that a certificate of a pod lives; renewed at half of it
     #[arg(long, env = "DECANT_CERTIFICATE_SECS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(30..))]
     pub certificate_secs: u32,
@@ -183,6 +190,10 @@ impl RunArgs {
         policy.claim_adoption = self.claim_adoption;
         policy.honor_wait_for_first_consumer = !self.bind_immediately;
         policy.pods.extra_labels = self.labels.iter().cloned().collect();
+        policy.pods.tls_min_version.clone_from(&self.tls_min_version);
+        if let Some(ciphers) = &self.tls_ciphers {
+            policy.pods.tls_ciphers.clone_from(ciphers);
+        }
         policy.pods.certificate_life = Duration::from_secs(self.certificate_secs.into());
         policy.pods.target_deadline = Duration::from_secs(self.target_deadline_secs.into());
         policy.intervals.source_grace = Duration::from_secs(self.source_grace_secs.into());

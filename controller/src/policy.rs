@@ -6,6 +6,8 @@ use std::time::Duration;
 use decant_shared::units::Overhead;
 use serde_json::Value;
 
+use crate::pods::INTERMEDIATE_CIPHERS;
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -44,6 +46,10 @@ pub struct PodPolicy {
     pub tolerations: Value,
     /// `app.kubernetes.io/part-of`, `app.kubernetes.io/version` and what else the installer wants.
     pub extra_labels: BTreeMap<String, String>,
+    /// Suites that targets take, with commas between them, under OpenSSL's names.
+    pub tls_ciphers: String,
+    /// The oldest version that targets take, for example `VersionTLS12`.
+    pub tls_min_version: String,
     /// How long a leaf certificate lives.
     pub certificate_life: Duration,
     /// How long an idle target waits for its source before it is replaced.
@@ -92,6 +98,8 @@ impl Default for Policy {
                 node_selector: BTreeMap::new(),
                 tolerations: Value::Array(Vec::new()),
                 extra_labels: BTreeMap::new(),
+                tls_ciphers: INTERMEDIATE_CIPHERS.to_owned(),
+                tls_min_version: "VersionTLS12".to_owned(),
                 certificate_life: Duration::from_secs(24 * 3600),
                 target_deadline: Duration::from_secs(12 * 3600),
             },

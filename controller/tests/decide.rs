@@ -329,6 +329,45 @@ fn a_size_that_does_not_fit_is_looked_at_again() {
 }
 
 #[test]
+fn pods_that_the_user_wants_to_keep_are_kept_after_the_end() {
+    const RETAIN: &str = "cdi.kubevirt.io/storage.pod.retainAfterCompletion";
+    let over = with(with(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
+    let kept = decided(&Observed { target: Some(claim("copy", over.clone())), ..copying() });
+    assert_eq!(kept.step, Step::Done);
+    assert!(!kept.actions.iter().any(|action| matches!(action, Action::DeletePod(_))), "{:?}", kept.actions);
+    let mut leaving = (*claim("copy", over)).clone();
+    leaving.metadata.deletion_timestamp = Some(NOW.to_owned());
+    let leaving = Observed { target: Some(Arc::new(leaving)), ..copying() };
+    assert_eq!(step(&leaving), Step::CleanUp, "but not longer than the claim");
+}
+
+#[test]
+fn a_clock_that_was_moved_neither_stretches_a_pause_nor_forgets_it() {
+    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "9"));
+    let failed =
+        Observed { target: Some(again), target_pod: Some(target_pod("Failed", false, "")), ..copying() };
+    let at =
+        |seconds: i64| decide(&failed, now() + time::Duration::seconds(seconds), &Policy::default()).step;
+    // It ended ten seconds ago, and the pause is a minute.
+    assert_eq!(at(0), Step::Pause(Role::Target));
+    assert_eq!(at(60), Step::Replace(Role::Target, Why::Failed));
+    assert_eq!(at(-3600), Step::Replace(Role::Target, Why::Failed), "an hour back");
+    assert_eq!(at(86_400 * 365), Step::Replace(Role::Target, Why::Failed), "a year ahead");
+}
+
+#[test]
+fn a_storage_class_that_does_not_exist_is_named() {
+    let mut pending = (*claim("copy", named())).clone();
+    pending.status.phase = "Pending".to_owned();
+    let status = decided(&Observed { target: Some(Arc::new(pending)), ..start() }).status.unwrap();
+    let bound = status.condition("Bound").unwrap();
+    assert_eq!(
+        (bound.reason.as_str(), bound.message.as_str()),
+        ("Pending", "PVC copy Pending: there is no StorageClass \"c\"")
+    );
+}
+
+#[test]
 fn the_finalizer_goes_after_the_source_pod() {
     let over = Some(claim("copy", with(named(), "k8s.io/CloneOf", "true")));
     let both = decided(&Observed { target: over.clone(), ..copying() });

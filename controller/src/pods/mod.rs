@@ -10,6 +10,7 @@ pub(crate) use claim::owner;
 pub use claim::{claim_spec, new_claim};
 pub use secret::{Pem, secret};
 pub use source::source_pod;
+pub(crate) use target::INTERMEDIATE_CIPHERS;
 pub use target::target_pod;
 
 use crate::policy::PodPolicy;

@@ -15,7 +15,7 @@ use crate::names;
 use crate::resource::claim::VolumeMode;
 
 /// What the Intermediate profile allows (contract 2.5).
-const CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
+pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
     ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-RSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,\
     ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,ECDHE-RSA-CHACHA20-POLY1305";
 
@@ -68,8 +68,8 @@ fn environment(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTime) 
         json!({ "name": "UPLOAD_IMAGE_SIZE", "value": claim.requested().unwrap_or_default() }),
         json!({ "name": "CLIENT_NAME", "value": client }),
         json!({ "name": "PREALLOCATION", "value": preallocation(claim) }),
-        json!({ "name": "TLS_CIPHERS", "value": CIPHERS }),
-        json!({ "name": "TLS_MIN_VERSION", "value": "VersionTLS12" }),
+        json!({ "name": "TLS_CIPHERS", "value": clone.policy.tls_ciphers }),
+        json!({ "name": "TLS_MIN_VERSION", "value": clone.policy.tls_min_version }),
         // A year beyond 9999 is the only time that cannot be written.
         json!({ "name": "DEADLINE", "value": deadline.format(&Rfc3339).unwrap_or_default() }),
     ];

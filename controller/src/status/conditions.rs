@@ -6,6 +6,7 @@ use super::running::Triples;
 use crate::decide::Step;
 use crate::observed::{Doing, Observed};
 use crate::poll::Progress;
+use crate::resource::Claim;
 use crate::resource::data_volume::Condition;
 
 pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Triples) -> Vec<Condition> {
@@ -40,8 +41,16 @@ fn bound(step: &Step, seen: &Observed) -> Condition {
     match claim.status.phase.as_str() {
         "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
         "Lost" => no("ClaimLost", "Claim Lost"),
-        _ => no("Pending", &format!("PVC {name} Pending")),
+        _ => match unknown_class(claim, seen) {
+            Some(class) => no("Pending", &format!("PVC {name} Pending: there is no StorageClass {class:?}")),
+            None => no("Pending", &format!("PVC {name} Pending")),
+        },
     }
+}
+
+/// The class that an unbound claim names and that does not exist. A volume made by hand may still fit it.
+fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
+    claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty() && seen.class.is_none())
 }
 
 /// Why there is no claim of ours, if it is known.
