@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bed::{Bed, kubectl, script};
+use crate::bed::Bed;
 use crate::content::holds;
+use crate::kubectl::{kubectl, script};
 use crate::{MIB, SLOW};
 
 #[test]

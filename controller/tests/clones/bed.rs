@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::kubectl::{kubectl, script, try_kubectl};
 use crate::rights;
 
 /// The version of the images that `scripts/cluster.sh images` made.
 const IMAGE: &str = concat!("localhost/decant/cloner:", env!("CARGO_PKG_VERSION"));
-/// What every pod of that cluster has beside its own containers.
-const PAUSE_IMAGE: &str = "localhost/decant-pause:1";
 /// Pods start within some seconds; a machine with two busy cores may take longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -23,7 +22,7 @@ static BEDS: AtomicU32 = AtomicU32::new(0);
 /// A namespace with volumes and a controller of its own.
 pub(crate) struct Bed {
     pub(crate) namespace: String,
-    class: String,
+    pub(crate) class: String,
     volumes: Vec<String>,
     controller: Option<Child>,
     flags: Vec<String>,
@@ -32,37 +31,6 @@ pub(crate) struct Bed {
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
     pages: SocketAddr,
-}
-
-/// Runs `kubectl`; panics with its words when it fails.
-pub(crate) fn kubectl(args: &[&str], input: Option<&Value>) -> String {
-    let (ok, text) = try_kubectl(args, input);
-    assert!(ok, "kubectl {args:?}: {text}");
-    text
-}
-
-pub(crate) fn try_kubectl(args: &[&str], input: Option<&Value>) -> (bool, String) {
-    let mut child = Command::new("kubectl")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl starts");
-    let mut stdin = child.stdin.take().unwrap();
-    if let Some(input) = input {
-        stdin.write_all(input.to_string().as_bytes()).unwrap();
-    }
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let text = if output.status.success() { output.stdout } else { output.stderr };
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
-}
-
-pub(crate) fn script(args: &[&str]) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/cluster.sh");
-    let output = Command::new(path).args(args).output().expect("scripts/cluster.sh starts");
-    assert!(output.status.success(), "cluster.sh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 impl Bed {
@@ -168,75 +136,6 @@ impl Bed {
         let mut child = self.controller.take()?;
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         child.wait().unwrap().code()
-    }
-
-    pub(crate) fn claim(&self, name: &str, mode: &str, size: &str) {
-        let spec = self.claim_spec(mode, size);
-        self.apply(&json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name }, "spec": spec }));
-        self.wait("pvc", name, |claim| claim["status"]["phase"] == "Bound");
-    }
-
-    /// A claim that asks for a clone of `source` without a DataVolume.
-    pub(crate) fn bare_claim(&self, name: &str, source: &str, size: &str) {
-        let request = format!("{}/{source}", self.namespace);
-        self.apply(&json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": self.claim_spec("Block", size),
-            "metadata": { "name": name, "annotations": { "k8s.io/CloneRequest": request } },
-        }));
-    }
-
-    fn claim_spec(&self, mode: &str, size: &str) -> Value {
-        json!({
-            "accessModes": ["ReadWriteOnce"], "volumeMode": mode, "storageClassName": self.class,
-            "resources": { "requests": { "storage": size } },
-        })
-    }
-
-    /// A DataVolume that clones `source` (namespace/name).
-    pub(crate) fn data_volume(&self, name: &str, source: (&str, &str), mode: &str, size: &str) {
-        let (namespace, source) = source;
-        self.apply(&json!({
-            "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "metadata": { "name": name },
-            "spec": {
-                "source": { "pvc": { "namespace": namespace, "name": source } },
-                "pvc": self.claim_spec(mode, size),
-            },
-        }));
-    }
-
-    /// A pod that does nothing but have `claim`.
-    pub(crate) fn user_of(&self, name: &str, claim: &str, device: bool) {
-        let attached = json!([if device {
-            json!({ "name": "v", "devicePath": "/dev/v" })
-        } else {
-            json!({ "name": "v", "mountPath": "/v" })
-        }]);
-        let field = if device { "volumeDevices" } else { "volumeMounts" };
-        self.apply(&json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "automountServiceAccountToken": false,
-            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": claim } }],
-            "containers": [{ "name": "c", "image": PAUSE_IMAGE, "imagePullPolicy": "Never", field: attached }],
-        } }));
-    }
-
-    /// How often the controller asked for this and got it.
-    pub(crate) fn calls(&self, verb: &str, resource: &str) -> u64 {
-        rights::calls(self.pages, verb, resource)
-    }
-
-    pub(crate) fn delete(&self, kind: &str, name: &str) {
-        kubectl(&["-n", &self.namespace, "delete", kind, name, "--timeout=150s"], None);
-    }
-
-    /// The condition `kind` of a DataVolume gets the reason `reason`; returns its message.
-    pub(crate) fn says(&self, name: &str, kind: &str, reason: &str) -> String {
-        let condition = |dv: &Value| {
-            let list = dv["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            list.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
-        };
-        let dv = self.wait("dv", name, |dv| condition(dv)["reason"] == reason);
-        condition(&dv)["message"].as_str().unwrap_or_default().to_owned()
     }
 
     pub(crate) fn apply(&self, object: &Value) {

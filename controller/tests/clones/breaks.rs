@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bed::{Bed, kubectl};
+use crate::bed::Bed;
 use crate::content::holds;
+use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
 /// A clone that runs for some ten seconds, with `spare` volumes more than it needs.

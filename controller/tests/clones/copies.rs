@@ -1,8 +1,9 @@
 //! What is copied: both modes, and between them; names of any length.
 
 use crate::MIB;
-use crate::bed::{Bed, kubectl};
+use crate::bed::Bed;
 use crate::content::holds;
+use crate::kubectl::kubectl;
 
 fn clone(from: &str, to: &str) {
     let mut bed = Bed::new(&[]);

@@ -1,13 +1,15 @@
 //! `kubectl apply -k controller/deploy`: what the README says, with two replicas in the cluster.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::MIB;
-use crate::bed::{Bed, kubectl, try_kubectl};
+use crate::bed::Bed;
 use crate::content::holds;
+use crate::kubectl::{kubectl, try_kubectl};
 use crate::rights;
 
 const NAMESPACE: [&str; 2] = ["-n", "decant-system"];
@@ -59,6 +61,14 @@ impl Drop for Installed {
     }
 }
 
+/// promtool is among what `scripts/test.sh setup` installs.
+fn promtool_accepts(page: &str) {
+    let mut promtool =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn().unwrap();
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    assert!(promtool.wait().unwrap().success(), "promtool objects to the page:\n{page}");
+}
+
 /// The process in the pod `name`, seen from outside.
 fn process_of(name: &str) -> u32 {
     let wanted = format!("POD_NAME={name}");
@@ -90,7 +100,9 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     let first = installed.leader();
     assert_eq!(installed.page(&first, "healthz"), "OK");
     assert_eq!(installed.page(&first, "readyz"), "OK");
-    assert!(installed.page(&first, "metrics").contains("\ndecant_leader 1\n"));
+    let page = installed.page(&first, "metrics");
+    assert!(page.contains("\ndecant_leader 1\n"));
+    promtool_accepts(&page);
     let names = installed.pods();
     assert_eq!(names.len(), 2);
     let other = names.iter().find(|name| **name != first).unwrap();

@@ -8,6 +8,8 @@ mod breaks;
 mod content;
 mod copies;
 mod installed;
+mod kubectl;
+mod objects;
 mod progress;
 mod refusals;
 mod rights;

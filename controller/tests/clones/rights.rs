@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::bed::kubectl;
+use crate::kubectl::kubectl;
 
 const USER: &str = "system:serviceaccount:decant-system:decant-controller";
 /// Only asked for by clusters that check who may keep an owner from being deleted; this one does not.

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::bed::{Bed, kubectl};
+use crate::bed::Bed;
 use crate::content::holds;
+use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
 fn with_source(flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {

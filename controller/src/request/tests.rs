@@ -1,0 +1,74 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn data_volume(spec: &Value) -> DataVolume {
+    let object = json!({ "metadata": { "name": "dv", "namespace": "ns", "uid": "u" }, "spec": spec });
+    serde_json::from_value(object).unwrap()
+}
+
+fn claim(size: &Value) -> Value {
+    json!({ "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": size } } })
+}
+
+fn source() -> Value {
+    json!({ "pvc": { "namespace": "a", "name": "s" } })
+}
+
+#[test]
+fn a_good_request_names_its_source() {
+    let dv = data_volume(&json!({ "source": source(), "pvc": claim(&json!("1Gi")) }));
+    assert_eq!(validate(&dv), Ok(()));
+    assert_eq!(wanted(&dv), Ok(Wanted::Claim(Key::new("a", "s"))));
+}
+
+#[test]
+fn bad_requests_get_the_texts_of_the_contract() {
+    let good = claim(&json!("1Gi"));
+    for (spec, text) in [
+        (json!({ "source": source() }), "Missing Data volume PVC"),
+        (json!({ "source": source(), "pvc": good, "storage": {} }), "Duplicate storage definition"),
+        (json!({ "pvc": good }), "either Source or SourceRef"),
+        (json!({ "source": {}, "pvc": good }), "Missing Data volume source"),
+        (json!({ "source": { "pvc": {}, "http": {} }, "pvc": good }), "Multiple Data volume sources"),
+        (json!({ "source": { "pvc": { "name": "x" } }, "pvc": good }), "source PVC is not valid"),
+        (
+            json!({ "source": source(), "pvc": claim(&json!("0")) }),
+            "PVC size can't be equal or less than zero",
+        ),
+        (json!({ "source": source(), "pvc": claim(&json!("-1Gi")) }), "PVC size can't be equal or less"),
+        (json!({ "source": source(), "pvc": claim(&json!(1000)) }), "PVC size should be at least 1MiB"),
+        (json!({ "source": source(), "pvc": claim(&json!("ten")) }), "\"ten\" is not a quantity"),
+        (json!({ "source": source(), "pvc": { "accessModes": ["ReadWriteOnce"] } }), "PVC size is missing"),
+        (json!({ "source": source(), "pvc": { "resources": good["resources"] } }), "at least 1 access mode"),
+        (
+            json!({ "sourceRef": { "kind": "Pod", "name": "x" }, "pvc": good }),
+            "Unsupported sourceRef kind Pod",
+        ),
+    ] {
+        let error = validate(&data_volume(&spec)).unwrap_err().to_string();
+        assert!(error.contains(text), "{spec}: {error}");
+    }
+}
+
+#[test]
+fn storage_needs_no_size_and_other_sources_are_not_ours() {
+    assert_eq!(validate(&data_volume(&json!({ "source": source(), "storage": {} }))), Ok(()));
+    let http = data_volume(&json!({ "source": { "http": {}, "pvc": null }, "pvc": claim(&json!("1Gi")) }));
+    assert_eq!(wanted(&http), Ok(Wanted::NotOurs("http".to_owned())));
+}
+
+proptest! {
+    #[test]
+    fn no_spec_makes_it_panic(
+        source in proptest::option::of("[a-z]{0,5}"),
+        size in ".{0,12}",
+        modes in prop::collection::vec(".{0,5}", 0..3),
+    ) {
+        let spec = json!({
+            "source": source.map(|kind| json!({ kind: {} })),
+            "pvc": { "accessModes": modes, "resources": { "requests": { "storage": size } } },
+        });
+        let _ = validate(&data_volume(&spec));
+    }
+}

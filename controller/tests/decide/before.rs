@@ -1,0 +1,141 @@
+//! Before there are pods.
+
+use decant_controller::decide::{Action, Step};
+use decant_controller::observed::{Observed, Origin, Turn};
+use decant_controller::permission::Permission;
+use decant_controller::resource::{Claim, Key, StorageClass};
+use serde_json::json;
+use std::sync::Arc;
+
+use crate::seen::*;
+
+#[test]
+fn before_there_is_a_claim() {
+    assert_eq!(step(&start()), Step::MakeClaim);
+    assert_eq!(step(&Observed { source: None, ..start() }), Step::NoSource(Key::new("n", "golden")));
+    let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
+    assert_eq!(step(&denied), Step::Denied("no".to_owned()));
+    assert!(decided(&denied).actions.is_empty());
+    let http = Observed { origin: Origin::NotOurs("http".to_owned()), source: None, ..start() };
+    assert_eq!(step(&http), Step::NotOurs("http".to_owned()));
+    assert_eq!(step(&Observed::default()), Step::Nothing);
+}
+
+#[test]
+fn what_holds_a_clone_up_is_found_before_pods_are_made() {
+    let writer = vec![Key::new("n", "vm")];
+    assert_eq!(
+        step(&Observed { source_writers: writer.clone(), ..claimed() }),
+        Step::SourceInUse(writer.clone())
+    );
+    assert_eq!(step(&Observed { target_users: writer.clone(), ..claimed() }), Step::TargetInUse(writer));
+    assert_eq!(step(&Observed { source_is_filling: true, ..claimed() }), Step::SourceFilling);
+    let turn = Turn::Wait { place: 2, of: 3, limit: "full".to_owned() };
+    let queued = decided(&Observed { turn, ..claimed() });
+    assert_eq!(queued.step, Step::Queued);
+    assert_eq!(
+        queued.status.unwrap().condition("Running").unwrap().message,
+        "place 2 of 3 in the queue: full"
+    );
+}
+
+#[test]
+fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
+    let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
+    let pending = |annotations| {
+        let mut claim = (*claim("copy", annotations)).clone();
+        claim.status.phase = "Pending".to_owned();
+        Observed { target: Some(Arc::new(claim)), class: Some(Arc::clone(&class)), ..start() }
+    };
+    let waits = decided(&pending(named()));
+    assert_eq!(
+        (waits.step, waits.status.unwrap().phase.as_str()),
+        (Step::WaitForConsumer, "WaitForFirstConsumer")
+    );
+    let at_once = with(named(), "cdi.kubevirt.io/storage.bind.immediate.requested", "");
+    assert_eq!(step(&pending(at_once)), Step::MakeTargetPod);
+}
+
+#[test]
+fn a_claim_that_asks_by_itself_is_cloned_and_told_when_it_is_done() {
+    let bare = Observed { data_volume: None, ..copying() };
+    assert_eq!(step(&bare), Step::Copying);
+    assert_eq!(decided(&bare).status, None);
+    assert_eq!(bare.owner_uid().unwrap().as_str(), "copy-uid", "the claim's own, where nothing else is said");
+    let done = with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
+    let done = Observed { target: Some(claim("copy", done)), source_pod: None, ..bare };
+    let decision = decided(&done);
+    assert_eq!(decision.step, Step::MarkDone);
+    assert_eq!(decision.claim_events[0].message, "Clone Complete");
+}
+
+#[test]
+fn labels_about_sizes_of_machines_come_with_the_source_unless_there_are_some() {
+    const LABEL: &str = "instancetype.kubevirt.io/default-preference";
+    let labelled = |mut claim: Claim| {
+        claim.metadata.labels.insert(LABEL.to_owned(), "fedora".to_owned());
+        Some(Arc::new(claim))
+    };
+    let source = labelled((**start().source.as_ref().unwrap()).clone());
+    let seen = Observed { source, ..start() };
+    let label = |seen: &Observed| {
+        decided(seen).actions.into_iter().find_map(|action| match action {
+            Action::Label(labels) => labels.get(LABEL).cloned(),
+            _ => None,
+        })
+    };
+    assert_eq!(label(&seen).as_deref(), Some("fedora"));
+    let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
+    dv.metadata.labels.insert("instancetype.kubevirt.io/default-instancetype".to_owned(), "u1".to_owned());
+    assert_eq!(label(&Observed { data_volume: Some(Arc::new(dv)), ..seen }), None);
+}
+
+#[test]
+fn a_claim_that_was_filled_for_the_data_volume_is_taken_and_said_to_be_so() {
+    let mut filled = (*claim("copy", json!({ "cdi.kubevirt.io/storage.populatedFor": "copy" }))).clone();
+    filled.metadata.owner_references.clear();
+    let decision = decided(&Observed { target: Some(Arc::new(filled)), ..start() });
+    assert_eq!(decision.step, Step::Adopted);
+    assert_eq!(decision.actions, [Action::SayPrePopulated]);
+    let status = decision.status.unwrap();
+    assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "N/A"));
+}
+
+#[test]
+fn a_token_is_extended_before_anything_else() {
+    let token = Some(Permission::ExtendToken("long".to_owned()));
+    for source in [None, start().source] {
+        let decision = decided(&Observed { permission: token.clone(), source, ..start() });
+        assert_eq!((decision.step, decision.actions), (Step::ExtendToken, vec![Action::KeepToken]));
+    }
+    let given = Observed { permission: Some(Permission::Token), ..start() };
+    assert_eq!(step(&given), Step::MakeClaim);
+    let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
+    assert_eq!(step(&denied), Step::Denied("no".to_owned()));
+    assert_eq!(step(&Observed { source: None, ..denied }), Step::NoSource(Key::new("n", "golden")));
+}
+
+#[test]
+fn a_size_that_does_not_fit_is_looked_at_again() {
+    let mut larger = (*claim("golden", json!({}))).clone();
+    larger.spec.resources.requests.insert("storage".to_owned(), json!("2Gi"));
+    let before = Observed { source: Some(Arc::new(larger.clone())), ..start() };
+    assert!(matches!(step(&before), Step::Unfit(_)));
+    let after = Observed { source: Some(Arc::new(larger)), ..claimed() };
+    assert!(matches!(step(&after), Step::Incompatible(_)));
+    for seen in [before, after] {
+        assert_eq!(decided(&seen).again, Some(std::time::Duration::from_secs(10)));
+    }
+}
+
+#[test]
+fn a_claim_of_somebody_else_is_never_touched() {
+    let mut foreign = (*claim("copy", json!({}))).clone();
+    foreign.metadata.owner_references.clear();
+    let taken = decided(&Observed { target: Some(Arc::new(foreign.clone())), ..start() });
+    assert_eq!(taken.step, Step::Taken);
+    assert!(taken.actions.is_empty());
+    assert_eq!(taken.status.unwrap().claim_name, "");
+    foreign.metadata.annotations.insert("cdi.kubevirt.io/allowClaimAdoption".to_owned(), "true".to_owned());
+    assert_eq!(step(&Observed { target: Some(Arc::new(foreign)), ..start() }), Step::Adopt);
+}

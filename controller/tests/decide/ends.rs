@@ -1,0 +1,61 @@
+//! The end, and what is left after it.
+
+use decant_controller::decide::{Action, Role, Step, Why, decide};
+use decant_controller::observed::Observed;
+use decant_controller::policy::Policy;
+use std::sync::Arc;
+
+use crate::seen::*;
+
+#[test]
+fn a_target_that_succeeded_is_final() {
+    let done = Observed { target_pod: Some(target_pod("Succeeded", false, "{}")), ..copying() };
+    let decision = decided(&done);
+    assert_eq!(decision.step, Step::TargetDone);
+    let status = decision.status.unwrap();
+    assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "100.0%"));
+
+    let marked = Some(claim("copy", with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded")));
+    let done = Observed { target: marked, ..done };
+    assert_eq!(step(&done), Step::WaitForSource, "the source gets a moment");
+    assert_eq!(
+        step(&Observed { source: None, ..done.clone() }),
+        Step::WaitForSource,
+        "whatever became of the source"
+    );
+    let late = decide(&done, now() + time::Duration::minutes(5), &Policy::default());
+    assert_eq!(late.step, Step::MarkDone, "a source that never ends does not hold it up");
+    assert_eq!(step(&Observed { source_pod: None, ..done }), Step::MarkDone);
+}
+
+#[test]
+fn a_passed_deadline_is_no_success() {
+    let passed = target_pod("Succeeded", false, r#"{"deadlinePassed":true}"#);
+    let decision = decided(&Observed { target_pod: Some(passed), ..claimed() });
+    assert_eq!(decision.step, Step::Replace(Role::Target, Why::Deadline));
+    assert_ne!(decision.status.unwrap().phase, "Succeeded");
+}
+
+#[test]
+fn pods_that_the_user_wants_to_keep_are_kept_after_the_end() {
+    const RETAIN: &str = "cdi.kubevirt.io/storage.pod.retainAfterCompletion";
+    let over = with(with(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
+    let kept = decided(&Observed { target: Some(claim("copy", over.clone())), ..copying() });
+    assert_eq!(kept.step, Step::Done);
+    assert!(!kept.actions.iter().any(|action| matches!(action, Action::DeletePod(_))), "{:?}", kept.actions);
+    let mut leaving = (*claim("copy", over)).clone();
+    leaving.metadata.deletion_timestamp = Some(NOW.to_owned());
+    let leaving = Observed { target: Some(Arc::new(leaving)), ..copying() };
+    assert_eq!(step(&leaving), Step::CleanUp, "but not longer than the claim");
+}
+
+#[test]
+fn the_finalizer_goes_after_the_source_pod() {
+    let over = Some(claim("copy", with(named(), "k8s.io/CloneOf", "true")));
+    let both = decided(&Observed { target: over.clone(), ..copying() });
+    assert_eq!(both.step, Step::TidyUp);
+    assert!(both.actions.contains(&Action::DeletePod(Role::Source)));
+    assert!(!both.actions.contains(&Action::Hold(false)));
+    let alone = decided(&Observed { target: over, ..claimed() });
+    assert!(alone.actions.contains(&Action::Hold(false)));
+}

@@ -1,0 +1,8 @@
+//! The table of `docs/states.md`: what is seen, and the step that follows.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod before;
+mod ends;
+mod pods;
+mod said;
+mod seen;

@@ -1,0 +1,70 @@
+//! While there are pods.
+
+use decant_controller::decide::{Action, Role, Step, Why, decide};
+use decant_controller::observed::Observed;
+use decant_controller::policy::Policy;
+use serde_json::json;
+use std::sync::Arc;
+
+use crate::seen::*;
+
+#[test]
+fn one_row_after_the_other_up_to_the_copy() {
+    let bare = claim("copy", json!({ "k8s.io/CloneRequest": "n/golden" }));
+    assert_eq!(step(&Observed { target: Some(bare), ..start() }), Step::NamePods);
+    assert_eq!(step(&claimed()), Step::MakeTargetPod);
+    let waiting = Observed { target_pod: Some(target_pod("Running", false, "")), ..claimed() };
+    assert_eq!(step(&waiting), Step::WaitForTarget);
+    let ready = Observed { target_pod: Some(target_pod("Running", true, "")), ..claimed() };
+    assert_eq!(step(&ready), Step::MakeSourcePod);
+    assert_eq!(step(&copying()), Step::Copying);
+}
+
+#[test]
+fn pods_that_are_of_no_use_are_replaced() {
+    let failed = Observed { target_pod: Some(target_pod("Failed", false, "")), ..copying() };
+    assert_eq!(step(&failed), Step::Replace(Role::Target, Why::Failed));
+    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
+    assert_eq!(step(&Observed { target: Some(again), ..failed }), Step::Pause(Role::Target));
+    let other = Observed { source_pod: Some(source_pod("Running", "old-uid", "1")), ..copying() };
+    assert_eq!(step(&other), Step::Replace(Role::Source, Why::OtherTarget));
+    let stranger = Observed { source_pod: Some(source_pod("Pending", "target-uid", "2")), ..copying() };
+    assert_eq!(step(&stranger), Step::Replace(Role::Source, Why::OtherAuthority));
+    let evicted = Observed { source_pod: Some(source_pod("Failed", "target-uid", "1")), ..copying() };
+    assert_eq!(step(&evicted), Step::Replace(Role::Source, Why::Failed));
+}
+
+#[test]
+fn a_clone_that_gives_way_loses_both_pods_and_stays_scheduled() {
+    let decision = decided(&Observed { gives_way: true, ..copying() });
+    assert_eq!(decision.step, Step::GiveWay);
+    let deleted: Vec<&Action> =
+        decision.actions.iter().filter(|action| matches!(action, Action::DeletePod(_))).collect();
+    assert_eq!(deleted, [&Action::DeletePod(Role::Source), &Action::DeletePod(Role::Target)]);
+}
+
+#[test]
+fn a_clock_that_was_moved_neither_stretches_a_pause_nor_forgets_it() {
+    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "9"));
+    let failed =
+        Observed { target: Some(again), target_pod: Some(target_pod("Failed", false, "")), ..copying() };
+    let at =
+        |seconds: i64| decide(&failed, now() + time::Duration::seconds(seconds), &Policy::default()).step;
+    // It ended ten seconds ago, and the pause is a minute.
+    assert_eq!(at(0), Step::Pause(Role::Target));
+    assert_eq!(at(60), Step::Replace(Role::Target, Why::Failed));
+    assert_eq!(at(-3600), Step::Replace(Role::Target, Why::Failed), "an hour back");
+    assert_eq!(at(86_400 * 365), Step::Replace(Role::Target, Why::Failed), "a year ahead");
+}
+
+#[test]
+fn a_decision_on_an_unchanged_world_changes_nothing() {
+    let mut seen = copying();
+    let first = decided(&seen);
+    let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
+    dv.status = first.status.clone().unwrap();
+    seen.data_volume = Some(Arc::new(dv));
+    let later = decide(&seen, now() + time::Duration::minutes(1), &Policy::default());
+    assert_eq!(later.status, first.status);
+    assert!(later.events.is_empty());
+}

@@ -1,0 +1,61 @@
+//! What is said about it.
+
+use decant_controller::cluster::ApiError;
+use decant_controller::decide::{Action, Step};
+use decant_controller::observed::{Doing, Observed, Trouble};
+use decant_controller::resource::Key;
+use std::sync::Arc;
+
+use crate::seen::*;
+
+#[test]
+fn what_keeps_a_clone_waiting_is_told_about_the_claim_once() {
+    let writer = vec![Key::new("n", "writer")];
+    let waits = Observed { source_writers: writer.clone(), ..claimed() };
+    let decision = decided(&waits);
+    assert_eq!(decision.claim_events.len(), 1);
+    let event = &decision.claim_events[0];
+    assert_eq!((event.kind, event.reason.as_str()), ("Warning", "CloneSourceInUse"));
+    assert_eq!(event.message, "pod n/writer using PersistentVolumeClaim golden");
+    let said = with(named(), "cdi.kubevirt.io/storage.condition.running.message", &event.message);
+    let again = Observed { target: Some(claim("copy", said)), ..waits };
+    assert_eq!(decided(&again).claim_events, []);
+}
+
+#[test]
+fn a_clone_without_news_of_progress_is_in_progress() {
+    let status = decided(&copying()).status.unwrap();
+    assert_eq!((status.phase.as_str(), status.progress.as_str()), ("CloneInProgress", "N/A"));
+    assert_eq!(status.condition("Running").unwrap().status, "True");
+}
+
+#[test]
+fn each_pod_has_annotations_of_its_own() {
+    let crashed = Observed { source_pod: Some(source_pod("Pending", "target-uid", "1")), ..copying() };
+    let Some(Action::Annotate(told)) = decided(&crashed).actions.into_iter().next() else { panic!() };
+    assert_eq!(told["cdi.kubevirt.io/storage.condition.running"], "true");
+    assert_eq!(told["cdi.kubevirt.io/storage.condition.source.running"], "false");
+}
+
+#[test]
+fn a_storage_class_that_does_not_exist_is_named() {
+    let mut pending = (*claim("copy", named())).clone();
+    pending.status.phase = "Pending".to_owned();
+    let status = decided(&Observed { target: Some(Arc::new(pending)), ..start() }).status.unwrap();
+    let bound = status.condition("Bound").unwrap();
+    assert_eq!(
+        (bound.reason.as_str(), bound.message.as_str()),
+        ("Pending", "PVC copy Pending: there is no StorageClass \"c\"")
+    );
+}
+
+#[test]
+fn a_quota_is_no_failure() {
+    let error =
+        ApiError { code: 403, reason: "Forbidden".to_owned(), message: "exceeded quota: q".to_owned() };
+    let trouble = Trouble { doing: Doing::MakeClaim, error };
+    let decision = decided(&Observed { trouble: Some(trouble), ..start() });
+    let status = decision.status.unwrap();
+    assert_eq!((decision.step, status.phase.as_str()), (Step::MakeClaim, "Pending"));
+    assert_eq!(status.condition("Bound").unwrap().reason, "ErrExceededQuota");
+}

@@ -1,0 +1,115 @@
+//! Clones as they are seen at different times.
+
+use std::sync::Arc;
+
+use decant_controller::decide::{Decision, Step, decide};
+use decant_controller::observed::{Observed, Origin};
+use decant_controller::permission::Permission;
+use decant_controller::policy::Policy;
+use decant_controller::resource::{Claim, DataVolume, Key, Pod};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub(crate) const NOW: &str = "2026-01-01T12:00:00Z";
+
+pub(crate) fn now() -> OffsetDateTime {
+    OffsetDateTime::parse(NOW, &Rfc3339).unwrap()
+}
+
+pub(crate) fn size() -> Value {
+    json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "c",
+            "resources": { "requests": { "storage": "1Gi" } } })
+}
+
+pub(crate) fn read<T: serde::de::DeserializeOwned>(object: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+#[allow(clippy::needless_pass_by_value)] // Called with json!.
+pub(crate) fn claim(name: &str, annotations: Value) -> Arc<Claim> {
+    read(json!({
+        "metadata": {
+            "namespace": "n", "name": name, "uid": format!("{name}-uid"), "annotations": annotations,
+            "finalizers": ["cdi.kubevirt.io/cloneSource"],
+            "ownerReferences": [{ "kind": "DataVolume", "name": name, "uid": "dv-uid", "controller": true }],
+        },
+        "spec": size(),
+        "status": { "phase": "Bound" },
+    }))
+}
+
+pub(crate) fn named() -> Value {
+    json!({
+        "k8s.io/CloneRequest": "n/golden",
+        "cdi.kubevirt.io/storage.uploadPodName": "cdi-upload-copy",
+        "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
+    })
+}
+
+pub(crate) fn with(mut annotations: Value, name: &str, value: &str) -> Value {
+    annotations[name] = value.into();
+    annotations
+}
+
+pub(crate) fn target_pod(phase: &str, ready: bool, message: &str) -> Arc<Pod> {
+    let ended = json!({ "exitCode": 0, "message": message, "finishedAt": "2026-01-01T11:59:50Z" });
+    let state = match phase {
+        "Running" => json!({ "running": {} }),
+        "Pending" => json!({ "waiting": { "reason": "ContainerCreating" } }),
+        _ => json!({ "terminated": ended }),
+    };
+    read(json!({
+        "metadata": { "namespace": "n", "name": "cdi-upload-copy", "uid": "target-uid",
+                      "annotations": { "decant.dev/authority": "1" } },
+        "status": { "phase": phase, "podIP": "10.0.0.1", "containerStatuses": [
+            { "name": "cdi-upload-server", "ready": ready, "state": state } ] },
+    }))
+}
+
+pub(crate) fn source_pod(phase: &str, target_uid: &str, authority: &str) -> Arc<Pod> {
+    let state =
+        if phase == "Running" { json!({ "running": {} }) } else { json!({ "waiting": { "reason": "x" } }) };
+    read(json!({
+        "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid", "annotations": {
+            "decant.dev/target-pod-uid": target_uid, "decant.dev/authority": authority } },
+        "status": { "phase": phase, "containerStatuses": [{ "name": "cdi-clone-source", "state": state }] },
+    }))
+}
+
+/// A DataVolume whose source is there and may be cloned.
+pub(crate) fn start() -> Observed {
+    let dv: Arc<DataVolume> = read(json!({
+        "metadata": { "namespace": "n", "name": "copy", "uid": "dv-uid" },
+        "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } }, "pvc": size() },
+    }));
+    Observed {
+        data_volume: Some(dv),
+        origin: Origin::Claim(Key::new("n", "golden")),
+        source: Some(claim("golden", json!({}))),
+        permission: Some(Permission::SameNamespace),
+        ..Observed::default()
+    }
+}
+
+/// The same with its claim, and the pods' names on it.
+pub(crate) fn claimed() -> Observed {
+    Observed { target: Some(claim("copy", named())), ..start() }
+}
+
+/// The same with both pods running.
+pub(crate) fn copying() -> Observed {
+    Observed {
+        target_pod: Some(target_pod("Running", true, "")),
+        source_pod: Some(source_pod("Running", "target-uid", "1")),
+        ..claimed()
+    }
+}
+
+pub(crate) fn decided(seen: &Observed) -> Decision {
+    decide(seen, now(), &Policy::default())
+}
+
+pub(crate) fn step(seen: &Observed) -> Step {
+    decided(seen).step
+}
