@@ -9,7 +9,7 @@ use crate::names::NAME_MAX_BYTES;
 use crate::resource::claim::quantity_text;
 use crate::resource::data_source::DataSourceTarget;
 use crate::resource::data_volume::ClaimSource;
-use crate::resource::{DataSource, DataVolume, Key};
+use crate::resource::{DataSource, DataVolume, Key, Packed};
 
 const MIB_BYTES: u64 = 1 << 20;
 
@@ -45,8 +45,9 @@ fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Inva
 
 /// What `dv` wants cloned.
 pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
+    let source = dv.spec.source.as_ref().map(Packed::value).unwrap_or_default();
     let sources: Vec<(&String, &Value)> =
-        dv.spec.source.iter().flatten().filter(|(_, value)| !value.is_null()).collect();
+        source.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()).collect();
     match (dv.spec.source.is_some(), &dv.spec.source_ref) {
         (true, Some(_)) | (false, None) => {
             return invalid(
@@ -118,13 +119,15 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
             invalid("spec", "Duplicate storage definition, both target storage and target pvc defined")
         }
         (Some(pvc), None) => {
-            size(pvc, "PVC", false)?;
-            class(pvc)?;
-            access_modes(pvc)
+            let pvc = pvc.value();
+            size(&pvc, "PVC", false)?;
+            class(&pvc)?;
+            access_modes(&pvc)
         }
         (None, Some(storage)) => {
-            size(storage, "Storage", !matches!(wanted, Wanted::NotOurs(_)))?;
-            class(storage)
+            let storage = storage.value();
+            size(&storage, "Storage", !matches!(wanted, Wanted::NotOurs(_)))?;
+            class(&storage)
         }
     }
 }

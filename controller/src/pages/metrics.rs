@@ -81,7 +81,7 @@ fn data_volumes(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
 fn relies_on_default_class(dv: &DataVolume) -> bool {
     let spec = dv.spec.pvc.as_ref().or(dv.spec.storage.as_ref());
     matches!(dv.status.phase.as_str(), "" | "Pending")
-        && spec.is_some_and(|spec| spec["storageClassName"].is_null())
+        && spec.is_some_and(|spec| spec.value()["storageClassName"].is_null())
 }
 
 /// Each running clone, by namespace and name.

@@ -20,9 +20,10 @@ const NOT_COPIED: [&str; 4] =
 /// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source.
 pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Value, String> {
     if let Some(pvc) = &dv.spec.pvc {
-        return Ok(pvc.clone());
+        return Ok(pvc.value());
     }
     let Some(storage) = &dv.spec.storage else { return Err("Missing Data volume PVC".to_owned()) };
+    let storage = storage.value();
     let mut spec = storage.clone();
     if spec["accessModes"].as_array().is_none_or(Vec::is_empty) {
         spec["accessModes"] = json!(source.spec.access_modes);
@@ -44,7 +45,7 @@ pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Va
 }
 
 fn source_size(source: &Claim) -> Result<String, String> {
-    let capacity = source.status.capacity.get("storage").map(quantity_text);
+    let capacity = source.status.capacity.storage.clone();
     capacity
         .or_else(|| source.requested())
         .ok_or_else(|| format!("PVC {} has no size yet", source.metadata.key()))

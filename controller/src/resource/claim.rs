@@ -1,8 +1,6 @@
 //! A PersistentVolumeClaim.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::meta::Meta;
 
@@ -38,8 +36,21 @@ pub struct ClaimSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Resources {
-    /// For example `storage`.
-    pub requests: BTreeMap<String, serde_json::Value>,
+    /// How much of what.
+    pub requests: Amounts,
+}
+
+/// Amounts by resource name; only storage is read.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Amounts {
+    /// A Kubernetes quantity, as it was written.
+    #[serde(deserialize_with = "quantity")]
+    pub storage: Option<String>,
+}
+
+fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::<serde_json::Value>::deserialize(deserializer).map(|value| value.as_ref().map(quantity_text))
 }
 
 /// What a claim has got.
@@ -48,8 +59,8 @@ pub struct Resources {
 pub struct ClaimStatus {
     /// `Pending`, `Bound`, `Lost`, or empty.
     pub phase: String,
-    /// Capacity by resource name, as Kubernetes quantities.
-    pub capacity: BTreeMap<String, serde_json::Value>,
+    /// How much there is.
+    pub capacity: Amounts,
 }
 
 /// How a volume is used.
@@ -70,7 +81,7 @@ impl Claim {
 
     /// The size that was asked for, as Kubernetes wrote it.
     pub fn requested(&self) -> Option<String> {
-        self.spec.resources.requests.get("storage").map(quantity_text)
+        self.spec.resources.requests.storage.clone()
     }
 }
 

@@ -1,10 +1,8 @@
 //! A DataVolume (contract 4.2, 4.7).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::Packed;
 use super::meta::Meta;
 
 /// What is read of a DataVolume.
@@ -25,13 +23,13 @@ pub struct DataVolume {
 pub struct Spec {
     /// Each key is a kind of source, `pvc` among them; exactly one should be there. A key that is null counts as
     /// not there.
-    pub source: Option<BTreeMap<String, Value>>,
+    pub source: Option<Packed>,
     /// A named source instead of `source`.
     pub source_ref: Option<SourceRef>,
     /// The target claim's spec, literally.
-    pub pvc: Option<Value>,
+    pub pvc: Option<Packed>,
     /// The target claim's spec, to be completed.
-    pub storage: Option<Value>,
+    pub storage: Option<Packed>,
     /// `kubevirt` (also when nothing is said) or `archive`.
     pub content_type: String,
     /// Whether space is taken in advance.

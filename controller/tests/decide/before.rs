@@ -118,7 +118,7 @@ fn a_token_is_extended_before_anything_else() {
 #[test]
 fn a_size_that_does_not_fit_is_looked_at_again() {
     let mut larger = (*claim("golden", json!({}))).clone();
-    larger.spec.resources.requests.insert("storage".to_owned(), json!("2Gi"));
+    larger.spec.resources.requests.storage = Some("2Gi".to_owned());
     let before = Observed { source: Some(Arc::new(larger.clone())), ..start() };
     assert!(matches!(step(&before), Step::Unfit(_)));
     let after = Observed { source: Some(Arc::new(larger)), ..claimed() };
