@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use decant_shared::contract::TERMINATION_LOG;
 use decant_shared::exit;
 use decant_shared::log::Format;
+use decant_shared::units::Rate;
 use log::LevelFilter;
 
 /// Clones a volume: both ends of a copy on this machine, or one end of it in a pod.
@@ -50,6 +51,9 @@ pub struct CopyArgs {
     /// Allocate every byte at the target, holes included.
     #[arg(long)]
     pub preallocate: bool,
+    /// No more bytes on the wire than this, after compression: 50MiB/s, 400kB/s.
+    #[arg(long, value_name = "RATE")]
+    pub limit: Option<Rate>,
     /// Print nothing but errors.
     #[arg(long, short)]
     pub quiet: bool,
@@ -77,6 +81,9 @@ pub struct SourceArgs {
     /// For how long a target that is not there yet, or busy, is asked again.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, env = "DECANT_RETRY_SECS")]
     pub retry_secs: u64,
+    /// No more bytes on the wire than this, after compression: 50MiB/s, 400kB/s.
+    #[arg(long, value_name = "RATE", env = "DECANT_LIMIT")]
+    pub limit: Option<Rate>,
     /// How long a target may take nothing before it counts as stalled.
     #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 300, env = "DECANT_STALL_SECS")]
     pub stall_secs: u64,

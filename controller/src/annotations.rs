@@ -108,6 +108,8 @@ pub const TARGET_CONTAINER: &str = "cdi-upload-server";
 pub const ALLOW_CLONE_TO: &str = "decant.dev/allow-clone-to";
 /// On a source pod: UID of the target pod whose address it was given.
 pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
+/// On a DataVolume or claim: no more bytes on the wire than this, such as `50MiB/s`.
+pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
 /// On both pods: which authority issued their certificates.
 pub const AUTHORITY: &str = "decant.dev/authority";
 /// On a claim: pods that were replaced because they failed or vanished.

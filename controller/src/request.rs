@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use decant_shared::units::parse_quantity;
+use decant_shared::units::{Rate, parse_quantity};
 use serde_json::Value;
 
+use crate::annotations::BANDWIDTH_LIMIT;
 use crate::names::NAME_MAX_BYTES;
 use crate::resource::claim::quantity_text;
 use crate::resource::data_source::DataSourceTarget;
@@ -111,6 +112,9 @@ pub fn resolve(source: &DataSource) -> Result<Wanted, String> {
 pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
     if dv.metadata.name.len() > NAME_MAX_BYTES {
         return invalid("metadata.name", "Name cannot be longer than 253 characters");
+    }
+    if let Some(Err(e)) = dv.metadata.annotation(BANDWIDTH_LIMIT).map(str::parse::<Rate>) {
+        return invalid("metadata.annotations", format!("{BANDWIDTH_LIMIT}: {e}"));
     }
     let wanted = wanted(dv)?;
     match (&dv.spec.pvc, &dv.spec.storage) {

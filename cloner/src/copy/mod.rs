@@ -104,6 +104,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         tls: client::config(authority.roots()?, client_identity)?,
         compress_threads: args.tuning.threads(),
         expected_bytes: None,
+        limit: args.limit,
         patience: Duration::ZERO,
         timeouts: Timeouts::default(),
     };

@@ -29,6 +29,7 @@ pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -
         content: source.content,
         length_bytes: volume.certain_bytes(),
         timeouts: source.timeouts,
+        limit: source.limit,
     };
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
@@ -45,7 +46,7 @@ pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -
                     .spawn_scoped(scope, move || compress::run(lane, blocks, wires)),
             );
         }
-        let posted = post(&mut conn, &request, collect, &wires, progress);
+        let posted = post(&mut conn, &request, collect, &wires, progress, stop);
         // `post` has dropped its end of the lanes, so the other stages end too.
         verdict(posted, join(threads))
     });

@@ -41,6 +41,7 @@ impl Source {
             tls: tls::client::config(roots, identity)?,
             compress_threads: args.pod.tuning.threads(),
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
+            limit: args.limit,
             patience: Duration::from_secs(args.retry_secs),
             timeouts: Timeouts {
                 stall: Duration::from_secs(args.stall_secs),

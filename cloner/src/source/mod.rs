@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use decant_shared::contract::ContentType;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
+use decant_shared::units::Rate;
 use rustls::ClientConfig;
 
 use crate::error::{Error, Result};
@@ -22,6 +23,7 @@ pub mod answer;
 pub mod attempt;
 pub mod compress;
 pub mod config;
+pub mod pace;
 pub mod read;
 pub mod retry;
 pub mod upload;
@@ -50,6 +52,8 @@ pub struct Source {
     pub compress_threads: usize,
     /// Bytes to expect when the volume cannot tell; for progress alone.
     pub expected_bytes: Option<u64>,
+    /// How fast bytes may go out, after compression.
+    pub limit: Option<Rate>,
     /// For how long a target that is not there yet, or busy, is asked again.
     pub patience: Duration,
     /// Limits for each phase of the upload.

@@ -12,9 +12,12 @@ use decant_shared::http::body::Body;
 use decant_shared::http::chunked::LAST_CHUNK;
 use decant_shared::http::head::{Framing, Response, parse_response};
 use decant_shared::progress::{Phase, Progress};
+use decant_shared::stop::Stop;
+use decant_shared::units::Rate;
 
 use super::answer::{explain, judge_early, refused};
 use super::compress::Frames;
+use super::pace::Pace;
 use super::url::UploadUrl;
 use super::wire::Wire;
 use crate::error::Result;
@@ -60,6 +63,8 @@ pub struct Request<'a> {
     pub length_bytes: Option<u64>,
     /// Limits for each phase.
     pub timeouts: Timeouts,
+    /// How fast bytes may go out.
+    pub limit: Option<Rate>,
 }
 
 /// Sends everything that `frames` yields and returns when the target has answered 2xx.
@@ -72,7 +77,9 @@ pub fn post(
     mut frames: Collect<Frames>,
     wires: &Pool<Wire>,
     progress: &Progress,
+    stop: &Stop,
 ) -> Result<()> {
+    let mut pace = Pace::new(request.limit);
     let mut sender = Sender { conn, request, heard: Vec::new() };
     let mut first = Wire::default();
     first.open().extend_from_slice(STREAM_IDENTIFIER);
@@ -83,6 +90,7 @@ pub fn post(
     while sent == Sent::All {
         match frames.receive()? {
             Frames::Some(wire, logical_bytes) => {
+                pace.wait(wire.as_bytes().len(), stop);
                 sent = sender.send(wire.as_bytes())?;
                 if sent == Sent::All {
                     progress.add_wire_bytes(wire.as_bytes().len() as u64);

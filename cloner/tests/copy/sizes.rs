@@ -23,6 +23,18 @@ fn files_of_every_size_arrive_unchanged() {
 }
 
 #[test]
+fn a_limit_is_held_within_five_percent_over_ten_seconds() {
+    let place = Place::new();
+    let source = place.file("a", &noise(20 * MIB, 1));
+    let begun = Instant::now();
+    let target = place.at("b");
+    copy(&[source.as_os_str(), target.as_os_str(), "--limit".as_ref(), "2MiB/s".as_ref()]).assert_done();
+    let secs = begun.elapsed().as_secs_f64();
+    // Start and end of the processes count, too: some hundredths of a second.
+    assert!((9.5..10.5).contains(&secs), "20 MiB at 2 MiB/s took {secs} s");
+}
+
+#[test]
 fn a_file_goes_into_a_folder_under_its_name() {
     let place = Place::new();
     let source = place.file("a", b"content");

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::frame::{Frame, attach, copied_annotations, data_volume, labels, preallocation, push};
 use super::{Clone, DEVICE, SOURCE_FOLDER};
 use crate::annotations::{
-    AUTHORITY, CLONE_UNIQUE_ID, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, OWNER_REF, PROMETHEUS,
-    SOURCE_CONTAINER, SOURCE_POD_OF, TARGET_POD_UID, UPLOAD_TARGET,
+    AUTHORITY, BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, OWNER_REF,
+    PROMETHEUS, SOURCE_CONTAINER, SOURCE_POD_OF, TARGET_POD_UID, UPLOAD_TARGET,
 };
 use crate::names;
 use crate::resource::claim::VolumeMode;
@@ -61,7 +61,7 @@ fn environment(clone: &Clone<'_>, secret: &str, host: &str, server_ca_pem: &str)
         VolumeMode::Filesystem => ("filesystem", SOURCE_FOLDER),
     };
     let from_secret = |name: &str, key: &str| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": key } } });
-    json!([
+    let mut environment = json!([
         from_secret("CLIENT_KEY", "tls.key"),
         from_secret("CLIENT_CERT", "tls.crt"),
         { "name": "SERVER_CA_CERT", "value": server_ca_pem },
@@ -72,7 +72,11 @@ fn environment(clone: &Clone<'_>, secret: &str, host: &str, server_ca_pem: &str)
         { "name": "MOUNT_POINT", "value": mount },
         { "name": "METRICS_TLS_CERT_FILE", "value": format!("{METRICS_FOLDER}/tls.crt") },
         { "name": "METRICS_TLS_KEY_FILE", "value": format!("{METRICS_FOLDER}/tls.key") },
-    ])
+    ]);
+    if let Some(limit) = clone.target.metadata.annotation(BANDWIDTH_LIMIT) {
+        push(&mut environment, json!({ "name": "DECANT_LIMIT", "value": limit }));
+    }
+    environment
 }
 
 /// Near the target where possible; where a volume can only be on one node, there.

@@ -7,12 +7,14 @@
 mod decimal;
 mod overhead;
 mod quantity;
+mod rate;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use overhead::{Overhead, OverheadError, required_bytes, usable_bytes};
 pub use quantity::{QuantityError, parse_quantity};
+pub use rate::RateError;
 
 /// A number of bytes. Shown in the largest binary unit that fits, with two decimals, rounded down:
 /// `512 B`, `1.50 GiB`.
