@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub(crate) struct Bed {
     /// Made beside the namespace: kind and name.
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
-    pages: SocketAddr,
+    pub(crate) pages: SocketAddr,
 }
 
 impl Bed {

@@ -1,6 +1,6 @@
 //! Clones on a real cluster, with the images in the pods. `scripts/test.sh cluster` brings one up and runs this.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod alone;
 mod bed;

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
+use crate::kubectl::kubectl;
+use crate::rights;
 
 /// What every pod of that cluster has beside its own containers.
 const PAUSE_IMAGE: &str = "localhost/decant-pause:1";
