@@ -20,6 +20,7 @@ use crate::source::upload::Timeouts;
 use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
 use crate::target::admit::State;
+use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::target::session::IDLE;
 use crate::target::{Received, Writing};
@@ -86,6 +87,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         stop: stop.clone(),
         outcomes,
         state: Mutex::new(State::Idle),
+        running: Running::default(),
     };
     let server = Server::start(
         "target",

@@ -18,6 +18,7 @@ use crate::narrator::Narrator;
 use crate::target::Received;
 use crate::target::admit::State;
 use crate::target::config::TargetConfig;
+use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::termination;
 use crate::ticker::{TICK, Ticker};
@@ -51,6 +52,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
             stop: stop.clone(),
             outcomes,
             state: Mutex::new(State::Idle),
+            running: Running::default(),
         });
         let service: Arc<dyn Service> = uploads.clone();
         let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;

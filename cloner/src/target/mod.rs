@@ -19,6 +19,7 @@ pub mod decompress;
 pub mod image;
 pub mod place;
 pub mod pulled;
+pub mod running;
 pub mod server;
 pub mod session;
 

@@ -1,7 +1,7 @@
 //! The upload server: admits one sender at a time, answers, and knows when the work is done.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use decant_shared::conn::Fault;
@@ -11,7 +11,9 @@ use decant_shared::stop::Stop;
 use decant_shared::tls::name::common_name;
 
 use super::admit::{Admission, Peer, State, admit};
-use super::{Received, Writing, session};
+use super::running::Running;
+use super::session::{self, Transfer};
+use super::{Received, Writing};
 use crate::error::{Error, Kind, Result};
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
@@ -33,6 +35,8 @@ pub struct Uploads {
     pub outcomes: Sender<Result<Received>>,
     /// What it is doing.
     pub state: Mutex<State>,
+    /// The transfer that makes it busy.
+    pub running: Running,
 }
 
 impl Uploads {
@@ -53,8 +57,19 @@ impl Uploads {
         };
         let mut state = self.state();
         let admission = admit(&exchange.request, peer, &self.client_name, *state);
-        if matches!(admission, Admission::Upload { .. }) {
-            *state = State::Busy;
+        match admission {
+            Admission::Upload { .. } => {
+                *state = State::Busy;
+                self.running.begin(exchange.stop());
+            }
+            // Whoever is told 503 had the right name, and asks again soon.
+            Admission::Answer(503, _) if self.running.give_way(Instant::now()) => {
+                log::warn!(
+                    "the sender fell silent and {} asks for its place: ending the transfer",
+                    exchange.peer
+                );
+            }
+            Admission::Answer(..) => {}
         }
         admission
     }
@@ -79,17 +94,21 @@ impl Service for Uploads {
         log::info!("receiving a {content} from {}", exchange.peer);
         self.progress.restart();
         let outcome = match exchange.body() {
-            Ok(mut body) => session::receive(
-                &mut body,
-                content,
-                announced_bytes,
-                &self.writing,
-                self.idle,
-                &self.progress,
-                &self.stop,
-            ),
+            Ok(mut body) => {
+                let transfer = Transfer {
+                    content,
+                    announced_bytes,
+                    writing: &self.writing,
+                    idle: self.idle,
+                    running: &self.running,
+                    progress: &self.progress,
+                    stop: &self.stop,
+                };
+                session::receive(&mut body, &transfer)
+            }
             Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
         };
+        self.running.end();
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
         let (status, text) = match &outcome {

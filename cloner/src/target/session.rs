@@ -7,10 +7,11 @@ use decant_shared::conn::Fault;
 use decant_shared::contract::ContentType;
 use decant_shared::http::body::{Body, BodyFault};
 use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::stop::{STOP_TICK, Stop, StopReason};
 
 use super::decompress::{self, Packed};
 use super::pulled::Pulled;
+use super::running::Running;
 use super::{Received, Writing, place};
 use crate::error::{Error, Kind, Result};
 use crate::frame::split::{Pack, Splitter};
@@ -21,16 +22,28 @@ use crate::threads::{join, verdict};
 /// blocking all retries (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
 pub const IDLE: Duration = Duration::from_secs(300);
 
-/// Receives `body` and returns when it is written and synced. A sender that sends nothing for `idle` has failed.
-pub fn receive(
-    body: &mut Body<'_>,
-    content: ContentType,
-    announced_bytes: Option<u64>,
-    writing: &Writing,
-    idle: Duration,
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<Received> {
+/// What is received, and what stands around it.
+#[derive(Clone, Copy)]
+pub struct Transfer<'a> {
+    /// What the body is.
+    pub content: ContentType,
+    /// Logical bytes that the sender announced.
+    pub announced_bytes: Option<u64>,
+    /// Where it goes, and how.
+    pub writing: &'a Writing,
+    /// A sender that sends nothing for this long has failed.
+    pub idle: Duration,
+    /// Told when the sender is heard.
+    pub running: &'a Running,
+    /// Counts what arrives.
+    pub progress: &'a Progress,
+    /// Ends it early.
+    pub stop: &'a Stop,
+}
+
+/// Receives `body` and returns when it is written and synced.
+pub fn receive(body: &mut Body<'_>, transfer: &Transfer<'_>) -> Result<Received> {
+    let Transfer { content, announced_bytes, writing, progress, stop, .. } = *transfer;
     let count = writing.decompress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "decompressor");
     let (packs, batches) = (Pool::for_lanes(count), Pool::for_lanes(count));
@@ -52,7 +65,7 @@ pub fn receive(
                     .spawn_scoped(scope, move || decompress::run(lane, packs, batches)),
             );
         }
-        let fed = feed(body, idle, deal, &packs, progress, stop);
+        let fed = feed(body, transfer, deal, &packs);
         let written = match writer {
             Ok(writer) => {
                 if fed.is_err() {
@@ -71,16 +84,16 @@ pub fn receive(
 /// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
 fn feed(
     body: &mut Body<'_>,
-    idle: Duration,
+    transfer: &Transfer<'_>,
     mut deal: Deal<Packed>,
     packs: &Pool<Pack>,
-    progress: &Progress,
-    stop: &Stop,
 ) -> Result<()> {
+    let Transfer { idle, running, progress, stop, .. } = *transfer;
     let mut splitter = Splitter::default();
     let mut pack = packs.take();
     while let Some(mut bytes) = body.next(idle).map_err(describe)? {
         Error::check(stop)?;
+        running.heard();
         progress.add_wire_bytes(bytes.len() as u64);
         while !bytes.is_empty() {
             let taken = splitter.feed(bytes, &mut pack)?;
@@ -91,6 +104,7 @@ fn feed(
         }
     }
     splitter.finish()?;
+    running.end();
     progress.enter(Phase::Finish);
     if !pack.is_empty() {
         deal.send(Packed::Some(pack))?;
@@ -113,6 +127,9 @@ fn describe(fault: BodyFault) -> Error {
     match fault {
         BodyFault::Cut => Error::damaged("the body ends before its terminating chunk: the source gave up"),
         BodyFault::Bad(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
+        BodyFault::Conn(Fault::Stopped(StopReason::Cancelled)) => {
+            Error::new(Kind::Stalled, "the source fell silent and another one took its place")
+        }
         BodyFault::Conn(Fault::Stopped(reason)) => Error::stopped(reason),
         BodyFault::Conn(Fault::TimedOut(_, limit)) => {
             Error::new(Kind::Stalled, format!("the source sent nothing for {} s", limit.as_secs()))

@@ -1,5 +1,7 @@
 //! Who is let in, in the order of contract 2.4, over real connections.
 
+use std::time::{Duration, Instant};
+
 use crate::support::body::{IMAGE, TREE, chunk, chunked, frame, frames, head, head_for, upload};
 use crate::support::client::{Answer, Client, Who, plain};
 use crate::support::names;
@@ -105,6 +107,21 @@ fn a_second_sender_is_told_to_come_back_and_the_first_one_finishes() {
     first.send(b"0\r\n\r\n").unwrap();
     assert_eq!(first.answer().status, 200);
     assert_eq!(std::fs::read(target.folder().join("disk.img")).unwrap(), b"first");
+}
+
+#[test]
+fn a_sender_that_fell_silent_makes_room_for_the_next_one() {
+    let target = Plan::new().ready();
+    let mut dead = target.sender();
+    dead.send(&[head(IMAGE, ""), chunk(&frames(b"dead"))].concat()).unwrap();
+    target.line("receiving a blockdevice-clone");
+    let asked = Instant::now();
+    while target.ask(&upload(IMAGE, b"alive")).status == 503 {
+        assert!(asked.elapsed() < Duration::from_secs(20), "the silent sender holds the target");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert!(asked.elapsed() > Duration::from_secs(4), "a sender that is only slow must not lose its place");
+    assert_eq!(std::fs::read(target.folder().join("disk.img")).unwrap(), b"alive");
 }
 
 #[test]

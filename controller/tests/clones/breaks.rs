@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
+use crate::MIB;
 use crate::bed::Bed;
 use crate::content::holds;
 use crate::kubectl::kubectl;
-use crate::{MIB, SLOW};
 
 /// A clone that runs for some ten seconds, with `spare` volumes more than it needs.
 fn running(spare: usize) -> (Bed, Vec<u8>) {
-    running_with(&SLOW, spare)
+    running_at("6MiB/s", &[], spare)
 }
 
-fn running_with(flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {
+fn running_at(rate: &str, flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {
     let mut bed = Bed::new(flags);
     bed.volumes("block", "64Mi", 2 + spare);
     bed.claim("golden", "Block", "64Mi");
     let noise = bed.fill("golden", 60 * MIB);
     bed.start();
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "64Mi");
+    bed.limited_data_volume("copy", (&bed.namespace, "golden"), ("Block", "64Mi"), rate);
     bed.copies("copy");
     (bed, noise)
 }
@@ -95,9 +95,8 @@ fn a_claim_deleted_in_mid_clone_is_made_and_filled_again() {
 
 #[test]
 fn certificates_are_renewed_while_a_clone_runs() {
-    let slower =
-        ["--pod-resources", r#"{"limits":{"cpu":"10m","memory":"64Mi"}}"#, "--certificate-secs", "30"];
-    let (bed, noise) = running_with(&slower, 0);
+    // It takes twice as long as its certificate lives.
+    let (bed, noise) = running_at("1MiB/s", &["--certificate-secs", "30"], 0);
     let secret = |bed: &Bed| bed.get("secret", "cdi-upload-copy").unwrap()["data"]["tls.crt"].clone();
     let first = secret(&bed);
     bed.wait("secret", "cdi-upload-copy", |secret| secret["data"]["tls.crt"] != first);
@@ -108,6 +107,6 @@ fn certificates_are_renewed_while_a_clone_runs() {
 #[test]
 fn a_namespace_deleted_in_mid_clone_goes() {
     // Its Lease would go with the namespace.
-    let (bed, _) = running_with(&[SLOW[0], SLOW[1], "--no-leader-election"], 0);
+    let (bed, _) = running_at("6MiB/s", &["--no-leader-election"], 0);
     kubectl(&["delete", "namespace", &bed.namespace, "--timeout=200s"], None);
 }

@@ -44,6 +44,25 @@ impl Bed {
         }));
     }
 
+    /// The same with a bandwidth limit: it takes as long as a test needs, whatever the machine.
+    pub(crate) fn limited_data_volume(
+        &self,
+        name: &str,
+        source: (&str, &str),
+        (mode, size): (&str, &str),
+        rate: &str,
+    ) {
+        let (namespace, source) = source;
+        self.apply(&json!({
+            "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+            "metadata": { "name": name, "annotations": { "decant.dev/bandwidth-limit": rate } },
+            "spec": {
+                "source": { "pvc": { "namespace": namespace, "name": source } },
+                "pvc": self.claim_spec(mode, size),
+            },
+        }));
+    }
+
     /// A pod that does nothing but have `claim`.
     pub(crate) fn user_of(&self, name: &str, claim: &str, device: bool) {
         let attached = json!([if device {

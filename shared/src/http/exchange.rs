@@ -8,6 +8,7 @@ use super::body::Body;
 use super::head::{BadHead, HEAD_LIMIT_BYTES, Request, parse_request};
 use super::server::Limits;
 use crate::conn::{Conn, Fault};
+use crate::stop::Stop;
 
 /// One request and the connection it came on.
 pub struct Exchange {
@@ -19,6 +20,7 @@ pub struct Exchange {
     /// What came behind the head.
     early: Vec<u8>,
     limits: Limits,
+    stop: Stop,
 }
 
 impl Exchange {
@@ -30,6 +32,11 @@ impl Exchange {
     /// Whether TLS protects the exchange.
     pub fn is_encrypted(&self) -> bool {
         self.conn.is_encrypted()
+    }
+
+    /// Ends every wait of this connection alone.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// The body. Tells a client that waits for it (`Expect: 100-continue`) to go ahead.
@@ -59,10 +66,15 @@ impl Exchange {
 
     /// Reads a request's head. `None` when there is nothing to serve: the peer left without a word, or what it
     /// said is no request and was answered here.
-    pub(super) fn open(mut conn: Conn, peer: &str, limits: Limits) -> Result<Option<Self>, Fault> {
+    pub(super) fn open(
+        mut conn: Conn,
+        peer: &str,
+        limits: Limits,
+        stop: Stop,
+    ) -> Result<Option<Self>, Fault> {
         match read_head(&mut conn, limits.head)? {
             Some(Ok((request, early))) => {
-                Ok(Some(Self { request, peer: peer.to_owned(), conn, early, limits }))
+                Ok(Some(Self { request, peer: peer.to_owned(), conn, early, limits, stop }))
             }
             Some(Err(bad)) => {
                 let text = format!(

@@ -138,7 +138,7 @@ impl Acceptor {
             return;
         }
         let (tls, limits, service, stop) =
-            (self.tls.clone(), self.limits, Arc::clone(&self.service), self.stop.clone());
+            (self.tls.clone(), self.limits, Arc::clone(&self.service), self.stop.child());
         let name = self.name;
         let spawned = Builder::new().name(format!("{name}-conn")).spawn(move || {
             let _slot = slot;
@@ -179,7 +179,7 @@ fn converse(
     service: &dyn Service,
     stop: Stop,
 ) -> Result<(), Fault> {
-    let mut conn = Conn::server(socket, tls, stop)?;
+    let mut conn = Conn::server(socket, tls, stop.clone())?;
     if let Err(fault) = conn.handshake(limits.handshake) {
         if matches!(fault, Fault::Tls(_)) {
             log::warn!("{peer} was turned away in the handshake: {fault}");
@@ -187,7 +187,7 @@ fn converse(
         }
         return Err(fault);
     }
-    let Some(mut exchange) = Exchange::open(conn, peer, limits)? else { return Ok(()) };
+    let Some(mut exchange) = Exchange::open(conn, peer, limits, stop)? else { return Ok(()) };
     let outcome = service.serve(&mut exchange);
     exchange.close();
     outcome

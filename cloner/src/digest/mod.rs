@@ -1,0 +1,100 @@
+//! What a volume holds, as one number that anybody can compute again (docs/protocol.md, 5).
+//!
+//! The content is cut into segments of 64 MiB and each segment into groups of 64 KiB. A group's digest is the
+//! BLAKE3 of its bytes, a segment's that of its groups' digests, the whole's that of its segments' digests and
+//! its length. So a run of zeros costs nothing however long it is: the digest of a group of zeros, and of a
+//! segment of them, is a constant. And a clone that was interrupted goes on from whole segments.
+//!
+//! The content of a device or file is its bytes; that of a folder is defined in [`record`].
+
+use std::fmt;
+use std::str::FromStr;
+
+pub mod record;
+pub mod segments;
+
+/// Bytes of a group.
+pub const GROUP_BYTES: usize = 64 << 10;
+/// Bytes of a segment: the unit of verification and of resuming.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// How a whole digest begins; another way of computing it would have another number.
+const SCHEME: &str = "decant1";
+
+/// A digest of 32 bytes. Shown as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not 64 hexadecimal digits");
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 32];
+        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The digest of a whole content, with its length in bytes. Shown as `decant1:<length>:<digest>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Whole {
+    /// Length of the content.
+    pub content_bytes: u64,
+    /// Digest of its segments' digests and its length.
+    pub digest: Digest,
+}
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}:{}:{}", self.content_bytes, self.digest)
+    }
+}
+
+impl FromStr for Whole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no digest; it looks like {SCHEME}:<bytes>:<64 hexadecimal digits>");
+        let mut parts = text.trim().splitn(3, ':');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(SCHEME), Some(length), Some(digest)) => Ok(Self {
+                content_bytes: length.parse().map_err(|_| wrong())?,
+                digest: digest.parse().map_err(|_| wrong())?,
+            }),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written() {
+        let whole = Whole { content_bytes: 77, digest: Digest([0xa5; 32]) };
+        assert_eq!(whole.to_string().parse(), Ok(whole));
+        for wrong in ["", "decant1:77", "decant2:77:00", "decant1:x:00", "decant1:7:0g"] {
+            assert!(wrong.parse::<Whole>().is_err(), "{wrong}");
+        }
+        assert!("é".repeat(32).parse::<Digest>().is_err());
+    }
+}

@@ -1,0 +1,229 @@
+//! Content in, digests of its segments out.
+
+use std::collections::VecDeque;
+use std::sync::LazyLock;
+
+use super::{Digest, GROUP_BYTES, SEGMENT_BYTES, Whole};
+use crate::frame::is_zero;
+
+static ZEROS: [u8; GROUP_BYTES] = [0; GROUP_BYTES];
+static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS));
+
+/// The digest of a whole segment of zeros.
+pub static ZERO_SEGMENT: LazyLock<Digest> = LazyLock::new(|| {
+    let mut segment = blake3::Hasher::new();
+    for _ in 0..SEGMENT_BYTES / GROUP_BYTES as u64 {
+        segment.update(ZERO_GROUP.as_bytes());
+    }
+    Digest(*segment.finalize().as_bytes())
+});
+
+/// Segments in a row that have the same digest: one, or a run of zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Number of the first one; segments are counted from 0.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// The digest of each.
+    pub digest: Digest,
+}
+
+/// Computes digests of a content that comes in order.
+#[derive(Debug, Default)]
+pub struct Segments {
+    /// The group that is not full yet.
+    group: blake3::Hasher,
+    segment: blake3::Hasher,
+    whole: blake3::Hasher,
+    position_bytes: u64,
+    complete: VecDeque<Run>,
+}
+
+impl Segments {
+    /// Bytes so far.
+    pub fn position_bytes(&self) -> u64 {
+        self.position_bytes
+    }
+
+    /// The next bytes.
+    pub fn data(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = GROUP_BYTES - self.in_group();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            if now.len() == GROUP_BYTES {
+                let digest = if is_zero(now) { *ZERO_GROUP } else { blake3::hash(now) };
+                self.position_bytes += now.len() as u64;
+                self.push_group(digest);
+            } else {
+                self.part(now);
+            }
+            bytes = later;
+        }
+    }
+
+    /// The next `len` bytes are zeros.
+    pub fn zeros(&mut self, mut len: u64) {
+        while len > 0 {
+            let whole_segments = len / SEGMENT_BYTES;
+            if self.position_bytes.is_multiple_of(SEGMENT_BYTES) && whole_segments > 0 {
+                self.push_segments(*ZERO_SEGMENT, whole_segments);
+                self.position_bytes += whole_segments * SEGMENT_BYTES;
+                len -= whole_segments * SEGMENT_BYTES;
+                continue;
+            }
+            let room = (GROUP_BYTES - self.in_group()) as u64;
+            let now = room.min(len);
+            if now == GROUP_BYTES as u64 {
+                self.position_bytes += now;
+                self.push_group(*ZERO_GROUP);
+            } else {
+                self.part(&ZEROS[..usize::try_from(now).unwrap_or(GROUP_BYTES)]);
+            }
+            len -= now;
+        }
+    }
+
+    /// The next `len` bytes are a segment (or what is left of the content after the last whole one) that has this
+    /// digest. Only where a segment begins.
+    pub fn known(&mut self, digest: Digest, len: u64) {
+        debug_assert!(self.position_bytes.is_multiple_of(SEGMENT_BYTES) && len <= SEGMENT_BYTES);
+        let first = self.position_bytes / SEGMENT_BYTES;
+        self.whole.update(&digest.0);
+        self.complete.push_back(Run { first, count: 1, digest });
+        self.position_bytes += len;
+    }
+
+    /// The next segments that are complete and were not asked for yet.
+    pub fn next_complete(&mut self) -> Option<Run> {
+        self.complete.pop_front()
+    }
+
+    /// The content ends here. What was left of its last segment is complete now.
+    pub fn finish(&mut self) -> Whole {
+        if self.in_group() > 0 {
+            let digest = self.group.finalize();
+            self.group.reset();
+            self.segment.update(digest.as_bytes());
+        }
+        let content_bytes = self.position_bytes;
+        if self.segment.count() > 0 {
+            let digest = Digest(*self.segment.finalize().as_bytes());
+            self.segment.reset();
+            self.whole.update(&digest.0);
+            self.complete.push_back(Run { first: content_bytes / SEGMENT_BYTES, count: 1, digest });
+        }
+        self.whole.update(&content_bytes.to_le_bytes());
+        Whole { content_bytes, digest: Digest(*self.whole.finalize().as_bytes()) }
+    }
+
+    fn in_group(&self) -> usize {
+        usize::try_from(self.position_bytes % GROUP_BYTES as u64).unwrap_or(0)
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        self.group.update(bytes);
+        self.position_bytes += bytes.len() as u64;
+        if self.in_group() == 0 {
+            let digest = self.group.finalize();
+            self.group.reset();
+            self.push_group(digest);
+        }
+    }
+
+    /// A group that ends at the present position.
+    fn push_group(&mut self, digest: blake3::Hash) {
+        self.segment.update(digest.as_bytes());
+        if self.position_bytes.is_multiple_of(SEGMENT_BYTES) {
+            let digest = Digest(*self.segment.finalize().as_bytes());
+            self.segment.reset();
+            self.position_bytes -= SEGMENT_BYTES;
+            self.push_segments(digest, 1);
+            self.position_bytes += SEGMENT_BYTES;
+        }
+    }
+
+    /// `count` segments from the present position on.
+    fn push_segments(&mut self, digest: Digest, count: u64) {
+        for _ in 0..count {
+            self.whole.update(&digest.0);
+        }
+        self.complete.push_back(Run { first: self.position_bytes / SEGMENT_BYTES, count, digest });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SEGMENT: usize = 64 << 20;
+
+    /// The definition, word by word.
+    fn defined(content: &[u8]) -> Whole {
+        let mut whole = blake3::Hasher::new();
+        for segment in content.chunks(SEGMENT) {
+            let mut groups = blake3::Hasher::new();
+            segment.chunks(GROUP_BYTES).for_each(|group| {
+                groups.update(blake3::hash(group).as_bytes());
+            });
+            whole.update(groups.finalize().as_bytes());
+        }
+        let content_bytes = content.len() as u64;
+        whole.update(&content_bytes.to_le_bytes());
+        Whole { content_bytes, digest: Digest(*whole.finalize().as_bytes()) }
+    }
+
+    #[test]
+    fn an_empty_content_has_no_segment() {
+        let mut segments = Segments::default();
+        assert_eq!(segments.finish(), defined(b""));
+        assert_eq!(segments.next_complete(), None);
+    }
+
+    #[test]
+    fn a_terabyte_of_zeros_is_a_constant_many_times() {
+        let mut segments = Segments::default();
+        segments.zeros(1 << 40);
+        let run = segments.next_complete().unwrap();
+        assert_eq!((run.first, run.count, run.digest), (0, 1 << 14, *ZERO_SEGMENT));
+    }
+
+    #[test]
+    fn segments_end_where_they_should() {
+        let mut content = vec![7; SEGMENT + 5];
+        content[100..10_000_000].fill(0);
+        let mut segments = Segments::default();
+        segments.data(&content[..100]);
+        segments.zeros(9_999_900);
+        segments.data(&content[10_000_000..]);
+        let first = segments.next_complete().unwrap();
+        assert_eq!((first.first, first.count, segments.next_complete()), (0, 1, None));
+        assert_eq!(segments.finish(), defined(&content));
+        assert_eq!(segments.next_complete().unwrap().first, 1);
+        let mut again = Segments::default();
+        again.known(first.digest, SEGMENT_BYTES);
+        again.data(&content[SEGMENT..]);
+        assert_eq!(again.finish(), defined(&content));
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_content_comes_does_not_matter(
+            runs in prop::collection::vec((any::<bool>(), 0usize..200_000), 0..8),
+        ) {
+            let (mut segments, mut content) = (Segments::default(), Vec::new());
+            for (is_zero, len) in runs {
+                if is_zero {
+                    segments.zeros(len as u64);
+                    content.resize(content.len() + len, 0);
+                } else {
+                    let part: Vec<u8> = (0..len).map(|at| u8::from(at % 70_000 < 3) * 9).collect();
+                    segments.data(&part);
+                    content.extend(part);
+                }
+            }
+            prop_assert_eq!(segments.finish(), defined(&content));
+        }
+    }
+}
