@@ -9,6 +9,8 @@ use decant_shared::log::Format;
 use decant_shared::units::Rate;
 use log::LevelFilter;
 
+use crate::digest::Whole;
+
 /// Clones a volume: both ends of a copy on this machine, or one end of it in a pod.
 ///
 /// Without a command the role follows from the environment, as in the pods that CDI makes: UPLOAD_URL makes
@@ -29,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// Copies a file, block device or folder on this machine, over the same path as between pods.
     Copy(CopyArgs),
+    /// Prints the digest of a file, block device or folder, as clones compute it.
+    Digest(DigestArgs),
     /// Sends a volume to a target pod (configured like CDI's cloner).
     Source(SourceArgs),
     /// Receives a volume from a source pod (configured like CDI's upload server).
@@ -60,6 +64,20 @@ pub struct CopyArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub tuning: Tuning,
+}
+
+/// Arguments of `cloner digest`.
+#[derive(Debug, Args)]
+#[command(after_long_help = exit::help())]
+pub struct DigestArgs {
+    /// The file, block device or folder to read.
+    pub path: PathBuf,
+    /// Fail if the digest is another one. Of a file or device only as many bytes are read as this one is about.
+    #[arg(long, value_name = "DIGEST")]
+    pub expect: Option<Whole>,
+    /// Read only the first bytes of a file or device: a target may be larger than what was cloned onto it.
+    #[arg(long, value_name = "N", conflicts_with = "expect")]
+    pub bytes: Option<u64>,
 }
 
 /// Arguments of `cloner source`; CDI's own flags are taken with one dash or two.

@@ -32,6 +32,7 @@ fn run(cli: &Cli, environment: &Environment) -> Result<()> {
     let stop = Stop::new();
     signal::watch(&stop).map_err(|e| Error::io(Kind::Failed, "cannot watch for signals", e))?;
     match &cli.command {
+        Command::Digest(args) => role::digest::run(args, &stop),
         Command::Copy(args) => copy::run(args, cli.log_format, &stop),
         Command::Source(args) => role::source::run(args, environment, &stop),
         Command::Target(args) => role::target::run(args, environment, &stop),
@@ -40,7 +41,7 @@ fn run(cli: &Cli, environment: &Environment) -> Result<()> {
 
 fn format(cli: &Cli) -> Format {
     match (&cli.command, cli.log_format) {
-        (Command::Copy(_), LogFormat::Text) => Format::Plain,
+        (Command::Copy(_) | Command::Digest(_), LogFormat::Text) => Format::Plain,
         (_, format) => format.into(),
     }
 }
@@ -51,6 +52,7 @@ fn level(cli: &Cli) -> LevelFilter {
         // A person reads the bar; a program reads the records.
         (Command::Copy(_), LogFormat::Text) => LevelFilter::Warn,
         (Command::Copy(_), LogFormat::Json) => LevelFilter::Info,
+        (Command::Digest(_), _) => LevelFilter::Warn,
         (Command::Source(args), _) => args.pod.level(),
         (Command::Target(args), _) => args.pod.level(),
     }

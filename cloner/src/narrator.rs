@@ -25,7 +25,7 @@ impl Narrator {
     /// A sentence about `progress`, if it is time for one.
     pub fn sentence(&mut self, progress: &Progress, now: Instant) -> Option<String> {
         self.watch(progress, now);
-        if !matches!(progress.phase(), Phase::Copy | Phase::Finish) {
+        if !matches!(progress.phase(), Phase::Copy | Phase::Sync | Phase::Verify) {
             return None;
         }
         if !std::mem::replace(&mut self.moving, true) {
@@ -41,8 +41,8 @@ impl Narrator {
     /// Takes note of how far `progress` is, for the rate.
     pub fn watch(&mut self, progress: &Progress, now: Instant) {
         // The rate is that of the copy, not of the scan before it.
-        if matches!(progress.phase(), Phase::Copy | Phase::Finish) {
-            self.meter.mark(now, progress.sent_bytes());
+        if matches!(progress.phase(), Phase::Copy | Phase::Sync | Phase::Verify) {
+            self.meter.mark(now, progress.moved_bytes());
         }
     }
 
@@ -54,9 +54,11 @@ impl Narrator {
 
 /// `12.34 %, 1.20 GiB of 9.70 GiB, 312.0 MiB/s, 28s left`, with less where less is known.
 pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
-    let sent_bytes = progress.sent_bytes();
-    if progress.phase() == Phase::Finish {
-        return format!("all {} sent; the target is writing it to disk", Bytes(sent_bytes));
+    let sent_bytes = progress.moved_bytes();
+    match progress.phase() {
+        Phase::Sync => return format!("all {} sent; the target is writing it to disk", Bytes(sent_bytes)),
+        Phase::Verify => return format!("all {} on disk; the target is reading it back", Bytes(sent_bytes)),
+        _ => {}
     }
     // A rate of nothing is either not known yet or better told by the bytes that do not grow.
     let rate = Some(meter.rate()).filter(|rate| rate.0 > 0);

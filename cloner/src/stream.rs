@@ -5,11 +5,39 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::rc::Rc;
 
+use crate::digest::check::Check;
 use crate::error::{Error, Result};
 
 /// Where the source puts its logical stream. Every method appends.
+///
+/// A volume's content (what its digest is about) and the stream differ where the stream is an archive: `put*` are
+/// both, `frame*` belong to the archive alone, `note*` to the content alone. A sink that computes no digest only needs
+/// to know `put*`.
 pub trait Sink {
+    /// Appends bytes of the archive's own.
+    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
+        self.put(bytes)
+    }
+
+    /// Appends `len` zero bytes of the archive's own.
+    fn frame_zeros(&mut self, len: u64) -> Result<()> {
+        self.put_zeros(len)
+    }
+
+    /// These bytes are content that the archive tells in its own way.
+    fn note(&mut self, bytes: &[u8]) -> Result<()> {
+        let _ = bytes;
+        Ok(())
+    }
+
+    /// So are `len` zero bytes: a hole that the archive has in a map.
+    fn note_zeros(&mut self, len: u64) -> Result<()> {
+        let _ = len;
+        Ok(())
+    }
+
     /// Appends `bytes`.
     fn put(&mut self, bytes: &[u8]) -> Result<()>;
 
@@ -28,6 +56,8 @@ pub enum Piece<'a> {
     Data(&'a [u8]),
     /// This many zero bytes.
     Zeros(u64),
+    /// This many bytes that the target holds already: whole segments whose digests agree.
+    Kept(u64),
 }
 
 impl Piece<'_> {
@@ -35,7 +65,7 @@ impl Piece<'_> {
     pub fn len(&self) -> u64 {
         match self {
             Piece::Data(bytes) => bytes.len() as u64,
-            Piece::Zeros(len) => *len,
+            Piece::Zeros(len) | Piece::Kept(len) => *len,
         }
     }
 
@@ -51,6 +81,11 @@ pub trait Pull {
     /// the stream. A stream that was cut is an error, never `None`.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>>;
 
+    /// What compares the content with the sender's digests, where there is something to compare with.
+    fn check(&self) -> Option<Rc<Check>> {
+        None
+    }
+
     /// Fills `buf` completely. The end of the stream before that is `Kind::Damaged`: "the stream ends inside `what`".
     fn fill(&mut self, mut buf: &mut [u8], what: &str) -> Result<()> {
         while !buf.is_empty() {
@@ -62,6 +97,9 @@ pub trait Pull {
             match piece {
                 Piece::Data(bytes) => head.copy_from_slice(bytes),
                 Piece::Zeros(_) => head.fill(0),
+                Piece::Kept(_) => {
+                    return Err(Error::damaged(format!("{what} is kept from an earlier attempt")));
+                }
             }
             buf = tail;
         }

@@ -10,17 +10,21 @@ use crate::error::{Error, Kind, Result};
 use crate::target::Received;
 
 /// What a source that is done says. Plain text: controllers look for a phrase in it.
-pub fn of_source(preallocation: bool) -> String {
+pub fn of_source(preallocation: bool, digest: Option<&str>) -> String {
     let applied = if preallocation { ", Preallocation applied" } else { "" };
-    format!("Clone Complete{applied}")
+    let digest = digest.map_or(String::new(), |digest| format!("; {digest}"));
+    format!("Clone Complete{applied}{digest}")
 }
 
 /// What a target that is done says. JSON: controllers from CDI 1.60 on parse it, and older ones look for the
 /// same phrase as in a source's message. Unlike CDI's, it tells the truth about preallocation.
 pub fn of_target(received: &Received) -> String {
+    let verdict = received.verdict;
     serde_json::json!({
         "preallocationApplied": received.preallocated,
-        "message": of_source(received.preallocated),
+        "message": of_source(received.preallocated, None),
+        "digest": verdict.whole.to_string(),
+        "digestConfirmed": verdict.is_confirmed,
     })
     .to_string()
 }
@@ -56,18 +60,30 @@ fn unwritable(path: &Path, cause: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::check::Verdict;
+    use crate::digest::{Digest, Whole};
     use decant_shared::contract::ContentType;
 
     fn received(preallocated: bool) -> Received {
-        Received { content: ContentType::Block, stream_bytes: 1, preallocated }
+        let whole = Whole { content_bytes: 1, digest: Digest([7; 32]) };
+        let verdict = Verdict { whole, is_confirmed: true };
+        Received { content: ContentType::Block, stream_bytes: 1, verdict, preallocated }
     }
 
     #[test]
     fn the_messages_are_the_contracts() {
-        assert_eq!(of_source(false), "Clone Complete");
-        assert_eq!(of_source(true), "Clone Complete, Preallocation applied");
+        assert_eq!(of_source(false, None), "Clone Complete");
+        assert_eq!(
+            of_source(true, Some("decant1:0:ab")),
+            "Clone Complete, Preallocation applied; decant1:0:ab"
+        );
         let json: serde_json::Value = serde_json::from_str(&of_target(&received(false))).unwrap();
-        assert_eq!(json, serde_json::json!({"preallocationApplied": false, "message": "Clone Complete"}));
+        assert_eq!(
+            (&json["preallocationApplied"], &json["message"]),
+            (&false.into(), &"Clone Complete".into())
+        );
+        let digest = json["digest"].as_str().unwrap();
+        assert!(digest.starts_with("decant1:1:0707") && json["digestConfirmed"] == true, "{json}");
         let json: serde_json::Value = serde_json::from_str(&of_deadline()).unwrap();
         assert_eq!(json["deadlinePassed"], true);
     }

@@ -36,6 +36,10 @@ impl ImageSink for Collected {
         self.content.resize(self.content.len() + usize::try_from(len).unwrap(), 0);
         Ok(())
     }
+
+    fn kept(&mut self, _: u64, _: u64) -> Result<()> {
+        panic!("nothing is kept")
+    }
 }
 
 fn find(mut archive: &[u8]) -> (Result<FoundImage, Error>, Collected, usize) {

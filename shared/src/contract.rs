@@ -8,6 +8,12 @@ pub const CONTENT_TYPE_HEADER: &str = "x-cdi-content-type";
 /// Header in which our source announces how many logical bytes the stream has. Receivers that do not know it
 /// ignore it.
 pub const LENGTH_HEADER: &str = "x-decant-length";
+/// Header in which our source says that it knows our target, and how many segments of the content it need not send.
+pub const RESUME_HEADER: &str = "x-decant-resume";
+/// Header of a question for digests: from which segment on.
+pub const FROM_HEADER: &str = "x-decant-from";
+/// Where a target tells how far it is.
+pub const SESSION_PATH: &str = "/v1/session";
 /// Port of the receiver, and of the source's metrics page.
 pub const TLS_PORT: u16 = 8443;
 /// Plain-text port of `/healthz` for controllers up to CDI 1.60.

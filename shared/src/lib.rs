@@ -9,6 +9,7 @@ pub mod http;
 pub mod log;
 pub mod progress;
 pub mod prometheus;
+pub mod session;
 pub mod signal;
 pub mod stop;
 pub mod tls;

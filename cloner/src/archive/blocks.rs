@@ -92,6 +92,9 @@ impl<'a, P: Pull + ?Sized> Blocks<'a, P> {
             match piece {
                 Piece::Data(bytes) => room[..len].copy_from_slice(bytes),
                 Piece::Zeros(_) => room[..len].fill(0),
+                Piece::Kept(_) => {
+                    return Err(Error::damaged("a part of the archive itself is said to be kept"));
+                }
             }
             filled += len;
         }

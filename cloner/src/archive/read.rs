@@ -4,6 +4,8 @@
 //! and 1.0). The end is two zero blocks, as GNU tar, bsdtar and CDI write it; what follows is padding. An
 //! archive that ends after one of them holds everything too. Without any, it was cut, unless it is empty.
 
+use std::rc::Rc;
+
 use tar::{GnuExtSparseHeader, Header};
 
 use crate::archive::blocks::Blocks;
@@ -12,6 +14,8 @@ use crate::archive::field::BLOCK_BYTES;
 use crate::archive::member::{Extensions, Layout, Member, block_name, member, member_name, stored_bytes};
 use crate::archive::pax::PaxFields;
 use crate::archive::sparse_map::{DecimalMap, Segments, SparseMap, push_old_gnu};
+use crate::digest::check::Check;
+use crate::digest::record::Record;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull};
 
@@ -21,6 +25,8 @@ pub const MAX_NAME_BYTES: u64 = 64 << 10;
 pub const MAX_PAX_BYTES: u64 = 1 << 20;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+/// Content that nobody wants is taken in runs of this size.
+const SKIP_BYTES: u64 = 1 << 20;
 
 /// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
 pub struct ArchiveReader<'a, P: ?Sized> {
@@ -29,6 +35,7 @@ pub struct ArchiveReader<'a, P: ?Sized> {
     name: Vec<u8>,
     body: Body,
     has_ended: bool,
+    check: Option<Rc<Check>>,
 }
 
 /// What is still to be read of the current member.
@@ -49,6 +56,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     /// Reads from `pull`.
     pub fn new(pull: &'a mut P) -> Self {
         Self {
+            check: pull.check(),
             blocks: Blocks::new(pull),
             globals: PaxFields::default(),
             name: Vec::new(),
@@ -63,6 +71,8 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         if self.has_ended {
             return Ok(None);
         }
+        // Through `next_data`, so that what nobody wanted is checked, too.
+        while self.next_data(SKIP_BYTES)?.is_some() {}
         self.skip_rest()?;
         let mut extensions = Extensions { pax: self.globals.clone(), ..Extensions::default() };
         let mut is_extended = false;
@@ -83,7 +93,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                 b'K' => extensions.long_link = Some(self.long_name(header)?),
                 // The label of a volume.
                 b'V' => continue,
-                _ => return self.begin(header, extensions).map(Some),
+                _ => {
+                    let entry = self.begin(header, extensions)?;
+                    if let (Some(check), Some(record)) = (&self.check, Record::of(&entry)) {
+                        check.content(&Piece::Data(&record.bytes()))?;
+                    }
+                    return Ok(Some(entry));
+                }
             }
             is_extended = true;
         }
@@ -113,6 +129,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         if offset < body.next_offset {
             let len = body.next_offset - offset;
             body.offset += len;
+            self.check.as_ref().map_or(Ok(()), |check| check.content(&Piece::Zeros(len)))?;
             return Ok(Some((offset, Piece::Zeros(len))));
         }
         let piece = self.blocks.content(max_bytes.min(body.segment_left), &self.name)?;
@@ -120,6 +137,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         body.stored_left -= piece.len();
         body.offset += piece.len();
         body.next_offset = body.offset;
+        self.check.as_ref().map_or(Ok(()), |check| check.content(&piece))?;
         Ok(Some((offset, piece)))
     }
 

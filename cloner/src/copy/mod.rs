@@ -73,21 +73,24 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         server::config_asking_clients(identity?, authority.roots()?, Versions::default(), Suites::default());
     let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
     let (outcomes, results) = bounded(1);
+    let arrived = new_progress();
     let uploads = Uploads {
         writing: Writing {
             destination: plan.destination.clone(),
             preallocate: args.preallocate,
             image_mode: plan.file_mode,
             grow_to_bytes: None,
+            keep_partial: false,
             decompress_threads: args.tuning.threads(),
         },
         idle: IDLE,
         client_name: CLIENT_NAME.to_owned(),
-        progress: new_progress(),
+        progress: Arc::clone(&arrived),
         stop: stop.clone(),
         outcomes,
         state: Mutex::new(State::Idle),
         running: Running::default(),
+        held: Mutex::default(),
     };
     let server = Server::start(
         "target",
@@ -109,6 +112,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         limit: args.limit,
         patience: Duration::ZERO,
         timeouts: Timeouts::default(),
+        near: Some(arrived),
     };
     let sent = source::send(&source, progress, stop);
     let outcome = both(sent, &results);

@@ -111,7 +111,8 @@ impl Screen {
             return;
         }
         let (from, to) = (source.display(), target.display());
-        let line = format!("{from} -> {to}: {}", summary(progress, elapsed));
+        let digest = progress.digest().map_or(String::new(), |digest| format!(", {digest}"));
+        let line = format!("{from} -> {to}: {}{digest}", summary(progress, elapsed));
         // Standard output has this line and nothing else, whatever stderr shows.
         let _ = writeln!(std::io::stdout(), "{line}");
     }

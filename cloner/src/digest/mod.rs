@@ -10,6 +10,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub mod check;
+pub mod hashing;
 pub mod record;
 pub mod segments;
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::mark::{Mark, may_be_mark};
 use super::split::Pack;
 use super::{BLOCK_BYTES, CHUNK_BYTES, CHUNK_HEAD_BYTES, STORED, ZERO_FRAME, is_zero, masked_crc};
 use crate::error::{Error, Result};
@@ -16,6 +17,17 @@ enum Run {
     Unpacked(Range<usize>),
     /// Nowhere: zeros.
     Zeros(u64),
+    /// Not bytes.
+    Mark(Mark),
+}
+
+/// One thing in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// Logical bytes.
+    Piece(Piece<'a>),
+    /// A mark that stands for no bytes.
+    Mark(Mark),
 }
 
 /// The logical content of one pack. Keeps its buffers for the next one.
@@ -39,11 +51,13 @@ impl Batch {
     }
 
     /// Run `index`.
-    pub fn piece(&self, index: usize) -> Option<Piece<'_>> {
+    pub fn item(&self, index: usize) -> Option<Item<'_>> {
         self.runs.get(index).map(|run| match run {
-            Run::Stored(range) => Piece::Data(&self.pack.bytes[range.clone()]),
-            Run::Unpacked(range) => Piece::Data(&self.unpacked[range.clone()]),
-            Run::Zeros(len) => Piece::Zeros(*len),
+            Run::Stored(range) => Item::Piece(Piece::Data(&self.pack.bytes[range.clone()])),
+            Run::Unpacked(range) => Item::Piece(Piece::Data(&self.unpacked[range.clone()])),
+            Run::Zeros(len) => Item::Piece(Piece::Zeros(*len)),
+            Run::Mark(Mark::Kept(len)) => Item::Piece(Piece::Kept(*len)),
+            Run::Mark(mark) => Item::Mark(*mark),
         })
     }
 
@@ -52,6 +66,7 @@ impl Batch {
         let mut pack = std::mem::take(&mut self.pack);
         pack.bytes.clear();
         pack.frames = 0;
+        pack.marks = 0;
         pack
     }
 
@@ -110,6 +125,14 @@ impl Decoder {
             batch.push_zeros(CHUNK_BYTES as u64);
             return Ok(());
         }
+        if may_be_mark(frame[0], frame.len() - CHUNK_HEAD_BYTES) {
+            match Mark::parse(frame)? {
+                Some(Mark::Hole(len)) => batch.push_zeros(len),
+                Some(mark) => batch.runs.push(Run::Mark(mark)),
+                None => {}
+            }
+            return Ok(());
+        }
         let body = CHUNK_HEAD_BYTES + 4;
         let wanted_crc = &frame[CHUNK_HEAD_BYTES..body];
         if frame[0] == STORED {
@@ -143,6 +166,7 @@ fn frame_end(bytes: &[u8], start: usize) -> Result<usize> {
     let head = bytes.get(start..start + CHUNK_HEAD_BYTES + 4);
     let len = head.map(|h| usize::from(h[1]) | usize::from(h[2]) << 8 | usize::from(h[3]) << 16);
     let end = len.map(|len| start + CHUNK_HEAD_BYTES + len);
+    // The shortest data frame has a CRC, the shortest mark as much.
     end.filter(|&end| end <= bytes.len() && end >= start + CHUNK_HEAD_BYTES + 4)
         .ok_or_else(|| Error::damaged("a frame does not fit its pack"))
 }
@@ -180,9 +204,12 @@ mod tests {
             rest = &rest[taken..];
             decoder.decode(pack, &mut batch)?;
             for index in 0..batch.len() {
-                match batch.piece(index).unwrap() {
-                    Piece::Data(bytes) => out.extend_from_slice(bytes),
-                    Piece::Zeros(len) => out.resize(out.len() + usize::try_from(len).unwrap(), 0),
+                match batch.item(index).unwrap() {
+                    Item::Piece(Piece::Data(bytes)) => out.extend_from_slice(bytes),
+                    Item::Piece(Piece::Zeros(len)) => {
+                        out.resize(out.len() + usize::try_from(len).unwrap(), 0);
+                    }
+                    Item::Piece(Piece::Kept(_)) | Item::Mark(_) => {}
                 }
             }
         }
@@ -210,9 +237,9 @@ mod tests {
         stored.extend([0; CHUNK_BYTES]);
         let mut decoder = Decoder::default();
         let mut batch = Batch::default();
-        decoder.decode(Pack { bytes: stored.repeat(3), frames: 3 }, &mut batch).unwrap();
+        decoder.decode(Pack { bytes: stored.repeat(3), frames: 3, marks: 0 }, &mut batch).unwrap();
         assert_eq!(batch.len(), 1);
-        assert_eq!(batch.piece(0), Some(Piece::Zeros(3 * CHUNK_BYTES as u64)));
+        assert_eq!(batch.item(0), Some(Item::Piece(Piece::Zeros(3 * CHUNK_BYTES as u64))));
     }
 
     #[test]
@@ -240,7 +267,7 @@ mod tests {
 
         #[test]
         fn arbitrary_packs_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
-            let _ = Decoder::default().decode(Pack { bytes, frames: 1 }, &mut Batch::default());
+            let _ = Decoder::default().decode(Pack { bytes, frames: 1, marks: 0 }, &mut Batch::default());
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 pub mod decode;
 pub mod encode;
+pub mod mark;
 pub mod split;
 
 /// The first chunk of every stream.

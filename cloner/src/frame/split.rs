@@ -2,10 +2,14 @@
 //!
 //! Checks everything that can be seen without decompressing: the identifier, types and lengths.
 
+use super::mark::may_be_mark;
 use super::{
     BLOCK_CHUNKS, CHUNK_HEAD_BYTES, COMPRESSED, DATA_CHUNK_LIMIT_BYTES, IDENTIFIER, STORED, STREAM_IDENTIFIER,
 };
 use crate::error::{Error, Result};
+
+/// A stream of nothing but marks is cut, too.
+const MARKS_LIMIT: usize = 256;
 
 /// Whole data frames, heads included.
 #[derive(Debug, Default)]
@@ -14,12 +18,19 @@ pub struct Pack {
     pub bytes: Vec<u8>,
     /// How many they are.
     pub frames: usize,
+    /// Marks among them.
+    pub marks: usize,
 }
 
 impl Pack {
+    /// Whether a further frame belongs into the next one.
+    fn is_full(&self) -> bool {
+        self.frames == BLOCK_CHUNKS || self.marks == MARKS_LIMIT
+    }
+
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.frames == 0
+        self.bytes.is_empty()
     }
 }
 
@@ -61,7 +72,7 @@ impl Splitter {
     pub fn feed(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
         let mut rest = input;
         while !rest.is_empty() {
-            if self.inside == Inside::Head && pack.frames == BLOCK_CHUNKS {
+            if self.inside == Inside::Head && pack.is_full() {
                 break;
             }
             let taken = match self.inside {
@@ -107,6 +118,11 @@ impl Splitter {
             }
             IDENTIFIER if self.left_bytes == 6 => self.inside = Inside::Identifier,
             IDENTIFIER => return Err(self.damaged("a wrong identifier")),
+            _ if may_be_mark(kind, self.left_bytes) => {
+                pack.bytes.extend_from_slice(&self.head[..CHUNK_HEAD_BYTES]);
+                pack.marks += 1;
+                self.inside = Inside::Data;
+            }
             0x80.. => self.inside = if self.left_bytes == 0 { Inside::Head } else { Inside::Skipped },
             _ => return Err(self.damaged(&format!("a frame of the reserved type {kind:#04x}"))),
         }

@@ -19,6 +19,8 @@ use super::meta::Meta;
 use super::plan::Options;
 use super::tally::{Census, Counted};
 use super::walk::{Folder, NAMES_BUDGET_BYTES, walk};
+use crate::archive::entry::EntryKind;
+use crate::digest::record::Record;
 use crate::error::{Error, Result};
 use crate::stream::Sink;
 
@@ -64,7 +66,7 @@ impl<'a> Pass<'a> {
 
     /// Ends the archive: two zero blocks, then zeros up to a whole record. An empty one is zeros only.
     pub(super) fn end(&mut self) -> Result<()> {
-        self.out.put_zeros(2 * BLOCK_BYTES)?;
+        self.out.frame_zeros(2 * BLOCK_BYTES)?;
         self.out.pad(RECORD_BYTES)
     }
 
@@ -91,6 +93,7 @@ impl<'a> Pass<'a> {
         self.name.extend_from_slice(found.member);
         match meta.file_type {
             FileType::Directory => {
+                self.note(EntryKind::Folder, &[], 0)?;
                 self.name.push(b'/');
                 self.member(&meta, flag::FOLDER)?;
                 return Ok(fd.map(|fd| Folder { fd, meta }));
@@ -98,9 +101,18 @@ impl<'a> Pass<'a> {
             FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
             FileType::Symlink => self.symlink(found, &meta)?,
             // As in GNU tar, a second name of one of these is one more of them.
-            FileType::CharacterDevice => self.member(&meta, flag::CHARACTER_DEVICE)?,
-            FileType::BlockDevice => self.member(&meta, flag::BLOCK_DEVICE)?,
-            FileType::Fifo => self.member(&meta, flag::FIFO)?,
+            FileType::CharacterDevice => {
+                self.note(EntryKind::CharDevice(meta.node.0, meta.node.1), &[], 0)?;
+                self.member(&meta, flag::CHARACTER_DEVICE)?;
+            }
+            FileType::BlockDevice => {
+                self.note(EntryKind::BlockDevice(meta.node.0, meta.node.1), &[], 0)?;
+                self.member(&meta, flag::BLOCK_DEVICE)?;
+            }
+            FileType::Fifo => {
+                self.note(EntryKind::Fifo, &[], 0)?;
+                self.member(&meta, flag::FIFO)?;
+            }
             _ => return Err(Error::source("store", found.path(), Errno::NOTSUP.into())),
         }
         Ok(None)
@@ -117,6 +129,9 @@ impl<'a> Pass<'a> {
                 other => found.failed("read the link", other),
             })?
             .into_bytes();
+        let target = take(&mut self.target);
+        self.note(EntryKind::Symlink, &target, 0)?;
+        self.target = target;
         self.member(meta, flag::SYMLINK)?;
         self.links.add(meta.identity(), &self.name, meta.links);
         Ok(())
@@ -126,6 +141,9 @@ impl<'a> Pass<'a> {
     fn hard_link(&mut self, meta: &Meta) -> Result<bool> {
         let known = meta.links > 1 && self.links.meet(meta.identity(), &mut self.target);
         if known {
+            let target = take(&mut self.target);
+            self.note(EntryKind::HardLink, &target, 0)?;
+            self.target = target;
             self.member(meta, flag::HARD_LINK)?;
         }
         Ok(known)
@@ -139,6 +157,7 @@ impl<'a> Pass<'a> {
             return Ok(());
         }
         let map = self.map(found, meta, file, disk_image)?;
+        self.note(EntryKind::File, &[], meta.size_bytes)?;
         let (name, target) = (self.name.as_slice(), [].as_slice());
         match &map {
             Some(map) => {
@@ -197,13 +216,17 @@ impl<'a> Pass<'a> {
         file: Option<&File>,
         map: &[MapEntry],
     ) -> Result<()> {
+        let mut at = 0;
         for &(offset, len) in map.iter().filter(|entry| entry.1 > 0) {
+            self.out.note_zeros(offset - at)?;
+            at = offset + len;
             match file {
                 Some(file) => self.out.put_file(file, found.path(), offset, len)?,
                 None => self.out.put_zeros(len)?,
             }
             self.out.pad(BLOCK_BYTES)?;
         }
+        self.out.note_zeros(meta.size_bytes - at)?;
         match file {
             Some(file) if meta.size_bytes > 0 => {
                 if meta.content_differs(&meta_of(file, found.path())?) {
@@ -213,6 +236,14 @@ impl<'a> Pass<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The entry's record, for the digest of the folder's content.
+    fn note(&mut self, kind: EntryKind, link: &[u8], size_bytes: u64) -> Result<()> {
+        if !self.reading {
+            return Ok(());
+        }
+        self.out.note(&Record { kind, name: &self.name, link, size_bytes }.bytes())
     }
 
     /// A member without content. The target is that of a link, else nothing.

@@ -10,7 +10,7 @@ pub(super) fn put_member(out: &mut Counted<'_>, member: &Member<'_>) -> Result<(
     put_long_names(out, member)?;
     let mut header = header::member(member);
     header::seal(&mut header);
-    out.put(header.as_header().as_bytes())
+    out.frame(header.as_header().as_bytes())
 }
 
 /// Puts the header of a sparse file and the blocks that its map takes beyond it.
@@ -19,10 +19,10 @@ pub(super) fn put_sparse_member(out: &mut Counted<'_>, member: &Member<'_>, map:
     let mut header = header::member(member);
     let mut rest = header::set_map(&mut header, member.meta.size_bytes, map);
     header::seal(&mut header);
-    out.put(header.as_header().as_bytes())?;
+    out.frame(header.as_header().as_bytes())?;
     while !rest.is_empty() {
         let (block, after) = header::map_block(rest);
-        out.put(block.as_bytes())?;
+        out.frame(block.as_bytes())?;
         rest = after;
     }
     Ok(())
@@ -34,9 +34,9 @@ fn put_long_names(out: &mut Counted<'_>, member: &Member<'_>) -> Result<()> {
         if text.len() > NAME_BYTES {
             let mut header = header::long(flag, text.len());
             header::seal(&mut header);
-            out.put(header.as_header().as_bytes())?;
-            out.put(text)?;
-            out.put(&[0])?;
+            out.frame(header.as_header().as_bytes())?;
+            out.frame(text)?;
+            out.frame(&[0])?;
             out.pad(BLOCK_BYTES)?;
         }
     }

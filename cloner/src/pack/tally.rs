@@ -28,12 +28,30 @@ impl<'a> Counted<'a> {
     pub(super) fn pad(&mut self, block_bytes: u64) -> Result<()> {
         match self.bytes % block_bytes {
             0 => Ok(()),
-            over => self.put_zeros(block_bytes - over),
+            over => self.frame_zeros(block_bytes - over),
         }
     }
 }
 
 impl Sink for Counted<'_> {
+    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.frame(bytes))
+    }
+
+    fn frame_zeros(&mut self, len: u64) -> Result<()> {
+        self.bytes += len;
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.frame_zeros(len))
+    }
+
+    fn note(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.note(bytes))
+    }
+
+    fn note_zeros(&mut self, len: u64) -> Result<()> {
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.note_zeros(len))
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes += bytes.len() as u64;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.put(bytes))

@@ -10,6 +10,7 @@ use decant_shared::progress::Progress;
 use crate::error::{Error, Result};
 use crate::termination;
 
+pub mod digest;
 pub mod source;
 pub mod target;
 

@@ -46,12 +46,17 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
         let started = Instant::now();
         let outcome = source::send(&source, &progress, stop);
         ticker.finish();
+        let digest = progress.digest();
         if outcome.is_ok() {
             log::info!("clone complete: {}", summary(&progress, started.elapsed()));
+            log::info!("digest {}", digest.as_deref().unwrap_or_default());
         }
         metrics.shut_down(SERVER_END);
         outcome?;
-        termination::write(&args.pod.termination_log, &termination::of_source(source.preallocation))
+        termination::write(
+            &args.pod.termination_log,
+            &termination::of_source(source.preallocation, digest.as_deref()),
+        )
     })
 }
 

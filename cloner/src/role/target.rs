@@ -53,6 +53,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
             outcomes,
             state: Mutex::new(State::Idle),
             running: Running::default(),
+            held: Mutex::default(),
         });
         let service: Arc<dyn Service> = uploads.clone();
         let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;

@@ -9,7 +9,9 @@ use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 
 use super::answer::explain;
-use super::read::Blocks;
+use super::blocks::{Blocks, Computed};
+use super::follow;
+use super::resume::Peer;
 use super::upload::{Request, post};
 use super::volume::Volume;
 use super::{Source, compress};
@@ -18,7 +20,14 @@ use crate::lanes::{Pool, lanes};
 use crate::threads::{join, verdict};
 
 /// Sends all of `volume` once.
-pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -> Result<()> {
+pub fn run(
+    source: &Source,
+    volume: &Volume,
+    peer: &Peer,
+    computed: &Computed,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
     progress.enter(Phase::Connect);
     let mut conn = connect(source, stop)?;
     let count = source.compress_threads.max(1);
@@ -30,14 +39,25 @@ pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -
         length_bytes: volume.certain_bytes(),
         timeouts: source.timeouts,
         limit: source.limit,
+        resume: peer.is_extended.then_some(peer.kept.len()),
     };
+    let ended = stop.child();
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
         let reader_blocks = blocks.clone();
         // The reader owns `deal`: when it ends, the compressors see it.
         threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
-            volume.read(Blocks::new(deal, reader_blocks, progress, stop), stop)
+            let how = (computed, peer.is_extended);
+            volume.read(Blocks::new(deal, reader_blocks, how, progress, stop), &peer.kept, stop)
         }));
+        if peer.is_extended {
+            progress.set_durable_bytes(0);
+            let ended = &ended;
+            threads.push(Builder::new().name("follower".to_owned()).spawn_scoped(scope, move || {
+                follow::run(source, progress, ended);
+                Ok(())
+            }));
+        }
         for (index, lane) in workers.into_iter().enumerate() {
             let (blocks, wires) = (&blocks, &wires);
             threads.push(
@@ -47,6 +67,7 @@ pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -
             );
         }
         let posted = post(&mut conn, &request, collect, &wires, progress, stop);
+        ended.cancel();
         // `post` has dropped its end of the lanes, so the other stages end too.
         verdict(posted, join(threads))
     });
@@ -58,7 +79,7 @@ pub fn run(source: &Source, volume: &Volume, progress: &Progress, stop: &Stop) -
 
 /// Connects and completes the handshake. Everything that may be different in a moment (nobody listens yet,
 /// the name is not known yet, a proxy hangs up) is [`Kind::Unreachable`].
-fn connect(source: &Source, stop: &Stop) -> Result<Conn> {
+pub(super) fn connect(source: &Source, stop: &Stop) -> Result<Conn> {
     let (url, timeouts) = (&source.url, source.timeouts);
     let socket = dial::connect(&url.host, url.port, timeouts.connect, stop).map_err(|cause| {
         match (cause.kind(), stop.reason()) {

@@ -3,6 +3,7 @@
 use super::wire::Wire;
 use crate::error::{Error, Result};
 use crate::frame::encode::Encoder;
+use crate::frame::mark::Mark;
 use crate::lanes::{Lane, Pool};
 
 /// What the reader hands over.
@@ -17,6 +18,8 @@ pub enum Block {
     },
     /// This many zero bytes.
     Zeros(u64),
+    /// Marks, among them holes and what the target keeps.
+    Marks(Vec<Mark>),
     /// The source was read to its end.
     End,
 }
@@ -48,9 +51,23 @@ pub fn run(lane: Lane<Block, Frames>, blocks: &Pool<Vec<u8>>, wires: &Pool<Wire>
                 wire.seal();
                 Frames::Some(wire, len)
             }
+            Block::Marks(marks) => {
+                let mut wire = wires.take();
+                let out = wire.open();
+                marks.iter().for_each(|mark| mark.put(out));
+                wire.seal();
+                Frames::Some(wire, marks.iter().map(logical_bytes).sum())
+            }
             Block::End => Frames::End,
         };
         lane.output.send(frames).map_err(|_| Error::neighbour("sender"))?;
     }
     Ok(())
+}
+
+fn logical_bytes(mark: &Mark) -> u64 {
+    match mark {
+        Mark::Hole(len) | Mark::Kept(len) => *len,
+        Mark::Segment(..) | Mark::Whole(_) => 0,
+    }
 }

@@ -48,6 +48,7 @@ impl Source {
                 answer: Duration::from_secs(args.answer_secs),
                 ..Timeouts::default()
             },
+            near: None,
         })
     }
 }

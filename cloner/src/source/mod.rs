@@ -20,17 +20,22 @@ use rustls::ClientConfig;
 use crate::error::{Error, Result};
 
 pub mod answer;
+pub mod ask;
 pub mod attempt;
+pub mod blocks;
 pub mod compress;
 pub mod config;
+pub mod follow;
 pub mod pace;
 pub mod read;
+pub mod resume;
 pub mod retry;
 pub mod upload;
 pub mod url;
 pub mod volume;
 pub mod wire;
 
+use blocks::Computed;
 use upload::Timeouts;
 use url::UploadUrl;
 use volume::Volume;
@@ -58,6 +63,8 @@ pub struct Source {
     pub patience: Duration,
     /// Limits for each phase of the upload.
     pub timeouts: Timeouts,
+    /// The target's counters, where it is in this process; else it is asked over the network.
+    pub near: Option<Arc<Progress>>,
 }
 
 /// Sends the volume and returns when the target has said that it has it. Blocks; reports through `progress`;
@@ -68,9 +75,15 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
     if let Some(total_bytes) = volume.stream_bytes().or(source.expected_bytes) {
         progress.set_total_bytes(total_bytes);
     }
+    let computed = Computed::default();
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
-    while let Err(error) = attempt::run(source, &volume, progress, stop) {
-        let Some(delay) = pause.before_next(&error, Instant::now()) else {
+    while let Err((error, can_resume)) = once(source, &volume, &computed, progress, stop) {
+        let now = Instant::now();
+        if progress.durable_bytes().is_some_and(|bytes| bytes > 0) {
+            // It got somewhere: what comes is another failure, and not a longer one.
+            pause = retry::Pause::new(now, source.patience);
+        }
+        let Some(delay) = pause.before_next(&error, can_resume, now) else {
             progress.enter(Phase::Failed);
             return Err(error);
         };
@@ -81,4 +94,16 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
     }
     progress.finish_ok();
     Ok(())
+}
+
+/// One attempt, and whether another one could go on from where this one ended.
+fn once(
+    source: &Source,
+    volume: &Volume,
+    computed: &Computed,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<(), (Error, bool)> {
+    let peer = resume::meet(source, volume, computed, progress, stop).map_err(|error| (error, false))?;
+    attempt::run(source, volume, &peer, computed, progress, stop).map_err(|error| (error, peer.is_extended))
 }

@@ -1,125 +1,19 @@
-//! The reader: the first stage. Turns a volume into blocks of its logical stream.
+//! Reading a device or file: holes as zeros, everything else as it is.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use decant_shared::progress::Progress;
-use decant_shared::stop::Stop;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::compress::Block;
 use crate::error::{Error, Kind, Result};
-use crate::frame::{BLOCK_BYTES, CHUNK_BYTES};
-use crate::lanes::{Deal, Pool};
+use crate::frame::CHUNK_BYTES;
 use crate::stream::Sink;
 
-/// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
-/// buffer.
-const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
-
-/// Cuts the logical stream into blocks and hands them to the compressors.
-pub struct Blocks<'a> {
-    deal: Deal<Block>,
-    pool: Pool<Vec<u8>>,
-    buffer: Vec<u8>,
-    used_bytes: usize,
-    progress: &'a Progress,
-    stop: &'a Stop,
-}
-
-impl<'a> Blocks<'a> {
-    /// Blocks go to `deal`; buffers come from `pool`.
-    pub fn new(deal: Deal<Block>, pool: Pool<Vec<u8>>, progress: &'a Progress, stop: &'a Stop) -> Self {
-        Self { deal, pool, buffer: Vec::new(), used_bytes: 0, progress, stop }
-    }
-
-    /// Sends what is left and the end. Only a source that was read to its end may call it.
-    pub fn finish(mut self) -> Result<()> {
-        self.flush()?;
-        self.deal.send(Block::End)
-    }
-
-    /// The unused part of the buffer, never empty.
-    fn room(&mut self) -> Result<&mut [u8]> {
-        if self.used_bytes == BLOCK_BYTES {
-            self.flush()?;
-        }
-        if self.buffer.is_empty() {
-            self.buffer = self.pool.take();
-            self.buffer.resize(BLOCK_BYTES, 0);
-        }
-        Ok(&mut self.buffer[self.used_bytes..])
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        Error::check(self.stop)?;
-        if self.used_bytes == 0 {
-            return Ok(());
-        }
-        let bytes = std::mem::take(&mut self.buffer);
-        let len = std::mem::take(&mut self.used_bytes);
-        self.progress.add_read_bytes(len as u64);
-        self.deal.send(Block::Data { bytes, len })
-    }
-}
-
-impl Sink for Blocks<'_> {
-    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let room = self.room()?;
-            let len = room.len().min(bytes.len());
-            room[..len].copy_from_slice(&bytes[..len]);
-            self.used_bytes += len;
-            bytes = &bytes[len..];
-        }
-        Ok(())
-    }
-
-    fn put_zeros(&mut self, mut len: u64) -> Result<()> {
-        if len >= CHUNK_BYTES as u64 {
-            self.flush()?;
-            while len > 0 {
-                Error::check(self.stop)?;
-                let part = len.min(ZEROS_AT_ONCE_BYTES);
-                self.progress.add_read_bytes(part);
-                self.deal.send(Block::Zeros(part))?;
-                len -= part;
-            }
-        }
-        while len > 0 {
-            let room = self.room()?;
-            let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
-            room[..part].fill(0);
-            self.used_bytes += part;
-            len -= part as u64;
-        }
-        Ok(())
-    }
-
-    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
-        while len > 0 {
-            let room = self.room()?;
-            let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
-            let got = match file.read_at(&mut room[..part], offset) {
-                Ok(got) => got,
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Error::source("read", path, e)),
-            };
-            if got == 0 {
-                return Err(shrank(path, offset, len));
-            }
-            self.used_bytes += got;
-            offset += got as u64;
-            len -= got as u64;
-        }
-        Ok(())
-    }
-}
-
-fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
+pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
     let path = path.display();
     Error::new(
         Kind::SourceChanged,
@@ -127,28 +21,45 @@ fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
     )
 }
 
-/// Reads a device or a file from its first to its last byte, holes by their length alone.
-///
-/// A file that is not what it was (size, modification time) when it has been read is an error. A device
-/// cannot be asked.
-pub fn read_raw(file: &File, path: &Path, size_bytes: u64, sink: &mut dyn Sink) -> Result<()> {
-    let before = file.metadata().map_err(|e| Error::source("look at", path, e))?;
-    let has_holes = before.is_file();
-    let mut at = 0;
-    while at < size_bytes {
-        let data = if has_holes { next_data(file, path, at, size_bytes)? } else { at..size_bytes };
-        if has_holes && data.is_empty() && data.end < size_bytes {
+/// The content of an open file or device, holes as zeros.
+pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Sink) -> Result<()> {
+    let has_holes = file.metadata().map_err(|e| Error::source("look at", path, e))?.is_file();
+    let (mut at, end) = (range.start, range.end);
+    while at < end {
+        let data = if has_holes { next_data(file, path, at, end)? } else { at..end };
+        if has_holes && data.is_empty() && data.end < end {
             // No filesystem should say so; reading the rest as data is right in any case.
-            sink.put_file(file, path, at, size_bytes - at)?;
-            break;
+            return sink.put_file(file, path, at, end - at);
         }
         sink.put_zeros(data.start - at)?;
         sink.put_file(file, path, data.start, data.end - data.start)?;
         at = data.end;
     }
-    let after = file.metadata().map_err(|e| Error::source("look at", path, e))?;
-    let stamp = |meta: &std::fs::Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec());
-    if before.is_file() && (stamp(&before) != stamp(&after) || after.len() != size_bytes) {
+    Ok(())
+}
+
+/// What shows that a file was written to. A device has nothing of the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(Option<(u64, i64, i64)>);
+
+impl Stamp {
+    /// The stamp of an open file.
+    pub fn of(file: &File, path: &Path) -> Result<Self> {
+        let meta = file.metadata().map_err(|e| Error::source("look at", path, e))?;
+        Ok(Self(meta.is_file().then(|| (meta.len(), meta.mtime(), meta.mtime_nsec()))))
+    }
+}
+
+/// The content of `file` from byte `from` on. A file whose stamp is not `stamp` any more is `Kind::SourceChanged`.
+pub fn read_raw(
+    file: &File,
+    path: &Path,
+    (from, size_bytes): (u64, u64),
+    stamp: Stamp,
+    sink: &mut dyn Sink,
+) -> Result<()> {
+    read_range(file, path, from..size_bytes, sink)?;
+    if Stamp::of(file, path)? != stamp {
         return Err(Error::new(
             Kind::SourceChanged,
             format!("{} was written to while it was read; clone it when nothing uses it", path.display()),
@@ -189,10 +100,12 @@ fn next_data(file: &File, path: &Path, at: u64, size_bytes: u64) -> Result<std::
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::os::unix::fs::FileExt;
 
     fn raw(file: &File, size_bytes: u64) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        read_raw(file, Path::new("disk.img"), size_bytes, &mut out)?;
+        let path = Path::new("disk.img");
+        read_raw(file, path, (0, size_bytes), Stamp::of(file, path)?, &mut out)?;
         Ok(out)
     }
 
@@ -218,7 +131,11 @@ mod tests {
     #[test]
     fn a_file_that_grew_is_a_changed_source() {
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"0123456789").unwrap();
-        assert_eq!(raw(&file, 8).unwrap_err().kind(), Kind::SourceChanged);
+        file.write_all(b"01234567").unwrap();
+        let (path, mut out) = (Path::new("disk.img"), Vec::new());
+        let stamp = Stamp::of(&file, path).unwrap();
+        file.write_all(b"89").unwrap();
+        let error = read_raw(&file, path, (0, 8), stamp, &mut out).unwrap_err();
+        assert_eq!(error.kind(), Kind::SourceChanged);
     }
 }

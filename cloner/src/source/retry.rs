@@ -23,9 +23,9 @@ impl Pause {
     }
 
     /// How long to wait before another attempt after `error`; `None` when there must be none.
-    pub fn before_next(&mut self, error: &Error, now: Instant) -> Option<Duration> {
+    pub fn before_next(&mut self, error: &Error, can_resume: bool, now: Instant) -> Option<Duration> {
         let delay = self.next;
-        if !is_worth_retrying(error.kind()) || now + delay > self.deadline {
+        if !is_worth_retrying(error.kind(), can_resume) || now + delay > self.deadline {
             return None;
         }
         self.next = (delay * 2).min(LONGEST);
@@ -33,10 +33,10 @@ impl Pause {
     }
 }
 
-/// A target that is not listening yet, or still busy with a connection of a source that died. Anything that
-/// happened after data went out is for whoever started us to decide.
-fn is_worth_retrying(kind: Kind) -> bool {
-    matches!(kind, Kind::Unreachable | Kind::Refused(503))
+/// A target that is not listening yet, or still busy with a connection of a source that died. What happened
+/// after data went out is for whoever started us to decide, unless the target can go on from where it was.
+fn is_worth_retrying(kind: Kind, can_resume: bool) -> bool {
+    matches!(kind, Kind::Unreachable | Kind::Refused(503)) || (can_resume && kind == Kind::HungUp)
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
         let mut pause = Pause::new(start, Duration::from_secs(20));
         let refused = Error::new(Kind::Unreachable, "refused");
         let (mut now, mut delays) = (start, Vec::new());
-        while let Some(delay) = pause.before_next(&refused, now) {
+        while let Some(delay) = pause.before_next(&refused, false, now) {
             now += delay;
             delays.push(delay.as_millis());
         }
@@ -57,11 +57,21 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_broke_is_tried_again_where_the_target_can_go_on() {
+        let now = Instant::now();
+        let broken = Error::new(Kind::HungUp, "cut");
+        for (can_resume, wanted) in [(false, None), (true, Some(FIRST))] {
+            let mut pause = Pause::new(now, Duration::from_secs(20));
+            assert_eq!(pause.before_next(&broken, can_resume, now), wanted);
+        }
+    }
+
+    #[test]
     fn a_damaged_or_refused_clone_is_not_tried_again() {
         let now = Instant::now();
         for kind in [Kind::Damaged, Kind::Refused(409), Kind::Refused(500), Kind::HungUp, Kind::Identity] {
             let mut pause = Pause::new(now, Duration::from_secs(20));
-            assert_eq!(pause.before_next(&Error::new(kind, ""), now), None, "{kind:?}");
+            assert_eq!(pause.before_next(&Error::new(kind, ""), false, now), None, "{kind:?}");
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use decant_shared::conn::{Conn, Fault, Written};
-use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER};
+use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER};
 use decant_shared::http::body::Body;
 use decant_shared::http::chunked::LAST_CHUNK;
 use decant_shared::http::head::{Framing, Response, parse_response};
@@ -65,6 +65,8 @@ pub struct Request<'a> {
     pub timeouts: Timeouts,
     /// How fast bytes may go out.
     pub limit: Option<Rate>,
+    /// For a target of ours: how many segments of the content it holds already.
+    pub resume: Option<usize>,
 }
 
 /// Sends everything that `frames` yields and returns when the target has answered 2xx.
@@ -106,7 +108,7 @@ pub fn post(
     }
     match sent {
         Sent::All => {
-            progress.enter(Phase::Finish);
+            progress.enter(Phase::Sync);
             sender.answer(request.timeouts.answer)
         }
         Sent::Answered(status, text) => judge_early(request.content, status, &text),
@@ -116,9 +118,10 @@ pub fn post(
 impl Request<'_> {
     fn head(&self) -> String {
         let length = self.length_bytes.map_or(String::new(), |len| format!("{LENGTH_HEADER}: {len}\r\n"));
+        let resume = self.resume.map_or(String::new(), |count| format!("{RESUME_HEADER}: {count}\r\n"));
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: decant/{}\r\nTransfer-Encoding: chunked\r\n\
-             {CONTENT_TYPE_HEADER}: {}\r\n{length}\r\n",
+             {CONTENT_TYPE_HEADER}: {}\r\n{length}{resume}\r\n",
             self.url.path,
             self.url.authority(),
             env!("CARGO_PKG_VERSION"),

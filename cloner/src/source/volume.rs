@@ -11,11 +11,15 @@ use decant_shared::stop::Stop;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::read::{Blocks, read_raw, read_stream};
+use super::blocks::Blocks;
+use super::read::{Stamp, read_range, read_raw, read_stream};
+use crate::digest::hashing::Hashing;
+use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Kind, Result};
 use crate::pack::plan::{Options, Plan};
 use crate::pack::scan::scan;
 use crate::pack::write::write;
+use crate::stream::Sink;
 use crate::unpack::STAGING_NAME;
 
 /// A volume that is open for reading.
@@ -27,8 +31,8 @@ pub struct Volume {
 enum Opened {
     /// A folder and the plan of its archive.
     Folder(OwnedFd, Options, Plan),
-    /// A device or file of this size.
-    Raw(File, u64),
+    /// A device or file of this size, and what shows that it was written to.
+    Raw(File, u64, Stamp),
     /// A character device, which can only be read to its end.
     Stream(File),
 }
@@ -61,7 +65,7 @@ impl Volume {
     pub fn stream_bytes(&self) -> Option<u64> {
         match &self.kind {
             Opened::Folder(_, _, plan) => Some(plan.stream_bytes),
-            Opened::Raw(_, size_bytes) => Some(*size_bytes),
+            Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
             Opened::Stream(_) => None,
         }
     }
@@ -70,21 +74,51 @@ impl Volume {
     /// other holes from one moment to the next, without any change of content.
     pub fn certain_bytes(&self) -> Option<u64> {
         match &self.kind {
-            Opened::Raw(_, size_bytes) => Some(*size_bytes),
+            Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
             Opened::Folder(..) | Opened::Stream(_) => None,
         }
     }
 
-    /// Reads all of it into `blocks`.
-    pub fn read(&self, mut blocks: Blocks<'_>, stop: &Stop) -> Result<()> {
+    /// Reads it into `blocks`, all but the first segments, which the target holds and which have the digests `kept`.
+    pub fn read(&self, mut blocks: Blocks<'_>, kept: &[Digest], stop: &Stop) -> Result<()> {
         match &self.kind {
             Opened::Folder(root, options, plan) => {
                 write(root, &self.path, *options, plan, &mut blocks, stop)?;
             }
-            Opened::Raw(file, size_bytes) => read_raw(file, &self.path, *size_bytes, &mut blocks)?,
+            Opened::Raw(file, size_bytes, stamp) => {
+                blocks.keep(kept, *size_bytes)?;
+                let from = (kept.len() as u64 * SEGMENT_BYTES).min(*size_bytes);
+                read_raw(file, &self.path, (from, *size_bytes), *stamp, &mut blocks)?;
+            }
             Opened::Stream(file) => read_stream(file, &self.path, &mut blocks)?,
         }
         blocks.finish()
+    }
+
+    /// The digest of segment `index` as it is now. Only where [`Volume::certain_bytes`] knows `total_bytes`.
+    pub fn segment(&self, index: u64, total_bytes: u64, stop: &Stop) -> Result<Digest> {
+        let Opened::Raw(file, ..) = &self.kind else {
+            return Err(Error::new(Kind::Failed, "only a device or file has segments"));
+        };
+        let start = index * SEGMENT_BYTES;
+        let mut hashing = Hashing::new(stop, &|_| {});
+        read_range(file, &self.path, start..total_bytes.min(start + SEGMENT_BYTES), &mut hashing)?;
+        hashing.segments().finish();
+        let run = hashing.segments().next_complete();
+        run.map(|run| run.digest).ok_or_else(|| Error::new(Kind::Failed, "an empty segment"))
+    }
+
+    /// Puts it into `sink`, of a device or file at most the first `limit_bytes`: for its digest.
+    pub fn read_into(&self, limit_bytes: u64, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
+        match &self.kind {
+            Opened::Folder(root, options, plan) => {
+                write(root, &self.path, *options, plan, sink, stop).map(drop)
+            }
+            Opened::Raw(file, size_bytes, stamp) => {
+                read_raw(file, &self.path, (0, limit_bytes.min(*size_bytes)), *stamp, sink)
+            }
+            Opened::Stream(file) => read_stream(file, &self.path, sink),
+        }
     }
 }
 
@@ -115,7 +149,8 @@ fn open_raw(path: &Path) -> Result<Opened> {
         let size_bytes = file.seek(SeekFrom::End(0)).map_err(|e| fail("measure", e))?;
         // Only a hint; the kernel reads ahead further.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
-        return Ok(Opened::Raw(file, size_bytes));
+        let stamp = Stamp::of(&file, path)?;
+        return Ok(Opened::Raw(file, size_bytes, stamp));
     }
     Ok(Opened::Stream(file))
 }

@@ -1,7 +1,8 @@
 //! Who may upload what: the order of contract 2.4 as one function.
 
 use decant_shared::contract::{
-    CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, is_async_path, is_other_upload_path, is_upload_path,
+    CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH, is_async_path,
+    is_other_upload_path, is_upload_path,
 };
 use decant_shared::http::head::Request;
 
@@ -38,7 +39,13 @@ pub enum Admission {
         content: ContentType,
         /// Logical bytes that the sender announced.
         announced_bytes: Option<u64>,
+        /// For a source of ours: how many segments of what is here it does not send again.
+        resume: Option<usize>,
     },
+    /// Tell what this target can do.
+    Greet,
+    /// Tell how far it is, and what it holds.
+    Report,
     /// Answer this, without reading the body.
     Answer(u16, &'static str),
 }
@@ -53,7 +60,13 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
     if method == "HEAD" && is_async_path(path) {
         return Answer(200, "");
     }
-    if !(is_upload_path(path) || is_other_upload_path(path)) || method != "POST" {
+    let question = match method {
+        "OPTIONS" if is_upload_path(path) => Some(Admission::Greet),
+        "GET" if path == SESSION_PATH => Some(Admission::Report),
+        _ => None,
+    };
+    let is_upload = (is_upload_path(path) || is_other_upload_path(path)) && method == "POST";
+    if !is_upload && question.is_none() {
         return Answer(404, "");
     }
     match peer {
@@ -63,6 +76,9 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
             return Answer(401, "the client certificate has another common name than CLIENT_NAME");
         }
         Peer::Named(_) => {}
+    }
+    if let Some(question) = question {
+        return question;
     }
     let content = request.header(CONTENT_TYPE_HEADER).and_then(|word| word.parse::<ContentType>().ok());
     let content = match (content, is_other_upload_path(path)) {
@@ -78,7 +94,11 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
         State::Leaving => Answer(503, "the deadline has passed"),
         State::Idle => match request.header(LENGTH_HEADER).map(str::parse) {
             Some(Err(_)) => Answer(400, "x-decant-length is not a number of bytes"),
-            announced => Admission::Upload { content, announced_bytes: announced.and_then(Result::ok) },
+            announced => Admission::Upload {
+                content,
+                announced_bytes: announced.and_then(Result::ok),
+                resume: request.header(RESUME_HEADER).and_then(|count| count.parse().ok()),
+            },
         },
     }
 }
@@ -98,7 +118,7 @@ mod tests {
     fn status(admission: &Admission) -> u16 {
         match admission {
             Admission::Answer(status, _) => *status,
-            Admission::Upload { .. } => 200,
+            Admission::Upload { .. } | Admission::Greet | Admission::Report => 200,
         }
     }
 
@@ -128,6 +148,11 @@ mod tests {
             ("POST /v1beta1/upload-async", "", good, idle, 501),
             (post, clone, good, idle, 200),
             ("POST /v1alpha1/upload-archive", clone, good, idle, 200),
+            ("OPTIONS /v1beta1/upload", "", good, busy, 200),
+            ("OPTIONS /v1beta1/upload", "", Peer::Anonymous, idle, 401),
+            ("GET /v1/session", "", good, busy, 200),
+            ("GET /v1/session", "", Peer::Named(Some("ns/other")), idle, 401),
+            ("POST /v1/session", "", good, idle, 404),
         ] {
             assert_eq!(
                 status(&ask(line, content, peer, state)),
@@ -143,7 +168,7 @@ mod tests {
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 77\r\n";
         assert_eq!(
             ask("POST /v1beta1/upload", head, good, State::Idle),
-            Admission::Upload { content: ContentType::Block, announced_bytes: Some(77) }
+            Admission::Upload { content: ContentType::Block, announced_bytes: Some(77), resume: None }
         );
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 7x\r\n";
         assert_eq!(status(&ask("POST /v1beta1/upload", head, good, State::Idle)), 400);

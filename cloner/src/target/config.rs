@@ -67,6 +67,7 @@ impl TargetConfig {
                 preallocate: environment.is_true("PREALLOCATION"),
                 image_mode: DISK_IMAGE_MODE,
                 grow_to_bytes,
+                keep_partial: true,
                 decompress_threads: args.pod.tuning.threads(),
             },
         })

@@ -13,15 +13,20 @@ use std::path::PathBuf;
 
 use decant_shared::contract::ContentType;
 
+use crate::digest::check::Verdict;
+
 pub mod admit;
 pub mod config;
 pub mod decompress;
 pub mod image;
 pub mod place;
 pub mod pulled;
+pub mod readback;
+pub mod report;
 pub mod running;
 pub mod server;
 pub mod session;
+pub mod writeback;
 
 /// Where a clone goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Writing {
     pub image_mode: u32,
     /// Grow an image file to at least this size.
     pub grow_to_bytes: Option<u64>,
+    /// Leave what an interrupted transfer wrote, so that the next one can go on from there.
+    pub keep_partial: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }
@@ -59,6 +66,8 @@ pub struct Received {
     pub content: ContentType,
     /// Logical bytes of the stream.
     pub stream_bytes: u64,
+    /// The digest of its content, and whether the source has the same.
+    pub verdict: Verdict,
     /// Whether preallocation was asked for, and so done.
     pub preallocated: bool,
 }

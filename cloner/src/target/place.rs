@@ -11,21 +11,25 @@ use super::image::device::Device;
 use super::image::file::{FileOptions, ImageFile};
 use super::image::writer::ImageWriter;
 use super::pulled::Pulled;
+use super::writeback::Synced;
 use super::{Destination, Writing};
+use crate::digest::check::Verdict;
 use crate::error::{Error, Result};
 use crate::unpack::image::find_image;
 use crate::unpack::{UnpackOptions, unpack_tree};
 
 /// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
 /// raw image that cannot fit on a device (or, with preallocation, in its volume) is refused before anything
-/// is written. Returns the stream's length.
+/// is written. With `resumes` the image goes on from what an attempt before left. Returns the stream's length and what
+/// was found out about its content.
 pub fn write(
     writing: &Writing,
     content: ContentType,
     announced_bytes: Option<u64>,
+    resumes: bool,
     stream: &mut Pulled<'_>,
     stop: &Stop,
-) -> Result<u64> {
+) -> Result<(u64, Verdict)> {
     match (content, &writing.destination) {
         (ContentType::Filesystem, Destination::Folder { path, .. }) => {
             tree_to_folder(writing, path, stream, stop)?;
@@ -33,26 +37,44 @@ pub fn write(
         }
         (ContentType::Filesystem, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
-            let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
-            find_image(stream, &mut image, stop)?;
-            let stream_bytes = stream.finish()?;
-            image.finish()?;
-            Ok(stream_bytes)
+            let synced = synced(&device, path)?;
+            stream.paced(synced, stop, |stream| {
+                let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
+                find_image(stream, &mut image, stop)?;
+                let found = stream.finish()?;
+                image.finish()?;
+                Ok(found)
+            })
         }
         (ContentType::Block, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
-            raw_to_medium(writing, &mut device, announced_bytes, stream, stop)
+            let synced = synced(&device, path)?;
+            stream.paced(synced, stop, |stream| {
+                raw_to_medium(writing, &mut device, announced_bytes, stream, stop)
+            })
         }
         (ContentType::Block, Destination::Folder { path, image_name }) => {
             let options = FileOptions {
                 mode: writing.image_mode,
                 grow_to_bytes: writing.grow_to_bytes,
                 preallocate: writing.preallocate,
+                keep_partial: writing.keep_partial,
             };
-            let mut file = ImageFile::create(path, image_name, options)?;
-            raw_to_medium(writing, &mut file, announced_bytes, stream, stop)
+            let mut file = if resumes {
+                ImageFile::reopen(path, image_name, options)?
+            } else {
+                ImageFile::create(path, image_name, options)?
+            };
+            let synced = synced(&file, path)?;
+            stream.paced(synced, stop, |stream| {
+                raw_to_medium(writing, &mut file, announced_bytes, stream, stop)
+            })
         }
     }
+}
+
+fn synced(medium: &impl Medium, path: &Path) -> Result<Synced> {
+    medium.file().map(Synced::File).map_err(|e| Error::target("open again", path, e))
 }
 
 fn raw_to_medium(
@@ -61,12 +83,12 @@ fn raw_to_medium(
     announced_bytes: Option<u64>,
     stream: &mut Pulled<'_>,
     stop: &Stop,
-) -> Result<u64> {
+) -> Result<(u64, Verdict)> {
     let mut image = ImageWriter::new(medium, writing.preallocate, stop);
     image.write_stream(stream, announced_bytes)?;
-    let stream_bytes = stream.finish()?;
+    let found = stream.finish()?;
     image.finish()?;
-    Ok(stream_bytes)
+    Ok(found)
 }
 
 fn tree_to_folder(writing: &Writing, path: &Path, stream: &mut Pulled<'_>, stop: &Stop) -> Result<()> {
@@ -76,7 +98,9 @@ fn tree_to_folder(writing: &Writing, path: &Path, stream: &mut Pulled<'_>, stop:
     // Others than root may not give files away; asking the kernel for each file would only cost time.
     let own = rustix::process::geteuid().is_root();
     let options = UnpackOptions { preallocate: writing.preallocate, own };
-    let done = unpack_tree(stream, &folder, path, options, stop)?;
+    let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
+    let done = stream
+        .paced(Synced::Tree(synced), stop, |stream| unpack_tree(stream, &folder, path, options, stop))?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
     let lost = done.not_kept;
     for (count, what) in [

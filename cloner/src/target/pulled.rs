@@ -1,12 +1,20 @@
-//! The logical stream as the writer sees it: pieces out of batches, in order.
+//! The logical stream as the writer sees it: pieces out of batches, in order, checked as they go by.
 
+use std::rc::Rc;
+use std::thread::scope;
+
+use decant_shared::contract::ContentType;
 use decant_shared::progress::Progress;
+use decant_shared::stop::Stop;
 
 use super::decompress::Unpacked;
+use super::writeback::{self, Pacer, Synced};
+use crate::digest::check::{Check, Verdict};
 use crate::error::{Error, Result};
-use crate::frame::decode::Batch;
+use crate::frame::decode::{Batch, Item};
 use crate::lanes::{Collect, Pool};
 use crate::stream::{Piece, Pull};
+use crate::threads::{join, verdict};
 
 /// Takes batches from the decompressors and yields their pieces.
 pub struct Pulled<'a> {
@@ -20,17 +28,24 @@ pub struct Pulled<'a> {
     stream_bytes: u64,
     /// How long the sender said the stream is.
     announced_bytes: Option<u64>,
-    ended: bool,
+    content: ContentType,
+    check: Rc<Check>,
+    verdict: Option<Verdict>,
+    pacer: Option<Pacer>,
+    /// Data that was yielded with the last piece, and so written when the next one is asked for.
+    last_data_bytes: u64,
 }
 
 impl<'a> Pulled<'a> {
     /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`. A
-    /// stream of another length than `announced_bytes` is damaged: it has no end that anyone could act on.
+    /// stream of another length than `announced_bytes`, or of another content than its digests say, is damaged: it
+    /// has no end that anyone could act on.
     pub fn new(
         batches: Collect<Unpacked>,
         pool: &'a Pool<Batch>,
         progress: &'a Progress,
-        announced_bytes: Option<u64>,
+        (content, announced_bytes): (ContentType, Option<u64>),
+        check: Rc<Check>,
     ) -> Self {
         Self {
             batches,
@@ -41,15 +56,64 @@ impl<'a> Pulled<'a> {
             taken_bytes: 0,
             stream_bytes: 0,
             announced_bytes,
-            ended: false,
+            content,
+            check,
+            verdict: None,
+            pacer: None,
+            last_data_bytes: 0,
         }
     }
 
+    /// Runs `write` over this stream while a thread syncs what was written.
+    pub fn paced<T>(
+        &mut self,
+        synced: Synced,
+        stop: &Stop,
+        write: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let progress = self.progress;
+        scope(|scope| {
+            let (pacer, thread) = writeback::start(scope, synced, progress, stop)?;
+            self.pacer = Some(pacer);
+            let written = write(self);
+            self.pacer = None;
+            verdict(written, join(vec![Ok(thread)]))
+        })
+    }
+
     /// After everything was written: what is still in the stream is dropped, and its end must come. Returns
-    /// the stream's length.
-    pub fn finish(&mut self) -> Result<u64> {
-        while self.next_piece(u64::MAX)?.is_some() {}
-        Ok(self.stream_bytes)
+    /// the stream's length and what was found out about its content.
+    pub fn finish(&mut self) -> Result<(u64, Verdict)> {
+        loop {
+            if let Some(verdict) = self.verdict {
+                return Ok((self.stream_bytes, verdict));
+            }
+            self.next_piece(u64::MAX)?;
+        }
+    }
+
+    /// Goes to the next run of bytes. `false`: there is none, the stream is complete.
+    fn advance(&mut self) -> Result<bool> {
+        while self.verdict.is_none() {
+            match self.batch.item(self.next_run) {
+                Some(Item::Piece(_)) => return Ok(true),
+                Some(Item::Mark(mark)) => {
+                    self.check.mark(mark)?;
+                    self.next_run += 1;
+                }
+                None => match self.batches.receive()? {
+                    Unpacked::Some(batch) => {
+                        self.pool.give(std::mem::replace(&mut self.batch, batch));
+                        self.next_run = 0;
+                    }
+                    Unpacked::End => {
+                        self.check_length()?;
+                        self.verdict = Some(self.check.finish()?);
+                    }
+                },
+            }
+        }
+        Ok(false)
     }
 
     fn check_length(&self) -> Result<()> {
@@ -65,26 +129,20 @@ impl<'a> Pulled<'a> {
 
 impl Pull for Pulled<'_> {
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
-        while self.next_run == self.batch.len() {
-            if self.ended {
-                return Ok(None);
-            }
-            match self.batches.receive()? {
-                Unpacked::Some(batch) => {
-                    self.pool.give(std::mem::replace(&mut self.batch, batch));
-                    self.next_run = 0;
-                }
-                Unpacked::End => {
-                    self.check_length()?;
-                    self.ended = true;
-                }
-            }
+        if let Some(pacer) = &mut self.pacer {
+            pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
         }
-        let Some(piece) = self.batch.piece(self.next_run) else { return Ok(None) };
+        if !self.advance()? {
+            // Nothing more is written; what is in flight is synced at the end.
+            self.pacer = None;
+            return Ok(None);
+        }
+        let Some(Item::Piece(piece)) = self.batch.item(self.next_run) else { return Ok(None) };
         let left_bytes = piece.len() - self.taken_bytes;
         let len = left_bytes.min(max_bytes);
         let from = self.taken_bytes;
-        self.stream_bytes += len;
+        let longer = self.stream_bytes.checked_add(len);
+        self.stream_bytes = longer.ok_or_else(|| Error::damaged("the stream is longer than any volume"))?;
         self.progress.add_sent_bytes(len);
         if len == left_bytes {
             self.next_run += 1;
@@ -92,12 +150,23 @@ impl Pull for Pulled<'_> {
         } else {
             self.taken_bytes += len;
         }
-        Ok(Some(match piece {
+        let piece = match piece {
             Piece::Zeros(_) => Piece::Zeros(len),
+            Piece::Kept(_) => Piece::Kept(len),
             Piece::Data(bytes) => {
+                self.last_data_bytes = len;
                 let start = usize::try_from(from).unwrap_or(usize::MAX);
                 Piece::Data(&bytes[start..start + usize::try_from(len).unwrap_or(usize::MAX)])
             }
-        }))
+        };
+        if self.content == ContentType::Block {
+            self.check.content(&piece)?;
+        }
+        Ok(Some(piece))
+    }
+
+    /// The content of an archive is known to whoever reads it.
+    fn check(&self) -> Option<Rc<Check>> {
+        (self.content == ContentType::Filesystem).then(|| Rc::clone(&self.check))
     }
 }

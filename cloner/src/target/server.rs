@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use decant_shared::conn::Fault;
+use decant_shared::contract::ContentType;
 use decant_shared::http::server::{Exchange, Service};
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
@@ -13,7 +14,8 @@ use decant_shared::tls::name::common_name;
 use super::admit::{Admission, Peer, State, admit};
 use super::running::Running;
 use super::session::{self, Transfer};
-use super::{Received, Writing};
+use super::{Received, Writing, report};
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
@@ -37,6 +39,8 @@ pub struct Uploads {
     pub state: Mutex<State>,
     /// The transfer that makes it busy.
     pub running: Running,
+    /// Digests of the segments that it holds of a transfer that failed, or that was read back.
+    pub held: Mutex<Vec<Digest>>,
 }
 
 impl Uploads {
@@ -44,6 +48,11 @@ impl Uploads {
     pub fn state(&self) -> MutexGuard<'_, State> {
         // The state is a plain value: it is right even if a holder panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it holds of a transfer that failed.
+    fn held(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Admits a request and, for an upload, takes the place of the one sender.
@@ -69,7 +78,7 @@ impl Uploads {
                     exchange.peer
                 );
             }
-            Admission::Answer(..) => {}
+            Admission::Answer(..) | Admission::Greet | Admission::Report => {}
         }
         admission
     }
@@ -77,7 +86,12 @@ impl Uploads {
 
 impl Service for Uploads {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let (content, announced_bytes) = match self.admit(exchange) {
+        let (content, announced_bytes, resume) = match self.admit(exchange) {
+            Admission::Greet => return exchange.answer(200, TEXT, &report::greeting()),
+            Admission::Report => {
+                let (status, text) = self.report(&exchange.request);
+                return exchange.answer(status, TEXT, &text);
+            }
             Admission::Answer(status, text) => {
                 if exchange.request.path != "/healthz" {
                     log::info!(
@@ -89,26 +103,36 @@ impl Service for Uploads {
                 }
                 return exchange.answer(status, TEXT, text);
             }
-            Admission::Upload { content, announced_bytes } => (content, announced_bytes),
+            Admission::Upload { content, announced_bytes, resume } => (content, announced_bytes, resume),
         };
         log::info!("receiving a {content} from {}", exchange.peer);
         self.progress.restart();
+        let mut held = std::mem::take(&mut *self.held());
+        held.truncate(resume.unwrap_or(0));
+        let writing =
+            Writing { keep_partial: self.writing.keep_partial && resume.is_some(), ..self.writing.clone() };
         let outcome = match exchange.body() {
             Ok(mut body) => {
-                let transfer = Transfer {
+                let mut transfer = Transfer {
                     content,
                     announced_bytes,
-                    writing: &self.writing,
+                    writing: &writing,
                     idle: self.idle,
                     running: &self.running,
                     progress: &self.progress,
                     stop: &self.stop,
+                    held: &mut held,
                 };
-                session::receive(&mut body, &transfer)
+                session::receive(&mut body, &mut transfer)
             }
             Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
         };
         self.running.end();
+        *self.held() = if outcome.is_err() && writing.keep_partial && content == ContentType::Block {
+            held
+        } else {
+            Vec::new()
+        };
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
         let (status, text) = match &outcome {

@@ -1,5 +1,6 @@
 //! One transfer: a request's body through the stages to the destination.
 
+use std::rc::Rc;
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use super::decompress::{self, Packed};
 use super::pulled::Pulled;
 use super::running::Running;
 use super::{Received, Writing, place};
+use crate::digest::Digest;
+use crate::digest::check::Check;
 use crate::error::{Error, Kind, Result};
 use crate::frame::split::{Pack, Splitter};
 use crate::lanes::{Deal, Pool, lanes};
@@ -23,7 +26,6 @@ use crate::threads::{join, verdict};
 pub const IDLE: Duration = Duration::from_secs(300);
 
 /// What is received, and what stands around it.
-#[derive(Clone, Copy)]
 pub struct Transfer<'a> {
     /// What the body is.
     pub content: ContentType,
@@ -39,10 +41,13 @@ pub struct Transfer<'a> {
     pub progress: &'a Progress,
     /// Ends it early.
     pub stop: &'a Stop,
+    /// The segments that the target holds of an attempt before, if the source goes on from there; after the
+    /// transfer, those that it holds now.
+    pub held: &'a mut Vec<Digest>,
 }
 
 /// Receives `body` and returns when it is written and synced.
-pub fn receive(body: &mut Body<'_>, transfer: &Transfer<'_>) -> Result<Received> {
+pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Received> {
     let Transfer { content, announced_bytes, writing, progress, stop, .. } = *transfer;
     let count = writing.decompress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "decompressor");
@@ -51,10 +56,15 @@ pub fn receive(body: &mut Body<'_>, transfer: &Transfer<'_>) -> Result<Received>
         progress.set_total_bytes(announced_bytes);
     }
     progress.enter(Phase::Copy);
-    let stream_bytes = scope(|scope| {
+    let held = std::mem::take(transfer.held);
+    let resumes = !held.is_empty();
+    let (stream_bytes, verdict) = scope(|scope| {
         let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
-            let mut stream = Pulled::new(collect, &batches, progress, announced_bytes);
-            place::write(writing, content, announced_bytes, &mut stream, stop)
+            let check = Rc::new(Check::new(held));
+            let length = (content, announced_bytes);
+            let mut stream = Pulled::new(collect, &batches, progress, length, Rc::clone(&check));
+            let written = place::write(writing, content, announced_bytes, resumes, &mut stream, stop);
+            (written, check.proven())
         });
         let mut threads = Vec::new();
         for (index, lane) in workers.into_iter().enumerate() {
@@ -71,14 +81,17 @@ pub fn receive(body: &mut Body<'_>, transfer: &Transfer<'_>) -> Result<Received>
                 if fed.is_err() {
                     discard(body, || writer.is_finished());
                 }
-                writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Failed, "the writer panicked")))
+                let panicked = |_| (Err(Error::new(Kind::Failed, "the writer panicked")), Vec::new());
+                let (written, proven) = writer.join().unwrap_or_else(panicked);
+                *transfer.held = proven;
+                written
             }
             Err(cause) => Err(Error::io(Kind::Failed, "cannot start a thread", cause)),
         };
         let others = join(threads).into_iter().chain(fed.err()).collect();
         verdict(written, others)
     })?;
-    Ok(Received { content, stream_bytes, preallocated: writing.preallocate })
+    Ok(Received { content, stream_bytes, verdict, preallocated: writing.preallocate })
 }
 
 /// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
@@ -105,7 +118,7 @@ fn feed(
     }
     splitter.finish()?;
     running.end();
-    progress.enter(Phase::Finish);
+    progress.enter(Phase::Sync);
     if !pack.is_empty() {
         deal.send(Packed::Some(pack))?;
     }

@@ -52,6 +52,9 @@ pub(super) fn write_content<P: Pull + ?Sized>(
                 file.write_all_at(bytes, offset).map_err(failed_at(offset))?;
                 end = end.max(offset + piece.len());
             }
+            Piece::Kept(_) => {
+                return Err(Error::damaged("content that is said to be here, and is not").into());
+            }
             Piece::Zeros(_) if zeros_are_there => {}
             Piece::Zeros(len) => write_zeros(file, offset, len, stop)?,
         }

@@ -18,6 +18,9 @@ pub trait ImageSink {
 
     /// `len` zero bytes are at `offset`. A hole comes whole, so `len` may be as large as the image.
     fn zeros(&mut self, offset: u64, len: u64) -> Result<()>;
+
+    /// `len` bytes at `offset` are there already.
+    fn kept(&mut self, offset: u64, len: u64) -> Result<()>;
 }
 
 /// What an archive held.
@@ -83,6 +86,7 @@ fn deliver<P: Pull + ?Sized>(
         match piece {
             Piece::Data(bytes) => sink.data(offset, bytes)?,
             Piece::Zeros(len) => sink.zeros(offset, len)?,
+            Piece::Kept(len) => sink.kept(offset, len)?,
         }
     }
     Ok(())

@@ -78,14 +78,30 @@ impl Door {
         socket
     }
 
+    /// The next upload, or whatever comes in its place. The question that a source of ours asks first is answered
+    /// as CDI's target answers it.
     pub(crate) fn accept(&self) -> Call {
-        let tls = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
-        Call(BufReader::new(StreamOwned::new(tls, self.accept_plain())))
+        loop {
+            let tls = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
+            let stream = BufReader::new(StreamOwned::new(tls, self.accept_plain()));
+            let mut call = Call { stream, head: None };
+            let head = call.read_head();
+            if head.as_ref().is_ok_and(|head| head.request_line.starts_with("OPTIONS ")) {
+                call.answer(404, "");
+                call.goodbye();
+                continue;
+            }
+            call.head = Some(head);
+            return call;
+        }
     }
 }
 
-/// One connection; the handshake happens with the first read.
-pub(crate) struct Call(BufReader<StreamOwned<ServerConnection, TcpStream>>);
+/// One connection, of which the head was read.
+pub(crate) struct Call {
+    stream: BufReader<StreamOwned<ServerConnection, TcpStream>>,
+    head: Option<io::Result<Head>>,
+}
 
 /// A request's head.
 pub(crate) struct Head {
@@ -126,6 +142,10 @@ impl Call {
     }
 
     pub(crate) fn try_head(&mut self) -> io::Result<Head> {
+        self.head.take().expect("a head is read once")
+    }
+
+    fn read_head(&mut self) -> io::Result<Head> {
         let request_line = self.line()?;
         let mut headers = Vec::new();
         loop {
@@ -167,14 +187,14 @@ impl Call {
         let line = self.line()?;
         let len = usize::from_str_radix(&line, 16).map_err(io::Error::other)?;
         let mut chunk = vec![0; len];
-        self.0.read_exact(&mut chunk)?;
+        self.stream.read_exact(&mut chunk)?;
         assert_eq!(self.line()?, "", "behind a chunk");
         Ok((len > 0).then_some(chunk))
     }
 
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        self.0.read_line(&mut line)?;
+        self.stream.read_line(&mut line)?;
         line.strip_suffix("\r\n").map(str::to_owned).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
@@ -188,26 +208,26 @@ impl Call {
     }
 
     pub(crate) fn try_say(&mut self, words: &str) -> io::Result<()> {
-        self.0.get_mut().write_all(words.as_bytes())?;
-        self.0.get_mut().flush()
+        self.stream.get_mut().write_all(words.as_bytes())?;
+        self.stream.get_mut().flush()
     }
 
     /// Says goodbye as TLS wants it, and waits until the other end has gone.
     pub(crate) fn goodbye(mut self) {
-        self.0.get_mut().conn.send_close_notify();
+        self.stream.get_mut().conn.send_close_notify();
         // A source that was refused may be gone already.
-        let _ = self.0.get_mut().flush();
+        let _ = self.stream.get_mut().flush();
         self.close();
     }
 
     /// Ends its side of the connection without a goodbye, and waits until the other end has gone.
     pub(crate) fn close(mut self) {
-        let _ = self.0.get_mut().sock.shutdown(Shutdown::Write);
-        let _ = io::copy(&mut self.0.get_mut().sock, &mut io::sink());
+        let _ = self.stream.get_mut().sock.shutdown(Shutdown::Write);
+        let _ = io::copy(&mut self.stream.get_mut().sock, &mut io::sink());
     }
 
     /// Resets the connection.
     pub(crate) fn reset(self) {
-        set_socket_linger(&self.0.get_ref().sock, Some(Duration::ZERO)).unwrap();
+        set_socket_linger(&self.stream.get_ref().sock, Some(Duration::ZERO)).unwrap();
     }
 }

@@ -5,6 +5,7 @@ mod phase;
 mod rate;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 pub use percent::Percent;
 pub use phase::Phase;
@@ -23,8 +24,11 @@ pub struct Progress {
     read_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     wire_bytes: AtomicU64,
+    /// What the other end made durable, where it says so.
+    durable_bytes: AtomicU64,
     percent_hundredths: AtomicU64,
     phase: AtomicU8,
+    digest: Mutex<Option<String>>,
     /// Set once, never cleared.
     is_done: AtomicBool,
     start_unix_seconds: u64,
@@ -39,7 +43,9 @@ impl Progress {
             read_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             wire_bytes: AtomicU64::new(0),
+            durable_bytes: AtomicU64::new(UNKNOWN),
             percent_hundredths: AtomicU64::new(0),
+            digest: Mutex::new(None),
             phase: AtomicU8::new(Phase::Starting.number()),
             is_done: AtomicBool::new(false),
             start_unix_seconds,
@@ -81,6 +87,32 @@ impl Progress {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 
+    /// The other end says that the first `bytes` of the stream survive a loss of power. From now on the percentage
+    /// is made of that, and not of what was sent.
+    pub fn set_durable_bytes(&self, bytes: u64) {
+        self.durable_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What the other end made durable; `None` where it does not say.
+    pub fn durable_bytes(&self) -> Option<u64> {
+        Some(self.durable_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes != UNKNOWN)
+    }
+
+    /// How far the clone is: what is durable, or else what was sent.
+    pub fn moved_bytes(&self) -> u64 {
+        self.durable_bytes().unwrap_or_else(|| self.sent_bytes())
+    }
+
+    /// The digest of the whole content, once it is known.
+    pub fn set_digest(&self, digest: String) {
+        *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+    }
+
+    /// The digest of the whole content, once it is known.
+    pub fn digest(&self) -> Option<String> {
+        self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Counts `bytes`, compressed as they are, as sent.
     pub fn add_wire_bytes(&self, bytes: u64) {
         self.wire_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -115,6 +147,7 @@ impl Progress {
         for counter in [&self.read_bytes, &self.sent_bytes, &self.wire_bytes] {
             counter.store(0, Ordering::Relaxed);
         }
+        self.durable_bytes.store(UNKNOWN, Ordering::Relaxed);
         self.enter(Phase::Starting);
     }
 
@@ -123,7 +156,7 @@ impl Progress {
         let percent = if self.is_done.load(Ordering::Relaxed) {
             Percent::FULL
         } else {
-            Percent::of_unfinished(self.sent_bytes(), self.total_bytes().unwrap_or(0))
+            Percent::of_unfinished(self.moved_bytes(), self.total_bytes().unwrap_or(0))
         };
         // The larger one stays, also if two threads tick at once.
         self.percent_hundredths.fetch_max(percent.hundredths(), Ordering::Relaxed);

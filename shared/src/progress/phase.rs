@@ -13,8 +13,10 @@ pub enum Phase {
     Connect,
     /// Sends content.
     Copy,
-    /// Everything is sent; the other end has yet to confirm it.
-    Finish,
+    /// Everything is sent; the other end writes it to disk.
+    Sync,
+    /// The other end reads back what it wrote.
+    Verify,
     /// The other end confirmed it.
     Done,
     /// It ended without that.
@@ -23,12 +25,13 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in their order.
-    pub const ALL: [Phase; 7] = [
+    pub const ALL: [Phase; 8] = [
         Phase::Starting,
         Phase::Scan,
         Phase::Connect,
         Phase::Copy,
-        Phase::Finish,
+        Phase::Sync,
+        Phase::Verify,
         Phase::Done,
         Phase::Failed,
     ];
@@ -40,7 +43,8 @@ impl Phase {
             Phase::Scan => "scan",
             Phase::Connect => "connect",
             Phase::Copy => "copy",
-            Phase::Finish => "finish",
+            Phase::Sync => "sync",
+            Phase::Verify => "verify",
             Phase::Done => "done",
             Phase::Failed => "failed",
         }
@@ -53,9 +57,10 @@ impl Phase {
             Phase::Scan => 1,
             Phase::Connect => 2,
             Phase::Copy => 3,
-            Phase::Finish => 4,
-            Phase::Done => 5,
-            Phase::Failed => 6,
+            Phase::Sync => 4,
+            Phase::Verify => 5,
+            Phase::Done => 6,
+            Phase::Failed => 7,
         }
     }
 

@@ -119,6 +119,10 @@ impl Medium for Device {
         if size_bytes > self.size_bytes { Err(self.too_small(size_bytes)) } else { Ok(()) }
     }
 
+    fn file(&self) -> std::io::Result<File> {
+        self.file.try_clone()
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         if offset + bytes.len() as u64 > self.size_bytes {
             return Err(self.too_small(offset + bytes.len() as u64));

@@ -1,5 +1,6 @@
 //! A file as the medium: written under a temporary name, renamed when it is complete and durable.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -27,6 +28,8 @@ pub struct FileOptions {
     pub grow_to_bytes: Option<u64>,
     /// Allocate every byte.
     pub preallocate: bool,
+    /// Leave an unfinished file, for [`ImageFile::reopen`].
+    pub keep_partial: bool,
 }
 
 /// A file that does not exist under its name until it is finished; dropped before that, it leaves nothing.
@@ -38,6 +41,10 @@ pub struct ImageFile {
     temporary: OsString,
     options: FileOptions,
     expected_bytes: Option<u64>,
+    /// It has content of an attempt before: what is not written is not zero by itself.
+    is_reused: bool,
+    /// There was no room for it: what was written must go, or nobody else has room either.
+    is_full: Cell<bool>,
     finished: bool,
 }
 
@@ -45,13 +52,23 @@ impl ImageFile {
     /// Starts the file `name` in `folder`. What an earlier attempt left under the temporary name is removed,
     /// unless that attempt is still running.
     pub fn create(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = folder.join(name);
-        let folder = rustix::fs::open(folder, flags, Mode::empty())
-            .map_err(|e| Error::target("open the folder", folder, e.into()))?;
-        let temporary = temporary_name(name);
-        remove_leftover(&folder, &temporary, &path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let folder = open_folder(folder)?;
+        remove_leftover(&folder, &temporary_name(name), &path)?;
+        Self::open(folder, path, options, OFlags::CREATE | OFlags::EXCL)
+    }
+
+    /// Goes on with what an earlier attempt left.
+    pub fn reopen(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
+        let mut file = Self::open(open_folder(folder)?, folder.join(name), options, OFlags::empty())?;
+        file.is_reused = true;
+        Ok(file)
+    }
+
+    fn open(folder: OwnedFd, path: PathBuf, options: FileOptions, flags: OFlags) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let temporary = temporary_name(&name);
+        let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::target("create", &path, e.into()))?;
         // Only tells others that somebody is at work; where locks are not supported nothing is lost.
@@ -60,10 +77,12 @@ impl ImageFile {
             folder,
             file: file.into(),
             path,
-            name: name.to_owned(),
+            name,
             temporary,
             options,
             expected_bytes: None,
+            is_reused: false,
+            is_full: Cell::new(false),
             finished: false,
         })
     }
@@ -72,6 +91,7 @@ impl ImageFile {
         if !is_no_space(&cause) {
             return Error::target(doing, &self.path, cause);
         }
+        self.is_full.set(true);
         let of = self.expected_bytes.map_or(String::new(), |size| format!(" of {size}"));
         let room = rustix::fs::fstatvfs(&self.folder).map_or(String::new(), |fs| {
             format!(
@@ -85,12 +105,26 @@ impl ImageFile {
     }
 
     /// Allocates a range; where the filesystem cannot, writes zeros. Only for ranges without data.
-    fn allocate(&self, mut offset: u64, mut len: u64) -> Result<()> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
             Ok(()) => return Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(e) => return Err(self.fail("allocate", offset, e.into())),
         }
+        self.write_zeros(offset, len)
+    }
+
+    /// Makes a hole where an earlier attempt may have written something else.
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len),
+            Err(e) => Err(self.fail("punch a hole into", offset, e.into())),
+        }
+    }
+
+    fn write_zeros(&self, mut offset: u64, mut len: u64) -> Result<()> {
         while len > 0 {
             let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
             self.file.write_all_at(&ZEROS[..part], offset).map_err(|e| self.fail("write", offset, e))?;
@@ -101,8 +135,14 @@ impl ImageFile {
     }
 }
 
+fn open_folder(folder: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::empty())
+        .map_err(|e| Error::target("open the folder", folder, e.into()))
+}
+
 /// The name under which a file grows. A long name is cut, so that it still fits.
-fn temporary_name(name: &OsStr) -> OsString {
+pub(in crate::target) fn temporary_name(name: &OsStr) -> OsString {
     const KEPT_BYTES: usize = 200;
     let kept = &name.as_bytes()[..name.len().min(KEPT_BYTES)];
     OsString::from_vec([b".", kept, b".decant-partial"].concat())
@@ -136,13 +176,22 @@ impl Medium for ImageFile {
         Ok(())
     }
 
+    fn file(&self) -> std::io::Result<File> {
+        self.file.try_clone()
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|e| self.fail("write", offset, e))
     }
 
-    /// The file is new: what is not written is a hole.
+    /// In a new file, what is not written is a hole.
     fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
-        if self.options.preallocate { self.allocate(offset, len) } else { Ok(()) }
+        match (self.options.preallocate, self.is_reused) {
+            (true, false) => self.allocate(offset, len),
+            (true, true) => self.write_zeros(offset, len),
+            (false, false) => Ok(()),
+            (false, true) => self.punch(offset, len),
+        }
     }
 
     fn finish(&mut self, size_bytes: u64) -> Result<()> {
@@ -156,6 +205,10 @@ impl Medium for ImageFile {
                 }
                 done => done?,
             }
+        }
+        if self.is_reused {
+            // What an earlier attempt wrote behind the end must not come back when the file grows.
+            self.file.set_len(size_bytes).map_err(|e| self.fail("set the size of", size_bytes, e))?;
         }
         self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
         let mode = Mode::from_raw_mode(self.options.mode);
@@ -171,7 +224,7 @@ impl Medium for ImageFile {
 
 impl Drop for ImageFile {
     fn drop(&mut self) {
-        if self.finished {
+        if self.finished || (self.options.keep_partial && !self.is_full.get()) {
             return;
         }
         if let Err(e) = rustix::fs::unlinkat(&self.folder, &self.temporary, AtFlags::empty()) {
@@ -188,7 +241,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-    const PLAIN: FileOptions = FileOptions { mode: 0o660, grow_to_bytes: None, preallocate: false };
+    const PLAIN: FileOptions =
+        FileOptions { mode: 0o660, grow_to_bytes: None, preallocate: false, keep_partial: false };
 
     #[test]
     fn nothing_is_there_before_the_end_and_everything_after_it() {

@@ -3,6 +3,8 @@
 //! [`writer`] decides what is data and what is zeros; [`device`] and [`mod@file`] know what either means on
 //! their medium.
 
+use std::fs::File;
+
 use crate::error::Result;
 
 pub mod device;
@@ -15,6 +17,9 @@ pub trait Medium {
     /// Told once, before anything else, how many bytes the image has, when that is known. Refuses an image
     /// that does not fit ([`Kind::NoSpace`](crate::error::Kind::NoSpace)).
     fn expect(&mut self, size_bytes: u64) -> Result<()>;
+
+    /// The open file or device, to be synced while it is written.
+    fn file(&self) -> std::io::Result<File>;
 
     /// Writes data.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;

@@ -40,6 +40,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
             match piece {
                 Piece::Data(bytes) => self.data(self.end, bytes)?,
                 Piece::Zeros(len) => self.zeros(self.end, len)?,
+                Piece::Kept(len) => self.kept(self.end, len)?,
             }
         }
         Ok(self.end)
@@ -102,6 +103,13 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
         self.end += len;
         Ok(())
     }
+
+    fn kept(&mut self, offset: u64, len: u64) -> Result<()> {
+        debug_assert_eq!(offset, self.end);
+        self.hand_over_zeros()?;
+        self.end += len;
+        Ok(())
+    }
 }
 
 /// Cuts `len` bytes at `offset` of the image at multiples of the granule.
@@ -129,6 +137,9 @@ mod tests {
         fn expect(&mut self, _: u64) -> Result<()> {
             Ok(())
         }
+        fn file(&self) -> std::io::Result<std::fs::File> {
+            tempfile::tempfile()
+        }
         fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
             let at = usize::try_from(offset).unwrap();
             self.content[at..at + bytes.len()].copy_from_slice(bytes);
@@ -154,6 +165,7 @@ mod tests {
             match piece {
                 Piece::Data(bytes) => writer.data(writer.end, bytes).unwrap(),
                 Piece::Zeros(len) => writer.zeros(writer.end, *len).unwrap(),
+                Piece::Kept(len) => writer.kept(writer.end, *len).unwrap(),
             }
         }
         writer.finish().unwrap();

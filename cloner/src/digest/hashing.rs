@@ -1,0 +1,85 @@
+//! A sink that computes digests and sends nothing.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use decant_shared::stop::Stop;
+
+use super::segments::Segments;
+use crate::error::{Error, Result};
+use crate::source::read::shrank;
+use crate::stream::Sink;
+
+/// One read.
+const READ_BYTES: usize = 256 << 10;
+
+/// Computes the digests of what is put into it.
+pub struct Hashing<'a> {
+    segments: Segments,
+    buffer: Vec<u8>,
+    stop: &'a Stop,
+    /// Told of every read or skipped run, in bytes.
+    seen: &'a dyn Fn(u64),
+}
+
+impl<'a> Hashing<'a> {
+    /// Starts with an empty content. `seen` is told how many bytes went by.
+    pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
+        Self { segments: Segments::default(), buffer: vec![0; READ_BYTES], stop, seen }
+    }
+
+    /// What was computed.
+    pub fn segments(&mut self) -> &mut Segments {
+        &mut self.segments
+    }
+}
+
+impl Sink for Hashing<'_> {
+    fn frame(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn frame_zeros(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn note(&mut self, bytes: &[u8]) -> Result<()> {
+        self.segments.data(bytes);
+        Ok(())
+    }
+
+    fn note_zeros(&mut self, len: u64) -> Result<()> {
+        self.segments.zeros(len);
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        (self.seen)(bytes.len() as u64);
+        self.note(bytes)
+    }
+
+    fn put_zeros(&mut self, len: u64) -> Result<()> {
+        (self.seen)(len);
+        self.note_zeros(len)
+    }
+
+    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+        while len > 0 {
+            Error::check(self.stop)?;
+            let part = usize::try_from(len).map_or(READ_BYTES, |len| len.min(READ_BYTES));
+            let got = match file.read_at(&mut self.buffer[..part], offset) {
+                Ok(0) => return Err(shrank(path, offset, len)),
+                Ok(got) => got,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::source("read", path, e)),
+            };
+            self.segments.data(&self.buffer[..got]);
+            (self.seen)(got as u64);
+            offset += got as u64;
+            len -= got as u64;
+        }
+        Ok(())
+    }
+}

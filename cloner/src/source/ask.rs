@@ -1,0 +1,81 @@
+//! Small requests before and beside the upload: what can the target do, what does it hold, how far is it
+//! (docs/protocol.md, 6).
+
+use std::time::Duration;
+
+use decant_shared::conn::Fault;
+use decant_shared::contract::{FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
+use decant_shared::http::body::Body;
+use decant_shared::http::head::{Framing, parse_response};
+use decant_shared::session::Session;
+use decant_shared::stop::Stop;
+
+use super::answer::explain;
+use super::{Source, attempt};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// An answer of a target that has to read a segment back from a slow disk comes within this time.
+const ANSWER: Duration = Duration::from_secs(120);
+/// No answer to these questions is longer.
+const ANSWER_LIMIT_BYTES: usize = 64 << 10;
+
+/// Whether the target is Decant's, and so knows holes, resuming and `/v1/session`. Any other answers 404.
+pub fn is_extended(source: &Source, stop: &Stop) -> Result<bool> {
+    let (status, text) = ask(source, "OPTIONS", &source.url.path, "", stop)?;
+    Ok(status == 200 && text.lines().next() == Some(decant_shared::session::GREETING))
+}
+
+/// What the target is doing; `None` when it does not say.
+pub fn session(source: &Source, stop: &Stop) -> Result<Option<Session>> {
+    let (status, text) = ask(source, "GET", SESSION_PATH, "", stop)?;
+    Ok(if status == 200 { Session::parse(&text) } else { None })
+}
+
+/// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes`: some of them,
+/// or none if it holds no more.
+pub fn held(source: &Source, from: usize, total_bytes: u64, stop: &Stop) -> Result<Vec<Digest>> {
+    let headers = format!("{FROM_HEADER}: {from}\r\n{LENGTH_HEADER}: {total_bytes}\r\n");
+    let (status, text) = ask(source, "GET", SESSION_PATH, &headers, stop)?;
+    let lines = text.lines().skip_while(|line| !line.is_empty()).skip(1);
+    Ok(if status == 200 { lines.map_while(|line| line.parse().ok()).collect() } else { Vec::new() })
+}
+
+/// One request without a body on a connection of its own: the status and the text of the answer.
+fn ask(source: &Source, method: &str, path: &str, headers: &str, stop: &Stop) -> Result<(u16, String)> {
+    let mut conn = attempt::connect(source, stop)?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: decant/{}\r\nContent-Length: 0\r\n{headers}\r\n",
+        source.url.authority(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    let doing = "ask the target";
+    let broken = |fault| explain(fault, &source.url);
+    conn.write_all(request.as_bytes(), source.timeouts.stall, doing).map_err(broken)?;
+    let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+    let (response, head_len) = loop {
+        match parse_response(&heard) {
+            Ok(Some(found)) => break found,
+            Ok(None) => {}
+            Err(bad) => return Err(broken(Fault::HungUp(format!("its answer makes no sense: {bad}")))),
+        }
+        match conn.read(&mut buffer, ANSWER, doing).map_err(broken)? {
+            0 => return Err(broken(Fault::HungUp("closed without an answer".to_owned()))),
+            len => heard.extend_from_slice(&buffer[..len]),
+        }
+    };
+    let framing = match response.framing {
+        Framing::UntilClose => Framing::Length(0),
+        known => known,
+    };
+    let mut text = Vec::new();
+    let mut body = Body::new(&mut conn, framing, &heard[head_len..]);
+    while let Some(part) = body.next(ANSWER).map_err(|e| Error::damaged(format!("{doing}: {e}")))? {
+        text.extend_from_slice(part);
+        if text.len() > ANSWER_LIMIT_BYTES {
+            return Err(broken(Fault::HungUp("its answer does not end".to_owned())));
+        }
+    }
+    conn.close(source.timeouts.connect);
+    Ok((response.status, String::from_utf8_lossy(&text).into_owned()))
+}

@@ -1,0 +1,216 @@
+//! The reader's end of the first channel: cuts a stream into blocks, and computes the content's digests on the way.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use decant_shared::progress::Progress;
+use decant_shared::stop::Stop;
+
+use super::compress::Block;
+use super::read::shrank;
+use crate::digest::check::HELD_LIMIT;
+use crate::digest::segments::{Segments, ZERO_SEGMENT};
+use crate::digest::{Digest, SEGMENT_BYTES};
+use crate::error::{Error, Result};
+use crate::frame::mark::Mark;
+use crate::frame::{BLOCK_BYTES, CHUNK_BYTES};
+use crate::lanes::{Deal, Pool};
+use crate::stream::Sink;
+
+/// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
+/// buffer.
+const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
+
+/// Digests of segments, from the first one on, that were computed while they were sent. They outlive an attempt.
+#[derive(Debug, Default)]
+pub struct Computed(Mutex<Vec<Digest>>);
+
+impl Computed {
+    /// The digest of segment `index`, if it was sent before.
+    pub fn get(&self, index: usize) -> Option<Digest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(index).copied()
+    }
+
+    fn set(&self, index: u64, digest: Digest) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if index == all.len() as u64 && all.len() < HELD_LIMIT {
+            all.push(digest);
+        }
+    }
+}
+
+/// Cuts the logical stream into blocks and hands them to the compressors.
+pub struct Blocks<'a> {
+    deal: Deal<Block>,
+    pool: Pool<Vec<u8>>,
+    buffer: Vec<u8>,
+    used_bytes: usize,
+    segments: Segments,
+    computed: &'a Computed,
+    /// The target knows what a hole is.
+    has_holes: bool,
+    progress: &'a Progress,
+    stop: &'a Stop,
+}
+
+impl<'a> Blocks<'a> {
+    /// Blocks go to `deal`; buffers come from `pool`. `has_holes`: the target understands holes.
+    pub fn new(
+        deal: Deal<Block>,
+        pool: Pool<Vec<u8>>,
+        (computed, has_holes): (&'a Computed, bool),
+        progress: &'a Progress,
+        stop: &'a Stop,
+    ) -> Self {
+        let (buffer, segments) = (Vec::new(), Segments::default());
+        Self { deal, pool, buffer, used_bytes: 0, segments, computed, has_holes, progress, stop }
+    }
+
+    /// The target holds the first segments of the content, with these digests. Only before anything else.
+    pub fn keep(&mut self, held: &[Digest], content_bytes: u64) -> Result<()> {
+        for &digest in held {
+            let left_bytes = content_bytes - self.segments.position_bytes();
+            self.segments.known(digest, left_bytes.min(SEGMENT_BYTES));
+        }
+        let kept_bytes = self.segments.position_bytes();
+        if kept_bytes > 0 {
+            self.progress.add_read_bytes(kept_bytes);
+            self.deal.send(Block::Marks(vec![Mark::Kept(kept_bytes)]))?;
+        }
+        self.send_marks(None)
+    }
+
+    /// Sends what is left, the digest of everything and the end. Only a source that was read to its end may call it.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        let whole = self.segments.finish();
+        self.send_marks(Some(Mark::Whole(whole)))?;
+        self.progress.set_digest(whole.to_string());
+        self.deal.send(Block::End)
+    }
+
+    /// The unused part of the buffer, never empty.
+    fn room(&mut self) -> Result<&mut [u8]> {
+        if self.used_bytes == BLOCK_BYTES {
+            self.flush()?;
+        }
+        if self.buffer.is_empty() {
+            self.buffer = self.pool.take();
+            self.buffer.resize(BLOCK_BYTES, 0);
+        }
+        Ok(&mut self.buffer[self.used_bytes..])
+    }
+
+    /// Sends what is in the buffer, and the digests of the segments that end in it.
+    fn flush(&mut self) -> Result<()> {
+        Error::check(self.stop)?;
+        if self.used_bytes > 0 {
+            let bytes = std::mem::take(&mut self.buffer);
+            let len = std::mem::take(&mut self.used_bytes);
+            self.progress.add_read_bytes(len as u64);
+            self.deal.send(Block::Data { bytes, len })?;
+        }
+        self.send_marks(None)
+    }
+
+    fn send_marks(&mut self, last: Option<Mark>) -> Result<()> {
+        let mut marks = Vec::new();
+        while let Some(run) = self.segments.next_complete() {
+            (run.first..run.first + run.count).for_each(|index| self.computed.set(index, run.digest));
+            if run.digest != *ZERO_SEGMENT {
+                marks.push(Mark::Segment(run.first, run.digest));
+            }
+        }
+        marks.extend(last);
+        if marks.is_empty() { Ok(()) } else { self.deal.send(Block::Marks(marks)) }
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = self.room()?;
+            let len = room.len().min(bytes.len());
+            room[..len].copy_from_slice(&bytes[..len]);
+            self.used_bytes += len;
+            bytes = &bytes[len..];
+        }
+        Ok(())
+    }
+
+    fn append_zeros(&mut self, mut len: u64) -> Result<()> {
+        if len >= CHUNK_BYTES as u64 {
+            self.flush()?;
+        }
+        if len >= CHUNK_BYTES as u64 && self.has_holes {
+            self.progress.add_read_bytes(len);
+            return self.deal.send(Block::Marks(vec![Mark::Hole(len)]));
+        }
+        while len >= CHUNK_BYTES as u64 {
+            Error::check(self.stop)?;
+            let part = len.min(ZEROS_AT_ONCE_BYTES);
+            self.progress.add_read_bytes(part);
+            self.deal.send(Block::Zeros(part))?;
+            len -= part;
+        }
+        while len > 0 {
+            let room = self.room()?;
+            let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
+            room[..part].fill(0);
+            self.used_bytes += part;
+            len -= part as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Blocks<'_> {
+    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
+        self.append(bytes)
+    }
+
+    fn frame_zeros(&mut self, len: u64) -> Result<()> {
+        self.append_zeros(len)
+    }
+
+    fn note(&mut self, bytes: &[u8]) -> Result<()> {
+        self.segments.data(bytes);
+        Ok(())
+    }
+
+    fn note_zeros(&mut self, len: u64) -> Result<()> {
+        self.segments.zeros(len);
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.segments.data(bytes);
+        self.append(bytes)
+    }
+
+    fn put_zeros(&mut self, len: u64) -> Result<()> {
+        self.segments.zeros(len);
+        self.append_zeros(len)
+    }
+
+    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+        while len > 0 {
+            let room = self.room()?;
+            let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
+            let got = match file.read_at(&mut room[..part], offset) {
+                Ok(got) => got,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::source("read", path, e)),
+            };
+            if got == 0 {
+                return Err(shrank(path, offset, len));
+            }
+            self.segments.data(&self.buffer[self.used_bytes..self.used_bytes + got]);
+            self.used_bytes += got;
+            offset += got as u64;
+            len -= got as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! Clones that are interrupted, with both ends as processes, and what is sent again after that.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../able/mod.rs"]
+mod able;
+#[path = "../disks/mod.rs"]
+mod disks;
+#[path = "../noise/mod.rs"]
+mod noise;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../target/support/pki.rs"]
+mod pki;
+
+mod changes;
+mod kills;
+mod pair;
+mod power;

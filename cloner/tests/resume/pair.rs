@@ -1,0 +1,182 @@
+//! A source and a target, each a process that can be killed and started again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::noise::noise;
+use crate::pki::{Ca, SENDER, chain_pem, key_pem};
+
+pub(crate) const MIB: u64 = 1 << 20;
+/// Four segments and a piece of a fifth one.
+pub(crate) const SIZE_BYTES: u64 = 4 * 64 * MIB + 10 * MIB;
+/// Longer than any of these clones takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Both ends of a clone, and where they live.
+pub(crate) struct Pair {
+    place: TempDir,
+    port: u16,
+    source: PathBuf,
+    destination: PathBuf,
+}
+
+impl Pair {
+    /// From `source` to `destination`, a device or the path of an image.
+    pub(crate) fn new(source: &Path, destination: &Path) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let ca = Ca::new("authority");
+        std::fs::write(place.path().join("ca.crt"), ca.pem()).unwrap();
+        for (name, identity) in [("tls", ca.server()), ("client", ca.client(SENDER))] {
+            std::fs::write(place.path().join(format!("{name}.crt")), chain_pem(&identity)).unwrap();
+            std::fs::write(place.path().join(format!("{name}.key")), key_pem(&identity)).unwrap();
+        }
+        // Taken and let go: both targets of a test listen there, one after the other.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { place, port, source: source.to_owned(), destination: destination.to_owned() }
+    }
+
+    /// A file of noise in the place of this pair.
+    pub(crate) fn source_file(folder: &Path) -> PathBuf {
+        let path = folder.join("source.img");
+        std::fs::write(&path, noise(usize::try_from(SIZE_BYTES).unwrap(), 7)).unwrap();
+        path
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.place.path().join(name)).unwrap()
+    }
+
+    pub(crate) fn target(&self) -> End {
+        self.target_to(&self.destination)
+    }
+
+    /// A target for another place than that of the pair.
+    pub(crate) fn target_to(&self, destination: &Path) -> End {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
+        command.arg("target").env_clear();
+        for (name, file) in
+            [("TLS_CERT_FILE", "tls.crt"), ("TLS_KEY_FILE", "tls.key"), ("CLIENT_CERT_FILE", "ca.crt")]
+        {
+            command.env(name, self.place.path().join(file));
+        }
+        command.env("DESTINATION", destination).env("CLIENT_NAME", SENDER);
+        command.env("LISTEN_ADDRESS", "127.0.0.1").env("LISTEN_PORT", self.port.to_string());
+        End::start(command.env("DECANT_PLAIN_HEALTH_PORT", "0"))
+    }
+
+    pub(crate) fn source(&self, limit: &str) -> End {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
+        command.arg("source").env_clear();
+        command.env("UPLOAD_URL", format!("https://127.0.0.1:{}/v1beta1/upload", self.port));
+        command.env("CLIENT_KEY", self.read("client.key")).env("CLIENT_CERT", self.read("client.crt"));
+        command.env("SERVER_CA_CERT", self.read("ca.crt")).env("OWNER_UID", "uid");
+        command.env("VOLUME_MODE", "block").env("MOUNT_POINT", &self.source);
+        command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
+        End::start(command.env("DECANT_RETRY_SECS", "60"))
+    }
+
+    /// Waits until the blocks of `file` show that `bytes` were written, and says how many really were.
+    pub(crate) fn wait_for(file: &Path, bytes: u64) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let written = file.metadata().map_or(0, |meta| meta.blocks() * 512);
+            if written >= bytes {
+                return written;
+            }
+            assert!(Instant::now() < deadline, "{written} of {bytes} bytes written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// That what arrived is what was sent, to the last byte.
+    pub(crate) fn assert_equal(&self, destination: &Path) {
+        let mut ends =
+            [&self.source, &destination.to_owned()].map(|path| BufReader::new(File::open(path).unwrap()));
+        let [source, target] = &mut ends;
+        let mut left = SIZE_BYTES;
+        while left > 0 {
+            let (ours, theirs) = (source.fill_buf().unwrap(), target.fill_buf().unwrap());
+            let len = ours.len().min(theirs.len());
+            assert!(len > 0 && ours[..len] == theirs[..len], "they differ {left} bytes before the end");
+            source.consume(len);
+            target.consume(len);
+            left = left.saturating_sub(len as u64);
+        }
+    }
+}
+
+/// A process, killed with the test.
+pub(crate) struct End {
+    child: Child,
+    log: Option<JoinHandle<Vec<String>>>,
+}
+
+impl End {
+    fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = std::thread::spawn(move || stderr.lines().map_while(Result::ok).collect());
+        Self { child, log: Some(log) }
+    }
+
+    /// As a node that fails, or a kernel short of memory, does it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Its exit code and its log.
+    pub(crate) fn ended(mut self) -> (Option<i32>, Vec<String>) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    self.child.kill().unwrap();
+                    panic!("it does not end: {:#?}", self.log.take().unwrap().join());
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        (status.code(), self.log.take().unwrap().join().unwrap())
+    }
+
+    /// That it ended well, and what its log says.
+    pub(crate) fn well(self) -> Vec<String> {
+        let (code, log) = self.ended();
+        assert_eq!(code, Some(0), "{log:#?}");
+        log
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Bytes that a source's last attempt put on the wire, from its last words.
+pub(crate) fn wire_bytes(log: &[String]) -> u64 {
+    let line = log.iter().find(|line| line.contains("clone complete")).unwrap();
+    let wire = line.rsplit_once('(').unwrap().1.strip_suffix(" on the wire)").unwrap();
+    let (number, unit) = wire.split_once(' ').unwrap();
+    let unit_bytes = match unit {
+        "B" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        other => panic!("{other}"),
+    };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let bytes = (number.parse::<f64>().unwrap() * unit_bytes) as u64;
+    bytes
+}
