@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use decant_shared::progress::Progress;
 use decant_shared::stop::Stop;
 
+use super::behind::Behind;
 use super::compress::Block;
 use super::read::shrank;
 use crate::digest::check::HELD_LIMIT;
@@ -49,6 +50,7 @@ pub struct Blocks<'a> {
     buffer: Vec<u8>,
     used_bytes: usize,
     segments: Segments,
+    behind: Behind,
     computed: &'a Computed,
     /// The target knows what a hole is.
     has_holes: bool,
@@ -65,8 +67,8 @@ impl<'a> Blocks<'a> {
         progress: &'a Progress,
         stop: &'a Stop,
     ) -> Self {
-        let (buffer, segments) = (Vec::new(), Segments::default());
-        Self { deal, pool, buffer, used_bytes: 0, segments, computed, has_holes, progress, stop }
+        let (buffer, segments, behind) = (Vec::new(), Segments::default(), Behind::default());
+        Self { deal, pool, buffer, used_bytes: 0, segments, behind, computed, has_holes, progress, stop }
     }
 
     /// The target holds the first segments of the content, with these digests. Only before anything else.
@@ -167,6 +169,8 @@ impl<'a> Blocks<'a> {
 
 impl Sink for Blocks<'_> {
     fn frame(&mut self, bytes: &[u8]) -> Result<()> {
+        // What comes behind it is another file.
+        self.behind = Behind::default();
         self.append(bytes)
     }
 
@@ -196,6 +200,7 @@ impl Sink for Blocks<'_> {
 
     fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
         while len > 0 {
+            self.behind.read(file, offset);
             let room = self.room()?;
             let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
             let got = match file.read_at(&mut room[..part], offset) {

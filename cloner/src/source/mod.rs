@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 pub mod answer;
 pub mod ask;
 pub mod attempt;
+pub mod behind;
 pub mod blocks;
 pub mod compress;
 pub mod config;

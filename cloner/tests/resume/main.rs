@@ -1,6 +1,6 @@
 //! Clones that are interrupted, with both ends as processes, and what is sent again after that.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 #[path = "../able/mod.rs"]
 mod able;
@@ -12,7 +12,9 @@ mod noise;
 #[path = "../target/support/pki.rs"]
 mod pki;
 
+mod bounded;
 mod changes;
 mod kills;
 mod pair;
 mod power;
+mod room;

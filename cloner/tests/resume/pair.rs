@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::noise::noise;
 use crate::pki::{Ca, SENDER, chain_pem, key_pem};
+use crate::room::Room;
 
 pub(crate) const MIB: u64 = 1 << 20;
 /// Four segments and a piece of a fifth one.
@@ -26,6 +27,8 @@ pub(crate) struct Pair {
     port: u16,
     source: PathBuf,
     destination: PathBuf,
+    /// Each end starts in one of these.
+    rooms: Option<[Room; 2]>,
 }
 
 impl Pair {
@@ -40,7 +43,27 @@ impl Pair {
         }
         // Taken and let go: both targets of a test listen there, one after the other.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { place, port, source: source.to_owned(), destination: destination.to_owned() }
+        Self { place, port, source: source.to_owned(), destination: destination.to_owned(), rooms: None }
+    }
+
+    /// Starts the source in the first and the target in the second of `rooms`.
+    pub(crate) fn within(self, rooms: [Room; 2]) -> Self {
+        Self { rooms: Some(rooms), ..self }
+    }
+
+    pub(crate) fn rooms(&self) -> &[Room; 2] {
+        self.rooms.as_ref().unwrap()
+    }
+
+    /// The cloner, in its room if it has one. Without environment.
+    fn cloner(&self, room: usize) -> Command {
+        let cloner = env!("CARGO_BIN_EXE_cloner");
+        let mut command = match &self.rooms {
+            Some(rooms) => rooms[room].command(cloner),
+            None => Command::new(cloner),
+        };
+        command.env_clear();
+        command
     }
 
     /// A file of noise in the place of this pair.
@@ -60,8 +83,8 @@ impl Pair {
 
     /// A target for another place than that of the pair.
     pub(crate) fn target_to(&self, destination: &Path) -> End {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
-        command.arg("target").env_clear();
+        let mut command = self.cloner(1);
+        command.arg("target");
         for (name, file) in
             [("TLS_CERT_FILE", "tls.crt"), ("TLS_KEY_FILE", "tls.key"), ("CLIENT_CERT_FILE", "ca.crt")]
         {
@@ -73,8 +96,8 @@ impl Pair {
     }
 
     pub(crate) fn source(&self, limit: &str) -> End {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
-        command.arg("source").env_clear();
+        let mut command = self.cloner(0);
+        command.arg("source");
         command.env("UPLOAD_URL", format!("https://127.0.0.1:{}/v1beta1/upload", self.port));
         command.env("CLIENT_KEY", self.read("client.key")).env("CLIENT_CERT", self.read("client.crt"));
         command.env("SERVER_CA_CERT", self.read("ca.crt")).env("OWNER_UID", "uid");

@@ -1,0 +1,77 @@
+//! Drops from the page cache what was read, unless it was there before: a clone must not push out what other
+//! programs of the machine work with, and a volume that is cloned often may stay.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
+
+/// What is dropped at a time. Much more than the kernel reads ahead, so that the end of a window that was not
+/// read yet is only there if somebody else read it.
+const WINDOW_BYTES: u64 = 8 << 20;
+
+/// Follows one file, or one after the other.
+#[derive(Debug, Default)]
+pub struct Behind {
+    start: u64,
+    end: u64,
+    was_there: bool,
+}
+
+impl Behind {
+    /// The bytes before `offset` were read; reading goes on there.
+    pub fn read(&mut self, file: &File, offset: u64) {
+        if (self.start..self.end).contains(&offset) {
+            return;
+        }
+        if self.end == offset && self.end > self.start && !self.was_there {
+            // Advice only: a filesystem that does not take it keeps the pages.
+            let len = std::num::NonZeroU64::new(self.end - self.start);
+            let _ = fadvise(file, self.start, len, Advice::DontNeed);
+        }
+        (self.start, self.end) = (offset, offset + WINDOW_BYTES);
+        self.was_there = is_there(file, self.end - 1);
+    }
+}
+
+/// Whether the byte can be had without the disk.
+fn is_there(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+    read == Ok(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    /// Reads it as the reader does.
+    fn read_all(file: &File, size_bytes: u64) {
+        let (mut behind, mut buffer) = (Behind::default(), vec![0; 1 << 20]);
+        let mut offset = 0;
+        while offset < size_bytes {
+            behind.read(file, offset);
+            offset += file.read_at(&mut buffer, offset).unwrap() as u64;
+        }
+        behind.read(file, offset);
+    }
+
+    #[test]
+    fn only_what_was_not_there_before_is_dropped() {
+        // Beside the sources: there is a disk under it, and so a page cache.
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.write_all(&vec![1; 24 << 20]).unwrap();
+        file.sync_all().unwrap();
+        read_all(&file, 24 << 20);
+        assert!(is_there(&file, 5 << 20), "what was there stays");
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        if is_there(&file, 5 << 20) {
+            return; // This filesystem takes no advice.
+        }
+        read_all(&file, 24 << 20);
+        assert!(!is_there(&file, 5 << 20), "what was not there is gone again");
+    }
+}

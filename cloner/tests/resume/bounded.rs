@@ -1,0 +1,122 @@
+//! Clones in 64 MiB of memory with a disk of 50 MB/s. `DECANT_BOUNDED_MIB=4096` makes them as long as a real volume.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::able::is_root;
+use crate::disks::{LoopDevice, Mounted, make_ext4};
+use crate::noise::noise;
+use crate::pair::{MIB, Pair};
+use crate::room::Room;
+
+const MEMORY_BYTES: u64 = 64 * MIB;
+const DISK_RATE: u64 = 50_000_000;
+
+/// A volume to read, whose pages are not in memory, and a disk to write to.
+struct Bench {
+    source: PathBuf,
+    device: LoopDevice,
+    place: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let size_mib: u64 =
+            std::env::var("DECANT_BOUNDED_MIB").map_or(192, |size| size.parse().expect("a number"));
+        let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let source = place.path().join("source.img");
+        let mut file = File::create(&source).unwrap();
+        let part = noise(64 << 20, 3);
+        (0..size_mib / 64).for_each(|_| file.write_all(&part).unwrap());
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let backing = place.path().join("backing");
+        File::create(&backing).unwrap().set_len((size_mib + size_mib / 8 + 64) * MIB).unwrap();
+        Self { source, device: LoopDevice::on(&backing), place }
+    }
+
+    fn room(&self) -> Room {
+        let number = std::fs::metadata(&self.device.0).unwrap().rdev();
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        Room::new(MEMORY_BYTES, &format!("{major}:{minor}"), DISK_RATE)
+    }
+
+    fn mounted(&self) -> Mounted {
+        make_ext4(&self.device.0, &[]).unwrap();
+        Mounted::device(&self.device.0).unwrap()
+    }
+
+    fn assert_equal(&self, target: &Path) {
+        let size = self.source.metadata().unwrap().len().to_string();
+        let same = Command::new("cmp").args(["-n", &size]).args([&self.source, target]).status().unwrap();
+        assert!(same.success());
+    }
+
+    fn copy(&self, target: &Path) {
+        let room = self.room();
+        let mut command = room.command(env!("CARGO_BIN_EXE_cloner"));
+        let done = command.args(["copy", "-q", "--force"]).args([&self.source, target]);
+        let done = done.stdout(Stdio::null()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        println!("copy: {} MiB at most", room.peak_bytes() / MIB);
+        self.assert_equal(target);
+    }
+
+    fn pair(&self, destination: &Path, target: &Path) {
+        let pair = Pair::new(&self.source, destination).within([self.room(), self.room()]);
+        let (receiver, sender) = (pair.target(), pair.source("10GiB/s"));
+        sender.well();
+        receiver.well();
+        let [source, receiver] = pair.rooms();
+        println!(
+            "source: {}, target: {} MiB at most",
+            source.peak_bytes() / MIB,
+            receiver.peak_bytes() / MIB
+        );
+        self.assert_equal(target);
+    }
+}
+
+#[test]
+fn a_copy_to_a_slow_filesystem_fits_64_mib() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let mounted = bench.mounted();
+    bench.copy(&mounted.path().join("copy.img"));
+}
+
+#[test]
+fn a_copy_to_a_slow_device_fits_64_mib() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.copy(&bench.device.0.clone());
+}
+
+#[test]
+fn source_and_target_of_a_slow_filesystem_fit_64_mib_each() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let mounted = bench.mounted();
+    let image = mounted.path().join("disk.img");
+    bench.pair(&image, &image);
+}
+
+#[test]
+fn source_and_target_of_a_slow_device_fit_64_mib_each() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let device = bench.device.0.clone();
+    bench.pair(&device, &device);
+    assert!(bench.place.path().exists());
+}
