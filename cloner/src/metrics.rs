@@ -59,6 +59,10 @@ pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
         page.family("decant_stream_size_bytes", "Logical bytes of the whole stream.", Kind::Gauge)?
             .sample(&[], total_bytes)?;
     }
+    if let Some(durable_bytes) = progress.durable_bytes() {
+        page.family("decant_durable_bytes", "Logical bytes that are on the target's disk.", Kind::Gauge)?
+            .sample(&[], durable_bytes)?;
+    }
     let mut phases = page.family("decant_phase", "1 for the phase that the clone is in.", Kind::Gauge)?;
     for phase in Phase::ALL {
         phases.sample(&[("phase", phase.name())], u64::from(phase == progress.phase()))?;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN, PRE_POPULATED};
+use crate::annotations::{CLONE_SOURCE_FINALIZER, DIGEST, EXTENDED_TOKEN, PRE_POPULATED};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{Action, Role};
 use crate::fit;
@@ -68,6 +68,9 @@ impl Hands {
             Action::SayPrePopulated => {
                 let name = seen.target.as_ref().map_or("", |claim| &claim.metadata.name);
                 self.patch_data_volume(seen, &json!({ "annotations": { PRE_POPULATED: name } }))
+            }
+            Action::SayDigest(digest) => {
+                self.patch_data_volume(seen, &json!({ "annotations": { DIGEST: digest } }))
             }
             Action::KeepToken => self.keep_token(seen),
             Action::Annotate(annotations) => {

@@ -110,6 +110,8 @@ pub const ALLOW_CLONE_TO: &str = "decant.dev/allow-clone-to";
 pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
 /// On a DataVolume or claim: no more bytes on the wire than this, such as `50MiB/s`.
 pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
+/// On a claim and its DataVolume: the digest of what was cloned, as source and target computed it.
+pub const DIGEST: &str = "decant.dev/digest";
 /// On both pods: which authority issued their certificates.
 pub const AUTHORITY: &str = "decant.dev/authority";
 /// On a claim: pods that were replaced because they failed or vanished.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::annotations::RUNNING_MESSAGE;
+use crate::annotations::{DIGEST, RUNNING_MESSAGE};
 use crate::decide::Step;
 use crate::observed::Observed;
 use crate::resource::data_volume::Status;
@@ -38,6 +38,11 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
     let mut events = Vec::new();
     if old.phase != new.phase {
         events.extend(of_phase(seen, &new.phase, &dv.metadata.name));
+        let digest = seen.target_annotation(DIGEST).filter(|_| new.phase == "Succeeded");
+        events.extend(
+            digest
+                .map(|digest| normal("CloneVerified", format!("Source and target hold the same: {digest}"))),
+        );
     }
     if let (before, Some(bound)) = (old.condition("Bound"), new.condition("Bound"))
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)

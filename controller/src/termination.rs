@@ -9,7 +9,7 @@ use crate::resource::Pod;
 use crate::resource::pod::{ContainerStatus, Terminated};
 
 /// What a target pod that succeeded says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetWord {
     /// No source came in time; nothing was cloned.
     DeadlinePassed,
@@ -17,6 +17,8 @@ pub enum TargetWord {
     Done {
         /// Whether space was preallocated.
         preallocated: bool,
+        /// The digest of the content, if source and target agree on one. CDI's target says none.
+        digest: Option<String>,
     },
 }
 
@@ -25,6 +27,8 @@ pub enum TargetWord {
 struct Message {
     deadline_passed: bool,
     preallocation_applied: bool,
+    digest: Option<String>,
+    digest_confirmed: bool,
 }
 
 /// The word of a target pod in phase Succeeded. A message that cannot be read is not an error: the exit code says
@@ -35,15 +39,22 @@ pub fn target_word(pod: &Pod) -> TargetWord {
     if message.deadline_passed {
         TargetWord::DeadlinePassed
     } else {
-        TargetWord::Done { preallocated: message.preallocation_applied }
+        let digest = message.digest.filter(|digest| message.digest_confirmed && is_digest(digest));
+        TargetWord::Done { preallocated: message.preallocation_applied, digest }
     }
 }
 
 fn parse(text: &str) -> Message {
     serde_json::from_str(text).unwrap_or_else(|_| Message {
-        deadline_passed: false,
         preallocation_applied: text.contains("Preallocation applied"),
+        ..Message::default()
     })
+}
+
+/// Only what looks like one is written on: the target pod belongs to the namespace's users.
+fn is_digest(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b':';
+    text.starts_with("decant1:") && text.len() <= 100 && text.bytes().all(is_plain)
 }
 
 /// Whether a source's message says that space was preallocated.
@@ -82,7 +93,7 @@ mod tests {
 
     #[test]
     fn only_the_targets_own_container_is_heard() {
-        assert_eq!(target_word(&target("{}")), TargetWord::Done { preallocated: false });
+        assert_eq!(target_word(&target("{}")), TargetWord::Done { preallocated: false, digest: None });
         let deadline = target(r#"{"deadlinePassed":true,"message":"Deadline Passed"}"#);
         assert_eq!(target_word(&deadline), TargetWord::DeadlinePassed);
     }
@@ -90,10 +101,25 @@ mod tests {
     #[test]
     fn an_unreadable_message_of_a_good_end_is_a_good_end() {
         for text in ["", "garbage", "{", "[1]"] {
-            assert_eq!(target_word(&target(text)), TargetWord::Done { preallocated: false }, "{text}");
+            assert_eq!(
+                target_word(&target(text)),
+                TargetWord::Done { preallocated: false, digest: None },
+                "{text}"
+            );
         }
+        let confirmed = |digest: &str, said: bool| {
+            let text =
+                format!(r#"{{"message":"Clone Complete","digest":"{digest}","digestConfirmed":{said}}}"#);
+            match target_word(&target(&text)) {
+                TargetWord::Done { digest, .. } => digest,
+                TargetWord::DeadlinePassed => None,
+            }
+        };
+        assert_eq!(confirmed("decant1:7:ab", true).as_deref(), Some("decant1:7:ab"));
+        assert_eq!(confirmed("decant1:7:ab", false), None);
+        assert_eq!(confirmed("decant1:7:ab cd", true), None);
         let old = target("Clone Complete, Preallocation applied");
-        assert_eq!(target_word(&old), TargetWord::Done { preallocated: true });
+        assert_eq!(target_word(&old), TargetWord::Done { preallocated: true, digest: None });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::running::is_held;
 use super::step::{Role, Step};
 use crate::annotations::{
-    CLONE_OF, INSTANCETYPE_LABELS, POD_PHASE, POD_READY, POD_RESTARTS, POPULATED_FOR, PRE_POPULATED,
+    CLONE_OF, DIGEST, INSTANCETYPE_LABELS, POD_PHASE, POD_READY, POD_RESTARTS, POPULATED_FOR, PRE_POPULATED,
     PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, REPLACED_PODS, RUNNING, RUNNING_MESSAGE, RUNNING_REASON,
     SOURCE_CONTAINER, SOURCE_POD_NAME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON,
     TARGET_CONTAINER, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
@@ -31,6 +31,8 @@ pub enum Action {
     Label(BTreeMap<String, String>),
     /// Write on the DataVolume that somebody else filled its claim.
     SayPrePopulated,
+    /// Write the digest of what was cloned on the DataVolume.
+    SayDigest(String),
     /// Set annotations of the target claim.
     Annotate(BTreeMap<&'static str, String>),
     /// Add or remove the finalizer on the target claim.
@@ -79,7 +81,10 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
             actions.push(Action::Annotate(replaced(seen)));
             actions.push(Action::DeletePod(*role));
         }
-        Step::MarkDone => actions.push(Action::Annotate(BTreeMap::from([(CLONE_OF, "true".to_owned())]))),
+        Step::MarkDone => {
+            actions.extend(digest(seen).map(Action::SayDigest));
+            actions.push(Action::Annotate(BTreeMap::from([(CLONE_OF, "true".to_owned())])));
+        }
         _ => {}
     }
     // What the pods are like is said on the claim, where CDI's tools look.
@@ -93,6 +98,12 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
         }
     }
     actions
+}
+
+/// The digest that the claim has and the DataVolume has not.
+fn digest(seen: &Observed) -> Option<String> {
+    let (dv, digest) = (seen.data_volume.as_ref()?, seen.target_annotation(DIGEST)?);
+    (dv.metadata.annotation(DIGEST) != Some(digest)).then(|| digest.to_owned())
 }
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
@@ -176,6 +187,12 @@ fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static st
     if is_preallocated(seen) {
         told.insert(PREALLOCATION_APPLIED, "true".to_owned());
     }
+    if *step == Step::TargetDone
+        && let Some(TargetWord::Done { digest: Some(digest), .. }) =
+            seen.target_pod.as_deref().map(termination::target_word)
+    {
+        told.insert(DIGEST, digest);
+    }
     told
 }
 
@@ -183,7 +200,7 @@ fn is_preallocated(seen: &Observed) -> bool {
     let asked = seen.target.as_ref().is_some_and(|c| c.metadata.is_annotated_true(PREALLOCATION_REQUESTED));
     let by_target = |pod: &Pod| {
         pod.status.phase == "Succeeded"
-            && termination::target_word(pod) == TargetWord::Done { preallocated: true }
+            && matches!(termination::target_word(pod), TargetWord::Done { preallocated: true, .. })
     };
     let by_source = |pod: &Pod| termination::source_preallocated(pod, SOURCE_CONTAINER);
     asked

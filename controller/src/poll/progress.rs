@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use decant_shared::progress::Phase;
+
 use crate::scrape::Reading;
 
 /// How much a new rate counts against the ones before.
@@ -18,6 +20,8 @@ pub struct Progress {
     pub total_bytes: Option<u64>,
     /// Smoothed.
     pub rate_bytes_per_sec: Option<u64>,
+    /// What the source is doing, where it tells.
+    pub phase: Option<Phase>,
 }
 
 impl Progress {
@@ -49,7 +53,8 @@ pub(super) fn updated(before: Option<&Progress>, new: Reading, since: Duration) 
         (None, Some(now)) => Some(now as u64),
         (_, None) => None,
     };
-    Progress { percent, sent_bytes: new.sent_bytes, total_bytes: new.total_bytes, rate_bytes_per_sec: rate }
+    let Reading { sent_bytes, total_bytes, phase, .. } = new;
+    Progress { percent, sent_bytes, total_bytes, rate_bytes_per_sec: rate, phase }
 }
 
 #[cfg(test)]
@@ -57,7 +62,7 @@ mod tests {
     use super::*;
 
     fn reading(percent: f64, sent: u64) -> Reading {
-        Reading { percent, sent_bytes: Some(sent), total_bytes: Some(1000) }
+        Reading { percent, sent_bytes: Some(sent), total_bytes: Some(1000), phase: None }
     }
 
     #[test]

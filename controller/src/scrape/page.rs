@@ -1,6 +1,7 @@
 //! A metrics page, read.
 
 use decant_shared::contract::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
+use decant_shared::progress::Phase;
 use decant_shared::prometheus::{Sample, parse};
 
 /// How far a clone is, by its source's word.
@@ -8,10 +9,13 @@ use decant_shared::prometheus::{Sample, parse};
 pub struct Reading {
     /// 0 to 100.
     pub percent: f64,
-    /// Logical bytes handed to the target; CDI's cloner does not tell.
+    /// Logical bytes that are durable at the target, or that it was handed where it does not say; CDI's cloner does
+    /// not tell.
     pub sent_bytes: Option<u64>,
     /// Logical bytes of the whole; CDI's cloner does not tell.
     pub total_bytes: Option<u64>,
+    /// What the source is doing; CDI's cloner does not tell.
+    pub phase: Option<Phase>,
 }
 
 /// Finds the reading of `owner_uid` on a page. The error says what is wrong with the page.
@@ -33,9 +37,15 @@ pub fn reading(page: &str, owner_uid: &str) -> Result<Reading, String> {
     };
     Ok(Reading {
         percent,
-        sent_bytes: count("decant_sent_bytes_total"),
+        sent_bytes: count("decant_durable_bytes").or_else(|| count("decant_sent_bytes_total")),
         total_bytes: count("decant_stream_size_bytes"),
+        phase: samples.iter().find_map(phase),
     })
+}
+
+fn phase(sample: &Sample<'_>) -> Option<Phase> {
+    let word = sample.label("phase").filter(|_| sample.name == "decant_phase" && sample.value == 1.0)?;
+    Phase::ALL.into_iter().find(|phase| phase.name() == word)
 }
 
 #[cfg(test)]
@@ -58,6 +68,10 @@ mod tests {
         );
         let reading = reading(&page, "u").unwrap();
         assert_eq!((reading.sent_bytes, reading.total_bytes), (Some(5), Some(10)));
+        let page =
+            page + "decant_durable_bytes 3\ndecant_phase{phase=\"copy\"} 0\ndecant_phase{phase=\"sync\"} 1\n";
+        let reading = super::reading(&page, "u").unwrap();
+        assert_eq!((reading.sent_bytes, reading.phase), (Some(3), Some(Phase::Sync)));
     }
 
     #[test]

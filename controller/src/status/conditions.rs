@@ -1,5 +1,6 @@
 //! The conditions Bound, Ready and Running (contract 4.7).
 
+use decant_shared::progress::Phase;
 use decant_shared::units::{Bytes, Rate, Seconds};
 
 use super::running::Triples;
@@ -95,6 +96,11 @@ fn sentence(progress: &Progress) -> String {
     }
     if let Some(left) = progress.left_secs() {
         text += &format!(", {} left", Seconds(left));
+    }
+    match progress.phase {
+        Some(Phase::Sync) => text += ", the target is writing it to disk",
+        Some(Phase::Verify) => text += ", the target is reading it back",
+        _ => {}
     }
     text
 }

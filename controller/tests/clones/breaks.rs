@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::MIB;
 use crate::bed::Bed;
 use crate::content::holds;
-use crate::kubectl::kubectl;
+use crate::kubectl::{kubectl, try_kubectl};
 
 /// A clone that runs for some ten seconds, with `spare` volumes more than it needs.
 fn running(spare: usize) -> (Bed, Vec<u8>) {
@@ -73,6 +73,49 @@ fn a_source_pod_that_is_deleted_is_made_again() {
     bed.succeeds("copy");
     holds(&bed, "copy", &noise);
     bed.is_tidy("copy");
+}
+
+/// Deletes `pod` ("source" or "target") when most of a clone of several segments is done.
+fn goes_on_without(pod: &str) {
+    let mut bed = Bed::new(&[]);
+    bed.volumes("block", "200Mi", 2);
+    bed.claim("golden", "Block", "200Mi");
+    let noise = bed.fill("golden", 190 * MIB);
+    bed.start();
+    let source = (bed.namespace.as_str(), "golden");
+    bed.limited_data_volume("copy", source, ("Block", "200Mi"), "12MiB/s");
+    bed.wait("dv", "copy", |dv| {
+        let progress = dv["status"]["progress"].as_str().unwrap_or_default();
+        progress.trim_end_matches('%').parse::<f64>().is_ok_and(|percent| percent > 50.0)
+    });
+    let uid = bed.get("pvc", "copy").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let source_pod = format!("{uid}-source-pod");
+    let gone = if pod == "source" { source_pod.as_str() } else { "cdi-upload-copy" };
+    kubectl(&["-n", &bed.namespace, "delete", "pod", gone, "--force", "--grace-period=0"], None);
+    let goes_on = || {
+        let (_, log) = try_kubectl(&["-n", &bed.namespace, "logs", &source_pod], None);
+        log.contains("going on after the first")
+    };
+    bed.wait("dv", "copy", |dv| goes_on() || dv["status"]["phase"] == "Succeeded");
+    assert!(goes_on(), "it began anew");
+    bed.succeeds("copy");
+    bed.wait("dv", "copy", |dv| {
+        let digest = dv["metadata"]["annotations"]["decant.dev/digest"].as_str();
+        digest.is_some_and(|digest| digest.starts_with("decant1:209715200:"))
+    });
+    let events = kubectl(&["-n", &bed.namespace, "get", "events"], None);
+    assert!(events.contains("CloneVerified"), "{events}");
+    holds(&bed, "copy", &noise);
+}
+
+#[test]
+fn a_clone_goes_on_where_its_source_pod_was_deleted() {
+    goes_on_without("source");
+}
+
+#[test]
+fn a_clone_goes_on_where_its_target_pod_was_deleted() {
+    goes_on_without("target");
 }
 
 #[test]
