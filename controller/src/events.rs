@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::annotations::{DIGEST, RUNNING_MESSAGE};
+use crate::annotations::RUNNING_MESSAGE;
 use crate::decide::Step;
 use crate::observed::Observed;
 use crate::resource::data_volume::Status;
@@ -38,7 +38,7 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
     let mut events = Vec::new();
     if old.phase != new.phase {
         events.extend(of_phase(seen, &new.phase, &dv.metadata.name));
-        let digest = seen.target_annotation(DIGEST).filter(|_| new.phase == "Succeeded");
+        let digest = seen.digest().filter(|_| new.phase == "Succeeded");
         events.extend(
             digest
                 .map(|digest| normal("CloneVerified", format!("Source and target hold the same: {digest}"))),

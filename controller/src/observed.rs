@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::annotations::DIGEST;
 use crate::cluster::ApiError;
 use crate::permission::Permission;
 use crate::poll::Progress;
 use crate::request::Invalid;
 use crate::resource::{Claim, DataVolume, Key, Pod, StorageClass, Uid};
+use crate::termination::{TargetWord, target_word};
 
 /// One key, seen once. Nothing in it changes while a decision is made.
 #[derive(Debug, Clone, Default)]
@@ -105,6 +107,15 @@ impl Observed {
             Origin::Claim(key) => Some(key),
             _ => None,
         }
+    }
+
+    /// The digest that source and target agree on: the claim has it, or the target pod says it.
+    pub fn digest(&self) -> Option<String> {
+        let said = || match self.target_pod.as_deref().map(target_word)? {
+            TargetWord::Done { digest, .. } => digest,
+            TargetWord::DeadlinePassed => None,
+        };
+        self.target_annotation(DIGEST).map(str::to_owned).or_else(said)
     }
 
     /// An annotation of the target claim.

@@ -102,8 +102,8 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
 
 /// The digest that the claim has and the DataVolume has not.
 fn digest(seen: &Observed) -> Option<String> {
-    let (dv, digest) = (seen.data_volume.as_ref()?, seen.target_annotation(DIGEST)?);
-    (dv.metadata.annotation(DIGEST) != Some(digest)).then(|| digest.to_owned())
+    let (dv, digest) = (seen.data_volume.as_ref()?, seen.digest()?);
+    (dv.metadata.annotation(DIGEST) != Some(digest.as_str())).then_some(digest)
 }
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
@@ -187,11 +187,8 @@ fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static st
     if is_preallocated(seen) {
         told.insert(PREALLOCATION_APPLIED, "true".to_owned());
     }
-    if *step == Step::TargetDone
-        && let Some(TargetWord::Done { digest: Some(digest), .. }) =
-            seen.target_pod.as_deref().map(termination::target_word)
-    {
-        told.insert(DIGEST, digest);
+    if *step == Step::TargetDone {
+        told.extend(seen.digest().map(|digest| (DIGEST, digest)));
     }
     told
 }
