@@ -58,6 +58,9 @@ pub struct CopyArgs {
     /// No more bytes on the wire than this, after compression: 50MiB/s, 400kB/s.
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
+    /// What to check beyond the digests that every copy is checked with.
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub verify: Option<Verify>,
     /// Print nothing but errors.
     #[arg(long, short)]
     pub quiet: bool,
@@ -120,6 +123,9 @@ pub struct TargetArgs {
     /// Folder of a filesystem volume. Default: the folder of DESTINATION, which is /data.
     #[arg(long)]
     pub mount: Option<PathBuf>,
+    /// What to check beyond the digests that every clone is checked with.
+    #[arg(long, value_enum, value_name = "HOW", env = "DECANT_VERIFY")]
+    pub verify: Option<Verify>,
     /// Plain-text port that answers /healthz only, for CDI up to 1.60 (0: none).
     #[arg(long, default_value_t = decant_shared::contract::PLAIN_HEALTH_PORT, env = "DECANT_PLAIN_HEALTH_PORT")]
     pub plain_health_port: u16,
@@ -160,6 +166,13 @@ impl Tuning {
 /// One thread per core, at most four (the connection is the next limit), one when nobody knows.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(4)
+}
+
+/// What to check beyond the digests that come along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Verify {
+    /// Read everything back from the disk, past the page cache, and compare.
+    Readback,
 }
 
 /// How to write log lines.

@@ -56,8 +56,14 @@ impl Narrator {
 pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
     let sent_bytes = progress.moved_bytes();
     match progress.phase() {
-        Phase::Sync => return format!("all {} sent; the target is writing it to disk", Bytes(sent_bytes)),
-        Phase::Verify => return format!("all {} on disk; the target is reading it back", Bytes(sent_bytes)),
+        Phase::Sync => {
+            let all = Bytes(progress.sent_bytes());
+            return match progress.durable_bytes() {
+                Some(durable_bytes) => format!("all {all} sent, {} on disk", Bytes(durable_bytes)),
+                None => format!("all {all} sent; the target is writing it to disk"),
+            };
+        }
+        Phase::Verify => return "all on disk; the target is reading it back".to_owned(),
         _ => {}
     }
     // A rate of nothing is either not known yet or better told by the bytes that do not grow.

@@ -10,6 +10,8 @@ mod command;
 
 #[path = "copy/devices.rs"]
 mod devices;
+#[path = "copy/digests.rs"]
+mod digests;
 #[path = "copy/failures.rs"]
 mod failures;
 #[path = "copy/folders.rs"]

@@ -112,6 +112,10 @@ pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
 pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
 /// On a claim and its DataVolume: the digest of what was cloned, as source and target computed it.
 pub const DIGEST: &str = "decant.dev/digest";
+/// On a DataVolume or claim: [`READBACK`] makes the target read back what it wrote.
+pub const VERIFY: &str = "decant.dev/verify";
+/// The only value of [`VERIFY`].
+pub const READBACK: &str = "readback";
 /// On both pods: which authority issued their certificates.
 pub const AUTHORITY: &str = "decant.dev/authority";
 /// On a claim: pods that were replaced because they failed or vanished.

@@ -5,7 +5,7 @@ use std::fmt;
 use decant_shared::units::{Rate, parse_quantity};
 use serde_json::Value;
 
-use crate::annotations::BANDWIDTH_LIMIT;
+use crate::annotations::{BANDWIDTH_LIMIT, READBACK, VERIFY};
 use crate::names::NAME_MAX_BYTES;
 use crate::resource::claim::quantity_text;
 use crate::resource::data_source::DataSourceTarget;
@@ -115,6 +115,9 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
     }
     if let Some(Err(e)) = dv.metadata.annotation(BANDWIDTH_LIMIT).map(str::parse::<Rate>) {
         return invalid("metadata.annotations", format!("{BANDWIDTH_LIMIT}: {e}"));
+    }
+    if let Some(how) = dv.metadata.annotation(VERIFY).filter(|how| *how != READBACK) {
+        return invalid("metadata.annotations", format!("{VERIFY}: {how:?} is not known, only {READBACK:?}"));
     }
     let wanted = wanted(dv)?;
     match (&dv.spec.pvc, &dv.spec.storage) {

@@ -86,6 +86,24 @@ fn pods(mode: &str) {
 }
 
 #[test]
+fn what_annotations_ask_for_reaches_the_pods() {
+    let policy = policy();
+    let mut target = claim("team", "copy", "Block");
+    target.metadata.annotations.insert("decant.dev/verify".to_owned(), "readback".to_owned());
+    let clone = Clone {
+        target: &target,
+        source: &claim("golden", "image", "Block"),
+        owner_uid: &Uid::from("dv-uid"),
+        policy: &policy.pods,
+        authority: "1-2",
+    };
+    let overhead = decant_controller::fit::overhead(&target, &policy);
+    let pod = pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH);
+    let environment = pod["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert!(environment.contains(&json!({ "name": "DECANT_VERIFY", "value": "readback" })));
+}
+
+#[test]
 fn pods_of_a_filesystem_clone() {
     pods("Filesystem");
 }

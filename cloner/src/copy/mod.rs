@@ -13,7 +13,7 @@ use decant_shared::tls::authority::{Authority, Usage};
 use decant_shared::tls::suites::{Suites, Versions};
 use decant_shared::tls::{client, server};
 
-use crate::args::{CopyArgs, LogFormat};
+use crate::args::{CopyArgs, LogFormat, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::role::new_progress;
 use crate::source::upload::Timeouts;
@@ -81,6 +81,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
             image_mode: plan.file_mode,
             grow_to_bytes: None,
             keep_partial: false,
+            read_back: args.verify == Some(Verify::Readback),
             decompress_threads: args.tuning.threads(),
         },
         idle: IDLE,

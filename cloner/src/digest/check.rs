@@ -38,6 +38,8 @@ struct Inner {
     /// The sender's, not yet compared.
     expected: VecDeque<(u64, Digest)>,
     whole: Option<Whole>,
+    /// What was computed, once the content is complete.
+    found: Option<Whole>,
     has_marks: bool,
     /// What this target held before, by segment.
     held: Vec<Digest>,
@@ -84,6 +86,7 @@ impl Check {
     pub fn finish(&self) -> Result<Verdict> {
         let inner = &mut *self.0.borrow_mut();
         let whole = inner.segments.finish();
+        inner.found = Some(whole);
         inner.settle()?;
         if !inner.has_marks {
             return Ok(Verdict { whole, is_confirmed: false });
@@ -98,6 +101,11 @@ impl Check {
             Some(said) => Err(Error::damaged(format!("the whole is {whole} here, and {said} at the source"))),
             None => Err(Error::damaged("the digest of the whole is missing")),
         }
+    }
+
+    /// The digest as computed here; `None` before the end.
+    pub fn found(&self) -> Option<Whole> {
+        self.0.borrow().found
     }
 
     /// The digests of all segments, from the first one on, that arrived and agree.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -22,12 +23,19 @@ pub struct Hashing<'a> {
     stop: &'a Stop,
     /// Told of every read or skipped run, in bytes.
     seen: &'a dyn Fn(u64),
+    /// Drop pages before they are read, so that the disk answers.
+    past_cache: bool,
 }
 
 impl<'a> Hashing<'a> {
     /// Starts with an empty content. `seen` is told how many bytes went by.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
-        Self { segments: Segments::default(), buffer: vec![0; READ_BYTES], stop, seen }
+        Self { segments: Segments::default(), buffer: vec![0; READ_BYTES], stop, seen, past_cache: false }
+    }
+
+    /// The same past the page cache, for files that were synced.
+    pub fn past_cache(stop: &'a Stop) -> Self {
+        Self { past_cache: true, ..Self::new(stop, &|_| {}) }
     }
 
     /// What was computed.
@@ -66,6 +74,10 @@ impl Sink for Hashing<'_> {
     }
 
     fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+        if self.past_cache {
+            // Advice: a filesystem in memory has nothing else to read from.
+            let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+        }
         while len > 0 {
             Error::check(self.stop)?;
             let part = usize::try_from(len).map_or(READ_BYTES, |len| len.min(READ_BYTES));

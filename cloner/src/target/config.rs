@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::session::IDLE;
 use super::{Destination, Writing};
-use crate::args::TargetArgs;
+use crate::args::{TargetArgs, Verify};
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
 
@@ -68,6 +68,7 @@ impl TargetConfig {
                 image_mode: DISK_IMAGE_MODE,
                 grow_to_bytes,
                 keep_partial: true,
+                read_back: args.verify == Some(Verify::Readback),
                 decompress_threads: args.pod.tuning.threads(),
             },
         })

@@ -26,6 +26,7 @@ pub mod report;
 pub mod running;
 pub mod server;
 pub mod session;
+pub mod verify;
 pub mod writeback;
 
 /// Where a clone goes.
@@ -55,6 +56,8 @@ pub struct Writing {
     pub grow_to_bytes: Option<u64>,
     /// Leave what an interrupted transfer wrote, so that the next one can go on from there.
     pub keep_partial: bool,
+    /// Read everything back from the disk and compare, before it gets its name.
+    pub read_back: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use decant_shared::contract::ContentType;
+use decant_shared::progress::Phase;
 use decant_shared::stop::Stop;
 use rustix::fs::{Mode, OFlags};
 
@@ -12,11 +13,12 @@ use super::image::file::{FileOptions, ImageFile};
 use super::image::writer::ImageWriter;
 use super::pulled::Pulled;
 use super::writeback::Synced;
-use super::{Destination, Writing};
+use super::{Destination, Writing, verify};
+use crate::digest::Whole;
 use crate::digest::check::Verdict;
 use crate::error::{Error, Result};
 use crate::unpack::image::find_image;
-use crate::unpack::{UnpackOptions, unpack_tree};
+use crate::unpack::{UnpackOptions, unpack_tree_and};
 
 /// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
 /// raw image that cannot fit on a device (or, with preallocation, in its volume) is refused before anything
@@ -40,9 +42,15 @@ pub fn write(
             let synced = synced(&device, path)?;
             stream.paced(synced, stop, |stream| {
                 let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
+                if writing.read_back {
+                    // The digest that came along is that of all files.
+                    image = image.digesting();
+                }
                 find_image(stream, &mut image, stop)?;
                 let found = stream.finish()?;
+                let digest = image.digest();
                 image.finish()?;
+                read_back(&mut device, path, digest, stream, stop)?;
                 Ok(found)
             })
         }
@@ -50,7 +58,7 @@ pub fn write(
             let mut device = Device::open(path, writing.preallocate)?;
             let synced = synced(&device, path)?;
             stream.paced(synced, stop, |stream| {
-                raw_to_medium(writing, &mut device, announced_bytes, stream, stop)
+                raw_to_medium(writing, &mut device, path, announced_bytes, stream, stop)
             })
         }
         (ContentType::Block, Destination::Folder { path, image_name }) => {
@@ -67,7 +75,7 @@ pub fn write(
             };
             let synced = synced(&file, path)?;
             stream.paced(synced, stop, |stream| {
-                raw_to_medium(writing, &mut file, announced_bytes, stream, stop)
+                raw_to_medium(writing, &mut file, path, announced_bytes, stream, stop)
             })
         }
     }
@@ -80,6 +88,7 @@ fn synced(medium: &impl Medium, path: &Path) -> Result<Synced> {
 fn raw_to_medium(
     writing: &Writing,
     medium: &mut impl Medium,
+    path: &Path,
     announced_bytes: Option<u64>,
     stream: &mut Pulled<'_>,
     stop: &Stop,
@@ -88,7 +97,23 @@ fn raw_to_medium(
     image.write_stream(stream, announced_bytes)?;
     let found = stream.finish()?;
     image.finish()?;
+    read_back(medium, path, writing.read_back.then_some(found.1.whole), stream, stop)?;
+    medium.publish()?;
     Ok(found)
+}
+
+/// Compares a sealed image with what was written, if that is wanted.
+fn read_back(
+    medium: &mut impl Medium,
+    path: &Path,
+    written: Option<Whole>,
+    stream: &Pulled<'_>,
+    stop: &Stop,
+) -> Result<()> {
+    let Some(written) = written else { return Ok(()) };
+    stream.progress().enter(Phase::Verify);
+    let file = medium.readable().map_err(|e| Error::target("open again", path, e))?;
+    verify::compare(written, verify::image(&file, path, written.content_bytes, stop)?, path)
 }
 
 fn tree_to_folder(writing: &Writing, path: &Path, stream: &mut Pulled<'_>, stop: &Stop) -> Result<()> {
@@ -99,8 +124,17 @@ fn tree_to_folder(writing: &Writing, path: &Path, stream: &mut Pulled<'_>, stop:
     let own = rustix::process::geteuid().is_root();
     let options = UnpackOptions { preallocate: writing.preallocate, own };
     let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
-    let done = stream
-        .paced(Synced::Tree(synced), stop, |stream| unpack_tree(stream, &folder, path, options, stop))?;
+    let (check, progress) = (stream.content_check(), stream.progress());
+    let before_names = |fresh: &Path| match check.found() {
+        Some(written) if writing.read_back => {
+            progress.enter(Phase::Verify);
+            verify::compare(written, verify::tree(fresh, stop)?, path)
+        }
+        _ => Ok(()),
+    };
+    let done = stream.paced(Synced::Tree(synced), stop, |stream| {
+        unpack_tree_and(stream, &folder, path, options, stop, &before_names)
+    })?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
     let lost = done.not_kept;
     for (count, what) in [

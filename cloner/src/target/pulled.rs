@@ -64,6 +64,16 @@ impl<'a> Pulled<'a> {
         }
     }
 
+    /// The counters of this transfer.
+    pub fn progress(&self) -> &'a Progress {
+        self.progress
+    }
+
+    /// What compares the content with its digests.
+    pub fn content_check(&self) -> Rc<Check> {
+        Rc::clone(&self.check)
+    }
+
     /// Runs `write` over this stream while a thread syncs what was written.
     pub fn paced<T>(
         &mut self,

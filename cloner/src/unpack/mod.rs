@@ -26,7 +26,7 @@ use crate::archive::read::ArchiveReader;
 use crate::error::{Error, Result};
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
-use crate::unpack::staging::Staging;
+use crate::unpack::staging::{FRESH, Staging};
 use crate::unpack::tree::TreeWriter;
 
 pub(crate) use crate::unpack::staging::REPLACED;
@@ -82,11 +82,24 @@ pub fn unpack_tree(
     options: UnpackOptions,
     stop: &Stop,
 ) -> Result<Unpacked> {
+    unpack_tree_and(pull, target, path, options, stop, &|_| Ok(()))
+}
+
+/// The same; `before_names` looks at the complete and synced tree, at this path, before it gets its names.
+pub fn unpack_tree_and(
+    pull: &mut (impl Pull + ?Sized),
+    target: impl AsFd,
+    path: &Path,
+    options: UnpackOptions,
+    stop: &Stop,
+    before_names: &dyn Fn(&Path) -> Result<()>,
+) -> Result<Unpacked> {
     let target = target.as_fd();
     let staging = Staging::create(target, path)?;
     let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
         // Before anything gets its final name: an error of delayed writing shows here.
         syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
+        before_names(&path.join(STAGING_NAME).join(FRESH))?;
         reveal::reveal(&staging, target, path)?;
         Ok(filled)
     });

@@ -14,7 +14,7 @@ use crate::unpack::remove::remove_all;
 pub const STAGING_NAME: &str = ".decant-partial";
 
 /// What arrives.
-const FRESH: &str = "new";
+pub(super) const FRESH: &str = "new";
 /// What stood under the final names until now.
 pub(crate) const REPLACED: &str = "old";
 

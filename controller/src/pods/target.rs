@@ -8,8 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use super::frame::{Frame, attach, copied_annotations, data_volume, labels, preallocation};
 use super::{Clone, DEVICE};
 use crate::annotations::{
-    AUTHORITY, COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER, SERVICE_ACCOUNT, TARGET_CONTAINER,
-    UPLOAD_TARGET,
+    AUTHORITY, COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER, READBACK, SERVICE_ACCOUNT, TARGET_CONTAINER,
+    UPLOAD_TARGET, VERIFY,
 };
 use crate::names;
 use crate::resource::claim::VolumeMode;
@@ -75,6 +75,9 @@ fn environment(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTime) 
     ];
     if claim.spec.volume_mode == VolumeMode::Block {
         env.push(json!({ "name": "DESTINATION", "value": DEVICE }));
+    }
+    if claim.metadata.annotation(VERIFY) == Some(READBACK) {
+        env.push(json!({ "name": "DECANT_VERIFY", "value": READBACK }));
     }
     Value::Array(env)
 }

@@ -52,6 +52,22 @@ fn bad_requests_get_the_texts_of_the_contract() {
 }
 
 #[test]
+fn annotations_that_cannot_be_meant_are_refused_with_their_name() {
+    for (name, value, is_good) in [
+        ("decant.dev/bandwidth-limit", "50MiB/s", true),
+        ("decant.dev/bandwidth-limit", "fast", false),
+        ("decant.dev/verify", "readback", true),
+        ("decant.dev/verify", "yes", false),
+    ] {
+        let mut dv = data_volume(&json!({ "source": source(), "pvc": claim(&json!("1Gi")) }));
+        dv.metadata.annotations.insert(name.to_owned(), value.to_owned());
+        let outcome = validate(&dv).map_err(|e| e.to_string());
+        assert_eq!(outcome.is_ok(), is_good, "{name}");
+        assert!(outcome.err().is_none_or(|error| error.contains(name)), "{name}");
+    }
+}
+
+#[test]
 fn storage_needs_no_size_and_other_sources_are_not_ours() {
     assert_eq!(validate(&data_volume(&json!({ "source": source(), "storage": {} }))), Ok(()));
     let http = data_volume(&json!({ "source": { "http": {}, "pvc": null }, "pvc": claim(&json!("1Gi")) }));

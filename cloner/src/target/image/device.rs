@@ -144,7 +144,15 @@ impl Medium for Device {
         self.zero_literally(last, end - last)
     }
 
-    fn finish(&mut self, _size_bytes: u64) -> Result<()> {
+    fn seal(&mut self, _size_bytes: u64) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::target("sync", &self.path, e))
+    }
+
+    fn readable(&self) -> std::io::Result<File> {
+        File::open(&self.path)
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        Ok(())
     }
 }

@@ -194,7 +194,7 @@ impl Medium for ImageFile {
         }
     }
 
-    fn finish(&mut self, size_bytes: u64) -> Result<()> {
+    fn seal(&mut self, size_bytes: u64) -> Result<()> {
         let mut full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
         if self.options.preallocate && full_bytes > size_bytes {
             match self.allocate(size_bytes, full_bytes - size_bytes) {
@@ -214,11 +214,19 @@ impl Medium for ImageFile {
         let mode = Mode::from_raw_mode(self.options.mode);
         rustix::fs::fchmod(&self.file, mode)
             .map_err(|e| self.fail("set the mode of", size_bytes, e.into()))?;
-        self.file.sync_all().map_err(|e| self.fail("sync", size_bytes, e))?;
+        self.file.sync_all().map_err(|e| self.fail("sync", size_bytes, e))
+    }
+
+    fn readable(&self) -> std::io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.folder, &self.temporary, flags, Mode::empty())?.into())
+    }
+
+    fn publish(&mut self) -> Result<()> {
         rustix::fs::renameat(&self.folder, &self.temporary, &self.folder, &self.name)
             .map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
         self.finished = true;
-        rustix::fs::fsync(&self.folder).map_err(|e| self.fail("sync the folder of", size_bytes, e.into()))
+        rustix::fs::fsync(&self.folder).map_err(|e| Error::target("sync the folder of", &self.path, e.into()))
     }
 }
 
@@ -251,7 +259,8 @@ mod tests {
         file.write(0, b"data").unwrap();
         let path = folder.path().join("disk.img");
         assert!(!path.exists());
-        file.finish(1 << 20).unwrap();
+        file.seal(1 << 20).unwrap();
+        file.publish().unwrap();
         let meta = path.metadata().unwrap();
         assert_eq!((meta.len(), meta.permissions().mode() & 0o7777), (1 << 20, 0o660));
         assert!(meta.blocks() * 512 < 1 << 20);
@@ -275,7 +284,8 @@ mod tests {
         std::fs::write(folder.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
         let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
         file.write(0, b"x").unwrap();
-        file.finish(1).unwrap();
+        file.seal(1).unwrap();
+        file.publish().unwrap();
         assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"x");
     }
 
@@ -286,7 +296,8 @@ mod tests {
         let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options).unwrap();
         file.write(0, &[1; 4096]).unwrap();
         file.zero(4096, (1 << 20) - 4096).unwrap();
-        file.finish(1 << 20).unwrap();
+        file.seal(1 << 20).unwrap();
+        file.publish().unwrap();
         let meta = folder.path().join("disk.img").metadata().unwrap();
         assert_eq!(meta.len(), 3 << 20);
         assert!(meta.blocks() * 512 >= 3 << 20, "{} blocks", meta.blocks());
@@ -297,7 +308,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = "n".repeat(255);
         let mut file = ImageFile::create(folder.path(), name.as_ref(), PLAIN).unwrap();
-        file.finish(1).unwrap();
+        file.seal(1).unwrap();
+        file.publish().unwrap();
         assert!(folder.path().join(name).exists());
     }
 

@@ -28,5 +28,11 @@ pub trait Medium {
     fn zero(&mut self, offset: u64, len: u64) -> Result<()>;
 
     /// The image is complete and has `size_bytes`: makes it durable. Returns only when it is.
-    fn finish(&mut self, size_bytes: u64) -> Result<()>;
+    fn seal(&mut self, size_bytes: u64) -> Result<()>;
+
+    /// The sealed image, to be read back.
+    fn readable(&self) -> std::io::Result<File>;
+
+    /// Gives the sealed image its name.
+    fn publish(&mut self) -> Result<()>;
 }

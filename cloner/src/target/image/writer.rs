@@ -3,6 +3,8 @@
 use decant_shared::stop::Stop;
 
 use super::Medium;
+use crate::digest::Whole;
+use crate::digest::segments::Segments;
 use crate::error::{Error, Result};
 use crate::frame::is_zero;
 use crate::stream::{Piece, Pull};
@@ -23,12 +25,24 @@ pub struct ImageWriter<'a, M> {
     zeros_bytes: u64,
     end: u64,
     stop: &'a Stop,
+    segments: Option<Segments>,
 }
 
 impl<'a, M: Medium> ImageWriter<'a, M> {
     /// Writes to `medium`. With `literal` zeros are not looked for.
     pub fn new(medium: &'a mut M, literal: bool, stop: &'a Stop) -> Self {
-        Self { medium, literal, zeros_bytes: 0, end: 0, stop }
+        Self { medium, literal, zeros_bytes: 0, end: 0, stop, segments: None }
+    }
+
+    /// Computes the digest of the image on the way, for [`ImageWriter::digest`].
+    pub fn digesting(mut self) -> Self {
+        self.segments = Some(Segments::default());
+        self
+    }
+
+    /// The digest of everything so far, if it was to be computed.
+    pub fn digest(&mut self) -> Option<Whole> {
+        self.segments.as_mut().map(Segments::finish)
     }
 
     /// Writes a whole raw stream, `expected_bytes` long if that is known. Returns its length.
@@ -46,10 +60,17 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
         Ok(self.end)
     }
 
-    /// Hands over what is left and makes the image durable.
-    pub fn finish(mut self) -> Result<()> {
+    /// Hands over what is left and makes the image durable. Returns its size.
+    pub fn finish(mut self) -> Result<u64> {
         self.hand_over_zeros()?;
-        self.medium.finish(self.end)
+        self.medium.seal(self.end)?;
+        Ok(self.end)
+    }
+
+    /// Zeros, which are handed over with those that follow.
+    fn pass_over(&mut self, len: u64) {
+        self.zeros_bytes += len;
+        self.end += len;
     }
 
     fn plain(&mut self, bytes: &[u8]) -> Result<()> {
@@ -83,6 +104,9 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
 
     fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         debug_assert_eq!(offset, self.end);
+        if let Some(segments) = &mut self.segments {
+            segments.data(bytes);
+        }
         if self.literal {
             return self.plain(bytes);
         }
@@ -91,7 +115,7 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
             if piece.len() == GRANULE_BYTES && is_zero(&bytes[piece.clone()]) {
                 self.plain(&bytes[data_start..piece.start])?;
                 data_start = piece.end;
-                self.zeros(self.end, GRANULE_BYTES as u64)?;
+                self.pass_over(GRANULE_BYTES as u64);
             }
         }
         self.plain(&bytes[data_start..])
@@ -99,8 +123,10 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
 
     fn zeros(&mut self, offset: u64, len: u64) -> Result<()> {
         debug_assert_eq!(offset, self.end);
-        self.zeros_bytes += len;
-        self.end += len;
+        if let Some(segments) = &mut self.segments {
+            segments.zeros(len);
+        }
+        self.pass_over(len);
         Ok(())
     }
 
@@ -151,8 +177,14 @@ mod tests {
             self.zeroed_bytes += len;
             Ok(())
         }
-        fn finish(&mut self, size_bytes: u64) -> Result<()> {
+        fn seal(&mut self, size_bytes: u64) -> Result<()> {
             self.size_bytes = size_bytes;
+            Ok(())
+        }
+        fn readable(&self) -> std::io::Result<std::fs::File> {
+            tempfile::tempfile()
+        }
+        fn publish(&mut self) -> Result<()> {
             Ok(())
         }
     }
