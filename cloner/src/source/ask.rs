@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use decant_shared::conn::Fault;
 use decant_shared::contract::{FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
-use decant_shared::http::body::Body;
+use decant_shared::http::body::{Body, BodyFault};
 use decant_shared::http::head::{Framing, parse_response};
 use decant_shared::session::Session;
 use decant_shared::stop::Stop;
 
-use super::answer::explain;
+use super::answer::{explain, refused};
 use super::{Source, attempt};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// An answer of a target that has to read a segment back from a slow disk comes within this time.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -38,7 +38,12 @@ pub fn held(source: &Source, from: usize, total_bytes: u64, stop: &Stop) -> Resu
     let headers = format!("{FROM_HEADER}: {from}\r\n{LENGTH_HEADER}: {total_bytes}\r\n");
     let (status, text) = ask(source, "GET", SESSION_PATH, &headers, stop)?;
     let lines = text.lines().skip_while(|line| !line.is_empty()).skip(1);
-    Ok(if status == 200 { lines.map_while(|line| line.parse().ok()).collect() } else { Vec::new() })
+    match status {
+        200 => Ok(lines.map_while(|line| line.parse().ok()).collect()),
+        // It is still busy with the connection of a source that died: what it holds is not settled yet.
+        503 => Err(refused(status, &text)),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// One request without a body on a connection of its own: the status and the text of the answer.
@@ -70,7 +75,11 @@ fn ask(source: &Source, method: &str, path: &str, headers: &str, stop: &Stop) ->
     };
     let mut text = Vec::new();
     let mut body = Body::new(&mut conn, framing, &heard[head_len..]);
-    while let Some(part) = body.next(ANSWER).map_err(|e| Error::damaged(format!("{doing}: {e}")))? {
+    let cut = |fault| match fault {
+        BodyFault::Conn(fault) => broken(fault),
+        other => broken(Fault::HungUp(other.to_string())),
+    };
+    while let Some(part) = body.next(ANSWER).map_err(cut)? {
         text.extend_from_slice(part);
         if text.len() > ANSWER_LIMIT_BYTES {
             return Err(broken(Fault::HungUp("its answer does not end".to_owned())));

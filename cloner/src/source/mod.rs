@@ -78,10 +78,12 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
     }
     let computed = Computed::default();
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
+    let mut furthest_bytes = 0;
     while let Err((error, can_resume)) = once(source, &volume, &computed, progress, stop) {
         let now = Instant::now();
-        if progress.durable_bytes().is_some_and(|bytes| bytes > 0) {
-            // It got somewhere: what comes is another failure, and not a longer one.
+        if let Some(bytes) = progress.durable_bytes().filter(|&bytes| bytes > furthest_bytes) {
+            // It got further than ever: what comes is another failure, and not a longer one.
+            furthest_bytes = bytes;
             pause = retry::Pause::new(now, source.patience);
         }
         let Some(delay) = pause.before_next(&error, can_resume, now) else {
@@ -97,7 +99,8 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-/// One attempt, and whether another one could go on from where this one ended.
+/// One attempt, and whether a connection that broke is worth another one: nothing was sent, or the target can go on
+/// from where it was.
 fn once(
     source: &Source,
     volume: &Volume,
@@ -105,6 +108,6 @@ fn once(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<(), (Error, bool)> {
-    let peer = resume::meet(source, volume, computed, progress, stop).map_err(|error| (error, false))?;
+    let peer = resume::meet(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
     attempt::run(source, volume, &peer, computed, progress, stop).map_err(|error| (error, peer.is_extended))
 }

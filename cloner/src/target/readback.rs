@@ -8,7 +8,7 @@ use decant_shared::stop::Stop;
 use rustix::fs::OFlags;
 
 use super::Destination;
-use super::image::file::temporary_name;
+use super::image::leftover::temporary_name;
 use crate::digest::hashing::Hashing;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};

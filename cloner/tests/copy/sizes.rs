@@ -122,3 +122,24 @@ fn one_thread_copies_what_many_copy() {
         assert!(fs::read(target).unwrap() == content, "{threads} threads");
     }
 }
+
+/// Each hole costs a dozen bytes, whatever its length: 3 KiB for each 64 KiB would be 48 GiB here.
+#[test]
+fn a_terabyte_of_holes_costs_next_to_nothing() {
+    let place = Place::new();
+    let source = place.hole("a", 1 << 40);
+    let file = fs::File::options().write(true).open(&source).unwrap();
+    for at in [0, 500 << 30, (1 << 40) - 7] {
+        file.write_all_at(b"content", at).unwrap();
+    }
+    let target = place.at("b");
+    let ended = copy(&[&source, &target]);
+    ended.assert_done();
+    assert!(ended.stdout.contains("1.00 TiB in ") && ended.stdout.contains(" B on the wire"), "{ended:?}");
+    let (file, mut found) = (fs::File::open(&target).unwrap(), [0; 7]);
+    for at in [0, 500 << 30, (1 << 40) - 7] {
+        file.read_exact_at(&mut found, at).unwrap();
+        assert_eq!(&found, b"content");
+    }
+    assert!(file.metadata().unwrap().blocks() * 512 < 1 << 20);
+}

@@ -52,11 +52,14 @@ impl Drop for Installed {
                 &format!("cdi-api-datavolume-{}", if kind.starts_with('m') { "mutate" } else { "validate" });
             let _ = std::panic::catch_unwind(|| kubectl(&["delete", kind, name, "--ignore-not-found"], None));
         }
-        let delete = ["delete", "deployment", "decant-controller", "--timeout=60s"];
-        if std::thread::panicking() {
-            let _ = std::panic::catch_unwind(|| kubectl(&[&NAMESPACE[..], &delete].concat(), None));
-        } else {
-            kubectl(&[&NAMESPACE[..], &delete].concat(), None);
+        // The pods, too: the next installation counts its own.
+        let pods = ["delete", "pods", "-l", "app.kubernetes.io/name=decant-controller", "--timeout=60s"];
+        for delete in [&["delete", "deployment", "decant-controller", "--timeout=60s"][..], &pods] {
+            if std::thread::panicking() {
+                let _ = std::panic::catch_unwind(|| kubectl(&[&NAMESPACE[..], delete].concat(), None));
+            } else {
+                kubectl(&[&NAMESPACE[..], delete].concat(), None);
+            }
         }
     }
 }

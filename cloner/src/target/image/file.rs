@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::Medium;
+use super::leftover::{open_folder, remove_leftover, temporary_name};
 use crate::error::{Error, Kind, Result, is_no_space};
 
 /// One write of literal zeros.
@@ -135,35 +135,6 @@ impl ImageFile {
     }
 }
 
-fn open_folder(folder: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(folder, flags, Mode::empty())
-        .map_err(|e| Error::target("open the folder", folder, e.into()))
-}
-
-/// The name under which a file grows. A long name is cut, so that it still fits.
-pub(in crate::target) fn temporary_name(name: &OsStr) -> OsString {
-    const KEPT_BYTES: usize = 200;
-    let kept = &name.as_bytes()[..name.len().min(KEPT_BYTES)];
-    OsString::from_vec([b".", kept, b".decant-partial"].concat())
-}
-
-fn remove_leftover(folder: &OwnedFd, temporary: &OsStr, path: &Path) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if let Ok(leftover) = rustix::fs::openat(folder, temporary, flags, Mode::empty())
-        && flock(&leftover, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
-    {
-        let path = path.display();
-        return Err(Error::new(Kind::Target, format!("somebody else is writing {path} right now")));
-    }
-    match rustix::fs::unlinkat(folder, temporary, AtFlags::empty()) {
-        Ok(()) => log::info!("removed what an earlier attempt left of {}", path.display()),
-        Err(Errno::NOENT) => {}
-        Err(e) => return Err(Error::target("remove the remains of", path, e.into())),
-    }
-    Ok(())
-}
-
 impl Medium for ImageFile {
     /// Only a file that will be allocated in full can be known not to fit.
     fn expect(&mut self, size_bytes: u64) -> Result<()> {
@@ -245,81 +216,4 @@ impl Drop for ImageFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-
-    const PLAIN: FileOptions =
-        FileOptions { mode: 0o660, grow_to_bytes: None, preallocate: false, keep_partial: false };
-
-    #[test]
-    fn nothing_is_there_before_the_end_and_everything_after_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
-        file.write(0, b"data").unwrap();
-        let path = folder.path().join("disk.img");
-        assert!(!path.exists());
-        file.seal(1 << 20).unwrap();
-        file.publish().unwrap();
-        let meta = path.metadata().unwrap();
-        assert_eq!((meta.len(), meta.permissions().mode() & 0o7777), (1 << 20, 0o660));
-        assert!(meta.blocks() * 512 < 1 << 20);
-        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
-    }
-
-    #[test]
-    fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("disk.img"), "old").unwrap();
-        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
-        file.write(0, b"data").unwrap();
-        drop(file);
-        assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"old");
-        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
-    }
-
-    #[test]
-    fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
-        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
-        file.write(0, b"x").unwrap();
-        file.seal(1).unwrap();
-        file.publish().unwrap();
-        assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"x");
-    }
-
-    #[test]
-    fn growth_and_preallocation_reach_the_last_byte() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = FileOptions { grow_to_bytes: Some(3 << 20), preallocate: true, ..PLAIN };
-        let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options).unwrap();
-        file.write(0, &[1; 4096]).unwrap();
-        file.zero(4096, (1 << 20) - 4096).unwrap();
-        file.seal(1 << 20).unwrap();
-        file.publish().unwrap();
-        let meta = folder.path().join("disk.img").metadata().unwrap();
-        assert_eq!(meta.len(), 3 << 20);
-        assert!(meta.blocks() * 512 >= 3 << 20, "{} blocks", meta.blocks());
-    }
-
-    #[test]
-    fn a_name_as_long_as_names_can_be_is_no_problem() {
-        let folder = tempfile::tempdir().unwrap();
-        let name = "n".repeat(255);
-        let mut file = ImageFile::create(folder.path(), name.as_ref(), PLAIN).unwrap();
-        file.seal(1).unwrap();
-        file.publish().unwrap();
-        assert!(folder.path().join(name).exists());
-    }
-
-    #[test]
-    fn two_writers_of_one_file_do_not_meet() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
-        let error = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).err().unwrap();
-        assert!(error.to_string().contains("somebody else is writing"), "{error}");
-        drop(first);
-        assert!(ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).is_ok());
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use crate::error::Result;
 
 pub mod device;
 pub mod file;
+pub mod leftover;
 pub mod writer;
 
 /// What an image is written to. Offsets ascend; every byte of the image is given exactly once, as data or as

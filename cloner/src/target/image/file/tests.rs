@@ -1,0 +1,76 @@
+use super::*;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+const PLAIN: FileOptions =
+    FileOptions { mode: 0o660, grow_to_bytes: None, preallocate: false, keep_partial: false };
+
+#[test]
+fn nothing_is_there_before_the_end_and_everything_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+    file.write(0, b"data").unwrap();
+    let path = folder.path().join("disk.img");
+    assert!(!path.exists());
+    file.seal(1 << 20).unwrap();
+    file.publish().unwrap();
+    let meta = path.metadata().unwrap();
+    assert_eq!((meta.len(), meta.permissions().mode() & 0o7777), (1 << 20, 0o660));
+    assert!(meta.blocks() * 512 < 1 << 20);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("disk.img"), "old").unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+    file.write(0, b"data").unwrap();
+    drop(file);
+    assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"old");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+    file.write(0, b"x").unwrap();
+    file.seal(1).unwrap();
+    file.publish().unwrap();
+    assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"x");
+}
+
+#[test]
+fn growth_and_preallocation_reach_the_last_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = FileOptions { grow_to_bytes: Some(3 << 20), preallocate: true, ..PLAIN };
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options).unwrap();
+    file.write(0, &[1; 4096]).unwrap();
+    file.zero(4096, (1 << 20) - 4096).unwrap();
+    file.seal(1 << 20).unwrap();
+    file.publish().unwrap();
+    let meta = folder.path().join("disk.img").metadata().unwrap();
+    assert_eq!(meta.len(), 3 << 20);
+    assert!(meta.blocks() * 512 >= 3 << 20, "{} blocks", meta.blocks());
+}
+
+#[test]
+fn a_name_as_long_as_names_can_be_is_no_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "n".repeat(255);
+    let mut file = ImageFile::create(folder.path(), name.as_ref(), PLAIN).unwrap();
+    file.seal(1).unwrap();
+    file.publish().unwrap();
+    assert!(folder.path().join(name).exists());
+}
+
+#[test]
+fn two_writers_of_one_file_do_not_meet() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+    let error = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).err().unwrap();
+    assert!(error.to_string().contains("somebody else is writing"), "{error}");
+    drop(first);
+    assert!(ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).is_ok());
+}
