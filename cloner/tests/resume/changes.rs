@@ -12,7 +12,7 @@ fn a_source_that_changed_in_between_is_cloned_as_it_is_now() {
     let source = Pair::source_file(place.path());
     let destination = place.path().join("disk.img");
     let pair = Pair::new(&source, &destination);
-    let (target, first) = (pair.target(), pair.source("120MiB/s"));
+    let (target, mut first) = (pair.target(), pair.source("120MiB/s"));
     Pair::wait_for(&place.path().join(".disk.img.decant-partial"), 200 * MIB);
     first.kill();
     File::options().write(true).open(&source).unwrap().write_all_at(b"changed", 100 * MIB).unwrap();
@@ -31,7 +31,7 @@ fn holes_of_a_changed_source_are_holes_at_the_target() {
     let source = Pair::source_file(place.path());
     let destination = place.path().join("disk.img");
     let pair = Pair::new(&source, &destination);
-    let (target, first) = (pair.target(), pair.source("120MiB/s"));
+    let (mut target, mut first) = (pair.target(), pair.source("120MiB/s"));
     Pair::wait_for(&place.path().join(".disk.img.decant-partial"), 200 * MIB);
     first.kill();
     target.kill();

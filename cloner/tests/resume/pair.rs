@@ -152,9 +152,14 @@ impl End {
     }
 
     /// As a node that fails, or a kernel short of memory, does it.
-    pub(crate) fn kill(mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Whether it ended by itself, and well.
+    pub(crate) fn ended_well(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some_and(|status| status.success())
     }
 
     /// Its exit code and its log.

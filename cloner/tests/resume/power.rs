@@ -26,7 +26,7 @@ fn an_image_goes_on_from_what_was_synced_when_the_power_went() {
     let log = {
         let before = Mounted::device(&device.0).unwrap();
         let pair = Pair::new(&source, &before.path().join("disk.img"));
-        let (target, first) = (pair.target(), pair.source("60MiB/s"));
+        let (mut target, mut first) = (pair.target(), pair.source("60MiB/s"));
         Pair::wait_for(&before.path().join(".disk.img.decant-partial"), 150 * MIB);
         copy(&backing, &saved);
         target.kill();
