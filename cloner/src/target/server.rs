@@ -82,6 +82,43 @@ impl Uploads {
         }
         admission
     }
+
+    /// Receives what was admitted. What is left of it for the next attempt is remembered.
+    fn receive(
+        &self,
+        exchange: &mut Exchange,
+        content: ContentType,
+        announced_bytes: Option<u64>,
+        resume: Option<usize>,
+    ) -> Result<Received> {
+        let mut held = std::mem::take(&mut *self.held());
+        held.truncate(resume.unwrap_or(0));
+        let writing =
+            Writing { keep_partial: self.writing.keep_partial && resume.is_some(), ..self.writing.clone() };
+        let outcome = match exchange.body() {
+            Ok(mut body) => {
+                let mut transfer = Transfer {
+                    content,
+                    announced_bytes,
+                    writing: &writing,
+                    idle: self.idle,
+                    running: &self.running,
+                    progress: &self.progress,
+                    stop: &self.stop,
+                    held: &mut held,
+                };
+                session::receive(&mut body, &mut transfer)
+            }
+            Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
+        };
+        self.running.end();
+        // What did not fit was removed; what came from an archive has no segments to go on from.
+        let is_kept = outcome.as_ref().is_err_and(|error| error.kind() != Kind::NoSpace);
+        if is_kept && writing.keep_partial && content == ContentType::Block {
+            *self.held() = held;
+        }
+        outcome
+    }
 }
 
 impl Service for Uploads {
@@ -107,32 +144,7 @@ impl Service for Uploads {
         };
         log::info!("receiving a {content} from {}", exchange.peer);
         self.progress.restart();
-        let mut held = std::mem::take(&mut *self.held());
-        held.truncate(resume.unwrap_or(0));
-        let writing =
-            Writing { keep_partial: self.writing.keep_partial && resume.is_some(), ..self.writing.clone() };
-        let outcome = match exchange.body() {
-            Ok(mut body) => {
-                let mut transfer = Transfer {
-                    content,
-                    announced_bytes,
-                    writing: &writing,
-                    idle: self.idle,
-                    running: &self.running,
-                    progress: &self.progress,
-                    stop: &self.stop,
-                    held: &mut held,
-                };
-                session::receive(&mut body, &mut transfer)
-            }
-            Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
-        };
-        self.running.end();
-        *self.held() = if outcome.is_err() && writing.keep_partial && content == ContentType::Block {
-            held
-        } else {
-            Vec::new()
-        };
+        let outcome = self.receive(exchange, content, announced_bytes, resume);
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
         let (status, text) = match &outcome {

@@ -19,7 +19,7 @@ const DISK_RATE: u64 = 50_000_000;
 struct Bench {
     source: PathBuf,
     device: LoopDevice,
-    place: tempfile::TempDir,
+    _place: tempfile::TempDir,
 }
 
 impl Bench {
@@ -35,7 +35,7 @@ impl Bench {
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         let backing = place.path().join("backing");
         File::create(&backing).unwrap().set_len((size_mib + size_mib / 8 + 64) * MIB).unwrap();
-        Self { source, device: LoopDevice::on(&backing), place }
+        Self { source, device: LoopDevice::on(&backing), _place: place }
     }
 
     fn room(&self) -> Room {
@@ -118,5 +118,4 @@ fn source_and_target_of_a_slow_device_fit_64_mib_each() {
     let bench = Bench::new();
     let device = bench.device.0.clone();
     bench.pair(&device, &device);
-    assert!(bench.place.path().exists());
 }
