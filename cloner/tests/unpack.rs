@@ -155,7 +155,7 @@ fn preallocation_leaves_no_holes() {
     sparse(&source.path().join("holey"), 8 << 20, 1 << 20, b"x");
     let archive = output("tar", &["-cSf", "-", "holey"], source.path());
     for (preallocate, at_least, at_most) in [(true, 8 << 20, 9 << 20), (false, 0, 1 << 20)] {
-        let options = UnpackOptions { preallocate, own: false };
+        let options = UnpackOptions { preallocate, ..UnpackOptions::default() };
         unpack_with(&archive, target.path(), options).unwrap();
         let allocated = allocated_bytes(&target.path().join("holey"));
         assert!((at_least..=at_most).contains(&allocated), "{allocated}");
@@ -199,7 +199,7 @@ fn owners_without_permission_and_attributes_are_counted() {
         .pax(b'x', &[("SCHILY.xattr.user.a", "b")])
         .file("attributes", "")
         .end();
-    let options = UnpackOptions { own: true, preallocate: false };
+    let options = UnpackOptions { own: true, ..UnpackOptions::default() };
     let done = unpack_with(&archive, target.path(), options).unwrap();
     assert_eq!(done.not_kept.xattrs, 1);
     if is_root() {

@@ -39,7 +39,7 @@ fn a_full_filesystem_is_told_with_member_and_numbers_and_left_as_it_was() {
         let before = describe(target, true);
         let large = HandMade::default().file("fits", "x").file("sub/too-large", &"x".repeat(20 << 20)).end();
         for preallocate in [false, true] {
-            let options = UnpackOptions { preallocate, own: false };
+            let options = UnpackOptions { preallocate, ..UnpackOptions::default() };
             let error = unpack_with(&large, target, options).unwrap_err();
             assert_eq!(error.kind(), Kind::NoSpace, "{error}");
             let text = error.to_string();
@@ -74,7 +74,7 @@ fn where_nothing_can_be_allocated_preallocation_writes_zeros() {
     let Some(mounted) = if_able(Mounted::ext4(16 << 20, "^extent,^64bit,^metadata_csum")) else { return };
     let archive = HandMade::default().sparse("holey", 5 << 20, &[(1 << 20, 3)], b"abc").end();
     for (preallocate, expected) in [(false, 0..=1 << 20), (true, 5 << 20..=6 << 20)] {
-        let options = UnpackOptions { preallocate, own: false };
+        let options = UnpackOptions { preallocate, ..UnpackOptions::default() };
         unpack_with(&archive, mounted.path(), options).unwrap();
         let allocated = allocated_bytes(&mounted.path().join("holey"));
         assert!(expected.contains(&allocated), "{allocated}");

@@ -96,7 +96,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                 _ => {
                     let entry = self.begin(header, extensions)?;
                     if let (Some(check), Some(record)) = (&self.check, Record::of(&entry)) {
-                        check.content(&Piece::Data(&record.bytes()))?;
+                        check.record(&record.bytes())?;
                     }
                     return Ok(Some(entry));
                 }
@@ -112,8 +112,9 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     }
 
     /// The next run of the current member's content, with its offset in the file. Runs follow each other
-    /// without gaps up to the size of the file. Holes are `Piece::Zeros` and come whole, however large; what
-    /// takes bytes of the archive comes in runs of at most `max_bytes` (> 0).
+    /// without gaps up to the size of the file. Holes are `Piece::Zeros` and come whole, however large, or
+    /// `Piece::Kept` as far as they lie in what is held; what takes bytes of the archive comes in runs of at most
+    /// `max_bytes` (> 0).
     pub fn next_data(&mut self, max_bytes: u64) -> Result<Option<(u64, Piece<'_>)>> {
         let body = &mut self.body;
         if body.segment_left == 0 {
@@ -128,9 +129,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         let offset = body.offset;
         if offset < body.next_offset {
             let len = body.next_offset - offset;
-            body.offset += len;
-            self.check.as_ref().map_or(Ok(()), |check| check.content(&Piece::Zeros(len)))?;
-            return Ok(Some((offset, Piece::Zeros(len))));
+            let piece = match held_bytes(self.check.as_deref()) {
+                0 => Piece::Zeros(len),
+                held_bytes => Piece::Kept(len.min(held_bytes)),
+            };
+            body.offset += piece.len();
+            self.check.as_ref().map_or(Ok(()), |check| check.content(&piece))?;
+            return Ok(Some((offset, piece)));
         }
         let piece = self.blocks.content(max_bytes.min(body.segment_left), &self.name)?;
         body.segment_left -= piece.len();
@@ -139,6 +144,11 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         body.next_offset = body.offset;
         self.check.as_ref().map_or(Ok(()), |check| check.content(&piece))?;
         Ok(Some((offset, piece)))
+    }
+
+    /// How much of the content, from here on, the target holds of an attempt before.
+    pub fn held_bytes(&self) -> u64 {
+        held_bytes(self.check.as_deref())
     }
 
     fn begin(&mut self, header: &Header, mut extensions: Extensions) -> Result<Entry> {
@@ -213,6 +223,10 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         let body = std::mem::take(&mut self.body);
         self.blocks.skip(body.stored_left + body.padding, &self.name)
     }
+}
+
+fn held_bytes(check: Option<&Check>) -> u64 {
+    check.map_or(0, Check::passing_bytes)
 }
 
 /// Names the member that an error is about by its header block alone.

@@ -45,6 +45,8 @@ struct Inner {
     held: Vec<Digest>,
     /// What was compared, from the first segment on.
     proven: Vec<Digest>,
+    /// Content of an archive that lies in held segments and was not passed over yet.
+    passing_bytes: u64,
 }
 
 impl Check {
@@ -53,11 +55,37 @@ impl Check {
         Self(RefCell::new(Inner { held, ..Inner::default() }))
     }
 
+    /// The same for the content of an archive: whoever reads the archive passes over what is held, record by record and
+    /// run by run.
+    pub fn passing_over(held: Vec<Digest>) -> Self {
+        let mut inner = Inner::default();
+        held.into_iter().for_each(|digest| inner.segments.known(digest, SEGMENT_BYTES));
+        inner.passing_bytes = inner.segments.position_bytes();
+        Self(RefCell::new(inner))
+    }
+
+    /// How much of an archive's content, from here on, is held.
+    pub fn passing_bytes(&self) -> u64 {
+        self.0.borrow().passing_bytes
+    }
+
+    /// A record of an archive: content that is never kept on the wire, also where it is held.
+    pub fn record(&self, bytes: &[u8]) -> Result<()> {
+        let passing_bytes = self.passing_bytes();
+        let passed = usize::try_from(passing_bytes).unwrap_or(usize::MAX).min(bytes.len());
+        self.0.borrow_mut().passing_bytes -= passed as u64;
+        let rest = &bytes[passed..];
+        if rest.is_empty() { Ok(()) } else { self.content(&Piece::Data(rest)) }
+    }
+
     /// The next content.
     pub fn content(&self, piece: &Piece<'_>) -> Result<()> {
         let inner = &mut *self.0.borrow_mut();
         if inner.segments.position_bytes() > CONTENT_LIMIT_BYTES || piece.len() > CONTENT_LIMIT_BYTES {
             return Err(Error::damaged("the stream is longer than any volume"));
+        }
+        if inner.passing_bytes > 0 {
+            return inner.pass_over(piece);
         }
         match piece {
             Piece::Data(bytes) => inner.segments.data(bytes),
@@ -115,6 +143,17 @@ impl Check {
 }
 
 impl Inner {
+    /// Content of an archive where it is held: the sender does not send it again.
+    fn pass_over(&mut self, piece: &Piece<'_>) -> Result<()> {
+        let left_bytes = match piece {
+            Piece::Kept(len) => self.passing_bytes.checked_sub(*len),
+            Piece::Data(_) | Piece::Zeros(_) => None,
+        };
+        let wrong = || Error::damaged("the sender goes on somewhere else than where this target is");
+        self.passing_bytes = left_bytes.ok_or_else(wrong)?;
+        Ok(())
+    }
+
     fn kept(&mut self, mut len: u64) -> Result<()> {
         let position = self.segments.position_bytes();
         if !position.is_multiple_of(SEGMENT_BYTES) {
@@ -187,101 +226,4 @@ fn mismatch(index: u64) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEGMENT: usize = 64 << 20;
-
-    /// The marks of a content, as a source makes them.
-    fn marks(content: &[u8]) -> Vec<Mark> {
-        let mut segments = Segments::default();
-        segments.data(content);
-        let whole = segments.finish();
-        let mut marks = Vec::new();
-        while let Some(run) = segments.next_complete() {
-            if run.digest != *ZERO_SEGMENT {
-                marks.push(Mark::Segment(run.first, run.digest));
-            }
-        }
-        marks.push(Mark::Whole(whole));
-        marks
-    }
-
-    fn content() -> Vec<u8> {
-        let mut content = vec![0; 3 * SEGMENT + 9];
-        content[5] = 1;
-        content[2 * SEGMENT] = 2;
-        content
-    }
-
-    #[test]
-    fn what_agrees_is_proven_and_zeros_need_no_word() {
-        let content = content();
-        let marks = marks(&content);
-        assert_eq!(marks.len(), 4);
-        let check = Check::default();
-        check.mark(marks[0]).unwrap();
-        check.content(&Piece::Data(&content[..SEGMENT])).unwrap();
-        check.content(&Piece::Zeros(SEGMENT_BYTES)).unwrap();
-        check.content(&Piece::Data(&content[2 * SEGMENT..])).unwrap();
-        marks[1..].iter().for_each(|&mark| check.mark(mark).unwrap());
-        let verdict = check.finish().unwrap();
-        assert!(verdict.is_confirmed && Mark::Whole(verdict.whole) == marks[3]);
-        assert_eq!(check.proven().len(), 4);
-    }
-
-    #[test]
-    fn a_segment_that_differs_is_named() {
-        let mut content = content();
-        let marks = marks(&content);
-        content[2 * SEGMENT] = 3;
-        let check = Check::default();
-        check.content(&Piece::Data(&content)).unwrap();
-        check.mark(marks[0]).unwrap();
-        let error = check.mark(marks[1]).unwrap_err().to_string();
-        assert!(error.contains("segment 2 (from 128 MiB on)"), "{error}");
-        assert_eq!(check.proven().len(), 2, "what came before it is good");
-    }
-
-    #[test]
-    fn content_without_its_digest_is_damage_where_others_have_one() {
-        let content = content();
-        let marks = marks(&content);
-        let check = Check::default();
-        check.content(&Piece::Data(&content)).unwrap();
-        assert!(check.mark(marks[1]).is_err());
-        let check = Check::default();
-        check.content(&Piece::Data(&content)).unwrap();
-        marks[..3].iter().for_each(|&mark| check.mark(mark).unwrap());
-        assert!(check.finish().unwrap_err().to_string().contains("whole is missing"));
-    }
-
-    #[test]
-    fn a_sender_that_sends_no_digests_is_neither_confirmed_nor_refused() {
-        let check = Check::default();
-        check.content(&Piece::Data(b"stock")).unwrap();
-        assert!(!check.finish().unwrap().is_confirmed);
-    }
-
-    #[test]
-    fn only_what_is_held_can_be_kept() {
-        let content = content();
-        let marks = marks(&content);
-        let Mark::Segment(_, first) = marks[0] else { panic!() };
-        let check = Check::new(vec![first]);
-        check.content(&Piece::Kept(SEGMENT_BYTES)).unwrap();
-        check.content(&Piece::Data(&content[SEGMENT..])).unwrap();
-        marks.iter().for_each(|&mark| check.mark(mark).unwrap());
-        assert!(check.finish().unwrap().is_confirmed);
-
-        let check = Check::new(vec![first]);
-        assert!(check.content(&Piece::Kept(2 * SEGMENT_BYTES)).is_err());
-        let check = Check::new(vec![first]);
-        check.content(&Piece::Data(b"x")).unwrap();
-        assert!(check.content(&Piece::Kept(SEGMENT_BYTES)).is_err());
-        // Held, but not what the source has now.
-        let check = Check::new(vec![Digest([0; 32])]);
-        check.content(&Piece::Kept(SEGMENT_BYTES)).unwrap();
-        assert!(check.mark(marks[0]).is_err());
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use std::path::Path;
 use decant_shared::stop::Stop;
 
 use super::segments::Segments;
+use super::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::source::read::shrank;
 use crate::stream::Sink;
@@ -25,12 +26,36 @@ pub struct Hashing<'a> {
     seen: &'a dyn Fn(u64),
     /// Drop pages before they are read, so that the disk answers.
     past_cache: bool,
+    /// Nobody wants more than this.
+    limit_bytes: u64,
 }
 
 impl<'a> Hashing<'a> {
     /// Starts with an empty content. `seen` is told how many bytes went by.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
-        Self { segments: Segments::default(), buffer: vec![0; READ_BYTES], stop, seen, past_cache: false }
+        let (segments, buffer, limit_bytes) = (Segments::default(), vec![0; READ_BYTES], u64::MAX);
+        Self { segments, buffer, stop, seen, past_cache: false, limit_bytes }
+    }
+
+    /// The same for the first `count` segments. Whoever puts more into it fails: see [`Hashing::is_full`].
+    pub fn first(count: usize, stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
+        Self { limit_bytes: count as u64 * SEGMENT_BYTES, ..Self::new(stop, seen) }
+    }
+
+    /// Whether it has seen all that it wants to see.
+    pub fn is_full(&self) -> bool {
+        self.segments.position_bytes() >= self.limit_bytes
+    }
+
+    /// The digests of the whole segments that are complete, at most `limit`.
+    pub fn complete(&mut self, limit: usize) -> Vec<Digest> {
+        let mut digests = Vec::new();
+        while let Some(run) = self.segments.next_complete() {
+            let room = limit - digests.len();
+            let count = usize::try_from(run.count).unwrap_or(room).min(room);
+            digests.extend(std::iter::repeat_n(run.digest, count));
+        }
+        digests
     }
 
     /// The same past the page cache, for files that were synced.
@@ -46,7 +71,8 @@ impl<'a> Hashing<'a> {
 
 impl Sink for Hashing<'_> {
     fn frame(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
+        // Before each member's content: that of a small one is not worth asking again.
+        if self.is_full() { Err(Error::neighbour("one who wanted more")) } else { Ok(()) }
     }
 
     fn frame_zeros(&mut self, _: u64) -> Result<()> {
@@ -80,6 +106,7 @@ impl Sink for Hashing<'_> {
         }
         while len > 0 {
             Error::check(self.stop)?;
+            self.frame(&[])?;
             let part = usize::try_from(len).map_or(READ_BYTES, |len| len.min(READ_BYTES));
             let got = match file.read_at(&mut self.buffer[..part], offset) {
                 Ok(0) => return Err(shrank(path, offset, len)),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use decant_shared::conn::Fault;
-use decant_shared::contract::{FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
+use decant_shared::contract::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
 use decant_shared::http::body::{Body, BodyFault};
 use decant_shared::http::head::{Framing, parse_response};
 use decant_shared::session::Session;
@@ -32,11 +32,14 @@ pub fn session(source: &Source, stop: &Stop) -> Result<Option<Session>> {
     Ok(if status == 200 { Session::parse(&text) } else { None })
 }
 
-/// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes`: some of them,
-/// or none if it holds no more.
-pub fn held(source: &Source, from: usize, total_bytes: u64, stop: &Stop) -> Result<Vec<Digest>> {
-    let headers = format!("{FROM_HEADER}: {from}\r\n{LENGTH_HEADER}: {total_bytes}\r\n");
-    let (status, text) = ask(source, "GET", SESSION_PATH, &headers, stop)?;
+/// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes`, if that is known:
+/// some of them, or none if it holds no more.
+pub fn held(source: &Source, from: usize, total_bytes: Option<u64>, stop: &Stop) -> Result<Vec<Digest>> {
+    let length = total_bytes.map_or(String::new(), |total| format!("{LENGTH_HEADER}: {total}\r\n"));
+    let headers = format!("{FROM_HEADER}: {from}\r\n{CONTENT_TYPE_HEADER}: {}\r\n{length}", source.content);
+    // A target that was restarted reads a whole tree back before it answers.
+    let limit = if total_bytes.is_some() { ANSWER } else { source.timeouts.answer };
+    let (status, text) = ask_within(limit, source, "GET", SESSION_PATH, &headers, stop)?;
     let lines = text.lines().skip_while(|line| !line.is_empty()).skip(1);
     match status {
         200 => Ok(lines.map_while(|line| line.parse().ok()).collect()),
@@ -46,8 +49,19 @@ pub fn held(source: &Source, from: usize, total_bytes: u64, stop: &Stop) -> Resu
     }
 }
 
-/// One request without a body on a connection of its own: the status and the text of the answer.
 fn ask(source: &Source, method: &str, path: &str, headers: &str, stop: &Stop) -> Result<(u16, String)> {
+    ask_within(ANSWER, source, method, path, headers, stop)
+}
+
+/// One request without a body on a connection of its own: the status and the text of the answer.
+fn ask_within(
+    limit: Duration,
+    source: &Source,
+    method: &str,
+    path: &str,
+    headers: &str,
+    stop: &Stop,
+) -> Result<(u16, String)> {
     let mut conn = attempt::connect(source, stop)?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: decant/{}\r\nContent-Length: 0\r\n{headers}\r\n",
@@ -64,7 +78,7 @@ fn ask(source: &Source, method: &str, path: &str, headers: &str, stop: &Stop) ->
             Ok(None) => {}
             Err(bad) => return Err(broken(Fault::HungUp(format!("its answer makes no sense: {bad}")))),
         }
-        match conn.read(&mut buffer, ANSWER, doing).map_err(broken)? {
+        match conn.read(&mut buffer, limit, doing).map_err(broken)? {
             0 => return Err(broken(Fault::HungUp("closed without an answer".to_owned()))),
             len => heard.extend_from_slice(&buffer[..len]),
         }

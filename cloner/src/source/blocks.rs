@@ -35,7 +35,13 @@ impl Computed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(index).copied()
     }
 
-    fn set(&self, index: u64, digest: Digest) {
+    /// The digests of the first `count` segments, if so many were sent before.
+    pub fn first(&self, count: usize) -> Option<Vec<Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(..count).map(<[Digest]>::to_vec)
+    }
+
+    /// The digest of segment `index`, where the next one is that.
+    pub(super) fn set(&self, index: u64, digest: Digest) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if index == all.len() as u64 && all.len() < HELD_LIMIT {
             all.push(digest);
@@ -52,6 +58,8 @@ pub struct Blocks<'a> {
     segments: Segments,
     behind: Behind,
     computed: &'a Computed,
+    /// Content of a folder that the target holds and that was not passed over yet.
+    passing_bytes: u64,
     /// The target knows what a hole is.
     has_holes: bool,
     progress: &'a Progress,
@@ -68,7 +76,20 @@ impl<'a> Blocks<'a> {
         stop: &'a Stop,
     ) -> Self {
         let (buffer, segments, behind) = (Vec::new(), Segments::default(), Behind::default());
-        Self { deal, pool, buffer, used_bytes: 0, segments, behind, computed, has_holes, progress, stop }
+        let (used_bytes, passing_bytes) = (0, 0);
+        Self {
+            deal,
+            pool,
+            buffer,
+            used_bytes,
+            segments,
+            behind,
+            computed,
+            passing_bytes,
+            has_holes,
+            progress,
+            stop,
+        }
     }
 
     /// The target holds the first segments of the content, with these digests. Only before anything else.
@@ -83,6 +104,20 @@ impl<'a> Blocks<'a> {
             self.deal.send(Block::Marks(vec![Mark::Kept(kept_bytes)]))?;
         }
         self.send_marks(None)
+    }
+
+    /// The same for a folder: its archive is made from the beginning, without the content that lies in those segments.
+    pub fn pass_over(&mut self, held: &[Digest]) -> Result<()> {
+        held.iter().for_each(|&digest| self.segments.known(digest, SEGMENT_BYTES));
+        self.passing_bytes = self.segments.position_bytes();
+        self.send_marks(None)
+    }
+
+    /// How much of the next `len` bytes of content the target holds. It counts as passed over.
+    fn passed(&mut self, len: u64) -> u64 {
+        let passed = len.min(self.passing_bytes);
+        self.passing_bytes -= passed;
+        passed
     }
 
     /// Sends what is left, the digest of everything and the end. Only a source that was read to its end may call it.
@@ -179,12 +214,14 @@ impl Sink for Blocks<'_> {
     }
 
     fn note(&mut self, bytes: &[u8]) -> Result<()> {
-        self.segments.data(bytes);
+        let passed = usize::try_from(self.passed(bytes.len() as u64)).unwrap_or(usize::MAX);
+        self.segments.data(&bytes[passed..]);
         Ok(())
     }
 
     fn note_zeros(&mut self, len: u64) -> Result<()> {
-        self.segments.zeros(len);
+        let passed = self.passed(len);
+        self.segments.zeros(len - passed);
         Ok(())
     }
 
@@ -199,6 +236,13 @@ impl Sink for Blocks<'_> {
     }
 
     fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+        let passed = self.passed(len);
+        if passed > 0 {
+            self.flush()?;
+            self.progress.add_read_bytes(passed);
+            self.deal.send(Block::Marks(vec![Mark::Kept(passed)]))?;
+            (offset, len) = (offset + passed, len - passed);
+        }
         while len > 0 {
             self.behind.read(file, offset);
             let room = self.room()?;

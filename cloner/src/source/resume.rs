@@ -1,5 +1,6 @@
 //! Meeting the target: whether it is one of ours, and what it holds of this volume already.
 
+use decant_shared::contract::ContentType;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 use decant_shared::units::Bytes;
@@ -7,8 +8,11 @@ use decant_shared::units::Bytes;
 use super::blocks::Computed;
 use super::volume::Volume;
 use super::{Source, ask};
+use crate::digest::check::HELD_LIMIT;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Kind, Result};
+
+const COMPARING: &str = "the target holds a part of a clone; comparing it with the source";
 
 /// What the source knows about the target before it sends.
 #[derive(Debug, Default)]
@@ -29,21 +33,42 @@ pub fn meet(
     stop: &Stop,
 ) -> Result<Peer> {
     progress.enter(Phase::Connect);
-    let mut peer = Peer { is_extended: knows_us(source, stop)?, kept: Vec::new() };
-    let Some(total_bytes) = volume.certain_bytes().filter(|_| peer.is_extended) else { return Ok(peer) };
+    let is_extended = knows_us(source, stop)?;
+    let kept = match (is_extended, volume.certain_bytes(), source.content) {
+        (true, Some(total_bytes), _) => kept_of_image(source, volume, total_bytes, computed, stop)?,
+        (true, None, ContentType::Filesystem) => kept_of_folder(source, volume, computed, stop)?,
+        _ => Vec::new(),
+    };
+    let total_bytes = volume.stream_bytes().unwrap_or(u64::MAX);
+    let kept_bytes = (kept.len() as u64 * SEGMENT_BYTES).min(total_bytes);
+    if kept_bytes > 0 {
+        log::info!("going on after the first {} of {}", Bytes(kept_bytes), Bytes(total_bytes));
+    }
+    Ok(Peer { is_extended, kept })
+}
+
+/// Segment after segment, so that nothing is read behind the first one that differs.
+fn kept_of_image(
+    source: &Source,
+    volume: &Volume,
+    total_bytes: u64,
+    computed: &Computed,
+    stop: &Stop,
+) -> Result<Vec<Digest>> {
     let count = total_bytes.div_ceil(SEGMENT_BYTES);
+    let mut kept = Vec::new();
     loop {
-        let held = ask::held(source, peer.kept.len(), total_bytes, stop)?;
+        let held = ask::held(source, kept.len(), Some(total_bytes), stop)?;
         if held.is_empty() {
-            break;
+            return Ok(kept);
         }
-        if peer.kept.is_empty() {
-            log::info!("the target holds a part of a clone; comparing it with the source");
+        if kept.is_empty() {
+            log::info!("{COMPARING}");
         }
         for digest in held {
-            let index = peer.kept.len();
+            let index = kept.len();
             if index as u64 >= count {
-                return Ok(peer);
+                return Ok(kept);
             }
             let ours = match computed.get(index) {
                 Some(ours) => ours,
@@ -51,20 +76,38 @@ pub fn meet(
             };
             if ours != digest {
                 log::info!("the target holds something else from segment {index} on");
-                return Ok(told(peer, total_bytes));
+                return Ok(kept);
             }
-            peer.kept.push(digest);
+            kept.push(digest);
         }
     }
-    Ok(told(peer, total_bytes))
 }
 
-fn told(peer: Peer, total_bytes: u64) -> Peer {
-    let kept_bytes = (peer.kept.len() as u64 * SEGMENT_BYTES).min(total_bytes);
-    if kept_bytes > 0 {
-        log::info!("going on after the first {} of {}", Bytes(kept_bytes), Bytes(total_bytes));
+/// All that the target holds, and then the source's folder in one pass: a tree has no place to begin in its middle.
+fn kept_of_folder(source: &Source, volume: &Volume, computed: &Computed, stop: &Stop) -> Result<Vec<Digest>> {
+    let mut held = Vec::new();
+    loop {
+        let more = ask::held(source, held.len(), None, stop)?;
+        held.extend_from_slice(&more);
+        if more.is_empty() || held.len() >= HELD_LIMIT {
+            break;
+        }
     }
-    peer
+    if held.is_empty() {
+        return Ok(held);
+    }
+    log::info!("{COMPARING}");
+    let ours = match computed.first(held.len()) {
+        Some(ours) => ours,
+        None => volume.first_segments(held.len(), stop, &|_| {})?,
+    };
+    let agreeing = held.iter().zip(&ours).take_while(|(held, ours)| held == ours).count();
+    if agreeing < held.len() {
+        log::info!("the target holds something else from segment {agreeing} on");
+    }
+    (0..).zip(ours).for_each(|(index, digest)| computed.set(index, digest));
+    held.truncate(agreeing);
+    Ok(held)
 }
 
 /// A target that does not take the question for what it is gets the upload as CDI's would.

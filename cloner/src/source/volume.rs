@@ -83,6 +83,7 @@ impl Volume {
     pub fn read(&self, mut blocks: Blocks<'_>, kept: &[Digest], stop: &Stop) -> Result<()> {
         match &self.kind {
             Opened::Folder(root, options, plan) => {
+                blocks.pass_over(kept)?;
                 write(root, &self.path, *options, plan, &mut blocks, stop)?;
             }
             Opened::Raw(file, size_bytes, stamp) => {
@@ -106,6 +107,16 @@ impl Volume {
         hashing.segments().finish();
         let run = hashing.segments().next_complete();
         run.map(|run| run.digest).ok_or_else(|| Error::new(Kind::Failed, "an empty segment"))
+    }
+
+    /// The digests of the first `count` segments of a folder's content as it is now, or of fewer if it has no more. A
+    /// segment that is not whole does not count. `seen` is told of every read, in bytes.
+    pub fn first_segments(&self, count: usize, stop: &Stop, seen: &dyn Fn(u64)) -> Result<Vec<Digest>> {
+        let mut hashing = Hashing::first(count, stop, seen);
+        match self.read_into(u64::MAX, &mut hashing, stop) {
+            Err(error) if !hashing.is_full() => Err(error),
+            _ => Ok(hashing.complete(count)),
+        }
     }
 
     /// Puts it into `sink`, of a device or file at most the first `limit_bytes`: for its digest.

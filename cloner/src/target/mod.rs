@@ -62,6 +62,16 @@ pub struct Writing {
     pub decompress_threads: usize,
 }
 
+impl Writing {
+    /// Whether a clone of `content` that was interrupted can go on. Not that of an image in an archive which is read
+    /// back: its digest is computed while it is written.
+    pub fn can_go_on(&self, content: ContentType) -> bool {
+        let is_lone_image =
+            content == ContentType::Filesystem && matches!(self.destination, Destination::Device(_));
+        self.keep_partial && !(is_lone_image && self.read_back)
+    }
+}
+
 /// A clone that was received, written and synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {

@@ -34,7 +34,7 @@ pub fn write(
 ) -> Result<(u64, Verdict)> {
     match (content, &writing.destination) {
         (ContentType::Filesystem, Destination::Folder { path, .. }) => {
-            tree_to_folder(writing, path, stream, stop)?;
+            tree_to_folder(writing, path, resumes, stream, stop)?;
             stream.finish()
         }
         (ContentType::Filesystem, Destination::Device(path)) => {
@@ -116,13 +116,20 @@ fn read_back(
     verify::compare(written, verify::image(&file, path, written.content_bytes, stop)?, path)
 }
 
-fn tree_to_folder(writing: &Writing, path: &Path, stream: &mut Pulled<'_>, stop: &Stop) -> Result<()> {
+fn tree_to_folder(
+    writing: &Writing,
+    path: &Path,
+    resume: bool,
+    stream: &mut Pulled<'_>,
+    stop: &Stop,
+) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| Error::target("open the folder", path, e.into()))?;
     // Others than root may not give files away; asking the kernel for each file would only cost time.
     let own = rustix::process::geteuid().is_root();
-    let options = UnpackOptions { preallocate: writing.preallocate, own };
+    let options =
+        UnpackOptions { preallocate: writing.preallocate, own, resume, keep_partial: writing.keep_partial };
     let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let (check, progress) = (stream.content_check(), stream.progress());
     let before_names = |fresh: &Path| match check.found() {

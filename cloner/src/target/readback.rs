@@ -4,15 +4,37 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use decant_shared::contract::ContentType;
+use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 use rustix::fs::OFlags;
 
 use super::Destination;
 use super::image::leftover::temporary_name;
+use crate::digest::check::HELD_LIMIT;
 use crate::digest::hashing::Hashing;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::source::read::read_range;
+use crate::source::volume::Volume;
+use crate::unpack::{FRESH, STAGING_NAME};
+
+/// The digests of the first whole segments of the tree that an attempt left; none where it left nothing.
+pub fn tree(destination: &Destination, progress: &Progress, stop: &Stop) -> Result<Vec<Digest>> {
+    // On a device there is only the image that was in the tree, and none of the rest.
+    let Destination::Folder { path, .. } = destination else { return Ok(Vec::new()) };
+    let path = path.join(STAGING_NAME).join(FRESH);
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    log::info!("reading back what an attempt before left in {}", path.display());
+    progress.restart();
+    progress.enter(Phase::Verify);
+    let volume = Volume::open(&path, ContentType::Filesystem, false, stop)?;
+    let held = volume.first_segments(HELD_LIMIT, stop, &|len| progress.add_read_bytes(len));
+    progress.restart();
+    held
+}
 
 /// The digest of the `len` bytes of segment `index` as they are on the destination now; `None` when they are not
 /// all there. Nothing is written.

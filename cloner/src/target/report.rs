@@ -1,15 +1,14 @@
 //! What a target tells a source of ours: what it knows, how far it is, what it holds (docs/protocol.md, 6).
 
 use std::fmt::Write;
-use std::sync::PoisonError;
 
-use decant_shared::contract::{FROM_HEADER, LENGTH_HEADER};
+use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
 use decant_shared::http::head::Request;
 use decant_shared::session::{GREETING, Session};
 
 use super::admit::State;
 use super::readback;
-use super::server::Uploads;
+use super::server::{Held, Uploads};
 use crate::digest::SEGMENT_BYTES;
 use crate::error::Result;
 
@@ -26,10 +25,10 @@ impl Uploads {
     pub(super) fn report(&self, request: &Request) -> (u16, String) {
         let mut text = Session::of(&self.progress).to_string();
         let number = |header| request.header(header).and_then(|value| value.parse::<u64>().ok());
-        let (Some(from), Some(total_bytes)) = (number(FROM_HEADER), number(LENGTH_HEADER)) else {
-            return (200, text);
-        };
-        match self.held_from(from, total_bytes) {
+        let Some(from) = number(FROM_HEADER) else { return (200, text) };
+        let word = request.header(CONTENT_TYPE_HEADER).and_then(|word| word.parse().ok());
+        let content = word.unwrap_or(ContentType::Block);
+        match self.held_from(from, content, number(LENGTH_HEADER)) {
             Ok(Some(digests)) => {
                 // Writing to a string cannot fail.
                 let _ = writeln!(text, "\n{digests}");
@@ -40,9 +39,9 @@ impl Uploads {
         }
     }
 
-    /// Digests from segment `from` on, one a line: those that this process computed, or else one that it reads
-    /// back. `None`: a transfer is running.
-    fn held_from(&self, from: u64, total_bytes: u64) -> Result<Option<String>> {
+    /// Digests from segment `from` on, one a line: those that this process knows, or else some that it reads back.
+    /// `None`: a transfer is running.
+    fn held_from(&self, from: u64, content: ContentType, total_bytes: Option<u64>) -> Result<Option<String>> {
         {
             let mut state = self.state();
             match *state {
@@ -51,17 +50,42 @@ impl Uploads {
                 State::Done | State::Leaving => return Ok(Some(String::new())),
             }
         }
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut read = Ok(None);
-        if from == held.len() as u64 {
-            let left_bytes = total_bytes.saturating_sub(from.saturating_mul(SEGMENT_BYTES));
-            let len = left_bytes.min(SEGMENT_BYTES);
-            read = readback::segment(&self.writing.destination, from, len, &self.stop);
-        }
+        // Taken, not borrowed: reading back takes its time, and others ask for progress meanwhile.
+        let known = self.held().take().filter(|held| held.content == content);
+        let read = self.with_more(known, from, content, total_bytes);
+        let answer = read.map(|held| {
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let digests = held.digests.iter().skip(from).take(DIGESTS_AT_ONCE);
+            let lines = digests.map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            *self.held() = Some(held);
+            Some(lines)
+        });
         *self.state() = State::Idle;
-        held.extend(read?);
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let digests = held.iter().skip(from).take(DIGESTS_AT_ONCE);
-        Ok(Some(digests.map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+        answer
+    }
+
+    /// What is `known`, and behind it what the volume holds: of an image one segment at a time, of a tree all.
+    fn with_more(
+        &self,
+        known: Option<Held>,
+        from: u64,
+        content: ContentType,
+        total_bytes: Option<u64>,
+    ) -> Result<Held> {
+        let destination = &self.writing.destination;
+        let is_new = known.is_none();
+        let mut held = known.unwrap_or(Held { content, digests: Vec::new() });
+        match (content, total_bytes) {
+            (ContentType::Block, Some(total_bytes)) if from == held.digests.len() as u64 => {
+                let left_bytes = total_bytes.saturating_sub(from.saturating_mul(SEGMENT_BYTES));
+                let len = left_bytes.min(SEGMENT_BYTES);
+                held.digests.extend(readback::segment(destination, from, len, &self.stop)?);
+            }
+            (ContentType::Filesystem, _) if is_new => {
+                held.digests = readback::tree(destination, &self.progress, &self.stop)?;
+            }
+            _ => {}
+        }
+        Ok(held)
     }
 }

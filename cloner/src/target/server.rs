@@ -17,6 +17,7 @@ use super::session::{self, Transfer};
 use super::{Received, Writing, report};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::unpack::leaves_something;
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -39,8 +40,17 @@ pub struct Uploads {
     pub state: Mutex<State>,
     /// The transfer that makes it busy.
     pub running: Running,
-    /// Digests of the segments that it holds of a transfer that failed, or that was read back.
-    pub held: Mutex<Vec<Digest>>,
+    /// What it holds of a transfer that failed, or that was read back.
+    pub held: Mutex<Option<Held>>,
+}
+
+/// The first segments of a content that is not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Of what kind of clone.
+    pub content: ContentType,
+    /// Their digests.
+    pub digests: Vec<Digest>,
 }
 
 impl Uploads {
@@ -51,7 +61,7 @@ impl Uploads {
     }
 
     /// What it holds of a transfer that failed.
-    fn held(&self) -> MutexGuard<'_, Vec<Digest>> {
+    pub(super) fn held(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,10 +101,11 @@ impl Uploads {
         announced_bytes: Option<u64>,
         resume: Option<usize>,
     ) -> Result<Received> {
-        let mut held = std::mem::take(&mut *self.held());
+        let held = self.held().take().filter(|held| held.content == content);
+        let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
-        let writing =
-            Writing { keep_partial: self.writing.keep_partial && resume.is_some(), ..self.writing.clone() };
+        let keep_partial = self.writing.can_go_on(content) && resume.is_some();
+        let writing = Writing { keep_partial, ..self.writing.clone() };
         let outcome = match exchange.body() {
             Ok(mut body) => {
                 let mut transfer = Transfer {
@@ -112,10 +123,8 @@ impl Uploads {
             Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
         };
         self.running.end();
-        // What did not fit was removed; what came from an archive has no segments to go on from.
-        let is_kept = outcome.as_ref().is_err_and(|error| error.kind() != Kind::NoSpace);
-        if is_kept && writing.keep_partial && content == ContentType::Block {
-            *self.held() = held;
+        if writing.keep_partial && outcome.as_ref().is_err_and(leaves_something) {
+            *self.held() = Some(Held { content, digests: held });
         }
         outcome
     }

@@ -60,7 +60,10 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
     let resumes = !held.is_empty();
     let (stream_bytes, verdict) = scope(|scope| {
         let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
-            let check = Rc::new(Check::new(held));
+            let check = Rc::new(match content {
+                ContentType::Block => Check::new(held),
+                ContentType::Filesystem => Check::passing_over(held),
+            });
             let length = (content, announced_bytes);
             let mut stream = Pulled::new(collect, &batches, progress, length, Rc::clone(&check));
             let written = place::write(writing, content, announced_bytes, resumes, &mut stream, stop);

@@ -14,6 +14,8 @@ use crate::stream::{Piece, Pull};
 
 /// Between two of these the stop token is asked, in bytes.
 pub(super) const STEP_BYTES: u64 = 1 << 20;
+/// Files of this size have it from the beginning. For smaller ones the call costs more than writing them again.
+pub(super) const SIZED_BYTES: u64 = 1 << 20;
 /// Zeros are written from here where they cannot be had cheaper.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -31,38 +33,93 @@ impl From<Error> for Incomplete {
     }
 }
 
+/// How content is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// Allocate every byte.
+    pub(super) preallocate: bool,
+    /// Some of it is there already, of an attempt before: what is kept is not written.
+    pub(super) is_reused: bool,
+}
+
 /// Writes the content of the member that `archive` is at. Zero runs become holes, or are allocated when asked.
 pub(super) fn write_content<P: Pull + ?Sized>(
     archive: &mut ArchiveReader<'_, P>,
     file: &File,
     size_bytes: u64,
-    preallocate: bool,
+    manner: Manner,
     stop: &Stop,
 ) -> Result<(), Incomplete> {
     if size_bytes == 0 {
         return Ok(());
     }
-    let zeros_are_there = !preallocate || allocate(file, size_bytes).map_err(failed_at(0))?;
-    // With preallocation the file has its size already, or gets it by writing zeros.
-    let mut end = if preallocate { size_bytes } else { 0 };
+    let mut room = Room { file, size_bytes, preallocate: manner.preallocate, zeros_are_there: true, end: 0 };
+    if !manner.is_reused {
+        room.prepare()?;
+    }
+    let mut is_held = manner.is_reused;
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
+        if is_held && !matches!(piece, Piece::Kept(_)) {
+            is_held = false;
+            room.cut(offset)?;
+        }
         match piece {
             Piece::Data(bytes) => {
                 file.write_all_at(bytes, offset).map_err(failed_at(offset))?;
-                end = end.max(offset + piece.len());
+                room.end = room.end.max(offset + piece.len());
             }
+            Piece::Kept(_) if is_held => {}
             Piece::Kept(_) => {
                 return Err(Error::damaged("content that is said to be here, and is not").into());
             }
-            Piece::Zeros(_) if zeros_are_there => {}
+            Piece::Zeros(_) if room.zeros_are_there => {}
             Piece::Zeros(len) => write_zeros(file, offset, len, stop)?,
         }
     }
-    if end < size_bytes {
-        ftruncate(file, size_bytes).map_err(io::Error::from).map_err(failed_at(end))?;
+    if is_held { Ok(()) } else { room.finish() }
+}
+
+/// The space of a file.
+struct Room<'a> {
+    file: &'a File,
+    size_bytes: u64,
+    preallocate: bool,
+    /// What is not written reads as zeros, and is allocated if it has to be.
+    zeros_are_there: bool,
+    /// As far as the file goes.
+    end: u64,
+}
+
+impl Room<'_> {
+    /// Before the first byte.
+    fn prepare(&mut self) -> Result<(), Incomplete> {
+        if self.preallocate {
+            // The file has its size then, or gets it by writing zeros.
+            self.zeros_are_there = allocate(self.file, self.size_bytes).map_err(failed_at(self.end))?;
+            self.end = self.size_bytes;
+        } else if self.size_bytes >= SIZED_BYTES {
+            // What a killed target leaves has the size that belongs to its digest (docs/protocol.md, 5).
+            self.resize(self.size_bytes)?;
+            self.end = self.size_bytes;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Drops what an attempt before wrote from `offset` on.
+    fn cut(&mut self, offset: u64) -> Result<(), Incomplete> {
+        self.end = offset;
+        self.resize(offset)?;
+        self.prepare()
+    }
+
+    fn finish(&self) -> Result<(), Incomplete> {
+        if self.end < self.size_bytes { self.resize(self.size_bytes) } else { Ok(()) }
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), Incomplete> {
+        ftruncate(self.file, bytes).map_err(io::Error::from).map_err(failed_at(self.end))
+    }
 }
 
 /// Drops the content of the member that `archive` is at. `next_entry` would do it too, but not hear a stop.

@@ -23,14 +23,16 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::syncfs;
 
 use crate::archive::read::ArchiveReader;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::pack::plan::Options;
+use crate::pack::scan::scan;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
-use crate::unpack::staging::{FRESH, Staging};
+use crate::unpack::staging::Staging;
 use crate::unpack::tree::TreeWriter;
 
-pub(crate) use crate::unpack::staging::REPLACED;
 pub use crate::unpack::staging::STAGING_NAME;
+pub(crate) use crate::unpack::staging::{FRESH, REPLACED};
 
 /// What to do besides writing names and content.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +41,10 @@ pub struct UnpackOptions {
     pub preallocate: bool,
     /// Try to restore owners and groups. Without permission they stay those of this process.
     pub own: bool,
+    /// Go on with what an attempt before left, which the stream passes over.
+    pub resume: bool,
+    /// Leave what was written when the stream ends early, for an attempt that goes on.
+    pub keep_partial: bool,
 }
 
 /// What was written.
@@ -95,15 +101,19 @@ pub fn unpack_tree_and(
     before_names: &dyn Fn(&Path) -> Result<()>,
 ) -> Result<Unpacked> {
     let target = target.as_fd();
-    let staging = Staging::create(target, path)?;
+    let staging = if options.resume { Staging::reopen(target, path) } else { Staging::create(target, path) }?;
     let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
+        if options.resume {
+            nothing_else_is_in(&staging, path, filled.0, stop)?;
+        }
         // Before anything gets its final name: an error of delayed writing shows here.
         syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
         before_names(&path.join(STAGING_NAME).join(FRESH))?;
         reveal::reveal(&staging, target, path)?;
         Ok(filled)
     });
-    if let Err(error) = staging.remove(target) {
+    let is_kept = options.keep_partial && result.as_ref().is_err_and(leaves_something);
+    if !is_kept && let Err(error) = staging.remove(target) {
         log::warn!("cannot remove {}: {error}", path.join(STAGING_NAME).display());
     }
     let (done, root) = result?;
@@ -130,6 +140,26 @@ fn fill(
         writer.write(&mut archive, &entry)?;
     }
     writer.finish()
+}
+
+/// Whether an unpacking that failed like this can be gone on with: not where it did not fit, or where the volume is at
+/// fault.
+pub fn leaves_something(error: &Error) -> bool {
+    !matches!(error.kind(), Kind::NoSpace | Kind::Target)
+}
+
+/// An attempt before may have written what the source does not have any more. All that it has was written or found by
+/// now, so the number tells.
+fn nothing_else_is_in(staging: &Staging, path: &Path, done: Unpacked, stop: &Stop) -> Result<()> {
+    let found = scan(&staging.fresh()?, path, Options { sparse: false }, stop)?.entries;
+    if found == done.files + done.others {
+        return Ok(());
+    }
+    let text = format!(
+        "{} holds entries of an attempt before that the source does not have any more; the next one begins anew",
+        path.display()
+    );
+    Err(Error::new(Kind::Target, text))
 }
 
 /// The folder may belong to somebody else (a volume's root does); then it just stays as it is.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::mkdirat;
+use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
 use crate::unpack::beneath::{WORKING_MODE, open_folder};
@@ -14,7 +15,7 @@ use crate::unpack::remove::remove_all;
 pub const STAGING_NAME: &str = ".decant-partial";
 
 /// What arrives.
-pub(super) const FRESH: &str = "new";
+pub(crate) const FRESH: &str = "new";
 /// What stood under the final names until now.
 pub(crate) const REPLACED: &str = "old";
 
@@ -30,13 +31,9 @@ impl Staging {
         let path = path.join(STAGING_NAME);
         let failed = |doing: &'static str| {
             let path = &path;
-            move |cause: rustix::io::Errno| Error::target(doing, path, cause.into())
+            move |cause: Errno| Error::target(doing, path, cause.into())
         };
         remove_all(target, STAGING_NAME.as_bytes()).map_err(failed("remove the leftover"))?;
-        let make = |parent: BorrowedFd<'_>, name: &str| {
-            mkdirat(parent, name, WORKING_MODE)?;
-            open_folder(parent, name.as_bytes()).map(|(folder, _)| folder)
-        };
         let staging = make(target, STAGING_NAME).map_err(failed("create"))?;
         let parts =
             make(staging.as_fd(), FRESH).and_then(|fresh| Ok((fresh, make(staging.as_fd(), REPLACED)?)));
@@ -48,6 +45,21 @@ impl Staging {
                 Err(failed("create folders in")(cause))
             }
         }
+    }
+
+    /// The one that an attempt before left.
+    pub(super) fn reopen(target: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+        let open = || {
+            let (staging, _) = open_folder(target, STAGING_NAME.as_bytes())?;
+            let (fresh, _) = open_folder(&staging, FRESH.as_bytes())?;
+            // What an attempt before replaced when it was killed between two names is of no use to anybody.
+            remove_all(&staging, REPLACED.as_bytes())?;
+            let replaced = make(staging.as_fd(), REPLACED)?;
+            Ok(Self { fresh, replaced })
+        };
+        open().map_err(|cause: Errno| {
+            Error::target("go on in what an attempt before left in", &path.join(STAGING_NAME), cause.into())
+        })
     }
 
     /// Where members are written, as a descriptor of its own.
@@ -70,4 +82,9 @@ impl Staging {
         drop((self.fresh, self.replaced));
         Ok(remove_all(target, STAGING_NAME.as_bytes())?)
     }
+}
+
+fn make(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    mkdirat(parent, name, WORKING_MODE)?;
+    open_folder(parent, name.as_bytes()).map(|(folder, _)| folder)
 }

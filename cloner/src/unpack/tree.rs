@@ -5,7 +5,10 @@ use std::path::Path;
 
 use decant_shared::stop::Stop;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstatvfs, makedev, mknodat, openat, statat, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatvfs, makedev, mknodat, openat, statat,
+    symlinkat,
+};
 use rustix::io::Errno;
 
 use crate::archive::entry::{Entry, EntryKind, shown};
@@ -13,7 +16,7 @@ use crate::archive::read::ArchiveReader;
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
-use crate::unpack::content::{Incomplete, skip_content, write_content};
+use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, skip_content, write_content};
 use crate::unpack::folders::Folders;
 use crate::unpack::member_name::MemberName;
 use crate::unpack::remove::remove_one;
@@ -129,11 +132,18 @@ impl<'a> TreeWriter<'a> {
         entry: &Entry,
         name: &[u8],
     ) -> Result<()> {
-        let file = File::from(self.create(entry, name, |folders| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            openat(folders.current(), name, flags, Mode::RUSR | Mode::WUSR)
-        })?);
-        let written = write_content(archive, &file, entry.size_bytes, self.options.preallocate, self.stop);
+        let is_reused = entry.size_bytes > 0 && archive.held_bytes() > 0;
+        let file = if is_reused {
+            self.reopen(entry, name, archive.held_bytes())?
+        } else {
+            File::from(self.create(entry, name, |folders| {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                openat(folders.current(), name, flags, Mode::RUSR | Mode::WUSR)
+            })?)
+        };
+        let manner = Manner { preallocate: self.options.preallocate, is_reused };
+        let written = write_content(archive, &file, entry.size_bytes, manner, self.stop);
         written.map_err(|why| match why {
             Incomplete::Stream(error) => error,
             Incomplete::Write { cause, written_bytes } => {
@@ -143,6 +153,30 @@ impl<'a> TreeWriter<'a> {
         let attributes = Attributes::of(entry, self.options.own);
         let applied = attributes.apply_to(&file, &mut self.done.not_kept);
         applied.map_err(|cause| self.failed("finish", entry, cause))
+    }
+
+    /// The file that an attempt before wrote, or began to write: at least the first `held_bytes` of it.
+    fn reopen(&self, entry: &Entry, name: &[u8], held_bytes: u64) -> Result<File> {
+        let folder = self.folders.current();
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = || openat(folder, name, flags, Mode::empty());
+        let opened = match open() {
+            // It has got its mode already.
+            Err(Errno::ACCESS) if is_file(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)) => {
+                chmodat(folder, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).and_then(|()| open())
+            }
+            opened => opened,
+        };
+        let file = opened.map_err(|cause| self.failed("go on with", entry, cause))?;
+        let found = fstat(&file).map_err(|cause| self.failed("look at", entry, cause))?;
+        // A small file that was not complete did not have its size yet.
+        let has_size = held_bytes >= entry.size_bytes || entry.size_bytes >= SIZED_BYTES;
+        let is_other = has_size && u64::try_from(found.st_size).ok() != Some(entry.size_bytes);
+        if is_other || !is_file(Ok(found)) {
+            let text = format!("what an attempt before left of {} was changed", shown(&entry.name));
+            return Err(Error::new(Kind::Target, text));
+        }
+        Ok(file.into())
     }
 
     fn symlink(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
@@ -222,4 +256,8 @@ impl<'a> TreeWriter<'a> {
         let size = entry.size_bytes;
         Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
     }
+}
+
+fn is_file(stat: rustix::io::Result<Stat>) -> bool {
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
 }

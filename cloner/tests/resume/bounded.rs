@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::able::is_root;
 use crate::disks::{LoopDevice, Mounted, make_ext4};
 use crate::noise::noise;
 use crate::pair::{MIB, Pair};
 use crate::room::Room;
+use crate::trees_of_files::is_root;
 
 const MEMORY_BYTES: u64 = 64 * MIB;
 const DISK_RATE: u64 = 50_000_000;

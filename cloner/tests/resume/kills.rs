@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::able::is_root;
 use crate::disks::LoopDevice;
 use crate::pair::{MIB, Pair, SIZE_BYTES, wire_bytes};
+use crate::trees_of_files::is_root;
 
 /// Fast enough for a test, slow enough to be hit at the right moment.
 const LIMIT: &str = "120MiB/s";

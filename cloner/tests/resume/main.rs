@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-#[path = "../able/mod.rs"]
-mod able;
 #[path = "../disks/mod.rs"]
 mod disks;
 #[path = "../noise/mod.rs"]
@@ -11,6 +9,8 @@ mod noise;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../target/support/pki.rs"]
 mod pki;
+#[path = "../trees/mod.rs"]
+mod trees_of_files;
 
 mod bounded;
 mod changes;
@@ -18,3 +18,4 @@ mod kills;
 mod pair;
 mod power;
 mod room;
+mod trees;

@@ -27,6 +27,7 @@ pub(crate) struct Pair {
     port: u16,
     source: PathBuf,
     destination: PathBuf,
+    volume_mode: &'static str,
     /// Each end starts in one of these.
     rooms: Option<[Room; 2]>,
 }
@@ -43,7 +44,13 @@ impl Pair {
         }
         // Taken and let go: both targets of a test listen there, one after the other.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { place, port, source: source.to_owned(), destination: destination.to_owned(), rooms: None }
+        let (source, destination) = (source.to_owned(), destination.to_owned());
+        Self { place, port, source, destination, volume_mode: "block", rooms: None }
+    }
+
+    /// The same for a source that is a folder.
+    pub(crate) fn of_folder(source: &Path, destination: &Path) -> Self {
+        Self { volume_mode: "filesystem", ..Self::new(source, destination) }
     }
 
     /// Starts the source in the first and the target in the second of `rooms`.
@@ -101,7 +108,7 @@ impl Pair {
         command.env("UPLOAD_URL", format!("https://127.0.0.1:{}/v1beta1/upload", self.port));
         command.env("CLIENT_KEY", self.read("client.key")).env("CLIENT_CERT", self.read("client.crt"));
         command.env("SERVER_CA_CERT", self.read("ca.crt")).env("OWNER_UID", "uid");
-        command.env("VOLUME_MODE", "block").env("MOUNT_POINT", &self.source);
+        command.env("VOLUME_MODE", self.volume_mode).env("MOUNT_POINT", &self.source);
         command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
         End::start(command.env("DECANT_RETRY_SECS", "60"))
     }

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::able::is_root;
 use crate::disks::{LoopDevice, Mounted, make_ext4};
 use crate::pair::{MIB, Pair, SIZE_BYTES, wire_bytes};
+use crate::trees_of_files::is_root;
 
 fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("--sparse=always").args([from, to]).status().unwrap().success());
