@@ -109,6 +109,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         url: UploadUrl { host, port: address.port(), path: "/v1beta1/upload".to_owned() },
         tls: client::config(authority.roots()?, client_identity)?,
         compress_threads: args.tuning.threads(),
+        compression: args.compression,
         expected_bytes: None,
         limit: args.limit,
         patience: Duration::ZERO,

@@ -10,6 +10,7 @@ use decant_shared::stop::Stop;
 
 use super::answer::explain;
 use super::blocks::{Blocks, Computed};
+use super::choose::Choice;
 use super::follow;
 use super::resume::Peer;
 use super::upload::{Request, post};
@@ -41,6 +42,7 @@ pub fn run(
         limit: source.limit,
         resume: peer.is_extended.then_some(peer.kept.len()),
     };
+    let choice = Choice::new(source.compression);
     let ended = stop.child();
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
@@ -59,14 +61,14 @@ pub fn run(
             }));
         }
         for (index, lane) in workers.into_iter().enumerate() {
-            let (blocks, wires) = (&blocks, &wires);
+            let (choice, blocks, wires) = (&choice, &blocks, &wires);
             threads.push(
                 Builder::new()
                     .name(format!("compressor-{index}"))
-                    .spawn_scoped(scope, move || compress::run(lane, blocks, wires)),
+                    .spawn_scoped(scope, move || compress::run(lane, choice, blocks, wires)),
             );
         }
-        let posted = post(&mut conn, &request, collect, &wires, progress, stop);
+        let posted = post(&mut conn, &request, (collect, choice.judge()), &wires, progress, stop);
         ended.cancel();
         // `post` has dropped its end of the lanes, so the other stages end too.
         verdict(posted, join(threads))

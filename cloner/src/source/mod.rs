@@ -24,6 +24,7 @@ pub mod ask;
 pub mod attempt;
 pub mod behind;
 pub mod blocks;
+pub mod choose;
 pub mod compress;
 pub mod config;
 pub mod follow;
@@ -37,6 +38,7 @@ pub mod volume;
 pub mod wire;
 
 use blocks::Computed;
+use choose::Compression;
 use upload::Timeouts;
 use url::UploadUrl;
 use volume::Volume;
@@ -56,6 +58,8 @@ pub struct Source {
     pub tls: Arc<ClientConfig>,
     /// Compressor threads.
     pub compress_threads: usize,
+    /// Which data they compress.
+    pub compression: Compression,
     /// Bytes to expect when the volume cannot tell; for progress alone.
     pub expected_bytes: Option<u64>,
     /// How fast bytes may go out, after compression.

@@ -16,6 +16,7 @@ use decant_shared::stop::Stop;
 use decant_shared::units::Rate;
 
 use super::answer::{explain, judge_early, refused};
+use super::choose::Judge;
 use super::compress::Frames;
 use super::pace::Pace;
 use super::url::UploadUrl;
@@ -69,14 +70,15 @@ pub struct Request<'a> {
     pub resume: Option<usize>,
 }
 
-/// Sends everything that `frames` yields and returns when the target has answered 2xx.
+/// Sends everything that `frames` yields and returns when the target has answered 2xx. The judge, if there is one, is told
+/// how long each took.
 ///
 /// Errors: [`Kind::Refused`](crate::error::Kind::Refused) with the target's words, `Kind::Stalled`, `Kind::HungUp`,
 /// `Kind::Identity` when the target rejects our certificate after the handshake.
 pub fn post(
     conn: &mut Conn,
     request: &Request<'_>,
-    mut frames: Collect<Frames>,
+    (mut frames, mut judge): (Collect<Frames>, Option<Judge<'_>>),
     wires: &Pool<Wire>,
     progress: &Progress,
     stop: &Stop,
@@ -89,16 +91,23 @@ pub fn post(
     progress.enter(Phase::Copy);
     let mut sent = sender.send(request.head().as_bytes())?;
     sent = sent.and(|| sender.send(first.as_bytes()))?;
+    let mut before = Instant::now();
     while sent == Sent::All {
         match frames.receive()? {
-            Frames::Some(wire, logical_bytes) => {
+            Frames::Some { wire, logical_bytes, way, packed_bytes } => {
                 pace.wait(wire.as_bytes().len(), stop);
                 sent = sender.send(wire.as_bytes())?;
                 if sent == Sent::All {
                     progress.add_wire_bytes(wire.as_bytes().len() as u64);
                     progress.add_sent_bytes(logical_bytes);
+                    progress.add_packed_bytes(packed_bytes);
                 }
                 wires.give(wire);
+                if let Some(judge) = &mut judge {
+                    let took = before.elapsed();
+                    before += took;
+                    way.into_iter().for_each(|way| judge.sent(way, logical_bytes, took));
+                }
             }
             Frames::End => {
                 sent = sender.send(LAST_CHUNK)?;

@@ -5,6 +5,7 @@
 //! attempt are never in the way (what CDI does instead: contract 8, row 27).
 
 mod attributes;
+mod behind;
 mod beneath;
 mod content;
 mod folders;

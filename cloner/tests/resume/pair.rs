@@ -203,7 +203,7 @@ impl Drop for End {
 /// Bytes that a source's last attempt put on the wire, from its last words.
 pub(crate) fn wire_bytes(log: &[String]) -> u64 {
     let line = log.iter().find(|line| line.contains("clone complete")).unwrap();
-    let wire = line.rsplit_once('(').unwrap().1.strip_suffix(" on the wire)").unwrap();
+    let wire = line.rsplit_once('(').unwrap().1.split_once(" on the wire, ").unwrap().0;
     let (number, unit) = wire.split_once(' ').unwrap();
     let unit_bytes = match unit {
         "B" => 1.0,
