@@ -32,13 +32,16 @@ pub enum Way {
     Stored,
 }
 
+/// What the sockets of both ends may swallow (Linux: 4 and 6 MiB at most, most of it at the beginning) before the network's
+/// speed shows, in bytes on the wire. Until then everything is compressed.
+const SWALLOWED_BYTES: u64 = 8 << 20;
 /// A way is judged by this much, in logical bytes: long enough for the hiccups of a scheduler, short enough to be bearable
 /// when it is the wrong way on a slow network.
 const TRIAL_BYTES: u64 = 8 << 20;
 /// And for at least this long, on fast networks.
 const TRIAL: Duration = Duration::from_millis(15);
 /// Blocks that are still shaped by what went before a change.
-const SETTLING_BLOCKS: u32 = 4;
+const SETTLING_BLOCKS: u32 = 2;
 /// From here on a trial may be given up when it is hopeless.
 const HOPELESS_BYTES: u64 = 1 << 20;
 /// Trials of the better way before the other one is tried again; twice as many each time, up to the last.
@@ -51,12 +54,15 @@ const ADVANTAGE: u64 = 105;
 pub struct Choice {
     compression: Compression,
     stores: AtomicBool,
+    /// The network's speed shows.
+    is_judged: AtomicBool,
 }
 
 impl Choice {
     /// Begins with compressing: on a slow network the first megabytes cost the most.
     pub fn new(compression: Compression) -> Self {
-        Self { compression, stores: AtomicBool::new(compression == Compression::Never) }
+        let stores = AtomicBool::new(compression == Compression::Never);
+        Self { compression, stores, is_judged: AtomicBool::new(false) }
     }
 
     /// The way of the next block.
@@ -69,13 +75,14 @@ impl Choice {
         match self.compression {
             Compression::Always => true,
             Compression::Never => false,
-            Compression::Auto => way == Way::Mixed && !is_awaited,
+            Compression::Auto => way == Way::Mixed && !(is_awaited && self.is_judged.load(Ordering::Relaxed)),
         }
     }
 
     /// What the sender tells about its work to: nobody, where there is nothing to choose.
     pub fn judge(&self) -> Option<Judge<'_>> {
-        (self.compression == Compression::Auto).then(|| Judge { choice: self, contest: Contest::default() })
+        let judge = || Judge { choice: self, contest: Contest::default(), swallowed_bytes: 0 };
+        (self.compression == Compression::Auto).then(judge)
     }
 }
 
@@ -84,11 +91,17 @@ impl Choice {
 pub struct Judge<'a> {
     choice: &'a Choice,
     contest: Contest,
+    swallowed_bytes: u64,
 }
 
 impl Judge<'_> {
-    /// A block of `logical_bytes` that went `way` took the sender `time`, from the one before it on.
-    pub fn sent(&mut self, way: Way, logical_bytes: u64, time: Duration) {
+    /// A block of `logical_bytes`, `wire_bytes` in frames, that went `way` took the sender `time`, from the one before it on.
+    pub fn sent(&mut self, way: Way, logical_bytes: u64, wire_bytes: u64, time: Duration) {
+        if self.swallowed_bytes < SWALLOWED_BYTES {
+            self.swallowed_bytes += wire_bytes;
+            return;
+        }
+        self.choice.is_judged.store(true, Ordering::Relaxed);
         let next = self.contest.sent(way, logical_bytes, time);
         self.choice.stores.store(next == Way::Stored, Ordering::Relaxed);
     }

@@ -102,12 +102,12 @@ pub fn post(
                     progress.add_sent_bytes(logical_bytes);
                     progress.add_packed_bytes(packed_bytes);
                 }
-                wires.give(wire);
-                if let Some(judge) = &mut judge {
-                    let took = before.elapsed();
-                    before += took;
-                    way.into_iter().for_each(|way| judge.sent(way, logical_bytes, took));
+                let took = before.elapsed();
+                before += took;
+                if let (Some(judge), Some(way)) = (&mut judge, way) {
+                    judge.sent(way, logical_bytes, wire.as_bytes().len() as u64, took);
                 }
+                wires.give(wire);
             }
             Frames::End => {
                 sent = sender.send(LAST_CHUNK)?;

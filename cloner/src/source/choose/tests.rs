@@ -19,7 +19,7 @@ fn run(blocks: usize, speeds: impl Fn(usize, Way) -> u64) -> (Duration, usize, f
         mixed += usize::from(way == Way::Mixed);
         let time = Duration::from_nanos(BLOCK_BYTES * 1000 / speeds(at, way));
         total += time;
-        judge.sent(way, BLOCK_BYTES, time);
+        judge.sent(way, BLOCK_BYTES, BLOCK_BYTES, time);
     }
     (total, changes, mixed as f64 / blocks as f64)
 }
@@ -96,6 +96,16 @@ fn always_and_never_mean_it() {
 #[test]
 fn a_sender_that_waits_gets_its_block_at_once() {
     let choice = Choice::new(Compression::Auto);
+    let mut judge = choice.judge().unwrap();
+    let mut send = |blocks: u64| {
+        (0..blocks).for_each(|_| judge.sent(Way::Mixed, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1)));
+    };
+    send(SWALLOWED_BYTES / BLOCK_BYTES);
+    assert!(
+        choice.compresses(Way::Mixed, true),
+        "the sockets swallow what comes first, whatever the network"
+    );
+    send(1);
     assert!(choice.compresses(Way::Mixed, false));
     assert!(!choice.compresses(Way::Mixed, true));
     assert!(!choice.compresses(Way::Stored, false));
