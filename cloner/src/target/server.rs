@@ -182,6 +182,8 @@ fn answer_for(error: &Error) -> (u16, String) {
                 "Saving stream failed: effective image size is larger than the reported available storage: {error}"
             ),
         ),
+        // The source that hears this asks again, and finds nothing to go on from.
+        Kind::Leftover => (503, error.to_string()),
         _ => (500, format!("Saving stream failed: {error}")),
     }
 }
