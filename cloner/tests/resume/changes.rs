@@ -12,14 +12,19 @@ use crate::relay::Break;
 
 /// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
 /// log of the source that finished.
-fn changed(
+fn changed(mode: Mode, when: (u64, bool), what: &str, change: impl FnOnce(&Path)) -> Option<Vec<String>> {
+    interrupted("source changed in between", mode, when, what, |volumes| change(volumes.source()))
+}
+
+fn interrupted(
+    fault: &str,
     mode: Mode,
     (percent, both): (u64, bool),
     what: &str,
-    change: impl FnOnce(&Path),
+    change: impl FnOnce(&Volumes),
 ) -> Option<Vec<String>> {
     let volumes = Volumes::new(mode)?;
-    let cell = Cell::new("source changed in between", mode, &format!("{percent} %"));
+    let cell = Cell::new(fault, mode, &format!("{percent} %"));
     volumes.break_at(percent, Break::Hold);
     let (mut target, mut first) = (volumes.pair.target(), volumes.pair.source(FAST));
     volumes.relay().wait_until_held();
@@ -29,7 +34,7 @@ fn changed(
         target = volumes.pair.target();
     }
     volumes.relay().let_go();
-    change(volumes.source());
+    change(&volumes);
     let log = volumes.pair.source(FAST).well();
     target.well();
     volumes.assert_same();
@@ -154,6 +159,24 @@ fn files_that_became_links_are_links_in_the_clone() {
         std::os::unix::fs::symlink("f45", folder.join("f19")).unwrap();
         fs::hard_link(folder.join("f45"), folder.join("f32")).unwrap();
     });
+}
+
+/// As a filesystem leaves it that lost its power between name, size and content: one file of zeros, one without length,
+/// in a segment that was there.
+#[test]
+fn content_that_never_reached_the_disk_is_sent_again() {
+    let zeros = |volumes: &Volumes| {
+        let folder = volumes.target().join(".decant-partial/new/small/d11");
+        let [zeros, empty] =
+            ["f24", "f37"].map(|name| File::options().write(true).open(folder.join(name)).unwrap());
+        let size_bytes = zeros.metadata().unwrap().len();
+        zeros.set_len(0).unwrap();
+        zeros.set_len(size_bytes).unwrap();
+        empty.set_len(0).unwrap();
+    };
+    let log = interrupted("content lost with the power", Mode::Tree, (90, true), "went on before it", zeros)
+        .unwrap();
+    assert_differs_from(&log, 2);
 }
 
 /// Early in the tree: what is held ends before the change.

@@ -150,7 +150,7 @@ fn target_is_read_only(mode: Mode) {
     let target = mounted.as_ref().map_or_else(|| device.0.clone(), |mounted| mounted.path().to_owned());
     let pair = volumes.pair_to(&target);
     let _receiver = pair.target();
-    let why = if mode.is_onto_device() { "permission" } else { "Read-only file system" };
+    let why = if mode.is_onto_device() { "Operation not permitted" } else { "Read-only file system" };
     fails(&pair, 6, &["the target answered 500", target.to_str().unwrap(), why]);
     cell.right(None, "exit 6, 500; nothing is written");
 }
