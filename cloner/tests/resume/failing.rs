@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, is_long};
 use crate::disks::{LoopDevice, Mounted, make_ext4};
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes, in_each_mode};
@@ -49,6 +49,12 @@ impl Unplugged {
     }
 }
 
+/// The modes that cross have nothing of their own here: they are left to the long form.
+fn volumes(mode: Mode) -> Option<Volumes> {
+    let has_time = is_long() || !matches!(mode, Mode::DeviceToFolder | Mode::FolderToDevice);
+    if is_root() && has_time { Volumes::new(mode) } else { None }
+}
+
 fn said(log: &[String], parts: &[&str]) {
     let last = log.last().unwrap();
     assert!(parts.iter().all(|part| last.contains(part)), "{parts:?}: {log:#?}");
@@ -74,10 +80,7 @@ fn fails(pair: &Pair, code: i32, parts: &[&str]) {
 
 /// The target's disk is gone in the middle; when it is back the clone is made.
 fn target_fails(mode: Mode) {
-    if !is_root() {
-        return;
-    }
-    let volumes = Volumes::new(mode).unwrap();
+    let Some(volumes) = volumes(mode) else { return };
     let cell = Cell::new("target's disk fails", mode, &format!("{POINT} %"));
     let backing = volumes.place().join("disk");
     {
@@ -111,10 +114,7 @@ fn target_fails(mode: Mode) {
 
 /// There is too little room; when there is enough the clone is made.
 fn target_is_full(mode: Mode) {
-    if !is_root() {
-        return;
-    }
-    let volumes = Volumes::new(mode).unwrap();
+    let Some(volumes) = volumes(mode) else { return };
     let cell = Cell::new("target full", mode, "100 MiB");
     let small = Mounted::tmpfs("size=100m").unwrap();
     let backing = volumes.place().join("small");
@@ -137,10 +137,7 @@ fn target_is_full(mode: Mode) {
 
 /// Nothing may be written.
 fn target_is_read_only(mode: Mode) {
-    if !is_root() {
-        return;
-    }
-    let volumes = Volumes::new(mode).unwrap();
+    let Some(volumes) = volumes(mode) else { return };
     let cell = Cell::new("target read-only", mode, "0 %");
     let backing = volumes.place().join("closed");
     File::create(&backing).unwrap().set_len(volumes.needed_bytes()).unwrap();
@@ -157,10 +154,7 @@ fn target_is_read_only(mode: Mode) {
 
 /// The source's disk is gone in the middle; when it is back the clone goes on.
 fn source_fails(mode: Mode) {
-    if !is_root() {
-        return;
-    }
-    let volumes = Volumes::new(mode).unwrap();
+    let Some(volumes) = volumes(mode) else { return };
     let cell = Cell::new("source's disk fails", mode, &format!("{POINT} %"));
     let backing = volumes.place().join("disk");
     let mut disk = Unplugged::new(&backing, volumes.needed_bytes() + 200 * MIB);
