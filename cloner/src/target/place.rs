@@ -82,7 +82,10 @@ pub fn write(
 }
 
 fn synced(medium: &impl Medium, path: &Path) -> Result<Synced> {
-    medium.file().map(Synced::File).map_err(|e| Error::target("open again", path, e))
+    medium
+        .file()
+        .map(|file| Synced::File(file, path.to_owned()))
+        .map_err(|e| Error::target("open again", path, e))
 }
 
 fn raw_to_medium(
@@ -139,7 +142,7 @@ fn tree_to_folder(
         }
         _ => Ok(()),
     };
-    let done = stream.paced(Synced::Tree(synced), stop, |stream| {
+    let done = stream.paced(Synced::Tree(synced, path.to_owned()), stop, |stream| {
         unpack_tree_and(stream, &folder, path, options, stop, &before_names)
     })?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());

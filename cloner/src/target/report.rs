@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
-use decant_shared::http::head::Request;
+use decant_shared::http::server::Exchange;
 use decant_shared::session::{GREETING, Session};
 
 use super::admit::State;
@@ -22,7 +22,8 @@ pub fn greeting() -> String {
 
 impl Uploads {
     /// How far it is; with a question for digests, also some of those that it holds.
-    pub(super) fn report(&self, request: &Request) -> (u16, String) {
+    pub(super) fn report(&self, exchange: &Exchange) -> (u16, String) {
+        let request = &exchange.request;
         let mut text = Session::of(&self.progress).to_string();
         let number = |header| request.header(header).and_then(|value| value.parse::<u64>().ok());
         let Some(from) = number(FROM_HEADER) else { return (200, text) };
@@ -34,7 +35,11 @@ impl Uploads {
                 let _ = writeln!(text, "\n{digests}");
                 (200, text)
             }
-            Ok(None) => (503, "another transfer is running".to_owned()),
+            Ok(None) => {
+                // Only a source that is about to send asks.
+                self.give_way(exchange);
+                (503, "another transfer is running".to_owned())
+            }
             Err(error) => (500, error.to_string()),
         }
     }

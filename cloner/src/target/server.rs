@@ -82,15 +82,18 @@ impl Uploads {
                 self.running.begin(exchange.stop());
             }
             // Whoever is told 503 had the right name, and asks again soon.
-            Admission::Answer(503, _) if self.running.give_way(Instant::now()) => {
-                log::warn!(
-                    "the sender fell silent and {} asks for its place: ending the transfer",
-                    exchange.peer
-                );
-            }
+            Admission::Answer(503, _) => self.give_way(exchange),
             Admission::Answer(..) | Admission::Greet | Admission::Report => {}
         }
         admission
+    }
+
+    /// Ends the transfer that is under way if its sender fell silent: another one is there.
+    pub(super) fn give_way(&self, exchange: &Exchange) {
+        if self.running.give_way(Instant::now()) {
+            let peer = &exchange.peer;
+            log::warn!("the sender fell silent and {peer} asks for its place: ending the transfer");
+        }
     }
 
     /// Receives what was admitted. What is left of it for the next attempt is remembered.
@@ -135,7 +138,7 @@ impl Service for Uploads {
         let (content, announced_bytes, resume) = match self.admit(exchange) {
             Admission::Greet => return exchange.answer(200, TEXT, &report::greeting()),
             Admission::Report => {
-                let (status, text) = self.report(&exchange.request);
+                let (status, text) = self.report(exchange);
                 return exchange.answer(status, TEXT, &text);
             }
             Admission::Answer(status, text) => {
@@ -182,6 +185,8 @@ fn answer_for(error: &Error) -> (u16, String) {
                 "Saving stream failed: effective image size is larger than the reported available storage: {error}"
             ),
         ),
+        // The source that hears this asks again, and finds nothing to go on from.
+        Kind::Leftover => (503, error.to_string()),
         _ => (500, format!("Saving stream failed: {error}")),
     }
 }

@@ -143,10 +143,10 @@ fn fill(
     writer.finish()
 }
 
-/// Whether an unpacking that failed like this can be gone on with: not where it did not fit, or where the volume is at
-/// fault.
+/// Whether an unpacking that failed like this can be gone on with: not where it did not fit, where the volume is at
+/// fault, or where it was not what the source has.
 pub fn leaves_something(error: &Error) -> bool {
-    !matches!(error.kind(), Kind::NoSpace | Kind::Target)
+    !matches!(error.kind(), Kind::NoSpace | Kind::Target | Kind::Leftover)
 }
 
 /// An attempt before may have written what the source does not have any more. All that it has was written or found by
@@ -157,10 +157,10 @@ fn nothing_else_is_in(staging: &Staging, path: &Path, done: Unpacked, stop: &Sto
         return Ok(());
     }
     let text = format!(
-        "{} holds entries of an attempt before that the source does not have any more; the next one begins anew",
+        "an attempt before left entries in {} that the source does not have any more; the next one begins anew",
         path.display()
     );
-    Err(Error::new(Kind::Target, text))
+    Err(Error::new(Kind::Leftover, text))
 }
 
 /// The folder may belong to somebody else (a volume's root does); then it just stays as it is.

@@ -19,7 +19,7 @@ use crate::unpack::attributes::Attributes;
 use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, skip_content, write_content};
 use crate::unpack::folders::Folders;
 use crate::unpack::member_name::MemberName;
-use crate::unpack::remove::remove_one;
+use crate::unpack::remove::{remove_all, remove_one};
 use crate::unpack::staging::STAGING_NAME;
 use crate::unpack::{UnpackOptions, Unpacked};
 
@@ -173,8 +173,9 @@ impl<'a> TreeWriter<'a> {
         let has_size = held_bytes >= entry.size_bytes || entry.size_bytes >= SIZED_BYTES;
         let is_other = has_size && u64::try_from(found.st_size).ok() != Some(entry.size_bytes);
         if is_other || !is_file(Ok(found)) {
-            let text = format!("what an attempt before left of {} was changed", shown(&entry.name));
-            return Err(Error::new(Kind::Target, text));
+            let name = shown(&entry.name);
+            let text = format!("what an attempt before left of {name} was changed; the next one begins anew");
+            return Err(Error::new(Kind::Leftover, text));
         }
         Ok(file.into())
     }
@@ -227,7 +228,10 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn make_room(&self, entry: &Entry, name: &[u8]) -> Result<()> {
-        remove_one(self.folders.current(), name).map_err(|cause| match cause {
+        let folder = self.folders.current();
+        // What is in the way may be a folder of an attempt before, when the source had one there.
+        let removed = if self.options.resume { remove_all(folder, name) } else { remove_one(folder, name) };
+        removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
                 "{} was a folder with content earlier in the archive",
                 shown(&entry.name)
