@@ -11,7 +11,9 @@ use tempfile::TempDir;
 use crate::disks::LoopDevice;
 use crate::noise::noise;
 use crate::pair::{MIB, Pair, wire_bytes};
-use crate::trees_of_files::{Wealth, assert_same, describe, is_root, make_torture, paths};
+use crate::trees_of_files::{
+    Wealth, assert_same, describe, give_attributes, is_root, make_torture, paths, set_xattr, xattrs_of,
+};
 
 const SEGMENT_BYTES: u64 = 64 * MIB;
 /// Fast enough for a test, slow enough to be hit at the right moment.
@@ -59,7 +61,7 @@ impl Volumes {
     }
 
     fn assert_same(&self) {
-        assert_same(&describe(&self.source(), false), &describe(&self.target(), false), "the clone");
+        assert_same(&describe(&self.source(), true), &describe(&self.target(), true), "the clone");
     }
 
     /// Kills, goes on, compares; says how many bytes went twice.
@@ -121,6 +123,7 @@ fn disk_image(folder: &Path) {
 /// Some of everything, with a large file in its middle.
 fn mixture(folder: &Path) {
     make_torture(folder, Wealth::Ustar);
+    give_attributes(folder);
     small_files(&folder.join("small"));
     std::fs::write(folder.join("middle.img"), noise(90 << 20, 3)).unwrap();
 }
@@ -183,6 +186,30 @@ fn a_tree_that_lost_a_file_in_between_is_cloned_as_it_is_now() {
         std::fs::remove_file(volumes.source().join("small/d10/f10")).unwrap();
     });
     assert!(log.iter().any(|line| line.contains("something else from segment")), "{log:#?}");
+}
+
+/// Attributes are no content, so what an attempt before has finished is passed over and yet gets those of now.
+#[test]
+fn attributes_that_changed_in_between_are_those_of_now() {
+    let fill = |folder: &Path| {
+        small_files(&folder.join("small"));
+        set_xattr(&folder.join("small/d0/f0"), "user.old", b"old");
+        set_xattr(&folder.join("small/d0"), "user.old", b"old");
+        set_xattr(&folder.join("small/d0/f13"), "user.kept", b"before");
+    };
+    let volumes = Volumes::new(fill);
+    let at = |name: &str| volumes.source().join(name);
+    let (_, log) = volumes.interrupted(140 * MIB, [true, true], || {
+        let removed = Command::new("setfattr")
+            .args(["-x", "user.old"])
+            .args([at("small/d0/f0"), at("small/d0")])
+            .status();
+        assert!(removed.unwrap().success());
+        set_xattr(&at("small/d0/f13"), "user.kept", b"now");
+        set_xattr(&at("small/d1/f1"), "user.new", b"new");
+    });
+    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert_eq!(xattrs_of(&volumes.target().join("small/d0/f0")), [""; 0]);
 }
 
 #[test]
