@@ -51,7 +51,7 @@ fn attributes_of_the_kernel_are_not_set_but_counted_and_the_rest_is_kept() {
     assert_eq!(lgetxattr(&first, "user.a", &mut value[..]), Ok(4));
     assert_eq!(first.metadata().unwrap().mtime_nsec(), 123_456_789);
     let wanted = "not kept: extended attributes of 2 entries (the first is \"foreign\"), \
-                  access control lists of \"folder/\", file capabilities of \"folder/\"";
+                  access control lists of \"folder\", file capabilities of \"folder\"";
     if is_root() {
         assert_eq!(answer.body, wanted);
         let json = not_kept(target);
