@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::thread::{Builder, scope};
 
 use decant_shared::conn::Conn;
+use decant_shared::contract::ContentType;
 use decant_shared::dial;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
@@ -20,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lanes::{Pool, lanes};
 use crate::threads::{join, verdict};
 
-/// Sends all of `volume` once.
+/// Sends all of `volume` once. Returns what the target says then.
 pub fn run(
     source: &Source,
     volume: &Volume,
@@ -28,7 +29,7 @@ pub fn run(
     computed: &Computed,
     progress: &Progress,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<String> {
     progress.enter(Phase::Connect);
     let mut conn = connect(source, stop)?;
     let count = source.compress_threads.max(1);
@@ -40,7 +41,8 @@ pub fn run(
         length_bytes: volume.certain_bytes(),
         timeouts: source.timeouts,
         limit: source.limit,
-        resume: peer.is_extended.then_some(peer.kept.len()),
+        has_attributes: peer.can.keeps_attributes && source.content == ContentType::Filesystem,
+        resume: peer.can.is_extended.then_some(peer.kept.len()),
     };
     let choice = Choice::new(source.compression);
     let ended = stop.child();
@@ -49,10 +51,11 @@ pub fn run(
         let reader_blocks = blocks.clone();
         // The reader owns `deal`: when it ends, the compressors see it.
         threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
-            let how = (computed, peer.is_extended);
-            volume.read(Blocks::new(deal, reader_blocks, how, progress, stop), &peer.kept, stop)
+            let how = (computed, peer.can.is_extended);
+            let blocks = Blocks::new(deal, reader_blocks, how, progress, stop);
+            volume.read(blocks, &peer.kept, peer.can.keeps_attributes, stop)
         }));
-        if peer.is_extended {
+        if peer.can.is_extended {
             progress.set_durable_bytes(0);
             let ended = &ended;
             threads.push(Builder::new().name("follower".to_owned()).spawn_scoped(scope, move || {

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
 use decant_shared::http::server::Exchange;
-use decant_shared::session::{GREETING, Session};
+use decant_shared::session::{ATTRIBUTES_WORD, GREETING, Session};
 
+use super::Destination;
 use super::admit::State;
 use super::readback;
 use super::server::{Held, Uploads};
@@ -15,9 +16,13 @@ use crate::error::Result;
 /// Digests in one answer: 16 KiB of text.
 const DIGESTS_AT_ONCE: usize = 256;
 
-/// What it can do, apart from what CDI's can.
-pub fn greeting() -> String {
-    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n")
+/// What it can do, apart from what CDI's can. A device has no place for attributes.
+pub fn greeting(destination: &Destination) -> String {
+    let attributes = match destination {
+        Destination::Folder { .. } => format!("{ATTRIBUTES_WORD}\n"),
+        Destination::Device(_) => String::new(),
+    };
+    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{attributes}")
 }
 
 impl Uploads {

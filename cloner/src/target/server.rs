@@ -8,6 +8,7 @@ use decant_shared::conn::Fault;
 use decant_shared::contract::ContentType;
 use decant_shared::http::server::{Exchange, Service};
 use decant_shared::progress::{Phase, Progress};
+use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::Stop;
 use decant_shared::tls::name::common_name;
 
@@ -103,12 +104,13 @@ impl Uploads {
         content: ContentType,
         announced_bytes: Option<u64>,
         resume: Option<usize>,
+        is_exact: bool,
     ) -> Result<Received> {
         let held = self.held().take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let keep_partial = self.writing.can_go_on(content) && resume.is_some();
-        let writing = Writing { keep_partial, ..self.writing.clone() };
+        let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
         let outcome = match exchange.body() {
             Ok(mut body) => {
                 let mut transfer = Transfer {
@@ -135,8 +137,10 @@ impl Uploads {
 
 impl Service for Uploads {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let (content, announced_bytes, resume) = match self.admit(exchange) {
-            Admission::Greet => return exchange.answer(200, TEXT, &report::greeting()),
+        let (content, announced_bytes, resume, has_attributes) = match self.admit(exchange) {
+            Admission::Greet => {
+                return exchange.answer(200, TEXT, &report::greeting(&self.writing.destination));
+            }
             Admission::Report => {
                 let (status, text) = self.report(exchange);
                 return exchange.answer(status, TEXT, &text);
@@ -152,17 +156,20 @@ impl Service for Uploads {
                 }
                 return exchange.answer(status, TEXT, text);
             }
-            Admission::Upload { content, announced_bytes, resume } => (content, announced_bytes, resume),
+            Admission::Upload { content, announced_bytes, resume, has_attributes } => {
+                (content, announced_bytes, resume, has_attributes)
+            }
         };
         log::info!("receiving a {content} from {}", exchange.peer);
         self.progress.restart();
-        let outcome = self.receive(exchange, content, announced_bytes, resume);
+        let outcome = self.receive(exchange, content, announced_bytes, resume, has_attributes);
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
         let (status, text) = match &outcome {
-            Ok(_) => {
+            Ok(received) => {
                 self.progress.finish_ok();
-                (200, String::new())
+                let is_told = has_attributes && !received.not_kept.is_empty();
+                (200, if is_told { format!("{NOT_KEPT}{}", received.not_kept) } else { String::new() })
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);

@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::cell::Cell;
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes};
 use crate::pair::{MIB, Pair, SIZE_BYTES, wire_bytes};
 use crate::relay::Break;
+use crate::trees_of_files::set_xattr;
 
 /// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
 /// log of the source that finished.
@@ -213,4 +215,18 @@ fn what_another_clone_left_is_not_taken_for_this_one() {
     target.well();
     pair.assert_equal(&destination);
     assert!(wire_bytes(&log) >= SIZE_BYTES, "{log:#?}");
+}
+
+/// Attributes are no content, so what an attempt before has finished is passed over and yet gets those of now.
+#[test]
+fn attributes_that_changed_in_between_are_those_of_now() {
+    let change = |source: &Path| {
+        let at = |name: &str| source.join("small").join(name);
+        let mut remove = Command::new("setfattr");
+        assert!(remove.args(["-x", "user.old"]).args([at("d0/f0"), at("d0")]).status().unwrap().success());
+        set_xattr(&at("d0/f13"), "user.kept", b"now");
+        set_xattr(&at("d1/f1"), "user.new", b"new");
+    };
+    let log = changed(Mode::Tree, (95, true), "as they are now", change).unwrap();
+    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
 }

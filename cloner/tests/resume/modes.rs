@@ -14,7 +14,9 @@ use crate::disks::LoopDevice;
 use crate::noise::noise;
 use crate::pair::{MIB, Pair};
 use crate::relay::{Break, Relay};
-use crate::trees_of_files::{Wealth, assert_same, describe, is_root, make_torture, paths};
+use crate::trees_of_files::{
+    Wealth, assert_same, describe, give_attributes, is_root, make_torture, paths, set_xattr,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Mode {
@@ -168,7 +170,7 @@ impl Volumes {
 
     pub(crate) fn assert_same_in(&self, target: &Path) {
         if matches!(self.mode, Mode::Disk | Mode::Tree) {
-            assert_same(&describe(&self.source, false), &describe(target, false), "the clone");
+            assert_same(&describe(&self.source, true), &describe(target, true), "the clone");
             return;
         }
         let image = image_of(self.mode, &self.source);
@@ -251,8 +253,12 @@ pub(crate) fn small_files(folder: &Path) {
 /// Some of everything, with a large file in its middle.
 fn mixture(folder: &Path) {
     make_torture(folder, Wealth::Ustar);
+    give_attributes(folder);
     small_files(&folder.join("small"));
     noise_file(&folder.join("middle.img"), 90 * scale() as u64);
+    for (name, attribute) in [("d0/f0", "user.old"), ("d0", "user.old"), ("d0/f13", "user.kept")] {
+        set_xattr(&folder.join("small").join(name), attribute, b"before");
+    }
 }
 
 /// The content that no compressor shortens: what is behind the holes of a tree, and its headers, is little.
