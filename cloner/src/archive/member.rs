@@ -6,6 +6,7 @@ use crate::archive::entry::{Entry, EntryKind, Moment};
 use crate::archive::field;
 use crate::archive::pax::PaxFields;
 use crate::archive::sparse_map::{SparseMap, push_old_gnu};
+use crate::attribute::nanoseconds;
 use crate::error::{Error, Result};
 
 /// What the headers before a member say about it.
@@ -161,7 +162,8 @@ fn mode(header: &Header) -> Result<u32> {
 fn modified(header: &Header) -> Result<Moment> {
     let seconds = field::number(&header.as_old().mtime);
     let seconds = seconds.ok_or_else(|| Error::damaged("the time is no number"))?;
-    Ok(Moment { seconds, nanoseconds: 0 })
+    let moment = Moment { seconds, nanoseconds: 0 };
+    Ok(header.as_gnu().map_or(moment, |gnu| nanoseconds::exact(moment, &gnu.pad)))
 }
 
 fn id(pax: Option<u64>, block: &[u8]) -> Option<u32> {

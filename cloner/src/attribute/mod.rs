@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub mod nanoseconds;
 pub mod not_kept;
 pub mod place;
 

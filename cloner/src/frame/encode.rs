@@ -1,15 +1,25 @@
 //! Logical bytes in, frames out.
 
-use super::{CHUNK_BYTES, CHUNK_HEAD_BYTES, COMPRESSED, STORED, ZERO_FRAME, is_zero, masked_crc};
+use super::{CHUNK_BYTES, COMPRESSED, STORED, ZERO_FRAME, is_zero, masked_crc};
 
-/// Makes frames. Keeps the codec's table between calls.
+/// How much of a chunk is tried where the chunk before could not be compressed.
+const SAMPLE_BYTES: usize = 4 << 10;
+/// After so many chunks that were judged by a sample, one is tried whole: what repeats itself only over longer
+/// distances does not show in samples.
+const SAMPLED_IN_A_ROW: u32 = 15;
+
+/// Makes frames. Keeps the codec's table and buffer between calls, and what it learned about the data.
 pub struct Encoder {
     codec: snap::raw::Encoder,
+    packed: Vec<u8>,
+    /// Chunks that may still be judged by a sample. Not zero where the last one that was tried saved too little.
+    samples_left: u32,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { codec: snap::raw::Encoder::new() }
+        let packed = vec![0; snap::raw::max_compress_len(CHUNK_BYTES)];
+        Self { codec: snap::raw::Encoder::new(), packed, samples_left: 0 }
     }
 }
 
@@ -21,12 +31,9 @@ impl Encoder {
     }
 
     /// The same without compressing anything but zeros.
-    pub fn store(&mut self, data: &[u8], out: &mut Vec<u8>) -> u64 {
+    pub fn store(data: &[u8], out: &mut Vec<u8>) -> u64 {
         chunks(data, out, |chunk, out| {
-            let start = out.len();
-            out.resize(start + CHUNK_HEAD_BYTES + 4, 0);
-            out.extend_from_slice(chunk);
-            seal(STORED, start, chunk, out);
+            put_frame(STORED, chunk, chunk, out);
             false
         })
     }
@@ -45,24 +52,42 @@ impl Encoder {
     /// Appends one frame: compressed, or stored where compression saves less than an eighth, like the writers
     /// of Go and of the `snap` crate. Returns whether it is compressed.
     pub(super) fn compress_chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> bool {
-        let start = out.len();
-        let body = start + CHUNK_HEAD_BYTES + 4;
-        out.resize(body + snap::raw::max_compress_len(chunk.len()), 0);
-        let kind = match self.codec.compress(chunk, &mut out[body..]) {
-            Ok(len) if len < chunk.len() - chunk.len() / 8 => {
-                out.truncate(body + len);
-                COMPRESSED
-            }
-            // The codec only fails on a buffer that is too small; storing is always right.
-            _ => {
-                out.truncate(body);
-                out.extend_from_slice(chunk);
-                STORED
-            }
-        };
-        seal(kind, start, chunk, out);
-        kind == COMPRESSED
+        let packed_bytes = self.packed_bytes(chunk);
+        match packed_bytes {
+            Some(len) => put_frame(COMPRESSED, chunk, &self.packed[..len], out),
+            None => put_frame(STORED, chunk, chunk, out),
+        }
+        packed_bytes.is_some()
     }
+
+    /// Compresses `chunk` into the buffer and returns its new length; `None` where it does not pay.
+    fn packed_bytes(&mut self, chunk: &[u8]) -> Option<usize> {
+        if self.samples_left > 0 && chunk.len() > SAMPLE_BYTES {
+            self.samples_left -= 1;
+            let middle = (chunk.len() - SAMPLE_BYTES) / 2;
+            self.try_whole(&chunk[middle..middle + SAMPLE_BYTES])?;
+        }
+        let packed = self.try_whole(chunk);
+        self.samples_left = match (packed, self.samples_left) {
+            (Some(_), _) => 0,
+            (None, 0) => SAMPLED_IN_A_ROW,
+            (None, left) => left,
+        };
+        packed
+    }
+
+    fn try_whole(&mut self, bytes: &[u8]) -> Option<usize> {
+        // The codec only fails on a buffer that is too small; storing is always right.
+        let len = self.codec.compress(bytes, &mut self.packed).ok()?;
+        (len < bytes.len() - bytes.len() / 8).then_some(len)
+    }
+}
+
+fn put_frame(kind: u8, chunk: &[u8], body: &[u8], out: &mut Vec<u8>) {
+    let len = u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_le_bytes();
+    out.extend_from_slice(&[kind, len[0], len[1], len[2]]);
+    out.extend_from_slice(&masked_crc(chunk).to_le_bytes());
+    out.extend_from_slice(body);
 }
 
 /// Appends a frame for each chunk of `data`, made by `put` unless the chunk is zeros. Returns how many bytes got smaller.
@@ -78,14 +103,6 @@ fn chunks(data: &[u8], out: &mut Vec<u8>, mut put: impl FnMut(&[u8], &mut Vec<u8
         packed_bytes += if is_packed { chunk.len() as u64 } else { 0 };
     }
     packed_bytes
-}
-
-/// Writes the head of the frame that begins at `start` of `out` and stands for `chunk`.
-fn seal(kind: u8, start: usize, chunk: &[u8], out: &mut [u8]) {
-    let body = start + CHUNK_HEAD_BYTES + 4;
-    let len = u32::try_from(out.len() - start - CHUNK_HEAD_BYTES).unwrap_or(u32::MAX).to_le_bytes();
-    out[start..start + 4].copy_from_slice(&[kind, len[0], len[1], len[2]]);
-    out[start + 4..body].copy_from_slice(&masked_crc(chunk).to_le_bytes());
 }
 
 #[cfg(test)]
@@ -127,7 +144,7 @@ mod tests {
         let data = [vec![b'a'; CHUNK_BYTES], noise, vec![0; CHUNK_BYTES], vec![b'b'; 100]].concat();
         let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
         assert_eq!(encoder.encode(&data, &mut frames), 2 * CHUNK_BYTES as u64 + 100);
-        assert_eq!(encoder.store(&data, &mut frames), CHUNK_BYTES as u64, "zeros cost nothing either way");
+        assert_eq!(Encoder::store(&data, &mut frames), CHUNK_BYTES as u64, "zeros cost nothing either way");
     }
 
     #[test]
@@ -137,6 +154,52 @@ mod tests {
             Encoder::default().encode_zeros(len, &mut frames);
             assert_eq!(judge(&frames), vec![0; usize::try_from(len).unwrap()], "{len}");
         }
+    }
+
+    /// Bytes that no codec makes shorter.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_le_bytes()[7]
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn what_is_stored_is_as_long_as_before_but_for_zeros() {
+        let mut data = b"decant ".repeat(30_000);
+        data.resize(20 * CHUNK_BYTES, 0);
+        let mut frames = Vec::new();
+        Encoder::store(&data, &mut frames);
+        assert_eq!(judge(&frames), data);
+        assert!((210_000..320_000).contains(&frames.len()), "{}", frames.len());
+    }
+
+    #[test]
+    fn text_after_noise_is_compressed_from_its_first_chunk_on() {
+        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        for _ in 0..10 {
+            encoder.encode(&noise(4 * CHUNK_BYTES), &mut frames);
+            frames.clear();
+            let text = b"decant ".repeat(CHUNK_BYTES / 7);
+            encoder.encode(&text, &mut frames);
+            assert_eq!(frames[0], COMPRESSED);
+            frames.clear();
+        }
+    }
+
+    #[test]
+    fn repetitions_that_no_sample_shows_are_found_before_long() {
+        // Noise of 24 KiB again and again: any 4 KiB of it are noise.
+        let data = noise(24 << 10).repeat(64);
+        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        encoder.encode(&noise(CHUNK_BYTES), &mut frames);
+        frames.clear();
+        encoder.encode(&data, &mut frames);
+        let stored_bytes = (SAMPLED_IN_A_ROW as usize) * (CHUNK_BYTES + 8);
+        assert!(frames.len() < stored_bytes + data.len() / 2, "{}", frames.len());
+        assert_eq!(judge(&frames), data);
     }
 
     proptest! {
@@ -153,7 +216,7 @@ mod tests {
             Encoder::default().encode(&data, &mut frames);
             prop_assert_eq!(judge(&frames), &*data);
             frames.clear();
-            Encoder::default().store(&data, &mut frames);
+            Encoder::store(&data, &mut frames);
             prop_assert_eq!(judge(&frames), data);
         }
     }

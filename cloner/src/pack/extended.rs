@@ -43,10 +43,16 @@ impl Extended {
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<Kinds> {
         self.records.clear();
-        if meta.mtime_nanoseconds != 0 {
+        let kinds = self.xattrs_of(found, meta, fd)?;
+        // Readers of ours find it in the header block; for others it is where a header is anyway.
+        if meta.mtime_nanoseconds != 0 && !self.records.is_empty() {
             let time = time(meta.mtime_seconds, meta.mtime_nanoseconds);
             push(&mut self.records, b"mtime", time.as_bytes());
         }
+        Ok(kinds)
+    }
+
+    fn xattrs_of(&mut self, found: &Found<'_>, meta: &Meta, fd: Option<BorrowedFd<'_>>) -> Result<Kinds> {
         match fd {
             Some(fd) => self.xattrs(found, &Place::Open(fd)),
             None if self.can_be_named => self.xattrs(found, &Place::named(found.dir, found.name.to_bytes())),

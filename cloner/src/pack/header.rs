@@ -8,6 +8,7 @@ use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
 use super::extents::Extent;
 use super::meta::Meta;
+use crate::attribute::nanoseconds;
 
 /// Length of a header, and what every content is padded to.
 pub(super) const BLOCK_BYTES: u64 = 512;
@@ -40,6 +41,8 @@ pub(super) struct Member<'a> {
     pub(super) flag: u8,
     /// Length of the content in the archive, padding not counted.
     pub(super) stored_bytes: u64,
+    /// Its time with nanoseconds, for a reader of ours.
+    pub(super) is_exact: bool,
 }
 
 /// The header of a member, with the first 100 bytes of its name and target. Not sealed yet.
@@ -56,6 +59,9 @@ pub(super) fn member(member: &Member<'_>) -> GnuHeader {
     number(&mut header.gid, meta.gid.into());
     number(&mut header.size, member.stored_bytes.into());
     number(&mut header.mtime, meta.mtime_seconds.into());
+    if member.is_exact {
+        nanoseconds::put(&mut header.pad, meta.mtime_nanoseconds);
+    }
     if matches!(meta.file_type, FileType::CharacterDevice | FileType::BlockDevice) {
         number(&mut header.dev_major, meta.node.0.into());
         number(&mut header.dev_minor, meta.node.1.into());

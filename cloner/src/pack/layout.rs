@@ -189,15 +189,16 @@ impl<'a> Pass<'a> {
         let map = self.map(found, meta, file, disk_image)?;
         self.note(EntryKind::File, &[], meta.size_bytes)?;
         self.extend(found, meta, file.map(AsFd::as_fd))?;
-        let (name, target) = (self.name.as_slice(), [].as_slice());
+        let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
         match &map {
             Some(map) => {
                 let stored_bytes = map.iter().map(|entry| entry.1).sum();
-                let member = Member { name, target, meta, flag: flag::SPARSE, stored_bytes };
+                let member = Member { name, target, meta, flag: flag::SPARSE, stored_bytes, is_exact };
                 put_sparse_member(&mut self.out, &member, map)?;
             }
             None => {
-                let member = Member { name, target, meta, flag: flag::FILE, stored_bytes: meta.size_bytes };
+                let member =
+                    Member { name, target, meta, flag: flag::FILE, stored_bytes: meta.size_bytes, is_exact };
                 put_member(&mut self.out, &member)?;
             }
         }
@@ -299,6 +300,7 @@ impl<'a> Pass<'a> {
     fn member(&mut self, meta: &Meta, flag: u8) -> Result<()> {
         let linked = matches!(flag, flag::SYMLINK | flag::HARD_LINK);
         let target = if linked { self.target.as_slice() } else { &[] };
-        put_member(&mut self.out, &Member { name: &self.name, target, meta, flag, stored_bytes: 0 })
+        let is_exact = self.options.attributes;
+        put_member(&mut self.out, &Member { name: &self.name, target, meta, flag, stored_bytes: 0, is_exact })
     }
 }

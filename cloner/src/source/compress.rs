@@ -59,7 +59,7 @@ pub fn run(
                 let packed_bytes = if choice.compresses(way, lane.output.is_empty()) {
                     encoder.encode(data, wire.open())
                 } else {
-                    encoder.store(data, wire.open())
+                    Encoder::store(data, wire.open())
                 };
                 blocks.give(bytes);
                 sealed(wire, len as u64, Some(way), packed_bytes)

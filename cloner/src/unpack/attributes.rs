@@ -13,7 +13,8 @@ use crate::unpack::subject::Subject;
 #[derive(Debug, Clone)]
 pub(super) struct Attributes {
     owner: Owner,
-    mode: u32,
+    /// `None`: it has its mode already.
+    mode: Option<u32>,
     modified: Option<Moment>,
     xattrs: Vec<Xattr>,
     /// Lost before it came here.
@@ -33,12 +34,52 @@ enum Owner {
     ShouldBe(Option<u32>, Option<u32>),
 }
 
+/// What the kernel gives to everything that is made in a folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Birth {
+    uid: u32,
+    gid: u32,
+    /// The permission bits that neither the umask nor a default ACL takes away.
+    allowed: u32,
+}
+
+impl Birth {
+    /// In a folder that was just made with all permission bits. It got them, its owner and its group by the same rules
+    /// as what will be made in it, and hands on its setgid bit and its default ACL.
+    pub(super) fn in_new_folder(folder: &Stat) -> Self {
+        Self { uid: folder.st_uid, gid: folder.st_gid, allowed: folder.st_mode & 0o777 }
+    }
+}
+
 impl Attributes {
+    /// The mode to make a file with, so that it needs no other one later, if that can be had. Attributes of users are
+    /// set before the final mode.
+    pub(super) fn mode_at(&self, birth: Option<Birth>) -> Option<Mode> {
+        let (mode, birth) = (self.mode?, birth?);
+        let is_had = mode & !birth.allowed == 0 && self.xattrs.is_empty();
+        is_had.then(|| Mode::from_raw_mode(mode))
+    }
+
+    /// What a file still needs that was just made with [`Attributes::mode_at`]: each system call that is saved is saved
+    /// once per file.
+    pub(super) fn after(mut self, birth: Option<Birth>) -> Self {
+        if self.mode_at(birth).is_some() {
+            self.mode = None;
+        }
+        if let (Some(Birth { uid, gid, .. }), Owner::Becomes(owner, group) | Owner::ShouldBe(owner, group)) =
+            (birth, self.owner)
+            && (owner, group) == (Some(uid), Some(gid))
+        {
+            self.owner = Owner::Stays;
+        }
+        self
+    }
+
     /// What the archive says; the owner is only set when this process may give files away.
     pub(super) fn of(entry: &Entry, own: bool) -> Self {
         let owner = if own { Owner::Becomes } else { Owner::ShouldBe }(entry.uid, entry.gid);
         let (xattrs, lost) = (entry.xattrs.clone(), entry.unsent);
-        Self { owner, mode: entry.mode, modified: Some(entry.modified), xattrs, lost, is_reused: false }
+        Self { owner, mode: Some(entry.mode), modified: Some(entry.modified), xattrs, lost, is_reused: false }
     }
 
     /// The same for what an attempt before has made.
@@ -69,7 +110,7 @@ impl Attributes {
 
     fn unowned(mode: u32, modified: Option<Moment>) -> Self {
         let (owner, xattrs, lost) = (Owner::Stays, Vec::new(), Kinds::default());
-        Self { owner, mode, modified, xattrs, lost, is_reused: false }
+        Self { owner, mode: Some(mode), modified, xattrs, lost, is_reused: false }
     }
 
     /// Memory that its extended attributes take, in bytes.
@@ -110,13 +151,15 @@ impl Attributes {
         }
         let is_late = |xattr: &&Xattr| Attribute::of_xattr(&xattr.name) != Attribute::Xattr;
         self.set_xattrs(subject, self.xattrs.iter().filter(|xattr| !is_late(xattr)), &mut lost)?;
-        count(&mut lost, Attribute::Mode, subject.chmod(self.mode))?;
+        if let Some(mode) = self.mode {
+            count(&mut lost, Attribute::Mode, subject.chmod(mode))?;
+        }
         self.set_xattrs(subject, self.xattrs.iter().filter(is_late), &mut lost)?;
         let special = (Mode::SUID | Mode::SGID).as_raw_mode();
-        if self.mode & special != 0 && subject.has_mode() {
+        if let Some(mode) = self.mode.filter(|mode| mode & special != 0 && subject.has_mode()) {
             // The kernel drops setgid in silence where the group is not ours.
             let found = subject.stat()?.st_mode;
-            if found & special != self.mode & special {
+            if found & special != mode & special {
                 lost.insert(Attribute::Mode);
             }
         }

@@ -6,12 +6,12 @@
 //! That way nothing is remembered about folders that were left.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::mkdirat;
+use rustix::fs::{Mode, mkdirat};
 use rustix::io::{Errno, Result};
 
 use crate::attribute::not_kept::NotKept;
-use crate::unpack::attributes::Attributes;
-use crate::unpack::beneath::{WORKING_MODE, open_folder};
+use crate::unpack::attributes::{Attributes, Birth};
+use crate::unpack::beneath::open_folder;
 use crate::unpack::member_name::MemberName;
 
 /// At most this many levels are open at once, however deep the tree is.
@@ -36,6 +36,8 @@ struct Level {
     fd: Option<OwnedFd>,
     /// What it gets when it is left.
     pending: Attributes,
+    /// What is made in it has from birth; known where the folder itself was made here.
+    birth: Option<Birth>,
 }
 
 impl Folders {
@@ -56,6 +58,11 @@ impl Folders {
             // Only the root has no level: `leave` opens the level that it ends in.
             None => self.root(),
         }
+    }
+
+    /// What everything has from birth that is made in the folder we are in, if that is known.
+    pub(super) fn birth(&self) -> Option<Birth> {
+        self.levels.last().and_then(|level| level.birth)
     }
 
     /// Whether `name` is the folder we are in.
@@ -91,7 +98,7 @@ impl Folders {
     pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
         while self.levels.len() > depth {
             self.open_last()?;
-            if let Some(Level { name, fd: Some(fd), pending }) = self.levels.pop() {
+            if let Some(Level { name, fd: Some(fd), pending, .. }) = self.levels.pop() {
                 self.xattrs_bytes -= pending.xattrs_bytes();
                 not_kept.add(pending.apply_to(&fd)?, || self.path_of(&name));
             }
@@ -109,18 +116,19 @@ impl Folders {
 
     fn step_into(&mut self, name: &[u8]) -> Result<()> {
         let parent = self.current();
-        let (fd, pending) = match open_folder(parent, name) {
+        let (fd, pending, birth) = match open_folder(parent, name) {
             Err(Errno::NOENT) => {
-                mkdirat(parent, name, WORKING_MODE)?;
+                // With all bits, to see which of them are allowed here. Nobody else can look into staging.
+                mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
                 let (fd, found) = open_folder(parent, name)?;
-                (fd, Attributes::of_unnamed_folder(found.st_mode))
+                (fd, Attributes::of_unnamed_folder(found.st_mode), Some(Birth::in_new_folder(&found)))
             }
             result => {
                 let (fd, found) = result?;
-                (fd, Attributes::as_found(&found))
+                (fd, Attributes::as_found(&found), None)
             }
         };
-        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), pending });
+        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), pending, birth });
         if let Some(far) = self.levels.len().checked_sub(MAX_OPEN + 1) {
             self.levels[far].fd = None;
         }

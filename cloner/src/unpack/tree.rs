@@ -141,14 +141,19 @@ impl<'a> TreeWriter<'a> {
         name: &[u8],
     ) -> Result<()> {
         let is_reused = entry.size_bytes > 0 && archive.held_bytes() > 0;
-        let file = if is_reused {
-            self.reopen(entry, name, archive.held_bytes())?
+        let (file, attributes) = if is_reused {
+            let attributes = Attributes::of_reused(entry, self.options.own);
+            (self.reopen(entry, name, archive.held_bytes())?, attributes)
         } else {
-            File::from(self.create(entry, name, |folders| {
+            let attributes = Attributes::of(entry, self.options.own);
+            let birth = self.folders.birth();
+            let mode = attributes.mode_at(birth).unwrap_or(Mode::RUSR | Mode::WUSR);
+            let file = self.create(entry, name, |folders| {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(folders.current(), name, flags, Mode::RUSR | Mode::WUSR)
-            })?)
+                openat(folders.current(), name, flags, mode)
+            })?;
+            (File::from(file), attributes.after(birth))
         };
         let manner = Manner { preallocate: self.options.preallocate, is_reused };
         let written = write_content(archive, &file, entry.size_bytes, manner, self.stop);
@@ -158,8 +163,7 @@ impl<'a> TreeWriter<'a> {
                 self.failed_after("write", entry, cause, written_bytes)
             }
         })?;
-        let attributes = if is_reused { Attributes::of_reused } else { Attributes::of };
-        let applied = attributes(entry, self.options.own).apply_to(&file);
+        let applied = attributes.apply_to(&file);
         self.count(entry, applied)
     }
 

@@ -1,6 +1,7 @@
-//! Receiving: what the socket brings goes into the inbox, from there into TLS, and comes out as plain bytes.
+//! Receiving: what the socket brings goes into the inbox, from there into TLS, and comes out as plain bytes that are
+//! looked at where they lie.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -17,13 +18,37 @@ impl Conn {
     /// Reads some plain bytes; 0 is the peer's orderly end. A connection that is cut is a fault, never 0.
     /// `idle` limits how long nothing may arrive, `doing` names the phase for messages.
     pub fn read(&mut self, buf: &mut [u8], idle: Duration, doing: &'static str) -> Result<usize, Fault> {
+        let waiting = self.fill(idle, doing)?;
+        let len = waiting.len().min(buf.len());
+        buf[..len].copy_from_slice(&waiting[..len]);
+        self.consume(len);
+        Ok(len)
+    }
+
+    /// The same without copying: plain bytes that stay until they are consumed, at most one record of them. None at
+    /// all: the peer's orderly end.
+    pub fn fill(&mut self, idle: Duration, doing: &'static str) -> Result<&[u8], Fault> {
         let deadline = Instant::now() + idle;
-        loop {
-            if let Some(len) = self.read_ready(buf)? {
-                return Ok(len);
-            }
+        while !self.has_plain()? {
             self.push_out()?;
             self.wait(PollFlags::IN, deadline, doing, idle)?;
+        }
+        Ok(self.plain())
+    }
+
+    /// What [`Conn::fill`] gave, once more; empty when all of it was consumed.
+    pub fn plain(&mut self) -> &[u8] {
+        match &mut self.tls {
+            Some(tls) => tls.reader().into_first_chunk().unwrap_or_default(),
+            None => &self.inbox[self.inbox_start..self.inbox_end],
+        }
+    }
+
+    /// Drops the first `len` plain bytes, of those that [`Conn::fill`] gave.
+    pub fn consume(&mut self, len: usize) {
+        match &mut self.tls {
+            Some(tls) => tls.reader().consume(len),
+            None => self.inbox_start += len.min(self.inbox_end - self.inbox_start),
         }
     }
 
@@ -58,25 +83,19 @@ impl Conn {
         Ok(true)
     }
 
-    /// Plain bytes that are there without waiting; `None` when there are none yet.
-    fn read_ready(&mut self, buf: &mut [u8]) -> Result<Option<usize>, Fault> {
+    /// Whether [`Conn::plain`] has something to say without waiting: bytes, or the orderly end.
+    fn has_plain(&mut self) -> Result<bool, Fault> {
         loop {
-            if let Some(tls) = &mut self.tls {
-                match tls.reader().read(buf) {
-                    Ok(len) => return Ok(Some(len)),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            let is_ready = match &mut self.tls {
+                Some(tls) => match tls.reader().into_first_chunk() {
+                    Ok(_) => true,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
                     Err(_) => return Err(Fault::HungUp("closed without a goodbye".to_owned())),
-                }
-            } else if self.inbox_start < self.inbox_end {
-                let len = buf.len().min(self.inbox_end - self.inbox_start);
-                buf[..len].copy_from_slice(&self.inbox[self.inbox_start..self.inbox_start + len]);
-                self.inbox_start += len;
-                return Ok(Some(len));
-            } else if self.socket_ended {
-                return Ok(Some(0));
-            }
-            if !self.pull_in()? {
-                return Ok(None);
+                },
+                None => self.inbox_start < self.inbox_end || self.socket_ended,
+            };
+            if is_ready || !self.pull_in()? {
+                return Ok(is_ready);
             }
         }
     }

@@ -7,9 +7,6 @@ use super::chunked::{BadChunk, Decoder};
 use super::head::Framing;
 use crate::conn::{Conn, Fault};
 
-/// One read from TLS; a multiple of its 16 KiB records.
-const READ_BYTES: usize = 128 << 10;
-
 /// Why a body could not be read to its end.
 #[derive(Debug)]
 pub enum BodyFault {
@@ -40,9 +37,11 @@ enum Rest {
 pub struct Body<'c> {
     conn: &'c mut Conn,
     rest: Rest,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
+    /// Bytes that came along with the head, and how many of them were taken.
+    early: Vec<u8>,
+    early_taken: usize,
+    /// What was yielded last and still lies in the connection.
+    lent_bytes: usize,
 }
 
 impl<'c> Body<'c> {
@@ -53,54 +52,58 @@ impl<'c> Body<'c> {
             Framing::Length(len) => Rest::Length(len),
             Framing::UntilClose => Rest::Length(0),
         };
-        let mut buffer = vec![0; READ_BYTES.max(early.len())];
-        buffer[..early.len()].copy_from_slice(early);
-        Self { conn, rest, buffer, start: 0, end: early.len() }
+        Self { conn, rest, early: early.to_vec(), early_taken: 0, lent_bytes: 0 }
     }
 
     /// The next bytes, never empty; `None` at the proven end. `idle` limits how long none may come.
     pub fn next(&mut self, idle: Duration) -> Result<Option<&[u8]>, BodyFault> {
+        self.conn.consume(std::mem::take(&mut self.lent_bytes));
         loop {
-            let (skip, len) = match &mut self.rest {
-                Rest::Length(0) => return Ok(None),
-                Rest::Length(left) => {
-                    let have = self.end - self.start;
-                    let len = usize::try_from(*left).map_or(have, |left| left.min(have));
-                    *left -= len as u64;
-                    (0, len)
-                }
-                Rest::Chunked(decoder) if decoder.is_done() => return Ok(None),
-                Rest::Chunked(decoder) => {
-                    decoder.next(&self.buffer[self.start..self.end]).map_err(BodyFault::Bad)?
-                }
-            };
-            let from = self.start + skip;
-            self.start = from + len;
-            if len > 0 {
-                return Ok(Some(&self.buffer[from..from + len]));
+            if self.rest.is_done() {
+                return Ok(None);
             }
-            if self.start == self.end && !self.is_done() {
-                self.refill(idle)?;
+            let early = &self.early[self.early_taken..];
+            let is_early = !early.is_empty();
+            let bytes =
+                if is_early { early } else { self.conn.fill(idle, "upload").map_err(BodyFault::Conn)? };
+            if bytes.is_empty() {
+                return Err(BodyFault::Cut);
+            }
+            let (skip, len) = self.rest.take(bytes).map_err(BodyFault::Bad)?;
+            if is_early {
+                let from = self.early_taken + skip;
+                self.early_taken = from + len;
+                if len > 0 {
+                    return Ok(Some(&self.early[from..from + len]));
+                }
+            } else {
+                self.conn.consume(skip);
+                if len > 0 {
+                    self.lent_bytes = len;
+                    return Ok(Some(&self.conn.plain()[..len]));
+                }
             }
         }
     }
+}
 
+impl Rest {
     fn is_done(&self) -> bool {
-        match &self.rest {
+        match self {
             Rest::Length(left) => *left == 0,
             Rest::Chunked(decoder) => decoder.is_done(),
         }
     }
 
-    fn refill(&mut self, idle: Duration) -> Result<(), BodyFault> {
-        (self.start, self.end) = (0, 0);
-        match self.conn.read(&mut self.buffer, idle, "upload") {
-            Ok(0) => Err(BodyFault::Cut),
-            Ok(len) => {
-                self.end = len;
-                Ok(())
+    /// Of `bytes`, how many belong to the framing, and how many of the body follow them.
+    fn take(&mut self, bytes: &[u8]) -> Result<(usize, usize), BadChunk> {
+        match self {
+            Rest::Length(left) => {
+                let len = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *left -= len as u64;
+                Ok((0, len))
             }
-            Err(fault) => Err(BodyFault::Conn(fault)),
+            Rest::Chunked(decoder) => decoder.next(bytes),
         }
     }
 }
