@@ -10,6 +10,7 @@ mod cuts;
 mod ground;
 mod kubelet;
 mod leases;
+mod plugin;
 mod pod_proxy;
 mod reach;
 mod relay;
