@@ -50,6 +50,16 @@ pub struct KubeCluster {
     io: Arc<Io>,
 }
 
+/// A cluster, and what its kubeconfig says about it.
+pub struct Reached {
+    /// The cluster.
+    pub cluster: KubeCluster,
+    /// Its address.
+    pub server: String,
+    /// The namespace of the context.
+    pub namespace: String,
+}
+
 impl KubeCluster {
     /// Connects with `kubeconfig`; without one as a pod of the cluster; outside of one with `$KUBECONFIG` or
     /// `~/.kube/config`. Proxies named by the environment are not used. No call is made yet. The error says what
@@ -60,13 +70,13 @@ impl KubeCluster {
         Self::open(io, config, CALL_LIMIT, CONTROLLER)
     }
 
-    /// Connects as `kubectl` would. Returns the namespace of the context, too.
-    pub fn reach(reach: &Reach) -> Result<(Self, String), String> {
+    /// Connects as `kubectl` would. No call is made yet. The error says what was tried.
+    pub fn reach(reach: &Reach) -> Result<Reached, String> {
         let io = Io::start()?;
         let config = io.handle.block_on(reach.config())?;
-        let namespace = config.default_namespace.clone();
-        let limit = reach.call_limit.unwrap_or(CALL_LIMIT);
-        Ok((Self::open(io, config, limit, reach.agent)?, namespace))
+        let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+        let cluster = Self::open(io, config, reach.call_limit.unwrap_or(CALL_LIMIT), reach.agent)?;
+        Ok(Reached { cluster, server, namespace })
     }
 
     fn open(io: Io, mut config: Config, call_limit: Duration, agent: &'static str) -> Result<Self, String> {

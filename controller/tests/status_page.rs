@@ -54,7 +54,11 @@ fn waiting(name: &str, phase: &str, reason: &str, message: &str) -> DataVolume {
 }
 
 fn ended(name: &str, phase: &str, at: &str) -> DataVolume {
-    let bound = if phase == "Failed" { condition("Bound", "False", "ClaimLost", "Claim Lost", at) } else { json!({}) };
+    let bound = if phase == "Failed" {
+        condition("Bound", "False", "ClaimLost", "Claim Lost", at)
+    } else {
+        json!({})
+    };
     let status = json!({ "phase": phase, "progress": if phase == "Failed" { "41.00%" } else { "100.0%" },
                          "conditions": [bound, condition("Ready", "True", "", "", at)] });
     let annotations = json!({ "decant.dev/total-bytes": (8_u64 << 30).to_string() });
@@ -65,10 +69,14 @@ fn ended(name: &str, phase: &str, at: &str) -> DataVolume {
 fn sample() -> Overview {
     let clones = [
         running("web-1", "83.10%", [7_137_700_000, 8 << 30, 214_958_080, 6]),
-        running("web-2", "46.52%", [3_996_000_000, 8 << 30, 209_715_200, 21]),
         running("db", "4.07%", [1_748_000_000, 40 << 30, 198_180_864, 207]),
-        waiting("web-3", "CloneScheduled", "Queued", "place 1 of 2 in the queue: 3 clones run (limit 3)"),
-        waiting("mail", "CloneScheduled", "CloneSourceInUse", "pod images/builder using PersistentVolumeClaim debian-12"),
+        waiting("web-3", "CloneScheduled", "Queued", "place 1 of 2 in the queue: 2 clones run (limit 2)"),
+        waiting(
+            "mail",
+            "CloneScheduled",
+            "CloneSourceInUse",
+            "pod images/builder using PersistentVolumeClaim debian-12",
+        ),
         ended("web-0", "Succeeded", "2026-01-01T11:58:12Z"),
         ended("cache", "Failed", "2026-01-01T11:41:40Z"),
     ];
@@ -81,8 +89,10 @@ fn ten_thousand_data_volumes_make_a_page_of_bounded_size() {
     let all: Vec<DataVolume> = (0..10_000)
         .map(|number| {
             let key = format!("{number}{long}");
-            let (phase, at) = if number % 2 == 0 { ("CloneScheduled", "") } else { ("Succeeded", long.as_str()) };
-            let conditions = [condition("Running", "False", &long, &long, at), condition("Ready", "False", "", "", at)];
+            let (phase, at) =
+                if number % 2 == 0 { ("CloneScheduled", "") } else { ("Succeeded", long.as_str()) };
+            let conditions =
+                [condition("Running", "False", &long, &long, at), condition("Ready", "False", "", "", at)];
             let status = json!({ "phase": phase, "progress": "12.34%", "conditions": conditions });
             data_volume((&long, &key), (&long, &long), status, json!({}))
         })
@@ -99,7 +109,15 @@ fn the_page_asks_for_nothing_else_and_tells_states_apart_in_words() {
     for foreign in ["<script", "http://", "https://", "src=", "href=", "url("] {
         assert!(!html.contains(foreign), "{foreign}");
     }
-    for word in ["runs", "waits", "failed", "succeeded", "83.10 %", "prefers-color-scheme: dark", "http-equiv=\"refresh\""] {
+    for word in [
+        "runs",
+        "waits",
+        "failed",
+        "succeeded",
+        "83.10 %",
+        "prefers-color-scheme: dark",
+        "http-equiv=\"refresh\"",
+    ] {
         assert!(html.contains(word), "{word}");
     }
 }
@@ -138,7 +156,14 @@ fn it_is_served_only_when_it_is_wanted() {
 fn chromium(args: &[&str]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .arg(format!("--user-data-dir={}", folder.path().display()))
         .args(args)
@@ -196,7 +221,7 @@ fn a_picture_of_the_page_is_small_and_follows_the_colour_scheme() {
         let to = folder.path().join(format!("{scheme}.png"));
         let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
         let to_flag = format!("--screenshot={}", to.display());
-        chromium(&["--window-size=1080,680", &scheme, &to_flag, &address_of(&file)]).map(|_| to)
+        chromium(&["--window-size=1040,720", &scheme, &to_flag, &address_of(&file)]).map(|_| to)
     };
     let (Some(dark), Some(light)) = (picture("0"), picture("1")) else { return };
     let bytes = std::fs::read(&light).unwrap();

@@ -69,7 +69,7 @@ pub fn render(overview: &Overview) -> String {
          <footer>Decant {version}, {now}. The page loads itself again every {REFRESH_SECS} s.</footer>\n</body>\n</html>\n",
         title = text(&title, TEXT_CHARS),
         version = env!("CARGO_PKG_VERSION"),
-        now = text(&overview.now, NAME_CHARS),
+        now = text(&for_people(&overview.now), NAME_CHARS),
     )
 }
 
@@ -143,12 +143,20 @@ fn progress(seen: &Standing) -> String {
                 "<progress max=\"100\" value=\"{percent:.2}\">{shown}</progress> <span class=\"percent\">{shown}</span>"
             )
         }
-        None => "<span class=\"percent\">-</span>".to_owned(),
+        None => "<progress max=\"100\" value=\"0\">-</progress> <span class=\"percent\">-</span>".to_owned(),
     }
 }
 
 fn ended(seen: &Standing) -> String {
-    if seen.ended.is_empty() { String::new() } else { format!("ended {}", seen.ended) }
+    if seen.ended.is_empty() { String::new() } else { format!("ended {}", for_people(&seen.ended)) }
+}
+
+/// `2026-01-01T12:00:00Z` as `2026-01-01 12:00:00 UTC`; anything else as it is.
+fn for_people(time: &str) -> String {
+    match time.strip_suffix('Z').and_then(|time| time.split_once('T')) {
+        Some((date, clock)) => format!("{date} {clock} UTC"),
+        None => time.to_owned(),
+    }
 }
 
 /// What comes from the cluster as HTML text: at most `max` characters, and none that mean something.

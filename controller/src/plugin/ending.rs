@@ -93,6 +93,9 @@ impl Termination for Ending {
     }
 }
 
+/// How a message about a server that does not answer begins.
+const NOBODY: &str = "The API server";
+
 /// Why a command ended badly: the code, and what is printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -103,6 +106,14 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(ending: Ending, message: impl Into<String>) -> Self {
         Self { ending, message: message.into() }
+    }
+
+    /// The same with the address of the server that did not answer.
+    pub(super) fn at(mut self, server: &str) -> Self {
+        if let Some(rest) = self.message.strip_prefix(NOBODY) {
+            self.message = format!("{NOBODY} {server}{rest}");
+        }
+        self
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -126,7 +137,7 @@ impl From<ApiError> for Failure {
             } else {
                 ""
             };
-            let text = format!("The API server cannot be reached: {message}{hint}");
+            let text = format!("{NOBODY} cannot be reached: {message}{hint}");
             return Self::new(Ending::Unreachable, text);
         }
         if lacks_kind(&error) {
@@ -195,6 +206,8 @@ mod tests {
         let nobody = failure(0, "NoAnswer", "tcp connect error: Connection refused");
         assert_eq!(nobody.ending, Ending::Unreachable);
         assert!(nobody.message.contains("Is it running"), "{nobody}");
+        let named = nobody.at("https://lab:6443/");
+        assert!(named.message.starts_with("The API server https://lab:6443/ cannot be reached"), "{named}");
         assert!(failure(401, "Unauthorized", "Unauthorized").message.contains("must be logged in"));
     }
 }

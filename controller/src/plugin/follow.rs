@@ -1,13 +1,13 @@
 //! DataVolumes as they change, and one of them followed to its end.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::args::Output;
 use super::bar;
 use super::ending::{Ending, Failure, lacks_kind};
-use super::output::{plain, print_next, say};
+use super::output::{complain, plain, print_next, say};
 use super::screen::Screen;
 use super::session::{Session, list};
 use crate::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
@@ -184,37 +184,44 @@ struct Teller {
     screen: Option<Screen<io::Stderr>>,
     output: Option<Output>,
     last: Option<Standing>,
+    told: String,
     told_at: Instant,
 }
 
 impl Teller {
     fn new(output: Option<Output>) -> Self {
         let screen = if output.is_none() { Screen::on(io::stderr()) } else { None };
-        Self { screen, output, last: None, told_at: Instant::now() }
+        Self { screen, output, last: None, told: String::new(), told_at: Instant::now() }
     }
 
     fn tell(&mut self, seen: &Standing) -> Result<(), Failure> {
-        let is_news = self.last.as_ref() != Some(seen);
-        let text = || format!("{}  {}  {}", seen.name, phase(seen), bar::progress(seen));
+        if self.last.as_ref() == Some(seen) {
+            return Ok(());
+        }
+        let text = format!("{}  {}  {}", seen.name, phase(seen), bar::progress(seen));
         if let Some(screen) = &mut self.screen {
-            if is_news {
-                screen.draw(&[(text(), Some(seen.state))]);
-            }
+            screen.draw(&[(text, Some(seen.state))]);
         } else if let Some(output) = self.output {
-            if is_news {
-                print_next(output, seen)?;
-            }
+            print_next(output, seen)?;
+        } else if self.is_due(seen, &text) {
+            complain(&text);
+            (self.told, self.told_at) = (text, Instant::now());
         } else {
-            let only_progress =
-                self.last.as_ref().is_some_and(|last| (&last.phase, last.why()) == (&seen.phase, seen.why()));
-            if !is_news || only_progress && self.told_at.elapsed() < REPEAT && !seen.state.is_final() {
-                return Ok(());
-            }
-            let _ = writeln!(io::stderr(), "{}", text());
-            self.told_at = Instant::now();
+            // What is not told now is news the next time, too.
+            return Ok(());
         }
         self.last = Some(seen.clone());
         Ok(())
+    }
+
+    /// Whether a line is worth one of its own: another phase or reason at once, progress now and then.
+    fn is_due(&self, seen: &Standing, text: &str) -> bool {
+        let only_progress = self.last.as_ref().is_some_and(|last| {
+            last.phase == seen.phase
+                && last.why() == seen.why()
+                && last.percent.is_some() == seen.percent.is_some()
+        });
+        text != self.told && (!only_progress || self.told_at.elapsed() >= REPEAT)
     }
 
     /// Nothing of it stays on a terminal.

@@ -23,15 +23,21 @@ use session::Session;
 
 /// Does what `cli` says, and says on standard error why it could not.
 pub fn run(cli: &Cli) -> Ending {
-    let result = Session::open(&cli.place).and_then(|session| match &cli.command {
-        Command::Clone(args) => clone::run(&session, args),
-        Command::Status(args) => status::run(&session, args),
-        Command::Doctor(args) => doctor::run(&session, args),
-        Command::Cleanup(args) => cleanup::run(&session, args),
-    });
-    result.unwrap_or_else(|failure: Failure| {
-        let prefix = if failure.ending == Ending::Usage { "error: " } else { "" };
-        output::complain(&format!("{prefix}{failure}"));
-        failure.ending
-    })
+    Session::open(&cli.place).and_then(|session| carry_out(&session, &cli.command)).unwrap_or_else(
+        |failure| {
+            let prefix = if failure.ending == Ending::Usage { "error: " } else { "" };
+            output::complain(&format!("{prefix}{failure}"));
+            failure.ending
+        },
+    )
+}
+
+fn carry_out(session: &Session, command: &Command) -> Result<Ending, Failure> {
+    let result = match command {
+        Command::Clone(args) => clone::run(session, args),
+        Command::Status(args) => status::run(session, args),
+        Command::Doctor(args) => doctor::run(session, args),
+        Command::Cleanup(args) => cleanup::run(session, args),
+    };
+    result.map_err(|failure| failure.at(&session.server))
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::args::Place;
 use super::ending::{Ending, Failure};
 use crate::cluster::{Cluster, ListParams};
-use crate::kube::KubeCluster;
+use crate::kube::{KubeCluster, Reached};
 use crate::reach::Reach;
 use crate::resource::{self, Kind};
 
@@ -20,6 +20,8 @@ const PAGE: u32 = 500;
 /// One run of the plugin.
 pub(super) struct Session {
     pub(super) cluster: KubeCluster,
+    /// Its address.
+    pub(super) server: String,
     /// Of `-n`, or of the context.
     pub(super) namespace: String,
     /// Set by SIGINT and SIGTERM once [`Session::watch_signals`] was called.
@@ -34,9 +36,9 @@ impl Session {
             call_limit: Some(place.request_timeout).filter(|limit| *limit > Duration::ZERO),
             agent: AGENT,
         };
-        let (cluster, namespace) = KubeCluster::reach(&reach).map_err(Failure::usage)?;
+        let Reached { cluster, server, namespace } = KubeCluster::reach(&reach).map_err(Failure::usage)?;
         let namespace = place.namespace.clone().unwrap_or(namespace);
-        Ok(Self { cluster, namespace, stop: Stop::new() })
+        Ok(Self { cluster, server, namespace, stop: Stop::new() })
     }
 
     /// From now on a signal ends the waits of this process instead of the process.

@@ -14,7 +14,8 @@ use crate::{MIB, SLOW};
 pub(crate) fn decant(namespace: &str, args: &[&str]) -> Command {
     let folder = Path::new(env!("CARGO_BIN_EXE_kubectl-decant")).parent().unwrap();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let path =
+        std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();
     let mut command = Command::new("kubectl");
     command.arg("decant").args(args).args(["-n", namespace]).env("PATH", path);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -43,13 +44,15 @@ fn slow_bed() -> (Bed, Vec<u8>) {
 #[test]
 fn a_clone_that_is_waited_for_shows_how_far_it_is_and_ends_with_its_content() {
     let (bed, noise) = slow_bed();
-    let args = ["clone", "golden", "--to", "copy", "--storage-class", &bed.class, "--wait", "--timeout", "5m"];
+    let args =
+        ["clone", "golden", "--to", "copy", "--storage-class", &bed.class, "--wait", "--timeout", "5m"];
     let (code, out, err) = end(decant(&bed.namespace, &args).spawn().unwrap());
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with("datavolume.cdi.kubevirt.io/copy created\n"), "{out}");
     let last = out.lines().last().unwrap();
     assert!(last.contains("copy cloned: 64.00 MiB, decant1:"), "{out}");
-    let between = err.lines().filter(|line| line.contains("CloneInProgress") && line.contains(" of 64.00 MiB"));
+    let between =
+        err.lines().filter(|line| line.contains("CloneInProgress") && line.contains(" of 64.00 MiB"));
     assert!(between.count() >= 2, "{err}");
     holds(&bed, "copy", &noise);
 }
@@ -58,7 +61,8 @@ fn a_clone_that_is_waited_for_shows_how_far_it_is_and_ends_with_its_content() {
 fn a_clone_that_is_followed_has_bars_that_grow_until_it_is_done() {
     let (bed, _) = slow_bed();
     bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "64Mi");
-    let (code, out, err) = end(decant(&bed.namespace, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap());
+    let (code, out, err) =
+        end(decant(&bed.namespace, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap());
     assert_eq!(code, 0, "{err}");
     let all: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let percentages: Vec<f64> = all.iter().filter_map(|seen| seen["percent"].as_f64()).collect();
@@ -94,10 +98,18 @@ fn pods_that_were_kept_and_data_volumes_that_are_done_are_cleaned_up_and_the_con
         serde_json::from_str(&out).unwrap()
     };
     let kinds = |found: &Value| -> Vec<String> {
-        found["leftovers"].as_array().unwrap().iter().map(|left| left["kind"].as_str().unwrap().to_owned()).collect()
+        found["leftovers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|left| left["kind"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(kinds(&found(&["cleanup", "--dry-run", "-o", "json"])), ["Pod", "Pod"]);
-    assert_eq!(kinds(&found(&["cleanup", "--finished", "--yes", "-o", "json"])), ["Pod", "Pod", "DataVolume"]);
+    assert_eq!(
+        kinds(&found(&["cleanup", "--finished", "--yes", "-o", "json"])),
+        ["Pod", "Pod", "DataVolume"]
+    );
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while bed.get("dv", "copy").is_some() {
         assert!(std::time::Instant::now() < deadline, "the DataVolume is still there");
@@ -107,6 +119,9 @@ fn pods_that_were_kept_and_data_volumes_that_are_done_are_cleaned_up_and_the_con
     assert!(claim["metadata"].get("ownerReferences").is_none(), "{claim}");
     assert!(claim["metadata"].get("deletionTimestamp").is_none(), "{claim}");
     holds(&bed, "copy", &noise);
-    let pods = kubectl(&["-n", &bed.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"], None);
+    let pods = kubectl(
+        &["-n", &bed.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"],
+        None,
+    );
     assert_eq!(pods, "");
 }

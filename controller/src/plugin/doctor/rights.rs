@@ -72,7 +72,12 @@ fn of_controller(place: &Place<'_>, account: &str, has_webhook: bool) -> Check {
         return Check::ok(about, format!("all {} are there", rights.len()));
     }
     let help = "apply the roles again: `kubectl apply -k controller/deploy` (with the webhook: controller/deploy/webhook)";
-    Check::fail(about, format!("it may not: {}", missing.join(", ")), help)
+    let found = if missing.len() == rights.len() {
+        format!("it has none of the {} that it needs", rights.len())
+    } else {
+        format!("it may not: {}", missing.join(", "))
+    };
+    Check::fail(about, found, help)
 }
 
 fn of_caller(place: &Place<'_>) -> Check {

@@ -13,9 +13,12 @@ use crate::ground::{Ground, uid};
 /// A pod of the clone into `claim`.
 fn make_pod(ground: &Ground, name: &str, claim: &str, component: &str) -> Value {
     let owner = format!("{}/{claim}", ground.namespace);
-    ground.create_pod(&ground.pod(name, &json!({
-        "labels": { APP: APP_VALUE, COMPONENT: component }, "annotations": { OWNER_REF: owner },
-    })))
+    ground.create_pod(&ground.pod(
+        name,
+        &json!({
+            "labels": { APP: APP_VALUE, COMPONENT: component }, "annotations": { OWNER_REF: owner },
+        }),
+    ))
 }
 
 fn ends(ground: &Ground, pod: &str) {
@@ -38,7 +41,14 @@ fn left_behind() -> Ground {
     let claim = make_claim(&ground, "copy", &json!({}));
     make_pod(&ground, &format!("{}-source-pod", uid(&claim)), "copy", COMPONENT_SOURCE);
     make_pod(&ground, "cdi-upload-copy", "copy", COMPONENT_TARGET);
-    for (name, pod, pod_uid) in [("old", "gone", "x".to_owned()), ("new", "cdi-upload-copy", uid(&ground.cluster.get(Kind::Pod, &ground.key("cdi-upload-copy")).unwrap()).to_string())] {
+    for (name, pod, pod_uid) in [
+        ("old", "gone", "x".to_owned()),
+        (
+            "new",
+            "cdi-upload-copy",
+            uid(&ground.cluster.get(Kind::Pod, &ground.key("cdi-upload-copy")).unwrap()).to_string(),
+        ),
+    ] {
         let mut secret = ground.secret(name);
         secret["metadata"]["labels"] = json!({ APP: APP_VALUE });
         secret["metadata"]["annotations"] = json!({ CREATED_BY_CONTROLLER: "yes" });
@@ -54,12 +64,21 @@ fn a_dry_run_names_what_is_left_and_deletes_nothing() {
     let ground = left_behind();
     for args in [&["cleanup", "--dry-run", "-o", "json"][..], &["cleanup", "-o", "json"]] {
         let found = plugin(&ground, args).json();
-        let names: Vec<&str> = found["leftovers"].as_array().unwrap().iter().map(|left| left["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> = found["leftovers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|left| left["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names, ["kept", "orphan", "old"], "{found:#}");
     }
     let said = plugin(&ground, &["cleanup", "--dry-run"]);
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.out.contains("it was kept after the clone into") && said.out.contains("is gone"), "{}", said.out);
+    assert!(
+        said.out.contains("it was kept after the clone into") && said.out.contains("is gone"),
+        "{}",
+        said.out
+    );
     assert!(is_there(&ground, Kind::Pod, "kept") && is_there(&ground, Kind::Secret, "old"));
 }
 
@@ -77,7 +96,10 @@ fn nothing_is_deleted_before_somebody_said_yes() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.contains(&format!("Pod {}/kept deleted", ground.namespace)), "{}", said.out);
     let gone = |kind, name: &str| {
-        ground.cluster.get(kind, &ground.key(name)).map_or(true, |object| object["metadata"]["deletionTimestamp"].is_string())
+        ground
+            .cluster
+            .get(kind, &ground.key(name))
+            .map_or(true, |object| object["metadata"]["deletionTimestamp"].is_string())
     };
     assert!(gone(Kind::Pod, "kept") && gone(Kind::Pod, "orphan") && gone(Kind::Secret, "old"));
     assert!(!gone(Kind::Pod, "cdi-upload-copy") && !gone(Kind::Secret, "new"));

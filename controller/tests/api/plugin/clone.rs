@@ -4,10 +4,12 @@ use decant_controller::cluster::Cluster;
 use decant_controller::resource::Kind;
 use serde_json::{Value, json};
 
-use super::{a_moment, as_user, command, command_with, end, interrupt, make_claim, plugin, running, succeeded, tell};
+use super::{
+    a_moment, as_user, command, command_with, end, interrupt, make_claim, plugin, running, succeeded, tell,
+};
+use crate::budget::process::Process;
 use crate::ground::{Ground, eventually};
 use crate::kubelet::Kubelet;
-use crate::budget::process::Process;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -16,13 +18,22 @@ fn a_clone_is_a_data_volume_that_asks_for_it() {
     let ground = Ground::new();
     make_claim(&ground, "golden", &json!({}));
     let said = plugin(&ground, &["clone", "golden", "--size", "20Gi"]);
-    assert_eq!((said.code, said.out.as_str()), (0, "datavolume.cdi.kubevirt.io/golden-clone created\n"), "{}", said.err);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (0, "datavolume.cdi.kubevirt.io/golden-clone created\n"),
+        "{}",
+        said.err
+    );
     let made = ground.cluster.get(Kind::DataVolume, &ground.key("golden-clone")).unwrap();
     assert_eq!(made["spec"]["source"]["pvc"], json!({ "namespace": ground.namespace, "name": "golden" }));
     assert_eq!(made["spec"]["storage"]["resources"]["requests"]["storage"], "20Gi");
     let again = plugin(&ground, &["clone", "golden"]);
     assert_eq!(again.code, 6);
-    assert!(again.err.contains("Error from server (AlreadyExists)") && again.err.contains("golden-clone"), "{}", again.err);
+    assert!(
+        again.err.contains("Error from server (AlreadyExists)") && again.err.contains("golden-clone"),
+        "{}",
+        again.err
+    );
 }
 
 #[test]
@@ -41,7 +52,10 @@ fn what_was_made_is_printed_as_json_and_yaml() {
 fn a_source_a_class_or_a_namespace_that_is_not_there_is_named_as_kubectl_does() {
     let ground = Ground::new();
     let said = plugin(&ground, &["clone", "golden"]);
-    assert_eq!((said.code, said.err.as_str()), (3, "Error from server (NotFound): persistentvolumeclaims \"golden\" not found\n"));
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (3, "Error from server (NotFound): persistentvolumeclaims \"golden\" not found\n")
+    );
     make_claim(&ground, "golden", &json!({}));
     let said = plugin(&ground, &["clone", "golden", "--storage-class", "fast"]);
     assert_eq!(said.code, 3);
@@ -62,7 +76,12 @@ fn who_may_not_clone_hears_the_servers_words() {
     let file = as_user(&folder, "jane");
     let said = end(command_with(&ground, &file, &["clone", "golden"]).spawn().unwrap());
     assert_eq!(said.code, 6, "{}", said.err);
-    assert!(said.err.starts_with("Error from server (Forbidden)") && said.err.contains("User \"jane\" cannot create"), "{}", said.err);
+    assert!(
+        said.err.starts_with("Error from server (Forbidden)")
+            && said.err.contains("User \"jane\" cannot create"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -99,11 +118,20 @@ fn a_clone_that_nobody_allows_ends_the_wait_with_what_helps() {
     make_claim(&ground, "golden", &json!({}));
     let child = command(&ground, &["clone", "golden", "--to", "copy", "--wait"]).spawn().unwrap();
     eventually("it is made", PATIENCE, || ground.cluster.get(Kind::DataVolume, &ground.key("copy")).is_ok());
-    tell(&ground, "copy", &json!({ "phase": "", "conditions": [
-        { "type": "Bound", "status": "False", "reason": "CloneNotAllowed", "message": "Nothing allows it" }] }));
+    tell(
+        &ground,
+        "copy",
+        &json!({ "conditions": [
+        { "type": "Bound", "status": "False", "reason": "CloneNotAllowed", "message": "Nothing allows it" }] }),
+    );
     let said = end(child);
     assert_eq!(said.code, 4, "{}", said.err);
-    assert!(said.err.contains("CloneNotAllowed: Nothing allows it") && said.err.contains("decant.dev/allow-clone-to"), "{}", said.err);
+    assert!(
+        said.err.contains("CloneNotAllowed: Nothing allows it")
+            && said.err.contains("decant.dev/allow-clone-to"),
+        "{}",
+        said.err
+    );
     assert!(ground.cluster.get(Kind::DataVolume, &ground.key("copy")).is_ok(), "the DataVolume stays");
 }
 

@@ -16,8 +16,12 @@ fn running_clones_come_first_with_bars_and_those_that_ended_after_them() {
         make_data_volume(&ground, name);
     }
     tell(&ground, "a", &succeeded());
-    tell(&ground, "b", &json!({ "phase": "CloneScheduled", "progress": "N/A", "conditions": [
-        { "type": "Running", "status": "False", "reason": "Queued", "message": "place 1 of 1" }] }));
+    tell(
+        &ground,
+        "b",
+        &json!({ "phase": "CloneScheduled", "progress": "N/A", "conditions": [
+        { "type": "Running", "status": "False", "reason": "Queued", "message": "place 1 of 1" }] }),
+    );
     tell(&ground, "c", &running("50.00%"));
     let numbers = json!({ "metadata": { "annotations": {
         "decant.dev/sent-bytes": "4294967296", "decant.dev/total-bytes": "8589934592",
@@ -30,12 +34,25 @@ fn running_clones_come_first_with_bars_and_those_that_ended_after_them() {
     assert_eq!(lines.len(), 4, "{}", said.out);
     assert!(lines[0].starts_with("NAME   PHASE"), "{}", said.out);
     assert!(lines[1].starts_with("c      CloneInProgress   [============>           ]  50.00 %  4.00 GiB of 8.00 GiB, 200.0 MiB/s, 21s left"), "{}", said.out);
-    assert!(lines[2].starts_with("b      CloneScheduled") && lines[2].ends_with("Queued: place 1 of 1"), "{}", said.out);
-    assert!(lines[3].starts_with("a      Succeeded         [========================] 100.00 %") && lines[3].ends_with("d ago"), "{}", said.out);
+    assert!(
+        lines[2].starts_with("b      CloneScheduled") && lines[2].ends_with("Queued: place 1 of 1"),
+        "{}",
+        said.out
+    );
+    assert!(
+        lines[3].starts_with("a      Succeeded         [========================] 100.00 %")
+            && lines[3].ends_with("d ago"),
+        "{}",
+        said.out
+    );
     assert!(!said.out.contains('\u{1b}'), "no colours in a pipe");
 
     let all = plugin(&ground, &["status", "-A", "--recent", "1000"]);
-    assert!(all.out.lines().any(|line| line.starts_with(&format!("{}   c ", ground.namespace))), "{}", all.out);
+    assert!(
+        all.out.lines().any(|line| line.starts_with(&format!("{}   c ", ground.namespace))),
+        "{}",
+        all.out
+    );
     let one = plugin(&ground, &["status", "c", "-o", "json"]).json();
     assert_eq!((&one["clones"][0]["percent"], &one["clones"][0]["leftSecs"]), (&json!(50.0), &json!(21)));
     let yaml: Value = serde_saphyr::from_str(&plugin(&ground, &["status", "-o", "yaml"]).out).unwrap();
@@ -51,7 +68,10 @@ fn nothing_to_show_and_nobody_of_that_name_are_told() {
     for args in [&["status", "none"][..], &["status", "none", "--follow"]] {
         let said = plugin(&ground, args);
         assert_eq!(said.code, 3);
-        assert_eq!(said.err, "Error from server (NotFound): datavolumes.cdi.kubevirt.io \"none\" not found\n");
+        assert_eq!(
+            said.err,
+            "Error from server (NotFound): datavolumes.cdi.kubevirt.io \"none\" not found\n"
+        );
     }
 }
 
@@ -114,6 +134,10 @@ fn on_a_terminal_the_bar_stays_in_its_place_and_has_a_colour_unless_that_is_unwa
         assert_eq!(said.code, 0, "{}", said.out);
         assert!(said.out.contains("\u{1b}[1A\u{1b}[J"), "the line was not drawn again: {:?}", said.out);
         assert_eq!(said.out.contains("\u{1b}[36m[==>"), colours, "{:?}", said.out);
-        assert!(said.out.trim_end().ends_with(&format!("datavolume.cdi.kubevirt.io/{name} cloned")), "{:?}", said.out);
+        assert!(
+            said.out.trim_end().ends_with(&format!("datavolume.cdi.kubevirt.io/{name} cloned")),
+            "{:?}",
+            said.out
+        );
     }
 }

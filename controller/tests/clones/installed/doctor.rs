@@ -11,7 +11,9 @@ use crate::plugin::{decant, end};
 fn checks(report: &Value, about: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let all = report["checks"].as_array().unwrap().iter();
-    all.filter(|check| text(&check["about"]).contains(about)).map(|check| (text(&check["state"]), text(&check["found"]))).collect()
+    all.filter(|check| text(&check["about"]).contains(about))
+        .map(|check| (text(&check["state"]), text(&check["found"])))
+        .collect()
 }
 
 fn doctor(bed: &Bed) -> (i32, Value) {
@@ -38,7 +40,16 @@ fn the_doctor_finds_a_whole_installation_well_and_says_what_is_missing_of_anothe
         std::thread::sleep(std::time::Duration::from_secs(1));
     };
     assert_eq!(report["healthy"], true);
-    for about in ["CustomResourceDefinition", "Deployment", "rights of system:serviceaccount", "certificate authority", "webhook configuration", "admission webhook", "storage classes", "Lease"] {
+    for about in [
+        "CustomResourceDefinition",
+        "Deployment",
+        "rights of system:serviceaccount",
+        "certificate authority",
+        "webhook configuration",
+        "admission webhook",
+        "storage classes",
+        "Lease",
+    ] {
         let found = checks(&report, about);
         assert!(!found.is_empty() && found.iter().all(|(state, _)| state == "ok"), "{about}: {report:#}");
     }
@@ -49,10 +60,17 @@ fn the_doctor_finds_a_whole_installation_well_and_says_what_is_missing_of_anothe
     let (code, report) = doctor(&bed);
     kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/crds.yaml")], None);
     assert_eq!(code, 1);
-    assert!(has_failed(&report, "storageprofiles.cdi.kubevirt.io") && !has_failed(&report, "datavolumes"), "{report:#}");
+    assert!(
+        has_failed(&report, "storageprofiles.cdi.kubevirt.io") && !has_failed(&report, "datavolumes"),
+        "{report:#}"
+    );
 
     kubectl(&[&NAMESPACE[..], &["scale", "deployment", "decant-controller", "--replicas=0"]].concat(), None);
-    let gone = [&NAMESPACE[..], &["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=decant-controller", "--timeout=60s"]].concat();
+    let gone = [
+        &NAMESPACE[..],
+        &["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=decant-controller", "--timeout=60s"],
+    ]
+    .concat();
     kubectl(&gone, None);
     let (code, report) = doctor(&bed);
     assert_eq!(code, 1);
