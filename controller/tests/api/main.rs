@@ -14,4 +14,5 @@ mod plugin;
 mod pod_proxy;
 mod reach;
 mod relay;
+mod status_page;
 mod watches;

@@ -23,7 +23,7 @@ pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
         Err(e) if e.is_not_found() => return vec![Check::note("clones", "there can be none")],
         Err(e) => return vec![Check::unseen("clones", &e)],
     };
-    judge(&all, &pods, OffsetDateTime::now_utc())
+    judge(&all, &pods, &place.session.namespace, OffsetDateTime::now_utc())
 }
 
 /// Of all namespaces, or of the session's where that is all that may be seen.
@@ -40,8 +40,10 @@ fn everything(place: &Place<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>), ApiError
     }
 }
 
-fn judge(all: &[DataVolume], pods: &[Pod], now: OffsetDateTime) -> Vec<Check> {
-    let clones: Vec<Standing> = all.iter().filter_map(Standing::of).collect();
+/// What is in the namespace `first` comes first.
+fn judge(all: &[DataVolume], pods: &[Pod], first: &str, now: OffsetDateTime) -> Vec<Check> {
+    let mut clones: Vec<Standing> = all.iter().filter_map(Standing::of).collect();
+    clones.sort_by_key(|seen| seen.namespace != first);
     let mut checks: Vec<Check> = clones.iter().filter_map(|seen| stuck(seen, now)).collect();
     checks.extend(pods.iter().filter(|pod| is_old(&pod.metadata.creation_timestamp, now)).filter_map(pod));
     let more = checks.len().saturating_sub(SHOWN);
@@ -110,7 +112,7 @@ mod tests {
     }
 
     fn judged(status: &Value) -> Vec<Check> {
-        judge(&[clone(status)], &[], OffsetDateTime::parse(NOW, &Rfc3339).unwrap())
+        judge(&[clone(status)], &[], "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap())
     }
 
     fn waits(reason: &str) -> Value {
@@ -138,10 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn many_stuck_clones_are_a_count() {
-        let all: Vec<DataVolume> = (0..100).map(|_| clone(&waits("Unschedulable"))).collect();
-        let checks = judge(&all, &[], OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
+    fn many_stuck_clones_are_a_count_and_the_own_namespace_comes_first() {
+        let mut all: Vec<DataVolume> = (0..99).map(|_| clone(&waits("Unschedulable"))).collect();
+        all.push(clone(&waits("Unschedulable")));
+        all[99].metadata.namespace = "mine".to_owned();
+        let checks = judge(&all, &[], "mine", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
         assert_eq!(checks.len(), SHOWN + 1);
         assert!(checks[SHOWN].found.starts_with("80 more"));
+        assert_eq!(checks[0].about, "clone mine/copy");
     }
 }
