@@ -10,6 +10,7 @@ use decant_shared::units::Rate;
 use log::LevelFilter;
 
 use crate::digest::Whole;
+use crate::source::choose::Compression;
 
 /// Clones a volume: both ends of a copy on this machine, or one end of it in a pod.
 ///
@@ -58,6 +59,9 @@ pub struct CopyArgs {
     /// No more bytes on the wire than this, after compression: 50MiB/s, 400kB/s.
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
+    /// Which data is compressed.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Compression::Auto)]
+    pub compression: Compression,
     /// What to check beyond the digests that every copy is checked with.
     #[arg(long, value_enum, value_name = "HOW")]
     pub verify: Option<Verify>,
@@ -105,6 +109,9 @@ pub struct SourceArgs {
     /// No more bytes on the wire than this, after compression: 50MiB/s, 400kB/s.
     #[arg(long, value_name = "RATE", env = "DECANT_LIMIT")]
     pub limit: Option<Rate>,
+    /// Which data is compressed.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Compression::Auto, env = "DECANT_COMPRESSION")]
+    pub compression: Compression,
     /// How long a target may take nothing before it counts as stalled.
     #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 300, env = "DECANT_STALL_SECS")]
     pub stall_secs: u64,

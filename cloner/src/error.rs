@@ -21,6 +21,8 @@ pub enum Kind {
     Target,
     /// The target has no room (ENOSPC, EDQUOT, or a size known beforehand).
     NoSpace,
+    /// What an attempt before left does not fit the source any more. It is gone, and the next attempt begins anew.
+    Leftover,
     /// The stream is damaged: framing, checksum, tar structure, or it ended too early.
     Damaged,
     /// The other end cannot be reached.
@@ -124,7 +126,7 @@ impl Error {
         match self.kind {
             Kind::Usage => Exit::Usage,
             Kind::Source | Kind::SourceChanged => Exit::Source,
-            Kind::Target | Kind::NoSpace => Exit::Target,
+            Kind::Target | Kind::NoSpace | Kind::Leftover => Exit::Target,
             Kind::Damaged => Exit::Damaged,
             Kind::Unreachable | Kind::Stalled | Kind::HungUp => Exit::Unreachable,
             Kind::Refused(_) => Exit::Refused,

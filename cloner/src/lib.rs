@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod args;
+pub mod attribute;
 pub mod copy;
 pub mod digest;
 pub mod environment;

@@ -52,6 +52,11 @@ pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
         ("decant_read_bytes_total", "Logical bytes read from the source.", progress.read_bytes()),
         ("decant_sent_bytes_total", "Logical bytes handed to the target.", progress.sent_bytes()),
         ("decant_wire_bytes_total", "Compressed bytes sent.", progress.wire_bytes()),
+        (
+            "decant_packed_bytes_total",
+            "Logical bytes that went compressed, zeros and holes included.",
+            progress.packed_bytes(),
+        ),
     ] {
         page.family(name, help, Kind::Counter)?.sample(&[], value)?;
     }

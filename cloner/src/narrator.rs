@@ -79,7 +79,7 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
     }
 }
 
-/// `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire)`.
+/// `10.00 GiB in 12s, 853.1 MiB/s (1.10 GiB on the wire, 95 % compressed)`. Zeros and holes count as compressed.
 pub fn summary(progress: &Progress, elapsed: Duration) -> String {
     let sent_bytes = progress.sent_bytes();
     let millis = elapsed.as_millis().max(1);
@@ -89,7 +89,9 @@ pub fn summary(progress: &Progress, elapsed: Duration) -> String {
     } else {
         Seconds::from(elapsed).to_string()
     };
-    format!("{} in {took}, {rate} ({} on the wire)", Bytes(sent_bytes), Bytes(progress.wire_bytes()))
+    let packed = u128::from(progress.packed_bytes()) * 100 / u128::from(sent_bytes).max(1);
+    let wire_bytes = Bytes(progress.wire_bytes());
+    format!("{} in {took}, {rate} ({wire_bytes} on the wire, {packed} % compressed)", Bytes(sent_bytes))
 }
 
 #[cfg(test)]
@@ -119,9 +121,10 @@ mod tests {
         let progress = Progress::new(0);
         progress.add_sent_bytes(3 << 30);
         progress.add_wire_bytes(1 << 30);
+        progress.add_packed_bytes(5 << 29);
         assert_eq!(
             summary(&progress, Duration::from_millis(1500)),
-            "3.00 GiB in 1.5 s, 2.0 GiB/s (1.00 GiB on the wire)"
+            "3.00 GiB in 1.5 s, 2.0 GiB/s (1.00 GiB on the wire, 83 % compressed)"
         );
     }
 }

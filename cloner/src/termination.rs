@@ -10,23 +10,27 @@ use crate::error::{Error, Kind, Result};
 use crate::target::Received;
 
 /// What a source that is done says. Plain text: controllers look for a phrase in it.
-pub fn of_source(preallocation: bool, digest: Option<&str>) -> String {
+pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&str>) -> String {
     let applied = if preallocation { ", Preallocation applied" } else { "" };
     let digest = digest.map_or(String::new(), |digest| format!("; {digest}"));
-    format!("Clone Complete{applied}{digest}")
+    let not_kept = not_kept.map_or(String::new(), |words| format!("; not kept: {words}"));
+    format!("Clone Complete{applied}{digest}{not_kept}")
 }
 
 /// What a target that is done says. JSON: controllers from CDI 1.60 on parse it, and older ones look for the
 /// same phrase as in a source's message. Unlike CDI's, it tells the truth about preallocation.
 pub fn of_target(received: &Received) -> String {
     let verdict = received.verdict;
-    serde_json::json!({
+    let mut message = serde_json::json!({
         "preallocationApplied": received.preallocated,
-        "message": of_source(received.preallocated, None),
+        "message": of_source(received.preallocated, None, None),
         "digest": verdict.whole.to_string(),
         "digestConfirmed": verdict.is_confirmed,
-    })
-    .to_string()
+    });
+    if !received.not_kept.is_empty() {
+        message["notKept"] = received.not_kept.to_json();
+    }
+    message.to_string()
 }
 
 /// What a target says that nobody sent anything to before its deadline.
@@ -60,6 +64,8 @@ fn unwritable(path: &Path, cause: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attribute::not_kept::NotKept;
+    use crate::attribute::{Attribute, Kinds};
     use crate::digest::check::Verdict;
     use crate::digest::{Digest, Whole};
     use decant_shared::contract::ContentType;
@@ -67,15 +73,21 @@ mod tests {
     fn received(preallocated: bool) -> Received {
         let whole = Whole { content_bytes: 1, digest: Digest([7; 32]) };
         let verdict = Verdict { whole, is_confirmed: true };
-        Received { content: ContentType::Block, stream_bytes: 1, verdict, preallocated }
+        Received {
+            content: ContentType::Block,
+            stream_bytes: 1,
+            verdict,
+            preallocated,
+            not_kept: NotKept::default(),
+        }
     }
 
     #[test]
     fn the_messages_are_the_contracts() {
-        assert_eq!(of_source(false, None), "Clone Complete");
+        assert_eq!(of_source(false, None, None), "Clone Complete");
         assert_eq!(
-            of_source(true, Some("decant1:0:ab")),
-            "Clone Complete, Preallocation applied; decant1:0:ab"
+            of_source(true, Some("decant1:0:ab"), Some("owners of \"a\"")),
+            "Clone Complete, Preallocation applied; decant1:0:ab; not kept: owners of \"a\""
         );
         let json: serde_json::Value = serde_json::from_str(&of_target(&received(false))).unwrap();
         assert_eq!(
@@ -84,6 +96,13 @@ mod tests {
         );
         let digest = json["digest"].as_str().unwrap();
         assert!(digest.starts_with("decant1:1:0707") && json["digestConfirmed"] == true, "{json}");
+        assert_eq!(json.get("notKept"), None);
+        let mut lossy = received(false);
+        let mut kinds = Kinds::default();
+        kinds.insert(Attribute::Owner);
+        lossy.not_kept.add(kinds, || b"a".to_vec());
+        let json: serde_json::Value = serde_json::from_str(&of_target(&lossy)).unwrap();
+        assert_eq!(json["notKept"]["owners"]["entries"], 1);
         let json: serde_json::Value = serde_json::from_str(&of_deadline()).unwrap();
         assert_eq!(json["deadlinePassed"], true);
     }

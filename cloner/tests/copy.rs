@@ -5,6 +5,8 @@ mod disks;
 mod noise;
 mod trees;
 
+#[path = "copy/attributes.rs"]
+mod attributes;
 #[path = "copy/command.rs"]
 mod command;
 

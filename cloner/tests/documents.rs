@@ -98,6 +98,30 @@ fn every_path_in_backticks_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// Tests are named as `file.rs::name`, where the name is that of a test or of a module of tests.
+#[test]
+fn every_test_that_is_named_exists() {
+    let mut missing = BTreeSet::new();
+    let mut seen = 0;
+    for document in documents() {
+        for paragraph in paragraphs(&document) {
+            for word in between(&paragraph, "`", '`') {
+                let Some((file, name)) = word.split_once(".rs::") else { continue };
+                seen += 1;
+                let text = fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+                let forms = [format!("fn {name}("), format!("in_each_mode!({name},")];
+                let is_there =
+                    forms.iter().any(|form| text.contains(form)) || text.contains(&format!("    {name},\n"));
+                if !is_there {
+                    missing.insert(format!("{}: {word}", document.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "the documents were not understood: {seen} tests");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 #[test]
 fn every_relative_link_leads_somewhere() {
     let mut missing = BTreeSet::new();

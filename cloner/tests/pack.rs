@@ -2,11 +2,14 @@
 // clippy knows only test functions as tests, not what they share.
 #![allow(clippy::unwrap_used)]
 
-mod able;
+mod disks;
+mod trees;
 
 #[path = "pack_tree/tree.rs"]
 mod tree;
 
+#[path = "pack_tree/attributes.rs"]
+mod attributes;
 #[path = "pack_tree/changes.rs"]
 mod changes;
 #[path = "pack_tree/gnu.rs"]

@@ -112,6 +112,8 @@ pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
 pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
 /// On a claim and its DataVolume: the digest of what was cloned, as source and target computed it.
 pub const DIGEST: &str = "decant.dev/digest";
+/// On a claim: what kinds of attributes the target could not keep, and for how many entries.
+pub const NOT_KEPT: &str = "decant.dev/not-kept";
 /// On a DataVolume or claim: [`READBACK`] makes the target read back what it wrote.
 pub const VERIFY: &str = "decant.dev/verify";
 /// The only value of [`VERIFY`].

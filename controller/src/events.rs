@@ -43,6 +43,11 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
             digest
                 .map(|digest| normal("CloneVerified", format!("Source and target hold the same: {digest}"))),
         );
+        let not_kept = seen.not_kept().filter(|_| new.phase == "Succeeded");
+        events.extend(not_kept.map(|counts| {
+            let text = format!("The target could not keep all attributes of all entries: {counts}");
+            warning("AttributesNotKept", &text)
+        }));
     }
     if let (before, Some(bound)) = (old.condition("Bound"), new.condition("Bound"))
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::annotations::DIGEST;
+use crate::annotations::{DIGEST, NOT_KEPT};
 use crate::cluster::ApiError;
 use crate::permission::Permission;
 use crate::poll::Progress;
@@ -116,6 +116,15 @@ impl Observed {
             TargetWord::DeadlinePassed => None,
         };
         self.target_annotation(DIGEST).map(str::to_owned).or_else(said)
+    }
+
+    /// The attributes that the target could not keep: the claim has it, or the target pod says it.
+    pub fn not_kept(&self) -> Option<String> {
+        let said = || match self.target_pod.as_deref().map(target_word)? {
+            TargetWord::Done { not_kept, .. } => not_kept,
+            TargetWord::DeadlinePassed => None,
+        };
+        self.target_annotation(NOT_KEPT).map(str::to_owned).or_else(said)
     }
 
     /// An annotation of the target claim.

@@ -1,6 +1,7 @@
 //! What pods left behind when they ended (contract 1.6, 2.8).
 
 use serde::Deserialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -19,8 +20,13 @@ pub enum TargetWord {
         preallocated: bool,
         /// The digest of the content, if source and target agree on one. CDI's target says none.
         digest: Option<String>,
+        /// The kinds of attributes that it could not keep, with counts: `owners 3, xattrs 1`.
+        not_kept: Option<String>,
     },
 }
+
+/// The kinds that a target of ours counts.
+const KINDS: [&str; 6] = ["owners", "modes", "times", "xattrs", "acls", "capabilities"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -29,6 +35,7 @@ struct Message {
     preallocation_applied: bool,
     digest: Option<String>,
     digest_confirmed: bool,
+    not_kept: Value,
 }
 
 /// The word of a target pod in phase Succeeded. A message that cannot be read is not an error: the exit code says
@@ -40,8 +47,19 @@ pub fn target_word(pod: &Pod) -> TargetWord {
         TargetWord::DeadlinePassed
     } else {
         let digest = message.digest.filter(|digest| message.digest_confirmed && is_digest(digest));
-        TargetWord::Done { preallocated: message.preallocation_applied, digest }
+        let not_kept = not_kept(&message.not_kept);
+        TargetWord::Done { preallocated: message.preallocation_applied, digest, not_kept }
     }
+}
+
+/// Only kinds that are known and their numbers are told on: the target pod belongs to the namespace's users. The first
+/// entry of each kind stands in its message and its log.
+fn not_kept(said: &Value) -> Option<String> {
+    let counts = KINDS.iter().filter_map(|kind| {
+        let entries = said.get(kind)?.get("entries")?.as_u64().filter(|&entries| entries > 0)?;
+        Some(format!("{kind} {entries}"))
+    });
+    Some(counts.collect::<Vec<_>>().join(", ")).filter(|words| !words.is_empty())
 }
 
 fn parse(text: &str) -> Message {
@@ -91,21 +109,35 @@ mod tests {
         .unwrap()
     }
 
+    fn done(preallocated: bool) -> TargetWord {
+        TargetWord::Done { preallocated, digest: None, not_kept: None }
+    }
+
     #[test]
     fn only_the_targets_own_container_is_heard() {
-        assert_eq!(target_word(&target("{}")), TargetWord::Done { preallocated: false, digest: None });
+        assert_eq!(target_word(&target("{}")), done(false));
         let deadline = target(r#"{"deadlinePassed":true,"message":"Deadline Passed"}"#);
         assert_eq!(target_word(&deadline), TargetWord::DeadlinePassed);
     }
 
     #[test]
+    fn what_was_not_kept_is_told_by_known_kinds_and_numbers_alone() {
+        let lost = |text: &str| match target_word(&target(text)) {
+            TargetWord::Done { not_kept, .. } => not_kept,
+            TargetWord::DeadlinePassed => None,
+        };
+        let text = r#"{"notKept":{"xattrs":{"entries":1,"first":"<b>"},"owners":{"entries":3,"first":"a"},
+            "moods":{"entries":1},"acls":{"entries":"many"},"times":{"entries":0}}}"#;
+        assert_eq!(lost(text).as_deref(), Some("owners 3, xattrs 1"));
+        for nothing in ["{}", r#"{"notKept":7}"#, r#"{"notKept":{"owners":2}}"#] {
+            assert_eq!(lost(nothing), None);
+        }
+    }
+
+    #[test]
     fn an_unreadable_message_of_a_good_end_is_a_good_end() {
         for text in ["", "garbage", "{", "[1]"] {
-            assert_eq!(
-                target_word(&target(text)),
-                TargetWord::Done { preallocated: false, digest: None },
-                "{text}"
-            );
+            assert_eq!(target_word(&target(text)), done(false), "{text}");
         }
         let confirmed = |digest: &str, said: bool| {
             let text =
@@ -119,7 +151,7 @@ mod tests {
         assert_eq!(confirmed("decant1:7:ab", false), None);
         assert_eq!(confirmed("decant1:7:ab cd", true), None);
         let old = target("Clone Complete, Preallocation applied");
-        assert_eq!(target_word(&old), TargetWord::Done { preallocated: true, digest: None });
+        assert_eq!(target_word(&old), done(true));
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub const CONTENT_TYPE_HEADER: &str = "x-cdi-content-type";
 pub const LENGTH_HEADER: &str = "x-decant-length";
 /// Header in which our source says that it knows our target, and how many segments of the content it need not send.
 pub const RESUME_HEADER: &str = "x-decant-resume";
+/// Header in which our source says that its archive holds all attributes of its entries.
+pub const ATTRIBUTES_HEADER: &str = "x-decant-attributes";
 /// Header of a question for digests: from which segment on.
 pub const FROM_HEADER: &str = "x-decant-from";
 /// Where a target tells how far it is.

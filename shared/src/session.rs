@@ -7,6 +7,12 @@ use crate::progress::{Phase, Progress};
 /// The first line of a target's answer to `OPTIONS`.
 pub const GREETING: &str = "decant 1";
 
+/// The line of that answer for a target that reads attributes from extended headers.
+pub const ATTRIBUTES_WORD: &str = "attributes";
+
+/// What stands before what a target could not keep, in its answer to an upload.
+pub const NOT_KEPT: &str = "not kept: ";
+
 /// How far a target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {

@@ -1,5 +1,7 @@
 //! A member of an archive, apart from the format that told about it.
 
+use crate::attribute::{Kinds, Xattr};
+
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
@@ -47,8 +49,29 @@ pub struct Entry {
     pub gid: Option<u32>,
     /// When the content was last modified.
     pub modified: Moment,
-    /// Whether the archive holds extended attributes for it. They are not read.
-    pub has_xattrs: bool,
+    /// Its extended attributes, access control lists and capabilities, in the archive's order.
+    pub xattrs: Vec<Xattr>,
+    /// What it had at the source and does not have here: not sent, or in a form that is not read.
+    pub unsent: Kinds,
+}
+
+#[cfg(test)]
+impl Entry {
+    /// A folder of nobody's.
+    pub(crate) fn folder(name: &[u8]) -> Self {
+        Self {
+            name: name.to_vec(),
+            kind: EntryKind::Folder,
+            link: Vec::new(),
+            size_bytes: 0,
+            mode: 0o755,
+            uid: None,
+            gid: None,
+            modified: Moment { seconds: 0, nanoseconds: 0 },
+            xattrs: Vec::new(),
+            unsent: Kinds::default(),
+        }
+    }
 }
 
 /// A name as messages show it: quoted, in one line, of bounded length.

@@ -86,7 +86,8 @@ pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> 
         uid: id(pax.uid, &header.as_old().uid),
         gid: id(pax.gid, &header.as_old().gid),
         modified: pax.modified.map_or_else(|| modified(header), Ok)?,
-        has_xattrs: pax.has_xattrs,
+        unsent: pax.attributes.unsent(),
+        xattrs: pax.attributes.xattrs,
         name,
     };
     Ok(Member { entry, layout, stored_bytes })

@@ -7,6 +7,6 @@ mod blocks;
 pub mod entry;
 mod field;
 mod member;
-mod pax;
+pub(crate) mod pax;
 pub mod read;
 mod sparse_map;

@@ -1,8 +1,15 @@
 //! The records of PAX extended headers (POSIX pax, "pax Extended Header"; GNU tar manual, "Sparse Formats").
 
 use crate::archive::entry::Moment;
+use crate::archive::read::MAX_PAX_BYTES;
 use crate::archive::sparse_map::SparseMap;
+use crate::attribute::{Attribute, Kinds, Xattr};
 use crate::error::{Error, Result};
+
+/// An extended attribute, as star, GNU tar and bsdtar write it: the key ends in its name, the value is its own.
+pub(crate) const XATTR_KEY: &[u8] = b"SCHILY.xattr.";
+/// What a source of ours left out: words with commas.
+pub(crate) const UNSENT_KEY: &[u8] = b"DECANT.unsent";
 
 /// What extended headers say about a member. `None` is "what the header block says".
 #[derive(Debug, Clone, Default)]
@@ -14,7 +21,17 @@ pub(crate) struct PaxFields {
     pub(crate) gid: Option<u64>,
     pub(crate) modified: Option<Moment>,
     pub(crate) sparse: PaxSparse,
-    pub(crate) has_xattrs: bool,
+    pub(crate) attributes: PaxAttributes,
+}
+
+/// Extended attributes, access control lists and capabilities.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PaxAttributes {
+    pub(crate) xattrs: Vec<Xattr>,
+    bytes: u64,
+    unsent: Kinds,
+    /// In forms that bsdtar and GNU tar write beside, or in place of, the one that is read.
+    others: Kinds,
 }
 
 /// GNU tar's records about a sparse member, of all three formats.
@@ -72,14 +89,73 @@ impl PaxFields {
             _ if key.starts_with(b"GNU.sparse.") => {
                 return self.sparse.take(&key[b"GNU.sparse.".len()..], value);
             }
-            _ if key.starts_with(b"SCHILY.xattr.") || key.starts_with(b"LIBARCHIVE.xattr.") => {
-                self.has_xattrs = true;
+            _ if key.starts_with(XATTR_KEY) => {
+                return Some(self.attributes.take(&key[XATTR_KEY.len()..], value));
             }
+            UNSENT_KEY => self.attributes.unsent.extend(kinds(value)),
+            _ if key.starts_with(b"LIBARCHIVE.xattr.") => self.attributes.others.insert(Attribute::Xattr),
+            b"SCHILY.acl.access" | b"SCHILY.acl.default" => self.attributes.others.insert(Attribute::Acl),
             // Times of access, user names, comments: nothing that a clone restores.
             _ => {}
         }
         Some(Ok(()))
     }
+}
+
+impl PaxAttributes {
+    /// An empty value is one, and takes nothing back: so GNU tar writes it.
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
+        self.bytes += (name.len() + value.len()) as u64;
+        if self.bytes > MAX_PAX_BYTES {
+            return Err(Error::damaged("more extended attributes than any entry has"));
+        }
+        self.xattrs.push(Xattr { name: unescaped(name), value: value.to_vec() });
+        Ok(())
+    }
+
+    /// What was not sent, or not in a form that is read.
+    pub(crate) fn unsent(&self) -> Kinds {
+        let mut unsent = self.unsent;
+        for kind in Attribute::ALL.into_iter().filter(|&kind| self.others.has(kind)) {
+            if !self.xattrs.iter().any(|xattr| Attribute::of_xattr(&xattr.name) == kind) {
+                unsent.insert(kind);
+            }
+        }
+        unsent
+    }
+
+    /// Attributes for all members that follow would be copied for each of them, and no archiver writes them.
+    pub(crate) fn forget(&mut self) {
+        for xattr in std::mem::take(&mut self.xattrs) {
+            self.unsent.insert(Attribute::of_xattr(&xattr.name));
+        }
+        self.bytes = 0;
+    }
+}
+
+/// GNU tar escapes what would end the key.
+fn unescaped(mut name: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(name.len());
+    while let Some((&first, rest)) = name.split_first() {
+        let (byte, rest) = match name {
+            [b'%', b'2', b'5', rest @ ..] => (b'%', rest),
+            [b'%', b'3', b'D', rest @ ..] => (b'=', rest),
+            _ => (first, rest),
+        };
+        plain.push(byte);
+        name = rest;
+    }
+    plain
+}
+
+/// The words of a source of ours for what it left out. A word that is not known is some attribute, too.
+fn kinds(words: &[u8]) -> Kinds {
+    let mut kinds = Kinds::default();
+    for word in words.split(|&byte| byte == b',') {
+        let known = Attribute::ALL.into_iter().find(|kind| kind.word().as_bytes() == word);
+        kinds.insert(known.unwrap_or(Attribute::Xattr));
+    }
+    kinds
 }
 
 impl PaxSparse {
@@ -178,7 +254,7 @@ mod tests {
 
     fn record(key: &str, value: &str) -> String {
         let body = key.len() + value.len() + 3;
-        let len = (1..5).map(|digits| body + digits).find(|len| len.to_string().len() + body == *len);
+        let len = (1..6).map(|digits| body + digits).find(|len| len.to_string().len() + body == *len);
         format!("{} {key}={value}\n", len.unwrap())
     }
 
@@ -194,12 +270,35 @@ mod tests {
         let fields = fields.unwrap();
         assert_eq!(fields.path.as_deref(), Some(&b"c\nd"[..]));
         assert_eq!(fields.size_bytes, Some(7));
-        assert!(fields.has_xattrs);
+        let attribute = Xattr { name: b"user.x".to_vec(), value: b"a\n9 path=b\n\n".to_vec() };
+        assert_eq!(fields.attributes.xattrs, [attribute]);
     }
 
     #[test]
     fn an_empty_value_takes_a_record_back() {
         assert_eq!(read(&[("path", "a"), ("path", "")]).unwrap().path, None);
+    }
+
+    #[test]
+    fn what_was_left_out_is_known_by_kind() {
+        let unsent = |records: &[(&str, &str)]| {
+            let unsent = read(records).unwrap().attributes.unsent();
+            Attribute::ALL.into_iter().filter(|&kind| unsent.has(kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(unsent(&[("DECANT.unsent", "acls,xattrs")]), [Attribute::Xattr, Attribute::Acl]);
+        assert_eq!(unsent(&[("DECANT.unsent", "moods")]), [Attribute::Xattr]);
+        assert_eq!(unsent(&[("SCHILY.acl.access", "user::rw-")]), [Attribute::Acl]);
+        let twice = [("LIBARCHIVE.xattr.user.a", "eA=="), ("SCHILY.xattr.user.a", "x")];
+        assert_eq!(unsent(&twice), []);
+        assert_eq!(unsent(&twice[..1]), [Attribute::Xattr]);
+    }
+
+    #[test]
+    fn an_entry_cannot_have_endless_attributes() {
+        let (mut fields, value) = (PaxFields::default(), "v".repeat(60_000));
+        let header = record("SCHILY.xattr.user.a", &value);
+        let taken = (0..100).take_while(|_| fields.read(header.as_bytes()).is_ok()).count();
+        assert!((10..20).contains(&taken), "{taken}");
     }
 
     #[test]

@@ -86,6 +86,8 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                     let records = self.extension(header, MAX_PAX_BYTES)?;
                     self.globals.read(&records).map_err(named(header))?;
                     extensions.pax.read(&records).map_err(named(header))?;
+                    self.globals.attributes.forget();
+                    extensions.pax.attributes.forget();
                     // It belongs to no member, so an archive may end with it.
                     continue;
                 }

@@ -55,14 +55,18 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let outcome = transfer(args, &plan, &progress, stop);
     ticker.finish();
     screen.clear();
-    outcome?;
+    let not_kept = outcome?;
     new_folder.map_or(Ok(()), NewFolder::complete)?;
     screen.report(&progress, started.elapsed(), &args.source, &plan.final_path);
+    if let Some(not_kept) = not_kept {
+        screen.warn(&format!("not kept: {not_kept}"));
+    }
     Ok(())
 }
 
-/// Starts the target's end on loopback, sends from the source's end, and returns when both are content.
-fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop) -> Result<()> {
+/// Starts the target's end on loopback, sends from the source's end, and returns when both are content: with what could
+/// not be kept.
+fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop) -> Result<Option<String>> {
     let authority = Authority::new("decant-copy", CERTIFICATE_DAYS)?;
     let listener = loopback()?;
     let address =
@@ -81,6 +85,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
             image_mode: plan.file_mode,
             grow_to_bytes: None,
             keep_partial: false,
+            is_exact: false,
             read_back: args.verify == Some(Verify::Readback),
             decompress_threads: args.tuning.threads(),
         },
@@ -109,6 +114,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         url: UploadUrl { host, port: address.port(), path: "/v1beta1/upload".to_owned() },
         tls: client::config(authority.roots()?, client_identity)?,
         compress_threads: args.tuning.threads(),
+        compression: args.compression,
         expected_bytes: None,
         limit: args.limit,
         patience: Duration::ZERO,
@@ -123,8 +129,11 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
 
 /// One outcome out of two. What the source heard from the target is second-hand: here the target's own
 /// failure is at hand. A failure of the source reaches the target as a cut stream, which explains nothing.
-fn both(sent: Result<()>, results: &Receiver<Result<Received>>) -> Result<()> {
-    let Err(error) = sent else { return Ok(()) };
+fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
+    let error = match sent {
+        Ok(not_kept) => return Ok(not_kept),
+        Err(error) => error,
+    };
     // Also waits until a target that was interrupted has removed what it began.
     let received = match error.kind() {
         Kind::Source | Kind::SourceChanged | Kind::Usage if results.is_empty() => {

@@ -105,6 +105,14 @@ impl Screen {
         }
     }
 
+    /// What has to be known although the copy succeeded: on standard error, also where it is quiet.
+    pub fn warn(&self, text: &str) {
+        match self.kind {
+            Kind::Log => log::warn!("{text}"),
+            _ => drop(writeln!(std::io::stderr(), "warning: {text}")),
+        }
+    }
+
     /// The line at the end.
     pub fn report(&self, progress: &Progress, elapsed: Duration, source: &Path, target: &Path) {
         if self.quiet {

@@ -14,15 +14,21 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// Appends the frames of `data` to `out`: one per 64 KiB, all-zero ones without the codec.
-    pub fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        for chunk in data.chunks(CHUNK_BYTES) {
-            if chunk.len() == CHUNK_BYTES && is_zero(chunk) {
-                out.extend_from_slice(&ZERO_FRAME);
-            } else {
-                self.compress_chunk(chunk, out);
-            }
-        }
+    /// Appends the frames of `data` to `out`: one per 64 KiB, all-zero ones without the codec. Returns how many bytes of
+    /// `data` got smaller.
+    pub fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> u64 {
+        chunks(data, out, |chunk, out| self.compress_chunk(chunk, out))
+    }
+
+    /// The same without compressing anything but zeros.
+    pub fn store(&mut self, data: &[u8], out: &mut Vec<u8>) -> u64 {
+        chunks(data, out, |chunk, out| {
+            let start = out.len();
+            out.resize(start + CHUNK_HEAD_BYTES + 4, 0);
+            out.extend_from_slice(chunk);
+            seal(STORED, start, chunk, out);
+            false
+        })
     }
 
     /// Appends the frames of `len` zero bytes to `out`, about 3 KiB per 64 KiB.
@@ -37,8 +43,8 @@ impl Encoder {
     }
 
     /// Appends one frame: compressed, or stored where compression saves less than an eighth, like the writers
-    /// of Go and of the `snap` crate.
-    pub(super) fn compress_chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+    /// of Go and of the `snap` crate. Returns whether it is compressed.
+    pub(super) fn compress_chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let body = start + CHUNK_HEAD_BYTES + 4;
         out.resize(body + snap::raw::max_compress_len(chunk.len()), 0);
@@ -54,10 +60,32 @@ impl Encoder {
                 STORED
             }
         };
-        let len = u32::try_from(out.len() - start - CHUNK_HEAD_BYTES).unwrap_or(u32::MAX).to_le_bytes();
-        out[start..start + 4].copy_from_slice(&[kind, len[0], len[1], len[2]]);
-        out[start + 4..body].copy_from_slice(&masked_crc(chunk).to_le_bytes());
+        seal(kind, start, chunk, out);
+        kind == COMPRESSED
     }
+}
+
+/// Appends a frame for each chunk of `data`, made by `put` unless the chunk is zeros. Returns how many bytes got smaller.
+fn chunks(data: &[u8], out: &mut Vec<u8>, mut put: impl FnMut(&[u8], &mut Vec<u8>) -> bool) -> u64 {
+    let mut packed_bytes = 0;
+    for chunk in data.chunks(CHUNK_BYTES) {
+        let is_packed = if chunk.len() == CHUNK_BYTES && is_zero(chunk) {
+            out.extend_from_slice(&ZERO_FRAME);
+            true
+        } else {
+            put(chunk, out)
+        };
+        packed_bytes += if is_packed { chunk.len() as u64 } else { 0 };
+    }
+    packed_bytes
+}
+
+/// Writes the head of the frame that begins at `start` of `out` and stands for `chunk`.
+fn seal(kind: u8, start: usize, chunk: &[u8], out: &mut [u8]) {
+    let body = start + CHUNK_HEAD_BYTES + 4;
+    let len = u32::try_from(out.len() - start - CHUNK_HEAD_BYTES).unwrap_or(u32::MAX).to_le_bytes();
+    out[start..start + 4].copy_from_slice(&[kind, len[0], len[1], len[2]]);
+    out[start + 4..body].copy_from_slice(&masked_crc(chunk).to_le_bytes());
 }
 
 #[cfg(test)]
@@ -87,6 +115,22 @@ mod tests {
     }
 
     #[test]
+    fn it_says_how_much_got_smaller() {
+        let noise: Vec<u8> = {
+            let mut state = 1_u64;
+            let mut byte = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state.to_le_bytes()[7]
+            };
+            (0..CHUNK_BYTES).map(|_| byte()).collect()
+        };
+        let data = [vec![b'a'; CHUNK_BYTES], noise, vec![0; CHUNK_BYTES], vec![b'b'; 100]].concat();
+        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        assert_eq!(encoder.encode(&data, &mut frames), 2 * CHUNK_BYTES as u64 + 100);
+        assert_eq!(encoder.store(&data, &mut frames), CHUNK_BYTES as u64, "zeros cost nothing either way");
+    }
+
+    #[test]
     fn zeros_by_length_are_zeros() {
         for len in [0, 1, 65_535, 65_536, 65_537, 200_000] {
             let mut frames = Vec::new();
@@ -107,6 +151,9 @@ mod tests {
             data.extend(vec![0; zeros]);
             let mut frames = Vec::new();
             Encoder::default().encode(&data, &mut frames);
+            prop_assert_eq!(judge(&frames), &*data);
+            frames.clear();
+            Encoder::default().store(&data, &mut frames);
             prop_assert_eq!(judge(&frames), data);
         }
     }

@@ -26,6 +26,7 @@ pub(super) mod flag {
     pub(in super::super) const SPARSE: u8 = b'S';
     pub(in super::super) const LONG_TARGET: u8 = b'K';
     pub(in super::super) const LONG_NAME: u8 = b'L';
+    pub(in super::super) const EXTENDED: u8 = b'x';
 }
 
 /// One member of an archive, up to its content.
@@ -70,6 +71,21 @@ pub(super) fn long(flag: u8, len: usize) -> GnuHeader {
     number(&mut header.uid, 0);
     number(&mut header.gid, 0);
     number(&mut header.size, len as i128 + 1);
+    number(&mut header.mtime, 0);
+    header
+}
+
+/// The header in front of `len` bytes of records (POSIX pax, "pax Extended Header").
+pub(super) fn extended(len: usize) -> GnuHeader {
+    let mut header = empty(flag::EXTENDED);
+    header.magic = *b"ustar\0";
+    header.version = *b"00";
+    // Always the same, so that a compressor makes nothing of it.
+    copy(&mut header.name, b"././@PaxHeader");
+    number(&mut header.mode, 0o644);
+    number(&mut header.uid, 0);
+    number(&mut header.gid, 0);
+    number(&mut header.size, len as i128);
     number(&mut header.mtime, 0);
     header
 }

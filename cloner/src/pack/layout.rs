@@ -3,29 +3,36 @@
 
 use std::fs::File;
 use std::mem::take;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use decant_shared::stop::Stop;
 use rustix::fs::{FileType, readlinkat};
 use rustix::io::Errno;
 
+use super::extended::Extended;
 use super::extents::{MAX_EXTENTS, data_extents};
 use super::header::{BLOCK_BYTES, MapEntry, Member, flag, map_entry};
 use super::links::Links;
 use super::look::{Found, Looked, meta_of};
-use super::member::{put_member, put_sparse_member};
+use super::member::{put_extended, put_member, put_sparse_member};
 use super::meta::Meta;
 use super::plan::Options;
 use super::tally::{Census, Counted};
 use super::walk::{Folder, NAMES_BUDGET_BYTES, walk};
 use crate::archive::entry::EntryKind;
+use crate::attribute::not_kept::NotKept;
 use crate::digest::record::Record;
 use crate::error::{Error, Result};
 use crate::stream::Sink;
 
 /// The length of every archive is a multiple of this: 20 blocks, GNU tar's default.
 const RECORD_BYTES: u64 = 20 * BLOCK_BYTES;
+/// What an archive of `stream_bytes` without its end becomes: see [`Pass::end`].
+pub(super) fn ended(stream_bytes: u64) -> u64 {
+    (stream_bytes + 2 * BLOCK_BYTES).next_multiple_of(RECORD_BYTES)
+}
+
 /// The one file of a volume that holds a virtual machine's disk.
 const DISK_IMAGE: &[u8] = b"disk.img";
 
@@ -39,6 +46,11 @@ pub(super) struct Pass<'a> {
     links: Links,
     name: Vec<u8>,
     target: Vec<u8>,
+    /// The extended header of the present entry.
+    extended: Extended,
+    /// Length of all extended headers.
+    extended_bytes: u64,
+    only_in_attributes: NotKept,
 }
 
 impl<'a> Pass<'a> {
@@ -52,6 +64,9 @@ impl<'a> Pass<'a> {
             links: Links::new(),
             name: Vec::new(),
             target: Vec::new(),
+            extended: Extended::new(),
+            extended_bytes: 0,
+            only_in_attributes: NotKept::default(),
         }
     }
 
@@ -68,6 +83,16 @@ impl<'a> Pass<'a> {
     pub(super) fn end(&mut self) -> Result<()> {
         self.out.frame_zeros(2 * BLOCK_BYTES)?;
         self.out.pad(RECORD_BYTES)
+    }
+
+    /// Length of all extended headers. A scan counts them here alone, a writer puts them into the stream, too.
+    pub(super) fn extended_bytes(&self) -> u64 {
+        self.extended_bytes
+    }
+
+    /// What an archive without extended headers does not hold.
+    pub(super) fn into_only_in_attributes(self) -> NotKept {
+        self.only_in_attributes
     }
 
     /// Length of the stream so far.
@@ -94,6 +119,7 @@ impl<'a> Pass<'a> {
         match meta.file_type {
             FileType::Directory => {
                 self.note(EntryKind::Folder, &[], 0)?;
+                self.extend(found, &meta, fd.as_ref().map(AsFd::as_fd))?;
                 self.name.push(b'/');
                 self.member(&meta, flag::FOLDER)?;
                 return Ok(fd.map(|fd| Folder { fd, meta }));
@@ -103,14 +129,17 @@ impl<'a> Pass<'a> {
             // As in GNU tar, a second name of one of these is one more of them.
             FileType::CharacterDevice => {
                 self.note(EntryKind::CharDevice(meta.node.0, meta.node.1), &[], 0)?;
+                self.extend(found, &meta, None)?;
                 self.member(&meta, flag::CHARACTER_DEVICE)?;
             }
             FileType::BlockDevice => {
                 self.note(EntryKind::BlockDevice(meta.node.0, meta.node.1), &[], 0)?;
+                self.extend(found, &meta, None)?;
                 self.member(&meta, flag::BLOCK_DEVICE)?;
             }
             FileType::Fifo => {
                 self.note(EntryKind::Fifo, &[], 0)?;
+                self.extend(found, &meta, None)?;
                 self.member(&meta, flag::FIFO)?;
             }
             _ => return Err(Error::source("store", found.path(), Errno::NOTSUP.into())),
@@ -132,6 +161,7 @@ impl<'a> Pass<'a> {
         let target = take(&mut self.target);
         self.note(EntryKind::Symlink, &target, 0)?;
         self.target = target;
+        self.extend(found, meta, None)?;
         self.member(meta, flag::SYMLINK)?;
         self.links.add(meta.identity(), &self.name, meta.links);
         Ok(())
@@ -158,6 +188,7 @@ impl<'a> Pass<'a> {
         }
         let map = self.map(found, meta, file, disk_image)?;
         self.note(EntryKind::File, &[], meta.size_bytes)?;
+        self.extend(found, meta, file.map(AsFd::as_fd))?;
         let (name, target) = (self.name.as_slice(), [].as_slice());
         match &map {
             Some(map) => {
@@ -236,6 +267,24 @@ impl<'a> Pass<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The extended header of the entry, if it has to have one. Further names of a file need none.
+    fn extend(&mut self, found: &Found<'_>, meta: &Meta, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        if !self.options.attributes {
+            return Ok(());
+        }
+        let kinds = self.extended.collect(found, meta, fd)?;
+        let records = self.extended.records();
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.extended_bytes += BLOCK_BYTES + (records.len() as u64).next_multiple_of(BLOCK_BYTES);
+        if self.reading {
+            return put_extended(&mut self.out, records);
+        }
+        self.only_in_attributes.add(kinds, || found.member.to_vec());
+        Ok(())
     }
 
     /// The entry's record, for the digest of the folder's content.

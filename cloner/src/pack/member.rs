@@ -28,6 +28,15 @@ pub(super) fn put_sparse_member(out: &mut Counted<'_>, member: &Member<'_>, map:
     Ok(())
 }
 
+/// Puts an extended header with these records. It comes before everything else of its member.
+pub(super) fn put_extended(out: &mut Counted<'_>, records: &[u8]) -> Result<()> {
+    let mut header = header::extended(records.len());
+    header::seal(&mut header);
+    out.frame(header.as_header().as_bytes())?;
+    out.frame(records)?;
+    out.pad(BLOCK_BYTES)
+}
+
 /// Members of their own for what does not fit into the header: first the target, then the name.
 fn put_long_names(out: &mut Counted<'_>, member: &Member<'_>) -> Result<()> {
     for (flag, text) in [(flag::LONG_TARGET, member.target), (flag::LONG_NAME, member.name)] {

@@ -1,20 +1,42 @@
 //! What is asked of an archive, and what is known about it before and after.
 
+use crate::attribute::not_kept::NotKept;
+
 /// How to store files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Leave holes out. `false` when preallocation was requested: then every file is stored in full.
     pub sparse: bool,
+    /// Carry what only extended headers hold (docs/protocol.md, 6.4). Without it the archive is as GNU tar writes it.
+    pub attributes: bool,
+}
+
+impl Options {
+    /// For the content alone.
+    pub const CONTENT: Self = Self { sparse: true, attributes: false };
 }
 
 /// What [`scan`](super::scan::scan) found: what [`write`](super::write::write) is going to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Length of the whole archive in bytes.
+    /// Length of the whole archive in bytes, without attributes.
     pub stream_bytes: u64,
+    /// The same with attributes; only where they were asked for.
+    pub stream_with_attributes_bytes: u64,
+    /// What an archive without attributes does not hold: extended attributes, access control lists, capabilities.
+    pub only_in_attributes: NotKept,
     /// How many files, folders, links and so on are in it.
     pub entries: u64,
     pub(super) fingerprint: u64,
+    /// Length of all extended headers.
+    pub(super) extended_bytes: u64,
+}
+
+impl Plan {
+    /// Length of the archive that is written with `options`.
+    pub fn bytes_with(&self, options: Options) -> u64 {
+        if options.attributes { self.stream_with_attributes_bytes } else { self.stream_bytes }
+    }
 }
 
 /// What [`write`](super::write::write) did.

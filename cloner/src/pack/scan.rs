@@ -5,19 +5,27 @@ use std::path::Path;
 
 use decant_shared::stop::Stop;
 
-use super::layout::Pass;
+use super::layout::{Pass, ended};
 use super::plan::{Options, Plan};
 use crate::error::Result;
 
 /// Looks at everything in the folder `root`, whose path for messages is `root_path`, and computes what
-/// [`write`](super::write::write) is going to do with it. No content is read; only files with holes are opened.
+/// [`write`](super::write::write) is going to do with it, with attributes (if `options` asks for them) and without.
+/// No content is read; only files with holes are opened.
 ///
 /// Fails with `Kind::Source` when something cannot be looked at, and with `Kind::SourceChanged` when
 /// something changes during the look.
 pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> Result<Plan> {
     let mut pass = Pass::new(options, None);
     pass.tree(root, root_path, stop)?;
-    pass.end()?;
     let (entries, fingerprint) = pass.census();
-    Ok(Plan { stream_bytes: pass.stream_bytes(), entries, fingerprint })
+    let (stream_bytes, extended_bytes) = (pass.stream_bytes(), pass.extended_bytes());
+    Ok(Plan {
+        stream_bytes: ended(stream_bytes),
+        stream_with_attributes_bytes: ended(stream_bytes + extended_bytes),
+        only_in_attributes: pass.into_only_in_attributes(),
+        entries,
+        fingerprint,
+        extended_bytes,
+    })
 }

@@ -11,7 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;
 
 /// Puts everything in the folder `root`, whose path for messages is `root_path`, into `sink` as a GNU tar
-/// archive (contract 1.10). `plan` is what [`scan`](super::scan::scan) said with the same options.
+/// archive (contract 1.10), with extended headers if `options` asks for attributes (6.4). `plan` is what
+/// [`scan`](super::scan::scan) said with the same options.
 ///
 /// Fails with `Kind::Source` when something cannot be read, and with `Kind::SourceChanged` when a file
 /// changes while it is read or the tree is not the planned one: then the archive has no end. Names are
@@ -29,6 +30,11 @@ pub fn write(
     let (entries, fingerprint) = pass.census();
     if (entries, fingerprint) != (plan.entries, plan.fingerprint) {
         return Err(changed(root_path, plan.entries, entries));
+    }
+    if options.attributes && pass.extended_bytes() != plan.extended_bytes {
+        let path = root_path.display();
+        let text = format!("the extended attributes in {path} changed while it was read");
+        return Err(Error::new(Kind::SourceChanged, text));
     }
     pass.end()?;
     Ok(Totals { stream_bytes: pass.stream_bytes(), entries })

@@ -8,6 +8,7 @@ use decant_shared::stop::Stop;
 use crate::args::DigestArgs;
 use crate::digest::hashing::Hashing;
 use crate::error::{Error, Kind, Result};
+use crate::pack::plan::Options;
 use crate::source::volume::Volume;
 
 /// Prints the digest and the path. With an expected digest, another one is an error.
@@ -15,7 +16,7 @@ pub fn run(args: &DigestArgs, stop: &Stop) -> Result<()> {
     let path = &args.path;
     let meta = std::fs::metadata(path).map_err(|e| Error::source("find", path, e))?;
     let content = if meta.is_dir() { ContentType::Filesystem } else { ContentType::Block };
-    let volume = Volume::open(path, content, false, stop)?;
+    let volume = Volume::open(path, content, Options::CONTENT, stop)?;
     let mut hashing = Hashing::new(stop, &|_| {});
     // A volume may be larger than what was cloned onto it.
     let limit_bytes = args.bytes.or(args.expect.map(|expected| expected.content_bytes));

@@ -51,12 +51,13 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
             log::info!("clone complete: {}", summary(&progress, started.elapsed()));
             log::info!("digest {}", digest.as_deref().unwrap_or_default());
         }
+        if let Ok(Some(not_kept)) = &outcome {
+            log::warn!("the target does not have everything; not kept: {not_kept}");
+        }
         metrics.shut_down(SERVER_END);
-        outcome?;
-        termination::write(
-            &args.pod.termination_log,
-            &termination::of_source(source.preallocation, digest.as_deref()),
-        )
+        let not_kept = outcome?;
+        let message = termination::of_source(source.preallocation, digest.as_deref(), not_kept.as_deref());
+        termination::write(&args.pod.termination_log, &message)
     })
 }
 

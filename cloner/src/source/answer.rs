@@ -76,6 +76,14 @@ pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
                 "the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"
             ),
         ),
+        // Nothing is wrong with either end: a connection that is as good as cut.
+        Fault::Tls(
+            error @ (Tls::DecryptError
+            | Tls::AlertReceived(Alert::BadRecordMac | Alert::DecodeError | Alert::RecordOverflow)),
+        ) => Error::new(
+            Kind::HungUp,
+            format!("what went between here and the target at {place} was damaged on its way: {error}"),
+        ),
         Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
     }
 }

@@ -7,7 +7,7 @@ use decant_shared::conn::Fault;
 use decant_shared::contract::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
 use decant_shared::http::body::{Body, BodyFault};
 use decant_shared::http::head::{Framing, parse_response};
-use decant_shared::session::Session;
+use decant_shared::session::{ATTRIBUTES_WORD, GREETING, Session};
 use decant_shared::stop::Stop;
 
 use super::answer::{explain, refused};
@@ -20,10 +20,21 @@ const ANSWER: Duration = Duration::from_secs(120);
 /// No answer to these questions is longer.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 
-/// Whether the target is Decant's, and so knows holes, resuming and `/v1/session`. Any other answers 404.
-pub fn is_extended(source: &Source, stop: &Stop) -> Result<bool> {
+/// What a target says that it can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// It is Decant's, and so knows holes, resuming and `/v1/session`. Any other answers 404.
+    pub is_extended: bool,
+    /// It reads attributes from extended headers.
+    pub keeps_attributes: bool,
+}
+
+/// Asks the target what it can do.
+pub fn abilities(source: &Source, stop: &Stop) -> Result<Abilities> {
     let (status, text) = ask(source, "OPTIONS", &source.url.path, "", stop)?;
-    Ok(status == 200 && text.lines().next() == Some(decant_shared::session::GREETING))
+    let mut lines = text.lines();
+    let is_extended = status == 200 && lines.next() == Some(GREETING);
+    Ok(Abilities { is_extended, keeps_attributes: is_extended && lines.any(|line| line == ATTRIBUTES_WORD) })
 }
 
 /// What the target is doing; `None` when it does not say.

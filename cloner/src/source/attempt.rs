@@ -4,12 +4,14 @@ use std::io::ErrorKind;
 use std::thread::{Builder, scope};
 
 use decant_shared::conn::Conn;
+use decant_shared::contract::ContentType;
 use decant_shared::dial;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 
 use super::answer::explain;
 use super::blocks::{Blocks, Computed};
+use super::choose::Choice;
 use super::follow;
 use super::resume::Peer;
 use super::upload::{Request, post};
@@ -19,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lanes::{Pool, lanes};
 use crate::threads::{join, verdict};
 
-/// Sends all of `volume` once.
+/// Sends all of `volume` once. Returns what the target says then.
 pub fn run(
     source: &Source,
     volume: &Volume,
@@ -27,7 +29,7 @@ pub fn run(
     computed: &Computed,
     progress: &Progress,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<String> {
     progress.enter(Phase::Connect);
     let mut conn = connect(source, stop)?;
     let count = source.compress_threads.max(1);
@@ -39,18 +41,21 @@ pub fn run(
         length_bytes: volume.certain_bytes(),
         timeouts: source.timeouts,
         limit: source.limit,
-        resume: peer.is_extended.then_some(peer.kept.len()),
+        has_attributes: peer.can.keeps_attributes && source.content == ContentType::Filesystem,
+        resume: peer.can.is_extended.then_some(peer.kept.len()),
     };
+    let choice = Choice::new(source.compression);
     let ended = stop.child();
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
         let reader_blocks = blocks.clone();
         // The reader owns `deal`: when it ends, the compressors see it.
         threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
-            let how = (computed, peer.is_extended);
-            volume.read(Blocks::new(deal, reader_blocks, how, progress, stop), &peer.kept, stop)
+            let how = (computed, peer.can.is_extended);
+            let blocks = Blocks::new(deal, reader_blocks, how, progress, stop);
+            volume.read(blocks, &peer.kept, peer.can.keeps_attributes, stop)
         }));
-        if peer.is_extended {
+        if peer.can.is_extended {
             progress.set_durable_bytes(0);
             let ended = &ended;
             threads.push(Builder::new().name("follower".to_owned()).spawn_scoped(scope, move || {
@@ -59,14 +64,14 @@ pub fn run(
             }));
         }
         for (index, lane) in workers.into_iter().enumerate() {
-            let (blocks, wires) = (&blocks, &wires);
+            let (choice, blocks, wires) = (&choice, &blocks, &wires);
             threads.push(
                 Builder::new()
                     .name(format!("compressor-{index}"))
-                    .spawn_scoped(scope, move || compress::run(lane, blocks, wires)),
+                    .spawn_scoped(scope, move || compress::run(lane, choice, blocks, wires)),
             );
         }
-        let posted = post(&mut conn, &request, collect, &wires, progress, stop);
+        let posted = post(&mut conn, &request, (collect, choice.judge()), &wires, progress, stop);
         ended.cancel();
         // `post` has dropped its end of the lanes, so the other stages end too.
         verdict(posted, join(threads))

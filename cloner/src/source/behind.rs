@@ -7,9 +7,13 @@ use std::io::IoSliceMut;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-/// What is dropped at a time. Much more than the kernel reads ahead, so that the end of a window that was not
-/// read yet is only there if somebody else read it.
-const WINDOW_BYTES: u64 = 8 << 20;
+/// What is dropped at a time. Much more than the kernel reads ahead (disks of clouds ask for 8 MiB, and it runs two of those
+/// ahead), so that the end of a window that was not read yet is only there if somebody else read it.
+const WINDOW_BYTES: u64 = 32 << 20;
+/// Less than this at the end of an extent is not worth a call.
+const REST_BYTES: u64 = 4 << 20;
+/// Files below this size are left alone: looking would cost more than their pages are worth.
+const SMALL_BYTES: u64 = 1 << 20;
 
 /// Follows one file, or one after the other.
 #[derive(Debug, Default)]
@@ -20,18 +24,33 @@ pub struct Behind {
 }
 
 impl Behind {
-    /// The bytes before `offset` were read; reading goes on there.
-    pub fn read(&mut self, file: &File, offset: u64) {
-        if (self.start..self.end).contains(&offset) {
+    /// The bytes before `offset` were read; reading goes on there, up to `until` without a gap.
+    pub fn read(&mut self, file: &File, offset: u64, until: u64) {
+        if (self.start..self.end).contains(&offset) || (offset == 0 && until < SMALL_BYTES) {
             return;
         }
-        if self.end == offset && self.end > self.start && !self.was_there {
-            // Advice only: a filesystem that does not take it keeps the pages.
-            let len = std::num::NonZeroU64::new(self.end - self.start);
-            let _ = fadvise(file, self.start, len, Advice::DontNeed);
+        // Reads do not end where windows do.
+        if (self.end..self.end + REST_BYTES).contains(&offset) {
+            self.drop_up_to(file, offset);
         }
         (self.start, self.end) = (offset, offset + WINDOW_BYTES);
-        self.was_there = is_there(file, self.end - 1);
+        self.was_there = is_there(file, self.end.min(until) - 1);
+    }
+
+    /// An extent was read to its end, at `offset`.
+    pub fn end(&mut self, file: &File, offset: u64) {
+        if (self.start + REST_BYTES..self.end + REST_BYTES).contains(&offset) {
+            self.drop_up_to(file, offset);
+        }
+    }
+
+    fn drop_up_to(&mut self, file: &File, offset: u64) {
+        let Some(len) = std::num::NonZeroU64::new(offset - self.start).filter(|_| !self.was_there) else {
+            return;
+        };
+        // Advice only: a filesystem that does not take it keeps the pages.
+        let _ = fadvise(file, self.start, len.into(), Advice::DontNeed);
+        self.start = offset;
     }
 }
 
@@ -48,30 +67,35 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::FileExt;
 
+    /// More than one window.
+    const SIZE_BYTES: usize = 44 << 20;
+
     /// Reads it as the reader does.
     fn read_all(file: &File, size_bytes: u64) {
-        let (mut behind, mut buffer) = (Behind::default(), vec![0; 1 << 20]);
+        let (mut behind, mut buffer) = (Behind::default(), vec![0; 999_999]);
         let mut offset = 0;
         while offset < size_bytes {
-            behind.read(file, offset);
+            behind.read(file, offset, size_bytes);
             offset += file.read_at(&mut buffer, offset).unwrap() as u64;
         }
-        behind.read(file, offset);
+        behind.end(file, offset);
     }
 
     #[test]
     fn only_what_was_not_there_before_is_dropped() {
         // Beside the sources: there is a disk under it, and so a page cache.
         let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        file.write_all(&vec![1; 24 << 20]).unwrap();
+        file.write_all(&vec![1; SIZE_BYTES]).unwrap();
         file.sync_all().unwrap();
-        read_all(&file, 24 << 20);
+        read_all(&file, SIZE_BYTES as u64);
         assert!(is_there(&file, 5 << 20), "what was there stays");
         fadvise(&file, 0, None, Advice::DontNeed).unwrap();
         if is_there(&file, 5 << 20) {
             return; // This filesystem takes no advice.
         }
-        read_all(&file, 24 << 20);
-        assert!(!is_there(&file, 5 << 20), "what was not there is gone again");
+        read_all(&file, SIZE_BYTES as u64);
+        for offset in (0..SIZE_BYTES as u64).step_by(1 << 20) {
+            assert!(!is_there(&file, offset), "what was not there is gone again, at {offset}");
+        }
     }
 }

@@ -243,8 +243,9 @@ impl Sink for Blocks<'_> {
             self.deal.send(Block::Marks(vec![Mark::Kept(passed)]))?;
             (offset, len) = (offset + passed, len - passed);
         }
+        let until = offset + len;
         while len > 0 {
-            self.behind.read(file, offset);
+            self.behind.read(file, offset, until);
             let room = self.room()?;
             let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
             let got = match file.read_at(&mut room[..part], offset) {
@@ -260,6 +261,7 @@ impl Sink for Blocks<'_> {
             offset += got as u64;
             len -= got as u64;
         }
+        self.behind.end(file, until);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The compressors: the second stage. Each takes blocks from its lane and makes frames of them.
 
+use super::choose::{Choice, Way};
 use super::wire::Wire;
 use crate::error::{Error, Result};
 use crate::frame::encode::Encoder;
@@ -26,43 +27,65 @@ pub enum Block {
 
 /// What a compressor hands over.
 pub enum Frames {
-    /// Frames, ready to send, and how many logical bytes they stand for.
-    Some(Wire, u64),
+    /// Frames, ready to send.
+    Some {
+        /// The bytes to send.
+        wire: Wire,
+        /// How many logical bytes they stand for.
+        logical_bytes: u64,
+        /// Data went this way; nothing was to be chosen for zeros and marks.
+        way: Option<Way>,
+        /// How many of the logical bytes are compressed.
+        packed_bytes: u64,
+    },
     /// The end of the stream.
     End,
 }
 
 /// Runs one compressor until its lane ends.
 #[allow(clippy::needless_pass_by_value)] // the thread owns its lane, so that its end is seen
-pub fn run(lane: Lane<Block, Frames>, blocks: &Pool<Vec<u8>>, wires: &Pool<Wire>) -> Result<()> {
+pub fn run(
+    lane: Lane<Block, Frames>,
+    choice: &Choice,
+    blocks: &Pool<Vec<u8>>,
+    wires: &Pool<Wire>,
+) -> Result<()> {
     let mut encoder = Encoder::default();
     for block in &lane.input {
         let frames = match block {
             Block::Data { bytes, len } => {
                 let mut wire = wires.take();
-                encoder.encode(&bytes[..len], wire.open());
+                let (way, data) = (choice.way(), &bytes[..len]);
+                let packed_bytes = if choice.compresses(way, lane.output.is_empty()) {
+                    encoder.encode(data, wire.open())
+                } else {
+                    encoder.store(data, wire.open())
+                };
                 blocks.give(bytes);
-                wire.seal();
-                Frames::Some(wire, len as u64)
+                sealed(wire, len as u64, Some(way), packed_bytes)
             }
             Block::Zeros(len) => {
                 let mut wire = wires.take();
                 encoder.encode_zeros(len, wire.open());
-                wire.seal();
-                Frames::Some(wire, len)
+                sealed(wire, len, None, len)
             }
             Block::Marks(marks) => {
                 let mut wire = wires.take();
                 let out = wire.open();
                 marks.iter().for_each(|mark| mark.put(out));
-                wire.seal();
-                Frames::Some(wire, marks.iter().map(logical_bytes).sum())
+                let len = marks.iter().map(logical_bytes).sum();
+                sealed(wire, len, None, len)
             }
             Block::End => Frames::End,
         };
         lane.output.send(frames).map_err(|_| Error::neighbour("sender"))?;
     }
     Ok(())
+}
+
+fn sealed(mut wire: Wire, logical_bytes: u64, way: Option<Way>, packed_bytes: u64) -> Frames {
+    wire.seal();
+    Frames::Some { wire, logical_bytes, way, packed_bytes }
 }
 
 fn logical_bytes(mark: &Mark) -> u64 {

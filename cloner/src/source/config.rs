@@ -40,6 +40,7 @@ impl Source {
             url,
             tls: tls::client::config(roots, identity)?,
             compress_threads: args.pod.tuning.threads(),
+            compression: args.compression,
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
             limit: args.limit,
             patience: Duration::from_secs(args.retry_secs),

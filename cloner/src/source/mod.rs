@@ -13,17 +13,20 @@ use std::time::{Duration, Instant};
 
 use decant_shared::contract::ContentType;
 use decant_shared::progress::{Phase, Progress};
+use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::Stop;
 use decant_shared::units::Rate;
 use rustls::ClientConfig;
 
 use crate::error::{Error, Result};
+use crate::pack::plan::Options;
 
 pub mod answer;
 pub mod ask;
 pub mod attempt;
 pub mod behind;
 pub mod blocks;
+pub mod choose;
 pub mod compress;
 pub mod config;
 pub mod follow;
@@ -37,6 +40,7 @@ pub mod volume;
 pub mod wire;
 
 use blocks::Computed;
+use choose::Compression;
 use upload::Timeouts;
 use url::UploadUrl;
 use volume::Volume;
@@ -56,6 +60,8 @@ pub struct Source {
     pub tls: Arc<ClientConfig>,
     /// Compressor threads.
     pub compress_threads: usize,
+    /// Which data they compress.
+    pub compression: Compression,
     /// Bytes to expect when the volume cannot tell; for progress alone.
     pub expected_bytes: Option<u64>,
     /// How fast bytes may go out, after compression.
@@ -68,18 +74,26 @@ pub struct Source {
     pub near: Option<Arc<Progress>>,
 }
 
-/// Sends the volume and returns when the target has said that it has it. Blocks; reports through `progress`;
-/// ends early when `stop` is set.
-pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
+/// Sends the volume and returns when the target has said that it has it: with what the target could not keep, in words,
+/// or nothing. Blocks; reports through `progress`; ends early when `stop` is set.
+pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<String>> {
     progress.enter(Phase::Scan);
-    let volume = Volume::open(&source.path, source.content, source.preallocation, stop)?;
-    if let Some(total_bytes) = volume.stream_bytes().or(source.expected_bytes) {
+    let options = Options { sparse: !source.preallocation, attributes: true };
+    let volume = Volume::open(&source.path, source.content, options, stop)?;
+    if let Some(total_bytes) = volume.stream_bytes(false).or(source.expected_bytes) {
         progress.set_total_bytes(total_bytes);
     }
     let computed = Computed::default();
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
     let mut furthest_bytes = 0;
-    while let Err((error, can_resume)) = once(source, &volume, &computed, progress, stop) {
+    loop {
+        let (error, can_resume) = match once(source, &volume, &computed, progress, stop) {
+            Ok(not_kept) => {
+                progress.finish_ok();
+                return Ok(not_kept);
+            }
+            Err(failed) => failed,
+        };
         let now = Instant::now();
         if let Some(bytes) = progress.durable_bytes().filter(|&bytes| bytes > furthest_bytes) {
             // It got further than ever: what comes is another failure, and not a longer one.
@@ -95,11 +109,9 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<()> {
         stop.sleep(delay);
         Error::check(stop)?;
     }
-    progress.finish_ok();
-    Ok(())
 }
 
-/// One attempt, and whether a connection that broke is worth another one: nothing was sent, or the target can go on
+/// One attempt: what the target does not keep, or the error and whether a connection that broke is worth another one: nothing was sent, or the target can go on
 /// from where it was.
 fn once(
     source: &Source,
@@ -107,7 +119,16 @@ fn once(
     computed: &Computed,
     progress: &Progress,
     stop: &Stop,
-) -> Result<(), (Error, bool)> {
+) -> Result<Option<String>, (Error, bool)> {
     let peer = resume::meet(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
-    attempt::run(source, volume, &peer, computed, progress, stop).map_err(|error| (error, peer.is_extended))
+    if let Some(total_bytes) = volume.stream_bytes(peer.can.keeps_attributes) {
+        progress.set_total_bytes(total_bytes);
+    }
+    let said = attempt::run(source, volume, &peer, computed, progress, stop);
+    let said = said.map_err(|error| (error, peer.can.is_extended))?;
+    Ok(match peer.can.keeps_attributes {
+        true => said.strip_prefix(NOT_KEPT).map(ToOwned::to_owned),
+        // It was not sent at all.
+        false => volume.only_in_attributes().map(ToString::to_string),
+    })
 }

@@ -5,6 +5,7 @@ use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 use decant_shared::units::Bytes;
 
+use super::ask::Abilities;
 use super::blocks::Computed;
 use super::volume::Volume;
 use super::{Source, ask};
@@ -17,8 +18,8 @@ const COMPARING: &str = "the target holds a part of a clone; comparing it with t
 /// What the source knows about the target before it sends.
 #[derive(Debug, Default)]
 pub struct Peer {
-    /// It is Decant's.
-    pub is_extended: bool,
+    /// What it can do.
+    pub can: Abilities,
     /// The first segments of the content: the target holds them, and they are what the source has now.
     pub kept: Vec<Digest>,
 }
@@ -33,18 +34,18 @@ pub fn meet(
     stop: &Stop,
 ) -> Result<Peer> {
     progress.enter(Phase::Connect);
-    let is_extended = knows_us(source, stop)?;
-    let kept = match (is_extended, volume.certain_bytes(), source.content) {
+    let can = abilities(source, stop)?;
+    let kept = match (can.is_extended, volume.certain_bytes(), source.content) {
         (true, Some(total_bytes), _) => kept_of_image(source, volume, total_bytes, computed, stop)?,
         (true, None, ContentType::Filesystem) => kept_of_folder(source, volume, computed, stop)?,
         _ => Vec::new(),
     };
-    let total_bytes = volume.stream_bytes().unwrap_or(u64::MAX);
+    let total_bytes = volume.stream_bytes(can.keeps_attributes).unwrap_or(u64::MAX);
     let kept_bytes = (kept.len() as u64 * SEGMENT_BYTES).min(total_bytes);
     if kept_bytes > 0 {
         log::info!("going on after the first {} of {}", Bytes(kept_bytes), Bytes(total_bytes));
     }
-    Ok(Peer { is_extended, kept })
+    Ok(Peer { can, kept })
 }
 
 /// Segment after segment, so that nothing is read behind the first one that differs.
@@ -111,9 +112,11 @@ fn kept_of_folder(source: &Source, volume: &Volume, computed: &Computed, stop: &
 }
 
 /// A target that does not take the question for what it is gets the upload as CDI's would.
-fn knows_us(source: &Source, stop: &Stop) -> Result<bool> {
-    match ask::is_extended(source, stop) {
-        Err(error) if matches!(error.kind(), Kind::HungUp | Kind::Stalled | Kind::Damaged) => Ok(false),
+fn abilities(source: &Source, stop: &Stop) -> Result<Abilities> {
+    match ask::abilities(source, stop) {
+        Err(error) if matches!(error.kind(), Kind::HungUp | Kind::Stalled | Kind::Damaged) => {
+            Ok(Abilities::default())
+        }
         answer => answer,
     }
 }

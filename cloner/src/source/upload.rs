@@ -7,7 +7,9 @@
 use std::time::{Duration, Instant};
 
 use decant_shared::conn::{Conn, Fault, Written};
-use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER};
+use decant_shared::contract::{
+    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER,
+};
 use decant_shared::http::body::Body;
 use decant_shared::http::chunked::LAST_CHUNK;
 use decant_shared::http::head::{Framing, Response, parse_response};
@@ -16,6 +18,7 @@ use decant_shared::stop::Stop;
 use decant_shared::units::Rate;
 
 use super::answer::{explain, judge_early, refused};
+use super::choose::Judge;
 use super::compress::Frames;
 use super::pace::Pace;
 use super::url::UploadUrl;
@@ -67,20 +70,23 @@ pub struct Request<'a> {
     pub limit: Option<Rate>,
     /// For a target of ours: how many segments of the content it holds already.
     pub resume: Option<usize>,
+    /// For a target of ours: the stream holds all attributes.
+    pub has_attributes: bool,
 }
 
-/// Sends everything that `frames` yields and returns when the target has answered 2xx.
+/// Sends everything that `frames` yields and returns when the target has answered 2xx: with its words. The judge, if there
+/// is one, is told how long each took.
 ///
 /// Errors: [`Kind::Refused`](crate::error::Kind::Refused) with the target's words, `Kind::Stalled`, `Kind::HungUp`,
 /// `Kind::Identity` when the target rejects our certificate after the handshake.
 pub fn post(
     conn: &mut Conn,
     request: &Request<'_>,
-    mut frames: Collect<Frames>,
+    (mut frames, mut judge): (Collect<Frames>, Option<Judge<'_>>),
     wires: &Pool<Wire>,
     progress: &Progress,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<String> {
     let mut pace = Pace::new(request.limit);
     let mut sender = Sender { conn, request, heard: Vec::new() };
     let mut first = Wire::default();
@@ -89,14 +95,21 @@ pub fn post(
     progress.enter(Phase::Copy);
     let mut sent = sender.send(request.head().as_bytes())?;
     sent = sent.and(|| sender.send(first.as_bytes()))?;
+    let mut before = Instant::now();
     while sent == Sent::All {
         match frames.receive()? {
-            Frames::Some(wire, logical_bytes) => {
+            Frames::Some { wire, logical_bytes, way, packed_bytes } => {
                 pace.wait(wire.as_bytes().len(), stop);
                 sent = sender.send(wire.as_bytes())?;
                 if sent == Sent::All {
                     progress.add_wire_bytes(wire.as_bytes().len() as u64);
                     progress.add_sent_bytes(logical_bytes);
+                    progress.add_packed_bytes(packed_bytes);
+                }
+                let took = before.elapsed();
+                before += took;
+                if let (Some(judge), Some(way)) = (&mut judge, way) {
+                    judge.sent(way, logical_bytes, wire.as_bytes().len() as u64, took);
                 }
                 wires.give(wire);
             }
@@ -111,7 +124,7 @@ pub fn post(
             progress.enter(Phase::Sync);
             sender.answer(request.timeouts.answer)
         }
-        Sent::Answered(status, text) => judge_early(request.content, status, &text),
+        Sent::Answered(status, text) => judge_early(request.content, status, &text).map(|()| String::new()),
     }
 }
 
@@ -119,9 +132,11 @@ impl Request<'_> {
     fn head(&self) -> String {
         let length = self.length_bytes.map_or(String::new(), |len| format!("{LENGTH_HEADER}: {len}\r\n"));
         let resume = self.resume.map_or(String::new(), |count| format!("{RESUME_HEADER}: {count}\r\n"));
+        let attributes =
+            if self.has_attributes { format!("{ATTRIBUTES_HEADER}: 1\r\n") } else { String::new() };
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: decant/{}\r\nTransfer-Encoding: chunked\r\n\
-             {CONTENT_TYPE_HEADER}: {}\r\n{length}{resume}\r\n",
+             {CONTENT_TYPE_HEADER}: {}\r\n{length}{resume}{attributes}\r\n",
             self.url.path,
             self.url.authority(),
             env!("CARGO_PKG_VERSION"),
@@ -218,9 +233,9 @@ impl Sender<'_> {
     }
 
     /// The answer to a request that was sent completely.
-    fn answer(&mut self, limit: Duration) -> Result<()> {
+    fn answer(&mut self, limit: Duration) -> Result<String> {
         match self.read_answer(limit) {
-            Ok((200..=299, _)) => Ok(()),
+            Ok((200..=299, text)) => Ok(text),
             Ok((status, text)) => Err(refused(status, &text)),
             Err(fault) => Err(explain(fault, self.request.url)),
         }

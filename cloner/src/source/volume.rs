@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::blocks::Blocks;
 use super::read::{Stamp, read_range, read_raw, read_stream};
+use crate::attribute::not_kept::NotKept;
 use crate::digest::hashing::Hashing;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Kind, Result};
@@ -38,9 +39,9 @@ enum Opened {
 }
 
 impl Volume {
-    /// Opens `path` and measures the stream that it will give. `preallocation` asks for every byte of a
-    /// folder's files, holes included (contract 1.10).
-    pub fn open(path: &Path, content: ContentType, preallocation: bool, stop: &Stop) -> Result<Self> {
+    /// Opens `path` and measures the stream that it will give. `options` are for a folder: whether its files keep their
+    /// holes, and whether its attributes are measured, too.
+    pub fn open(path: &Path, content: ContentType, options: Options, stop: &Stop) -> Result<Self> {
         let kind = match content {
             ContentType::Filesystem => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -51,7 +52,6 @@ impl Volume {
                     ),
                     e => Error::source("open the folder", path, e.into()),
                 })?;
-                let options = Options { sparse: !preallocation };
                 let plan = scan(&root, path, options, stop)?;
                 warn_of_remains(&root, path);
                 Opened::Folder(root, options, plan)
@@ -61,12 +61,21 @@ impl Volume {
         Ok(Self { path: path.to_owned(), kind })
     }
 
-    /// Logical bytes of the stream, for progress; `None` when only reading will tell.
-    pub fn stream_bytes(&self) -> Option<u64> {
+    /// Logical bytes of the stream, for progress; `None` when only reading will tell. `attributes`: of an archive with
+    /// those.
+    pub fn stream_bytes(&self, attributes: bool) -> Option<u64> {
         match &self.kind {
-            Opened::Folder(_, _, plan) => Some(plan.stream_bytes),
+            Opened::Folder(_, options, plan) => Some(plan.bytes_with(Options { attributes, ..*options })),
             Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
             Opened::Stream(_) => None,
+        }
+    }
+
+    /// What a folder has that only an archive with attributes holds; `None` if there is nothing.
+    pub fn only_in_attributes(&self) -> Option<&NotKept> {
+        match &self.kind {
+            Opened::Folder(_, _, plan) => Some(&plan.only_in_attributes).filter(|lost| !lost.is_empty()),
+            Opened::Raw(..) | Opened::Stream(_) => None,
         }
     }
 
@@ -79,12 +88,13 @@ impl Volume {
         }
     }
 
-    /// Reads it into `blocks`, all but the first segments, which the target holds and which have the digests `kept`.
-    pub fn read(&self, mut blocks: Blocks<'_>, kept: &[Digest], stop: &Stop) -> Result<()> {
+    /// Reads it into `blocks`, all but the first segments, which the target holds and which have the digests `kept`. Of a
+    /// folder `attributes` become part of the archive.
+    pub fn read(&self, mut blocks: Blocks<'_>, kept: &[Digest], attributes: bool, stop: &Stop) -> Result<()> {
         match &self.kind {
             Opened::Folder(root, options, plan) => {
                 blocks.pass_over(kept)?;
-                write(root, &self.path, *options, plan, &mut blocks, stop)?;
+                write(root, &self.path, Options { attributes, ..*options }, plan, &mut blocks, stop)?;
             }
             Opened::Raw(file, size_bytes, stamp) => {
                 blocks.keep(kept, *size_bytes)?;
@@ -123,7 +133,8 @@ impl Volume {
     pub fn read_into(&self, limit_bytes: u64, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
             Opened::Folder(root, options, plan) => {
-                write(root, &self.path, *options, plan, sink, stop).map(drop)
+                let options = Options { attributes: false, ..*options };
+                write(root, &self.path, options, plan, sink, stop).map(drop)
             }
             Opened::Raw(file, size_bytes, stamp) => {
                 read_raw(file, &self.path, (0, limit_bytes.min(*size_bytes)), *stamp, sink)

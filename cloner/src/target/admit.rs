@@ -1,8 +1,8 @@
 //! Who may upload what: the order of contract 2.4 as one function.
 
 use decant_shared::contract::{
-    CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH, is_async_path,
-    is_other_upload_path, is_upload_path,
+    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
+    is_async_path, is_other_upload_path, is_upload_path,
 };
 use decant_shared::http::head::Request;
 
@@ -41,6 +41,8 @@ pub enum Admission {
         announced_bytes: Option<u64>,
         /// For a source of ours: how many segments of what is here it does not send again.
         resume: Option<usize>,
+        /// It is of a source of ours, which says all attributes.
+        has_attributes: bool,
     },
     /// Tell what this target can do.
     Greet,
@@ -98,6 +100,7 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
                 content,
                 announced_bytes: announced.and_then(Result::ok),
                 resume: request.header(RESUME_HEADER).and_then(|count| count.parse().ok()),
+                has_attributes: request.header(ATTRIBUTES_HEADER).is_some(),
             },
         },
     }
@@ -168,7 +171,12 @@ mod tests {
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 77\r\n";
         assert_eq!(
             ask("POST /v1beta1/upload", head, good, State::Idle),
-            Admission::Upload { content: ContentType::Block, announced_bytes: Some(77), resume: None }
+            Admission::Upload {
+                content: ContentType::Block,
+                announced_bytes: Some(77),
+                resume: None,
+                has_attributes: false
+            }
         );
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 7x\r\n";
         assert_eq!(status(&ask("POST /v1beta1/upload", head, good, State::Idle)), 400);

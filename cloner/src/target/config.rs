@@ -68,6 +68,7 @@ impl TargetConfig {
                 image_mode: DISK_IMAGE_MODE,
                 grow_to_bytes,
                 keep_partial: true,
+                is_exact: false,
                 read_back: args.verify == Some(Verify::Readback),
                 decompress_threads: args.pod.tuning.threads(),
             },

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use decant_shared::contract::ContentType;
 
+use crate::attribute::not_kept::NotKept;
 use crate::digest::check::Verdict;
 
 pub mod admit;
@@ -23,6 +24,7 @@ pub mod place;
 pub mod pulled;
 pub mod readback;
 pub mod report;
+pub mod rights;
 pub mod running;
 pub mod server;
 pub mod session;
@@ -58,6 +60,8 @@ pub struct Writing {
     pub keep_partial: bool,
     /// Read everything back from the disk and compare, before it gets its name.
     pub read_back: bool,
+    /// The sender says all attributes: entries get no others.
+    pub is_exact: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }
@@ -73,7 +77,7 @@ impl Writing {
 }
 
 /// A clone that was received, written and synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// What it was.
     pub content: ContentType,
@@ -83,4 +87,6 @@ pub struct Received {
     pub verdict: Verdict,
     /// Whether preallocation was asked for, and so done.
     pub preallocated: bool,
+    /// Attributes that could not be kept.
+    pub not_kept: NotKept,
 }

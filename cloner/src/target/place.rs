@@ -12,18 +12,29 @@ use super::image::device::Device;
 use super::image::file::{FileOptions, ImageFile};
 use super::image::writer::ImageWriter;
 use super::pulled::Pulled;
+use super::rights::may_give_away;
 use super::writeback::Synced;
 use super::{Destination, Writing, verify};
+use crate::attribute::not_kept::NotKept;
 use crate::digest::Whole;
 use crate::digest::check::Verdict;
 use crate::error::{Error, Result};
 use crate::unpack::image::find_image;
 use crate::unpack::{UnpackOptions, unpack_tree_and};
 
+/// A stream that was written and synced.
+pub struct Written {
+    /// Its length.
+    pub stream_bytes: u64,
+    /// What was found out about its content.
+    pub verdict: Verdict,
+    /// Attributes of its entries that could not be kept.
+    pub not_kept: NotKept,
+}
+
 /// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
 /// raw image that cannot fit on a device (or, with preallocation, in its volume) is refused before anything
-/// is written. With `resumes` the image goes on from what an attempt before left. Returns the stream's length and what
-/// was found out about its content.
+/// is written. With `resumes` the image goes on from what an attempt before left.
 pub fn write(
     writing: &Writing,
     content: ContentType,
@@ -31,12 +42,30 @@ pub fn write(
     resumes: bool,
     stream: &mut Pulled<'_>,
     stop: &Stop,
-) -> Result<(u64, Verdict)> {
-    match (content, &writing.destination) {
+) -> Result<Written> {
+    let not_kept = match (content, &writing.destination) {
         (ContentType::Filesystem, Destination::Folder { path, .. }) => {
-            tree_to_folder(writing, path, resumes, stream, stop)?;
-            stream.finish()
+            tree_to_folder(writing, path, resumes, stream, stop)?
         }
+        _ => {
+            image(writing, content, announced_bytes, resumes, stream, stop)?;
+            NotKept::default()
+        }
+    };
+    let (stream_bytes, verdict) = stream.finish()?;
+    Ok(Written { stream_bytes, verdict, not_kept })
+}
+
+/// A disk image, alone or out of an archive.
+fn image(
+    writing: &Writing,
+    content: ContentType,
+    announced_bytes: Option<u64>,
+    resumes: bool,
+    stream: &mut Pulled<'_>,
+    stop: &Stop,
+) -> Result<()> {
+    match (content, &writing.destination) {
         (ContentType::Filesystem, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
             let synced = synced(&device, path)?;
@@ -47,11 +76,10 @@ pub fn write(
                     image = image.digesting();
                 }
                 find_image(stream, &mut image, stop)?;
-                let found = stream.finish()?;
+                stream.finish()?;
                 let digest = image.digest();
                 image.finish()?;
-                read_back(&mut device, path, digest, stream, stop)?;
-                Ok(found)
+                read_back(&mut device, path, digest, stream, stop)
             })
         }
         (ContentType::Block, Destination::Device(path)) => {
@@ -61,7 +89,7 @@ pub fn write(
                 raw_to_medium(writing, &mut device, path, announced_bytes, stream, stop)
             })
         }
-        (ContentType::Block, Destination::Folder { path, image_name }) => {
+        (_, Destination::Folder { path, image_name }) => {
             let options = FileOptions {
                 mode: writing.image_mode,
                 grow_to_bytes: writing.grow_to_bytes,
@@ -82,7 +110,10 @@ pub fn write(
 }
 
 fn synced(medium: &impl Medium, path: &Path) -> Result<Synced> {
-    medium.file().map(Synced::File).map_err(|e| Error::target("open again", path, e))
+    medium
+        .file()
+        .map(|file| Synced::File(file, path.to_owned()))
+        .map_err(|e| Error::target("open again", path, e))
 }
 
 fn raw_to_medium(
@@ -92,14 +123,13 @@ fn raw_to_medium(
     announced_bytes: Option<u64>,
     stream: &mut Pulled<'_>,
     stop: &Stop,
-) -> Result<(u64, Verdict)> {
+) -> Result<()> {
     let mut image = ImageWriter::new(medium, writing.preallocate, stop);
     image.write_stream(stream, announced_bytes)?;
     let found = stream.finish()?;
     image.finish()?;
     read_back(medium, path, writing.read_back.then_some(found.1.whole), stream, stop)?;
-    medium.publish()?;
-    Ok(found)
+    medium.publish()
 }
 
 /// Compares a sealed image with what was written, if that is wanted.
@@ -122,14 +152,17 @@ fn tree_to_folder(
     resume: bool,
     stream: &mut Pulled<'_>,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<NotKept> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| Error::target("open the folder", path, e.into()))?;
-    // Others than root may not give files away; asking the kernel for each file would only cost time.
-    let own = rustix::process::geteuid().is_root();
-    let options =
-        UnpackOptions { preallocate: writing.preallocate, own, resume, keep_partial: writing.keep_partial };
+    let options = UnpackOptions {
+        preallocate: writing.preallocate,
+        own: may_give_away(),
+        is_exact: writing.is_exact,
+        resume,
+        keep_partial: writing.keep_partial,
+    };
     let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let (check, progress) = (stream.content_check(), stream.progress());
     let before_names = |fresh: &Path| match check.found() {
@@ -139,20 +172,12 @@ fn tree_to_folder(
         }
         _ => Ok(()),
     };
-    let done = stream.paced(Synced::Tree(synced), stop, |stream| {
+    let done = stream.paced(Synced::Tree(synced, path.to_owned()), stop, |stream| {
         unpack_tree_and(stream, &folder, path, options, stop, &before_names)
     })?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
-    let lost = done.not_kept;
-    for (count, what) in [
-        (lost.owners, "owners"),
-        (lost.modes, "permission bits"),
-        (lost.times, "modification times"),
-        (lost.xattrs, "extended attributes"),
-    ] {
-        if count > 0 {
-            log::warn!("{what} could not be kept for {count} entries");
-        }
+    if !done.not_kept.is_empty() {
+        log::warn!("not kept: {}", done.not_kept);
     }
-    Ok(())
+    Ok(done.not_kept)
 }

@@ -15,6 +15,7 @@ use crate::digest::check::HELD_LIMIT;
 use crate::digest::hashing::Hashing;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
+use crate::pack::plan::Options;
 use crate::source::read::read_range;
 use crate::source::volume::Volume;
 use crate::unpack::{FRESH, STAGING_NAME};
@@ -30,7 +31,7 @@ pub fn tree(destination: &Destination, progress: &Progress, stop: &Stop) -> Resu
     log::info!("reading back what an attempt before left in {}", path.display());
     progress.restart();
     progress.enter(Phase::Verify);
-    let volume = Volume::open(&path, ContentType::Filesystem, false, stop)?;
+    let volume = Volume::open(&path, ContentType::Filesystem, Options::CONTENT, stop)?;
     let held = volume.first_segments(HELD_LIMIT, stop, &|len| progress.add_read_bytes(len));
     progress.restart();
     held

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
-use decant_shared::http::head::Request;
-use decant_shared::session::{GREETING, Session};
+use decant_shared::http::server::Exchange;
+use decant_shared::session::{ATTRIBUTES_WORD, GREETING, Session};
 
+use super::Destination;
 use super::admit::State;
 use super::readback;
 use super::server::{Held, Uploads};
@@ -15,14 +16,19 @@ use crate::error::Result;
 /// Digests in one answer: 16 KiB of text.
 const DIGESTS_AT_ONCE: usize = 256;
 
-/// What it can do, apart from what CDI's can.
-pub fn greeting() -> String {
-    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n")
+/// What it can do, apart from what CDI's can. A device has no place for attributes.
+pub fn greeting(destination: &Destination) -> String {
+    let attributes = match destination {
+        Destination::Folder { .. } => format!("{ATTRIBUTES_WORD}\n"),
+        Destination::Device(_) => String::new(),
+    };
+    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{attributes}")
 }
 
 impl Uploads {
     /// How far it is; with a question for digests, also some of those that it holds.
-    pub(super) fn report(&self, request: &Request) -> (u16, String) {
+    pub(super) fn report(&self, exchange: &Exchange) -> (u16, String) {
+        let request = &exchange.request;
         let mut text = Session::of(&self.progress).to_string();
         let number = |header| request.header(header).and_then(|value| value.parse::<u64>().ok());
         let Some(from) = number(FROM_HEADER) else { return (200, text) };
@@ -34,7 +40,11 @@ impl Uploads {
                 let _ = writeln!(text, "\n{digests}");
                 (200, text)
             }
-            Ok(None) => (503, "another transfer is running".to_owned()),
+            Ok(None) => {
+                // Only a source that is about to send asks.
+                self.give_way(exchange);
+                (503, "another transfer is running".to_owned())
+            }
             Err(error) => (500, error.to_string()),
         }
     }

@@ -8,6 +8,7 @@ use decant_shared::conn::Fault;
 use decant_shared::contract::ContentType;
 use decant_shared::http::server::{Exchange, Service};
 use decant_shared::progress::{Phase, Progress};
+use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::Stop;
 use decant_shared::tls::name::common_name;
 
@@ -82,15 +83,18 @@ impl Uploads {
                 self.running.begin(exchange.stop());
             }
             // Whoever is told 503 had the right name, and asks again soon.
-            Admission::Answer(503, _) if self.running.give_way(Instant::now()) => {
-                log::warn!(
-                    "the sender fell silent and {} asks for its place: ending the transfer",
-                    exchange.peer
-                );
-            }
+            Admission::Answer(503, _) => self.give_way(exchange),
             Admission::Answer(..) | Admission::Greet | Admission::Report => {}
         }
         admission
+    }
+
+    /// Ends the transfer that is under way if its sender fell silent: another one is there.
+    pub(super) fn give_way(&self, exchange: &Exchange) {
+        if self.running.give_way(Instant::now()) {
+            let peer = &exchange.peer;
+            log::warn!("the sender fell silent and {peer} asks for its place: ending the transfer");
+        }
     }
 
     /// Receives what was admitted. What is left of it for the next attempt is remembered.
@@ -100,12 +104,13 @@ impl Uploads {
         content: ContentType,
         announced_bytes: Option<u64>,
         resume: Option<usize>,
+        is_exact: bool,
     ) -> Result<Received> {
         let held = self.held().take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let keep_partial = self.writing.can_go_on(content) && resume.is_some();
-        let writing = Writing { keep_partial, ..self.writing.clone() };
+        let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
         let outcome = match exchange.body() {
             Ok(mut body) => {
                 let mut transfer = Transfer {
@@ -132,10 +137,12 @@ impl Uploads {
 
 impl Service for Uploads {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let (content, announced_bytes, resume) = match self.admit(exchange) {
-            Admission::Greet => return exchange.answer(200, TEXT, &report::greeting()),
+        let (content, announced_bytes, resume, has_attributes) = match self.admit(exchange) {
+            Admission::Greet => {
+                return exchange.answer(200, TEXT, &report::greeting(&self.writing.destination));
+            }
             Admission::Report => {
-                let (status, text) = self.report(&exchange.request);
+                let (status, text) = self.report(exchange);
                 return exchange.answer(status, TEXT, &text);
             }
             Admission::Answer(status, text) => {
@@ -149,17 +156,20 @@ impl Service for Uploads {
                 }
                 return exchange.answer(status, TEXT, text);
             }
-            Admission::Upload { content, announced_bytes, resume } => (content, announced_bytes, resume),
+            Admission::Upload { content, announced_bytes, resume, has_attributes } => {
+                (content, announced_bytes, resume, has_attributes)
+            }
         };
         log::info!("receiving a {content} from {}", exchange.peer);
         self.progress.restart();
-        let outcome = self.receive(exchange, content, announced_bytes, resume);
+        let outcome = self.receive(exchange, content, announced_bytes, resume, has_attributes);
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
         let (status, text) = match &outcome {
-            Ok(_) => {
+            Ok(received) => {
                 self.progress.finish_ok();
-                (200, String::new())
+                let is_told = has_attributes && !received.not_kept.is_empty();
+                (200, if is_told { format!("{NOT_KEPT}{}", received.not_kept) } else { String::new() })
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);
@@ -182,6 +192,8 @@ fn answer_for(error: &Error) -> (u16, String) {
                 "Saving stream failed: effective image size is larger than the reported available storage: {error}"
             ),
         ),
+        // The source that hears this asks again, and finds nothing to go on from.
+        Kind::Leftover => (503, error.to_string()),
         _ => (500, format!("Saving stream failed: {error}")),
     }
 }

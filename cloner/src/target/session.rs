@@ -11,6 +11,7 @@ use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::{STOP_TICK, Stop, StopReason};
 
 use super::decompress::{self, Packed};
+use super::place::Written;
 use super::pulled::Pulled;
 use super::running::Running;
 use super::{Received, Writing, place};
@@ -58,7 +59,7 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
     progress.enter(Phase::Copy);
     let held = std::mem::take(transfer.held);
     let resumes = !held.is_empty();
-    let (stream_bytes, verdict) = scope(|scope| {
+    let written = scope(|scope| {
         let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
             let check = Rc::new(match content {
                 ContentType::Block => Check::new(held),
@@ -94,7 +95,8 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
         let others = join(threads).into_iter().chain(fed.err()).collect();
         verdict(written, others)
     })?;
-    Ok(Received { content, stream_bytes, verdict, preallocated: writing.preallocate })
+    let Written { stream_bytes, verdict, not_kept } = written;
+    Ok(Received { content, stream_bytes, verdict, preallocated: writing.preallocate, not_kept })
 }
 
 /// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.

@@ -10,6 +10,7 @@ use decant_shared::stop::Stop;
 use crate::digest::Whole;
 use crate::digest::hashing::Hashing;
 use crate::error::{Error, Kind, Result};
+use crate::pack::plan::Options;
 use crate::source::read::read_range;
 use crate::source::volume::Volume;
 
@@ -31,7 +32,7 @@ pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Resul
 /// The digest of a folder that was synced.
 pub fn tree(path: &Path, stop: &Stop) -> Result<Whole> {
     let mut hashing = Hashing::past_cache(stop);
-    let volume = Volume::open(path, ContentType::Filesystem, false, stop);
+    let volume = Volume::open(path, ContentType::Filesystem, Options::CONTENT, stop);
     let read = volume.and_then(|volume| volume.read_into(u64::MAX, &mut hashing, stop));
     read.map_err(|e| unreadable(path, &e))?;
     Ok(hashing.segments().finish())

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -24,29 +25,34 @@ const TREE_FACTOR: u64 = 2;
 /// A slow stream is synced as often as this, so that its progress shows.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What is synced.
+/// What is synced, and its name in messages.
 pub enum Synced {
     /// One file or device.
-    File(File),
+    File(File, PathBuf),
     /// The filesystem that this folder is on.
-    Tree(OwnedFd),
+    Tree(OwnedFd, PathBuf),
 }
 
 impl Synced {
     fn sync(&self) -> std::io::Result<()> {
         match self {
-            Synced::File(file) => {
+            Synced::File(file, _) => {
                 file.sync_data()?;
                 // Only advice: where it is not taken the kernel drops pages when it needs them.
                 let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
                 Ok(())
             }
-            Synced::Tree(folder) => Ok(rustix::fs::syncfs(folder)?),
+            Synced::Tree(folder, _) => Ok(rustix::fs::syncfs(folder)?),
         }
     }
 
+    fn path(&self) -> &Path {
+        let (Synced::File(_, path) | Synced::Tree(_, path)) = self;
+        path
+    }
+
     fn factor(&self) -> u64 {
-        if matches!(self, Synced::Tree(_)) { TREE_FACTOR } else { 1 }
+        if matches!(self, Synced::Tree(..)) { TREE_FACTOR } else { 1 }
     }
 }
 
@@ -81,7 +87,7 @@ pub fn start<'scope, 'env>(
 
 fn run(synced: &Synced, positions: &Receiver<u64>, progress: &Progress) -> Result<()> {
     for position in positions {
-        synced.sync().map_err(|cause| Error::io(Kind::Target, "cannot sync the target", cause))?;
+        synced.sync().map_err(|cause| Error::target("sync", synced.path(), cause))?;
         progress.set_durable_bytes(position);
     }
     Ok(())
@@ -122,7 +128,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let (progress, stop) = (Progress::new(0), Stop::new());
         std::thread::scope(|scope| {
-            let synced = Synced::File(file.try_clone().unwrap());
+            let synced = Synced::File(file.try_clone().unwrap(), "disk.img".into());
             let (mut pacer, thread) = start(scope, synced, &progress, &stop).unwrap();
             for at in 1..=64 {
                 file.write_all(&[1; 1 << 20]).unwrap();
@@ -142,7 +148,7 @@ mod tests {
         let (reader, _writer) = std::io::pipe().unwrap();
         std::thread::scope(|scope| {
             // A pipe cannot be synced.
-            let synced = Synced::File(File::from(OwnedFd::from(reader)));
+            let synced = Synced::File(File::from(OwnedFd::from(reader)), "pipe".into());
             let (mut pacer, thread) = start(scope, synced, &progress, &stop).unwrap();
             let failed = (1..100).find_map(|at| pacer.written(at << 24, 1 << 24).err());
             assert_eq!(failed.unwrap().kind(), Kind::Neighbour);

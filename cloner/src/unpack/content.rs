@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::archive::read::ArchiveReader;
 use crate::error::Error;
 use crate::stream::{Piece, Pull};
+use crate::unpack::behind::Behind;
 
 /// Between two of these the stop token is asked, in bytes.
 pub(super) const STEP_BYTES: u64 = 1 << 20;
@@ -57,7 +58,7 @@ pub(super) fn write_content<P: Pull + ?Sized>(
     if !manner.is_reused {
         room.prepare()?;
     }
-    let mut is_held = manner.is_reused;
+    let (mut is_held, mut behind) = (manner.is_reused, Behind::default());
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
         if is_held && !matches!(piece, Piece::Kept(_)) {
@@ -68,6 +69,7 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             Piece::Data(bytes) => {
                 file.write_all_at(bytes, offset).map_err(failed_at(offset))?;
                 room.end = room.end.max(offset + piece.len());
+                behind.written(file, offset + piece.len());
             }
             Piece::Kept(_) if is_held => {}
             Piece::Kept(_) => {

@@ -9,7 +9,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::mkdirat;
 use rustix::io::{Errno, Result};
 
-use crate::unpack::NotKept;
+use crate::attribute::not_kept::NotKept;
 use crate::unpack::attributes::Attributes;
 use crate::unpack::beneath::{WORKING_MODE, open_folder};
 use crate::unpack::member_name::MemberName;
@@ -18,11 +18,16 @@ use crate::unpack::member_name::MemberName;
 const MAX_OPEN: usize = 48;
 /// How many levels are opened again when a way up meets a closed one.
 const REOPENED: usize = 24;
+/// Memory for extended attributes that folders get when they are left. A kernel's own limit for one folder is far less
+/// than this, but a deep tree has many open.
+const PENDING_XATTRS_BYTES: usize = 4 << 20;
 
 /// The way down to the current folder. The root is the folder that is unpacked into.
 pub(super) struct Folders {
     root: OwnedFd,
     levels: Vec<Level>,
+    /// Of all levels.
+    xattrs_bytes: usize,
 }
 
 struct Level {
@@ -36,7 +41,7 @@ struct Level {
 impl Folders {
     /// Starts in `root`.
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, levels: Vec::new() }
+        Self { root, levels: Vec::new(), xattrs_bytes: 0 }
     }
 
     /// The folder that is unpacked into.
@@ -72,21 +77,34 @@ impl Folders {
     }
 
     /// Says what the current folder gets when it is left.
-    pub(super) fn set_pending(&mut self, attributes: Attributes) {
-        if let Some(level) = self.levels.last_mut() {
-            level.pending = attributes;
+    pub(super) fn set_pending(&mut self, mut attributes: Attributes) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let others_bytes = self.xattrs_bytes - level.pending.xattrs_bytes();
+        if others_bytes + attributes.xattrs_bytes() > PENDING_XATTRS_BYTES {
+            attributes.drop_xattrs();
         }
+        self.xattrs_bytes = others_bytes + attributes.xattrs_bytes();
+        level.pending = attributes;
     }
 
     /// Leaves all folders below `depth`, deepest first.
     pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
         while self.levels.len() > depth {
             self.open_last()?;
-            if let Some(Level { fd: Some(fd), pending, .. }) = self.levels.pop() {
-                pending.apply_to(&fd, not_kept)?;
+            if let Some(Level { name, fd: Some(fd), pending }) = self.levels.pop() {
+                self.xattrs_bytes -= pending.xattrs_bytes();
+                not_kept.add(pending.apply_to(&fd)?, || self.path_of(&name));
             }
         }
         self.open_last()
+    }
+
+    /// The path from the root of `name` in the current folder.
+    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        let mut path =
+            self.levels.iter().flat_map(|level| [level.name.as_slice(), b"/"].concat()).collect::<Vec<_>>();
+        path.extend_from_slice(name);
+        path
     }
 
     fn step_into(&mut self, name: &[u8]) -> Result<()> {
@@ -138,6 +156,29 @@ impl Folders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::entry::Entry;
+    use crate::attribute::{Attribute, Xattr};
+
+    #[test]
+    fn attributes_of_a_deep_tree_take_bounded_memory_and_are_counted_beyond() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        let (mut folders, mut not_kept) = (Folders::new(root.into()), NotKept::default());
+        let xattr = Xattr { name: b"nowhere.a".to_vec(), value: vec![0; 1 << 20] };
+        for depth in 1..=9 {
+            let name = "d/".repeat(depth);
+            folders.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
+            let mut entry = Entry::folder(name.as_bytes());
+            entry.xattrs = vec![xattr.clone()];
+            folders.set_pending(Attributes::of(&entry, false));
+            folders.set_pending(Attributes::of(&entry, false));
+            assert!(folders.xattrs_bytes <= PENDING_XATTRS_BYTES);
+        }
+        folders.leave(0, &mut not_kept).unwrap();
+        assert_eq!((folders.xattrs_bytes, not_kept.count(Attribute::Xattr)), (0, 9));
+        let (_, lost) = not_kept.iter().last().unwrap();
+        assert_eq!(lost.first, format!("{:?}", ["d"; 9].join("/")), "the deepest is left first");
+    }
 
     #[test]
     fn few_levels_are_open_however_deep_it_goes() {

@@ -5,6 +5,7 @@
 //! attempt are never in the way (what CDI does instead: contract 8, row 27).
 
 mod attributes;
+mod behind;
 mod beneath;
 mod content;
 mod folders;
@@ -14,6 +15,7 @@ mod member_name;
 mod remove;
 mod reveal;
 mod staging;
+mod subject;
 mod tree;
 
 use std::path::Path;
@@ -23,6 +25,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::syncfs;
 
 use crate::archive::read::ArchiveReader;
+use crate::attribute::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
 use crate::pack::plan::Options;
 use crate::pack::scan::scan;
@@ -39,8 +42,11 @@ pub(crate) use crate::unpack::staging::{FRESH, REPLACED};
 pub struct UnpackOptions {
     /// Allocate every byte of every file; no holes.
     pub preallocate: bool,
-    /// Try to restore owners and groups. Without permission they stay those of this process.
+    /// Restore owners and groups. Otherwise they stay those of this process, and are counted where they differ.
     pub own: bool,
+    /// The archive says everything about its entries, so that they do not get what the target folder hands down: its
+    /// default access control list.
+    pub is_exact: bool,
     /// Go on with what an attempt before left, which the stream passes over.
     pub resume: bool,
     /// Leave what was written when the stream ends early, for an attempt that goes on.
@@ -48,7 +54,7 @@ pub struct UnpackOptions {
 }
 
 /// What was written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Regular files.
     pub files: u64,
@@ -58,21 +64,8 @@ pub struct Unpacked {
     pub skipped: u64,
     /// Content of the files with their holes, in bytes.
     pub content_bytes: u64,
-    /// What could not be kept.
+    /// What could not be kept, for want of permission or because the filesystem cannot hold it.
     pub not_kept: NotKept,
-}
-
-/// Members that lost something because of missing permission or a filesystem that cannot hold it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NotKept {
-    /// With another owner or group than archived. Only counted when owners were asked for.
-    pub owners: u64,
-    /// With other permission bits.
-    pub modes: u64,
-    /// With another time of modification.
-    pub times: u64,
-    /// With extended attributes in the archive, which are not restored.
-    pub xattrs: u64,
 }
 
 /// Unpacks an archive into the folder `target` and syncs it. `target` must be open for reading (not
@@ -101,10 +94,13 @@ pub fn unpack_tree_and(
     before_names: &dyn Fn(&Path) -> Result<()>,
 ) -> Result<Unpacked> {
     let target = target.as_fd();
-    let staging = if options.resume { Staging::reopen(target, path) } else { Staging::create(target, path) }?;
+    let staging = match options.resume {
+        true => Staging::reopen(target, path)?,
+        false => Staging::create(target, path, options.is_exact)?,
+    };
     let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
         if options.resume {
-            nothing_else_is_in(&staging, path, filled.0, stop)?;
+            nothing_else_is_in(&staging, path, &filled.0, stop)?;
         }
         // Before anything gets its final name: an error of delayed writing shows here.
         syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
@@ -142,31 +138,29 @@ fn fill(
     writer.finish()
 }
 
-/// Whether an unpacking that failed like this can be gone on with: not where it did not fit, or where the volume is at
-/// fault.
+/// Whether an unpacking that failed like this can be gone on with: not where it did not fit, where the volume is at
+/// fault, or where it was not what the source has.
 pub fn leaves_something(error: &Error) -> bool {
-    !matches!(error.kind(), Kind::NoSpace | Kind::Target)
+    !matches!(error.kind(), Kind::NoSpace | Kind::Target | Kind::Leftover)
 }
 
 /// An attempt before may have written what the source does not have any more. All that it has was written or found by
 /// now, so the number tells.
-fn nothing_else_is_in(staging: &Staging, path: &Path, done: Unpacked, stop: &Stop) -> Result<()> {
-    let found = scan(&staging.fresh()?, path, Options { sparse: false }, stop)?.entries;
+fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &Stop) -> Result<()> {
+    let found = scan(&staging.fresh()?, path, Options { sparse: false, attributes: false }, stop)?.entries;
     if found == done.files + done.others {
         return Ok(());
     }
     let text = format!(
-        "{} holds entries of an attempt before that the source does not have any more; the next one begins anew",
+        "an attempt before left entries in {} that the source does not have any more; the next one begins anew",
         path.display()
     );
-    Err(Error::new(Kind::Target, text))
+    Err(Error::new(Kind::Leftover, text))
 }
 
 /// The folder may belong to somebody else (a volume's root does); then it just stays as it is.
 fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) {
-    let mut not_kept = NotKept::default();
-    let result = attributes.apply_to(target, &mut not_kept);
-    if result.is_err() || not_kept != NotKept::default() {
+    if attributes.apply_to(target).map_or(true, |lost| !lost.is_empty()) {
         log::debug!("{} does not get the mode and time that the archive has for it", path.display());
     }
 }

@@ -6,6 +6,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::mkdirat;
 use rustix::io::Errno;
 
+use crate::attribute::DEFAULT_ACL;
+use crate::attribute::place::remove;
 use crate::error::{Error, Kind, Result};
 use crate::unpack::beneath::{WORKING_MODE, open_folder};
 use crate::unpack::remove::remove_all;
@@ -26,8 +28,9 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Makes an empty one in `target`. What a former attempt left is removed.
-    pub(super) fn create(target: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+    /// Makes an empty one in `target`. What a former attempt left is removed. With `is_exact` nothing in it gets the
+    /// default access control list of `target`.
+    pub(super) fn create(target: BorrowedFd<'_>, path: &Path, is_exact: bool) -> Result<Self> {
         let path = path.join(STAGING_NAME);
         let failed = |doing: &'static str| {
             let path = &path;
@@ -35,6 +38,9 @@ impl Staging {
         };
         remove_all(target, STAGING_NAME.as_bytes()).map_err(failed("remove the leftover"))?;
         let staging = make(target, STAGING_NAME).map_err(failed("create"))?;
+        if is_exact {
+            remove(staging.as_fd(), DEFAULT_ACL).map_err(failed("change the access control list of"))?;
+        }
         let parts =
             make(staging.as_fd(), FRESH).and_then(|fresh| Ok((fresh, make(staging.as_fd(), REPLACED)?)));
         match parts {

@@ -13,13 +13,15 @@ use rustix::io::Errno;
 
 use crate::archive::entry::{Entry, EntryKind, shown};
 use crate::archive::read::ArchiveReader;
+use crate::attribute::place::remove;
+use crate::attribute::{DEFAULT_ACL, Kinds};
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
 use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, skip_content, write_content};
 use crate::unpack::folders::Folders;
 use crate::unpack::member_name::MemberName;
-use crate::unpack::remove::remove_one;
+use crate::unpack::remove::{remove_all, remove_one};
 use crate::unpack::staging::STAGING_NAME;
 use crate::unpack::{UnpackOptions, Unpacked};
 
@@ -58,7 +60,6 @@ impl<'a> TreeWriter<'a> {
             }
             _ => {}
         }
-        self.done.not_kept.xattrs += u64::from(entry.has_xattrs);
         if entry.kind == EntryKind::Folder {
             self.done.others += 1;
             return self.folder(entry, name);
@@ -98,8 +99,7 @@ impl<'a> TreeWriter<'a> {
                 "{name}: the target folder itself is no folder in the archive"
             )));
         }
-        // Its owner stays: the volume's root belongs to whoever mounts it.
-        self.root = Some(Attributes::of(entry, false));
+        self.root = Some(Attributes::of_root(entry));
         Ok(())
     }
 
@@ -122,7 +122,15 @@ impl<'a> TreeWriter<'a> {
             }
         }
         self.enter(entry, name)?;
-        self.folders.set_pending(Attributes::of(entry, self.options.own));
+        let attributes = if self.options.resume {
+            // It may be finished already. What comes is not to get what it hands down.
+            let removed = remove(self.folders.current(), DEFAULT_ACL);
+            removed.map_err(|cause| self.failed("go on in", entry, cause))?;
+            Attributes::of_reused(entry, self.options.own)
+        } else {
+            Attributes::of(entry, self.options.own)
+        };
+        self.folders.set_pending(attributes);
         Ok(())
     }
 
@@ -150,9 +158,16 @@ impl<'a> TreeWriter<'a> {
                 self.failed_after("write", entry, cause, written_bytes)
             }
         })?;
-        let attributes = Attributes::of(entry, self.options.own);
-        let applied = attributes.apply_to(&file, &mut self.done.not_kept);
-        applied.map_err(|cause| self.failed("finish", entry, cause))
+        let attributes = if is_reused { Attributes::of_reused } else { Attributes::of };
+        let applied = attributes(entry, self.options.own).apply_to(&file);
+        self.count(entry, applied)
+    }
+
+    /// Counts what a finished entry lost.
+    fn count(&mut self, entry: &Entry, applied: rustix::io::Result<Kinds>) -> Result<()> {
+        let lost = applied.map_err(|cause| self.failed("finish", entry, cause))?;
+        self.done.not_kept.add(lost, || entry.name.clone());
+        Ok(())
     }
 
     /// The file that an attempt before wrote, or began to write: at least the first `held_bytes` of it.
@@ -173,8 +188,9 @@ impl<'a> TreeWriter<'a> {
         let has_size = held_bytes >= entry.size_bytes || entry.size_bytes >= SIZED_BYTES;
         let is_other = has_size && u64::try_from(found.st_size).ok() != Some(entry.size_bytes);
         if is_other || !is_file(Ok(found)) {
-            let text = format!("what an attempt before left of {} was changed", shown(&entry.name));
-            return Err(Error::new(Kind::Target, text));
+            let name = shown(&entry.name);
+            let text = format!("what an attempt before left of {name} was changed; the next one begins anew");
+            return Err(Error::new(Kind::Leftover, text));
         }
         Ok(file.into())
     }
@@ -205,9 +221,8 @@ impl<'a> TreeWriter<'a> {
 
     fn finish_name(&mut self, entry: &Entry, name: &[u8], is_symlink: bool) -> Result<()> {
         let attributes = Attributes::of(entry, self.options.own);
-        let folder = self.folders.current();
-        let applied = attributes.apply_to_name(folder, name, is_symlink, &mut self.done.not_kept);
-        applied.map_err(|cause| self.failed("finish", entry, cause))
+        let applied = attributes.apply_to_name(self.folders.current(), name, is_symlink);
+        self.count(entry, applied)
     }
 
     /// Makes something that must not exist yet. The last member of a name wins.
@@ -227,7 +242,10 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn make_room(&self, entry: &Entry, name: &[u8]) -> Result<()> {
-        remove_one(self.folders.current(), name).map_err(|cause| match cause {
+        let folder = self.folders.current();
+        // What is in the way may be a folder of an attempt before, when the source had one there.
+        let removed = if self.options.resume { remove_all(folder, name) } else { remove_one(folder, name) };
+        removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
                 "{} was a folder with content earlier in the archive",
                 shown(&entry.name)

@@ -89,7 +89,7 @@ proptest! {
         let (source, target) = (place.at("a"), place.at("b"));
         make(&source, &Node::Folder { entries, mode: 0o755 });
         copy(&[&source, &target]).assert_done();
-        assert_same(&describe(&source, false), &describe(&target, false), "copied");
+        assert_same(&describe(&source, true), &describe(&target, true), "copied");
     }
 
     #[test]

@@ -44,7 +44,9 @@ fn assert_last_line(line: &str, source: &Path, target: &Path, size: &str) {
     let (time, rate) = rest.split_once(", ").unwrap();
     assert!(is_amount(time, &["s"]), "{line}");
     assert!(is_amount(rate, &["B/s", "KiB/s", "MiB/s", "GiB/s", "TiB/s"]), "{line}");
-    let (wire, digest) = wire.split_once(" on the wire), ").unwrap();
+    let (wire, rest) = wire.split_once(" on the wire, ").unwrap();
+    let (packed, digest) = rest.split_once(" % compressed), ").unwrap();
+    assert!(packed.parse::<u8>().unwrap() <= 100, "{packed}");
     assert!(is_amount(wire, &["B", "KiB", "MiB"]), "{line}");
     assert!(digest.starts_with("decant1:") && digest.len() > 73, "{line}");
 }

@@ -13,7 +13,16 @@ pub(crate) struct LoopDevice(pub(crate) PathBuf);
 
 impl LoopDevice {
     pub(crate) fn on(file: &Path) -> Self {
-        let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
+        Self::with(&["--find", "--show"], file)
+    }
+
+    /// One that cannot be written.
+    pub(crate) fn read_only(file: &Path) -> Self {
+        Self::with(&["--find", "--show", "--read-only"], file)
+    }
+
+    fn with(words: &[&str], file: &Path) -> Self {
+        let made = Command::new("losetup").args(words).arg(file).output().unwrap();
         assert!(made.status.success(), "losetup: {}", String::from_utf8_lossy(&made.stderr));
         Self(String::from_utf8(made.stdout).unwrap().trim().into())
     }

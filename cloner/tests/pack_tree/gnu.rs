@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::able::able;
 use crate::tree::{SPARSE, Tree, listing, tar};
+use crate::trees::able;
 
 #[test]
 fn an_empty_folder_is_one_record_of_zeros() {

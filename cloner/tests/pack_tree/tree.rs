@@ -16,8 +16,8 @@ use decant_cloner::stream::Sink;
 use decant_shared::stop::Stop;
 use tempfile::TempDir;
 
-pub(crate) const SPARSE: Options = Options { sparse: true };
-pub(crate) const DENSE: Options = Options { sparse: false };
+pub(crate) const SPARSE: Options = Options { sparse: true, attributes: false };
+pub(crate) const DENSE: Options = Options { sparse: false, attributes: false };
 
 /// A folder for a test. Times of its entries are whatever they are.
 pub(crate) struct Tree(pub(crate) TempDir);
@@ -67,7 +67,7 @@ impl Tree {
         let mut stream = Vec::new();
         let totals = self.write(options, &plan, &mut stream).unwrap();
         assert_eq!(totals.stream_bytes, stream.len() as u64);
-        assert_eq!((totals.stream_bytes, totals.entries), (plan.stream_bytes, plan.entries));
+        assert_eq!((totals.stream_bytes, totals.entries), (plan.bytes_with(options), plan.entries));
         assert_eq!(stream.len() % 10_240, 0);
         stream
     }

@@ -27,7 +27,9 @@ impl Bench {
         let size_mib: u64 =
             std::env::var("DECANT_BOUNDED_MIB").map_or(192, |size| size.parse().expect("a number"));
         let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let source = place.path().join("source.img");
+        let volume = place.path().join("volume");
+        std::fs::create_dir(&volume).unwrap();
+        let source = volume.join("disk.img");
         let mut file = File::create(&source).unwrap();
         let part = noise(64 << 20, 3);
         (0..size_mib / 64).for_each(|_| file.write_all(&part).unwrap());
@@ -66,7 +68,16 @@ impl Bench {
     }
 
     fn pair(&self, destination: &Path, target: &Path) {
-        let pair = Pair::new(&self.source, destination).within([self.room(), self.room()]);
+        self.run(Pair::new(&self.source, destination), target);
+    }
+
+    /// The source is a volume with the image in it.
+    fn folders(&self, target: &Path) {
+        self.run(Pair::of_folder(self.source.parent().unwrap(), target), target);
+    }
+
+    fn run(&self, pair: Pair, target: &Path) {
+        let pair = pair.within([self.room(), self.room()]);
         let (receiver, sender) = (pair.target(), pair.source("10GiB/s"));
         sender.well();
         receiver.well();
@@ -108,6 +119,50 @@ fn source_and_target_of_a_slow_filesystem_fit_64_mib_each() {
     let mounted = bench.mounted();
     let image = mounted.path().join("disk.img");
     bench.pair(&image, &image);
+}
+
+/// The usual volume: a filesystem, and in it one huge file.
+#[test]
+fn source_and_target_of_a_slow_volume_with_an_image_fit_64_mib_each() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let mounted = bench.mounted();
+    bench.folders(&mounted.path().join("disk.img"));
+}
+
+/// Without a limit on memory, where nothing but the cloner itself keeps the cache small.
+#[test]
+fn a_large_file_does_not_stay_in_the_page_cache() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let mounted = bench.mounted();
+    let image = mounted.path().join("disk.img");
+    let pair = Pair::of_folder(bench.source.parent().unwrap(), &image);
+    let (receiver, sender) = (pair.target(), pair.source("10GiB/s"));
+    sender.well();
+    receiver.well();
+    let size_bytes = bench.source.metadata().unwrap().len();
+    for (path, at_most_bytes) in [(&bench.source, 32 * MIB), (&image, 64 * MIB)] {
+        let cached_bytes = cached(path, size_bytes);
+        assert!(cached_bytes <= at_most_bytes, "{cached_bytes} bytes of {} are cached", path.display());
+    }
+}
+
+/// How much of a file can be had without the disk, by a look at each MiB.
+fn cached(path: &Path, size_bytes: u64) -> u64 {
+    let file = File::open(path).unwrap();
+    // The look itself brings a page, but no more than that.
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+    let is_there = |offset: &u64| {
+        let mut byte = [0];
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        rustix::io::preadv2(&file, &mut [std::io::IoSliceMut::new(&mut byte)], *offset, flags) == Ok(1)
+    };
+    (0..size_bytes / MIB).map(|at| at * MIB).filter(is_there).count() as u64 * MIB
 }
 
 #[test]

@@ -1,47 +1,205 @@
-//! What was interrupted is not always what goes on.
+//! What was interrupted is not always what goes on: the source changed in between.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
 
+use crate::cell::Cell;
+use crate::kills::FAST;
+use crate::modes::{Mode, Volumes};
 use crate::pair::{MIB, Pair, SIZE_BYTES, wire_bytes};
+use crate::relay::Break;
+use crate::trees_of_files::set_xattr;
 
-/// A source that was written to between two attempts is cloned as it is now: never a mix of both.
-#[test]
-fn a_source_that_changed_in_between_is_cloned_as_it_is_now() {
-    let place = tempfile::tempdir().unwrap();
-    let source = Pair::source_file(place.path());
-    let destination = place.path().join("disk.img");
-    let pair = Pair::new(&source, &destination);
-    let (target, mut first) = (pair.target(), pair.source("120MiB/s"));
-    Pair::wait_for(&place.path().join(".disk.img.decant-partial"), 200 * MIB);
+/// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
+/// log of the source that finished.
+fn changed(mode: Mode, when: (u64, bool), what: &str, change: impl FnOnce(&Path)) -> Option<Vec<String>> {
+    interrupted("source changed in between", mode, when, what, |volumes| change(volumes.source()))
+}
+
+fn interrupted(
+    fault: &str,
+    mode: Mode,
+    (percent, both): (u64, bool),
+    what: &str,
+    change: impl FnOnce(&Volumes),
+) -> Option<Vec<String>> {
+    let volumes = Volumes::new(mode)?;
+    let cell = Cell::new(fault, mode, &format!("{percent} %"));
+    volumes.break_at(percent, Break::Hold);
+    let (mut target, mut first) = (volumes.pair.target(), volumes.pair.source(FAST));
+    volumes.relay().wait_until_held();
     first.kill();
-    File::options().write(true).open(&source).unwrap().write_all_at(b"changed", 100 * MIB).unwrap();
-    let log = pair.source("1GiB/s").well();
+    if both {
+        target.kill();
+        target = volumes.pair.target();
+    }
+    volumes.relay().let_go();
+    change(&volumes);
+    let log = volumes.pair.source(FAST).well();
     target.well();
-    pair.assert_equal(&destination);
+    volumes.assert_same();
+    assert!(!volumes.target().join(".decant-partial").exists());
+    cell.right(None, what);
+    Some(log)
+}
+
+fn write_into(path: &Path, at_bytes: u64) {
+    File::options().write(true).open(path).unwrap().write_all_at(b"changed", at_bytes).unwrap();
+}
+
+fn assert_differs_from(log: &[String], segment: u64) {
+    let line = format!("something else from segment {segment} on");
+    assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
+}
+
+/// Segments before the change are kept, those behind it are sent: never a mix of both.
+#[test]
+fn a_device_that_changed_in_between_is_cloned_as_it_is_now() {
+    let is_new = |source: &Path| write_into(source, 100 * MIB);
+    let Some(log) = changed(Mode::Device, (80, true), "as it is now", is_new) else { return };
+    assert_differs_from(&log, 1);
     let kept = SIZE_BYTES - wire_bytes(&log);
     assert!((63 * MIB..=65 * MIB).contains(&kept), "only what came before the change is kept: {log:#?}");
-    assert!(log.iter().any(|line| line.contains("something else from segment 1 on")), "{log:#?}");
+}
+
+#[test]
+fn a_device_that_changed_is_an_image_as_it_is_now() {
+    let is_new = |source: &Path| write_into(source, 100 * MIB);
+    let log = changed(Mode::DeviceToFolder, (80, false), "as it is now", is_new).unwrap();
+    assert_differs_from(&log, 1);
+}
+
+#[test]
+fn a_disk_image_that_changed_in_between_is_cloned_as_it_is_now() {
+    let is_new = |source: &Path| write_into(&source.join("disk.img"), 100 * MIB);
+    let log = changed(Mode::Disk, (80, true), "as it is now", is_new).unwrap();
+    assert_differs_from(&log, 1);
+    let again = wire_bytes(&log);
+    assert!((160 * MIB..170 * MIB).contains(&again), "one segment of 230 MiB is kept: {log:#?}");
+}
+
+#[test]
+fn a_disk_image_that_changed_in_between_is_on_a_device_as_it_is_now() {
+    let is_new = |source: &Path| write_into(&source.join("disk.img"), 100 * MIB);
+    let Some(log) = changed(Mode::FolderToDevice, (80, false), "as it is now", is_new) else { return };
+    assert_differs_from(&log, 1);
+}
+
+#[test]
+fn a_disk_image_that_grew_in_between_is_cloned_as_it_is_now() {
+    let grown = |source: &Path| {
+        let file = File::options().write(true).open(source.join("disk.img")).unwrap();
+        file.set_len(file.metadata().unwrap().len() + 80 * MIB).unwrap();
+    };
+    let log = changed(Mode::Disk, (80, true), "as it is now", grown).unwrap();
+    // The size stands in the first segment.
+    assert_differs_from(&log, 0);
+}
+
+/// A folder that was written, all of it, and is in no segment that the target holds.
+const LEFT: &str = "small/d6";
+
+/// What changed there. The target has another state of it, and must not keep anything of that.
+fn tree_changed(change: impl FnOnce(&Path)) {
+    changed(Mode::Tree, (90, false), "as it is now", |source| change(&source.join(LEFT)));
+}
+
+#[test]
+fn a_file_that_changed_in_a_tree_is_cloned_as_it_is_now() {
+    tree_changed(|folder| write_into(&folder.join("f19"), 1000));
+}
+
+#[test]
+fn a_file_that_shrank_in_a_tree_is_cloned_as_it_is_now() {
+    tree_changed(|folder| fs::write(folder.join("f19"), "short").unwrap());
+}
+
+#[test]
+fn a_file_that_came_into_a_tree_is_in_its_clone() {
+    tree_changed(|folder| fs::write(folder.join("f20"), "new").unwrap());
+}
+
+/// The target has it, and finds that only at the end: it begins anew, for the same source.
+#[test]
+fn a_file_that_went_from_a_tree_is_not_in_its_clone() {
+    tree_changed(|folder| fs::remove_file(folder.join("f19")).unwrap());
+}
+
+#[test]
+fn a_file_that_went_and_a_file_that_came_are_told_apart() {
+    tree_changed(|folder| {
+        fs::remove_file(folder.join("f19")).unwrap();
+        fs::write(folder.join("f20"), "new").unwrap();
+    });
+}
+
+#[test]
+fn a_folder_that_became_a_file_is_a_file_in_the_clone() {
+    tree_changed(|folder| {
+        fs::remove_dir_all(folder).unwrap();
+        fs::write(folder, "a file").unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_became_a_folder_is_a_folder_in_the_clone() {
+    tree_changed(|folder| {
+        fs::remove_file(folder.join("f19")).unwrap();
+        fs::create_dir(folder.join("f19")).unwrap();
+        fs::write(folder.join("f19/inside"), "content").unwrap();
+    });
+}
+
+#[test]
+fn files_that_became_links_are_links_in_the_clone() {
+    tree_changed(|folder| {
+        for name in ["f19", "f32"] {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("f45", folder.join("f19")).unwrap();
+        fs::hard_link(folder.join("f45"), folder.join("f32")).unwrap();
+    });
+}
+
+/// As a filesystem leaves it that lost its power between name, size and content: one file of zeros, one without length,
+/// in a segment that was there.
+#[test]
+fn content_that_never_reached_the_disk_is_sent_again() {
+    let zeros = |volumes: &Volumes| {
+        let folder = volumes.target().join(".decant-partial/new/small/d11");
+        let [zeros, empty] =
+            ["f24", "f37"].map(|name| File::options().write(true).open(folder.join(name)).unwrap());
+        let size_bytes = zeros.metadata().unwrap().len();
+        zeros.set_len(0).unwrap();
+        zeros.set_len(size_bytes).unwrap();
+        empty.set_len(0).unwrap();
+    };
+    let log = interrupted("content lost with the power", Mode::Tree, (90, true), "went on before it", zeros)
+        .unwrap();
+    assert_differs_from(&log, 2);
+}
+
+/// Early in the tree: what is held ends before the change.
+#[test]
+fn a_tree_that_changed_where_it_is_held_goes_on_before_that() {
+    let log = changed(Mode::Tree, (90, true), "as it is now", |source| {
+        fs::remove_file(source.join("small/d10/f10")).unwrap();
+    })
+    .unwrap();
+    assert_differs_from(&log, 2);
 }
 
 /// Zeros of the new source must be zeros where the old one had something else.
 #[test]
 fn holes_of_a_changed_source_are_holes_at_the_target() {
-    let place = tempfile::tempdir().unwrap();
-    let source = Pair::source_file(place.path());
-    let destination = place.path().join("disk.img");
-    let pair = Pair::new(&source, &destination);
-    let (mut target, mut first) = (pair.target(), pair.source("120MiB/s"));
-    Pair::wait_for(&place.path().join(".disk.img.decant-partial"), 200 * MIB);
-    first.kill();
-    target.kill();
-    let file = File::options().write(true).open(&source).unwrap();
-    file.set_len(70 * MIB).unwrap();
-    file.set_len(SIZE_BYTES).unwrap();
-    let target = pair.target();
-    pair.source("1GiB/s").well();
-    target.well();
-    pair.assert_equal(&destination);
+    let is_new = |source: &Path| {
+        let file = File::options().write(true).open(source).unwrap();
+        file.set_len(70 * MIB).unwrap();
+        file.set_len(SIZE_BYTES).unwrap();
+    };
+    changed(Mode::DeviceToFolder, (80, true), "as it is now", is_new);
 }
 
 /// An attempt of another clone that left something of the same name.
@@ -57,4 +215,18 @@ fn what_another_clone_left_is_not_taken_for_this_one() {
     target.well();
     pair.assert_equal(&destination);
     assert!(wire_bytes(&log) >= SIZE_BYTES, "{log:#?}");
+}
+
+/// Attributes are no content, so what an attempt before has finished is passed over and yet gets those of now.
+#[test]
+fn attributes_that_changed_in_between_are_those_of_now() {
+    let change = |source: &Path| {
+        let at = |name: &str| source.join("small").join(name);
+        let mut remove = Command::new("setfattr");
+        assert!(remove.args(["-x", "user.old"]).args([at("d0/f0"), at("d0")]).status().unwrap().success());
+        set_xattr(&at("d0/f13"), "user.kept", b"now");
+        set_xattr(&at("d1/f1"), "user.new", b"new");
+    };
+    let log = changed(Mode::Tree, (95, true), "as they are now", change).unwrap();
+    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
 }

@@ -13,9 +13,13 @@ mod pki;
 mod trees_of_files;
 
 mod bounded;
+mod cell;
 mod changes;
+mod cuts;
+mod failing;
 mod kills;
+mod modes;
 mod pair;
 mod power;
+mod relay;
 mod room;
-mod trees;

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -13,13 +12,14 @@ use tempfile::TempDir;
 
 use crate::noise::noise;
 use crate::pki::{Ca, SENDER, chain_pem, key_pem};
+use crate::relay::Relay;
 use crate::room::Room;
 
 pub(crate) const MIB: u64 = 1 << 20;
 /// Four segments and a piece of a fifth one.
 pub(crate) const SIZE_BYTES: u64 = 4 * 64 * MIB + 10 * MIB;
 /// Longer than any of these clones takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Both ends of a clone, and where they live.
 pub(crate) struct Pair {
@@ -30,6 +30,8 @@ pub(crate) struct Pair {
     volume_mode: &'static str,
     /// Each end starts in one of these.
     rooms: Option<[Room; 2]>,
+    /// Stands between both.
+    relay: Option<Relay>,
 }
 
 impl Pair {
@@ -45,12 +47,26 @@ impl Pair {
         // Taken and let go: both targets of a test listen there, one after the other.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (source, destination) = (source.to_owned(), destination.to_owned());
-        Self { place, port, source, destination, volume_mode: "block", rooms: None }
+        Self { place, port, source, destination, volume_mode: "block", rooms: None, relay: None }
     }
 
     /// The same for a source that is a folder.
     pub(crate) fn of_folder(source: &Path, destination: &Path) -> Self {
         Self { volume_mode: "filesystem", ..Self::new(source, destination) }
+    }
+
+    /// The same with a relay between both ends.
+    pub(crate) fn with_relay(self) -> Self {
+        Self { relay: Some(Relay::to(self.port)), ..self }
+    }
+
+    /// The same ends for a volume that is found somewhere else now.
+    pub(crate) fn from(self, source: &Path) -> Self {
+        Self { source: source.to_owned(), ..self }
+    }
+
+    pub(crate) fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     /// Starts the source in the first and the target in the second of `rooms`.
@@ -103,27 +119,20 @@ impl Pair {
     }
 
     pub(crate) fn source(&self, limit: &str) -> End {
+        self.source_with(limit, &[])
+    }
+
+    /// A source with some more in its environment.
+    pub(crate) fn source_with(&self, limit: &str, variables: &[(&str, &str)]) -> End {
+        let port = self.relay.as_ref().map_or(self.port, Relay::port);
         let mut command = self.cloner(0);
         command.arg("source");
-        command.env("UPLOAD_URL", format!("https://127.0.0.1:{}/v1beta1/upload", self.port));
+        command.env("UPLOAD_URL", format!("https://127.0.0.1:{port}/v1beta1/upload"));
         command.env("CLIENT_KEY", self.read("client.key")).env("CLIENT_CERT", self.read("client.crt"));
         command.env("SERVER_CA_CERT", self.read("ca.crt")).env("OWNER_UID", "uid");
         command.env("VOLUME_MODE", self.volume_mode).env("MOUNT_POINT", &self.source);
         command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
-        End::start(command.env("DECANT_RETRY_SECS", "60"))
-    }
-
-    /// Waits until the blocks of `file` show that `bytes` were written, and says how many really were.
-    pub(crate) fn wait_for(file: &Path, bytes: u64) -> u64 {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let written = file.metadata().map_or(0, |meta| meta.blocks() * 512);
-            if written >= bytes {
-                return written;
-            }
-            assert!(Instant::now() < deadline, "{written} of {bytes} bytes written");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        End::start(command.env("DECANT_RETRY_SECS", "60").envs(variables.iter().copied()))
     }
 
     /// That what arrived is what was sent, to the last byte.
@@ -162,6 +171,20 @@ impl End {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Stops it until it is killed.
+    pub(crate) fn halt(&self) {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::STOP,
+        )
+        .unwrap();
+    }
+
+    /// Whether it ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Whether it ended by itself, and well.
@@ -203,7 +226,7 @@ impl Drop for End {
 /// Bytes that a source's last attempt put on the wire, from its last words.
 pub(crate) fn wire_bytes(log: &[String]) -> u64 {
     let line = log.iter().find(|line| line.contains("clone complete")).unwrap();
-    let wire = line.rsplit_once('(').unwrap().1.strip_suffix(" on the wire)").unwrap();
+    let wire = line.rsplit_once('(').unwrap().1.split_once(" on the wire, ").unwrap().0;
     let (number, unit) = wire.split_once(' ').unwrap();
     let unit_bytes = match unit {
         "B" => 1.0,

@@ -5,10 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use super::certificates::Pki;
+use super::disks::LoopDevice;
 use super::image::Image;
 use super::noise::noise;
 use super::process::{Ended, Source};
 use super::target::Target;
+use super::trees::is_root;
 
 /// Runs `source`, which is set up for the URL that it is given, and does `change` when the source reads but
 /// cannot have read far. Returns also whether the body had its end.
@@ -102,4 +104,66 @@ fn a_file_that_disappears_from_a_folder_fails_the_clone() {
     let (ended, complete) = changed(|source| source.filesystem(folder.path()), change);
     ended.assert_failed(3, &[&name, "vanished"]);
     assert!(!complete, "the terminating chunk was sent");
+}
+
+#[test]
+fn a_file_that_comes_into_a_folder_fails_the_clone() {
+    let folder = folder();
+    let new = folder.path().join("c-new");
+    let (ended, complete) =
+        changed(|source| source.filesystem(folder.path()), move || fs::write(new, "content").unwrap());
+    ended.assert_failed(3, &[folder.path().to_str().unwrap(), "names were added to or removed from"]);
+    assert!(!complete, "the terminating chunk was sent");
+}
+
+#[test]
+fn a_file_in_a_folder_that_is_written_to_in_place_fails_the_clone() {
+    let folder = folder();
+    let path = folder.path().join("a-large");
+    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+    let change = move || file.write_all(b"other").unwrap();
+    assert_noticed(changed(|source| source.filesystem(folder.path()), change), &path);
+}
+
+#[test]
+fn a_file_in_a_folder_that_only_gets_another_time_fails_the_clone() {
+    let folder = folder();
+    let path = folder.path().join("a-large");
+    let change = {
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        move || file.set_modified(std::time::UNIX_EPOCH).unwrap()
+    };
+    assert_noticed(changed(|source| source.filesystem(folder.path()), change), &path);
+}
+
+/// The kernel tells nobody that a device was written to. Its clone is what was read, and has the digest of that; that
+/// nobody writes to it meanwhile is for whoever starts the clone to see to, as the controller does.
+#[test]
+fn a_device_that_is_written_to_is_cloned_as_it_was_read() {
+    if !is_root() {
+        return;
+    }
+    let image = Image::large();
+    let device = LoopDevice::on(&image.path());
+    let before = fs::read(image.path()).unwrap();
+    let pki = Pki::new();
+    let target = Target::start(pki.server(), {
+        let path = device.0.clone();
+        move |door| {
+            let mut call = door.accept();
+            call.head();
+            let mut wire = [call.chunk().unwrap().unwrap(), call.chunk().unwrap().unwrap()].concat();
+            let mut file = OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all(b"too late").unwrap();
+            file.sync_all().unwrap();
+            let mut rest = call.body();
+            wire.append(&mut rest.wire);
+            rest.wire = wire;
+            call.answer(200, "");
+            call.goodbye();
+            rest.content()
+        }
+    });
+    Source::new(&pki, &target.url).block(&device.0).run().assert_done();
+    assert!(target.join() == before);
 }

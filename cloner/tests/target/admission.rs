@@ -124,6 +124,22 @@ fn a_sender_that_fell_silent_makes_room_for_the_next_one() {
     assert_eq!(std::fs::read(target.folder().join("disk.img")).unwrap(), b"alive");
 }
 
+/// A source of ours asks what is there before it sends.
+#[test]
+fn a_sender_that_fell_silent_makes_room_for_one_that_asks_what_is_held() {
+    let target = Plan::new().ready();
+    let mut dead = target.sender();
+    dead.send(&[head(IMAGE, ""), chunk(&frames(b"dead"))].concat()).unwrap();
+    target.line("receiving a blockdevice-clone");
+    let asked = Instant::now();
+    let question = b"GET /v1/session HTTP/1.1\r\nHost: x\r\nx-decant-from: 0\r\nx-decant-length: 5\r\n\r\n";
+    while target.ask(question).status == 503 {
+        assert!(asked.elapsed() < Duration::from_secs(20), "the silent sender holds the target");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert!(asked.elapsed() > Duration::from_secs(4), "a sender that is only slow must not lose its place");
+}
+
 #[test]
 fn a_sender_that_is_not_the_one_is_not_told_that_another_one_is_at_it() {
     let target = Plan::new().ready();

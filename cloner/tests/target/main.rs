@@ -12,6 +12,7 @@ mod noise;
 mod support;
 
 mod admission;
+mod attributes;
 mod combinations;
 mod configuration;
 mod damage;

@@ -18,7 +18,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mk
 
 #[path = "../able/mod.rs"]
 mod able;
+mod attributes;
 pub(crate) use able::{able, is_root};
+pub(crate) use attributes::{CAPABILITY, acl, get_xattr, give_attributes, set_xattr, xattrs_of};
 
 /// How much a format can hold.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -159,8 +161,8 @@ pub(crate) fn paths(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// What is below `folder`: one line per name. Times with nanoseconds only when asked.
-pub(crate) fn describe(folder: &Path, with_nanoseconds: bool) -> BTreeMap<PathBuf, String> {
+/// What is below `folder`: one line per name. Nanoseconds and extended attributes only when asked for everything.
+pub(crate) fn describe(folder: &Path, everything: bool) -> BTreeMap<PathBuf, String> {
     let mut first_names = BTreeMap::new();
     let mut lines = BTreeMap::new();
     for path in paths(folder) {
@@ -174,9 +176,10 @@ pub(crate) fn describe(folder: &Path, with_nanoseconds: bool) -> BTreeMap<PathBu
             _ => format!("device {:x}", found.rdev()),
         };
         let (mode, uid, gid) = (found.mode(), found.uid(), found.gid());
-        let nanoseconds = if with_nanoseconds { found.mtime_nsec() } else { 0 };
+        let nanoseconds = if everything { found.mtime_nsec() } else { 0 };
         let time = format!("{}.{nanoseconds}", found.mtime());
-        lines.insert(name, format!("{mode:o} {uid}:{gid} {time} {content} {first:?}"));
+        let xattrs = if everything { xattrs_of(&path).join(" ") } else { String::new() };
+        lines.insert(name, format!("{mode:o} {uid}:{gid} {time} {content} {first:?} {xattrs}"));
     }
     lines
 }

@@ -24,6 +24,7 @@ pub struct Progress {
     read_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     wire_bytes: AtomicU64,
+    packed_bytes: AtomicU64,
     /// What the other end made durable, where it says so.
     durable_bytes: AtomicU64,
     percent_hundredths: AtomicU64,
@@ -43,6 +44,7 @@ impl Progress {
             read_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             wire_bytes: AtomicU64::new(0),
+            packed_bytes: AtomicU64::new(0),
             durable_bytes: AtomicU64::new(UNKNOWN),
             percent_hundredths: AtomicU64::new(0),
             digest: Mutex::new(None),
@@ -123,6 +125,16 @@ impl Progress {
         self.wire_bytes.load(Ordering::Relaxed)
     }
 
+    /// Counts `bytes` of the logical stream as sent compressed, zeros and holes included.
+    pub fn add_packed_bytes(&self, bytes: u64) {
+        self.packed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Logical bytes that were sent compressed so far.
+    pub fn packed_bytes(&self) -> u64 {
+        self.packed_bytes.load(Ordering::Relaxed)
+    }
+
     /// Enters `phase`. [`Phase::Done`] is entered by [`Progress::finish_ok`]; named here it is shown, but the
     /// percentage stays below 100.
     pub fn enter(&self, phase: Phase) {
@@ -144,7 +156,7 @@ impl Progress {
     /// A new try from the start of the stream: the counters go back to 0, the percentage stays (contract 8,
     /// #14) until the new try has passed it. The threads of the former try must have ended.
     pub fn restart(&self) {
-        for counter in [&self.read_bytes, &self.sent_bytes, &self.wire_bytes] {
+        for counter in [&self.read_bytes, &self.sent_bytes, &self.wire_bytes, &self.packed_bytes] {
             counter.store(0, Ordering::Relaxed);
         }
         self.durable_bytes.store(UNKNOWN, Ordering::Relaxed);

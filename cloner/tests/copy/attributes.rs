@@ -1,0 +1,111 @@
+//! What entries have besides their content.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use super::command::{Place, command, copy};
+use super::disks::Mounted;
+use super::trees::{
+    Wealth, acl, assert_same, describe, give_attributes, is_root, make_torture, set_xattr, xattrs_of,
+};
+
+#[test]
+fn everything_that_a_tree_has_arrives() {
+    let place = Place::new();
+    let source = place.folder("a");
+    make_torture(&source, Wealth::Full);
+    give_attributes(&source);
+    let target = place.at("b");
+    let ended = copy(&["--log-format=json".as_ref(), source.as_os_str(), target.as_os_str()]);
+    ended.assert_done();
+    let found = describe(&target, true);
+    assert_same(&describe(&source, true), &found, "copied");
+    assert!(found[Path::new("some")].contains("user.odd=name%25=Some([])"), "{found:#?}");
+    assert!(!ended.stderr.contains("not kept"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_default_list_of_the_targets_folder_is_not_handed_down() {
+    let place = Place::new();
+    let (source, target) = (place.folder("a"), place.folder("b"));
+    make_torture(&source, Wealth::Ustar);
+    let list = acl(7, 7, 7, 7, 0);
+    set_xattr(&target, "system.posix_acl_default", &list);
+    copy(&[&source, &target]).assert_done();
+    assert_same(&describe(&source, true), &describe(&target, true), "copied");
+    assert_eq!(xattrs_of(&target), [format!("system.posix_acl_default=Some({list:?})")]);
+}
+
+#[test]
+fn what_a_user_may_not_keep_is_counted_and_named() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let (source, target) = (place.folder("a"), place.folder("b"));
+    fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(&target, Some(65_534), Some(65_534)).unwrap();
+    place.folder("a/sub");
+    place.file("a/capable", b"x");
+    place.file("a/sub/read-only", b"x");
+    place.file("a/sub/shared", b"x");
+    set_xattr(&place.at("a/capable"), "security.capability", &super::trees::CAPABILITY);
+    set_xattr(&place.at("a/sub/read-only"), "user.a", b"kept");
+    fs::set_permissions(place.at("a/sub/read-only"), Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(place.at("a/sub/shared"), Permissions::from_mode(0o2755)).unwrap();
+    let mut copied = command(&["--quiet".as_ref(), source.as_os_str(), target.as_os_str()]);
+    let output = copied.uid(65_534).gid(65_534).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let wanted = "warning: not kept: owners of 4 entries (the first is \"capable\"), file capabilities of \"capable\"\n";
+    assert_eq!(stderr, wanted);
+    assert_eq!(xattrs_of(&place.at("b/sub/read-only")), ["user.a=Some([107, 101, 112, 116])"]);
+    // The group is that of the process, which may give setgid to it.
+    assert_eq!(place.at("b/sub/shared").metadata().unwrap().permissions().mode() & 0o7777, 0o2755);
+}
+
+#[test]
+fn an_attribute_that_the_targets_filesystem_has_no_room_for_is_counted_and_named() {
+    if !is_root() {
+        return;
+    }
+    let (from, to) =
+        (Mounted::ext4(32 << 20, "ea_inode").unwrap(), Mounted::ext4(32 << 20, "^ea_inode").unwrap());
+    let large = from.path().join("large");
+    fs::write(&large, "content").unwrap();
+    set_xattr(&large, "user.small", b"kept");
+    set_xattr(&large, "user.large", &[7; 60_000]);
+    let ended = copy(&["--quiet".as_ref(), from.path().as_os_str(), to.path().as_os_str()]);
+    ended.assert_done();
+    assert_eq!(ended.stderr, "warning: not kept: extended attributes of \"large\"\n");
+    assert_eq!(xattrs_of(&to.path().join("large")), ["user.small=Some([107, 101, 112, 116])"]);
+}
+
+#[test]
+fn the_largest_attribute_that_there_is_arrives() {
+    if !is_root() {
+        return;
+    }
+    let (from, to) =
+        (Mounted::ext4(32 << 20, "ea_inode").unwrap(), Mounted::ext4(32 << 20, "ea_inode").unwrap());
+    for name in ["file", "folder"] {
+        let path = from.path().join(name);
+        if name == "file" {
+            fs::write(&path, "x").unwrap();
+        } else {
+            fs::create_dir(&path).unwrap();
+        }
+        for number in 0..12 {
+            set_xattr(&path, &format!("user.{number}"), &[number; 65_536]);
+        }
+    }
+    let ended = copy(&["--quiet".as_ref(), from.path().as_os_str(), to.path().as_os_str()]);
+    ended.assert_done();
+    assert_eq!(ended.stderr, "");
+    for name in ["file", "folder"] {
+        assert!(xattrs_of(&from.path().join(name)) == xattrs_of(&to.path().join(name)), "{name}");
+        assert_eq!(xattrs_of(&to.path().join(name)).len(), 12);
+    }
+}

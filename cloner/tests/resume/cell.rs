@@ -1,0 +1,97 @@
+//! One cell of the fault matrix (docs/specification.md), and how wide the matrix is: `scripts/faults.sh` widens it.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::OnceLock;
+
+use crate::modes::Mode;
+use crate::noise::noise;
+use crate::pair::MIB;
+
+/// Where clones are interrupted, in per cent of what is sent.
+const POINTS: [u64; 4] = [10, 50, 90, 99];
+
+/// What the environment asks for.
+struct Width {
+    /// Random points besides the fixed ones; `None` where tests are to be short.
+    rounds: Option<usize>,
+    seed: u64,
+    /// Volumes are this many times as large.
+    scale: usize,
+}
+
+fn width() -> &'static Width {
+    static WIDTH: OnceLock<Width> = OnceLock::new();
+    WIDTH.get_or_init(|| {
+        let number = |name| std::env::var(name).ok().map(|text| text.parse().expect(name));
+        Width {
+            rounds: number("DECANT_FAULTS_ROUNDS").and_then(|rounds: u64| usize::try_from(rounds).ok()),
+            seed: number("DECANT_FAULTS_SEED").unwrap_or(1),
+            scale: number("DECANT_FAULTS_SCALE").map_or(1, |scale: u64| usize::try_from(scale).unwrap()),
+        }
+    })
+}
+
+/// Whether there is time for what takes minutes.
+pub(crate) fn is_long() -> bool {
+    width().rounds.is_some()
+}
+
+/// How many times as large as in short tests volumes are.
+pub(crate) fn scale() -> usize {
+    width().scale
+}
+
+/// Where to interrupt: in short tests at `short`, else everywhere and at some random points.
+pub(crate) fn points(short: &[u64], mode: Mode, fault: &str) -> Vec<u64> {
+    let Some(rounds) = width().rounds else { return short.to_vec() };
+    // Each cell has its own points, the same for the same seed.
+    let own: u64 = format!("{fault} {mode}").bytes().map(u64::from).sum();
+    let random = noise(rounds * 8, width().seed * 1000 + own);
+    let random = random.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes) % 99 + 1);
+    POINTS.into_iter().chain(random).collect()
+}
+
+/// A line of the table. Whoever goes without telling what came of it has failed.
+pub(crate) struct Cell {
+    what: String,
+    is_told: bool,
+}
+
+impl Cell {
+    pub(crate) fn new(fault: &str, mode: Mode, point: &str) -> Self {
+        Self { what: format!("{fault}\t{mode}\t{point}"), is_told: false }
+    }
+
+    /// The clone is right; these bytes went twice.
+    pub(crate) fn right(self, again_bytes: Option<u64>, outcome: &str) {
+        let again = again_bytes.map_or("-".to_owned(), |bytes| format!("{:.1}", in_mib(bytes)));
+        self.tell(&again, outcome);
+    }
+
+    fn tell(mut self, again: &str, outcome: &str) {
+        self.is_told = true;
+        write(&format!("{}\t{again}\t{outcome}", self.what));
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        if !self.is_told {
+            write(&format!("{}\t-\tWRONG", self.what));
+        }
+    }
+}
+
+fn write(line: &str) {
+    println!("{line}");
+    if let Some(path) = std::env::var_os("DECANT_FAULTS_TABLE") {
+        let mut table = File::options().append(true).create(true).open(path).unwrap();
+        table.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn in_mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
+}

@@ -1,0 +1,181 @@
+//! What stands between a source and a target: it counts what is sent, and breaks a connection when it is told to.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::pair::PATIENCE;
+
+/// Connections that carry less than this are questions, and are left alone.
+const UPLOAD_BYTES: u64 = 1 << 20;
+const TICK: Duration = Duration::from_millis(5);
+
+/// What happens to an upload.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Break {
+    /// Both sides are closed.
+    Cut,
+    /// Nothing goes through any more, and nobody is told.
+    Silent,
+    /// The same until it is let go.
+    Hold,
+    /// One bit becomes another one.
+    Flip,
+}
+
+/// Between a port of its own and the target's; gone when dropped.
+pub(crate) struct Relay {
+    port: u16,
+    shared: Arc<Shared>,
+    door: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    sent_bytes: AtomicU64,
+    /// When `sent_bytes` has reached this, the upload that is under way breaks, once.
+    order: Mutex<Option<(u64, Break)>>,
+    is_held: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Relay {
+    pub(crate) fn to(target_port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared::default());
+        let door = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, target_port, &shared)
+        });
+        Self { port, shared, door: Some(door) }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// All that sources sent to targets through it.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.shared.sent_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Breaks the upload that is under way when `at_bytes` were sent in all.
+    pub(crate) fn break_at(&self, at_bytes: u64, how: Break) {
+        *self.shared.order.lock().unwrap() = Some((at_bytes, how));
+    }
+
+    /// Waits until an upload is held.
+    pub(crate) fn wait_until_held(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.shared.is_held.load(Ordering::SeqCst) {
+            assert!(Instant::now() < deadline, "{} bytes sent", self.sent_bytes());
+            std::thread::sleep(TICK);
+        }
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.shared.is_held.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether it has broken what it was told to break.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.shared.order.lock().unwrap().is_none()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        let ended = self.door.take().map(JoinHandle::join);
+        assert!(std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()));
+    }
+}
+
+fn accept(listener: &TcpListener, target_port: u16, shared: &Arc<Shared>) {
+    let mut lines = Vec::new();
+    while !shared.is_over.load(Ordering::SeqCst) {
+        let Ok((source, _)) = listener.accept() else {
+            std::thread::sleep(TICK);
+            continue;
+        };
+        // Nobody listens there: the source finds its connection closed.
+        let Ok(target) = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port)) else { continue };
+        let shared = Arc::clone(shared);
+        lines.push(std::thread::spawn(move || carry(&source, &target, &shared)));
+    }
+    lines.into_iter().for_each(|line| line.join().unwrap());
+}
+
+/// Carries both ways until either side ends.
+fn carry(source: &TcpStream, target: &TcpStream, shared: &Shared) {
+    let is_silent = AtomicBool::new(false);
+    for socket in [source, target] {
+        socket.set_nonblocking(false).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        socket.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| pump(source, target, shared, &is_silent, true));
+        scope.spawn(|| pump(target, source, shared, &is_silent, false));
+    });
+}
+
+fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, is_silent: &AtomicBool, is_upload: bool) {
+    let mut buffer = vec![0; 64 << 10];
+    let mut carried_bytes = 0;
+    while !shared.is_over.load(Ordering::SeqCst) {
+        if is_silent.load(Ordering::SeqCst) {
+            std::thread::sleep(TICK);
+            continue;
+        }
+        let len = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => continue,
+            Err(_) => break,
+        };
+        carried_bytes += len as u64;
+        if is_upload && carried_bytes > UPLOAD_BYTES {
+            match shared.due() {
+                Some(Break::Cut) => break,
+                Some(Break::Silent) => {
+                    is_silent.store(true, Ordering::SeqCst);
+                    continue;
+                }
+                Some(Break::Hold) => shared.hold(),
+                Some(Break::Flip) => buffer[len / 2] ^= 4,
+                None => {}
+            }
+        }
+        if to.write_all(&buffer[..len]).is_err() {
+            break;
+        }
+        if is_upload {
+            shared.sent_bytes.fetch_add(len as u64, Ordering::SeqCst);
+        }
+    }
+    // What one side ends is over for both. Either may be gone already.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+impl Shared {
+    fn hold(&self) {
+        self.is_held.store(true, Ordering::SeqCst);
+        while self.is_held.load(Ordering::SeqCst) && !self.is_over.load(Ordering::SeqCst) {
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// What is to be broken now; told once.
+    fn due(&self) -> Option<Break> {
+        let mut order = self.order.lock().unwrap();
+        let (_, how) = order.take_if(|(at_bytes, _)| *at_bytes <= self.sent_bytes.load(Ordering::SeqCst))?;
+        Some(how)
+    }
+}
