@@ -27,7 +27,7 @@ flags='-C target-feature=+crt-static'
 mkdir -p target/images
 for name in "$@"; do
     [[ $name = cloner || $name = controller ]] || die "no image is called $name"
-    RUSTFLAGS=$flags cargo build --locked --quiet --release --target "$host" --target-dir target/static -p "decant-$name"
+    RUSTFLAGS=$flags cargo build --locked --quiet --release --target "$host" --target-dir target/static -p "decant-$name" --bin "$name"
     pack_image "localhost/decant/$name:$version" "target/static/$host/release/$name" "/usr/bin/$name" \
         "target/images/$name.tar" 107:107
     echo "localhost/decant/$name:$version: $(stat -c %s "target/images/$name.tar" | numfmt --to=iec-i --suffix=B)"

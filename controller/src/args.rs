@@ -90,6 +90,9 @@ pub struct RunArgs {
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "DECANT_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Serve /status there, too: a page that shows clones with bars to whoever can reach it
+    #[arg(long, env = "DECANT_STATUS_PAGE")]
+    pub status_page: bool,
     /// Act without a Lease; only one such process may run
     #[arg(long, env = "DECANT_NO_LEADER_ELECTION")]
     pub no_leader_election: bool,

@@ -6,15 +6,24 @@ const GROUP: &str = "cdi.kubevirt.io";
 
 /// All of them as one list: JSON, which is YAML, too.
 pub fn manifest() -> String {
-    let items = [
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": definitions() });
+    format!("{list:#}\n")
+}
+
+/// Their names.
+pub fn names() -> Vec<String> {
+    let name = |definition: &Value| definition["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    definitions().iter().map(name).collect()
+}
+
+fn definitions() -> [Value; 5] {
+    [
         data_volume(),
         open("CDI", "cdis", "cdi", &["cdi", "cdis"], "Cluster"),
         open("CDIConfig", "cdiconfigs", "cdiconfig", &[], "Cluster"),
         open("DataSource", "datasources", "datasource", &["das"], "Namespaced"),
         open("StorageProfile", "storageprofiles", "storageprofile", &[], "Cluster"),
-    ];
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-    format!("{list:#}\n")
+    ]
 }
 
 fn definition(

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 use tokio::runtime::{Builder, Handle};
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::answers::{Lines, List, chain, end_of_watch, event, no_answer, refusal, unreadable};
 use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
 use crate::lean::Lean;
+use crate::reach::{self, Reach};
 use crate::requests::{self, Built};
 use crate::resource::{Key, Kind, Uid};
 
@@ -38,10 +39,25 @@ const WATCH_SILENCE: Duration = Duration::from_secs(90);
 /// An answer beyond this is not read: the largest object is 1.5 MB, a page has at most some hundred normal ones.
 const ANSWER_LIMIT_BYTES: usize = 128 << 20;
 
+/// What the API server writes into its audit log about the controller.
+const CONTROLLER: &str = concat!("decant-controller/", env!("CARGO_PKG_VERSION"));
+
 /// A cluster that is reached over HTTPS.
 pub struct KubeCluster {
     client: Client,
+    agent: HeaderValue,
+    call_limit: Duration,
     io: Arc<Io>,
+}
+
+/// A cluster, and what its kubeconfig says about it.
+pub struct Reached {
+    /// The cluster.
+    pub cluster: KubeCluster,
+    /// Its address.
+    pub server: String,
+    /// The namespace of the context.
+    pub namespace: String,
 }
 
 impl KubeCluster {
@@ -49,12 +65,25 @@ impl KubeCluster {
     /// `~/.kube/config`. Proxies named by the environment are not used. No call is made yet. The error says what
     /// was tried.
     pub fn connect(kubeconfig: Option<&Path>) -> Result<Self, String> {
+        let io = Io::start()?;
+        let config = io.handle.block_on(reach::of_controller(kubeconfig))?;
+        Self::open(io, config, CALL_LIMIT, CONTROLLER)
+    }
+
+    /// Connects as `kubectl` would. No call is made yet. The error says what was tried.
+    pub fn reach(reach: &Reach) -> Result<Reached, String> {
+        let io = Io::start()?;
+        let config = io.handle.block_on(reach.config())?;
+        let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+        let cluster = Self::open(io, config, reach.call_limit.unwrap_or(CALL_LIMIT), reach.agent)?;
+        Ok(Reached { cluster, server, namespace })
+    }
+
+    fn open(io: Io, mut config: Config, call_limit: Duration, agent: &'static str) -> Result<Self, String> {
         // Fails only when somebody has installed one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let io = Io::start().map_err(|e| format!("the thread kube-io cannot be started: {e}"))?;
-        let mut config = io.handle.block_on(config(kubeconfig))?;
-        config.connect_timeout = Some(CONNECT_LIMIT);
-        config.write_timeout = Some(CALL_LIMIT);
+        config.connect_timeout = Some(CONNECT_LIMIT.min(call_limit));
+        config.write_timeout = Some(call_limit);
         config.proxy_url = None;
         // Whoever calls knows best when to try again.
         config.default_retry = false;
@@ -62,7 +91,34 @@ impl KubeCluster {
         let entered = io.handle.enter();
         let client = Client::try_from(config).map_err(|e| format!("no client for {url}: {}", chain(&e)))?;
         drop(entered);
-        Ok(Self { client, io: Arc::new(io) })
+        Ok(Self { client, agent: HeaderValue::from_static(agent), call_limit, io: Arc::new(io) })
+    }
+
+    /// Asks whether the API server and its webhooks would take `object`; nothing is made.
+    pub fn dry_run(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+        self.call(self.limit(kind), requests::dry_run(kind, object))
+    }
+
+    /// Deletes the object with `uid` and lets go of what it owns: that stays. One that is gone is not an error.
+    pub fn delete_alone(&self, kind: Kind, key: &Key, uid: &Uid) -> Result<(), ApiError> {
+        self.delete_with(kind, requests::delete_alone(kind, key, uid))
+    }
+
+    fn delete_with(&self, kind: Kind, built: Built) -> Result<(), ApiError> {
+        match self.text(self.limit(kind), built, ANSWER_LIMIT_BYTES) {
+            // A conflict can only be about the UID, the one precondition: that object is gone.
+            Err(e) if e.is_not_found() || e.is_conflict() => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    fn limit(&self, kind: Kind) -> Duration {
+        if kind == Kind::Lease { LEASE_CALL_LIMIT.min(self.call_limit) } else { self.call_limit }
+    }
+
+    fn named(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+        request.headers_mut().insert(USER_AGENT, self.agent.clone());
+        request
     }
 
     fn call(&self, limit: Duration, built: Built) -> Result<Value, ApiError> {
@@ -72,7 +128,7 @@ impl KubeCluster {
 
     /// The body of a good answer, at most `limit_bytes` of it.
     fn text(&self, limit: Duration, built: Built, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
-        let request = built?;
+        let request = self.named(built?);
         self.io.run(limit, async {
             let response = send(&self.client, request).await?;
             read(response.into_body(), limit_bytes).await
@@ -82,11 +138,11 @@ impl KubeCluster {
 
 impl Cluster for KubeCluster {
     fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError> {
-        self.call(call_limit(kind), requests::get(kind, key))
+        self.call(self.limit(kind), requests::get(kind, key))
     }
 
     fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
-        let text = self.text(call_limit(kind), requests::list(kind, params), ANSWER_LIMIT_BYTES)?;
+        let text = self.text(self.limit(kind), requests::list(kind, params), ANSWER_LIMIT_BYTES)?;
         let list: List = serde_json::from_slice(&text).map_err(|e| unreadable(&e))?;
         Ok(ListPage {
             items: list.items.unwrap_or_default().into_iter().map(|Lean(item)| item).collect(),
@@ -101,8 +157,8 @@ impl Cluster for KubeCluster {
         params: &ListParams,
         resource_version: &str,
     ) -> Result<Box<dyn Watch>, ApiError> {
-        let request = requests::watch(kind, params, resource_version, WATCH_SECS)?;
-        let response = self.io.run(CALL_LIMIT, send(&self.client, request))?;
+        let request = self.named(requests::watch(kind, params, resource_version, WATCH_SECS)?);
+        let response = self.io.run(self.call_limit, send(&self.client, request))?;
         let lines = Lines::default();
         Ok(Box::new(KubeWatch {
             body: response.into_body(),
@@ -113,24 +169,19 @@ impl Cluster for KubeCluster {
     }
 
     fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
-        self.call(call_limit(kind), requests::create(kind, object))
+        self.call(self.limit(kind), requests::create(kind, object))
     }
 
     fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Value, ApiError> {
-        self.call(call_limit(kind), requests::patch(kind, key, part, patch))
+        self.call(self.limit(kind), requests::patch(kind, key, part, patch))
     }
 
     fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Value, ApiError> {
-        self.call(call_limit(kind), requests::replace(kind, key, object))
+        self.call(self.limit(kind), requests::replace(kind, key, object))
     }
 
     fn delete(&self, kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError> {
-        let built = requests::delete(kind, key, uid, grace_secs);
-        match self.text(call_limit(kind), built, ANSWER_LIMIT_BYTES) {
-            // A conflict can only be about the UID, the one precondition: that object is gone.
-            Err(e) if e.is_not_found() || e.is_conflict() => Ok(()),
-            result => result.map(drop),
-        }
+        self.delete_with(kind, requests::delete(kind, key, uid, grace_secs))
     }
 
     fn pod_proxy(
@@ -187,7 +238,11 @@ struct Io {
 }
 
 impl Io {
-    fn start() -> std::io::Result<Self> {
+    fn start() -> Result<Self, String> {
+        Self::try_start().map_err(|e| format!("the thread kube-io cannot be started: {e}"))
+    }
+
+    fn try_start() -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
@@ -220,21 +275,6 @@ impl Drop for Io {
     }
 }
 
-async fn config(kubeconfig: Option<&Path>) -> Result<Config, String> {
-    let Some(path) = kubeconfig else {
-        return Config::infer().await.map_err(|e| {
-            format!(
-                "neither a pod's service account nor a kubeconfig ($KUBECONFIG, ~/.kube/config) can be used; \
-                 name one with --kubeconfig: {}",
-                chain(&e)
-            )
-        });
-    };
-    let wrong = |e: &dyn std::error::Error| format!("{}: {}", path.display(), chain(e));
-    let file = Kubeconfig::read_from(path).map_err(|e| wrong(&e))?;
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|e| wrong(&e))
-}
-
 /// Sends a request; any status but 2xx is an error with the words of the API server.
 async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
     let response =
@@ -258,8 +298,4 @@ async fn read(mut body: Body, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
         bytes.extend_from_slice(data);
     }
     Ok(bytes)
-}
-
-fn call_limit(kind: Kind) -> Duration {
-    if kind == Kind::Lease { LEASE_CALL_LIMIT } else { CALL_LIMIT }
 }

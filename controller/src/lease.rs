@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub use self::hold::{Held, Keeper, Leader};
 pub use self::record::Lease;
 
+/// Name of the controller's Lease, in its namespace.
+pub const NAME: &str = "decant-controller";
 /// How long a Lease is good without a renewal.
 pub const LEASE_DURATION: Duration = Duration::from_secs(12);
 /// Whoever could not renew for this long stops acting. The calls about a Lease have limits of 4 s, so the last try

@@ -11,7 +11,7 @@ use decant_controller::board::Board;
 use decant_controller::calls::Counted;
 use decant_controller::cluster::Cluster;
 use decant_controller::kube::KubeCluster;
-use decant_controller::lease::Leader;
+use decant_controller::lease::{self, Leader};
 use decant_controller::pages;
 use decant_controller::resource::Key;
 use decant_controller::run::run;
@@ -20,8 +20,6 @@ use decant_controller::webhook::{self, Webhook};
 use decant_shared::exit::Exit;
 use decant_shared::stop::Stop;
 
-/// Name of the Lease in the controller's namespace.
-const LEASE: &str = "decant-controller";
 /// For reviews that are being decided when the process ends.
 const WEBHOOK_END: Duration = Duration::from_secs(5);
 /// For answers that are on their way when the process ends.
@@ -56,11 +54,11 @@ fn start(args: &RunArgs) -> Exit {
     };
     let cluster: Arc<dyn Cluster> = calls.clone();
     let leader = (!args.no_leader_election).then(|| {
-        let key = Key::new(&args.namespace, LEASE);
+        let key = Key::new(&args.namespace, lease::NAME);
         Leader::new(Arc::clone(&cluster), key, args.identity())
     });
     let board = Arc::new(Board::new(calls, leader.clone()));
-    let pages = match pages::serve(args.listen, &board, &stop) {
+    let pages = match pages::serve(args.listen, &board, args.status_page, &stop) {
         Ok(server) => server,
         Err(e) => {
             log::error!("{e}");

@@ -15,9 +15,9 @@ use crate::resource::{Key, Kind};
 pub use signer::{Leaf, Signer, Usage};
 
 /// Signs targets and metrics pages.
-const SERVER_SECRET: &str = "cdi-uploadserver-signer";
+pub(crate) const SERVER_SECRET: &str = "cdi-uploadserver-signer";
 /// Signs sources.
-const CLIENT_SECRET: &str = "cdi-uploadserver-client-signer";
+pub(crate) const CLIENT_SECRET: &str = "cdi-uploadserver-client-signer";
 /// Tries to agree with another replica that makes the same Secret at the same time.
 const TRIES: usize = 5;
 

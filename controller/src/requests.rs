@@ -6,9 +6,6 @@ use serde_json::{Value, json};
 use crate::cluster::{ApiError, ListParams, Part};
 use crate::resource::{Key, Kind, Uid};
 
-/// What the API server writes into its audit log.
-const USER_AGENT: &str = concat!("decant-controller/", env!("CARGO_PKG_VERSION"));
-
 /// A request, or the reason why none can be made of the given names.
 pub(crate) type Built = Result<Request<Vec<u8>>, ApiError>;
 
@@ -38,8 +35,18 @@ pub(crate) fn watch(kind: Kind, params: &ListParams, resource_version: &str, sec
 }
 
 pub(crate) fn create(kind: Kind, object: &Value) -> Built {
+    build(Method::POST, &collection(kind, object), Some(("application/json", object)))
+}
+
+/// Like [`create`], but nothing is made.
+pub(crate) fn dry_run(kind: Kind, object: &Value) -> Built {
+    let uri = format!("{}?dryRun=All", collection(kind, object));
+    build(Method::POST, &uri, Some(("application/json", object)))
+}
+
+fn collection(kind: Kind, object: &Value) -> String {
     let namespace = object["metadata"]["namespace"].as_str().filter(|namespace| !namespace.is_empty());
-    build(Method::POST, &kind.path(namespace), Some(("application/json", object)))
+    kind.path(namespace.map(encode).as_deref())
 }
 
 pub(crate) fn patch(kind: Kind, key: &Key, part: Part, patch: &Value) -> Built {
@@ -66,6 +73,17 @@ pub(crate) fn delete(kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) 
     build(Method::DELETE, &object_path(kind, key), Some(("application/json", &options)))
 }
 
+/// What the object owns stays.
+pub(crate) fn delete_alone(kind: Kind, key: &Key, uid: &Uid) -> Built {
+    let options = json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": { "uid": uid.as_str() },
+        "propagationPolicy": "Orphan",
+    });
+    build(Method::DELETE, &object_path(kind, key), Some(("application/json", &options)))
+}
+
 /// `path` begins with a slash and is passed on as it is.
 pub(crate) fn pod_proxy(pod: &Key, port: u16, path: &str) -> Built {
     let pods = Kind::Pod.path(Some(&encode(&pod.namespace)));
@@ -78,11 +96,7 @@ fn object_path(kind: Kind, key: &Key) -> String {
 }
 
 fn build(method: Method, uri: &str, body: Option<(&str, &Value)>) -> Built {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(uri)
-        .header("accept", "application/json")
-        .header("user-agent", USER_AGENT);
+    let mut request = Request::builder().method(method).uri(uri).header("accept", "application/json");
     let mut bytes = Vec::new();
     if let Some((content_type, object)) = body {
         request = request.header("content-type", content_type);
@@ -196,6 +210,18 @@ mod tests {
         let built = delete(Kind::Pod, &Key::new("n", "a"), &Uid::from("u"), None).unwrap();
         let body: Value = serde_json::from_slice(built.body()).unwrap();
         assert_eq!(body.get("gracePeriodSeconds"), None);
+    }
+
+    #[test]
+    fn a_dry_run_says_so_and_a_lonely_delete_leaves_what_it_owned() {
+        let object = json!({ "metadata": { "namespace": "n" } });
+        assert_eq!(uri(dry_run(Kind::Pod, &object)), "/api/v1/namespaces/n/pods?dryRun=All");
+        let built = delete_alone(Kind::DataVolume, &Key::new("n", "a"), &Uid::from("u")).unwrap();
+        let body: Value = serde_json::from_slice(built.body()).unwrap();
+        assert_eq!(
+            (&body["propagationPolicy"], &body["preconditions"]["uid"]),
+            (&json!("Orphan"), &json!("u"))
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ CRAMJAM_VERSION=2.14.0
 # A command and the package that has it.
 APT_TOOLS=(
     c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl openssl:openssl tar:tar
-    unshare:util-linux mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3
-    setfattr:attr
+    unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3
+    chromium:chromium setfattr:attr
 )
 
 # The python that has cramjam, an independent reader and writer of snappy frames.

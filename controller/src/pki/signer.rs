@@ -83,6 +83,11 @@ impl Signer {
         now > self.not_after - LIFE / 2
     }
 
+    /// Until when it lives.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
     /// A few characters that tell this authority from others.
     pub fn id(&self) -> String {
         self.not_after.unix_timestamp().to_string()

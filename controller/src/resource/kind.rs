@@ -1,6 +1,6 @@
 //! The kinds of objects that the controller touches, and where the API server keeps them.
 
-/// A kind of object. Nothing else is ever asked of the API server.
+/// A kind of object. Nothing else is ever asked of the API server, and some only by `kubectl decant`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // Kubernetes' own names.
 pub enum Kind {
@@ -18,11 +18,19 @@ pub enum Kind {
     MutatingWebhookConfiguration,
     /// Only for the certificate of the admission webhook.
     ValidatingWebhookConfiguration,
+    /// Only for `kubectl decant doctor`.
+    CustomResourceDefinition,
+    /// Only for `kubectl decant doctor`.
+    Deployment,
+    /// Only for `kubectl decant doctor`.
+    Endpoints,
+    /// Only for `kubectl decant doctor`.
+    SelfSubjectAccessReview,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 16] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::PersistentVolumeClaim,
@@ -35,6 +43,10 @@ impl Kind {
         Kind::SubjectAccessReview,
         Kind::MutatingWebhookConfiguration,
         Kind::ValidatingWebhookConfiguration,
+        Kind::CustomResourceDefinition,
+        Kind::Deployment,
+        Kind::Endpoints,
+        Kind::SelfSubjectAccessReview,
     ];
 
     /// The API group; empty for the core group.
@@ -43,11 +55,18 @@ impl Kind {
             Kind::DataVolume | Kind::DataSource => "cdi.kubevirt.io",
             Kind::StorageClass => "storage.k8s.io",
             Kind::Lease => "coordination.k8s.io",
-            Kind::SubjectAccessReview => "authorization.k8s.io",
+            Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
+            Kind::CustomResourceDefinition => "apiextensions.k8s.io",
+            Kind::Deployment => "apps",
             Kind::MutatingWebhookConfiguration | Kind::ValidatingWebhookConfiguration => {
                 "admissionregistration.k8s.io"
             }
-            Kind::PersistentVolumeClaim | Kind::Pod | Kind::Secret | Kind::Event | Kind::Namespace => "",
+            Kind::PersistentVolumeClaim
+            | Kind::Pod
+            | Kind::Secret
+            | Kind::Event
+            | Kind::Namespace
+            | Kind::Endpoints => "",
         }
     }
 
@@ -82,6 +101,10 @@ impl Kind {
             Kind::SubjectAccessReview => "SubjectAccessReview",
             Kind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
             Kind::ValidatingWebhookConfiguration => "ValidatingWebhookConfiguration",
+            Kind::CustomResourceDefinition => "CustomResourceDefinition",
+            Kind::Deployment => "Deployment",
+            Kind::Endpoints => "Endpoints",
+            Kind::SelfSubjectAccessReview => "SelfSubjectAccessReview",
         }
     }
 
@@ -100,6 +123,10 @@ impl Kind {
             Kind::SubjectAccessReview => "subjectaccessreviews",
             Kind::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",
             Kind::ValidatingWebhookConfiguration => "validatingwebhookconfigurations",
+            Kind::CustomResourceDefinition => "customresourcedefinitions",
+            Kind::Deployment => "deployments",
+            Kind::Endpoints => "endpoints",
+            Kind::SelfSubjectAccessReview => "selfsubjectaccessreviews",
         }
     }
 

@@ -1,7 +1,6 @@
 //! The conditions Bound, Ready and Running (contract 4.7).
 
 use decant_shared::progress::Phase;
-use decant_shared::units::{Bytes, Rate, Seconds};
 
 use super::running::Triples;
 use crate::decide::Step;
@@ -9,6 +8,7 @@ use crate::observed::{Doing, Observed};
 use crate::poll::Progress;
 use crate::resource::Claim;
 use crate::resource::data_volume::Condition;
+use crate::standing::amounts;
 
 pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Triples) -> Vec<Condition> {
     let bound = bound(step, seen);
@@ -87,15 +87,10 @@ fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
 
 /// How far it is, for people: `1.20 GiB of 8.00 GiB, 210 MiB/s, 33s left`.
 fn sentence(progress: &Progress) -> String {
-    let mut text = match (progress.sent_bytes, progress.total_bytes) {
-        (Some(sent), Some(total)) => format!("{} of {}", Bytes(sent), Bytes(total)),
-        _ => return String::new(),
-    };
-    if let Some(rate) = progress.rate_bytes_per_sec.filter(|rate| *rate > 0) {
-        text += &format!(", {}", Rate(rate));
-    }
-    if let Some(left) = progress.left_secs() {
-        text += &format!(", {} left", Seconds(left));
+    let Progress { sent_bytes, total_bytes, rate_bytes_per_sec, .. } = *progress;
+    let mut text = amounts(sent_bytes, total_bytes, rate_bytes_per_sec, progress.left_secs());
+    if text.is_empty() {
+        return text;
     }
     match progress.phase {
         Some(Phase::Sync) => text += ", the target is writing it to disk",

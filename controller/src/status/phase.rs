@@ -4,6 +4,7 @@ use crate::annotations::{CLONE_OF, POD_PHASE};
 use crate::decide::{Step, waits_for_consumer};
 use crate::observed::{Doing, Observed};
 use crate::policy::Policy;
+use crate::standing;
 
 /// The phase (contract 4.7, column "Legacy").
 pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
@@ -46,7 +47,7 @@ pub(super) fn progress(phase: &str, seen: &Observed) -> String {
     let said = &dv.status.progress;
     // What was said about an earlier claim of this name does not count.
     let is_same_clone = dv.status.phase == "CloneInProgress" || dv.status.phase == "CloneScheduled";
-    let before = said.strip_suffix('%').and_then(|text| text.parse::<f64>().ok()).filter(|_| is_same_clone);
+    let before = standing::percent(said).filter(|_| is_same_clone);
     let now = seen.progress.as_ref().map(|progress| progress.percent);
     match (before, now) {
         (None, None) => "N/A".to_owned(),

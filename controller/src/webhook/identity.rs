@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::pki::{self, Usage};
 
 /// Signs the webhook's certificates (contract 4.3).
-const SECRET: &str = "cdi-apiserver-signer";
+pub(crate) const SIGNER_SECRET: &str = "cdi-apiserver-signer";
 /// A process that runs for longer gets a new one at half of it.
 const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -26,7 +26,7 @@ pub fn identity_of(cluster: Arc<dyn Cluster>, namespace: String, service: String
     let last: Mutex<Option<Issued>> = Mutex::new(None);
     Box::new(move || {
         let now = OffsetDateTime::now_utc();
-        let signer = pki::load(&*cluster, &namespace, SECRET, now)?;
+        let signer = pki::load(&*cluster, &namespace, SIGNER_SECRET, now)?;
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(issued) = last.as_ref()
             && issued.authority == signer.id()

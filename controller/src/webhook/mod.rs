@@ -24,6 +24,7 @@ use crate::cluster::Cluster;
 use crate::token::TokenKey;
 
 pub use configuration::{MUTATING, VALIDATING};
+pub(crate) use identity::SIGNER_SECRET;
 pub use identity::identity_of;
 pub use serve::{IdentityProvider, Settings, Webhook, WebhookIdentity};
 

@@ -5,7 +5,7 @@
 
 mod crowd;
 mod pages;
-mod process;
+pub(crate) mod process;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! `kubectl apply -k controller/deploy`: what the README says, with two replicas in the cluster.
 
+mod doctor;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ mod copies;
 mod installed;
 mod kubectl;
 mod objects;
+mod plugin;
 mod progress;
 mod refusals;
 mod rights;

@@ -1,0 +1,9 @@
+//! `kubectl decant`: reads the command line and runs what it says.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use decant_controller::plugin::{self, Cli, Ending};
+
+fn main() -> Ending {
+    plugin::run(&Cli::parse())
+}

@@ -1,0 +1,207 @@
+//! `/status`: running clones and those that ended last, for people with a browser. Plain HTML that loads itself again;
+//! no script, and nothing that comes from the cluster is taken for more than text.
+
+use std::fmt::Write as _;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::board::Board;
+use crate::standing::{Picked, Standing, State, pick};
+
+/// Open clones on the page; more are a count.
+const OPEN_MAX: usize = 100;
+/// Clones that ended.
+const RECENT_MAX: usize = 20;
+/// Seconds until it loads itself again.
+const REFRESH_SECS: u32 = 5;
+/// Longest name on the page: longer ones are cut.
+const NAME_CHARS: usize = 120;
+/// Longest sentence on the page.
+const TEXT_CHARS: usize = 300;
+/// The sort of content.
+pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
+/// Both colour schemes, and a table that becomes a list on narrow screens.
+const STYLE: &str = include_str!("status.css");
+
+/// What the page is about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overview {
+    /// `None` when this replica stands by and knows nothing.
+    pub clones: Option<Picked>,
+    /// When that was; RFC 3339.
+    pub now: String,
+}
+
+/// The page of `board` as it is now.
+pub(super) fn page(board: &Board) -> String {
+    let clones = board.shop().map(|shop| {
+        let mut picked = pick(&shop.eyes.stores.data_volumes.all(), OPEN_MAX, RECENT_MAX);
+        let fresh = |seen: Standing| {
+            let news = shop.pollers.readings.get(&seen.key());
+            seen.with(news.as_ref())
+        };
+        picked.open = picked.open.into_iter().map(fresh).collect();
+        picked
+    });
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
+    render(&Overview { clones, now })
+}
+
+/// The page about `overview`. What is too much for it is left out: it never has more than about a hundred rows.
+pub fn render(overview: &Overview) -> String {
+    let (title, body) = match &overview.clones {
+        None => (
+            "stands by".to_owned(),
+            "<p>This replica stands by; another one acts and knows the clones.</p>\n".to_owned(),
+        ),
+        Some(picked) => (summary(picked), tables(picked)),
+    };
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta http-equiv=\"refresh\" content=\"{REFRESH_SECS}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title} - Decant</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>Clones</h1>\n\
+         <p class=\"summary\">{title}</p>\n{body}\
+         <footer>Decant {version}, {now}. The page loads itself again every {REFRESH_SECS} s.</footer>\n</body>\n</html>\n",
+        title = text(&title, TEXT_CHARS),
+        version = env!("CARGO_PKG_VERSION"),
+        now = text(&for_people(&overview.now), NAME_CHARS),
+    )
+}
+
+/// In one line, for the title of the window, too.
+fn summary(picked: &Picked) -> String {
+    let run = picked.open.iter().filter(|seen| seen.state == State::Running).count();
+    let wait = picked.open.len() - run + picked.more_open;
+    format!("{run} running, {wait} waiting")
+}
+
+fn tables(picked: &Picked) -> String {
+    let mut html = String::new();
+    if picked.open.is_empty() {
+        html.push_str("<p>No clone runs or waits.</p>\n");
+    } else {
+        table(&mut html, "Running and waiting", &picked.open);
+    }
+    if picked.more_open > 0 {
+        // Writing to a String cannot fail.
+        let _ = writeln!(html, "<p>... and {} more that are not shown.</p>", picked.more_open);
+    }
+    if !picked.recent.is_empty() {
+        table(&mut html, "Ended last", &picked.recent);
+    }
+    html
+}
+
+fn table(html: &mut String, heading: &str, rows: &[Standing]) {
+    let _ = write!(
+        html,
+        "<table>\n<caption>{heading}</caption>\n<thead><tr><th scope=\"col\">Clone</th><th scope=\"col\">State</th>\
+         <th scope=\"col\">Progress</th><th scope=\"col\">Details</th></tr></thead>\n<tbody>\n"
+    );
+    rows.iter().for_each(|seen| row(html, seen));
+    html.push_str("</tbody>\n</table>\n");
+}
+
+fn row(html: &mut String, seen: &Standing) {
+    // A sign of its own for each state: colours are not needed to tell them apart.
+    let (class, sign, word) = match seen.state {
+        State::Running => ("run", "\u{25b6}", "runs"),
+        State::Waiting => ("wait", "\u{25cb}", "waits"),
+        State::Failed => ("fail", "\u{2716}", "failed"),
+        State::Succeeded => ("done", "\u{2714}", "succeeded"),
+    };
+    let _ = write!(
+        html,
+        "<tr class=\"{class}\"><th scope=\"row\"><span class=\"namespace\">{}/</span>{}",
+        text(&seen.namespace, NAME_CHARS),
+        text(&seen.name, NAME_CHARS),
+    );
+    if !seen.source.is_empty() {
+        let _ = write!(html, "<div class=\"from\">from {}</div>", text(&seen.source, NAME_CHARS));
+    }
+    let _ = write!(html, "</th><td><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {word}");
+    if !seen.phase.is_empty() {
+        let _ = write!(html, "<div class=\"phase\">{}</div>", text(&seen.phase, NAME_CHARS));
+    }
+    let _ = write!(html, "</td><td class=\"progress\">{}</td><td>", progress(seen));
+    for line in [seen.amounts(), seen.why(), ended(seen)].iter().filter(|line| !line.is_empty()) {
+        let _ = write!(html, "<div>{}</div>", text(line, TEXT_CHARS));
+    }
+    html.push_str("</td></tr>\n");
+}
+
+fn progress(seen: &Standing) -> String {
+    match seen.percent {
+        Some(percent) => {
+            let shown = seen.percent_text();
+            format!(
+                "<progress max=\"100\" value=\"{percent:.2}\">{shown}</progress> <span class=\"percent\">{shown}</span>"
+            )
+        }
+        None => "<progress max=\"100\" value=\"0\">-</progress> <span class=\"percent\">-</span>".to_owned(),
+    }
+}
+
+fn ended(seen: &Standing) -> String {
+    if seen.ended.is_empty() { String::new() } else { format!("ended {}", for_people(&seen.ended)) }
+}
+
+/// `2026-01-01T12:00:00Z` as `2026-01-01 12:00:00 UTC`; anything else as it is.
+fn for_people(time: &str) -> String {
+    match time.strip_suffix('Z').and_then(|time| time.split_once('T')) {
+        Some((date, clock)) => format!("{date} {clock} UTC"),
+        None => time.to_owned(),
+    }
+}
+
+/// What comes from the cluster as HTML text: at most `max` characters, and none that mean something.
+fn text(raw: &str, max: usize) -> String {
+    let mut html = String::with_capacity(raw.len().min(max) + 8);
+    for (index, c) in raw.chars().enumerate() {
+        if index == max {
+            html.push('\u{2026}');
+            break;
+        }
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c if c.is_control() => html.push(' '),
+            c => html.push(c),
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_becomes_markup(raw in any::<String>()) {
+            let html = text(&raw, TEXT_CHARS);
+            prop_assert!(!html.contains(['<', '>', '"', '\'', '\n', '\0']));
+            prop_assert!(html.len() <= (TEXT_CHARS + 1) * 6);
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_and_says_so() {
+        assert_eq!(text("abcdef", 3), "abc\u{2026}");
+        assert_eq!(text("abc", 3), "abc");
+    }
+
+    #[test]
+    fn a_replica_that_stands_by_says_so() {
+        assert!(render(&Overview::default()).contains("another one acts"));
+    }
+}

@@ -1,0 +1,139 @@
+//! `kubectl decant clone`: a DataVolume that asks for a clone of a PVC.
+
+use decant_shared::units::{Bytes, parse_quantity};
+use serde_json::{Value, json};
+
+use super::args::CloneArgs;
+use super::ending::{Ending, Failure};
+use super::follow::{Until, to_the_end};
+use super::output::{print, say};
+use super::session::Session;
+use crate::annotations::BIND_IMMEDIATE;
+use crate::cluster::{ApiError, Cluster};
+use crate::names::NAME_MAX_BYTES;
+use crate::resource::claim::VolumeMode;
+use crate::resource::{self, Claim, Key, Kind};
+
+pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure> {
+    let source = Key::new(&session.namespace, &args.source);
+    let target = Key::new(
+        args.to_namespace.as_ref().unwrap_or(&session.namespace),
+        args.to.clone().unwrap_or_else(|| format!("{}-clone", args.source)),
+    );
+    if target == source {
+        return Err(Failure::usage(format!(
+            "{target} cannot be cloned into itself; choose another name with --to"
+        )));
+    }
+    if target.name.len() > NAME_MAX_BYTES {
+        return Err(Failure::usage(format!(
+            "{:?} is longer than {NAME_MAX_BYTES} bytes; choose a name with --to",
+            target.name
+        )));
+    }
+    check_source(session, &source, args)?;
+    if let Some(class) = &args.storage_class {
+        if_readable(session.cluster.get(Kind::StorageClass, &Key::new("", class)))?;
+    }
+    let made = session.cluster.create(Kind::DataVolume, &data_volume(&source, &target, args))?;
+    match args.output {
+        Some(output) => print(output, &without_managed_fields(made))?,
+        None => say(&format!("datavolume.cdi.kubevirt.io/{} created", target.name)),
+    }
+    if !args.wait {
+        return Ok(Ending::Done);
+    }
+    let timeout = Some(args.timeout).filter(|limit| !limit.is_zero());
+    to_the_end(session, &target, &Until { timeout, is_blocked: true, output: args.output })
+}
+
+/// The source is there, and not larger than what it shall be cloned into. Who may not see it may still clone it.
+fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(), Failure> {
+    let Some(object) = if_readable(session.cluster.get(Kind::PersistentVolumeClaim, source))? else {
+        return Ok(());
+    };
+    let claim: Claim = resource::view(object)
+        .map_err(|e| Failure::new(Ending::Failed, format!("PVC {source} cannot be read: {e}")))?;
+    if claim.metadata.is_deleting() {
+        return Err(Failure::new(Ending::Missing, format!("PVC {source} is being deleted")));
+    }
+    let bytes = |text: Option<&String>| text.and_then(|text| parse_quantity(text).ok());
+    match (bytes(claim.requested().as_ref()), bytes(args.size.as_ref())) {
+        // The size of a filesystem is what files can use; the controller adds what they cannot.
+        (Some(has), Some(wanted)) if wanted < has && claim.spec.volume_mode == VolumeMode::Block => {
+            let (wanted, has) = (Bytes(wanted), Bytes(has));
+            Err(Failure::usage(format!("--size of {wanted} is less than PVC {source} has: {has}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An object that may not be read is not looked at: the API server decides about the clone itself.
+fn if_readable(answer: Result<Value, ApiError>) -> Result<Option<Value>, Failure> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(e) if e.code == 403 => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What is not said follows the source: `spec.storage` is completed by the controller.
+fn data_volume(source: &Key, target: &Key, args: &CloneArgs) -> Value {
+    let mut storage = json!({});
+    if let Some(size) = &args.size {
+        storage["resources"] = json!({ "requests": { "storage": size } });
+    }
+    if let Some(class) = &args.storage_class {
+        storage["storageClassName"] = class.as_str().into();
+    }
+    let mut object = json!({
+        "apiVersion": Kind::DataVolume.api_version(),
+        "kind": Kind::DataVolume.name(),
+        "metadata": { "namespace": target.namespace, "name": target.name },
+        "spec": { "source": { "pvc": { "namespace": source.namespace, "name": source.name } }, "storage": storage },
+    });
+    if args.immediate {
+        object["metadata"]["annotations"] = json!({ BIND_IMMEDIATE: "" });
+    }
+    object
+}
+
+fn without_managed_fields(mut object: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::args::{Cli, Command};
+    use crate::request;
+    use clap::Parser;
+
+    fn made(flags: &[&str]) -> Value {
+        let cli = Cli::try_parse_from([&["kubectl-decant", "clone", "golden"], flags].concat()).unwrap();
+        let Command::Clone(args) = cli.command else { panic!() };
+        data_volume(&Key::new("n", "golden"), &Key::new("m", "copy"), &args)
+    }
+
+    #[test]
+    fn what_is_made_is_what_the_controller_takes() {
+        for flags in [&[][..], &["--size", "20Gi", "--storage-class", "fast", "--immediate"]] {
+            let object = made(flags);
+            let dv = resource::view(object.clone()).unwrap();
+            assert_eq!(request::validate(&dv), Ok(()), "{object}");
+            assert_eq!(request::wanted(&dv), Ok(request::Wanted::Claim(Key::new("n", "golden"))));
+        }
+    }
+
+    #[test]
+    fn flags_end_up_where_they_count() {
+        let object = made(&["--size", "20Gi", "--storage-class", "fast", "--immediate"]);
+        assert_eq!(object["spec"]["storage"]["resources"]["requests"]["storage"], "20Gi");
+        assert_eq!(object["spec"]["storage"]["storageClassName"], "fast");
+        assert_eq!(object["metadata"]["annotations"][BIND_IMMEDIATE], "");
+        assert_eq!(made(&[])["spec"]["storage"], json!({}));
+    }
+}

@@ -1,0 +1,152 @@
+//! Clones that stand still, and pods of clones that do not start.
+
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use super::controller::trouble;
+use super::{Check, Place};
+use crate::annotations::{APP, APP_VALUE};
+use crate::cluster::{ApiError, ListParams};
+use crate::plugin::session::list;
+use crate::resource::{DataVolume, Kind, Meta, Pod};
+use crate::standing::{Standing, State, advice};
+
+/// What begins does not have to be anywhere yet.
+const GRACE: Duration = Duration::seconds(60);
+/// More than these are a count.
+const SHOWN: usize = 20;
+
+pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
+    let (all, pods) = match everything(place) {
+        Ok(found) => found,
+        // Without the definition there are no clones; that was said already.
+        Err(e) if e.is_not_found() => return vec![Check::note("clones", "there can be none")],
+        Err(e) => return vec![Check::unseen("clones", &e)],
+    };
+    judge(&all, &pods, &place.session.namespace, OffsetDateTime::now_utc())
+}
+
+/// Of all namespaces, or of the session's where that is all that may be seen.
+fn everything(place: &Place<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>), ApiError> {
+    let session = place.session;
+    let both = |scope: ListParams| {
+        let pods = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
+        let all = list(&session.cluster, Kind::DataVolume, scope)?.0;
+        Ok((all, list(&session.cluster, Kind::Pod, pods)?.0))
+    };
+    match both(session.scope(true)) {
+        Err(ApiError { code: 403, .. }) => both(session.scope(false)),
+        found => found,
+    }
+}
+
+/// What is in the namespace `first` comes first.
+fn judge(all: &[DataVolume], pods: &[Pod], first: &str, now: OffsetDateTime) -> Vec<Check> {
+    let mut clones: Vec<Standing> = all.iter().filter_map(Standing::of).collect();
+    clones.sort_by_key(|seen| seen.namespace != first);
+    let mut checks: Vec<Check> = clones.iter().filter_map(|seen| stuck(seen, now)).collect();
+    checks.extend(pods.iter().filter(|pod| is_old(&pod.metadata.creation_timestamp, now)).filter_map(pod));
+    let more = checks.len().saturating_sub(SHOWN);
+    checks.truncate(SHOWN);
+    if more > 0 {
+        checks.push(Check::fail(
+            "clones",
+            format!("{more} more stand still"),
+            "see `kubectl decant status -A`",
+        ));
+    }
+    if checks.is_empty() {
+        let count = |state| clones.iter().filter(|seen| seen.state == state).count();
+        let (run, wait) = (count(State::Running), count(State::Waiting));
+        checks.push(Check::ok(
+            "clones",
+            format!("{} in all, {run} run, {wait} wait, none stands still", clones.len()),
+        ));
+    }
+    checks
+}
+
+/// Why a clone stands still; `None` when it runs, waits its turn, or is done.
+fn stuck(seen: &Standing, now: OffsetDateTime) -> Option<Check> {
+    let about = format!("clone {}", seen.key());
+    let help = || advice(&seen.reason).map_or("see `kubectl describe dv` of it", |advice| advice.helps);
+    match seen.state {
+        State::Succeeded | State::Running => None,
+        State::Failed => Some(Check::fail(about, format!("failed: {}", seen.why()), help())),
+        State::Waiting if seen.phase.is_empty() && seen.reason.is_empty() => {
+            let help = "no controller acts, or it watches another namespace";
+            is_old(&seen.created, now).then(|| Check::fail(about, "nobody has looked at it yet", help))
+        }
+        State::Waiting => match seen.reason.as_str() {
+            "Queued" | "WaitForFirstConsumer" => None,
+            reason => advice(reason).map(|advice| Check::fail(about, seen.why(), advice.helps)),
+        },
+    }
+}
+
+fn pod(pod: &Pod) -> Option<Check> {
+    let Meta { namespace, name, .. } = &pod.metadata;
+    let help = format!("see `kubectl -n {namespace} describe pod {name}`");
+    trouble(pod).map(|why| Check::fail(format!("pod {}", pod.metadata.key()), why, help))
+}
+
+fn is_old(created: &str, now: OffsetDateTime) -> bool {
+    OffsetDateTime::parse(created, &Rfc3339).is_ok_and(|created| now - created > GRACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State as Health;
+    use super::*;
+    use serde_json::{Value, json};
+
+    const NOW: &str = "2026-01-01T01:00:00Z";
+
+    fn clone(status: &Value) -> DataVolume {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "n", "name": "copy", "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn judged(status: &Value) -> Vec<Check> {
+        judge(&[clone(status)], &[], "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap())
+    }
+
+    fn waits(reason: &str) -> Value {
+        json!({ "phase": "CloneScheduled", "conditions": [{ "type": "Running", "status": "False", "reason": reason, "message": "m" }] })
+    }
+
+    #[test]
+    fn a_clone_that_stands_still_is_named_with_what_helps() {
+        let checks = judged(&waits("CloneSourceInUse"));
+        assert_eq!(checks.len(), 1);
+        assert_eq!((checks[0].state, checks[0].about.as_str()), (Health::Fail, "clone n/copy"));
+        assert!(checks[0].help.contains("end the pods"), "{checks:?}");
+    }
+
+    #[test]
+    fn who_waits_for_his_turn_is_well() {
+        for status in [waits("Queued"), waits("ContainerCreating"), json!({ "phase": "Succeeded" })] {
+            assert!(judged(&status).iter().all(|check| check.state == Health::Ok), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_clone_that_nobody_looks_at_is_told() {
+        assert!(judged(&json!({}))[0].found.contains("nobody has looked"));
+    }
+
+    #[test]
+    fn many_stuck_clones_are_a_count_and_the_own_namespace_comes_first() {
+        let mut all: Vec<DataVolume> = (0..99).map(|_| clone(&waits("Unschedulable"))).collect();
+        all.push(clone(&waits("Unschedulable")));
+        all[99].metadata.namespace = "mine".to_owned();
+        let checks = judge(&all, &[], "mine", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
+        assert_eq!(checks.len(), SHOWN + 1);
+        assert!(checks[SHOWN].found.starts_with("80 more"));
+        assert_eq!(checks[0].about, "clone mine/copy");
+    }
+}

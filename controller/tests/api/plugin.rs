@@ -1,0 +1,114 @@
+//! `kubectl decant` at an API server where the test plays the controller and the cluster.
+
+mod cleanup;
+mod clone;
+mod doctor;
+mod status;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use decant_controller::cluster::{Cluster, Part};
+use decant_controller::resource::Kind;
+use serde_json::{Value, json};
+
+use crate::ground::{Ground, kubeconfig};
+
+/// How a run of the plugin ended.
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {} {}", self.out, self.err))
+    }
+}
+
+fn command(ground: &Ground, args: &[&str]) -> Command {
+    command_with(ground, &kubeconfig(), args)
+}
+
+fn command_with(ground: &Ground, kubeconfig: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-decant"));
+    command.args(["-n", &ground.namespace, "--kubeconfig"]).arg(kubeconfig).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn end(child: Child) -> Said {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    // Nothing but an exit code or a signal ends a process.
+    let code = output.status.code().unwrap_or(-1);
+    Said { code, out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn plugin(ground: &Ground, args: &[&str]) -> Said {
+    end(command(ground, args).spawn().unwrap())
+}
+
+/// The same with somebody who answers.
+fn plugin_answered(ground: &Ground, args: &[&str], answer: &str) -> Said {
+    let mut child = command(ground, args).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    end(child)
+}
+
+/// SIGINT.
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+/// A kubeconfig with which everything is asked as `user`.
+fn as_user(folder: &tempfile::TempDir, user: &str) -> PathBuf {
+    let text = std::fs::read_to_string(kubeconfig()).unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, text.replacen("user: {client", &format!("user: {{as: {user}, client"), 1)).unwrap();
+    path
+}
+
+fn make_claim(ground: &Ground, name: &str, annotations: &Value) -> Value {
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": { "namespace": ground.namespace, "name": name, "annotations": annotations },
+        "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none", "resources": { "requests": { "storage": "8Gi" } } },
+    });
+    ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap()
+}
+
+fn make_data_volume(ground: &Ground, name: &str) -> Value {
+    let dv = json!({
+        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+        "metadata": { "namespace": ground.namespace, "name": name },
+        "spec": { "source": { "pvc": { "namespace": ground.namespace, "name": "golden" } }, "storage": {} },
+    });
+    ground.cluster.create(Kind::DataVolume, &dv).unwrap()
+}
+
+/// Says about a DataVolume what the controller would.
+fn tell(ground: &Ground, name: &str, status: &Value) {
+    let patch = json!({ "status": status });
+    ground.cluster.patch(Kind::DataVolume, &ground.key(name), Part::Status, &patch).unwrap();
+}
+
+fn running(percent: &str) -> Value {
+    json!({ "phase": "CloneInProgress", "progress": percent,
+            "conditions": [{ "type": "Running", "status": "True", "reason": "Pod is running" }] })
+}
+
+fn succeeded() -> Value {
+    let at = "2026-01-01T00:00:00Z";
+    json!({ "phase": "Succeeded", "progress": "100.0%",
+            "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": at },
+                           { "type": "Running", "status": "False", "reason": "Completed", "message": "Clone Complete" }] })
+}
+
+/// Until the plugin, which was just started, has its watch.
+fn a_moment() {
+    std::thread::sleep(Duration::from_millis(1500));
+}

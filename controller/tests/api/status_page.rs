@@ -1,0 +1,58 @@
+//! The status page of a controller that acts.
+
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use decant_controller::cluster::Cluster;
+use decant_controller::resource::Kind;
+use serde_json::json;
+
+use crate::ground::{Ground, eventually, kubeconfig};
+use crate::kubelet::Kubelet;
+
+/// Killed when dropped.
+struct Controller(Child);
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_clone_is_on_the_page_until_it_is_done_and_among_the_last_ones_then() {
+    let ground = Ground::new();
+    let namespace = &ground.namespace;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_controller"))
+        .args(["run", "--status-page", "--namespace", namespace, "--watch-namespace", namespace])
+        .args(["--listen", &address.to_string(), "--log-level", "warn", "--kubeconfig"])
+        .arg(kubeconfig())
+        .spawn()
+        .unwrap();
+    let _controller = Controller(child);
+    let page = || {
+        let answer = ureq::get(format!("http://{address}/status")).call();
+        answer.and_then(|mut answer| answer.body_mut().read_to_string()).unwrap_or_default()
+    };
+    eventually("it acts", Duration::from_secs(60), || page().contains("No clone runs or waits"));
+
+    let volume = json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none",
+                         "resources": { "requests": { "storage": "1Gi" } } });
+    let dv = json!({ "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+                     "metadata": { "namespace": namespace, "name": "copy" },
+                     "spec": { "source": { "pvc": { "namespace": namespace, "name": "golden" } }, "pvc": volume } });
+    ground.cluster.create(Kind::DataVolume, &dv).unwrap();
+    let waits = |page: &str| page.contains("CloneWithoutSource: The source pvc golden doesn&#39;t exist");
+    eventually("it waits for its source", Duration::from_secs(30), || waits(&page()));
+    let claim = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                        "metadata": { "namespace": namespace, "name": "golden" }, "spec": volume });
+    ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
+    let _kubelet = Kubelet::start(&ground);
+    eventually("it is done", Duration::from_secs(60), || {
+        let page = page();
+        page.contains("Ended last") && page.contains("100.00 %") && page.contains("No clone runs or waits")
+    });
+}

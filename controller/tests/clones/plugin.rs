@@ -1,0 +1,127 @@
+//! `kubectl decant` with a controller, nodes and bytes behind it. Found by `kubectl` itself, as users find it.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::bed::Bed;
+use crate::content::holds;
+use crate::kubectl::kubectl;
+use crate::{MIB, SLOW};
+
+/// `kubectl decant ARGS` in the namespace of a test.
+pub(crate) fn decant(namespace: &str, args: &[&str]) -> Command {
+    let folder = Path::new(env!("CARGO_BIN_EXE_kubectl-decant")).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path =
+        std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let mut command = Command::new("kubectl");
+    command.arg("decant").args(args).args(["-n", namespace]).env("PATH", path);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Code, standard output, standard error.
+pub(crate) fn end(child: Child) -> (i32, String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+const OFTEN: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
+
+/// A source of 60 MiB that takes some seconds to clone.
+fn slow_bed() -> (Bed, Vec<u8>) {
+    let mut bed = Bed::new(&[&SLOW[..], &OFTEN].concat());
+    bed.volumes("block", "64Mi", 2);
+    bed.claim("golden", "Block", "64Mi");
+    let noise = bed.fill("golden", 60 * MIB);
+    bed.start();
+    (bed, noise)
+}
+
+#[test]
+fn a_clone_that_is_waited_for_shows_how_far_it_is_and_ends_with_its_content() {
+    let (bed, noise) = slow_bed();
+    let args =
+        ["clone", "golden", "--to", "copy", "--storage-class", &bed.class, "--wait", "--timeout", "5m"];
+    let (code, out, err) = end(decant(&bed.namespace, &args).spawn().unwrap());
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("datavolume.cdi.kubevirt.io/copy created\n"), "{out}");
+    let last = out.lines().last().unwrap();
+    assert!(last.contains("copy cloned: 64.00 MiB, decant1:"), "{out}");
+    let between =
+        err.lines().filter(|line| line.contains("CloneInProgress") && line.contains(" of 64.00 MiB"));
+    assert!(between.count() >= 2, "{err}");
+    holds(&bed, "copy", &noise);
+}
+
+#[test]
+fn a_clone_that_is_followed_has_bars_that_grow_until_it_is_done() {
+    let (bed, _) = slow_bed();
+    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "64Mi");
+    let (code, out, err) =
+        end(decant(&bed.namespace, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap());
+    assert_eq!(code, 0, "{err}");
+    let all: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let percentages: Vec<f64> = all.iter().filter_map(|seen| seen["percent"].as_f64()).collect();
+    assert!(percentages.len() >= 3 && percentages.is_sorted(), "{out}");
+    let last = all.last().unwrap();
+    assert_eq!((&last["state"], &last["percent"]), (&json!("Succeeded"), &json!(100.0)), "{out}");
+    assert!(all.iter().any(|seen| seen["rateBytesPerSecond"].is_u64()), "{out}");
+    let (_, out, _) = end(decant(&bed.namespace, &["status"]).spawn().unwrap());
+    assert!(out.lines().nth(1).unwrap().contains("[========================] 100.00 %"), "{out}");
+}
+
+#[test]
+fn pods_that_were_kept_and_data_volumes_that_are_done_are_cleaned_up_and_the_content_stays() {
+    let mut bed = Bed::new(&[]);
+    bed.volumes("block", "16Mi", 2);
+    bed.claim("golden", "Block", "16Mi");
+    let noise = bed.fill("golden", MIB);
+    bed.start();
+    bed.apply(&json!({
+        "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+        "metadata": { "name": "copy", "annotations": { "cdi.kubevirt.io/storage.pod.retainAfterCompletion": "true" } },
+        "spec": {
+            "source": { "pvc": { "namespace": bed.namespace, "name": "golden" } },
+            "pvc": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": bed.class,
+                     "resources": { "requests": { "storage": "16Mi" } } },
+        },
+    }));
+    bed.succeeds("copy");
+    bed.wait("pvc", "copy", |claim| claim["metadata"]["annotations"]["k8s.io/CloneOf"].is_string());
+    let found = |args: &[&str]| -> Value {
+        let (code, out, err) = end(decant(&bed.namespace, args).spawn().unwrap());
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let kinds = |found: &Value| -> Vec<String> {
+        found["leftovers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|left| left["kind"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(kinds(&found(&["cleanup", "--dry-run", "-o", "json"])), ["Pod", "Pod"]);
+    assert_eq!(
+        kinds(&found(&["cleanup", "--finished", "--yes", "-o", "json"])),
+        ["Pod", "Pod", "DataVolume"]
+    );
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while bed.get("dv", "copy").is_some() {
+        assert!(std::time::Instant::now() < deadline, "the DataVolume is still there");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    let claim = bed.get("pvc", "copy").expect("the PVC stays");
+    assert!(claim["metadata"].get("ownerReferences").is_none(), "{claim}");
+    assert!(claim["metadata"].get("deletionTimestamp").is_none(), "{claim}");
+    holds(&bed, "copy", &noise);
+    let pods = kubectl(
+        &["-n", &bed.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"],
+        None,
+    );
+    assert_eq!(pods, "");
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Makes docs/status-page.png anew: the status page with sample clones, in headless Chromium (Debian's `chromium`).
+#
+#   scripts/screenshot.sh [FILE]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
+
+case ${1-} in -h | --help)
+    show_help
+    exit ;;
+esac
+command -v chromium >/dev/null || die "chromium is missing; scripts/test.sh setup installs it"
+DECANT_SCREENSHOT=$(realpath "${1:-docs/status-page.png}")
+export DECANT_SCREENSHOT
+cargo test --locked --quiet -p decant-controller --test status_page a_picture
+echo "$DECANT_SCREENSHOT: $(stat -c %s "$DECANT_SCREENSHOT") bytes"
