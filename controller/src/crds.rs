@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 const GROUP: &str = "cdi.kubevirt.io";
 
-/// All of them as one list: JSON, which is YAML, too.
+/// All of them, a document each (Helm takes no list): JSON, which is YAML, too.
 pub fn manifest() -> String {
     let items = [
         data_volume(),
@@ -13,8 +13,7 @@ pub fn manifest() -> String {
         open("DataSource", "datasources", "datasource", &["das"], "Namespaced"),
         open("StorageProfile", "storageprofiles", "storageprofile", &[], "Cluster"),
     ];
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-    format!("{list:#}\n")
+    items.iter().map(|item| format!("---\n{item:#}\n")).collect()
 }
 
 fn definition(

@@ -88,6 +88,11 @@ impl Signer {
         self.not_after.unix_timestamp().to_string()
     }
 
+    /// Until when it lives.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
     /// The Secret's data.
     pub fn data(&self) -> Value {
         let encode = |text: &str| STANDARD.encode(text);
