@@ -12,6 +12,7 @@
 #     scripts    shellcheck
 #     supply     licences, duplicates and sources of all crates (advisories: scripts/audit.sh)
 #     chart      the Helm chart makes what kustomize makes
+#     images     the cloner's image, built twice, has one digest; packed without optimization
 #     strangers  curl, tar, openssl, cramjam and promtool against the built cloner
 #     cluster    clones on a real Kubernetes that is brought up for it (the first time it is built: 8 minutes)
 #     fuzz       every fuzz target for a few seconds
@@ -25,7 +26,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 
-STEPS=(setup format lint docs alone unit scripts supply chart strangers cluster fuzz)
+STEPS=(setup format lint docs alone unit scripts supply chart images strangers cluster fuzz)
 
 # A step that returns this could not run here.
 CANNOT=75
@@ -71,6 +72,11 @@ step_supply() {
 step_chart() {
     needs "$(helm_folder)/helm" "$(venv_folder)/bin/python" || return
     scripts/chart.sh
+}
+
+step_images() {
+    needs buildah cargo-auditable || return
+    scripts/reproduce.sh
 }
 
 step_strangers() {

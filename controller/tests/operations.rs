@@ -6,8 +6,15 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use decant_controller::args::Cli;
+use decant_shared::exit::Exit;
 
 const DOCUMENT: &str = include_str!("../../docs/operations.md");
+/// What events and conditions are made of.
+const REASONS: [&str; 3] = [
+    include_str!("../src/events.rs"),
+    include_str!("../src/status/conditions.rs"),
+    include_str!("../src/status/running.rs"),
+];
 const SCHEMA: &str = include_str!("../deploy/chart/values.schema.json");
 /// Variables that the chart or the base sets by other values, or that only a process outside of a cluster needs.
 const NOT_SETTINGS: [&str; 11] = [
@@ -98,4 +105,31 @@ fn every_flag_is_a_setting_of_the_chart_and_nothing_else_is() {
     let settings = schema["properties"]["settings"]["properties"].as_object().unwrap();
     let settings: BTreeSet<String> = settings.keys().map(|name| variable_of(name)).collect();
     assert_eq!(flags, settings);
+}
+
+#[test]
+fn every_exit_code_stands_in_the_table() {
+    let told: Vec<(String, String)> =
+        table("Code").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let codes: Vec<(String, String)> =
+        Exit::ALL.iter().map(|exit| (exit.code().to_string(), exit.sentence().to_owned())).collect();
+    assert_eq!(codes, told);
+}
+
+/// Whether it looks like a reason of Kubernetes: two words or more in one, each with a capital.
+fn is_reason(word: &str) -> bool {
+    let capitals = word.chars().filter(char::is_ascii_uppercase).count();
+    word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.chars().all(|c| c.is_ascii_alphabetic())
+        && (2..word.len()).contains(&capitals)
+}
+
+#[test]
+fn every_reason_of_an_event_is_explained() {
+    let reasons: BTreeSet<&str> =
+        REASONS.iter().flat_map(|source| source.split('"')).filter(|word| is_reason(word)).collect();
+    assert!(reasons.len() > 20, "the sources were not understood: {reasons:?}");
+    let is_told = |reason: &&&str| DOCUMENT.contains(&format!("`{reason}`"));
+    let missing: Vec<&&str> = reasons.iter().filter(|reason| !is_told(reason)).collect();
+    assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
 }

