@@ -48,7 +48,8 @@ if [[ $db ]]; then
     export GIT_CONFIG_KEY_0=url.$db.insteadOf GIT_CONFIG_VALUE_0=$address
     export GIT_CONFIG_KEY_1=safe.directory GIT_CONFIG_VALUE_1='*'
     echo "advisories of $(git --git-dir "$db" log -1 --format=%cs)"
-    check .
+    # A copy may be older than the advisory that an exception is about.
+    check . --allow advisory-not-detected
 elif cargo deny --config "$scratch/deny.toml" fetch db; then
     check . --disable-fetch
 else

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # Makes the two images: one static program each, no shell, no libc, user 107.
 #
-#   scripts/image.sh [cloner|controller]...
+#   scripts/image.sh [--arch amd64|arm64] [cloner|controller]...
 #
 # Leaves target/images/cloner.tar and target/images/controller.tar (OCI archives) for
-# localhost/decant/cloner:VERSION and localhost/decant/controller:VERSION, and prints their names and sizes.
+# localhost/decant/cloner:VERSION and localhost/decant/controller:VERSION, beside each its SBOM (CycloneDX,
+# cloner.cdx.json), and prints names, sizes and digests. Images for another machine than this one are called
+# cloner-arm64.tar and so on; they need Debian's cross compiler (gcc-aarch64-linux-gnu, gcc-x86-64-linux-gnu)
+# and rustup target add.
+#
+# The same commit makes the same digests in every folder (scripts/reproduce.sh compares). SOURCE_DATE_EPOCH is the
+# time in the image; without it, that of the last commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/words.sh
@@ -12,23 +18,70 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/pack.sh
 . scripts/lib/pack.sh
 
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
+own=$(uname -m) arch=
+case ${1-} in
+    -h | --help)
+        show_help
+        exit
+        ;;
+    --arch)
+        arch=${2-}
+        shift 2 || die "--arch amd64 or --arch arm64"
+        ;;
 esac
 [[ $# -gt 0 ]] || set -- cloner controller
-command -v buildah >/dev/null || die "buildah is missing; scripts/cluster.sh setup installs it"
+case ${arch:-$own} in
+    amd64 | x86_64) machine=x86_64 arch=amd64 ;;
+    arm64 | aarch64) machine=aarch64 arch=arm64 ;;
+    *) die "no image for ${arch:-$own}: use amd64 or arm64" ;;
+esac
+target=$machine-unknown-linux-gnu suffix=
+command -v buildah >/dev/null || die "buildah is missing; scripts/test.sh setup installs it"
+command -v cargo-auditable >/dev/null || die "cargo-auditable is missing; scripts/test.sh setup installs it"
+if [[ $machine != "$own" ]]; then
+    suffix=-$arch
+    command -v "$machine-linux-gnu-gcc" >/dev/null || die "the cross compiler is missing: apt-get install gcc-${machine/_/-}-linux-gnu"
+    [[ -d $(rustc --print sysroot)/lib/rustlib/$target ]] || die "Rust's part is missing: rustup target add $target"
+    export "CARGO_TARGET_$(tr '[:lower:]-' '[:upper:]_' <<<"$target")_LINKER=$machine-linux-gnu-gcc"
+fi
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-host=$(uname -m)-unknown-linux-gnu
+revision=$(git rev-parse HEAD 2>/dev/null || true)
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 # glibc can be linked statically; what is missing then is the lookup of names over DNS modules, and a source only
-# needs /etc/hosts.
-flags='-C target-feature=+crt-static'
+# needs /etc/hosts. No path of this machine gets into the programs, neither by rustc nor by the C compiler.
+home=${CARGO_HOME:-$HOME/.cargo}
+flags="-C target-feature=+crt-static --remap-path-prefix=$PWD=/decant --remap-path-prefix=$home=/cargo"
+export CFLAGS="${CFLAGS-} -ffile-prefix-map=$PWD=/decant -ffile-prefix-map=$home=/cargo"
 mkdir -p target/images
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+
+# lay_out NAME: the image's files in $root.
+lay_out() {
+    rm -rf "${root:?}"/*
+    install -D -m 0555 "target/static/$target/release/$1" "$root/usr/bin/$1"
+    if [[ $1 = cloner ]]; then
+        # CDI's prep pods ask for it (docs/protocol.md, 1.1).
+        mkdir "$root/bin"
+        ln -s /usr/bin/cloner "$root/bin/bash"
+    fi
+    find "$root" -type d -exec chmod 0755 {} +
+}
+
 for name in "$@"; do
     [[ $name = cloner || $name = controller ]] || die "no image is called $name"
-    RUSTFLAGS=$flags cargo build --locked --quiet --release --target "$host" --target-dir target/static -p "decant-$name" --bin "$name"
-    pack_image "localhost/decant/$name:$version" "target/static/$host/release/$name" "/usr/bin/$name" \
-        "target/images/$name.tar" 107:107
-    echo "localhost/decant/$name:$version: $(stat -c %s "target/images/$name.tar" | numfmt --to=iec-i --suffix=B)"
+    RUSTFLAGS=$flags cargo auditable build --locked --quiet --release --target "$target" --target-dir target/static \
+        -p "decant-$name" --bin "$name"
+    lay_out "$name"
+    archive=target/images/$name$suffix.tar
+    pack_image "localhost/decant/$name:$version" "$root" "/usr/bin/$name" "$archive" 107:107 "$arch" \
+        "org.opencontainers.image.title=decant-$name" \
+        "org.opencontainers.image.description=$(sed -n 's/^description = "\(.*\)"/\1/p' "$name/Cargo.toml")" \
+        "org.opencontainers.image.version=$version" \
+        "org.opencontainers.image.licenses=Apache-2.0" \
+        "org.opencontainers.image.created=$(date --utc --date "@$SOURCE_DATE_EPOCH" +%FT%TZ)" \
+        ${revision:+"org.opencontainers.image.revision=$revision"}
+    python3 scripts/images/sbom.py "decant-$name" "$target" >"target/images/$name$suffix.cdx.json"
+    echo "localhost/decant/$name:$version $arch: $(stat -c %s "$archive" | numfmt --to=iec-i --suffix=B), $(image_digest "$archive")"
 done

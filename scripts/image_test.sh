@@ -5,7 +5,8 @@
 #
 # A source and a target, each in a root of its own that holds the program, a volume and what a kubelet puts there:
 # /etc/hosts with the target's name, /dev/termination-log, the Secret's files. The source finds the target by that
-# name, both speak TLS, the content arrives, both end with 0 and say so.
+# name, both speak TLS, the content arrives, both end with 0 and say so. Before that, the archives are looked at: size,
+# user, labels, the list of crates inside of each program and the SBOM beside it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/words.sh
@@ -53,6 +54,23 @@ for program in cloner controller; do
     chroot --userspec=107:107 "$chroot_root" /program --version >/dev/null
 done
 echo "ok   both programs start in an empty root"
+
+# Compressed, as a node fetches them.
+declare -A largest=([cloner]=$((6 << 20)) [controller]=$((12 << 20)))
+for name in cloner controller; do
+    bytes=$(stat -c %s "target/images/$name.tar")
+    [[ $bytes -le ${largest[$name]} ]] || die "the image of the $name has $bytes bytes, more than ${largest[$name]}"
+    objcopy --dump-section ".dep-v0=$work/$name.deps" "$programs/$name" "$work/$name.copy" 2>/dev/null ||
+        die "no list of crates in the $name"
+    python3 scripts/images/check.py "target/images/$name.tar" "$work/$name.deps" "target/images/$name.cdx.json"
+done
+[[ $(chroot --userspec=107:107 "$work/cloner-alone" /program --version) = "cloner "* ]]
+ln -s /program "$work/cloner-alone/bash"
+chroot --userspec=107:107 "$work/cloner-alone" /bash -c echo "'hello cdi'" || die "a prep pod would fail"
+if chroot --userspec=107:107 "$work/cloner-alone" /bash -c ls 2>/dev/null; then
+    die "there is a shell"
+fi
+echo "ok   sizes, user, labels, lists of crates, SBOMs; an answer for prep pods and no shell"
 
 make_certificates "$work/certificates"
 make_root target

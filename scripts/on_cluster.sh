@@ -57,8 +57,10 @@ rm "$DECANT_CALLS_FILE"
 ours+=("api down")
 DECANT_API_KUBECONFIG=$(scripts/cluster.sh api up | tail -n 1)
 DECANT_CONTROLLER=$PWD/target/static/$(uname -m)-unknown-linux-gnu/release/controller
-export DECANT_API_KUBECONFIG DECANT_CONTROLLER
+DECANT_CLONER=${DECANT_CONTROLLER%/*}/cloner
+export DECANT_API_KUBECONFIG DECANT_CONTROLLER DECANT_CLONER
 kubectl --kubeconfig "$DECANT_API_KUBECONFIG" apply -f controller/deploy/base/crds.yaml
+scripts/chart.sh
 api() { cargo test --locked -p decant-controller --test api -- "$@"; }
 api --skip budget::
 # Alone: it counts CPU time.

@@ -11,6 +11,8 @@
 #     unit       unit, integration and documentation tests
 #     scripts    shellcheck
 #     supply     licences, duplicates and sources of all crates (advisories: scripts/audit.sh)
+#     chart      the Helm chart makes what kustomize makes
+#     images     the cloner's image, built twice, has one digest; packed without optimization
 #     strangers  curl, tar, openssl, cramjam and promtool against the built cloner
 #     cluster    clones on a real Kubernetes that is brought up for it (the first time it is built: 8 minutes)
 #     fuzz       every fuzz target for a few seconds
@@ -24,7 +26,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 
-STEPS=(setup format lint docs alone unit scripts supply strangers cluster fuzz)
+STEPS=(setup format lint docs alone unit scripts supply chart images strangers cluster fuzz)
 
 # A step that returns this could not run here.
 CANNOT=75
@@ -65,6 +67,20 @@ step_supply() {
     # What the check reads must be there before it runs without a network.
     cargo fetch --locked --quiet
     cargo deny --locked --offline check bans licenses sources
+}
+
+step_chart() {
+    needs "$(helm_folder)/helm" "$(venv_folder)/bin/python" || return
+    scripts/chart.sh
+}
+
+step_images() {
+    [[ $EUID -eq 0 ]] || {
+        echo "images are packed as root"
+        return "$CANNOT"
+    }
+    needs buildah cargo-auditable || return
+    scripts/reproduce.sh
 }
 
 step_strangers() {

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod narrator;
 pub mod pack;
 pub mod pod_words;
+pub mod prep;
 pub mod role;
 pub mod source;
 pub mod stream;

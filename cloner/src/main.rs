@@ -8,6 +8,7 @@ use decant_cloner::copy::screen::AroundBar;
 use decant_cloner::environment::Environment;
 use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::pod_words::from_pod;
+use decant_cloner::prep::{Called, called};
 use decant_cloner::{copy, role};
 use decant_shared::exit::Exit;
 use decant_shared::log::{self, Format};
@@ -16,7 +17,19 @@ use decant_shared::stop::Stop;
 
 fn main() -> Exit {
     let environment = Environment::of_process();
-    let cli = Cli::parse_from(from_pod(std::env::args_os().collect(), &environment));
+    let words: Vec<_> = std::env::args_os().collect();
+    match called(&words) {
+        Called::Cloner => {}
+        Called::Prep => return Exit::Done,
+        Called::Shell => {
+            #[allow(clippy::print_stderr, reason = "there is no logger yet")]
+            {
+                eprintln!("bash: this image has no shell; /bin/bash only answers CDI's prep pods");
+            }
+            return Exit::Usage;
+        }
+    }
+    let cli = Cli::parse_from(from_pod(words, &environment));
     match run(&cli, &environment) {
         Ok(()) => Exit::Done,
         Err(error) => {

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Crates that end up in the cloner or build it, the workspace's own not counted. A new one is a decision:
-/// raise this number in the commit that explains the crate in docs/dependencies.md.
-const CLONER_CRATES: usize = 64;
+/// Crates that end up in each binary or build it, the workspace's own not counted. A new one is a decision:
+/// raise the number in the commit that explains the crate in docs/dependencies.md.
+const AGREED: [(&str, usize); 2] = [("decant-cloner", 64), ("decant-controller", 145)];
 /// The only tables of a manifest that declare dependencies.
 const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
@@ -105,21 +105,65 @@ fn everything_declared_is_used() {
 }
 
 #[test]
-fn the_cloner_is_made_of_no_more_crates_than_agreed() {
-    let crates = cloner_crates();
-    eprintln!("{} crates: {}", crates.len(), crates.iter().cloned().collect::<Vec<_>>().join(" "));
-    assert!(
-        crates.len() <= CLONER_CRATES,
-        "{} crates in the cloner, {CLONER_CRATES} are agreed: {crates:?}",
-        crates.len()
-    );
+fn no_binary_is_made_of_more_crates_than_agreed() {
+    for (package, agreed) in AGREED {
+        let crates = crates_of(package);
+        eprintln!(
+            "{} crates in {package}: {}",
+            crates.len(),
+            crates.iter().cloned().collect::<Vec<_>>().join(" ")
+        );
+        assert!(
+            crates.len() <= agreed,
+            "{} crates in {package}, {agreed} are agreed: {crates:?}",
+            crates.len()
+        );
+    }
 }
 
-/// All crates that the cloner needs to run or to be built on this machine. `cargo tree` knows which features
+#[test]
+fn the_page_says_how_many_crates_are_agreed() {
+    let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    for (package, agreed) in AGREED {
+        let name = package.trim_start_matches("decant-");
+        assert!(
+            page.contains(&format!("{agreed} in the {name}")),
+            "docs/dependencies.md: {agreed} in the {name}"
+        );
+    }
+}
+
+#[test]
+fn fuzz_targets_ask_for_whole_versions_too() {
+    for (heading, line) in tables(&root().join("cloner/fuzz/Cargo.toml")) {
+        if heading != "dependencies" || line.contains("path =") {
+            continue;
+        }
+        let wanted =
+            line.split_once('=').and_then(|(_, value)| requirement(value.trim())).unwrap_or_default();
+        let is_whole = wanted.split('.').filter(|part| part.parse::<u32>().is_ok()).count() == 3;
+        assert!(is_whole, "cloner/fuzz: {line}: write major.minor.patch");
+    }
+}
+
+#[test]
+fn every_exception_to_the_rules_has_its_reason() {
+    let rules = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let lines: Vec<&str> = rules.lines().map(str::trim).collect();
+    let mut seen = 0;
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("{ ")) {
+        seen += 1;
+        let is_explained = line.contains("reason = \"") || lines[at - 1].starts_with('#');
+        assert!(is_explained, "deny.toml: {line}: say why");
+    }
+    assert!(seen > 3, "deny.toml was not understood: {seen} exceptions");
+}
+
+/// All crates that a package needs to run or to be built on this machine. `cargo tree` knows which features
 /// are on; `cargo metadata` and the lock file also list what only tests or other features need.
-fn cloner_crates() -> BTreeSet<String> {
+fn crates_of(package: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--package", "decant-cloner"])
+        .args(["tree", "--locked", "--offline", "--package", package])
         .args(["--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
         .current_dir(root())
         .output()

@@ -35,7 +35,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 fn documents() -> Vec<PathBuf> {
     let mut found = files(&root().join("docs"), "md");
-    found.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    found.extend(["README.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name)));
     found
 }
 
@@ -122,6 +122,99 @@ fn every_test_that_is_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// The anchors of a document's headings.
+fn headings(document: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(document).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let anchor = |line: &str| -> String {
+        let kept =
+            line.trim_matches(['#', ' ']).chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+    };
+    lines.map(anchor).collect()
+}
+
+/// The lines that a document's shell examples have a user type.
+fn commands(document: &Path) -> Vec<String> {
+    let text = fs::read_to_string(document).unwrap();
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.flat_map(str::lines).map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn every_script_and_manifest_of_an_example_exists() {
+    let mut seen = 0;
+    for document in documents() {
+        for line in commands(&document) {
+            let words = line.split(|c: char| c.is_whitespace() || "\"$();|&".contains(c));
+            let paths = words.map(|word| word.trim_start_matches("./")).filter(|word| {
+                ["scripts/", "docs/", "controller/deploy"].iter().any(|top| word.starts_with(top))
+            });
+            for path in paths {
+                seen += 1;
+                assert!(root().join(path).exists(), "{}: {line}: there is no {path}", document.display());
+            }
+        }
+    }
+    assert!(seen > 15, "the documents were not understood: {seen} paths");
+}
+
+#[test]
+fn every_flag_of_an_example_exists() {
+    use clap::CommandFactory;
+    let command = decant_cloner::args::Cli::command();
+    let long = |command: &clap::Command| -> BTreeSet<String> {
+        command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
+    };
+    let mut known = long(&command);
+    known.extend(command.get_subcommands().flat_map(long));
+    let mut seen = 0;
+    for document in documents() {
+        for paragraph in paragraphs(&document) {
+            // What is in backticks begins with the program's name.
+            for line in between(&paragraph, "`", '`').into_iter().filter(|line| line.starts_with("cloner ")) {
+                for flag in line.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
+                    let name = flag.split('=').next().unwrap();
+                    seen += 1;
+                    let is_known = known.contains(name) || ["help", "version"].contains(&name);
+                    assert!(is_known, "{}: {line}: there is no --{name}", document.display());
+                }
+            }
+        }
+    }
+    assert!(seen > 3, "the documents were not understood: {seen} flags");
+}
+
+/// All sources as one text, in which a string that goes on in the next line is one again.
+fn sources() -> String {
+    let mut text = String::new();
+    for member in ["cloner/src", "controller/src", "shared/src"] {
+        for file in files(&root().join(member), "rs") {
+            let source = fs::read_to_string(file).unwrap();
+            let mut lines = source.split("\\\n");
+            text.push_str(lines.next().unwrap_or_default());
+            lines.for_each(|line| text.push_str(line.trim_start()));
+        }
+    }
+    text
+}
+
+#[test]
+fn every_message_under_troubleshooting_is_one_of_the_code() {
+    let sources = sources();
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let messages: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split("` | ").next()).collect();
+    assert!(messages.len() > 30, "the page was not understood: {messages:?}");
+    for message in messages {
+        let pieces: Vec<&str> = message.split('…').filter(|piece| piece.trim().len() > 3).collect();
+        assert!(!pieces.is_empty(), "{message}: nothing of it can be looked for");
+        for piece in pieces {
+            assert!(sources.contains(piece), "{message}: nobody says {piece:?}");
+        }
+    }
+}
+
 #[test]
 fn every_relative_link_leads_somewhere() {
     let mut missing = BTreeSet::new();
@@ -132,7 +225,13 @@ fn every_relative_link_leads_somewhere() {
                 seen += 1;
                 let path = link.split('#').next().unwrap();
                 // Without a path it leads to a heading of the same document.
-                if !path.is_empty() && !document.parent().unwrap().join(path).exists() {
+                let leads_to =
+                    if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
+                let is_there = match link.split_once('#') {
+                    Some((_, heading)) => headings(&leads_to).contains(heading),
+                    None => leads_to.exists(),
+                };
+                if !is_there {
                     missing.insert(format!("{}: {link}", document.display()));
                 }
             }

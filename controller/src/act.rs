@@ -36,6 +36,11 @@ impl Hands {
         Self { cluster, pki, policy, keyed: Mutex::default() }
     }
 
+    /// The authorities that it signs with.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
     /// Does `actions` in order; the first failure ends it.
     pub fn carry_out(&self, actions: &[Action], seen: &Observed, now: OffsetDateTime) -> Result<(), Trouble> {
         // A pod that was just made is not in what was seen.

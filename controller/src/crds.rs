@@ -4,10 +4,9 @@ use serde_json::{Value, json};
 
 const GROUP: &str = "cdi.kubevirt.io";
 
-/// All of them as one list: JSON, which is YAML, too.
+/// All of them, a document each (Helm takes no list): JSON, which is YAML, too.
 pub fn manifest() -> String {
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": definitions() });
-    format!("{list:#}\n")
+    definitions().iter().map(|definition| format!("---\n{definition:#}\n")).collect()
 }
 
 /// Their names.

@@ -51,6 +51,11 @@ impl Pki {
         self.with(|server, client| format!("{}-{}", server.id(), client.id()))
     }
 
+    /// Until when each authority lives: that of targets and pages, and that of sources.
+    pub fn ends(&self) -> [(&'static str, OffsetDateTime); 2] {
+        self.with(|server, client| [("server", server.not_after()), ("client", client.not_after())])
+    }
+
     /// What a source has to trust.
     pub fn server_bundle_pem(&self) -> String {
         self.with(|server, _| server.bundle_pem.clone())

@@ -1,10 +1,13 @@
-//! `docs/defects.md` names a test in each row, and the test exists.
+//! `docs/defects.md` and `docs/threat-model.md` name a test in each row of their tables, and the test exists.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 
-const DOCUMENT: &str = include_str!("../../docs/defects.md");
+const DEFECTS: &str = include_str!("../../docs/defects.md");
+const THREATS: &str = include_str!("../../docs/threat-model.md");
+/// The heading of the column that names tests.
+const HEADING: &str = "| Test |";
 
 /// All Rust sources below `folder`, as one text.
 fn sources(folder: &Path, text: &mut String) {
@@ -18,18 +21,40 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
+/// Whether one of the sources has a test of this name; a property stands in `proptest!` and has arguments.
+fn is_test(name: &str, sources: &str) -> bool {
+    ["", "    ", "        "].iter().any(|indent| sources.contains(&format!("#[test]\n{indent}fn {name}(")))
+}
+
+/// The last cells of all rows of tables whose last column names tests.
+fn last_cells(document: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut is_table = false;
+    for line in document.lines() {
+        if !line.starts_with('|') {
+            is_table = false;
+        } else if line.ends_with(HEADING) {
+            is_table = true;
+        } else if is_table && !line.starts_with("|---") {
+            found.push(line.trim_end_matches(" |").rsplit("| ").next().unwrap());
+        }
+    }
+    found
+}
+
 #[test]
-fn every_row_names_a_test_that_exists() {
+fn every_row_names_tests_that_exist() {
     let mut text = String::new();
     for member in ["cloner", "controller", "shared"] {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(member), &mut text);
     }
-    let rows: Vec<&str> = DOCUMENT.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() > 20, "the table was not understood");
-    for row in rows {
-        let test = row.trim_end_matches(" |").rsplit("| ").next().unwrap().trim_matches('`');
-        let declared = format!("#[test]\nfn {test}()");
-        let indented = format!("    #[test]\n    fn {test}()");
-        assert!(text.contains(&declared) || text.contains(&indented), "no test is called {test}");
+    for (document, rows) in [(DEFECTS, 20), (THREATS, 20)] {
+        let cells = last_cells(document);
+        assert!(cells.len() > rows, "the table was not understood: {} rows", cells.len());
+        for cell in cells {
+            for test in cell.split(", ").map(|test| test.trim_matches('`')) {
+                assert!(is_test(test, &text), "no test is called {test}");
+            }
+        }
     }
 }

@@ -3,14 +3,34 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use clap::CommandFactory;
 use decant_controller::args::Cli;
+use decant_shared::exit::Exit;
 
 const DOCUMENT: &str = include_str!("../../docs/operations.md");
+/// What events and conditions are made of.
+const REASONS: [&str; 3] = [
+    include_str!("../src/events.rs"),
+    include_str!("../src/status/conditions.rs"),
+    include_str!("../src/status/running.rs"),
+];
+const SCHEMA: &str = include_str!("../deploy/chart/values.schema.json");
+/// Variables that the chart or the base sets by other values, or that only a process outside of a cluster needs.
+const NOT_SETTINGS: [&str; 11] = [
+    "DECANT_KUBECONFIG",
+    "DECANT_NAMESPACE",
+    "DECANT_CLONER_IMAGE",
+    "DECANT_PULL_POLICY",
+    "DECANT_PULL_SECRETS",
+    "DECANT_LISTEN",
+    "DECANT_NO_LEADER_ELECTION",
+    "DECANT_WEBHOOK_LISTEN",
+    "DECANT_WEBHOOK_SERVICE",
+    "DECANT_SERVICE_ACCOUNT",
+    "POD_NAME",
+];
 const SERIES: &str = include_str!("../src/pages/metrics.rs");
-const RULES: &str = include_str!("../deploy/monitoring/rules.yaml");
 
 /// Cells of the table whose heading begins with `heading`.
 fn table(heading: &str) -> Vec<Vec<String>> {
@@ -59,30 +79,57 @@ fn every_series_stands_in_the_table() {
     assert_eq!(series(SERIES, '"'), series(&told, '`'));
 }
 
-#[test]
-fn our_alerts_ask_for_series_that_exist() {
-    let exist = series(SERIES, '"');
-    let asked: BTreeSet<&str> = RULES
-        .split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
-        .filter(|word| word.starts_with("decant_"))
-        .collect();
-    assert!(!asked.is_empty());
-    assert!(asked.iter().all(|name| exist.contains(*name)), "{asked:?}");
+/// `maxClones` is `DECANT_MAX_CLONES`.
+fn variable_of(setting: &str) -> String {
+    let mut name = "DECANT_".to_owned();
+    for c in setting.chars() {
+        if c.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
 }
 
 #[test]
-fn promtool_accepts_the_rules() {
-    let groups = RULES.split_once("\nspec:\n").expect("a PrometheusRule").1;
-    let plain: String =
-        groups.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), plain).unwrap();
-    let output = match Command::new("promtool").args(["check", "rules"]).arg(file.path()).output() {
-        Ok(output) => output,
-        Err(e) => {
-            assert!(std::env::var_os("CI").is_none(), "promtool is not installed: {e}");
-            return;
-        }
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn every_flag_is_a_setting_of_the_chart_and_nothing_else_is() {
+    let cli = Cli::command();
+    let flags: BTreeSet<String> = cli
+        .find_subcommand("run")
+        .unwrap()
+        .get_arguments()
+        .filter_map(|flag| Some(flag.get_env()?.to_string_lossy().into_owned()))
+        .filter(|name| !NOT_SETTINGS.contains(&name.as_str()))
+        .collect();
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    let settings = schema["properties"]["settings"]["properties"].as_object().unwrap();
+    let settings: BTreeSet<String> = settings.keys().map(|name| variable_of(name)).collect();
+    assert_eq!(flags, settings);
+}
+
+#[test]
+fn every_exit_code_stands_in_the_table() {
+    let told: Vec<(String, String)> =
+        table("Code").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let codes: Vec<(String, String)> =
+        Exit::ALL.iter().map(|exit| (exit.code().to_string(), exit.sentence().to_owned())).collect();
+    assert_eq!(codes, told);
+}
+
+/// Whether it looks like a reason of Kubernetes: two words or more in one, each with a capital.
+fn is_reason(word: &str) -> bool {
+    let capitals = word.chars().filter(char::is_ascii_uppercase).count();
+    word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.chars().all(|c| c.is_ascii_alphabetic())
+        && (2..word.len()).contains(&capitals)
+}
+
+#[test]
+fn every_reason_of_an_event_is_explained() {
+    let reasons: BTreeSet<&str> =
+        REASONS.iter().flat_map(|source| source.split('"')).filter(|word| is_reason(word)).collect();
+    assert!(reasons.len() > 20, "the sources were not understood: {reasons:?}");
+    let is_told = |reason: &&&str| DOCUMENT.contains(&format!("`{reason}`"));
+    let missing: Vec<&&str> = reasons.iter().filter(|reason| !is_told(reason)).collect();
+    assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
 }

@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # Sourced by scripts that make images.
 
-# pack_image NAME BINARY PATH ARCHIVE [USER]: an OCI archive with nothing but one program in it.
+# pack_image NAME ROOT ENTRYPOINT ARCHIVE [USER [ARCH [LABEL=VALUE]...]]: an OCI archive with what is in the folder ROOT and
+# nothing else. The same files make the same digest on every machine: times are SOURCE_DATE_EPOCH (1970 without it),
+# everything belongs to root, modes are those of the folder.
 pack_image() (
     export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
     storage=$(mktemp -d)
@@ -9,9 +11,18 @@ pack_image() (
     # shellcheck disable=SC2064  # the folder of now
     trap "rm -rf '$storage'" EXIT
     container=$(build from scratch)
-    build copy --quiet --chmod 0555 "$container" "$2" "$3" >/dev/null
-    build config --entrypoint "[\"$3\"]" --workingdir / --user "${5:-0:0}" "$container"
-    build commit --quiet "$container" "$1" >/dev/null
+    build copy --quiet --chown 0:0 "$container" "$2" / >/dev/null
+    labels=()
+    for label in "${@:7}"; do
+        labels+=(--label "$label")
+    done
+    build config --entrypoint "[\"$3\"]" --workingdir / --user "${5:-0:0}" ${6:+--arch "$6"} "${labels[@]}" "$container"
+    build commit --quiet --identity-label=false --timestamp "${SOURCE_DATE_EPOCH:-0}" "$container" "$1" >/dev/null
     rm -f "$4"
     build push --quiet "$1" "oci-archive:$4:$1"
 )
+
+# image_digest ARCHIVE: the digest of the manifest in an OCI archive, which is what a registry shows and cosign signs.
+image_digest() {
+    tar -xOf "$1" index.json | python3 -c 'import json, sys; print(json.load(sys.stdin)["manifests"][0]["digest"])'
+}

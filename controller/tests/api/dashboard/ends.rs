@@ -1,0 +1,118 @@
+//! The programs of a clone on loopback, with certificates from the controller's own authorities.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use decant_controller::pki::{Leaf, Pki};
+use time::OffsetDateTime;
+
+use crate::budget::crowd::Page;
+use crate::ground::{Ground, kubeconfig};
+
+/// The sender's name; any will do that both ends know.
+const CLIENT: &str = "a/golden-a/clone-0";
+/// Noise does not compress: this much at this rate takes longer than the test.
+const DISK_BYTES: u64 = 256 << 20;
+const LIMIT: &str = "1MiB/s";
+
+/// A port that was free a moment ago.
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A program that is ended when dropped.
+pub(super) struct Running(Child);
+
+impl Running {
+    pub(super) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+    }
+
+    /// The controller for this namespace alone, with its pages on `port`.
+    pub(super) fn controller(ground: &Ground, port: u16) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
+        command.args(["run", "--namespace", &ground.namespace, "--watch-namespace", &ground.namespace]);
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--poll-secs", "1", "--log-level", "warn"]);
+        Self::start(command.arg("--kubeconfig").arg(kubeconfig()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Source and target, with what they read and write.
+pub(super) struct Ends {
+    _source: Running,
+    _target: Running,
+    _folder: tempfile::TempDir,
+}
+
+/// The cloner that was built for the image: DECANT_CLONER names it.
+fn cloner() -> PathBuf {
+    std::env::var_os("DECANT_CLONER")
+        .expect("DECANT_CLONER names no cloner: scripts/on_cluster.sh does")
+        .into()
+}
+
+impl Ends {
+    /// A slow clone, whose source has the page `page` on `metrics_port`.
+    pub(super) fn start(ground: &Ground, metrics_port: u16, page: &Page) -> Self {
+        let now = OffsetDateTime::now_utc();
+        let pki = Pki::open(&*ground.cluster, &ground.namespace, Duration::from_secs(3600), now).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let pair = |name: &str, leaf: &Leaf| {
+            (write(&format!("{name}.crt"), &leaf.chain_pem), write(&format!("{name}.key"), &leaf.key_pem))
+        };
+        let (target_crt, target_key) =
+            pair("target", &pki.server_leaf(&["localhost".to_owned()], now).unwrap());
+        let (page_crt, page_key) =
+            pair("page", &pki.server_leaf(std::slice::from_ref(&page.host), now).unwrap());
+        let upload_port = free_port();
+        let target = Running::start(
+            Command::new(cloner())
+                .args(["target", "--plain-health-port", "0", "--termination-log"])
+                .arg(folder.path().join("target.end"))
+                .env("TLS_CERT_FILE", target_crt)
+                .env("TLS_KEY_FILE", target_key)
+                .env("CLIENT_CERT_FILE", write("clients.crt", &pki.client_bundle_pem()))
+                .env("CLIENT_NAME", CLIENT)
+                .env("LISTEN_ADDRESS", "127.0.0.1")
+                .env("LISTEN_PORT", upload_port.to_string())
+                .env("DESTINATION", folder.path().join("copy.img"))
+                .stderr(Stdio::null()),
+        );
+        let disk = folder.path().join("disk.img");
+        let mut noise = std::io::Read::take(fs::File::open("/dev/urandom").unwrap(), DISK_BYTES);
+        std::io::copy(&mut noise, &mut fs::File::create(&disk).unwrap()).unwrap();
+        let leaf = pki.client_leaf(CLIENT, now).unwrap();
+        let source = Running::start(
+            Command::new(cloner())
+                .args(["source", "--content-type", "blockdevice-clone", "--limit", LIMIT])
+                .args(["--metrics-port", &metrics_port.to_string(), "--mount"])
+                .arg(&disk)
+                .arg("--termination-log")
+                .arg(folder.path().join("source.end"))
+                .env("UPLOAD_URL", format!("https://localhost:{upload_port}/v1beta1/upload"))
+                .env("CLIENT_CERT", leaf.chain_pem)
+                .env("CLIENT_KEY", leaf.key_pem)
+                .env("SERVER_CA_CERT", pki.server_bundle_pem())
+                .env("OWNER_UID", &page.owner)
+                .env("METRICS_TLS_CERT_FILE", page_crt)
+                .env("METRICS_TLS_KEY_FILE", page_key)
+                .stderr(Stdio::null()),
+        );
+        Self { _source: source, _target: target, _folder: folder }
+    }
+}

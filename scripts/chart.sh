@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# The Helm chart against the kustomize base: both make the same objects, values do what they say, wrong ones are refused.
+#
+#   scripts/chart.sh      without a network; helm and kubectl are those that scripts/test.sh setup fetched
+#
+# With DECANT_API_KUBECONFIG, the kubeconfig of a cluster where nothing of Decant is installed, the chart is also
+# installed there, upgraded and removed again (its CustomResourceDefinitions stay, as they should).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
+# shellcheck source=scripts/lib/setup.sh
+. scripts/lib/setup.sh
+case ${1-} in -h | --help)
+    show_help
+    exit ;;
+esac
+
+tools=$(helm_folder)
+python=$(venv_folder)/bin/python
+[[ -x $tools/helm && -x $python ]] || die "no helm; scripts/test.sh setup fetches it"
+work=$(mktemp -d)
+installed=
+clean_up() {
+    if [[ $installed ]]; then
+        helm uninstall decant --namespace "$installed" >/dev/null 2>&1 || true
+        kubectl delete namespace "$installed" --wait=false >/dev/null 2>&1 || true
+    fi
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Nothing of this machine's own Helm counts, and every symbolic link would be told about.
+export HELM_CONFIG_HOME=$work HELM_CACHE_HOME=$work HELM_DATA_HOME=$work
+helm() {
+    local status=0
+    KUBECONFIG=${DECANT_API_KUBECONFIG-} "$tools/helm" "$@" 2>"$work/said" || status=$?
+    grep -v 'found symbolic link' "$work/said" >&2 || true
+    return "$status"
+}
+kubectl() { KUBECONFIG=${DECANT_API_KUBECONFIG-} "$tools/kubectl" "$@"; }
+ok() { echo "ok   $*"; }
+
+helm lint --strict --quiet controller/deploy/chart
+# What is tested is what is handed out: the package, in which the links are files.
+helm package --destination "$work" controller/deploy/chart >/dev/null
+chart=$(echo "$work"/decant-*.tgz)
+render() { helm template decant "$chart" --namespace decant-system "$@"; }
+
+# same FOLDER VALUES...: the chart with these values makes what kustomize makes of the folders.
+same() {
+    local folder
+    for folder in $1; do
+        echo ---
+        kubectl kustomize "controller/deploy$folder" 2>/dev/null
+    done >"$work/kustomize.yaml"
+    render --include-crds "${@:2}" >"$work/helm.yaml"
+    "$python" scripts/chart/compare.py same "$work/kustomize.yaml" "$work/helm.yaml"
+}
+same "/"
+ok "without values the chart makes what kubectl apply -k controller/deploy makes"
+same "/webhook" --set webhook.enabled=true
+ok "with webhook.enabled it makes what controller/deploy/webhook makes"
+same "/ /monitoring" --set monitoring.podMonitors=true,monitoring.rules=true,monitoring.dashboard=true
+ok "with everything of monitoring it makes what controller/deploy/monitoring makes besides"
+
+render --namespace elsewhere --values scripts/chart/values.yaml >"$work/helm.yaml"
+"$python" scripts/chart/compare.py values "$work/helm.yaml"
+ok "every value arrives, in another namespace"
+
+# refused VALUE WORD: an error that names the value.
+refused() {
+    if render --set "$1" >/dev/null 2>"$work/error"; then
+        die "$1 was not refused"
+    fi
+    grep -q "$2" "$work/error" || die "$1: $(<"$work/error")"
+}
+refused settings.maxClones=0 /settings/maxClones
+refused settings.maxClone=3 maxClone
+refused settings.filesystemOverhead=1.5 /settings/filesystemOverhead
+refused settings.logLevel=loud /settings/logLevel
+refused images.pullPolicy=Sometimes /images/pullPolicy
+refused controller.replicas=0 /controller/replicas
+refused webhook.on=true "'on'"
+ok "values that cannot be are refused by name"
+
+[[ ${DECANT_API_KUBECONFIG-} ]] || exit 0
+installed=chart-$$
+helm install decant "$chart" --namespace "$installed" --create-namespace >/dev/null
+kubectl -n "$installed" get deployment/decant-controller configmap/decant-controller >/dev/null
+helm upgrade decant "$chart" --namespace "$installed" --set settings.maxClones=3,webhook.enabled=true >/dev/null
+[[ $(kubectl -n "$installed" get configmap decant-controller -o 'jsonpath={.data.DECANT_MAX_CLONES}') = 3 ]]
+kubectl get validatingwebhookconfiguration cdi-api-datavolume-validate >/dev/null
+helm uninstall decant --namespace "$installed" >/dev/null
+kubectl get crd datavolumes.cdi.kubevirt.io >/dev/null
+if kubectl get clusterrole decant-controller >/dev/null 2>&1; then
+    die "the role is left"
+fi
+ok "it is installed, upgraded and removed on a cluster, and DataVolumes stay"

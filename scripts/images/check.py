@@ -1,0 +1,66 @@
+"""Whether an image is what was promised: check.py ARCHIVE CRATES SBOM
+
+ARCHIVE is the OCI archive, CRATES the section that cargo-auditable writes into programs, SBOM the file beside the
+archive. Says what is wrong, and ends with 1.
+"""
+
+import gzip
+import io
+import json
+import sys
+import tarfile
+import zlib
+
+LABELS = ("title", "description", "version", "licenses", "created")
+
+
+def image(path):
+    """Configuration and layers of the one image in an archive."""
+    with tarfile.open(path) as archive:
+
+        def blob(digest):
+            return archive.extractfile("blobs/" + digest.replace(":", "/")).read()
+
+        index = json.load(archive.extractfile("index.json"))
+        manifest = json.loads(blob(index["manifests"][0]["digest"]))
+        layers = [gzip.decompress(blob(layer["digest"])) for layer in manifest["layers"]]
+        return json.loads(blob(manifest["config"]["digest"])), layers
+
+
+def look_at_image(path):
+    config, layers = image(path)
+    own = config["config"]
+    assert own["User"] == "107:107", f"user {own.get('User')}"
+    for label in LABELS:
+        assert own["Labels"].get("org.opencontainers.image." + label), f"label {label} is missing"
+    entries = [entry for layer in layers for entry in tarfile.open(fileobj=io.BytesIO(layer))]
+    files = [entry for entry in entries if entry.isfile()]
+    assert ["/" + entry.name for entry in files] == own["Entrypoint"], f"files {[entry.name for entry in files]}"
+    for entry in entries:
+        mode = oct(entry.mode)
+        assert (entry.uid, entry.gid) == (0, 0), f"{entry.name} belongs to {entry.uid}:{entry.gid}"
+        assert entry.issym() or not entry.mode & 0o022, f"{entry.name} can be changed: {mode}"
+        assert not entry.mode & 0o6000, f"{entry.name} runs as another: {mode}"
+
+
+def main(archive, crates, sbom):
+    look_at_image(archive)
+    with open(crates, "rb") as file:
+        inside = json.loads(zlib.decompress(file.read()))["packages"]
+    built = {(p["name"], p["version"]) for p in inside}
+    linked = {(p["name"], p["version"]) for p in inside if p.get("kind", "runtime") == "runtime"}
+    with open(sbom, encoding="utf-8") as file:
+        bom = json.load(file)
+    told = {(c["name"], c["version"]) for c in [*bom["components"], bom["metadata"]["component"]]}
+    assert len(told) > 20, "the SBOM was not understood"
+    # Macros are nothing but build to the one and a need like others to the other.
+    assert linked <= told, f"in the program but not in the SBOM: {sorted(linked - told)}"
+    assert told <= built, f"in the SBOM but not in the program: {sorted(told - built)}"
+    for item in bom["components"]:
+        own = item["name"].startswith("decant-")
+        assert item.get("licenses"), f"{item['name']} has no licence in the SBOM"
+        assert own or item.get("hashes"), f"{item['name']} has no checksum in the SBOM"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
