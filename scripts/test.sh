@@ -9,6 +9,7 @@
 #     docs       rustdoc, warnings are errors
 #     alone      each crate builds without the others' features
 #     unit       unit, integration and documentation tests
+#     guard      instructions of fixed pieces of work against a baseline: has the data path become dearer?
 #     scripts    shellcheck
 #     supply     licences, duplicates and sources of all crates (advisories: scripts/audit.sh)
 #     chart      the Helm chart makes what kustomize makes
@@ -26,7 +27,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 
-STEPS=(setup format lint docs alone unit scripts supply chart images strangers cluster fuzz)
+STEPS=(setup format lint docs alone unit guard scripts supply chart images strangers cluster fuzz)
 
 # A step that returns this could not run here.
 CANNOT=75
@@ -56,6 +57,8 @@ step_alone() {
 }
 
 step_unit() { cargo test --locked --workspace --no-fail-fast; }
+
+step_guard() { scripts/guard.sh; }
 
 step_scripts() {
     needs shellcheck || return
