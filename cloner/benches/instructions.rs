@@ -139,7 +139,7 @@ fn tree(root: &Path) -> OwnedFd {
 }
 
 fn archive_of(root: &OwnedFd, path: &Path, archive: &mut Vec<u8>) {
-    let (options, stop) = (Options { sparse: true }, Stop::new());
+    let (options, stop) = (Options { sparse: true, attributes: false }, Stop::new());
     let plan = scan(root, path, options, &stop).unwrap();
     pack(root, path, options, &plan, archive, &stop).unwrap();
 }

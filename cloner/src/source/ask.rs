@@ -17,6 +17,8 @@ use crate::error::Result;
 
 /// An answer of a target that has to read a segment back from a slow disk comes within this time.
 const ANSWER: Duration = Duration::from_secs(120);
+/// How long to look for an alert on a connection that broke.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// No answer to these questions is longer.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 
@@ -81,8 +83,12 @@ fn ask_within(
     );
     let doing = "ask the target";
     let broken = |fault| explain(fault, &source.url);
-    conn.write_all(request.as_bytes(), source.timeouts.stall, doing).map_err(broken)?;
     let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+    if let Err(fault) = conn.write_all(request.as_bytes(), source.timeouts.stall, doing) {
+        // A target that does not want us said why before it closed; that may still be in our socket.
+        let said = conn.read(&mut buffer, LAST_WORDS, doing).err();
+        return Err(broken(said.filter(|said| matches!(said, Fault::Tls(_))).unwrap_or(fault)));
+    }
     let (response, head_len) = loop {
         match parse_response(&heard) {
             Ok(Some(found)) => break found,
