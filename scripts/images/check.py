@@ -48,13 +48,12 @@ def main(archive, crates, sbom):
     with open(crates, "rb") as file:
         inside = json.loads(zlib.decompress(file.read()))["packages"]
     built = {(p["name"], p["version"]) for p in inside}
-    linked = {(p["name"], p["version"]) for p in inside if p.get("kind", "runtime") == "runtime"}
     with open(sbom, encoding="utf-8") as file:
         bom = json.load(file)
     told = {(c["name"], c["version"]) for c in [*bom["components"], bom["metadata"]["component"]]}
     assert len(told) > 20, "the SBOM was not understood"
-    # Macros are nothing but build to the one and a need like others to the other.
-    assert linked <= told, f"in the program but not in the SBOM: {sorted(linked - told)}"
+    # Not the other way round: cargo-auditable asks for the features of all members of the workspace together, and so
+    # lists crates that are not in this program.
     assert told <= built, f"in the SBOM but not in the program: {sorted(told - built)}"
     for item in bom["components"]:
         own = item["name"].startswith("decant-")

@@ -177,7 +177,7 @@ fn tree_to_folder(
     })?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
     if !done.not_kept.is_empty() {
-        log::warn!("not kept: {}", done.not_kept);
+        log::info!("not kept: {}", done.not_kept);
     }
     Ok(done.not_kept)
 }
