@@ -102,7 +102,8 @@ impl Drop for Mounted {
 
 /// Makes an empty ext4 in a file or on a device, with blocks as on large ones: extended attributes have to fit into one.
 pub(crate) fn make_ext4(path: &Path, options: &[&str]) -> Result<(), String> {
-    let mut words: Vec<&OsStr> = ["-q", "-F", "-b", "4096"].iter().chain(options).map(AsRef::as_ref).collect();
+    let mut words: Vec<&OsStr> =
+        ["-q", "-F", "-b", "4096"].iter().chain(options).map(AsRef::as_ref).collect();
     words.push(path.as_os_str());
     run("mkfs.ext4", &words)
 }
