@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::args::CloneArgs;
 use super::ending::{Ending, Failure};
 use super::follow::{Until, to_the_end};
-use super::output::{print, say};
+use super::output::{complain, print, say};
 use super::session::Session;
 use crate::annotations::BIND_IMMEDIATE;
 use crate::cluster::{ApiError, Cluster};
@@ -33,7 +33,7 @@ pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure
     }
     check_source(session, &source, args)?;
     if let Some(class) = &args.storage_class {
-        if_readable(session.cluster.get(Kind::StorageClass, &Key::new("", class)))?;
+        warn_without_class(session, class)?;
     }
     let made = session.cluster.create(Kind::DataVolume, &data_volume(&source, &target, args))?;
     match args.output {
@@ -74,6 +74,19 @@ fn if_readable(answer: Result<Value, ApiError>) -> Result<Option<Value>, Failure
         Ok(object) => Ok(Some(object)),
         Err(e) if e.code == 403 => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Volumes that were made by hand may name a class that nobody has defined; as a rule it is a slip.
+fn warn_without_class(session: &Session, class: &str) -> Result<(), Failure> {
+    match session.cluster.get(Kind::StorageClass, &Key::new("", class)) {
+        Err(e) if e.code == 404 => {
+            complain(&format!(
+                "Warning: there is no StorageClass {class:?}: only an existing volume that names it can be bound"
+            ));
+            Ok(())
+        }
+        answer => if_readable(answer).map(|_| ()),
     }
 }
 

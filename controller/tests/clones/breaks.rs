@@ -75,7 +75,8 @@ fn a_source_pod_that_is_deleted_is_made_again() {
     bed.is_tidy("copy");
 }
 
-/// Deletes `pod` ("source" or "target") when most of a clone of several segments is done.
+/// Deletes `pod` ("source" or "target") when some segments of a clone are done. What is left takes longer than the kubelet needs
+/// to end the pod.
 fn goes_on_without(pod: &str) {
     let mut bed = Bed::new(&[]);
     bed.volumes("block", "200Mi", 2);
@@ -83,10 +84,10 @@ fn goes_on_without(pod: &str) {
     let noise = bed.fill("golden", 190 * MIB);
     bed.start();
     let source = (bed.namespace.as_str(), "golden");
-    bed.limited_data_volume("copy", source, ("Block", "200Mi"), "12MiB/s");
+    bed.limited_data_volume("copy", source, ("Block", "200Mi"), "8MiB/s");
     bed.wait("dv", "copy", |dv| {
         let progress = dv["status"]["progress"].as_str().unwrap_or_default();
-        progress.trim_end_matches('%').parse::<f64>().is_ok_and(|percent| percent > 50.0)
+        progress.trim_end_matches('%').parse::<f64>().is_ok_and(|percent| percent > 40.0)
     });
     let uid = bed.get("pvc", "copy").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
     let source_pod = format!("{uid}-source-pod");
