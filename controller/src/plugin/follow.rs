@@ -12,7 +12,7 @@ use super::screen::Screen;
 use super::session::{Session, list};
 use crate::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
 use crate::resource::{self, DataVolume, Key, Kind};
-use crate::standing::{Standing, advice, is_blocked};
+use crate::standing::{Standing, State, advice, is_blocked};
 
 /// For an API server that restarts: as long as this it may be away.
 const AWAY: Duration = Duration::from_secs(60);
@@ -20,6 +20,8 @@ const AWAY: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one look waits for a change. Then signals and times are looked at.
 const LOOK: Duration = Duration::from_millis(300);
+/// How long to wait for the digest, which is written right behind the phase. Clones by CDI's own programs have none.
+const DIGEST: Duration = Duration::from_secs(3);
 /// How long a clone has to be blocked before that is its end: what blocks it may be on its way.
 const BLOCKED: Duration = Duration::from_secs(10);
 /// Where lines cannot be taken back: between two about the same clone that only its progress has changed.
@@ -115,7 +117,7 @@ pub(super) fn to_the_end(session: &Session, key: &Key, until: &Until) -> Result<
     session.watch_signals()?;
     let mut teller = Teller::new(until.output);
     let begun = Instant::now();
-    let mut blocked_since: Option<Instant> = None;
+    let (mut blocked_since, mut succeeded_since): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         let Some(dv) = following.all.get(key) else {
             teller.end();
@@ -124,6 +126,13 @@ pub(super) fn to_the_end(session: &Session, key: &Key, until: &Until) -> Result<
         let seen = Standing::of(dv)
             .ok_or_else(|| Failure::new(Ending::Failed, format!("DataVolume {key} is no clone of a PVC")))?;
         teller.tell(&seen)?;
+        if seen.state == State::Succeeded && seen.digest.is_none() {
+            let since = *succeeded_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < DIGEST {
+                following.look()?;
+                continue;
+            }
+        }
         if seen.state.is_final() {
             teller.end();
             return end(&seen, until.output);
@@ -155,7 +164,7 @@ pub(super) fn to_the_end(session: &Session, key: &Key, until: &Until) -> Result<
 
 /// The last line, and the code.
 fn end(seen: &Standing, output: Option<Output>) -> Result<Ending, Failure> {
-    if seen.state == crate::standing::State::Failed {
+    if seen.state == State::Failed {
         let text = format!("DataVolume {} failed: {}", seen.key(), with_help(seen));
         return Err(Failure::new(Ending::Clone, text));
     }
