@@ -134,7 +134,7 @@ fn holds(all: usize, running: usize) {
     assert!(figures.writes_max <= WRITES_PER_SEC + 1.0, "{} writes per second for 5 s", figures.writes_max);
     assert!(figures.phase_max < Duration::from_secs(2), "{:?} until a phase was written", figures.phase_max);
     assert!(figures.memory_mib < 64.0, "{} MiB", figures.memory_mib);
-    assert!(figures.cpu_percent < 10.0, "{} % of a core", figures.cpu_percent);
+    assert!(figures.cpu_percent < 20.0, "{} % of a core", figures.cpu_percent);
 }
 
 #[test]
