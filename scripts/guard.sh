@@ -47,7 +47,7 @@ if [[ -z $renew && $known != "$machine" ]]; then
     exit "$CANNOT"
 fi
 
-# The profile of the tests: everything below our own code is built with full optimization there, and is built already.
+# The profile of the tests: what the data path is made of is built with full optimization there, and is built already.
 cargo build --quiet --locked -p decant-cloner --example instructions
 program=${CARGO_TARGET_DIR:-target}/debug/examples/instructions
 

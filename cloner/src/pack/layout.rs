@@ -28,13 +28,13 @@ use crate::stream::Sink;
 
 /// The length of every archive is a multiple of this: 20 blocks, GNU tar's default.
 const RECORD_BYTES: u64 = 20 * BLOCK_BYTES;
+/// The one file of a volume that holds a virtual machine's disk.
+const DISK_IMAGE: &[u8] = b"disk.img";
+
 /// What an archive of `stream_bytes` without its end becomes: see [`Pass::end`].
 pub(super) fn ended(stream_bytes: u64) -> u64 {
     (stream_bytes + 2 * BLOCK_BYTES).next_multiple_of(RECORD_BYTES)
 }
-
-/// The one file of a volume that holds a virtual machine's disk.
-const DISK_IMAGE: &[u8] = b"disk.img";
 
 /// One pass over a tree: what went into the stream, and what the tree was.
 pub(super) struct Pass<'a> {
