@@ -55,8 +55,8 @@ impl Meta {
     }
 
     /// Whether the file has less space than its size needs, so that looking for holes pays. The same rule
-    /// as GNU tar's: a file below one block never has holes.
+    /// as GNU tar's: a block that is begun counts, but a file below one block never has holes.
     pub(super) fn may_have_holes(&self) -> bool {
-        self.allocated_blocks < self.size_bytes / 512
+        self.size_bytes >= 512 && self.allocated_blocks < self.size_bytes.div_ceil(512)
     }
 }

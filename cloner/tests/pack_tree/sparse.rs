@@ -17,6 +17,7 @@ fn holes_are_stored_as_gnu_tar_stores_them() {
     tree.sparse("all hole", 3 * MIB, []);
     tree.sparse("below a block", 100, []);
     tree.sparse("a block and a byte", 513, []);
+    tree.sparse("a page of data and a byte of hole", 4097, [0]);
     tree.sparse("data first", 3 * MIB + 5, [0]);
     tree.sparse("data last", 3 * MIB, [3 * MIB - 4096]);
     tree.sparse("data in the last block", 3 * MIB + 77, [MIB]);
