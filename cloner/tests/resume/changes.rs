@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::cell::Cell;
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes};
-use crate::pair::{MIB, Pair, SIZE_BYTES, wire_bytes};
+use crate::pair::{MIB, Pair, SIZE_BYTES, both_well, wire_bytes};
 use crate::relay::Break;
 use crate::trees_of_files::set_xattr;
 
@@ -37,8 +37,7 @@ fn interrupted(
     }
     volumes.relay().let_go();
     change(&volumes);
-    let log = volumes.pair.source(FAST).well();
-    target.well();
+    let log = both_well(volumes.pair.source(FAST), target);
     volumes.assert_same();
     assert!(!volumes.target().join(".decant-partial").exists());
     cell.right(None, what);

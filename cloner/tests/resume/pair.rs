@@ -223,6 +223,18 @@ impl Drop for End {
     }
 }
 
+/// That both ended well, and what the source's log says. Where the source did not, the target's log tells why.
+pub(crate) fn both_well(source: End, mut target: End) -> Vec<String> {
+    let (code, log) = source.ended();
+    if code != Some(0) {
+        target.kill();
+        let (target_code, target_log) = target.ended();
+        panic!("the source ended with {code:?}: {log:#?}, the target with {target_code:?}: {target_log:#?}");
+    }
+    target.well();
+    log
+}
+
 /// Bytes that a source's last attempt put on the wire, from its last words.
 pub(crate) fn wire_bytes(log: &[String]) -> u64 {
     let line = log.iter().find(|line| line.contains("clone complete")).unwrap();

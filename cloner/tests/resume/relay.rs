@@ -12,6 +12,9 @@ use crate::pair::PATIENCE;
 /// Connections that carry less than this are questions, and are left alone.
 const UPLOAD_BYTES: u64 = 1 << 20;
 const TICK: Duration = Duration::from_millis(5);
+/// What a source can send while nothing goes through. Kernels let it grow to tens of MiB on loopback, and then a source
+/// that is killed late has sent everything.
+const HELD_BYTES: usize = 1 << 20;
 
 /// What happens to an upload.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +49,8 @@ impl Relay {
     pub(crate) fn to(target_port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
+        // Connections have it from their listener.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, HELD_BYTES).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         let door = std::thread::spawn({
