@@ -38,6 +38,24 @@ fn an_image_that_cannot_be_had_is_named() {
 }
 
 #[test]
+fn a_strangers_pod_with_the_targets_name_is_named_and_left_alone() {
+    let mut bed = Bed::new(&[]);
+    bed.volumes("block", "16Mi", 3);
+    bed.claim("golden", "Block", "16Mi");
+    bed.claim("other", "Block", "16Mi");
+    bed.user_of("cdi-upload-copy", "other", true);
+    bed.start();
+    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "16Mi");
+    let message = bed.says("copy", "Running", "ErrStartingPod");
+    let why = format!("pod {}/cdi-upload-copy exists and belongs to somebody else", bed.namespace);
+    assert!(message.contains(&why), "{message}");
+    let stranger = bed.get("pod", "cdi-upload-copy").expect("the pod is gone");
+    assert_eq!(stranger["metadata"]["deletionTimestamp"], serde_json::Value::Null);
+    bed.delete("pod", "cdi-upload-copy");
+    bed.succeeds("copy");
+}
+
+#[test]
 fn a_full_target_is_named_and_nothing_looks_finished() {
     let mut bed = Bed::new(&[]);
     bed.volumes("filesystem", "96Mi", 1);
