@@ -1,8 +1,8 @@
 //! The stop token: asked at every wait, set by the first signal or the first failure.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How long a blocking wait may last before it asks the token again. Short enough that a stop feels
 /// immediate to a person, long enough that waiting costs no measurable CPU.
@@ -20,6 +20,14 @@ pub struct Stop {
     state: Arc<AtomicI32>,
     /// Stops this one, too.
     parent: Option<Box<Stop>>,
+    /// Wakes those who sleep: one for all that come from the same token.
+    bell: Arc<Bell>,
+}
+
+#[derive(Debug, Default)]
+struct Bell {
+    lock: Mutex<()>,
+    rung: Condvar,
 }
 
 /// Why a token says stop.
@@ -39,7 +47,7 @@ impl Stop {
 
     /// A token for a part of the work: it stops with this one, but can be stopped alone.
     pub fn child(&self) -> Self {
-        Self { state: Arc::default(), parent: Some(Box::new(self.clone())) }
+        Self { state: Arc::default(), parent: Some(Box::new(self.clone())), bell: Arc::clone(&self.bell) }
     }
 
     /// Asks for a stop because signal `number` arrived.
@@ -66,20 +74,26 @@ impl Stop {
         self.reason().is_some()
     }
 
-    /// Sleeps for `duration`, or until a stop is asked for. Returns whether to go on.
+    /// Sleeps for `duration`, or until a stop is asked for: then it wakes at once. Returns whether to go on.
     pub fn sleep(&self, duration: Duration) -> bool {
-        let mut left = duration;
-        while !left.is_zero() && !self.is_set() {
-            let nap = left.min(STOP_TICK);
-            std::thread::sleep(nap);
-            left -= nap;
+        let began = Instant::now();
+        let mut guard = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.is_set() {
+            let left = duration.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            guard = self.bell.rung.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        !self.is_set()
+        false
     }
 
     fn set(&self, value: i32) {
         // Losing the race means that somebody else gave the first reason.
         let _ = self.state.compare_exchange(RUNNING, value, Ordering::AcqRel, Ordering::Acquire);
+        // With the lock nobody is between asking and falling asleep.
+        let _guard = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bell.rung.notify_all();
     }
 }
 
@@ -112,5 +126,29 @@ mod tests {
         let stop = Stop::new();
         stop.cancel();
         assert!(!stop.sleep(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn whoever_sleeps_wakes_when_the_whole_stops() {
+        let whole = Stop::new();
+        let part = whole.child().child();
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| part.sleep(Duration::from_secs(3600)));
+            whole.cancel();
+            assert!(!sleeper.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_neighbours_stop_does_not_cut_a_sleep_short() {
+        let whole = Stop::new();
+        let (one, other) = (whole.child(), whole.child());
+        let (began, pause) = (Instant::now(), Duration::from_millis(30));
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| one.sleep(pause));
+            other.cancel();
+            assert!(sleeper.join().unwrap());
+        });
+        assert!(began.elapsed() >= pause);
     }
 }
