@@ -1,6 +1,6 @@
 //! Logical bytes in, frames out.
 
-use super::{CHUNK_BYTES, COMPRESSED, STORED, ZERO_FRAME, is_zero, masked_crc};
+use super::{CHUNK_BYTES, COMPRESSED, STORED, STORED_HEAD_BYTES, ZERO_FRAME, is_zero, masked_crc};
 
 /// How much of a chunk is tried where the chunk before could not be compressed.
 const SAMPLE_BYTES: usize = 4 << 10;
@@ -83,10 +83,20 @@ impl Encoder {
     }
 }
 
+/// What comes before `chunk` in a frame that stores it.
+pub fn stored_head(chunk: &[u8]) -> [u8; STORED_HEAD_BYTES] {
+    head(STORED, chunk, chunk.len())
+}
+
+/// The head and the CRC of a frame whose body of `body_bytes` stands for `chunk`.
+fn head(kind: u8, chunk: &[u8], body_bytes: usize) -> [u8; STORED_HEAD_BYTES] {
+    let [a, b, c, _] = u32::try_from(body_bytes + 4).unwrap_or(u32::MAX).to_le_bytes();
+    let [d, e, f, g] = masked_crc(chunk).to_le_bytes();
+    [kind, a, b, c, d, e, f, g]
+}
+
 fn put_frame(kind: u8, chunk: &[u8], body: &[u8], out: &mut Vec<u8>) {
-    let len = u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_le_bytes();
-    out.extend_from_slice(&[kind, len[0], len[1], len[2]]);
-    out.extend_from_slice(&masked_crc(chunk).to_le_bytes());
+    out.extend_from_slice(&head(kind, chunk, body.len()));
     out.extend_from_slice(body);
 }
 

@@ -26,6 +26,8 @@ pub const BLOCK_BYTES: usize = BLOCK_CHUNKS * CHUNK_BYTES;
 pub const DATA_CHUNK_LIMIT_BYTES: usize = 4 + 76_490;
 /// Bytes before a chunk's body: type and length.
 pub const CHUNK_HEAD_BYTES: usize = 4;
+/// Bytes before the content of a stored chunk: its head and the CRC.
+pub const STORED_HEAD_BYTES: usize = CHUNK_HEAD_BYTES + 4;
 
 pub(crate) const COMPRESSED: u8 = 0x00;
 pub(crate) const STORED: u8 = 0x01;

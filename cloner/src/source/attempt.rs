@@ -11,6 +11,7 @@ use decant_shared::stop::Stop;
 
 use super::answer::explain;
 use super::blocks::{Blocks, Computed};
+use super::buffers::Buffers;
 use super::choose::Choice;
 use super::follow;
 use super::resume::Peer;
@@ -18,7 +19,7 @@ use super::upload::{Request, post};
 use super::volume::Volume;
 use super::{Source, compress};
 use crate::error::{Error, Kind, Result};
-use crate::lanes::{Pool, lanes};
+use crate::lanes::lanes;
 use crate::threads::{join, verdict};
 
 /// Sends all of `volume` once. Returns what the target says then.
@@ -34,7 +35,7 @@ pub fn run(
     let mut conn = connect(source, stop)?;
     let count = source.compress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "compressor");
-    let (blocks, wires) = (Pool::for_lanes(count), Pool::for_lanes(count));
+    let buffers = Buffers::for_lanes(count);
     let request = Request {
         url: &source.url,
         content: source.content,
@@ -48,11 +49,11 @@ pub fn run(
     let ended = stop.child();
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
-        let reader_blocks = blocks.clone();
+        let (choice, buffers) = (&choice, &buffers);
         // The reader owns `deal`: when it ends, the compressors see it.
         threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
             let how = (computed, peer.can.is_extended);
-            let blocks = Blocks::new(deal, reader_blocks, how, progress, stop);
+            let blocks = Blocks::new(deal, (choice, buffers), how, progress, stop);
             volume.read(blocks, &peer.kept, peer.can.keeps_attributes, stop)
         }));
         if peer.can.is_extended {
@@ -64,14 +65,13 @@ pub fn run(
             }));
         }
         for (index, lane) in workers.into_iter().enumerate() {
-            let (choice, blocks, wires) = (&choice, &blocks, &wires);
             threads.push(
                 Builder::new()
                     .name(format!("compressor-{index}"))
-                    .spawn_scoped(scope, move || compress::run(lane, choice, blocks, wires)),
+                    .spawn_scoped(scope, move || compress::run(lane, choice, buffers)),
             );
         }
-        let posted = post(&mut conn, &request, (collect, choice.judge()), &wires, progress, stop);
+        let posted = post(&mut conn, &request, (collect, choice.judge()), buffers, progress, stop);
         ended.cancel();
         // `post` has dropped its end of the lanes, so the other stages end too.
         verdict(posted, join(threads))

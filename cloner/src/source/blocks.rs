@@ -10,15 +10,18 @@ use decant_shared::progress::Progress;
 use decant_shared::stop::Stop;
 
 use super::behind::Behind;
+use super::buffer::Buffer;
+use super::buffers::Buffers;
+use super::choose::{Choice, Way};
 use super::compress::Block;
 use super::read::shrank;
 use crate::digest::check::HELD_LIMIT;
 use crate::digest::segments::{Segments, ZERO_SEGMENT};
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
+use crate::frame::CHUNK_BYTES;
 use crate::frame::mark::Mark;
-use crate::frame::{BLOCK_BYTES, CHUNK_BYTES};
-use crate::lanes::{Deal, Pool};
+use crate::lanes::Deal;
 use crate::stream::Sink;
 
 /// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
@@ -52,9 +55,9 @@ impl Computed {
 /// Cuts the logical stream into blocks and hands them to the compressors.
 pub struct Blocks<'a> {
     deal: Deal<Block>,
-    pool: Pool<Vec<u8>>,
-    buffer: Vec<u8>,
-    used_bytes: usize,
+    choice: &'a Choice,
+    buffers: &'a Buffers,
+    buffer: Buffer,
     segments: Segments,
     behind: Behind,
     computed: &'a Computed,
@@ -67,21 +70,22 @@ pub struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    /// Blocks go to `deal`; buffers come from `pool`. `has_holes`: the target understands holes.
+    /// Blocks go to `deal`: as frames already where `choice` says that they are stored. `has_holes`: the target
+    /// understands holes.
     pub fn new(
         deal: Deal<Block>,
-        pool: Pool<Vec<u8>>,
+        (choice, buffers): (&'a Choice, &'a Buffers),
         (computed, has_holes): (&'a Computed, bool),
         progress: &'a Progress,
         stop: &'a Stop,
     ) -> Self {
-        let (buffer, segments, behind) = (Vec::new(), Segments::default(), Behind::default());
-        let (used_bytes, passing_bytes) = (0, 0);
+        let (buffer, segments, behind) = (Buffer::default(), Segments::default(), Behind::default());
+        let passing_bytes = 0;
         Self {
             deal,
-            pool,
+            choice,
+            buffers,
             buffer,
-            used_bytes,
             segments,
             behind,
             computed,
@@ -129,26 +133,23 @@ impl<'a> Blocks<'a> {
         self.deal.send(Block::End)
     }
 
-    /// The unused part of the buffer, never empty.
-    fn room(&mut self) -> Result<&mut [u8]> {
-        if self.used_bytes == BLOCK_BYTES {
-            self.flush()?;
-        }
-        if self.buffer.is_empty() {
-            self.buffer = self.pool.take();
-            self.buffer.resize(BLOCK_BYTES, 0);
-        }
-        Ok(&mut self.buffer[self.used_bytes..])
+    /// Makes room in the buffer.
+    fn make_room(&mut self) -> Result<()> {
+        if self.buffer.is_full() { self.flush() } else { Ok(()) }
     }
 
     /// Sends what is in the buffer, and the digests of the segments that end in it.
     fn flush(&mut self) -> Result<()> {
         Error::check(self.stop)?;
-        if self.used_bytes > 0 {
-            let bytes = std::mem::take(&mut self.buffer);
-            let len = std::mem::take(&mut self.used_bytes);
+        if !self.buffer.is_empty() {
+            let data = std::mem::replace(&mut self.buffer, self.buffers.block());
+            let len = data.len();
             self.progress.add_read_bytes(len as u64);
-            self.deal.send(Block::Data { bytes, len })?;
+            self.deal.send(match self.choice.way() {
+                Way::Mixed => Block::Data(data),
+                // Here and now it is in the processor's cache.
+                Way::Stored => data.store().map_or_else(Block::Data, |stored| Block::Stored(stored, len)),
+            })?;
         }
         self.send_marks(None)
     }
@@ -167,10 +168,11 @@ impl<'a> Blocks<'a> {
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let room = self.room()?;
+            self.make_room()?;
+            let room = self.buffer.room();
             let len = room.len().min(bytes.len());
             room[..len].copy_from_slice(&bytes[..len]);
-            self.used_bytes += len;
+            self.buffer.filled(len);
             bytes = &bytes[len..];
         }
         Ok(())
@@ -192,10 +194,11 @@ impl<'a> Blocks<'a> {
             len -= part;
         }
         while len > 0 {
-            let room = self.room()?;
+            self.make_room()?;
+            let room = self.buffer.room();
             let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
             room[..part].fill(0);
-            self.used_bytes += part;
+            self.buffer.filled(part);
             len -= part as u64;
         }
         Ok(())
@@ -246,7 +249,8 @@ impl Sink for Blocks<'_> {
         let until = offset + len;
         while len > 0 {
             self.behind.read(file, offset, until);
-            let room = self.room()?;
+            self.make_room()?;
+            let room = self.buffer.room();
             let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
             let got = match file.read_at(&mut room[..part], offset) {
                 Ok(got) => got,
@@ -256,8 +260,8 @@ impl Sink for Blocks<'_> {
             if got == 0 {
                 return Err(shrank(path, offset, len));
             }
-            self.segments.data(&self.buffer[self.used_bytes..self.used_bytes + got]);
-            self.used_bytes += got;
+            self.segments.data(&room[..got]);
+            self.buffer.filled(got);
             offset += got as u64;
             len -= got as u64;
         }

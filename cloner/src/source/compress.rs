@@ -1,22 +1,21 @@
 //! The compressors: the second stage. Each takes blocks from its lane and makes frames of them.
 
+use super::buffer::{Buffer, Stored};
+use super::buffers::{Buffers, Outgoing};
 use super::choose::{Choice, Way};
 use super::wire::Wire;
 use crate::error::{Error, Result};
 use crate::frame::encode::Encoder;
 use crate::frame::mark::Mark;
-use crate::lanes::{Lane, Pool};
+use crate::lanes::Lane;
 
 /// What the reader hands over.
 #[derive(Debug)]
 pub enum Block {
-    /// The first `len` bytes of `bytes`.
-    Data {
-        /// A buffer from the pool.
-        bytes: Vec<u8>,
-        /// How much of it counts.
-        len: usize,
-    },
+    /// Data.
+    Data(Buffer),
+    /// This many bytes of data that the reader stored in frames itself: nothing is left to do.
+    Stored(Stored, usize),
     /// This many zero bytes.
     Zeros(u64),
     /// Marks, among them holes and what the target keeps.
@@ -30,7 +29,7 @@ pub enum Frames {
     /// Frames, ready to send.
     Some {
         /// The bytes to send.
-        wire: Wire,
+        wire: Outgoing,
         /// How many logical bytes they stand for.
         logical_bytes: u64,
         /// Data went this way; nothing was to be chosen for zeros and marks.
@@ -44,33 +43,23 @@ pub enum Frames {
 
 /// Runs one compressor until its lane ends.
 #[allow(clippy::needless_pass_by_value)] // the thread owns its lane, so that its end is seen
-pub fn run(
-    lane: Lane<Block, Frames>,
-    choice: &Choice,
-    blocks: &Pool<Vec<u8>>,
-    wires: &Pool<Wire>,
-) -> Result<()> {
+pub fn run(lane: Lane<Block, Frames>, choice: &Choice, buffers: &Buffers) -> Result<()> {
     let mut encoder = Encoder::default();
     for block in &lane.input {
         let frames = match block {
-            Block::Data { bytes, len } => {
-                let mut wire = wires.take();
-                let (way, data) = (choice.way(), &bytes[..len]);
-                let packed_bytes = if choice.compresses(way, lane.output.is_empty()) {
-                    encoder.encode(data, wire.open())
-                } else {
-                    Encoder::store(data, wire.open())
-                };
-                blocks.give(bytes);
-                sealed(wire, len as u64, Some(way), packed_bytes)
+            Block::Data(data) => {
+                let way = choice.way();
+                let compresses = choice.compresses(way, lane.output.is_empty());
+                make(data, way, compresses.then_some(&mut encoder), buffers)
             }
+            Block::Stored(stored, len) => as_it_is(stored, len, Way::Stored),
             Block::Zeros(len) => {
-                let mut wire = wires.take();
+                let mut wire = buffers.wire();
                 encoder.encode_zeros(len, wire.open());
                 sealed(wire, len, None, len)
             }
             Block::Marks(marks) => {
-                let mut wire = wires.take();
+                let mut wire = buffers.wire();
                 let out = wire.open();
                 marks.iter().for_each(|mark| mark.put(out));
                 let len = marks.iter().map(logical_bytes).sum();
@@ -83,9 +72,35 @@ pub fn run(
     Ok(())
 }
 
+/// Frames of `data`: compressed, or without an encoder as it is.
+fn make(data: Buffer, way: Way, encoder: Option<&mut Encoder>, buffers: &Buffers) -> Frames {
+    let len = data.len();
+    let data = match (&encoder, data) {
+        (Some(_), data) => data,
+        (None, data) => match data.store() {
+            Ok(stored) => return as_it_is(stored, len, way),
+            // Zeros are compressed in any case.
+            Err(data) => data,
+        },
+    };
+    let mut wire = buffers.wire();
+    let out = wire.open();
+    let packed_bytes = match encoder {
+        Some(encoder) => data.chunks().map(|chunk| encoder.encode(chunk, out)).sum(),
+        None => data.chunks().map(|chunk| Encoder::store(chunk, out)).sum(),
+    };
+    buffers.give_back(data);
+    sealed(wire, len as u64, Some(way), packed_bytes)
+}
+
+fn as_it_is(stored: Stored, len: usize, way: Way) -> Frames {
+    let (wire, logical_bytes) = (Outgoing::Stored(stored), len as u64);
+    Frames::Some { wire, logical_bytes, way: Some(way), packed_bytes: 0 }
+}
+
 fn sealed(mut wire: Wire, logical_bytes: u64, way: Option<Way>, packed_bytes: u64) -> Frames {
     wire.seal();
-    Frames::Some { wire, logical_bytes, way, packed_bytes }
+    Frames::Some { wire: Outgoing::Made(wire), logical_bytes, way, packed_bytes }
 }
 
 fn logical_bytes(mark: &Mark) -> u64 {

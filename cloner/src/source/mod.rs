@@ -26,6 +26,8 @@ pub mod ask;
 pub mod attempt;
 pub mod behind;
 pub mod blocks;
+pub mod buffer;
+pub mod buffers;
 pub mod choose;
 pub mod compress;
 pub mod config;

@@ -18,6 +18,7 @@ use decant_shared::stop::Stop;
 use decant_shared::units::Rate;
 
 use super::answer::{explain, judge_early, refused};
+use super::buffers::Buffers;
 use super::choose::Judge;
 use super::compress::Frames;
 use super::pace::Pace;
@@ -25,7 +26,7 @@ use super::url::UploadUrl;
 use super::wire::Wire;
 use crate::error::Result;
 use crate::frame::STREAM_IDENTIFIER;
-use crate::lanes::{Collect, Pool};
+use crate::lanes::Collect;
 
 /// How much of an answer's text is kept: enough for a reason, short enough for a termination message.
 const ANSWER_LIMIT_BYTES: usize = 2048;
@@ -83,7 +84,7 @@ pub fn post(
     conn: &mut Conn,
     request: &Request<'_>,
     (mut frames, mut judge): (Collect<Frames>, Option<Judge<'_>>),
-    wires: &Pool<Wire>,
+    buffers: &Buffers,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<String> {
@@ -111,7 +112,7 @@ pub fn post(
                 if let (Some(judge), Some(way)) = (&mut judge, way) {
                     judge.sent(way, logical_bytes, wire.as_bytes().len() as u64, took);
                 }
-                wires.give(wire);
+                buffers.sent(wire);
             }
             Frames::End => {
                 sent = sender.send(LAST_CHUNK)?;

@@ -1,10 +1,12 @@
 //! A buffer that is one chunk of the chunked coding, so that it goes out in one piece without being copied.
 
 /// Length of the size line: eight hexadecimal digits (leading zeros are allowed, RFC 9112, 7.1) and CRLF.
-const SIZE_LINE_BYTES: usize = 10;
+pub const SIZE_LINE_BYTES: usize = 10;
+/// What ends a chunk.
+pub const END: &[u8] = b"\r\n";
 
 /// One chunk: size line, content, CRLF.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Wire(Vec<u8>);
 
 impl Wire {
@@ -23,15 +25,23 @@ impl Wire {
             self.0.clear();
             return;
         }
-        let line = format!("{len:08x}\r\n");
-        self.0[..SIZE_LINE_BYTES].copy_from_slice(line.as_bytes());
-        self.0.extend_from_slice(b"\r\n");
+        self.0[..SIZE_LINE_BYTES].copy_from_slice(&size_line(len));
+        self.0.extend_from_slice(END);
     }
 
     /// The bytes to send.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The size line of a chunk of `len` bytes.
+pub fn size_line(len: usize) -> [u8; SIZE_LINE_BYTES] {
+    let mut line = *b"00000000\r\n";
+    for (place, digit) in line[..8].iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(len >> (4 * place)) & 0xf];
+    }
+    line
 }
 
 #[cfg(test)]
@@ -54,5 +64,11 @@ mod tests {
         wire.open();
         wire.seal();
         assert!(wire.as_bytes().is_empty());
+    }
+
+    #[test]
+    fn a_size_line_has_eight_digits() {
+        assert_eq!(&size_line(0x0004_003e), b"0004003e\r\n");
+        assert_eq!(&size_line(0xfedc_ba98), b"fedcba98\r\n");
     }
 }
