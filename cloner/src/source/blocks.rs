@@ -148,7 +148,7 @@ impl<'a> Blocks<'a> {
             self.deal.send(match self.choice.way() {
                 Way::Mixed => Block::Data(data),
                 // Here and now it is in the processor's cache.
-                Way::Stored => data.store().map_or_else(Block::Data, |stored| Block::Stored(stored, len)),
+                Way::Stored => data.store().map_or_else(Block::Data, Block::Stored),
             })?;
         }
         self.send_marks(None)

@@ -17,7 +17,7 @@ pub struct Buffer {
 /// A buffer that became one chunk of the chunked coding.
 #[derive(Debug)]
 pub struct Stored {
-    bytes: Vec<u8>,
+    buffer: Buffer,
     len: usize,
 }
 
@@ -72,7 +72,7 @@ impl Buffer {
         let end = SIZE_LINE_BYTES + frames_bytes;
         self.bytes[..SIZE_LINE_BYTES].copy_from_slice(&size_line(frames_bytes));
         self.bytes[end..][..END.len()].copy_from_slice(END);
-        Ok(Stored { bytes: self.bytes, len: end + END.len() })
+        Ok(Stored { buffer: self, len: end + END.len() })
     }
 
     /// Empties it for the next block; the memory stays.
@@ -88,12 +88,17 @@ impl Buffer {
 impl Stored {
     /// The bytes to send.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.buffer.bytes[..self.len]
     }
 
-    /// Its memory, for the next block.
+    /// How many bytes of the stream it stands for.
+    pub fn logical_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// What it was made of.
     pub fn into_buffer(self) -> Buffer {
-        Buffer { bytes: self.bytes, used_bytes: 0 }
+        self.buffer
     }
 }
 
@@ -139,7 +144,9 @@ mod tests {
         let stored = filled(&[1; BLOCK_BYTES]).store().unwrap();
         let before = stored.as_bytes().as_ptr();
         let mut buffer = stored.into_buffer();
-        assert!(buffer.is_empty() && !buffer.is_full());
+        assert!(buffer.is_full());
+        buffer.clear();
+        assert!(buffer.is_empty());
         buffer.room()[..2].copy_from_slice(b"ab");
         buffer.filled(2);
         assert_eq!(buffer.chunks().collect::<Vec<_>>(), [b"ab"]);
@@ -156,9 +163,11 @@ mod tests {
             Encoder::store(&data, wire.open());
             wire.seal();
             let buffer = filled(&data);
-            prop_assert_eq!(buffer.chunks().collect::<Vec<_>>().concat(), data);
+            prop_assert_eq!(&buffer.chunks().collect::<Vec<_>>().concat(), &data);
             let stored = buffer.store().unwrap();
             prop_assert_eq!(stored.as_bytes(), wire.as_bytes());
+            prop_assert_eq!(stored.logical_bytes(), len);
+            prop_assert_eq!(stored.into_buffer().chunks().collect::<Vec<_>>().concat(), data);
         }
     }
 }

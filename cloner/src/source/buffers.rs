@@ -56,7 +56,7 @@ impl Buffers {
     pub fn sent(&self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Made(wire) => self.wires.give(wire),
-            Outgoing::Stored(stored) => self.blocks.give(stored.into_buffer()),
+            Outgoing::Stored(stored) => self.give_back(stored.into_buffer()),
         }
     }
 }

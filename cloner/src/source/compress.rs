@@ -14,8 +14,8 @@ use crate::lanes::Lane;
 pub enum Block {
     /// Data.
     Data(Buffer),
-    /// This many bytes of data that the reader stored in frames itself: nothing is left to do.
-    Stored(Stored, usize),
+    /// Data that the reader stored in frames itself.
+    Stored(Stored),
     /// This many zero bytes.
     Zeros(u64),
     /// Marks, among them holes and what the target keeps.
@@ -46,13 +46,21 @@ pub enum Frames {
 pub fn run(lane: Lane<Block, Frames>, choice: &Choice, buffers: &Buffers) -> Result<()> {
     let mut encoder = Encoder::default();
     for block in &lane.input {
+        let way = choice.way();
         let frames = match block {
+            Block::Stored(stored) if way == Way::Stored => as_it_is(stored, way),
             Block::Data(data) => {
-                let way = choice.way();
                 let compresses = choice.compresses(way, lane.output.is_empty());
                 make(data, way, compresses.then_some(&mut encoder), buffers)
             }
-            Block::Stored(stored, len) => as_it_is(stored, len, Way::Stored),
+            // The way has changed since.
+            Block::Stored(stored) => {
+                if choice.compresses(way, lane.output.is_empty()) {
+                    make(stored.into_buffer(), way, Some(&mut encoder), buffers)
+                } else {
+                    as_it_is(stored, way)
+                }
+            }
             Block::Zeros(len) => {
                 let mut wire = buffers.wire();
                 encoder.encode_zeros(len, wire.open());
@@ -74,15 +82,15 @@ pub fn run(lane: Lane<Block, Frames>, choice: &Choice, buffers: &Buffers) -> Res
 
 /// Frames of `data`: compressed, or without an encoder as it is.
 fn make(data: Buffer, way: Way, encoder: Option<&mut Encoder>, buffers: &Buffers) -> Frames {
-    let len = data.len();
     let data = match (&encoder, data) {
         (Some(_), data) => data,
         (None, data) => match data.store() {
-            Ok(stored) => return as_it_is(stored, len, way),
+            Ok(stored) => return as_it_is(stored, way),
             // Zeros are compressed in any case.
             Err(data) => data,
         },
     };
+    let len = data.len() as u64;
     let mut wire = buffers.wire();
     let out = wire.open();
     let packed_bytes = match encoder {
@@ -90,12 +98,12 @@ fn make(data: Buffer, way: Way, encoder: Option<&mut Encoder>, buffers: &Buffers
         None => data.chunks().map(|chunk| Encoder::store(chunk, out)).sum(),
     };
     buffers.give_back(data);
-    sealed(wire, len as u64, Some(way), packed_bytes)
+    sealed(wire, len, Some(way), packed_bytes)
 }
 
-fn as_it_is(stored: Stored, len: usize, way: Way) -> Frames {
-    let (wire, logical_bytes) = (Outgoing::Stored(stored), len as u64);
-    Frames::Some { wire, logical_bytes, way: Some(way), packed_bytes: 0 }
+fn as_it_is(stored: Stored, way: Way) -> Frames {
+    let logical_bytes = stored.logical_bytes() as u64;
+    Frames::Some { wire: Outgoing::Stored(stored), logical_bytes, way: Some(way), packed_bytes: 0 }
 }
 
 fn sealed(mut wire: Wire, logical_bytes: u64, way: Option<Way>, packed_bytes: u64) -> Frames {

@@ -101,7 +101,9 @@ pub fn post(
         match frames.receive()? {
             Frames::Some { wire, logical_bytes, way, packed_bytes } => {
                 pace.wait(wire.as_bytes().len(), stop);
+                let waits = sender.conn.write_waits();
                 sent = sender.send(wire.as_bytes())?;
+                let was_full = sender.conn.write_waits() > waits;
                 if sent == Sent::All {
                     progress.add_wire_bytes(wire.as_bytes().len() as u64);
                     progress.add_sent_bytes(logical_bytes);
@@ -110,6 +112,9 @@ pub fn post(
                 let took = before.elapsed();
                 before += took;
                 if let (Some(judge), Some(way)) = (&mut judge, way) {
+                    if was_full {
+                        judge.was_full();
+                    }
                     judge.sent(way, logical_bytes, wire.as_bytes().len() as u64, took);
                 }
                 buffers.sent(wire);

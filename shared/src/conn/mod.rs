@@ -36,6 +36,7 @@ pub struct Conn {
     inbox_start: usize,
     inbox_end: usize,
     socket_ended: bool,
+    write_waits: u64,
     stop: Stop,
 }
 
@@ -62,7 +63,8 @@ impl Conn {
         if let Some(tls) = &mut tls {
             tls.set_buffer_limit(Some(OUTBOX_BYTES));
         }
-        Ok(Self { socket, tls, inbox: Vec::new(), inbox_start: 0, inbox_end: 0, socket_ended: false, stop })
+        let (inbox, inbox_start, inbox_end) = (Vec::new(), 0, 0);
+        Ok(Self { socket, tls, inbox, inbox_start, inbox_end, socket_ended: false, write_waits: 0, stop })
     }
 
     /// Whether TLS protects it.

@@ -33,6 +33,11 @@ impl Conn {
         self.write(data, stall, doing, true)
     }
 
+    /// How often a write waited because the operating system had no room for more.
+    pub fn write_waits(&self) -> u64 {
+        self.write_waits
+    }
+
     pub(super) fn wants_write(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
@@ -77,6 +82,7 @@ impl Conn {
                 continue;
             }
             let flags = if watch { PollFlags::IN | PollFlags::OUT } else { PollFlags::OUT };
+            self.write_waits += 1;
             self.wait(flags, deadline, doing, stall)?;
             if watch && self.has_input()? {
                 return Ok(Written::Interrupted);

@@ -69,6 +69,17 @@ fn it_notices_when_the_network_becomes_slow() {
 }
 
 #[test]
+fn a_burst_does_not_make_the_other_way_worth_a_trial() {
+    let speeds = |at, way| match way {
+        Way::Mixed if (at / 16) % 20 == 19 => 70,
+        Way::Mixed => 36,
+        Way::Stored => 11,
+    };
+    let (.., mixed) = run(8192, speeds);
+    assert!(mixed > 0.98, "{mixed}");
+}
+
+#[test]
 fn noise_of_a_fifth_does_not_make_it_flutter() {
     let mut state = 1_u64;
     let noisy = std::cell::RefCell::new(move || {
@@ -109,4 +120,17 @@ fn a_sender_that_waits_gets_its_block_at_once() {
     assert!(choice.compresses(Way::Mixed, false));
     assert!(!choice.compresses(Way::Mixed, true));
     assert!(!choice.compresses(Way::Stored, false));
+}
+
+#[test]
+fn a_sender_that_waits_behind_a_full_socket_gets_compressed_blocks() {
+    let choice = Choice::new(Compression::Auto);
+    let mut judge = choice.judge().unwrap();
+    for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {
+        judge.sent(Way::Mixed, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
+    }
+    judge.was_full();
+    assert!(choice.compresses(Way::Mixed, true));
+    std::thread::sleep(FULL_LATELY);
+    assert!(!choice.compresses(Way::Mixed, true));
 }
