@@ -9,7 +9,7 @@
 #       tree    69,000 files, 1 GB
 #       memory  200,000 small files: does memory grow with their number?
 # Contestants: `cloner copy`; `cloner source` and `cloner target`, two processes over TLS; cp; tar | tar;
-# nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server over TLS.
+# nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server over TLS, and each of them with ours.
 #
 # Environment: ROUNDS (3), SCALE (1, of the sizes; --quick means 0.1 and one round), BENCH_DIR (a tmpfs with
 # room for three copies, /dev/shm), PEER_BIN (a folder with CDI's cdi-cloner and cdi-uploadserver; without it
@@ -121,8 +121,8 @@ pair_end() {
 
 content_of() { if [[ -d $source ]]; then echo filesystem-clone; else echo blockdevice-clone; fi; }
 
-run_pair() {
-    local port
+# Each end sets target_pid or source_pid; a target sets port, a source began.
+our_target() {
     pair_folder
     : >"$work/target.log"
     (
@@ -133,6 +133,9 @@ run_pair() {
     target_pid=$!
     running+=("$target_pid")
     port=$(port_in "$work/target.log" "waiting for a clone on" "$target_pid")
+}
+
+our_source() {
     began=$(now)
     (
         source_environment "$certificates" "$port"
@@ -141,7 +144,68 @@ run_pair() {
     ) 2>"$work/source.log" &
     source_pid=$!
     running+=("$source_pid")
+}
+
+peer_target() {
+    port=$(free_port)
+    pair_folder
+    export PEER_ROOT=$work/peer-root
+    (
+        target_environment "$certificates"
+        UPLOAD_IMAGE_SIZE=$(logical_bytes) FILESYSTEM_OVERHEAD=0 TLS_MIN_VERSION=VersionTLS12
+        TLS_CIPHERS=ECDHE-RSA-AES128-GCM-SHA256,ECDHE-RSA-AES256-GCM-SHA384,TLS_AES_128_GCM_SHA256
+        export UPLOAD_IMAGE_SIZE FILESYSTEM_OVERHEAD TLS_MIN_VERSION TLS_CIPHERS
+        LISTEN_PORT=$port PREALLOCATION=false \
+            measured target scripts/bench/peer.sh target "$folder" "$PEER_BIN/cdi-uploadserver"
+    ) >"$work/target.log" 2>&1 &
+    target_pid=$!
+    running+=("$target_pid")
+    wait_for_port "$port" "$target_pid"
+}
+
+peer_source() {
+    local kind=block
+    [[ -d $source ]] && kind=fs
+    export PEER_ROOT=$work/peer-root
+    (
+        source_environment "$certificates" "$port"
+        PREALLOCATION=false measured source scripts/bench/peer.sh source $kind "$source" "$(logical_bytes)" \
+            "$PEER_BIN/cdi-cloner" "$work/began"
+    ) >"$work/source.log" 2>&1 &
+    source_pid=$!
+    running+=("$source_pid")
+}
+
+logical_bytes() { du -sb --apparent-size "$source" | cut -f1; }
+
+run_pair() {
+    local port
+    our_target
+    our_source
     pair_end
+}
+
+run_peer() {
+    local port
+    peer_target
+    peer_source
+    pair_end
+    began=$(<"$work/began")
+}
+
+run_to_peer() {
+    local port
+    peer_target
+    our_source
+    pair_end
+}
+
+run_from_peer() {
+    local port
+    our_target
+    peer_source
+    pair_end
+    began=$(<"$work/began")
 }
 
 run_cp() {
@@ -172,34 +236,6 @@ run_nbdcopy() {
     # nbdkit serves until it is told to end; then GNU time writes what it took.
     kill "$(<"$work/nbdkit.pid")"
     wait "$source_pid" || true
-}
-
-run_peer() {
-    local port kind=block bytes
-    [[ -d $source ]] && kind=fs
-    bytes=$(du -sb --apparent-size "$source" | cut -f1)
-    port=$(free_port)
-    pair_folder
-    export PEER_ROOT=$work/peer-root
-    (
-        target_environment "$certificates"
-        export UPLOAD_IMAGE_SIZE=$bytes FILESYSTEM_OVERHEAD=0 TLS_MIN_VERSION=VersionTLS12
-        export TLS_CIPHERS=ECDHE-RSA-AES128-GCM-SHA256,ECDHE-RSA-AES256-GCM-SHA384,TLS_AES_128_GCM_SHA256
-        LISTEN_PORT=$port PREALLOCATION=false \
-            measured target scripts/bench/peer.sh target "$folder" "$PEER_BIN/cdi-uploadserver"
-    ) >"$work/target.log" 2>&1 &
-    target_pid=$!
-    running+=("$target_pid")
-    wait_for_port "$port" "$target_pid"
-    (
-        source_environment "$certificates" "$port"
-        PREALLOCATION=false measured source scripts/bench/peer.sh source $kind "$source" "$bytes" \
-            "$PEER_BIN/cdi-cloner" "$work/began"
-    ) >"$work/source.log" 2>&1 &
-    source_pid=$!
-    running+=("$source_pid")
-    pair_end
-    began=$(<"$work/began")
 }
 
 check() {
@@ -238,7 +274,11 @@ for set in "${sets[@]}"; do
         one "$set" cp cp
         one "$set" tar 'tar | tar'
         [[ -d $source ]] || one "$set" nbdcopy nbdcopy
-        [[ -z ${PEER_BIN-} ]] || one "$set" peer CDI
+        if [[ ${PEER_BIN-} ]]; then
+            one "$set" peer CDI
+            one "$set" to_peer 'decant to CDI'
+            one "$set" from_peer 'CDI to decant'
+        fi
     done
     rm -rf "$source"
 done

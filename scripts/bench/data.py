@@ -1,4 +1,4 @@
-"""Makes a data set of the bench: `data.py dense|vmdisk|tree|memory TARGET SCALE`. The same bytes on every machine, but
+"""Makes a data set of the bench: `data.py dense|text|vmdisk|tree|memory TARGET SCALE`. The same bytes on every machine, but
 for `dense` (noise) and `vmdisk` (made of what lies in /usr)."""
 import os
 import random
@@ -51,11 +51,26 @@ def vmdisk(path: str, scale: float) -> None:
         tar.wait()
 
 
+def prose(chance: random.Random) -> bytes:
+    """About 12 MB that read like sources."""
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(3000)]
+    return " ".join(chance.choices(words, k=1_500_000)).encode()
+
+
+def text(path: str, scale: float) -> None:
+    """1 GiB of it, in pieces of 1 MiB from anywhere."""
+    chance = random.Random(3)
+    pool = prose(chance)
+    with open(path, "wb") as file:
+        for _ in range(int(1024 * scale)):
+            start = chance.randrange(len(pool) - MIB)
+            file.write(pool[start:start + MIB])
+
+
 def files(path: str, count: int, mean_bytes: int) -> None:
     """`count` files of half to one and a half times `mean_bytes`, a hundred to a folder, that read like sources."""
     chance = random.Random(2)
-    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(3000)]
-    pool = " ".join(chance.choices(words, k=1_500_000)).encode()
+    pool = prose(chance)
     for index in range(count):
         folder = f"{path}/{index // 10_000:02}/{index // 100 % 100:02}"
         if index % 100 == 0:
@@ -70,6 +85,8 @@ def main() -> None:
     kind, path, scale = sys.argv[1], sys.argv[2], float(sys.argv[3])
     if kind == "dense":
         dense(path, scale)
+    elif kind == "text":
+        text(path, scale)
     elif kind == "vmdisk":
         vmdisk(path, scale)
     elif kind == "tree":

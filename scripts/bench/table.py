@@ -24,11 +24,11 @@ for (data_set, contestant), found in runs.items():
     })
 ours = {result["set"]: result["wall_seconds"] for result in results if result["contestant"] == "decant pair"}
 
-print(f"{'set':8} {'contestant':12} {'wall s':>8} {'x pair':>7} {'CPU s':>7} {'source MiB':>11} {'target MiB':>11}")
+print(f"{'set':8} {'contestant':14} {'wall s':>8} {'x pair':>7} {'CPU s':>7} {'source MiB':>11} {'target MiB':>11}")
 for result in results:
     ratio = f"{result['wall_seconds'] / ours[result['set']]:.2f}" if result["set"] in ours else "-"
     target = f"{result['target_rss_mib']:.1f}" if result["target_rss_mib"] else "-"
-    print(f"{result['set']:8} {result['contestant']:12} {result['wall_seconds']:8.2f} {ratio:>7}"
+    print(f"{result['set']:8} {result['contestant']:14} {result['wall_seconds']:8.2f} {ratio:>7}"
           f" {result['cpu_seconds']:7.2f} {result['source_rss_mib']:11.1f} {target:>11}")
 
 if json_file:

@@ -71,14 +71,14 @@ impl Choice {
         match self.compression {
             Compression::Always => true,
             Compression::Never => false,
-            Compression::Auto => way == Way::Mixed && !(is_awaited && self.may_starve()),
+            Compression::Auto => way == Way::Mixed && !(is_awaited && self.may_starve(self.began.elapsed())),
         }
     }
 
-    /// Whether a sender that waits for frames has nothing in its socket either.
-    fn may_starve(&self) -> bool {
+    /// Whether a sender that waits for frames has nothing in its socket either. `now` is counted from the beginning.
+    fn may_starve(&self, now: Duration) -> bool {
         let full_at = Duration::from_micros(self.full_at_micros.load(Ordering::Relaxed));
-        let is_full = full_at > Duration::ZERO && self.began.elapsed().saturating_sub(full_at) < FULL_LATELY;
+        let is_full = full_at > Duration::ZERO && now.saturating_sub(full_at) < FULL_LATELY;
         self.is_judged.load(Ordering::Relaxed) && !is_full
     }
 

@@ -123,14 +123,16 @@ fn a_sender_that_waits_gets_its_block_at_once() {
 }
 
 #[test]
-fn a_sender_that_waits_behind_a_full_socket_gets_compressed_blocks() {
+fn a_sender_that_waits_behind_a_full_socket_does_not_starve() {
     let choice = Choice::new(Compression::Auto);
     let mut judge = choice.judge().unwrap();
     for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {
         judge.sent(Way::Mixed, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
     }
+    assert!(choice.may_starve(Duration::ZERO));
     judge.was_full();
-    assert!(choice.compresses(Way::Mixed, true));
-    std::thread::sleep(FULL_LATELY);
-    assert!(!choice.compresses(Way::Mixed, true));
+    let full_at = Duration::from_micros(choice.full_at_micros.load(Ordering::Relaxed));
+    assert!(!choice.may_starve(full_at));
+    assert!(!choice.may_starve(full_at + FULL_LATELY / 2));
+    assert!(choice.may_starve(full_at + FULL_LATELY));
 }

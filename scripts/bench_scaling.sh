@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# How a clone grows: with compressor threads, with the size of a volume, and with the number of files. `cloner copy`, in
+# memory, medians of ROUNDS; what is compared runs by turns. Prints a table; --plot draws it.
+#
+#   scripts/bench_scaling.sh [--json FILE] [--plot FILE.svg] [SERIES...]
+#
+# Series: threads  1 GiB of text, always compressed, by 1, 2 and 4 threads that compress and as many that decompress
+#         sizes    1, 2 and 4 GiB of noise
+#         files    10,000, 100,000 and 1,000,000 files of 600 bytes
+#
+# Environment: ROUNDS (3), THREADS ("1 2 4"), SIZES ("1 2 4", in GiB), FILES ("10000 100000 1000000"), BENCH_DIR (a
+# tmpfs with room for twice the largest of them, /dev/shm), CLONER (a binary, default: a release build).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib/words.sh
+. scripts/lib/words.sh
+# shellcheck source=scripts/lib/setup.sh
+. scripts/lib/setup.sh
+
+rounds=${ROUNDS:-3} json='' plot='' series=()
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --json | --plot)
+            [[ $# -gt 1 ]] || die "$1 needs a file"
+            printf -v "${1#--}" %s "$2"
+            shift
+            ;;
+        threads | sizes | files) series+=("$1") ;;
+        -h | --help)
+            show_help
+            exit
+            ;;
+        *) die "unknown argument $1; see --help" ;;
+    esac
+    shift
+done
+[[ ${#series[@]} -gt 0 ]] || series=(threads sizes files)
+packages=()
+has python3 || packages+=(python3)
+# `time` is also a word of the shell.
+[[ -x /usr/bin/time ]] || packages+=(time)
+[[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
+if [[ -z ${CLONER-} ]]; then
+    cargo build --quiet --locked --release -p decant-cloner
+    CLONER=${CARGO_TARGET_DIR:-target}/release/cloner
+fi
+CLONER=$(readlink -e "$CLONER")
+
+work=$(mktemp -d "${BENCH_DIR:-/dev/shm}/decant-scaling-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+# one SERIES X SOURCE ARGUMENT...: a run, written down.
+one() {
+    local name=$1 x=$2 source=$3
+    /usr/bin/time -q -f '%e %U %S %M' -o "$work/time" \
+        "$CLONER" copy --quiet "${@:4}" "$source" "$work/copy" 2>"$work/log" || {
+        cat "$work/log" >&2
+        exit 1
+    }
+    rm -rf "$work/copy"
+    echo "$name $x $(<"$work/time")" | tee -a "$work/runs" | sed 's/^/  /' >&2
+}
+
+# make SET SCALE
+make() { python3 scripts/bench/data.py "$1" "$work/$1-$2" "$2"; }
+
+threads() {
+    local count round
+    make text 1
+    for ((round = 1; round <= rounds; round++)); do
+        for count in ${THREADS:-1 2 4}; do
+            one threads "$count" "$work/text-1" --compression always --compress-threads "$count"
+        done
+    done
+    rm "$work/text-1"
+}
+
+# Each size alone: all of them at once would not fit.
+sizes() {
+    local gib round
+    for gib in ${SIZES:-1 2 4}; do
+        make dense "$gib"
+        for ((round = 1; round <= rounds; round++)); do
+            one sizes "$gib" "$work/dense-$gib"
+        done
+        rm "$work/dense-$gib"
+    done
+}
+
+files() {
+    local count round scale
+    for count in ${FILES:-10000 100000 1000000}; do
+        scale=$(awk "BEGIN { print $count / 200000 }")
+        make memory "$scale"
+        for ((round = 1; round <= rounds; round++)); do
+            one files "$count" "$work/memory-$scale"
+        done
+        rm -rf "$work/memory-$scale"
+    done
+}
+
+for name in "${series[@]}"; do
+    "$name"
+done
+echo "ROUNDS=$rounds, $(nproc) CPUs, load $(cut -d ' ' -f 1 /proc/loadavg)"
+python3 scripts/bench/scaling.py "$work/runs" "$json" "$plot"
