@@ -10,26 +10,27 @@ use decant_shared::stop::Stop;
 use rustix::fs::{FileType, readlinkat};
 use rustix::io::Errno;
 
+use super::apart::{Apart, Measured};
 use super::extended::Extended;
-use super::extents::{MAX_EXTENTS, data_extents};
-use super::header::{BLOCK_BYTES, MapEntry, Member, flag, map_entry};
+use super::header::{BLOCK_BYTES, Member, flag};
 use super::links::Links;
-use super::look::{Found, Looked, meta_of};
-use super::member::{put_extended, put_member, put_sparse_member};
+use super::look::{Found, Looked};
+use super::member::{put_extended, put_member};
 use super::meta::Meta;
 use super::plan::Options;
 use super::tally::{Census, Counted};
 use super::walk::{Folder, NAMES_BUDGET_BYTES, walk};
 use crate::archive::entry::EntryKind;
-use crate::attribute::not_kept::NotKept;
+use crate::attribute::place::Place;
 use crate::digest::record::Record;
 use crate::error::{Error, Result};
 use crate::stream::Sink;
+use crate::threads::verdict;
+
+mod file;
 
 /// The length of every archive is a multiple of this: 20 blocks, GNU tar's default.
 const RECORD_BYTES: u64 = 20 * BLOCK_BYTES;
-/// The one file of a volume that holds a virtual machine's disk.
-const DISK_IMAGE: &[u8] = b"disk.img";
 
 /// What an archive of `stream_bytes` without its end becomes: see [`Pass::end`].
 pub(super) fn ended(stream_bytes: u64) -> u64 {
@@ -48,9 +49,9 @@ pub(super) struct Pass<'a> {
     target: Vec<u8>,
     /// The extended header of the present entry.
     extended: Extended,
-    /// Length of all extended headers.
-    extended_bytes: u64,
-    only_in_attributes: NotKept,
+    measured: Measured,
+    /// Who measures extended headers while the scan goes on.
+    apart: Option<Apart>,
 }
 
 impl<'a> Pass<'a> {
@@ -65,14 +66,24 @@ impl<'a> Pass<'a> {
             name: Vec::new(),
             target: Vec::new(),
             extended: Extended::new(),
-            extended_bytes: 0,
-            only_in_attributes: NotKept::default(),
+            measured: Measured::default(),
+            apart: None,
         }
     }
 
     /// Stores everything below `root`, without the end of the archive.
     pub(super) fn tree(&mut self, root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<()> {
-        walk(root, root_path, NAMES_BUDGET_BYTES, stop, &mut |found| self.entry(found))?;
+        // Without names in /proc files have to be opened for it, which is better done by one.
+        if !self.reading && self.options.attributes && Place::can_be_named() {
+            self.apart = Some(Apart::start()?);
+        }
+        let walked = walk(root, root_path, NAMES_BUDGET_BYTES, stop, &mut |found| self.entry(found));
+        match self.apart.take().map(Apart::finish) {
+            Some(Ok(measured)) => self.measured = measured,
+            Some(Err(error)) => return verdict(walked, vec![error]),
+            None => {}
+        }
+        walked?;
         if self.reading && self.links.refused() > 0 {
             log::warn!("{} files with several names are stored once per name", self.links.refused());
         }
@@ -87,12 +98,12 @@ impl<'a> Pass<'a> {
 
     /// Length of all extended headers. A scan counts them here alone, a writer puts them into the stream, too.
     pub(super) fn extended_bytes(&self) -> u64 {
-        self.extended_bytes
+        self.measured.extended_bytes
     }
 
-    /// What an archive without extended headers does not hold.
-    pub(super) fn into_only_in_attributes(self) -> NotKept {
-        self.only_in_attributes
+    /// The same, and what an archive without extended headers does not hold.
+    pub(super) fn into_measured(self) -> Measured {
+        self.measured
     }
 
     /// Length of the stream so far.
@@ -179,112 +190,23 @@ impl<'a> Pass<'a> {
         Ok(known)
     }
 
-    fn file(&mut self, found: &Found<'_>, meta: &Meta, file: Option<&File>) -> Result<()> {
-        // Receivers before v1.59 write only members of type `S` named disk.img (contract 1.10), so that
-        // one is never a link to another name.
-        let disk_image = found.member == DISK_IMAGE;
-        if !disk_image && self.hard_link(meta)? {
-            return Ok(());
-        }
-        let map = self.map(found, meta, file, disk_image)?;
-        self.note(EntryKind::File, &[], meta.size_bytes)?;
-        self.extend(found, meta, file.map(AsFd::as_fd))?;
-        let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
-        match &map {
-            Some(map) => {
-                let stored_bytes = map.iter().map(|entry| entry.1).sum();
-                let member = Member { name, target, meta, flag: flag::SPARSE, stored_bytes, is_exact };
-                put_sparse_member(&mut self.out, &member, map)?;
-            }
-            None => {
-                let member =
-                    Member { name, target, meta, flag: flag::FILE, stored_bytes: meta.size_bytes, is_exact };
-                put_member(&mut self.out, &member)?;
-            }
-        }
-        self.content(found, meta, file, map.as_deref().unwrap_or(&[(0, meta.size_bytes)]))?;
-        self.links.add(meta.identity(), &self.name, meta.links);
-        Ok(())
-    }
-
-    /// The map of a file that is stored as a sparse one, `None` if it is stored in full.
-    fn map(
-        &self,
-        found: &Found<'_>,
-        meta: &Meta,
-        file: Option<&File>,
-        disk_image: bool,
-    ) -> Result<Option<Vec<MapEntry>>> {
-        let whole = (0, meta.size_bytes);
-        // Space set aside but never written is a hole too, which the allocated blocks do not show. For a
-        // disk image it always pays to ask.
-        if !self.options.sparse || !(disk_image || meta.may_have_holes()) {
-            return Ok(disk_image.then(|| vec![whole]));
-        }
-        let opened;
-        let file = match file {
-            Some(file) => file,
-            None => {
-                opened = found.open_same(meta)?;
-                &opened
-            }
-        };
-        let extents = data_extents(file, meta.size_bytes, MAX_EXTENTS)
-            .map_err(|cause| Error::source("find the holes of", found.path(), cause))?;
-        let mut map: Vec<MapEntry> = extents.iter().map(map_entry).collect();
-        if map == [whole] {
-            return Ok(disk_image.then_some(map));
-        }
-        // GNU tar ends every map that has holes with an empty entry at the end of the file.
-        map.push((meta.size_bytes, 0));
-        Ok(Some(map))
-    }
-
-    /// The stored parts of a file, each padded to whole blocks. Fails if it changed meanwhile.
-    fn content(
-        &mut self,
-        found: &Found<'_>,
-        meta: &Meta,
-        file: Option<&File>,
-        map: &[MapEntry],
-    ) -> Result<()> {
-        let mut at = 0;
-        for &(offset, len) in map.iter().filter(|entry| entry.1 > 0) {
-            self.out.note_zeros(offset - at)?;
-            at = offset + len;
-            match file {
-                Some(file) => self.out.put_file(file, found.path(), offset, len)?,
-                None => self.out.put_zeros(len)?,
-            }
-            self.out.pad(BLOCK_BYTES)?;
-        }
-        self.out.note_zeros(meta.size_bytes - at)?;
-        match file {
-            Some(file) if meta.size_bytes > 0 => {
-                if meta.content_differs(&meta_of(file, found.path())?) {
-                    return Err(found.changed("changed while it was read"));
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The extended header of the entry, if it has to have one. Further names of a file need none.
     fn extend(&mut self, found: &Found<'_>, meta: &Meta, fd: Option<BorrowedFd<'_>>) -> Result<()> {
         if !self.options.attributes {
             return Ok(());
         }
+        if let Some(apart) = &mut self.apart {
+            return apart.entry(found, meta);
+        }
         let kinds = self.extended.collect(found, meta, fd)?;
         let records = self.extended.records();
-        if records.is_empty() {
+        if !self.measured.add(records) {
             return Ok(());
         }
-        self.extended_bytes += BLOCK_BYTES + (records.len() as u64).next_multiple_of(BLOCK_BYTES);
         if self.reading {
             return put_extended(&mut self.out, records);
         }
-        self.only_in_attributes.add(kinds, || found.member.to_vec());
+        self.measured.only_in_attributes.add(kinds, || found.member.to_vec());
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use decant_shared::stop::Stop;
 
+use super::apart::Measured;
 use super::layout::{Pass, ended};
 use super::plan::{Options, Plan};
 use crate::error::Result;
@@ -19,11 +20,12 @@ pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> 
     let mut pass = Pass::new(options, None);
     pass.tree(root, root_path, stop)?;
     let (entries, fingerprint) = pass.census();
-    let (stream_bytes, extended_bytes) = (pass.stream_bytes(), pass.extended_bytes());
+    let stream_bytes = pass.stream_bytes();
+    let Measured { extended_bytes, only_in_attributes } = pass.into_measured();
     Ok(Plan {
         stream_bytes: ended(stream_bytes),
         stream_with_attributes_bytes: ended(stream_bytes + extended_bytes),
-        only_in_attributes: pass.into_only_in_attributes(),
+        only_in_attributes,
         entries,
         fingerprint,
         extended_bytes,

@@ -109,6 +109,24 @@ fn without_attributes_the_archive_is_that_of_gnu_tar_and_says_what_stays_behind(
 }
 
 #[test]
+fn attributes_of_many_folders_are_counted_and_the_first_entry_is_named() {
+    let tree = Tree::new();
+    for folder in 0..40 {
+        tree.folder(format!("{folder:02}/below"));
+        tree.file(format!("{folder:02}/below/file"), "x");
+        (0..20).for_each(|file| tree.file(format!("{folder:02}/{file:02}"), "x"));
+    }
+    for name in ["17/below", "17/08", "39/below/file"] {
+        set_xattr(&tree.path(name), "user.a", b"a");
+    }
+    let plan = tree.scan(WITH_ATTRIBUTES).unwrap();
+    let (_, lost) = plan.only_in_attributes.iter().find(|(kind, _)| *kind == Attribute::Xattr).unwrap();
+    assert_eq!((lost.entries, lost.first.as_str()), (3, "\"17/08\""));
+    // Checks that it is as long as was planned.
+    tree.archive(WITH_ATTRIBUTES);
+}
+
+#[test]
 fn a_second_name_of_a_file_has_no_header_of_its_own() {
     let tree = Tree::new();
     tree.file("a", "x");

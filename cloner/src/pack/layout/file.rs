@@ -1,0 +1,110 @@
+//! Regular files: stored in full or with a map of what is no hole, and the only entries with content.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use super::Pass;
+use crate::archive::entry::EntryKind;
+use crate::error::{Error, Result};
+use crate::pack::extents::{MAX_EXTENTS, data_extents};
+use crate::pack::header::{BLOCK_BYTES, MapEntry, Member, flag, map_entry};
+use crate::pack::look::{Found, meta_of};
+use crate::pack::member::{put_member, put_sparse_member};
+use crate::pack::meta::Meta;
+use crate::stream::Sink;
+
+/// The one file of a volume that holds a virtual machine's disk.
+const DISK_IMAGE: &[u8] = b"disk.img";
+
+impl Pass<'_> {
+    pub(super) fn file(&mut self, found: &Found<'_>, meta: &Meta, file: Option<&File>) -> Result<()> {
+        // Receivers before v1.59 write only members of type `S` named disk.img (contract 1.10), so that
+        // one is never a link to another name.
+        let disk_image = found.member == DISK_IMAGE;
+        if !disk_image && self.hard_link(meta)? {
+            return Ok(());
+        }
+        let map = self.map(found, meta, file, disk_image)?;
+        self.note(EntryKind::File, &[], meta.size_bytes)?;
+        self.extend(found, meta, file.map(AsFd::as_fd))?;
+        let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
+        match &map {
+            Some(map) => {
+                let stored_bytes = map.iter().map(|entry| entry.1).sum();
+                let member = Member { name, target, meta, flag: flag::SPARSE, stored_bytes, is_exact };
+                put_sparse_member(&mut self.out, &member, map)?;
+            }
+            None => {
+                let member =
+                    Member { name, target, meta, flag: flag::FILE, stored_bytes: meta.size_bytes, is_exact };
+                put_member(&mut self.out, &member)?;
+            }
+        }
+        self.content(found, meta, file, map.as_deref().unwrap_or(&[(0, meta.size_bytes)]))?;
+        self.links.add(meta.identity(), &self.name, meta.links);
+        Ok(())
+    }
+
+    /// The map of a file that is stored as a sparse one, `None` if it is stored in full.
+    fn map(
+        &self,
+        found: &Found<'_>,
+        meta: &Meta,
+        file: Option<&File>,
+        disk_image: bool,
+    ) -> Result<Option<Vec<MapEntry>>> {
+        let whole = (0, meta.size_bytes);
+        // Space set aside but never written is a hole too, which the allocated blocks do not show. For a
+        // disk image it always pays to ask.
+        if !self.options.sparse || !(disk_image || meta.may_have_holes()) {
+            return Ok(disk_image.then(|| vec![whole]));
+        }
+        let opened;
+        let file = match file {
+            Some(file) => file,
+            None => {
+                opened = found.open_same(meta)?;
+                &opened
+            }
+        };
+        let extents = data_extents(file, meta.size_bytes, MAX_EXTENTS)
+            .map_err(|cause| Error::source("find the holes of", found.path(), cause))?;
+        let mut map: Vec<MapEntry> = extents.iter().map(map_entry).collect();
+        if map == [whole] {
+            return Ok(disk_image.then_some(map));
+        }
+        // GNU tar ends every map that has holes with an empty entry at the end of the file.
+        map.push((meta.size_bytes, 0));
+        Ok(Some(map))
+    }
+
+    /// The stored parts of a file, each padded to whole blocks. Fails if it changed meanwhile.
+    fn content(
+        &mut self,
+        found: &Found<'_>,
+        meta: &Meta,
+        file: Option<&File>,
+        map: &[MapEntry],
+    ) -> Result<()> {
+        let mut at = 0;
+        for &(offset, len) in map.iter().filter(|entry| entry.1 > 0) {
+            self.out.note_zeros(offset - at)?;
+            at = offset + len;
+            match file {
+                Some(file) => self.out.put_file(file, found.path(), offset, len)?,
+                None => self.out.put_zeros(len)?,
+            }
+            self.out.pad(BLOCK_BYTES)?;
+        }
+        self.out.note_zeros(meta.size_bytes - at)?;
+        match file {
+            Some(file) if meta.size_bytes > 0 => {
+                if meta.content_differs(&meta_of(file, found.path())?) {
+                    return Err(found.changed("changed while it was read"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
