@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # How a clone grows: with compressor threads, with the size of a volume, and with the number of files. `cloner copy`, in
-# memory, medians of ROUNDS; what is compared runs by turns. Prints a table; --plot draws it.
+# memory, medians of ROUNDS; all but the numbers of files by turns. Prints a table; --plot draws it.
 #
 #   scripts/bench_scaling.sh [--json FILE] [--plot FILE.svg] [SERIES...]
 #
 # Series: threads  1 GiB of text, always compressed, by 1, 2 and 4 threads that compress and as many that decompress
 #         sizes    1, 2 and 4 GiB of noise
-#         files    10,000, 100,000 and 1,000,000 files of 600 bytes
+#         files    10,000, 100,000 and 1,000,000 files of 600 bytes, and by turns what `cp -a` takes for them
 #
 # Environment: ROUNDS (3), THREADS ("1 2 4"), SIZES ("1 2 4", in GiB), FILES ("10000 100000 1000000"), BENCH_DIR (a
-# tmpfs with room for twice the largest of them, /dev/shm), CLONER (a binary, default: a release build).
+# tmpfs with room for 12 GiB, /dev/shm), CLONER (a binary, default: a release build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/words.sh
@@ -50,17 +50,19 @@ work=$(mktemp -d "${BENCH_DIR:-/dev/shm}/decant-scaling-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# one SERIES X SOURCE ARGUMENT...: a run, written down.
-one() {
-    local name=$1 x=$2 source=$3
-    /usr/bin/time -q -f '%e %U %S %M' -o "$work/time" \
-        "$CLONER" copy --quiet "${@:4}" "$source" "$work/copy" 2>"$work/log" || {
+# timed SERIES X COMMAND...: a run that makes $work/copy, written down.
+timed() {
+    local name=$1 x=$2
+    /usr/bin/time -q -f '%e %U %S %M' -o "$work/time" "${@:3}" 2>"$work/log" || {
         cat "$work/log" >&2
         exit 1
     }
     rm -rf "$work/copy"
     echo "$name $x $(<"$work/time")" | tee -a "$work/runs" | sed 's/^/  /' >&2
 }
+
+# one SERIES X SOURCE ARGUMENT...
+one() { timed "$1" "$2" "$CLONER" copy --quiet "${@:4}" "$3" "$work/copy"; }
 
 # make SET SCALE
 make() { python3 scripts/bench/data.py "$1" "$work/$1-$2" "$2"; }
@@ -76,18 +78,20 @@ threads() {
     rm "$work/text-1"
 }
 
-# Each size alone: all of them at once would not fit.
 sizes() {
     local gib round
     for gib in ${SIZES:-1 2 4}; do
         make dense "$gib"
-        for ((round = 1; round <= rounds; round++)); do
+    done
+    for ((round = 1; round <= rounds; round++)); do
+        for gib in ${SIZES:-1 2 4}; do
             one sizes "$gib" "$work/dense-$gib"
         done
-        rm "$work/dense-$gib"
     done
+    rm "$work"/dense-*
 }
 
+# Each number alone: all of them at once would not fit.
 files() {
     local count round scale
     for count in ${FILES:-10000 100000 1000000}; do
@@ -95,6 +99,7 @@ files() {
         make memory "$scale"
         for ((round = 1; round <= rounds; round++)); do
             one files "$count" "$work/memory-$scale"
+            timed cp "$count" cp -a "$work/memory-$scale" "$work/copy"
         done
         rm -rf "$work/memory-$scale"
     done

@@ -51,16 +51,16 @@ def vmdisk(path: str, scale: float) -> None:
         tar.wait()
 
 
-def prose(chance: random.Random) -> bytes:
-    """About 12 MB that read like sources."""
-    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(3000)]
+def prose(chance: random.Random, vocabulary: int) -> bytes:
+    """About 12 MB that read like sources of so many words."""
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(vocabulary)]
     return " ".join(chance.choices(words, k=1_500_000)).encode()
 
 
 def text(path: str, scale: float) -> None:
-    """1 GiB of it, in pieces of 1 MiB from anywhere."""
+    """1 GiB of few words, in pieces of 1 MiB from anywhere: snappy makes a third of it."""
     chance = random.Random(3)
-    pool = prose(chance)
+    pool = prose(chance, 300)
     with open(path, "wb") as file:
         for _ in range(int(1024 * scale)):
             start = chance.randrange(len(pool) - MIB)
@@ -70,7 +70,7 @@ def text(path: str, scale: float) -> None:
 def files(path: str, count: int, mean_bytes: int) -> None:
     """`count` files of half to one and a half times `mean_bytes`, a hundred to a folder, that read like sources."""
     chance = random.Random(2)
-    pool = prose(chance)
+    pool = prose(chance, 3000)
     for index in range(count):
         folder = f"{path}/{index // 10_000:02}/{index // 100 % 100:02}"
         if index % 100 == 0:

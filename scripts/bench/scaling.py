@@ -10,6 +10,7 @@ SERIES = {
     "threads": ("1 GiB of text, always compressed", "threads", lambda x: 1, "GiB"),
     "sizes": ("noise", "GiB", lambda x: x, "GiB"),
     "files": ("files of 600 bytes", "files", lambda x: x / 1e5, "100,000 files"),
+    "cp": ("the same by cp -a", "files", lambda x: x / 1e5, "100,000 files"),
 }
 WIDTH, HEIGHT, LEFT, TOP = 260, 150, 60, 50
 
@@ -79,7 +80,7 @@ def draw(results):
            f'<rect width="{width}" height="{height}" fill="#fff"/>']
     for index, (name, points) in enumerate(results.items()):
         out += panel(LEFT + index * (WIDTH + LEFT + 20), name, points)
-    for x, colour, word in ((LEFT, "#1c5fb5", "wall time"), (LEFT + 120, "#b5541c", "CPU time, both ends")):
+    for x, colour, word in ((LEFT, "#1c5fb5", "wall time"), (LEFT + 120, "#b5541c", "CPU time (of both ends)")):
         out.append(f'<circle cx="{x}" cy="{height - 18}" r="3.5" fill="{colour}"/>')
         out.append(f'<text x="{x + 10}" y="{height - 14}">{word}</text>')
     return "\n".join(out + ["</svg>"]) + "\n"
