@@ -25,6 +25,8 @@ cd "$(dirname "$0")/.."
 . scripts/lib/ends.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
+# shellcheck source=scripts/lib/bench.sh
+. scripts/lib/bench.sh
 
 rounds=${ROUNDS:-3} scale=${SCALE:-1} json='' sets=()
 while [[ $# -gt 0 ]]; do
@@ -45,18 +47,8 @@ while [[ $# -gt 0 ]]; do
 done
 [[ ${#sets[@]} -gt 0 ]] || sets=(dense vmdisk tree memory)
 
-packages=()
-for tool in nbdkit:nbdkit nbdcopy:libnbd-bin openssl:openssl unshare:util-linux python3:python3; do
-    has "${tool%%:*}" || packages+=("${tool#*:}")
-done
-# `time` is also a word of the shell.
-[[ -x /usr/bin/time ]] || packages+=(time)
-[[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
-if [[ -z ${CLONER-} ]]; then
-    cargo build --quiet --locked --release -p decant-cloner
-    CLONER=${CARGO_TARGET_DIR:-target}/release/cloner
-fi
-CLONER=$(readlink -e "$CLONER")
+bench_tools python3:python3 nbdkit:nbdkit nbdcopy:libnbd-bin openssl:openssl unshare:util-linux
+find_cloner
 if [[ ${PEER_BIN-} ]]; then
     PEER_BIN=$(readlink -e "$PEER_BIN")
     [[ $EUID -eq 0 ]] || die "CDI's pair needs root, for its fixed paths"

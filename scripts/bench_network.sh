@@ -15,6 +15,8 @@ cd "$(dirname "$0")/.."
 . scripts/lib/words.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
+# shellcheck source=scripts/lib/bench.sh
+. scripts/lib/bench.sh
 
 rounds=${ROUNDS:-3} json='' rates=()
 while [[ $# -gt 0 ]]; do
@@ -34,17 +36,8 @@ while [[ $# -gt 0 ]]; do
 done
 [[ $EUID -eq 0 ]] || die "network namespaces need root"
 [[ ${#rates[@]} -gt 0 ]] || rates=(100mbit 1gbit 10gbit unlimited)
-packages=()
-for tool in ip:iproute2 tc:iproute2 python3:python3; do
-    has "${tool%%:*}" || packages+=("${tool#*:}")
-done
-[[ -x /usr/bin/time ]] || packages+=(time)
-[[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
-if [[ -z ${CLONER-} ]]; then
-    cargo build --quiet --locked --release -p decant-cloner
-    CLONER=${CARGO_TARGET_DIR:-target}/release/cloner
-fi
-CLONER=$(readlink -e "$CLONER")
+bench_tools python3:python3 ip:iproute2 tc:iproute2
+find_cloner
 
 work=$(mktemp -d "${BENCH_DIR:-/dev/shm}/decant-network-XXXXXX")
 space=decant-bench-$$

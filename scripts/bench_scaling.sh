@@ -16,6 +16,8 @@ cd "$(dirname "$0")/.."
 . scripts/lib/words.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
+# shellcheck source=scripts/lib/bench.sh
+. scripts/lib/bench.sh
 
 rounds=${ROUNDS:-3} json='' plot='' series=()
 while [[ $# -gt 0 ]]; do
@@ -35,16 +37,8 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 [[ ${#series[@]} -gt 0 ]] || series=(threads sizes files)
-packages=()
-has python3 || packages+=(python3)
-# `time` is also a word of the shell.
-[[ -x /usr/bin/time ]] || packages+=(time)
-[[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
-if [[ -z ${CLONER-} ]]; then
-    cargo build --quiet --locked --release -p decant-cloner
-    CLONER=${CARGO_TARGET_DIR:-target}/release/cloner
-fi
-CLONER=$(readlink -e "$CLONER")
+bench_tools python3:python3
+find_cloner
 
 work=$(mktemp -d "${BENCH_DIR:-/dev/shm}/decant-scaling-XXXXXX")
 trap 'rm -rf "$work"' EXIT
