@@ -16,7 +16,7 @@ use decant_shared::tls::{client, server};
 use crate::args::{CopyArgs, LogFormat, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::role::new_progress;
-use crate::source::upload::Timeouts;
+use crate::source::request::Timeouts;
 use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
 use crate::target::admit::State;

@@ -118,7 +118,9 @@ fn measure(batches: &Receiver<Batch>) -> Result<Measured> {
         let mut names = batch.names.as_slice();
         for Entry { folder, meta } in &batch.entries {
             let folder = &batch.folders[*folder];
-            let Ok(name) = CStr::from_bytes_until_nul(names) else { break };
+            let name = CStr::from_bytes_until_nul(names);
+            let name =
+                name.map_err(|_| Error::new(Kind::Failed, "an entry was handed over without its name"))?;
             names = &names[name.to_bytes_with_nul().len()..];
             full.clear();
             full.extend_from_slice(&folder.path);

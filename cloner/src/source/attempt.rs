@@ -11,11 +11,12 @@ use decant_shared::stop::Stop;
 
 use super::answer::explain;
 use super::blocks::{Blocks, Computed};
-use super::buffers::Buffers;
 use super::choose::Choice;
 use super::follow;
+use super::outgoing::Buffers;
+use super::request::Request;
 use super::resume::Peer;
-use super::upload::{Request, post};
+use super::upload::post;
 use super::volume::Volume;
 use super::{Source, compress};
 use crate::error::{Error, Kind, Result};

@@ -11,9 +11,9 @@ use decant_shared::stop::Stop;
 
 use super::behind::Behind;
 use super::buffer::Buffer;
-use super::buffers::Buffers;
 use super::choose::{Choice, Way};
 use super::compress::Block;
+use super::outgoing::Buffers;
 use super::read::shrank;
 use crate::digest::check::HELD_LIMIT;
 use crate::digest::segments::{Segments, ZERO_SEGMENT};

@@ -1,8 +1,8 @@
 //! The compressors: the second stage. Each takes blocks from its lane and makes frames of them.
 
 use super::buffer::{Buffer, Stored};
-use super::buffers::{Buffers, Outgoing};
 use super::choose::{Choice, Way};
+use super::outgoing::{Buffers, Outgoing};
 use super::wire::Wire;
 use crate::error::{Error, Result};
 use crate::frame::encode::Encoder;
@@ -48,19 +48,19 @@ pub fn run(lane: Lane<Block, Frames>, choice: &Choice, buffers: &Buffers) -> Res
     for block in &lane.input {
         let way = choice.way();
         let frames = match block {
-            Block::Stored(stored) if way == Way::Stored => as_it_is(stored, way),
-            Block::Data(data) => {
-                let compresses = choice.compresses(way, lane.output.is_empty());
-                make(data, way, compresses.then_some(&mut encoder), buffers)
+            Block::Data(data) if choice.compresses(way, lane.output.is_empty()) => {
+                made(data, way, buffers, |chunk, out| encoder.encode(chunk, out))
             }
+            Block::Data(data) => match data.store() {
+                Ok(stored) => as_it_is(stored, way),
+                // Zeros are compressed in any case.
+                Err(data) => made(data, way, buffers, Encoder::store),
+            },
             // The way has changed since.
-            Block::Stored(stored) => {
-                if choice.compresses(way, lane.output.is_empty()) {
-                    make(stored.into_buffer(), way, Some(&mut encoder), buffers)
-                } else {
-                    as_it_is(stored, way)
-                }
+            Block::Stored(stored) if choice.compresses(way, lane.output.is_empty()) => {
+                made(stored.into_buffer(), way, buffers, |chunk, out| encoder.encode(chunk, out))
             }
+            Block::Stored(stored) => as_it_is(stored, way),
             Block::Zeros(len) => {
                 let mut wire = buffers.wire();
                 encoder.encode_zeros(len, wire.open());
@@ -80,23 +80,16 @@ pub fn run(lane: Lane<Block, Frames>, choice: &Choice, buffers: &Buffers) -> Res
     Ok(())
 }
 
-/// Frames of `data`: compressed, or without an encoder as it is.
-fn make(data: Buffer, way: Way, encoder: Option<&mut Encoder>, buffers: &Buffers) -> Frames {
-    let data = match (&encoder, data) {
-        (Some(_), data) => data,
-        (None, data) => match data.store() {
-            Ok(stored) => return as_it_is(stored, way),
-            // Zeros are compressed in any case.
-            Err(data) => data,
-        },
-    };
-    let len = data.len() as u64;
+/// Frames of `data`: `put` appends those of a chunk and returns how many bytes of it got smaller.
+fn made(
+    data: Buffer,
+    way: Way,
+    buffers: &Buffers,
+    mut put: impl FnMut(&[u8], &mut Vec<u8>) -> u64,
+) -> Frames {
     let mut wire = buffers.wire();
     let out = wire.open();
-    let packed_bytes = match encoder {
-        Some(encoder) => data.chunks().map(|chunk| encoder.encode(chunk, out)).sum(),
-        None => data.chunks().map(|chunk| Encoder::store(chunk, out)).sum(),
-    };
+    let (len, packed_bytes) = (data.len() as u64, data.chunks().map(|chunk| put(chunk, out)).sum());
     buffers.give_back(data);
     sealed(wire, len, Some(way), packed_bytes)
 }

@@ -7,7 +7,7 @@ use decant_shared::contract::ContentType;
 use decant_shared::tls::{self, pem};
 
 use super::Source;
-use super::upload::Timeouts;
+use super::request::Timeouts;
 use super::url::UploadUrl;
 use crate::args::SourceArgs;
 use crate::environment::Environment;

@@ -27,13 +27,14 @@ pub mod attempt;
 pub mod behind;
 pub mod blocks;
 pub mod buffer;
-pub mod buffers;
 pub mod choose;
 pub mod compress;
 pub mod config;
 pub mod follow;
+pub mod outgoing;
 pub mod pace;
 pub mod read;
+pub mod request;
 pub mod resume;
 pub mod retry;
 pub mod upload;
@@ -43,7 +44,7 @@ pub mod wire;
 
 use blocks::Computed;
 use choose::Compression;
-use upload::Timeouts;
+use request::Timeouts;
 use url::UploadUrl;
 use volume::Volume;
 

@@ -1,4 +1,4 @@
-//! The buffers of a transfer, and their way back from the sender.
+//! What goes out, and the way of its buffers back from the sender.
 
 use super::buffer::{Buffer, Stored};
 use super::wire::Wire;

@@ -7,22 +7,18 @@
 use std::time::{Duration, Instant};
 
 use decant_shared::conn::{Conn, Fault, Written};
-use decant_shared::contract::{
-    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER,
-};
 use decant_shared::http::body::Body;
 use decant_shared::http::chunked::LAST_CHUNK;
 use decant_shared::http::head::{Framing, Response, parse_response};
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
-use decant_shared::units::Rate;
 
 use super::answer::{explain, judge_early, refused};
-use super::buffers::Buffers;
 use super::choose::Judge;
 use super::compress::Frames;
+use super::outgoing::Buffers;
 use super::pace::Pace;
-use super::url::UploadUrl;
+use super::request::Request;
 use super::wire::Wire;
 use crate::error::Result;
 use crate::frame::STREAM_IDENTIFIER;
@@ -32,48 +28,6 @@ use crate::lanes::Collect;
 const ANSWER_LIMIT_BYTES: usize = 2048;
 /// How long an answer that has begun may take to arrive, and how long to look for one on a broken connection.
 const EARLY_ANSWER: Duration = Duration::from_secs(5);
-
-/// How long each phase of an upload may make no progress.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Connecting to one address.
-    pub connect: Duration,
-    /// The TLS handshake.
-    pub handshake: Duration,
-    /// A write that moves no byte. A target on a slow disk stops reading while it writes back.
-    pub stall: Duration,
-    /// From the last byte to the answer: the target syncs its disk in that time.
-    pub answer: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            handshake: Duration::from_secs(20),
-            stall: Duration::from_secs(300),
-            answer: Duration::from_secs(3600),
-        }
-    }
-}
-
-/// What is posted, apart from the bytes.
-pub struct Request<'a> {
-    /// Where to.
-    pub url: &'a UploadUrl,
-    /// What the stream is.
-    pub content: ContentType,
-    /// Logical bytes of the stream, when they are known beforehand.
-    pub length_bytes: Option<u64>,
-    /// Limits for each phase.
-    pub timeouts: Timeouts,
-    /// How fast bytes may go out.
-    pub limit: Option<Rate>,
-    /// For a target of ours: how many segments of the content it holds already.
-    pub resume: Option<usize>,
-    /// For a target of ours: the stream holds all attributes.
-    pub has_attributes: bool,
-}
 
 /// Sends everything that `frames` yields and returns when the target has answered 2xx: with its words. The judge, if there
 /// is one, is told how long each took.
@@ -131,23 +85,6 @@ pub fn post(
             sender.answer(request.timeouts.answer)
         }
         Sent::Answered(status, text) => judge_early(request.content, status, &text).map(|()| String::new()),
-    }
-}
-
-impl Request<'_> {
-    fn head(&self) -> String {
-        let length = self.length_bytes.map_or(String::new(), |len| format!("{LENGTH_HEADER}: {len}\r\n"));
-        let resume = self.resume.map_or(String::new(), |count| format!("{RESUME_HEADER}: {count}\r\n"));
-        let attributes =
-            if self.has_attributes { format!("{ATTRIBUTES_HEADER}: 1\r\n") } else { String::new() };
-        format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: decant/{}\r\nTransfer-Encoding: chunked\r\n\
-             {CONTENT_TYPE_HEADER}: {}\r\n{length}{resume}{attributes}\r\n",
-            self.url.path,
-            self.url.authority(),
-            env!("CARGO_PKG_VERSION"),
-            self.content,
-        )
     }
 }
 
