@@ -1,11 +1,10 @@
-//! The real cluster. The only file that knows there is an asynchronous runtime.
+//! The real cluster. Only this file and the one below it know that there is an asynchronous runtime.
 //!
 //! One thread, `kube-io`, drives sockets and timers. A call is driven by the plain thread that makes it, which sleeps
 //! until the answer is there: a watch that waits holds nobody up, and answers are parsed where they are wanted.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderValue, USER_AGENT};
@@ -14,8 +13,6 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::{Client, Config};
 use serde_json::Value;
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
 
 use crate::answers::{Lines, List, chain, end_of_watch, event, no_answer, refusal, unreadable};
 use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
@@ -23,6 +20,10 @@ use crate::lean::Lean;
 use crate::reach::{self, Reach};
 use crate::requests::{self, Built};
 use crate::resource::{Key, Kind, Uid};
+
+mod io;
+
+use io::Io;
 
 /// An API server in reach answers a SYN in far less.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -226,51 +227,6 @@ impl Watch for KubeWatch {
                     self.lines.push(frame.data_ref().map_or(&[][..], |data| data));
                 }
             }
-        }
-    }
-}
-
-/// The thread that drives sockets and timers. It ends when the last user is gone.
-struct Io {
-    handle: Handle,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Io {
-    fn start() -> Result<Self, String> {
-        Self::try_start().map_err(|e| format!("the thread kube-io cannot be started: {e}"))
-    }
-
-    fn try_start() -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (end, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("kube-io".to_owned()).spawn(move || {
-            // Sent or dropped, both mean the end.
-            let _ = runtime.block_on(ended);
-        })?;
-        Ok(Self { handle, end: Some(end), thread: Some(thread) })
-    }
-
-    fn run<T>(
-        &self,
-        limit: Duration,
-        work: impl Future<Output = Result<T, ApiError>>,
-    ) -> Result<T, ApiError> {
-        let timed = self.handle.block_on(async { tokio::time::timeout(limit, work).await });
-        timed.unwrap_or_else(|_| {
-            Err(no_answer("Timeout", format!("no answer within {} s", limit.as_secs_f32())))
-        })
-    }
-}
-
-impl Drop for Io {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of that thread has been printed already.
-            let _ = thread.join();
         }
     }
 }
