@@ -11,6 +11,10 @@ use log::LevelFilter;
 
 use crate::digest::Whole;
 use crate::source::choose::Compression;
+use crate::stream_of;
+
+/// As clap wants it.
+const STREAMS_LIMIT: i64 = stream_of::STREAMS_LIMIT as i64;
 
 /// Clones a volume: both ends of a copy on this machine, or one end of it in a pod.
 ///
@@ -112,6 +116,10 @@ pub struct SourceArgs {
     /// Which data is compressed.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Compression::Auto, env = "DECANT_COMPRESSION")]
     pub compression: Compression,
+    /// Connections that carry a large volume together, where both ends are Decant: for networks that hold each connection
+    /// to less than they can do. Each costs about 2 MiB of memory.
+    #[arg(long, value_name = "N", default_value_t = 1, env = "DECANT_STREAMS", value_parser = clap::value_parser!(u8).range(1..=STREAMS_LIMIT))]
+    pub streams: u8,
     /// How long a target may take nothing before it counts as stalled.
     #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 300, env = "DECANT_STALL_SECS")]
     pub stall_secs: u64,

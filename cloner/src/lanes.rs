@@ -50,12 +50,25 @@ pub fn lanes<I, O>(count: usize, neighbour: &'static str) -> (Deal<I>, Vec<Lane<
     (deal, workers, collect)
 }
 
+/// What deals to `count` lanes in turn, and the other end of each. `depth` items can wait in each; `neighbour` names who
+/// takes them.
+pub fn fan_out<T>(count: usize, depth: usize, neighbour: &'static str) -> (Deal<T>, Vec<Collect<T>>) {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count.max(1)).map(|_| bounded(depth)).unzip();
+    let one = |lane| Collect { lanes: vec![lane], next: 0, neighbour: "dealer" };
+    (Deal { lanes: senders, next: 0, neighbour }, receivers.into_iter().map(one).collect())
+}
+
 impl<T> Deal<T> {
     /// Hands `item` to the next lane, waiting for room in it.
     pub fn send(&mut self, item: T) -> Result<()> {
         let lane = &self.lanes[self.next];
         self.next = (self.next + 1) % self.lanes.len();
         lane.send(item).map_err(|_| Error::neighbour(self.neighbour))
+    }
+
+    /// Hands one item to every lane.
+    pub fn send_each(&mut self, item: impl Fn() -> T) -> Result<()> {
+        (0..self.lanes.len()).try_for_each(|_| self.send(item()))
     }
 }
 

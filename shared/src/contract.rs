@@ -12,6 +12,8 @@ pub const LENGTH_HEADER: &str = "x-decant-length";
 pub const RESUME_HEADER: &str = "x-decant-resume";
 /// Header in which our source says that its archive holds all attributes of its entries.
 pub const ATTRIBUTES_HEADER: &str = "x-decant-attributes";
+/// Header in which our source says that this is one of several connections of a clone, and which one.
+pub const STREAM_HEADER: &str = "x-decant-stream";
 /// Header of a question for digests: from which segment on.
 pub const FROM_HEADER: &str = "x-decant-from";
 /// Where a target tells how far it is.

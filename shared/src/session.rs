@@ -10,6 +10,9 @@ pub const GREETING: &str = "decant 1";
 /// The line of that answer for a target that reads attributes from extended headers.
 pub const ATTRIBUTES_WORD: &str = "attributes";
 
+/// The line of that answer for a target that takes a clone over several connections.
+pub const STREAMS_WORD: &str = "streams";
+
 /// What stands before what a target could not keep, in its answer to an upload.
 pub const NOT_KEPT: &str = "not kept: ";
 

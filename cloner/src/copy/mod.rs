@@ -21,6 +21,7 @@ use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
 use crate::target::admit::State;
 use crate::target::running::Running;
+use crate::target::streams::Meeting;
 use crate::target::server::Uploads;
 use crate::target::session::IDLE;
 use crate::target::{Received, Writing};
@@ -96,6 +97,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         outcomes,
         state: Mutex::new(State::Idle),
         running: Running::default(),
+        meeting: Meeting::default(),
         held: Mutex::default(),
     };
     let server = Server::start(
@@ -117,6 +119,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         compression: args.compression,
         expected_bytes: None,
         limit: args.limit,
+        streams: 1,
         patience: Duration::ZERO,
         timeouts: Timeouts::default(),
         near: Some(arrived),

@@ -105,7 +105,7 @@ impl Check {
             }
             Mark::Segment(..) => return Err(Error::damaged("digests without data")),
             Mark::Whole(whole) => inner.whole = Some(whole),
-            Mark::Hole(_) | Mark::Kept(_) => {}
+            Mark::Hole(_) | Mark::Kept(_) | Mark::Turn(_) => {}
         }
         inner.settle()
     }

@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 
 /// First type; the others follow it.
 const FIRST_TYPE: u8 = 0xd0;
-const LAST_TYPE: u8 = 0xd3;
+const LAST_TYPE: u8 = 0xd4;
+/// A turn ends with this one, so that whoever cuts a stream into packs sees it.
+pub const TURN_TYPE: u8 = 0xd4;
 /// What the content begins with: chunks of these types that somebody else invented are skipped.
 const MAGIC: &[u8; 4] = b"DcNt";
 /// No mark is longer, without its head.
@@ -26,6 +28,9 @@ pub enum Mark {
     Hole(u64),
     /// This many bytes that the receiver holds already, in whole segments.
     Kept(u64),
+    /// The turn of this number ends here: what follows it in the logical stream comes over the next connection. Only where
+    /// a clone has several.
+    Turn(u64),
 }
 
 /// Whether a chunk of `kind` with `len` bytes may be a mark.
@@ -50,9 +55,13 @@ impl Mark {
                 out.extend_from_slice(&whole.digest.0);
                 1
             }
-            Mark::Hole(len) | Mark::Kept(len) => {
-                out.extend_from_slice(&len.to_le_bytes());
-                if matches!(self, Mark::Hole(_)) { 2 } else { 3 }
+            Mark::Hole(number) | Mark::Kept(number) | Mark::Turn(number) => {
+                out.extend_from_slice(&number.to_le_bytes());
+                match self {
+                    Mark::Hole(_) => 2,
+                    Mark::Kept(_) => 3,
+                    _ => TURN_TYPE - FIRST_TYPE,
+                }
             }
         };
         let len = u8::try_from(out.len() - start - CHUNK_HEAD_BYTES).unwrap_or(u8::MAX);
@@ -70,7 +79,8 @@ impl Mark {
         Ok(Some(match kind - FIRST_TYPE {
             0 => Mark::Segment(number, digest()?),
             1 => Mark::Whole(Whole { content_bytes: number, digest: digest()? }),
-            2 | 3 if body.len() > 8 => return Err(wrong()),
+            2.. if body.len() > 8 => return Err(wrong()),
+            4 => Mark::Turn(number),
             _ if number == 0 => return Err(wrong()),
             2 => Mark::Hole(number),
             _ => Mark::Kept(number),
@@ -91,6 +101,7 @@ mod tests {
             Mark::Whole(Whole { content_bytes: u64::MAX, digest }),
             Mark::Hole(1 << 40),
             Mark::Kept(64 << 20),
+            Mark::Turn(0),
         ] {
             let mut chunk = Vec::new();
             mark.put(&mut chunk);
@@ -115,12 +126,12 @@ mod tests {
     fn what_is_not_ours_is_skipped() {
         assert_eq!(Mark::parse(b"\xd0\x04\x00\x00abcd").unwrap(), None);
         assert_eq!(Mark::parse(b"\xd0").unwrap(), None);
-        assert!(!may_be_mark(0xfe, 4) && !may_be_mark(0xd4, 4) && !may_be_mark(0xd0, 65));
+        assert!(!may_be_mark(0xfe, 4) && !may_be_mark(0xd5, 4) && !may_be_mark(0xd0, 65));
     }
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(kind in 0xd0u8..=0xd3, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn arbitrary_bytes_never_panic(kind in 0xd0u8..=0xd4, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = Mark::parse(&[&[kind, 0, 0, 0][..], MAGIC, &bytes].concat());
             let _ = Mark::parse(&bytes);
         }

@@ -2,7 +2,7 @@
 //!
 //! Checks everything that can be seen without decompressing: the identifier, types and lengths.
 
-use super::mark::may_be_mark;
+use super::mark::{Mark, TURN_TYPE, may_be_mark};
 use super::{
     BLOCK_CHUNKS, CHUNK_HEAD_BYTES, COMPRESSED, DATA_CHUNK_LIMIT_BYTES, IDENTIFIER, STORED, STREAM_IDENTIFIER,
 };
@@ -20,12 +20,31 @@ pub struct Pack {
     pub frames: usize,
     /// Marks among them.
     pub marks: usize,
+    /// Where the last of them begins, if it is of the type that ends a turn.
+    pub(super) turn_at: Option<usize>,
 }
 
 impl Pack {
-    /// Whether a further frame belongs into the next one.
-    fn is_full(&self) -> bool {
-        self.frames == BLOCK_CHUNKS || self.marks == MARKS_LIMIT
+    /// Empties it for the next frames; the memory stays.
+    pub fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        *self = Self { bytes, ..Self::default() };
+    }
+
+    /// The number of the turn that ends with this pack.
+    pub fn turn(&self) -> Result<Option<u64>> {
+        let Some(start) = self.turn_at else { return Ok(None) };
+        Ok(match Mark::parse(&self.bytes[start..])? {
+            Some(Mark::Turn(number)) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// Whether a further chunk that begins with `kind` belongs into the next one. The end of a turn always belongs to it.
+    fn is_full(&self, kind: u8) -> bool {
+        let is_block = self.frames == BLOCK_CHUNKS || self.marks >= MARKS_LIMIT;
+        self.turn_at.is_some() || (is_block && kind != TURN_TYPE)
     }
 
     /// Whether it holds nothing.
@@ -72,7 +91,7 @@ impl Splitter {
     pub fn feed(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
         let mut rest = input;
         while !rest.is_empty() {
-            if self.inside == Inside::Head && pack.is_full() {
+            if self.inside == Inside::Head && self.have_bytes == 0 && pack.is_full(rest[0]) {
                 break;
             }
             let taken = match self.inside {
@@ -119,6 +138,7 @@ impl Splitter {
             IDENTIFIER if self.left_bytes == 6 => self.inside = Inside::Identifier,
             IDENTIFIER => return Err(self.damaged("a wrong identifier")),
             _ if may_be_mark(kind, self.left_bytes) => {
+                pack.turn_at = (kind == TURN_TYPE).then_some(pack.bytes.len());
                 pack.bytes.extend_from_slice(&self.head[..CHUNK_HEAD_BYTES]);
                 pack.marks += 1;
                 self.inside = Inside::Data;
@@ -193,6 +213,24 @@ mod tests {
     fn packs_hold_a_blocks_frames_at_most() {
         let packs = split(&frames(10 << 16), 1000).unwrap();
         assert_eq!(packs.iter().map(|pack| pack.frames).collect::<Vec<_>>(), [4, 4, 2]);
+    }
+
+    /// Two blocks and the ends of their turns, the second one of a single frame.
+    fn turns() -> Vec<u8> {
+        let mut stream = frames(4 << 16);
+        Mark::Turn(0).put(&mut stream);
+        crate::frame::encode::Encoder::default().encode(b"more", &mut stream);
+        Mark::Turn(3).put(&mut stream);
+        stream
+    }
+
+    #[test]
+    fn a_turn_ends_its_pack_and_is_never_alone_in_the_next_one() {
+        for step in [1, 7, 1 << 20] {
+            let packs = split(&turns(), step).unwrap();
+            let found: Vec<_> = packs.iter().map(|pack| (pack.frames, pack.turn().unwrap())).collect();
+            assert_eq!(found, [(4, Some(0)), (1, Some(3))]);
+        }
     }
 
     #[test]

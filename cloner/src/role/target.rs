@@ -19,6 +19,7 @@ use crate::target::Received;
 use crate::target::admit::State;
 use crate::target::config::TargetConfig;
 use crate::target::running::Running;
+use crate::target::streams::Meeting;
 use crate::target::server::Uploads;
 use crate::termination;
 use crate::ticker::{TICK, Ticker};
@@ -53,6 +54,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
             outcomes,
             state: Mutex::new(State::Idle),
             running: Running::default(),
+            meeting: Meeting::default(),
             held: Mutex::default(),
         });
         let service: Arc<dyn Service> = uploads.clone();

@@ -7,7 +7,7 @@ use decant_shared::conn::Fault;
 use decant_shared::contract::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
 use decant_shared::http::body::{Body, BodyFault};
 use decant_shared::http::head::{Framing, parse_response};
-use decant_shared::session::{ATTRIBUTES_WORD, GREETING, Session};
+use decant_shared::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 use decant_shared::stop::Stop;
 
 use super::answer::{explain, refused};
@@ -29,14 +29,16 @@ pub struct Abilities {
     pub is_extended: bool,
     /// It reads attributes from extended headers.
     pub keeps_attributes: bool,
+    /// It takes a clone over several connections.
+    pub has_streams: bool,
 }
 
 /// Asks the target what it can do.
 pub fn abilities(source: &Source, stop: &Stop) -> Result<Abilities> {
     let (status, text) = ask(source, "OPTIONS", &source.url.path, "", stop)?;
-    let mut lines = text.lines();
-    let is_extended = status == 200 && lines.next() == Some(GREETING);
-    Ok(Abilities { is_extended, keeps_attributes: is_extended && lines.any(|line| line == ATTRIBUTES_WORD) })
+    let is_extended = status == 200 && text.lines().next() == Some(GREETING);
+    let knows = |word| is_extended && text.lines().skip(1).any(|line| line == word);
+    Ok(Abilities { is_extended, keeps_attributes: knows(ATTRIBUTES_WORD), has_streams: knows(STREAMS_WORD) })
 }
 
 /// What the target is doing; `None` when it does not say.

@@ -1,6 +1,7 @@
 //! One attempt: connect, run the three stages over that connection, collect what each of them says.
 
 use std::io::ErrorKind;
+use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
 
 use decant_shared::conn::Conn;
@@ -16,7 +17,9 @@ use super::follow;
 use super::outgoing::Buffers;
 use super::request::Request;
 use super::resume::Peer;
-use super::upload::post;
+use super::steering::Steering;
+use super::streams;
+use super::upload::{Around, begin};
 use super::volume::Volume;
 use super::{Source, compress};
 use crate::error::{Error, Kind, Result};
@@ -33,18 +36,20 @@ pub fn run(
     stop: &Stop,
 ) -> Result<String> {
     progress.enter(Phase::Connect);
-    let mut conn = connect(source, stop)?;
+    let together = stop.child();
+    let mut conn = connect(source, &together)?;
+    let streams = streams::count(source, volume, peer);
     let count = source.compress_threads.max(1);
-    let (deal, workers, collect) = lanes(count, "compressor");
-    let buffers = Buffers::for_lanes(count);
+    let (deal, workers, mut collect) = lanes(count, "compressor");
+    let buffers = Buffers::for_lanes(count + streams);
     let request = Request {
         url: &source.url,
         content: source.content,
         length_bytes: volume.certain_bytes(),
         timeouts: source.timeouts,
-        limit: source.limit,
         has_attributes: peer.can.keeps_attributes && source.content == ContentType::Filesystem,
         resume: peer.can.is_extended.then_some(peer.kept.len()),
+        stream: None,
     };
     let choice = Choice::new(source.compression);
     let ended = stop.child();
@@ -72,9 +77,16 @@ pub fn run(
                     .spawn_scoped(scope, move || compress::run(lane, choice, buffers)),
             );
         }
-        let posted = post(&mut conn, &request, (collect, choice.judge()), buffers, progress, stop);
+        progress.enter(Phase::Copy);
+        let steering = Steering::new(source.limit, choice, streams);
+        let around = Around { choice, buffers, progress, is_broken: &AtomicBool::new(false), stop };
+        let posted = match streams {
+            1 => begin(&mut conn, request).and_then(|upload| upload.run(&mut collect, Some(steering), around)),
+            _ => streams::post(source, (&mut conn, request, streams), (&mut collect, steering), around, &together),
+        };
         ended.cancel();
-        // `post` has dropped its end of the lanes, so the other stages end too.
+        // So that the other stages end, too.
+        drop(collect);
         verdict(posted, join(threads))
     });
     if outcome.is_ok() {

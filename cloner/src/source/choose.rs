@@ -82,9 +82,16 @@ impl Choice {
         self.is_judged.load(Ordering::Relaxed) && !is_full
     }
 
-    /// What the sender tells about its work to: nobody, where there is nothing to choose.
-    pub fn judge(&self) -> Option<Judge<'_>> {
-        let judge = || Judge { choice: self, contest: Contest::default(), swallowed_bytes: 0 };
+    /// A sender had to wait, because its socket was full until now.
+    pub fn was_full(&self) {
+        let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.full_at_micros.store(micros.max(1), Ordering::Relaxed);
+    }
+
+    /// What is told of everything that goes out over `connections`: nobody, where there is nothing to choose.
+    pub fn judge(&self, connections: usize) -> Option<Judge<'_>> {
+        let left_to_swallow_bytes = SWALLOWED_BYTES.saturating_mul(connections as u64);
+        let judge = || Judge { choice: self, contest: Contest::default(), left_to_swallow_bytes };
         (self.compression == Compression::Auto).then(judge)
     }
 }
@@ -94,20 +101,14 @@ impl Choice {
 pub struct Judge<'a> {
     choice: &'a Choice,
     contest: Contest,
-    swallowed_bytes: u64,
+    left_to_swallow_bytes: u64,
 }
 
 impl Judge<'_> {
-    /// The sender had to wait, because the socket was full until now.
-    pub fn was_full(&self) {
-        let micros = u64::try_from(self.choice.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.choice.full_at_micros.store(micros.max(1), Ordering::Relaxed);
-    }
-
     /// A block of `logical_bytes`, `wire_bytes` in frames, that went `way` took the sender `time`, from the one before it on.
     pub fn sent(&mut self, way: Way, logical_bytes: u64, wire_bytes: u64, time: Duration) {
-        if self.swallowed_bytes < SWALLOWED_BYTES {
-            self.swallowed_bytes += wire_bytes;
+        if self.left_to_swallow_bytes > 0 {
+            self.left_to_swallow_bytes = self.left_to_swallow_bytes.saturating_sub(wire_bytes);
             return;
         }
         self.choice.is_judged.store(true, Ordering::Relaxed);

@@ -107,6 +107,6 @@ fn sealed(mut wire: Wire, logical_bytes: u64, way: Option<Way>, packed_bytes: u6
 fn logical_bytes(mark: &Mark) -> u64 {
     match mark {
         Mark::Hole(len) | Mark::Kept(len) => *len,
-        Mark::Segment(..) | Mark::Whole(_) => 0,
+        Mark::Segment(..) | Mark::Whole(_) | Mark::Turn(_) => 0,
     }
 }

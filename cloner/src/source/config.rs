@@ -43,6 +43,7 @@ impl Source {
             compression: args.compression,
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
             limit: args.limit,
+            streams: usize::from(args.streams),
             patience: Duration::from_secs(args.retry_secs),
             timeouts: Timeouts {
                 stall: Duration::from_secs(args.stall_secs),

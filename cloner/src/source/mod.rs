@@ -37,6 +37,9 @@ pub mod read;
 pub mod request;
 pub mod resume;
 pub mod retry;
+mod sender;
+pub mod steering;
+pub mod streams;
 pub mod upload;
 pub mod url;
 pub mod volume;
@@ -69,6 +72,8 @@ pub struct Source {
     pub expected_bytes: Option<u64>,
     /// How fast bytes may go out, after compression.
     pub limit: Option<Rate>,
+    /// Connections that carry it together, where the target knows how and there is enough to carry.
+    pub streams: usize,
     /// For how long a target that is not there yet, or busy, is asked again.
     pub patience: Duration,
     /// Limits for each phase of the upload.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use decant_shared::contract::{
-    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER,
+    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, STREAM_HEADER,
 };
-use decant_shared::units::Rate;
 
 use super::url::UploadUrl;
+use crate::stream_of::StreamOf;
 
 /// How long each phase of an upload may make no progress.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,7 @@ impl Default for Timeouts {
 }
 
 /// What is posted, apart from the bytes.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Where to.
     pub url: &'a UploadUrl,
@@ -43,12 +44,12 @@ pub struct Request<'a> {
     pub length_bytes: Option<u64>,
     /// Limits for each phase.
     pub timeouts: Timeouts,
-    /// How fast bytes may go out.
-    pub limit: Option<Rate>,
     /// For a target of ours: how many segments of the content it holds already.
     pub resume: Option<usize>,
     /// For a target of ours: the stream holds all attributes.
     pub has_attributes: bool,
+    /// For a target of ours: it is one of several that carry a clone together.
+    pub stream: Option<StreamOf>,
 }
 
 impl Request<'_> {
@@ -58,9 +59,14 @@ impl Request<'_> {
         let resume = self.resume.map_or(String::new(), |count| format!("{RESUME_HEADER}: {count}\r\n"));
         let attributes =
             if self.has_attributes { format!("{ATTRIBUTES_HEADER}: 1\r\n") } else { String::new() };
+        let stream = match self.stream {
+            Some(stream) if stream.leads() => format!("{STREAM_HEADER}: {stream}\r\nExpect: 100-continue\r\n"),
+            Some(stream) => format!("{STREAM_HEADER}: {stream}\r\n"),
+            None => String::new(),
+        };
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: decant/{}\r\nTransfer-Encoding: chunked\r\n\
-             {CONTENT_TYPE_HEADER}: {}\r\n{length}{resume}{attributes}\r\n",
+             {CONTENT_TYPE_HEADER}: {}\r\n{length}{resume}{attributes}{stream}\r\n",
             self.url.path,
             self.url.authority(),
             env!("CARGO_PKG_VERSION"),

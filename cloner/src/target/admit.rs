@@ -1,10 +1,12 @@
 //! Who may upload what: the order of contract 2.4 as one function.
 
 use decant_shared::contract::{
-    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
+    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH, STREAM_HEADER,
     is_async_path, is_other_upload_path, is_upload_path,
 };
 use decant_shared::http::head::Request;
+
+use crate::stream_of::StreamOf;
 
 /// What is known about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,11 @@ pub enum Admission {
         resume: Option<usize>,
         /// It is of a source of ours, which says all attributes.
         has_attributes: bool,
+        /// It leads others, which carry parts of the clone.
+        stream: Option<StreamOf>,
     },
+    /// Read its body as a part of the clone that another connection leads.
+    Join(StreamOf),
     /// Tell what this target can do.
     Greet,
     /// Tell how far it is, and what it holds.
@@ -90,6 +96,11 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
         (Some(content), false) => content,
         _ => return Answer(501, "this target receives clones only, no ordinary uploads"),
     };
+    let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamOf>) {
+        Some(Err(())) => return Answer(400, "x-decant-stream makes no sense"),
+        Some(Ok(stream)) if !stream.leads() => return Admission::Join(stream),
+        stream => stream.and_then(Result::ok),
+    };
     match state {
         State::Busy => Answer(503, "another transfer is running"),
         State::Done => Answer(409, "the transfer is done"),
@@ -101,6 +112,7 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
                 announced_bytes: announced.and_then(Result::ok),
                 resume: request.header(RESUME_HEADER).and_then(|count| count.parse().ok()),
                 has_attributes: request.header(ATTRIBUTES_HEADER).is_some(),
+                stream,
             },
         },
     }
@@ -121,7 +133,7 @@ mod tests {
     fn status(admission: &Admission) -> u16 {
         match admission {
             Admission::Answer(status, _) => *status,
-            Admission::Upload { .. } | Admission::Greet | Admission::Report => 200,
+            _ => 200,
         }
     }
 
@@ -175,10 +187,26 @@ mod tests {
                 content: ContentType::Block,
                 announced_bytes: Some(77),
                 resume: None,
-                has_attributes: false
+                has_attributes: false,
+                stream: None,
             }
         );
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 7x\r\n";
         assert_eq!(status(&ask("POST /v1beta1/upload", head, good, State::Idle)), 400);
+    }
+
+    #[test]
+    fn only_the_first_of_several_connections_needs_a_free_place() {
+        let good = Peer::Named(Some(NAME));
+        let ask = |stream, peer, state| {
+            let head = format!("x-cdi-content-type: blockdevice-clone\r\nx-decant-stream: {stream}\r\n");
+            ask("POST /v1beta1/upload", &head, peer, state)
+        };
+        assert_eq!(status(&ask("7 0/3", good, State::Busy)), 503);
+        assert!(matches!(ask("7 0/3", good, State::Idle), Admission::Upload { stream: Some(_), .. }));
+        let follower = StreamOf { clone: 7, index: 1, count: 3 };
+        assert_eq!(ask("7 1/3", good, State::Busy), Admission::Join(follower));
+        assert_eq!(status(&ask("7 1/3", Peer::Anonymous, State::Busy)), 401);
+        assert_eq!(status(&ask("7 3/3", good, State::Idle)), 400);
     }
 }

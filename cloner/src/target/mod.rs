@@ -17,6 +17,7 @@ use crate::attribute::not_kept::NotKept;
 use crate::digest::check::Verdict;
 
 pub mod admit;
+pub mod carry;
 pub mod config;
 pub mod decompress;
 pub mod image;
@@ -28,6 +29,7 @@ pub mod rights;
 pub mod running;
 pub mod server;
 pub mod session;
+pub mod streams;
 pub mod verify;
 pub mod writeback;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
 use decant_shared::http::server::Exchange;
-use decant_shared::session::{ATTRIBUTES_WORD, GREETING, Session};
+use decant_shared::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 
 use super::Destination;
 use super::admit::State;
@@ -22,7 +22,7 @@ pub fn greeting(destination: &Destination) -> String {
         Destination::Folder { .. } => format!("{ATTRIBUTES_WORD}\n"),
         Destination::Device(_) => String::new(),
     };
-    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{attributes}")
+    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{STREAMS_WORD}\n{attributes}")
 }
 
 impl Uploads {

@@ -13,11 +13,14 @@ use decant_shared::stop::Stop;
 use decant_shared::tls::name::common_name;
 
 use super::admit::{Admission, Peer, State, admit};
+use super::carry::{Carried, bring};
 use super::running::Running;
 use super::session::{self, Transfer};
+use super::streams::{Meeting, Streams};
 use super::{Received, Writing, report};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::stream_of::StreamOf;
 use crate::unpack::leaves_something;
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
@@ -41,6 +44,8 @@ pub struct Uploads {
     pub state: Mutex<State>,
     /// The transfer that makes it busy.
     pub running: Running,
+    /// Where its connections meet, if it has several.
+    pub meeting: Meeting,
     /// What it holds of a transfer that failed, or that was read back.
     pub held: Mutex<Option<Held>>,
 }
@@ -84,7 +89,7 @@ impl Uploads {
             }
             // Whoever is told 503 had the right name, and asks again soon.
             Admission::Answer(503, _) => self.give_way(exchange),
-            Admission::Answer(..) | Admission::Greet | Admission::Report => {}
+            Admission::Answer(..) | Admission::Greet | Admission::Report | Admission::Join(_) => {}
         }
         admission
     }
@@ -97,6 +102,22 @@ impl Uploads {
         }
     }
 
+    /// Receives a part of the clone that another connection leads, and answers when that has an outcome.
+    fn join(&self, exchange: &mut Exchange, stream: StreamOf) -> Result<(), Fault> {
+        let Some(place) = self.meeting.join(stream) else {
+            return exchange.answer(503, TEXT, "no clone waits for this connection");
+        };
+        log::debug!("stream {} of {} from {}", stream.index, stream.count, exchange.peer);
+        let mut body = exchange.body()?;
+        let (running, progress) = (&self.running, &*self.progress);
+        let carried = Carried { idle: self.idle, running, progress, stop: &self.stop };
+        if !bring(&mut body, carried, &place) {
+            session::discard(&mut body, &|| place.has_answer());
+        }
+        let (status, text) = place.wait_for_answer();
+        exchange.answer(status, TEXT, &text)
+    }
+
     /// Receives what was admitted. What is left of it for the next attempt is remembered.
     fn receive(
         &self,
@@ -105,6 +126,7 @@ impl Uploads {
         announced_bytes: Option<u64>,
         resume: Option<usize>,
         is_exact: bool,
+        mut streams: Option<&mut Streams>,
     ) -> Result<Received> {
         let held = self.held().take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
@@ -121,6 +143,7 @@ impl Uploads {
                     running: &self.running,
                     progress: &self.progress,
                     stop: &self.stop,
+                    streams: streams.as_deref_mut().map(|streams| (streams, &self.meeting)),
                     held: &mut held,
                 };
                 session::receive(&mut body, &mut transfer)
@@ -128,6 +151,7 @@ impl Uploads {
             Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
         };
         self.running.end();
+        self.meeting.close();
         if writing.keep_partial && outcome.as_ref().is_err_and(leaves_something) {
             *self.held() = Some(Held { content, digests: held });
         }
@@ -137,7 +161,7 @@ impl Uploads {
 
 impl Service for Uploads {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let (content, announced_bytes, resume, has_attributes) = match self.admit(exchange) {
+        let (content, announced_bytes, resume, has_attributes, stream) = match self.admit(exchange) {
             Admission::Greet => {
                 return exchange.answer(200, TEXT, &report::greeting(&self.writing.destination));
             }
@@ -156,13 +180,16 @@ impl Service for Uploads {
                 }
                 return exchange.answer(status, TEXT, text);
             }
-            Admission::Upload { content, announced_bytes, resume, has_attributes } => {
-                (content, announced_bytes, resume, has_attributes)
+            Admission::Join(stream) => return self.join(exchange, stream),
+            Admission::Upload { content, announced_bytes, resume, has_attributes, stream } => {
+                (content, announced_bytes, resume, has_attributes, stream)
             }
         };
         log::info!("receiving a {content} from {}", exchange.peer);
         self.progress.restart();
-        let outcome = self.receive(exchange, content, announced_bytes, resume, has_attributes);
+        let mut streams = stream.map(|lead| self.meeting.open(lead, exchange.stop()));
+        let outcome =
+            self.receive(exchange, content, announced_bytes, resume, has_attributes, streams.as_mut());
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
         let (status, text) = match &outcome {
@@ -173,9 +200,15 @@ impl Service for Uploads {
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);
-                answer_for(error)
+                answer_for(error, stream.is_some())
             }
         };
+        if let Some(streams) = streams {
+            streams.answer(match status {
+                200 => (200, String::new()),
+                _ => (503, "the clone failed; its first connection is told why".to_owned()),
+            });
+        }
         let answered = exchange.answer(status, TEXT, &text);
         // Nobody listens any more only when the process is ending.
         let _ = self.outcomes.send(outcome);
@@ -184,7 +217,7 @@ impl Service for Uploads {
 }
 
 /// Status and text for a transfer that failed (contract 2.4, rows 8 and 9).
-fn answer_for(error: &Error) -> (u16, String) {
+fn answer_for(error: &Error, is_several: bool) -> (u16, String) {
     match error.kind() {
         Kind::NoSpace => (
             400,
@@ -194,6 +227,8 @@ fn answer_for(error: &Error) -> (u16, String) {
         ),
         // The source that hears this asks again, and finds nothing to go on from.
         Kind::Leftover => (503, error.to_string()),
+        // One of several connections broke: the source that hears it on this one tries again, as if this one had broken.
+        Kind::HungUp | Kind::Stalled if is_several => (503, error.to_string()),
         _ => (500, format!("Saving stream failed: {error}")),
     }
 }
@@ -204,9 +239,16 @@ mod tests {
 
     #[test]
     fn a_full_volume_is_400_in_cdis_words_and_anything_else_500() {
-        let (status, text) = answer_for(&Error::new(Kind::NoSpace, "no room"));
+        let (status, text) = answer_for(&Error::new(Kind::NoSpace, "no room"), true);
         assert_eq!(status, 400);
         assert!(text.starts_with("Saving stream failed: effective image size is larger than"), "{text}");
-        assert_eq!(answer_for(&Error::damaged("bad CRC")).1, "Saving stream failed: bad CRC");
+        assert_eq!(answer_for(&Error::damaged("bad CRC"), true).1, "Saving stream failed: bad CRC");
+    }
+
+    #[test]
+    fn one_of_several_connections_that_broke_is_worth_another_attempt() {
+        let broken = Error::new(Kind::HungUp, "stream 2 broke");
+        assert_eq!(answer_for(&broken, true), (503, "stream 2 broke".to_owned()));
+        assert_eq!(answer_for(&broken, false).0, 500);
     }
 }

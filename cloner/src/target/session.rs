@@ -8,17 +8,19 @@ use decant_shared::conn::Fault;
 use decant_shared::contract::ContentType;
 use decant_shared::http::body::{Body, BodyFault};
 use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::{STOP_TICK, Stop, StopReason};
+use decant_shared::stop::{STOP_TICK, Stop};
 
+use super::carry::{Carried, bring, carry};
 use super::decompress::{self, Packed};
 use super::place::Written;
 use super::pulled::Pulled;
 use super::running::Running;
+use super::streams::{Meeting, Streams};
 use super::{Received, Writing, place};
 use crate::digest::Digest;
 use crate::digest::check::Check;
 use crate::error::{Error, Kind, Result};
-use crate::frame::split::{Pack, Splitter};
+use crate::frame::split::Pack;
 use crate::lanes::{Deal, Pool, lanes};
 use crate::threads::{join, verdict};
 
@@ -42,14 +44,24 @@ pub struct Transfer<'a> {
     pub progress: &'a Progress,
     /// Ends it early.
     pub stop: &'a Stop,
+    /// For a clone that comes over several connections: what they bring, and where they meet.
+    pub streams: Option<(&'a mut Streams, &'a Meeting)>,
     /// The segments that the target holds of an attempt before, if the source goes on from there; after the
     /// transfer, those that it holds now.
     pub held: &'a mut Vec<Digest>,
 }
 
+impl Transfer<'_> {
+    /// The sender has said everything, and may be silent now.
+    fn ends(&self) {
+        self.running.end();
+        self.progress.enter(Phase::Sync);
+    }
+}
+
 /// Receives `body` and returns when it is written and synced.
 pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Received> {
-    let Transfer { content, announced_bytes, writing, progress, stop, .. } = *transfer;
+    let &mut Transfer { content, announced_bytes, writing, progress, stop, .. } = transfer;
     let count = writing.decompress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "decompressor");
     let (packs, batches) = (Pool::for_lanes(count), Pool::for_lanes(count));
@@ -83,7 +95,7 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
         let written = match writer {
             Ok(writer) => {
                 if fed.is_err() {
-                    discard(body, || writer.is_finished());
+                    discard(body, &|| writer.is_finished());
                 }
                 let panicked = |_| (Err(Error::new(Kind::Failed, "the writer panicked")), Vec::new());
                 let (written, proven) = writer.join().unwrap_or_else(panicked);
@@ -102,58 +114,47 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
 /// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
 fn feed(
     body: &mut Body<'_>,
-    transfer: &Transfer<'_>,
+    transfer: &mut Transfer<'_>,
     mut deal: Deal<Packed>,
     packs: &Pool<Pack>,
 ) -> Result<()> {
-    let Transfer { idle, running, progress, stop, .. } = *transfer;
-    let mut splitter = Splitter::default();
-    let mut pack = packs.take();
-    while let Some(mut bytes) = body.next(idle).map_err(describe)? {
-        Error::check(stop)?;
-        running.heard();
-        progress.add_wire_bytes(bytes.len() as u64);
-        while !bytes.is_empty() {
-            let taken = splitter.feed(bytes, &mut pack)?;
-            bytes = &bytes[taken..];
-            if !bytes.is_empty() {
-                deal.send(Packed::Some(std::mem::replace(&mut pack, packs.take())))?;
+    let (running, stop) = (transfer.running, transfer.stop);
+    let carried = Carried { idle: transfer.idle, running, progress: transfer.progress, stop };
+    match &mut transfer.streams {
+        None => {
+            let last = carry(body, carried, packs, &|| false, &mut |pack| deal.send(Packed::Some(pack)))?;
+            transfer.ends();
+            if !last.is_empty() {
+                deal.send(Packed::Some(last))?;
             }
         }
-    }
-    splitter.finish()?;
-    running.end();
-    progress.enter(Phase::Sync);
-    if !pack.is_empty() {
-        deal.send(Packed::Some(pack))?;
+        Some((streams, meeting)) => {
+            let first = streams.first.take().ok_or_else(|| Error::neighbour("first connection"))?;
+            let merged = scope(|scope| {
+                let thread = Builder::new().name("stream-0".to_owned());
+                let thread = thread.spawn_scoped(scope, || {
+                    let _ = bring(body, carried, &first);
+                    Ok(())
+                });
+                let merged = streams.merge(meeting, &mut deal, stop);
+                meeting.close();
+                streams.end();
+                verdict(merged, join(vec![thread]))
+            });
+            merged?;
+            transfer.ends();
+        }
     }
     deal.send(Packed::End)
 }
 
 /// Reads on for nothing until the writer has cleaned up, which may take minutes after millions of files. A
 /// sender whose data nobody takes would give up before it hears why.
-fn discard(body: &mut Body<'_>, is_done: impl Fn() -> bool) {
+pub fn discard(body: &mut Body<'_>, is_done: &dyn Fn() -> bool) {
     while !is_done() {
         match body.next(STOP_TICK) {
             Ok(Some(_)) | Err(BodyFault::Conn(Fault::TimedOut(..))) => {}
             Ok(None) | Err(_) => return,
-        }
-    }
-}
-
-fn describe(fault: BodyFault) -> Error {
-    match fault {
-        BodyFault::Cut => Error::damaged("the body ends before its terminating chunk: the source gave up"),
-        BodyFault::Bad(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
-        BodyFault::Conn(Fault::Stopped(StopReason::Cancelled)) => {
-            Error::new(Kind::Stalled, "the source fell silent and another one took its place")
-        }
-        BodyFault::Conn(Fault::Stopped(reason)) => Error::stopped(reason),
-        BodyFault::Conn(Fault::TimedOut(_, limit)) => {
-            Error::new(Kind::Stalled, format!("the source sent nothing for {} s", limit.as_secs()))
-        }
-        BodyFault::Conn(fault) => {
-            Error::new(Kind::Damaged, format!("the connection broke before the body was complete: {fault}"))
         }
     }
 }

@@ -55,6 +55,19 @@ impl<'c> Body<'c> {
         Self { conn, rest, early: early.to_vec(), early_taken: 0, lent_bytes: 0 }
     }
 
+    /// Waits at most `limit` until [`Body::next`] has something to say. `false`: not yet.
+    pub fn ready(&mut self, limit: Duration) -> Result<bool, BodyFault> {
+        self.conn.consume(std::mem::take(&mut self.lent_bytes));
+        if self.rest.is_done() || self.early_taken < self.early.len() {
+            return Ok(true);
+        }
+        match self.conn.fill(limit, "upload") {
+            Ok(_) => Ok(true),
+            Err(Fault::TimedOut(..)) => Ok(false),
+            Err(fault) => Err(BodyFault::Conn(fault)),
+        }
+    }
+
     /// The next bytes, never empty; `None` at the proven end. `idle` limits how long none may come.
     pub fn next(&mut self, idle: Duration) -> Result<Option<&[u8]>, BodyFault> {
         self.conn.consume(std::mem::take(&mut self.lent_bytes));

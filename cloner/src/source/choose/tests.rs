@@ -9,7 +9,7 @@ const IN_FLIGHT: usize = 6;
 /// changed, and what share of the blocks went compressed.
 fn run(blocks: usize, speeds: impl Fn(usize, Way) -> u64) -> (Duration, usize, f64) {
     let choice = Choice::new(Compression::Auto);
-    let mut judge = choice.judge().unwrap();
+    let mut judge = choice.judge(1).unwrap();
     let mut queue: VecDeque<Way> = (0..IN_FLIGHT).map(|_| choice.way()).collect();
     let (mut total, mut changes, mut mixed) = (Duration::ZERO, 0, 0);
     for at in 0..blocks {
@@ -97,7 +97,7 @@ fn noise_of_a_fifth_does_not_make_it_flutter() {
 fn always_and_never_mean_it() {
     for (compression, expected) in [(Compression::Always, true), (Compression::Never, false)] {
         let choice = Choice::new(compression);
-        assert!(choice.judge().is_none());
+        assert!(choice.judge(1).is_none());
         for is_awaited in [false, true] {
             assert_eq!(choice.compresses(choice.way(), is_awaited), expected);
         }
@@ -107,7 +107,7 @@ fn always_and_never_mean_it() {
 #[test]
 fn a_sender_that_waits_gets_its_block_at_once() {
     let choice = Choice::new(Compression::Auto);
-    let mut judge = choice.judge().unwrap();
+    let mut judge = choice.judge(1).unwrap();
     let mut send = |blocks: u64| {
         (0..blocks).for_each(|_| judge.sent(Way::Mixed, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1)));
     };
@@ -125,12 +125,12 @@ fn a_sender_that_waits_gets_its_block_at_once() {
 #[test]
 fn a_sender_that_waits_behind_a_full_socket_does_not_starve() {
     let choice = Choice::new(Compression::Auto);
-    let mut judge = choice.judge().unwrap();
+    let mut judge = choice.judge(1).unwrap();
     for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {
         judge.sent(Way::Mixed, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
     }
     assert!(choice.may_starve(Duration::ZERO));
-    judge.was_full();
+    choice.was_full();
     let full_at = Duration::from_micros(choice.full_at_micros.load(Ordering::Relaxed));
     assert!(!choice.may_starve(full_at));
     assert!(!choice.may_starve(full_at + FULL_LATELY / 2));
