@@ -3,11 +3,12 @@
 # points, in every mode, on larger volumes; and clones whose ends are killed by turns until they are done. As root,
 # on Linux with loop devices. Prints a table and fails if a cell was wrong.
 #
-#   scripts/faults.sh [--rounds N] [--seed N] [--scale N] [FILTER...]
+#   scripts/faults.sh [--rounds N] [--seed N] [--scale N] [--streams N] [FILTER...]
 #
 #   --rounds N   random points of each cell besides the fixed ones (4)
 #   --seed N     of the random points; printed, so that a run can be repeated (the time)
 #   --scale N    volumes are this many times as large as in CI, which is about 266 MiB each (4)
+#   --streams N  connections of each clone (1)
 #   FILTER       only tests with this in their names, such as kills:: or a_tree
 #
 # Environment: TMPDIR needs room for eight volumes; JOBS (2) tests at once.
@@ -16,10 +17,10 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/words.sh
 . scripts/lib/words.sh
 
-rounds=4 seed=$(date +%s) scale=4 filters=()
+rounds=4 seed=$(date +%s) scale=4 streams=1 filters=()
 while [[ $# -gt 0 ]]; do
     case $1 in
-        --rounds | --seed | --scale)
+        --rounds | --seed | --scale | --streams)
             [[ ${2-} =~ ^[0-9]+$ ]] || die "$1 needs a number"
             declare "${1#--}=$2"
             shift
@@ -40,9 +41,9 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export DECANT_FAULTS_ROUNDS=$rounds DECANT_FAULTS_SEED=$seed DECANT_FAULTS_SCALE=$scale
-export DECANT_FAULTS_TABLE=$work/table CI=true
+export DECANT_FAULTS_STREAMS=$streams DECANT_FAULTS_TABLE=$work/table CI=true
 : >"$DECANT_FAULTS_TABLE"
-echo "--rounds $rounds --seed $seed --scale $scale" >&2
+echo "--rounds $rounds --seed $seed --scale $scale --streams $streams" >&2
 status=0
 cargo test --locked -p decant-cloner --test resume -- --test-threads "${JOBS:-2}" "${filters[@]}" || status=$?
 

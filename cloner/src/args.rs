@@ -11,7 +11,7 @@ use log::LevelFilter;
 
 use crate::digest::Whole;
 use crate::source::choose::Compression;
-use crate::stream_of;
+use decant_shared::stream_of;
 
 /// As clap wants it.
 const STREAMS_LIMIT: i64 = stream_of::STREAMS_LIMIT as i64;

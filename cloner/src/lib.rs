@@ -19,7 +19,6 @@ pub mod prep;
 pub mod role;
 pub mod source;
 pub mod stream;
-pub mod stream_of;
 pub mod target;
 pub mod termination;
 pub mod threads;

@@ -110,6 +110,10 @@ pub const ALLOW_CLONE_TO: &str = "decant.dev/allow-clone-to";
 pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
 /// On a DataVolume or claim: no more bytes on the wire than this, such as `50MiB/s`.
 pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
+/// On a DataVolume or claim: over how many connections it is cloned where it is large; 1 to [`STREAMS_LIMIT`].
+///
+/// [`STREAMS_LIMIT`]: decant_shared::stream_of::STREAMS_LIMIT
+pub const STREAMS: &str = "decant.dev/streams";
 /// On a claim and its DataVolume: the digest of what was cloned, as source and target computed it.
 pub const DIGEST: &str = "decant.dev/digest";
 /// On a claim: what kinds of attributes the target could not keep, and for how many entries.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use decant_shared::stream_of::STREAMS_LIMIT;
 use decant_shared::units::{Rate, parse_quantity};
 use serde_json::Value;
 
-use crate::annotations::{BANDWIDTH_LIMIT, READBACK, VERIFY};
+use crate::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, VERIFY};
 use crate::names::NAME_MAX_BYTES;
 use crate::resource::claim::quantity_text;
 use crate::resource::data_source::DataSourceTarget;
@@ -115,6 +116,12 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
     }
     if let Some(Err(e)) = dv.metadata.annotation(BANDWIDTH_LIMIT).map(str::parse::<Rate>) {
         return invalid("metadata.annotations", format!("{BANDWIDTH_LIMIT}: {e}"));
+    }
+    if let Some(streams) = dv.metadata.annotation(STREAMS)
+        && !streams.parse().is_ok_and(|count| (1..=STREAMS_LIMIT).contains(&count))
+    {
+        let text = format!("{STREAMS}: {streams:?} is no number of connections from 1 to {STREAMS_LIMIT}");
+        return invalid("metadata.annotations", text);
     }
     if let Some(how) = dv.metadata.annotation(VERIFY).filter(|how| *how != READBACK) {
         return invalid("metadata.annotations", format!("{VERIFY}: {how:?} is not known, only {READBACK:?}"));

@@ -29,6 +29,7 @@ fn claim(namespace: &str, name: &str, mode: &str) -> Claim {
             "cdi.kubevirt.io/storage.pod.serviceAccountName": "restorer",
             "k8s.v1.cni.cncf.io/networks": "storage-net",
             "decant.dev/bandwidth-limit": "50MiB/s",
+            "decant.dev/streams": "4",
         } },
         "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": mode, "storageClassName": "fast",
                   "resources": { "requests": { "storage": "10Gi" } } },

@@ -12,5 +12,6 @@ pub mod prometheus;
 pub mod session;
 pub mod signal;
 pub mod stop;
+pub mod stream_of;
 pub mod tls;
 pub mod units;

@@ -21,9 +21,9 @@ use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
 use crate::target::admit::State;
 use crate::target::running::Running;
-use crate::target::streams::Meeting;
 use crate::target::server::Uploads;
 use crate::target::session::IDLE;
+use crate::target::streams::Meeting;
 use crate::target::{Received, Writing};
 use crate::ticker::Ticker;
 

@@ -19,8 +19,8 @@ use crate::target::Received;
 use crate::target::admit::State;
 use crate::target::config::TargetConfig;
 use crate::target::running::Running;
-use crate::target::streams::Meeting;
 use crate::target::server::Uploads;
+use crate::target::streams::Meeting;
 use crate::termination;
 use crate::ticker::{TICK, Ticker};
 

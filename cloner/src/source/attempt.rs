@@ -81,8 +81,16 @@ pub fn run(
         let steering = Steering::new(source.limit, choice, streams);
         let around = Around { choice, buffers, progress, is_broken: &AtomicBool::new(false), stop };
         let posted = match streams {
-            1 => begin(&mut conn, request).and_then(|upload| upload.run(&mut collect, Some(steering), around)),
-            _ => streams::post(source, (&mut conn, request, streams), (&mut collect, steering), around, &together),
+            1 => {
+                begin(&mut conn, request).and_then(|upload| upload.run(&mut collect, Some(steering), around))
+            }
+            _ => streams::post(
+                source,
+                (&mut conn, request, streams),
+                (&mut collect, steering),
+                around,
+                &together,
+            ),
         };
         ended.cancel();
         // So that the other stages end, too.

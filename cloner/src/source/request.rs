@@ -7,7 +7,7 @@ use decant_shared::contract::{
 };
 
 use super::url::UploadUrl;
-use crate::stream_of::StreamOf;
+use decant_shared::stream_of::StreamOf;
 
 /// How long each phase of an upload may make no progress.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,9 @@ impl Request<'_> {
         let attributes =
             if self.has_attributes { format!("{ATTRIBUTES_HEADER}: 1\r\n") } else { String::new() };
         let stream = match self.stream {
-            Some(stream) if stream.leads() => format!("{STREAM_HEADER}: {stream}\r\nExpect: 100-continue\r\n"),
+            Some(stream) if stream.leads() => {
+                format!("{STREAM_HEADER}: {stream}\r\nExpect: 100-continue\r\n")
+            }
             Some(stream) => format!("{STREAM_HEADER}: {stream}\r\n"),
             None => String::new(),
         };

@@ -20,8 +20,8 @@ use super::{Source, attempt};
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
 use crate::lanes::{Collect, Deal, LANE_DEPTH, fan_out};
-use crate::stream_of::StreamOf;
 use crate::threads::{join, verdict};
+use decant_shared::stream_of::StreamOf;
 
 /// How many connections this clone gets: as many as are wanted, if the target knows how and each has a segment to carry.
 pub fn count(source: &Source, volume: &Volume, peer: &Peer) -> usize {

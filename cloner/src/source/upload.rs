@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::frame::STREAM_IDENTIFIER;
 use crate::frame::mark::Mark;
 use crate::lanes::Collect;
-use crate::stream_of::StreamOf;
+use decant_shared::stream_of::StreamOf;
 
 /// A request whose head was sent, and the target has not refused it.
 pub struct Upload<'a> {

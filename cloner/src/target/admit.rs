@@ -1,12 +1,12 @@
 //! Who may upload what: the order of contract 2.4 as one function.
 
 use decant_shared::contract::{
-    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH, STREAM_HEADER,
-    is_async_path, is_other_upload_path, is_upload_path,
+    ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
+    STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
 use decant_shared::http::head::Request;
 
-use crate::stream_of::StreamOf;
+use decant_shared::stream_of::StreamOf;
 
 /// What is known about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,22 +32,26 @@ pub enum State {
     Leaving,
 }
 
+/// A clone that may be uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upload {
+    /// What the body is.
+    pub content: ContentType,
+    /// Logical bytes that the sender announced.
+    pub announced_bytes: Option<u64>,
+    /// For a source of ours: how many segments of what is here it does not send again.
+    pub resume: Option<usize>,
+    /// It is of a source of ours, which says all attributes.
+    pub has_attributes: bool,
+    /// It leads others, which carry parts of the clone.
+    pub stream: Option<StreamOf>,
+}
+
 /// What to do with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// Read its body as a clone.
-    Upload {
-        /// What the body is.
-        content: ContentType,
-        /// Logical bytes that the sender announced.
-        announced_bytes: Option<u64>,
-        /// For a source of ours: how many segments of what is here it does not send again.
-        resume: Option<usize>,
-        /// It is of a source of ours, which says all attributes.
-        has_attributes: bool,
-        /// It leads others, which carry parts of the clone.
-        stream: Option<StreamOf>,
-    },
+    Upload(Upload),
     /// Read its body as a part of the clone that another connection leads.
     Join(StreamOf),
     /// Tell what this target can do.
@@ -107,13 +111,13 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
         State::Leaving => Answer(503, "the deadline has passed"),
         State::Idle => match request.header(LENGTH_HEADER).map(str::parse) {
             Some(Err(_)) => Answer(400, "x-decant-length is not a number of bytes"),
-            announced => Admission::Upload {
+            announced => Admission::Upload(Upload {
                 content,
                 announced_bytes: announced.and_then(Result::ok),
                 resume: request.header(RESUME_HEADER).and_then(|count| count.parse().ok()),
                 has_attributes: request.header(ATTRIBUTES_HEADER).is_some(),
                 stream,
-            },
+            }),
         },
     }
 }
@@ -183,13 +187,13 @@ mod tests {
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 77\r\n";
         assert_eq!(
             ask("POST /v1beta1/upload", head, good, State::Idle),
-            Admission::Upload {
+            Admission::Upload(Upload {
                 content: ContentType::Block,
                 announced_bytes: Some(77),
                 resume: None,
                 has_attributes: false,
                 stream: None,
-            }
+            })
         );
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 7x\r\n";
         assert_eq!(status(&ask("POST /v1beta1/upload", head, good, State::Idle)), 400);
@@ -203,7 +207,7 @@ mod tests {
             ask("POST /v1beta1/upload", &head, peer, state)
         };
         assert_eq!(status(&ask("7 0/3", good, State::Busy)), 503);
-        assert!(matches!(ask("7 0/3", good, State::Idle), Admission::Upload { stream: Some(_), .. }));
+        assert!(matches!(ask("7 0/3", good, State::Idle), Admission::Upload(Upload { stream: Some(_), .. })));
         let follower = StreamOf { clone: 7, index: 1, count: 3 };
         assert_eq!(ask("7 1/3", good, State::Busy), Admission::Join(follower));
         assert_eq!(status(&ask("7 1/3", Peer::Anonymous, State::Busy)), 401);

@@ -12,7 +12,7 @@ use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::Stop;
 use decant_shared::tls::name::common_name;
 
-use super::admit::{Admission, Peer, State, admit};
+use super::admit::{Admission, Peer, State, Upload, admit};
 use super::carry::{Carried, bring};
 use super::running::Running;
 use super::session::{self, Transfer};
@@ -20,8 +20,8 @@ use super::streams::{Meeting, Streams};
 use super::{Received, Writing, report};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::stream_of::StreamOf;
 use crate::unpack::leaves_something;
+use decant_shared::stream_of::StreamOf;
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -83,7 +83,7 @@ impl Uploads {
         let mut state = self.state();
         let admission = admit(&exchange.request, peer, &self.client_name, *state);
         match admission {
-            Admission::Upload { .. } => {
+            Admission::Upload(_) => {
                 *state = State::Busy;
                 self.running.begin(exchange.stop());
             }
@@ -122,12 +122,10 @@ impl Uploads {
     fn receive(
         &self,
         exchange: &mut Exchange,
-        content: ContentType,
-        announced_bytes: Option<u64>,
-        resume: Option<usize>,
-        is_exact: bool,
-        mut streams: Option<&mut Streams>,
+        upload: Upload,
+        streams: Option<&mut Streams>,
     ) -> Result<Received> {
+        let Upload { content, announced_bytes, resume, has_attributes: is_exact, .. } = upload;
         let held = self.held().take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
@@ -143,7 +141,7 @@ impl Uploads {
                     running: &self.running,
                     progress: &self.progress,
                     stop: &self.stop,
-                    streams: streams.as_deref_mut().map(|streams| (streams, &self.meeting)),
+                    streams: streams.map(|streams| (streams, &self.meeting)),
                     held: &mut held,
                 };
                 session::receive(&mut body, &mut transfer)
@@ -161,7 +159,7 @@ impl Uploads {
 
 impl Service for Uploads {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let (content, announced_bytes, resume, has_attributes, stream) = match self.admit(exchange) {
+        let upload = match self.admit(exchange) {
             Admission::Greet => {
                 return exchange.answer(200, TEXT, &report::greeting(&self.writing.destination));
             }
@@ -181,33 +179,27 @@ impl Service for Uploads {
                 return exchange.answer(status, TEXT, text);
             }
             Admission::Join(stream) => return self.join(exchange, stream),
-            Admission::Upload { content, announced_bytes, resume, has_attributes, stream } => {
-                (content, announced_bytes, resume, has_attributes, stream)
-            }
+            Admission::Upload(upload) => upload,
         };
-        log::info!("receiving a {content} from {}", exchange.peer);
+        log::info!("receiving a {} from {}", upload.content, exchange.peer);
         self.progress.restart();
-        let mut streams = stream.map(|lead| self.meeting.open(lead, exchange.stop()));
-        let outcome =
-            self.receive(exchange, content, announced_bytes, resume, has_attributes, streams.as_mut());
+        let mut streams = upload.stream.map(|lead| self.meeting.open(lead, exchange.stop()));
+        let outcome = self.receive(exchange, upload, streams.as_mut());
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
         let (status, text) = match &outcome {
             Ok(received) => {
                 self.progress.finish_ok();
-                let is_told = has_attributes && !received.not_kept.is_empty();
+                let is_told = upload.has_attributes && !received.not_kept.is_empty();
                 (200, if is_told { format!("{NOT_KEPT}{}", received.not_kept) } else { String::new() })
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);
-                answer_for(error, stream.is_some())
+                answer_for(error, upload.stream.is_some())
             }
         };
         if let Some(streams) = streams {
-            streams.answer(match status {
-                200 => (200, String::new()),
-                _ => (503, "the clone failed; its first connection is told why".to_owned()),
-            });
+            streams.answer(outcome.is_ok());
         }
         let answered = exchange.answer(status, TEXT, &text);
         // Nobody listens any more only when the process is ending.

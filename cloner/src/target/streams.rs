@@ -12,7 +12,7 @@ use super::decompress::Packed;
 use crate::error::{Error, Kind, Result};
 use crate::frame::split::Pack;
 use crate::lanes::{Deal, LANE_DEPTH, Pool};
-use crate::stream_of::StreamOf;
+use decant_shared::stream_of::StreamOf;
 
 /// How long the others may take to join: a source gives each 20 s for its handshake.
 const JOIN: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ pub enum Parcel {
     Failed(Error),
 }
 
-/// Status and text for all connections.
+/// Status and text for a connection that follows.
 pub type Answer = (u16, String);
 
 /// The place at which connections meet.
@@ -154,11 +154,12 @@ impl Streams {
         Ok(())
     }
 
-    /// Tells all but the first connection what to answer.
-    pub fn answer(self, answer: Answer) {
+    /// Tells all but the first connection how the clone ended. Why, only the first one is told.
+    pub fn answer(self, is_well: bool) {
+        let failed = || (503, "the clone failed; its first connection is told why".to_owned());
         for others in &self.answers[1..] {
             // One that broke does not ask.
-            let _ = others.try_send(answer.clone());
+            let _ = others.try_send(if is_well { (200, String::new()) } else { failed() });
         }
     }
 
@@ -175,7 +176,9 @@ impl Streams {
                 Parcel::End => {}
                 Parcel::Failed(error) => return Err(error),
                 Parcel::Pack(_) => {
-                    return Err(Error::damaged(format!("stream {other} goes on behind the end of stream {index}")));
+                    return Err(Error::damaged(format!(
+                        "stream {other} goes on behind the end of stream {index}"
+                    )));
                 }
             }
         }

@@ -18,6 +18,8 @@ struct Width {
     seed: u64,
     /// Volumes are this many times as large.
     scale: usize,
+    /// Clones go over this many connections.
+    streams: u64,
 }
 
 fn width() -> &'static Width {
@@ -28,6 +30,7 @@ fn width() -> &'static Width {
             rounds: number("DECANT_FAULTS_ROUNDS").and_then(|rounds: u64| usize::try_from(rounds).ok()),
             seed: number("DECANT_FAULTS_SEED").unwrap_or(1),
             scale: number("DECANT_FAULTS_SCALE").map_or(1, |scale: u64| usize::try_from(scale).unwrap()),
+            streams: number("DECANT_FAULTS_STREAMS").unwrap_or(1),
         }
     })
 }
@@ -40,6 +43,11 @@ pub(crate) fn is_long() -> bool {
 /// How many times as large as in short tests volumes are.
 pub(crate) fn scale() -> usize {
     width().scale
+}
+
+/// How many connections a clone has, where a test does not say.
+pub(crate) fn streams() -> u64 {
+    width().streams
 }
 
 /// Where to interrupt: in short tests at `short`, else everywhere and at some random points.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cell::{Cell, is_long, points};
+use crate::cell::{Cell, is_long, points, streams};
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::{End, MIB, PATIENCE};
 use crate::relay::Break;
@@ -35,11 +35,16 @@ impl Kill {
 
 /// What went over the wire more than once, when the clone is done. TLS and headers are not counted.
 pub(crate) fn again_bytes(volumes: &Volumes, before_bytes: u64, interruptions: u64) -> u64 {
+    again_over(streams(), volumes, before_bytes, interruptions)
+}
+
+/// The same over so many connections: each has its own sockets.
+pub(crate) fn again_over(connections: u64, volumes: &Volumes, before_bytes: u64, interruptions: u64) -> u64 {
     let sent_bytes = volumes.relay().sent_bytes() - before_bytes;
     let framed_bytes = volumes.data_bytes + volumes.data_bytes / 500;
     let again_bytes = sent_bytes.saturating_sub(framed_bytes);
     // Records of a tree go again, too.
-    let limit_bytes = interruptions * (AGAIN_BYTES + 4 * MIB);
+    let limit_bytes = interruptions * (AGAIN_BYTES + 4 * MIB * connections);
     assert!(again_bytes <= limit_bytes, "{again_bytes} of {limit_bytes} bytes went again");
     again_bytes
 }

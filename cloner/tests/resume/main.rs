@@ -23,3 +23,4 @@ mod pair;
 mod power;
 mod relay;
 mod room;
+mod streams;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::cell::streams;
 use crate::noise::noise;
 use crate::pki::{Ca, SENDER, chain_pem, key_pem};
 use crate::relay::Relay;
@@ -132,6 +133,7 @@ impl Pair {
         command.env("SERVER_CA_CERT", self.read("ca.crt")).env("OWNER_UID", "uid");
         command.env("VOLUME_MODE", self.volume_mode).env("MOUNT_POINT", &self.source);
         command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
+        command.env("DECANT_STREAMS", streams().to_string());
         End::start(command.env("DECANT_RETRY_SECS", "60").envs(variables.iter().copied()))
     }
 

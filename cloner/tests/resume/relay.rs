@@ -39,6 +39,8 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct Shared {
     sent_bytes: AtomicU64,
+    /// Connections that were uploads.
+    uploads: AtomicU64,
     /// When `sent_bytes` has reached this, the upload that is under way breaks, once.
     order: Mutex<Option<(u64, Break)>>,
     is_held: AtomicBool,
@@ -67,6 +69,11 @@ impl Relay {
     /// All that sources sent to targets through it.
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.shared.sent_bytes.load(Ordering::SeqCst)
+    }
+
+    /// How many connections carried a part of a volume.
+    pub(crate) fn uploads(&self) -> u64 {
+        self.shared.uploads.load(Ordering::SeqCst)
     }
 
     /// Breaks the upload that is under way when `at_bytes` were sent in all.
@@ -145,7 +152,11 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, is_silent: &A
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => continue,
             Err(_) => break,
         };
+        let is_first = carried_bytes <= UPLOAD_BYTES;
         carried_bytes += len as u64;
+        if is_upload && is_first && carried_bytes > UPLOAD_BYTES {
+            shared.uploads.fetch_add(1, Ordering::SeqCst);
+        }
         if is_upload && carried_bytes > UPLOAD_BYTES {
             match shared.due() {
                 Some(Break::Cut) => break,

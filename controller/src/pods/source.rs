@@ -6,7 +6,7 @@ use super::frame::{Frame, attach, copied_annotations, data_volume, labels, preal
 use super::{Clone, DEVICE, SOURCE_FOLDER};
 use crate::annotations::{
     AUTHORITY, BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, OWNER_REF,
-    PROMETHEUS, SOURCE_CONTAINER, SOURCE_POD_OF, TARGET_POD_UID, UPLOAD_TARGET,
+    PROMETHEUS, SOURCE_CONTAINER, SOURCE_POD_OF, STREAMS, TARGET_POD_UID, UPLOAD_TARGET,
 };
 use crate::names;
 use crate::resource::claim::VolumeMode;
@@ -75,6 +75,9 @@ fn environment(clone: &Clone<'_>, secret: &str, host: &str, server_ca_pem: &str)
     ]);
     if let Some(limit) = clone.target.metadata.annotation(BANDWIDTH_LIMIT) {
         push(&mut environment, json!({ "name": "DECANT_LIMIT", "value": limit }));
+    }
+    if let Some(streams) = clone.target.metadata.annotation(STREAMS) {
+        push(&mut environment, json!({ "name": "DECANT_STREAMS", "value": streams }));
     }
     environment
 }

@@ -56,6 +56,10 @@ fn annotations_that_cannot_be_meant_are_refused_with_their_name() {
     for (name, value, is_good) in [
         ("decant.dev/bandwidth-limit", "50MiB/s", true),
         ("decant.dev/bandwidth-limit", "fast", false),
+        ("decant.dev/streams", "4", true),
+        ("decant.dev/streams", "0", false),
+        ("decant.dev/streams", "9", false),
+        ("decant.dev/streams", "many", false),
         ("decant.dev/verify", "readback", true),
         ("decant.dev/verify", "yes", false),
     ] {
