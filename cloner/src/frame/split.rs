@@ -105,12 +105,21 @@ impl Splitter {
         Ok(input.len() - rest.len())
     }
 
+    /// Whether `pack` ends a turn, as far as it came: nothing that follows belongs to it, and others wait for it.
+    pub fn ends_turn(&self, pack: &Pack) -> bool {
+        pack.turn_at.is_some() && self.is_between_chunks()
+    }
+
     /// Says whether the stream may end here.
     pub fn finish(&self) -> Result<()> {
-        if self.inside == Inside::Head && self.have_bytes == 0 {
+        if self.is_between_chunks() {
             return Ok(());
         }
         Err(self.damaged("the stream ends inside a frame"))
+    }
+
+    fn is_between_chunks(&self) -> bool {
+        self.inside == Inside::Head && self.have_bytes == 0
     }
 
     fn take_head(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {

@@ -49,7 +49,7 @@ pub fn carry(
         while !bytes.is_empty() {
             let taken = splitter.feed(bytes, &mut pack)?;
             bytes = &bytes[taken..];
-            if !bytes.is_empty() {
+            if !bytes.is_empty() || splitter.ends_turn(&pack) {
                 put(std::mem::replace(&mut pack, packs.take()))?;
             }
         }

@@ -39,6 +39,19 @@ fn the_head_is_that_of_the_contract() {
 }
 
 #[test]
+fn a_target_of_cdis_gets_one_connection_however_many_are_wanted() {
+    let pki = Pki::new();
+    let target = good_target(&pki);
+    let image = Image::hole(256 << 20);
+    let ended = Source::new(&pki, &target.url).block(&image.path()).args(&["--streams", "4"]).run();
+    ended.assert_done();
+    assert!(ended.log.iter().any(|line| line.contains("over one connection only")), "{ended:?}");
+    let (head, body) = target.join();
+    assert_eq!((head.get("x-decant-stream"), head.get("Expect")), (None, None));
+    assert_eq!(body.content().len(), 256 << 20);
+}
+
+#[test]
 fn path_and_query_of_the_upload_url_are_sent_as_given() {
     let pki = Pki::new();
     let target = good_target(&pki);

@@ -24,4 +24,5 @@ mod hostile;
 mod identity;
 mod image_in_archive;
 mod recordings;
+mod streams;
 mod tls;

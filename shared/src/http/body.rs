@@ -1,6 +1,7 @@
 //! A request's body, read from its connection.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::chunked::{BadChunk, Decoder};
@@ -40,8 +41,18 @@ pub struct Body<'c> {
     /// Bytes that came along with the head, and how many of them were taken.
     early: Vec<u8>,
     early_taken: usize,
+    /// What comes next, if it is there.
+    found: Option<Found>,
     /// What was yielded last and still lies in the connection.
     lent_bytes: usize,
+}
+
+/// Where the next bytes lie.
+enum Found {
+    /// With those that came along with the head.
+    Early(Range<usize>),
+    /// This many at the front of the connection's plain bytes.
+    InConn(usize),
 }
 
 impl<'c> Body<'c> {
@@ -52,29 +63,35 @@ impl<'c> Body<'c> {
             Framing::Length(len) => Rest::Length(len),
             Framing::UntilClose => Rest::Length(0),
         };
-        Self { conn, rest, early: early.to_vec(), early_taken: 0, lent_bytes: 0 }
+        Self { conn, rest, early: early.to_vec(), early_taken: 0, found: None, lent_bytes: 0 }
     }
 
-    /// Waits at most `limit` until [`Body::next`] has something to say. `false`: not yet.
+    /// Waits at most `limit` until [`Body::next`] would not have to wait. `false`: not yet.
     pub fn ready(&mut self, limit: Duration) -> Result<bool, BodyFault> {
-        self.conn.consume(std::mem::take(&mut self.lent_bytes));
-        if self.rest.is_done() || self.early_taken < self.early.len() {
-            return Ok(true);
-        }
-        match self.conn.fill(limit, "upload") {
-            Ok(_) => Ok(true),
-            Err(Fault::TimedOut(..)) => Ok(false),
-            Err(fault) => Err(BodyFault::Conn(fault)),
+        match self.find(limit) {
+            Ok(()) => Ok(true),
+            Err(BodyFault::Conn(Fault::TimedOut(..))) => Ok(false),
+            Err(fault) => Err(fault),
         }
     }
 
     /// The next bytes, never empty; `None` at the proven end. `idle` limits how long none may come.
     pub fn next(&mut self, idle: Duration) -> Result<Option<&[u8]>, BodyFault> {
-        self.conn.consume(std::mem::take(&mut self.lent_bytes));
-        loop {
-            if self.rest.is_done() {
-                return Ok(None);
+        self.find(idle)?;
+        Ok(match self.found.take() {
+            None => None,
+            Some(Found::Early(range)) => Some(&self.early[range]),
+            Some(Found::InConn(len)) => {
+                self.lent_bytes = len;
+                Some(&self.conn.plain()[..len])
             }
+        })
+    }
+
+    /// Goes on to the next bytes, or to the proven end, past what belongs to the framing alone.
+    fn find(&mut self, idle: Duration) -> Result<(), BodyFault> {
+        self.conn.consume(std::mem::take(&mut self.lent_bytes));
+        while self.found.is_none() && !self.rest.is_done() {
             let early = &self.early[self.early_taken..];
             let is_early = !early.is_empty();
             let bytes =
@@ -86,17 +103,13 @@ impl<'c> Body<'c> {
             if is_early {
                 let from = self.early_taken + skip;
                 self.early_taken = from + len;
-                if len > 0 {
-                    return Ok(Some(&self.early[from..from + len]));
-                }
+                self.found = (len > 0).then_some(Found::Early(from..from + len));
             } else {
                 self.conn.consume(skip);
-                if len > 0 {
-                    self.lent_bytes = len;
-                    return Ok(Some(&self.conn.plain()[..len]));
-                }
+                self.found = (len > 0).then_some(Found::InConn(len));
             }
         }
+        Ok(())
     }
 }
 

@@ -103,6 +103,21 @@ fn a_source_that_lost_its_place_is_not_waited_for() {
 }
 
 #[test]
+fn a_connection_that_does_not_come_is_waited_for_only_so_long() {
+    let meeting = Meeting::default();
+    let mut streams = meeting.open(LEAD, Stop::new());
+    streams.opened -= JOIN;
+    let first = streams.first.take().unwrap();
+    first.parcels.send(Parcel::Pack(pack(1, Some(0)))).unwrap();
+    let (mut deal, _lanes) = fan_out(1, 10, "test");
+    let error = streams.merge(&meeting, &mut deal, &Stop::new()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string()),
+        (Kind::HungUp, "stream 1 did not come within 30 s".to_owned())
+    );
+}
+
+#[test]
 fn everybody_is_told_the_same_and_nobody_waits_when_it_is_over() {
     let meeting = Meeting::default();
     let streams = meeting.open(LEAD, Stop::new());
