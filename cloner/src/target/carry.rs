@@ -64,10 +64,14 @@ pub fn bring(body: &mut Body<'_>, carried: Carried<'_>, place: &Place) -> bool {
     let mut put = |pack| place.parcels.send(Parcel::Pack(pack)).map_err(|_| Error::neighbour("merger"));
     let last = carry(body, carried, &place.packs, &|| place.is_over(), &mut put);
     let brought = last.and_then(|last| if last.is_empty() { Ok(()) } else { put(last) });
-    let is_complete = brought.is_ok();
-    // Where nobody takes it any more, another connection is the cause.
-    let _ = place.parcels.send(brought.map_or_else(Parcel::Failed, |()| Parcel::End));
-    is_complete
+    match brought {
+        Ok(()) => place.parcels.send(Parcel::End).is_ok(),
+        Err(error) => {
+            // There is room for one of each connection. Where nobody waits for it any more, another one was the cause.
+            let _ = place.failures.try_send(error);
+            false
+        }
+    }
 }
 
 /// Waits until the body goes on.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use decant_shared::stop::{STOP_TICK, Stop};
 
 use super::decompress::Packed;
@@ -23,8 +23,6 @@ pub enum Parcel {
     Pack(Pack),
     /// The body was complete.
     End,
-    /// It was not.
-    Failed(Error),
 }
 
 /// Status and text for a connection that follows.
@@ -45,6 +43,8 @@ struct Open {
 pub struct Place {
     /// Where its packs go.
     pub parcels: Sender<Parcel>,
+    /// Where it goes why there will be no more.
+    pub failures: Sender<Error>,
     /// Used packs.
     pub packs: Pool<Pack>,
     /// What to answer, when it is known.
@@ -59,6 +59,10 @@ pub struct Streams {
     /// Used packs.
     pub packs: Pool<Pack>,
     parcels: Vec<Receiver<Parcel>>,
+    /// Of all of them, so that none is waited for where another one broke.
+    failures: Receiver<Error>,
+    /// Keeps that open.
+    _failed: Sender<Error>,
     answers: Vec<Sender<Answer>>,
     is_over: Arc<AtomicBool>,
     opened: Instant,
@@ -71,17 +75,29 @@ impl Meeting {
     pub fn open(&self, lead: StreamOf, connection: Stop) -> Streams {
         let (is_over, packs) = (Arc::<AtomicBool>::default(), Pool::for_lanes(lead.count));
         let (mut places, mut all_parcels, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let (failed, failures) = bounded(lead.count);
         for _ in 0..lead.count {
+            let failed = failed.clone();
             let ((parcels, from_place), (to_place, answer)) = (bounded(LANE_DEPTH), bounded(1));
             let (packs, is_over) = (packs.clone(), Arc::clone(&is_over));
-            places.push(Some(Place { parcels, packs, answer, is_over }));
+            places.push(Some(Place { parcels, failures: failed, packs, answer, is_over }));
             all_parcels.push(from_place);
             answers.push(to_place);
         }
         let first = places[0].take();
         *self.lock() = Some(Open { clone: lead.clone, count: lead.count, places });
         let opened = Instant::now();
-        Streams { first, packs, parcels: all_parcels, answers, is_over, opened, connection }
+        Streams {
+            first,
+            packs,
+            parcels: all_parcels,
+            failures,
+            _failed: failed,
+            answers,
+            is_over,
+            opened,
+            connection,
+        }
     }
 
     /// The place of a connection that follows; `None` when nobody waits for it.
@@ -147,7 +163,6 @@ impl Streams {
                         return Err(Error::damaged(format!("stream {index} ends within a turn")));
                     }
                     Parcel::End => return self.all_end(index, meeting, stop),
-                    Parcel::Failed(error) => return Err(error),
                 }
             }
         }
@@ -174,7 +189,6 @@ impl Streams {
         for other in (0..self.parcels.len()).filter(|&other| other != index) {
             match self.next(other, meeting, stop)? {
                 Parcel::End => {}
-                Parcel::Failed(error) => return Err(error),
                 Parcel::Pack(_) => {
                     return Err(Error::damaged(format!(
                         "stream {other} goes on behind the end of stream {index}"
@@ -187,10 +201,14 @@ impl Streams {
 
     fn next(&self, index: usize, meeting: &Meeting, stop: &Stop) -> Result<Parcel> {
         loop {
-            match self.parcels[index].recv_timeout(STOP_TICK) {
-                Ok(parcel) => return Ok(parcel),
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::neighbour("connection")),
-                Err(RecvTimeoutError::Timeout) => {}
+            select! {
+                recv(self.parcels[index]) -> parcel => {
+                    return parcel.map_err(|_| Error::neighbour("connection"));
+                }
+                recv(self.failures) -> failure => {
+                    return Err(failure.unwrap_or_else(|_| Error::neighbour("connection")));
+                }
+                default(STOP_TICK) => {}
             }
             Error::check(stop)?;
             if self.connection.is_set() {

@@ -60,10 +60,14 @@ fn packs_without_the_end_of_a_turn_belong_to_the_same_one() {
 }
 
 #[test]
-fn a_stream_that_broke_is_the_cause() {
-    let broken = Parcel::Failed(Error::new(Kind::HungUp, "it broke"));
-    let said = merged([vec![Parcel::Pack(pack(1, Some(0)))], vec![broken], vec![]]);
-    assert_eq!(text(said), "it broke");
+fn a_connection_that_broke_is_the_cause_whose_turn_ever_it_is() {
+    let meeting = Meeting::default();
+    let streams = meeting.open(LEAD, Stop::new());
+    let broken = meeting.join(StreamOf { index: 2, ..LEAD }).unwrap();
+    broken.failures.send(Error::new(Kind::HungUp, "it broke")).unwrap();
+    let (mut deal, _lanes) = fan_out(1, 1, "test");
+    let error = streams.merge(&meeting, &mut deal, &Stop::new()).unwrap_err();
+    assert_eq!(error.to_string(), "it broke");
 }
 
 #[test]
