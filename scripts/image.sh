@@ -7,7 +7,7 @@
 # localhost/decant/cloner:VERSION and localhost/decant/controller:VERSION, beside each its SBOM (CycloneDX,
 # cloner.cdx.json), and prints names, sizes and digests. Images for another machine than this one are called
 # cloner-arm64.tar and so on; they need Debian's cross compiler (gcc-aarch64-linux-gnu, gcc-x86-64-linux-gnu)
-# and rustup target add.
+# and Rust for that machine: rustup target add, or else what scripts/test.sh setup fetches of Debian's.
 #
 # The same commit makes the same digests in every folder (scripts/reproduce.sh compares). SOURCE_DATE_EPOCH is the
 # time in the image; without it, that of the last commit.
@@ -17,6 +17,8 @@ cd "$(dirname "$0")/.."
 . scripts/lib/words.sh
 # shellcheck source=scripts/lib/pack.sh
 . scripts/lib/pack.sh
+# shellcheck source=scripts/lib/cross.sh
+. scripts/lib/cross.sh
 
 own=$(uname -m) arch=
 case ${1-} in
@@ -41,7 +43,7 @@ command -v cargo-auditable >/dev/null || die "cargo-auditable is missing; script
 if [[ $machine != "$own" ]]; then
     suffix=-$arch
     command -v "$machine-linux-gnu-gcc" >/dev/null || die "the cross compiler is missing: apt-get install gcc-${machine/_/-}-linux-gnu"
-    [[ -d $(rustc --print sysroot)/lib/rustlib/$target ]] || die "Rust's part is missing: rustup target add $target"
+    use_rust_for "$target"
     export "CARGO_TARGET_$(tr '[:lower:]-' '[:upper:]_' <<<"$target")_LINKER=$machine-linux-gnu-gcc"
 fi
 

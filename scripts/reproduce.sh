@@ -3,6 +3,8 @@
 #
 #   scripts/reproduce.sh                    the cloner, without optimization: what could differ is where, not how fast
 #   scripts/reproduce.sh --full [NAME]...   both images, or these, as they are released (four builds of minutes)
+#
+# With --arch arm64 before that, the images for that machine, by a cross compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/words.sh
@@ -10,7 +12,12 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/pack.sh
 . scripts/lib/pack.sh
 
-names=(cloner)
+names=(cloner) arch=() suffix='' machine=$(uname -m)
+if [[ ${1-} = --arch ]]; then
+    [[ ${2-} = arm64 && $machine != aarch64 ]] || die "--arch arm64, on another machine"
+    arch=(--arch arm64) suffix=-arm64 machine=aarch64
+    shift 2
+fi
 case ${1-} in
     -h | --help)
         show_help
@@ -38,7 +45,7 @@ cargo fetch --locked --quiet
 build() {
     mkdir -p "$1"
     git ls-files -z | tar -c --null --files-from - | tar -x -C "$1"
-    CARGO_HOME=$2 CARGO_NET_OFFLINE=true "$1/scripts/image.sh" "${names[@]}"
+    CARGO_HOME=$2 CARGO_NET_OFFLINE=true "$1/scripts/image.sh" "${arch[@]}" "${names[@]}"
 }
 build "$work/first" "$home"
 mkdir -p "$work/another-home"
@@ -49,14 +56,14 @@ build "$work/a/second/and/longer/one" "$work/another-home"
 
 for name in "${names[@]}"; do
     for folder in first a/second/and/longer/one; do
-        program=$work/$folder/target/static/$(uname -m)-unknown-linux-gnu/release/$name
+        program=$work/$folder/target/static/$machine-unknown-linux-gnu/release/$name
         if grep -qaF "$work" "$program" || grep -qaF "$home/registry" "$program"; then
             die "$name holds a path of this machine"
         fi
     done
-    [[ $(image_digest "$work/first/target/images/$name.tar") = \
-        $(image_digest "$work/a/second/and/longer/one/target/images/$name.tar") ]] ||
+    [[ $(image_digest "$work/first/target/images/$name$suffix.tar") = \
+        $(image_digest "$work/a/second/and/longer/one/target/images/$name$suffix.tar") ]] ||
         die "two builds of $name have two digests"
-    cmp "$work"/{first,a/second/and/longer/one}/target/images/"$name.cdx.json"
-    echo "ok   two builds of $name in two folders have one digest and one SBOM"
+    cmp "$work"/{first,a/second/and/longer/one}/target/images/"$name$suffix.cdx.json"
+    echo "ok   two builds of $name$suffix in two folders have one digest and one SBOM"
 done

@@ -13,7 +13,8 @@
 #     scripts    shellcheck
 #     supply     licences, duplicates and sources of all crates (advisories: scripts/audit.sh)
 #     chart      the Helm chart makes what kustomize makes
-#     images     the cloner's image, built twice, has one digest; packed without optimization
+#     images     the cloner's image, built twice, has one digest; packed without optimization.
+#                And for arm64, where it clones on an emulated processor
 #     strangers  curl, tar, openssl, cramjam and promtool against the built cloner
 #     cluster    clones on a real Kubernetes that is brought up for it (the first time it is built: 8 minutes)
 #     fuzz       every fuzz target for a few seconds
@@ -83,7 +84,9 @@ step_images() {
         return "$CANNOT"
     }
     needs buildah cargo-auditable || return
+    [[ $(uname -m) = aarch64 ]] || needs aarch64-linux-gnu-gcc qemu-aarch64-static || return
     scripts/reproduce.sh
+    scripts/arm64.sh
 }
 
 step_strangers() {

@@ -1,17 +1,21 @@
-"""Whether an image is what was promised: check.py ARCHIVE CRATES SBOM
+"""Whether an image is what was promised: check.py ARCHIVE CRATES SBOM MACHINE
 
 ARCHIVE is the OCI archive, CRATES the section that cargo-auditable writes into programs, SBOM the file beside the
-archive. Says what is wrong, and ends with 1.
+archive, MACHINE x86_64 or aarch64. Says what is wrong, and ends with 1.
 """
 
 import gzip
 import io
 import json
+import os
 import sys
 import tarfile
 import zlib
 
 LABELS = ("title", "description", "version", "licenses", "created")
+# Compressed, as a node fetches them.
+LARGEST = {"/usr/bin/cloner": 6 << 20, "/usr/bin/controller": 12 << 20}
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def image(path):
@@ -27,9 +31,12 @@ def image(path):
         return json.loads(blob(manifest["config"]["digest"])), layers
 
 
-def look_at_image(path):
+def look_at_image(path, machine):
     config, layers = image(path)
+    assert config["architecture"] == ARCHITECTURES[machine], f"for {config['architecture']}"
     own = config["config"]
+    size, largest = os.path.getsize(path), LARGEST[own["Entrypoint"][0]]
+    assert size <= largest, f"{size} bytes, more than {largest}"
     assert own["User"] == "107:107", f"user {own.get('User')}"
     for label in LABELS:
         assert own["Labels"].get("org.opencontainers.image." + label), f"label {label} is missing"
@@ -43,13 +50,15 @@ def look_at_image(path):
         assert not entry.mode & 0o6000, f"{entry.name} runs as another: {mode}"
 
 
-def main(archive, crates, sbom):
-    look_at_image(archive)
+def main(archive, crates, sbom, machine):
+    look_at_image(archive, machine)
     with open(crates, "rb") as file:
         inside = json.loads(zlib.decompress(file.read()))["packages"]
     built = {(p["name"], p["version"]) for p in inside}
     with open(sbom, encoding="utf-8") as file:
         bom = json.load(file)
+    target = {p["name"]: p["value"] for p in bom["metadata"]["properties"]}["decant:target"]
+    assert target.startswith(machine + "-"), f"an SBOM for {target}"
     told = {(c["name"], c["version"]) for c in [*bom["components"], bom["metadata"]["component"]]}
     assert len(told) > 20, "the SBOM was not understood"
     # Not the other way round: cargo-auditable asks for the features of all members of the workspace together, and so

@@ -2,6 +2,9 @@
 # Sourced by scripts/test.sh: installs what its steps need and this machine lacks. Debian 12, as root or with
 # sudo; Rust itself is expected to be there.
 
+# shellcheck source=scripts/lib/cross.sh
+. scripts/lib/cross.sh
+
 # Fixed, so that a new release of a tool never turns a good commit red.
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
@@ -101,6 +104,7 @@ setup() {
         python3 -m venv "$venv"
         "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION" "pyyaml==$PYYAML_VERSION"
     fi
+    setup_cross
     [[ -x $(helm_folder)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"
     rustup component list --installed 2>/dev/null | grep -q . || return 0
     for tool in clippy rustfmt; do

@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# Sourced by scripts that build for the other kind of machine: which Rust they take for it.
+#
+# rustup's, where `rustup target add` brought that machine's standard library. Otherwise Debian's (rustc-web, which its
+# security archive keeps new enough for browsers). Debian's packages refuse to be installed beside a rustup or rustc of
+# Debian's own, so they are only unpacked, into a folder that no search path names: nothing else changes its compiler.
+
+# Where Debian's Rust is. Its file `packages` tells from which packages.
+debian_rust_folder() {
+    echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/debian-rust"
+}
+
+# has_standard_library RUSTC TARGET
+has_standard_library() {
+    [[ -d $("$1" --print sysroot 2>/dev/null)/lib/rustlib/$2/lib ]]
+}
+
+# use_rust_for TARGET: exports RUSTC where it must be another one, and tells which one it is.
+use_rust_for() {
+    local debian
+    debian=$(debian_rust_folder)/rustc
+    if has_standard_library "${RUSTC:-rustc}" "$1"; then
+        echo "for $1: $("${RUSTC:-rustc}" --version)"
+    elif [[ -x $debian ]] && has_standard_library "$debian" "$1"; then
+        export RUSTC=$debian
+        echo "for $1: $("$debian" --version), Debian's ($(grep -o 'rustc-web_[^ ]*' "${debian%/*}/packages"))"
+    else
+        die "no Rust for $1: rustup target add $1, or scripts/test.sh setup, which fetches Debian's"
+    fi
+}
+
+# setup_cross: what scripts/arm64.sh needs, on a machine that is not arm64 itself.
+setup_cross() {
+    local target=aarch64-unknown-linux-gnu packages=()
+    [[ $(uname -m) = x86_64 ]] || return 0
+    has aarch64-linux-gnu-gcc || packages+=(gcc-aarch64-linux-gnu)
+    # Only recommended by the compiler: the C library for it.
+    [[ -e /usr/aarch64-linux-gnu/lib/libc.a ]] || packages+=(libc6-dev-arm64-cross)
+    has qemu-aarch64-static || packages+=(qemu-user-static)
+    [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
+    has_standard_library rustc "$target" || has_standard_library "$(debian_rust_folder)/rustc" "$target" || fetch_debian_rust
+}
+
+# fetch_debian_rust: unpacks Debian's compiler for this machine and its standard libraries for this one and arm64.
+# apt is asked with lists of its own, because the machine's know nothing of arm64.
+fetch_debian_rust() {
+    local folder scratch version libraries own
+    folder=$(debian_rust_folder)
+    own=$(dpkg --print-architecture)
+    mkdir -p "${folder%/*}"
+    scratch=$(mktemp -d "${folder%/*}/debian-rust.XXXXXX")
+    mkdir -p "$scratch"/{lists/partial,packages.d,usr}
+    local apart=(-qq -o Dir::State::Lists="$scratch/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+        -o APT::Architectures::="$own" -o APT::Architectures::=arm64 -o APT::Sandbox::User=)
+    apt-get "${apart[@]}" update
+    version=$(apt-cache "${apart[@]}" policy rustc-web | sed -n 's/^ *Candidate: //p')
+    # 1.96.0+dfsg1-1 needs libstd-rust-web-1.96
+    (
+        cd "$scratch/packages.d" || exit
+        apt-get "${apart[@]}" download "rustc-web=$version" "libstd-rust-web-$(cut -d. -f1,2 <<<"$version")=$version" \
+            "libstd-rust-web-dev=$version" "libstd-rust-web-dev:arm64=$version"
+    )
+    for package in "$scratch"/packages.d/*.deb; do
+        dpkg-deb --extract "$package" "$scratch"
+    done
+    # The compiler's LLVM is a library like any other, and harms nobody.
+    libraries=$(dpkg-deb --field "$scratch"/packages.d/libstd-rust-web-[0-9]*.deb Depends | grep -o 'libllvm[0-9]*')
+    dpkg --status "$libraries" >/dev/null 2>&1 || install_packages "$libraries"
+    (cd "$scratch/packages.d" && echo *.deb) >"$scratch/packages"
+    rm -r "$scratch"/{packages.d,lists}
+    cat >"$scratch/rustc" <<'WRAPPER'
+#!/bin/sh
+here=${0%/*}
+LD_LIBRARY_PATH=$(echo "$here"/usr/lib/*-linux-gnu)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$here/usr/bin/rustc" "$@"
+WRAPPER
+    chmod 0755 "$scratch" "$scratch/rustc"
+    rm -rf "$folder"
+    mv -T "$scratch" "$folder"
+}
