@@ -80,6 +80,7 @@ refused settings.maxClones=0 /settings/maxClones
 refused settings.maxClone=3 maxClone
 refused settings.filesystemOverhead=1.5 /settings/filesystemOverhead
 refused settings.logLevel=loud /settings/logLevel
+refused settings.podAnnotations.inject=false /settings/podAnnotations
 refused images.pullPolicy=Sometimes /images/pullPolicy
 refused controller.replicas=0 /controller/replicas
 refused webhook.on=true "'on'"

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +61,9 @@ pub struct RunArgs {
     /// A label that the node must have, name=value; may be repeated
     #[arg(long = "node-selector", env = "DECANT_NODE_SELECTOR", value_delimiter = ',', value_parser = pair)]
     pub node_selector: Vec<(String, String)>,
+    /// Annotations of the pods that clone, as JSON; those of a DataVolume or PVC that its pods get win
+    #[arg(long, env = "DECANT_POD_ANNOTATIONS", value_parser = annotations)]
+    pub pod_annotations: Option<BTreeMap<String, String>>,
     /// Clones that run at the same time
     #[arg(long, env = "DECANT_MAX_CLONES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_clones: u16,
@@ -185,6 +189,7 @@ impl RunArgs {
         if let Some(tolerations) = &self.tolerations {
             policy.pods.tolerations = tolerations.clone();
         }
+        policy.pods.annotations = self.pod_annotations.clone().unwrap_or_default();
         policy.admission.running_max = self.max_clones.into();
         policy.admission.running_max_per_class = self.max_clones_per_class.into();
         policy.overhead = self.filesystem_overhead;
@@ -212,6 +217,11 @@ impl RunArgs {
 
 fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))
+}
+
+/// Not as pairs with commas between them, because annotations hold lists and JSON.
+fn annotations(text: &str) -> Result<BTreeMap<String, String>, String> {
+    serde_json::from_str(text).map_err(|e| format!("not names and texts as JSON: {e}"))
 }
 
 fn format(text: &str) -> Result<Format, String> {

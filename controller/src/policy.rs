@@ -44,6 +44,8 @@ pub struct PodPolicy {
     pub node_selector: BTreeMap<String, String>,
     /// `tolerations` of both pods.
     pub tolerations: Value,
+    /// Annotations of both pods, where the claim does not say otherwise.
+    pub annotations: BTreeMap<String, String>,
     /// `app.kubernetes.io/part-of`, `app.kubernetes.io/version` and what else the installer wants.
     pub extra_labels: BTreeMap<String, String>,
     /// Suites that targets take, with commas between them, under OpenSSL's names.
@@ -97,6 +99,7 @@ impl Default for Policy {
                 }),
                 node_selector: BTreeMap::new(),
                 tolerations: Value::Array(Vec::new()),
+                annotations: BTreeMap::new(),
                 extra_labels: BTreeMap::new(),
                 tls_ciphers: INTERMEDIATE_CIPHERS.to_owned(),
                 tls_min_version: "VersionTLS12".to_owned(),

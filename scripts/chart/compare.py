@@ -66,6 +66,7 @@ def values(helm):
             "DECANT_PREALLOCATION": "true",
             "DECANT_NODE_SELECTOR": "disk=fast,zone=a",
             "DECANT_LABELS": "team=storage",
+            "DECANT_POD_ANNOTATIONS": r'{"example.com/ports":"[{\"port\":1},{\"port\":2}]","sidecar.istio.io/inject":"false"}',
             "DECANT_CLASS_OVERHEADS": "slow=0.2",
             "DECANT_POD_RESOURCES": '{"limits":{"memory":"64Mi"}}',
             "DECANT_TOLERATIONS": '[{"key":"storage","operator":"Exists"}]',

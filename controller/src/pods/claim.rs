@@ -60,11 +60,11 @@ fn overhead(spec: &Value, policy: &Policy) -> decant_shared::units::Overhead {
 pub fn new_claim(dv: &DataVolume, source: &Key, spec: &Value, policy: &Policy) -> Value {
     let meta = &dv.metadata;
     let mut labels: Map<String, Value> = strings(meta.labels.iter());
+    labels.extend(recommended(&policy.pods));
     labels.insert(APP.to_owned(), APP_VALUE.into());
     if fit::mode(spec) == VolumeMode::Filesystem {
         labels.insert("alerts.k8s.io/KubePersistentVolumeFillingUp".to_owned(), "disabled".into());
     }
-    labels.extend(recommended(&policy.pods));
 
     let kept = meta.annotations.iter().filter(|(name, _)| !NOT_COPIED.contains(&name.as_str()));
     let mut annotations = strings(kept);

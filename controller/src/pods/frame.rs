@@ -18,10 +18,9 @@ const COPIED: [(&str, Option<&str>); 4] = [
 
 /// Labels of every object of a clone.
 pub(super) fn labels(component: &str, policy: &PodPolicy) -> Map<String, Value> {
-    let mut labels = Map::new();
+    let mut labels = recommended(policy);
     labels.insert(APP.to_owned(), APP_VALUE.into());
     labels.insert(COMPONENT.to_owned(), component.into());
-    labels.extend(recommended(policy));
     labels
 }
 
@@ -34,15 +33,14 @@ pub(super) fn recommended(policy: &PodPolicy) -> Map<String, Value> {
     labels
 }
 
-/// The claim's annotations that its pods get too.
-pub(super) fn copied_annotations(claim: &Meta) -> Map<String, Value> {
-    COPIED
-        .iter()
-        .filter_map(|(name, default)| {
-            let value = claim.annotation(name).or(*default)?;
-            Some(((*name).to_owned(), value.into()))
-        })
-        .collect()
+/// Annotations that are not ours: of [`COPIED`] the claim's, else the operator's, else the default; and what else the
+/// operator wants. What the controller itself reads again is inserted afterwards, and so cannot be replaced.
+pub(super) fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value> {
+    let defaults = COPIED.iter().filter_map(|(name, default)| Some((*name, (*default)?)));
+    let wanted = policy.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let own = COPIED.iter().filter_map(|(name, _)| Some((*name, claim.annotation(name)?)));
+    let all = defaults.chain(wanted).chain(own);
+    all.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 /// The pod around one container.

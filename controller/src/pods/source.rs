@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::frame::{Frame, attach, copied_annotations, data_volume, labels, preallocation, push};
+use super::frame::{Frame, annotations, attach, data_volume, labels, preallocation, push};
 use super::{Clone, DEVICE, SOURCE_FOLDER};
 use crate::annotations::{
     AUTHORITY, BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, OWNER_REF,
@@ -23,7 +23,7 @@ pub fn source_pod(clone: &Clone<'_>, target: &Pod, server_ca_pem: &str) -> Value
     labels.insert(CLONE_UNIQUE_ID.to_owned(), name.clone().into());
     labels.insert(PROMETHEUS.to_owned(), "true".into());
     labels.insert(SOURCE_POD_OF.to_owned(), source.metadata.uid.as_str().into());
-    let mut annotations = copied_annotations(&claim.metadata);
+    let mut annotations = annotations(&claim.metadata, clone.policy);
     annotations.insert(CREATED_BY_CONTROLLER.to_owned(), "yes".into());
     annotations.insert(OWNER_REF.to_owned(), claim.metadata.key().to_string().into());
     annotations.insert(TARGET_POD_UID.to_owned(), target.metadata.uid.as_str().into());

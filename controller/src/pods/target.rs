@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::frame::{Frame, attach, copied_annotations, data_volume, labels, preallocation};
+use super::frame::{Frame, annotations, attach, data_volume, labels, preallocation};
 use super::{Clone, DEVICE};
 use crate::annotations::{
     AUTHORITY, COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER, READBACK, SERVICE_ACCOUNT, TARGET_CONTAINER,
@@ -26,7 +26,7 @@ pub fn target_pod(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTim
     let mut labels = labels(COMPONENT_TARGET, clone.policy);
     labels.insert("service".to_owned(), names::service(&name).into());
     labels.insert(UPLOAD_TARGET.to_owned(), claim.metadata.uid.as_str().into());
-    let mut annotations = copied_annotations(&claim.metadata);
+    let mut annotations = annotations(&claim.metadata, clone.policy);
     annotations.insert(CREATED_BY_UPLOAD_CONTROLLER.to_owned(), "yes".into());
     annotations.insert(AUTHORITY.to_owned(), clone.authority.into());
     annotations

@@ -5,7 +5,7 @@
 
 {{/* decant.setting: a value as the controller's variables have it: lists and maps of names with commas. */}}
 {{- define "decant.setting" -}}
-{{- if has .key (list "podResources" "tolerations") -}}
+{{- if has .key (list "podResources" "podAnnotations" "tolerations") -}}
 {{ toJson .value }}
 {{- else if kindIs "map" .value -}}
 {{- $pairs := list }}{{ range $name, $value := .value }}{{ $pairs = append $pairs (printf "%s=%s" $name $value) }}{{ end -}}

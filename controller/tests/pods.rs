@@ -1,0 +1,109 @@
+//! What flags and claims make of the pods' annotations and labels together.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use clap::Parser;
+use decant_controller::args::{Cli, Command};
+use decant_controller::pods::{self, Clone};
+use decant_controller::policy::Policy;
+use decant_controller::resource::{Claim, Pod, Uid, view};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+/// What `controller run` makes of these flags.
+fn policy(flags: &[&str]) -> Policy {
+    match Cli::try_parse_from([&["controller", "run"], flags].concat()).unwrap().command {
+        Command::Run(run) => run.policy(),
+        Command::Crds => unreachable!("the line says run"),
+    }
+}
+
+fn claim(annotations: &Value) -> Claim {
+    view(json!({
+        "metadata": { "namespace": "team", "name": "copy", "uid": "copy-uid", "annotations": annotations },
+        "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",
+                  "resources": { "requests": { "storage": "1Gi" } } },
+    }))
+    .unwrap()
+}
+
+/// Source and target pod of a clone into a claim with these annotations.
+fn both_pods(flags: &[&str], annotations: &Value) -> [Value; 2] {
+    let policy = policy(flags);
+    let (source, target) = (claim(&json!({})), claim(annotations));
+    let owner_uid = Uid::from("dv-uid");
+    let clone = Clone {
+        target: &target,
+        source: &source,
+        owner_uid: &owner_uid,
+        policy: &policy.pods,
+        authority: "1-2",
+    };
+    let overhead = decant_controller::fit::overhead(&target, &policy);
+    let running: Pod = view(json!({
+        "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "target-uid" },
+        "status": { "podIP": "10.0.0.7" },
+    }))
+    .unwrap();
+    [
+        pods::source_pod(&clone, &running, "(authority)"),
+        pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH),
+    ]
+}
+
+#[track_caller]
+fn assert_both(pods: &[Value; 2], kind: &str, name: &str, value: &str) {
+    for pod in pods {
+        assert_eq!(pod["metadata"][kind][name], value, "{name} of {}", pod["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn both_pods_have_the_operators_annotations_and_labels() {
+    let annotations =
+        r#"{"cluster-autoscaler.kubernetes.io/safe-to-evict":"false","example.com/list":"a,b={\"c\":1}"}"#;
+    let pods = both_pods(&["--pod-annotations", annotations, "--label", "team=storage"], &json!({}));
+    assert_both(&pods, "annotations", "cluster-autoscaler.kubernetes.io/safe-to-evict", "false");
+    assert_both(&pods, "annotations", "example.com/list", r#"a,b={"c":1}"#);
+    assert_both(&pods, "labels", "team", "storage");
+}
+
+#[test]
+fn a_mesh_stays_out_unless_the_operator_or_the_claim_says_otherwise() {
+    let operator = ["--pod-annotations", r#"{"sidecar.istio.io/inject":"true"}"#];
+    let user = json!({ "sidecar.istio.io/inject": "maybe" });
+    assert_both(&both_pods(&[], &json!({})), "annotations", "sidecar.istio.io/inject", "false");
+    assert_both(&both_pods(&operator, &json!({})), "annotations", "sidecar.istio.io/inject", "true");
+    assert_both(&both_pods(&operator, &user), "annotations", "sidecar.istio.io/inject", "maybe");
+    assert_both(&both_pods(&operator, &user), "annotations", "linkerd.io/inject", "disabled");
+}
+
+#[test]
+fn only_what_cdi_lets_through_goes_from_a_claim_to_its_pods() {
+    let pods = both_pods(&[], &json!({ "k8s.v1.cni.cncf.io/networks": "fast", "example.com/mine": "1" }));
+    assert_both(&pods, "annotations", "k8s.v1.cni.cncf.io/networks", "fast");
+    for pod in &pods {
+        assert_eq!(pod["metadata"]["annotations"]["example.com/mine"], Value::Null);
+    }
+}
+
+#[test]
+fn no_setting_replaces_what_the_controller_finds_its_pods_by() {
+    let annotations = r#"{"decant.dev/authority":"x","decant.dev/target-pod-uid":"x"}"#;
+    let labels = ["--label", "app=x", "--label", "cdi.kubevirt.io=x"];
+    let pods = both_pods(&[["--pod-annotations", annotations].as_slice(), &labels].concat(), &json!({}));
+    assert_both(&pods, "annotations", "decant.dev/authority", "1-2");
+    assert_eq!(pods[0]["metadata"]["annotations"]["decant.dev/target-pod-uid"], "target-uid");
+    assert_both(&pods, "labels", "app", "containerized-data-importer");
+    assert_eq!(pods[0]["metadata"]["labels"]["cdi.kubevirt.io"], "cdi-clone-source");
+    assert_eq!(pods[1]["metadata"]["labels"]["cdi.kubevirt.io"], "cdi-upload-server");
+}
+
+#[test]
+fn an_annotation_that_is_no_text_is_refused_at_the_start() {
+    for wrong in [r#"{"sidecar.istio.io/inject":false}"#, "inject=false", "[]"] {
+        let line = ["controller", "run", "--pod-annotations", wrong];
+        let error = Cli::try_parse_from(line).expect_err("it is refused").to_string();
+        assert!(error.contains("not names and texts as JSON"), "{error}");
+    }
+}
