@@ -1,0 +1,135 @@
+//! Who may clone from where.
+
+use serde_json::{Value, json};
+
+use super::{ask, create, dv, gate, gate_and_stub, gives_token_for, golden, message, now};
+use crate::annotations::ALLOW_CLONE_TO;
+use crate::resource::{Key, Kind};
+use crate::webhook::review::Verdict;
+use crate::webhook::stub::Stub;
+
+const REFUSED: &str = "User jane has insufficient permissions in clone source namespace a";
+
+fn referring(name: &str) -> Value {
+    let mut object = dv(&json!(null), &json!({}));
+    object["spec"].as_object_mut().unwrap().remove("source");
+    object["spec"]["sourceRef"] = json!({"kind": "DataSource", "namespace": "z", "name": name});
+    object
+}
+
+#[test]
+fn without_rights_a_clone_from_elsewhere_is_denied() {
+    assert_eq!(message(&create(&gate(|_| ()), dv(&golden(), &json!({})))), REFUSED);
+}
+
+#[test]
+fn either_right_gives_a_token() {
+    for resource in ["datavolumes/source", "pods"] {
+        let gate = gate(|stub| stub.grant("jane", resource, "a"));
+        let verdict = create(&gate, dv(&golden(), &json!({})));
+        assert!(gives_token_for(&verdict, &Key::new("a", "golden"), &Key::new("b", "copy")), "{resource}");
+    }
+}
+
+#[test]
+fn rights_elsewhere_or_of_others_do_not_count() {
+    let gate = gate(|stub| {
+        stub.grant("jane", "datavolumes/source", "b");
+        stub.grant("jane", "datavolumes", "a");
+        stub.grant("joe", "datavolumes/source", "a");
+    });
+    assert_eq!(message(&create(&gate, dv(&golden(), &json!({})))), REFUSED);
+}
+
+#[test]
+fn the_question_names_user_groups_extra_and_claim() {
+    let (gate, stub) = gate_and_stub(|_| ());
+    let mut request = ask("jane", "CREATE", dv(&golden(), &json!({})), Value::Null);
+    request.user_info = serde_json::from_value(json!({
+        "username": "jane", "uid": "u", "groups": ["g"], "extra": {"scopes": ["s"]},
+    }))
+    .unwrap();
+    gate.mutate(&request, now());
+    let asked = stub.asked.lock().unwrap();
+    let user = |attributes: Value| {
+        json!({"user": "jane", "uid": "u", "groups": ["g"], "extra": {"scopes": ["s"]},
+               "resourceAttributes": attributes})
+    };
+    assert_eq!(
+        *asked,
+        [
+            user(json!({"verb": "create", "group": "cdi.kubevirt.io", "resource": "datavolumes",
+                        "subresource": "source", "namespace": "a", "name": "golden"})),
+            user(
+                json!({"verb": "create", "group": "", "resource": "pods", "namespace": "a", "name": "golden"})
+            ),
+        ]
+    );
+}
+
+#[test]
+fn in_one_namespace_nobody_is_asked_about() {
+    let (gate, stub) = gate_and_stub(|stub| stub.is_down = true);
+    let verdict = create(&gate, dv(&json!({"pvc": {"namespace": "b", "name": "golden"}}), &json!({})));
+    assert_eq!(verdict, Verdict::Allowed);
+    assert!(stub.asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_owners_consent_is_enough_and_gives_no_token() {
+    let gate = gate(|stub| {
+        let claim = json!({"metadata": {"annotations": {ALLOW_CLONE_TO: "x, b"}}});
+        stub.put(Kind::PersistentVolumeClaim, "a", "golden", claim);
+    });
+    assert_eq!(create(&gate, dv(&golden(), &json!({}))), Verdict::Allowed);
+}
+
+#[test]
+fn a_source_namespace_that_does_not_exist_is_told_to_those_who_might_use_it() {
+    let source = json!({"pvc": {"namespace": "nowhere", "name": "golden"}});
+    let allowed = gate(|stub| stub.grant("jane", "pods", "nowhere"));
+    assert_eq!(message(&create(&allowed, dv(&source, &json!({})))), "namespace \"nowhere\" not found");
+    let verdict = create(&gate(|_| ()), dv(&source, &json!({})));
+    assert!(message(&verdict).starts_with("User jane has insufficient permissions"));
+}
+
+#[test]
+fn when_rights_cannot_be_asked_for_nobody_gets_in() {
+    let verdict = create(&gate(|stub| stub.is_down = true), dv(&golden(), &json!({})));
+    assert!(message(&verdict).starts_with("whether jane may clone is not known"));
+}
+
+#[test]
+fn behind_a_data_source_it_is_the_claim_that_counts() {
+    let pointing = |stub: &mut Stub| {
+        let to_other = json!({"spec": {"source": {"dataSource": {"name": "two"}}}});
+        stub.put(Kind::DataSource, "z", "one", to_other);
+        stub.put(Kind::DataSource, "z", "two", json!({"spec": {"source": golden()}}));
+    };
+    for name in ["one", "two"] {
+        let refusing = gate(|stub| {
+            pointing(stub);
+            stub.grant("jane", "datavolumes/source", "z");
+        });
+        assert_eq!(message(&create(&refusing, referring(name))), REFUSED, "{name}");
+        let allowing = gate(|stub| {
+            pointing(stub);
+            stub.grant("jane", "datavolumes/source", "a");
+        });
+        let verdict = create(&allowing, referring(name));
+        assert!(gives_token_for(&verdict, &Key::new("a", "golden"), &Key::new("b", "copy")), "{name}");
+    }
+}
+
+#[test]
+fn a_data_source_that_leads_nowhere_gives_no_token() {
+    let gate = gate(|stub| {
+        stub.put(Kind::DataSource, "z", "empty", json!({}));
+        for (from, to) in [("one", "two"), ("two", "three"), ("three", "one")] {
+            stub.put(Kind::DataSource, "z", from, json!({"spec": {"source": {"dataSource": {"name": to}}}}));
+        }
+    });
+    for name in ["missing", "empty", "one"] {
+        assert_eq!(create(&gate, referring(name)), Verdict::Allowed, "{name}");
+    }
+}

@@ -1,0 +1,87 @@
+//! What is refused, whoever asks.
+
+use serde_json::{Value, json};
+
+use super::{ask, dv, gate, golden, message};
+use crate::annotations::{ALLOW_ADOPTION, POPULATED_FOR};
+use crate::resource::Kind;
+use crate::webhook::Gate;
+use crate::webhook::review::Verdict;
+
+fn validated(gate: &Gate, object: Value) -> Verdict {
+    gate.validate(&ask("jane", "CREATE", object, Value::Null))
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_field_and_message() {
+    let Verdict::Denied(denial) = validated(&gate(|_| ()), dv(&json!({}), &json!({}))) else { panic!() };
+    assert_eq!(
+        (denial.field.as_str(), denial.message.as_str()),
+        ("spec.source", "Missing Data volume source")
+    );
+}
+
+#[test]
+fn sources_of_others_are_none_of_our_business() {
+    assert_eq!(validated(&gate(|_| ()), dv(&json!({"http": {"url": "x"}}), &json!({}))), Verdict::Allowed);
+}
+
+#[test]
+fn a_foreign_claim_of_the_same_name_is_in_the_way() {
+    let taken = "Destination PVC b/copy already exists";
+    let owner = |kind: &str, name: &str| json!({"kind": kind, "name": name, "controller": true});
+    let owned = |owner: Value| json!({"metadata": {"ownerReferences": [owner]}});
+    let annotated = |name: &str, value: &str| json!({"metadata": {"annotations": {name: value}}});
+    let table = [
+        (json!({}), false),
+        (annotated(POPULATED_FOR, "copy"), true),
+        (annotated(POPULATED_FOR, "other"), false),
+        (annotated(ALLOW_ADOPTION, "true"), true),
+        (annotated(ALLOW_ADOPTION, "false"), false),
+        (owned(owner("DataVolume", "copy")), true),
+        (owned(owner("DataVolume", "other")), false),
+        (owned(owner("StatefulSet", "copy")), false),
+    ];
+    for (claim, is_fine) in table {
+        let gate = gate(|stub| stub.put(Kind::PersistentVolumeClaim, "b", "copy", claim.clone()));
+        let verdict = validated(&gate, dv(&golden(), &json!({})));
+        if is_fine {
+            assert_eq!(verdict, Verdict::Allowed, "{claim}");
+        } else {
+            assert_eq!(message(&verdict), taken, "{claim}");
+        }
+    }
+}
+
+#[test]
+fn a_data_volume_or_a_policy_may_ask_for_adoption() {
+    let with_claim = || gate(|stub| stub.put(Kind::PersistentVolumeClaim, "b", "copy", json!({})));
+    let adopting = dv(&golden(), &json!({ALLOW_ADOPTION: "true"}));
+    assert_eq!(validated(&with_claim(), adopting), Verdict::Allowed);
+    let by_policy = Gate { claim_adoption: true, ..with_claim() };
+    assert_eq!(validated(&by_policy, dv(&golden(), &json!({}))), Verdict::Allowed);
+    let refusing = dv(&golden(), &json!({ALLOW_ADOPTION: "false"}));
+    message(&validated(&by_policy, refusing));
+}
+
+#[test]
+fn specs_stay_as_they_are_but_for_checkpoints() {
+    let gate = gate(|_| ());
+    let old = dv(&golden(), &json!({}));
+    let verdict = |change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new);
+        gate.validate(&ask("jane", "UPDATE", new, old.clone()))
+    };
+    assert_eq!(verdict(&|new| new["metadata"]["labels"] = json!({"x": "y"})), Verdict::Allowed);
+    assert_eq!(verdict(&|new| new["spec"]["checkpoints"] = json!([{}])), Verdict::Allowed);
+    assert_eq!(verdict(&|new| new["spec"]["finalCheckpoint"] = json!(true)), Verdict::Allowed);
+    let other_source = verdict(&|new| new["spec"]["source"]["pvc"]["name"] = json!("secret"));
+    assert_eq!(message(&other_source), "Cannot update DataVolume Spec");
+}
+
+#[test]
+fn what_was_made_before_the_webhook_can_still_be_changed() {
+    let broken = json!({"metadata": {"name": "copy"}, "spec": {}});
+    assert_eq!(gate(|_| ()).validate(&ask("jane", "UPDATE", broken.clone(), broken)), Verdict::Allowed);
+}
