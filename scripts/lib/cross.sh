@@ -52,7 +52,8 @@ fetch_debian_rust() {
     mkdir -p "$scratch"/{lists/partial,packages.d,usr}
     local apart=(-qq -o Dir::State::Lists="$scratch/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
         -o APT::Architectures::="$own" -o APT::Architectures::=arm64 -o APT::Sandbox::User=)
-    apt-get "${apart[@]}" update
+    # A mirror that is being renewed says so for a moment.
+    apt-get "${apart[@]}" update || { sleep 20 && apt-get "${apart[@]}" update; } || { sleep 60 && apt-get "${apart[@]}" update; }
     version=$(apt-cache "${apart[@]}" policy rustc-web | sed -n 's/^ *Candidate: //p')
     # 1.96.0+dfsg1-1 needs libstd-rust-web-1.96
     (
