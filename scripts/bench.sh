@@ -8,11 +8,13 @@
 #       vmdisk  8 GiB with 1.1 GiB of data, like a virtual machine's disk
 #       tree    69,000 files, 1 GB
 #       memory  200,000 small files: does memory grow with their number?
+#       cold    the tree on a disk whose content no cache knows, as volumes are when they are cloned; as root,
+#               and only when it is asked for
 # Contestants: `cloner copy`; `cloner source` and `cloner target`, two processes over TLS; cp; tar | tar;
 # nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server over TLS, and each of them with ours.
 #
 # Environment: ROUNDS (3), SCALE (1, of the sizes; --quick means 0.1 and one round), BENCH_DIR (a tmpfs with
-# room for three copies, /dev/shm), PEER_BIN (a folder with CDI's cdi-cloner and cdi-uploadserver; without it
+# room for three copies, /dev/shm), COLD_DIR (a disk, for the set cold: /var/tmp), PEER_BIN (a folder with CDI's cdi-cloner and cdi-uploadserver; without it
 # CDI is left out), CLONER (a binary, default: a release build).
 #
 # A run counts only if its copy is equal. Wall time starts when the receiver is listening and ends when both
@@ -36,7 +38,7 @@ while [[ $# -gt 0 ]]; do
             json=${2:?--json needs a file}
             shift
             ;;
-        dense | vmdisk | tree | memory) sets+=("$1") ;;
+        dense | vmdisk | tree | memory | cold) sets+=("$1") ;;
         -h | --help)
             show_help
             exit
@@ -54,7 +56,11 @@ if [[ ${PEER_BIN-} ]]; then
     [[ $EUID -eq 0 ]] || die "CDI's pair needs root, for its fixed paths"
 fi
 
-work=$(mktemp -d "${BENCH_DIR:-/dev/shm}/decant-bench-XXXXXX")
+if [[ " ${sets[*]} " = *" cold "* && $EUID -ne 0 ]]; then
+    die "only root can empty the page cache for the set cold"
+fi
+
+work=$(mktemp -d "${BENCH_DIR:-/dev/shm}/decant-bench-XXXXXX") cold=''
 running=()
 doing=''
 clean_up() {
@@ -67,7 +73,7 @@ clean_up() {
         # GNU time leads a group that holds nothing but the program it measures.
         kill -- "-$pid" 2>/dev/null || true
     done
-    rm -rf "$work"
+    rm -rf "$work" ${cold:+"$cold"}
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
@@ -243,6 +249,10 @@ one() {
     local began='' ended='' cpu rss_source rss_target=0 source_pid='' target_pid='' folder=''
     rm -f "$work"/*.time
     doing="$3 on $1"
+    if [[ $1 = cold ]]; then
+        sync
+        echo 3 >/proc/sys/vm/drop_caches
+    fi
     "run_$2"
     ended=${ended:-$(now)}
     doing="comparing the copy of $1 by $3"
@@ -259,7 +269,11 @@ one() {
 for set in "${sets[@]}"; do
     source=$work/$set target=$work/copy
     echo "making $set" >&2
-    python3 scripts/bench/data.py "$set" "$source" "$scale"
+    if [[ $set = cold ]]; then
+        cold=$(mktemp -d "${COLD_DIR:-/var/tmp}/decant-bench-XXXXXX")
+        source=$cold/tree
+    fi
+    python3 scripts/bench/data.py "${set/cold/tree}" "$source" "$scale"
     for ((round = 1; round <= rounds; round++)); do
         one "$set" copy 'decant copy'
         one "$set" pair 'decant pair'

@@ -19,7 +19,7 @@ use super::member::{put_extended, put_member};
 use super::meta::Meta;
 use super::plan::Options;
 use super::tally::{Census, Counted};
-use super::walk::{Folder, NAMES_BUDGET_BYTES, walk};
+use super::walk::{Budget, Folder, NAMES_BUDGET_BYTES, walk};
 use crate::archive::entry::EntryKind;
 use crate::attribute::place::Place;
 use crate::digest::record::Record;
@@ -77,7 +77,8 @@ impl<'a> Pass<'a> {
         if !self.reading && self.options.attributes && Place::can_be_named() {
             self.apart = Some(Apart::start()?);
         }
-        let walked = walk(root, root_path, NAMES_BUDGET_BYTES, stop, &mut |found| self.entry(found));
+        let budget = Budget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: self.reading };
+        let walked = walk(root, root_path, budget, stop, &mut |found, opened| self.entry(found, opened));
         match self.apart.take().map(Apart::finish) {
             Some(Ok(measured)) => self.measured = measured,
             Some(Err(error)) => return verdict(walked, vec![error]),
@@ -116,8 +117,11 @@ impl<'a> Pass<'a> {
         self.census.result()
     }
 
-    fn entry(&mut self, found: &Found<'_>) -> Result<Option<Folder>> {
-        let Looked { meta, fd } = found.look(self.reading)?;
+    fn entry(&mut self, found: &Found<'_>, opened: Option<Looked>) -> Result<Option<Folder>> {
+        let Looked { meta, fd } = match opened {
+            Some(looked) => looked,
+            None => found.look(self.reading)?,
+        };
         if meta.file_type == FileType::Socket {
             if self.reading {
                 log::warn!("left out the socket {:?}", found.path());

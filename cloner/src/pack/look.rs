@@ -103,6 +103,13 @@ impl Found<'_> {
     }
 }
 
+/// Opens a regular file before its turn; `None` if that does not work.
+pub(super) fn open_quietly(dir: BorrowedFd<'_>, name: &CStr) -> Option<Looked> {
+    let fd = openat(dir, name, FILE, Mode::empty()).ok()?;
+    let meta = Meta::of(&fstat(&fd).ok()?);
+    (meta.file_type == FileType::RegularFile).then_some(Looked { meta, fd: Some(fd) })
+}
+
 /// What an open file is.
 pub(super) fn meta_of(fd: impl AsFd, path: &Path) -> Result<Meta> {
     match fstat(fd) {

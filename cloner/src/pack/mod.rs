@@ -4,6 +4,7 @@
 //! are the same pass over the same tree (`layout`), once with the file contents left out, so they cannot
 //! disagree.
 
+mod ahead;
 mod apart;
 mod extended;
 pub mod extents;

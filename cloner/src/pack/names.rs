@@ -59,8 +59,19 @@ impl Batch {
 
     /// The next name in order, with the type the folder knows of (`Unknown` on some filesystems).
     pub(super) fn next(&mut self) -> Option<(&CStr, FileType)> {
-        let slot = self.slots.get(self.next)?;
-        self.next += 1;
+        let turn = self.next;
+        self.next = (turn + 1).min(self.slots.len());
+        self.get(turn)
+    }
+
+    /// Which name comes next.
+    pub(super) fn turn(&self) -> usize {
+        self.next
+    }
+
+    /// Name `index` in order.
+    pub(super) fn get(&self, index: usize) -> Option<(&CStr, FileType)> {
+        let slot = self.slots.get(index)?;
         let (start, len) = (slot.start as usize, usize::from(slot.len));
         let name = CStr::from_bytes_with_nul(&self.arena[start..=start + len]).ok()?;
         Some((name, slot.file_type))

@@ -12,7 +12,8 @@ use decant_shared::stop::Stop;
 use rustix::fs::{Mode, openat};
 use rustix::io::Errno;
 
-use super::look::{FOLDER, Found, meta_of};
+use super::ahead::Ahead;
+use super::look::{FOLDER, Found, Looked, meta_of};
 use super::meta::Meta;
 use super::names::Batch;
 use crate::error::{Error, Kind, Result};
@@ -34,19 +35,31 @@ pub(super) struct Folder {
     pub(super) meta: Meta,
 }
 
+/// What a walk may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    /// Memory for names, in bytes.
+    pub(super) names_bytes: usize,
+    /// Files are opened before their turn: their contents are wanted.
+    pub(super) opens_ahead: bool,
+}
+
+/// Is shown an entry, and the file, if it was opened before its turn.
+pub(super) type Visit<'a> = dyn FnMut(&Found<'_>, Option<Looked>) -> Result<Option<Folder>> + 'a;
+
 /// Goes through everything below `root` and calls `visit` for each entry. When that returns a folder, the
 /// walk goes on in there.
 ///
-/// `root_path` is for messages. `budget_bytes` bounds the memory for names; the order does not depend on
+/// `root_path` is for messages. `budget` bounds memory and open files; the order does not depend on
 /// it. Some entries of the root are left out and never touched: see `is_left_out`.
 pub(super) fn walk(
     root: &OwnedFd,
     root_path: &Path,
-    budget_bytes: usize,
+    budget: Budget,
     stop: &Stop,
-    visit: &mut dyn FnMut(&Found<'_>) -> Result<Option<Folder>>,
+    visit: &mut Visit<'_>,
 ) -> Result<()> {
-    let mut walk = Walk::start(root, root_path, budget_bytes)?;
+    let mut walk = Walk::start(root, root_path, budget)?;
     while !walk.levels.is_empty() {
         Error::check(stop)?;
         walk.step(visit)?;
@@ -65,7 +78,7 @@ struct Walk {
     /// The path for messages of what is looked at now; the first `root_len` bytes are the root's.
     path: Vec<u8>,
     root_len: usize,
-    budget_bytes: usize,
+    budget: Budget,
     buffer: Vec<u8>,
 }
 
@@ -79,6 +92,8 @@ struct Level {
     fd: Option<OwnedFd>,
     /// Its names, unless it is too far up.
     batch: Option<Batch>,
+    /// Its files that are open before their turn.
+    ahead: Ahead,
     /// Where to go on when there is no batch.
     last: Option<Vec<u8>>,
     /// Whether names come after the batch, or after `last`.
@@ -86,7 +101,7 @@ struct Level {
 }
 
 impl Walk {
-    fn start(root: &OwnedFd, root_path: &Path, budget_bytes: usize) -> Result<Self> {
+    fn start(root: &OwnedFd, root_path: &Path, budget: Budget) -> Result<Self> {
         // A description of its own: reading it does not move the caller's position.
         let fd = openat(root, c".", FOLDER, Mode::empty())
             .map_err(|errno| Error::source("open", root_path, errno.into()))?;
@@ -94,15 +109,16 @@ impl Walk {
         let path = root_path.as_os_str().as_bytes();
         let path = path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path).to_vec();
         let buffer = Vec::with_capacity(READ_BUFFER_BYTES);
-        let mut walk = Self { levels: Vec::new(), root_len: path.len(), path, budget_bytes, buffer };
+        let mut walk = Self { levels: Vec::new(), root_len: path.len(), path, budget, buffer };
         walk.enter(Folder { fd, meta });
         Ok(walk)
     }
 
     /// Visits the next name of the deepest folder, or leaves that folder.
-    fn step(&mut self, visit: &mut dyn FnMut(&Found<'_>) -> Result<Option<Folder>>) -> Result<()> {
+    fn step(&mut self, visit: &mut Visit<'_>) -> Result<()> {
         let depth = self.levels.len() - 1;
         self.read_names(depth)?;
+        let opened = if self.budget.opens_ahead { self.open_ahead(depth) } else { None };
         let level = &mut self.levels[depth];
         self.path.truncate(level.path_len);
         let next = level.batch.as_mut().and_then(Batch::next);
@@ -116,10 +132,20 @@ impl Walk {
         self.path.extend_from_slice(name.to_bytes());
         let member = &self.path[self.root_len + 1..];
         let found = Found { dir: fd.as_fd(), name, file_type, member, full: &self.path };
-        if let Some(folder) = visit(&found)? {
+        if let Some(folder) = visit(&found, opened)? {
             self.enter(folder);
         }
         Ok(())
+    }
+
+    /// The file that comes next, if it is one, and is open before the others behind it are.
+    fn open_ahead(&mut self, depth: usize) -> Option<Looked> {
+        let others = self.levels[..depth].iter().map(|level| level.ahead.len()).sum();
+        let Level { ahead, batch: Some(batch), fd: Some(fd), .. } = &mut self.levels[depth] else {
+            return None;
+        };
+        ahead.reach(batch, batch.turn(), fd.as_fd(), others);
+        ahead.take(batch.turn())
     }
 
     /// Makes sure that the level has a name to give, if there are any left.
@@ -129,9 +155,11 @@ impl Walk {
             level.more = batch.has_more();
             level.last = batch.last().map(<[u8]>::to_vec).or(level.last.take());
             level.batch = None;
+            level.ahead = Ahead::default();
         }
         let (None, Some(fd), true) = (&level.batch, &level.fd, level.more) else { return Ok(()) };
-        let budget_bytes = (self.budget_bytes >> depth.min(20)).max(NAMES_FLOOR_BYTES.min(self.budget_bytes));
+        let names_bytes = self.budget.names_bytes;
+        let budget_bytes = (names_bytes >> depth.min(20)).max(NAMES_FLOOR_BYTES.min(names_bytes));
         let batch = Batch::read(fd.as_fd(), level.last.as_deref(), budget_bytes, &mut self.buffer);
         level.batch = Some(batch.map_err(|cause| {
             let folder = Path::new(OsStr::from_bytes(&self.path[..level.path_len]));
@@ -143,7 +171,8 @@ impl Walk {
     fn enter(&mut self, folder: Folder) {
         let Folder { fd, meta } = folder;
         let path_len = self.path.len();
-        self.levels.push(Level { meta, path_len, fd: Some(fd), batch: None, last: None, more: true });
+        let ahead = Ahead::default();
+        self.levels.push(Level { meta, path_len, fd: Some(fd), batch: None, ahead, last: None, more: true });
         if let Some(far) = self.levels.len().checked_sub(OPEN_FOLDERS + 1) {
             self.levels[far].close();
         }
@@ -177,6 +206,7 @@ impl Walk {
 impl Level {
     fn close(&mut self) {
         self.fd = None;
+        self.ahead = Ahead::default();
         if let Some(batch) = self.batch.take() {
             self.more = batch.has_more() || !batch.is_spent();
             self.last = batch.last().map(<[u8]>::to_vec).or(self.last.take());
@@ -194,56 +224,4 @@ fn moved(path: &Path) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs::{self, File};
-
-    fn order(root: &Path, budget_bytes: usize) -> Vec<String> {
-        let fd = OwnedFd::from(File::open(root).unwrap());
-        let mut order = Vec::new();
-        walk(&fd, root, budget_bytes, &Stop::new(), &mut |found| {
-            order.push(String::from_utf8(found.member.to_vec()).unwrap());
-            assert_eq!(found.path(), root.join(order.last().unwrap()));
-            let looked = found.look(false)?;
-            Ok(looked.fd.map(|fd| Folder { fd, meta: looked.meta }))
-        })
-        .unwrap();
-        order
-    }
-
-    #[test]
-    fn the_order_does_not_depend_on_memory_or_depth() {
-        let root = tempfile::tempdir().unwrap();
-        let mut folder = root.path().to_owned();
-        for depth in 0..3 * OPEN_FOLDERS {
-            for name in ["a", "b", "c.d", "y", "z"] {
-                File::create(folder.join(format!("{name}{depth}"))).unwrap();
-            }
-            fs::create_dir(folder.join("c-side")).unwrap();
-            File::create(folder.join("c-side/x")).unwrap();
-            folder.push("c");
-            fs::create_dir(&folder).unwrap();
-        }
-        let order_of_all = order(root.path(), NAMES_BUDGET_BYTES);
-        assert_eq!(order_of_all.len(), 3 * OPEN_FOLDERS * 8);
-        assert_eq!(order_of_all[..4], ["a0", "b0", "c", "c/a1"]);
-        assert_eq!(order_of_all[order_of_all.len() - 5..], ["c-side", "c-side/x", "c.d0", "y0", "z0"]);
-        for budget_bytes in [0, 60, 100] {
-            assert!(order(root.path(), budget_bytes) == order_of_all, "with {budget_bytes} bytes");
-        }
-    }
-
-    #[test]
-    fn a_root_given_as_slash_or_dot_has_members_without_it() {
-        let root = tempfile::tempdir().unwrap();
-        File::create(root.path().join("a")).unwrap();
-        let fd = OwnedFd::from(File::open(root.path()).unwrap());
-        for name in [".", "/", ""] {
-            let visit = &mut |found: &Found<'_>| {
-                assert_eq!(found.member, b"a");
-                Ok(None)
-            };
-            walk(&fd, Path::new(name), 100, &Stop::new(), visit).unwrap();
-        }
-    }
-}
+mod tests;

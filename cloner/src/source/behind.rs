@@ -13,7 +13,7 @@ const WINDOW_BYTES: u64 = 32 << 20;
 /// Less than this at the end of an extent is not worth a call.
 const REST_BYTES: u64 = 4 << 20;
 /// Files below this size are left alone: looking would cost more than their pages are worth.
-const SMALL_BYTES: u64 = 1 << 20;
+pub(crate) const SMALL_BYTES: u64 = 1 << 20;
 
 /// Follows one file, or one after the other.
 #[derive(Debug, Default)]
