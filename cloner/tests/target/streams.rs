@@ -1,7 +1,7 @@
 //! Senders over several connections, made by hand: what a target takes, and what it says to those that do it wrong.
 
 use crate::support::body::{IMAGE, chunk, chunked, frame, frames, head};
-use crate::support::client::Client;
+use crate::support::client::{Client, Who};
 use crate::support::names;
 use crate::support::process::{Plan, Target};
 
@@ -59,6 +59,20 @@ fn a_connection_whose_clone_nobody_waits_for_is_told_to_come_back() {
     let _second = second(&target, 1);
     assert_eq!(target.ask(&stream(7, 1, 2)).status, 503);
     assert_eq!(target.ask(&stream(9, 0, 2)).body, "another transfer is running");
+}
+
+#[test]
+fn a_connection_of_somebody_else_joins_nothing() {
+    let target = Plan::new().ready();
+    let _lead = lead(&target);
+    let named = |name| Who::trusting(&target.plan.ca).being(target.plan.ca.client(name));
+    for who in [named("somebody else"), Who::trusting(&target.plan.ca)] {
+        let mut other = Client::connect(target.port, &who).unwrap();
+        other.send_as_far_as_it_goes(&stream(7, 1, 2));
+        assert_eq!(other.answer().status, 401);
+    }
+    // The place was not taken.
+    let _second = second(&target, 1);
 }
 
 #[test]
