@@ -1,4 +1,4 @@
-//! What `docs/operations.md` says about flags and series is what there is.
+//! What `docs/reference.md` says about flags, annotations, series, events and exit codes is what there is.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -8,7 +8,10 @@ use clap::CommandFactory;
 use decant_controller::args::Cli;
 use decant_shared::exit::Exit;
 
-const DOCUMENT: &str = include_str!("../../docs/operations.md");
+const DOCUMENT: &str = include_str!("../../docs/reference.md");
+/// Has the reasons of conditions, and what helps.
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const ANNOTATIONS: &str = include_str!("../src/annotations.rs");
 /// What events and conditions are made of.
 const REASONS: [&str; 3] = [
     include_str!("../src/events.rs"),
@@ -79,6 +82,18 @@ fn every_series_stands_in_the_table() {
     assert_eq!(series(SERIES, '"'), series(&told, '`'));
 }
 
+#[test]
+fn every_annotation_of_ours_stands_in_the_table_and_no_other() {
+    let of_ours = |text: &str, quote: char| -> BTreeSet<String> {
+        text.split(quote).filter(|word| word.starts_with("decant.dev/")).map(str::to_owned).collect()
+    };
+    let told: String =
+        table("Annotation").into_iter().map(|row| row[0].clone()).collect::<Vec<_>>().join(" ");
+    let exist = of_ours(ANNOTATIONS, '"');
+    assert!(exist.len() > 8, "the source was not understood: {exist:?}");
+    assert_eq!(exist, of_ours(&told, '`'));
+}
+
 /// `maxClones` is `DECANT_MAX_CLONES`.
 fn variable_of(setting: &str) -> String {
     let mut name = "DECANT_".to_owned();
@@ -129,7 +144,8 @@ fn every_reason_of_an_event_is_explained() {
     let reasons: BTreeSet<&str> =
         REASONS.iter().flat_map(|source| source.split('"')).filter(|word| is_reason(word)).collect();
     assert!(reasons.len() > 20, "the sources were not understood: {reasons:?}");
-    let is_told = |reason: &&&str| DOCUMENT.contains(&format!("`{reason}`"));
+    let is_told =
+        |reason: &&&str| [DOCUMENT, OPERATIONS].iter().any(|page| page.contains(&format!("`{reason}`")));
     let missing: Vec<&&str> = reasons.iter().filter(|reason| !is_told(reason)).collect();
-    assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
+    assert!(missing.is_empty(), "docs/reference.md and docs/operations.md lack {missing:?}");
 }

@@ -1,4 +1,4 @@
-//! The controller's own metrics. What a series means stands in `docs/operations.md`.
+//! The controller's own metrics. What a series means stands in `docs/reference.md`.
 
 use std::collections::BTreeMap;
 
