@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use decant_shared::units::parse_quantity;
+use decant_shared::stream_of::STREAMS_LIMIT;
+use decant_shared::units::{Rate, RateError, parse_quantity};
 
 use super::ending::Ending;
+use crate::annotations::READBACK;
 
 /// Clones volumes, shows how far clones are, and finds what is wrong.
 #[derive(Debug, Parser)]
@@ -80,6 +82,15 @@ pub struct CloneArgs {
     /// Bind the new PVC at once, although its class waits for the first pod that uses it
     #[arg(long)]
     pub immediate: bool,
+    /// No more bytes on the wire than this: 50MiB/s, 400kB/s
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub limit: Option<String>,
+    /// Connections that carry a large volume together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=STREAMS_LIMIT as i64))]
+    pub streams: Option<u8>,
+    /// What to check beyond the digests: readback reads everything back from the target's disk
+    #[arg(long, value_name = "HOW", value_parser = [READBACK])]
+    pub verify: Option<String>,
     /// Follow the clone to its end
     #[arg(long)]
     pub wait: bool,
@@ -170,6 +181,11 @@ fn size(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(e) => Err(format!("not a size such as 20Gi: {e}")),
     }
+}
+
+/// A rate as the annotation takes it.
+fn rate(text: &str) -> Result<String, RateError> {
+    text.parse::<Rate>().map(|_| text.to_owned())
 }
 
 #[cfg(test)]

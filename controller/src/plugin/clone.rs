@@ -8,7 +8,7 @@ use super::ending::{Ending, Failure};
 use super::follow::{Until, to_the_end};
 use super::output::{complain, print, say};
 use super::session::Session;
-use crate::annotations::BIND_IMMEDIATE;
+use crate::annotations::{BANDWIDTH_LIMIT, BIND_IMMEDIATE, STREAMS, VERIFY};
 use crate::cluster::{ApiError, Cluster};
 use crate::names::NAME_MAX_BYTES;
 use crate::resource::claim::VolumeMode;
@@ -105,8 +105,14 @@ fn data_volume(source: &Key, target: &Key, args: &CloneArgs) -> Value {
         "metadata": { "namespace": target.namespace, "name": target.name },
         "spec": { "source": { "pvc": { "namespace": source.namespace, "name": source.name } }, "storage": storage },
     });
-    if args.immediate {
-        object["metadata"]["annotations"] = json!({ BIND_IMMEDIATE: "" });
+    let wishes = [
+        (BIND_IMMEDIATE, args.immediate.then(String::new)),
+        (BANDWIDTH_LIMIT, args.limit.clone()),
+        (STREAMS, args.streams.map(|count| count.to_string())),
+        (VERIFY, args.verify.clone()),
+    ];
+    for (name, value) in wishes.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        object["metadata"]["annotations"][name] = value.into();
     }
     object
 }
@@ -133,7 +139,8 @@ mod tests {
 
     #[test]
     fn what_is_made_is_what_the_controller_takes() {
-        for flags in [&[][..], &["--size", "20Gi", "--storage-class", "fast", "--immediate"]] {
+        let wishes = ["--limit", "50MiB/s", "--streams", "8", "--verify", "readback"];
+        for flags in [&[][..], &["--size", "20Gi", "--storage-class", "fast", "--immediate"], &wishes] {
             let object = made(flags);
             let dv = resource::view(object.clone()).unwrap();
             assert_eq!(request::validate(&dv), Ok(()), "{object}");
@@ -148,5 +155,18 @@ mod tests {
         assert_eq!(object["spec"]["storage"]["storageClassName"], "fast");
         assert_eq!(object["metadata"]["annotations"][BIND_IMMEDIATE], "");
         assert_eq!(made(&[])["spec"]["storage"], json!({}));
+        assert_eq!(made(&[])["metadata"].get("annotations"), None);
+        let annotations =
+            &made(&["--limit", "50MiB/s", "--streams", "4", "--verify=readback"])["metadata"]["annotations"];
+        let wanted = json!({ BANDWIDTH_LIMIT: "50MiB/s", STREAMS: "4", VERIFY: "readback" });
+        assert_eq!(*annotations, wanted);
+    }
+
+    #[test]
+    fn wishes_that_cannot_be_meant_are_refused_before_anything_is_made() {
+        for flags in [["--limit", "fast"], ["--streams", "0"], ["--streams", "9"], ["--verify", "twice"]] {
+            let words = ["kubectl-decant", "clone", "golden"].iter().chain(&flags);
+            assert!(Cli::try_parse_from(words).is_err(), "{flags:?}");
+        }
     }
 }
