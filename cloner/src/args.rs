@@ -6,12 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use decant_shared::contract::TERMINATION_LOG;
 use decant_shared::exit;
 use decant_shared::log::Format;
+use decant_shared::stream_of;
 use decant_shared::units::Rate;
 use log::LevelFilter;
 
 use crate::digest::Whole;
 use crate::source::choose::Compression;
-use decant_shared::stream_of;
 
 /// As clap wants it.
 const STREAMS_LIMIT: i64 = stream_of::STREAMS_LIMIT as i64;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use decant_shared::contract::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, STREAM_HEADER,
 };
+use decant_shared::stream_of::StreamOf;
 
 use super::url::UploadUrl;
-use decant_shared::stream_of::StreamOf;
 
 /// How long each phase of an upload may make no progress.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use decant_shared::conn::Conn;
 use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::stream_of::StreamOf;
 
 use super::compress::Frames;
 use super::request::Request;
@@ -21,7 +22,6 @@ use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
 use crate::lanes::{Collect, Deal, LANE_DEPTH, fan_out};
 use crate::threads::{join, verdict};
-use decant_shared::stream_of::StreamOf;
 
 /// How many connections this clone gets: as many as are wanted, if the target knows how and each has a segment to carry.
 pub fn count(source: &Source, volume: &Volume, peer: &Peer) -> usize {

@@ -10,6 +10,7 @@ use decant_shared::conn::Conn;
 use decant_shared::http::chunked::LAST_CHUNK;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
+use decant_shared::stream_of::StreamOf;
 
 use super::answer::judge_early;
 use super::choose::Choice;
@@ -23,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::frame::STREAM_IDENTIFIER;
 use crate::frame::mark::Mark;
 use crate::lanes::Collect;
-use decant_shared::stream_of::StreamOf;
 
 /// A request whose head was sent, and the target has not refused it.
 pub struct Upload<'a> {

@@ -5,7 +5,6 @@ use decant_shared::contract::{
     STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
 use decant_shared::http::head::Request;
-
 use decant_shared::stream_of::StreamOf;
 
 /// What is known about the peer.

@@ -10,6 +10,7 @@ use decant_shared::http::server::{Exchange, Service};
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::Stop;
+use decant_shared::stream_of::StreamOf;
 use decant_shared::tls::name::common_name;
 
 use super::admit::{Admission, Peer, State, Upload, admit};
@@ -21,7 +22,6 @@ use super::{Received, Writing, report};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::unpack::leaves_something;
-use decant_shared::stream_of::StreamOf;
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::stream_of::StreamOf;
 
 use super::decompress::Packed;
 use crate::error::{Error, Kind, Result};
 use crate::frame::split::Pack;
 use crate::lanes::{Deal, LANE_DEPTH, Pool};
-use decant_shared::stream_of::StreamOf;
 
 /// How long the others may take to join: a source gives each 20 s for its handshake.
 const JOIN: Duration = Duration::from_secs(30);
