@@ -80,6 +80,14 @@ impl Found<'_> {
         Error::new(Kind::SourceChanged, format!("{} {how}", self.path().display()))
     }
 
+    /// The failure that an open file has lost its name.
+    pub(super) fn gone(&self) -> Error {
+        match statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(errno) => self.failed("look at", errno),
+            Ok(_) => self.changed("was replaced while the folder was read"),
+        }
+    }
+
     /// What a failed system call on this entry means. It was there a moment ago: not to find it, or to find
     /// something of another type, is a change of the source.
     pub(super) fn failed(&self, doing: &str, errno: Errno) -> Error {

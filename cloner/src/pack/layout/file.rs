@@ -98,13 +98,18 @@ impl Pass<'_> {
         }
         self.out.note_zeros(meta.size_bytes - at)?;
         match file {
-            Some(file) if meta.size_bytes > 0 => {
-                if meta.content_differs(&meta_of(file, found.path())?) {
+            Some(file) => {
+                let later = meta_of(file, found.path())?;
+                // It may have been opened long before its turn.
+                if later.links == 0 && meta.links > 0 {
+                    return Err(found.gone());
+                }
+                if meta.content_differs(&later) {
                     return Err(found.changed("changed while it was read"));
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
