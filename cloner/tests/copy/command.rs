@@ -60,7 +60,8 @@ pub(crate) struct Running {
 impl Running {
     /// Starts to copy `source` to `target`, and returns when `appears` is there.
     pub(crate) fn until(appears: &Path, source: &Path, target: &Path) -> Self {
-        let words = ["--log-format=json".as_ref(), source, target];
+        // So slowly that it is not done before a busy machine gets to the next line.
+        let words = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
         let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();

@@ -86,9 +86,9 @@ fn a_source_that_cannot_be_read_to_its_end_leaves_nothing() {
     assert_eq!(names(&place.at(".")), ["backing"]);
 }
 
-/// A file that takes for ever to copy, and where its copy grows.
+/// A file that takes half a minute to copy, and where its copy grows.
 fn endless(place: &Place) -> (PathBuf, PathBuf, PathBuf) {
-    (place.hole("a", 1 << 40), place.at("b"), place.at(".b.decant-partial"))
+    (place.file("a", &noise(32 << 20, 4)), place.at("b"), place.at(".b.decant-partial"))
 }
 
 /// A folder that takes seconds to copy, and where its copy grows.
