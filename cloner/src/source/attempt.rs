@@ -19,7 +19,7 @@ use super::request::Request;
 use super::resume::Peer;
 use super::steering::Steering;
 use super::streams;
-use super::upload::{Around, begin};
+use super::upload::Around;
 use super::volume::Volume;
 use super::{Source, compress};
 use crate::error::{Error, Kind, Result};
@@ -42,15 +42,7 @@ pub fn run(
     let count = source.compress_threads.max(1);
     let (deal, workers, mut collect) = lanes(count, "compressor");
     let buffers = Buffers::for_lanes(count + streams);
-    let request = Request {
-        url: &source.url,
-        content: source.content,
-        length_bytes: volume.certain_bytes(),
-        timeouts: source.timeouts,
-        has_attributes: peer.can.keeps_attributes && source.content == ContentType::Filesystem,
-        resume: peer.can.is_extended.then_some(peer.kept.len()),
-        stream: None,
-    };
+    let request = request(source, volume, peer);
     let choice = Choice::new(source.compression);
     let ended = stop.child();
     let outcome = scope(|scope| {
@@ -80,18 +72,8 @@ pub fn run(
         progress.enter(Phase::Copy);
         let steering = Steering::new(source.limit, choice, streams);
         let around = Around { choice, buffers, progress, is_broken: &AtomicBool::new(false), stop };
-        let posted = match streams {
-            1 => {
-                begin(&mut conn, request).and_then(|upload| upload.run(&mut collect, Some(steering), around))
-            }
-            _ => streams::post(
-                source,
-                (&mut conn, request, streams),
-                (&mut collect, steering),
-                around,
-                &together,
-            ),
-        };
+        let (over, what) = ((&mut conn, request, streams), (&mut collect, steering));
+        let posted = streams::post(source, over, what, around, &together);
         ended.cancel();
         // So that the other stages end, too.
         drop(collect);
@@ -101,6 +83,19 @@ pub fn run(
         conn.close(source.timeouts.connect);
     }
     outcome
+}
+
+/// What the target is told before the first byte.
+fn request<'a>(source: &'a Source, volume: &Volume, peer: &Peer) -> Request<'a> {
+    Request {
+        url: &source.url,
+        content: source.content,
+        length_bytes: volume.certain_bytes(),
+        timeouts: source.timeouts,
+        has_attributes: peer.can.keeps_attributes && source.content == ContentType::Filesystem,
+        resume: peer.can.is_extended.then_some(peer.kept.len()),
+        stream: None,
+    }
 }
 
 /// Connects and completes the handshake. Everything that may be different in a moment (nobody listens yet,

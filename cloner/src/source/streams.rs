@@ -1,5 +1,5 @@
 //! One clone over several connections: frames are dealt to them in turn, so that the target can put them back into order
-//! without numbers on each (docs/protocol.md, 6.5).
+//! without keeping what would come too early (docs/protocol.md, 6.5).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,7 @@ pub fn count(source: &Source, volume: &Volume, peer: &Peer) -> usize {
 }
 
 /// Sends what `frames` yields over `count` connections, of which `first` is there already, and returns what the target says
-/// in the end. All connections must end when `together` is cancelled.
+/// in the end. All connections must end when `together` is cancelled. Over a single one the calling thread sends.
 pub fn post(
     source: &Source,
     (first, request, count): (&mut Conn, Request<'_>, usize),
@@ -43,6 +43,9 @@ pub fn post(
     around: Around<'_>,
     together: &Stop,
 ) -> Result<String> {
+    if count == 1 {
+        return begin(first, request)?.run(frames, Some(steering), around);
+    }
     log::info!("sending over {count} connections");
     let clone = RandomState::new().hash_one(Instant::now());
     let stream = |index| Request { stream: Some(StreamOf { clone, index, count }), ..request };

@@ -64,7 +64,12 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
     let &mut Transfer { content, announced_bytes, writing, progress, stop, .. } = transfer;
     let count = writing.decompress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "decompressor");
-    let (packs, batches) = (Pool::for_lanes(count), Pool::for_lanes(count));
+    // Where other connections bring packs, they are given back to those.
+    let packs = match &transfer.streams {
+        Some((streams, _)) => streams.packs.clone(),
+        None => Pool::for_lanes(count),
+    };
+    let batches = Pool::for_lanes(count);
     if let Some(announced_bytes) = announced_bytes {
         progress.set_total_bytes(announced_bytes);
     }
