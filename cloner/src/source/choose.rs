@@ -6,12 +6,13 @@
 //! only in trying, since a full socket can mean a slow network or a busy target. So the better one runs, the other one is tried
 //! for a moment now and then, and the longer it has been worse the rarer.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use contest::Contest;
+use contest::{Contest, Order};
+use span::Sent;
 
 /// What the user wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -41,11 +42,15 @@ const SWALLOWED_BYTES: u64 = 5 << 20;
 /// filled in bursts.
 const FULL_LATELY: Duration = Duration::from_millis(50);
 
+/// Every block, as a number of blocks.
+const ALL: u32 = u32::MAX;
+
 /// What the sender and the compressors share.
 #[derive(Debug)]
 pub struct Choice {
     compression: Compression,
-    stores: AtomicBool,
+    /// How many more blocks are stored: none, [`ALL`], or those of a first look.
+    stored_left: AtomicU32,
     /// The network's speed shows.
     is_judged: AtomicBool,
     began: Instant,
@@ -56,14 +61,23 @@ pub struct Choice {
 impl Choice {
     /// Begins with compressing: on a slow network the first megabytes cost the most.
     pub fn new(compression: Compression) -> Self {
-        let stores = AtomicBool::new(compression == Compression::Never);
+        let stored_left = AtomicU32::new(if compression == Compression::Never { ALL } else { 0 });
         let (is_judged, full_at_micros) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { compression, stores, is_judged, began: Instant::now(), full_at_micros }
+        Self { compression, stored_left, is_judged, began: Instant::now(), full_at_micros }
     }
 
-    /// The way of the next block.
+    /// The way of the next block, as far as is known yet.
     pub fn way(&self) -> Way {
-        if self.stores.load(Ordering::Relaxed) { Way::Stored } else { Way::Mixed }
+        if self.stored_left.load(Ordering::Relaxed) > 0 { Way::Stored } else { Way::Mixed }
+    }
+
+    /// The way of a block that is made into frames now.
+    pub fn take_way(&self) -> Way {
+        let take = |left| if left == ALL { Some(ALL) } else { u32::checked_sub(left, 1) };
+        match self.stored_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => Way::Stored,
+            Err(_) => Way::Mixed,
+        }
     }
 
     /// Whether a block is compressed that goes `way`; `is_awaited`: the sender has nothing else to send.
@@ -91,7 +105,12 @@ impl Choice {
     /// What is told of everything that goes out over `connections`: nobody, where there is nothing to choose.
     pub fn judge(&self, connections: usize) -> Option<Judge<'_>> {
         let left_to_swallow_bytes = SWALLOWED_BYTES.saturating_mul(connections as u64);
-        let judge = || Judge { choice: self, contest: Contest::default(), left_to_swallow_bytes };
+        let judge = || Judge {
+            choice: self,
+            contest: Contest::new(left_to_swallow_bytes),
+            order: Order::All(Way::Mixed),
+            left_to_swallow_bytes,
+        };
         (self.compression == Compression::Auto).then(judge)
     }
 }
@@ -101,6 +120,8 @@ impl Choice {
 pub struct Judge<'a> {
     choice: &'a Choice,
     contest: Contest,
+    /// What the compressors were told last.
+    order: Order,
     left_to_swallow_bytes: u64,
 }
 
@@ -112,11 +133,20 @@ impl Judge<'_> {
             return;
         }
         self.choice.is_judged.store(true, Ordering::Relaxed);
-        let next = self.contest.sent(way, logical_bytes, time);
-        self.choice.stores.store(next == Way::Stored, Ordering::Relaxed);
+        let order = self.contest.sent(&Sent { way, logical_bytes, wire_bytes, time });
+        if std::mem::replace(&mut self.order, order) != order {
+            let stored = match order {
+                Order::All(Way::Stored) => ALL,
+                Order::All(Way::Mixed) => 0,
+                Order::Probe(blocks) => blocks,
+            };
+            self.choice.stored_left.store(stored, Ordering::Relaxed);
+        }
     }
 }
 
+mod budget;
 mod contest;
+mod span;
 #[cfg(test)]
 mod tests;

@@ -46,21 +46,26 @@ pub enum Frames {
 pub fn run(lane: Lane<Block, Frames>, choice: &Choice, buffers: &Buffers) -> Result<()> {
     let mut encoder = Encoder::default();
     for block in &lane.input {
-        let way = choice.way();
+        let chosen = || {
+            let way = choice.take_way();
+            (way, choice.compresses(way, lane.output.is_empty()))
+        };
         let frames = match block {
-            Block::Data(data) if choice.compresses(way, lane.output.is_empty()) => {
-                made(data, way, buffers, |chunk, out| encoder.encode(chunk, out))
-            }
-            Block::Data(data) => match data.store() {
-                Ok(stored) => as_it_is(stored, way),
-                // Zeros are compressed in any case.
-                Err(data) => made(data, way, buffers, Encoder::store),
+            Block::Data(data) => match chosen() {
+                (way, true) => made(data, way, buffers, |chunk, out| encoder.encode(chunk, out)),
+                (way, false) => match data.store() {
+                    Ok(stored) => as_it_is(stored, way),
+                    // Zeros are compressed in any case.
+                    Err(data) => made(data, way, buffers, Encoder::store),
+                },
             },
-            // The way has changed since.
-            Block::Stored(stored) if choice.compresses(way, lane.output.is_empty()) => {
-                made(stored.into_buffer(), way, buffers, |chunk, out| encoder.encode(chunk, out))
-            }
-            Block::Stored(stored) => as_it_is(stored, way),
+            Block::Stored(stored) => match chosen() {
+                // The way has changed since.
+                (way, true) => {
+                    made(stored.into_buffer(), way, buffers, |chunk, out| encoder.encode(chunk, out))
+                }
+                (way, false) => as_it_is(stored, way),
+            },
             Block::Zeros(len) => {
                 let mut wire = buffers.wire();
                 encoder.encode_zeros(len, wire.open());
