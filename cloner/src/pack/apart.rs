@@ -1,5 +1,5 @@
-//! The extended headers of a tree, found out in a thread of its own while the scan goes on: to ask for attributes by
-//! name takes as long as to look at the entry.
+//! The extended headers of a tree, found out in a thread of its own while the scan goes on: to ask for attributes takes
+//! longer than to look at the entry.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};

@@ -75,6 +75,11 @@ impl Found<'_> {
         }
     }
 
+    /// Opens the file, whatever it is by now; `None` if that does not work.
+    pub(super) fn open_file(&self) -> Option<OwnedFd> {
+        openat(self.dir, self.name, FILE, Mode::empty()).ok()
+    }
+
     /// The failure that the source changed: `how` goes on after the path.
     pub(super) fn changed(&self, how: &str) -> Error {
         Error::new(Kind::SourceChanged, format!("{} {how}", self.path().display()))

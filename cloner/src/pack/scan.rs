@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// Looks at everything in the folder `root`, whose path for messages is `root_path`, and computes what
 /// [`write`](super::write::write) is going to do with it, with attributes (if `options` asks for them) and without.
-/// No content is read; only files with holes are opened.
+/// No content is read; files are opened to ask for their attributes, and where they have holes.
 ///
 /// Fails with `Kind::Source` when something cannot be looked at, and with `Kind::SourceChanged` when
 /// something changes during the look.
