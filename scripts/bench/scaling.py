@@ -9,6 +9,7 @@ from statistics import median
 SERIES = {
     "threads": ("1 GiB of text, always compressed", "threads", lambda x: 1, "GiB"),
     "sizes": ("noise", "GiB", lambda x: x, "GiB"),
+    "disk": ("noise, onto a disk", "GiB", lambda x: x, "GiB"),
     "files": ("files of 600 bytes", "files", lambda x: x / 1e5, "100,000 files"),
     "cp": ("the same by cp -a", "files", lambda x: x / 1e5, "100,000 files"),
 }
@@ -22,7 +23,7 @@ def read(path):
             name, x, *numbers = line.split()
             runs[name, int(x)].append([float(number) for number in numbers])
     results = defaultdict(list)
-    for (name, x), found in runs.items():
+    for (name, x), found in sorted(runs.items(), key=lambda item: (list(SERIES).index(item[0][0]), item[0][1])):
         wall, user, system, kib = (median(column) for column in zip(*found))
         unit = SERIES[name][2](x)
         results[name].append({"x": x, "wall_seconds": wall, "cpu_seconds": round(user + system, 2),
