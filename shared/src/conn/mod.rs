@@ -37,6 +37,8 @@ pub struct Conn {
     inbox_end: usize,
     socket_ended: bool,
     write_waits: u64,
+    /// Small pieces that came one after the other.
+    drips: u8,
     stop: Stop,
 }
 
@@ -64,7 +66,17 @@ impl Conn {
             tls.set_buffer_limit(Some(OUTBOX_BYTES));
         }
         let (inbox, inbox_start, inbox_end) = (Vec::new(), 0, 0);
-        Ok(Self { socket, tls, inbox, inbox_start, inbox_end, socket_ended: false, write_waits: 0, stop })
+        Ok(Self {
+            socket,
+            tls,
+            inbox,
+            inbox_start,
+            inbox_end,
+            socket_ended: false,
+            write_waits: 0,
+            drips: 0,
+            stop,
+        })
     }
 
     /// Whether TLS protects it.
