@@ -19,7 +19,7 @@ const DRIP_BYTES: usize = 16 << 10;
 /// So many of them in a row are the habit of a sender.
 const DRIPS: u8 = 4;
 /// Then others are waited for after the first one. Nothing is lost by that: the socket has room for what comes meanwhile.
-const GATHERING: Duration = Duration::from_micros(500);
+const GATHERING: Duration = Duration::from_millis(1);
 /// A sender of whom so much comes at once has lost that habit.
 const STREAM_BYTES: usize = 128 << 10;
 
