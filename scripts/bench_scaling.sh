@@ -9,7 +9,7 @@
 #         disk     1, 4 and 16 GiB of noise onto a disk: what has no room in memory twice
 #         files    10,000, 100,000 and 1,000,000 files of 600 bytes, and by turns what `cp -a` takes for them
 #
-# Environment: ROUNDS (3), THREADS ("1 2 4"), SIZES ("1 2 4", in GiB), DISK_SIZES ("16 4 1", the largest first), FILES
+# Environment: ROUNDS (3), THREADS ("1 2 4"), SIZES ("1 2 4", in GiB), DISK_SIZES ("16 4 1"), FILES
 # ("10000 100000 1000000"), BENCH_DIR (a tmpfs with room for 17 GiB, /dev/shm), COPY_DIR (a disk for the series disk,
 # /var/tmp), CLONER (a binary, default: a release build).
 set -euo pipefail
@@ -90,8 +90,9 @@ sizes() {
 
 # Each size alone: the source of the largest is cut down for the others.
 disk() {
-    local gib round source='' sizes
+    local gib round source sizes
     read -ra sizes <<<"${DISK_SIZES:-16 4 1}"
+    mapfile -t sizes < <(printf '%s\n' "${sizes[@]}" | sort --numeric-sort --reverse)
     disk=$(mktemp -d "${COPY_DIR:-/var/tmp}/decant-scaling-XXXXXX")
     copy=$disk/copy
     make dense "${sizes[0]}"
