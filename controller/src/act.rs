@@ -1,7 +1,7 @@
 //! Carries decisions out: API calls, in order. Each can be repeated; a controller that dies between two of them
 //! leaves nothing that the next one does not finish.
 
-mod secret;
+mod keys;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::annotations::{CLONE_SOURCE_FINALIZER, DIGEST, EXTENDED_TOKEN, PRE_POPULATED};
+use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN, PRE_POPULATED};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{Action, Role};
 use crate::fit;
@@ -17,23 +17,26 @@ use crate::names;
 use crate::observed::{Doing, Observed, Trouble};
 use crate::permission::Permission;
 use crate::pki::Pki;
-use crate::pods::{self, Clone};
+use crate::pods::{self, Clone, Identity};
 use crate::policy::Policy;
-use crate::resource::{self, Key, Kind, Meta, Pod, Uid};
+use crate::resource::{self, Claim, Key, Kind, Meta, Pod};
+use crate::token::TokenKey;
+use keys::Keyed;
 
 /// What acts.
 pub struct Hands {
     cluster: Arc<dyn Cluster>,
     pki: Arc<Pki>,
     policy: Arc<Policy>,
-    /// When this process last gave a pod its keys.
-    keyed: Mutex<HashMap<Uid, OffsetDateTime>>,
+    /// What the identities of pods and the outcomes of clones are sealed with.
+    seal: Arc<TokenKey>,
+    keyed: Mutex<Keyed>,
 }
 
 impl Hands {
     /// Hands that act on `cluster`.
-    pub fn new(cluster: Arc<dyn Cluster>, pki: Arc<Pki>, policy: Arc<Policy>) -> Self {
-        Self { cluster, pki, policy, keyed: Mutex::default() }
+    pub fn new(cluster: Arc<dyn Cluster>, pki: Arc<Pki>, policy: Arc<Policy>, seal: Arc<TokenKey>) -> Self {
+        Self { cluster, pki, policy, seal, keyed: Mutex::default() }
     }
 
     /// The authorities that it signs with.
@@ -63,27 +66,26 @@ impl Hands {
             Action::MakeClaim => self.make_claim(seen),
             Action::AdoptClaim => {
                 let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Ok(()) };
-                let patch = json!({ "metadata": {
+                let patch = json!({
                     "resourceVersion": claim.metadata.resource_version,
                     "ownerReferences": [pods::owner(dv)],
-                } });
-                self.patch_claim(seen, &patch)
+                });
+                self.patch_claim(seen, members(patch))
             }
             Action::Label(labels) => self.patch_data_volume(seen, &json!({ "labels": labels })),
             Action::SayPrePopulated => {
                 let name = seen.target.as_ref().map_or("", |claim| &claim.metadata.name);
                 self.patch_data_volume(seen, &json!({ "annotations": { PRE_POPULATED: name } }))
             }
-            Action::SayDigest(digest) => {
-                self.patch_data_volume(seen, &json!({ "annotations": { DIGEST: digest } }))
+            Action::Tell(annotations) => self.patch_data_volume(seen, &json!({ "annotations": annotations })),
+            Action::Record(outcome) => {
+                let Some(claim) = &seen.target else { return Ok(()) };
+                let annotations = outcome.annotations(&claim.metadata, &self.seal);
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
             }
             Action::KeepToken => self.keep_token(seen),
             Action::Annotate(annotations) => {
-                let map: Map<String, Value> = annotations
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
-                    .collect();
-                self.patch_claim(seen, &json!({ "metadata": { "annotations": map } }))
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
             }
             Action::Hold(hold) => self.hold(seen, *hold),
             Action::MakePod(role) => {
@@ -126,7 +128,7 @@ impl Hands {
         let metadata = json!({ "annotations": { EXTENDED_TOKEN: token } });
         match &seen.data_volume {
             Some(_) => self.patch_data_volume(seen, &metadata),
-            None => self.patch_claim(seen, &json!({ "metadata": metadata })),
+            None => self.patch_claim(seen, members(metadata)),
         }
     }
 
@@ -136,11 +138,11 @@ impl Hands {
         self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch).map(drop)
     }
 
-    fn patch_claim(&self, seen: &Observed, patch: &Value) -> Result<(), ApiError> {
+    fn patch_claim(&self, seen: &Observed, mut metadata: Map<String, Value>) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
-        let mut patch = patch.clone();
         // Never another claim of the same name.
-        patch["metadata"]["uid"] = claim.metadata.uid.as_str().into();
+        metadata.insert("uid".to_owned(), claim.metadata.uid.as_str().into());
+        let patch = json!({ "metadata": metadata });
         let key = claim.metadata.key();
         match self.cluster.patch(Kind::PersistentVolumeClaim, &key, Part::Whole, &patch) {
             Err(e) if e.is_not_found() => Ok(()),
@@ -152,7 +154,7 @@ impl Hands {
     fn hold(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
         let key = claim.metadata.key();
-        let now: crate::resource::Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
+        let now: Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
             Ok(object) => resource::view(object).map_err(impossible)?,
             Err(e) if e.is_not_found() => return Ok(()),
             Err(e) => return Err(e),
@@ -171,7 +173,10 @@ impl Hands {
         }
         self.patch_claim(
             seen,
-            &json!({ "metadata": { "resourceVersion": now.metadata.resource_version, "finalizers": finalizers } }),
+            members(json!({
+                "resourceVersion": now.metadata.resource_version,
+                "finalizers": finalizers,
+            })),
         )
     }
 
@@ -182,8 +187,16 @@ impl Hands {
             return Ok(None);
         };
         let authority = self.pki.authority();
-        let clone =
-            Clone { target, source, owner_uid: &owner_uid, policy: &self.policy.pods, authority: &authority };
+        let nonce = keys::nonce().map_err(impossible)?;
+        let clone = Clone {
+            target,
+            source,
+            owner_uid: &owner_uid,
+            policy: &self.policy.pods,
+            authority: &authority,
+            seal: &self.seal,
+            nonce: &nonce,
+        };
         let object = match role {
             Role::Target => {
                 let deadline = now + self.policy.pods.target_deadline;
@@ -195,30 +208,47 @@ impl Hands {
             }
         };
         let Some(pod) = made(self.cluster.create(Kind::Pod, &object))? else {
-            let key = Key::new(
-                object["metadata"]["namespace"].as_str().unwrap_or_default(),
-                object["metadata"]["name"].as_str().unwrap_or_default(),
-            );
-            return self.found(role, &key, &target.metadata.uid);
+            let key = match role {
+                Role::Target => {
+                    Key::new(&target.metadata.namespace, names::target_pod(&target.metadata.name))
+                }
+                Role::Source => Key::new(&source.metadata.namespace, names::source_pod(&target.metadata.uid)),
+            };
+            return self.found(role, &key, target).map(Some);
         };
         resource::view(pod).map(Some).map_err(impossible)
     }
 
-    /// A pod of that name is there already: ours, made a moment ago, or somebody else's.
-    fn found(&self, role: Role, key: &Key, claim: &Uid) -> Result<Option<Pod>, ApiError> {
+    /// A pod of that name is there already: ours, made a moment ago, or one that is in the way. Only its seal tells.
+    fn found(&self, role: Role, key: &Key, claim: &Claim) -> Result<Pod, ApiError> {
         let pod: Pod = resource::view(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
-        if role == Role::Target && !pod.metadata.is_controlled_by(claim) {
-            return Err(ApiError {
-                code: 409,
-                reason: "AlreadyExists".to_owned(),
-                message: format!("pod {key} exists and belongs to somebody else: delete or rename it"),
-            });
-        }
-        Ok(Some(pod))
+        let why = match Identity::of(&pod.metadata, &self.seal) {
+            Some(identity) if identity.role == role && identity.target_claim == claim.metadata.uid => {
+                return Ok(pod);
+            }
+            Some(_) => "it belongs to an earlier claim of this name and will go",
+            None => {
+                "this controller did not make it, so it is left alone and nothing is sent to it; delete it, or clone into a \
+                 claim of another name"
+            }
+        };
+        Err(ApiError {
+            code: 409,
+            reason: "AlreadyExists".to_owned(),
+            message: format!("pod {key} is in the way: {why}"),
+        })
     }
 
     fn delete(&self, pod: &Meta) -> Result<(), ApiError> {
         self.cluster.delete(Kind::Pod, &pod.key(), &pod.uid, None)
+    }
+}
+
+/// The members of an object.
+fn members(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(members) => members,
+        _ => Map::new(),
     }
 }
 

@@ -73,7 +73,7 @@ pub const PRIORITY_CLASS: &str = "cdi.kubevirt.io/storage.pod.priorityclassname"
 pub const SERVICE_ACCOUNT: &str = "cdi.kubevirt.io/storage.pod.serviceAccountName";
 /// On a claim: the UID that the source's metrics carry when no DataVolume controls the claim.
 pub const OWNER_UID: &str = "cdi.kubevirt.io/ownerUID";
-/// On a source pod: `<namespace>/<name>` of the target claim.
+/// On both pods: `<namespace>/<name>` of the target claim. CDI has it on the source pod alone.
 pub const OWNER_REF: &str = "cdi.kubevirt.io/storage.ownerRef";
 /// On a source pod and its Secret.
 pub const CREATED_BY_CONTROLLER: &str = "cdi.kubevirt.io/storage.createdByController";
@@ -106,6 +106,16 @@ pub const TARGET_CONTAINER: &str = "cdi-upload-server";
 
 /// On a source claim: comma-separated namespaces into which its owner lets it be cloned; `*` for all.
 pub const ALLOW_CLONE_TO: &str = "decant.dev/allow-clone-to";
+/// On both pods: UID of the claim that is filled.
+pub const TARGET_CLAIM_UID: &str = "decant.dev/target-claim-uid";
+/// On both pods: UID of the claim that is read.
+pub const SOURCE_CLAIM_UID: &str = "decant.dev/source-claim-uid";
+/// On both pods: the Secret with their first keys; those of later ones begin with the same name.
+pub const KEYS: &str = "decant.dev/keys";
+/// On both pods: the controller's seal over all of the above that says which clone they belong to.
+pub const PROOF: &str = "decant.dev/proof";
+/// On a claim: the controller's seal over what its clone ended with.
+pub const OUTCOME: &str = "decant.dev/outcome";
 /// On a source pod: UID of the target pod whose address it was given.
 pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
 /// On a DataVolume or claim: no more bytes on the wire than this, such as `50MiB/s`.

@@ -25,6 +25,7 @@ pub mod line;
 pub mod names;
 pub mod observe;
 pub mod observed;
+pub mod outcome;
 pub mod pages;
 pub mod permission;
 pub mod pki;

@@ -7,15 +7,15 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
-use crate::annotations::{
-    ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, EXTENDED_TOKEN,
-    POD_PHASE, TOKEN,
-};
+use crate::annotations::{ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, TOKEN};
 use crate::cluster::{ApiError, Cluster, ListParams};
+use crate::decide::Role;
 use crate::line::{Line, Waiter};
-use crate::names;
 use crate::observed::{Observed, Origin, Trouble};
+use crate::outcome::Outcome;
 use crate::permission::{self, Ask, Permission};
+use crate::pki::Pki;
+use crate::pods::Identity;
 use crate::poll::Readings;
 use crate::request::{self, Invalid, Wanted};
 use crate::resource::{self, Claim, DataVolume, Key, Kind, Pod, StorageClass};
@@ -34,8 +34,10 @@ pub struct Eyes {
     pub stores: Arc<Stores>,
     /// Whose turn it is.
     pub line: Line,
-    /// What tokens are checked with.
+    /// What tokens and seals are checked with.
     pub keys: Arc<TokenKey>,
+    /// Who signs certificates.
+    pub pki: Arc<Pki>,
 }
 
 impl Eyes {
@@ -50,11 +52,13 @@ impl Eyes {
             data_volume: self.stores.data_volumes.get(key),
             target: self.stores.claims.get(key),
             progress: readings.get(key),
+            authority: self.pki.authority(),
             trouble,
             ..Observed::default()
         };
-        self.pods(key, &mut seen);
+        seen.outcome = seen.target.as_ref().and_then(|claim| Outcome::of(&claim.metadata, &self.keys));
         seen.origin = self.origin(&seen);
+        self.pods(key, &mut seen);
         if let Some(source) = seen.source_key() {
             seen.source = self.stores.claims.get(source);
         }
@@ -92,25 +96,21 @@ impl Eyes {
         }))
     }
 
-    /// Our pods, and those of claims that had this name before.
+    /// Its pods, and source pods that are of no use any more: of an earlier claim of this name, or in the namespace of an
+    /// earlier source. The store has only pods that carry our seal, so what they say of themselves is true.
     fn pods(&self, key: &Key, seen: &mut Observed) {
-        let claim = seen.target.as_deref();
+        let claim = seen.target.as_ref().map(|claim| claim.metadata.uid.clone());
         for pod in self.stores.pods_of(key) {
-            match pod.metadata.labels.get(COMPONENT).map(String::as_str) {
-                Some(COMPONENT_TARGET)
-                    if claim.is_some_and(|c| pod.metadata.is_controlled_by(&c.metadata.uid)) =>
-                {
-                    seen.target_pod = Some(pod);
-                }
-                Some(COMPONENT_SOURCE) => {
-                    let expected = claim.map(|claim| names::source_pod(&claim.metadata.uid));
-                    if expected.as_ref() == Some(&pod.metadata.name) {
-                        seen.source_pod = Some(pod);
-                    } else if !pod.metadata.is_deleting() {
-                        seen.orphans.push(pod);
-                    }
-                }
-                _ => {}
+            let Some(identity) = Identity::said(&pod.metadata) else { continue };
+            let is_of_claim = claim.as_ref() == Some(&identity.target_claim);
+            let is_beside_source =
+                seen.source_key().is_none_or(|source| source.namespace == pod.metadata.namespace);
+            match identity.role {
+                Role::Target if is_of_claim => seen.target_pod = Some(pod),
+                Role::Source if is_of_claim && is_beside_source => seen.source_pod = Some(pod),
+                Role::Source if !pod.metadata.is_deleting() => seen.orphans.push(pod),
+                // It goes with its claim.
+                Role::Target | Role::Source => {}
             }
         }
     }
@@ -223,9 +223,7 @@ impl Eyes {
 
 /// Whether the clone of `seen` is not done yet.
 fn is_open(seen: &Observed) -> bool {
-    seen.target_is_ours()
-        && seen.target_annotation(CLONE_OF).is_none()
-        && seen.target_annotation(POD_PHASE) != Some("Succeeded")
+    seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
 }
 
 /// Whether the clone of `seen` has yet to get a pod.

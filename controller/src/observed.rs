@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::annotations::{DIGEST, NOT_KEPT};
+use crate::annotations::CLONE_OF;
 use crate::cluster::ApiError;
+use crate::outcome::Outcome;
 use crate::permission::Permission;
 use crate::poll::Progress;
 use crate::request::Invalid;
@@ -17,6 +18,10 @@ pub struct Observed {
     pub data_volume: Option<Arc<DataVolume>>,
     /// The claim of the same key.
     pub target: Option<Arc<Claim>>,
+    /// What the clone into the claim ended with, if it has.
+    pub outcome: Option<Outcome>,
+    /// Which authorities sign certificates now.
+    pub authority: String,
     /// Where the data comes from.
     pub origin: Origin,
     /// The claim that is the source.
@@ -109,22 +114,32 @@ impl Observed {
         }
     }
 
-    /// The digest that source and target agree on: the claim has it, or the target pod says it.
-    pub fn digest(&self) -> Option<String> {
-        let said = || match self.target_pod.as_deref().map(target_word)? {
-            TargetWord::Done { digest, .. } => digest,
-            TargetWord::DeadlinePassed => None,
+    /// What the clone ended with: as it was recorded, or as the target pod reports it. Annotations that users can write
+    /// say nothing.
+    pub fn reported_outcome(&self) -> Option<Outcome> {
+        let reported = || {
+            let pod = self.target_pod.as_deref().filter(|pod| pod.status.phase == "Succeeded")?;
+            match target_word(pod) {
+                TargetWord::Done { digest, not_kept, .. } => Some(Outcome { digest, not_kept }),
+                TargetWord::DeadlinePassed => None,
+            }
         };
-        self.target_annotation(DIGEST).map(str::to_owned).or_else(said)
+        self.outcome.clone().or_else(reported)
     }
 
-    /// The attributes that the target could not keep: the claim has it, or the target pod says it.
+    /// The digest that source and target agree on.
+    pub fn digest(&self) -> Option<String> {
+        self.reported_outcome()?.digest
+    }
+
+    /// The attributes that the target could not keep.
     pub fn not_kept(&self) -> Option<String> {
-        let said = || match self.target_pod.as_deref().map(target_word)? {
-            TargetWord::Done { not_kept, .. } => not_kept,
-            TargetWord::DeadlinePassed => None,
-        };
-        self.target_annotation(NOT_KEPT).map(str::to_owned).or_else(said)
+        self.reported_outcome()?.not_kept
+    }
+
+    /// Whether the claim carries CDI's mark of a clone that is complete. By itself that proves nothing: users can write it.
+    pub fn is_marked_done(&self) -> bool {
+        self.target_annotation(CLONE_OF).is_some()
     }
 
     /// An annotation of the target claim.

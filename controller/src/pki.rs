@@ -10,7 +10,7 @@ use rustls::RootCertStore;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::cluster::{ApiError, Cluster, Part};
+use crate::cluster::{ApiError, Cluster};
 use crate::resource::{Key, Kind};
 pub use signer::{Leaf, Signer, Usage};
 
@@ -23,20 +23,14 @@ const TRIES: usize = 5;
 
 /// Both authorities, as they are now.
 pub struct Pki {
-    leaf_life: Duration,
     signers: RwLock<(Signer, Signer)>,
 }
 
 impl Pki {
     /// Reads both authorities, makes those that are missing, and renews those past half of their life.
-    pub fn open(
-        cluster: &dyn Cluster,
-        namespace: &str,
-        leaf_life: Duration,
-        now: OffsetDateTime,
-    ) -> Result<Self, String> {
+    pub fn open(cluster: &dyn Cluster, namespace: &str, now: OffsetDateTime) -> Result<Self, String> {
         let signers = load_both(cluster, namespace, now)?;
-        Ok(Self { leaf_life, signers: RwLock::new(signers) })
+        Ok(Self { signers: RwLock::new(signers) })
     }
 
     /// Like [`Pki::open`], again: to be called from time to time.
@@ -72,15 +66,15 @@ impl Pki {
         decant_shared::tls::pem::authorities(pem.as_bytes(), SERVER_SECRET).map_err(|e| e.to_string())
     }
 
-    /// A server's certificate for `names`.
-    pub fn server_leaf(&self, names: &[String], now: OffsetDateTime) -> Result<Leaf, String> {
+    /// A server's certificate for `names` that lives for `life`.
+    pub fn server_leaf(&self, names: &[String], life: Duration, now: OffsetDateTime) -> Result<Leaf, String> {
         let name = names.first().map_or("", String::as_str);
-        self.with(|server, _| server.issue(name, names, Usage::Server, self.leaf_life, now))
+        self.with(|server, _| server.issue(name, names, Usage::Server, life, now))
     }
 
-    /// A source's certificate for the common name `name`.
-    pub fn client_leaf(&self, name: &str, now: OffsetDateTime) -> Result<Leaf, String> {
-        self.with(|_, client| client.issue(name, &[], Usage::Client, self.leaf_life, now))
+    /// A source's certificate for the common name `name` that lives for `life`.
+    pub fn client_leaf(&self, name: &str, life: Duration, now: OffsetDateTime) -> Result<Leaf, String> {
+        self.with(|_, client| client.issue(name, &[], Usage::Client, life, now))
     }
 
     fn with<T>(&self, work: impl FnOnce(&Signer, &Signer) -> T) -> T {
@@ -114,15 +108,14 @@ pub(crate) fn load(
                 if !old.is_due(now) {
                     return Ok(old);
                 }
-                let patch = json!({
-                    "metadata": { "resourceVersion": object["metadata"]["resourceVersion"] },
-                    "data": old.successor(&format!("{namespace}_{name}"), now)?.data(),
-                });
-                cluster.patch(Kind::Secret, &key, Part::Whole, &patch)
+                // Replaced, not patched: the right to patch Secrets would be one to read them.
+                let next = old.successor(&format!("{namespace}_{name}"), now)?;
+                let version = object.pointer("/metadata/resourceVersion");
+                cluster.replace(Kind::Secret, &key, &secret(&key, &next, version))
             }
             Err(e) if e.is_not_found() => {
                 let new = Signer::new(&format!("{namespace}_{name}"), now)?;
-                cluster.create(Kind::Secret, &object(&key, &new))
+                cluster.create(Kind::Secret, &secret(&key, &new, None))
             }
             Err(e) => return Err(failed(&e)),
         };
@@ -135,12 +128,12 @@ pub(crate) fn load(
     Err(format!("Secret {key} changes all the time"))
 }
 
-fn object(key: &Key, signer: &Signer) -> Value {
+fn secret(key: &Key, signer: &Signer, resource_version: Option<&Value>) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",
-        "metadata": { "name": key.name, "namespace": key.namespace },
+        "metadata": { "name": key.name, "namespace": key.namespace, "resourceVersion": resource_version },
         "data": signer.data(),
     })
 }

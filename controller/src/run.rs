@@ -50,11 +50,10 @@ pub fn run(
     board: Option<&Board>,
     stop: &Stop,
 ) -> Result<(), String> {
-    let pki =
-        Pki::open(&**cluster, &settings.namespace, policy.pods.certificate_life, OffsetDateTime::now_utc())?;
+    let pki = Pki::open(&**cluster, &settings.namespace, OffsetDateTime::now_utc())?;
     let pki = Arc::new(pki);
     let keys = Arc::new(TokenKey::load(&**cluster, &settings.namespace)?);
-    let stores = Arc::new(Stores::default());
+    let stores = Arc::new(Stores::new(Arc::clone(&keys)));
     let queue = Arc::new(Queue::default());
     let wake: Wake = {
         let queue = Arc::clone(&queue);
@@ -104,8 +103,14 @@ fn workshop(
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     Workshop {
         cluster: Arc::clone(cluster),
-        eyes: Eyes { cluster: Arc::clone(cluster), stores, line: Line::new(policy.admission.clone()), keys },
-        hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy)),
+        hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy), Arc::clone(&keys)),
+        eyes: Eyes {
+            cluster: Arc::clone(cluster),
+            stores,
+            line: Line::new(policy.admission.clone()),
+            keys,
+            pki: Arc::clone(pki),
+        },
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
         queue,
         budget: Budget::new(&policy.intervals),

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::annotations::{CLONE_REQUEST, OWNER_REF};
+use crate::annotations::CLONE_REQUEST;
+use crate::pods::Identity;
 use crate::request::{Wanted, wanted};
 use crate::resource::{Claim, DataSource, DataVolume, Key, Meta, Pod};
+use crate::token::TokenKey;
 
 /// A kind of view that a store keeps.
 pub trait View: serde::de::DeserializeOwned + Send + Sync + 'static {
@@ -26,9 +28,15 @@ pub enum Link {
     Of(Key),
 }
 
+/// Whether a view may be kept.
+type Admits<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
+
 /// Views of one kind.
-#[derive(Debug)]
-pub struct Store<T>(Mutex<Inner<T>>);
+pub struct Store<T> {
+    inner: Mutex<Inner<T>>,
+    /// `None` admits all.
+    admits: Option<Admits<T>>,
+}
 
 #[derive(Debug)]
 struct Inner<T> {
@@ -39,11 +47,22 @@ struct Inner<T> {
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self(Mutex::new(Inner { views: HashMap::new(), back: BTreeMap::new() }))
+        let inner = Mutex::new(Inner { views: HashMap::new(), back: BTreeMap::new() });
+        Self { inner, admits: None }
     }
 }
 
 impl<T: View> Store<T> {
+    /// A store that keeps only what `admits` lets in.
+    fn guarded(admits: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+        Self { admits: Some(Box::new(admits)), ..Self::default() }
+    }
+
+    /// Whether `view` may be kept; what may not is to be treated as if it were not there.
+    pub fn admits(&self, view: &T) -> bool {
+        self.admits.as_ref().is_none_or(|admits| admits(view))
+    }
+
     /// The view of `key`.
     pub fn get(&self, key: &Key) -> Option<Arc<T>> {
         self.lock().views.get(key).cloned()
@@ -92,7 +111,7 @@ impl<T: View> Store<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,19 +131,28 @@ impl<T: View> Inner<T> {
 }
 
 /// All stores.
-#[derive(Debug, Default)]
 pub struct Stores {
     /// All DataVolumes.
     pub data_volumes: Store<DataVolume>,
     /// All claims.
     pub claims: Store<Claim>,
-    /// Pods of clones.
+    /// Pods of clones that carry the controller's seal; others are never kept, counted or looked at.
     pub pods: Store<Pod>,
     /// All DataSources.
     pub data_sources: Store<DataSource>,
 }
 
 impl Stores {
+    /// Empty stores that know pods of clones by seals of `key`.
+    pub fn new(key: Arc<TokenKey>) -> Self {
+        Self {
+            data_volumes: Store::default(),
+            claims: Store::default(),
+            pods: Store::guarded(move |pod: &Pod| Identity::of(&pod.metadata, &key).is_some()),
+            data_sources: Store::default(),
+        }
+    }
+
     /// Keys of all clones whose source is the claim `source`.
     pub fn clones_of(&self, source: &Key) -> BTreeSet<Key> {
         let link = Link::From(source.clone());
@@ -180,18 +208,20 @@ impl View for Pod {
     }
 
     fn looked_at_by(&self) -> Option<Link> {
-        if let Some(owner) = self.metadata.annotation(OWNER_REF) {
-            return owner.parse().ok().map(Link::Of);
-        }
-        let owner = self.metadata.controller().filter(|owner| owner.kind == "PersistentVolumeClaim")?;
-        Some(Link::Of(Key::new(&self.metadata.namespace, &owner.name)))
+        Identity::said(&self.metadata).map(|identity| Link::Of(identity.clone))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::Role;
+    use crate::pods::sealed_pod;
     use serde_json::json;
+
+    fn stores() -> Stores {
+        Stores::new(Arc::new(TokenKey::new(&[5; 32])))
+    }
 
     fn data_volume(source: &str) -> DataVolume {
         serde_json::from_value(json!({
@@ -203,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_source_finds_its_clones_also_after_they_changed_or_went() {
-        let stores = Stores::default();
+        let stores = stores();
         let dv = Key::new("n", "dv");
         stores.data_volumes.put(data_volume("a"));
         assert!(stores.clones_of(&Key::new("n", "a")).contains(&dv));
@@ -214,15 +244,35 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_found_by_their_claim_wherever_they_run() {
-        let stores = Stores::default();
-        let source =
-            json!({ "metadata": { "namespace": "far", "name": "s", "annotations": { OWNER_REF: "n/c" } } });
-        let target = json!({ "metadata": { "namespace": "n", "name": "t", "ownerReferences": [
-            { "kind": "PersistentVolumeClaim", "name": "c", "controller": true } ] } });
-        for pod in [source, target] {
-            stores.pods.put(serde_json::from_value(pod).unwrap());
+    fn sealed_pods_are_found_by_their_claim_wherever_they_run() {
+        let (stores, key) = (stores(), TokenKey::new(&[5; 32]));
+        for (role, namespace) in [(Role::Source, "far"), (Role::Target, "n")] {
+            let pod = sealed_pod(role, namespace, "1", &key);
+            assert!(stores.pods.admits(&pod));
+            stores.pods.put(pod);
         }
         assert_eq!(stores.pods_of(&Key::new("n", "c")).len(), 2);
+    }
+
+    #[test]
+    fn a_pod_that_only_says_that_it_belongs_to_a_clone_is_not_admitted() {
+        let (stores, key) = (stores(), TokenKey::new(&[5; 32]));
+        let mut elsewhere = sealed_pod(Role::Source, "far", "1", &key);
+        elsewhere.metadata.namespace = "x".to_owned();
+        let mut of_another_claim = sealed_pod(Role::Target, "n", "1", &key);
+        of_another_claim
+            .metadata
+            .annotations
+            .insert(crate::annotations::TARGET_CLAIM_UID.to_owned(), "2".to_owned());
+        let labels_alone: Pod = serde_json::from_value(json!({ "metadata": {
+            "namespace": "x", "name": "evil",
+            "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-upload-server" },
+            "annotations": { "cdi.kubevirt.io/storage.ownerRef": "n/c" },
+            "ownerReferences": [{ "kind": "PersistentVolumeClaim", "name": "c", "uid": "1", "controller": true }],
+        } }))
+        .unwrap();
+        for stranger in [elsewhere, of_another_claim, labels_alone] {
+            assert!(!stores.pods.admits(&stranger), "{:?}", stranger.metadata);
+        }
     }
 }

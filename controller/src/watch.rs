@@ -166,6 +166,11 @@ impl<T: View> Watcher<T> {
 
     fn put(&self, object: Value) -> Option<Key> {
         match resource::view::<T>(object) {
+            // Somebody else's object that only looks like one of ours, also one that was ours before it was changed.
+            Ok(view) if !self.store().admits(&view) => {
+                self.remove(&view.meta().key());
+                None
+            }
             Ok(view) => {
                 let key = view.meta().key();
                 let links = view.looked_at_by();

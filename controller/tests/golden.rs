@@ -10,6 +10,7 @@ use decant_controller::decide::Role;
 use decant_controller::pods::{self, Clone};
 use decant_controller::policy::Policy;
 use decant_controller::resource::{Claim, DataVolume, Key, Meta, Pod, Uid, view};
+use decant_controller::token::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -74,6 +75,8 @@ fn pods(mode: &str) {
         owner_uid: &owner_uid,
         policy: &policy.pods,
         authority: "1-2",
+        seal: &TokenKey::new(&[7; 32]),
+        nonce: "0123456789abcdef",
     };
     let deadline = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
     let overhead = decant_controller::fit::overhead(&target, &policy);
@@ -97,6 +100,8 @@ fn what_annotations_ask_for_reaches_the_pods() {
         owner_uid: &Uid::from("dv-uid"),
         policy: &policy.pods,
         authority: "1-2",
+        seal: &TokenKey::new(&[7; 32]),
+        nonce: "0123456789abcdef",
     };
     let overhead = decant_controller::fit::overhead(&target, &policy);
     let pod = pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH);
@@ -121,7 +126,7 @@ fn secrets_of_both_pods() {
         (
             Role::Source,
             "copy-uid-source-pod",
-            ["tls.key", "tls.crt", "metrics.key", "metrics.crt"].as_slice(),
+            ["tls.key", "tls.crt", "ca.crt", "metrics.key", "metrics.crt"].as_slice(),
         ),
     ] {
         let pod = Meta {
@@ -131,7 +136,10 @@ fn secrets_of_both_pods() {
             ..Meta::default()
         };
         let pems = keys.iter().map(|key| (*key, format!("({key})"))).collect();
-        check(&format!("secret-{name}"), &pods::secret(role, &pod, pems, &policy().pods));
+        check(
+            &format!("secret-{name}"),
+            &pods::secret(role, &pod, &format!("{name}-0123456789abcdef"), pems, &policy().pods),
+        );
     }
 }
 

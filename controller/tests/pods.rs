@@ -4,9 +4,10 @@
 
 use clap::Parser;
 use decant_controller::args::{Cli, Command};
-use decant_controller::pods::{self, Clone};
+use decant_controller::pods::{self, Clone, Identity};
 use decant_controller::policy::Policy;
 use decant_controller::resource::{Claim, Pod, Uid, view};
+use decant_controller::token::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -38,6 +39,8 @@ fn both_pods(flags: &[&str], annotations: &Value) -> [Value; 2] {
         owner_uid: &owner_uid,
         policy: &policy.pods,
         authority: "1-2",
+        seal: &TokenKey::new(&[7; 32]),
+        nonce: "0123456789abcdef",
     };
     let overhead = decant_controller::fit::overhead(&target, &policy);
     let running: Pod = view(json!({
@@ -89,14 +92,66 @@ fn only_what_cdi_lets_through_goes_from_a_claim_to_its_pods() {
 
 #[test]
 fn no_setting_replaces_what_the_controller_finds_its_pods_by() {
-    let annotations = r#"{"decant.dev/authority":"x","decant.dev/target-pod-uid":"x"}"#;
+    let annotations = r#"{"decant.dev/authority":"x","decant.dev/target-pod-uid":"x","decant.dev/proof":"x","decant.dev/keys":"x"}"#;
     let labels = ["--label", "app=x", "--label", "cdi.kubevirt.io=x"];
     let pods = both_pods(&[["--pod-annotations", annotations].as_slice(), &labels].concat(), &json!({}));
     assert_both(&pods, "annotations", "decant.dev/authority", "1-2");
     assert_eq!(pods[0]["metadata"]["annotations"]["decant.dev/target-pod-uid"], "target-uid");
+    for pod in &pods {
+        let meta: Pod = view(pod.clone()).unwrap();
+        assert!(Identity::of(&meta.metadata, &TokenKey::new(&[7; 32])).is_some(), "{pod:#}");
+    }
     assert_both(&pods, "labels", "app", "containerized-data-importer");
     assert_eq!(pods[0]["metadata"]["labels"]["cdi.kubevirt.io"], "cdi-clone-source");
     assert_eq!(pods[1]["metadata"]["labels"]["cdi.kubevirt.io"], "cdi-upload-server");
+}
+
+#[test]
+fn the_owner_of_a_source_in_another_namespace_decides_on_networks_and_priority_of_its_pod() {
+    let policy = policy(&[]);
+    let annotations = |value: &str| {
+        json!({ "k8s.v1.cni.cncf.io/networks": value, "sidecar.istio.io/inject": value,
+                "cdi.kubevirt.io/storage.pod.priorityclassname": value })
+    };
+    let mut source = claim(&annotations("sources"));
+    source.metadata.namespace = "golden".to_owned();
+    let target = claim(&annotations("targets"));
+    let seal = TokenKey::new(&[7; 32]);
+    let clone = Clone {
+        target: &target,
+        source: &source,
+        owner_uid: &Uid::from("dv-uid"),
+        policy: &policy.pods,
+        authority: "1-2",
+        seal: &seal,
+        nonce: "0123456789abcdef",
+    };
+    let overhead = decant_controller::fit::overhead(&target, &policy);
+    let running: Pod =
+        view(json!({ "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "u" } })).unwrap();
+    for (pod, whose) in [
+        (pods::source_pod(&clone, &running, ""), "sources"),
+        (pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH), "targets"),
+    ] {
+        assert_eq!(pod["spec"]["priorityClassName"], whose);
+        for name in ["k8s.v1.cni.cncf.io/networks", "sidecar.istio.io/inject"] {
+            assert_eq!(pod["metadata"]["annotations"][name], whose, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_source_pod_changes_nothing_of_its_volume_and_both_pods_nothing_of_their_image() {
+    let [source, target] = both_pods(&[], &json!({}));
+    let volume = |pod: &Value| {
+        let volumes = pod["spec"]["volumes"].as_array().unwrap().clone();
+        volumes.into_iter().find(|volume| volume["name"] == "cdi-data-vol").unwrap()
+    };
+    assert_eq!(volume(&source)["persistentVolumeClaim"]["readOnly"], true);
+    assert_eq!(volume(&target)["persistentVolumeClaim"].get("readOnly"), None);
+    for pod in [source, target] {
+        assert_eq!(pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+    }
 }
 
 #[test]

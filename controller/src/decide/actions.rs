@@ -7,13 +7,15 @@ use time::OffsetDateTime;
 use super::running::is_held;
 use super::step::{Role, Step};
 use crate::annotations::{
-    CLONE_OF, DIGEST, INSTANCETYPE_LABELS, NOT_KEPT, POD_PHASE, POD_READY, POD_RESTARTS, POPULATED_FOR,
-    PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, REPLACED_PODS, RUNNING, RUNNING_MESSAGE,
-    RUNNING_REASON, SOURCE_CONTAINER, SOURCE_POD_NAME, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
-    SOURCE_RUNNING_REASON, TARGET_CONTAINER, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
+    CLONE_OF, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS, POPULATED_FOR,
+    PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
+    RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_POD_NAME, SOURCE_RUNNING,
+    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, UPLOAD_CLIENT_NAME,
+    UPLOAD_POD_NAME,
 };
 use crate::names;
 use crate::observed::Observed;
+use crate::outcome::Outcome;
 use crate::resource::{Claim, Pod};
 use crate::status::{Triples, restarts};
 use crate::termination::{self, TargetWord};
@@ -31,8 +33,10 @@ pub enum Action {
     Label(BTreeMap<String, String>),
     /// Write on the DataVolume that somebody else filled its claim.
     SayPrePopulated,
-    /// Write the digest of what was cloned on the DataVolume.
-    SayDigest(String),
+    /// Set annotations of the DataVolume, or remove those with nothing.
+    Tell(BTreeMap<&'static str, Option<String>>),
+    /// Write on the target claim what the clone ended with, under the controller's seal.
+    Record(Outcome),
     /// Set annotations of the target claim.
     Annotate(BTreeMap<&'static str, String>),
     /// Add or remove the finalizer on the target claim.
@@ -50,6 +54,7 @@ pub enum Action {
 /// What follows from `step`, in order.
 pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: OffsetDateTime) -> Vec<Action> {
     let mut actions = Vec::new();
+    actions.extend(corrections(step, seen).map(Action::Tell));
     match step {
         Step::RemoveOrphans => actions.push(Action::DeleteOrphans),
         Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
@@ -81,8 +86,9 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
             actions.push(Action::Annotate(replaced(seen)));
             actions.push(Action::DeletePod(*role));
         }
+        Step::TargetDone => actions.extend(seen.reported_outcome().map(Action::Record)),
         Step::MarkDone => {
-            actions.extend(digest(seen).map(Action::SayDigest));
+            actions.extend(digest(step, seen).map(Action::Tell));
             actions.push(Action::Annotate(BTreeMap::from([(CLONE_OF, "true".to_owned())])));
         }
         _ => {}
@@ -100,10 +106,40 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
     actions
 }
 
-/// The digest that the claim has and the DataVolume has not.
-fn digest(seen: &Observed) -> Option<String> {
-    let (dv, digest) = (seen.data_volume.as_ref()?, seen.digest()?);
-    (dv.metadata.annotation(DIGEST) != Some(digest.as_str())).then_some(digest)
+/// What the controller tells of a clone on its DataVolume.
+const REPORTS: [&str; 5] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS];
+
+/// What a DataVolume says of its clone although the controller did not: it was written by hand, or applied from a copy
+/// of a DataVolume that was cloned earlier.
+fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    let dv = seen.data_volume.as_ref()?;
+    match step {
+        Step::MakeClaim => {
+            let stale = REPORTS.iter().filter(|name| dv.metadata.annotation(name).is_some());
+            Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
+        }
+        // A clone that is marked as done without a record was made by CDI or by an earlier version.
+        Step::Done | Step::TidyUp if seen.outcome.is_none() => None,
+        Step::Nothing
+        | Step::NotOurs(_)
+        | Step::Taken
+        | Step::Adopt
+        | Step::Adopted
+        | Step::MarkDone
+        | Step::TargetDone
+        | Step::WaitForSource
+        | Step::CleanUp
+        | Step::ClaimLeaving => None,
+        _ => digest(step, seen),
+    }
+}
+
+/// The digest that the DataVolume should say, if it says another: that of a clone that is complete.
+fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    let dv = seen.data_volume.as_ref()?;
+    let is_complete = matches!(step, Step::MarkDone | Step::TidyUp | Step::Done);
+    let digest = seen.outcome.as_ref().filter(|_| is_complete).and_then(|outcome| outcome.digest.clone());
+    (dv.metadata.annotation(DIGEST) != digest.as_deref()).then(|| BTreeMap::from([(DIGEST, digest)]))
 }
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
@@ -145,12 +181,12 @@ fn delete_pods(seen: &Observed, actions: &mut Vec<Action>) {
     }
 }
 
-fn names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
+pub(super) fn names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
     let claim = seen.target.as_ref()?;
-    let source = seen.source_key()?;
+    let source = seen.source.as_ref()?;
     Some(BTreeMap::from([
         (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
-        (UPLOAD_CLIENT_NAME, names::client(source, &claim.metadata.key())),
+        (UPLOAD_CLIENT_NAME, names::client(&source.metadata.uid, &claim.metadata.uid)),
         (SOURCE_POD_NAME, names::source_pod(&claim.metadata.uid)),
     ]))
 }
@@ -166,12 +202,15 @@ fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static st
     if let Some(pod) = &seen.target_pod {
         let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);
         told.insert(POD_READY, ready.to_string());
-        let is_final = seen.target_annotation(POD_PHASE) == Some("Succeeded");
-        if *step == Step::TargetDone {
-            told.insert(POD_PHASE, "Succeeded".to_owned());
-        } else if !is_final && pod.status.phase != "Succeeded" {
+        if seen.outcome.is_none() && pod.status.phase != "Succeeded" {
             told.insert(POD_PHASE, pod.status.phase.clone());
         }
+    } else if seen.outcome.is_none()
+        && seen.target_annotation(POD_PHASE) == Some("Succeeded")
+        && !seen.is_marked_done()
+    {
+        // Somebody else wrote it: no pod of ours succeeded.
+        told.insert(POD_PHASE, "Pending".to_owned());
     }
     for (triple, [runs, message, reason]) in [
         (&triples.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
@@ -186,10 +225,6 @@ fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static st
     }
     if is_preallocated(seen) {
         told.insert(PREALLOCATION_APPLIED, "true".to_owned());
-    }
-    if *step == Step::TargetDone {
-        told.extend(seen.digest().map(|digest| (DIGEST, digest)));
-        told.extend(seen.not_kept().map(|not_kept| (NOT_KEPT, not_kept)));
     }
     told
 }

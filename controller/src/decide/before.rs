@@ -5,6 +5,7 @@ use crate::annotations::{ALLOW_ADOPTION, CREATED_FOR, POPULATED_FOR};
 use crate::observed::{Observed, Origin};
 use crate::permission::Permission;
 use crate::policy::Policy;
+use crate::resource::{Claim, DataVolume};
 use crate::{fit, pods};
 
 /// No claim of this name exists.
@@ -50,12 +51,16 @@ pub(super) fn foreign(seen: &Observed, policy: &Policy) -> Step {
     if populated && claim.metadata.controller().is_none() {
         return if claim.is_bound() { Step::Adopted } else { Step::Taken };
     }
-    let allowed = policy.claim_adoption
-        || claim.metadata.is_annotated_true(ALLOW_ADOPTION)
-        || dv.metadata.is_annotated_true(ALLOW_ADOPTION);
     let made_for_us = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
-    if allowed && !made_for_us && claim.metadata.controller().is_none() {
+    if may_adopt(dv, claim, policy) && !made_for_us && claim.metadata.controller().is_none() {
         return Step::Adopt;
     }
     Step::Taken
+}
+
+/// Whether a claim may be taken over as it is.
+pub(super) fn may_adopt(dv: &DataVolume, claim: &Claim, policy: &Policy) -> bool {
+    policy.claim_adoption
+        || claim.metadata.is_annotated_true(ALLOW_ADOPTION)
+        || dv.metadata.is_annotated_true(ALLOW_ADOPTION)
 }

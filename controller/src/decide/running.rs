@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use super::before::permission;
+use super::actions;
+use super::before::{self, permission};
 use super::step::{Role, Step, Why};
 use crate::annotations::{
-    AUTHORITY, BIND_IMMEDIATE, CLONE_SOURCE_FINALIZER, POD_PHASE, REPLACED_PODS, RETAIN_PODS,
-    SOURCE_CONTAINER, SOURCE_POD_NAME, TARGET_CONTAINER, TARGET_POD_UID, UPLOAD_POD_NAME,
+    AUTHORITY, BIND_IMMEDIATE, CLONE_SOURCE_FINALIZER, CREATED_FOR, REPLACED_PODS, RETAIN_PODS,
+    SOURCE_CLAIM_UID, SOURCE_CONTAINER, TARGET_CONTAINER, TARGET_POD_UID,
 };
 use crate::fit;
 use crate::observed::{Observed, Origin, Turn};
@@ -22,7 +24,7 @@ const PAUSE_MAX_SECS: u64 = 60;
 /// The claim asks for a clone that is not done.
 pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
-    if claim.metadata.annotation(POD_PHASE) == Some("Succeeded") {
+    if seen.outcome.is_some() {
         return after_target(seen, now, policy);
     }
     if let Some(pod) = &seen.target_pod
@@ -33,14 +35,25 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if let Some(step) = obstacle(seen, claim, policy) {
         return step;
     }
-    if !is_named(claim) {
+    if !is_named(seen, claim) {
         return Step::NamePods;
     }
     pods(seen, claim, now)
 }
 
-/// The claim is marked as done.
-pub(super) fn finished(seen: &Observed) -> Step {
+/// The claim carries CDI's mark of a complete clone. It counts if our own record stands beside it, if the DataVolume was told so
+/// before (by CDI or an earlier version: its status is not the user's to write), or if the claim was not made for the
+/// DataVolume but taken over as it is.
+pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
+    let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return finished(seen) };
+    let is_told = dv.status.phase == "Succeeded";
+    let is_made_for_it = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
+    let is_taken_over = !is_made_for_it && before::may_adopt(dv, claim, policy);
+    if seen.outcome.is_some() || is_told || is_taken_over { finished(seen) } else { Step::Unproven }
+}
+
+/// The clone is complete and marked as such.
+fn finished(seen: &Observed) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
     if retains(seen) {
         return Step::Done;
@@ -54,9 +67,9 @@ pub(super) fn is_held(claim: &Claim) -> bool {
     claim.metadata.finalizers.iter().any(|name| name == CLONE_SOURCE_FINALIZER)
 }
 
-fn is_named(claim: &Claim) -> bool {
-    let has = |name| claim.metadata.annotation(name).is_some_and(|value| !value.is_empty());
-    has(UPLOAD_POD_NAME) && has(SOURCE_POD_NAME) && is_held(claim)
+fn is_named(seen: &Observed, claim: &Claim) -> bool {
+    let mut names = actions::names(seen).into_iter().flatten();
+    names.all(|(name, value)| claim.metadata.annotation(name) == Some(&value)) && is_held(claim)
 }
 
 fn retains(seen: &Observed) -> bool {
@@ -125,6 +138,15 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if seen.gives_way {
         return Step::GiveWay;
     }
+    let sends = seen.source_pod.as_deref().is_some_and(runs);
+    if is_of_another_source(target, seen) {
+        return replace_in_time(Role::Target, Why::OtherSource, target, claim, now);
+    }
+    // An end that has certificates of an authority that signs no more does not trust a new end. A pair that is
+    // connected stays.
+    if !sends && target.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
+        return replace_in_time(Role::Target, Why::OtherAuthority, target, claim, now);
+    }
     let Some(source) = &seen.source_pod else {
         return if claim.is_bound() && is_ready(target) { Step::MakeSourcePod } else { Step::WaitForTarget };
     };
@@ -135,14 +157,25 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
         return replace(Role::Source, source, claim, now);
     }
     if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
-        return Step::Replace(Role::Source, Why::OtherTarget);
+        return replace_in_time(Role::Source, Why::OtherTarget, source, claim, now);
     }
-    let authority = |pod: &Pod| pod.metadata.annotation(AUTHORITY).map(str::to_owned);
-    let runs = source.container_status(SOURCE_CONTAINER).is_some_and(|status| status.state.running.is_some());
-    if authority(source) != authority(target) && !runs {
-        return Step::Replace(Role::Source, Why::OtherAuthority);
+    if !sends && source.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
+        return replace_in_time(Role::Source, Why::OtherAuthority, source, claim, now);
     }
     Step::Copying
+}
+
+/// Whether the pod was made for a source claim that had the source's name before. The certificates of its peer carry the
+/// claim's UID.
+fn is_of_another_source(pod: &Pod, seen: &Observed) -> bool {
+    seen.source
+        .as_ref()
+        .is_some_and(|source| pod.metadata.annotation(SOURCE_CLAIM_UID) != Some(source.metadata.uid.as_str()))
+}
+
+/// Whether the source's container runs.
+fn runs(source: &Pod) -> bool {
+    source.container_status(SOURCE_CONTAINER).is_some_and(|status| status.state.running.is_some())
 }
 
 /// Whether the target listens: its probe said so, and it has an address for the source.
@@ -155,17 +188,30 @@ fn replace(role: Role, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
     if pod.metadata.is_deleting() {
         return Step::PodLeaving(role);
     }
+    match termination::ended_at(pod) {
+        // A clock that was set back must not stretch the pause.
+        Some(ended) if now >= ended && now - ended < pause(claim) => Step::Pause(role),
+        _ => Step::Replace(role, Why::Failed),
+    }
+}
+
+/// A pod that is of no use is replaced, but not sooner after it was made than the pause: whatever makes pods useless again and
+/// again does not make the controller replace them without end.
+fn replace_in_time(role: Role, why: Why, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
+    match OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339) {
+        Ok(made) if now >= made && now - made < pause(claim) => Step::Pause(role),
+        _ => Step::Replace(role, why),
+    }
+}
+
+/// How long to wait before the next pod is replaced: longer each time.
+fn pause(claim: &Claim) -> Duration {
     let replaced = claim.metadata.annotation(REPLACED_PODS).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
-    let pause = Duration::from_secs(if replaced == 0 {
+    Duration::from_secs(if replaced == 0 {
         0
     } else {
         PAUSE_MAX_SECS.min(1u64.checked_shl(replaced).unwrap_or(PAUSE_MAX_SECS))
-    });
-    match termination::ended_at(pod) {
-        // A clock that was set back must not stretch the pause.
-        Some(ended) if now >= ended && now - ended < pause => Step::Pause(role),
-        _ => Step::Replace(role, Why::Failed),
-    }
+    })
 }
 
 /// The target is done; the source gets a moment to read its answer (contract 8, #57).

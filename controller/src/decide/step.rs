@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::{before, running};
-use crate::annotations::{CLONE_OF, CLONE_REQUEST};
+use crate::annotations::CLONE_REQUEST;
 use crate::observed::{Observed, Origin};
 use crate::policy::Policy;
 use crate::resource::Key;
@@ -28,8 +28,10 @@ pub enum Why {
     Deadline,
     /// It talks to a target pod that is gone.
     OtherTarget,
-    /// Its certificates come from an authority that the other end does not know.
+    /// Its certificates come from an authority that signs no more.
     OtherAuthority,
+    /// It was made for a source claim that is gone; another one has its name.
+    OtherSource,
 }
 
 /// Where a clone stands.
@@ -59,6 +61,8 @@ pub enum Step {
     NoSource(Key),
     /// The source may not be cloned to here.
     Denied(String),
+    /// The claim says that its clone is complete, and no clone of ours was.
+    Unproven,
     /// The webhook's token has to be turned into one that lasts, before anything else.
     ExtendToken,
     /// The source does not fit what was asked for.
@@ -127,7 +131,7 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
         None => before::step(seen, policy),
         Some(claim) if claim.metadata.is_deleting() => Step::ClaimLeaving,
         Some(_) if !seen.target_is_ours() => before::foreign(seen, policy),
-        Some(claim) if claim.metadata.annotation(CLONE_OF).is_some() => running::finished(seen),
+        Some(_) if seen.is_marked_done() => running::marked_done(seen, policy),
         Some(claim) if claim.status.phase == "Lost" => Step::Lost,
         Some(claim) if claim.metadata.annotation(CLONE_REQUEST).is_none() => Step::Adopted,
         Some(_) => running::step(seen, now, policy),
@@ -156,7 +160,7 @@ impl Step {
         let every = &policy.intervals;
         match self {
             Step::SourceInUse(_) | Step::TargetInUse(_) | Step::SourceFilling => Some(every.wait),
-            Step::Unresolved(_) | Step::Denied(_) | Step::Taken => Some(every.wait * 5),
+            Step::Unresolved(_) | Step::Denied(_) | Step::Taken | Step::Unproven => Some(every.wait * 5),
             // A claim can be enlarged without an event that names this key.
             Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer => Some(every.wait * 5),
             Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),

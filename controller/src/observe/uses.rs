@@ -1,14 +1,11 @@
 //! Which pods use a claim, and may write to it.
 
-use crate::annotations::{COMPONENT, COMPONENT_SOURCE};
 use crate::resource::Pod;
 
-/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers count (contract 8, #58); other
-/// clones' source pods only read.
+/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers count (contract 8, #58). Source pods of
+/// other clones mount it read-only as a whole; what a pod is called or labelled says nothing.
 pub(super) fn uses(pod: &Pod, name: &str, writers: bool) -> bool {
-    if pod.has_ended()
-        || (writers && pod.metadata.labels.get(COMPONENT).is_some_and(|c| c == COMPONENT_SOURCE))
-    {
+    if pod.has_ended() {
         return false;
     }
     let volumes = pod.spec.volumes.iter().filter(|volume| {
@@ -62,11 +59,21 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_always_writable() {
+    fn a_label_hides_no_writer() {
+        let mut writer = pod(&mounting("containers", false, false), "Running");
+        writer.metadata.labels.insert("cdi.kubevirt.io".to_owned(), "cdi-clone-source".to_owned());
+        assert!(uses(&writer, "c", true));
+    }
+
+    #[test]
+    fn a_device_is_writable_unless_the_whole_volume_is_read_only() {
         let spec = json!({
             "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }],
             "containers": [{ "volumeDevices": [{ "name": "v" }] }],
         });
         assert!(uses(&pod(&spec, "Pending"), "c", true));
+        let mut spec = spec;
+        spec["volumes"][0]["persistentVolumeClaim"]["readOnly"] = true.into();
+        assert!(!uses(&pod(&spec, "Pending"), "c", true));
     }
 }

@@ -1,21 +1,18 @@
 //! The target claim (contract 3.5, direct flow; 4.8 for sizes).
 
 use decant_shared::units::{parse_quantity, required_bytes};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::frame::recommended;
+use super::inherited;
 use crate::annotations::{
-    APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, EXTENDED_TOKEN, POD_RESTARTS,
-    POPULATED_FOR, PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, TOKEN,
+    APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, POD_RESTARTS,
+    PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT,
 };
 use crate::fit;
 use crate::policy::Policy;
 use crate::resource::claim::{VolumeMode, quantity_text};
 use crate::resource::{Claim, DataVolume, Key};
-
-/// Annotations of the DataVolume that its claim does not get.
-const NOT_COPIED: [&str; 4] =
-    [POPULATED_FOR, TOKEN, EXTENDED_TOKEN, "kubectl.kubernetes.io/last-applied-configuration"];
 
 /// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source.
 pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Value, String> {
@@ -59,15 +56,14 @@ fn overhead(spec: &Value, policy: &Policy) -> decant_shared::units::Overhead {
 /// The claim of `dv`.
 pub fn new_claim(dv: &DataVolume, source: &Key, spec: &Value, policy: &Policy) -> Value {
     let meta = &dv.metadata;
-    let mut labels: Map<String, Value> = strings(meta.labels.iter());
+    let mut labels = inherited::labels(meta);
     labels.extend(recommended(&policy.pods));
     labels.insert(APP.to_owned(), APP_VALUE.into());
     if fit::mode(spec) == VolumeMode::Filesystem {
         labels.insert("alerts.k8s.io/KubePersistentVolumeFillingUp".to_owned(), "disabled".into());
     }
 
-    let kept = meta.annotations.iter().filter(|(name, _)| !NOT_COPIED.contains(&name.as_str()));
-    let mut annotations = strings(kept);
+    let mut annotations = inherited::annotations(meta);
     let preallocation = dv.spec.preallocation.unwrap_or(policy.preallocation);
     let content_type = if dv.spec.content_type == "archive" { "archive" } else { "kubevirt" };
     for (name, value) in [
@@ -104,8 +100,4 @@ pub(crate) fn owner(dv: &DataVolume) -> Value {
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "name": dv.metadata.name,
         "uid": dv.metadata.uid, "controller": true, "blockOwnerDeletion": true,
     })
-}
-
-fn strings<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Map<String, Value> {
-    pairs.map(|(name, value)| (name.clone(), value.clone().into())).collect()
 }

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Clone, DEVICE, USER};
+use super::{Clone, DEVICE, Identity, USER};
 use crate::annotations::{APP, APP_VALUE, COMPONENT, PRIORITY_CLASS};
 use crate::policy::PodPolicy;
 use crate::resource::claim::VolumeMode;
 use crate::resource::{Claim, Meta};
 
-/// Annotations that go from the claim to its pods, and what they are when the claim has none (contract 3.11).
+/// Annotations that go from a claim to a pod, and what they are when the claim has none (contract 3.11).
 const COPIED: [(&str, Option<&str>); 4] = [
     ("k8s.v1.cni.cncf.io/networks", None),
     ("v1.multus-cni.io/default-network", None),
@@ -35,7 +35,7 @@ pub(super) fn recommended(policy: &PodPolicy) -> Map<String, Value> {
 
 /// Annotations that are not ours: of [`COPIED`] the claim's, else the operator's, else the default; and what else the
 /// operator wants. What the controller itself reads again is inserted afterwards, and so cannot be replaced.
-pub(super) fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value> {
+fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value> {
     let defaults = COPIED.iter().filter_map(|(name, default)| Some((*name, (*default)?)));
     let wanted = policy.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let own = COPIED.iter().filter_map(|(name, _)| Some((*name, claim.annotation(name)?)));
@@ -46,31 +46,53 @@ pub(super) fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value
 /// The pod around one container.
 pub(super) struct Frame<'a> {
     pub(super) clone: &'a Clone<'a>,
-    pub(super) name: String,
-    pub(super) namespace: &'a str,
+    /// Whose identity the pod has.
+    pub(super) identity: &'a Identity,
+    /// The claim whose owner decides on networks and priority of the pod.
+    pub(super) placed_by: &'a Meta,
     pub(super) labels: Map<String, Value>,
+    /// Annotations of this role alone.
     pub(super) annotations: Map<String, Value>,
-    pub(super) container: Value,
+    pub(super) owners: Vec<Value>,
+    pub(super) container: Map<String, Value>,
     pub(super) volumes: Vec<Value>,
+    /// Members of the pod's spec that this role alone has.
+    pub(super) spec: Map<String, Value>,
 }
 
 impl Frame<'_> {
     /// The whole pod, fit for the Pod Security level "restricted" (contract 3.10).
     pub(super) fn pod(self) -> Value {
         let policy = self.clone.policy;
+        let mut annotations = annotations(self.placed_by, policy);
+        annotations.extend(self.annotations);
+        // Last, so that no setting replaces what the controller knows its pods by.
+        annotations.extend(self.identity.annotations(self.clone.seal));
+        let mut metadata = members(json!({
+            "name": self.identity.pod.name,
+            "namespace": self.identity.pod.namespace,
+            "labels": self.labels,
+            "annotations": annotations,
+        }));
+        if !self.owners.is_empty() {
+            metadata.insert("ownerReferences".to_owned(), self.owners.into());
+        }
         let mut container = self.container;
-        container["image"] = policy.image.clone().into();
-        container["imagePullPolicy"] = policy.pull_policy.clone().into();
-        container["resources"] = policy.resources.clone();
-        container["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
-        container["securityContext"] = json!({
-            "capabilities": { "drop": ["ALL"] },
-            "seccompProfile": { "type": "RuntimeDefault" },
-            "allowPrivilegeEscalation": false,
-            "runAsNonRoot": true,
-            "runAsUser": USER,
-        });
-        let mut spec = json!({
+        container.extend(members(json!({
+            "image": policy.image,
+            "imagePullPolicy": policy.pull_policy,
+            "resources": policy.resources,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "securityContext": {
+                "capabilities": { "drop": ["ALL"] },
+                "seccompProfile": { "type": "RuntimeDefault" },
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "runAsNonRoot": true,
+                "runAsUser": USER,
+            },
+        })));
+        let mut spec = members(json!({
             "restartPolicy": "OnFailure",
             "enableServiceLinks": false,
             // Our pods never talk to the API server.
@@ -83,61 +105,66 @@ impl Frame<'_> {
             },
             "containers": [container],
             "volumes": self.volumes,
-        });
+        }));
+        let mut add = |name: &str, value: Value| spec.insert(name.to_owned(), value);
         if !policy.node_selector.is_empty() {
-            spec["nodeSelector"] = json!(policy.node_selector);
+            add("nodeSelector", json!(policy.node_selector));
         }
         if policy.tolerations.as_array().is_some_and(|list| !list.is_empty()) {
-            spec["tolerations"] = policy.tolerations.clone();
+            add("tolerations", policy.tolerations.clone());
         }
         if !policy.pull_secrets.is_empty() {
-            spec["imagePullSecrets"] =
-                policy.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+            add("imagePullSecrets", policy.pull_secrets.iter().map(|name| json!({ "name": name })).collect());
         }
-        if let Some(class) = self.clone.target.metadata.annotation(PRIORITY_CLASS) {
-            spec["priorityClassName"] = class.into();
+        if let Some(class) = self.placed_by.annotation(PRIORITY_CLASS) {
+            add("priorityClassName", class.into());
         }
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": self.name,
-                "namespace": self.namespace,
-                "labels": self.labels,
-                "annotations": self.annotations,
-            },
-            "spec": spec,
-        })
+        spec.extend(self.spec);
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
     }
 }
 
-/// The volume `cdi-data-vol` of a claim.
-pub(super) fn data_volume(claim: &Claim) -> Value {
-    json!({ "name": "cdi-data-vol", "persistentVolumeClaim": { "claimName": claim.metadata.name } })
+/// The members of an object.
+pub(super) fn members(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
 }
 
-/// Adds the data volume to a container, as a device or at `folder`.
-pub(super) fn attach(container: &mut Value, claim: &Claim, folder: &str, read_only: bool) {
+/// The volume `cdi-data-vol` of a claim. One that is read-only is so as a whole: then the kubelet changes no owner and no mode
+/// in it, and the device of a block volume cannot be written to.
+pub(super) fn data_volume(claim: &Claim, read_only: bool) -> Value {
+    let mut volume = members(json!({ "claimName": claim.metadata.name }));
+    if read_only {
+        volume.insert("readOnly".to_owned(), true.into());
+    }
+    json!({ "name": "cdi-data-vol", "persistentVolumeClaim": volume })
+}
+
+/// Adds the data volume to a container, as a device or at `folder`, beside the mount `keys`.
+pub(super) fn attach(
+    container: &mut Map<String, Value>,
+    claim: &Claim,
+    folder: &str,
+    read_only: bool,
+    keys: Value,
+) {
+    let mut mounts = vec![keys];
     match claim.spec.volume_mode {
         VolumeMode::Block => {
-            container["volumeDevices"] = json!([{ "name": "cdi-data-vol", "devicePath": DEVICE }]);
+            let devices = json!([{ "name": "cdi-data-vol", "devicePath": DEVICE }]);
+            container.insert("volumeDevices".to_owned(), devices);
         }
         VolumeMode::Filesystem => {
-            let mut mount = json!({ "name": "cdi-data-vol", "mountPath": folder });
+            let mut mount = members(json!({ "name": "cdi-data-vol", "mountPath": folder }));
             if read_only {
-                mount["readOnly"] = true.into();
+                mount.insert("readOnly".to_owned(), true.into());
             }
-            push(&mut container["volumeMounts"], mount);
+            mounts.push(mount.into());
         }
     }
-}
-
-/// Adds to a list that may not be there yet.
-pub(super) fn push(list: &mut Value, item: Value) {
-    match list {
-        Value::Array(items) => items.push(item),
-        _ => *list = Value::Array(vec![item]),
-    }
+    container.insert("volumeMounts".to_owned(), mounts.into());
 }
 
 /// Whether preallocation was asked of the clone into `claim`.

@@ -2,19 +2,29 @@
 
 mod claim;
 mod frame;
+mod identity;
+mod inherited;
+mod keys;
 mod secret;
 mod source;
 mod target;
 
 pub(crate) use claim::owner;
 pub use claim::{claim_spec, new_claim};
+pub use identity::Identity;
+#[cfg(test)]
+pub(crate) use identity::sealed_pod;
+pub use keys::{Generation, generation_due};
 pub use secret::{Pem, secret};
 pub use source::source_pod;
 pub(crate) use target::INTERMEDIATE_CIPHERS;
 pub use target::target_pod;
 
+use crate::decide::Role;
+use crate::names;
 use crate::policy::PodPolicy;
-use crate::resource::{Claim, Uid};
+use crate::resource::{Claim, Key, Uid};
+use crate::token::TokenKey;
 
 /// User and group of everything in our pods, and the group of the volumes' files (contract 3.10).
 const USER: u32 = 107;
@@ -34,6 +44,27 @@ pub struct Clone<'a> {
     pub owner_uid: &'a Uid,
     /// What the operator wants of pods.
     pub policy: &'a PodPolicy,
-    /// Which authority issues their certificates.
+    /// Which authorities issue their certificates.
     pub authority: &'a str,
+    /// What their identities are sealed with.
+    pub seal: &'a TokenKey,
+    /// Random digits in the name of the pod's Secrets.
+    pub nonce: &'a str,
+}
+
+impl Clone<'_> {
+    /// The identity of the pod `pod` of this clone; `target_pod` is what a source sends to.
+    fn identity(&self, role: Role, pod: Key, target_pod: Option<&Uid>) -> Identity {
+        let keys = names::secret(&pod.name, self.nonce);
+        Identity {
+            role,
+            pod,
+            clone: self.target.metadata.key(),
+            target_claim: self.target.metadata.uid.clone(),
+            source_claim: self.source.metadata.uid.clone(),
+            target_pod: target_pod.cloned(),
+            authority: self.authority.to_owned(),
+            keys,
+        }
+    }
 }

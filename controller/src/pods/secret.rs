@@ -1,4 +1,4 @@
-//! The Secret with a pod's keys (contract 3.3, 3.4).
+//! A Secret with keys of a pod (contract 3.3, 3.4).
 
 use serde_json::{Map, Value, json};
 
@@ -13,8 +13,11 @@ use crate::resource::Meta;
 /// A key of a Secret and the PEM text under it.
 pub type Pem = (&'static str, String);
 
-/// The Secret of `pod`. It has the pod's name and goes with it.
-pub fn secret(role: Role, pod: &Meta, pems: Vec<Pem>, policy: &PodPolicy) -> Value {
+/// The type of these Secrets: an admission policy can tell them from all others.
+const TYPE: &str = "decant.dev/keys";
+
+/// The Secret `name` of `pod`. It goes with the pod, and its content never changes.
+pub fn secret(role: Role, pod: &Meta, name: &str, pems: Vec<Pem>, policy: &PodPolicy) -> Value {
     let (component, created_by) = match role {
         Role::Source => (COMPONENT_SOURCE, CREATED_BY_CONTROLLER),
         Role::Target => (COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER),
@@ -24,7 +27,7 @@ pub fn secret(role: Role, pod: &Meta, pems: Vec<Pem>, policy: &PodPolicy) -> Val
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": pod.name,
+            "name": name,
             "namespace": pod.namespace,
             "labels": labels(component, policy),
             "annotations": { created_by: "yes" },
@@ -33,6 +36,8 @@ pub fn secret(role: Role, pod: &Meta, pems: Vec<Pem>, policy: &PodPolicy) -> Val
                 "controller": true, "blockOwnerDeletion": true,
             }],
         },
+        "type": TYPE,
+        "immutable": true,
         "stringData": data,
     })
 }

@@ -20,7 +20,7 @@ const fn blocks(reason: &'static str, helps: &'static str) -> Advice {
 }
 
 /// Everything that can be in the way of a clone.
-pub const ADVICE: [Advice; 15] = [
+pub const ADVICE: [Advice; 17] = [
     helps("CloneWithoutSource", "make the source; the clone goes on by itself"),
     blocks(
         "CloneNotAllowed",
@@ -31,6 +31,14 @@ pub const ADVICE: [Advice; 15] = [
     blocks("ErrClaimNotValid", "correct the DataVolume as the message says: delete it and make it anew"),
     blocks("ErrResourceExists", "choose another name, or delete the PVC of this name"),
     blocks("ClaimLost", "the volume is gone: delete the DataVolume and make it anew"),
+    blocks(
+        "CloneNotProven",
+        "delete the PVC to have it cloned; if its content is right, let the DataVolume adopt it as docs/operations.md says",
+    ),
+    helps(
+        "ErrStartingPod",
+        "do what the message says, or delete the pod that is in the way; it is tried again by itself",
+    ),
     helps("ErrExceededQuota", "raise the quota, or delete what uses it up; it is tried again by itself"),
     helps("CloneSourceInUse", "end the pods that the message names"),
     helps("UploadTargetInUse", "end the pods that the message names"),

@@ -1,6 +1,5 @@
 //! Phase and progress.
 
-use crate::annotations::{CLONE_OF, POD_PHASE};
 use crate::decide::{Step, waits_for_consumer};
 use crate::observed::{Doing, Observed};
 use crate::policy::Policy;
@@ -19,9 +18,11 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
         .to_owned();
     };
     let target_phase = seen.target_pod.as_ref().map_or("", |pod| pod.status.phase.as_str());
-    let has_ended = claim.metadata.annotation(CLONE_OF).is_some()
-        || claim.metadata.annotation(POD_PHASE) == Some("Succeeded")
-        || matches!(step, Step::TargetDone | Step::Adopted);
+    let is_complete = matches!(
+        step,
+        Step::TargetDone | Step::WaitForSource | Step::MarkDone | Step::TidyUp | Step::Done | Step::Adopted
+    );
+    let has_ended = seen.outcome.is_some() || is_complete;
     match claim.status.phase.as_str() {
         _ if has_ended => "Succeeded",
         "Lost" => "Failed",

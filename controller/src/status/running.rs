@@ -18,6 +18,11 @@ const NO_SPACE: [&str; 4] = [
     "file largest block is bigger than maxblock",
 ];
 
+/// Why a claim with CDI's mark of a complete clone is not believed.
+const UNPROVEN: &str = "the claim has the annotation k8s.io/CloneOf, but the controller completed no clone into it; the volume may \
+    hold anything. Delete the claim to have it cloned, or annotate it with cdi.kubevirt.io/allowClaimAdoption=true and remove \
+    cdi.kubevirt.io/createdForDataVolume if its content is right";
+
 /// One pod's running condition (contract 3.11).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Triple {
@@ -103,6 +108,7 @@ fn waiting(step: &Step, seen: &Observed) -> Option<Triple> {
         Step::SourceFilling => Triple::no("ImportPVCNotReady", "the source is still being filled".to_owned()),
         Step::Incompatible(why) => Triple::no("ErrIncompatiblePVC", why.clone()),
         Step::Denied(why) => Triple::no("CloneNotAllowed", why.clone()),
+        Step::Unproven => Triple::no("CloneNotProven", UNPROVEN),
         Step::NoSource(key) => {
             Triple::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
         }

@@ -6,10 +6,12 @@
 //! the place of the other.
 //!
 //! * `claims` is what a token says;
-//! * `key` is who can write one.
+//! * `key` is who can write one;
+//! * `seal` is the same for what is written on pods and claims.
 
 mod claims;
 mod key;
+mod seal;
 
 use std::fmt;
 
@@ -20,6 +22,7 @@ use time::{Duration, OffsetDateTime};
 use crate::resource::{Key, Uid};
 use claims::Claims;
 pub use key::{KEY_SECRET, TokenKey};
+pub use seal::Purpose;
 
 /// How long the controller may take to see a new DataVolume.
 const SHORT_LIFE: Duration = Duration::minutes(5);

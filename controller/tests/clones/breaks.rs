@@ -12,7 +12,7 @@ fn running(spare: usize) -> (Bed, Vec<u8>) {
     running_at("6MiB/s", &[], spare)
 }
 
-fn running_at(rate: &str, flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {
+pub(crate) fn running_at(rate: &str, flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {
     let mut bed = Bed::new(flags);
     bed.volumes("block", "64Mi", 2 + spare);
     bed.claim("golden", "Block", "64Mi");
@@ -135,17 +135,6 @@ fn a_claim_deleted_in_mid_clone_is_made_and_filled_again() {
     bed.succeeds("copy");
     holds(&bed, "copy", &noise);
     bed.is_tidy("copy");
-}
-
-#[test]
-fn certificates_are_renewed_while_a_clone_runs() {
-    // It takes twice as long as its certificate lives.
-    let (bed, noise) = running_at("1MiB/s", &["--certificate-secs", "30"], 0);
-    let secret = |bed: &Bed| bed.get("secret", "cdi-upload-copy").unwrap()["data"]["tls.crt"].clone();
-    let first = secret(&bed);
-    bed.wait("secret", "cdi-upload-copy", |secret| secret["data"]["tls.crt"] != first);
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
 }
 
 #[test]

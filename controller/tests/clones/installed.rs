@@ -12,6 +12,7 @@ use crate::MIB;
 use crate::bed::Bed;
 use crate::content::holds;
 use crate::kubectl::{kubectl, try_kubectl};
+use crate::processes::Process;
 use crate::rights;
 
 const NAMESPACE: [&str; 2] = ["-n", "decant-system"];
@@ -74,23 +75,6 @@ fn promtool_accepts(page: &str) {
     assert!(promtool.wait().unwrap().success(), "promtool objects to the page:\n{page}");
 }
 
-/// The process in the pod `name`, seen from outside.
-fn process_of(name: &str) -> u32 {
-    let wanted = format!("POD_NAME={name}");
-    let is_it = |pid: &u32| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-    };
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.find(is_it).expect("the pod has a process on this machine")
-}
-
-fn signal(process: u32, signal: &str) {
-    let status = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
-    assert!(status.success());
-}
-
 #[test]
 fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     let mut bed = Bed::open(&[]);
@@ -114,15 +98,15 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     assert!(installed.page(other, "metrics").contains("\ndecant_leader 0\n"));
 
     // Frozen, not killed: a pod that is killed is back within a second and still holds its Lease.
-    let process = process_of(&first);
-    signal(process, "-STOP");
+    let process = Process::with("POD_NAME", &first);
+    process.signal("-STOP");
     let frozen = Instant::now();
     while installed.leader() == first || installed.leader().is_empty() {
         assert!(frozen.elapsed() < Duration::from_secs(20), "nobody took over");
         std::thread::sleep(Duration::from_millis(200));
     }
     println!("taken over after {:?}", frozen.elapsed());
-    signal(process, "-CONT");
+    process.signal("-CONT");
     let woken = Instant::now();
     while !installed.page(&first, "metrics").contains("\ndecant_leader 0\n") {
         assert!(woken.elapsed() < Duration::from_secs(20), "the one that was frozen still acts");

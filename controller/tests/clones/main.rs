@@ -5,15 +5,18 @@
 mod alone;
 mod bed;
 mod breaks;
+mod certificates;
 mod content;
 mod copies;
 mod installed;
 mod kubectl;
 mod objects;
 mod plugin;
+mod processes;
 mod progress;
 mod refusals;
 mod rights;
+mod strangers;
 mod waits;
 
 pub(crate) const MIB: usize = 1 << 20;

@@ -47,7 +47,7 @@ fn a_strangers_pod_with_the_targets_name_is_named_and_left_alone() {
     bed.start();
     bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "16Mi");
     let message = bed.says("copy", "Running", "ErrStartingPod");
-    let why = format!("pod {}/cdi-upload-copy exists and belongs to somebody else", bed.namespace);
+    let why = format!("pod {}/cdi-upload-copy is in the way: this controller did not make it", bed.namespace);
     assert!(message.contains(&why), "{message}");
     let stranger = bed.get("pod", "cdi-upload-copy").expect("the pod is gone");
     assert_eq!(stranger["metadata"]["deletionTimestamp"], serde_json::Value::Null);

@@ -62,8 +62,7 @@ fn a_claim_that_asks_by_itself_is_cloned_and_told_when_it_is_done() {
     assert_eq!(step(&bare), Step::Copying);
     assert_eq!(decided(&bare).status, None);
     assert_eq!(bare.owner_uid().unwrap().as_str(), "copy-uid", "the claim's own, where nothing else is said");
-    let done = with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
-    let done = Observed { target: Some(claim("copy", done)), source_pod: None, ..bare };
+    let done = Observed { data_volume: None, source_pod: None, ..recorded() };
     let decision = decided(&done);
     assert_eq!(decision.step, Step::MarkDone);
     assert_eq!(decision.claim_events[0].message, "Clone Complete");

@@ -2,6 +2,7 @@
 
 use decant_controller::decide::{Action, Role, Step, Why, decide};
 use decant_controller::observed::Observed;
+use decant_controller::outcome::Outcome;
 use decant_controller::policy::Policy;
 use std::sync::Arc;
 
@@ -15,8 +16,9 @@ fn a_target_that_succeeded_is_final() {
     let status = decision.status.unwrap();
     assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "100.0%"));
 
-    let marked = Some(claim("copy", with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded")));
-    let done = Observed { target: marked, ..done };
+    assert!(decision.actions.contains(&Action::Record(Outcome::default())), "{:?}", decision.actions);
+
+    let done = recorded();
     assert_eq!(step(&done), Step::WaitForSource, "the source gets a moment");
     assert_eq!(
         step(&Observed { source: None, ..done.clone() }),
@@ -40,22 +42,21 @@ fn a_passed_deadline_is_no_success() {
 fn pods_that_the_user_wants_to_keep_are_kept_after_the_end() {
     const RETAIN: &str = "cdi.kubevirt.io/storage.pod.retainAfterCompletion";
     let over = with(with(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
-    let kept = decided(&Observed { target: Some(claim("copy", over.clone())), ..copying() });
+    let kept = decided(&Observed { target: Some(claim("copy", over.clone())), ..complete() });
     assert_eq!(kept.step, Step::Done);
     assert!(!kept.actions.iter().any(|action| matches!(action, Action::DeletePod(_))), "{:?}", kept.actions);
     let mut leaving = (*claim("copy", over)).clone();
     leaving.metadata.deletion_timestamp = Some(NOW.to_owned());
-    let leaving = Observed { target: Some(Arc::new(leaving)), ..copying() };
+    let leaving = Observed { target: Some(Arc::new(leaving)), ..complete() };
     assert_eq!(step(&leaving), Step::CleanUp, "but not longer than the claim");
 }
 
 #[test]
 fn the_finalizer_goes_after_the_source_pod() {
-    let over = Some(claim("copy", with(named(), "k8s.io/CloneOf", "true")));
-    let both = decided(&Observed { target: over.clone(), ..copying() });
+    let both = decided(&complete());
     assert_eq!(both.step, Step::TidyUp);
     assert!(both.actions.contains(&Action::DeletePod(Role::Source)));
     assert!(!both.actions.contains(&Action::Hold(false)));
-    let alone = decided(&Observed { target: over, ..claimed() });
+    let alone = decided(&Observed { source_pod: None, target_pod: None, ..complete() });
     assert!(alone.actions.contains(&Action::Hold(false)));
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod before;
+mod claimed;
 mod ends;
 mod pods;
 mod said;

@@ -30,8 +30,40 @@ fn pods_that_are_of_no_use_are_replaced() {
     assert_eq!(step(&other), Step::Replace(Role::Source, Why::OtherTarget));
     let stranger = Observed { source_pod: Some(source_pod("Pending", "target-uid", "2")), ..copying() };
     assert_eq!(step(&stranger), Step::Replace(Role::Source, Why::OtherAuthority));
+    let renewed = Observed { authority: "2".to_owned(), source_pod: None, ..copying() };
+    assert_eq!(step(&renewed), Step::Replace(Role::Target, Why::OtherAuthority), "the older end goes first");
+    assert_eq!(
+        step(&Observed { authority: "2".to_owned(), ..copying() }),
+        Step::Copying,
+        "a pair that is connected stays"
+    );
     let evicted = Observed { source_pod: Some(source_pod("Failed", "target-uid", "1")), ..copying() };
     assert_eq!(step(&evicted), Step::Replace(Role::Source, Why::Failed));
+}
+
+#[test]
+fn pods_that_become_useless_again_and_again_are_replaced_after_longer_and_longer_pauses() {
+    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
+    let other = Observed {
+        target: Some(again),
+        source_pod: Some(source_pod("Running", "old-uid", "1")),
+        ..copying()
+    };
+    // It was made ten seconds ago, and the pause is half a minute.
+    assert_eq!(step(&other), Step::Pause(Role::Source));
+    let later = decide(&other, now() + time::Duration::seconds(30), &Policy::default());
+    assert_eq!(later.step, Step::Replace(Role::Source, Why::OtherTarget));
+}
+
+#[test]
+fn a_target_pod_made_for_an_earlier_source_of_the_same_name_is_replaced() {
+    let mut other = (*claim("golden", json!({}))).clone();
+    other.metadata.uid = "another-uid".into();
+    let seen = Observed { source: Some(Arc::new(other)), source_pod: None, ..copying() };
+    assert_eq!(step(&seen), Step::NamePods, "the names on the claim come first");
+    let renamed = with(named(), "cdi.kubevirt.io/uploadClientName", "decant:another-uid:copy-uid");
+    let seen = Observed { target: Some(claim("copy", renamed)), ..seen };
+    assert_eq!(step(&seen), Step::Replace(Role::Target, Why::OtherSource));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use decant_controller::decide::{Decision, Step, decide};
 use decant_controller::observed::{Observed, Origin};
+use decant_controller::outcome::Outcome;
 use decant_controller::permission::Permission;
 use decant_controller::policy::Policy;
 use decant_controller::resource::{Claim, DataVolume, Key, Pod};
@@ -44,6 +45,8 @@ pub(crate) fn named() -> Value {
         "k8s.io/CloneRequest": "n/golden",
         "cdi.kubevirt.io/storage.uploadPodName": "cdi-upload-copy",
         "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
+        "cdi.kubevirt.io/uploadClientName": "decant:golden-uid:copy-uid",
+        "cdi.kubevirt.io/createdForDataVolume": "dv-uid",
     })
 }
 
@@ -61,7 +64,8 @@ pub(crate) fn target_pod(phase: &str, ready: bool, message: &str) -> Arc<Pod> {
     };
     read(json!({
         "metadata": { "namespace": "n", "name": "cdi-upload-copy", "uid": "target-uid",
-                      "annotations": { "decant.dev/authority": "1" } },
+                      "creationTimestamp": "2026-01-01T11:59:50Z", "annotations": {
+            "decant.dev/authority": "1", "decant.dev/source-claim-uid": "golden-uid" } },
         "status": { "phase": phase, "podIP": "10.0.0.1", "containerStatuses": [
             { "name": "cdi-upload-server", "ready": ready, "state": state } ] },
     }))
@@ -71,8 +75,10 @@ pub(crate) fn source_pod(phase: &str, target_uid: &str, authority: &str) -> Arc<
     let state =
         if phase == "Running" { json!({ "running": {} }) } else { json!({ "waiting": { "reason": "x" } }) };
     read(json!({
-        "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid", "annotations": {
-            "decant.dev/target-pod-uid": target_uid, "decant.dev/authority": authority } },
+        "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid",
+                      "creationTimestamp": "2026-01-01T11:59:50Z", "annotations": {
+            "decant.dev/target-pod-uid": target_uid, "decant.dev/authority": authority,
+            "decant.dev/source-claim-uid": "golden-uid" } },
         "status": { "phase": phase, "containerStatuses": [{ "name": "cdi-clone-source", "state": state }] },
     }))
 }
@@ -88,6 +94,7 @@ pub(crate) fn start() -> Observed {
         origin: Origin::Claim(Key::new("n", "golden")),
         source: Some(claim("golden", json!({}))),
         permission: Some(Permission::SameNamespace),
+        authority: "1".to_owned(),
         ..Observed::default()
     }
 }
@@ -104,6 +111,21 @@ pub(crate) fn copying() -> Observed {
         source_pod: Some(source_pod("Running", "target-uid", "1")),
         ..claimed()
     }
+}
+
+/// The same after the target succeeded and the controller wrote that down.
+pub(crate) fn recorded() -> Observed {
+    Observed {
+        target: Some(claim("copy", with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded"))),
+        outcome: Some(Outcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
+        target_pod: Some(target_pod("Succeeded", false, "{}")),
+        ..copying()
+    }
+}
+
+/// The same, marked as complete.
+pub(crate) fn complete() -> Observed {
+    Observed { target: Some(claim("copy", with(named(), "k8s.io/CloneOf", "true"))), ..recorded() }
 }
 
 pub(crate) fn decided(seen: &Observed) -> Decision {

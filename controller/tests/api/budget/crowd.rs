@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use decant_controller::cluster::{Cluster, Part};
+use decant_controller::decide::Role;
 use decant_controller::names;
+use decant_controller::pods::Identity;
 use decant_controller::resource::{Kind, Uid};
+use decant_controller::token::TokenKey;
 use serde_json::{Value, json};
 
 use super::pages::Pages;
@@ -129,27 +132,48 @@ fn make_pod(ground: &Ground, name: &str, metadata: &Value, container: &Value, ad
     uid(&made)
 }
 
+/// The annotations by which the controller knows a pod as its own.
+fn identity(
+    ground: &Ground,
+    role: Role,
+    pod: &str,
+    (name, claim): (&str, &Uid),
+    target: Option<&Uid>,
+) -> Value {
+    let identity = Identity {
+        role,
+        pod: ground.key(pod),
+        clone: ground.key(name),
+        target_claim: claim.clone(),
+        source_claim: uid(&ground.cluster.get(Kind::PersistentVolumeClaim, &ground.key("golden")).unwrap()),
+        target_pod: target.cloned(),
+        authority: "1-2".to_owned(),
+        keys: format!("{pod}-keys"),
+    };
+    json!(identity.annotations(&TokenKey::load(&*ground.cluster, &ground.namespace).unwrap()))
+}
+
 fn make_target(ground: &Ground, name: &str, claim: &Uid) -> Uid {
+    let pod = names::target_pod(name);
     let owner = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": name, "uid": claim,
                         "controller": true, "blockOwnerDeletion": true });
     let metadata = json!({
         "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-upload-server" },
+        "annotations": identity(ground, Role::Target, &pod, (name, claim), None),
         "ownerReferences": [owner],
     });
     let container = json!({ "name": "cdi-upload-server", "image": "none" });
-    make_pod(ground, &names::target_pod(name), &metadata, &container, "127.0.0.1")
+    make_pod(ground, &pod, &metadata, &container, "127.0.0.1")
 }
 
 fn make_source(ground: &Ground, port: u16, number: usize, (name, claim): (&str, &Uid), target: &Uid) {
+    let pod = names::source_pod(claim);
     let metadata = json!({
         "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-clone-source" },
-        "annotations": {
-            "cdi.kubevirt.io/storage.ownerRef": format!("{}/{name}", ground.namespace),
-            "decant.dev/target-pod-uid": target,
-        },
+        "annotations": identity(ground, Role::Source, &pod, (name, claim), Some(target)),
     });
     let ports = json!([{ "name": "metrics", "containerPort": port }]);
     let container = json!({ "name": "cdi-clone-source", "image": "none", "ports": ports });
     let address = format!("127.1.{}.{}", number / 250, number % 250 + 1);
-    make_pod(ground, &names::source_pod(claim), &metadata, &container, &address);
+    make_pod(ground, &pod, &metadata, &container, &address);
 }

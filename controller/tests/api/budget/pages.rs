@@ -17,6 +17,8 @@ use time::OffsetDateTime;
 
 use crate::ground::Ground;
 
+/// Of certificates: longer than the test.
+const LIFE: Duration = Duration::from_secs(3600);
 /// How long a clone takes by these pages.
 const WHOLE: Duration = Duration::from_secs(1200);
 const SIZE_BYTES: u64 = 10 << 30;
@@ -40,7 +42,7 @@ struct Shared {
 impl Pages {
     pub(crate) fn start(ground: &Ground) -> Self {
         let now = OffsetDateTime::now_utc();
-        let pki = Pki::open(&*ground.cluster, &ground.namespace, Duration::from_secs(3600), now).unwrap();
+        let pki = Pki::open(&*ground.cluster, &ground.namespace, now).unwrap();
         let shared = Arc::new(Shared {
             pki,
             begun: Instant::now(),
@@ -112,7 +114,8 @@ impl ResolvesServerCert for ByName {
         if let Some(known) = self.0.certificates.lock().unwrap().get(&name) {
             return Some(Arc::clone(known));
         }
-        let leaf = self.0.pki.server_leaf(std::slice::from_ref(&name), OffsetDateTime::now_utc()).ok()?;
+        let leaf =
+            self.0.pki.server_leaf(std::slice::from_ref(&name), LIFE, OffsetDateTime::now_utc()).ok()?;
         let identity =
             pem::identity(leaf.chain_pem.as_bytes(), "chain", leaf.key_pem.as_bytes(), "key").ok()?;
         let provider = rustls::crypto::ring::default_provider();

@@ -14,6 +14,8 @@ use crate::ground::{Ground, kubeconfig};
 
 /// The sender's name; any will do that both ends know.
 const CLIENT: &str = "a/golden-a/clone-0";
+/// Of certificates: longer than the test.
+const LIFE: Duration = Duration::from_secs(3600);
 /// Noise does not compress: this much at this rate takes longer than the test.
 const DISK_BYTES: u64 = 256 << 20;
 const LIMIT: &str = "1MiB/s";
@@ -65,7 +67,7 @@ impl Ends {
     /// A slow clone, whose source has the page `page` on `metrics_port`.
     pub(super) fn start(ground: &Ground, metrics_port: u16, page: &Page) -> Self {
         let now = OffsetDateTime::now_utc();
-        let pki = Pki::open(&*ground.cluster, &ground.namespace, Duration::from_secs(3600), now).unwrap();
+        let pki = Pki::open(&*ground.cluster, &ground.namespace, now).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -76,9 +78,9 @@ impl Ends {
             (write(&format!("{name}.crt"), &leaf.chain_pem), write(&format!("{name}.key"), &leaf.key_pem))
         };
         let (target_crt, target_key) =
-            pair("target", &pki.server_leaf(&["localhost".to_owned()], now).unwrap());
+            pair("target", &pki.server_leaf(&["localhost".to_owned()], LIFE, now).unwrap());
         let (page_crt, page_key) =
-            pair("page", &pki.server_leaf(std::slice::from_ref(&page.host), now).unwrap());
+            pair("page", &pki.server_leaf(std::slice::from_ref(&page.host), LIFE, now).unwrap());
         let upload_port = free_port();
         let target = Running::start(
             Command::new(cloner())
@@ -96,7 +98,7 @@ impl Ends {
         let disk = folder.path().join("disk.img");
         let mut noise = std::io::Read::take(fs::File::open("/dev/urandom").unwrap(), DISK_BYTES);
         std::io::copy(&mut noise, &mut fs::File::create(&disk).unwrap()).unwrap();
-        let leaf = pki.client_leaf(CLIENT, now).unwrap();
+        let leaf = pki.client_leaf(CLIENT, LIFE, now).unwrap();
         let source = Running::start(
             Command::new(cloner())
                 .args(["source", "--content-type", "blockdevice-clone", "--limit", LIMIT])

@@ -1,0 +1,198 @@
+//! Which clone a pod belongs to, and how that is proven.
+//!
+//! Anybody who can create pods can write labels, annotations and owner references. A pod is one of ours only if it
+//! carries the controller's seal ([`Purpose::Pod`]) over everything that says which clone it belongs to, its own namespace and name
+//! included. Whoever copies the annotations to another pod has a seal that does not fit.
+
+use serde_json::{Map, Value};
+
+use crate::annotations::{
+    AUTHORITY, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, KEYS, OWNER_REF, PROOF, SOURCE_CLAIM_UID,
+    TARGET_CLAIM_UID, TARGET_POD_UID,
+};
+use crate::decide::Role;
+use crate::resource::{Key, Meta, Uid};
+use crate::token::{Purpose, TokenKey};
+
+/// What a pod of a clone is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Which of the two.
+    pub role: Role,
+    /// Its own namespace and name.
+    pub pod: Key,
+    /// Namespace and name of the claim that is filled.
+    pub clone: Key,
+    /// Which claim of that name.
+    pub target_claim: Uid,
+    /// Which claim is read.
+    pub source_claim: Uid,
+    /// For a source, the target pod whose address it was given.
+    pub target_pod: Option<Uid>,
+    /// Which authorities issued its first certificates.
+    pub authority: String,
+    /// The Secret with its first keys.
+    pub keys: String,
+}
+
+impl Identity {
+    /// The identity of the pod with this metadata, if `key` has sealed it.
+    pub fn of(pod: &Meta, key: &TokenKey) -> Option<Self> {
+        let identity = Self::said(pod)?;
+        let seal = pod.annotation(PROOF)?;
+        identity.with_fields(|fields| key.has_sealed(Purpose::Pod, fields, seal)).then_some(identity)
+    }
+
+    /// What a pod says of itself. Only for pods whose seal was checked before, such as those in the store.
+    pub fn said(pod: &Meta) -> Option<Self> {
+        let role = match pod.labels.get(COMPONENT)?.as_str() {
+            COMPONENT_SOURCE => Role::Source,
+            COMPONENT_TARGET => Role::Target,
+            _ => return None,
+        };
+        Some(Self {
+            role,
+            pod: pod.key(),
+            clone: pod.annotation(OWNER_REF)?.parse().ok()?,
+            target_claim: pod.annotation(TARGET_CLAIM_UID)?.into(),
+            source_claim: pod.annotation(SOURCE_CLAIM_UID)?.into(),
+            target_pod: pod.annotation(TARGET_POD_UID).filter(|_| role == Role::Source).map(Uid::from),
+            authority: pod.annotation(AUTHORITY)?.to_owned(),
+            keys: pod.annotation(KEYS)?.to_owned(),
+        })
+    }
+
+    /// The annotations that a pod with this identity carries, sealed with `key`.
+    pub fn annotations(&self, key: &TokenKey) -> Map<String, Value> {
+        let mut annotations = Map::new();
+        let mut add = |name: &str, value: &str| annotations.insert(name.to_owned(), value.into());
+        add(OWNER_REF, &self.clone.to_string());
+        add(TARGET_CLAIM_UID, self.target_claim.as_str());
+        add(SOURCE_CLAIM_UID, self.source_claim.as_str());
+        if let Some(target_pod) = &self.target_pod {
+            add(TARGET_POD_UID, target_pod.as_str());
+        }
+        add(AUTHORITY, &self.authority);
+        add(KEYS, &self.keys);
+        add(PROOF, &self.with_fields(|fields| key.seal(Purpose::Pod, fields)));
+        annotations
+    }
+
+    /// Everything that is sealed, in its order.
+    fn with_fields<T>(&self, work: impl FnOnce(&[&str]) -> T) -> T {
+        let role = match self.role {
+            Role::Source => "source",
+            Role::Target => "target",
+        };
+        let target_pod = self.target_pod.as_ref().map_or("", Uid::as_str);
+        work(&[
+            role,
+            &self.pod.namespace,
+            &self.pod.name,
+            &self.clone.namespace,
+            &self.clone.name,
+            self.target_claim.as_str(),
+            self.source_claim.as_str(),
+            target_pod,
+            &self.authority,
+            &self.keys,
+        ])
+    }
+}
+
+/// A pod of the clone `n/c` as the store gets it.
+#[cfg(test)]
+pub(crate) fn sealed_pod(
+    role: Role,
+    namespace: &str,
+    target_claim: &str,
+    key: &TokenKey,
+) -> crate::resource::Pod {
+    let (name, component) = match role {
+        Role::Source => (format!("{target_claim}-source-pod"), COMPONENT_SOURCE),
+        Role::Target => ("cdi-upload-c".to_owned(), COMPONENT_TARGET),
+    };
+    let identity = Identity {
+        role,
+        pod: Key::new(namespace, &name),
+        clone: Key::new("n", "c"),
+        target_claim: target_claim.into(),
+        source_claim: Uid::from("s"),
+        target_pod: (role == Role::Source).then(|| Uid::from("t")),
+        authority: "1-2".to_owned(),
+        keys: format!("{name}-keys"),
+    };
+    serde_json::from_value(serde_json::json!({ "metadata": {
+        "namespace": namespace, "name": name, "labels": { COMPONENT: component },
+        "annotations": identity.annotations(key),
+    } }))
+    .unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn key() -> TokenKey {
+        TokenKey::new(&[5; 32])
+    }
+
+    /// The metadata of a source pod as the controller makes it.
+    fn pod() -> Meta {
+        let identity = Identity {
+            role: Role::Source,
+            pod: Key::new("a", "1-source-pod"),
+            clone: Key::new("b", "copy"),
+            target_claim: Uid::from("1"),
+            source_claim: Uid::from("2"),
+            target_pod: Some(Uid::from("3")),
+            authority: "4-5".to_owned(),
+            keys: "1-source-pod-6".to_owned(),
+        };
+        let annotations = identity.annotations(&key());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Meta {
+            namespace: "a".to_owned(),
+            name: "1-source-pod".to_owned(),
+            labels: BTreeMap::from([(COMPONENT.to_owned(), COMPONENT_SOURCE.to_owned())]),
+            annotations: annotations.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+            ..Meta::default()
+        }
+    }
+
+    #[test]
+    fn a_pod_of_ours_is_known_by_its_seal() {
+        let identity = Identity::of(&pod(), &key()).unwrap();
+        assert_eq!((identity.role, identity.clone.to_string().as_str()), (Role::Source, "b/copy"));
+        assert_eq!(Identity::of(&pod(), &TokenKey::new(&[6; 32])), None);
+    }
+
+    #[test]
+    fn a_pod_with_the_annotations_of_another_is_a_stranger() {
+        for change in [
+            (|pod: &mut Meta| pod.namespace = "x".to_owned()) as fn(&mut Meta),
+            |pod| pod.name = "2-source-pod".to_owned(),
+            |pod| {
+                pod.labels.insert(COMPONENT.to_owned(), COMPONENT_TARGET.to_owned());
+            },
+        ] {
+            let mut pod = pod();
+            change(&mut pod);
+            assert_eq!(Identity::of(&pod, &key()), None, "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn every_annotation_of_an_identity_is_sealed() {
+        for name in pod().annotations.keys() {
+            let mut changed = pod();
+            changed.annotations.insert(name.clone(), "x/y".to_owned());
+            assert_eq!(Identity::of(&changed, &key()), None, "{name} changed");
+            let mut missing = pod();
+            missing.annotations.remove(name);
+            assert_eq!(Identity::of(&missing, &key()), None, "{name} missing");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a claim takes over from the labels and annotations of its DataVolume.
+//!
+//! A DataVolume is the user's; what a controller keeps on a claim to remember how far a clone is, who bound it and who filled it is not
+//! the user's to write. So only settings are taken over, and what belongs to none of the systems that keep state there. Clients copy all
+//! annotations of a claim to a DataVolume: KubeVirt's migration of storage does.
+
+use serde_json::{Map, Value};
+
+use crate::annotations::{
+    BANDWIDTH_LIMIT, BIND_IMMEDIATE, INSTANCETYPE_LABELS, PERMISSIVE_CLONE, PRIORITY_CLASS, RETAIN_PODS,
+    STREAMS, USE_POPULATOR, VERIFY,
+};
+use crate::resource::Meta;
+
+/// Annotations of CDI's and our own that are settings of the user.
+const SETTINGS: [&str; 8] = [
+    BANDWIDTH_LIMIT,
+    STREAMS,
+    VERIFY,
+    BIND_IMMEDIATE,
+    RETAIN_PODS,
+    PERMISSIVE_CLONE,
+    PRIORITY_CLASS,
+    USE_POPULATOR,
+];
+/// Domains whose annotations are state of a controller. Subdomains are meant, too.
+const STATE_DOMAINS: [&str; 4] = ["cdi.kubevirt.io", "k8s.io", "kubernetes.io", "decant.dev"];
+/// The same for labels. `kubernetes.io` is missing: labels such as `app.kubernetes.io/name` are the user's.
+const STATE_LABEL_DOMAINS: [&str; 3] = ["cdi.kubevirt.io", "k8s.io", "decant.dev"];
+
+/// The annotations that the claim of the DataVolume with this metadata gets.
+pub(super) fn annotations(data_volume: &Meta) -> Map<String, Value> {
+    let is_kept = |name: &str| SETTINGS.contains(&name) || !is_within(name, &STATE_DOMAINS);
+    kept(&data_volume.annotations, is_kept)
+}
+
+/// The labels that the claim of the DataVolume with this metadata gets.
+pub(super) fn labels(data_volume: &Meta) -> Map<String, Value> {
+    let is_kept = |name: &str| INSTANCETYPE_LABELS.contains(&name) || !is_within(name, &STATE_LABEL_DOMAINS);
+    kept(&data_volume.labels, is_kept)
+}
+
+fn kept(
+    pairs: &std::collections::BTreeMap<String, String>,
+    is_kept: impl Fn(&str) -> bool,
+) -> Map<String, Value> {
+    let kept = pairs.iter().filter(|(name, _)| is_kept(name));
+    kept.map(|(name, value)| (name.clone(), value.clone().into())).collect()
+}
+
+/// Whether `name` belongs to one of `domains`: `domain/x`, `sub.domain/x`, or the bare `domain` (CDI has such a label).
+fn is_within(name: &str, domains: &[&str]) -> bool {
+    let domain = name.split_once('/').map_or(name, |(domain, _)| domain);
+    domains
+        .iter()
+        .any(|known| domain.strip_suffix(known).is_some_and(|sub| sub.is_empty() || sub.ends_with('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn data_volume(names: &[&str]) -> Meta {
+        let pairs = names.iter().map(|name| ((*name).to_owned(), "x".to_owned()));
+        Meta { annotations: pairs.clone().collect(), labels: pairs.collect(), ..Meta::default() }
+    }
+
+    #[test]
+    fn state_of_controllers_is_not_taken_over() {
+        let state = [
+            "k8s.io/CloneOf",
+            "k8s.io/CloneRequest",
+            "cdi.kubevirt.io/storage.pod.phase",
+            "cdi.kubevirt.io/storage.populatedFor",
+            "cdi.kubevirt.io/storage.clone.token",
+            "decant.dev/digest",
+            "decant.dev/not-kept",
+            "decant.dev/outcome",
+            "pv.kubernetes.io/bind-completed",
+            "volume.beta.kubernetes.io/storage-provisioner",
+            "volume.kubernetes.io/selected-node",
+            "kubectl.kubernetes.io/last-applied-configuration",
+        ];
+        assert_eq!(annotations(&data_volume(&state)), Map::new());
+        let labels_of_state = ["cdi.kubevirt.io", "cdi.kubevirt.io/uploadTarget", "decant.dev/x"];
+        assert_eq!(labels(&data_volume(&labels_of_state)), Map::new());
+    }
+
+    #[test]
+    fn settings_and_what_is_the_users_own_is_taken_over() {
+        let own = [
+            "note",
+            "example.com/team",
+            "notk8s.io/x",
+            "decant.dev/streams",
+            "cdi.kubevirt.io/storage.bind.immediate.requested",
+            "k8s.v1.cni.cncf.io/networks",
+        ];
+        assert_eq!(annotations(&data_volume(&own)).len(), own.len());
+        let own = ["app", "app.kubernetes.io/name", "instancetype.kubevirt.io/default-preference"];
+        assert_eq!(labels(&data_volume(&own)).len(), own.len());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_a_state_domain_is_taken_over_but_settings(
+            domain in prop::sample::select(STATE_DOMAINS.as_slice()),
+            sub in prop::option::of("[a-z]{1,5}"),
+            name in "[a-zA-Z.-]{1,12}",
+        ) {
+            let sub = sub.map_or(String::new(), |sub| format!("{sub}."));
+            let name = format!("{sub}{domain}/{name}");
+            prop_assume!(!SETTINGS.contains(&name.as_str()));
+            prop_assert_eq!(annotations(&data_volume(&[&name])), Map::new());
+        }
+    }
+}

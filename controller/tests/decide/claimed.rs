@@ -1,0 +1,151 @@
+//! What a manifest, a restored object or a user claims about a clone, and what comes of it: nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use decant_controller::decide::{Action, Step};
+use decant_controller::observed::Observed;
+use decant_controller::outcome::Outcome;
+use decant_controller::policy::Policy;
+use decant_controller::resource::DataVolume;
+use serde_json::json;
+
+use crate::seen::*;
+
+fn annotated(seen: Observed, annotations: &[(&str, &str)]) -> Observed {
+    let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
+    for (name, value) in annotations {
+        dv.metadata.annotations.insert((*name).to_owned(), (*value).to_owned());
+    }
+    Observed { data_volume: Some(Arc::new(dv)), ..seen }
+}
+
+fn told(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    decided(seen).actions.into_iter().find_map(|action| match action {
+        Action::Tell(annotations) => Some(annotations),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_phase_that_somebody_wrote_on_the_claim_ends_no_clone() {
+    let written = with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
+    let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
+    let decision = decided(&seen);
+    assert_eq!(decision.step, Step::MakeTargetPod);
+    assert_eq!(decision.status.unwrap().phase, "CloneScheduled");
+    let Some(Action::Annotate(corrected)) = decision.actions.into_iter().next() else { panic!() };
+    assert_eq!(corrected["cdi.kubevirt.io/storage.pod.phase"], "Pending");
+}
+
+#[test]
+fn a_mark_of_completion_that_somebody_wrote_is_neither_believed_nor_cloned_over() {
+    let written = with(named(), "k8s.io/CloneOf", "true");
+    let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
+    let decision = decided(&seen);
+    assert_eq!(decision.step, Step::Unproven);
+    let status = decision.status.unwrap();
+    assert_ne!(status.phase, "Succeeded");
+    let running = status.condition("Running").unwrap();
+    assert_eq!(running.reason, "CloneNotProven");
+    assert!(!decision.actions.iter().any(|action| matches!(action, Action::MakePod(_))));
+    assert!(decision.events.iter().any(|event| event.reason == "CloneNotProven"), "{:?}", decision.events);
+}
+
+#[test]
+fn a_clone_that_cdi_or_an_earlier_version_completed_stays_complete() {
+    let mut seen =
+        Observed { target: Some(claim("copy", with(named(), "k8s.io/CloneOf", "true"))), ..claimed() };
+    let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
+    dv.status.phase = "Succeeded".to_owned();
+    dv.metadata.annotations.insert("decant.dev/digest".to_owned(), "decant1:7:ab".to_owned());
+    seen.data_volume = Some(Arc::new(dv));
+    let decision = decided(&seen);
+    assert_eq!((decision.step, decision.status.unwrap().phase.as_str()), (Step::TidyUp, "Succeeded"));
+    assert_eq!(told(&seen), None, "what it said of itself stays");
+}
+
+#[test]
+fn a_claim_that_was_taken_over_as_it_is_counts_as_it_is() {
+    let other =
+        with(with(named(), "k8s.io/CloneOf", "true"), "cdi.kubevirt.io/createdForDataVolume", "old-uid");
+    let adopted = with(other.clone(), "cdi.kubevirt.io/allowClaimAdoption", "true");
+    assert_eq!(step(&Observed { target: Some(claim("copy", adopted)), ..claimed() }), Step::TidyUp);
+    assert_eq!(step(&Observed { target: Some(claim("copy", other)), ..claimed() }), Step::Unproven);
+}
+
+#[test]
+fn the_digest_is_the_one_that_was_recorded_whatever_the_objects_say() {
+    let forged = [("decant.dev/digest", "decant1:5:ff")];
+    let seen = annotated(complete(), &forged);
+    assert_eq!(seen.digest().as_deref(), Some("decant1:7:ab"));
+    let corrected = BTreeMap::from([("decant.dev/digest", Some("decant1:7:ab".to_owned()))]);
+    assert_eq!(told(&seen), Some(corrected));
+
+    let running = annotated(copying(), &forged);
+    assert_eq!(running.digest(), None);
+    assert_eq!(told(&running), Some(BTreeMap::from([("decant.dev/digest", None)])), "none before the end");
+
+    let without = Observed { outcome: Some(Outcome::default()), ..annotated(recorded(), &forged) };
+    let without = Observed { source_pod: None, ..without };
+    assert_eq!(step(&without), Step::MarkDone);
+    assert_eq!(
+        told(&without),
+        Some(BTreeMap::from([("decant.dev/digest", None)])),
+        "CDI's target reports none"
+    );
+}
+
+#[test]
+fn a_data_volume_applied_from_a_copy_of_a_complete_one_is_cloned_and_says_nothing_of_the_earlier_clone() {
+    let copied = [
+        ("decant.dev/digest", "decant1:5:ff"),
+        ("decant.dev/sent-bytes", "5"),
+        ("decant.dev/total-bytes", "5"),
+        ("k8s.io/CloneOf", "true"),
+        ("cdi.kubevirt.io/storage.pod.phase", "Succeeded"),
+    ];
+    let seen = annotated(start(), &copied);
+    let decision = decided(&seen);
+    assert_eq!(decision.step, Step::MakeClaim);
+    assert_ne!(decision.status.unwrap().phase, "Succeeded");
+    let removed = ["decant.dev/digest", "decant.dev/sent-bytes", "decant.dev/total-bytes"];
+    assert_eq!(told(&seen), Some(removed.map(|name| (name, None)).into()));
+}
+
+/// As KubeVirt's controller for the migration of storage makes it: the source claim's annotations but those of CDI.
+#[test]
+fn all_annotations_of_a_claim_that_was_itself_cloned_do_not_make_the_next_clone_complete() {
+    let annotations = json!({
+        "k8s.io/CloneOf": "true",
+        "k8s.io/CloneRequest": "n/base",
+        "decant.dev/digest": "decant1:5:ff",
+        "decant.dev/outcome": "c2VhbA",
+        "decant.dev/not-kept": "owners 3",
+        "pv.kubernetes.io/bind-completed": "yes",
+        "pv.kubernetes.io/bound-by-controller": "yes",
+        "volume.kubernetes.io/storage-provisioner": "fast.example.com",
+        "volume.kubernetes.io/selected-node": "node1",
+        "example.com/team": "storage",
+    });
+    let dv: Arc<DataVolume> = read(json!({
+        "metadata": { "namespace": "n", "name": "copy", "uid": "dv-uid", "annotations": annotations },
+        "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } }, "storage": { "storageClassName": "c" } },
+    }));
+    let seen = Observed { data_volume: Some(Arc::clone(&dv)), ..start() };
+    assert_eq!(step(&seen), Step::MakeClaim);
+    let source = claim("golden", json!({}));
+    let spec = decant_controller::pods::claim_spec(&dv, &source, &Policy::default()).unwrap();
+    let made = decant_controller::pods::new_claim(&dv, &source.metadata.key(), &spec, &Policy::default());
+    let made = made["metadata"]["annotations"].as_object().unwrap();
+    assert_eq!(made["k8s.io/CloneRequest"], "n/golden");
+    assert_eq!(made["example.com/team"], "storage");
+    for name in annotations
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|name| !["k8s.io/CloneRequest", "example.com/team"].contains(&name.as_str()))
+    {
+        assert!(!made.contains_key(name), "{name}");
+    }
+}
