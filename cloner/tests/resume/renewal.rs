@@ -20,13 +20,13 @@ use crate::pki::{Ca, SENDER, chain_pem, key_pem};
 use crate::relay::{Break, Relay};
 
 /// Life of the first certificates: until then the upload must be under way, also on a busy machine.
-const LIFE: Duration = Duration::from_secs(15);
+const LIFE: Duration = Duration::from_secs(20);
 /// Life of certificates that outlive the test.
 const LONG_LIFE: Duration = Duration::from_secs(3600);
 /// Certificates end with whole seconds.
 const MARGIN: Duration = Duration::from_secs(2);
 /// A segment and more is on the target's disk then.
-const FIRST_BYTES: u64 = 100 * MIB;
+const FIRST_BYTES: u64 = 80 * MIB;
 /// More is on its disk when so much was sent again than was before.
 const MORE_BYTES: u64 = 130 * MIB;
 
