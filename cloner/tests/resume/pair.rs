@@ -196,7 +196,7 @@ impl End {
     }
 
     /// The whole log of one that has ended.
-    fn whole_log(&mut self) -> Vec<String> {
+    pub(crate) fn whole_log(&mut self) -> Vec<String> {
         self.log.take().unwrap().join().unwrap();
         std::mem::take(&mut self.lines.lock().unwrap())
     }
