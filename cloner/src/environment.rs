@@ -1,6 +1,10 @@
 //! The environment as a value, so that roles can be configured in tests without touching the process.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use decant_shared::contract::RENEWED_KEYS_VARIABLE;
+use decant_shared::tls::places::{KeySet, Place, RenewedKeys};
 
 use crate::error::{Error, Result};
 
@@ -33,6 +37,23 @@ impl Environment {
     /// Whether `name` is set at all, also to nothing.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+
+    /// The PEM file that `name` names; its absence is a usage error that says what it is for.
+    pub fn require_pem_file(&self, name: &str, purpose: &str) -> Result<Place> {
+        let path = self.require(name, &format!("the path of a PEM file with {purpose}"))?;
+        Ok(Place::File { path: PathBuf::from(path), variable: name.to_owned() })
+    }
+
+    /// The PEM that `name` holds; its absence is a usage error that says what it is for.
+    pub fn require_pem(&self, name: &str, purpose: &str) -> Result<Place> {
+        let text = self.require(name, &format!("{purpose} as PEM"))?;
+        Ok(Place::Text { text: text.to_owned(), variable: name.to_owned() })
+    }
+
+    /// The directory in which renewed keys appear, if there is to be one; they are called `names` there.
+    pub fn renewed_keys(&self, names: KeySet<&'static str>) -> Option<RenewedKeys> {
+        self.get(RENEWED_KEYS_VARIABLE).map(|folder| RenewedKeys { folder: PathBuf::from(folder), names })
     }
 
     /// A truth value as Go's `strconv.ParseBool` reads it; everything else is false (contract 1.4).

@@ -156,9 +156,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tls = server::config_for_anyone(identity).unwrap();
-        let running =
-            Server::start("test", listener, Some(tls), Limits::default(), Arc::new(answer), Stop::new())
-                .unwrap();
+        let running = Server::start(
+            "test",
+            listener,
+            Some(tls.into()),
+            Limits::default(),
+            Arc::new(answer),
+            Stop::new(),
+        )
+        .unwrap();
         let roots = if trusted { signer } else { Signer::new("other", now).unwrap() };
         let page = fetch(HOST, address, &roots.bundle_pem, Duration::from_millis(700));
         running.shut_down(Duration::from_millis(1));

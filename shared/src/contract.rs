@@ -40,6 +40,21 @@ pub const PROGRESS_METRIC: &str = "kubevirt_cdi_clone_progress_total";
 pub const OLD_PROGRESS_METRIC: &str = "clone_progress";
 /// Their only label: the UID of the DataVolume or of the target PVC.
 pub const OWNER_LABEL: &str = "ownerUID";
+/// Variable of both pods that names the directory in which renewed keys appear: numbered subdirectories, one for each
+/// generation.
+pub const RENEWED_KEYS_VARIABLE: &str = "DECANT_RENEWED_KEYS";
+/// The last generation of renewed keys that a pod looks for; the first is 1.
+pub const RENEWED_KEYS_LIMIT: u8 = 8;
+/// The key of a pod in a generation's subdirectory.
+pub const KEY_FILE: &str = "tls.key";
+/// The certificate of a pod there, and what leads from it to its authority.
+pub const CERTIFICATE_FILE: &str = "tls.crt";
+/// The authorities there that vouch for the other end.
+pub const AUTHORITIES_FILE: &str = "ca.crt";
+/// The key of a source's metrics page there.
+pub const METRICS_KEY_FILE: &str = "metrics.key";
+/// The certificate of a source's metrics page there.
+pub const METRICS_CERTIFICATE_FILE: &str = "metrics.crt";
 
 /// What a request's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

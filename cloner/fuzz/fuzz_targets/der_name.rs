@@ -1,7 +1,8 @@
-//! The common name: in a certificate, and in the bytes of a subject.
+//! The common name: in a certificate, and in the bytes of a subject. The end of a certificate.
 #![no_main]
 
 use decant_shared::tls::name::{common_name, common_names};
+use decant_shared::tls::validity::{in_words, not_after};
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 
@@ -9,5 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(names) = common_names(bytes) {
         assert!(names.iter().map(String::len).sum::<usize>() <= bytes.len());
     }
-    let _ = common_name(&CertificateDer::from(bytes));
+    let certificate = CertificateDer::from(bytes);
+    let _ = common_name(&certificate);
+    let _ = not_after(&certificate).map(in_words);
 });

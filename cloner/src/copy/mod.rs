@@ -103,7 +103,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
     let server = Server::start(
         "target",
         listener,
-        Some(server_tls?),
+        Some(server_tls?.into()),
         Limits::default(),
         Arc::new(uploads),
         stop.clone(),
@@ -114,7 +114,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         content: plan.content,
         preallocation: args.preallocate,
         url: UploadUrl { host, port: address.port(), path: "/v1beta1/upload".to_owned() },
-        tls: client::config(authority.roots()?, client_identity)?,
+        tls: client::config(authority.roots()?, client_identity)?.into(),
         compress_threads: args.tuning.threads(),
         compression: args.compression,
         expected_bytes: None,

@@ -4,12 +4,16 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use decant_shared::contract::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
 use decant_shared::dial;
 use decant_shared::http::server::{Limits, Server};
 use decant_shared::progress::Progress;
 use decant_shared::stop::Stop;
 use decant_shared::tls::authority::{Authority, Usage};
-use decant_shared::tls::{Identity, pem, server};
+use decant_shared::tls::current::Current;
+use decant_shared::tls::places::{KeySet, Places};
+use decant_shared::tls::server;
+use rustls::ServerConfig;
 
 use super::{new_progress, with_last_word};
 use crate::args::SourceArgs;
@@ -67,7 +71,7 @@ fn serve_metrics(
     environment: &Environment,
     progress: &Arc<Progress>,
 ) -> Result<Server> {
-    let tls = server::config_for_anyone(metrics_identity(environment)?)?;
+    let tls = metrics_tls(environment)?;
     let listener = listen(port)?;
     let service = Metrics { progress: Arc::clone(progress), owner_uid: owner_uid.to_owned() };
     // Its own token: the page stays up while a stop is under way.
@@ -89,25 +93,22 @@ fn listen(port: u16) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// The certificate that the environment names, or one made now that signs for nobody else.
-fn metrics_identity(environment: &Environment) -> Result<Identity> {
+/// With the certificate that the environment names, which may be renewed, or one made now that signs for nobody else and
+/// outlives every clone.
+fn metrics_tls(environment: &Environment) -> Result<Current<ServerConfig>> {
     const CERTIFICATE: &str = "METRICS_TLS_CERT_FILE";
     const KEY: &str = "METRICS_TLS_KEY_FILE";
     if environment.get(CERTIFICATE).is_none() && environment.get(KEY).is_none() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS)?;
-        return Ok(authority.issue(
-            &format!("cloner_target@{now}"),
-            &["cloner_target"],
-            Usage::Server,
-            METRICS_CERTIFICATE_DAYS,
-        )?);
+        let name = format!("cloner_target@{now}");
+        let identity = authority.issue(&name, &["cloner_target"], Usage::Server, METRICS_CERTIFICATE_DAYS)?;
+        return Ok(server::config_for_anyone(identity)?.into());
     }
-    let read = |name: &str, purpose: &str| -> Result<Vec<u8>> {
-        let path = environment.require(name, purpose)?;
-        Ok(pem::read_file(path.as_ref())?)
-    };
-    let certificate = read(CERTIFICATE, "the path of the metrics page's certificate as PEM")?;
-    let key = read(KEY, "the path of the metrics page's private key as PEM")?;
-    Ok(pem::identity(&certificate, CERTIFICATE, &key, KEY)?)
+    let chain = environment.require_pem_file(CERTIFICATE, "the metrics page's certificate")?;
+    let key = environment.require_pem_file(KEY, "the metrics page's private key")?;
+    let names = KeySet { chain: METRICS_CERTIFICATE_FILE, key: METRICS_KEY_FILE, authorities: None };
+    let first = KeySet { chain, key, authorities: None };
+    let places = Places { first, renewed: environment.renewed_keys(names) };
+    Ok(Current::following(places, |keys| server::config_for_anyone(keys.identity()?))?)
 }

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use decant_shared::dial;
 use decant_shared::http::server::{Limits, Server, Service};
 use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::tls::current::Current;
 use decant_shared::units::Bytes;
 use time::OffsetDateTime;
 
@@ -97,7 +98,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
 fn start_server(
     name: &'static str,
     listener: std::net::TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Current<rustls::ServerConfig>>,
     service: &Arc<dyn Service>,
     stop: &Stop,
 ) -> Result<Server> {

@@ -1,7 +1,10 @@
 //! What a target's answer, or its silence, means: statuses and broken connections in words.
 
 use decant_shared::conn::Fault;
-use decant_shared::contract::ContentType;
+use decant_shared::contract::{ContentType, RENEWED_KEYS_VARIABLE};
+use decant_shared::tls::validity::in_words;
+use rustls::pki_types::UnixTime;
+use time::OffsetDateTime;
 
 use super::url::UploadUrl;
 use crate::error::{Error, Kind, Result};
@@ -43,7 +46,7 @@ pub fn refused(status: u16, text: &str) -> Error {
 
 /// A broken connection in words.
 pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
-    use rustls::{AlertDescription as Alert, Error as Tls};
+    use rustls::{AlertDescription as Alert, CertificateError, Error as Tls};
     let place = url.authority();
     match fault {
         Fault::Stopped(reason) => Error::stopped(reason),
@@ -53,6 +56,17 @@ pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
         ),
         Fault::HungUp(why) => {
             Error::new(Kind::HungUp, format!("the target at {place} hung up without an answer: {why}"))
+        }
+        Fault::Tls(Tls::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => {
+            Error::new(
+                Kind::Identity,
+                format!(
+                    "the certificate of the target at {place} expired at {}, {} s ago: it has to be renewed there \
+                 (TLS_CERT_FILE or {RENEWED_KEYS_VARIABLE} of the target)",
+                    moment(not_after),
+                    time.as_secs().saturating_sub(not_after.as_secs()),
+                ),
+            )
         }
         Fault::Tls(Tls::InvalidCertificate(why)) => Error::new(
             Kind::Identity,
@@ -86,4 +100,11 @@ pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
         ),
         Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
     }
+}
+
+/// A moment of TLS in words, or as seconds since 1970 if no calendar has it.
+fn moment(time: UnixTime) -> String {
+    let known =
+        i64::try_from(time.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
+    known.map_or_else(|| format!("{} s after 1970", time.as_secs()), in_words)
 }

@@ -117,8 +117,9 @@ pub(super) fn connect(source: &Source, stop: &Stop) -> Result<Conn> {
             _ => error,
         }
     };
-    let tls = std::sync::Arc::clone(&source.tls);
-    let mut conn = Conn::client(socket, tls, url.server_name()?, stop.clone()).map_err(unreachable)?;
+    // Each connection looks for renewed keys: the clone may be older than those that it began with.
+    let mut conn =
+        Conn::client(socket, source.tls.now(), url.server_name()?, stop.clone()).map_err(unreachable)?;
     conn.handshake(timeouts.handshake).map_err(unreachable)?;
     Ok(conn)
 }

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use decant_shared::contract::ContentType;
-use decant_shared::tls::{self, pem};
+use decant_shared::contract::{AUTHORITIES_FILE, CERTIFICATE_FILE, ContentType, KEY_FILE};
+use decant_shared::tls::client;
+use decant_shared::tls::current::Current;
+use decant_shared::tls::places::{KeySet, Places};
+use rustls::ClientConfig;
 
 use super::Source;
 use super::request::Timeouts;
@@ -27,18 +30,12 @@ impl Source {
             }
         };
         let url = UploadUrl::parse(environment.require("UPLOAD_URL", "the target's upload URL")?)?;
-        let key = environment.require("CLIENT_KEY", "the client's private key as PEM")?;
-        let certificate = environment.require("CLIENT_CERT", "the client's certificate as PEM")?;
-        let authorities =
-            environment.require("SERVER_CA_CERT", "the certificates that vouch for targets as PEM")?;
-        let identity = pem::identity(certificate.as_bytes(), "CLIENT_CERT", key.as_bytes(), "CLIENT_KEY")?;
-        let roots = pem::authorities(authorities.as_bytes(), "SERVER_CA_CERT")?;
         Ok(Self {
             path,
             content,
             preallocation: environment.is_true("PREALLOCATION"),
             url,
-            tls: tls::client::config(roots, identity)?,
+            tls: tls(environment)?,
             compress_threads: args.pod.tuning.threads(),
             compression: args.compression,
             expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
@@ -53,6 +50,17 @@ impl Source {
             near: None,
         })
     }
+}
+
+/// Who we are and whom we trust, as the environment holds it at first, and as it is renewed.
+fn tls(environment: &Environment) -> Result<Current<ClientConfig>> {
+    let key = environment.require_pem("CLIENT_KEY", "the client's private key")?;
+    let chain = environment.require_pem("CLIENT_CERT", "the client's certificate")?;
+    let authorities = environment.require_pem("SERVER_CA_CERT", "the certificates that vouch for targets")?;
+    let first = KeySet { chain, key, authorities: Some(authorities) };
+    let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
+    let places = Places { first, renewed: environment.renewed_keys(names) };
+    Ok(Current::following(places, |keys| client::config(keys.roots()?, keys.identity()?))?)
 }
 
 /// `-content-type`, or else what CDI's startup script makes of `VOLUME_MODE`: exactly `block` is a block

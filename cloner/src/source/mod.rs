@@ -15,10 +15,11 @@ use decant_shared::contract::ContentType;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::Stop;
+use decant_shared::tls::current::Current;
 use decant_shared::units::Rate;
 use rustls::ClientConfig;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pack::plan::Options;
 
 pub mod answer;
@@ -48,6 +49,7 @@ pub mod wire;
 use blocks::Computed;
 use choose::Compression;
 use request::Timeouts;
+use retry::Hope;
 use url::UploadUrl;
 use volume::Volume;
 
@@ -62,8 +64,8 @@ pub struct Source {
     pub preallocation: bool,
     /// Where to.
     pub url: UploadUrl,
-    /// Whom to trust and who we are.
-    pub tls: Arc<ClientConfig>,
+    /// Whom to trust and who we are, at each connection.
+    pub tls: Current<ClientConfig>,
     /// Compressor threads.
     pub compress_threads: usize,
     /// Which data they compress.
@@ -94,21 +96,23 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
     let computed = Computed::default();
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
     let mut furthest_bytes = 0;
+    let mut has_met = false;
     loop {
-        let (error, can_resume) = match once(source, &volume, &computed, progress, stop) {
+        let (error, resume) = match once(source, &volume, &computed, progress, &mut has_met, stop) {
             Ok(not_kept) => {
                 progress.finish_ok();
                 return Ok(not_kept);
             }
-            Err(failed) => failed,
+            Err((error, resume)) => (with_own_end(error, source), resume),
         };
+        let hope = Hope { resume, renewal: has_met && source.tls.is_renewed() };
         let now = Instant::now();
         if let Some(bytes) = progress.durable_bytes().filter(|&bytes| bytes > furthest_bytes) {
             // It got further than ever: what comes is another failure, and not a longer one.
             furthest_bytes = bytes;
             pause = retry::Pause::new(now, source.patience);
         }
-        let Some(delay) = pause.before_next(&error, can_resume, now) else {
+        let Some(delay) = pause.before_next(&error, hope, now) else {
             progress.enter(Phase::Failed);
             return Err(error);
         };
@@ -126,9 +130,12 @@ fn once(
     volume: &Volume,
     computed: &Computed,
     progress: &Progress,
+    has_met: &mut bool,
     stop: &Stop,
 ) -> Result<Option<String>, (Error, bool)> {
     let peer = resume::meet(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
+    // Each trusts the other.
+    *has_met = true;
     if let Some(total_bytes) = volume.stream_bytes(peer.can.keeps_attributes) {
         progress.set_total_bytes(total_bytes);
     }
@@ -139,4 +146,15 @@ fn once(
         // It was not sent at all.
         false => volume.only_in_attributes().map(ToString::to_string),
     })
+}
+
+/// The same error, and behind it that our own certificate has ended, where that may be the cause: the target only says that
+/// it does not like it.
+fn with_own_end(error: Error, source: &Source) -> Error {
+    match source.tls.expired() {
+        Some(expired) if error.kind() == Kind::Identity => {
+            Error::new(Kind::Identity, format!("{error}; {expired}"))
+        }
+        _ => error,
+    }
 }

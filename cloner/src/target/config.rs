@@ -1,14 +1,17 @@
 //! A target's configuration as CDI's controllers give it (contract 2.2).
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use decant_shared::contract::{DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, TARGET_FOLDER, TLS_PORT};
+use decant_shared::contract::{
+    AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
+    TARGET_FOLDER, TLS_PORT,
+};
+use decant_shared::tls::current::Current;
+use decant_shared::tls::places::{KeySet, Place, Places};
 use decant_shared::tls::server::config_asking_clients;
 use decant_shared::tls::suites::{Suites, Versions};
-use decant_shared::tls::{Identity, pem};
 use decant_shared::units::{Overhead, parse_quantity, usable_bytes};
 use rustls::ServerConfig;
 use time::OffsetDateTime;
@@ -29,8 +32,8 @@ pub struct TargetConfig {
     pub address: Option<IpAddr>,
     /// Port to listen on.
     pub port: u16,
-    /// Who we are and whose certificates we accept.
-    pub tls: Arc<ServerConfig>,
+    /// Who we are and whose certificates we accept. It follows the keys as they are renewed.
+    pub tls: Current<ServerConfig>,
     /// Common name of the one sender.
     pub client_name: String,
     /// How long it may send nothing.
@@ -92,33 +95,33 @@ fn port(environment: &Environment) -> u16 {
     environment.get("LISTEN_PORT").and_then(|text| text.parse().ok()).unwrap_or(TLS_PORT)
 }
 
-fn tls(environment: &Environment) -> Result<Arc<ServerConfig>> {
-    let (chain, chain_what) = pem_of(environment, "TLS_CERT_FILE", "TLS_CERT", "the server's certificate")?;
-    let (key, key_what) = pem_of(environment, "TLS_KEY_FILE", "TLS_KEY", "the server's private key")?;
-    let (roots, roots_what) =
-        pem_of(environment, "CLIENT_CERT_FILE", "CLIENT_CERT", "the certificates that vouch for senders")?;
-    let identity: Identity = pem::identity(&chain, &chain_what, &key, &key_what)?;
-    let roots = pem::authorities(&roots, &roots_what)?;
+fn tls(environment: &Environment) -> Result<Current<ServerConfig>> {
+    let first = KeySet {
+        chain: place(environment, "TLS_CERT_FILE", "TLS_CERT", "the server's certificate")?,
+        key: place(environment, "TLS_KEY_FILE", "TLS_KEY", "the server's private key")?,
+        authorities: Some(place(
+            environment,
+            "CLIENT_CERT_FILE",
+            "CLIENT_CERT",
+            "the certificates that vouch for senders",
+        )?),
+    };
+    let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
     let versions = Versions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default())
         .map_err(|e| Error::usage(e.0))?;
     let suites = Suites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
-    Ok(config_asking_clients(identity, roots, versions, suites)?)
+    let places = Places { first, renewed: environment.renewed_keys(names) };
+    Ok(Current::following(places, move |keys| {
+        config_asking_clients(keys.identity()?, keys.roots()?, versions, suites.clone())
+    })?)
 }
 
-/// PEM from the file that `file_name` names, or (CDI up to 1.59) from the content of `content_name`; and what
-/// to call it in messages.
-fn pem_of(
-    environment: &Environment,
-    file_name: &str,
-    content_name: &str,
-    purpose: &str,
-) -> Result<(Vec<u8>, String)> {
-    if let Some(content) = environment.get(content_name).filter(|_| environment.get(file_name).is_none()) {
-        return Ok((content.as_bytes().to_vec(), content_name.to_owned()));
+/// PEM in the file that `file_name` names, or (CDI up to 1.59) in `content_name` itself.
+fn place(environment: &Environment, file_name: &str, content_name: &str, purpose: &str) -> Result<Place> {
+    match environment.get(content_name) {
+        Some(_) if environment.get(file_name).is_none() => environment.require_pem(content_name, purpose),
+        _ => environment.require_pem_file(file_name, purpose),
     }
-    let path = environment.require(file_name, &format!("the path of a PEM file with {purpose}"))?;
-    let content = pem::read_file(Path::new(path)).map_err(|e| Error::from(e).within(file_name))?;
-    Ok((content, format!("{path} ({file_name})")))
 }
 
 /// Ours alone: CDI waits for ever.

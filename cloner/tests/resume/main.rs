@@ -22,5 +22,6 @@ mod modes;
 mod pair;
 mod power;
 mod relay;
+mod renewal;
 mod room;
 mod streams;

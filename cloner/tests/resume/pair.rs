@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,11 @@ impl Pair {
         path
     }
 
+    /// Where its keys are: `tls`, `client`, with `.crt` and `.key`, and `ca.crt`.
+    pub(crate) fn place(&self) -> &Path {
+        self.place.path()
+    }
+
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.place.path().join(name)).unwrap()
     }
@@ -107,6 +113,11 @@ impl Pair {
 
     /// A target for another place than that of the pair.
     pub(crate) fn target_to(&self, destination: &Path) -> End {
+        self.target_with(destination, &[])
+    }
+
+    /// The same with some more in its environment.
+    pub(crate) fn target_with(&self, destination: &Path, variables: &[(&str, &str)]) -> End {
         let mut command = self.cloner(1);
         command.arg("target");
         for (name, file) in
@@ -116,7 +127,7 @@ impl Pair {
         }
         command.env("DESTINATION", destination).env("CLIENT_NAME", SENDER);
         command.env("LISTEN_ADDRESS", "127.0.0.1").env("LISTEN_PORT", self.port.to_string());
-        End::start(command.env("DECANT_PLAIN_HEALTH_PORT", "0"))
+        End::start(command.env("DECANT_PLAIN_HEALTH_PORT", "0").envs(variables.iter().copied()))
     }
 
     pub(crate) fn source(&self, limit: &str) -> End {
@@ -157,7 +168,9 @@ impl Pair {
 /// A process, killed with the test.
 pub(crate) struct End {
     child: Child,
-    log: Option<JoinHandle<Vec<String>>>,
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Adds lines until there are no more.
+    log: Option<JoinHandle<()>>,
 }
 
 impl End {
@@ -165,8 +178,27 @@ impl End {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let log = std::thread::spawn(move || stderr.lines().map_while(Result::ok).collect());
-        Self { child, log: Some(log) }
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = std::thread::spawn({
+            let lines = Arc::clone(&lines);
+            move || stderr.lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line))
+        });
+        Self { child, lines, log: Some(log) }
+    }
+
+    /// Waits until its log has a line with this.
+    pub(crate) fn hear(&self, part: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.lines.lock().unwrap().iter().any(|line| line.contains(part)) {
+            assert!(Instant::now() < deadline, "{part:?} is not in {:#?}", self.lines.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The whole log of one that has ended.
+    pub(crate) fn whole_log(&mut self) -> Vec<String> {
+        self.log.take().unwrap().join().unwrap();
+        std::mem::take(&mut self.lines.lock().unwrap())
     }
 
     /// As a node that fails, or a kernel short of memory, does it.
@@ -202,12 +234,12 @@ impl End {
                 Some(status) => break status,
                 None if Instant::now() > deadline => {
                     self.child.kill().unwrap();
-                    panic!("it does not end: {:#?}", self.log.take().unwrap().join());
+                    panic!("it does not end: {:#?}", self.whole_log());
                 }
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        (status.code(), self.log.take().unwrap().join().unwrap())
+        (status.code(), self.whole_log())
     }
 
     /// That it ended well, and what its log says.

@@ -84,10 +84,14 @@ impl Relay {
     /// Waits until an upload is held.
     pub(crate) fn wait_until_held(&self) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.shared.is_held.load(Ordering::SeqCst) {
+        while !self.is_held() {
             assert!(Instant::now() < deadline, "{} bytes sent", self.sent_bytes());
             std::thread::sleep(TICK);
         }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.shared.is_held.load(Ordering::SeqCst)
     }
 
     pub(crate) fn let_go(&self) {

@@ -81,13 +81,51 @@ fn a_certificate_from_files_is_used() {
 }
 
 #[test]
+fn a_certificate_whose_files_are_replaced_is_shown_to_the_next_scraper() {
+    let (first, second) = (Pki::new(), Pki::new());
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let write = |pki: &Pki| {
+        let identity = pki.server_identity(&["localhost"], 1);
+        std::fs::write(&certificate, pem("CERTIFICATE", &identity.certificate)).unwrap();
+        std::fs::write(&key, pem("PRIVATE KEY", identity.key.secret_der())).unwrap();
+    };
+    write(&first);
+    let (_running, port, _closed) =
+        waiting(|source| source.env("METRICS_TLS_CERT_FILE", &certificate).env("METRICS_TLS_KEY_FILE", &key));
+    let is_shown = |pki: &Pki| {
+        let root = Certificate::from_pem(pki.authority_pem.as_bytes()).unwrap();
+        let trusting = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root]));
+        agent_with(trusting).get(format!("https://localhost:{port}/healthz")).call().is_ok()
+    };
+    assert!(is_shown(&first) && !is_shown(&second));
+    write(&second);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_shown(&second) {
+        assert!(Instant::now() < deadline, "the first certificate is shown for ever");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!is_shown(&first));
+}
+
+#[test]
 fn half_of_a_certificate_from_files_is_an_error() {
     let image = Image::with(b"content");
     let source = || Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
     let ended = source().env("METRICS_TLS_CERT_FILE", "/nowhere/tls.crt").run();
-    ended.assert_failed(7, &["/nowhere/tls.crt"]);
+    ended.assert_failed(2, &["METRICS_TLS_KEY_FILE is missing"]);
     let ended = source().env("METRICS_TLS_KEY_FILE", "/nowhere/tls.key").run();
     ended.assert_failed(2, &["METRICS_TLS_CERT_FILE is missing"]);
+}
+
+#[test]
+fn a_file_of_the_certificate_that_is_not_there_is_named() {
+    let image = Image::with(b"content");
+    let source = Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
+    let both = source
+        .env("METRICS_TLS_CERT_FILE", "/nowhere/tls.crt")
+        .env("METRICS_TLS_KEY_FILE", "/nowhere/tls.key");
+    both.run().assert_failed(7, &["METRICS_TLS_CERT_FILE: cannot read /nowhere/tls.crt"]);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Who a sender is: the certificate it shows, and what the target makes of it.
 
+use std::sync::Arc;
+
 use decant_shared::tls::Identity;
+use rustls::HandshakeKind;
+use rustls::version::{TLS12, TLS13};
 use time::Duration;
 
 use crate::support::body::{IMAGE, upload};
@@ -77,6 +81,22 @@ fn the_right_name_on_an_authority_above_the_sender_does_not_count() {
     let identity = target.plan.ca.intermediate(SENDER).client("somebody else");
     assert_eq!(answer_to(&target, Some(identity)).unwrap().status, 401);
     nothing_happened(target);
+}
+
+/// A session that is resumed skips the check of certificates: what was valid once would stay so.
+#[test]
+fn no_session_is_resumed_so_that_every_certificate_is_checked() {
+    let target = Plan::new().ready();
+    for version in [&TLS12, &TLS13] {
+        let config = target.sender_identity().speaking(version).config();
+        for _ in 0..2 {
+            let mut client = Client::connect_by(target.port, Arc::clone(&config)).unwrap();
+            client.send(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
+            // Tickets come behind the handshake.
+            assert_eq!(client.answer().status, 200);
+            assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full), "{version:?}");
+        }
+    }
 }
 
 #[test]

@@ -24,5 +24,6 @@ mod hostile;
 mod identity;
 mod image_in_archive;
 mod recordings;
+mod renewal;
 mod streams;
 mod tls;

@@ -74,8 +74,9 @@ impl Webhook {
         let failed = |e: io::Error| format!("cannot start the webhook: {e}");
         let gate = Gate { cluster: Arc::clone(&cluster), keys, own_user, claim_adoption };
         let service = Arc::new(Reviews(gate));
-        let server = Server::start("webhook", listener, Some(tls), Limits::default(), service, Stop::new())
-            .map_err(failed)?;
+        let server =
+            Server::start("webhook", listener, Some(tls.into()), Limits::default(), service, Stop::new())
+                .map_err(failed)?;
         let keeper = Keeper { cluster, identity, renewable, current: first, stop };
         let keeper =
             Builder::new().name("webhook-trust".to_owned()).spawn(move || keeper.run()).map_err(failed)?;

@@ -39,7 +39,7 @@ fn serve(ground: &Ground, delay: Duration) -> (Server, u16) {
     let identity = Authority::new("test", 1).unwrap().issue("pod", &["pod"], Usage::Server, 1).unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = Some(config_for_anyone(identity).unwrap());
+    let tls = Some(config_for_anyone(identity).unwrap().into());
     let service = Arc::new(Page(delay));
     let server = Server::start("page", listener, tls, Limits::default(), service, Stop::new()).unwrap();
     ground.create_pod(&ground.pod("p", &json!({})));

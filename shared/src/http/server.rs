@@ -17,6 +17,7 @@ use rustls::ServerConfig;
 pub use super::exchange::Exchange;
 use crate::conn::{Conn, Fault, poll_any, poll_one};
 use crate::stop::{STOP_TICK, Stop};
+use crate::tls::current::Current;
 
 /// What a server allows a connection.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +68,7 @@ impl Server {
     pub fn start(
         name: &'static str,
         listener: TcpListener,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Current<ServerConfig>>,
         limits: Limits,
         service: Arc<dyn Service>,
         stop: Stop,
@@ -100,7 +101,7 @@ impl Server {
 struct Acceptor {
     name: &'static str,
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Current<ServerConfig>>,
     limits: Limits,
     service: Arc<dyn Service>,
     stop: Stop,
@@ -174,12 +175,12 @@ impl Drop for Slot {
 fn converse(
     socket: std::net::TcpStream,
     peer: &str,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Current<ServerConfig>>,
     limits: Limits,
     service: &dyn Service,
     stop: Stop,
 ) -> Result<(), Fault> {
-    let mut conn = Conn::server(socket, tls, stop.clone())?;
+    let mut conn = Conn::server(socket, tls.map(|tls| tls.now()), stop.clone())?;
     if let Err(fault) = conn.handshake(limits.handshake) {
         if matches!(fault, Fault::Tls(_)) {
             log::warn!("{peer} was turned away in the handshake: {fault}");

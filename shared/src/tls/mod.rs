@@ -3,6 +3,9 @@
 //! * [`pem`] reads certificates and keys, the only file that knows about PEM;
 //! * [`authority`] issues throw-away certificates;
 //! * [`client`] and [`server`] build the two rustls configurations, [`renewable`] one whose certificate changes;
+//! * [`places`] says where keys are, first and renewed; [`generations`] decides which of them count; [`current`] keeps a
+//!   configuration that follows them;
+//! * [`validity`] reads the end of a certificate;
 //! * [`suites`] maps CDI's cipher and version names to what rustls has;
 //! * [`name`] reads the common name out of a client's certificate.
 
@@ -14,11 +17,16 @@ use rustls::crypto::CryptoProvider;
 
 pub mod authority;
 pub mod client;
+pub mod current;
+mod der;
+pub mod generations;
 pub mod name;
 pub mod pem;
+pub mod places;
 pub mod renewable;
 pub mod server;
 pub mod suites;
+pub mod validity;
 
 /// A certificate, key or TLS setting that cannot be used; the text names it and says why.
 #[derive(Debug, Clone, PartialEq, Eq)]

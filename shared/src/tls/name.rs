@@ -1,22 +1,18 @@
 //! The subject common name of a certificate: what a target compares with `CLIENT_NAME` (contract 2.4).
 //!
 //! A small walk over DER instead of an X.509 crate: one value is needed, from a certificate that rustls has
-//! already verified. Bytes in, value out; never trusts a length.
+//! already verified.
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use super::Unusable;
+use super::der::{
+    Element, IA5_STRING, OID, PRINTABLE_STRING, SEQUENCE, SET, T61_STRING, UTF8_STRING, any_element, element,
+};
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OID: u8 = 0x06;
 /// id-at-commonName, 2.5.4.3 (RFC 5280, appendix A.1).
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-const UTF8_STRING: u8 = 0x0c;
-const PRINTABLE_STRING: u8 = 0x13;
-const IA5_STRING: u8 = 0x16;
-const T61_STRING: u8 = 0x14;
 
 /// The common name in the subject of `leaf`. None or more than one is an error: an identity that can be
 /// read in two ways is no identity.
@@ -51,34 +47,8 @@ pub fn common_names(mut subject: &[u8]) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// The content of the DER element at the head of `input`, which must have this tag, and what follows it.
-fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, content, rest) = any_element(input)?;
-    (found == tag).then_some((content, rest))
-}
-
-fn any_element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, input) = input.split_first()?;
-    let (&first, mut input) = input.split_first()?;
-    let len = match first {
-        0..=0x7f => usize::from(first),
-        0x81 | 0x82 => {
-            let mut len = 0;
-            for _ in 0x80..first {
-                let (&byte, rest) = input.split_first()?;
-                len = len << 8 | usize::from(byte);
-                input = rest;
-            }
-            len
-        }
-        _ => return None,
-    };
-    let (content, rest) = input.split_at_checked(len)?;
-    Some((tag, content, rest))
-}
-
 fn text(value: &[u8]) -> Option<String> {
-    let (tag, content, rest) = any_element(value)?;
+    let Element { tag, content, rest } = any_element(value)?;
     let known = matches!(tag, UTF8_STRING | PRINTABLE_STRING | IA5_STRING | T61_STRING);
     (known && rest.is_empty()).then(|| String::from_utf8(content.to_vec()).ok()).flatten()
 }

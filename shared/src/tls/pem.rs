@@ -1,24 +1,38 @@
 //! PEM in. The only file that names rustls-pemfile (see docs/dependencies.md for why it is used at all).
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Identity, Unusable};
 
-/// More than any bundle of authorities in use; a larger file is not a bundle.
-const PEM_LIMIT_BYTES: u64 = 4 << 20;
+/// More than any bundle of authorities in use, and as much as a Secret or ConfigMap can hold.
+const PEM_LIMIT_BYTES: u64 = 1 << 20;
 
-/// Reads a PEM file. The error names the file.
+/// Reads a PEM file: a regular file, also behind symbolic links, of at most 1 MiB. It never waits, and never holds more
+/// than that in memory, whatever the path leads to. The error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
     let complain = |why: String| Unusable(format!("cannot read {}: {why}", path.display()));
-    let meta = fs::metadata(path).map_err(|e| complain(e.to_string()))?;
-    if meta.len() > PEM_LIMIT_BYTES {
-        return Err(complain(format!("{} bytes are too many for PEM", meta.len())));
+    // A pipe that nothing writes to is opened at once, and then refused.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|e| complain(io::Error::from(e).to_string()))?;
+    let file = File::from(file);
+    let meta = file.metadata().map_err(|e| complain(e.to_string()))?;
+    if !meta.is_file() {
+        return Err(complain("it is not a regular file".to_owned()));
     }
-    fs::read(path).map_err(|e| complain(e.to_string()))
+    let mut content = Vec::new();
+    // The size that the file says it has is of no use: it may grow, and files of /proc say 0.
+    file.take(PEM_LIMIT_BYTES + 1).read_to_end(&mut content).map_err(|e| complain(e.to_string()))?;
+    if content.len() as u64 > PEM_LIMIT_BYTES {
+        return Err(complain(format!("more than {PEM_LIMIT_BYTES} bytes are too many for PEM")));
+    }
+    Ok(content)
 }
 
 /// The certificates in `pem`, at least one. `what` names the place for messages.
@@ -84,5 +98,25 @@ mod tests {
     fn a_missing_file_is_named() {
         let error = read_file(Path::new("/nowhere/tls.key")).unwrap_err();
         assert!(error.0.contains("/nowhere/tls.key"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let error = read_file(path).unwrap_err();
+            assert!(error.0.ends_with("it is not a regular file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_huge_file_is_refused_before_it_is_in_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // It would not fit.
+        file.as_file().set_len(1 << 40).unwrap();
+        let error = read_file(file.path()).unwrap_err();
+        assert!(error.0.ends_with("more than 1048576 bytes are too many for PEM"), "{error}");
     }
 }

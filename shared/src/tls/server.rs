@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::suites::{Suites, Versions};
@@ -10,6 +10,9 @@ use super::{Identity, Unusable};
 
 /// A configuration that asks clients for a certificate but lets them go without (so that kubelet can probe):
 /// a certificate that is offered must be signed by `client_roots`, else the handshake fails (contract 2.5).
+///
+/// Sessions are not resumed: that would skip the check of the client's certificate, and one that was valid once would be
+/// good for as long as the server runs.
 pub fn config_asking_clients(
     identity: Identity,
     client_roots: RootCertStore,
@@ -21,12 +24,14 @@ pub fn config_asking_clients(
         .allow_unauthenticated()
         .build()
         .map_err(|e| Unusable(format!("the authorities of clients cannot be used: {e}")))?;
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions.as_slice())
         .map_err(|e| Unusable(format!("TLS versions and ciphers do not fit together: {e}")))?
         .with_client_cert_verifier(verifier)
         .with_single_cert(identity.chain, identity.key)
         .map_err(|e| Unusable(format!("the server certificate and its key cannot be used: {e}")))?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 

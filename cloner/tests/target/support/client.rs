@@ -8,7 +8,9 @@ use std::time::Duration;
 use decant_shared::tls::Identity;
 use rustix::net::sockopt::set_socket_linger;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedCipherSuite};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedCipherSuite,
+};
 
 use super::LONG;
 use super::pki::Ca;
@@ -49,7 +51,8 @@ impl Who {
         self
     }
 
-    fn config(&self) -> Arc<ClientConfig> {
+    /// Connections of one configuration share what a server gave them to resume sessions with.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let mut provider = rustls::crypto::ring::default_provider();
         provider.cipher_suites.clone_from(&self.suites);
         let config = ClientConfig::builder_with_provider(Arc::new(provider))
@@ -89,15 +92,25 @@ impl Client {
     /// Connects and completes the handshake. (In TLS 1.3 the client's part of it ends before the server has
     /// looked at the client's certificate.)
     pub(crate) fn connect(port: u16, who: &Who) -> io::Result<Self> {
+        Self::connect_by(port, who.config())
+    }
+
+    /// The same by a configuration that may have been used before.
+    pub(crate) fn connect_by(port: u16, config: Arc<ClientConfig>) -> io::Result<Self> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_read_timeout(Some(LONG))?;
         socket.set_write_timeout(Some(LONG))?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        let mut tls = ClientConnection::new(who.config(), name).unwrap();
+        let mut tls = ClientConnection::new(config, name).unwrap();
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)?;
         }
         Ok(Self(StreamOwned::new(tls, socket)))
+    }
+
+    /// Whether the session was new or resumed.
+    pub(crate) fn handshake_kind(&self) -> Option<HandshakeKind> {
+        self.0.conn.handshake_kind()
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -1,9 +1,11 @@
 //! Certificates of every kind that a target can meet.
 
+use std::net::Ipv4Addr;
+
 use decant_shared::tls::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
@@ -44,8 +46,13 @@ impl Ca {
 
     /// A server's certificate for the loopback address.
     pub(crate) fn server(&self) -> Identity {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "target");
+        self.server_until(Duration::days(1))
+    }
+
+    /// The same that ends this long from now.
+    pub(crate) fn server_until(&self, end: Duration) -> Identity {
+        let mut params = params("target", end);
+        params.subject_alt_names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
         self.leaf(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 

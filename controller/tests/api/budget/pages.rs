@@ -56,9 +56,15 @@ impl Pages {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ByName(Arc::clone(&shared))));
         let service = Arc::new(Page(Arc::clone(&shared)));
-        let server =
-            Server::start("pages", listener, Some(Arc::new(tls)), Limits::default(), service, Stop::new())
-                .unwrap();
+        let server = Server::start(
+            "pages",
+            listener,
+            Some(Arc::new(tls).into()),
+            Limits::default(),
+            service,
+            Stop::new(),
+        )
+        .unwrap();
         Self { port, shared, server: Some(server) }
     }
 

@@ -1,0 +1,341 @@
+//! Clones that outlive the certificates that they began with.
+//!
+//! The first certificates live for seconds. An upload is held until they have ended, and then cut. What is renewed meanwhile
+//! appears as the kubelet lets it appear.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use decant_shared::tls::Identity;
+use rustls::crypto::ring::default_provider;
+use tempfile::TempDir;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::kills::FAST;
+use crate::pair::{End, MIB, PATIENCE, Pair, both_well};
+use crate::pki::{Ca, SENDER, chain_pem, key_pem};
+use crate::relay::{Break, Relay};
+
+/// Lives of the first certificates. The upload must be under way before they end; on a machine that is too busy for the
+/// shortest life, the next one is tried.
+const LIVES: [Duration; 4] =
+    [Duration::from_secs(8), Duration::from_secs(16), Duration::from_secs(32), Duration::from_secs(64)];
+/// Life of certificates that outlive the test.
+const LONG_LIFE: Duration = Duration::from_secs(3600);
+/// Certificates end with whole seconds.
+const MARGIN: Duration = Duration::from_secs(2);
+/// A segment and more is on the target's disk then.
+const FIRST_BYTES: u64 = 80 * MIB;
+/// More is on its disk when so much was sent again than was before.
+const MORE_BYTES: u64 = 130 * MIB;
+
+/// Whose first certificates end soon.
+#[derive(Clone, Copy, PartialEq)]
+enum Expires {
+    Target,
+    Source,
+    Both,
+}
+
+/// A clone under way, and where its keys are.
+struct Clone {
+    pair: Pair,
+    expires: Expires,
+    destination: PathBuf,
+    metrics_port: u16,
+    authority: Ca,
+    folder: TempDir,
+}
+
+/// Both ends of a clone whose upload is held in its middle.
+struct Held {
+    source: End,
+    target: End,
+    /// When the short-lived ones of the first certificates have ended for certain.
+    end: Instant,
+}
+
+impl Clone {
+    fn new(expires: Expires) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let destination = folder.path().join("target/disk.img");
+        fs::create_dir(destination.parent().unwrap()).unwrap();
+        for end in ["source", "target"] {
+            fs::create_dir(folder.path().join(format!("{end}-keys"))).unwrap();
+        }
+        let pair = Pair::new(&Pair::source_file(folder.path()), &destination).with_relay();
+        let authority = Ca::new("the first");
+        fs::write(pair.place().join("ca.crt"), authority.pem()).unwrap();
+        // Taken and let go.
+        let metrics_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { pair, expires, destination, metrics_port, authority, folder }
+    }
+
+    fn relay(&self) -> &Relay {
+        self.pair.relay().unwrap()
+    }
+
+    /// The directory for an end's renewed keys.
+    fn keys(&self, end: &str) -> String {
+        self.folder.path().join(format!("{end}-keys")).to_str().unwrap().to_owned()
+    }
+
+    /// Writes the first keys. Returns when those that are to end soon have ended.
+    fn write_first_keys(&self, life: Duration) -> Instant {
+        let end = Instant::now() + life + MARGIN;
+        let of = |other| if self.expires == other { LONG_LIFE } else { life }.try_into().unwrap();
+        let (target, source) = (of(Expires::Source), of(Expires::Target));
+        for (name, identity) in [
+            ("tls", self.authority.server_until(target)),
+            ("client", self.authority.client_until(SENDER, source)),
+            ("metrics", self.authority.server_until(source)),
+        ] {
+            write_identity(self.pair.place(), name, &identity);
+        }
+        end
+    }
+
+    /// Starts both ends and holds the upload in its middle.
+    fn start(&self, variables: &[(&str, &str)]) -> Held {
+        let [keys_of_target, keys_of_source] = ["target", "source"].map(|end| self.keys(end));
+        let (port, place) = (self.metrics_port.to_string(), self.pair.place().to_str().unwrap());
+        let [certificate, key] = ["crt", "key"].map(|end| format!("{place}/metrics.{end}"));
+        let own = [
+            ("DECANT_RENEWED_KEYS", keys_of_source.as_str()),
+            ("DECANT_METRICS_PORT", &port),
+            ("METRICS_TLS_CERT_FILE", &certificate),
+            ("METRICS_TLS_KEY_FILE", &key),
+        ];
+        let mut log = Vec::new();
+        for life in LIVES {
+            let end = self.write_first_keys(life);
+            self.relay().break_at(self.relay().sent_bytes() + FIRST_BYTES, Break::Hold);
+            let target =
+                self.pair.target_with(&self.destination, &[("DECANT_RENEWED_KEYS", &keys_of_target)]);
+            let mut source = self.pair.source_with(FAST, &[&own[..], variables].concat());
+            match self.wait_until_held(&mut source) {
+                Ok(()) => return Held { source, target, end },
+                Err(said) => log = said,
+            }
+        }
+        panic!("the upload did not get to its middle: {log:#?}");
+    }
+
+    /// Waits until the upload is held; the source's log if it ended before.
+    fn wait_until_held(&self, source: &mut End) -> Result<(), Vec<String>> {
+        while !self.relay().is_held() {
+            if source.has_ended() {
+                return Err(source.whole_log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Both ends get this generation, certificates and authority of `authority`.
+    fn renew(&self, generation: u8, authority: &Ca) {
+        self.renew_spoiled(generation, authority, |_| {});
+    }
+
+    /// The same, but something happens to each end's folder before it appears.
+    fn renew_spoiled(&self, generation: u8, authority: &Ca, spoil: impl Fn(&Path)) {
+        let life = LONG_LIFE.try_into().unwrap();
+        let target = [("tls", authority.server_until(life))];
+        let source =
+            [("tls", authority.client_until(SENDER, life)), ("metrics", authority.server_until(life))];
+        for (end, identities) in [("target", &target[..]), ("source", &source)] {
+            let folder = Path::new(&self.keys(end)).join(format!("..{generation}"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
+            for (name, identity) in identities {
+                write_identity(&folder, name, identity);
+            }
+            spoil(&folder);
+            appear(&folder, generation);
+        }
+    }
+
+    /// Ends the connection that carries the upload.
+    fn cut(&self) {
+        self.relay().break_at(0, Break::Cut);
+        self.relay().let_go();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.relay().has_broken() {
+            assert!(Instant::now() < deadline, "nothing was cut");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the metrics page says to a scraper that trusts `authority` alone.
+    fn page(&self, authority: &Ca) -> Result<String, ureq::Error> {
+        let root = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root]));
+        let tls = tls.unversioned_rustls_crypto_provider(Arc::new(default_provider())).build();
+        let config = ureq::Agent::config_builder().tls_config(tls).proxy(None).build();
+        let url = format!("https://127.0.0.1:{}/metrics", self.metrics_port);
+        ureq::Agent::from(config).get(url).call()?.body_mut().read_to_string()
+    }
+
+    /// Whether it is the authority that the clone began with.
+    fn is_same(&self, authority: &Ca) -> bool {
+        authority.der() == self.authority.der()
+    }
+
+    /// How much is on the target's disk, as the source has heard from it.
+    fn durable_bytes(&self, authority: &Ca) -> u64 {
+        let page = self.page(authority).unwrap();
+        let line = page.lines().find(|line| line.starts_with("decant_durable_bytes ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// From the end of the first certificates to the end of the clone, where renewed ones of `authority` are there: both
+    /// logs.
+    fn outlives(&self, held: Held, authority: &Ca) -> Vec<String> {
+        held.wait_until_expired();
+        let Held { mut source, target, .. } = held;
+        let before_bytes = self.durable_bytes(authority);
+        self.cut();
+        self.relay().break_at(self.relay().sent_bytes() + MORE_BYTES, Break::Hold);
+        self.wait_until_held(&mut source).unwrap();
+        assert_eq!(self.page(&self.authority).is_ok(), self.is_same(authority), "the page's authority");
+        // Only the target knows, and it is asked on a connection of its own.
+        let deadline = Instant::now() + PATIENCE;
+        while self.durable_bytes(authority) <= before_bytes {
+            assert!(Instant::now() < deadline, "progress stands still at {before_bytes}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.relay().let_go();
+        let log = both_well(source, target);
+        self.pair.assert_equal(&self.destination);
+        log
+    }
+}
+
+impl Held {
+    fn wait_until_expired(&self) {
+        std::thread::sleep(self.end.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn write_identity(folder: &Path, name: &str, identity: &Identity) {
+    fs::write(folder.join(format!("{name}.crt")), chain_pem(identity)).unwrap();
+    fs::write(folder.join(format!("{name}.key")), key_pem(identity)).unwrap();
+}
+
+/// Lets a folder appear under the number of a generation, at once and behind a symbolic link, as the kubelet does it.
+fn appear(folder: &Path, generation: u8) {
+    let link = folder.with_file_name(generation.to_string());
+    std::os::unix::fs::symlink(folder.file_name().unwrap(), link).unwrap();
+}
+
+fn said(log: &[String], part: &str) -> bool {
+    log.iter().any(|line| line.contains(part))
+}
+
+#[test]
+fn a_clone_that_outlives_its_certificates_resumes_and_reports_progress_with_renewed_ones() {
+    let clone = Clone::new(Expires::Both);
+    let held = clone.start(&[]);
+    clone.renew(1, &clone.authority);
+    let log = clone.outlives(held, &clone.authority);
+    assert!(said(&log, "hung up without an answer") && said(&log, "going on after the first"), "{log:#?}");
+    assert!(said(&log, "source-keys/1/tls.crt is used from now on"), "{log:#?}");
+    assert!(said(&log, "source-keys/1/metrics.crt is used from now on"), "{log:#?}");
+    assert!(!said(&log, "expired"), "{log:#?}");
+}
+
+#[test]
+fn each_of_several_connections_uses_renewed_certificates() {
+    let clone = Clone::new(Expires::Both);
+    let held = clone.start(&[("DECANT_STREAMS", "3")]);
+    clone.renew(1, &clone.authority);
+    let log = clone.outlives(held, &clone.authority);
+    assert!(said(&log, "sending over 3 connections"), "{log:#?}");
+}
+
+#[test]
+fn a_clone_outlives_the_authority_that_vouched_for_both_ends() {
+    let clone = Clone::new(Expires::Both);
+    let held = clone.start(&[]);
+    let second = Ca::new("the second");
+    clone.renew(1, &second);
+    clone.outlives(held, &second);
+}
+
+#[test]
+fn generations_that_cannot_be_used_do_not_end_a_clone_and_are_named_once() {
+    let clone = Clone::new(Expires::Both);
+    let held = clone.start(&[]);
+    clone.renew(1, &clone.authority);
+    let life = LONG_LIFE.try_into().unwrap();
+    clone.renew_spoiled(2, &clone.authority, |folder| {
+        let whole = fs::read(folder.join("tls.crt")).unwrap();
+        fs::write(folder.join("tls.crt"), &whole[..whole.len() / 2]).unwrap();
+    });
+    clone.renew_spoiled(3, &clone.authority, |folder| {
+        fs::write(folder.join("tls.key"), key_pem(&clone.authority.server_until(life))).unwrap();
+    });
+    clone.renew_spoiled(4, &clone.authority, |folder| {
+        fs::File::create(folder.join("ca.crt")).unwrap().set_len(1 << 40).unwrap();
+    });
+    let log = clone.outlives(held, &clone.authority);
+    assert!(said(&log, "source-keys/1/tls.crt is used from now on"), "{log:#?}");
+    for generation in 2..=4 {
+        let part = format!("generation {generation} of the keys in");
+        let count = log.iter().filter(|line| line.contains(&part)).count();
+        assert_eq!(count, 1, "{generation}: {log:#?}");
+    }
+}
+
+#[test]
+fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_target_expired() {
+    let clone = Clone::new(Expires::Target);
+    let held = clone.start(&[("DECANT_RENEWED_KEYS", "")]);
+    held.wait_until_expired();
+    held.target.hear("our own certificate");
+    clone.cut();
+    let (code, log) = held.source.ended();
+    let error = log.iter().find(|line| line.contains("ERROR")).unwrap();
+    assert_eq!(code, Some(7), "{log:#?}");
+    for part in ["the certificate of the target at", "expired at 20", "it has to be renewed there"] {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+}
+
+#[test]
+fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_source_expired() {
+    let clone = Clone::new(Expires::Source);
+    let held = clone.start(&[("DECANT_RENEWED_KEYS", "")]);
+    held.wait_until_expired();
+    held.source.hear("WARN  our own certificate, CLIENT_CERT, expired at 20");
+    clone.cut();
+    let (code, log) = held.source.ended();
+    let error = log.iter().find(|line| line.contains("ERROR")).unwrap();
+    assert_eq!(code, Some(7), "{log:#?}");
+    let parts = [
+        "does not trust our certificate: CertificateExpired",
+        "our own certificate, CLIENT_CERT, expired at 20",
+        "start this end again with a new one in CLIENT_CERT",
+    ];
+    for part in parts {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+}
+
+#[test]
+fn certificates_that_are_renewed_after_their_end_are_not_too_late() {
+    let clone = Clone::new(Expires::Both);
+    let held = clone.start(&[]);
+    held.wait_until_expired();
+    clone.cut();
+    held.source.hear("trying again");
+    // Not only because it was cut.
+    held.source.hear("the certificate of the target at");
+    clone.renew(1, &clone.authority);
+    let log = both_well(held.source, held.target);
+    clone.pair.assert_equal(&clone.destination);
+    assert!(said(&log, "our own certificate, CLIENT_CERT, expired at"), "{log:#?}");
+}
