@@ -11,7 +11,7 @@ use crate::relay::Break;
 
 #[test]
 fn a_clone_begins_and_goes_on_after_a_cut_while_strangers_hold_connections() {
-    let Some(volumes) = Volumes::new(Mode::Image) else { return };
+    let Some(volumes) = Volumes::new(Mode::DeviceToFolder) else { return };
     volumes.break_at(60, Break::Cut);
     let target = volumes.pair.target();
     while TcpStream::connect(("127.0.0.1", volumes.pair.port())).is_err() {

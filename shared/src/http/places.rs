@@ -316,7 +316,8 @@ mod tests {
 
     #[test]
     fn one_with_the_right_certificate_is_never_ended_and_takes_nobodys_place() {
-        let hall = Hall::new().place(1, Phase::Opening, 4_000).known().place(2, Phase::Closing, 4_000).known();
+        let hall =
+            Hall::new().place(1, Phase::Opening, 4_000).known().place(2, Phase::Closing, 4_000).known();
         let hall = hall.place(3, Phase::Serving, 0).place(4, Phase::Serving, 0).place(5, Phase::Serving, 0);
         assert_eq!(hall.waiter(9, 0).next(), Step::Start(0));
         let hall = Hall::new().place(1, Phase::Opening, 4_000).known();
@@ -367,8 +368,7 @@ mod tests {
     #[test]
     fn when_no_more_can_wait_there_is_hardly_any_patience() {
         let crowd = |age_millis| {
-            let hall =
-                (1..=4).fold(Hall::new(), |hall, host| hall.place(host, Phase::Opening, age_millis));
+            let hall = (1..=4).fold(Hall::new(), |hall, host| hall.place(host, Phase::Opening, age_millis));
             hall.waiter(7, 3).waiter(8, 2).waiter(9, 1)
         };
         assert_eq!(crowd(10).next(), Step::End(0));

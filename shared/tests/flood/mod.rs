@@ -13,11 +13,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sources {
     /// All from one address, which is not that of the test.
+    #[allow(dead_code, reason = "not every test needs every sort of flood")]
     OneAddress,
     /// Each from its own.
     ManyAddresses,
     /// All from the address that the test's own connections have.
-    #[allow(dead_code, reason = "the processes that are flooded elsewhere have peers of their own")]
+    #[allow(dead_code, reason = "not every test needs every sort of flood")]
     TheTestsAddress,
 }
 
@@ -102,7 +103,8 @@ impl Silent {
 
     /// Says what is left to say, and looks whether the other end has closed.
     fn is_closed(&mut self, words: &[u8]) -> bool {
-        let failed = |e: &std::io::Error| !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected);
+        let failed =
+            |e: &std::io::Error| !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected);
         if self.said < words.len() {
             match self.socket.write(&words[self.said..]) {
                 Ok(len) => self.said += len,

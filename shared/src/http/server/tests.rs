@@ -178,8 +178,7 @@ fn encrypted() -> (Bed, impl Fn(&str) -> Conn) {
         let identity = authority.issue(name, &[], Usage::Client, 1).unwrap();
         let config = client::config(authority.roots().unwrap(), identity).unwrap();
         let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        let mut conn =
-            Conn::client(socket, config, "localhost".try_into().unwrap(), Stop::new()).unwrap();
+        let mut conn = Conn::client(socket, config, "localhost".try_into().unwrap(), Stop::new()).unwrap();
         conn.handshake(SOON).unwrap();
         conn
     };
