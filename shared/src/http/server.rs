@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ use crate::stop::{STOP_TICK, Stop};
 const CROWDED_TICK: Duration = Duration::from_millis(5);
 /// Connections that are accepted before the places are looked at again.
 const ACCEPTED_AT_ONCE: usize = 16;
+/// Peers that were turned away are told about at most this often, so that strangers do not write the log.
+const WARNING_PAUSE: Duration = Duration::from_secs(1);
 /// The stack of a connection's thread. Nothing that a connection does recurses without a bound (a JSON document of 128
 /// levels is the deepest); memory is only used as far as the stack was, but threads that ended leave theirs to the next
 /// ones, and address space is limited in some containers.
@@ -69,8 +71,19 @@ impl Server {
         let room = Arc::new(Room::default());
         let (closed, closing) = io::pipe()?;
         let (accepting, waiting) = (Arc::clone(&room), Vec::new());
-        let mut acceptor =
-            Acceptor { name, listener, tls, limits, service, stop, closed, room: accepting, waiting };
+        let turned_away = Arc::default();
+        let mut acceptor = Acceptor {
+            name,
+            listener,
+            tls,
+            limits,
+            service,
+            stop,
+            closed,
+            room: accepting,
+            waiting,
+            turned_away,
+        };
         let accept = Builder::new().name(name.to_owned()).spawn(move || acceptor.run())?;
         Ok(Self { accept: Some(accept), room, closing: Some(closing) })
     }
@@ -103,6 +116,31 @@ struct Acceptor {
     room: Arc<Room>,
     /// Connections that have no place yet, in the order in which they came.
     waiting: Vec<Waiting>,
+    turned_away: Arc<TurnedAway>,
+}
+
+/// Who was turned away in the handshake since the last line about it.
+#[derive(Default)]
+struct TurnedAway(Mutex<Unsaid>);
+
+#[derive(Default)]
+struct Unsaid {
+    said: Option<Instant>,
+    count: u64,
+}
+
+impl TurnedAway {
+    fn note(&self, peer: &str, fault: &Fault) {
+        let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsaid.said.is_some_and(|said| said.elapsed() < WARNING_PAUSE) {
+            unsaid.count += 1;
+            log::debug!("{peer} was turned away in the handshake: {fault}");
+            return;
+        }
+        let others = if unsaid.count > 0 { format!(" ({} before it)", unsaid.count) } else { String::new() };
+        log::warn!("{peer} was turned away in the handshake{others}: {fault}");
+        *unsaid = Unsaid { said: Some(Instant::now()), count: 0 };
+    }
 }
 
 /// A connection that has no place yet.
@@ -185,10 +223,13 @@ impl Acceptor {
             }
         };
         let (tls, limits, service) = (self.tls.clone(), self.limits, Arc::clone(&self.service));
+        let turned_away = Arc::clone(&self.turned_away);
         let builder = Builder::new().name(format!("{name}-conn")).stack_size(STACK_BYTES);
         let spawned = builder.spawn(move || {
             let peer = peer.to_string();
-            if let Err(fault) = converse(socket, &peer, tls, limits, &*service, &ticket, stop) {
+            let talk =
+                Talk { peer: &peer, limits, service: &*service, ticket: &ticket, turned_away: &turned_away };
+            if let Err(fault) = talk.converse(socket, tls, stop) {
                 log::debug!("{name}: {peer}: {fault}");
             }
         });
@@ -198,32 +239,36 @@ impl Acceptor {
     }
 }
 
-fn converse(
-    socket: TcpStream,
-    peer: &str,
-    tls: Option<Arc<ServerConfig>>,
+/// One connection that has a place, and what it is about.
+struct Talk<'a> {
+    peer: &'a str,
     limits: Limits,
-    service: &dyn Service,
-    ticket: &Ticket,
-    stop: Stop,
-) -> Result<(), Fault> {
-    let head_by = Instant::now() + limits.opening;
-    let mut conn = Conn::server(socket, tls, stop.clone())?;
-    if let Err(fault) = conn.handshake(limits.opening) {
-        if matches!(fault, Fault::Tls(_)) {
-            log::warn!("{peer} was turned away in the handshake: {fault}");
-            conn.close(limits.linger); // lets the alert arrive
+    service: &'a dyn Service,
+    ticket: &'a Ticket,
+    turned_away: &'a TurnedAway,
+}
+
+impl Talk<'_> {
+    fn converse(&self, socket: TcpStream, tls: Option<Arc<ServerConfig>>, stop: Stop) -> Result<(), Fault> {
+        let limits = self.limits;
+        let head_by = Instant::now() + limits.opening;
+        let mut conn = Conn::server(socket, tls, stop.clone())?;
+        if let Err(fault) = conn.handshake(limits.opening) {
+            if matches!(fault, Fault::Tls(_)) {
+                self.turned_away.note(self.peer, &fault);
+                conn.close(limits.linger); // lets the alert arrive
+            }
+            return Err(fault);
         }
-        return Err(fault);
+        if self.service.knows(conn.peer_certificates()) {
+            self.ticket.reserve(limits.reserved);
+        }
+        let terms = Terms { limits, head_by, stop, marker: self.ticket.marker() };
+        let Some(mut exchange) = Exchange::open(conn, self.peer, terms)? else { return Ok(()) };
+        let outcome = self.service.serve(&mut exchange);
+        exchange.close();
+        outcome
     }
-    if service.knows(conn.peer_certificates()) {
-        ticket.reserve(limits.reserved);
-    }
-    let terms = Terms { limits, head_by, stop, marker: ticket.marker() };
-    let Some(mut exchange) = Exchange::open(conn, peer, terms)? else { return Ok(()) };
-    let outcome = service.serve(&mut exchange);
-    exchange.close();
-    outcome
 }
 
 #[cfg(test)]
