@@ -28,7 +28,7 @@ pub enum Command {
     /// Watch DataVolumes and clone, until SIGTERM
     Run(Box<RunArgs>),
     /// Serve the admission webhook alone, until SIGTERM
-    Webhook(WebhookArgs),
+    Webhook(Box<WebhookArgs>),
     /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
     Crds,
 }
