@@ -62,12 +62,29 @@ same "/"
 ok "without values the chart makes what kubectl apply -k controller/deploy makes"
 same "/webhook" --set webhook.enabled=true
 ok "with webhook.enabled it makes what controller/deploy/webhook makes"
+same "/ /admission" --set admissionPolicy.enabled=true
+ok "with admissionPolicy.enabled it makes what controller/deploy/admission makes besides"
+same "/namespaced" --set namespaced=true,settings.watchNamespace=team
+ok "with namespaced it makes what controller/deploy/namespaced makes"
 same "/ /monitoring" --set monitoring.podMonitors=true,monitoring.rules=true,monitoring.dashboard=true
 ok "with everything of monitoring it makes what controller/deploy/monitoring makes besides"
 
 render --namespace elsewhere --values scripts/chart/values.yaml >"$work/helm.yaml"
 "$python" scripts/chart/compare.py values "$work/helm.yaml"
 ok "every value arrives, in another namespace"
+
+# As `kubectl apply -n` puts them into a namespace.
+render --set 'networkPolicies.cloneNamespaces={a,b}' >"$work/helm.yaml"
+kubectl kustomize controller/deploy/clone-policies >"$work/kustomize.yaml" 2>/dev/null
+"$python" scripts/chart/compare.py policies "$work/kustomize.yaml" "$work/helm.yaml" a b
+ok "each namespace of networkPolicies.cloneNamespaces gets what controller/deploy/clone-policies makes"
+
+render --set networkPolicies.enabled=false,progressProxy=false >"$work/helm.yaml"
+! grep -E 'NetworkPolicy|pods/proxy' "$work/helm.yaml" || die "the chart makes what was not wanted"
+ok "policies and the right to pods/proxy can be left out"
+
+"$python" scripts/chart/admission.py controller/deploy/admission/policies.yaml controller/tests/golden
+ok "the admission policies take what the controller makes, and nothing else"
 
 # refused VALUE WORD: an error that names the value.
 refused() {
@@ -84,6 +101,9 @@ refused settings.podAnnotations.inject=false /settings/podAnnotations
 refused images.pullPolicy=Sometimes /images/pullPolicy
 refused controller.replicas=0 /controller/replicas
 refused webhook.on=true "'on'"
+refused namespaced=true settings.watchNamespace
+refused namespaced=true,settings.watchNamespace=team,webhook.enabled=true "exclude each other"
+refused networkPolicies.cloneNamespaces=team /networkPolicies/cloneNamespaces
 ok "values that cannot be are refused by name"
 
 [[ ${DECANT_API_KUBECONFIG-} ]] || exit 0
@@ -92,6 +112,7 @@ helm install decant "$chart" --namespace "$installed" --create-namespace >/dev/n
 kubectl -n "$installed" get deployment/decant-controller configmap/decant-controller >/dev/null
 helm upgrade decant "$chart" --namespace "$installed" --set settings.maxClones=3,webhook.enabled=true >/dev/null
 [[ $(kubectl -n "$installed" get configmap decant-controller -o 'jsonpath={.data.DECANT_MAX_CLONES}') = 3 ]]
+kubectl -n "$installed" get deployment/decant-webhook >/dev/null
 kubectl get validatingwebhookconfiguration cdi-api-datavolume-validate >/dev/null
 helm uninstall decant --namespace "$installed" >/dev/null
 kubectl get crd datavolumes.cdi.kubevirt.io >/dev/null

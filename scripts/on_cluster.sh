@@ -38,7 +38,8 @@ PATH=$PATH:$(kubernetes_folder)
 scripts/cluster.sh images
 scripts/image_test.sh
 # The tests' controllers have the rights of the role and no others.
-kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base/crds.yaml -f controller/deploy/base/rbac.yaml
+kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base/crds.yaml -f controller/deploy/base/rbac.yaml \
+    -f controller/deploy/base/proxy.yaml
 clones() { cargo test --locked -p decant-controller --test clones -- "$@"; }
 if [[ $# -gt 0 ]]; then
     clones --test-threads=1 "$@"

@@ -10,6 +10,7 @@ use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::pod_words::from_pod;
 use decant_cloner::prep::{Called, called};
 use decant_cloner::{copy, role};
+use decant_shared::descriptors;
 use decant_shared::exit::Exit;
 use decant_shared::log::{self, Format};
 use decant_shared::signal;
@@ -42,6 +43,7 @@ fn main() -> Exit {
 
 fn run(cli: &Cli, environment: &Environment) -> Result<()> {
     log::init(format(cli), level(cli), Box::new(AroundBar));
+    descriptors::raise_limit();
     let stop = Stop::new();
     signal::watch(&stop).map_err(|e| Error::io(Kind::Failed, "cannot watch for signals", e))?;
     match &cli.command {

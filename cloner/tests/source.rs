@@ -7,6 +7,8 @@ mod trees;
 
 #[path = "source/certificates.rs"]
 mod certificates;
+#[path = "../../shared/tests/flood/mod.rs"]
+mod flood;
 #[path = "source/image.rs"]
 mod image;
 #[path = "source/process.rs"]

@@ -27,19 +27,72 @@ pub struct Cli {
 pub enum Command {
     /// Watch DataVolumes and clone, until SIGTERM
     Run(Box<RunArgs>),
+    /// Serve the admission webhook alone, until SIGTERM
+    Webhook(Box<WebhookArgs>),
     /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
     Crds,
 }
 
-/// How to run. Every flag has an environment variable; flags win.
+/// What every process of the controller needs.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub struct ProcessArgs {
     /// Cluster to act on; without it, the one this process is a pod of, else $KUBECONFIG or ~/.kube/config
     #[arg(long, env = "DECANT_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
     /// Namespace of the controller's own Secrets
     #[arg(long, env = "DECANT_NAMESPACE", default_value = "decant-system")]
     pub namespace: String,
+    /// Serve /healthz and /readyz at this address, too, where no other page shares their connections
+    #[arg(long, env = "DECANT_PROBE_LISTEN")]
+    pub probe_listen: Option<SocketAddr>,
+    /// Write log lines as text or as json
+    #[arg(long, env = "DECANT_LOG_FORMAT", default_value = "text", value_parser = format)]
+    pub log_format: Format,
+    /// error, warn, info, debug or trace
+    #[arg(long, env = "DECANT_LOG_LEVEL", default_value = "info")]
+    pub log_level: log::LevelFilter,
+}
+
+/// What the admission webhook decides with, whichever process serves it.
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Take over an existing PVC of the DataVolume's name although neither of them is annotated for it
+    #[arg(long, env = "DECANT_CLAIM_ADOPTION")]
+    pub claim_adoption: bool,
+    /// Service through which the API server reaches the webhook
+    #[arg(long, env = "DECANT_WEBHOOK_SERVICE", default_value = "cdi-api")]
+    pub webhook_service: String,
+    /// Service account of the controller: it alone may write tokens
+    #[arg(long, env = "DECANT_SERVICE_ACCOUNT", default_value = "decant-controller")]
+    pub service_account: String,
+}
+
+/// How to serve the webhook alone. The variables are those of `run`.
+#[derive(Debug, Args)]
+pub struct WebhookArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub gate: GateArgs,
+    /// Serve the admission webhook at this address
+    #[arg(long, env = "DECANT_WEBHOOK_LISTEN", default_value = "0.0.0.0:8443")]
+    pub webhook_listen: SocketAddr,
+    /// Address of /healthz, /readyz and /metrics
+    #[arg(long, env = "DECANT_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+}
+
+/// How to run. Every flag has an environment variable; flags win.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub gate: GateArgs,
     /// Only look at this namespace
     #[arg(long, env = "DECANT_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
@@ -106,9 +159,6 @@ pub struct RunArgs {
     /// Share of a filesystem volume of this storage class that files cannot use, class=share; may be repeated
     #[arg(long = "class-overhead", env = "DECANT_CLASS_OVERHEADS", value_delimiter = ',', value_parser = class_overhead)]
     pub class_overheads: Vec<(String, Overhead)>,
-    /// Take over an existing PVC of the DataVolume's name although neither of them is annotated for it
-    #[arg(long, env = "DECANT_CLAIM_ADOPTION")]
-    pub claim_adoption: bool,
     /// Bind targets at once although their storage class waits for the first consumer
     #[arg(long, env = "DECANT_BIND_IMMEDIATELY")]
     pub bind_immediately: bool,
@@ -143,18 +193,6 @@ pub struct RunArgs {
     /// Serve the admission webhook at this address; without it, owners' consent is the only way across namespaces
     #[arg(long, env = "DECANT_WEBHOOK_LISTEN")]
     pub webhook_listen: Option<SocketAddr>,
-    /// Service through which the API server reaches the webhook
-    #[arg(long, env = "DECANT_WEBHOOK_SERVICE", default_value = "cdi-api")]
-    pub webhook_service: String,
-    /// Service account of the controller: it alone may write tokens
-    #[arg(long, env = "DECANT_SERVICE_ACCOUNT", default_value = "decant-controller")]
-    pub service_account: String,
-    /// Write log lines as text or as json
-    #[arg(long, env = "DECANT_LOG_FORMAT", default_value = "text", value_parser = format)]
-    pub log_format: Format,
-    /// error, warn, info, debug or trace
-    #[arg(long, env = "DECANT_LOG_LEVEL", default_value = "info")]
-    pub log_level: log::LevelFilter,
 }
 
 impl RunArgs {
@@ -169,7 +207,7 @@ impl RunArgs {
     /// Where and with how many threads.
     pub fn settings(&self) -> Settings {
         Settings {
-            namespace: self.namespace.clone(),
+            namespace: self.process.namespace.clone(),
             watch_namespace: self.watch_namespace.clone(),
             workers: self.workers.into(),
             pollers: self.pollers.into(),
@@ -195,7 +233,7 @@ impl RunArgs {
         policy.overhead = self.filesystem_overhead;
         policy.preallocation = self.preallocation;
         policy.class_overheads = self.class_overheads.iter().cloned().collect();
-        policy.claim_adoption = self.claim_adoption;
+        policy.claim_adoption = self.gate.claim_adoption;
         policy.honor_wait_for_first_consumer = !self.bind_immediately;
         policy.pods.extra_labels = self.labels.iter().cloned().collect();
         policy.pods.tls_min_version.clone_from(&self.tls_min_version);

@@ -33,6 +33,7 @@ pub mod plugin;
 pub mod pods;
 pub mod policy;
 pub mod poll;
+pub mod probes;
 pub mod queue;
 pub mod reach;
 pub mod request;

@@ -1,33 +1,40 @@
 //! The controller of Decant: reads the command line and runs what it says.
 #![forbid(unsafe_code)]
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use decant_controller::args::{Cli, Command, RunArgs};
+use decant_controller::args::{Cli, Command, GateArgs, ProcessArgs, RunArgs, WebhookArgs};
 use decant_controller::board::Board;
 use decant_controller::calls::Counted;
 use decant_controller::cluster::Cluster;
 use decant_controller::kube::KubeCluster;
 use decant_controller::lease::{self, Leader};
 use decant_controller::pages;
+use decant_controller::probes::{self, Readiness};
 use decant_controller::resource::Key;
 use decant_controller::run::run;
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{self, Webhook};
 use decant_shared::exit::Exit;
+use decant_shared::http::server::Server;
 use decant_shared::stop::Stop;
+use decant_shared::{descriptors, dial};
 
 /// For reviews that are being decided when the process ends.
 const WEBHOOK_END: Duration = Duration::from_secs(5);
 /// For answers that are on their way when the process ends.
 const PAGES_END: Duration = Duration::from_secs(1);
+/// The webhook's process sleeps until a stop wakes it; nothing happens in between.
+const STOP_LOOK: Duration = Duration::from_secs(3600);
 
 fn main() -> Exit {
     match Cli::parse().command {
-        Command::Run(args) => start(&args),
+        Command::Run(args) => start(&args.process, |process| run_controller(&args, process)),
+        Command::Webhook(args) => start(&args.process, |process| run_webhook(&args, process)),
         Command::Crds => {
             #[allow(clippy::print_stdout)] // It is what was asked for.
             {
@@ -38,48 +45,70 @@ fn main() -> Exit {
     }
 }
 
-fn start(args: &RunArgs) -> Exit {
+/// What every process has once it has started.
+struct Process {
+    stop: Stop,
+    calls: Arc<Counted<KubeCluster>>,
+}
+
+impl Process {
+    fn cluster(&self) -> Arc<dyn Cluster> {
+        self.calls.clone()
+    }
+}
+
+/// Log, signals and connection; then `work`.
+fn start(args: &ProcessArgs, work: impl FnOnce(&Process) -> Exit) -> Exit {
     decant_shared::log::init(args.log_format, args.log_level, Box::new(std::io::stderr()));
+    descriptors::raise_limit();
     let stop = Stop::new();
     if let Err(e) = decant_shared::signal::watch(&stop) {
         log::error!("signals cannot be watched: {e}");
         return Exit::Failed;
     }
-    let calls = match KubeCluster::connect(args.kubeconfig.as_deref()) {
-        Ok(cluster) => Arc::new(Counted::new(cluster)),
+    match KubeCluster::connect(args.kubeconfig.as_deref()) {
+        Ok(cluster) => work(&Process { stop, calls: Arc::new(Counted::new(cluster)) }),
         Err(e) => {
             log::error!("{e}");
-            return Exit::Usage;
+            Exit::Usage
         }
-    };
-    let cluster: Arc<dyn Cluster> = calls.clone();
+    }
+}
+
+fn run_controller(args: &RunArgs, process: &Process) -> Exit {
+    let (stop, cluster) = (&process.stop, process.cluster());
     let leader = (!args.no_leader_election).then(|| {
-        let key = Key::new(&args.namespace, lease::NAME);
+        let key = Key::new(&args.process.namespace, lease::NAME);
         Leader::new(Arc::clone(&cluster), key, args.identity())
     });
-    let board = Arc::new(Board::new(calls, leader.clone()));
-    let pages = match pages::serve(args.listen, &board, args.status_page, &stop) {
-        Ok(server) => server,
+    let board = Arc::new(Board::new(Arc::clone(&process.calls), leader.clone()));
+    let pages = pages::serve(args.listen, &board, args.status_page, stop);
+    let (pages, probes) = match with_probes(pages, &args.process, pages::readiness(&board), stop) {
+        Ok(servers) => servers,
         Err(e) => {
             log::error!("{e}");
             return Exit::Usage;
         }
     };
-    let webhook =
-        match args.webhook_listen.map(|address| serve_webhook(args, address, &cluster, &stop)).transpose() {
-            Ok(webhook) => webhook,
-            Err(e) => {
-                log::error!("{e}");
-                return Exit::Failed;
-            }
-        };
+    let webhook = args
+        .webhook_listen
+        .map(|address| serve_webhook(&args.process, &args.gate, address, &cluster, stop))
+        .transpose();
+    let webhook = match webhook {
+        Ok(webhook) => webhook,
+        Err(e) => {
+            log::error!("{e}");
+            return Exit::Failed;
+        }
+    };
     let result =
-        lead(leader, &stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&board), term));
+        lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&board), term));
     // The API server waits for this answer before it refuses what users want.
     if let Some(webhook) = webhook {
         webhook.shut_down(WEBHOOK_END);
     }
     pages.shut_down(PAGES_END);
+    probes.map(|probes| probes.shut_down(PAGES_END));
     match result {
         // A controller that was asked to end has done its work.
         Ok(()) => Exit::Done,
@@ -90,9 +119,51 @@ fn start(args: &RunArgs) -> Exit {
     }
 }
 
+fn run_webhook(args: &WebhookArgs, process: &Process) -> Exit {
+    let (stop, cluster) = (&process.stop, process.cluster());
+    let serves = Arc::new(AtomicBool::new(false));
+    let ready: Readiness = {
+        let serves = Arc::clone(&serves);
+        Arc::new(move || if serves.load(Ordering::Acquire) { Ok(()) } else { Err("it does not serve yet") })
+    };
+    let pages = pages::serve_calls(args.listen, &process.calls, Arc::clone(&ready), stop);
+    let (pages, probes) = match with_probes(pages, &args.process, ready, stop) {
+        Ok(servers) => servers,
+        Err(e) => {
+            log::error!("{e}");
+            return Exit::Usage;
+        }
+    };
+    let webhook = match serve_webhook(&args.process, &args.gate, args.webhook_listen, &cluster, stop) {
+        Ok(webhook) => webhook,
+        Err(e) => {
+            log::error!("{e}");
+            return Exit::Failed;
+        }
+    };
+    serves.store(true, Ordering::Release);
+    while stop.sleep(STOP_LOOK) {}
+    webhook.shut_down(WEBHOOK_END);
+    pages.shut_down(PAGES_END);
+    probes.map(|probes| probes.shut_down(PAGES_END));
+    Exit::Done
+}
+
+/// The server of the probes beside that of the pages, if it has an address.
+fn with_probes(
+    pages: Result<Server, String>,
+    args: &ProcessArgs,
+    ready: Readiness,
+    stop: &Stop,
+) -> Result<(Server, Option<Server>), String> {
+    let probes = args.probe_listen.map(|address| probes::serve(address, ready, stop)).transpose()?;
+    Ok((pages?, probes))
+}
+
 /// Every replica serves the webhook, whether it acts or stands by.
 fn serve_webhook(
-    args: &RunArgs,
+    process: &ProcessArgs,
+    gate: &GateArgs,
     address: SocketAddr,
     cluster: &Arc<dyn Cluster>,
     stop: &Stop,
@@ -101,16 +172,17 @@ fn serve_webhook(
         |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --webhook-listen");
     let settings = webhook::Settings {
         cluster: Arc::clone(cluster),
-        keys: Arc::new(TokenKey::load(&**cluster, &args.namespace)?),
-        own_user: format!("system:serviceaccount:{}:{}", args.namespace, args.service_account),
-        claim_adoption: args.claim_adoption,
+        keys: Arc::new(TokenKey::load(&**cluster, &process.namespace)?),
+        own_user: format!("system:serviceaccount:{}:{}", process.namespace, gate.service_account),
+        claim_adoption: gate.claim_adoption,
         identity: webhook::identity_of(
             Arc::clone(cluster),
-            args.namespace.clone(),
-            args.webhook_service.clone(),
+            process.namespace.clone(),
+            gate.webhook_service.clone(),
         ),
     };
-    Webhook::start(settings, TcpListener::bind(address).map_err(failed)?, stop.clone())
+    let listener = dial::listen(Some(address.ip()), address.port()).map_err(failed)?;
+    Webhook::start(settings, listener, stop.clone())
 }
 
 /// Does `work` whenever the Lease is ours, until a stop. When it is lost the work stops at once, and this process

@@ -4,15 +4,19 @@
 mod metrics;
 pub mod status;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use decant_shared::conn::Fault;
+use decant_shared::dial;
 use decant_shared::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::prometheus;
 use decant_shared::stop::Stop;
 
 use crate::board::Board;
+use crate::calls::Counted;
+use crate::kube::KubeCluster;
+use crate::probes::{self, Readiness};
 
 /// Starts the server; `/status` is only there with `status_page`. The error names the address.
 pub fn serve(
@@ -21,32 +25,56 @@ pub fn serve(
     status_page: bool,
     stop: &Stop,
 ) -> Result<Server, String> {
-    let failed = |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --listen");
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    let service = Arc::new(Pages { board: Arc::clone(board), status_page });
-    let server = Server::start("pages", listener, None, Limits::default(), service, stop.clone());
+    let pages = Pages { ready: readiness(board), board: Arc::clone(board), status_page };
     let status = if status_page { ", /status" } else { "" };
-    log::info!("/healthz, /readyz, /metrics{status} on http://{bound}");
+    start(address, Arc::new(pages), status, stop)
+}
+
+/// Starts the server of a process that only serves the webhook. The error names the address.
+pub fn serve_calls(
+    address: SocketAddr,
+    calls: &Arc<Counted<KubeCluster>>,
+    ready: Readiness,
+    stop: &Stop,
+) -> Result<Server, String> {
+    start(address, Arc::new(CallPages { ready, calls: Arc::clone(calls) }), "", stop)
+}
+
+/// Whether the controller that fills `board` is ready.
+pub fn readiness(board: &Arc<Board>) -> Readiness {
+    let board = Arc::clone(board);
+    Arc::new(move || if board.is_ready() { Ok(()) } else { Err("the first lists are not complete") })
+}
+
+fn start(
+    address: SocketAddr,
+    service: Arc<dyn Service>,
+    others: &str,
+    stop: &Stop,
+) -> Result<Server, String> {
+    let failed = |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --listen");
+    let listener = dial::listen(Some(address.ip()), address.port()).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let server = Server::start("pages", listener, None, Limits::default(), service, stop.clone());
+    log::info!("/healthz, /readyz, /metrics{others} on http://{bound}");
     server.map_err(failed)
 }
 
 struct Pages {
+    ready: Readiness,
     board: Arc<Board>,
     status_page: bool,
 }
 
 impl Service for Pages {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let readable = matches!(exchange.request.method.as_str(), "GET" | "HEAD");
-        match exchange.request.path.as_str() {
-            "/healthz" | "/readyz" | "/metrics" | "/status" if !readable => {
-                exchange.answer(405, "text/plain", "GET only")
-            }
-            // A process with a thread that died ends by itself; one that answers here is alive.
-            "/healthz" => exchange.answer(200, "text/plain", "OK"),
-            "/readyz" if self.board.is_ready() => exchange.answer(200, "text/plain", "OK"),
-            "/readyz" => exchange.answer(503, "text/plain", "the first lists are not complete"),
+        let (method, path) = (exchange.request.method.as_str(), exchange.request.path.as_str());
+        if let Some((status, text)) = probes::answer(method, path, &self.ready) {
+            return exchange.answer(status, "text/plain", text);
+        }
+        let readable = matches!(method, "GET" | "HEAD");
+        match path {
+            "/metrics" | "/status" if !readable => exchange.answer(405, "text/plain", "GET only"),
             "/metrics" => match metrics::page(&self.board) {
                 Ok(page) => exchange.answer(200, prometheus::CONTENT_TYPE, &page),
                 Err(e) => exchange.answer(500, "text/plain", &format!("{e:?}")),
@@ -55,6 +83,28 @@ impl Service for Pages {
                 exchange.answer(200, status::CONTENT_TYPE, &status::page(&self.board))
             }
             "/status" => exchange.answer(404, "text/plain", "the page is off; --status-page serves it"),
+            _ => exchange.answer(404, "text/plain", "see /healthz, /readyz and /metrics"),
+        }
+    }
+}
+
+struct CallPages {
+    ready: Readiness,
+    calls: Arc<Counted<KubeCluster>>,
+}
+
+impl Service for CallPages {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+        let (method, path) = (exchange.request.method.as_str(), exchange.request.path.as_str());
+        if let Some((status, text)) = probes::answer(method, path, &self.ready) {
+            return exchange.answer(status, "text/plain", text);
+        }
+        match (path, method) {
+            ("/metrics", "GET" | "HEAD") => match metrics::page_of_calls(&self.calls) {
+                Ok(page) => exchange.answer(200, prometheus::CONTENT_TYPE, &page),
+                Err(e) => exchange.answer(500, "text/plain", &format!("{e:?}")),
+            },
+            ("/metrics", _) => exchange.answer(405, "text/plain", "GET only"),
             _ => exchange.answer(404, "text/plain", "see /healthz, /readyz and /metrics"),
         }
     }

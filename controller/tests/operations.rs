@@ -20,13 +20,14 @@ const REASONS: [&str; 3] = [
 ];
 const SCHEMA: &str = include_str!("../deploy/chart/values.schema.json");
 /// Variables that the chart or the base sets by other values, or that only a process outside of a cluster needs.
-const NOT_SETTINGS: [&str; 11] = [
+const NOT_SETTINGS: [&str; 12] = [
     "DECANT_KUBECONFIG",
     "DECANT_NAMESPACE",
     "DECANT_CLONER_IMAGE",
     "DECANT_PULL_POLICY",
     "DECANT_PULL_SECRETS",
     "DECANT_LISTEN",
+    "DECANT_PROBE_LISTEN",
     "DECANT_NO_LEADER_ELECTION",
     "DECANT_WEBHOOK_LISTEN",
     "DECANT_WEBHOOK_SERVICE",
@@ -65,6 +66,21 @@ fn every_flag_stands_in_the_table_with_its_variable_and_default() {
     let told: BTreeSet<(String, String, String)> =
         table("Flag").into_iter().map(|row| (row[0].clone(), row[1].clone(), row[2].clone())).collect();
     assert_eq!(flags, told);
+}
+
+#[test]
+fn the_flags_of_the_webhook_alone_are_those_that_are_marked() {
+    let cli = Cli::command();
+    let webhook = cli.find_subcommand("webhook").unwrap();
+    let flags: BTreeSet<String> = webhook
+        .get_arguments()
+        .filter_map(|flag| flag.get_long())
+        .filter(|long| *long != "help")
+        .map(|long| format!("`--{long}`"))
+        .collect();
+    let marked: BTreeSet<String> =
+        table("Flag").into_iter().filter(|row| row[3].ends_with(" *")).map(|row| row[0].clone()).collect();
+    assert_eq!(flags, marked);
 }
 
 /// Names in quotes or backticks that look like series.

@@ -1,6 +1,7 @@
 """What the Helm chart makes, compared.
 
 compare.py same KUSTOMIZE HELM    both files hold the same objects
+compare.py policies KUSTOMIZE HELM NAMESPACE...    HELM has the policies of KUSTOMIZE in each namespace
 compare.py values HELM            the values of scripts/chart/values.yaml are where they belong
 """
 
@@ -43,14 +44,30 @@ def same(kustomize, helm):
         assert item == wanted[key], f"{key}\nchart:     {json.dumps(item)}\nkustomize: {json.dumps(wanted[key])}"
 
 
+def policies(kustomize, helm, *namespaces):
+    wanted, made = objects(kustomize), objects(helm)
+    assert len(wanted) == 2, list(wanted)
+    for namespace in namespaces:
+        for (kind, _, name), item in wanted.items():
+            item = {**item, "metadata": {**item["metadata"], "namespace": namespace}}
+            equal(f"{kind} {namespace}/{name}", made.get((kind, namespace, name)), item)
+
+
 def equal(what, found, wanted):
     assert found == wanted, f"{what} is {found!r}, not {wanted!r}"
 
 
 def values(helm):
     made = objects(helm)
-    spaces = {space for _, space, _ in made if space}
+    spaces = {space for kind, space, _ in made if space and kind != "NetworkPolicy"}
     equal("namespaces", spaces, {"elsewhere"})
+    equal(
+        "network policies",
+        {(space, name) for kind, space, name in made if kind == "NetworkPolicy"},
+        {("elsewhere", "decant-controller"), ("elsewhere", "decant-webhook")}
+        | {(space, name) for space in ("team-a", "team-b") for name in ("decant-sources", "decant-targets")},
+    )
+    equal("the image that pods may have", made["ConfigMap", "elsewhere", "decant-admission"]["data"]["image"], "registry.example/decant/cloner:9")
     assert "decant-system" not in json.dumps(list(made.values())), "the base's namespace is left somewhere"
     equal(
         "the controller's variables",
@@ -72,10 +89,15 @@ def values(helm):
             "DECANT_TOLERATIONS": '[{"key":"storage","operator":"Exists"}]',
         },
     )
-    deployment = made["Deployment", "elsewhere", "decant-controller"]
-    equal("replicas", deployment["spec"]["replicas"], 3)
+    pods_of(made, "decant-controller", 3, {"limits": {"memory": "512Mi"}})
+    pods_of(made, "decant-webhook", 4, {"limits": {"memory": "128Mi"}})
+
+
+def pods_of(made, name, replicas, resources):
+    deployment = made["Deployment", "elsewhere", name]
+    equal("replicas", deployment["spec"]["replicas"], replicas)
     pod = deployment["spec"]["template"]
-    equal("labels", pod["metadata"]["labels"], {"app.kubernetes.io/name": "decant-controller", "team": "storage"})
+    equal("labels", pod["metadata"]["labels"], {"app.kubernetes.io/name": name, "team": "storage"})
     equal("annotation", pod["metadata"]["annotations"]["example.com/owner"], "storage")
     spec = pod["spec"]
     equal("node selector", spec["nodeSelector"], {"role": "infra"})
@@ -86,8 +108,8 @@ def values(helm):
     container = spec["containers"][0]
     equal("image", container["image"], "registry.example/decant/controller:9")
     equal("pull policy", container["imagePullPolicy"], "Always")
-    equal("resources", container["resources"], {"limits": {"memory": "512Mi"}})
+    equal("resources", container["resources"], resources)
 
 
 if __name__ == "__main__":
-    {"same": same, "values": values}[sys.argv[1]](*sys.argv[2:])
+    {"same": same, "policies": policies, "values": values}[sys.argv[1]](*sys.argv[2:])

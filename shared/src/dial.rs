@@ -12,8 +12,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::conn::poll_one;
 use crate::stop::{STOP_TICK, Stop};
 
-/// Connections that may wait for `accept`: probes and scrapers, and one sender.
-const BACKLOG: i32 = 64;
+/// Connections that may wait for `accept`. When there is no room a client tries again only after a second, and again after
+/// two more: a flood of connections should not make a probe wait for that. The kernel takes less where
+/// `net.core.somaxconn` says so.
+const BACKLOG: i32 = 1024;
 
 /// Connects to the first address of `host:port` that answers, spending at most `limit` on each. The error is
 /// the last address's; [`io::ErrorKind::Interrupted`] means the stop token was set.

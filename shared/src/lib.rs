@@ -3,6 +3,7 @@
 
 pub mod conn;
 pub mod contract;
+pub mod descriptors;
 pub mod dial;
 pub mod exit;
 pub mod http;

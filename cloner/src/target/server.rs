@@ -12,6 +12,7 @@ use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::Stop;
 use decant_shared::stream_of::StreamOf;
 use decant_shared::tls::name::common_name;
+use rustls::pki_types::CertificateDer;
 
 use super::admit::{Admission, Peer, State, Upload, admit};
 use super::carry::{Carried, bring};
@@ -205,6 +206,11 @@ impl Service for Uploads {
         // Nobody listens any more only when the process is ending.
         let _ = self.outcomes.send(outcome);
         answered
+    }
+
+    /// The one sender keeps its place while strangers ask for theirs.
+    fn knows(&self, certificates: &[CertificateDer<'static>]) -> bool {
+        certificates.first().is_some_and(|leaf| common_name(leaf).is_ok_and(|name| name == self.client_name))
     }
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "../disks/mod.rs"]
 mod disks;
+#[path = "../../../shared/tests/flood/mod.rs"]
+mod flood;
 #[path = "../noise/mod.rs"]
 mod noise;
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -17,6 +19,7 @@ mod cell;
 mod changes;
 mod cuts;
 mod failing;
+mod flooded;
 mod kills;
 mod modes;
 mod pair;

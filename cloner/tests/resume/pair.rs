@@ -67,6 +67,11 @@ impl Pair {
         Self { source: source.to_owned(), ..self }
     }
 
+    /// Where the target listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn relay(&self) -> Option<&Relay> {
         self.relay.as_ref()
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::certificates::{Pki, pem};
+use super::flood::{Flood, Sources};
 use super::image::Image;
 use super::process::{Running, Source};
 use super::request::good_target;
@@ -163,15 +164,20 @@ fn a_hundred_silent_connections_at_once_do_not_harm_the_clone() {
 }
 
 #[test]
-fn a_place_that_a_silent_connection_held_is_free_when_that_has_gone() {
+fn idle_connections_keep_no_scraper_out() {
     let (_running, port, _closed) = waiting(|source| source);
-    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-    let url = format!("https://127.0.0.1:{port}/healthz");
-    assert!(agent().get(&url).call().is_err(), "the cap on connections does not hold");
-    drop(silent);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while agent().get(&url).call().is_err() {
-        assert!(Instant::now() < deadline, "no place becomes free");
+    for (sources, words) in [
+        (Sources::OneAddress, b"".as_slice()),
+        (Sources::ManyAddresses, b""),
+        // The beginning of a handshake.
+        (Sources::ManyAddresses, b"\x16\x03\x01\x02\x00"),
+    ] {
+        let _flood = Flood::begin(port, 500, sources, words);
+        for _ in 0..10 {
+            let began = Instant::now();
+            assert!(page(port).contains("clone_progress"));
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        }
     }
 }
 

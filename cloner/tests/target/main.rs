@@ -5,6 +5,8 @@
 
 #[path = "../disks/mod.rs"]
 mod disks;
+#[path = "../../../shared/tests/flood/mod.rs"]
+mod flood;
 #[path = "../hand_made/mod.rs"]
 mod hand_made;
 #[path = "../noise/mod.rs"]
@@ -19,6 +21,7 @@ mod damage;
 mod deadline;
 mod device;
 mod ending;
+mod flooded;
 mod full;
 mod hostile;
 mod identity;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use decant_shared::prometheus::{Kind, NameError, Page, Value};
 
 use crate::board::Board;
+use crate::calls::Counted;
+use crate::kube::KubeCluster;
 use crate::poll::Outcome;
 use crate::resource::DataVolume;
 use crate::worker::Workshop;
@@ -12,12 +14,10 @@ use crate::worker::Workshop;
 /// The page as it is now.
 pub(super) fn page(board: &Board) -> Result<String, NameError> {
     let mut page = Page::new();
-    let version = [("version", env!("CARGO_PKG_VERSION"))];
-    page.family("decant_build_info", "Always 1; the label says which version runs.", Kind::Gauge)?
-        .sample(&version, 1)?;
+    build(&mut page)?;
     page.family("decant_leader", "1 if this replica acts, 0 if it stands by.", Kind::Gauge)?
         .sample(&[], u64::from(board.is_leader()))?;
-    calls(&mut page, board)?;
+    calls(&mut page, board.calls())?;
     if let Some(shop) = board.shop() {
         work(&mut page, &shop)?;
         authorities(&mut page, &shop)?;
@@ -28,10 +28,25 @@ pub(super) fn page(board: &Board) -> Result<String, NameError> {
     Ok(page.render())
 }
 
-fn calls(page: &mut Page, board: &Board) -> Result<(), NameError> {
+/// The page of a process that only asks the API server.
+pub(super) fn page_of_calls(counted: &Counted<KubeCluster>) -> Result<String, NameError> {
+    let mut page = Page::new();
+    build(&mut page)?;
+    calls(&mut page, counted)?;
+    Ok(page.render())
+}
+
+fn build(page: &mut Page) -> Result<(), NameError> {
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    page.family("decant_build_info", "Always 1; the label says which version runs.", Kind::Gauge)?
+        .sample(&version, 1)
+        .map(drop)
+}
+
+fn calls(page: &mut Page, counted: &Counted<KubeCluster>) -> Result<(), NameError> {
     let help = "Calls to the API server; code 0 means that nobody answered.";
     let mut family = page.family("decant_api_calls_total", help, Kind::Counter)?;
-    for (call, count) in board.calls().calls() {
+    for (call, count) in counted.calls() {
         let code = call.code.to_string();
         family.sample(&[("verb", call.verb), ("resource", &call.resource()), ("code", &code)], count)?;
     }

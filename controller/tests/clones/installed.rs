@@ -26,8 +26,11 @@ impl Installed {
         let folder = format!("{}/deploy/{folder}", env!("CARGO_MANIFEST_DIR"));
         kubectl(&["apply", "-k", &folder], None);
         let installed = Self;
-        let rollout = ["rollout", "status", "deployment", "decant-controller", "--timeout=100s"];
-        kubectl(&[&NAMESPACE[..], &rollout].concat(), None);
+        let webhook = if folder == "webhook" { Some("decant-webhook") } else { None };
+        for name in ["decant-controller"].into_iter().chain(webhook) {
+            let rollout = ["rollout", "status", "deployment", name, "--timeout=100s"];
+            kubectl(&[&NAMESPACE[..], &rollout].concat(), None);
+        }
         installed
     }
 
@@ -36,9 +39,10 @@ impl Installed {
         kubectl(&[&NAMESPACE[..], &["get", "lease", "decant-controller", "-o", path]].concat(), None)
     }
 
-    fn pods(&self) -> Vec<String> {
+    fn pods(&self, name: &str) -> Vec<String> {
         let path = "jsonpath={.items[*].metadata.name}";
-        let args = ["get", "pods", "-l", "app.kubernetes.io/name=decant-controller", "-o", path];
+        let label = format!("app.kubernetes.io/name={name}");
+        let args = ["get", "pods", "-l", &label, "-o", path];
         kubectl(&[&NAMESPACE[..], &args].concat(), None).split(' ').map(str::to_owned).collect()
     }
 
@@ -56,8 +60,10 @@ impl Drop for Installed {
             let _ = std::panic::catch_unwind(|| kubectl(&["delete", kind, name, "--ignore-not-found"], None));
         }
         // The pods, too: the next installation counts its own.
-        let pods = ["delete", "pods", "-l", "app.kubernetes.io/name=decant-controller", "--timeout=60s"];
-        for delete in [&["delete", "deployment", "decant-controller", "--timeout=60s"][..], &pods] {
+        let both = "app.kubernetes.io/name in (decant-controller,decant-webhook)";
+        let pods = ["delete", "pods", "-l", both, "--timeout=60s"];
+        let deployments = ["delete", "deployments", "-l", both, "--timeout=60s"];
+        for delete in [&deployments[..], &pods] {
             if std::thread::panicking() {
                 let _ = std::panic::catch_unwind(|| kubectl(&[&NAMESPACE[..], delete].concat(), None));
             } else {
@@ -92,7 +98,7 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     let page = installed.page(&first, "metrics");
     assert!(page.contains("\ndecant_leader 1\n"));
     promtool_accepts(&page);
-    let names = installed.pods();
+    let names = installed.pods("decant-controller");
     assert_eq!(names.len(), 2);
     let other = names.iter().find(|name| **name != first).unwrap();
     assert!(installed.page(other, "metrics").contains("\ndecant_leader 0\n"));
@@ -204,7 +210,7 @@ fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved()
     tiny["spec"]["pvc"]["resources"]["requests"]["storage"] = json!("1Ki");
     let (made, text) = create_as("jane", &target, &tiny);
     assert!(!made && text.contains("PVC size should be at least 1MiB"), "{text}");
-    for pod in installed.pods() {
+    for pod in ["decant-controller", "decant-webhook"].into_iter().flat_map(|name| installed.pods(name)) {
         rights::note_page(&installed.page(&pod, "metrics"));
     }
 }

@@ -84,8 +84,11 @@ fn granted() -> BTreeSet<String> {
     let mut granted = BTreeSet::new();
     for args in [
         ["get", "clusterrole", "decant-controller"],
+        ["get", "clusterrole", "decant-cluster"],
+        ["get", "clusterrole", "decant-proxy"],
         ["get", "role", "decant-controller"],
         ["get", "clusterrole", "decant-webhook"],
+        ["get", "role", "decant-webhook"],
     ] {
         let text = kubectl(&[&["-n", "decant-system", "-o", "json"], &args[..]].concat(), None);
         let role: Value = serde_json::from_str(&text).unwrap();

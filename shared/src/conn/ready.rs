@@ -23,6 +23,14 @@ pub(crate) fn poll_any<const N: usize>(fds: [BorrowedFd<'_>; N], flags: PollFlag
     matches!(poll(&mut fds, Some(&limit)), Ok(ready) if ready > 0)
 }
 
+/// Which of `fds` have something to read, or have ended. Does not wait.
+pub(crate) fn are_readable(fds: &[impl AsFd]) -> Vec<bool> {
+    let mut fds: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    // An error leaves all of them unready: the caller looks again soon.
+    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    fds.iter().map(|fd| !fd.revents().is_empty()).collect()
+}
+
 /// Makes a fresh socket non-blocking and watchful.
 pub(super) fn prepare(socket: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::chunked::{BadChunk, Decoder};
 use super::head::Framing;
+use super::places::Phase;
+use super::room::Marker;
 use crate::conn::{Conn, Fault};
 
 /// Why a body could not be read to its end.
@@ -45,6 +47,8 @@ pub struct Body<'c> {
     found: Option<Found>,
     /// What was yielded last and still lies in the connection.
     lent_bytes: usize,
+    /// Told when all of it has been read.
+    marker: Option<Marker>,
 }
 
 /// Where the next bytes lie.
@@ -63,7 +67,14 @@ impl<'c> Body<'c> {
             Framing::Length(len) => Rest::Length(len),
             Framing::UntilClose => Rest::Length(0),
         };
-        Self { conn, rest, early: early.to_vec(), early_taken: 0, found: None, lent_bytes: 0 }
+        Self { conn, rest, early: early.to_vec(), early_taken: 0, found: None, lent_bytes: 0, marker: None }
+    }
+
+    /// From now on the peer is waited for, until all of the body has been read.
+    pub(super) fn marking(mut self, marker: Marker) -> Self {
+        marker.enter(Phase::Receiving);
+        self.marker = Some(marker);
+        self
     }
 
     /// Waits at most `limit` until [`Body::next`] would not have to wait. `false`: not yet.
@@ -79,7 +90,12 @@ impl<'c> Body<'c> {
     pub fn next(&mut self, idle: Duration) -> Result<Option<&[u8]>, BodyFault> {
         self.find(idle)?;
         Ok(match self.found.take() {
-            None => None,
+            None => {
+                if let Some(marker) = self.marker.take() {
+                    marker.enter(Phase::Serving);
+                }
+                None
+            }
             Some(Found::Early(range)) => Some(&self.early[range]),
             Some(Found::InConn(len)) => {
                 self.lent_bytes = len;

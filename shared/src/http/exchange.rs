@@ -1,12 +1,13 @@
 //! One request, from its head to the answer.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::pki_types::CertificateDer;
 
 use super::body::Body;
 use super::head::{BadHead, HEAD_LIMIT_BYTES, Request, parse_request};
-use super::server::Limits;
+use super::places::{Limits, Phase};
+use super::room::Marker;
 use crate::conn::{Conn, Fault};
 use crate::stop::Stop;
 
@@ -21,6 +22,19 @@ pub struct Exchange {
     early: Vec<u8>,
     limits: Limits,
     stop: Stop,
+    marker: Marker,
+}
+
+/// What an exchange needs besides its connection.
+pub(super) struct Terms {
+    /// What is allowed.
+    pub(super) limits: Limits,
+    /// Until when the request's head has to be complete.
+    pub(super) head_by: Instant,
+    /// Ends every wait of the connection.
+    pub(super) stop: Stop,
+    /// Is told what the connection is doing.
+    pub(super) marker: Marker,
 }
 
 impl Exchange {
@@ -45,7 +59,7 @@ impl Exchange {
             self.conn.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", self.limits.write, "answer")?;
         }
         let early = std::mem::take(&mut self.early);
-        Ok(Body::new(&mut self.conn, self.request.framing, &early))
+        Ok(Body::new(&mut self.conn, self.request.framing, &early).marking(self.marker.clone()))
     }
 
     /// Sends an answer and announces the end of the connection. A `HEAD` request gets no body.
@@ -61,20 +75,18 @@ impl Exchange {
         if self.request.method != "HEAD" {
             text += body;
         }
+        self.marker.enter(Phase::Answering);
         self.conn.write_all(text.as_bytes(), self.limits.write, "answer")
     }
 
     /// Reads a request's head. `None` when there is nothing to serve: the peer left without a word, or what it
     /// said is no request and was answered here.
-    pub(super) fn open(
-        mut conn: Conn,
-        peer: &str,
-        limits: Limits,
-        stop: Stop,
-    ) -> Result<Option<Self>, Fault> {
-        match read_head(&mut conn, limits.head)? {
+    pub(super) fn open(mut conn: Conn, peer: &str, terms: Terms) -> Result<Option<Self>, Fault> {
+        let Terms { limits, head_by, stop, marker } = terms;
+        match read_head(&mut conn, head_by)? {
             Some(Ok((request, early))) => {
-                Ok(Some(Self { request, peer: peer.to_owned(), conn, early, limits, stop }))
+                marker.enter(Phase::Serving);
+                Ok(Some(Self { request, peer: peer.to_owned(), conn, early, limits, stop, marker }))
             }
             Some(Err(bad)) => {
                 let text = format!(
@@ -82,6 +94,7 @@ impl Exchange {
                     bad.status(),
                     reason(bad.status())
                 );
+                marker.enter(Phase::Closing);
                 conn.write_all(text.as_bytes(), limits.write, "answer")?;
                 conn.close(limits.linger);
                 log::debug!("{peer}: {bad}");
@@ -94,6 +107,7 @@ impl Exchange {
 
     /// Ends the connection; what was answered still arrives.
     pub(super) fn close(self) {
+        self.marker.enter(Phase::Closing);
         self.conn.close(self.limits.linger);
     }
 }
@@ -101,8 +115,7 @@ impl Exchange {
 type Head = Result<(Request, Vec<u8>), BadHead>;
 
 /// The request's head and what came behind it; `None` when the peer closed before it said anything.
-fn read_head(conn: &mut Conn, limit: Duration) -> Result<Option<Head>, Fault> {
-    let deadline = Instant::now() + limit;
+fn read_head(conn: &mut Conn, deadline: Instant) -> Result<Option<Head>, Fault> {
     let mut bytes = vec![0; HEAD_LIMIT_BYTES + 1];
     let mut len = 0;
     loop {

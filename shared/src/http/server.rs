@@ -1,63 +1,58 @@
-//! A minimal server: one accept thread, one thread per connection, one request per connection.
+//! A minimal server: one accept thread, one thread per connection that has a place, one request per connection.
 //!
 //! It serves a metrics page to anyone and a clone to one sender, so it is built to be boring: a cap on
-//! connections, a limit for every phase, no keep-alive, no pipelining, no compression.
+//! connections, a limit for every phase, no keep-alive, no pipelining, no compression. Whoever floods it with
+//! connections does not keep others out: `places` says who gets a place.
 
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 
 pub use super::exchange::Exchange;
-use crate::conn::{Conn, Fault, poll_any, poll_one};
+use super::exchange::Terms;
+pub use super::places::Limits;
+use super::places::{Origin, Step, Waiter};
+use super::room::{Room, Ticket};
+use crate::conn::{Conn, Fault, are_readable, poll_any, poll_one};
 use crate::stop::{STOP_TICK, Stop};
 use crate::tls::current::Current;
 
-/// What a server allows a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections at the same time; one more is closed at once.
-    pub connections: usize,
-    /// For the TLS handshake.
-    pub handshake: Duration,
-    /// From the end of the handshake to the end of the request's head.
-    pub head: Duration,
-    /// For an answer that makes no progress.
-    pub write: Duration,
-    /// For the peer to take note that we closed.
-    pub linger: Duration,
-}
-
-impl Default for Limits {
-    /// Right for probes and scrapers, which take milliseconds.
-    fn default() -> Self {
-        Self {
-            // Silent connections can hold a place for some seconds; probes and the sender still have to get in.
-            connections: 64,
-            handshake: Duration::from_secs(10),
-            head: Duration::from_secs(10),
-            write: Duration::from_secs(10),
-            linger: Duration::from_secs(5),
-        }
-    }
-}
+/// How long the accept thread sleeps at most while connections wait for a place: a place that becomes free, or a
+/// connection that has kept the server waiting for long enough, is noticed by then.
+const CROWDED_TICK: Duration = Duration::from_millis(5);
+/// Connections that are accepted before the places are looked at again.
+const ACCEPTED_AT_ONCE: usize = 16;
+/// Peers that were turned away are told about at most this often, so that strangers do not write the log.
+const WARNING_PAUSE: Duration = Duration::from_secs(1);
+/// The stack of a connection's thread. Nothing that a connection does recurses without a bound (a JSON document of 128
+/// levels is the deepest); memory is only used as far as the stack was, but threads that ended leave theirs to the next
+/// ones, and address space is limited in some containers.
+const STACK_BYTES: usize = 512 << 10;
 
 /// Answers requests.
 pub trait Service: Send + Sync + 'static {
     /// Answers one request. A fault means that the connection is of no use any more.
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault>;
+
+    /// Whether a peer with these verified certificates, leaf first, is one that the service expects. Such a connection
+    /// gets one of the reserved places, and keeps it.
+    fn knows(&self, certificates: &[CertificateDer<'static>]) -> bool {
+        let _ = certificates;
+        false
+    }
 }
 
 /// A running server.
 pub struct Server {
     accept: Option<JoinHandle<()>>,
-    active: Arc<AtomicUsize>,
+    room: Arc<Room>,
     /// Dropped to end the accept thread, which polls the other end. Open exchanges still get their answers.
     closing: Option<PipeWriter>,
 }
@@ -74,12 +69,24 @@ impl Server {
         stop: Stop,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let active = Arc::new(AtomicUsize::new(0));
+        let room = Arc::new(Room::default());
         let (closed, closing) = io::pipe()?;
-        let acceptor =
-            Acceptor { name, listener, tls, limits, service, stop, closed, active: Arc::clone(&active) };
+        let (accepting, waiting) = (Arc::clone(&room), Vec::new());
+        let turned_away = Arc::default();
+        let mut acceptor = Acceptor {
+            name,
+            listener,
+            tls,
+            limits,
+            service,
+            stop,
+            closed,
+            room: accepting,
+            waiting,
+            turned_away,
+        };
         let accept = Builder::new().name(name.to_owned()).spawn(move || acceptor.run())?;
-        Ok(Self { accept: Some(accept), active, closing: Some(closing) })
+        Ok(Self { accept: Some(accept), room, closing: Some(closing) })
     }
 
     /// Stops accepting, and waits at most `limit` for open connections. Returns how many are still open: a
@@ -91,10 +98,10 @@ impl Server {
             let _ = accept.join();
         }
         let deadline = Instant::now() + limit;
-        while self.active.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        while self.room.len() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.active.load(Ordering::Acquire)
+        self.room.len()
     }
 }
 
@@ -107,23 +114,51 @@ struct Acceptor {
     stop: Stop,
     /// Hangs up when the server closes.
     closed: PipeReader,
-    active: Arc<AtomicUsize>,
+    room: Arc<Room>,
+    /// Connections that have no place yet, in the order in which they came.
+    waiting: Vec<Waiting>,
+    turned_away: Arc<TurnedAway>,
+}
+
+/// Who was turned away in the handshake since the last line about it.
+#[derive(Default)]
+struct TurnedAway(Mutex<Unsaid>);
+
+#[derive(Default)]
+struct Unsaid {
+    said: Option<Instant>,
+    count: u64,
+}
+
+impl TurnedAway {
+    fn note(&self, peer: &str, fault: &Fault) {
+        let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsaid.said.is_some_and(|said| said.elapsed() < WARNING_PAUSE) {
+            unsaid.count += 1;
+            log::debug!("{peer} was turned away in the handshake: {fault}");
+            return;
+        }
+        let others = if unsaid.count > 0 { format!(" ({} before it)", unsaid.count) } else { String::new() };
+        log::warn!("{peer} was turned away in the handshake{others}: {fault}");
+        *unsaid = Unsaid { said: Some(Instant::now()), count: 0 };
+    }
+}
+
+/// A connection that has no place yet.
+struct Waiting {
+    socket: TcpStream,
+    peer: SocketAddr,
+    waiter: Waiter,
 }
 
 impl Acceptor {
-    fn run(&self) {
+    fn run(&mut self) {
         while !self.stop.is_set() && !self.is_closed() {
-            match self.listener.accept() {
-                Ok((socket, peer)) => self.open(socket, peer.to_string()),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    poll_any([self.listener.as_fd(), self.closed.as_fd()], PollFlags::IN, STOP_TICK);
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted || e.kind() == ErrorKind::ConnectionAborted => {}
-                Err(e) => {
-                    // Out of descriptors or memory: other connections will end and free some.
-                    log::warn!("{}: cannot accept a connection: {e}", self.name);
-                    self.stop.sleep(STOP_TICK);
-                }
+            let is_more = self.accept_some();
+            self.settle();
+            if !is_more {
+                let tick = if self.waiting.is_empty() { STOP_TICK } else { CROWDED_TICK };
+                poll_any([self.listener.as_fd(), self.closed.as_fd()], PollFlags::IN, tick);
             }
         }
     }
@@ -132,18 +167,70 @@ impl Acceptor {
         poll_one(&self.closed, PollFlags::IN, Duration::ZERO)
     }
 
-    fn open(&self, socket: std::net::TcpStream, peer: String) {
-        let slot = Slot::take(&self.active);
-        if slot.number > self.limits.connections {
-            log::debug!("{}: {peer} closed at once: {} connections are open", self.name, slot.number - 1);
-            return;
+    /// Takes what the listener has, up to a bound. Returns whether there may be more.
+    fn accept_some(&mut self) -> bool {
+        for _ in 0..ACCEPTED_AT_ONCE {
+            match self.listener.accept() {
+                Ok((socket, peer)) => {
+                    let origin = Origin::of(peer.ip());
+                    let waiter = Waiter { origin, since: Instant::now(), has_spoken: false };
+                    self.waiting.push(Waiting { socket, peer, waiter });
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+                Err(e) if e.kind() == ErrorKind::Interrupted || e.kind() == ErrorKind::ConnectionAborted => {}
+                Err(e) => {
+                    // Out of descriptors or memory: other connections will end and free some.
+                    log::warn!("{}: cannot accept a connection: {e}", self.name);
+                    self.stop.sleep(STOP_TICK);
+                    return false;
+                }
+            }
         }
-        let (tls, limits, service, stop) =
-            (self.tls.clone(), self.limits, Arc::clone(&self.service), self.stop.child());
-        let name = self.name;
-        let spawned = Builder::new().name(format!("{name}-conn")).spawn(move || {
-            let _slot = slot;
-            if let Err(fault) = converse(socket, &peer, tls, limits, &*service, stop) {
+        true
+    }
+
+    /// Gives places to those that wait, as far as there are some or room can be made.
+    fn settle(&mut self) {
+        let sockets: Vec<&TcpStream> = self.waiting.iter().map(|waiting| &waiting.socket).collect();
+        let spoken = are_readable(&sockets);
+        for (waiting, has_spoken) in self.waiting.iter_mut().zip(spoken) {
+            waiting.waiter.has_spoken = has_spoken;
+        }
+        loop {
+            let waiters: Vec<Waiter> = self.waiting.iter().map(|waiting| waiting.waiter).collect();
+            match self.room.step(&waiters, &self.limits) {
+                Step::Start(index) => {
+                    let waiting = self.waiting.remove(index);
+                    self.open(waiting);
+                }
+                Step::End(_) => log::debug!("{}: a connection ended to make room", self.name),
+                Step::Close(index) => {
+                    let Waiting { peer, .. } = self.waiting.remove(index);
+                    log::debug!("{}: {peer} closed: no place for it", self.name);
+                }
+                Step::Wait => return,
+            }
+        }
+    }
+
+    fn open(&self, waiting: Waiting) {
+        let Waiting { socket, peer, waiter } = waiting;
+        let (name, stop) = (self.name, self.stop.child());
+        let ticket = match socket.try_clone() {
+            Ok(copy) => self.room.enter(waiter.origin, copy, stop.clone()),
+            Err(e) => {
+                log::warn!("{name}: cannot serve {peer}: {e}");
+                return;
+            }
+        };
+        let (tls, limits, service) = (self.tls.clone(), self.limits, Arc::clone(&self.service));
+        let turned_away = Arc::clone(&self.turned_away);
+        let builder = Builder::new().name(format!("{name}-conn")).stack_size(STACK_BYTES);
+        let spawned = builder.spawn(move || {
+            let peer = peer.to_string();
+            let talk =
+                Talk { peer: &peer, limits, service: &*service, ticket: &ticket, turned_away: &turned_away };
+            if let Err(fault) = talk.converse(socket, tls, stop) {
                 log::debug!("{name}: {peer}: {fault}");
             }
         });
@@ -153,43 +240,37 @@ impl Acceptor {
     }
 }
 
-/// A connection's slot under the cap; given back when dropped.
-struct Slot {
-    active: Arc<AtomicUsize>,
-    number: usize,
-}
-
-impl Slot {
-    fn take(active: &Arc<AtomicUsize>) -> Self {
-        let number = active.fetch_add(1, Ordering::AcqRel) + 1;
-        Self { active: Arc::clone(active), number }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.active.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn converse(
-    socket: std::net::TcpStream,
-    peer: &str,
-    tls: Option<Current<ServerConfig>>,
+/// One connection that has a place, and what it is about.
+struct Talk<'a> {
+    peer: &'a str,
     limits: Limits,
-    service: &dyn Service,
-    stop: Stop,
-) -> Result<(), Fault> {
-    let mut conn = Conn::server(socket, tls.map(|tls| tls.now()), stop.clone())?;
-    if let Err(fault) = conn.handshake(limits.handshake) {
-        if matches!(fault, Fault::Tls(_)) {
-            log::warn!("{peer} was turned away in the handshake: {fault}");
-            conn.close(limits.linger); // lets the alert arrive
-        }
-        return Err(fault);
-    }
-    let Some(mut exchange) = Exchange::open(conn, peer, limits, stop)? else { return Ok(()) };
-    let outcome = service.serve(&mut exchange);
-    exchange.close();
-    outcome
+    service: &'a dyn Service,
+    ticket: &'a Ticket,
+    turned_away: &'a TurnedAway,
 }
+
+impl Talk<'_> {
+    fn converse(&self, socket: TcpStream, tls: Option<Current<ServerConfig>>, stop: Stop) -> Result<(), Fault> {
+        let limits = self.limits;
+        let head_by = Instant::now() + limits.opening;
+        let mut conn = Conn::server(socket, tls.map(|tls| tls.now()), stop.clone())?;
+        if let Err(fault) = conn.handshake(limits.opening) {
+            if matches!(fault, Fault::Tls(_)) {
+                self.turned_away.note(self.peer, &fault);
+                conn.close(limits.linger); // lets the alert arrive
+            }
+            return Err(fault);
+        }
+        if self.service.knows(conn.peer_certificates()) {
+            self.ticket.reserve(limits.reserved);
+        }
+        let terms = Terms { limits, head_by, stop, marker: self.ticket.marker() };
+        let Some(mut exchange) = Exchange::open(conn, self.peer, terms)? else { return Ok(()) };
+        let outcome = self.service.serve(&mut exchange);
+        exchange.close();
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests;

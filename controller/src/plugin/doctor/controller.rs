@@ -15,6 +15,8 @@ use crate::resource::{Key, Kind, Meta, Pod};
 const LABEL: &str = "app.kubernetes.io/name=decant-controller";
 /// The account where nothing says otherwise.
 const ACCOUNT: &str = "decant-controller";
+/// What the pods and the Deployment of the webhook have.
+const WEBHOOK_LABEL: &str = "app.kubernetes.io/name=decant-webhook";
 /// A Lease that was not renewed for so long is not held by anybody who acts: three times the rhythm.
 const RENEWAL: Duration = RETRY_WAIT.saturating_mul(3);
 
@@ -55,24 +57,36 @@ struct Status {
 /// Looks at the Deployment; returns the controller's service account, too.
 pub(super) fn check(place: &Place<'_>) -> (Vec<Check>, String) {
     let about = format!("controller in namespace {}", place.namespace);
-    let params = ListParams {
-        namespace: Some(place.namespace.to_owned()),
-        labels: LABEL.to_owned(),
-        ..ListParams::default()
-    };
+    match look(place, LABEL) {
+        Ok(Some((check, account))) => (vec![check], account.unwrap_or_else(|| ACCOUNT.to_owned())),
+        Ok(None) => {
+            let help = "install it with `kubectl apply -k controller/deploy`, or say where it is with --controller-namespace";
+            (vec![Check::fail(about, "there is no Deployment", help)], ACCOUNT.to_owned())
+        }
+        Err(e) => (vec![Check::unseen(about, &e)], ACCOUNT.to_owned()),
+    }
+}
+
+/// The same for the webhook's own Deployment. Without one the controller serves the webhook, under its account.
+pub(super) fn check_webhook(place: &Place<'_>) -> (Vec<Check>, Option<String>) {
+    match look(place, WEBHOOK_LABEL) {
+        Ok(Some((check, account))) => (vec![check], account),
+        Ok(None) => (Vec::new(), None),
+        Err(e) => (vec![Check::unseen(format!("webhook in namespace {}", place.namespace), &e)], None),
+    }
+}
+
+/// What is found of the Deployment with this label, and its service account.
+fn look(place: &Place<'_>, label: &str) -> Result<Option<(Check, Option<String>)>, ApiError> {
+    let namespace = Some(place.namespace.to_owned());
+    let params = ListParams { namespace, labels: label.to_owned(), ..ListParams::default() };
     let cluster = &place.session.cluster;
-    let deployments = match list::<Deployment>(cluster, Kind::Deployment, params.clone()) {
-        Ok((deployments, _)) => deployments,
-        Err(e) => return (vec![Check::unseen(about, &e)], ACCOUNT.to_owned()),
-    };
-    let Some(deployment) = deployments.into_iter().next() else {
-        let help = "install it with `kubectl apply -k controller/deploy`, or say where it is with --controller-namespace";
-        return (vec![Check::fail(about, "there is no Deployment", help)], ACCOUNT.to_owned());
-    };
-    let account = Some(&deployment.spec.template.spec.service_account_name).filter(|name| !name.is_empty());
-    let account = account.map_or(ACCOUNT, String::as_str).to_owned();
+    let (deployments, _) = list::<Deployment>(cluster, Kind::Deployment, params.clone())?;
+    let Some(deployment) = deployments.into_iter().next() else { return Ok(None) };
+    let account = Some(deployment.spec.template.spec.service_account_name.clone());
     let pods = list::<Pod>(cluster, Kind::Pod, params).map(|(pods, _)| pods).unwrap_or_default();
-    (vec![judge(place.namespace, &deployment, &pods)], account)
+    let check = judge(place.namespace, &deployment, &pods);
+    Ok(Some((check, account.filter(|name| !name.is_empty()))))
 }
 
 fn judge(namespace: &str, deployment: &Deployment, pods: &[Pod]) -> Check {
@@ -82,7 +96,7 @@ fn judge(namespace: &str, deployment: &Deployment, pods: &[Pod]) -> Check {
     let found = format!("{ready} of {wanted} replicas are ready");
     if wanted == 0 {
         let help = format!("start it: `kubectl -n {namespace} scale deployment {name} --replicas=2`");
-        return Check::fail(about, "it is scaled to no replicas: nobody clones", help);
+        return Check::fail(about, "it is scaled to no replicas", help);
     }
     if ready >= wanted {
         return Check::ok(about, found);

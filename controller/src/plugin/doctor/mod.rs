@@ -101,7 +101,12 @@ pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failur
     let (checks, account) = controller::check(&place);
     printer.add(checks);
     let has_webhook = webhook::is_installed(&place);
-    printer.add(rights::check(&place, &account, has_webhook));
+    let webhook_account = has_webhook.then(|| {
+        let (checks, own) = controller::check_webhook(&place);
+        printer.add(checks);
+        own.unwrap_or_else(|| account.clone())
+    });
+    printer.add(rights::check(&place, &account, webhook_account.as_deref()));
     printer.add(certificates::check(&place, has_webhook));
     printer.add(webhook::check(&place));
     printer.add(storage::check(&place));

@@ -9,7 +9,7 @@ use crate::resource::Kind;
 
 /// The roles that the controller is installed with.
 const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");
-/// The role that the webhook needs besides.
+/// The roles of the webhook.
 const WEBHOOK_ROLE: &str = include_str!("../../../deploy/webhook/rbac.yaml");
 
 /// One thing that somebody may do or not.
@@ -41,35 +41,54 @@ struct Rule {
     resource_names: Vec<String>,
 }
 
-pub(super) fn check(place: &Place<'_>, account: &str, has_webhook: bool) -> Vec<Check> {
-    vec![of_controller(place, account, has_webhook), of_caller(place)]
+/// `webhook_account`: that of the webhook, where there is one.
+pub(super) fn check(place: &Place<'_>, account: &str, webhook_account: Option<&str>) -> Vec<Check> {
+    let mut checks = match webhook_account {
+        Some(webhook) if webhook == account => {
+            let both = [rights_in(ROLES), rights_in(WEBHOOK_ROLE)].concat();
+            vec![of_account(place, account, &both)]
+        }
+        Some(webhook) => vec![
+            of_account(place, account, &rights_in(ROLES)),
+            of_account(place, webhook, &rights_in(WEBHOOK_ROLE)),
+        ],
+        None => vec![of_account(place, account, &rights_in(ROLES))],
+    };
+    checks.push(of_caller(place));
+    checks
 }
 
-fn of_controller(place: &Place<'_>, account: &str, has_webhook: bool) -> Check {
+fn of_account(place: &Place<'_>, account: &str, rights: &[Right]) -> Check {
     let user = format!("system:serviceaccount:{}:{account}", place.namespace);
     let about = format!("rights of {user}");
-    let mut rights = rights_in(ROLES);
-    if has_webhook {
-        rights.extend(rights_in(WEBHOOK_ROLE));
-    }
     let groups = [
         "system:serviceaccounts",
         &format!("system:serviceaccounts:{}", place.namespace),
         "system:authenticated",
     ];
-    let mut missing = Vec::new();
-    for right in &rights {
-        let namespace = if right.is_local { place.namespace } else { "" };
+    let is_granted = |right: &Right, namespace: &str| {
+        let namespace = if right.is_local { place.namespace } else { namespace };
         let spec =
             json!({ "user": user, "groups": groups, "resourceAttributes": attributes(right, namespace) });
-        match is_allowed(place, Kind::SubjectAccessReview, &spec) {
+        is_allowed(place, Kind::SubjectAccessReview, &spec)
+    };
+    // A controller that is installed for one namespace has its rights there alone.
+    let here = &place.session.namespace;
+    let (mut missing, mut only_here) = (Vec::new(), false);
+    for right in rights {
+        let answer = match is_granted(right, "") {
+            Ok(false) => is_granted(right, here).inspect(|granted| only_here |= *granted),
+            answer => answer,
+        };
+        match answer {
             Ok(true) => {}
             Ok(false) => missing.push(format!("{} {}", right.verb, right.resource)),
             Err(e) => return Check::unseen(about, &e),
         }
     }
     if missing.is_empty() {
-        return Check::ok(about, format!("all {} are there", rights.len()));
+        let place = if only_here { format!(", in namespace {here}") } else { String::new() };
+        return Check::ok(about, format!("all {} are there{place}", rights.len()));
     }
     let help = "apply the roles again: `kubectl apply -k controller/deploy` (with the webhook: controller/deploy/webhook)";
     let found = if missing.len() == rights.len() {

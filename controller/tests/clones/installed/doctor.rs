@@ -65,12 +65,9 @@ fn the_doctor_finds_a_whole_installation_well_and_says_what_is_missing_of_anothe
         "{report:#}"
     );
 
-    kubectl(&[&NAMESPACE[..], &["scale", "deployment", "decant-controller", "--replicas=0"]].concat(), None);
-    let gone = [
-        &NAMESPACE[..],
-        &["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=decant-controller", "--timeout=60s"],
-    ]
-    .concat();
+    let both = "app.kubernetes.io/name in (decant-controller,decant-webhook)";
+    kubectl(&[&NAMESPACE[..], &["scale", "deployment", "-l", both, "--replicas=0"]].concat(), None);
+    let gone = [&NAMESPACE[..], &["wait", "--for=delete", "pod", "-l", both, "--timeout=60s"]].concat();
     kubectl(&gone, None);
     let (code, report) = doctor(&bed);
     assert_eq!(code, 1);

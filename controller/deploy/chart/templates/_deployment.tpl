@@ -1,0 +1,25 @@
+{{/* decant.deployment: a Deployment of the base, with what the values change. `own` has replicas and resources. */}}
+{{- define "decant.deployment" -}}
+{{- $root := .root }}
+{{- $deployment := include "decant.file" (dict "root" $root "path" .path) | fromYaml }}
+{{- $template := $deployment.spec.template }}
+{{- $container := first $template.spec.containers }}
+{{- $_ := set $deployment.spec "replicas" (int .own.replicas) }}
+{{- with .own.resources }}{{ $_ := set $container "resources" . }}{{ end }}
+{{- with $root.Values.controller }}
+{{- with .podLabels }}{{ $_ := mergeOverwrite $template.metadata.labels (omit . "app.kubernetes.io/name") }}{{ end }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with index $root.Values.controller $field }}{{ $_ := set $template.spec $field . }}{{ end }}
+{{- end }}
+{{- end }}
+{{- /* Another setting means other pods: they read it only when they start. */ -}}
+{{- $sum := include (print $root.Template.BasePath "/settings.yaml") $root | sha256sum }}
+{{- $_ := set $template.metadata "annotations" (merge (dict "checksum/settings" $sum) $root.Values.controller.podAnnotations) }}
+{{- $_ := set $container "image" $root.Values.images.controller }}
+{{- $_ := set $container "imagePullPolicy" $root.Values.images.pullPolicy }}
+{{- with $root.Values.images.pullSecrets }}
+{{- $secrets := list }}{{ range . }}{{ $secrets = append $secrets (dict "name" .) }}{{ end }}
+{{- $_ := set $template.spec "imagePullSecrets" $secrets }}
+{{- end }}
+{{ toYaml $deployment }}
+{{- end }}

@@ -1,0 +1,68 @@
+//! `/healthz` and `/readyz` on a port of their own. The kubelet restarts a container whose probes fail, so nothing that
+//! others can ask for shares their connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use decant_shared::conn::Fault;
+use decant_shared::dial;
+use decant_shared::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::stop::Stop;
+
+/// Says whether the process does what it is there for; otherwise why it does not yet.
+pub type Readiness = Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>;
+
+/// Starts the server. The error names the address.
+pub fn serve(address: SocketAddr, ready: Readiness, stop: &Stop) -> Result<Server, String> {
+    let failed =
+        |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --probe-listen");
+    let listener = dial::listen(Some(address.ip()), address.port()).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let server =
+        Server::start("probes", listener, None, Limits::default(), Arc::new(Probes(ready)), stop.clone());
+    log::info!("probes on http://{bound}");
+    server.map_err(failed)
+}
+
+struct Probes(Readiness);
+
+impl Service for Probes {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+        match answer(&exchange.request.method, &exchange.request.path, &self.0) {
+            Some((status, text)) => exchange.answer(status, "text/plain", text),
+            None => exchange.answer(404, "text/plain", "see /healthz and /readyz"),
+        }
+    }
+}
+
+/// Status and text of a probe's answer; `None` when `path` is another page.
+pub fn answer(method: &str, path: &str, ready: &Readiness) -> Option<(u16, &'static str)> {
+    match path {
+        "/healthz" | "/readyz" if !matches!(method, "GET" | "HEAD") => Some((405, "GET only")),
+        // A process with a thread that died ends by itself; one that answers here is alive.
+        "/healthz" => Some((200, "OK")),
+        "/readyz" => Some(ready().map_or_else(|why| (503, why), |()| (200, "OK"))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_ready_yet_is_alive() {
+        let ready: Readiness = Arc::new(|| Err("not yet"));
+        assert_eq!(answer("GET", "/healthz", &ready), Some((200, "OK")));
+        assert_eq!(answer("GET", "/readyz", &ready), Some((503, "not yet")));
+        let ready: Readiness = Arc::new(|| Ok(()));
+        assert_eq!(answer("HEAD", "/readyz", &ready), Some((200, "OK")));
+    }
+
+    #[test]
+    fn probes_are_asked_for_and_nothing_else_is_here() {
+        let ready: Readiness = Arc::new(|| Ok(()));
+        assert_eq!(answer("POST", "/readyz", &ready), Some((405, "GET only")));
+        assert_eq!(answer("GET", "/metrics", &ready), None);
+    }
+}

@@ -1,0 +1,201 @@
+"""The expressions of controller/deploy/admission, evaluated for what the controller makes and for what it must not make.
+
+admission.py POLICIES GOLDEN    POLICIES is a file with the policies, GOLDEN the folder with the controller's objects
+"""
+
+import copy
+import json
+import pathlib
+import sys
+
+import celpy
+import yaml
+
+OWN = "decant-system"
+CONTROLLER = f"system:serviceaccount:{OWN}:decant-controller"
+
+
+class Policy:
+    """One ValidatingAdmissionPolicy, as the API server applies it."""
+
+    def __init__(self, text):
+        self.name = text["metadata"]["name"]
+        spec = text["spec"]
+        assert spec["failurePolicy"] == "Fail", self.name
+        self.rules = spec["matchConstraints"]["resourceRules"]
+        environment = celpy.Environment()
+        program = lambda expression: environment.program(environment.compile(expression))
+        self.conditions = [program(c["expression"]) for c in spec["matchConditions"]]
+        self.variables = [(v["name"], program(v["expression"])) for v in spec.get("variables", [])]
+        self.validations = [(v["message"], program(v["expression"])) for v in spec["validations"]]
+
+    def refusals(self, resource, request, params):
+        """Messages of the validations that refuse. An expression that cannot be evaluated refuses, too (failurePolicy)."""
+        if not any(resource in rule["resources"] and request["operation"] in rule["operations"] for rule in self.rules):
+            return []
+        known = {
+            "object": celpy.json_to_cel(request.get("object")),
+            "oldObject": celpy.json_to_cel(request.get("oldObject")),
+            "request": celpy.json_to_cel({key: request[key] for key in ("operation", "namespace", "userInfo")}),
+            "params": celpy.json_to_cel(params),
+        }
+        if not all(condition.evaluate(known) for condition in self.conditions):
+            return []
+        variables = {}
+        for name, program in self.variables:
+            try:
+                variables[name] = program.evaluate({**known, "variables": celpy.celtypes.MapType(entries(variables))})
+            except celpy.CELEvalError:
+                pass
+        known["variables"] = celpy.celtypes.MapType(entries(variables))
+        return [message for message, program in self.validations if not holds(program, known)]
+
+
+def entries(variables):
+    return [(celpy.celtypes.StringType(name), value) for name, value in variables.items()]
+
+
+def holds(program, known):
+    try:
+        return bool(program.evaluate(known))
+    except celpy.CELEvalError:
+        return False
+
+
+class Gate:
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as file:
+            found = [item for item in yaml.safe_load_all(file) if item]
+        self.policies = [Policy(item) for item in found if item["kind"] == "ValidatingAdmissionPolicy"]
+        bound = {item["spec"]["policyName"] for item in found if item["kind"] == "ValidatingAdmissionPolicyBinding"}
+        assert bound == {policy.name for policy in self.policies}, "a policy without a binding does nothing"
+
+    def refusals(self, resource, new=None, old=None, user=CONTROLLER, image="registry.example/cloner:1"):
+        operation = "DELETE" if new is None else "CREATE" if old is None else "UPDATE"
+        namespace = (new or old)["metadata"].get("namespace", "")
+        request = {"operation": operation, "namespace": namespace, "userInfo": {"username": user}, "object": new, "oldObject": old}
+        params = {"data": {"image": image}}
+        return [message for policy in self.policies for message in policy.refusals(resource, request, params)]
+
+
+def changed(item, path, value):
+    """A copy with another value at PATH; `None` takes it away, "+" at the end of a path appends."""
+    item = copy.deepcopy(item)
+    place = item
+    for step in path[:-1]:
+        place = place.setdefault(step, {}) if isinstance(place, dict) else place[step]
+    if path[-1] == "+":
+        place.append(value)
+    elif value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return item
+
+
+def stored(secret):
+    """As admission sees it: the API server has moved `stringData` into `data`."""
+    secret = copy.deepcopy(secret)
+    secret["data"] = secret.pop("stringData", {})
+    secret.setdefault("type", "Opaque")
+    return secret
+
+
+C = ("spec", "containers", 0)
+SC = (*C, "securityContext")
+BAD_PODS = [
+    (("metadata", "name"), "web", "name of a pod"),
+    (("metadata", "name"), None, "name of a pod"),
+    (("metadata", "labels", "app"), "web", "label"),
+    (("metadata", "labels"), None, "label"),
+    (("metadata", "labels", "cdi.kubevirt.io"), "importer", "label"),
+    (("spec", "containers", "+"), {"name": "second", "image": "registry.example/cloner:1"}, "one container"),
+    (("spec", "initContainers"), [{"name": "first", "image": "registry.example/cloner:1"}], "one container"),
+    ((*C, "image"), "evil.example/image:1", "image"),
+    ((*C, "command"), ["/bin/sh"], "image"),
+    ((*C, "lifecycle"), {"postStart": {"exec": {"command": ["/bin/sh"]}}}, "image"),
+    (("spec", "hostNetwork"), True, "node"),
+    (("spec", "hostPID"), True, "node"),
+    (("spec", "hostIPC"), True, "node"),
+    (("spec", "nodeName"), "control-plane", "node"),
+    ((*C, "ports"), [{"containerPort": 1, "hostPort": 1}], "node"),
+    ((*C, "securityContext"), None, "restricted"),
+    ((*SC, "privileged"), True, "restricted"),
+    ((*SC, "allowPrivilegeEscalation"), True, "restricted"),
+    ((*SC, "allowPrivilegeEscalation"), None, "restricted"),
+    ((*SC, "runAsNonRoot"), False, "restricted"),
+    ((*SC, "runAsUser"), 0, "restricted"),
+    ((*SC, "capabilities", "add"), ["SYS_ADMIN"], "restricted"),
+    ((*SC, "capabilities", "drop"), ["NET_RAW"], "restricted"),
+    ((*SC, "seccompProfile", "type"), "Unconfined", "restricted"),
+    ((*SC, "procMount"), "Unmasked", "restricted"),
+    (("spec", "automountServiceAccountToken"), None, "token"),
+    (("spec", "automountServiceAccountToken"), True, "token"),
+    (("spec", "volumes", "+"), {"name": "two", "persistentVolumeClaim": {"claimName": "another"}}, "one claim"),
+    (("spec", "volumes", "+"), {"name": "node", "hostPath": {"path": "/"}}, "one claim"),
+    (("spec", "volumes", "+"), {"name": "keys", "secret": {"secretName": "db-password"}}, "one claim"),
+    (("spec", "volumes", "+"), {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, "one claim"),
+    ((*C, "envFrom"), [{"secretRef": {"name": "db-password"}}], "variables"),
+    ((*C, "env", "+"), {"name": "X", "valueFrom": {"secretKeyRef": {"name": "db-password", "key": "k"}}}, "variables"),
+    ((*C, "env", "+"), {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "any", "key": "k"}}}, "variables"),
+]
+BAD_SECRETS = [
+    (("metadata", "name"), "db-password", "called"),
+    (("metadata", "labels"), None, "label"),
+    (("type",), "kubernetes.io/service-account-token", "type"),
+    (("metadata", "ownerReferences"), None, "belongs"),
+    (("metadata", "ownerReferences", 0, "kind"), "Namespace", "belongs"),
+    (("metadata", "ownerReferences", 0, "name"), "another", "belongs"),
+    (("data", "password"), "aGVsbG8=", "certificates and keys"),
+]
+
+
+def refuses(gate, word, *args, **more):
+    said = gate.refusals(*args, **more)
+    assert any(word in message for message in said), f"not refused with {word!r} but {said}: {json.dumps(args, indent=1)}"
+
+
+def takes(gate, *args, **more):
+    said = gate.refusals(*args, **more)
+    assert not said, f"{said}: {json.dumps(args, indent=1)}"
+
+
+def main(policies, folder):
+    gate = Gate(policies)
+    golden = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in pathlib.Path(folder).glob("*.json")}
+    kinds = {kind: {name: o for name, o in golden.items() if o["kind"] == kind} for kind in ("Pod", "Secret", "PersistentVolumeClaim")}
+    assert all(len(objects) >= 2 for objects in kinds.values()), {kind: list(objects) for kind, objects in kinds.items()}
+    for pod in kinds["Pod"].values():
+        takes(gate, "pods", pod)
+        takes(gate, "pods", None, pod)
+        takes(gate, "pods", changed(pod, (*C, "image"), "any"), user="system:serviceaccount:team:somebody")
+        for path, value, word in BAD_PODS:
+            refuses(gate, word, "pods", changed(pod, path, value))
+        refuses(gate, "image", "pods", pod, image="registry.example/cloner:2")
+        refuses(gate, "deleted", "pods", None, changed(pod, ("metadata", "labels"), None))
+        refuses(gate, "deleted", "pods", None, changed(pod, ("metadata", "name"), "web"))
+    source = kinds["Pod"]["source-filesystem"]
+    mount = next(i for i, m in enumerate(source["spec"]["containers"][0]["volumeMounts"]) if m["name"] == "cdi-data-vol")
+    refuses(gate, "read-only", "pods", changed(source, (*C, "volumeMounts", mount, "readOnly"), None))
+    for secret in map(stored, kinds["Secret"].values()):
+        takes(gate, "secrets", secret)
+        takes(gate, "secrets", secret, secret)
+        for path, value, word in BAD_SECRETS:
+            refuses(gate, word, "secrets", changed(secret, path, value))
+        foreign = changed(secret, ("metadata", "labels"), None)
+        refuses(gate, "somebody else", "secrets", secret, foreign)
+    for name in ("cdi-uploadserver-signer", "cdi-uploadserver-client-signer", "decant-token-key"):
+        own = {"metadata": {"namespace": OWN, "name": name}, "type": "Opaque", "data": {"key": "QQ=="}}
+        takes(gate, "secrets", own)
+        refuses(gate, "called", "secrets", changed(own, ("metadata", "namespace"), "team"))
+        refuses(gate, "called", "secrets", changed(own, ("metadata", "name"), "another"))
+    for claim in kinds["PersistentVolumeClaim"].values():
+        takes(gate, "persistentvolumeclaims", claim)
+        takes(gate, "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "a"), "b"), claim)
+        refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), None))
+        refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", 0, "name"), "another"))
+        refuses(gate, "stays", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "somebody-elses"), claim)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
