@@ -13,5 +13,6 @@ pub mod session;
 pub mod signal;
 pub mod stop;
 pub mod stream_of;
+pub mod text;
 pub mod tls;
 pub mod units;

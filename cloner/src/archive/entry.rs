@@ -2,6 +2,11 @@
 
 use crate::attribute::{Kinds, Xattr};
 
+/// Longest path of an entry below the root of a volume, in bytes: what Linux takes at once (`PATH_MAX`, without the zero
+/// byte). A deeper tree can be made step by step, but most programs cannot reach into it, and each step costs its reader
+/// the same as a whole file.
+pub const PATH_LIMIT_BYTES: usize = 4095;
+
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {

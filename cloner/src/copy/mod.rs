@@ -1,6 +1,7 @@
 //! `cloner copy`: both ends in one process, over the same path as between two pods.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         running: Running::default(),
         meeting: Meeting::default(),
         held: Mutex::default(),
+        is_leftover_useless: AtomicBool::new(false),
     };
     let server = Server::start(
         "target",

@@ -85,8 +85,9 @@ impl Sink for Hashing<'_> {
     }
 
     fn note_zeros(&mut self, len: u64) -> Result<()> {
-        self.segments.zeros(len);
-        Ok(())
+        let wanted = self.limit_bytes.saturating_sub(self.segments.position_bytes());
+        self.segments.long_zeros(len.min(wanted), self.stop)?;
+        if len > wanted { self.frame(&[]) } else { Ok(()) }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {

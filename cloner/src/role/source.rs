@@ -11,7 +11,7 @@ use decant_shared::stop::Stop;
 use decant_shared::tls::authority::{Authority, Usage};
 use decant_shared::tls::{Identity, pem, server};
 
-use super::{new_progress, with_last_word};
+use super::{leave_word, new_progress, with_last_word};
 use crate::args::SourceArgs;
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
@@ -57,7 +57,8 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
         metrics.shut_down(SERVER_END);
         let not_kept = outcome?;
         let message = termination::of_source(source.preallocation, digest.as_deref(), not_kept.as_deref());
-        termination::write(&args.pod.termination_log, &message)
+        leave_word(&args.pod.termination_log, &message);
+        Ok(())
     })
 }
 

@@ -99,6 +99,10 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
         (Some(content), false) => content,
         _ => return Answer(501, "this target receives clones only, no ordinary uploads"),
     };
+    if !request.is_framed {
+        // What follows has no end that could be told from a cut: an empty clone would be taken for a whole one.
+        return Answer(411, "an upload needs Transfer-Encoding: chunked or Content-Length");
+    }
     let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamOf>) {
         Some(Err(())) => return Answer(400, "x-decant-stream makes no sense"),
         Some(Ok(stream)) if !stream.leads() => return Admission::Join(stream),

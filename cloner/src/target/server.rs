@@ -1,5 +1,6 @@
 //! The upload server: admits one sender at a time, answers, and knows when the work is done.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,12 @@ use decant_shared::contract::ContentType;
 use decant_shared::http::server::{Exchange, Service};
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::session::NOT_KEPT;
-use decant_shared::stop::Stop;
+use decant_shared::stop::{Stop, StopReason};
 use decant_shared::stream_of::StreamOf;
 use decant_shared::tls::name::common_name;
 
 use super::admit::{Admission, Peer, State, Upload, admit};
-use super::carry::{Carried, bring};
+use super::carry::{Carried, OUSTED, bring};
 use super::running::Running;
 use super::session::{self, Transfer};
 use super::streams::{Meeting, Streams};
@@ -48,6 +49,8 @@ pub struct Uploads {
     pub meeting: Meeting,
     /// What it holds of a transfer that failed, or that was read back.
     pub held: Mutex<Option<Held>>,
+    /// What lies in the volume was of no use once. It is not read back again, also where it could not be removed.
+    pub is_leftover_useless: AtomicBool,
 }
 
 /// The first segments of a content that is not complete.
@@ -85,7 +88,7 @@ impl Uploads {
         match admission {
             Admission::Upload(_) => {
                 *state = State::Busy;
-                self.running.begin(exchange.stop());
+                self.running.begin(exchange.stop(), self.stop.child());
             }
             // Whoever is told 503 had the right name, and asks again soon.
             Admission::Answer(503, _) => self.give_way(exchange),
@@ -130,6 +133,7 @@ impl Uploads {
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let keep_partial = self.writing.can_go_on(content) && resume.is_some();
+        let stop = self.running.stages().unwrap_or_else(|| self.stop.child());
         let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
         let outcome = match exchange.body() {
             Ok(mut body) => {
@@ -140,7 +144,7 @@ impl Uploads {
                     idle: self.idle,
                     running: &self.running,
                     progress: &self.progress,
-                    stop: &self.stop,
+                    stop: &stop,
                     streams: streams.map(|streams| (streams, &self.meeting)),
                     held: &mut held,
                 };
@@ -148,8 +152,15 @@ impl Uploads {
             }
             Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
         };
+        let outcome = outcome.map_err(|error| match (error.kind(), stop.reason()) {
+            (Kind::Neighbour, Some(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
+            _ => error,
+        });
         self.running.end();
         self.meeting.close();
+        if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Leftover) {
+            self.is_leftover_useless.store(true, Ordering::Release);
+        }
         if writing.keep_partial && outcome.as_ref().is_err_and(leaves_something) {
             *self.held() = Some(Held { content, digests: held });
         }
