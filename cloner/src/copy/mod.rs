@@ -21,6 +21,7 @@ use crate::source::request::Timeouts;
 use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
 use crate::target::admit::State;
+use crate::target::refusals::Refusals;
 use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::target::session::IDLE;
@@ -100,6 +101,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         running: Running::default(),
         meeting: Meeting::default(),
         held: Mutex::default(),
+        refusals: Refusals::default(),
         is_leftover_useless: AtomicBool::new(false),
     };
     let server = Server::start(

@@ -19,6 +19,7 @@ use crate::narrator::Narrator;
 use crate::target::Received;
 use crate::target::admit::State;
 use crate::target::config::TargetConfig;
+use crate::target::refusals::Refusals;
 use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::target::streams::Meeting;
@@ -57,6 +58,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
             running: Running::default(),
             meeting: Meeting::default(),
             held: Mutex::default(),
+            refusals: Refusals::default(),
             is_leftover_useless: AtomicBool::new(false),
         });
         let service: Arc<dyn Service> = uploads.clone();

@@ -18,6 +18,7 @@ use decant_shared::stop::Stop;
 use decant_shared::units::Rate;
 use rustls::ClientConfig;
 
+use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Result};
 use crate::pack::plan::Options;
 
@@ -43,6 +44,7 @@ pub mod streams;
 pub mod upload;
 pub mod url;
 pub mod volume;
+mod wait;
 pub mod wire;
 
 use blocks::Computed;
@@ -103,7 +105,7 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
             Err(failed) => failed,
         };
         let now = Instant::now();
-        if let Some(bytes) = progress.durable_bytes().filter(|&bytes| bytes > furthest_bytes) {
+        if let Some(bytes) = further(progress, furthest_bytes) {
             // It got further than ever: what comes is another failure, and not a longer one.
             furthest_bytes = bytes;
             pause = retry::Pause::new(now, source.patience);
@@ -117,6 +119,13 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
         stop.sleep(delay);
         Error::check(stop)?;
     }
+}
+
+/// How far the target is, if that is a segment more than `furthest_bytes`: less is not kept for the next attempt. It is
+/// never further than what was sent, whatever it says.
+fn further(progress: &Progress, furthest_bytes: u64) -> Option<u64> {
+    let bytes = progress.durable_bytes()?.min(progress.sent_bytes());
+    (bytes >= furthest_bytes.saturating_add(SEGMENT_BYTES)).then_some(bytes)
 }
 
 /// One attempt: what the target does not keep, or the error and whether a connection that broke is worth another one: nothing was sent, or the target can go on
@@ -139,4 +148,22 @@ fn once(
         // It was not sent at all.
         false => volume.only_in_attributes().map(ToString::to_string),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_claims_more_than_it_was_sent_does_not_make_a_source_more_patient() {
+        let progress = Progress::new(0);
+        assert_eq!(further(&progress, 0), None, "it says nothing");
+        progress.set_durable_bytes(u64::MAX - 1);
+        progress.add_sent_bytes(SEGMENT_BYTES);
+        assert_eq!(further(&progress, 0), Some(SEGMENT_BYTES));
+        progress.add_sent_bytes(SEGMENT_BYTES - 1);
+        assert_eq!(further(&progress, SEGMENT_BYTES), None, "not a whole segment more");
+        progress.add_sent_bytes(1);
+        assert_eq!(further(&progress, SEGMENT_BYTES), Some(2 * SEGMENT_BYTES));
+    }
 }

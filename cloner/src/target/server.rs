@@ -12,10 +12,12 @@ use decant_shared::progress::{Phase, Progress};
 use decant_shared::session::NOT_KEPT;
 use decant_shared::stop::{Stop, StopReason};
 use decant_shared::stream_of::StreamOf;
+use decant_shared::text::Shown;
 use decant_shared::tls::name::common_name;
 
 use super::admit::{Admission, Peer, State, Upload, admit};
 use super::carry::{Carried, OUSTED, bring};
+use super::refusals::Refusals;
 use super::running::Running;
 use super::session::{self, Transfer};
 use super::streams::{Meeting, Streams};
@@ -49,6 +51,8 @@ pub struct Uploads {
     pub meeting: Meeting,
     /// What it holds of a transfer that failed, or that was read back.
     pub held: Mutex<Option<Held>>,
+    /// Requests of those that are not the sender.
+    pub refusals: Refusals,
     /// What lies in the volume was of no use once. It is not read back again, also where it could not be removed.
     pub is_leftover_useless: AtomicBool,
 }
@@ -74,8 +78,8 @@ impl Uploads {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits a request and, for an upload, takes the place of the one sender.
-    fn admit(&self, exchange: &Exchange) -> Admission {
+    /// Admits a request and, for an upload, takes the place of the one sender. Says also whether it is of the sender.
+    fn admit(&self, exchange: &Exchange) -> (Admission, bool) {
         let leaf = exchange.peer_certificates().first();
         let name = leaf.map(|leaf| common_name(leaf).ok());
         let peer = match (&name, exchange.is_encrypted()) {
@@ -83,6 +87,7 @@ impl Uploads {
             (None, true) => Peer::Anonymous,
             (None, false) => Peer::Plain,
         };
+        let is_sender = peer == Peer::Named(Some(&self.client_name));
         let mut state = self.state();
         let admission = admit(&exchange.request, peer, &self.client_name, *state);
         match admission {
@@ -94,7 +99,28 @@ impl Uploads {
             Admission::Answer(503, _) => self.give_way(exchange),
             Admission::Answer(..) | Admission::Greet | Admission::Report | Admission::Join(_) => {}
         }
-        admission
+        (admission, is_sender)
+    }
+
+    /// Tells of a request that was refused: of the sender's each, of others' only some.
+    fn tell_refusal(&self, exchange: &Exchange, is_sender: bool, status: u16, text: &str) {
+        let request = &exchange.request;
+        if request.path == "/healthz" {
+            return;
+        }
+        let (method, path) = (Shown::of_peer(&request.method), Shown::of_peer(&request.path));
+        let peer = &exchange.peer;
+        if is_sender {
+            log::info!("{method} {path} from {peer}: {status} {text}");
+            return;
+        }
+        log::debug!("{method} {path} from {peer}: {status} {text}");
+        if let Some(count) = self.refusals.count() {
+            log::info!(
+                "{count} requests of others than the sender so far; the last one, {method} {path} from {peer}, \
+                 was answered {status} {text}"
+            );
+        }
     }
 
     /// Ends the transfer that is under way if its sender fell silent: another one is there.
@@ -170,7 +196,8 @@ impl Uploads {
 
 impl Service for Uploads {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let upload = match self.admit(exchange) {
+        let (admission, is_sender) = self.admit(exchange);
+        let upload = match admission {
             Admission::Greet => {
                 return exchange.answer(200, TEXT, &report::greeting(&self.writing.destination));
             }
@@ -179,14 +206,7 @@ impl Service for Uploads {
                 return exchange.answer(status, TEXT, &text);
             }
             Admission::Answer(status, text) => {
-                if exchange.request.path != "/healthz" {
-                    log::info!(
-                        "{} {} from {}: {status} {text}",
-                        exchange.request.method,
-                        exchange.request.path,
-                        exchange.peer
-                    );
-                }
+                self.tell_refusal(exchange, is_sender, status, text);
                 return exchange.answer(status, TEXT, text);
             }
             Admission::Join(stream) => return self.join(exchange, stream),
