@@ -130,8 +130,9 @@ impl<'a> Pass<'a> {
         }
         if found.member.len() > PATH_LIMIT_BYTES {
             let (name, bytes) = (shown(found.member), found.member.len());
-            let text =
-                format!("cannot send {name}: its path has {bytes} bytes, and Linux takes {PATH_LIMIT_BYTES}");
+            let text = format!(
+                "cannot send {name}: its path has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep"
+            );
             return Err(Error::new(Kind::Source, text));
         }
         self.census.add(found.member, &meta);

@@ -209,6 +209,22 @@ mod tests {
     }
 
     #[test]
+    fn going_up_and_down_costs_a_step_for_each_level() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        let (mut folders, mut not_kept) = (Folders::new(root.into()), NotKept::default());
+        let deep = "d/".repeat(3000);
+        folders.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
+        while let Some(last) = folders.levels.len().checked_sub(1) {
+            folders.leave(last, &mut not_kept).unwrap();
+            let open = folders.levels.iter().filter(|level| level.fd.is_some()).count();
+            // Opening from above would open some at a time; from below it is the one that is needed.
+            assert!(open <= last.min(MAX_OPEN) && (last == 0 || folders.levels[last - 1].fd.is_some()));
+            assert!(last < MAX_OPEN || last > 3000 - MAX_OPEN || open == 1, "{open} at {last}");
+        }
+    }
+
+    #[test]
     fn few_levels_are_open_however_deep_it_goes() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();

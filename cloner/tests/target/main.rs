@@ -13,6 +13,7 @@ mod support;
 
 mod admission;
 mod attributes;
+mod bounds;
 mod combinations;
 mod configuration;
 mod damage;
@@ -23,6 +24,7 @@ mod full;
 mod hostile;
 mod identity;
 mod image_in_archive;
+mod leftovers;
 mod recordings;
 mod streams;
 mod tls;
