@@ -23,7 +23,13 @@ fn held(target: &Target, content: &str, length: Option<usize>) -> Vec<String> {
     let question = String::from_utf8(head_for("GET", "/v1/session", &headers)).unwrap();
     let answer = target.ask(question.replace("Transfer-Encoding: chunked\r\n", "").as_bytes());
     assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body.lines().skip_while(|line| !line.is_empty()).skip(1).map(str::to_owned).collect()
+    answer
+        .body
+        .lines()
+        .skip_while(|line| !line.is_empty())
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn tree() -> Vec<u8> {
