@@ -6,11 +6,11 @@
 use decant_cloner::digest::check::Check;
 use decant_cloner::digest::{Digest, SEGMENT_BYTES, Whole};
 use decant_cloner::error::{Error, Result};
+use decant_cloner::frame::STREAM_IDENTIFIER;
 use decant_cloner::frame::decode::{Batch, Decoder, Item};
 use decant_cloner::frame::encode::Encoder;
 use decant_cloner::frame::mark::Mark;
 use decant_cloner::frame::split::{Pack, Splitter};
-use decant_cloner::frame::STREAM_IDENTIFIER;
 use decant_cloner::stream::Piece;
 use decant_cloner_fuzz::Program;
 use libfuzzer_sys::fuzz_target;

@@ -17,7 +17,13 @@ const ARCHIVE_LIMIT_BYTES: u64 = 96 << 20;
 const HEADER_LIMIT_BYTES: u64 = 1 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut made = Made { program: Program::new(bytes), header: Vec::new(), taken: 0, times: 0, left: ARCHIVE_LIMIT_BYTES };
+    let mut made = Made {
+        program: Program::new(bytes),
+        header: Vec::new(),
+        taken: 0,
+        times: 0,
+        left: ARCHIVE_LIMIT_BYTES,
+    };
     let mut reader = ArchiveReader::new(&mut made);
     while let Ok(Some(entry)) = reader.next_entry() {
         let attributes = entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len() + 80);
@@ -66,8 +72,19 @@ impl Pull for Made<'_> {
 fn header(program: &mut Program<'_>) -> Vec<u8> {
     const KINDS: &[u8] = b"xxxxgLKVX0S157";
     const KEYS: [&str; 14] = [
-        "SCHILY.xattr.", "SCHILY.xattr.user.", "path", "linkpath", "size", "GNU.sparse.offset", "GNU.sparse.numbytes",
-        "GNU.sparse.map", "GNU.sparse.name", "GNU.sparse.major", "GNU.sparse.size", "GNU.sparse.numblocks", "DECANT.unsent",
+        "SCHILY.xattr.",
+        "SCHILY.xattr.user.",
+        "path",
+        "linkpath",
+        "size",
+        "GNU.sparse.offset",
+        "GNU.sparse.numbytes",
+        "GNU.sparse.map",
+        "GNU.sparse.name",
+        "GNU.sparse.major",
+        "GNU.sparse.size",
+        "GNU.sparse.numblocks",
+        "DECANT.unsent",
         "comment",
     ];
     let kind = KINDS[program.byte() as usize % KINDS.len()];
