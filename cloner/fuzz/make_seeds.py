@@ -37,6 +37,21 @@ def http() -> None:
     seed("chunked", "cut", b"ffffffff\r\nabc")
 
 
+def programs() -> None:
+    """Programs for the targets that make their streams: see Program in src/lib.rs for how numbers are read."""
+    # Held segments and how they count; then steps: what, its numbers, how often.
+    seed("checked", "two-holes", bytes([0, 0, 1, 1, 63, 0, 0, 1, 1, 63, 0, 0]))
+    seed("checked", "data-and-zeros", bytes([0, 0, 0, 7, 0, 200, 0, 3, 2, 0, 3, 0, 9]))
+    seed("checked", "marks", bytes([2, 0, 3, 1, 26, 0, 0, 4, 0, 0, 9, 0, 0, 5, 1, 26, 9, 0, 0]))
+    seed("checked", "digests-missing", bytes([0, 0, 5, 0, 0, 9, 0, 0, 1, 2, 26, 0, 0, 0, 1, 0, 1, 1, 13]))
+    # Headers: kind, records (how many, which key, suffix, value, how often), how often the header comes.
+    seed("tar_headers", "empty-attributes", bytes([0, 0, 0, 0, 0, 0, 1, 16, 1, 12]))
+    seed("tar_headers", "attributes-then-member", bytes([0, 0, 1, 0, 5, 0, 0, 9, 0, 0, 9, 0, 0, 0]))
+    seed("tar_headers", "global-path", bytes([4, 0, 2, 0, 0, 3, 1, 18, 0, 0, 9, 1, 10]))
+    seed("tar_headers", "segments", bytes([0, 1, 5, 0, 0, 1, 0, 1, 1, 14, 6, 0, 0, 1, 0, 1, 1, 14, 0, 5]))
+    seed("tar_headers", "long-names", bytes([5, 1, 15, 1, 12, 6, 1, 16, 0, 0, 9, 0, 0]))
+
+
 def prometheus() -> None:
     seed("prometheus_text", "clone", b"# HELP kubevirt_cdi_clone_progress_total The clone progress in percentage\n"
          b"# TYPE kubevirt_cdi_clone_progress_total counter\nkubevirt_cdi_clone_progress_total{ownerUID=\"uid\"} 42.5\n"
@@ -131,6 +146,7 @@ def names() -> None:
 def main() -> None:
     shutil.rmtree(SEEDS, ignore_errors=True)
     http()
+    programs()
     prometheus()
     snappy()
     names()

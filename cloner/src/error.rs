@@ -1,11 +1,12 @@
 //! What can go wrong in a clone: one type, ranked, so that the first cause is the one reported.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
 use std::path::Path;
 
 use decant_shared::exit::Exit;
 use decant_shared::stop::{Stop, StopReason};
+use decant_shared::text::write_escaped;
 use decant_shared::tls::Unusable;
 
 /// The kind of a failure. It decides the exit code, the HTTP status and the rank.
@@ -181,14 +182,8 @@ pub fn is_no_space(error: &io::Error) -> bool {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.text.chars() {
-            // File names may hold anything; a message is one line.
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
-            }
-        }
+        // File names and peers may say anything; a message is one line.
+        write_escaped(f, &self.text)?;
         match &self.cause {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
@@ -225,8 +220,9 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_whatever_the_file_is_called() {
-        let error = Error::source("open", Path::new("/x/a\nb\u{1b}[2J"), io::ErrorKind::NotFound.into());
-        assert!(error.to_string().starts_with("cannot open /x/a\\nb\\u{1b}[2J: "), "{error}");
+        let name = "/x/a\nb\u{1b}[2J\u{9b}\u{202e}";
+        let error = Error::source("open", Path::new(name), io::ErrorKind::NotFound.into());
+        assert!(error.to_string().starts_with(r"cannot open /x/a\nb\u{1b}[2J\u{9b}\u{202e}: "), "{error}");
     }
 
     #[test]

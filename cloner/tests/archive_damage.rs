@@ -74,6 +74,30 @@ fn extended_headers_are_bounded() {
 }
 
 #[test]
+fn headers_before_one_member_have_one_limit() {
+    let comment = "c".repeat(1 << 19);
+    let mut archive = HandMade::default();
+    for _ in 0..9 {
+        archive = archive.pax(b'x', &[("comment", &comment)]);
+    }
+    assert!(damage(&archive.file("x", "").end()).contains("of headers before one member"));
+    // Without content, too, and of any kind.
+    for kind in [b'x', b'g', b'V'] {
+        let mut archive = HandMade::default();
+        for _ in 0..9000 {
+            archive = archive.block(HandMade::header(kind, "header", 0), b"");
+        }
+        assert!(damage(&archive.file("x", "").end()).contains("of headers before one member"), "{kind}");
+    }
+}
+
+#[test]
+fn a_sparse_map_for_all_members_is_damage() {
+    let archive = HandMade::default().pax(b'g', &[("GNU.sparse.map", "0,1")]).file("x", "").end();
+    assert!(damage(&archive).contains("a sparse map in a header for all members"));
+}
+
+#[test]
 fn impossible_sparse_maps_are_damage() {
     let maps: [(u64, &[(u64, u64)]); 6] = [
         (100, &[(0, 4), (2, 3)]),

@@ -22,6 +22,8 @@ mod archive;
 mod change;
 #[path = "source/early.rs"]
 mod early;
+#[path = "source/hostile.rs"]
+mod hostile;
 #[path = "source/input.rs"]
 mod input;
 #[path = "source/page.rs"]

@@ -14,5 +14,6 @@ pub mod session;
 pub mod signal;
 pub mod stop;
 pub mod stream_of;
+pub mod text;
 pub mod tls;
 pub mod units;

@@ -1,7 +1,8 @@
 //! Log lines on stderr: text for people, JSON for machines, never coloured, one line per record.
 //!
 //! Levels: `error` ends the process; `warn` is something the user did not ask for; `info` tells the story of a
-//! clone in a dozen lines; `debug` and `trace` are for developers. Keys and certificates are never logged.
+//! clone in a dozen lines; `debug` and `trace` are for developers. Keys and certificates are never logged. Controls and
+//! marks that reorder text are escaped, wherever they come from.
 
 use std::io::Write;
 
@@ -9,6 +10,8 @@ use env_logger::{Builder, Target};
 use log::{LevelFilter, Record};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::text::{escaped, is_unsafe};
 
 /// How a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,16 +50,26 @@ fn render(format: Format, record: &Record<'_>, now: OffsetDateTime) -> String {
     let time = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     let message = record.args().to_string();
     match format {
-        Format::Text => format!("{time} {:5} {}", record.level(), message.replace('\n', " ")),
-        Format::Plain => format!("cloner: {}", message.replace('\n', " ")),
+        Format::Text => format!("{time} {:5} {}", record.level(), line(message)),
+        Format::Plain => format!("cloner: {}", line(message)),
         Format::Json => serde_json::json!({
             "time": time,
             "level": record.level().as_str().to_ascii_lowercase(),
             "target": record.target(),
-            "message": message,
+            "message": lines(&message),
         })
         .to_string(),
     }
+}
+
+/// In one line, without anything that a terminal would obey.
+fn line(message: String) -> String {
+    if message.contains(is_unsafe) { escaped(&message.replace('\n', " ")) } else { message }
+}
+
+/// The same, but line breaks stay: JSON has its own way to write them.
+fn lines(message: &str) -> String {
+    message.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -73,6 +86,16 @@ mod tests {
     #[test]
     fn a_record_is_one_line_of_text() {
         assert_eq!(line(Format::Text, "two\nlines"), "2023-11-14T22:13:20Z INFO  two lines");
+    }
+
+    #[test]
+    fn a_record_holds_nothing_that_a_terminal_obeys() {
+        let message = "GET /\u{9b}31mFAKE\u{2028}ERROR\u{202e}\u{1b}[2J\r";
+        for format in [Format::Text, Format::Plain, Format::Json] {
+            let line = line(format, message);
+            assert!(!line.contains(is_unsafe), "{line:?}");
+            assert!(line.contains("u{9b}31mFAKE") && line.contains("u{202e}"), "{line:?}");
+        }
     }
 
     #[test]

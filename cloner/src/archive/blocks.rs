@@ -5,8 +5,8 @@ use crate::archive::field::{BLOCK_BYTES, checksum_is_right};
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull};
 
-/// How much padding is drained in one step.
-const DRAIN_BYTES: u64 = 1 << 20;
+/// How much padding is drained in one step. It is not looked at.
+const DRAIN_BYTES: u64 = u64::MAX;
 
 /// One block.
 pub(crate) type Block = [u8; BLOCK_BYTES];
@@ -22,6 +22,11 @@ impl<'a, P: Pull + ?Sized> Blocks<'a, P> {
     /// Takes from `pull`.
     pub(crate) fn new(pull: &'a mut P) -> Self {
         Self { pull, position: 0 }
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
     }
 
     /// The next header, its checksum checked; `None` at the end of the archive. `last_name` is the member

@@ -2,6 +2,11 @@
 
 use crate::attribute::{Kinds, Xattr};
 
+/// Longest path of an entry below the root of a volume, in bytes: four times what Linux takes at once (`PATH_MAX`). Programs
+/// that go step by step make deeper trees than `PATH_MAX`, but each step costs a reader of the archive as much as a whole
+/// file, so there is an end.
+pub const PATH_LIMIT_BYTES: usize = 16 << 10;
+
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
@@ -81,5 +86,19 @@ pub fn shown(name: &[u8]) -> String {
     match name.get(..SHOWN_BYTES) {
         Some(head) if name.len() > SHOWN_BYTES => format!("{:?}...", String::from_utf8_lossy(head)),
         _ => format!("{:?}", String::from_utf8_lossy(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decant_shared::text::is_unsafe;
+
+    #[test]
+    fn names_are_shown_without_what_an_eye_would_obey() {
+        let name = "a\u{1b}[31m\u{9b}\u{202e}\u{2066}\u{200f}\u{feff}\n";
+        let shown = shown(name.as_bytes());
+        assert!(!shown.contains(is_unsafe), "{shown:?}");
+        assert!(shown.contains("u{202e}") && shown.contains("u{1b}"), "{shown}");
     }
 }

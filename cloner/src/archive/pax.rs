@@ -1,13 +1,19 @@
 //! The records of PAX extended headers (POSIX pax, "pax Extended Header"; GNU tar manual, "Sparse Formats").
 
 use crate::archive::entry::Moment;
-use crate::archive::read::MAX_PAX_BYTES;
+use crate::archive::read::MAX_NAME_BYTES;
 use crate::archive::sparse_map::SparseMap;
 use crate::attribute::{Attribute, Kinds, Xattr};
 use crate::error::{Error, Result};
 
 /// An extended attribute, as star, GNU tar and bsdtar write it: the key ends in its name, the value is its own.
 pub(crate) const XATTR_KEY: &[u8] = b"SCHILY.xattr.";
+/// Memory for the extended attributes of one entry. Linux lists at most 64 KiB of names, and a source of ours sends at most
+/// [`MAX_PAX_BYTES`](crate::archive::read::MAX_PAX_BYTES) of records; with what each attribute costs besides its bytes
+/// that is less than this.
+const XATTRS_LIMIT_BYTES: usize = 2 << 20;
+/// What an extended attribute costs besides its bytes: the value of the list, and two allocations of at least 16 bytes.
+const XATTR_OVERHEAD_BYTES: usize = size_of::<Xattr>() + 2 * 16;
 /// What a source of ours left out: words with commas.
 pub(crate) const UNSENT_KEY: &[u8] = b"DECANT.unsent";
 
@@ -28,7 +34,8 @@ pub(crate) struct PaxFields {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PaxAttributes {
     pub(crate) xattrs: Vec<Xattr>,
-    bytes: u64,
+    /// What they cost: their bytes and [`XATTR_OVERHEAD_BYTES`] for each.
+    cost_bytes: usize,
     unsent: Kinds,
     /// In forms that bsdtar and GNU tar write beside, or in place of, the one that is read.
     others: Kinds,
@@ -80,8 +87,8 @@ impl PaxFields {
     /// `None` is a value that cannot be.
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<Result<()>> {
         match key {
-            b"path" => self.path = bytes(value)?,
-            b"linkpath" => self.link_path = bytes(value)?,
+            b"path" => self.path = name(value)?,
+            b"linkpath" => self.link_path = name(value)?,
             b"size" => self.size_bytes = optional(value, size)?,
             b"uid" => self.uid = optional(value, decimal)?,
             b"gid" => self.gid = optional(value, decimal)?,
@@ -105,8 +112,12 @@ impl PaxFields {
 impl PaxAttributes {
     /// An empty value is one, and takes nothing back: so GNU tar writes it.
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
-        self.bytes += (name.len() + value.len()) as u64;
-        if self.bytes > MAX_PAX_BYTES {
+        if name.is_empty() {
+            return Err(Error::damaged("an extended attribute without a name"));
+        }
+        // Both are parts of one extended header, which is bounded.
+        self.cost_bytes += XATTR_OVERHEAD_BYTES + name.len() + value.len();
+        if self.cost_bytes > XATTRS_LIMIT_BYTES {
             return Err(Error::damaged("more extended attributes than any entry has"));
         }
         self.xattrs.push(Xattr { name: unescaped(name), value: value.to_vec() });
@@ -129,7 +140,7 @@ impl PaxAttributes {
         for xattr in std::mem::take(&mut self.xattrs) {
             self.unsent.insert(Attribute::of_xattr(&xattr.name));
         }
-        self.bytes = 0;
+        self.cost_bytes = 0;
     }
 }
 
@@ -161,7 +172,7 @@ fn kinds(words: &[u8]) -> Kinds {
 impl PaxSparse {
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<Result<()>> {
         match key {
-            b"name" => self.name = bytes(value)?,
+            b"name" => self.name = name(value)?,
             b"size" | b"realsize" => self.size_bytes = Some(size(value)?),
             b"major" => self.major = Some(decimal(value)?),
             b"minor" => self.minor = Some(decimal(value)?),
@@ -207,8 +218,11 @@ fn optional<T>(value: &[u8], parse: fn(&[u8]) -> Option<T>) -> Option<Option<T>>
 }
 
 #[expect(clippy::option_option, reason = "outer: can it be, inner: is it there")]
-fn bytes(value: &[u8]) -> Option<Option<Vec<u8>>> {
-    optional(value, |value| (!value.contains(&0)).then(|| value.to_vec()))
+fn name(value: &[u8]) -> Option<Option<Vec<u8>>> {
+    optional(value, |value| {
+        let can_be = value.len() as u64 <= MAX_NAME_BYTES && !value.contains(&0);
+        can_be.then(|| value.to_vec())
+    })
 }
 
 fn decimal(value: &[u8]) -> Option<u64> {
@@ -254,7 +268,7 @@ mod tests {
 
     fn record(key: &str, value: &str) -> String {
         let body = key.len() + value.len() + 3;
-        let len = (1..6).map(|digits| body + digits).find(|len| len.to_string().len() + body == *len);
+        let len = (1..7).map(|digits| body + digits).find(|len| len.to_string().len() + body == *len);
         format!("{} {key}={value}\n", len.unwrap())
     }
 
@@ -298,7 +312,31 @@ mod tests {
         let (mut fields, value) = (PaxFields::default(), "v".repeat(60_000));
         let header = record("SCHILY.xattr.user.a", &value);
         let taken = (0..100).take_while(|_| fields.read(header.as_bytes()).is_ok()).count();
-        assert!((10..20).contains(&taken), "{taken}");
+        assert!((30..40).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn attributes_without_content_cost_what_their_number_costs() {
+        let (mut fields, header) = (PaxFields::default(), record("SCHILY.xattr.a", ""));
+        let taken = (0..1_000_000).take_while(|_| fields.read(header.as_bytes()).is_ok()).count();
+        assert!(taken * XATTR_OVERHEAD_BYTES <= XATTRS_LIMIT_BYTES, "{taken}");
+        let shortest_names = (64 << 10) / "user.a\0".len();
+        assert!(taken > shortest_names, "as many as Linux lists for one entry: {taken}");
+    }
+
+    #[test]
+    fn an_attribute_without_a_name_is_damage() {
+        assert!(read(&[("SCHILY.xattr.", "")]).is_err());
+        assert!(read(&[("SCHILY.xattr.", "value")]).is_err());
+    }
+
+    #[test]
+    fn a_name_beyond_what_a_name_may_have_is_damage() {
+        let longest = usize::try_from(MAX_NAME_BYTES).unwrap();
+        for key in ["path", "linkpath", "GNU.sparse.name"] {
+            assert!(read(&[(key, &"n".repeat(longest))]).is_ok(), "{key}");
+            assert!(read(&[(key, &"n".repeat(longest + 1))]).is_err(), "{key}");
+        }
     }
 
     #[test]

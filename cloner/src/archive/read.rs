@@ -23,6 +23,9 @@ use crate::stream::{Piece, Pull};
 pub const MAX_NAME_BYTES: u64 = 64 << 10;
 /// Longest PAX extended header, in bytes.
 pub const MAX_PAX_BYTES: u64 = 1 << 20;
+/// All that may come before one member, global headers and labels too, in bytes of the archive: four of the longest
+/// extended headers, where archivers write one and two long names.
+pub const MAX_EXTENSIONS_BYTES: u64 = 4 << 20;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Content that nobody wants is taken in runs of this size.
@@ -76,8 +79,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         self.skip_rest()?;
         let mut extensions = Extensions { pax: self.globals.clone(), ..Extensions::default() };
         let mut is_extended = false;
+        let start = self.blocks.position();
         while let Some(block) = self.blocks.next_header(&self.name)? {
             let header = Header::from_byte_slice(&block);
+            if self.blocks.position() - start > MAX_EXTENSIONS_BYTES {
+                let text = format!("more than {MAX_EXTENSIONS_BYTES} bytes of headers before one member");
+                return Err(named(header)(Error::damaged(text)));
+            }
             match header.as_old().linkflag[0] {
                 b'x' | b'X' => {
                     extensions.pax.read(&self.extension(header, MAX_PAX_BYTES)?).map_err(named(header))?;
@@ -86,6 +94,11 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                     let records = self.extension(header, MAX_PAX_BYTES)?;
                     self.globals.read(&records).map_err(named(header))?;
                     extensions.pax.read(&records).map_err(named(header))?;
+                    if self.globals.sparse.map.is_some() {
+                        // It would be copied for each member, and cannot be right for two.
+                        let text = "a sparse map in a header for all members";
+                        return Err(named(header)(Error::damaged(text)));
+                    }
                     self.globals.attributes.forget();
                     extensions.pax.attributes.forget();
                     // It belongs to no member, so an archive may end with it.
@@ -114,9 +127,9 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     }
 
     /// The next run of the current member's content, with its offset in the file. Runs follow each other
-    /// without gaps up to the size of the file. Holes are `Piece::Zeros` and come whole, however large, or
-    /// `Piece::Kept` as far as they lie in what is held; what takes bytes of the archive comes in runs of at most
-    /// `max_bytes` (> 0).
+    /// without gaps up to the size of the file. Holes are `Piece::Zeros` and come whole, however large, unless their
+    /// digest is computed: then in steps, between which the caller can ask its stop token. They are `Piece::Kept` as far as
+    /// they lie in what is held. What takes bytes of the archive comes in runs of at most `max_bytes` (> 0).
     pub fn next_data(&mut self, max_bytes: u64) -> Result<Option<(u64, Piece<'_>)>> {
         let body = &mut self.body;
         if body.segment_left == 0 {
@@ -131,9 +144,10 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         let offset = body.offset;
         if offset < body.next_offset {
             let len = body.next_offset - offset;
-            let piece = match held_bytes(self.check.as_deref()) {
-                0 => Piece::Zeros(len),
-                held_bytes => Piece::Kept(len.min(held_bytes)),
+            let piece = match (&self.check, held_bytes(self.check.as_deref())) {
+                (None, _) => Piece::Zeros(len),
+                (Some(check), 0) => Piece::Zeros(len.min(check.zeros_step_bytes())),
+                (_, held_bytes) => Piece::Kept(len.min(held_bytes)),
             };
             body.offset += piece.len();
             self.check.as_ref().map_or(Ok(()), |check| check.content(&piece))?;

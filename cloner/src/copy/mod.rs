@@ -1,6 +1,7 @@
 //! `cloner copy`: both ends in one process, over the same path as between two pods.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::source::request::Timeouts;
 use crate::source::url::UploadUrl;
 use crate::source::{self, Source};
 use crate::target::admit::State;
+use crate::target::refusals::Refusals;
 use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::target::session::IDLE;
@@ -99,6 +101,8 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         running: Running::default(),
         meeting: Meeting::default(),
         held: Mutex::default(),
+        refusals: Refusals::default(),
+        is_leftover_useless: AtomicBool::new(false),
     };
     let server = Server::start(
         "target",

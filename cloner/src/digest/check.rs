@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use super::segments::{Run, Segments, ZERO_SEGMENT};
+use super::segments::{Run, Segments, ZERO_SEGMENT, push_run, zeros_step_bytes};
 use super::{Digest, SEGMENT_BYTES, Whole};
 use crate::error::{Error, Result};
 use crate::frame::mark::Mark;
@@ -14,8 +14,9 @@ use crate::stream::Piece;
 pub const HELD_LIMIT: usize = 1 << 16;
 /// A sender's digests come right behind the segments; one that sends more than this ahead of its data is broken.
 const AHEAD_LIMIT: usize = 1024;
-/// No volume is larger; it keeps lengths that a peer sent from overflowing.
-const CONTENT_LIMIT_BYTES: u64 = 1 << 62;
+/// A sender that sends digests sends one right behind each segment that is not zeros; those of what is kept may be missing.
+/// One that leaves more of them out is broken.
+const BEHIND_LIMIT: usize = HELD_LIMIT + 1024;
 
 /// What was found out about a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,11 @@ impl Check {
         self.0.borrow().passing_bytes
     }
 
+    /// How many zeros it should be told of at a time, at most: what it takes without asking for a stop.
+    pub fn zeros_step_bytes(&self) -> u64 {
+        zeros_step_bytes(self.0.borrow().segments.position_bytes())
+    }
+
     /// A record of an archive: content that is never kept on the wire, also where it is held.
     pub fn record(&self, bytes: &[u8]) -> Result<()> {
         let passing_bytes = self.passing_bytes();
@@ -81,12 +87,10 @@ impl Check {
     /// The next content.
     pub fn content(&self, piece: &Piece<'_>) -> Result<()> {
         let inner = &mut *self.0.borrow_mut();
-        if inner.segments.position_bytes() > CONTENT_LIMIT_BYTES || piece.len() > CONTENT_LIMIT_BYTES {
-            return Err(Error::damaged("the stream is longer than any volume"));
-        }
         if inner.passing_bytes > 0 {
             return inner.pass_over(piece);
         }
+        inner.segments.check_room(piece.len())?;
         match piece {
             Piece::Data(bytes) => inner.segments.data(bytes),
             Piece::Zeros(len) => inner.segments.zeros(*len),
@@ -175,7 +179,7 @@ impl Inner {
     /// Compares as far as both sides are known.
     fn settle(&mut self) -> Result<()> {
         while let Some(run) = self.segments.next_complete() {
-            self.computed.push_back(run);
+            push_run(&mut self.computed, run);
         }
         if !self.has_marks && self.computed.len() > HELD_LIMIT {
             self.computed.pop_front();
@@ -198,6 +202,10 @@ impl Inner {
             if run.count - before > 1 {
                 self.computed.push_front(Run { first: index + 1, count: run.count - before - 1, ..run });
             }
+        }
+        if self.computed.len() > BEHIND_LIMIT {
+            let first = self.computed.front().map_or(0, |run| run.first);
+            return Err(Error::damaged(format!("the digests of the segments from {first} on are missing")));
         }
         Ok(())
     }

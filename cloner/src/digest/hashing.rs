@@ -85,8 +85,9 @@ impl Sink for Hashing<'_> {
     }
 
     fn note_zeros(&mut self, len: u64) -> Result<()> {
-        self.segments.zeros(len);
-        Ok(())
+        let wanted = self.limit_bytes.saturating_sub(self.segments.position_bytes());
+        self.segments.long_zeros(len.min(wanted), self.stop)?;
+        if len > wanted { self.frame(&[]) } else { Ok(()) }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -120,5 +121,28 @@ impl Sink for Hashing<'_> {
             len -= got as u64;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_endless_hole_only_what_is_wanted_is_computed() {
+        let stop = Stop::new();
+        let mut hashing = Hashing::first(3, &stop, &|_| {});
+        hashing.put(b"x").unwrap();
+        assert!(hashing.note_zeros(1 << 62).is_err(), "whoever reads may end");
+        assert!(hashing.is_full());
+        assert_eq!(hashing.complete(3).len(), 3);
+    }
+
+    #[test]
+    fn an_endless_hole_ends_when_it_is_told_to() {
+        let stop = Stop::new();
+        stop.by_signal(15);
+        let error = Hashing::new(&stop, &|_| {}).put_zeros(1 << 62).unwrap_err();
+        assert!(matches!(error.kind(), crate::error::Kind::Signal(15)), "{error}");
     }
 }

@@ -3,8 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
+use decant_shared::stop::Stop;
+
 use super::{Digest, GROUP_BYTES, SEGMENT_BYTES, Whole};
+use crate::error::{Error, Result};
 use crate::frame::is_zero;
+
+/// A longer run of zeros is taken in steps that end at multiples of this, between which a stop is noticed. One of them
+/// takes about a microsecond.
+pub const ZEROS_STEP_BYTES: u64 = 1 << 30;
+/// No content is longer: its length is a number of 64 bits, also when it is rounded up to whole segments. One file has at
+/// most 2^63 - 1 bytes, but a folder may have several of those, all hole.
+pub const CONTENT_LIMIT_BYTES: u64 = u64::MAX - SEGMENT_BYTES;
 
 static ZEROS: [u8; GROUP_BYTES] = [0; GROUP_BYTES];
 static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS));
@@ -85,6 +95,28 @@ impl Segments {
         }
     }
 
+    /// The same for a run of any length: in steps, between which `stop` is asked.
+    pub fn long_zeros(&mut self, mut len: u64, stop: &Stop) -> Result<()> {
+        self.check_room(len)?;
+        while len > 0 {
+            let step = len.min(zeros_step_bytes(self.position_bytes));
+            self.zeros(step);
+            len -= step;
+            if len > 0 {
+                Error::check(stop)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// That `len` more bytes can be counted.
+    pub fn check_room(&self, len: u64) -> Result<()> {
+        if len > CONTENT_LIMIT_BYTES.saturating_sub(self.position_bytes) {
+            return Err(Error::damaged("the stream is longer than any volume"));
+        }
+        Ok(())
+    }
+
     /// The next `len` bytes are a segment (or what is left of the content after the last whole one) that has this
     /// digest. Only where a segment begins.
     pub fn known(&mut self, digest: Digest, len: u64) {
@@ -148,8 +180,27 @@ impl Segments {
         for _ in 0..count {
             self.whole.update(&digest.0);
         }
-        self.complete.push_back(Run { first: self.position_bytes / SEGMENT_BYTES, count, digest });
+        push_run(&mut self.complete, Run { first: self.position_bytes / SEGMENT_BYTES, count, digest });
     }
+}
+
+/// Appends a run. Zeros behind zeros make one longer run, so that a hole takes no memory however long it is.
+pub(super) fn push_run(runs: &mut VecDeque<Run>, run: Run) {
+    match runs.back_mut() {
+        Some(last)
+            if last.first + last.count == run.first
+                && last.digest == run.digest
+                && run.digest == *ZERO_SEGMENT =>
+        {
+            last.count += run.count;
+        }
+        _ => runs.push_back(run),
+    }
+}
+
+/// How far a step into a run of zeros goes that begins at `position_bytes` of a content.
+pub fn zeros_step_bytes(position_bytes: u64) -> u64 {
+    ZEROS_STEP_BYTES - position_bytes % ZEROS_STEP_BYTES
 }
 
 /// The digest of a whole group.
@@ -192,6 +243,40 @@ mod tests {
         segments.zeros(1 << 40);
         let run = segments.next_complete().unwrap();
         assert_eq!((run.first, run.count, run.digest), (0, 1 << 14, *ZERO_SEGMENT));
+    }
+
+    #[test]
+    fn zeros_in_steps_are_the_same_zeros_and_one_run() {
+        let (mut whole, mut steps, stop) = (Segments::default(), Segments::default(), Stop::new());
+        for segments in [&mut whole, &mut steps] {
+            segments.data(b"not where a segment begins");
+        }
+        whole.zeros(5 << 30);
+        steps.long_zeros(5 << 30, &stop).unwrap();
+        assert_eq!(whole.finish(), steps.finish());
+        assert_eq!(steps.next_complete().map(|run| run.count), Some(1));
+        assert_eq!(steps.next_complete().map(|run| run.count), Some(79));
+    }
+
+    #[test]
+    fn a_hole_as_large_as_a_file_can_be_ends_when_it_is_asked_to() {
+        let stop = Stop::new();
+        let started = std::time::Instant::now();
+        std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| Segments::default().long_zeros(1 << 62, &stop));
+            stop.by_signal(15);
+            assert!(hashing.join().unwrap().is_err());
+        });
+        assert!(started.elapsed().as_secs() < 10);
+    }
+
+    #[test]
+    fn a_content_that_cannot_be_counted_is_refused() {
+        let (mut segments, stop) = (Segments::default(), Stop::new());
+        segments.known(*ZERO_SEGMENT, SEGMENT_BYTES);
+        assert!(segments.long_zeros(u64::MAX, &stop).is_err());
+        assert!(segments.long_zeros(CONTENT_LIMIT_BYTES, &stop).is_err());
+        assert!(segments.check_room(CONTENT_LIMIT_BYTES - SEGMENT_BYTES).is_ok());
     }
 
     #[test]

@@ -80,11 +80,15 @@ impl Batch {
         self.runs.push(Run::Unpacked(start..start + len));
     }
 
-    fn push_zeros(&mut self, len: u64) {
+    fn push_zeros(&mut self, len: u64) -> Result<()> {
         match self.runs.last_mut() {
-            Some(Run::Zeros(last)) => *last += len,
+            Some(Run::Zeros(last)) => {
+                let sum = last.checked_add(len);
+                *last = sum.ok_or_else(|| Error::damaged("holes that are longer than any volume"))?;
+            }
             _ => self.runs.push(Run::Zeros(len)),
         }
+        Ok(())
     }
 }
 
@@ -120,12 +124,11 @@ impl Decoder {
     fn decode_frame(&mut self, range: Range<usize>, batch: &mut Batch) -> Result<()> {
         let frame = &batch.pack.bytes[range.clone()];
         if frame == ZERO_FRAME.as_slice() || frame == self.learned_zero_frame {
-            batch.push_zeros(CHUNK_BYTES as u64);
-            return Ok(());
+            return batch.push_zeros(CHUNK_BYTES as u64);
         }
         if may_be_mark(frame[0], frame.len() - CHUNK_HEAD_BYTES) {
             match Mark::parse(frame)? {
-                Some(Mark::Hole(len)) => batch.push_zeros(len),
+                Some(Mark::Hole(len)) => batch.push_zeros(len)?,
                 // Whoever brought the turns of several connections into order has used it up.
                 Some(Mark::Turn(_)) | None => {}
                 Some(mark) => batch.runs.push(Run::Mark(mark)),
@@ -138,7 +141,7 @@ impl Decoder {
             let data = &frame[body..];
             check(data.len(), masked_crc(data), wanted_crc)?;
             if data.len() == CHUNK_BYTES && is_zero(data) {
-                batch.push_zeros(CHUNK_BYTES as u64);
+                batch.push_zeros(CHUNK_BYTES as u64)?;
             } else if !data.is_empty() {
                 batch.runs.push(Run::Stored(range.start + body..range.end));
             }
@@ -146,14 +149,15 @@ impl Decoder {
         }
         let packed = &frame[body..];
         let len = snap::raw::decompress_len(packed).map_err(broken)?;
-        let Some(out) = batch.unpacked.get_mut(batch.used_bytes..batch.used_bytes + len) else {
+        let end = batch.used_bytes.saturating_add(len);
+        let Some(out) = batch.unpacked.get_mut(batch.used_bytes..end) else {
             return Err(Error::damaged(format!("a frame of {len} logical bytes")));
         };
         self.codec.decompress(packed, out).map_err(broken)?;
         check(len, masked_crc(out), wanted_crc)?;
         if len == CHUNK_BYTES && is_zero(out) {
             self.learned_zero_frame = frame.to_vec();
-            batch.push_zeros(CHUNK_BYTES as u64);
+            batch.push_zeros(CHUNK_BYTES as u64)?;
         } else if len > 0 {
             batch.push_unpacked(len);
         }
@@ -239,6 +243,16 @@ mod tests {
         decoder.decode(Pack { bytes: stored.repeat(3), frames: 3, ..Pack::default() }, &mut batch).unwrap();
         assert_eq!(batch.len(), 1);
         assert_eq!(batch.item(0), Some(Item::Piece(Piece::Zeros(3 * CHUNK_BYTES as u64))));
+    }
+
+    #[test]
+    fn holes_whose_sum_cannot_be_counted_are_damage() {
+        for holes in [[1 << 63, 1 << 63], [u64::MAX, 1001], [u64::MAX, u64::MAX]] {
+            let mut bytes = Vec::new();
+            holes.iter().for_each(|&len| Mark::Hole(len).put(&mut bytes));
+            let pack = Pack { bytes, frames: 0, ..Pack::default() };
+            assert!(Decoder::default().decode(pack, &mut Batch::default()).is_err(), "{holes:?}");
+        }
     }
 
     #[test]

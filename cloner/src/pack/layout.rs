@@ -20,10 +20,10 @@ use super::meta::Meta;
 use super::plan::Options;
 use super::tally::{Census, Counted};
 use super::walk::{Budget, Folder, NAMES_BUDGET_BYTES, walk};
-use crate::archive::entry::EntryKind;
+use crate::archive::entry::{EntryKind, PATH_LIMIT_BYTES, shown};
 use crate::attribute::place::Place;
 use crate::digest::record::Record;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;
 use crate::threads::verdict;
 
@@ -127,6 +127,13 @@ impl<'a> Pass<'a> {
                 log::warn!("left out the socket {:?}", found.path());
             }
             return Ok(None);
+        }
+        if found.member.len() > PATH_LIMIT_BYTES {
+            let (name, bytes) = (shown(found.member), found.member.len());
+            let text = format!(
+                "cannot send {name}: its path has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep"
+            );
+            return Err(Error::new(Kind::Source, text));
         }
         self.census.add(found.member, &meta);
         self.name.clear();

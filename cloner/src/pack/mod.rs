@@ -11,6 +11,7 @@ pub mod extents;
 mod header;
 mod layout;
 mod links;
+pub(crate) mod links_out;
 mod look;
 mod member;
 mod meta;

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use super::meta::Meta;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;
 
 /// Counts the bytes that go into a sink. Without a sink the bytes go nowhere.
@@ -24,6 +24,15 @@ impl<'a> Counted<'a> {
         self.bytes
     }
 
+    fn count(&mut self, len: u64) -> Result<()> {
+        let sum = self.bytes.checked_add(len).filter(|&sum| i64::try_from(sum).is_ok());
+        self.bytes = sum.ok_or_else(|| {
+            let text = "the files together are longer than an archive can be (2^63 - 1 bytes)";
+            Error::new(Kind::Source, text)
+        })?;
+        Ok(())
+    }
+
     /// Fills up to a multiple of `block_bytes` with zeros.
     pub(super) fn pad(&mut self, block_bytes: u64) -> Result<()> {
         match self.bytes % block_bytes {
@@ -35,12 +44,12 @@ impl<'a> Counted<'a> {
 
 impl Sink for Counted<'_> {
     fn frame(&mut self, bytes: &[u8]) -> Result<()> {
-        self.bytes += bytes.len() as u64;
+        self.count(bytes.len() as u64)?;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.frame(bytes))
     }
 
     fn frame_zeros(&mut self, len: u64) -> Result<()> {
-        self.bytes += len;
+        self.count(len)?;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.frame_zeros(len))
     }
 
@@ -53,17 +62,17 @@ impl Sink for Counted<'_> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.bytes += bytes.len() as u64;
+        self.count(bytes.len() as u64)?;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.put(bytes))
     }
 
     fn put_zeros(&mut self, len: u64) -> Result<()> {
-        self.bytes += len;
+        self.count(len)?;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.put_zeros(len))
     }
 
     fn put_file(&mut self, file: &File, path: &Path, offset: u64, len: u64) -> Result<()> {
-        self.bytes += len;
+        self.count(len)?;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.put_file(file, path, offset, len))
     }
 }

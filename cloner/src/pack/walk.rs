@@ -17,7 +17,7 @@ use super::look::{FOLDER, Found, Looked, meta_of};
 use super::meta::Meta;
 use super::names::Batch;
 use crate::error::{Error, Kind, Result};
-use crate::unpack::STAGING_NAME;
+use crate::unpack::reserved::is_reserved;
 
 /// Memory for the names of the root folder; each level below gets half as much, but not less than the floor.
 pub(super) const NAMES_BUDGET_BYTES: usize = 4 << 20;
@@ -68,9 +68,9 @@ pub(super) fn walk(
 }
 
 /// What is no part of a volume's content at its root: `lost+found` belongs to the filesystem (contract 1.10),
-/// and a staging folder is the remains of a clone into this volume that was killed.
+/// and the names that a clone uses until it is complete are those of the remains of one into this volume.
 fn is_left_out(name: &CStr) -> bool {
-    name == c"lost+found" || name.to_bytes() == STAGING_NAME.as_bytes()
+    name == c"lost+found" || is_reserved(name.to_bytes())
 }
 
 struct Walk {

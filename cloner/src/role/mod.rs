@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use decant_shared::progress::Progress;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::termination;
 
 pub mod digest;
@@ -20,15 +20,15 @@ pub(crate) fn new_progress() -> Arc<Progress> {
     Arc::new(Progress::new(now.as_secs()))
 }
 
-/// Leaves the reason of a failure where the kubelet finds it. That it cannot be written is only logged: the
-/// reason itself matters more.
-pub(crate) fn leave_word(log: &Path, error: &Error) {
-    if let Err(unwritable) = termination::write(log, &error.to_string()) {
+/// Leaves `message` where the kubelet finds it. That it cannot be written (the node's disk may be full) is only logged: what
+/// happened stays what it was, and a target that told its source that it is done is done.
+pub(crate) fn leave_word(log: &Path, message: &str) {
+    if let Err(unwritable) = termination::write(log, message) {
         log::warn!("{unwritable}");
     }
 }
 
 /// Runs `role` and leaves the reason if it fails.
 pub(crate) fn with_last_word<T>(log: &Path, role: impl FnOnce() -> Result<T>) -> Result<T> {
-    role().inspect_err(|error| leave_word(log, error))
+    role().inspect_err(|error| leave_word(log, &error.to_string()))
 }

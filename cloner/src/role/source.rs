@@ -15,7 +15,7 @@ use decant_shared::tls::places::{KeySet, Places};
 use decant_shared::tls::server;
 use rustls::ServerConfig;
 
-use super::{new_progress, with_last_word};
+use super::{leave_word, new_progress, with_last_word};
 use crate::args::SourceArgs;
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
@@ -61,7 +61,8 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
         metrics.shut_down(SERVER_END);
         let not_kept = outcome?;
         let message = termination::of_source(source.preallocation, digest.as_deref(), not_kept.as_deref());
-        termination::write(&args.pod.termination_log, &message)
+        leave_word(&args.pod.termination_log, &message);
+        Ok(())
     })
 }
 

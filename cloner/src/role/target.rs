@@ -1,5 +1,6 @@
 //! `cloner target`: the target pod.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use decant_shared::tls::current::Current;
 use decant_shared::units::Bytes;
 use time::OffsetDateTime;
 
-use super::{new_progress, with_last_word};
+use super::{leave_word, new_progress, with_last_word};
 use crate::args::TargetArgs;
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
@@ -19,6 +20,7 @@ use crate::narrator::Narrator;
 use crate::target::Received;
 use crate::target::admit::State;
 use crate::target::config::TargetConfig;
+use crate::target::refusals::Refusals;
 use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::target::streams::Meeting;
@@ -57,6 +59,8 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
             running: Running::default(),
             meeting: Meeting::default(),
             held: Mutex::default(),
+            refusals: Refusals::default(),
+            is_leftover_useless: AtomicBool::new(false),
         });
         let service: Arc<dyn Service> = uploads.clone();
         let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;
@@ -91,7 +95,8 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
                 termination::of_deadline()
             }
         };
-        termination::write(&args.pod.termination_log, &message)
+        leave_word(&args.pod.termination_log, &message);
+        Ok(())
     })
 }
 

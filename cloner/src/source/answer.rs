@@ -2,12 +2,16 @@
 
 use decant_shared::conn::Fault;
 use decant_shared::contract::{ContentType, RENEWED_KEYS_VARIABLE};
+use decant_shared::text::Shown;
 use decant_shared::tls::validity::in_words;
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
 
 use super::url::UploadUrl;
 use crate::error::{Error, Kind, Result};
+
+/// Of a target's reason: more than any of ours has, and of CDI's.
+const REASON_CHARACTERS: usize = 500;
 
 /// The answer to a request whose body was not sent completely. It can only be a refusal, but for one case:
 /// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
@@ -35,7 +39,8 @@ pub fn refused(status: u16, text: &str) -> Error {
         503 => "it takes nothing now",
         _ => "",
     };
-    let words = match (meaning, text) {
+    let shown = Shown::first(text, REASON_CHARACTERS).to_string();
+    let words = match (meaning, shown.as_str()) {
         ("", "") => String::new(),
         (meaning, "") => format!(": {meaning}"),
         ("", text) => format!(": {text}"),

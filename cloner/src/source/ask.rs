@@ -11,12 +11,13 @@ use decant_shared::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 use decant_shared::stop::Stop;
 
 use super::answer::{explain, refused};
+use super::wait::Wait;
 use super::{Source, attempt};
 use crate::digest::Digest;
 use crate::error::Result;
 
 /// An answer of a target that has to read a segment back from a slow disk comes within this time.
-const ANSWER: Duration = Duration::from_secs(120);
+pub(super) const ANSWER: Duration = Duration::from_secs(120);
 /// How long to look for an alert on a connection that broke.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// No answer to these questions is longer.
@@ -48,12 +49,16 @@ pub fn session(source: &Source, stop: &Stop) -> Result<Option<Session>> {
 }
 
 /// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes`, if that is known:
-/// some of them, or none if it holds no more.
-pub fn held(source: &Source, from: usize, total_bytes: Option<u64>, stop: &Stop) -> Result<Vec<Digest>> {
+/// some of them, or none if it holds no more. The answer must be complete within `limit`.
+pub fn held(
+    source: &Source,
+    from: usize,
+    total_bytes: Option<u64>,
+    limit: Duration,
+    stop: &Stop,
+) -> Result<Vec<Digest>> {
     let length = total_bytes.map_or(String::new(), |total| format!("{LENGTH_HEADER}: {total}\r\n"));
     let headers = format!("{FROM_HEADER}: {from}\r\n{CONTENT_TYPE_HEADER}: {}\r\n{length}", source.content);
-    // A target that was restarted reads a whole tree back before it answers.
-    let limit = if total_bytes.is_some() { ANSWER } else { source.timeouts.answer };
     let (status, text) = ask_within(limit, source, "GET", SESSION_PATH, &headers, stop)?;
     let lines = text.lines().skip_while(|line| !line.is_empty()).skip(1);
     match status {
@@ -68,7 +73,8 @@ fn ask(source: &Source, method: &str, path: &str, headers: &str, stop: &Stop) ->
     ask_within(ANSWER, source, method, path, headers, stop)
 }
 
-/// One request without a body on a connection of its own: the status and the text of the answer.
+/// One request without a body on a connection of its own: the status and the text of the answer, which must be complete
+/// within `limit`.
 fn ask_within(
     limit: Duration,
     source: &Source,
@@ -85,7 +91,7 @@ fn ask_within(
     );
     let doing = "ask the target";
     let broken = |fault| explain(fault, &source.url);
-    let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+    let (mut heard, mut buffer, wait) = (Vec::new(), [0; 4096], Wait::of(limit));
     if let Err(fault) = conn.write_all(request.as_bytes(), source.timeouts.stall, doing) {
         // A target that does not want us said why before it closed; that may still be in our socket.
         let said = conn.read(&mut buffer, LAST_WORDS, doing).err();
@@ -97,7 +103,7 @@ fn ask_within(
             Ok(None) => {}
             Err(bad) => return Err(broken(Fault::HungUp(format!("its answer makes no sense: {bad}")))),
         }
-        match conn.read(&mut buffer, limit, doing).map_err(broken)? {
+        match conn.read(&mut buffer, wait.left(), doing).map_err(|fault| broken(wait.explain(fault)))? {
             0 => return Err(broken(Fault::HungUp("closed without an answer".to_owned()))),
             len => heard.extend_from_slice(&buffer[..len]),
         }
@@ -109,10 +115,10 @@ fn ask_within(
     let mut text = Vec::new();
     let mut body = Body::new(&mut conn, framing, &heard[head_len..]);
     let cut = |fault| match fault {
-        BodyFault::Conn(fault) => broken(fault),
+        BodyFault::Conn(fault) => broken(wait.explain(fault)),
         other => broken(Fault::HungUp(other.to_string())),
     };
-    while let Some(part) = body.next(ANSWER).map_err(cut)? {
+    while let Some(part) = body.next(wait.left()).map_err(cut)? {
         text.extend_from_slice(part);
         if text.len() > ANSWER_LIMIT_BYTES {
             return Err(broken(Fault::HungUp("its answer does not end".to_owned())));

@@ -28,6 +28,10 @@ use crate::stream::Sink;
 /// buffer.
 const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
 
+/// A longer hole is computed and sent in parts, so that the target hears of it while its digest is computed, which takes
+/// 20 ms for so much.
+const HOLE_AT_ONCE_BYTES: u64 = 64 << 40;
+
 /// Digests of segments, from the first one on, that were computed while they were sent. They outlive an attempt.
 #[derive(Debug, Default)]
 pub struct Computed(Mutex<Vec<Digest>>);
@@ -157,7 +161,8 @@ impl<'a> Blocks<'a> {
     fn send_marks(&mut self, last: Option<Mark>) -> Result<()> {
         let mut marks = Vec::new();
         while let Some(run) = self.segments.next_complete() {
-            (run.first..run.first + run.count).for_each(|index| self.computed.set(index, run.digest));
+            let end = (run.first + run.count).min(HELD_LIMIT as u64);
+            (run.first..end).for_each(|index| self.computed.set(index, run.digest));
             if run.digest != *ZERO_SEGMENT {
                 marks.push(Mark::Segment(run.first, run.digest));
             }
@@ -224,8 +229,7 @@ impl Sink for Blocks<'_> {
 
     fn note_zeros(&mut self, len: u64) -> Result<()> {
         let passed = self.passed(len);
-        self.segments.zeros(len - passed);
-        Ok(())
+        self.segments.long_zeros(len - passed, self.stop)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -233,9 +237,16 @@ impl Sink for Blocks<'_> {
         self.append(bytes)
     }
 
-    fn put_zeros(&mut self, len: u64) -> Result<()> {
-        self.segments.zeros(len);
-        self.append_zeros(len)
+    fn put_zeros(&mut self, mut len: u64) -> Result<()> {
+        loop {
+            let part = len.min(HOLE_AT_ONCE_BYTES);
+            self.segments.long_zeros(part, self.stop)?;
+            self.append_zeros(part)?;
+            len -= part;
+            if len == 0 {
+                return Ok(());
+            }
+        }
     }
 
     fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {

@@ -31,10 +31,39 @@ pub fn run(source: &Source, progress: &Progress, ended: &Stop) {
 }
 
 fn note(session: Session, progress: &Progress) {
+    // A target cannot have more than there is.
+    let most_bytes = progress.total_bytes().unwrap_or_else(|| progress.read_bytes());
+    if session.durable_bytes > most_bytes {
+        log::debug!("the target says that it has {} of {most_bytes} bytes", session.durable_bytes);
+        return;
+    }
     if matches!(session.phase, Phase::Copy | Phase::Sync | Phase::Verify) {
         progress.set_durable_bytes(session.durable_bytes);
     }
     if session.phase == Phase::Verify && progress.phase() == Phase::Sync {
         progress.enter(Phase::Verify);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_has_more_than_there_is_is_not_believed() {
+        let progress = Progress::new(0);
+        progress.set_total_bytes(100);
+        for (durable_bytes, wanted) in [(50, 50), (101, 50), (u64::MAX, 50), (100, 100)] {
+            note(Session { phase: Phase::Copy, durable_bytes }, &progress);
+            assert_eq!(progress.durable_bytes(), Some(wanted), "{durable_bytes}");
+        }
+    }
+
+    #[test]
+    fn where_the_length_is_not_known_what_was_read_is_the_limit() {
+        let progress = Progress::new(0);
+        progress.add_read_bytes(10);
+        note(Session { phase: Phase::Copy, durable_bytes: 11 }, &progress);
+        assert_eq!(progress.durable_bytes(), None);
     }
 }

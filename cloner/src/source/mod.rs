@@ -19,6 +19,7 @@ use decant_shared::tls::current::Current;
 use decant_shared::units::Rate;
 use rustls::ClientConfig;
 
+use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
 use crate::pack::plan::Options;
 
@@ -44,6 +45,7 @@ pub mod streams;
 pub mod upload;
 pub mod url;
 pub mod volume;
+mod wait;
 pub mod wire;
 
 use blocks::Computed;
@@ -107,7 +109,7 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
         };
         let hope = Hope { resume, renewal: has_met && source.tls.is_renewed() };
         let now = Instant::now();
-        if let Some(bytes) = progress.durable_bytes().filter(|&bytes| bytes > furthest_bytes) {
+        if let Some(bytes) = further(progress, furthest_bytes) {
             // It got further than ever: what comes is another failure, and not a longer one.
             furthest_bytes = bytes;
             pause = retry::Pause::new(now, source.patience);
@@ -121,6 +123,13 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
         stop.sleep(delay);
         Error::check(stop)?;
     }
+}
+
+/// How far the target is, if that is a segment more than `furthest_bytes`: less is not kept for the next attempt. It is
+/// never further than what was sent, whatever it says.
+fn further(progress: &Progress, furthest_bytes: u64) -> Option<u64> {
+    let bytes = progress.durable_bytes()?.min(progress.sent_bytes());
+    (bytes >= furthest_bytes.saturating_add(SEGMENT_BYTES)).then_some(bytes)
 }
 
 /// One attempt: what the target does not keep, or the error and whether a connection that broke is worth another one: nothing was sent, or the target can go on
@@ -156,5 +165,23 @@ fn with_own_end(error: Error, source: &Source) -> Error {
             Error::new(Kind::Identity, format!("{error}; {expired}"))
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_claims_more_than_it_was_sent_does_not_make_a_source_more_patient() {
+        let progress = Progress::new(0);
+        assert_eq!(further(&progress, 0), None, "it says nothing");
+        progress.set_durable_bytes(u64::MAX - 1);
+        progress.add_sent_bytes(SEGMENT_BYTES);
+        assert_eq!(further(&progress, 0), Some(SEGMENT_BYTES));
+        progress.add_sent_bytes(SEGMENT_BYTES - 1);
+        assert_eq!(further(&progress, SEGMENT_BYTES), None, "not a whole segment more");
+        progress.add_sent_bytes(1);
+        assert_eq!(further(&progress, SEGMENT_BYTES), Some(2 * SEGMENT_BYTES));
     }
 }

@@ -1,17 +1,24 @@
 //! Meeting the target: whether it is one of ours, and what it holds of this volume already.
 
+use std::time::{Duration, Instant};
+
 use decant_shared::contract::ContentType;
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::stop::Stop;
 use decant_shared::units::Bytes;
 
-use super::ask::Abilities;
+use super::ask::{ANSWER, Abilities};
 use super::blocks::Computed;
 use super::volume::Volume;
 use super::{Source, ask};
 use crate::digest::check::HELD_LIMIT;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Kind, Result};
+
+/// A target that reads back what it holds of an image has so long for each segment of 64 MiB, on average: 4 MiB/s.
+const SLOWEST_SEGMENT: Duration = Duration::from_secs(16);
+/// Questions about a folder: a target answers with 256 digests at a time, all but the last time.
+const FOLDER_QUESTIONS: usize = HELD_LIMIT / 256 + 2;
 
 const COMPARING: &str = "the target holds a part of a clone; comparing it with the source";
 
@@ -48,7 +55,31 @@ pub fn meet(
     Ok(Peer { can, kept })
 }
 
-/// Segment after segment, so that nothing is read behind the first one that differs.
+/// What is left of the time that a target has for all its answers. What the source reads meanwhile does not count.
+struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    /// Asks for digests; `None` when the time is up.
+    fn ask(
+        &mut self,
+        most: Duration,
+        ask: impl FnOnce(Duration) -> Result<Vec<Digest>>,
+    ) -> Result<Option<Vec<Digest>>> {
+        if self.left.is_zero() {
+            log::warn!("the target takes too long to say what it holds; what it did not say is sent again");
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let held = ask(most.min(self.left))?;
+        self.left = self.left.saturating_sub(began.elapsed());
+        Ok(Some(held))
+    }
+}
+
+/// Segment after segment, so that nothing is read behind the first one that differs. There are no more questions than
+/// segments, as each answer has a digest that is right.
 fn kept_of_image(
     source: &Source,
     volume: &Volume,
@@ -57,9 +88,12 @@ fn kept_of_image(
     stop: &Stop,
 ) -> Result<Vec<Digest>> {
     let count = total_bytes.div_ceil(SEGMENT_BYTES);
-    let mut kept = Vec::new();
+    let read_back = SLOWEST_SEGMENT.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+    let mut patience = Patience { left: ANSWER.saturating_add(read_back) };
+    let mut kept: Vec<Digest> = Vec::new();
     loop {
-        let held = ask::held(source, kept.len(), Some(total_bytes), stop)?;
+        let ask = |limit| ask::held(source, kept.len(), Some(total_bytes), limit, stop);
+        let held = patience.ask(ANSWER, ask)?.unwrap_or_default();
         if held.is_empty() {
             return Ok(kept);
         }
@@ -86,14 +120,19 @@ fn kept_of_image(
 
 /// All that the target holds, and then the source's folder in one pass: a tree has no place to begin in its middle.
 fn kept_of_folder(source: &Source, volume: &Volume, computed: &Computed, stop: &Stop) -> Result<Vec<Digest>> {
-    let mut held = Vec::new();
-    loop {
-        let more = ask::held(source, held.len(), None, stop)?;
+    let mut held: Vec<Digest> = Vec::new();
+    // A target that was restarted reads the whole tree back before it answers for the first time.
+    let limit = source.timeouts.answer;
+    let mut patience = Patience { left: limit };
+    for _ in 0..FOLDER_QUESTIONS {
+        let more = patience.ask(limit, |limit| ask::held(source, held.len(), None, limit, stop))?;
+        let more = more.unwrap_or_default();
         held.extend_from_slice(&more);
         if more.is_empty() || held.len() >= HELD_LIMIT {
             break;
         }
     }
+    held.truncate(HELD_LIMIT);
     if held.is_empty() {
         return Ok(held);
     }

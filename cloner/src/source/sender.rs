@@ -1,17 +1,21 @@
 //! The sender's end of a connection: sends, and hears what the target says in between.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use decant_shared::conn::{Conn, Fault, Written};
+use decant_shared::conn::{Conn, Fault, Stall, Written};
 use decant_shared::http::body::Body;
 use decant_shared::http::head::{Framing, Response, parse_response};
+use decant_shared::text::escaped;
 
 use super::answer::{explain, refused};
 use super::request::Request;
+use super::wait::Wait;
 use crate::error::Result;
 
 /// How much of an answer's text is kept: enough for a reason, short enough for a termination message.
 const ANSWER_LIMIT_BYTES: usize = 2048;
+/// Interim answers (1xx) to one request. One to `Expect`, and a few of a proxy, are usual.
+const INTERIM_LIMIT: usize = 16;
 /// How long an answer that has begun may take to arrive, and how long to look for one on a broken connection.
 pub(super) const EARLY_ANSWER: Duration = Duration::from_secs(5);
 
@@ -32,42 +36,19 @@ impl Sent {
 /// What is going on, for messages.
 const WAIT: &str = "wait for the answer";
 
-/// A wait as a whole: interim answers, or single bytes, do not make it longer.
-#[derive(Debug, Clone, Copy)]
-struct Wait {
-    limit: Duration,
-    deadline: Instant,
-}
-
-impl Wait {
-    fn of(limit: Duration) -> Self {
-        Self { limit, deadline: Instant::now() + limit }
-    }
-
-    fn left(self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
-    /// What was waited for in all, in place of what the last read was given.
-    fn explain(self, fault: Fault) -> Fault {
-        match fault {
-            Fault::TimedOut(doing, _) => Fault::TimedOut(doing, self.limit),
-            other => other,
-        }
-    }
-}
-
 /// The connection, on which the target may speak at any time.
 pub(super) struct Sender<'a> {
     conn: &'a mut Conn,
     request: Request<'a>,
     /// What the target said and nobody has looked at yet.
     heard: Vec<u8>,
+    /// Interim answers so far.
+    interim: usize,
 }
 
 impl<'a> Sender<'a> {
     pub(super) fn new(conn: &'a mut Conn, request: Request<'a>) -> Self {
-        Self { conn, request, heard: Vec::new() }
+        Self { conn, request, heard: Vec::new(), interim: 0 }
     }
 
     /// What is sent.
@@ -82,8 +63,9 @@ impl<'a> Sender<'a> {
 
     /// Sends `bytes` to the last one, unless the target answers meanwhile.
     pub(super) fn send(&mut self, mut bytes: &[u8]) -> Result<Sent> {
+        let mut stall = Stall::of(self.request.timeouts.stall);
         loop {
-            match self.conn.write_watching(&mut bytes, self.request.timeouts.stall, "upload") {
+            match self.conn.write_watching(&mut bytes, &mut stall, "upload") {
                 Ok(Written::All) => return Ok(Sent::All),
                 Ok(Written::Interrupted) => {}
                 Err(fault) => return self.broken(fault),
@@ -160,6 +142,11 @@ impl<'a> Sender<'a> {
             match parse_response(&self.heard) {
                 Ok(Some((Response { status: 100..=199, .. }, head_len))) => {
                     self.heard.drain(..head_len);
+                    self.interim += 1;
+                    if self.interim > INTERIM_LIMIT {
+                        let why = format!("it gave more than {INTERIM_LIMIT} interim answers");
+                        return Err(Fault::HungUp(why));
+                    }
                     return Ok(None);
                 }
                 Ok(Some((response, head_len))) => {
@@ -192,6 +179,6 @@ impl<'a> Sender<'a> {
             }
         }
         text.truncate(ANSWER_LIMIT_BYTES);
-        String::from_utf8_lossy(&text).trim().replace(['\r', '\n'], " ")
+        escaped(&String::from_utf8_lossy(&text).trim().replace(['\r', '\n'], " "))
     }
 }

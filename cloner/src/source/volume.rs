@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use decant_shared::contract::ContentType;
+use decant_shared::contract::{ContentType, DISK_IMAGE};
 use decant_shared::stop::Stop;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ use crate::pack::scan::scan;
 use crate::pack::write::write;
 use crate::stream::Sink;
 use crate::unpack::STAGING_NAME;
+use crate::unpack::reserved::{names_for, temporary_name};
 
 /// A volume that is open for reading.
 pub struct Volume {
@@ -52,13 +53,18 @@ impl Volume {
                     ),
                     e => Error::source("open the folder", path, e.into()),
                 })?;
-                let plan = scan(&root, path, options, stop)?;
-                warn_of_remains(&root, path);
-                Opened::Folder(root, options, plan)
+                return Self::of_folder(root, path, options, stop);
             }
             ContentType::Block => open_raw(path)?,
         };
         Ok(Self { path: path.to_owned(), kind })
+    }
+
+    /// The same for a folder that is open already; `path` is for messages alone.
+    pub fn of_folder(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
+        let plan = scan(&root, path, options, stop)?;
+        warn_of_remains(&root, path);
+        Ok(Self { path: path.to_owned(), kind: Opened::Folder(root, options, plan) })
     }
 
     /// Logical bytes of the stream, for progress; `None` when only reading will tell. `attributes`: of an archive with
@@ -146,9 +152,12 @@ impl Volume {
 
 /// What a killed clone into this folder left is no part of it, and nobody should wonder where it went.
 fn warn_of_remains(root: &OwnedFd, path: &Path) {
-    if rustix::fs::statat(root, STAGING_NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        let path = path.join(STAGING_NAME);
-        log::warn!("left out {}: a clone into this folder was killed and left it", path.display());
+    let image = temporary_name(DISK_IMAGE.as_ref());
+    for name in names_for(STAGING_NAME.as_ref()).chain(names_for(&image)) {
+        if rustix::fs::statat(root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            let path = path.join(name);
+            log::warn!("left out {}: a clone into this folder was killed and left it", path.display());
+        }
     }
 }
 

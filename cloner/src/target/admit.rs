@@ -99,6 +99,10 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
         (Some(content), false) => content,
         _ => return Answer(501, "this target receives clones only, no ordinary uploads"),
     };
+    if !request.is_framed {
+        // What follows has no end that could be told from a cut: an empty clone would be taken for a whole one.
+        return Answer(411, "an upload needs Transfer-Encoding: chunked or Content-Length");
+    }
     let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamOf>) {
         Some(Err(())) => return Answer(400, "x-decant-stream makes no sense"),
         Some(Ok(stream)) if !stream.leads() => return Admission::Join(stream),
@@ -129,7 +133,8 @@ mod tests {
     const NAME: &str = "ns/src-ns/tgt";
 
     fn ask(line: &str, content: &str, peer: Peer<'_>, state: State) -> Admission {
-        let text = format!("{line} HTTP/1.1\r\n{content}\r\n");
+        let framing = if line.starts_with("POST") { "Transfer-Encoding: chunked\r\n" } else { "" };
+        let text = format!("{line} HTTP/1.1\r\n{framing}{content}\r\n");
         admit(&parse_request(text.as_bytes()).unwrap().unwrap().0, peer, NAME, state)
     }
 
@@ -177,6 +182,23 @@ mod tests {
                 wanted,
                 "{line} {content:?} {peer:?} {state:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_upload_that_does_not_say_how_its_body_ends_is_refused() {
+        let ask = |framing: &str, peer, stream: &str| {
+            let head = format!("{framing}x-cdi-content-type: filesystem-clone\r\n{stream}");
+            let text = format!("POST /v1beta1/upload HTTP/1.1\r\n{head}\r\n");
+            let request = parse_request(text.as_bytes()).unwrap().unwrap().0;
+            status(&admit(&request, peer, NAME, State::Idle))
+        };
+        let good = Peer::Named(Some(NAME));
+        for stream in ["", "x-decant-stream: 7 0/3\r\n", "x-decant-stream: 7 1/3\r\n"] {
+            assert_eq!(ask("", good, stream), 411);
+            assert_eq!(ask("", Peer::Anonymous, stream), 401, "nothing is said to a stranger");
+            assert_eq!(ask("Transfer-Encoding: chunked\r\n", good, stream), 200);
+            assert_eq!(ask("Content-Length: 0\r\n", good, stream), 200);
         }
     }
 

@@ -146,7 +146,7 @@ fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
         .transpose()
 }
 
-/// CDI's block path, or anything that is a block device, is a device; every other path is an image file in
+/// CDI's block path, or anything else than `disk.img` that is a block device, is a device; every other path is an image file in
 /// the folder of a filesystem volume.
 fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
     use std::os::unix::fs::FileTypeExt;
@@ -155,13 +155,18 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
     }
     let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
     let path = PathBuf::from(text);
-    let is_device = path.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
-    if is_device || text == BLOCK_DESTINATION {
+    let name = path.file_name().map(ToOwned::to_owned);
+    // What has the image's usual name is in a volume, which somebody else may have had before: a device node there, or a
+    // link to one, is not where an image goes.
+    let is_in_volume = name.as_deref() == Some(DISK_IMAGE.as_ref());
+    let is_device = || path.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
+    if text == BLOCK_DESTINATION || (!is_in_volume && is_device()) {
         return Ok(Destination::Device(path));
     }
-    let name = path.file_name().map(ToOwned::to_owned);
     match (path.parent(), name) {
-        (Some(folder), Some(image_name)) if path.is_absolute() && !path.is_dir() => {
+        // A folder of the image's usual name is a part of the volume: an archive may hold one, and a clone of an image
+        // replaces it. Any other folder in this place is a mistake.
+        (Some(folder), Some(image_name)) if path.is_absolute() && (is_in_volume || !path.is_dir()) => {
             Ok(Destination::Folder { path: folder.to_owned(), image_name })
         }
         _ => Err(Error::usage(format!(

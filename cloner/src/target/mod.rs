@@ -24,6 +24,7 @@ pub mod image;
 pub mod place;
 pub mod pulled;
 pub mod readback;
+pub mod refusals;
 pub mod report;
 pub mod rights;
 pub mod running;

@@ -1,5 +1,6 @@
 //! The four combinations of contract 2.6: what arrives, and what it is written to.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use decant_shared::contract::ContentType;
@@ -165,10 +166,10 @@ fn tree_to_folder(
     };
     let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let (check, progress) = (stream.content_check(), stream.progress());
-    let before_names = |fresh: &Path| match check.found() {
+    let before_names = |fresh: OwnedFd, fresh_path: &Path| match check.found() {
         Some(written) if writing.read_back => {
             progress.enter(Phase::Verify);
-            verify::compare(written, verify::tree(fresh, stop)?, path)
+            verify::compare(written, verify::tree(fresh, fresh_path, stop)?, path)
         }
         _ => Ok(()),
     };

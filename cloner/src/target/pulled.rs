@@ -10,6 +10,7 @@ use decant_shared::stop::Stop;
 use super::decompress::Unpacked;
 use super::writeback::{self, Pacer, Synced};
 use crate::digest::check::{Check, Verdict};
+use crate::digest::segments::zeros_step_bytes;
 use crate::error::{Error, Result};
 use crate::frame::decode::{Batch, Item};
 use crate::lanes::{Collect, Pool};
@@ -34,18 +35,20 @@ pub struct Pulled<'a> {
     pacer: Option<Pacer>,
     /// Data that was yielded with the last piece, and so written when the next one is asked for.
     last_data_bytes: u64,
+    stop: &'a Stop,
 }
 
 impl<'a> Pulled<'a> {
     /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`. A
     /// stream of another length than `announced_bytes`, or of another content than its digests say, is damaged: it
-    /// has no end that anyone could act on.
+    /// has no end that anyone could act on. It ends early when `stop` is set.
     pub fn new(
         batches: Collect<Unpacked>,
         pool: &'a Pool<Batch>,
         progress: &'a Progress,
         (content, announced_bytes): (ContentType, Option<u64>),
         check: Rc<Check>,
+        stop: &'a Stop,
     ) -> Self {
         Self {
             batches,
@@ -61,6 +64,7 @@ impl<'a> Pulled<'a> {
             verdict: None,
             pacer: None,
             last_data_bytes: 0,
+            stop,
         }
     }
 
@@ -128,17 +132,23 @@ impl<'a> Pulled<'a> {
 
     fn check_length(&self) -> Result<()> {
         match self.announced_bytes {
-            Some(announced) if announced != self.stream_bytes => Err(Error::damaged(format!(
-                "the sender announced {announced} bytes and sent {}",
-                self.stream_bytes
-            ))),
+            Some(announced_bytes) if announced_bytes != self.stream_bytes => {
+                Err(other_length(announced_bytes, self.stream_bytes))
+            }
             _ => Ok(()),
         }
     }
 }
 
+fn other_length(announced_bytes: u64, sent_bytes: u64) -> Error {
+    Error::damaged(format!("the sender announced {announced_bytes} bytes and sent {sent_bytes}"))
+}
+
 impl Pull for Pulled<'_> {
+    /// Zeros come in steps, because whoever takes them may have to do something about each of them, and because their
+    /// digest is computed. That a run goes beyond what was announced is found out before any of it is taken.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
+        Error::check(self.stop)?;
         if let Some(pacer) = &mut self.pacer {
             pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
         }
@@ -149,10 +159,17 @@ impl Pull for Pulled<'_> {
         }
         let Some(Item::Piece(piece)) = self.batch.item(self.next_run) else { return Ok(None) };
         let left_bytes = piece.len() - self.taken_bytes;
-        let len = left_bytes.min(max_bytes);
+        let end = self.stream_bytes.checked_add(left_bytes);
+        let end = end.ok_or_else(|| Error::damaged("the stream is longer than any volume"))?;
+        if let Some(announced_bytes) = self.announced_bytes.filter(|&announced_bytes| announced_bytes < end) {
+            return Err(other_length(announced_bytes, end));
+        }
+        let len = match piece {
+            Piece::Zeros(_) => left_bytes.min(max_bytes).min(zeros_step_bytes(self.stream_bytes)),
+            Piece::Data(_) | Piece::Kept(_) => left_bytes.min(max_bytes),
+        };
         let from = self.taken_bytes;
-        let longer = self.stream_bytes.checked_add(len);
-        self.stream_bytes = longer.ok_or_else(|| Error::damaged("the stream is longer than any volume"))?;
+        self.stream_bytes += len;
         self.progress.add_sent_bytes(len);
         if len == left_bytes {
             self.next_run += 1;

@@ -1,6 +1,7 @@
 //! What a target tells a source of ours: what it knows, how far it is, what it holds (docs/protocol.md, 6).
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
 use decant_shared::http::server::Exchange;
@@ -11,6 +12,7 @@ use super::admit::State;
 use super::readback;
 use super::server::{Held, Uploads};
 use crate::digest::SEGMENT_BYTES;
+use crate::digest::check::HELD_LIMIT;
 use crate::error::Result;
 
 /// Digests in one answer: 16 KiB of text.
@@ -85,6 +87,9 @@ impl Uploads {
         let destination = &self.writing.destination;
         let is_new = known.is_none();
         let mut held = known.unwrap_or(Held { content, digests: Vec::new() });
+        if held.digests.len() >= HELD_LIMIT || self.is_leftover_useless.load(Ordering::Acquire) {
+            return Ok(held);
+        }
         match (content, total_bytes) {
             (ContentType::Block, Some(total_bytes)) if from == held.digests.len() as u64 => {
                 let left_bytes = total_bytes.saturating_sub(from.saturating_mul(SEGMENT_BYTES));

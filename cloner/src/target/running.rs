@@ -19,13 +19,20 @@ pub struct Running {
 #[derive(Debug)]
 struct Transfer {
     connection: Stop,
+    /// Of all its stages: the writer may be at work for long on what a silent sender said in a few bytes.
+    stages: Stop,
     heard: Instant,
 }
 
 impl Running {
-    /// A transfer begins; `connection` ends the waits of its connection.
-    pub fn begin(&self, connection: Stop) {
-        self.set(Some(Transfer { connection, heard: Instant::now() }));
+    /// A transfer begins; `connection` ends the waits of its connection, `stages` all that works for it.
+    pub fn begin(&self, connection: Stop, stages: Stop) {
+        self.set(Some(Transfer { connection, stages, heard: Instant::now() }));
+    }
+
+    /// What ends all that works for the transfer that began; `None` if none is under way.
+    pub fn stages(&self) -> Option<Stop> {
+        self.lock().as_ref().map(|transfer| transfer.stages.clone())
     }
 
     /// Its sender said something.
@@ -45,6 +52,7 @@ impl Running {
         match &*self.lock() {
             Some(transfer) if now.saturating_duration_since(transfer.heard) >= SILENT => {
                 transfer.connection.cancel();
+                transfer.stages.cancel();
                 true
             }
             _ => false,
@@ -67,19 +75,19 @@ mod tests {
 
     #[test]
     fn only_a_silent_sender_gives_way() {
-        let (running, connection) = (Running::default(), Stop::new());
+        let (running, connection, stages) = (Running::default(), Stop::new(), Stop::new());
         assert!(!running.give_way(Instant::now() + SILENT));
-        running.begin(connection.clone());
+        running.begin(connection.clone(), stages.clone());
         assert!(!running.give_way(Instant::now()));
-        assert!(!connection.is_set());
+        assert!(!connection.is_set() && !stages.is_set());
         assert!(running.give_way(Instant::now() + SILENT));
-        assert!(connection.is_set());
+        assert!(connection.is_set() && stages.is_set());
     }
 
     #[test]
     fn one_that_has_sent_everything_may_be_silent() {
         let running = Running::default();
-        running.begin(Stop::new());
+        running.begin(Stop::new(), Stop::new());
         running.end();
         assert!(!running.give_way(Instant::now() + SILENT * 100));
     }

@@ -1,5 +1,6 @@
 //! The upload server: admits one sender at a time, answers, and knows when the work is done.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,15 @@ use decant_shared::contract::ContentType;
 use decant_shared::http::server::{Exchange, Service};
 use decant_shared::progress::{Phase, Progress};
 use decant_shared::session::NOT_KEPT;
-use decant_shared::stop::Stop;
+use decant_shared::stop::{Stop, StopReason};
 use decant_shared::stream_of::StreamOf;
+use decant_shared::text::Shown;
 use decant_shared::tls::name::common_name;
 use rustls::pki_types::CertificateDer;
 
 use super::admit::{Admission, Peer, State, Upload, admit};
-use super::carry::{Carried, bring};
+use super::carry::{Carried, OUSTED, bring};
+use super::refusals::Refusals;
 use super::running::Running;
 use super::session::{self, Transfer};
 use super::streams::{Meeting, Streams};
@@ -49,6 +52,10 @@ pub struct Uploads {
     pub meeting: Meeting,
     /// What it holds of a transfer that failed, or that was read back.
     pub held: Mutex<Option<Held>>,
+    /// Requests of those that are not the sender.
+    pub refusals: Refusals,
+    /// What lies in the volume was of no use once. It is not read back again, also where it could not be removed.
+    pub is_leftover_useless: AtomicBool,
 }
 
 /// The first segments of a content that is not complete.
@@ -72,8 +79,8 @@ impl Uploads {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits a request and, for an upload, takes the place of the one sender.
-    fn admit(&self, exchange: &Exchange) -> Admission {
+    /// Admits a request and, for an upload, takes the place of the one sender. Says also whether it is of the sender.
+    fn admit(&self, exchange: &Exchange) -> (Admission, bool) {
         let leaf = exchange.peer_certificates().first();
         let name = leaf.map(|leaf| common_name(leaf).ok());
         let peer = match (&name, exchange.is_encrypted()) {
@@ -81,18 +88,40 @@ impl Uploads {
             (None, true) => Peer::Anonymous,
             (None, false) => Peer::Plain,
         };
+        let is_sender = peer == Peer::Named(Some(&self.client_name));
         let mut state = self.state();
         let admission = admit(&exchange.request, peer, &self.client_name, *state);
         match admission {
             Admission::Upload(_) => {
                 *state = State::Busy;
-                self.running.begin(exchange.stop());
+                self.running.begin(exchange.stop(), self.stop.child());
             }
             // Whoever is told 503 had the right name, and asks again soon.
             Admission::Answer(503, _) => self.give_way(exchange),
             Admission::Answer(..) | Admission::Greet | Admission::Report | Admission::Join(_) => {}
         }
-        admission
+        (admission, is_sender)
+    }
+
+    /// Tells of a request that was refused: of the sender's each, of others' only some.
+    fn tell_refusal(&self, exchange: &Exchange, is_sender: bool, status: u16, text: &str) {
+        let request = &exchange.request;
+        if request.path == "/healthz" {
+            return;
+        }
+        let (method, path) = (Shown::of_peer(&request.method), Shown::of_peer(&request.path));
+        let peer = &exchange.peer;
+        if is_sender {
+            log::info!("{method} {path} from {peer}: {status} {text}");
+            return;
+        }
+        log::debug!("{method} {path} from {peer}: {status} {text}");
+        if let Some(count) = self.refusals.count() {
+            log::info!(
+                "{count} requests of others than the sender so far; the last one, {method} {path} from {peer}, \
+                 was answered {status} {text}"
+            );
+        }
     }
 
     /// Ends the transfer that is under way if its sender fell silent: another one is there.
@@ -131,6 +160,7 @@ impl Uploads {
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let keep_partial = self.writing.can_go_on(content) && resume.is_some();
+        let stop = self.running.stages().unwrap_or_else(|| self.stop.child());
         let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
         let outcome = match exchange.body() {
             Ok(mut body) => {
@@ -141,7 +171,7 @@ impl Uploads {
                     idle: self.idle,
                     running: &self.running,
                     progress: &self.progress,
-                    stop: &self.stop,
+                    stop: &stop,
                     streams: streams.map(|streams| (streams, &self.meeting)),
                     held: &mut held,
                 };
@@ -149,8 +179,15 @@ impl Uploads {
             }
             Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
         };
+        let outcome = outcome.map_err(|error| match (error.kind(), stop.reason()) {
+            (Kind::Neighbour, Some(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
+            _ => error,
+        });
         self.running.end();
         self.meeting.close();
+        if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Leftover) {
+            self.is_leftover_useless.store(true, Ordering::Release);
+        }
         if writing.keep_partial && outcome.as_ref().is_err_and(leaves_something) {
             *self.held() = Some(Held { content, digests: held });
         }
@@ -160,7 +197,8 @@ impl Uploads {
 
 impl Service for Uploads {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let upload = match self.admit(exchange) {
+        let (admission, is_sender) = self.admit(exchange);
+        let upload = match admission {
             Admission::Greet => {
                 return exchange.answer(200, TEXT, &report::greeting(&self.writing.destination));
             }
@@ -169,14 +207,7 @@ impl Service for Uploads {
                 return exchange.answer(status, TEXT, &text);
             }
             Admission::Answer(status, text) => {
-                if exchange.request.path != "/healthz" {
-                    log::info!(
-                        "{} {} from {}: {status} {text}",
-                        exchange.request.method,
-                        exchange.request.path,
-                        exchange.peer
-                    );
-                }
+                self.tell_refusal(exchange, is_sender, status, text);
                 return exchange.answer(status, TEXT, text);
             }
             Admission::Join(stream) => return self.join(exchange, stream),

@@ -42,7 +42,7 @@ pub struct Transfer<'a> {
     pub running: &'a Running,
     /// Counts what arrives.
     pub progress: &'a Progress,
-    /// Ends it early.
+    /// Ends it early, the writer and everything else of it.
     pub stop: &'a Stop,
     /// For a clone that comes over several connections: what they bring, and where they meet.
     pub streams: Option<(&'a mut Streams, &'a Meeting)>,
@@ -83,7 +83,7 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
                 ContentType::Filesystem => Check::passing_over(held),
             });
             let length = (content, announced_bytes);
-            let mut stream = Pulled::new(collect, &batches, progress, length, Rc::clone(&check));
+            let mut stream = Pulled::new(collect, &batches, progress, length, Rc::clone(&check), stop);
             let written = place::write(writing, content, announced_bytes, resumes, &mut stream, stop);
             (written, check.proven())
         });

@@ -2,9 +2,9 @@
 //! answers.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use decant_shared::contract::ContentType;
 use decant_shared::stop::Stop;
 
 use crate::digest::Whole;
@@ -29,10 +29,10 @@ pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Resul
     Ok(hashing.segments().finish())
 }
 
-/// The digest of a folder that was synced.
-pub fn tree(path: &Path, stop: &Stop) -> Result<Whole> {
+/// The digest of an open folder that was synced; `path` is for messages.
+pub fn tree(folder: OwnedFd, path: &Path, stop: &Stop) -> Result<Whole> {
     let mut hashing = Hashing::past_cache(stop);
-    let volume = Volume::open(path, ContentType::Filesystem, Options::CONTENT, stop);
+    let volume = Volume::of_folder(folder, path, Options::CONTENT, stop);
     let read = volume.and_then(|volume| volume.read_into(u64::MAX, &mut hashing, stop));
     read.map_err(|e| unreadable(path, &e))?;
     Ok(hashing.segments().finish())

@@ -13,7 +13,7 @@ pub(super) const WORKING_MODE: Mode = Mode::RWXU;
 
 /// Opens the folder `name` in `parent` for reading and makes sure that its owner can work in it. Returns also
 /// how it was before that. A symlink is never followed: ENOTDIR.
-pub(super) fn open_folder(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, Stat)> {
+pub(crate) fn open_folder(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, Stat)> {
     let open = || openat(&parent, name, folder_flags() | OFlags::RDONLY, Mode::empty());
     match open() {
         Err(Errno::ACCESS) => {

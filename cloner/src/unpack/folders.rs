@@ -6,7 +6,7 @@
 //! That way nothing is remembered about folders that were left.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, mkdirat};
+use rustix::fs::{Mode, OFlags, Stat, fstat, mkdirat, openat};
 use rustix::io::{Errno, Result};
 
 use crate::attribute::not_kept::NotKept;
@@ -34,6 +34,8 @@ struct Level {
     name: Vec<u8>,
     /// `None` while there are too many levels below it.
     fd: Option<OwnedFd>,
+    /// Device and inode.
+    identity: (u64, u64),
     /// What it gets when it is left.
     pending: Attributes,
     /// What is made in it has from birth; known where the folder itself was made here.
@@ -99,6 +101,8 @@ impl Folders {
         while self.levels.len() > depth {
             self.open_last()?;
             if let Some(Level { name, fd: Some(fd), pending, .. }) = self.levels.pop() {
+                // While it can still be looked into.
+                self.open_above(&fd);
                 self.xattrs_bytes -= pending.xattrs_bytes();
                 not_kept.add(pending.apply_to(&fd)?, || self.path_of(&name));
             }
@@ -116,23 +120,35 @@ impl Folders {
 
     fn step_into(&mut self, name: &[u8]) -> Result<()> {
         let parent = self.current();
-        let (fd, pending, birth) = match open_folder(parent, name) {
+        let (fd, found, pending, birth) = match open_folder(parent, name) {
             Err(Errno::NOENT) => {
                 // With all bits, to see which of them are allowed here. Nobody else can look into staging.
                 mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
                 let (fd, found) = open_folder(parent, name)?;
-                (fd, Attributes::of_unnamed_folder(found.st_mode), Some(Birth::in_new_folder(&found)))
+                let birth = Birth::in_new_folder(&found);
+                (fd, found, Attributes::of_unnamed_folder(found.st_mode), Some(birth))
             }
             result => {
                 let (fd, found) = result?;
-                (fd, Attributes::as_found(&found), None)
+                (fd, found, Attributes::as_found(&found), None)
             }
         };
-        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), pending, birth });
+        let identity = identity(&found);
+        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), identity, pending, birth });
         if let Some(far) = self.levels.len().checked_sub(MAX_OPEN + 1) {
             self.levels[far].fd = None;
         }
         Ok(())
+    }
+
+    /// Opens the last level, if it was closed, from `below`, which was just left: one step, however deep it is. If that does
+    /// not lead to it, [`Folders::open_last`] finds it from above.
+    fn open_above(&mut self, below: &OwnedFd) {
+        let Some(level) = self.levels.last_mut().filter(|level| level.fd.is_none()) else { return };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        level.fd = openat(below, "..", flags, Mode::empty())
+            .ok()
+            .filter(|fd| fstat(fd).is_ok_and(|found| identity(&found) == level.identity));
     }
 
     /// Opens the last level again, and some above it, if it was closed.
@@ -161,6 +177,10 @@ impl Folders {
     }
 }
 
+fn identity(folder: &Stat) -> (u64, u64) {
+    (folder.st_dev, folder.st_ino)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +206,22 @@ mod tests {
         assert_eq!((folders.xattrs_bytes, not_kept.count(Attribute::Xattr)), (0, 9));
         let (_, lost) = not_kept.iter().last().unwrap();
         assert_eq!(lost.first, format!("{:?}", ["d"; 9].join("/")), "the deepest is left first");
+    }
+
+    #[test]
+    fn going_up_and_down_costs_a_step_for_each_level() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        let (mut folders, mut not_kept) = (Folders::new(root.into()), NotKept::default());
+        let deep = "d/".repeat(3000);
+        folders.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
+        while let Some(last) = folders.levels.len().checked_sub(1) {
+            folders.leave(last, &mut not_kept).unwrap();
+            let open = folders.levels.iter().filter(|level| level.fd.is_some()).count();
+            // Opening from above would open some at a time; from below it is the one that is needed.
+            assert!(open <= last.min(MAX_OPEN) && (last == 0 || folders.levels[last - 1].fd.is_some()));
+            assert!(!(MAX_OPEN..=3000 - MAX_OPEN).contains(&last) || open == 1, "{open} at {last}");
+        }
     }
 
     #[test]

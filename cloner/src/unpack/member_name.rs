@@ -1,9 +1,9 @@
 //! A member's name, judged: it can only lead down.
 
-use crate::archive::entry::shown;
+use crate::archive::entry::{PATH_LIMIT_BYTES, shown};
 use crate::error::{Error, Result};
 
-/// A name below the target folder: no `..`, no NUL. Leading slashes, doubled slashes and `.` mean nothing,
+/// A name below the target folder: no `..`, no NUL, not too deep. Leading slashes, doubled slashes and `.` mean nothing,
 /// as for GNU tar.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemberName<'a>(&'a [u8]);
@@ -13,6 +13,13 @@ impl<'a> MemberName<'a> {
     pub(super) fn new(name: &'a [u8]) -> Result<Self> {
         if name.split(|&byte| byte == b'/').any(|component| component == b"..") {
             return Err(Error::damaged(format!("the name {} leads out of the folder", shown(name))));
+        }
+        // A slash at either end is not part of it.
+        if name.len() > PATH_LIMIT_BYTES + 2 {
+            let (name, bytes) = (shown(name), name.len());
+            let text =
+                format!("the name {name} has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep");
+            return Err(Error::damaged(text));
         }
         if name.contains(&0) {
             return Err(Error::damaged(format!("the name {} holds a zero byte", shown(name))));
@@ -69,6 +76,13 @@ mod tests {
             let name = MemberName::new(name.as_bytes()).unwrap();
             assert!(name.split().is_none() && name.components().next().is_none());
         }
+    }
+
+    #[test]
+    fn a_name_has_an_end() {
+        let longest = "d/".repeat(PATH_LIMIT_BYTES / 2);
+        assert!(MemberName::new(format!("/{longest}/").as_bytes()).is_ok());
+        assert!(MemberName::new(format!("{longest}fff").as_bytes()).is_err());
     }
 
     #[test]

@@ -6,13 +6,14 @@
 
 mod attributes;
 mod behind;
-mod beneath;
+pub(crate) mod beneath;
 mod content;
 mod folders;
 mod hard_link;
 pub mod image;
 mod member_name;
-mod remove;
+pub(crate) mod remove;
+pub(crate) mod reserved;
 mod reveal;
 mod staging;
 mod subject;
@@ -21,7 +22,7 @@ mod tree;
 use std::path::Path;
 
 use decant_shared::stop::Stop;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::syncfs;
 
 use crate::archive::read::ArchiveReader;
@@ -35,7 +36,7 @@ use crate::unpack::staging::Staging;
 use crate::unpack::tree::TreeWriter;
 
 pub use crate::unpack::staging::STAGING_NAME;
-pub(crate) use crate::unpack::staging::{FRESH, REPLACED};
+pub(crate) use crate::unpack::staging::{REPLACED, left_over};
 
 /// What to do besides writing names and content.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,21 +82,24 @@ pub fn unpack_tree(
     options: UnpackOptions,
     stop: &Stop,
 ) -> Result<Unpacked> {
-    unpack_tree_and(pull, target, path, options, stop, &|_| Ok(()))
+    unpack_tree_and(pull, target, path, options, stop, &|_, _| Ok(()))
 }
 
-/// The same; `before_names` looks at the complete and synced tree, at this path, before it gets its names.
+/// What looks at a complete and synced tree before it gets its names: at the open folder, whose path is for messages.
+pub type BeforeNames<'a> = dyn Fn(OwnedFd, &Path) -> Result<()> + 'a;
+
+/// The same; `before_names` looks at the complete and synced tree before it gets its names.
 pub fn unpack_tree_and(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
     path: &Path,
     options: UnpackOptions,
     stop: &Stop,
-    before_names: &dyn Fn(&Path) -> Result<()>,
+    before_names: &BeforeNames<'_>,
 ) -> Result<Unpacked> {
     let target = target.as_fd();
     let staging = match options.resume {
-        true => Staging::reopen(target, path)?,
+        true => Staging::reopen(target, path, stop)?,
         false => Staging::create(target, path, options.is_exact)?,
     };
     let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
@@ -104,13 +108,15 @@ pub fn unpack_tree_and(
         }
         // Before anything gets its final name: an error of delayed writing shows here.
         syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
-        before_names(&path.join(STAGING_NAME).join(FRESH))?;
+        before_names(staging.fresh()?, &staging.fresh_path(path))?;
         reveal::reveal(&staging, target, path)?;
         Ok(filled)
     });
+    let result =
+        if options.resume { result.map_err(|error| blamed_on_leftover(error, path)) } else { result };
     let is_kept = options.keep_partial && result.as_ref().is_err_and(leaves_something);
-    if !is_kept && let Err(error) = staging.remove(target) {
-        log::warn!("cannot remove {}: {error}", path.join(STAGING_NAME).display());
+    if !is_kept {
+        staging.remove(target, path);
     }
     let (done, root) = result?;
     if let Some(root) = root {
@@ -142,6 +148,19 @@ fn fill(
 /// fault, or where it was not what the source has.
 pub fn leaves_something(error: &Error) -> bool {
     !matches!(error.kind(), Kind::NoSpace | Kind::Target | Kind::Leftover)
+}
+
+/// What an attempt before left may be such that nothing can be written into it. Whether it is that, or the volume itself,
+/// the next attempt shows, which begins from zero.
+fn blamed_on_leftover(error: Error, path: &Path) -> Error {
+    match error.kind() {
+        Kind::Target => {
+            let path = path.display();
+            let text = format!("cannot resume in {path}: {error}; the next attempt begins from zero");
+            Error::new(Kind::Leftover, text)
+        }
+        _ => error,
+    }
 }
 
 /// An attempt before may have written what the source does not have any more. All that it has was written or found by

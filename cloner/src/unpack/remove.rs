@@ -12,7 +12,7 @@ use rustix::io::{Errno, Result};
 use crate::unpack::beneath::open_folder;
 
 /// Removes `name` in `parent`, whatever it is. What is not there counts as removed.
-pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<()> {
+pub(crate) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<()> {
     let parent = parent.as_fd();
     match remove_one(parent, name) {
         Err(Errno::NOTEMPTY) => {}
@@ -26,7 +26,7 @@ pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<()> {
 }
 
 /// Removes a file or an empty folder. ENOTEMPTY: a folder with content.
-pub(super) fn remove_one(parent: impl AsFd, name: &[u8]) -> Result<()> {
+pub(crate) fn remove_one(parent: impl AsFd, name: &[u8]) -> Result<()> {
     match unlinkat(&parent, name, AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => match unlinkat(&parent, name, AtFlags::REMOVEDIR) {

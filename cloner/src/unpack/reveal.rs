@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 use crate::unpack::beneath::WORKING_MODE;
 use crate::unpack::staging::Staging;
 
-/// The names of one folder that are remembered at a time. Renaming changes the folder that they are read from.
-const BATCH_LIMIT_BYTES: usize = 1 << 20;
+/// Memory for the names of one folder that are remembered at a time. Renaming changes the folder that they are read from.
+const BATCH_LIMIT_BYTES: usize = 4 << 20;
+/// What a name costs besides its bytes: its place in the list, and an allocation.
+const NAME_OVERHEAD_BYTES: usize = size_of::<Box<[u8]>>() + 16;
 
 /// Moves every name at the top of the staging folder into `target`. What has that name there changes places with
 /// it, so that a name that stands there is never missing; on an error all names of the present batch are moved
@@ -45,7 +47,7 @@ fn top_names(staging: &Staging) -> Result<Vec<Box<[u8]>>, Errno> {
         if matches!(name, b"." | b"..") {
             continue;
         }
-        bytes += name.len();
+        bytes += NAME_OVERHEAD_BYTES + name.len();
         names.push(name.into());
         if bytes >= BATCH_LIMIT_BYTES {
             break;

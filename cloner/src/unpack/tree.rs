@@ -22,7 +22,7 @@ use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, skip_content, writ
 use crate::unpack::folders::Folders;
 use crate::unpack::member_name::MemberName;
 use crate::unpack::remove::{remove_all, remove_one};
-use crate::unpack::staging::STAGING_NAME;
+use crate::unpack::reserved::is_reserved;
 use crate::unpack::{UnpackOptions, Unpacked};
 
 /// The tree that grows.
@@ -54,8 +54,9 @@ impl<'a> TreeWriter<'a> {
                 self.done.skipped += 1;
                 return skip_content(archive, self.stop);
             }
-            Some(first) if first == STAGING_NAME.as_bytes() => {
-                let what = "the archive holds the name that Decant unpacks under";
+            Some(first) if is_reserved(first) => {
+                let what = "the archive holds a name that Decant uses until a clone is complete; \
+                            a clone into the source volume left it there: remove it from the source";
                 return Err(Error::damaged(format!("{}: {what}", shown(&entry.name))));
             }
             _ => {}

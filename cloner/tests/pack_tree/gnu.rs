@@ -153,6 +153,19 @@ fn a_path_beyond_the_limit_of_the_kernel_is_reached() {
     run("bash", &tree, &["-c", "rm -rf d*"]);
 }
 
+#[test]
+fn a_path_that_no_archive_takes_is_named() {
+    let tree = Tree::new();
+    let script = "n=$(printf 'd%.0s' $(seq 1 200)); for i in $(seq 1 90); do mkdir $n; cd $n; done";
+    run("bash", &tree, &["-c", script]);
+    let error = tree.scan(SPARSE).unwrap_err().to_string();
+    assert!(
+        error.contains("cannot send \"ddd") && error.contains("has 16481 bytes, more than 16384"),
+        "{error}"
+    );
+    run("bash", &tree, &["-c", "rm -rf d*"]);
+}
+
 fn run(program: &str, tree: &Tree, arguments: &[&str]) {
     let status = Command::new(program).current_dir(tree.0.path()).args(arguments).status().unwrap();
     assert!(status.success(), "{program} failed");

@@ -78,6 +78,15 @@ impl Door {
         socket
     }
 
+    /// The next request of whatever kind, of which nothing was answered.
+    pub(crate) fn accept_any(&self) -> Call {
+        let tls = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
+        let stream = BufReader::new(StreamOwned::new(tls, self.accept_plain()));
+        let mut call = Call { stream, head: None };
+        call.head = Some(call.read_head());
+        call
+    }
+
     /// The next upload, or whatever comes in its place. The question that a source of ours asks first is answered
     /// as CDI's target answers it.
     pub(crate) fn accept(&self) -> Call {

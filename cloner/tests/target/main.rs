@@ -15,6 +15,7 @@ mod support;
 
 mod admission;
 mod attributes;
+mod bounds;
 mod combinations;
 mod configuration;
 mod damage;
@@ -26,6 +27,7 @@ mod full;
 mod hostile;
 mod identity;
 mod image_in_archive;
+mod leftovers;
 mod recordings;
 mod renewal;
 mod streams;

@@ -22,7 +22,7 @@ mod send;
 pub use fault::Fault;
 use ready::prepare;
 pub(crate) use ready::{are_readable, poll_any, poll_one};
-pub use send::Written;
+pub use send::{Stall, Written};
 
 /// What rustls may hold of encrypted, unsent data: some records of 16 KiB, so that one system call sends many.
 const OUTBOX_BYTES: usize = 256 << 10;

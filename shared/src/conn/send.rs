@@ -17,17 +17,36 @@ pub enum Written {
     Interrupted,
 }
 
+/// How long no byte of something that is sent may move. Only bytes that move renew it, not what the peer says meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub struct Stall {
+    limit: Duration,
+    deadline: Instant,
+}
+
+impl Stall {
+    /// From now on at most `limit` without a byte that moves.
+    pub fn of(limit: Duration) -> Self {
+        Self { limit, deadline: Instant::now() + limit }
+    }
+
+    fn renew(&mut self) {
+        self.deadline = Instant::now() + self.limit;
+    }
+}
+
 impl Conn {
     /// Sends all of `data`. `stall` limits how long no byte may move.
     pub fn write_all(&mut self, mut data: &[u8], stall: Duration, doing: &'static str) -> Result<(), Fault> {
-        self.write(&mut data, stall, doing, false).map(|_| ())
+        self.write(&mut data, &mut Stall::of(stall), doing, false).map(|_| ())
     }
 
-    /// Sends all of `data`, unless the peer answers or closes first; then `data` is what to go on with.
+    /// Sends all of `data`, unless the peer answers or closes first; then `data` is what to go on with, and `stall` stays
+    /// that of the whole.
     pub fn write_watching(
         &mut self,
         data: &mut &[u8],
-        stall: Duration,
+        stall: &mut Stall,
         doing: &'static str,
     ) -> Result<Written, Fault> {
         self.write(data, stall, doing, true)
@@ -61,19 +80,18 @@ impl Conn {
     fn write(
         &mut self,
         data: &mut &[u8],
-        stall: Duration,
+        stall: &mut Stall,
         doing: &'static str,
         watch: bool,
     ) -> Result<Written, Fault> {
         if watch && self.has_input()? {
             return Ok(Written::Interrupted);
         }
-        let mut deadline = Instant::now() + stall;
         loop {
             let mut moved = self.accept_plain(data)?;
             moved |= self.push_out()?;
             if moved {
-                deadline = Instant::now() + stall;
+                stall.renew();
             }
             if data.is_empty() && !self.wants_write() {
                 return Ok(Written::All);
@@ -83,7 +101,7 @@ impl Conn {
             }
             let flags = if watch { PollFlags::IN | PollFlags::OUT } else { PollFlags::OUT };
             self.write_waits += 1;
-            self.wait(flags, deadline, doing, stall)?;
+            self.wait(flags, stall.deadline, doing, stall.limit)?;
             if watch && self.has_input()? {
                 return Ok(Written::Interrupted);
             }

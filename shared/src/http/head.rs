@@ -14,8 +14,10 @@ pub struct Request {
     pub method: String,
     /// The path without the query.
     pub path: String,
-    /// How the body is framed.
+    /// How the body is framed; without a word of the client, as if it had said that there is none.
     pub framing: Framing,
+    /// Whether the client said how the body is framed.
+    pub is_framed: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
     headers: Headers,
@@ -89,11 +91,12 @@ pub fn parse_request(bytes: &[u8]) -> Parsed<Request> {
     let Some(len) = complete(parsed.parse(bytes), bytes)? else { return Ok(None) };
     let headers = Headers::from(&*parsed.headers);
     let target = parsed.path.ok_or(BadHead::Malformed)?;
-    let framing = headers.framing()?.unwrap_or(Framing::Length(0));
+    let framing = headers.framing()?;
     let request = Request {
         method: parsed.method.ok_or(BadHead::Malformed)?.to_owned(),
         path: path_of(target).to_owned(),
-        framing,
+        framing: framing.unwrap_or(Framing::Length(0)),
+        is_framed: framing.is_some(),
         expects_continue: headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case("100-continue")),
         headers,
     };
@@ -197,6 +200,13 @@ mod tests {
         assert_eq!((found.method.as_str(), found.path.as_str()), ("POST", "/v1beta1/upload"));
         assert_eq!(found.framing, Framing::Chunked);
         assert_eq!(found.header("x-cdi-content-type"), Some("blockdevice-clone"));
+    }
+
+    #[test]
+    fn a_request_that_says_nothing_about_its_body_is_told_from_one_without_a_body() {
+        let is_framed = |line: &str| request(&format!("POST / HTTP/1.1\r\n{line}\r\n")).unwrap().unwrap();
+        let found = ["", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n"].map(is_framed);
+        assert_eq!(found.map(|request| request.is_framed), [false, true, true]);
     }
 
     #[test]

@@ -94,3 +94,27 @@ fn only_what_is_held_can_be_kept() {
     check.content(&Piece::Kept(SEGMENT_BYTES)).unwrap();
     assert!(check.mark(marks[0]).is_err());
 }
+
+#[test]
+fn segments_whose_digests_never_come_are_not_remembered_for_ever() {
+    let held = vec![Digest([1; 32]); HELD_LIMIT];
+    let check = Check::new(held);
+    // From here on a digest is expected for each segment.
+    check.mark(Mark::Whole(Whole { content_bytes: 0, digest: Digest([0; 32]) })).unwrap();
+    check.content(&Piece::Kept(HELD_LIMIT as u64 * SEGMENT_BYTES)).unwrap();
+    let without = (0..2000).take_while(|_| {
+        let data = check.content(&Piece::Data(b"x"));
+        data.and_then(|()| check.content(&Piece::Zeros(SEGMENT_BYTES - 1))).is_ok()
+    });
+    assert_eq!(without.count(), BEHIND_LIMIT - HELD_LIMIT);
+}
+
+#[test]
+fn a_hole_is_one_run_however_often_zeros_come() {
+    let check = Check::default();
+    check.mark(Mark::Whole(Whole { content_bytes: 0, digest: Digest([0; 32]) })).unwrap();
+    for _ in 0..100_000 {
+        check.content(&Piece::Zeros(SEGMENT_BYTES)).unwrap();
+    }
+    assert_eq!(check.0.borrow().computed.len(), 1);
+}

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use decant_shared::stop::Stop;
 use decant_shared::units::Bytes;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
@@ -13,6 +14,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Zeroing by the kernel works in whole logical blocks; no device in use has larger ones.
 const ALIGNMENT_BYTES: u64 = 4096;
+/// A range that the kernel may have to write itself is given to it in parts of this size, so that a stop is noticed.
+const RANGE_AT_ONCE_BYTES: u64 = 64 << 20;
 /// One write of literal zeros.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
@@ -82,15 +85,16 @@ impl Device {
     }
 
     /// Zeros whole blocks, by the best way that this device supports.
-    fn zero_blocks(&mut self, offset: u64, len: u64) -> Result<()> {
-        loop {
-            let flags = match self.zeroing {
-                Zeroing::Punch => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-                Zeroing::Range => FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
-                Zeroing::Literal => return self.zero_literally(offset, len),
+    fn zero_blocks(&mut self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
+        while len > 0 {
+            Error::check(stop)?;
+            let (flags, part) = match self.zeroing {
+                Zeroing::Punch => (FallocateFlags::PUNCH_HOLE, len),
+                Zeroing::Range => (FallocateFlags::ZERO_RANGE, len.min(RANGE_AT_ONCE_BYTES)),
+                Zeroing::Literal => return self.zero_literally(offset, len, stop),
             };
-            match fallocate(&self.file, flags, offset, len) {
-                Ok(()) => return Ok(()),
+            match fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, offset, part) {
+                Ok(()) => (offset, len) = (offset + part, len - part),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     log::debug!("{}: {:?} does not work: {error}", self.path.display(), self.zeroing);
@@ -101,10 +105,12 @@ impl Device {
                 }
             }
         }
+        Ok(())
     }
 
-    fn zero_literally(&mut self, mut offset: u64, mut len: u64) -> Result<()> {
+    fn zero_literally(&mut self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
         while len > 0 {
+            Error::check(stop)?;
             let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
             self.write(offset, &ZEROS[..part])?;
             offset += part as u64;
@@ -119,6 +125,10 @@ impl Medium for Device {
         if size_bytes > self.size_bytes { Err(self.too_small(size_bytes)) } else { Ok(()) }
     }
 
+    fn reach(&mut self, end: u64) -> Result<()> {
+        self.expect(end)
+    }
+
     fn file(&self) -> std::io::Result<File> {
         self.file.try_clone()
     }
@@ -130,21 +140,21 @@ impl Medium for Device {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::target("write to", &self.path, e))
     }
 
-    fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
+    fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         let end = offset + len;
         if end > self.size_bytes {
             return Err(self.too_small(end));
         }
         let first = offset.next_multiple_of(ALIGNMENT_BYTES).min(end);
         let last = (end - end % ALIGNMENT_BYTES).max(first);
-        self.zero_literally(offset, first - offset)?;
+        self.zero_literally(offset, first - offset, stop)?;
         if last > first {
-            self.zero_blocks(first, last - first)?;
+            self.zero_blocks(first, last - first, stop)?;
         }
-        self.zero_literally(last, end - last)
+        self.zero_literally(last, end - last, stop)
     }
 
-    fn seal(&mut self, _size_bytes: u64) -> Result<()> {
+    fn seal(&mut self, _size_bytes: u64, _stop: &Stop) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::target("sync", &self.path, e))
     }
 

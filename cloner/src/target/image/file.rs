@@ -5,19 +5,28 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use decant_shared::stop::Stop;
 use decant_shared::units::Bytes;
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{
+    AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, renameat, renameat_with,
+};
 use rustix::io::Errno;
 
 use super::Medium;
-use super::leftover::{open_folder, remove_leftover, temporary_name};
+use super::leftover::{self, open_folder, temporary_name};
 use crate::error::{Error, Kind, Result, is_no_space};
+use crate::unpack::remove::remove_all;
 
 /// One write of literal zeros.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
+/// An image that grows by so much at a time is shown to the filesystem before its zeros are counted: each has a largest
+/// file. Below this counting takes less than a millisecond.
+const ASKED_BYTES: u64 = 1 << 40;
 
 /// How the finished file is to be.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +50,8 @@ pub struct ImageFile {
     temporary: OsString,
     options: FileOptions,
     expected_bytes: Option<u64>,
+    /// The filesystem takes a file of this size.
+    asked_bytes: u64,
     /// It has content of an attempt before: what is not written is not zero by itself.
     is_reused: bool,
     /// There was no room for it: what was written must go, or nobody else has room either.
@@ -54,37 +65,69 @@ impl ImageFile {
     pub fn create(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
         let path = folder.join(name);
         let folder = open_folder(folder)?;
-        remove_leftover(&folder, &temporary_name(name), &path)?;
-        Self::open(folder, path, options, OFlags::CREATE | OFlags::EXCL)
-    }
-
-    /// Goes on with what an earlier attempt left.
-    pub fn reopen(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
-        let mut file = Self::open(open_folder(folder)?, folder.join(name), options, OFlags::empty())?;
-        file.is_reused = true;
-        Ok(file)
-    }
-
-    fn open(folder: OwnedFd, path: PathBuf, options: FileOptions, flags: OFlags) -> Result<Self> {
-        let name = path.file_name().unwrap_or_default().to_owned();
-        let temporary = temporary_name(&name);
-        let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let temporary = leftover::free_name(&folder, &temporary_name(name), &path)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::target("create", &path, e.into()))?;
+        Ok(Self::of(folder, file.into(), path, temporary, options))
+    }
+
+    /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
+    pub fn reopen(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
+        let (path, temporary) = (folder.join(name), temporary_name(name));
+        let folder = open_folder(folder)?;
+        match leftover::open(&folder, &temporary, OFlags::WRONLY) {
+            Ok(file) => {
+                let mut image = Self::of(folder, file, path, temporary, options);
+                image.is_reused = true;
+                Ok(image)
+            }
+            Err(why) => {
+                leftover::free_name(&folder, &temporary, &path)?;
+                let text = format!(
+                    "cannot resume what an attempt before left of {}: {why}; the next attempt begins from zero",
+                    path.display()
+                );
+                Err(Error::new(Kind::Leftover, text))
+            }
+        }
+    }
+
+    fn of(folder: OwnedFd, file: File, path: PathBuf, temporary: OsString, options: FileOptions) -> Self {
+        let name = path.file_name().unwrap_or_default().to_owned();
         // Only tells others that somebody is at work; where locks are not supported nothing is lost.
         let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self {
+        Self {
             folder,
-            file: file.into(),
+            file,
             path,
             name,
             temporary,
             options,
             expected_bytes: None,
+            asked_bytes: 0,
             is_reused: false,
             is_full: Cell::new(false),
             finished: false,
-        })
+        }
+    }
+
+    /// Gives the finished file its name, in place of whatever has it.
+    fn rename(&self) -> Result<(), Errno> {
+        let (folder, temporary, name) = (&self.folder, &self.temporary, &self.name);
+        match renameat(folder, temporary, folder, name) {
+            Err(Errno::ISDIR) => {}
+            result => return result,
+        }
+        // A folder, which an archive unpacked there before left. Names in a tree are replaced the same way.
+        if renameat_with(folder, temporary, folder, name, RenameFlags::EXCHANGE).is_err() {
+            remove_all(folder, name.as_bytes())?;
+            return renameat(folder, temporary, folder, name);
+        }
+        if let Err(cause) = remove_all(folder, temporary.as_bytes()) {
+            log::warn!("cannot remove the folder that was {}: {cause}", self.path.display());
+        }
+        Ok(())
     }
 
     fn fail(&self, doing: &str, offset: u64, cause: std::io::Error) -> Error {
@@ -105,27 +148,38 @@ impl ImageFile {
     }
 
     /// Allocates a range; where the filesystem cannot, writes zeros. Only for ranges without data.
-    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+    fn allocate(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
             Ok(()) => return Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(e) => return Err(self.fail("allocate", offset, e.into())),
         }
-        self.write_zeros(offset, len)
+        self.write_zeros(offset, len, stop)
     }
 
     /// Makes a hole where an earlier attempt may have written something else.
-    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+    fn punch(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.file, flags, offset, len) {
             Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len, stop),
             Err(e) => Err(self.fail("punch a hole into", offset, e.into())),
         }
     }
 
-    fn write_zeros(&self, mut offset: u64, mut len: u64) -> Result<()> {
+    /// Lets the filesystem say whether a file can have `size_bytes`. The size itself comes when the image is sealed.
+    fn ask_for(&mut self, size_bytes: u64) -> Result<()> {
+        let present = self.file.metadata().map_err(|e| self.fail("measure", size_bytes, e))?.len();
+        self.file
+            .set_len(size_bytes.max(present))
+            .map_err(|e| self.fail("set the size of", size_bytes, e))?;
+        self.asked_bytes = size_bytes;
+        Ok(())
+    }
+
+    fn write_zeros(&self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
         while len > 0 {
+            Error::check(stop)?;
             let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
             self.file.write_all_at(&ZEROS[..part], offset).map_err(|e| self.fail("write", offset, e))?;
             offset += part as u64;
@@ -144,7 +198,14 @@ impl Medium for ImageFile {
         {
             return Err(self.fail("allocate", 0, ErrorKind::StorageFull.into()));
         }
-        Ok(())
+        self.reach(size_bytes)
+    }
+
+    fn reach(&mut self, end: u64) -> Result<()> {
+        if i64::try_from(end).is_err() {
+            return Err(self.fail("set the size of", end, ErrorKind::FileTooLarge.into()));
+        }
+        if end.saturating_sub(self.asked_bytes) >= ASKED_BYTES { self.ask_for(end) } else { Ok(()) }
     }
 
     fn file(&self) -> std::io::Result<File> {
@@ -156,19 +217,19 @@ impl Medium for ImageFile {
     }
 
     /// In a new file, what is not written is a hole.
-    fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
+    fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         match (self.options.preallocate, self.is_reused) {
-            (true, false) => self.allocate(offset, len),
-            (true, true) => self.write_zeros(offset, len),
+            (true, false) => self.allocate(offset, len, stop),
+            (true, true) => self.write_zeros(offset, len, stop),
             (false, false) => Ok(()),
-            (false, true) => self.punch(offset, len),
+            (false, true) => self.punch(offset, len, stop),
         }
     }
 
-    fn seal(&mut self, size_bytes: u64) -> Result<()> {
+    fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()> {
         let mut full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
         if self.options.preallocate && full_bytes > size_bytes {
-            match self.allocate(size_bytes, full_bytes - size_bytes) {
+            match self.allocate(size_bytes, full_bytes - size_bytes, stop) {
                 // The image itself fits. That the volume holds less than its size promised harms nobody.
                 Err(error) if error.kind() == Kind::NoSpace => {
                     log::warn!("the image keeps its own size: {error}");
@@ -194,8 +255,7 @@ impl Medium for ImageFile {
     }
 
     fn publish(&mut self) -> Result<()> {
-        rustix::fs::renameat(&self.folder, &self.temporary, &self.folder, &self.name)
-            .map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
+        self.rename().map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
         self.finished = true;
         rustix::fs::fsync(&self.folder).map_err(|e| Error::target("sync the folder of", &self.path, e.into()))
     }

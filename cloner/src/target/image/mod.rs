@@ -5,6 +5,8 @@
 
 use std::fs::File;
 
+use decant_shared::stop::Stop;
+
 use crate::error::Result;
 
 pub mod device;
@@ -19,17 +21,22 @@ pub trait Medium {
     /// that does not fit ([`Kind::NoSpace`](crate::error::Kind::NoSpace)).
     fn expect(&mut self, size_bytes: u64) -> Result<()>;
 
+    /// The image has at least `end` bytes: said before zeros up to there are counted, because those cost their sender
+    /// nothing. Refuses what the medium cannot hold.
+    fn reach(&mut self, end: u64) -> Result<()>;
+
     /// The open file or device, to be synced while it is written.
     fn file(&self) -> std::io::Result<File>;
 
     /// Writes data.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// Makes `len` bytes zero, as cheaply as the medium allows.
-    fn zero(&mut self, offset: u64, len: u64) -> Result<()>;
+    /// Makes `len` bytes zero, as cheaply as the medium allows; where they have to be written, until `stop` is set.
+    fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()>;
 
-    /// The image is complete and has `size_bytes`: makes it durable. Returns only when it is.
-    fn seal(&mut self, size_bytes: u64) -> Result<()>;
+    /// The image is complete and has `size_bytes`: makes it durable. Returns only when it is, or when `stop` is set while it
+    /// has to be filled up.
+    fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()>;
 
     /// The sealed image, to be read back.
     fn readable(&self) -> std::io::Result<File>;

@@ -63,7 +63,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
     /// Hands over what is left and makes the image durable. Returns its size.
     pub fn finish(mut self) -> Result<u64> {
         self.hand_over_zeros()?;
-        self.medium.seal(self.end)?;
+        self.medium.seal(self.end, self.stop)?;
         Ok(self.end)
     }
 
@@ -89,7 +89,7 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
         while self.zeros_bytes > 0 {
             Error::check(self.stop)?;
             let len = self.zeros_bytes.min(ZEROS_AT_ONCE_BYTES);
-            self.medium.zero(at, len)?;
+            self.medium.zero(at, len, self.stop)?;
             at += len;
             self.zeros_bytes -= len;
         }
@@ -123,8 +123,10 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
 
     fn zeros(&mut self, offset: u64, len: u64) -> Result<()> {
         debug_assert_eq!(offset, self.end);
+        let end = self.end.checked_add(len);
+        self.medium.reach(end.ok_or_else(|| Error::damaged("the image is longer than any volume"))?)?;
         if let Some(segments) = &mut self.segments {
-            segments.zeros(len);
+            segments.long_zeros(len, self.stop)?;
         }
         self.pass_over(len);
         Ok(())
@@ -163,6 +165,10 @@ mod tests {
         fn expect(&mut self, _: u64) -> Result<()> {
             Ok(())
         }
+        fn reach(&mut self, end: u64) -> Result<()> {
+            assert!(end <= self.content.len() as u64);
+            Ok(())
+        }
         fn file(&self) -> std::io::Result<std::fs::File> {
             tempfile::tempfile()
         }
@@ -171,13 +177,13 @@ mod tests {
             self.content[at..at + bytes.len()].copy_from_slice(bytes);
             Ok(())
         }
-        fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
+        fn zero(&mut self, offset: u64, len: u64, _: &Stop) -> Result<()> {
             let at = usize::try_from(offset).unwrap();
             self.content[at..at + usize::try_from(len).unwrap()].fill(0);
             self.zeroed_bytes += len;
             Ok(())
         }
-        fn seal(&mut self, size_bytes: u64) -> Result<()> {
+        fn seal(&mut self, size_bytes: u64, _: &Stop) -> Result<()> {
             self.size_bytes = size_bytes;
             Ok(())
         }

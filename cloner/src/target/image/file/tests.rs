@@ -11,7 +11,7 @@ fn nothing_is_there_before_the_end_and_everything_after_it() {
     file.write(0, b"data").unwrap();
     let path = folder.path().join("disk.img");
     assert!(!path.exists());
-    file.seal(1 << 20).unwrap();
+    file.seal(1 << 20, &Stop::new()).unwrap();
     file.publish().unwrap();
     let meta = path.metadata().unwrap();
     assert_eq!((meta.len(), meta.permissions().mode() & 0o7777), (1 << 20, 0o660));
@@ -36,7 +36,7 @@ fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
     std::fs::write(folder.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
     let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
     file.write(0, b"x").unwrap();
-    file.seal(1).unwrap();
+    file.seal(1, &Stop::new()).unwrap();
     file.publish().unwrap();
     assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"x");
 }
@@ -47,8 +47,8 @@ fn growth_and_preallocation_reach_the_last_byte() {
     let options = FileOptions { grow_to_bytes: Some(3 << 20), preallocate: true, ..PLAIN };
     let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options).unwrap();
     file.write(0, &[1; 4096]).unwrap();
-    file.zero(4096, (1 << 20) - 4096).unwrap();
-    file.seal(1 << 20).unwrap();
+    file.zero(4096, (1 << 20) - 4096, &Stop::new()).unwrap();
+    file.seal(1 << 20, &Stop::new()).unwrap();
     file.publish().unwrap();
     let meta = folder.path().join("disk.img").metadata().unwrap();
     assert_eq!(meta.len(), 3 << 20);
@@ -60,7 +60,7 @@ fn a_name_as_long_as_names_can_be_is_no_problem() {
     let folder = tempfile::tempdir().unwrap();
     let name = "n".repeat(255);
     let mut file = ImageFile::create(folder.path(), name.as_ref(), PLAIN).unwrap();
-    file.seal(1).unwrap();
+    file.seal(1, &Stop::new()).unwrap();
     file.publish().unwrap();
     assert!(folder.path().join(name).exists());
 }
