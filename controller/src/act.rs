@@ -19,7 +19,7 @@ use crate::permission::Permission;
 use crate::pki::Pki;
 use crate::pods::{self, Clone};
 use crate::policy::Policy;
-use crate::resource::{self, Key, Kind, Meta, Pod, Uid};
+use crate::resource::{self, Key, Kind, Meta, Object, Pod, Uid};
 
 /// What acts.
 pub struct Hands {
@@ -223,7 +223,7 @@ impl Hands {
 }
 
 /// What was made; `None` when it was there already.
-fn made(result: Result<Value, ApiError>) -> Result<Option<Value>, ApiError> {
+fn made(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
     match result {
         Ok(object) => Ok(Some(object)),
         Err(e) if e.already_exists() => Ok(None),

@@ -18,6 +18,7 @@ use decant_controller::run::run;
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{self, Webhook};
 use decant_shared::exit::Exit;
+use decant_shared::panics;
 use decant_shared::stop::Stop;
 
 /// For reviews that are being decided when the process ends.
@@ -26,6 +27,7 @@ const WEBHOOK_END: Duration = Duration::from_secs(5);
 const PAGES_END: Duration = Duration::from_secs(1);
 
 fn main() -> Exit {
+    panics::end_the_process();
     match Cli::parse().command {
         Command::Run(args) => start(&args),
         Command::Crds => {

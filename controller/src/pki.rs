@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::cluster::{ApiError, Cluster, Part};
-use crate::resource::{Key, Kind};
+use crate::resource::{Key, Kind, Secret, view};
 pub use signer::{Leaf, Signer, Usage};
 
 /// Signs targets and metrics pages.
@@ -109,13 +109,15 @@ pub(crate) fn load(
     for _ in 0..TRIES {
         let written = match cluster.get(Kind::Secret, &key) {
             Ok(object) => {
-                let old = Signer::read(&object)
+                let secret: Secret =
+                    view(&object).map_err(|e| format!("Secret {key} cannot be read: {e}"))?;
+                let old = Signer::read(&secret)
                     .map_err(|e| format!("Secret {key} is unusable, delete it to have it made anew: {e}"))?;
                 if !old.is_due(now) {
                     return Ok(old);
                 }
                 let patch = json!({
-                    "metadata": { "resourceVersion": object["metadata"]["resourceVersion"] },
+                    "metadata": { "resourceVersion": secret.metadata.resource_version },
                     "data": old.successor(&format!("{namespace}_{name}"), now)?.data(),
                 });
                 cluster.patch(Kind::Secret, &key, Part::Whole, &patch)
@@ -127,7 +129,7 @@ pub(crate) fn load(
             Err(e) => return Err(failed(&e)),
         };
         match written {
-            Ok(object) => return Signer::read(&object),
+            Ok(object) => return Signer::of(&object).map_err(|e| format!("Secret {key}: {e}")),
             Err(e) if e.already_exists() || e.is_conflict() => {}
             Err(e) => return Err(failed(&e)),
         }

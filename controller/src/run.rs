@@ -21,6 +21,7 @@ use crate::resource::Key;
 use crate::scrape::Scraper;
 use crate::store::Stores;
 use crate::token::TokenKey;
+use crate::unreadable::Unreadables;
 use crate::watch::{Wake, Watches};
 use crate::worker::{Rounds, Workshop};
 
@@ -55,6 +56,7 @@ pub fn run(
     let pki = Arc::new(pki);
     let keys = Arc::new(TokenKey::load(&**cluster, &settings.namespace)?);
     let stores = Arc::new(Stores::default());
+    let unreadable = Arc::new(Unreadables::default());
     let queue = Arc::new(Queue::default());
     let wake: Wake = {
         let queue = Arc::clone(&queue);
@@ -62,14 +64,14 @@ pub fn run(
     };
     let failed = |e: std::io::Error| format!("a thread cannot be started: {e}");
     let namespace = settings.watch_namespace.as_deref();
-    let watches = Watches::start(cluster, &stores, namespace, &wake, stop).map_err(failed)?;
+    let watches = Watches::start(cluster, &stores, &unreadable, namespace, &wake, stop).map_err(failed)?;
     // Before all stores are full, what is missing would look as if it were gone.
     while !watches.all_synced() && stop.sleep(Duration::from_millis(50)) {}
     if !stop.is_set() {
         log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
     }
 
-    let shop = Arc::new(workshop(cluster, policy, &pki, stores, queue, wake, keys));
+    let shop = Arc::new(workshop(cluster, policy, &pki, Known { stores, unreadable, queue, wake }, keys));
     let mut threads = shop.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
     if let Some(board) = board {
@@ -91,26 +93,33 @@ pub fn run(
     result
 }
 
+/// What the watches know, and whom they tell.
+struct Known {
+    stores: Arc<Stores>,
+    unreadable: Arc<Unreadables>,
+    queue: Arc<Queue>,
+    wake: Wake,
+}
+
 fn workshop(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
     pki: &Arc<Pki>,
-    stores: Arc<Stores>,
-    queue: Arc<Queue>,
-    wake: Wake,
+    known: Known,
     keys: Arc<TokenKey>,
 ) -> Workshop {
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     Workshop {
         cluster: Arc::clone(cluster),
-        eyes: Eyes { cluster: Arc::clone(cluster), stores, line: Line::new(policy.admission.clone()), keys },
+        eyes: Eyes { cluster: Arc::clone(cluster), stores: known.stores, line: Line::new(policy.admission.clone()), keys },
         hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy)),
-        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
-        queue,
+        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
+        queue: known.queue,
         budget: Budget::new(&policy.intervals),
         policy,
         rounds: Rounds::default(),
+        unreadable: known.unreadable,
         troubles: Mutex::default(),
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn data_volume(spec: &Value) -> DataVolume {
     let object = json!({ "metadata": { "name": "dv", "namespace": "ns", "uid": "u" }, "spec": spec });

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{Check, Place};
+use crate::answers::unreadable;
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::lease::{self, Lease, RETRY_WAIT};
 use crate::plugin::ending::Failure;
@@ -61,7 +62,7 @@ pub(super) fn check(place: &Place<'_>) -> (Vec<Check>, String) {
         ..ListParams::default()
     };
     let cluster = &place.session.cluster;
-    let deployments = match list::<Deployment>(cluster, Kind::Deployment, params.clone()) {
+    let deployments = match list::<Deployment>(cluster, Kind::Deployment, &params) {
         Ok((deployments, _)) => deployments,
         Err(e) => return (vec![Check::unseen(about, &e)], ACCOUNT.to_owned()),
     };
@@ -71,7 +72,7 @@ pub(super) fn check(place: &Place<'_>) -> (Vec<Check>, String) {
     };
     let account = Some(&deployment.spec.template.spec.service_account_name).filter(|name| !name.is_empty());
     let account = account.map_or(ACCOUNT, String::as_str).to_owned();
-    let pods = list::<Pod>(cluster, Kind::Pod, params).map(|(pods, _)| pods).unwrap_or_default();
+    let pods = list::<Pod>(cluster, Kind::Pod, &params).map(|(pods, _)| pods).unwrap_or_default();
     (vec![judge(place.namespace, &deployment, &pods)], account)
 }
 
@@ -167,7 +168,7 @@ impl Pulse {
 
 fn read(place: &Place<'_>) -> Result<Option<Lease>, ApiError> {
     match place.session.cluster.get(Kind::Lease, &Key::new(place.namespace, lease::NAME)) {
-        Ok(object) => Ok(Some(Lease::from_object(&object))),
+        Ok(object) => Lease::from_object(&object).map(Some).map_err(|e| unreadable("the Lease", &e)),
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e),
     }
