@@ -211,7 +211,10 @@ mod tests {
         let page = page(Kind::DataVolume, text.into_bytes()).unwrap();
         assert_eq!((page.items.len(), page.resource_version.as_str(), page.next.as_str()), (4, "5", "c"));
         let names: Vec<_> = page.items.iter().filter_map(|item| view::<Bookmark>(item).ok()).collect();
-        assert_eq!(names.iter().map(|found| found.metadata.name.as_str()).collect::<Vec<_>>(), ["a", "", "b"]);
+        assert_eq!(
+            names.iter().map(|found| found.metadata.name.as_str()).collect::<Vec<_>>(),
+            ["a", "", "b"]
+        );
     }
 
     #[test]

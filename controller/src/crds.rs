@@ -11,7 +11,8 @@ pub fn manifest() -> String {
 
 /// Their names.
 pub fn names() -> Vec<String> {
-    let name = |definition: &Value| definition.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+    let name =
+        |definition: &Value| definition.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
     definitions().iter().filter_map(name).collect()
 }
 

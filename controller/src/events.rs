@@ -107,7 +107,8 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
 
 /// About an object that cannot be read.
 pub fn unreadable(odd: &Odd) -> Event {
-    let text = format!("Decant cannot read this object and leaves it alone until it is corrected: {}", odd.why);
+    let text =
+        format!("Decant cannot read this object and leaves it alone until it is corrected: {}", odd.why);
     warning("ObjectUnreadable", &text)
 }
 
@@ -117,7 +118,10 @@ pub fn waits_for_unreadable(odd: &Odd, key: &Key) -> Event {
     let text = if odd.meta.namespace == key.namespace {
         format!("The clone waits: {odd}")
     } else {
-        format!("The clone waits: a {} of another namespace that it depends on cannot be read", odd.kind.name())
+        format!(
+            "The clone waits: a {} of another namespace that it depends on cannot be read",
+            odd.kind.name()
+        )
     };
     warning("WaitsForUnreadable", &text)
 }

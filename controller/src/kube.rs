@@ -246,7 +246,10 @@ async fn read(mut body: Body, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
         let frame = frame.map_err(|e| no_answer("CutShort", chain(&e)))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
         if bytes.len() + data.len() > limit_bytes {
-            return Err(no_answer(TOO_LONG, format!("the API server's answer is longer than {limit_bytes} bytes")));
+            return Err(no_answer(
+                TOO_LONG,
+                format!("the API server's answer is longer than {limit_bytes} bytes"),
+            ));
         }
         bytes.extend_from_slice(data);
     }

@@ -78,9 +78,7 @@ fn source_of(source: &Source) -> Result<Wanted, Invalid> {
 fn referred(dv: &DataVolume, reference: &SourceRef) -> Result<Wanted, Invalid> {
     match reference.kind.as_str() {
         "" => invalid("spec.sourceRef.kind", "Missing sourceRef kind"),
-        "DataSource" if reference.name.is_empty() => {
-            invalid("spec.sourceRef.name", "Missing sourceRef name")
-        }
+        "DataSource" if reference.name.is_empty() => invalid("spec.sourceRef.name", "Missing sourceRef name"),
         "DataSource" => {
             let namespace = reference.namespace.as_deref().unwrap_or(&dv.metadata.namespace);
             Ok(Wanted::DataSource(Key::new(namespace, &reference.name)))

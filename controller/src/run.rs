@@ -112,7 +112,12 @@ fn workshop(
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     Workshop {
         cluster: Arc::clone(cluster),
-        eyes: Eyes { cluster: Arc::clone(cluster), stores: known.stores, line: Line::new(policy.admission.clone()), keys },
+        eyes: Eyes {
+            cluster: Arc::clone(cluster),
+            stores: known.stores,
+            line: Line::new(policy.admission.clone()),
+            keys,
+        },
         hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy)),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
         queue: known.queue,

@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn a_claim_that_asks_for_a_clone_by_itself_waits_for_its_source() {
         let stores = Stores::default();
-        let target = json!({ "metadata": { "namespace": "n", "name": "c", "annotations": { CLONE_REQUEST: "m/s" } } });
+        let target =
+            json!({ "metadata": { "namespace": "n", "name": "c", "annotations": { CLONE_REQUEST: "m/s" } } });
         stores.claims.put(view(target).unwrap());
         let odd = Unreadables::default();
         let source = Object::from(json!({ "metadata": { "namespace": "m", "name": "s" } }));

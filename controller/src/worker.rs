@@ -164,9 +164,7 @@ impl Workshop {
     /// Nothing is done about `key` as long as `odd` cannot be read: whether it is gone, done or changed is not known.
     fn wait_for(&self, key: &Key, odd: &Odd, is_news: bool) -> Duration {
         log::debug!("{key} waits: {odd}");
-        if is_news
-            && let Some((kind, about)) = self.about(key)
-        {
+        if is_news && let Some((kind, about)) = self.about(key) {
             self.report(&events::waits_for_unreadable(odd, key), kind, &about, OffsetDateTime::now_utc());
         }
         self.policy.intervals.wait * UNREADABLE_LOOKS
@@ -178,7 +176,8 @@ impl Workshop {
         if let Some(dv) = stores.data_volumes.get(key) {
             return Some((Kind::DataVolume, dv.metadata.clone()));
         }
-        let claim = stores.claims.get(key).filter(|claim| claim.metadata.annotation(CLONE_REQUEST).is_some())?;
+        let claim =
+            stores.claims.get(key).filter(|claim| claim.metadata.annotation(CLONE_REQUEST).is_some())?;
         Some((Kind::PersistentVolumeClaim, claim.metadata.clone()))
     }
 

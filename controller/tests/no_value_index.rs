@@ -72,7 +72,10 @@ fn no_object_is_indexed_by_a_name() {
                 clean.push(name);
             }
         } else {
-            assert!(is_for_tests || found.is_empty(), "{name}: use a typed view, or build it in one piece: {found:#?}");
+            assert!(
+                is_for_tests || found.is_empty(),
+                "{name}: use a typed view, or build it in one piece: {found:#?}"
+            );
         }
     }
     assert!(clean.is_empty(), "no longer an exception: {clean:?}");

@@ -55,7 +55,10 @@ impl Scene {
 
     fn other_deeds(&self) -> Vec<(&'static str, Kind)> {
         let done = self.done.lock().unwrap();
-        done.iter().filter(|(_, kind, _)| *kind != Kind::Event).map(|(verb, kind, _)| (*verb, *kind)).collect()
+        done.iter()
+            .filter(|(_, kind, _)| *kind != Kind::Event)
+            .map(|(verb, kind, _)| (*verb, *kind))
+            .collect()
     }
 }
 
@@ -104,7 +107,9 @@ impl Cluster for Scene {
         self.did("patch", kind, patch.clone());
         let texts = self.lists.get(&kind).into_iter().flatten();
         let mut objects = texts.filter_map(|text| Object::try_from(text.clone().into_bytes()).ok());
-        objects.find(|object| Identity::of(object).is_some_and(|found| found.key() == *key)).ok_or_else(missing)
+        objects
+            .find(|object| Identity::of(object).is_some_and(|found| found.key() == *key))
+            .ok_or_else(missing)
     }
 
     fn replace(&self, kind: Kind, _: &Key, object: &Value) -> Result<Object, ApiError> {
@@ -178,7 +183,11 @@ impl Stage {
     fn until(&self, what: &str, is_so: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so() {
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; done: {:?}", self.scene.done);
+            assert!(
+                Instant::now() < deadline,
+                "not within {PATIENCE:?}: {what}; done: {:?}",
+                self.scene.done
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -242,7 +251,15 @@ fn an_object_that_cannot_be_read_leaves_its_list_and_is_reported_with_field_and_
     for name in ["one", "deep"] {
         stage.shop.work(&key(name));
     }
-    assert_eq!(stage.scene.other_deeds().iter().filter(|deed| **deed == ("create", Kind::PersistentVolumeClaim)).count(), 2);
+    assert_eq!(
+        stage
+            .scene
+            .other_deeds()
+            .iter()
+            .filter(|deed| **deed == ("create", Kind::PersistentVolumeClaim))
+            .count(),
+        2
+    );
 }
 
 /// A claim that cannot be read any more looks as if it were gone; then its pods would be removed and it would be made
@@ -336,8 +353,10 @@ fn a_panic_about_one_key_is_counted_told_and_tried_again_while_others_go_on() {
     assert!(said.iter().all(|(name, _, text)| name == "bad" && text.contains("a fault at")), "{events:?}");
     let condition = json!({ "type": "Ready", "status": "False", "reason": "ControllerFault" });
     let told = stage.scene.done.lock().unwrap().iter().any(|(verb, kind, body)| {
-        let conditions = body.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-        let is_it = |c: &Value| condition.as_object().unwrap().iter().all(|(name, value)| c.get(name) == Some(value));
+        let conditions =
+            body.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let is_it =
+            |c: &Value| condition.as_object().unwrap().iter().all(|(name, value)| c.get(name) == Some(value));
         *verb == "patch" && *kind == Kind::DataVolume && conditions.iter().any(is_it)
     });
     assert!(told, "{:?}", stage.scene.done);

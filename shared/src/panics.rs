@@ -60,7 +60,10 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     let result = catch_unwind(AssertUnwindSafe(work));
     IS_GUARDED.set(before);
     result.map_err(|payload| {
-        let said = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let said = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let said = said.unwrap_or("without words").chars().take(SAID_CHARS).collect();
         Panic { said, place: PLACE.take() }
     })
@@ -92,5 +95,45 @@ mod tests {
             IS_GUARDED.get()
         });
         assert_eq!((outer, IS_GUARDED.get()), (Ok(true), false));
+    }
+
+    /// What the child of the test below does; nothing in other runs.
+    #[test]
+    fn child() {
+        let Ok(how) = std::env::var("DECANT_TEST_PANIC") else { return };
+        end_the_process();
+        match how.as_str() {
+            "guarded" => {
+                let panic = guarded(|| panic!("odd")).unwrap_err();
+                assert!(panic.to_string().contains("panics.rs:"), "{panic}");
+            }
+            "after_guarded" => {
+                let _ = guarded(|| panic!("odd"));
+                panic!("not guarded");
+            }
+            _ => {
+                let _ = std::thread::spawn(|| panic!("not guarded")).join();
+            }
+        }
+        std::process::exit(7);
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_ends_the_process_unless_it_is_guarded() {
+        let ended = |how: &str| {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let child =
+                child.args(["--exact", "panics::tests::child", "--nocapture"]).env("DECANT_TEST_PANIC", how);
+            let output = child.env("RUST_BACKTRACE", "0").output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (code, printed) = ended("guarded");
+        assert_eq!(code, Some(7), "{printed}");
+        assert!(!printed.contains("odd"), "{printed}");
+        for how in ["thread", "after_guarded"] {
+            let (code, printed) = ended(how);
+            assert_eq!(code, None, "a signal ends it: {printed}");
+            assert!(printed.contains("not guarded"), "{printed}");
+        }
     }
 }

@@ -13,9 +13,9 @@ use crate::annotations::{
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::names;
 use crate::resource::{self, Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
-use crate::unreadable::Identity;
 use crate::standing::{Standing, State};
 use crate::store::{Link, View};
+use crate::unreadable::Identity;
 
 /// An object that nobody needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

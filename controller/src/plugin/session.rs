@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use super::args::Place;
 use super::ending::{Ending, Failure};
 use crate::cluster::{Cluster, ListParams};
-use crate::listing;
 use crate::kube::{KubeCluster, Reached};
+use crate::listing;
 use crate::reach::Reach;
 use crate::resource::{self, Kind};
 

@@ -1,6 +1,6 @@
 //! Parts of an object that its author may have got wrong, while the object itself is to be read.
 
-use serde::de::{DeserializeOwned, Deserialize, Deserializer};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 
 use super::view::{Unreadable, view_within};

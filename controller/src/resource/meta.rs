@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn kubectls_copy_is_not_kept() {
         let meta: Meta = view(json!({ "annotations": { COPY: "{}", "a": "b", "c": null } })).unwrap();
-        let kept: Vec<(&str, &str)> = meta.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let kept: Vec<(&str, &str)> =
+            meta.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(kept, [("a", "b"), ("c", "")]);
     }
 }

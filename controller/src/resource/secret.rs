@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named_and_not_repeated() {
-        let object = json!({ "metadata": { "name": "s" }, "data": { "a": "QQ==", "b": "secret!", "c": "/w==" } });
+        let object =
+            json!({ "metadata": { "name": "s" }, "data": { "a": "QQ==", "b": "secret!", "c": "/w==" } });
         let secret: Secret = view(object).unwrap();
         assert_eq!(secret.text("a").as_deref(), Ok("A"));
         assert_eq!(secret.text("b").unwrap_err(), "b is no base64");

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_size_is_set_beside_what_else_is_asked_for() {
-        let mut template: ClaimTemplate = view(json!({ "resources": { "limits": { "storage": 5 } } })).unwrap();
+        let mut template: ClaimTemplate =
+            view(json!({ "resources": { "limits": { "storage": 5 } } })).unwrap();
         assert_eq!(template.requested(), None);
         template.request("7".to_owned());
         assert_eq!(template.requested(), Some("7"));

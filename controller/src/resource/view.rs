@@ -127,7 +127,11 @@ impl Reading {
         }
         let text = error.to_string();
         // The position is one in the API server's answer, which the user does not see.
-        let text = if error.is_data() { text.rsplit_once(" at line ").map_or(&*text, |(why, _)| why) } else { &text };
+        let text = if error.is_data() {
+            text.rsplit_once(" at line ").map_or(&*text, |(why, _)| why)
+        } else {
+            &text
+        };
         Unreadable { field, why: text.chars().take(WHY_CHARS).collect() }
     }
 }
@@ -430,8 +434,11 @@ mod tests {
     #[test]
     fn a_container_that_was_lost_has_ended_at_an_unknown_time() {
         let ended = json!({ "exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null });
-        let statuses = json!([{ "name": "c", "ready": null, "state": { "terminated": ended, "running": null } }]);
-        let pod: Pod = view(json!({ "metadata": null, "status": { "podIP": null, "containerStatuses": statuses } })).unwrap();
+        let statuses =
+            json!([{ "name": "c", "ready": null, "state": { "terminated": ended, "running": null } }]);
+        let pod: Pod =
+            view(json!({ "metadata": null, "status": { "podIP": null, "containerStatuses": statuses } }))
+                .unwrap();
         let status = &pod.status.container_statuses[0];
         let ended = status.state.terminated.as_ref().unwrap();
         assert_eq!((ended.exit_code, ended.finished_at.as_str()), (137, ""));
@@ -451,15 +458,19 @@ mod tests {
     fn ten_thousand_levels_under_a_field_that_is_not_read_do_not_matter() {
         let deep = nested(10_000);
         for spec in [
-            format!(r#"{{"x":{deep},"source":{{"pvc":{{"namespace":"n","name":"s","x":{deep}}},"x":null}}}}"#),
+            format!(
+                r#"{{"x":{deep},"source":{{"pvc":{{"namespace":"n","name":"s","x":{deep}}},"x":null}}}}"#
+            ),
             format!(r#"{{"source":{{"http":{deep}}}}}"#),
             format!(r#"{{"storage":{{"x":{deep}}}}}"#),
         ] {
-            let text = format!(r#"{{"metadata":{{"name":"a","x":{deep}}},"spec":{spec},"status":{{"x":{deep}}}}}"#);
+            let text =
+                format!(r#"{{"metadata":{{"name":"a","x":{deep}}},"spec":{spec},"status":{{"x":{deep}}}}}"#);
             let dv: DataVolume = view_within(text.as_str(), VIEW_LIMIT_BYTES).unwrap();
             assert_eq!(dv.metadata.name, "a");
         }
-        let text = format!(r#"{{"metadata":{{"name":"d"}},"spec":{{"source":{{"snapshot":{deep}}},"x":{deep}}}}}"#);
+        let text =
+            format!(r#"{{"metadata":{{"name":"d"}},"spec":{{"source":{{"snapshot":{deep}}},"x":{deep}}}}}"#);
         let source: DataSource = view_within(text.as_str(), VIEW_LIMIT_BYTES).unwrap();
         assert!(source.spec.source.snapshot.is_some());
     }

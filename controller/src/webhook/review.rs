@@ -158,7 +158,11 @@ mod tests {
         let Verdict::Denied(denial) = parse(&body(&request)).unwrap().data_volume().unwrap_err() else {
             panic!()
         };
-        assert!(denial.message.starts_with("the DataVolume cannot be read: spec.contentType"), "{}", denial.message);
+        assert!(
+            denial.message.starts_with("the DataVolume cannot be read: spec.contentType"),
+            "{}",
+            denial.message
+        );
     }
 
     #[test]

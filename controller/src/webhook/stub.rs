@@ -39,7 +39,11 @@ fn failure(code: u16, reason: &str) -> ApiError {
 
 impl Cluster for Stub {
     fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
-        self.objects.get(&(kind, key.clone())).cloned().map(Object::from).ok_or_else(|| failure(404, "NotFound"))
+        self.objects
+            .get(&(kind, key.clone()))
+            .cloned()
+            .map(Object::from)
+            .ok_or_else(|| failure(404, "NotFound"))
     }
 
     fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {

@@ -39,6 +39,9 @@ fn a_clone_in_which_nothing_was_changed_gets_its_claim_and_pods() {
     assert!(made(2).contains(&"PersistentVolumeClaim".to_owned()), "{:?}", made(2));
     for count in [4, 5] {
         let kinds = made(count);
-        assert!(["Pod", "Secret"].iter().all(|kind| kinds.iter().any(|made| made == kind)), "{count}: {kinds:?}");
+        assert!(
+            ["Pod", "Secret"].iter().all(|kind| kinds.iter().any(|made| made == kind)),
+            "{count}: {kinds:?}"
+        );
     }
 }

@@ -50,8 +50,7 @@ struct World {
 
 impl World {
     fn read(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
-        let missing =
-            || ApiError { code: 404, reason: "NotFound".to_owned(), message: format!("no {key}") };
+        let missing = || ApiError { code: 404, reason: "NotFound".to_owned(), message: format!("no {key}") };
         self.objects.get(&(kind, key.clone())).cloned().map(Object::from).ok_or_else(missing)
     }
 }
@@ -104,63 +103,86 @@ fn owned(kind: &str, name: &str, uid: &str) -> Value {
 fn objects() -> [(Kind, Value); 8] {
     let spec = json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "c",
                        "resources": { "requests": { "storage": "1Gi" } } });
-    let labels = |component: &str| {
-        json!({ "app": "containerized-data-importer", "cdi.kubevirt.io": component })
-    };
+    let labels =
+        |component: &str| json!({ "app": "containerized-data-importer", "cdi.kubevirt.io": component });
     let running = |name: &str| {
         json!({ "phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [
             { "name": name, "ready": true, "restartCount": 1, "state": { "running": { "startedAt": "2026-01-01T12:00:00Z" } } }] })
     };
     [
-        (Kind::DataVolume, json!({
-            "metadata": { "namespace": "n", "name": "copy", "uid": "dv-uid", "labels": {}, "annotations": {},
-                          "creationTimestamp": "2026-01-01T12:00:00Z" },
-            "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } }, "storage": spec },
-            "status": { "phase": "Pending", "conditions": [{ "type": "Bound", "status": "False" }] },
-        })),
-        (Kind::PersistentVolumeClaim, json!({
-            "metadata": { "namespace": "n", "name": "golden", "uid": "golden-uid", "labels": {}, "annotations": {} },
-            "spec": spec, "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } },
-        })),
-        (Kind::StorageClass, json!({
-            "metadata": { "name": "c" }, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer",
-        })),
-        (Kind::PersistentVolumeClaim, json!({
-            "metadata": { "namespace": "n", "name": "copy", "uid": "copy-uid", "finalizers": ["cdi.kubevirt.io/cloneSource"],
-                "ownerReferences": owned("DataVolume", "copy", "dv-uid"),
-                "annotations": {
-                    "k8s.io/CloneRequest": "n/golden",
-                    "cdi.kubevirt.io/storage.uploadPodName": "cdi-upload-copy",
-                    "cdi.kubevirt.io/storage.uploadClientName": "n/golden-n/copy",
-                    "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
-                    "cdi.kubevirt.io/storage.pod.restarts": "1",
-                    "decant.dev/replaced-pods": "1",
-                } },
-            "spec": spec, "status": { "phase": "Bound" },
-        })),
-        (Kind::Pod, json!({
-            "metadata": { "namespace": "n", "name": "cdi-upload-copy", "uid": "target-uid",
-                "labels": labels("cdi-upload-server"), "annotations": { "decant.dev/authority": PKI.authority() },
-                "ownerReferences": owned("PersistentVolumeClaim", "copy", "copy-uid") },
-            "spec": { "containers": [{ "name": "cdi-upload-server", "volumeDevices": [{ "name": "v" }] }],
-                      "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "copy" } }] },
-            "status": running("cdi-upload-server"),
-        })),
-        (Kind::Pod, json!({
-            "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid",
-                "labels": labels("cdi-clone-source"), "annotations": {
-                    "cdi.kubevirt.io/storage.ownerRef": "n/copy", "decant.dev/target-pod-uid": "target-uid",
-                    "decant.dev/authority": PKI.authority() } },
-            "spec": { "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "golden", "readOnly": true } }] },
-            "status": running("cdi-clone-source"),
-        })),
-        (Kind::DataSource, json!({
-            "metadata": { "namespace": "n", "name": "golden" },
-            "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
-        })),
-        (Kind::Secret, json!({
-            "metadata": { "namespace": "decant", "name": "cdi-uploadserver-signer" }, "data": *SIGNER,
-        })),
+        (
+            Kind::DataVolume,
+            json!({
+                "metadata": { "namespace": "n", "name": "copy", "uid": "dv-uid", "labels": {}, "annotations": {},
+                              "creationTimestamp": "2026-01-01T12:00:00Z" },
+                "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } }, "storage": spec },
+                "status": { "phase": "Pending", "conditions": [{ "type": "Bound", "status": "False" }] },
+            }),
+        ),
+        (
+            Kind::PersistentVolumeClaim,
+            json!({
+                "metadata": { "namespace": "n", "name": "golden", "uid": "golden-uid", "labels": {}, "annotations": {} },
+                "spec": spec, "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } },
+            }),
+        ),
+        (
+            Kind::StorageClass,
+            json!({
+                "metadata": { "name": "c" }, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer",
+            }),
+        ),
+        (
+            Kind::PersistentVolumeClaim,
+            json!({
+                "metadata": { "namespace": "n", "name": "copy", "uid": "copy-uid", "finalizers": ["cdi.kubevirt.io/cloneSource"],
+                    "ownerReferences": owned("DataVolume", "copy", "dv-uid"),
+                    "annotations": {
+                        "k8s.io/CloneRequest": "n/golden",
+                        "cdi.kubevirt.io/storage.uploadPodName": "cdi-upload-copy",
+                        "cdi.kubevirt.io/storage.uploadClientName": "n/golden-n/copy",
+                        "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
+                        "cdi.kubevirt.io/storage.pod.restarts": "1",
+                        "decant.dev/replaced-pods": "1",
+                    } },
+                "spec": spec, "status": { "phase": "Bound" },
+            }),
+        ),
+        (
+            Kind::Pod,
+            json!({
+                "metadata": { "namespace": "n", "name": "cdi-upload-copy", "uid": "target-uid",
+                    "labels": labels("cdi-upload-server"), "annotations": { "decant.dev/authority": PKI.authority() },
+                    "ownerReferences": owned("PersistentVolumeClaim", "copy", "copy-uid") },
+                "spec": { "containers": [{ "name": "cdi-upload-server", "volumeDevices": [{ "name": "v" }] }],
+                          "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "copy" } }] },
+                "status": running("cdi-upload-server"),
+            }),
+        ),
+        (
+            Kind::Pod,
+            json!({
+                "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid",
+                    "labels": labels("cdi-clone-source"), "annotations": {
+                        "cdi.kubevirt.io/storage.ownerRef": "n/copy", "decant.dev/target-pod-uid": "target-uid",
+                        "decant.dev/authority": PKI.authority() } },
+                "spec": { "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "golden", "readOnly": true } }] },
+                "status": running("cdi-clone-source"),
+            }),
+        ),
+        (
+            Kind::DataSource,
+            json!({
+                "metadata": { "namespace": "n", "name": "golden" },
+                "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
+            }),
+        ),
+        (
+            Kind::Secret,
+            json!({
+                "metadata": { "namespace": "decant", "name": "cdi-uploadserver-signer" }, "data": *SIGNER,
+            }),
+        ),
     ]
 }
 
@@ -198,7 +220,11 @@ pub(crate) fn case(input: &[u8]) -> Vec<String> {
 /// The controller's own objects: the Lease, authorities and the key of tokens.
 fn objects_of_the_controller(lease: &Value, changed: &[(Kind, Value)]) {
     let now = OffsetDateTime::now_utc();
-    for object in [lease, &json!({ "spec": lease }), &json!({ "metadata": {}, "spec": { "leaseDurationSeconds": lease } })] {
+    for object in [
+        lease,
+        &json!({ "spec": lease }),
+        &json!({ "metadata": {}, "spec": { "leaseDurationSeconds": lease } }),
+    ] {
         if let Ok(read) = Lease::from_object(object) {
             let seen = Seen { version: String::new(), at: Instant::now() };
             lease::decide_lease(Some(&read), &seen, "me", Instant::now());
@@ -211,7 +237,8 @@ fn objects_of_the_controller(lease: &Value, changed: &[(Kind, Value)]) {
             let _ = signer.successor("n", now);
         }
         let key = Key::new("decant", decant_controller::token::KEY_SECRET);
-        let world = World { objects: BTreeMap::from([((Kind::Secret, key), object.clone())]), ..World::default() };
+        let world =
+            World { objects: BTreeMap::from([((Kind::Secret, key), object.clone())]), ..World::default() };
         let _ = TokenKey::load(&world, "decant");
     }
 }

@@ -120,8 +120,8 @@ fn attributes(right: &Right, namespace: &str) -> Value {
 
 fn is_allowed(place: &Place<'_>, kind: Kind, spec: &Value) -> Result<bool, ApiError> {
     let review = json!({ "apiVersion": kind.api_version(), "kind": kind.name(), "spec": spec });
-    let answer: Review = view(place.session.cluster.create(kind, &review)?)
-        .map_err(|e| unreadable(kind.name(), &e))?;
+    let answer: Review =
+        view(place.session.cluster.create(kind, &review)?).map_err(|e| unreadable(kind.name(), &e))?;
     Ok(answer.status.allowed)
 }
 
