@@ -38,6 +38,7 @@ step_setup() { setup; }
 step_format() {
     cargo fmt --all --check
     cargo fmt --manifest-path cloner/fuzz/Cargo.toml --check
+    cargo fmt --manifest-path controller/fuzz/Cargo.toml --check
 }
 
 step_lint() {

@@ -13,10 +13,13 @@ use decant_cloner::{copy, role};
 use decant_shared::descriptors;
 use decant_shared::exit::Exit;
 use decant_shared::log::{self, Format};
+use decant_shared::panics;
 use decant_shared::signal;
 use decant_shared::stop::Stop;
 
 fn main() -> Exit {
+    // A thread that is gone must end the pod: what it should have written or proven is missing.
+    panics::end_the_process();
     let environment = Environment::of_process();
     let words: Vec<_> = std::env::args_os().collect();
     match called(&words) {

@@ -5,7 +5,7 @@ use std::thread::ScopedJoinHandle;
 
 use crate::error::{Error, Kind, Result};
 
-/// Joins every thread that could be started and returns what failed. A panic aborts the release build; in
+/// Joins every thread that could be started and returns what failed. A panic ends the process (see `panics` in decant-shared); in
 /// tests it becomes a failure like any other.
 pub fn join(threads: Vec<io::Result<ScopedJoinHandle<'_, Result<()>>>>) -> Vec<Error> {
     let mut failures = Vec::new();

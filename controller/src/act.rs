@@ -19,7 +19,7 @@ use crate::permission::Permission;
 use crate::pki::Pki;
 use crate::pods::{self, Clone, Identity};
 use crate::policy::Policy;
-use crate::resource::{self, Claim, Key, Kind, Meta, Pod};
+use crate::resource::{self, Claim, Key, Kind, Meta, Object, Pod};
 use crate::token::TokenKey;
 use keys::Keyed;
 
@@ -253,7 +253,7 @@ fn members(object: Value) -> Map<String, Value> {
 }
 
 /// What was made; `None` when it was there already.
-fn made(result: Result<Value, ApiError>) -> Result<Option<Value>, ApiError> {
+fn made(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
     match result {
         Ok(object) => Ok(Some(object)),
         Err(e) if e.already_exists() => Ok(None),

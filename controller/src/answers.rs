@@ -1,30 +1,45 @@
 //! What the API server's answers mean: refusals as values, lists, and the lines of a watch.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::sync::Arc;
 
-use crate::cluster::{ApiError, WatchEvent};
-use crate::lean::Lean;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::cluster::{ApiError, END_OF_WATCH, ListPage, UNREADABLE, WatchEvent};
+use crate::resource::{Kind, Meta, Object, view};
 
 /// The start of an error that is not a `Status`, for people.
 const ERROR_TEXT_CHARS: usize = 300;
-/// The largest object that etcd takes is 1.5 MB; JSON may be a little longer than what is stored.
-const LINE_LIMIT_BYTES: usize = 4 << 20;
+/// As much as an answer about one object may have (see `kube.rs`).
+const LINE_LIMIT_BYTES: usize = 8 << 20;
 
-/// A page of a list, as it is on the wire.
+/// A page of a list, as it is on the wire. Its items are told apart and not looked into.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct List {
-    pub(crate) metadata: ListMeta,
-    pub(crate) items: Option<Vec<Lean>>,
+struct List<'a> {
+    metadata: ListMeta,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct ListMeta {
-    pub(crate) resource_version: String,
+struct ListMeta {
+    resource_version: String,
     #[serde(rename = "continue")]
-    pub(crate) next: String,
+    next: String,
+}
+
+/// The page of a list of `kind`.
+pub(crate) fn page(kind: Kind, bytes: Vec<u8>) -> Result<ListPage, ApiError> {
+    let what = || format!("the list of {}", kind.plural());
+    let text = Arc::new(String::from_utf8(bytes).map_err(|e| unreadable(&what(), &e))?);
+    let list: List<'_> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
+    Ok(ListPage {
+        items: list.items.into_iter().flatten().map(|item| Object::within(&text, item)).collect(),
+        resource_version: list.metadata.resource_version,
+        next: list.metadata.next,
+    })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -51,14 +66,14 @@ pub(crate) fn no_answer(reason: &str, message: String) -> ApiError {
     ApiError { code: 0, reason: reason.to_owned(), message }
 }
 
-/// An answer that is no JSON, or not the JSON that was expected.
-pub(crate) fn unreadable(e: &serde_json::Error) -> ApiError {
-    no_answer("Unreadable", format!("the answer cannot be read: {e}"))
+/// An answer about `what` that is no JSON, or not the JSON that was expected.
+pub(crate) fn unreadable(what: &str, why: &dyn std::fmt::Display) -> ApiError {
+    no_answer(UNREADABLE, format!("the API server's answer about {what} cannot be read: {why}"))
 }
 
 /// The end of a watch, which is never silence.
 pub(crate) fn end_of_watch(why: &str) -> ApiError {
-    no_answer("EndOfWatch", format!("the watch ended: {why}"))
+    no_answer(END_OF_WATCH, format!("the watch ended: {why}"))
 }
 
 /// An error with all its causes, once each.
@@ -112,27 +127,36 @@ impl Lines {
 }
 
 #[derive(Deserialize)]
-struct EventLine {
+struct EventLine<'a> {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
-    object: Lean,
+    #[serde(borrow, default)]
+    object: Option<&'a RawValue>,
 }
 
-/// The event that a line of a watch tells.
-pub(crate) fn event(line: &[u8]) -> Result<WatchEvent, ApiError> {
-    let EventLine { kind, object: Lean(object) } =
-        serde_json::from_slice(line).map_err(|e| unreadable(&e))?;
-    Ok(match kind.as_str() {
-        "ADDED" | "MODIFIED" => WatchEvent::Applied(object),
-        "DELETED" => WatchEvent::Deleted(object),
+/// What a bookmark says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Bookmark {
+    metadata: Meta,
+}
+
+/// The event that a line of a watch of `kind` tells. Its object is not looked into.
+pub(crate) fn event(kind: Kind, line: Vec<u8>) -> Result<WatchEvent, ApiError> {
+    let what = || format!("changes of {}", kind.plural());
+    let text = Arc::new(String::from_utf8(line).map_err(|e| unreadable(&what(), &e))?);
+    let line: EventLine<'_> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
+    let object = line.object.ok_or_else(|| unreadable(&what(), &"a change without an object"))?;
+    Ok(match line.kind.as_str() {
+        "ADDED" | "MODIFIED" => WatchEvent::Applied(Object::within(&text, object)),
+        "DELETED" => WatchEvent::Deleted(Object::within(&text, object)),
         "BOOKMARK" => {
-            let version = object["metadata"]["resourceVersion"].as_str();
-            WatchEvent::Bookmark(version.unwrap_or_default().to_owned())
+            let Bookmark { metadata } = view(object).map_err(|e| unreadable(&what(), &e))?;
+            WatchEvent::Bookmark(metadata.resource_version)
         }
         _ => {
-            let code = object["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-            WatchEvent::Failed(refusal(code, Value::to_string(&object).as_bytes()))
+            let code = view::<Refusal>(object).map(|said| said.code).unwrap_or_default();
+            WatchEvent::Failed(refusal(if code == 0 { 500 } else { code }, object.get().as_bytes()))
         }
     })
 }
@@ -171,6 +195,45 @@ mod tests {
     #[test]
     fn an_expired_version_is_told_by_its_code() {
         let line = br#"{"type":"ERROR","object":{"code":410,"reason":"Expired","message":"too old"}}"#;
-        assert!(matches!(event(line), Ok(WatchEvent::Failed(e)) if e.is_expired()));
+        assert!(matches!(event(Kind::Pod, line.to_vec()), Ok(WatchEvent::Failed(e)) if e.is_expired()));
+    }
+
+    fn nested(levels: usize) -> String {
+        format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+    }
+
+    #[test]
+    fn one_item_of_any_depth_or_type_leaves_the_others_readable() {
+        let deep = nested(10_000);
+        let text = format!(
+            r#"{{"metadata":{{"resourceVersion":"5","continue":"c"}},"items":[{{"metadata":{{"name":"a"}}}},{deep},7,{{"metadata":{{"name":"b"}}}}]}}"#
+        );
+        let page = page(Kind::DataVolume, text.into_bytes()).unwrap();
+        assert_eq!((page.items.len(), page.resource_version.as_str(), page.next.as_str()), (4, "5", "c"));
+        let names: Vec<_> = page.items.iter().filter_map(|item| view::<Bookmark>(item).ok()).collect();
+        assert_eq!(
+            names.iter().map(|found| found.metadata.name.as_str()).collect::<Vec<_>>(),
+            ["a", "", "b"]
+        );
+    }
+
+    #[test]
+    fn a_list_without_items_is_empty() {
+        assert!(page(Kind::Pod, br#"{"items":null}"#.to_vec()).unwrap().items.is_empty());
+    }
+
+    #[test]
+    fn a_change_of_any_depth_is_told() {
+        let line = format!(r#"{{"type":"MODIFIED","object":{}}}"#, nested(10_000));
+        let Ok(WatchEvent::Applied(object)) = event(Kind::DataSource, line.into_bytes()) else { panic!() };
+        assert_eq!(object.text().len(), nested(10_000).len());
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_says_what_was_asked_for() {
+        let error = page(Kind::DataSource, b"<html>".to_vec()).unwrap_err().to_string();
+        assert!(error.starts_with("the API server's answer about the list of datasources"), "{error}");
+        let error = event(Kind::Pod, b"{}".to_vec()).unwrap_err().to_string();
+        assert!(error.contains("changes of pods"), "{error}");
     }
 }

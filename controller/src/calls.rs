@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use crate::resource::{Key, Kind, Uid};
+use crate::resource::{Key, Kind, Object, Uid};
 
 /// A sort of call and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ impl<C: Cluster> Counted<C> {
 }
 
 impl<C: Cluster> Cluster for Counted<C> {
-    fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError> {
+    fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
         self.count("get", kind, "", self.inner.get(kind, key))
     }
 
@@ -87,16 +87,16 @@ impl<C: Cluster> Cluster for Counted<C> {
         self.count("watch", kind, "", self.inner.watch(kind, params, resource_version))
     }
 
-    fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
         self.count("create", kind, "", self.inner.create(kind, object))
     }
 
-    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Value, ApiError> {
+    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Object, ApiError> {
         let subresource = if part == Part::Status { "status" } else { "" };
         self.count("patch", kind, subresource, self.inner.patch(kind, key, part, patch))
     }
 
-    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Value, ApiError> {
+    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Object, ApiError> {
         self.count("update", kind, "", self.inner.replace(kind, key, object))
     }
 

@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::resource::{Key, Kind, Uid};
+use crate::resource::{Key, Kind, Object, Uid};
+
+/// [`ApiError::reason`] of an answer that came and cannot be read.
+pub(crate) const UNREADABLE: &str = "Unreadable";
+/// [`ApiError::reason`] of an answer that is longer than what is read of one.
+pub(crate) const TOO_LONG: &str = "TooLong";
+/// [`ApiError::reason`] of a watch that ended.
+pub(crate) const END_OF_WATCH: &str = "EndOfWatch";
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
-    /// The HTTP status; 0 when there was no answer.
+    /// The HTTP status; 0 when there was no answer, or none that can be read.
     pub code: u16,
     /// `Status.reason` of Kubernetes, for example `AlreadyExists`, `Conflict`, `Forbidden`, `Expired`.
     pub reason: String,
@@ -50,6 +57,11 @@ impl ApiError {
         self.code == 410
     }
 
+    /// The answer is longer than what is read of one; a list can be asked for in smaller pages.
+    pub fn is_too_long(&self) -> bool {
+        self.code == 0 && self.reason == TOO_LONG
+    }
+
     /// Nobody answered, or the server is busy: try again later.
     pub fn is_temporary(&self) -> bool {
         matches!(self.code, 0 | 429 | 500 | 502 | 503 | 504)
@@ -59,6 +71,9 @@ impl ApiError {
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.code {
+            0 if matches!(self.reason.as_str(), UNREADABLE | TOO_LONG | END_OF_WATCH) => {
+                f.write_str(&self.message)
+            }
             0 => write!(f, "the API server cannot be reached: {}", self.message),
             code => write!(f, "{} ({code} {})", self.message, self.reason),
         }
@@ -80,7 +95,7 @@ pub enum Part {
 #[derive(Debug, Clone, Default)]
 pub struct ListPage {
     /// The objects, as the API server sent them.
-    pub items: Vec<Value>,
+    pub items: Vec<Object>,
     /// Where a watch goes on.
     pub resource_version: String,
     /// For the next page; empty at the end.
@@ -106,9 +121,9 @@ pub struct ListParams {
 #[derive(Debug, Clone)]
 pub enum WatchEvent {
     /// Added or changed.
-    Applied(Value),
+    Applied(Object),
     /// Deleted; its last state.
-    Deleted(Value),
+    Deleted(Object),
     /// Nothing changed up to this resource version.
     Bookmark(String),
     /// The watch cannot go on.
@@ -124,7 +139,7 @@ pub trait Watch: Send {
 /// A cluster.
 pub trait Cluster: Send + Sync + 'static {
     /// One object.
-    fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError>;
+    fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError>;
     /// One page of objects.
     fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError>;
     /// Changes after `resource_version`.
@@ -135,11 +150,11 @@ pub trait Cluster: Send + Sync + 'static {
         resource_version: &str,
     ) -> Result<Box<dyn Watch>, ApiError>;
     /// Makes an object in its namespace.
-    fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError>;
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError>;
     /// A JSON merge patch. `metadata.resourceVersion` in it makes it fail when the object changed.
-    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Value, ApiError>;
+    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Object, ApiError>;
     /// Replaces an object; its resource version must be the current one.
-    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Value, ApiError>;
+    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Object, ApiError>;
     /// Deletes the object if it is still the one with `uid`. `grace_secs` as in Kubernetes; `None` for the
     /// object's own. An object that is gone is not an error.
     fn delete(&self, kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError>;
@@ -152,4 +167,20 @@ pub trait Cluster: Send + Sync + 'static {
         limit: Duration,
         limit_bytes: usize,
     ) -> Result<String, ApiError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_taken_for_an_api_server_that_is_away() {
+        let said = |reason: &str| {
+            ApiError { code: 0, reason: reason.to_owned(), message: "m".to_owned() }.to_string()
+        };
+        assert_eq!(said("Timeout"), "the API server cannot be reached: m");
+        for reason in [UNREADABLE, TOO_LONG, END_OF_WATCH] {
+            assert_eq!(said(reason), "m");
+        }
+    }
 }

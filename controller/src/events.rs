@@ -1,13 +1,15 @@
 //! What is reported as Kubernetes events (contract 4.7): each change once.
 
+use decant_shared::panics::Panic;
 use serde_json::{Value, json};
 
 use crate::annotations::RUNNING_MESSAGE;
 use crate::decide::Step;
 use crate::observed::Observed;
 use crate::resource::data_volume::Status;
-use crate::resource::{Kind, Meta};
+use crate::resource::{Key, Kind, Meta};
 use crate::status::Triples;
+use crate::unreadable::Odd;
 
 /// The name under which events are reported.
 const COMPONENT: &str = "datavolume-pvc-clone-controller";
@@ -101,6 +103,33 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
             && said != Some(target.message.as_str())
     });
     news.map(|target| warning(&target.reason, &target.message)).into_iter().collect()
+}
+
+/// About an object that cannot be read.
+pub fn unreadable(odd: &Odd) -> Event {
+    let text =
+        format!("Decant cannot read this object and leaves it alone until it is corrected: {}", odd.why);
+    warning("ObjectUnreadable", &text)
+}
+
+/// About the clone `key`, which waits for an object that cannot be read. What is wrong with one of another namespace
+/// is not for its reader.
+pub fn waits_for_unreadable(odd: &Odd, key: &Key) -> Event {
+    let text = if odd.meta.namespace == key.namespace {
+        format!("The clone waits: {odd}")
+    } else {
+        format!(
+            "The clone waits: a {} of another namespace that it depends on cannot be read",
+            odd.kind.name()
+        )
+    };
+    warning("WaitsForUnreadable", &text)
+}
+
+/// About a clone at which the controller itself failed.
+pub fn controller_fault(panic: &Panic) -> Event {
+    let text = format!("A fault in the controller, please report it; it is tried again: {panic}");
+    warning("ControllerFault", &text)
 }
 
 fn of_phase(seen: &Observed, phase: &str, name: &str) -> Option<Event> {

@@ -1,25 +1,23 @@
 //! Whether a source fits its target: content, volume modes, sizes (contract 4.6 row 1, 4.8).
 
 use decant_shared::units::{Bytes, Overhead, parse_quantity, usable_bytes};
-use serde_json::Value;
 
 use crate::annotations::{CONTENT_TYPE, PERMISSIVE_CLONE};
 use crate::policy::Policy;
-use crate::resource::claim::{VolumeMode, quantity_text};
-use crate::resource::{Claim, DataVolume};
+use crate::resource::claim::VolumeMode;
+use crate::resource::{Claim, ClaimTemplate, DataVolume};
 
 /// Content that is nothing but a disk image.
 const DISK: &str = "kubevirt";
 
 /// Before a claim is made with `spec` (contract 4.8, "check before PVC creation").
-pub fn before(dv: &DataVolume, source: &Claim, spec: &Value) -> Result<(), String> {
-    let target_mode = mode(spec);
-    content(content_type(&dv.spec.content_type), source, target_mode)?;
+pub fn before(dv: &DataVolume, source: &Claim, spec: &ClaimTemplate) -> Result<(), String> {
+    content(content_type(&dv.spec.content_type), source, spec.mode())?;
     let checked = dv.spec.pvc.is_some() || source.spec.volume_mode == VolumeMode::Block;
     if !checked || dv.metadata.annotation(PERMISSIVE_CLONE).is_some() {
         return Ok(());
     }
-    let target_bytes = bytes(Some(quantity_text(&spec["resources"]["requests"]["storage"])))?;
+    let target_bytes = bytes(spec.requested().map(str::to_owned))?;
     compare(bytes(source.requested())?, target_bytes)
 }
 
@@ -31,11 +29,6 @@ pub fn claims(source: &Claim, target: &Claim, policy: &Policy) -> Result<(), Str
         return Ok(());
     }
     compare(usable(source, policy)?, usable(target, policy)?)
-}
-
-/// The volume mode in a claim's spec.
-pub fn mode(spec: &Value) -> VolumeMode {
-    if spec["volumeMode"] == "Block" { VolumeMode::Block } else { VolumeMode::Filesystem }
 }
 
 /// The overhead of a claim's filesystem; none for devices.

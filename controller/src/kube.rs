@@ -14,12 +14,11 @@ use kube::client::Body;
 use kube::{Client, Config};
 use serde_json::Value;
 
-use crate::answers::{Lines, List, chain, end_of_watch, event, no_answer, refusal, unreadable};
-use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
-use crate::lean::Lean;
+use crate::answers::{Lines, chain, end_of_watch, event, no_answer, page, refusal, unreadable};
+use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, TOO_LONG, Watch, WatchEvent};
 use crate::reach::{self, Reach};
 use crate::requests::{self, Built};
-use crate::resource::{Key, Kind, Uid};
+use crate::resource::{Key, Kind, Object, Uid};
 
 mod io;
 
@@ -37,8 +36,9 @@ const WATCH_SECS: u64 = 290;
 /// The API server sends a bookmark each minute. A longer silence means that the connection may be dead; the watch
 /// is begun again from where it was, which costs one request.
 const WATCH_SILENCE: Duration = Duration::from_secs(90);
-/// An answer beyond this is not read: the largest object is 1.5 MB, a page has at most some hundred normal ones.
-const ANSWER_LIMIT_BYTES: usize = 128 << 20;
+/// An answer beyond this is not read. The largest object is 1.5 MiB where it is stored and may be some times that as
+/// JSON; a list that is longer is asked for in smaller pages.
+const ANSWER_LIMIT_BYTES: usize = 8 << 20;
 
 /// What the API server writes into its audit log about the controller.
 const CONTROLLER: &str = concat!("decant-controller/", env!("CARGO_PKG_VERSION"));
@@ -96,8 +96,8 @@ impl KubeCluster {
     }
 
     /// Asks whether the API server and its webhooks would take `object`; nothing is made.
-    pub fn dry_run(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
-        self.call(self.limit(kind), requests::dry_run(kind, object))
+    pub fn dry_run(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
+        self.call(kind, "", requests::dry_run(kind, object))
     }
 
     /// Deletes the object with `uid` and lets go of what it owns: that stays. One that is gone is not an error.
@@ -122,9 +122,10 @@ impl KubeCluster {
         request
     }
 
-    fn call(&self, limit: Duration, built: Built) -> Result<Value, ApiError> {
-        let text = self.text(limit, built, ANSWER_LIMIT_BYTES)?;
-        serde_json::from_slice(&text).map_err(|e| unreadable(&e))
+    /// The object that the API server answers with; `name` is for the error.
+    fn call(&self, kind: Kind, name: &str, built: Built) -> Result<Object, ApiError> {
+        let bytes = self.text(self.limit(kind), built, ANSWER_LIMIT_BYTES)?;
+        Object::try_from(bytes).map_err(|e| unreadable(format!("{} {name}", kind.name()).trim_end(), &e))
     }
 
     /// The body of a good answer, at most `limit_bytes` of it.
@@ -138,18 +139,12 @@ impl KubeCluster {
 }
 
 impl Cluster for KubeCluster {
-    fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError> {
-        self.call(self.limit(kind), requests::get(kind, key))
+    fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
+        self.call(kind, &key.to_string(), requests::get(kind, key))
     }
 
     fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
-        let text = self.text(self.limit(kind), requests::list(kind, params), ANSWER_LIMIT_BYTES)?;
-        let list: List = serde_json::from_slice(&text).map_err(|e| unreadable(&e))?;
-        Ok(ListPage {
-            items: list.items.unwrap_or_default().into_iter().map(|Lean(item)| item).collect(),
-            resource_version: list.metadata.resource_version,
-            next: list.metadata.next,
-        })
+        page(kind, self.text(self.limit(kind), requests::list(kind, params), ANSWER_LIMIT_BYTES)?)
     }
 
     fn watch(
@@ -162,6 +157,7 @@ impl Cluster for KubeCluster {
         let response = self.io.run(self.call_limit, send(&self.client, request))?;
         let lines = Lines::default();
         Ok(Box::new(KubeWatch {
+            kind,
             body: response.into_body(),
             lines,
             heard: Instant::now(),
@@ -169,16 +165,16 @@ impl Cluster for KubeCluster {
         }))
     }
 
-    fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
-        self.call(self.limit(kind), requests::create(kind, object))
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
+        self.call(kind, "", requests::create(kind, object))
     }
 
-    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Value, ApiError> {
-        self.call(self.limit(kind), requests::patch(kind, key, part, patch))
+    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Object, ApiError> {
+        self.call(kind, &key.to_string(), requests::patch(kind, key, part, patch))
     }
 
-    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Value, ApiError> {
-        self.call(self.limit(kind), requests::replace(kind, key, object))
+    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Object, ApiError> {
+        self.call(kind, &key.to_string(), requests::replace(kind, key, object))
     }
 
     fn delete(&self, kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError> {
@@ -200,6 +196,7 @@ impl Cluster for KubeCluster {
 
 /// A watch whose events come in line by line.
 struct KubeWatch {
+    kind: Kind,
     body: Body,
     lines: Lines,
     heard: Instant,
@@ -211,7 +208,7 @@ impl Watch for KubeWatch {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(line) = self.lines.next()? {
-                return event(&line).map(Some);
+                return event(self.kind, line).map(Some);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             // `frame` loses nothing when it is given up.
@@ -249,7 +246,10 @@ async fn read(mut body: Body, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
         let frame = frame.map_err(|e| no_answer("CutShort", chain(&e)))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
         if bytes.len() + data.len() > limit_bytes {
-            return Err(no_answer("TooLong", format!("the answer is longer than {limit_bytes} bytes")));
+            return Err(no_answer(
+                TOO_LONG,
+                format!("the API server's answer is longer than {limit_bytes} bytes"),
+            ));
         }
         bytes.extend_from_slice(data);
     }

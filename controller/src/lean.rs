@@ -1,29 +1,45 @@
-//! JSON of lists and watches without what nobody here reads.
+//! Whole objects as trees, without what is not read here.
 //!
 //! `managedFields` and kubectl's copy of the object are often two thirds of an object. They are skipped while
-//! parsing, so they never take memory. Not for objects that are written back.
+//! parsing, so they never take memory. Not for objects that are written back. Lists and watches use views.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Keys that are skipped wherever they stand.
 const SKIPPED: [&str; 2] = ["managedFields", "kubectl.kubernetes.io/last-applied-configuration"];
 
-/// Any JSON value without the skipped keys.
+/// Levels that are kept. Objects of Kubernetes have some ten, those of users as many as they like.
+const DEPTH: usize = 64;
+
+/// Any JSON value without the skipped keys, and with null for what is nested deeper than [`DEPTH`].
 #[derive(Debug, Default)]
 pub(crate) struct Lean(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for Lean {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LeanVisitor).map(Lean)
+        Level(DEPTH).deserialize(deserializer).map(Lean)
     }
 }
 
-struct LeanVisitor;
+/// How many levels may follow.
+#[derive(Clone, Copy)]
+struct Level(usize);
 
-impl<'de> Visitor<'de> for LeanVisitor {
+impl<'de> DeserializeSeed<'de> for Level {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if self.0 == 0 {
+            return deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Value::Null);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +76,7 @@ impl<'de> Visitor<'de> for LeanVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut out = Vec::new();
-        while let Some(Lean(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(Level(self.0.saturating_sub(1)))? {
             out.push(item);
         }
         Ok(Value::Array(out))
@@ -72,7 +88,8 @@ impl<'de> Visitor<'de> for LeanVisitor {
             if SKIPPED.contains(&name.as_str()) {
                 entries.next_value::<IgnoredAny>()?;
             } else {
-                out.insert(name, entries.next_value::<Lean>()?.0);
+                let value = entries.next_value_seed(Level(self.0.saturating_sub(1)))?;
+                out.insert(name, value);
             }
         }
         Ok(Value::Object(out))
@@ -94,6 +111,14 @@ mod tests {
         }});
         let Lean(lean) = serde_json::from_str(&text.to_string()).unwrap();
         assert_eq!(lean, json!({ "metadata": { "name": "a", "annotations": { "mine": "1" } } }));
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_null() {
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+        let Lean(lean) = serde_json::from_str(&deep).unwrap();
+        let pointer = "/a".repeat(DEPTH);
+        assert_eq!(lean.pointer(&pointer), Some(&Value::Null));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -21,6 +21,7 @@ use decant_controller::token::TokenKey;
 use decant_controller::webhook::{self, Webhook};
 use decant_shared::exit::Exit;
 use decant_shared::http::server::Server;
+use decant_shared::panics;
 use decant_shared::stop::Stop;
 use decant_shared::{descriptors, dial};
 
@@ -32,6 +33,7 @@ const PAGES_END: Duration = Duration::from_secs(1);
 const STOP_LOOK: Duration = Duration::from_secs(3600);
 
 fn main() -> Exit {
+    panics::end_the_process();
     match Cli::parse().command {
         Command::Run(args) => start(&args.process, |process| run_controller(&args, process)),
         Command::Webhook(args) => start(&args.process, |process| run_webhook(&args, process)),

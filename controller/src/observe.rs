@@ -11,6 +11,7 @@ use crate::annotations::{ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::decide::Role;
 use crate::line::{Line, Waiter};
+use crate::listing;
 use crate::observed::{Observed, Origin, Trouble};
 use crate::outcome::Outcome;
 use crate::permission::{self, Ask, Permission};
@@ -206,18 +207,14 @@ impl Eyes {
 
     /// Pods of others that use the claim `key`; with `writers`, only those that may write.
     fn users(&self, key: &Key, writers: bool) -> Result<Vec<Key>, ApiError> {
-        let mut params =
+        let params =
             ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
         let mut users = Vec::new();
-        loop {
-            let page = self.cluster.list(Kind::Pod, &params)?;
-            let pods = page.items.into_iter().filter_map(|item| resource::view::<Pod>(item).ok());
-            users.extend(pods.filter(|pod| uses(pod, &key.name, writers)).map(|pod| pod.metadata.key()));
-            if page.next.is_empty() {
-                return Ok(users);
-            }
-            params.next = page.next;
-        }
+        listing::list(&*self.cluster, Kind::Pod, &params, |item| {
+            let pod = resource::view::<Pod>(item).ok();
+            users.extend(pod.filter(|pod| uses(pod, &key.name, writers)).map(|pod| pod.metadata.key()));
+        })?;
+        Ok(users)
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use decant_shared::conn::Fault;
 use decant_shared::dial;
 use decant_shared::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::panics::{self, Panic};
 use decant_shared::prometheus;
 use decant_shared::stop::Stop;
 
@@ -75,13 +76,15 @@ impl Service for Pages {
         let readable = matches!(method, "GET" | "HEAD");
         match path {
             "/metrics" | "/status" if !readable => exchange.answer(405, "text/plain", "GET only"),
-            "/metrics" => match metrics::page(&self.board) {
-                Ok(page) => exchange.answer(200, prometheus::CONTENT_TYPE, &page),
-                Err(e) => exchange.answer(500, "text/plain", &format!("{e:?}")),
+            "/metrics" => match panics::guarded(|| metrics::page(&self.board)) {
+                Ok(Ok(page)) => exchange.answer(200, prometheus::CONTENT_TYPE, &page),
+                Ok(Err(e)) => exchange.answer(500, "text/plain", &format!("{e:?}")),
+                Err(panic) => fault(exchange, &panic),
             },
-            "/status" if self.status_page => {
-                exchange.answer(200, status::CONTENT_TYPE, &status::page(&self.board))
-            }
+            "/status" if self.status_page => match panics::guarded(|| status::page(&self.board)) {
+                Ok(page) => exchange.answer(200, status::CONTENT_TYPE, &page),
+                Err(panic) => fault(exchange, &panic),
+            },
             "/status" => exchange.answer(404, "text/plain", "the page is off; --status-page serves it"),
             _ => exchange.answer(404, "text/plain", "see /healthz, /readyz and /metrics"),
         }
@@ -108,4 +111,10 @@ impl Service for CallPages {
             _ => exchange.answer(404, "text/plain", "see /healthz, /readyz and /metrics"),
         }
     }
+}
+
+/// A page shows what others wrote; that it cannot be shown must not end what the controller does.
+fn fault(exchange: &mut Exchange, panic: &Panic) -> Result<(), Fault> {
+    log::error!("{}: a fault in the controller, please report it: {panic}", exchange.request.path);
+    exchange.answer(500, "text/plain", "a fault in the controller; its log says which")
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::cluster::{ApiError, Cluster};
-use crate::resource::{Key, Kind};
+use crate::resource::{Key, Kind, Secret, view};
 pub use signer::{Leaf, Signer, Usage};
 
 /// Signs targets and metrics pages.
@@ -103,24 +103,26 @@ pub(crate) fn load(
     for _ in 0..TRIES {
         let written = match cluster.get(Kind::Secret, &key) {
             Ok(object) => {
-                let old = Signer::read(&object)
+                let secret: Secret =
+                    view(&object).map_err(|e| format!("Secret {key} cannot be read: {e}"))?;
+                let old = Signer::read(&secret)
                     .map_err(|e| format!("Secret {key} is unusable, delete it to have it made anew: {e}"))?;
                 if !old.is_due(now) {
                     return Ok(old);
                 }
                 // Replaced, not patched: the right to patch Secrets would be one to read them.
                 let next = old.successor(&format!("{namespace}_{name}"), now)?;
-                let version = object.pointer("/metadata/resourceVersion");
-                cluster.replace(Kind::Secret, &key, &secret(&key, &next, version))
+                let version = secret.metadata.resource_version;
+                cluster.replace(Kind::Secret, &key, &manifest(&key, &next, Some(&version)))
             }
             Err(e) if e.is_not_found() => {
                 let new = Signer::new(&format!("{namespace}_{name}"), now)?;
-                cluster.create(Kind::Secret, &secret(&key, &new, None))
+                cluster.create(Kind::Secret, &manifest(&key, &new, None))
             }
             Err(e) => return Err(failed(&e)),
         };
         match written {
-            Ok(object) => return Signer::read(&object),
+            Ok(object) => return Signer::of(&object).map_err(|e| format!("Secret {key}: {e}")),
             Err(e) if e.already_exists() || e.is_conflict() => {}
             Err(e) => return Err(failed(&e)),
         }
@@ -128,7 +130,7 @@ pub(crate) fn load(
     Err(format!("Secret {key} changes all the time"))
 }
 
-fn secret(key: &Key, signer: &Signer, resource_version: Option<&Value>) -> Value {
+fn manifest(key: &Key, signer: &Signer, resource_version: Option<&str>) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use decant_shared::panics;
 use decant_shared::stop::Stop;
 
 use crate::annotations::SOURCE_CONTAINER;
@@ -134,12 +135,21 @@ impl Pollers {
                 let (pollers, stop) = (Arc::clone(self), stop.clone());
                 Builder::new().name(format!("poll-{number}")).spawn(move || {
                     while let Some(key) = pollers.queue.take(&stop) {
-                        let again = pollers.poll(&key);
+                        let again = pollers.poll_guarded(&key);
                         pollers.queue.done(&key, again);
                     }
                 })
             })
             .collect()
+    }
+
+    /// Asks one source. What a pod answers ends at most its own progress.
+    fn poll_guarded(&self, key: &Key) -> Option<Duration> {
+        panics::guarded(|| self.poll(key)).unwrap_or_else(|panic| {
+            self.outcomes.add(Outcome::Failed);
+            log::error!("{key}: progress: a fault in the controller, please report it: {panic}");
+            Some(SILENT_POLL)
+        })
     }
 
     /// Asks one source; returns when to ask again.

@@ -4,14 +4,12 @@ use std::fmt;
 
 use decant_shared::stream_of::STREAMS_LIMIT;
 use decant_shared::units::{Rate, parse_quantity};
-use serde_json::Value;
 
 use crate::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, VERIFY};
 use crate::names::NAME_MAX_BYTES;
-use crate::resource::claim::quantity_text;
 use crate::resource::data_source::DataSourceTarget;
-use crate::resource::data_volume::ClaimSource;
-use crate::resource::{DataSource, DataVolume, Key, Packed};
+use crate::resource::data_volume::{ClaimSource, Source, SourceRef};
+use crate::resource::{Checked, ClaimTemplate, DataSource, DataVolume, Key};
 
 const MIB_BYTES: u64 = 1 << 20;
 
@@ -45,50 +43,62 @@ fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Inva
     Err(Invalid { field, message: message.into() })
 }
 
+/// The part `checked` of the object, or why it cannot be read.
+fn readable<'a, T>(field: &'static str, checked: &'a Checked<T>) -> Result<&'a T, Invalid> {
+    checked.0.as_ref().map_err(|e| {
+        let message = match e.field.as_str() {
+            "" => format!("{field}: {}", e.why),
+            inner => format!("{field}.{inner}: {}", e.why),
+        };
+        Invalid { field, message }
+    })
+}
+
 /// What `dv` wants cloned.
 pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
-    let source = dv.spec.source.as_ref().map(Packed::value).unwrap_or_default();
-    let sources: Vec<(&String, &Value)> =
-        source.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()).collect();
-    match (dv.spec.source.is_some(), &dv.spec.source_ref) {
-        (true, Some(_)) | (false, None) => {
-            return invalid(
-                "spec.source",
-                "Data volume should have either Source or SourceRef, or be externally populated",
-            );
-        }
-        (false, Some(reference)) => {
-            return match reference.kind.as_str() {
-                "" => invalid("spec.sourceRef.kind", "Missing sourceRef kind"),
-                "DataSource" if reference.name.is_empty() => {
-                    invalid("spec.sourceRef.name", "Missing sourceRef name")
-                }
-                "DataSource" => {
-                    let namespace = reference.namespace.as_deref().unwrap_or(&dv.metadata.namespace);
-                    Ok(Wanted::DataSource(Key::new(namespace, &reference.name)))
-                }
-                kind => invalid(
-                    "spec.sourceRef.kind",
-                    format!("Unsupported sourceRef kind {kind}, currently only DataSource is supported"),
-                ),
-            };
-        }
-        (true, None) => {}
+    match (&dv.spec.source, &dv.spec.source_ref) {
+        (Some(source), None) => source_of(readable("spec.source", source)?),
+        (None, Some(reference)) => referred(dv, readable("spec.sourceRef", reference)?),
+        _ => invalid(
+            "spec.source",
+            "Data volume should have either Source or SourceRef, or be externally populated",
+        ),
     }
-    match sources.as_slice() {
-        [] => invalid("spec.source", "Missing Data volume source"),
-        [(kind, value)] if *kind == "pvc" => claim_source(value),
-        [(kind, _)] => Ok(Wanted::NotOurs((*kind).clone())),
+}
+
+fn source_of(source: &Source) -> Result<Wanted, Invalid> {
+    match (&source.pvc, source.others.as_slice()) {
+        (None, []) => invalid("spec.source", "Missing Data volume source"),
+        (Some(claim), []) => claim_source(claim),
+        (None, [kind]) => Ok(Wanted::NotOurs(kind.clone())),
         _ => invalid("spec.source", "Multiple Data volume sources"),
     }
 }
 
-fn claim_source(value: &Value) -> Result<Wanted, Invalid> {
-    let source: ClaimSource = serde_json::from_value(value.clone()).unwrap_or_default();
-    if source.namespace.is_empty() || source.name.is_empty() {
-        return invalid("spec.source.PVC", "spec.source.PVC source PVC is not valid");
+fn referred(dv: &DataVolume, reference: &SourceRef) -> Result<Wanted, Invalid> {
+    match reference.kind.as_str() {
+        "" => invalid("spec.sourceRef.kind", "Missing sourceRef kind"),
+        "DataSource" if reference.name.is_empty() => invalid("spec.sourceRef.name", "Missing sourceRef name"),
+        "DataSource" => {
+            let namespace = reference.namespace.as_deref().unwrap_or(&dv.metadata.namespace);
+            Ok(Wanted::DataSource(Key::new(namespace, &reference.name)))
+        }
+        kind => invalid(
+            "spec.sourceRef.kind",
+            format!("Unsupported sourceRef kind {kind}, currently only DataSource is supported"),
+        ),
     }
-    Ok(Wanted::Claim(Key::new(source.namespace, source.name)))
+}
+
+fn claim_source(claim: &Checked<ClaimSource>) -> Result<Wanted, Invalid> {
+    const FIELD: &str = "spec.source.PVC";
+    match &claim.0 {
+        Ok(claim) if !claim.namespace.is_empty() && !claim.name.is_empty() => {
+            Ok(Wanted::Claim(Key::new(&claim.namespace, &claim.name)))
+        }
+        Ok(_) => invalid(FIELD, "spec.source.PVC source PVC is not valid"),
+        Err(e) => invalid(FIELD, format!("spec.source.PVC source PVC is not valid: {e}")),
+    }
 }
 
 /// What `source` points to. A DataSource may point to another one of its namespace, once.
@@ -133,30 +143,28 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
             invalid("spec", "Duplicate storage definition, both target storage and target pvc defined")
         }
         (Some(pvc), None) => {
-            let pvc = pvc.value();
-            size(&pvc, "PVC", false)?;
-            class(&pvc)?;
-            access_modes(&pvc)
+            let pvc = readable("spec.pvc", pvc)?;
+            size(pvc, "PVC", false)?;
+            class(pvc)?;
+            access_modes(pvc)
         }
         (None, Some(storage)) => {
-            let storage = storage.value();
-            size(&storage, "Storage", !matches!(wanted, Wanted::NotOurs(_)))?;
-            class(&storage)
+            let storage = readable("spec.storage", storage)?;
+            size(storage, "Storage", !matches!(wanted, Wanted::NotOurs(_)))?;
+            class(storage)
         }
     }
 }
 
-fn size(spec: &Value, what: &str, may_be_missing: bool) -> Result<(), Invalid> {
+fn size(spec: &ClaimTemplate, what: &str, may_be_missing: bool) -> Result<(), Invalid> {
     const FIELD: &str = "spec.resources.requests.storage";
-    let request = &spec["resources"]["requests"]["storage"];
-    if request.is_null() {
+    let Some(text) = spec.requested() else {
         return if may_be_missing { Ok(()) } else { invalid(FIELD, format!("{what} size is missing")) };
-    }
-    let text = quantity_text(request);
+    };
     if text == "0" || text.starts_with('-') {
         return invalid(FIELD, format!("{what} size can't be equal or less than zero"));
     }
-    match parse_quantity(&text) {
+    match parse_quantity(text) {
         Ok(0) => invalid(FIELD, format!("{what} size can't be equal or less than zero")),
         Ok(bytes) if bytes < MIB_BYTES => invalid(FIELD, format!("{what} size should be at least 1MiB")),
         Ok(_) => Ok(()),
@@ -164,8 +172,8 @@ fn size(spec: &Value, what: &str, may_be_missing: bool) -> Result<(), Invalid> {
     }
 }
 
-fn class(spec: &Value) -> Result<(), Invalid> {
-    match spec["storageClassName"].as_str() {
+fn class(spec: &ClaimTemplate) -> Result<(), Invalid> {
+    match &spec.storage_class_name {
         Some(name) if name.len() > NAME_MAX_BYTES => {
             invalid("spec.storageClassName", "Name cannot be longer than 253 characters")
         }
@@ -173,19 +181,16 @@ fn class(spec: &Value) -> Result<(), Invalid> {
     }
 }
 
-fn access_modes(pvc: &Value) -> Result<(), Invalid> {
+fn access_modes(pvc: &ClaimTemplate) -> Result<(), Invalid> {
     const FIELD: &str = "spec.pvc.accessModes";
     const KNOWN: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    let modes = pvc["accessModes"].as_array().map_or(&[][..], Vec::as_slice);
-    match modes {
+    match pvc.access_modes.as_slice() {
         [] => invalid(FIELD, "Required value: at least 1 access mode is required"),
-        [mode] => match mode.as_str() {
-            Some(mode) if KNOWN.contains(&mode) => Ok(()),
-            _ => invalid(
-                FIELD,
-                format!("Unsupported value: {mode}: supported values: \"{}\"", KNOWN.join("\", \"")),
-            ),
-        },
+        [mode] if KNOWN.contains(&mode.as_str()) => Ok(()),
+        [mode] => invalid(
+            FIELD,
+            format!("Unsupported value: {mode:?}: supported values: \"{}\"", KNOWN.join("\", \"")),
+        ),
         _ => invalid(FIELD, "PVC multiple accessModes"),
     }
 }

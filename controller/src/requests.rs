@@ -1,6 +1,7 @@
 //! The HTTP requests behind the calls of `cluster.rs`: method, path, query and body. No input or output here.
 
 use http::{Method, Request};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cluster::{ApiError, ListParams, Part};
@@ -45,7 +46,8 @@ pub(crate) fn dry_run(kind: Kind, object: &Value) -> Built {
 }
 
 fn collection(kind: Kind, object: &Value) -> String {
-    let namespace = object["metadata"]["namespace"].as_str().filter(|namespace| !namespace.is_empty());
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    let namespace = namespace.filter(|namespace| !namespace.is_empty());
     kind.path(namespace.map(encode).as_deref())
 }
 
@@ -62,15 +64,28 @@ pub(crate) fn replace(kind: Kind, key: &Key, object: &Value) -> Built {
 }
 
 pub(crate) fn delete(kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Built {
-    let mut options = json!({
-        "apiVersion": "v1",
-        "kind": "DeleteOptions",
-        "preconditions": { "uid": uid.as_str() },
-    });
-    if let Some(secs) = grace_secs {
-        options["gracePeriodSeconds"] = secs.into();
-    }
-    build(Method::DELETE, &object_path(kind, key), Some(("application/json", &options)))
+    let options = DeleteOptions {
+        api_version: "v1",
+        kind: "DeleteOptions",
+        preconditions: Preconditions { uid },
+        grace_period_seconds: grace_secs,
+    };
+    build(Method::DELETE, &object_path(kind, key), Some(("application/json", &json!(options))))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeleteOptions<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    preconditions: Preconditions<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace_period_seconds: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Preconditions<'a> {
+    uid: &'a Uid,
 }
 
 /// What the object owns stays.

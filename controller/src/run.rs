@@ -21,6 +21,7 @@ use crate::resource::Key;
 use crate::scrape::Scraper;
 use crate::store::Stores;
 use crate::token::TokenKey;
+use crate::unreadable::Unreadables;
 use crate::watch::{Wake, Watches};
 use crate::worker::{Rounds, Workshop};
 
@@ -54,6 +55,7 @@ pub fn run(
     let pki = Arc::new(pki);
     let keys = Arc::new(TokenKey::load(&**cluster, &settings.namespace)?);
     let stores = Arc::new(Stores::new(Arc::clone(&keys)));
+    let unreadable = Arc::new(Unreadables::default());
     let queue = Arc::new(Queue::default());
     let wake: Wake = {
         let queue = Arc::clone(&queue);
@@ -61,14 +63,14 @@ pub fn run(
     };
     let failed = |e: std::io::Error| format!("a thread cannot be started: {e}");
     let namespace = settings.watch_namespace.as_deref();
-    let watches = Watches::start(cluster, &stores, namespace, &wake, stop).map_err(failed)?;
+    let watches = Watches::start(cluster, &stores, &unreadable, namespace, &wake, stop).map_err(failed)?;
     // Before all stores are full, what is missing would look as if it were gone.
     while !watches.all_synced() && stop.sleep(Duration::from_millis(50)) {}
     if !stop.is_set() {
         log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
     }
 
-    let shop = Arc::new(workshop(cluster, policy, &pki, stores, queue, wake, keys));
+    let shop = Arc::new(workshop(cluster, policy, &pki, Known { stores, unreadable, queue, wake }, keys));
     let mut threads = shop.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
     if let Some(board) = board {
@@ -90,13 +92,19 @@ pub fn run(
     result
 }
 
+/// What the watches know, and whom they tell.
+struct Known {
+    stores: Arc<Stores>,
+    unreadable: Arc<Unreadables>,
+    queue: Arc<Queue>,
+    wake: Wake,
+}
+
 fn workshop(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
     pki: &Arc<Pki>,
-    stores: Arc<Stores>,
-    queue: Arc<Queue>,
-    wake: Wake,
+    known: Known,
     keys: Arc<TokenKey>,
 ) -> Workshop {
     let policy = Arc::new(policy);
@@ -106,16 +114,17 @@ fn workshop(
         hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy), Arc::clone(&keys)),
         eyes: Eyes {
             cluster: Arc::clone(cluster),
-            stores,
+            stores: known.stores,
             line: Line::new(policy.admission.clone()),
             keys,
             pki: Arc::clone(pki),
         },
-        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
-        queue,
+        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
+        queue: known.queue,
         budget: Budget::new(&policy.intervals),
         policy,
         rounds: Rounds::default(),
+        unreadable: known.unreadable,
         troubles: Mutex::default(),
     }
 }

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use decant_shared::panics;
 use decant_shared::stop::{STOP_TICK, Stop};
-use serde_json::Value;
 
 use crate::annotations::{APP, APP_VALUE};
 use crate::backoff::Backoff;
 use crate::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
-use crate::resource::{self, Key, Kind};
+use crate::listing::{self, PAGE_OBJECTS};
+use crate::resource::{Key, Kind, Object, Unreadable, VIEW_LIMIT_BYTES, view_within};
 use crate::store::{Link, Store, Stores, View};
+use crate::unreadable::{Identity, Unreadables};
 
-/// Objects in one page of a list: some hundred kilobytes, parsed and dropped before the next.
-const PAGE_OBJECTS: u32 = 500;
 /// Between two tries of a watch that cannot be had.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
@@ -34,6 +34,7 @@ impl Watches {
     pub fn start(
         cluster: &Arc<dyn Cluster>,
         stores: &Arc<Stores>,
+        unreadable: &Arc<Unreadables>,
         namespace: Option<&str>,
         wake: &Wake,
         stop: &Stop,
@@ -42,11 +43,17 @@ impl Watches {
         let params =
             ListParams { namespace: namespace.map(str::to_owned), limit: PAGE_OBJECTS, ..Default::default() };
         let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..params.clone() };
-        let base = |kind| (kind, Arc::clone(cluster), Arc::clone(stores), Arc::clone(wake), stop.clone());
-        watches.spawn("watch-datavolumes", base(Kind::DataVolume), params.clone(), |s| &s.data_volumes)?;
-        watches.spawn("watch-claims", base(Kind::PersistentVolumeClaim), params.clone(), |s| &s.claims)?;
-        watches.spawn("watch-pods", base(Kind::Pod), ours, |s| &s.pods)?;
-        watches.spawn("watch-datasources", base(Kind::DataSource), params, |s| &s.data_sources)?;
+        let ground = Ground {
+            cluster: Arc::clone(cluster),
+            stores: Arc::clone(stores),
+            unreadable: Arc::clone(unreadable),
+            wake: Arc::clone(wake),
+            stop: stop.clone(),
+        };
+        watches.spawn("watch-datavolumes", Kind::DataVolume, &ground, params.clone(), |s| &s.data_volumes)?;
+        watches.spawn("watch-claims", Kind::PersistentVolumeClaim, &ground, params.clone(), |s| &s.claims)?;
+        watches.spawn("watch-pods", Kind::Pod, &ground, ours, |s| &s.pods)?;
+        watches.spawn("watch-datasources", Kind::DataSource, &ground, params, |s| &s.data_sources)?;
         Ok(watches)
     }
 
@@ -66,26 +73,32 @@ impl Watches {
     fn spawn<T: View>(
         &mut self,
         name: &str,
-        (kind, cluster, stores, wake, stop): (Kind, Arc<dyn Cluster>, Arc<Stores>, Wake, Stop),
+        kind: Kind,
+        ground: &Ground,
         params: ListParams,
         store: fn(&Stores) -> &Store<T>,
     ) -> std::io::Result<()> {
         let synced = Arc::clone(&self.synced);
-        let thread = Builder::new().name(name.to_owned()).spawn(move || {
-            let watcher = Watcher { kind, cluster, stores, wake, stop, params, store };
-            watcher.run(&synced);
-        })?;
+        let watcher = Watcher { kind, ground: ground.clone(), params, store };
+        let thread = Builder::new().name(name.to_owned()).spawn(move || watcher.run(&synced))?;
         self.threads.push(thread);
         Ok(())
     }
 }
 
-struct Watcher<T: View> {
-    kind: Kind,
+/// What all watches share.
+#[derive(Clone)]
+struct Ground {
     cluster: Arc<dyn Cluster>,
     stores: Arc<Stores>,
+    unreadable: Arc<Unreadables>,
     wake: Wake,
     stop: Stop,
+}
+
+struct Watcher<T: View> {
+    kind: Kind,
+    ground: Ground,
     params: ListParams,
     store: fn(&Stores) -> &Store<T>,
 }
@@ -94,7 +107,7 @@ impl<T: View> Watcher<T> {
     fn run(&self, synced: &AtomicUsize) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.kind.name());
         let (mut version, mut is_first) = (String::new(), true);
-        while !self.stop.is_set() {
+        while !self.ground.stop.is_set() {
             let result = if version.is_empty() { self.list() } else { self.follow(version.clone()) };
             match result {
                 Ok(at) => {
@@ -108,48 +121,48 @@ impl<T: View> Watcher<T> {
                     version.clear();
                     if !e.is_expired() {
                         log::warn!("{}: {e}", self.kind.plural());
-                        self.stop.sleep(backoff.next());
+                        self.ground.stop.sleep(backoff.next());
                     }
                 }
             }
         }
     }
 
-    /// Fills the store anew; returns from where to watch.
+    /// Fills the store from the beginning; returns from where to watch.
     fn list(&self) -> Result<String, ApiError> {
-        let mut params = self.params.clone();
         let mut gone = self.store().keys();
-        loop {
-            let page = self.cluster.list(self.kind, &params)?;
-            for item in page.items {
-                if let Some(key) = self.put(item) {
+        gone.extend(self.ground.unreadable.keys(self.kind));
+        let mut has_nameless = false;
+        let version = listing::list(&*self.ground.cluster, self.kind, &self.params, |object| {
+            match self.put(&object).key {
+                Some(key) => {
                     gone.remove(&key);
                 }
+                None => has_nameless = true,
             }
-            if page.next.is_empty() {
-                for key in gone {
-                    self.remove(&key);
-                }
-                return Ok(page.resource_version);
-            }
-            params.next = page.next;
+        })?;
+        // One that does not say its name may be any of these.
+        if !has_nameless {
+            gone.iter().for_each(|key| self.remove(key));
         }
+        Ok(version)
     }
 
     /// Watches until the stream ends; returns from where to go on.
     fn follow(&self, mut version: String) -> Result<String, ApiError> {
-        let mut watch = self.cluster.watch(self.kind, &self.params, &version)?;
-        while !self.stop.is_set() {
+        let mut watch = self.ground.cluster.watch(self.kind, &self.params, &version)?;
+        while !self.ground.stop.is_set() {
             match next(&mut *watch) {
                 Ok(None) => {}
                 Ok(Some(WatchEvent::Applied(object))) => {
-                    version = resource_version(&object).unwrap_or(version);
-                    self.put(object);
+                    version = self.put(&object).version.unwrap_or(version);
                 }
                 Ok(Some(WatchEvent::Deleted(object))) => {
-                    version = resource_version(&object).unwrap_or(version);
-                    if let Ok(view) = resource::view::<T>(object) {
-                        self.remove(&view.meta().key());
+                    if let Some(identity) = Identity::of(&object) {
+                        self.remove(&identity.key());
+                        version = Some(identity.metadata.resource_version)
+                            .filter(|version| !version.is_empty())
+                            .unwrap_or(version);
                     }
                 }
                 Ok(Some(WatchEvent::Bookmark(at))) => version = at,
@@ -164,31 +177,57 @@ impl<T: View> Watcher<T> {
         Ok(version)
     }
 
-    fn put(&self, object: Value) -> Option<Key> {
-        match resource::view::<T>(object) {
-            // Somebody else's object that only looks like one of ours, also one that was ours before it was changed.
-            Ok(view) if !self.store().admits(&view) => {
-                self.remove(&view.meta().key());
-                None
-            }
-            Ok(view) => {
+    /// Puts the object into the store. One that cannot be read is in no store, and affects no other object.
+    fn put(&self, object: &Object) -> Put {
+        // Whatever is wrong with this one, the next one is to be read.
+        let read = panics::guarded(|| {
+            let view = view_within::<T>(object, VIEW_LIMIT_BYTES)?;
+            let links = view.looked_at_by();
+            Ok((view, links))
+        });
+        match read.unwrap_or_else(|panic| Err(Unreadable { field: String::new(), why: panic.to_string() })) {
+            // Another one's object that only looks like one of ours, also one that was ours before it was changed.
+            Ok((view, _)) if !self.store().admits(&view) => {
                 let key = view.meta().key();
-                let links = view.looked_at_by();
+                self.remove(&key);
+                let version = view.meta().resource_version.clone();
+                Put { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
+            }
+            Ok((view, links)) => {
+                let key = view.meta().key();
+                let version = view.meta().resource_version.clone();
+                // In this order: it must never look as if it were gone.
                 let before = self.store().put(view);
+                self.ground.unreadable.remove(self.kind, &key);
                 self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.looked_at_by())));
-                Some(key)
+                Put { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
             }
-            // One odd object must not hide all others.
-            Err(e) => {
-                log::warn!("{} cannot be read and is left alone: {e}", self.kind.name());
-                None
-            }
+            Err(why) => self.set_aside(object, why),
         }
+    }
+
+    fn set_aside(&self, object: &Object, why: Unreadable) -> Put {
+        let text = why.to_string();
+        // Before it leaves its store: it must never look as if it were gone.
+        let (key, is_news) = self.ground.unreadable.put(self.kind, object, why);
+        if is_news {
+            let name = key.as_ref().map_or_else(|| "without a name".to_owned(), Key::to_string);
+            log::warn!("{} {name} cannot be read and is left alone: {text}", self.kind.name());
+        }
+        if let Some(key) = &key {
+            let before = self.store().remove(key);
+            self.wake_all(key, before.and_then(|old| old.looked_at_by()).into_iter());
+            // Workers report it, whatever its kind.
+            (self.ground.wake)(key.clone());
+        }
+        let version = Identity::of(object).map(|identity| identity.metadata.resource_version);
+        Put { key, version: version.filter(|version| !version.is_empty()) }
     }
 
     fn remove(&self, key: &Key) {
         let before = self.store().remove(key);
         self.wake_all(key, before.and_then(|old| old.looked_at_by()).into_iter());
+        self.ground.unreadable.remove(self.kind, key);
     }
 
     fn wake_all(&self, key: &Key, links: impl Iterator<Item = Link>) {
@@ -199,20 +238,20 @@ impl<T: View> Watcher<T> {
                 _ => None,
             })),
             Kind::DataSource => {
-                keys.extend(self.stores.data_volumes.pointing_to(&Link::Through(key.clone())));
+                keys.extend(self.ground.stores.data_volumes.pointing_to(&Link::Through(key.clone())));
             }
             _ => {
                 keys.insert(key.clone());
-                keys.extend(self.stores.clones_of(key));
+                keys.extend(self.ground.stores.clones_of(key));
             }
         }
         for key in keys {
-            (self.wake)(key);
+            (self.ground.wake)(key);
         }
     }
 
     fn store(&self) -> &Store<T> {
-        (self.store)(&self.stores)
+        (self.store)(&self.ground.stores)
     }
 }
 
@@ -220,6 +259,8 @@ fn next(watch: &mut dyn Watch) -> Result<Option<WatchEvent>, ApiError> {
     watch.next(STOP_TICK)
 }
 
-fn resource_version(object: &Value) -> Option<String> {
-    object["metadata"]["resourceVersion"].as_str().map(str::to_owned)
+/// What is known of an object that was put into its place.
+struct Put {
+    key: Option<Key>,
+    version: Option<String>,
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use decant_shared::panics::{self, Panic};
 use decant_shared::stop::Stop;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::act::Hands;
-use crate::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::annotations::{CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
 use crate::backoff::Backoff;
 use crate::budget::{Budget, Writes};
 use crate::cluster::{ApiError, Cluster, Part};
@@ -23,20 +24,31 @@ use crate::observed::{Observed, Trouble};
 use crate::policy::Policy;
 use crate::poll::Pollers;
 use crate::queue::Queue;
-use crate::resource::{self, DataVolume, Key, Kind, Meta};
-use crate::status::{may_wait, status_patch};
+use crate::resource::{DataVolume, Key, Kind, Meta, Object, VIEW_LIMIT_BYTES, view_within};
+use crate::status::{may_wait, status_patch, with_fault, with_times};
+use crate::unreadable::{Odd, Unreadables};
+
+/// Looks at a clone that waits for an object that cannot be read come after this many usual waits: the watch tells
+/// about the clone's own objects, this is for what they refer to.
+const UNREADABLE_LOOKS: u32 = 5;
 
 /// How many rounds there were.
 #[derive(Debug, Default)]
 pub struct Rounds {
     well: AtomicU64,
     badly: AtomicU64,
+    panicked: AtomicU64,
 }
 
 impl Rounds {
     /// Those without and those with an error.
     pub fn counts(&self) -> (u64, u64) {
         (self.well.load(Ordering::Relaxed), self.badly.load(Ordering::Relaxed))
+    }
+
+    /// Those that a panic ended.
+    pub fn panics(&self) -> u64 {
+        self.panicked.load(Ordering::Relaxed)
     }
 }
 
@@ -58,6 +70,8 @@ pub struct Workshop {
     pub policy: Arc<Policy>,
     /// For the metrics.
     pub rounds: Rounds,
+    /// What cannot be read, and so stands in the way of some keys.
+    pub unreadable: Arc<Unreadables>,
     /// What went wrong with which key, and when to try again.
     pub troubles: Mutex<HashMap<Key, (Option<Trouble>, Backoff)>>,
 }
@@ -78,22 +92,43 @@ impl Workshop {
             .collect()
     }
 
-    /// One round for one key; returns when to look again.
+    /// One round for one key; returns when to look again. A panic in it is a fault of this program that this key
+    /// brought to light: it is told, and tried again like any failure, while all other keys go on.
     pub fn work(&self, key: &Key) -> Option<Duration> {
-        match self.round(key) {
-            Ok(again) => again,
-            Err(e) => {
+        match panics::guarded(|| self.round(key)) {
+            Ok(Ok(again)) => again,
+            Ok(Err(e)) => {
                 self.rounds.badly.fetch_add(1, Ordering::Relaxed);
                 log::warn!("{key}: {e}");
+                Some(self.trouble(key, None))
+            }
+            Err(panic) => {
+                self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
+                log::error!("{key}: a fault in the controller, please report it: {panic}");
+                // What tells about it may meet the same fault.
+                if let Err(again) = panics::guarded(|| self.tell_of_panic(key, &panic)) {
+                    log::error!("{key}: it cannot be told: {again}");
+                }
                 Some(self.trouble(key, None))
             }
         }
     }
 
     fn round(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+        for odd in self.unreadable.to_report(key) {
+            let event = events::unreadable(&odd);
+            self.report(&event, odd.kind, &odd.meta, OffsetDateTime::now_utc());
+        }
+        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.eyes.stores) {
+            return Ok(Some(self.wait_for(key, &odd, is_news)));
+        }
         let now = OffsetDateTime::now_utc();
         let trouble = self.troubles().get(key).and_then(|(trouble, _)| trouble.clone());
         let mut seen = self.eyes.observe(key, &self.pollers.readings, trouble)?;
+        // What was set aside in the meantime looked as if it were gone.
+        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.eyes.stores) {
+            return Ok(Some(self.wait_for(key, &odd, is_news)));
+        }
         let mut decision = decide::decide(&seen, now, &self.policy);
         log::debug!("{key}: {:?}", decision.step);
         self.bookkeeping(key, &seen, &decision.step);
@@ -124,6 +159,50 @@ impl Workshop {
         }
         let later = self.tell(key, &seen, &decision, now)?;
         Ok(later.into_iter().chain(again).min())
+    }
+
+    /// Nothing is done about `key` as long as `odd` cannot be read: whether it is gone, done or changed is not known.
+    fn wait_for(&self, key: &Key, odd: &Odd, is_news: bool) -> Duration {
+        log::debug!("{key} waits: {odd}");
+        if is_news && let Some((kind, about)) = self.about(key) {
+            self.report(&events::waits_for_unreadable(odd, key), kind, &about, OffsetDateTime::now_utc());
+        }
+        self.policy.intervals.wait * UNREADABLE_LOOKS
+    }
+
+    /// The object that people look at for `key`: the DataVolume, or the claim that asks for a clone by itself.
+    fn about(&self, key: &Key) -> Option<(Kind, Meta)> {
+        let stores = &self.eyes.stores;
+        if let Some(dv) = stores.data_volumes.get(key) {
+            return Some((Kind::DataVolume, dv.metadata.clone()));
+        }
+        let claim =
+            stores.claims.get(key).filter(|claim| claim.metadata.annotation(CLONE_REQUEST).is_some())?;
+        Some((Kind::PersistentVolumeClaim, claim.metadata.clone()))
+    }
+
+    /// Says in event and condition that the controller itself failed.
+    fn tell_of_panic(&self, key: &Key, panic: &Panic) {
+        let Some((kind, about)) = self.about(key) else { return };
+        let now = OffsetDateTime::now_utc();
+        self.report(&events::controller_fault(panic), kind, &about, now);
+        let Some(dv) = self.eyes.stores.data_volumes.get(key) else { return };
+        let new = with_times(with_fault(&dv.status, &panic.to_string()), &dv.status, now);
+        if new == dv.status {
+            return;
+        }
+        match self.cluster.patch(Kind::DataVolume, key, Part::Status, &status_patch(&dv.status, &new)) {
+            Err(e) if e.is_not_found() => {}
+            Err(e) => log::debug!("{key}: status: {e}"),
+            Ok(object) => self.remember(&object),
+        }
+    }
+
+    /// The watch will bring it, too, but the next round may come first and would say the same again.
+    fn remember(&self, object: &Object) {
+        if let Ok(view) = view_within(object, VIEW_LIMIT_BYTES) {
+            self.eyes.stores.data_volumes.put(view);
+        }
     }
 
     /// Who runs, who is asked for progress.
@@ -193,12 +272,7 @@ impl Workshop {
         let patch = status_patch(&dv.status, new);
         match self.cluster.patch(Kind::DataVolume, key, Part::Status, &patch) {
             Err(e) if e.is_not_found() => {}
-            result => {
-                // The watch will bring it, too, but the next round may come first and would say the same again.
-                if let Ok(view) = resource::view(result?) {
-                    self.eyes.stores.data_volumes.put(view);
-                }
-            }
+            result => self.remember(&result?),
         }
         Ok(None)
     }

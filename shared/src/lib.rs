@@ -8,6 +8,7 @@ pub mod dial;
 pub mod exit;
 pub mod http;
 pub mod log;
+pub mod panics;
 pub mod progress;
 pub mod prometheus;
 pub mod session;

@@ -11,8 +11,9 @@ use time::OffsetDateTime;
 
 use super::record::micro_time;
 use super::{LEASE_DURATION, Lease, LeaseStep, RENEW_DEADLINE, RETRY_WAIT, Seen, decide_lease};
+use crate::answers::unreadable;
 use crate::cluster::{ApiError, Cluster};
-use crate::resource::{Key, Kind};
+use crate::resource::{Key, Kind, Object};
 
 /// A process that wants to act.
 #[derive(Clone)]
@@ -58,7 +59,7 @@ impl Leader {
 
     fn try_acquire(&self, seen: &mut Seen) -> Result<Option<Lease>, ApiError> {
         let lease = match self.cluster.get(Kind::Lease, &self.key) {
-            Ok(object) => Some(Lease::from_object(&object)),
+            Ok(object) => Some(self.read(&object)?),
             Err(e) if e.is_not_found() => None,
             Err(e) => return Err(e),
         };
@@ -72,6 +73,10 @@ impl Leader {
             (LeaseStep::Renew, Some(lease)) => self.write(&lease).map(Some),
             (_, before) => self.write(&self.taken(before)).map(Some),
         }
+    }
+
+    fn read(&self, object: &Object) -> Result<Lease, ApiError> {
+        Lease::from_object(object).map_err(|e| unreadable(&format!("Lease {}", self.key), &e))
     }
 
     /// The Lease as ours, after `before`.
@@ -94,7 +99,7 @@ impl Leader {
         } else {
             self.cluster.replace(Kind::Lease, &self.key, &object)?
         };
-        Ok(Lease::from_object(&written))
+        self.read(&written)
     }
 }
 
@@ -157,7 +162,10 @@ impl Held {
     fn look_again(&mut self) -> Result<(), String> {
         match self.leader.cluster.get(Kind::Lease, &self.leader.key) {
             Ok(object) => {
-                let lease = Lease::from_object(&object);
+                let lease = match self.leader.read(&object) {
+                    Ok(lease) => lease,
+                    Err(e) => return Err(e.to_string()),
+                };
                 if lease.holder != self.leader.me {
                     return Err(format!("the lease {} was taken by {:?}", self.leader.key, lease.holder));
                 }

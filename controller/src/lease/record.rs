@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, UtcOffset};
 
 use super::LEASE_DURATION;
-use crate::resource::{Key, Kind};
+use crate::resource::{Key, Kind, Meta, Readable, Unreadable, view};
 
 /// A lease lasts at least this long; zero would let everybody take it all the time.
 const MIN_DURATION: Duration = Duration::from_secs(1);
@@ -26,27 +27,49 @@ pub struct Lease {
     pub version: String,
 }
 
+/// The object, as far as it is read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LeaseObject {
+    metadata: Meta,
+    spec: LeaseSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LeaseSpec {
+    holder_identity: String,
+    lease_duration_seconds: Option<i64>,
+    lease_transitions: i64,
+    acquire_time: String,
+}
+
 impl Lease {
-    /// From an object of the API server. What is missing or odd counts as nothing.
-    pub fn from_object(object: &Value) -> Self {
-        let spec = &object["spec"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let duration = spec["leaseDurationSeconds"].as_u64().map_or(LEASE_DURATION, Duration::from_secs);
-        Self {
-            holder: text(&spec["holderIdentity"]),
-            duration: duration.max(MIN_DURATION),
-            transitions: spec["leaseTransitions"].as_i64().unwrap_or_default(),
-            acquired: text(&spec["acquireTime"]),
-            version: text(&object["metadata"]["resourceVersion"]),
-        }
+    /// From an object of the API server. What is missing, and a duration that cannot be, counts as nothing.
+    pub fn from_object(object: &impl Readable) -> Result<Self, Unreadable> {
+        let LeaseObject { metadata, spec } = view(object)?;
+        let secs = spec.lease_duration_seconds.and_then(|secs| u64::try_from(secs).ok());
+        Ok(Self {
+            holder: spec.holder_identity,
+            duration: secs.map_or(LEASE_DURATION, Duration::from_secs).max(MIN_DURATION),
+            transitions: spec.lease_transitions,
+            acquired: spec.acquire_time,
+            version: metadata.resource_version,
+        })
     }
 
     /// As it is written; the write fails when the Lease is no longer at this version.
     pub fn to_object(&self, key: &Key, now: OffsetDateTime) -> Value {
-        let mut object = json!({
+        let mut metadata = Map::new();
+        metadata.insert("namespace".to_owned(), key.namespace.as_str().into());
+        metadata.insert("name".to_owned(), key.name.as_str().into());
+        if !self.version.is_empty() {
+            metadata.insert("resourceVersion".to_owned(), self.version.as_str().into());
+        }
+        json!({
             "apiVersion": Kind::Lease.api_version(),
             "kind": Kind::Lease.name(),
-            "metadata": { "namespace": key.namespace, "name": key.name },
+            "metadata": metadata,
             "spec": {
                 "holderIdentity": self.holder,
                 "leaseDurationSeconds": self.duration.as_secs(),
@@ -54,11 +77,7 @@ impl Lease {
                 "acquireTime": self.acquired,
                 "renewTime": micro_time(now),
             },
-        });
-        if !self.version.is_empty() {
-            object["metadata"]["resourceVersion"] = self.version.as_str().into();
-        }
-        object
+        })
     }
 }
 
@@ -90,12 +109,19 @@ mod tests {
             version: "7".to_owned(),
         };
         let object = lease.to_object(&Key::new("n", "a"), OffsetDateTime::UNIX_EPOCH);
-        assert_eq!(Lease::from_object(&object), lease);
+        assert_eq!(Lease::from_object(&object), Ok(lease));
+    }
+
+    #[test]
+    fn a_duration_that_cannot_be_is_the_usual_one_and_an_odd_lease_is_an_error() {
+        let spec = |spec: Value| Lease::from_object(&json!({ "spec": spec }));
+        assert_eq!(spec(json!({ "leaseDurationSeconds": -5 })).unwrap().duration, LEASE_DURATION);
+        assert_eq!(spec(json!({ "holderIdentity": {} })).unwrap_err().field, "spec.holderIdentity");
     }
 
     #[test]
     fn a_lease_of_no_duration_still_lasts_a_moment() {
         let object = json!({ "spec": { "holderIdentity": "x", "leaseDurationSeconds": 0 } });
-        assert_eq!(Lease::from_object(&object).duration, MIN_DURATION);
+        assert_eq!(Lease::from_object(&object).unwrap().duration, MIN_DURATION);
     }
 }

@@ -8,7 +8,8 @@ use crate::board::Board;
 use crate::calls::Counted;
 use crate::kube::KubeCluster;
 use crate::poll::Outcome;
-use crate::resource::DataVolume;
+use crate::resource::{Checked, DataVolume};
+use crate::unreadable::KINDS;
 use crate::worker::Workshop;
 
 /// The page as it is now.
@@ -20,6 +21,7 @@ pub(super) fn page(board: &Board) -> Result<String, NameError> {
     calls(&mut page, board.calls())?;
     if let Some(shop) = board.shop() {
         work(&mut page, &shop)?;
+        unreadable(&mut page, &shop)?;
         authorities(&mut page, &shop)?;
         data_volumes(&mut page, &shop)?;
         restarts(&mut page, &shop)?;
@@ -68,6 +70,7 @@ fn work(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
     let (well, badly) = shop.rounds.counts();
     rounds.sample(&[("result", "ok")], well)?;
     rounds.sample(&[("result", "error")], badly)?;
+    rounds.sample(&[("result", "panic")], shop.rounds.panics())?;
     let mut scrapes = page.family(
         "decant_scrapes_total",
         "Questions to source pods, by the way that brought an answer, or failed.",
@@ -75,6 +78,21 @@ fn work(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
     )?;
     for outcome in Outcome::ALL {
         scrapes.sample(&[("result", outcome.name())], shop.pollers.outcomes.count(outcome))?;
+    }
+    Ok(())
+}
+
+/// Objects that cannot be read, by kind.
+fn unreadable(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
+    let help = "Objects that cannot be read now; each has an event that says why.";
+    let mut family = page.family("decant_unreadable_objects", help, Kind::Gauge)?;
+    for kind in KINDS {
+        family.sample(&[("resource", kind.plural())], shop.unreadable.counts(kind).0)?;
+    }
+    let help = "Versions of objects that could not be read.";
+    let mut family = page.family("decant_unreadable_versions_total", help, Kind::Counter)?;
+    for kind in KINDS {
+        family.sample(&[("resource", kind.plural())], shop.unreadable.counts(kind).1)?;
     }
     Ok(())
 }
@@ -107,7 +125,7 @@ fn data_volumes(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
 fn relies_on_default_class(dv: &DataVolume) -> bool {
     let spec = dv.spec.pvc.as_ref().or(dv.spec.storage.as_ref());
     matches!(dv.status.phase.as_str(), "" | "Pending")
-        && spec.is_some_and(|spec| spec.value()["storageClassName"].is_null())
+        && spec.and_then(Checked::good).is_some_and(|spec| spec.storage_class_name.is_none())
 }
 
 /// Each clone whose pods restarted or were replaced, as long as it is not done.

@@ -11,6 +11,8 @@ use rcgen::{
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::resource::{Object, Secret, view};
+
 /// How long an authority lives. Its successor is made at half of that.
 const LIFE: time::Duration = time::Duration::days(365);
 /// Certificates begin this long ago, so that a clock that is behind still accepts them.
@@ -105,13 +107,14 @@ impl Signer {
         })
     }
 
+    /// The authority in a Secret, as the API server sent it.
+    pub fn of(object: &Object) -> Result<Self, String> {
+        Self::read(&view(object).map_err(|e| e.to_string())?)
+    }
+
     /// The authority in a Secret.
-    pub fn read(secret: &Value) -> Result<Self, String> {
-        let text = |key: &str| {
-            let encoded = secret["data"][key].as_str().ok_or_else(|| format!("{key} is missing"))?;
-            let bytes = STANDARD.decode(encoded).map_err(|e| format!("{key}: {e}"))?;
-            String::from_utf8(bytes).map_err(|e| format!("{key}: {e}"))
-        };
+    pub fn read(secret: &Secret) -> Result<Self, String> {
+        let text = |name: &str| secret.text(name);
         let seconds: i64 = text(NOT_AFTER)?.trim().parse().map_err(|e| format!("{NOT_AFTER}: {e}"))?;
         let signer = Self {
             name: text(NAME)?,
@@ -195,8 +198,8 @@ fn pem(label: &str, der: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn secret(signer: &Signer) -> Value {
-        json!({ "data": signer.data() })
+    fn secret(signer: &Signer) -> Secret {
+        view(json!({ "data": signer.data() })).unwrap()
     }
 
     #[test]
@@ -219,8 +222,8 @@ mod tests {
 
     #[test]
     fn a_damaged_secret_says_what_is_missing() {
-        let mut object = secret(&Signer::new("n", OffsetDateTime::now_utc()).unwrap());
-        object["data"]["tls.key"] = Value::Null;
-        assert!(Signer::read(&object).unwrap_err().contains("tls.key is missing"));
+        let mut damaged = secret(&Signer::new("n", OffsetDateTime::now_utc()).unwrap());
+        damaged.data.remove("tls.key");
+        assert!(Signer::read(&damaged).unwrap_err().contains("tls.key is missing"));
     }
 }

@@ -1,6 +1,9 @@
 //! `kubectl decant clone`: a DataVolume that asks for a clone of a PVC.
 
+use std::collections::BTreeMap;
+
 use decant_shared::units::{Bytes, parse_quantity};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::CloneArgs;
@@ -12,7 +15,7 @@ use crate::annotations::{BANDWIDTH_LIMIT, BIND_IMMEDIATE, STREAMS, VERIFY};
 use crate::cluster::{ApiError, Cluster};
 use crate::names::NAME_MAX_BYTES;
 use crate::resource::claim::VolumeMode;
-use crate::resource::{self, Claim, Key, Kind};
+use crate::resource::{self, Claim, ClaimTemplate, Key, Kind, Object};
 
 pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure> {
     let source = Key::new(&session.namespace, &args.source);
@@ -37,7 +40,7 @@ pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure
     }
     let made = session.cluster.create(Kind::DataVolume, &data_volume(&source, &target, args))?;
     match args.output {
-        Some(output) => print(output, &without_managed_fields(made))?,
+        Some(output) => print(output, &made.value())?,
         None => say(&format!("datavolume.cdi.kubevirt.io/{} created", target.name)),
     }
     if !args.wait {
@@ -69,7 +72,7 @@ fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(),
 }
 
 /// An object that may not be read is not looked at: the API server decides about the clone itself.
-fn if_readable(answer: Result<Value, ApiError>) -> Result<Option<Value>, Failure> {
+fn if_readable(answer: Result<Object, ApiError>) -> Result<Option<Object>, Failure> {
     match answer {
         Ok(object) => Ok(Some(object)),
         Err(e) if e.code == 403 => Ok(None),
@@ -92,36 +95,35 @@ fn warn_without_class(session: &Session, class: &str) -> Result<(), Failure> {
 
 /// What is not said follows the source: `spec.storage` is completed by the controller.
 fn data_volume(source: &Key, target: &Key, args: &CloneArgs) -> Value {
-    let mut storage = json!({});
+    let mut storage =
+        ClaimTemplate { storage_class_name: args.storage_class.clone(), ..ClaimTemplate::default() };
     if let Some(size) = &args.size {
-        storage["resources"] = json!({ "requests": { "storage": size } });
+        storage.request(size.clone());
     }
-    if let Some(class) = &args.storage_class {
-        storage["storageClassName"] = class.as_str().into();
-    }
-    let mut object = json!({
-        "apiVersion": Kind::DataVolume.api_version(),
-        "kind": Kind::DataVolume.name(),
-        "metadata": { "namespace": target.namespace, "name": target.name },
-        "spec": { "source": { "pvc": { "namespace": source.namespace, "name": source.name } }, "storage": storage },
-    });
     let wishes = [
         (BIND_IMMEDIATE, args.immediate.then(String::new)),
         (BANDWIDTH_LIMIT, args.limit.clone()),
         (STREAMS, args.streams.map(|count| count.to_string())),
         (VERIFY, args.verify.clone()),
     ];
-    for (name, value) in wishes.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        object["metadata"]["annotations"][name] = value.into();
-    }
-    object
+    let annotations: BTreeMap<&str, String> =
+        wishes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let metadata = NewMeta { namespace: &target.namespace, name: &target.name, annotations };
+    json!({
+        "apiVersion": Kind::DataVolume.api_version(),
+        "kind": Kind::DataVolume.name(),
+        "metadata": metadata,
+        "spec": { "source": { "pvc": { "namespace": source.namespace, "name": source.name } }, "storage": storage },
+    })
 }
 
-fn without_managed_fields(mut object: Value) -> Value {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
-    }
-    object
+/// Metadata of an object that is to be made.
+#[derive(Serialize)]
+struct NewMeta<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<&'a str, String>,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::output::{complain, plain, print_next, say};
 use super::screen::Screen;
 use super::session::{Session, list};
 use crate::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
-use crate::resource::{self, DataVolume, Key, Kind};
+use crate::resource::{self, DataVolume, Key, Kind, Object};
 use crate::standing::{Standing, State, advice, is_blocked};
 
 /// For an API server that restarts: as long as this it may be away.
@@ -64,7 +64,7 @@ impl<'s> Following<'s> {
         Ok(true)
     }
 
-    fn put(&mut self, object: serde_json::Value, is_there: bool) {
+    fn put(&mut self, object: Object, is_there: bool) {
         let Ok(dv) = resource::view::<DataVolume>(object) else { return };
         let key = dv.metadata.key();
         if is_there {
@@ -76,7 +76,7 @@ impl<'s> Following<'s> {
 
     fn begin(&mut self) -> Result<(), ApiError> {
         let cluster: &dyn Cluster = &self.session.cluster;
-        let (all, version) = list::<DataVolume>(cluster, Kind::DataVolume, self.params.clone())?;
+        let (all, version) = list::<DataVolume>(cluster, Kind::DataVolume, &self.params)?;
         self.all = all.into_iter().map(|dv| (dv.metadata.key(), dv)).collect();
         self.watch = Some(cluster.watch(Kind::DataVolume, &self.params, &version)?);
         Ok(())

@@ -15,6 +15,7 @@ use crate::names;
 use crate::resource::{self, Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
 use crate::standing::{Standing, State};
 use crate::store::{Link, View};
+use crate::unreadable::Identity;
 
 /// An object that nobody needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,7 +57,7 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
     let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
     let mut claims = Claims { session, known: HashMap::new() };
     let mut found = Found::default();
-    let pods: Vec<Pod> = session.list(Kind::Pod, ours.clone())?;
+    let pods: Vec<Pod> = session.list(Kind::Pod, &ours)?;
     for pod in &pods {
         match claims.why_left(pod) {
             Ok(why) => found.leftovers.extend(why.map(|why| Leftover::new(Kind::Pod, &pod.metadata, why))),
@@ -64,13 +65,13 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
             Err(e) => return Err(e.into()),
         }
     }
-    match secrets(session, ours, &pods) {
+    match secrets(session, &ours, &pods) {
         Ok(secrets) => found.leftovers.extend(secrets),
         Err(e) if e.code == 403 => found.not_looked_at.push(format!("secrets: {e}")),
         Err(e) => return Err(e.into()),
     }
     if finished {
-        for dv in session.list::<DataVolume>(Kind::DataVolume, scope)? {
+        for dv in session.list::<DataVolume>(Kind::DataVolume, &scope)? {
             if is_finished(&dv) && claims.is_marked(&dv)? {
                 let why = "it succeeded; its PVC stays";
                 found.leftovers.push(Leftover::new(Kind::DataVolume, &dv.metadata, why));
@@ -142,7 +143,7 @@ struct Bare {
 }
 
 /// Secrets of pods that are gone. Those of pods that are there go with them.
-fn secrets(session: &Session, ours: ListParams, pods: &[Pod]) -> Result<Vec<Leftover>, ApiError> {
+fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Leftover>, ApiError> {
     let (secrets, _) = list::<Bare>(&session.cluster, Kind::Secret, ours)?;
     let made_here = |meta: &Meta| {
         meta.annotation(CREATED_BY_CONTROLLER).is_some()
@@ -156,7 +157,8 @@ fn secrets(session: &Session, ours: ListParams, pods: &[Pod]) -> Result<Vec<Left
         }
         // It may have been made since the pods were listed.
         let is_gone = match session.cluster.get(Kind::Pod, &Key::new(&meta.namespace, &owner.name)) {
-            Ok(pod) => pod["metadata"]["uid"].as_str() != Some(owner.uid.as_str()),
+            // One that says not even which it is may be it.
+            Ok(pod) => Identity::of(&pod).is_some_and(|found| found.metadata.uid != owner.uid),
             Err(e) if e.is_not_found() => true,
             Err(e) => return Err(e),
         };

@@ -9,6 +9,7 @@ use super::args::Place;
 use super::ending::{Ending, Failure};
 use crate::cluster::{Cluster, ListParams};
 use crate::kube::{KubeCluster, Reached};
+use crate::listing;
 use crate::reach::Reach;
 use crate::resource::{self, Kind};
 
@@ -64,7 +65,7 @@ impl Session {
     pub(super) fn list<T: DeserializeOwned>(
         &self,
         kind: Kind,
-        params: ListParams,
+        params: &ListParams,
     ) -> Result<Vec<T>, Failure> {
         Ok(list(&self.cluster, kind, params)?.0)
     }
@@ -74,15 +75,9 @@ impl Session {
 pub(super) fn list<T: DeserializeOwned>(
     cluster: &dyn Cluster,
     kind: Kind,
-    mut params: ListParams,
+    params: &ListParams,
 ) -> Result<(Vec<T>, String), crate::cluster::ApiError> {
     let mut all = Vec::new();
-    loop {
-        let page = cluster.list(kind, &params)?;
-        all.extend(page.items.into_iter().filter_map(|item| resource::view(item).ok()));
-        if page.next.is_empty() {
-            return Ok((all, page.resource_version));
-        }
-        params.next = page.next;
-    }
+    let version = listing::list(cluster, kind, params, |item| all.extend(resource::view(item)))?;
+    Ok((all, version))
 }

@@ -46,7 +46,7 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
             show(session, args, &Picked { open: vec![seen], ..Picked::default() })
         }
         (None, false) => {
-            let all: Vec<DataVolume> = session.list(Kind::DataVolume, session.scope(args.all_namespaces))?;
+            let all: Vec<DataVolume> = session.list(Kind::DataVolume, &session.scope(args.all_namespaces))?;
             show(session, args, &pick(&all, OPEN_MAX, args.recent.into()))
         }
     }

@@ -9,35 +9,31 @@ use crate::annotations::{
     APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, POD_RESTARTS,
     PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT,
 };
-use crate::fit;
 use crate::policy::Policy;
-use crate::resource::claim::{VolumeMode, quantity_text};
-use crate::resource::{Claim, DataVolume, Key};
+use crate::resource::claim::VolumeMode;
+use crate::resource::{Claim, ClaimTemplate, DataVolume, Key};
 
-/// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source.
-pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Value, String> {
+/// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source. The error
+/// is for the user.
+pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<ClaimTemplate, String> {
     if let Some(pvc) = &dv.spec.pvc {
-        return Ok(pvc.value());
+        return pvc.0.clone().map_err(|e| format!("spec.pvc: {e}"));
     }
     let Some(storage) = &dv.spec.storage else { return Err("Missing Data volume PVC".to_owned()) };
-    let storage = storage.value();
-    let mut spec = storage.clone();
-    if spec["accessModes"].as_array().is_none_or(Vec::is_empty) {
-        spec["accessModes"] = json!(source.spec.access_modes);
+    let mut spec = storage.0.clone().map_err(|e| format!("spec.storage: {e}"))?;
+    if spec.access_modes.is_empty() {
+        spec.access_modes.clone_from(&source.spec.access_modes);
     }
-    if spec["volumeMode"].is_null() {
-        spec["volumeMode"] = json!(source.spec.volume_mode);
-    }
-    let asked = &spec["resources"]["requests"]["storage"];
-    let text = if asked.is_null() { source_size(source)? } else { quantity_text(asked) };
+    let mode = *spec.volume_mode.get_or_insert(source.spec.volume_mode);
+    let same_kind = source.spec.volume_mode == VolumeMode::Filesystem && spec.resources.is_none();
+    let text = spec.requested().map_or_else(|| source_size(source), |text| Ok(text.to_owned()))?;
     let size_bytes = parse_quantity(&text).map_err(|e| format!("size {text:?}: {e}"))?;
-    let same_kind = source.spec.volume_mode == VolumeMode::Filesystem && storage["resources"].is_null();
-    let needed_bytes = match fit::mode(&spec) {
+    let needed_bytes = match mode {
         // A filesystem's size has its overhead in it already.
         VolumeMode::Filesystem if !same_kind => required_bytes(overhead(&spec, policy), size_bytes),
         _ => size_bytes,
     };
-    spec["resources"]["requests"]["storage"] = needed_bytes.to_string().into();
+    spec.request(needed_bytes.to_string());
     Ok(spec)
 }
 
@@ -48,18 +44,18 @@ fn source_size(source: &Claim) -> Result<String, String> {
         .ok_or_else(|| format!("PVC {} has no size yet", source.metadata.key()))
 }
 
-fn overhead(spec: &Value, policy: &Policy) -> decant_shared::units::Overhead {
-    let class = spec["storageClassName"].as_str();
+fn overhead(spec: &ClaimTemplate, policy: &Policy) -> decant_shared::units::Overhead {
+    let class = spec.storage_class_name.as_deref();
     class.and_then(|class| policy.class_overheads.get(class)).copied().unwrap_or(policy.overhead)
 }
 
 /// The claim of `dv`.
-pub fn new_claim(dv: &DataVolume, source: &Key, spec: &Value, policy: &Policy) -> Value {
+pub fn new_claim(dv: &DataVolume, source: &Key, spec: &ClaimTemplate, policy: &Policy) -> Value {
     let meta = &dv.metadata;
     let mut labels = inherited::labels(meta);
     labels.extend(recommended(&policy.pods));
     labels.insert(APP.to_owned(), APP_VALUE.into());
-    if fit::mode(spec) == VolumeMode::Filesystem {
+    if spec.mode() == VolumeMode::Filesystem {
         labels.insert("alerts.k8s.io/KubePersistentVolumeFillingUp".to_owned(), "disabled".into());
     }
 

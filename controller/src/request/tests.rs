@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn data_volume(spec: &Value) -> DataVolume {
     let object = json!({ "metadata": { "name": "dv", "namespace": "ns", "uid": "u" }, "spec": spec });
@@ -45,6 +45,49 @@ fn bad_requests_get_the_texts_of_the_contract() {
             json!({ "sourceRef": { "kind": "Pod", "name": "x" }, "pvc": good }),
             "Unsupported sourceRef kind Pod",
         ),
+    ] {
+        let error = validate(&data_volume(&spec)).unwrap_err().to_string();
+        assert!(error.contains(text), "{spec}: {error}");
+    }
+}
+
+#[test]
+fn parts_of_another_type_are_refused_by_name() {
+    let storage = |storage: Value| json!({ "source": source(), "storage": storage });
+    let pvc = |pvc: Value| json!({ "source": source(), "pvc": pvc });
+    for (spec, text) in [
+        (json!({ "source": "golden", "storage": {} }), "spec.source: invalid type: string"),
+        (json!({ "source": [], "storage": {} }), "spec.source: invalid type: sequence"),
+        (
+            json!({ "source": { "pvc": "golden" }, "storage": {} }),
+            "source PVC is not valid: invalid type: string",
+        ),
+        (
+            json!({ "source": { "pvc": { "namespace": 5, "name": "x" } }, "storage": {} }),
+            "namespace: invalid type: integer",
+        ),
+        (
+            json!({ "sourceRef": { "kind": [] }, "storage": {} }),
+            "spec.sourceRef.kind: invalid type: sequence",
+        ),
+        (json!({ "source": source(), "storage": "10Gi" }), "spec.storage: invalid type: string"),
+        (storage(json!({ "resources": "x" })), "spec.storage.resources: invalid type: string"),
+        (
+            storage(json!({ "resources": { "requests": [1] } })),
+            "spec.storage.resources.requests: invalid type: sequence",
+        ),
+        (
+            storage(json!({ "resources": { "requests": { "storage": [] } } })),
+            "spec.storage.resources.requests.storage",
+        ),
+        (
+            storage(json!({ "accessModes": "ReadWriteOnce" })),
+            "spec.storage.accessModes: invalid type: string",
+        ),
+        (storage(json!({ "volumeMode": 7 })), "spec.storage.volumeMode"),
+        (pvc(json!({ "volumeMode": "block" })), "spec.pvc.volumeMode: unknown variant `block`"),
+        (pvc(json!({ "storageClassName": [] })), "spec.pvc.storageClassName: invalid type: sequence"),
+        (pvc(json!({ "accessModes": [7] })), "spec.pvc.accessModes[0]: invalid type: integer"),
     ] {
         let error = validate(&data_volume(&spec)).unwrap_err().to_string();
         assert!(error.contains(text), "{spec}: {error}");

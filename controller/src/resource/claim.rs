@@ -1,6 +1,9 @@
 //! A PersistentVolumeClaim.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize};
 
 use super::meta::Meta;
 
@@ -25,6 +28,7 @@ pub struct ClaimSpec {
     /// Storage class; `None` until the default is filled in, `""` for none.
     pub storage_class_name: Option<String>,
     /// `Filesystem` when nothing is said.
+    #[serde(deserialize_with = "mode")]
     pub volume_mode: VolumeMode,
     /// The bound volume's name.
     pub volume_name: String,
@@ -50,7 +54,48 @@ pub struct Amounts {
 }
 
 fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Option::<serde_json::Value>::deserialize(deserializer).map(|value| value.as_ref().map(quantity_text))
+    Option::<Quantity>::deserialize(deserializer).map(|found| found.map(|Quantity(text)| text))
+}
+
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VolumeMode, D::Error> {
+    Option::<VolumeMode>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A Kubernetes quantity as it was written: it may come as text or as a bare number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Quantity(pub String);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(QuantityVisitor)
+    }
+}
+
+struct QuantityVisitor;
+
+impl Visitor<'_> for QuantityVisitor {
+    type Value = Quantity;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a quantity such as 10Gi")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Quantity, E> {
+        Ok(Quantity(text.to_owned()))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Quantity, E> {
+        Ok(Quantity(number.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Quantity, E> {
+        Ok(Quantity(number.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Quantity, E> {
+        Ok(Quantity(number.to_string()))
+    }
 }
 
 /// What a claim has got.
@@ -85,7 +130,20 @@ impl Claim {
     }
 }
 
-/// A quantity may come as text or as a bare number.
-pub fn quantity_text(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_quantity_is_text_or_a_number_and_nothing_else() {
+        let read = |value| serde_json::from_value::<Quantity>(value).map(|Quantity(text)| text).ok();
+        assert_eq!(read(json!("10Gi")).as_deref(), Some("10Gi"));
+        assert_eq!(read(json!(1_073_741_824)).as_deref(), Some("1073741824"));
+        assert_eq!(read(json!(-1)).as_deref(), Some("-1"));
+        assert_eq!(read(json!(1.5)).as_deref(), Some("1.5"));
+        for odd in [json!([]), json!({}), json!(true)] {
+            assert_eq!(read(odd), None);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A DataSource: a name for a volume that DataVolumes may refer to.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::data_volume::ClaimSource;
 use super::meta::Meta;
@@ -30,7 +31,7 @@ pub struct DataSourceTarget {
     /// A claim.
     pub pvc: Option<ClaimSource>,
     /// A snapshot; not ours.
-    pub snapshot: Option<serde_json::Value>,
+    pub snapshot: Option<IgnoredAny>,
     /// Another DataSource of the same namespace.
     pub data_source: Option<ClaimSource>,
 }

@@ -1,9 +1,13 @@
 //! A DataVolume (contract 4.2, 4.7).
 
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::Packed;
+use super::checked::Checked;
 use super::meta::Meta;
+use super::template::ClaimTemplate;
 
 /// What is read of a DataVolume.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -21,15 +25,14 @@ pub struct DataVolume {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spec {
-    /// Each key is a kind of source, `pvc` among them; exactly one should be there. A key that is null counts as
-    /// not there.
-    pub source: Option<Packed>,
+    /// Where the data comes from.
+    pub source: Option<Checked<Source>>,
     /// A named source instead of `source`.
-    pub source_ref: Option<SourceRef>,
+    pub source_ref: Option<Checked<SourceRef>>,
     /// The target claim's spec, literally.
-    pub pvc: Option<Packed>,
+    pub pvc: Option<Checked<ClaimTemplate>>,
     /// The target claim's spec, to be completed.
-    pub storage: Option<Packed>,
+    pub storage: Option<Checked<ClaimTemplate>>,
     /// `kubevirt` (also when nothing is said) or `archive`.
     pub content_type: String,
     /// Whether space is taken in advance.
@@ -38,6 +41,49 @@ pub struct Spec {
     pub priority_class_name: String,
     /// For the target pod.
     pub service_account_name: String,
+}
+
+/// Where the data comes from. Each key of the object is a kind of source, `pvc` among them; exactly one should be
+/// there. A key that is null counts as not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// A claim.
+    pub pvc: Option<Checked<ClaimSource>>,
+    /// The kinds of other sources; at most two are kept, for one is too many beside another.
+    pub others: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SourceVisitor)
+    }
+}
+
+/// The most kinds of other sources that are kept.
+const OTHERS: usize = 2;
+/// The most characters of such a kind: the longest of CDI has 8.
+const KIND_CHARS: usize = 64;
+
+struct SourceVisitor;
+
+impl<'de> Visitor<'de> for SourceVisitor {
+    type Value = Source;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with one kind of source")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Source, A::Error> {
+        let mut source = Source::default();
+        while let Some(kind) = entries.next_key::<String>()? {
+            if kind == "pvc" {
+                source.pvc = entries.next_value()?;
+            } else if entries.next_value::<Option<IgnoredAny>>()?.is_some() && source.others.len() < OTHERS {
+                source.others.push(kind.chars().take(KIND_CHARS).collect());
+            }
+        }
+        Ok(source)
+    }
 }
 
 /// A claim, by name.

@@ -1,7 +1,9 @@
 //! The metadata that all views have.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::key::{Key, Uid};
@@ -25,6 +27,7 @@ pub struct Meta {
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations, without `kubectl`'s copy of the whole object.
+    #[serde(deserialize_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
     /// Owners.
     pub owner_references: Vec<OwnerReference>,
@@ -64,6 +67,35 @@ impl Meta {
     }
 }
 
+/// `kubectl`'s copy of the object: as long as the object, and never read.
+const COPY: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    deserializer.deserialize_map(Annotations)
+}
+
+struct Annotations;
+
+impl<'de> Visitor<'de> for Annotations {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut all = BTreeMap::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            if name == COPY {
+                entries.next_value::<IgnoredAny>()?;
+            } else {
+                all.insert(name, entries.next_value()?);
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// Who owns an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -80,4 +112,19 @@ pub struct OwnerReference {
     pub controller: bool,
     /// Whether the owner's deletion in the foreground waits for the object.
     pub block_owner_deletion: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::view;
+    use serde_json::json;
+
+    #[test]
+    fn kubectls_copy_is_not_kept() {
+        let meta: Meta = view(json!({ "annotations": { COPY: "{}", "a": "b", "c": null } })).unwrap();
+        let kept: Vec<(&str, &str)> =
+            meta.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(kept, [("a", "b"), ("c", "")]);
+    }
 }

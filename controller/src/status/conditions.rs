@@ -3,11 +3,12 @@
 use decant_shared::progress::Phase;
 
 use super::running::Triples;
+use super::words;
 use crate::decide::Step;
 use crate::observed::{Doing, Observed};
 use crate::poll::Progress;
 use crate::resource::Claim;
-use crate::resource::data_volume::Condition;
+use crate::resource::data_volume::{Condition, Status};
 use crate::standing::amounts;
 
 pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Triples) -> Vec<Condition> {
@@ -100,6 +101,21 @@ fn sentence(progress: &Progress) -> String {
     text
 }
 
+/// The status `old` after the controller itself failed, with `said`. Of a clone that is done nothing changes.
+pub fn with_fault(old: &Status, said: &str) -> Status {
+    let mut new = old.clone();
+    if matches!(old.phase.as_str(), "Succeeded" | "Failed") {
+        return new;
+    }
+    let message = format!("a fault in the controller, please report it; it is tried again: {said}");
+    let ready = condition("Ready", "False", words::FAULT, &message);
+    match new.conditions.iter_mut().find(|condition| condition.kind == ready.kind) {
+        Some(before) => *before = ready,
+        None => new.conditions.push(ready),
+    }
+    new
+}
+
 fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition {
     Condition {
         kind: kind.to_owned(),
@@ -107,5 +123,21 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition
         reason: reason.to_owned(),
         message: message.to_owned(),
         ..Condition::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_said_of_clones_that_are_not_done() {
+        let mut status = Status { phase: "CloneInProgress".to_owned(), ..Status::default() };
+        status.conditions.push(condition("Ready", "False", "TransferRunning", ""));
+        let ready = with_fault(&status, "panicked: odd").condition("Ready").cloned().unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", words::FAULT));
+        assert!(ready.message.contains("panicked: odd"));
+        status.phase = "Succeeded".to_owned();
+        assert_eq!(with_fault(&status, "panicked: odd"), status);
     }
 }

@@ -9,6 +9,7 @@ mod words;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use conditions::with_fault;
 pub use patch::status_patch;
 pub use running::{Triple, Triples};
 

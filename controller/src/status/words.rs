@@ -8,3 +8,5 @@ pub(super) const POD_RUNNING: &str = "Pod is running";
 pub(super) const COMPLETED: &str = "Completed";
 /// What a finished clone says.
 pub(super) const CLONE_COMPLETE: &str = "Clone Complete";
+/// The controller itself failed.
+pub(super) const FAULT: &str = "ControllerFault";

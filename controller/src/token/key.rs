@@ -47,7 +47,7 @@ impl TokenKey {
             },
             found => found.map_err(|error| failed("read", error))?,
         };
-        key_in(&secret).ok_or_else(|| {
+        key_in(&secret.value()).ok_or_else(|| {
             format!(
                 "Secret {at} has no entry {ENTRY:?} of {KEY_BYTES} bytes; delete it, and a new one is made"
             )
@@ -91,9 +91,9 @@ mod tests {
 
     use super::*;
     use crate::cluster::{ListPage, ListParams, Part, Watch};
-    use crate::resource::Uid;
+    use crate::resource::{Object, Uid};
 
-    type Answer = Result<Value, ApiError>;
+    type Answer = Result<Object, ApiError>;
 
     /// Answers get and create from a script and keeps what was created.
     struct Scripted {
@@ -116,7 +116,7 @@ mod tests {
         }
         fn create(&self, _: Kind, object: &Value) -> Answer {
             self.made.lock().unwrap().push(object.clone());
-            self.create.clone().map_or_else(|| Ok(object.clone()), Err)
+            self.create.clone().map_or_else(|| Ok(object.clone().into()), Err)
         }
         fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
             panic!("not expected")
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_is_used() {
-        let cluster = Scripted::new([Ok(stored(7))], None);
+        let cluster = Scripted::new([Ok(stored(7).into())], None);
         assert!(is_same(&TokenKey::load(&cluster, "decant").unwrap(), &TokenKey::new(&[7; 32])));
         assert!(cluster.made.lock().unwrap().is_empty());
     }
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_first_of_two_makers_wins() {
-        let gets = [Err(error(404, "NotFound")), Ok(stored(9))];
+        let gets = [Err(error(404, "NotFound")), Ok(stored(9).into())];
         let cluster = Scripted::new(gets, Some(error(409, "AlreadyExists")));
         assert!(is_same(&TokenKey::load(&cluster, "decant").unwrap(), &TokenKey::new(&[9; 32])));
     }
@@ -175,7 +175,7 @@ mod tests {
         for secret in
             [json!({}), json!({"data": {"key": "AAAA"}}), json!({"data": {"key": "!"}}), json!({"data": 5})]
         {
-            let cluster = Scripted::new([Ok(secret)], None);
+            let cluster = Scripted::new([Ok(secret.into())], None);
             let complaint = TokenKey::load(&cluster, "decant").unwrap_err();
             assert!(complaint.contains("Secret decant/decant-token-key has no entry"), "{complaint}");
             assert!(cluster.made.lock().unwrap().is_empty());

@@ -8,7 +8,7 @@ use crate::annotations::ALLOW_CLONE_TO;
 use crate::cluster::ApiError;
 use crate::permission::consents;
 use crate::request::{Wanted, resolve};
-use crate::resource::{Claim, DataSource, Key, Kind, view};
+use crate::resource::{Claim, DataSource, Key, Kind, Object, view};
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Gate {
             "metadata": {},
             "spec": spec,
         });
-        let answer = self.cluster.create(Kind::SubjectAccessReview, &review)?;
+        let answer = self.cluster.create(Kind::SubjectAccessReview, &review)?.value();
         let status = &answer["status"];
         Ok(status["allowed"] == true && status["denied"] != true)
     }
@@ -106,7 +106,7 @@ impl Gate {
 }
 
 /// An object that is not there is an answer and no failure.
-pub(super) fn found(answer: Result<Value, ApiError>) -> Result<Option<Value>, ApiError> {
+pub(super) fn found(answer: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
     match answer {
         Err(error) if error.is_not_found() => Ok(None),
         other => other.map(Some),

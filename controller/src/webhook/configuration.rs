@@ -27,7 +27,7 @@ pub(super) fn trust(cluster: &dyn Cluster, ca_pem: &str) -> Result<usize, String
             Err(error) if error.is_not_found() => continue,
             answer => answer.map_err(|e| format!("cannot read {} {name}: {e}", kind.name()))?,
         };
-        if let Some(patch) = with_bundle(&configuration, &bundle) {
+        if let Some(patch) = with_bundle(&configuration.value(), &bundle) {
             cluster
                 .patch(kind, &key, Part::Whole, &patch)
                 .map_err(|e| format!("cannot write the authority into {} {name}: {e}", kind.name()))?;

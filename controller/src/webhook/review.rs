@@ -154,11 +154,15 @@ mod tests {
 
     #[test]
     fn an_object_of_another_shape_is_refused_with_a_reason() {
-        let request = json!({"uid": "1", "object": {"spec": {"source": "golden"}}});
+        let request = json!({"uid": "1", "object": {"spec": {"contentType": 5}}});
         let Verdict::Denied(denial) = parse(&body(&request)).unwrap().data_volume().unwrap_err() else {
             panic!()
         };
-        assert!(denial.message.starts_with("the DataVolume cannot be read"), "{}", denial.message);
+        assert!(
+            denial.message.starts_with("the DataVolume cannot be read: spec.contentType"),
+            "{}",
+            denial.message
+        );
     }
 
     #[test]

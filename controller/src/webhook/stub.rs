@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use crate::resource::{Key, Kind, Uid};
+use crate::resource::{Key, Kind, Object, Uid};
 
 /// What is there and who may what.
 #[derive(Default)]
@@ -38,11 +38,15 @@ fn failure(code: u16, reason: &str) -> ApiError {
 }
 
 impl Cluster for Stub {
-    fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError> {
-        self.objects.get(&(kind, key.clone())).cloned().ok_or_else(|| failure(404, "NotFound"))
+    fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
+        self.objects
+            .get(&(kind, key.clone()))
+            .cloned()
+            .map(Object::from)
+            .ok_or_else(|| failure(404, "NotFound"))
     }
 
-    fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
         assert_eq!(kind, Kind::SubjectAccessReview);
         if self.is_down {
             return Err(failure(503, "ServiceUnavailable"));
@@ -57,7 +61,7 @@ impl Cluster for Stub {
         };
         let right = (text(&spec["user"]), resource, text(&attributes["namespace"]));
         let allowed = attributes["verb"] == "create" && self.rights.contains(&right);
-        Ok(json!({"status": {"allowed": allowed}}))
+        Ok(json!({"status": {"allowed": allowed}}).into())
     }
 
     fn list(&self, _: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
@@ -68,11 +72,11 @@ impl Cluster for Stub {
         panic!("not expected")
     }
 
-    fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Result<Value, ApiError> {
+    fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Result<Object, ApiError> {
         panic!("not expected")
     }
 
-    fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Value, ApiError> {
+    fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Object, ApiError> {
         panic!("not expected")
     }
 

@@ -250,7 +250,12 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn converse(&self, socket: TcpStream, tls: Option<Current<ServerConfig>>, stop: Stop) -> Result<(), Fault> {
+    fn converse(
+        &self,
+        socket: TcpStream,
+        tls: Option<Current<ServerConfig>>,
+        stop: Stop,
+    ) -> Result<(), Fault> {
         let limits = self.limits;
         let head_by = Instant::now() + limits.opening;
         let mut conn = Conn::server(socket, tls.map(|tls| tls.now()), stop.clone())?;

@@ -26,7 +26,7 @@ fn authority(place: &Place<'_>, name: &str) -> Check {
     let key = Key::new(place.namespace, name);
     let about = format!("certificate authority {key}");
     match place.session.cluster.get(Kind::Secret, &key) {
-        Ok(secret) => judge(about, &key, Signer::read(&secret).as_ref(), OffsetDateTime::now_utc()),
+        Ok(secret) => judge(about, &key, Signer::of(&secret).as_ref(), OffsetDateTime::now_utc()),
         Err(e) if e.is_not_found() => missing(about),
         Err(e) => Check::unseen(about, &e),
     }

@@ -31,8 +31,8 @@ fn everything(place: &Place<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>), ApiError
     let session = place.session;
     let both = |scope: ListParams| {
         let pods = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
-        let all = list(&session.cluster, Kind::DataVolume, scope)?.0;
-        Ok((all, list(&session.cluster, Kind::Pod, pods)?.0))
+        let all = list(&session.cluster, Kind::DataVolume, &scope)?.0;
+        Ok((all, list(&session.cluster, Kind::Pod, &pods)?.0))
     };
     match both(session.scope(true)) {
         Err(ApiError { code: 403, .. }) => both(session.scope(false)),

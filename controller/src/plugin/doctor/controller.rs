@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{Check, Place};
+use crate::answers::unreadable;
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::lease::{self, Lease, RETRY_WAIT};
 use crate::plugin::ending::Failure;
@@ -81,10 +82,10 @@ fn look(place: &Place<'_>, label: &str) -> Result<Option<(Check, Option<String>)
     let namespace = Some(place.namespace.to_owned());
     let params = ListParams { namespace, labels: label.to_owned(), ..ListParams::default() };
     let cluster = &place.session.cluster;
-    let (deployments, _) = list::<Deployment>(cluster, Kind::Deployment, params.clone())?;
+    let (deployments, _) = list::<Deployment>(cluster, Kind::Deployment, &params)?;
     let Some(deployment) = deployments.into_iter().next() else { return Ok(None) };
     let account = Some(deployment.spec.template.spec.service_account_name.clone());
-    let pods = list::<Pod>(cluster, Kind::Pod, params).map(|(pods, _)| pods).unwrap_or_default();
+    let pods = list::<Pod>(cluster, Kind::Pod, &params).map(|(pods, _)| pods).unwrap_or_default();
     let check = judge(place.namespace, &deployment, &pods);
     Ok(Some((check, account.filter(|name| !name.is_empty()))))
 }
@@ -181,7 +182,7 @@ impl Pulse {
 
 fn read(place: &Place<'_>) -> Result<Option<Lease>, ApiError> {
     match place.session.cluster.get(Kind::Lease, &Key::new(place.namespace, lease::NAME)) {
-        Ok(object) => Ok(Some(Lease::from_object(&object))),
+        Ok(object) => Lease::from_object(&object).map(Some).map_err(|e| unreadable("the Lease", &e)),
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e),
     }

@@ -1,11 +1,12 @@
 //! The CustomResourceDefinitions: there, taken by the API server, and in our version.
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{Check, Place};
 use crate::cluster::Cluster;
 use crate::crds;
-use crate::resource::{Key, Kind};
+use crate::resource::data_volume::Condition;
+use crate::resource::{Key, Kind, Meta, Readable, view};
 
 const HELP: &str =
     "install them: `controller crds | kubectl apply -f -`, or `kubectl apply -k controller/deploy`";
@@ -23,14 +24,44 @@ fn one(place: &Place<'_>, name: &str) -> Check {
     }
 }
 
-fn judge(about: String, object: &Value) -> Check {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+/// What is read of a definition.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Definition {
+    metadata: Meta,
+    spec: DefinitionSpec,
+    status: DefinitionStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DefinitionSpec {
+    versions: Vec<Version>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Version {
+    name: String,
+    served: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DefinitionStatus {
+    conditions: Vec<Condition>,
+}
+
+fn judge(about: String, object: &impl Readable) -> Check {
+    let Definition { metadata, spec, status } = match view(object) {
+        Ok(definition) => definition,
+        Err(e) => return Check::fail(about, format!("it cannot be read: {e}"), HELP),
+    };
     let version = Kind::DataVolume.version();
-    let serves =
-        list(&object["spec"]["versions"]).iter().any(|v| v["name"] == version && v["served"] == true);
-    let conditions = list(&object["status"]["conditions"]);
-    let established = conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True");
-    if !object["metadata"]["deletionTimestamp"].is_null() {
+    let serves = spec.versions.iter().any(|found| found.name == version && found.served);
+    let says = |kind: &str, word: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == word);
+    let established = says("Established", "True").is_some();
+    if metadata.is_deleting() {
         return Check::fail(
             about,
             "it is being deleted, with all objects of this kind",
@@ -41,9 +72,8 @@ fn judge(about: String, object: &Value) -> Check {
         (true, true) => Check::ok(about, format!("serves {version}")),
         (false, _) => Check::fail(about, format!("it does not serve {version}"), HELP),
         (true, false) => {
-            let bad = conditions.iter().find(|c| c["type"] == "NamesAccepted" && c["status"] == "False");
-            let why =
-                bad.and_then(|c| c["message"].as_str()).unwrap_or("the API server has not taken it yet");
+            let bad = says("NamesAccepted", "False").map(|condition| condition.message.as_str());
+            let why = bad.unwrap_or("the API server has not taken it yet");
             Check::fail(about, why, "look at `kubectl describe crd` of it")
         }
     }

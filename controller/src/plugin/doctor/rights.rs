@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Check, Place};
+use crate::answers::unreadable;
 use crate::cluster::{ApiError, Cluster};
-use crate::resource::Kind;
+use crate::resource::{Kind, view};
 
 /// The roles that the controller is installed with.
 const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");
@@ -138,7 +139,22 @@ fn attributes(right: &Right, namespace: &str) -> Value {
 
 fn is_allowed(place: &Place<'_>, kind: Kind, spec: &Value) -> Result<bool, ApiError> {
     let review = json!({ "apiVersion": kind.api_version(), "kind": kind.name(), "spec": spec });
-    Ok(place.session.cluster.create(kind, &review)?["status"]["allowed"] == true)
+    let answer: Review =
+        view(place.session.cluster.create(kind, &review)?).map_err(|e| unreadable(kind.name(), &e))?;
+    Ok(answer.status.allowed)
+}
+
+/// What the API server answers.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Review {
+    status: ReviewStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ReviewStatus {
+    allowed: bool,
 }
 
 /// All rights that the roles in `yaml` give.

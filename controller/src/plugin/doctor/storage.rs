@@ -8,7 +8,7 @@ use crate::resource::{Kind, StorageClass};
 const ABOUT: &str = "storage classes";
 
 pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
-    vec![match list(&place.session.cluster, Kind::StorageClass, ListParams::default()) {
+    vec![match list(&place.session.cluster, Kind::StorageClass, &ListParams::default()) {
         Ok((classes, _)) => judge(&classes),
         Err(e) => Check::unseen(ABOUT, &e),
     }]

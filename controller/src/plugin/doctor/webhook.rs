@@ -2,12 +2,13 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{Check, Place};
 use crate::cluster::{ApiError, Cluster};
 use crate::pki::Signer;
-use crate::resource::{Key, Kind};
+use crate::resource::{Key, Kind, Object, Readable, view};
 use crate::webhook::{MUTATING, SIGNER_SECRET, VALIDATING};
 
 const ABOUT: &str = "admission webhook";
@@ -19,7 +20,7 @@ pub(super) fn is_installed(place: &Place<'_>) -> bool {
     configurations(place).iter().any(|(_, answer)| answer.is_ok())
 }
 
-fn configurations(place: &Place<'_>) -> [(&'static str, Result<Value, ApiError>); 2] {
+fn configurations(place: &Place<'_>) -> [(&'static str, Result<Object, ApiError>); 2] {
     [(Kind::MutatingWebhookConfiguration, MUTATING), (Kind::ValidatingWebhookConfiguration, VALIDATING)]
         .map(|(kind, name)| (name, place.session.cluster.get(kind, &Key::new("", name))))
 }
@@ -31,7 +32,7 @@ pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
         return vec![Check::note(ABOUT, found)];
     }
     let signer = place.session.cluster.get(Kind::Secret, &Key::new(place.namespace, SIGNER_SECRET));
-    let bundle = signer.ok().and_then(|secret| Signer::read(&secret).ok()).map(|signer| signer.bundle_pem);
+    let bundle = signer.ok().and_then(|secret| Signer::of(&secret).ok()).map(|signer| signer.bundle_pem);
     let mut checks: Vec<Check> = answers
         .into_iter()
         .map(|(name, answer)| {
@@ -49,15 +50,36 @@ pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
     checks
 }
 
+/// What is read of a configuration.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Configuration {
+    webhooks: Vec<Registered>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Registered {
+    client_config: ClientConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ClientConfig {
+    ca_bundle: String,
+}
+
 /// The API server has to trust the authority that signs the webhook's certificate.
-fn configuration(about: String, object: &Value, bundle: Option<&str>) -> Check {
-    let webhooks = object["webhooks"].as_array().cloned().unwrap_or_default();
+fn configuration(about: String, object: &impl Readable, bundle: Option<&str>) -> Check {
+    let webhooks = match view::<Configuration>(object) {
+        Ok(configuration) => configuration.webhooks,
+        Err(e) => return Check::fail(about, format!("it cannot be read: {e}"), HELP),
+    };
     if webhooks.is_empty() {
         return Check::fail(about, "it names no webhook", HELP);
     }
-    let told = |webhook: &Value| {
-        let encoded = webhook["clientConfig"]["caBundle"].as_str()?;
-        BASE64_STANDARD.decode(encoded).ok().filter(|bytes| !bytes.is_empty())
+    let told = |webhook: &Registered| {
+        BASE64_STANDARD.decode(&webhook.client_config.ca_bundle).ok().filter(|bytes| !bytes.is_empty())
     };
     for webhook in &webhooks {
         match (told(webhook), bundle) {

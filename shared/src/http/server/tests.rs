@@ -69,7 +69,9 @@ impl Bed {
         let port = listener.local_addr().unwrap().port();
         let service = Arc::new(Simple::default());
         let served: Arc<dyn Service> = Arc::clone(&service) as _;
-        let server = Server::start("test", listener, tls, Limits::default(), served, Stop::new()).unwrap();
+        let server =
+            Server::start("test", listener, tls.map(Into::into), Limits::default(), served, Stop::new())
+                .unwrap();
         Self { server: Some(server), service, port }
     }
 

@@ -1,0 +1,385 @@
+//! One object affects no others: whatever it holds, and whatever goes wrong in a look at it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use decant_controller::act::Hands;
+use decant_controller::budget::Budget;
+use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
+use decant_controller::decide::Role;
+use decant_controller::line::Line;
+use decant_controller::observe::Eyes;
+use decant_controller::pki::Pki;
+use decant_controller::pods::Identity as PodIdentity;
+use decant_controller::policy::Policy;
+use decant_controller::poll::Pollers;
+use decant_controller::queue::Queue;
+use decant_controller::resource::{Key, Kind, Object, Uid};
+use decant_controller::scrape::Scraper;
+use decant_controller::store::Stores;
+use decant_controller::token::TokenKey;
+use decant_controller::unreadable::{Identity, Unreadables};
+use decant_controller::watch::{Wake, Watches};
+use decant_controller::worker::{Rounds, Workshop};
+use decant_shared::stop::Stop;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster with lists that are given, watches that the test feeds, and a record of what was asked of it.
+#[derive(Default)]
+struct Scene {
+    lists: BTreeMap<Kind, Vec<String>>,
+    feeds: Mutex<BTreeMap<Kind, Receiver<WatchEvent>>>,
+    /// Everything but reading: verb, kind, body.
+    done: Mutex<Vec<(&'static str, Kind, Value)>>,
+    /// The name of a claim at which this program has a fault.
+    fault: Option<&'static str>,
+}
+
+impl Scene {
+    fn did(&self, verb: &'static str, kind: Kind, body: Value) {
+        self.done.lock().unwrap().push((verb, kind, body));
+    }
+
+    fn events(&self) -> Vec<(String, String, String)> {
+        let text = |value: &Value, at: &str| value.pointer(at).unwrap().as_str().unwrap().to_owned();
+        let done = self.done.lock().unwrap();
+        let events = done.iter().filter(|(_, kind, _)| *kind == Kind::Event);
+        events
+            .map(|(_, _, e)| (text(e, "/involvedObject/name"), text(e, "/reason"), text(e, "/message")))
+            .collect()
+    }
+
+    fn other_deeds(&self) -> Vec<(&'static str, Kind)> {
+        let done = self.done.lock().unwrap();
+        done.iter()
+            .filter(|(_, kind, _)| *kind != Kind::Event)
+            .map(|(verb, kind, _)| (*verb, *kind))
+            .collect()
+    }
+}
+
+fn missing() -> ApiError {
+    ApiError { code: 404, reason: "NotFound".to_owned(), message: "not there".to_owned() }
+}
+
+struct Feed(Option<Receiver<WatchEvent>>);
+
+impl Watch for Feed {
+    fn next(&mut self, limit: Duration) -> Result<Option<WatchEvent>, ApiError> {
+        let Some(feed) = &self.0 else {
+            std::thread::sleep(limit);
+            return Ok(None);
+        };
+        match feed.recv_timeout(limit) {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(None),
+        }
+    }
+}
+
+impl Cluster for Scene {
+    fn get(&self, _: Kind, _: &Key) -> Result<Object, ApiError> {
+        Err(missing())
+    }
+
+    fn list(&self, kind: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
+        let texts = self.lists.get(&kind).cloned().unwrap_or_default();
+        let items = texts.into_iter().map(|text| Object::try_from(text.into_bytes()).unwrap()).collect();
+        Ok(ListPage { items, resource_version: "1".to_owned(), next: String::new() })
+    }
+
+    fn watch(&self, kind: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+        Ok(Box::new(Feed(self.feeds.lock().unwrap().remove(&kind))))
+    }
+
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str);
+        assert!(kind != Kind::PersistentVolumeClaim || name != self.fault, "a fault at {name:?}");
+        self.did("create", kind, object.clone());
+        Ok(object.clone().into())
+    }
+
+    fn patch(&self, kind: Kind, key: &Key, _: Part, patch: &Value) -> Result<Object, ApiError> {
+        self.did("patch", kind, patch.clone());
+        let texts = self.lists.get(&kind).into_iter().flatten();
+        let mut objects = texts.filter_map(|text| Object::try_from(text.clone().into_bytes()).ok());
+        objects
+            .find(|object| Identity::of(object).is_some_and(|found| found.key() == *key))
+            .ok_or_else(missing)
+    }
+
+    fn replace(&self, kind: Kind, _: &Key, object: &Value) -> Result<Object, ApiError> {
+        self.did("replace", kind, object.clone());
+        Ok(object.clone().into())
+    }
+
+    fn delete(&self, kind: Kind, key: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+        self.did("delete", kind, json!(key.to_string()));
+        Ok(())
+    }
+
+    fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+        Err(missing())
+    }
+}
+
+/// A controller in a scene.
+struct Stage {
+    scene: Arc<Scene>,
+    shop: Arc<Workshop>,
+    stop: Stop,
+    watches: Option<Watches>,
+}
+
+impl Stage {
+    fn open(mut scene: Scene, fed: &[Kind]) -> (Self, BTreeMap<Kind, Sender<WatchEvent>>) {
+        let mut senders = BTreeMap::new();
+        for kind in fed {
+            let (sender, receiver) = channel();
+            senders.insert(*kind, sender);
+            scene.feeds.get_mut().unwrap().insert(*kind, receiver);
+        }
+        let now = OffsetDateTime::now_utc();
+        let policy = Arc::new(Policy::default());
+        // Its Secrets are no deeds of this scene.
+        let pki = Pki::open(&Scene::default(), "decant", now).unwrap();
+        let keys = Arc::new(token_key());
+        let scene = Arc::new(scene);
+        let cluster: Arc<dyn Cluster> = scene.clone();
+        let (stores, unreadable) =
+            (Arc::new(Stores::new(Arc::clone(&keys))), Arc::new(Unreadables::default()));
+        let (queue, stop, pki) = (Arc::new(Queue::default()), Stop::new(), Arc::new(pki));
+        let wake: Wake = {
+            let queue = Arc::clone(&queue);
+            Arc::new(move |key| queue.add(key, Duration::ZERO))
+        };
+        let watches = Watches::start(&cluster, &stores, &unreadable, None, &wake, &stop).unwrap();
+        let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
+        let shop = Arc::new(Workshop {
+            cluster: Arc::clone(&cluster),
+            eyes: Eyes {
+                cluster: Arc::clone(&cluster),
+                stores,
+                line: Line::new(policy.admission.clone()),
+                keys: Arc::clone(&keys),
+                pki: Arc::clone(&pki),
+            },
+            hands: Hands::new(cluster, pki, Arc::clone(&policy), keys),
+            pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
+            queue,
+            budget: Budget::new(&policy.intervals),
+            policy,
+            rounds: Rounds::default(),
+            unreadable,
+            troubles: Mutex::default(),
+        });
+        let stage = Self { scene, shop, stop, watches: Some(watches) };
+        stage.until("all lists are read", || stage.watches.as_ref().is_some_and(Watches::all_synced));
+        (stage, senders)
+    }
+
+    fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(
+                Instant::now() < deadline,
+                "not within {PATIENCE:?}: {what}; done: {:?}",
+                self.scene.done
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.watches.take().into_iter().for_each(Watches::join);
+    }
+}
+
+/// What the pods of a scene are sealed with.
+fn token_key() -> TokenKey {
+    TokenKey::new(&[7; 32])
+}
+
+fn key(name: &str) -> Key {
+    Key::new("n", name)
+}
+
+fn nested(levels: usize) -> String {
+    format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+}
+
+fn data_volume(name: &str, rest: &str) -> String {
+    format!(
+        r#"{{"metadata":{{"namespace":"n","name":"{name}","uid":"{name}-uid","resourceVersion":"3"}},"spec":{{"source":{{"pvc":{{"namespace":"n","name":"golden"}}}},"storage":{{}}{rest}}}}}"#
+    )
+}
+
+fn golden() -> String {
+    json!({ "metadata": { "namespace": "n", "name": "golden", "uid": "golden-uid" },
+            "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+            "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } } })
+    .to_string()
+}
+
+fn lists(data_volumes: Vec<String>) -> BTreeMap<Kind, Vec<String>> {
+    BTreeMap::from([(Kind::DataVolume, data_volumes), (Kind::PersistentVolumeClaim, vec![golden()])])
+}
+
+#[test]
+fn an_object_that_cannot_be_read_leaves_its_list_and_is_reported_with_field_and_reason() {
+    let odd = vec![
+        data_volume("one", ""),
+        data_volume("odd", r#","contentType":{"x":1}"#),
+        data_volume("deep", &format!(r#","x":{}"#, nested(10_000))),
+        "7".to_owned(),
+        data_volume("two", ""),
+    ];
+    let (stage, _feeds) = Stage::open(Scene { lists: lists(odd), ..Scene::default() }, &[]);
+    let stores = &stage.shop.eyes.stores;
+    let names: Vec<String> = stores.data_volumes.keys().into_iter().map(|key| key.name).collect();
+    assert_eq!(names, ["deep", "one", "two"]);
+    // One that says its name, two versions of such: the other says nothing.
+    assert_eq!(stage.shop.unreadable.counts(Kind::DataVolume), (1, 2));
+    for _ in 0..2 {
+        stage.shop.work(&key("odd"));
+    }
+    let events = stage.scene.events();
+    let said: Vec<_> = events.iter().filter(|(_, reason, _)| reason == "ObjectUnreadable").collect();
+    assert_eq!(said.len(), 1, "{events:?}");
+    assert!(said[0].0 == "odd" && said[0].2.contains("spec.contentType: invalid type: map"), "{said:?}");
+    // The others are cloned.
+    for name in ["one", "deep"] {
+        stage.shop.work(&key(name));
+    }
+    assert_eq!(
+        stage
+            .scene
+            .other_deeds()
+            .iter()
+            .filter(|deed| **deed == ("create", Kind::PersistentVolumeClaim))
+            .count(),
+        2
+    );
+}
+
+/// A claim that cannot be read any more looks as if it were gone; then its pods would be removed and it would be made
+/// a second time.
+#[test]
+fn a_clone_whose_claim_or_data_volume_becomes_unreadable_waits_and_nothing_of_it_is_deleted() {
+    let claim = |annotations: Value| {
+        json!({
+            "metadata": { "namespace": "n", "name": "copy", "uid": "copy-claim", "resourceVersion": "4",
+                "annotations": annotations,
+                "ownerReferences": [{ "kind": "DataVolume", "name": "copy", "uid": "copy-uid", "controller": true }] },
+            "status": { "phase": "Bound" },
+        })
+    };
+    let identity = PodIdentity {
+        role: Role::Source,
+        pod: key("copy-claim-source-pod"),
+        clone: key("copy"),
+        target_claim: Uid::from("copy-claim"),
+        source_claim: Uid::from("golden-uid"),
+        target_pod: Some(Uid::from("t")),
+        authority: "1-2".to_owned(),
+        keys: "k".to_owned(),
+    };
+    let source_pod = json!({ "metadata": { "namespace": "n", "name": "copy-claim-source-pod", "uid": "p",
+        "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-clone-source" },
+        "annotations": identity.annotations(&token_key()) } });
+    for kind in [Kind::PersistentVolumeClaim, Kind::DataVolume] {
+        let mut lists = lists(vec![data_volume("copy", "")]);
+        let marked = claim(json!({ "k8s.io/CloneRequest": "n/golden" }));
+        lists.get_mut(&Kind::PersistentVolumeClaim).unwrap().push(marked.to_string());
+        lists.insert(Kind::Pod, vec![source_pod.to_string()]);
+        let (stage, feeds) = Stage::open(Scene { lists, ..Scene::default() }, &[kind]);
+        let odd = match kind {
+            Kind::DataVolume => data_volume("copy", r#","preallocation":"x""#),
+            _ => claim(json!("no map")).to_string(),
+        };
+        let change = WatchEvent::Applied(Object::try_from(odd.into_bytes()).unwrap());
+        feeds[&kind].send(change).unwrap();
+        stage.until("it is set aside", || stage.shop.unreadable.counts(kind).0 == 1);
+        assert!(stage.shop.work(&key("copy")).is_some(), "it is looked at again");
+        assert_eq!(stage.scene.other_deeds(), [], "{kind:?}");
+        let reasons: Vec<String> = stage.scene.events().into_iter().map(|(_, reason, _)| reason).collect();
+        assert!(reasons.contains(&"ObjectUnreadable".to_owned()), "{reasons:?}");
+
+        let good = match kind {
+            Kind::DataVolume => data_volume("copy", ""),
+            _ => marked.to_string(),
+        };
+        feeds[&kind].send(WatchEvent::Applied(Object::try_from(good.into_bytes()).unwrap())).unwrap();
+        stage.until("it is read again", || stage.shop.unreadable.counts(kind).0 == 0);
+        stage.shop.work(&key("copy"));
+        assert!(!stage.scene.other_deeds().is_empty(), "the clone goes on");
+    }
+}
+
+#[test]
+fn an_unreadable_object_that_is_deleted_stands_in_nobodys_way() {
+    let scene = Scene { lists: lists(vec![data_volume("odd", r#","contentType":1"#)]), ..Scene::default() };
+    let (stage, feeds) = Stage::open(scene, &[Kind::DataVolume]);
+    assert_eq!(stage.shop.unreadable.counts(Kind::DataVolume).0, 1);
+    let gone = Object::try_from(data_volume("odd", r#","contentType":1"#).into_bytes()).unwrap();
+    feeds[&Kind::DataVolume].send(WatchEvent::Deleted(gone)).unwrap();
+    stage.until("it is forgotten", || stage.shop.unreadable.counts(Kind::DataVolume).0 == 0);
+}
+
+#[test]
+fn a_clone_waits_for_a_source_that_cannot_be_read_and_says_so() {
+    let mut lists = lists(vec![data_volume("copy", "")]);
+    lists.insert(Kind::PersistentVolumeClaim, vec![golden().replace("\"Bound\"", "5")]);
+    let (stage, _feeds) = Stage::open(Scene { lists, ..Scene::default() }, &[]);
+    stage.shop.work(&key("copy"));
+    stage.shop.work(&key("copy"));
+    assert_eq!(stage.scene.other_deeds(), []);
+    let events = stage.scene.events();
+    let said: Vec<_> = events.iter().filter(|(_, reason, _)| reason == "WaitsForUnreadable").collect();
+    assert_eq!(said.len(), 1, "{events:?}");
+    assert!(said[0].2.contains("PersistentVolumeClaim n/golden cannot be read: status.phase"), "{said:?}");
+}
+
+#[test]
+fn a_panic_about_one_key_is_counted_told_and_tried_again_while_others_go_on() {
+    let scene = Scene {
+        lists: lists(vec![data_volume("bad", ""), data_volume("good", "")]),
+        fault: Some("bad"),
+        ..Scene::default()
+    };
+    let (stage, _feeds) = Stage::open(scene, &[]);
+    // One thread: it has to survive.
+    let workers = stage.shop.start(1, &stage.stop).unwrap();
+    stage.until("the fault was met twice", || stage.shop.rounds.panics() >= 2);
+    let made = || {
+        let done = stage.scene.done.lock().unwrap();
+        done.iter().any(|(verb, kind, body)| {
+            *verb == "create" && *kind == Kind::PersistentVolumeClaim && body["metadata"]["name"] == "good"
+        })
+    };
+    stage.until("the other clone got its claim", made);
+    let events = stage.scene.events();
+    let said: Vec<_> = events.iter().filter(|(_, reason, _)| reason == "ControllerFault").collect();
+    assert!(said.iter().all(|(name, _, text)| name == "bad" && text.contains("a fault at")), "{events:?}");
+    let condition = json!({ "type": "Ready", "status": "False", "reason": "ControllerFault" });
+    let told = stage.scene.done.lock().unwrap().iter().any(|(verb, kind, body)| {
+        let conditions =
+            body.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let is_it =
+            |c: &Value| condition.as_object().unwrap().iter().all(|(name, value)| c.get(name) == Some(value));
+        *verb == "patch" && *kind == Kind::DataVolume && conditions.iter().any(is_it)
+    });
+    assert!(told, "{:?}", stage.scene.done);
+    assert!(!said.is_empty() && workers.iter().all(|worker| !worker.is_finished()));
+    stage.stop.cancel();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+}
