@@ -106,7 +106,7 @@ pub struct RunArgs {
     /// Share of a filesystem volume of this storage class that files cannot use, class=share; may be repeated
     #[arg(long = "class-overhead", env = "DECANT_CLASS_OVERHEADS", value_delimiter = ',', value_parser = class_overhead)]
     pub class_overheads: Vec<(String, Overhead)>,
-    /// Take over an existing PVC of the DataVolume's name although neither of them is annotated for it
+    /// Take over an existing PVC of the DataVolume's name although the PVC is not annotated for it
     #[arg(long, env = "DECANT_CLAIM_ADOPTION")]
     pub claim_adoption: bool,
     /// Bind targets at once although their storage class waits for the first consumer

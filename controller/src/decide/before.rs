@@ -1,11 +1,11 @@
 //! Before there is a target claim of ours (contract 4.6 up to the PVC, 4.9).
 
 use super::step::Step;
-use crate::annotations::{ALLOW_ADOPTION, CREATED_FOR, POPULATED_FOR};
+use crate::annotations::{CREATED_FOR, POPULATED_FOR};
 use crate::observed::{Observed, Origin};
 use crate::permission::Permission;
 use crate::policy::Policy;
-use crate::{fit, pods};
+use crate::{adoption, fit, pods};
 
 /// No claim of this name exists.
 pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
@@ -50,9 +50,7 @@ pub(super) fn foreign(seen: &Observed, policy: &Policy) -> Step {
     if populated && claim.metadata.controller().is_none() {
         return if claim.is_bound() { Step::Adopted } else { Step::Taken };
     }
-    let allowed = policy.claim_adoption
-        || claim.metadata.is_annotated_true(ALLOW_ADOPTION)
-        || dv.metadata.is_annotated_true(ALLOW_ADOPTION);
+    let allowed = adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);
     let made_for_us = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
     if allowed && !made_for_us && claim.metadata.controller().is_none() {
         return Step::Adopt;

@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::Gate;
 use super::authorize::found;
 use super::review::{Denial, Request, Verdict};
-use crate::annotations::{ALLOW_ADOPTION, POPULATED_FOR};
-use crate::request;
+use crate::annotations::POPULATED_FOR;
 use crate::resource::{Claim, DataVolume, Kind, view};
+use crate::{adoption, request};
 
 /// What may still change in a spec (contract 4.2).
 const CHANGEABLE: [&str; 2] = ["checkpoints", "finalCheckpoint"];
@@ -44,8 +44,7 @@ impl Gate {
 
     /// Whether a claim of the DataVolume's name may be there before it.
     fn may_take(&self, claim: &Claim, dv: &DataVolume) -> bool {
-        let adoption = dv.metadata.annotation(ALLOW_ADOPTION).or(claim.metadata.annotation(ALLOW_ADOPTION));
-        let is_adoptable = adoption.map_or(self.claim_adoption, |text| text == "true");
+        let is_adoptable = adoption::is_allowed(&claim.metadata, &dv.metadata, self.claim_adoption);
         let is_filled = claim.metadata.annotation(POPULATED_FOR) == Some(&dv.metadata.name);
         let is_owned = claim
             .metadata

@@ -136,6 +136,13 @@ fn a_claim_of_somebody_else_is_never_touched() {
     assert_eq!(taken.step, Step::Taken);
     assert!(taken.actions.is_empty());
     assert_eq!(taken.status.unwrap().claim_name, "");
-    foreign.metadata.annotations.insert("cdi.kubevirt.io/allowClaimAdoption".to_owned(), "true".to_owned());
+    // The DataVolume cannot allow it to itself.
+    let adoption = "cdi.kubevirt.io/allowClaimAdoption".to_owned();
+    let mut dv = (**start().data_volume.as_ref().unwrap()).clone();
+    dv.metadata.annotations.insert(adoption.clone(), "true".to_owned());
+    let by_itself =
+        Observed { data_volume: Some(Arc::new(dv)), target: Some(Arc::new(foreign.clone())), ..start() };
+    assert_eq!(step(&by_itself), Step::Taken);
+    foreign.metadata.annotations.insert(adoption, "true".to_owned());
     assert_eq!(step(&Observed { target: Some(Arc::new(foreign)), ..start() }), Step::Adopt);
 }

@@ -54,10 +54,10 @@ fn a_foreign_claim_of_the_same_name_is_in_the_way() {
 }
 
 #[test]
-fn a_data_volume_or_a_policy_may_ask_for_adoption() {
+fn the_operator_may_let_claims_be_adopted_and_the_data_volume_may_not() {
     let with_claim = || gate(|stub| stub.put(Kind::PersistentVolumeClaim, "b", "copy", json!({})));
     let adopting = dv(&golden(), &json!({ALLOW_ADOPTION: "true"}));
-    assert_eq!(validated(&with_claim(), adopting), Verdict::Allowed);
+    assert_eq!(message(&validated(&with_claim(), adopting)), "Destination PVC b/copy already exists");
     let by_policy = Gate { claim_adoption: true, ..with_claim() };
     assert_eq!(validated(&by_policy, dv(&golden(), &json!({}))), Verdict::Allowed);
     let refusing = dv(&golden(), &json!({ALLOW_ADOPTION: "false"}));
