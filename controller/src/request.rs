@@ -4,14 +4,16 @@ use std::fmt;
 
 use decant_shared::stream_of::STREAMS_LIMIT;
 use decant_shared::units::{Rate, parse_quantity};
-use serde_json::Value;
 
 use crate::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, VERIFY};
 use crate::names::NAME_MAX_BYTES;
-use crate::resource::claim::quantity_text;
 use crate::resource::data_source::DataSourceTarget;
 use crate::resource::data_volume::ClaimSource;
 use crate::resource::{DataSource, DataVolume, Key, Packed};
+
+mod shape;
+
+use shape::{ClaimShape, Sources};
 
 const MIB_BYTES: u64 = 1 << 20;
 
@@ -47,9 +49,7 @@ fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Inva
 
 /// What `dv` wants cloned.
 pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
-    let source = dv.spec.source.as_ref().map(Packed::value).unwrap_or_default();
-    let sources: Vec<(&String, &Value)> =
-        source.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()).collect();
+    let sources = dv.spec.source.as_ref().map(|source| Sources::of(source.text())).unwrap_or_default();
     match (dv.spec.source.is_some(), &dv.spec.source_ref) {
         (true, Some(_)) | (false, None) => {
             return invalid(
@@ -75,16 +75,15 @@ pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
         }
         (true, None) => {}
     }
-    match sources.as_slice() {
-        [] => invalid("spec.source", "Missing Data volume source"),
-        [(kind, value)] if *kind == "pvc" => claim_source(value),
-        [(kind, _)] => Ok(Wanted::NotOurs((*kind).clone())),
+    match (sources.count, sources.first) {
+        (1, Some(kind)) if kind == "pvc" => claim_source(sources.claim.unwrap_or_default()),
+        (1, Some(kind)) => Ok(Wanted::NotOurs(kind)),
+        (0, _) => invalid("spec.source", "Missing Data volume source"),
         _ => invalid("spec.source", "Multiple Data volume sources"),
     }
 }
 
-fn claim_source(value: &Value) -> Result<Wanted, Invalid> {
-    let source: ClaimSource = serde_json::from_value(value.clone()).unwrap_or_default();
+fn claim_source(source: ClaimSource) -> Result<Wanted, Invalid> {
     if source.namespace.is_empty() || source.name.is_empty() {
         return invalid("spec.source.PVC", "spec.source.PVC source PVC is not valid");
     }
@@ -133,30 +132,33 @@ pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
             invalid("spec", "Duplicate storage definition, both target storage and target pvc defined")
         }
         (Some(pvc), None) => {
-            let pvc = pvc.value();
+            let pvc = shape(pvc, "spec.pvc")?;
             size(&pvc, "PVC", false)?;
             class(&pvc)?;
             access_modes(&pvc)
         }
         (None, Some(storage)) => {
-            let storage = storage.value();
+            let storage = shape(storage, "spec.storage")?;
             size(&storage, "Storage", !matches!(wanted, Wanted::NotOurs(_)))?;
             class(&storage)
         }
     }
 }
 
-fn size(spec: &Value, what: &str, may_be_missing: bool) -> Result<(), Invalid> {
+fn shape(spec: &Packed, field: &'static str) -> Result<ClaimShape, Invalid> {
+    serde_json::from_str(spec.text())
+        .map_err(|e| Invalid { field, message: format!("{field} cannot be read: {e}") })
+}
+
+fn size(spec: &ClaimShape, what: &str, may_be_missing: bool) -> Result<(), Invalid> {
     const FIELD: &str = "spec.resources.requests.storage";
-    let request = &spec["resources"]["requests"]["storage"];
-    if request.is_null() {
+    let Some(text) = spec.requested() else {
         return if may_be_missing { Ok(()) } else { invalid(FIELD, format!("{what} size is missing")) };
-    }
-    let text = quantity_text(request);
+    };
     if text == "0" || text.starts_with('-') {
         return invalid(FIELD, format!("{what} size can't be equal or less than zero"));
     }
-    match parse_quantity(&text) {
+    match parse_quantity(text) {
         Ok(0) => invalid(FIELD, format!("{what} size can't be equal or less than zero")),
         Ok(bytes) if bytes < MIB_BYTES => invalid(FIELD, format!("{what} size should be at least 1MiB")),
         Ok(_) => Ok(()),
@@ -164,8 +166,8 @@ fn size(spec: &Value, what: &str, may_be_missing: bool) -> Result<(), Invalid> {
     }
 }
 
-fn class(spec: &Value) -> Result<(), Invalid> {
-    match spec["storageClassName"].as_str() {
+fn class(spec: &ClaimShape) -> Result<(), Invalid> {
+    match &spec.storage_class_name {
         Some(name) if name.len() > NAME_MAX_BYTES => {
             invalid("spec.storageClassName", "Name cannot be longer than 253 characters")
         }
@@ -173,20 +175,20 @@ fn class(spec: &Value) -> Result<(), Invalid> {
     }
 }
 
-fn access_modes(pvc: &Value) -> Result<(), Invalid> {
+fn access_modes(pvc: &ClaimShape) -> Result<(), Invalid> {
     const FIELD: &str = "spec.pvc.accessModes";
     const KNOWN: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    let modes = pvc["accessModes"].as_array().map_or(&[][..], Vec::as_slice);
-    match modes {
-        [] => invalid(FIELD, "Required value: at least 1 access mode is required"),
-        [mode] => match mode.as_str() {
+    match &pvc.access_modes {
+        None => invalid(FIELD, "Required value: at least 1 access mode is required"),
+        Some(modes) if modes.count > 1 => invalid(FIELD, "PVC multiple accessModes"),
+        Some(modes) => match modes.first.as_deref() {
+            None => invalid(FIELD, "Required value: at least 1 access mode is required"),
             Some(mode) if KNOWN.contains(&mode) => Ok(()),
-            _ => invalid(
+            Some(mode) => invalid(
                 FIELD,
-                format!("Unsupported value: {mode}: supported values: \"{}\"", KNOWN.join("\", \"")),
+                format!("Unsupported value: {mode:?}: supported values: \"{}\"", KNOWN.join("\", \"")),
             ),
         },
-        _ => invalid(FIELD, "PVC multiple accessModes"),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod data_volume;
 pub mod key;
 pub mod kind;
 pub mod meta;
+pub(crate) mod object;
 mod packed;
 pub mod pod;
 pub mod storage_class;
