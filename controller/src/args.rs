@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::policy::Policy;
 use crate::run::Settings;
+use crate::webhook::Callers;
 
 /// Watches DataVolumes and clones what they ask for.
 #[derive(Debug, Parser)]
@@ -146,6 +147,17 @@ pub struct RunArgs {
     /// Service through which the API server reaches the webhook
     #[arg(long, env = "DECANT_WEBHOOK_SERVICE", default_value = "cdi-api")]
     pub webhook_service: String,
+    /// PEM file with the authorities that signed the API server's client certificate: the webhook answers only to that
+    #[arg(long, env = "DECANT_WEBHOOK_CLIENT_CA")]
+    pub webhook_client_ca: Option<PathBuf>,
+    /// Common name of the API server's client certificate; may be repeated; without it, every one of those authorities
+    #[arg(
+        long = "webhook-client-name",
+        env = "DECANT_WEBHOOK_CLIENT_NAMES",
+        value_delimiter = ',',
+        requires = "webhook_client_ca"
+    )]
+    pub webhook_client_names: Vec<String>,
     /// Service account of the controller: it alone may write tokens
     #[arg(long, env = "DECANT_SERVICE_ACCOUNT", default_value = "decant-controller")]
     pub service_account: String,
@@ -166,10 +178,17 @@ impl RunArgs {
         })
     }
 
+    /// Whom the webhook answers; `None` for everybody.
+    pub fn callers(&self) -> Option<Callers> {
+        let authorities = self.webhook_client_ca.clone()?;
+        Some(Callers { authorities, names: self.webhook_client_names.clone() })
+    }
+
     /// Where and with how many threads.
     pub fn settings(&self) -> Settings {
         Settings {
             namespace: self.namespace.clone(),
+            webhook_service: self.webhook_service.clone(),
             watch_namespace: self.watch_namespace.clone(),
             workers: self.workers.into(),
             pollers: self.pollers.into(),

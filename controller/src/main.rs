@@ -109,6 +109,7 @@ fn serve_webhook(
             args.namespace.clone(),
             args.webhook_service.clone(),
         ),
+        callers: args.callers(),
     };
     Webhook::start(settings, TcpListener::bind(address).map_err(failed)?, stop.clone())
 }

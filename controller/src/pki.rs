@@ -135,6 +135,15 @@ pub(crate) fn load(
     Err(format!("Secret {key} changes all the time"))
 }
 
+/// The certificates of the authority in the Secret `name`, as PEM. Nothing is made or renewed.
+pub(crate) fn bundle(cluster: &dyn Cluster, namespace: &str, name: &str) -> Result<String, String> {
+    let key = Key::new(namespace, name);
+    let object = cluster.get(Kind::Secret, &key).map_err(|e| format!("Secret {key}: {e}"))?;
+    Signer::read(&object)
+        .map(|signer| signer.bundle_pem)
+        .map_err(|e| format!("Secret {key} is unusable, delete it to have it made anew: {e}"))
+}
+
 fn object(key: &Key, signer: &Signer) -> Value {
     json!({
         "apiVersion": "v1",

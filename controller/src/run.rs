@@ -13,6 +13,7 @@ use crate::budget::Budget;
 use crate::cluster::Cluster;
 use crate::line::Line;
 use crate::observe::Eyes;
+use crate::permission::{Guarded, Judge};
 use crate::pki::Pki;
 use crate::policy::Policy;
 use crate::poll::Pollers;
@@ -34,6 +35,8 @@ const THREADS_LOOK: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// Namespace of the controller's own Secrets.
     pub namespace: String,
+    /// The Service through which the API server reaches the admission webhook.
+    pub webhook_service: String,
     /// The one namespace to look at, or all.
     pub watch_namespace: Option<String>,
     /// Threads that look at clones.
@@ -69,7 +72,10 @@ pub fn run(
         log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
     }
 
-    let shop = Arc::new(workshop(cluster, policy, &pki, stores, queue, wake, keys));
+    let guarded =
+        Guarded::new(Arc::clone(cluster), settings.namespace.clone(), settings.webhook_service.clone());
+    let judge = Judge::new(Arc::clone(cluster), keys, guarded);
+    let shop = Arc::new(workshop(cluster, policy, &pki, stores, queue, wake, judge));
     let mut threads = shop.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
     if let Some(board) = board {
@@ -98,13 +104,13 @@ fn workshop(
     stores: Arc<Stores>,
     queue: Arc<Queue>,
     wake: Wake,
-    keys: Arc<TokenKey>,
+    judge: Judge,
 ) -> Workshop {
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     Workshop {
         cluster: Arc::clone(cluster),
-        eyes: Eyes { cluster: Arc::clone(cluster), stores, line: Line::new(policy.admission.clone()), keys },
+        eyes: Eyes { cluster: Arc::clone(cluster), stores, line: Line::new(policy.admission.clone()), judge },
         hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy)),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
         queue,

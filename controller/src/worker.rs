@@ -95,6 +95,13 @@ impl Workshop {
         let trouble = self.troubles().get(key).and_then(|(trouble, _)| trouble.clone());
         let mut seen = self.eyes.observe(key, &self.pollers.readings, trouble)?;
         let mut decision = decide::decide(&seen, now, &self.policy);
+        // Not in every round, but always before something is read: the right may have been withdrawn since.
+        if decision.step.makes_pod()
+            && let Some(denied) = self.eyes.withdrawn(key, &seen)?
+        {
+            seen.permission = Some(denied);
+            decision = decide::decide(&seen, now, &self.policy);
+        }
         log::debug!("{key}: {:?}", decision.step);
         self.bookkeeping(key, &seen, &decision.step);
         self.tell_about_claim(&seen, &decision, now);

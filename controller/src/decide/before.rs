@@ -13,6 +13,7 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
     let key = match &seen.origin {
         Origin::Invalid(invalid) => return Step::Invalid(invalid.to_string()),
         Origin::Unresolved(why) => return Step::Unresolved(why.clone()),
+        Origin::Withheld(why) => return Step::Denied(why.clone()),
         Origin::NotOurs(kind) => return Step::NotOurs(kind.clone()),
         Origin::None => return Step::Nothing,
         Origin::Claim(key) => key,
@@ -34,10 +35,9 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
 /// What stands in the way as far as permission goes (contract 4.4).
 pub(super) fn permission(seen: &Observed) -> Option<Step> {
     match seen.permission.as_ref()? {
-        Permission::SameNamespace | Permission::Consent | Permission::Token => None,
+        Permission::SameNamespace | Permission::Consent | Permission::Token(_) => None,
         Permission::ExtendToken(_) => Some(Step::ExtendToken),
-        // The source may come with its owner's consent.
-        Permission::Denied(_) if seen.source.is_none() => None,
+        // Also where there is no source: who may not clone it must not learn that.
         Permission::Denied(why) => Some(Step::Denied(why.clone())),
     }
 }

@@ -84,6 +84,7 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     match &seen.origin {
         Origin::Invalid(invalid) => return Some(Step::Invalid(invalid.to_string())),
         Origin::Unresolved(why) => return Some(Step::Unresolved(why.clone())),
+        Origin::Withheld(why) => return Some(Step::Denied(why.clone())),
         _ => {}
     }
     if let Some(step) = permission(seen) {

@@ -102,6 +102,7 @@ impl Life {
         });
         let settings = Settings {
             namespace: ground.namespace.clone(),
+            webhook_service: "cdi-api".to_owned(),
             watch_namespace: Some(ground.namespace.clone()),
             workers: 2,
             pollers: 1,

@@ -2,7 +2,7 @@
 
 use decant_controller::decide::{Action, Step};
 use decant_controller::observed::{Observed, Origin, Turn};
-use decant_controller::permission::Permission;
+use decant_controller::permission::{Asker, Permission};
 use decant_controller::resource::{Claim, Key, StorageClass};
 use serde_json::json;
 use std::sync::Arc;
@@ -108,11 +108,12 @@ fn a_token_is_extended_before_anything_else() {
         let decision = decided(&Observed { permission: token.clone(), source, ..start() });
         assert_eq!((decision.step, decision.actions), (Step::ExtendToken, vec![Action::KeepToken]));
     }
-    let given = Observed { permission: Some(Permission::Token), ..start() };
+    let given = Observed { permission: Some(Permission::Token(Asker::default())), ..start() };
     assert_eq!(step(&given), Step::MakeClaim);
     let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
     assert_eq!(step(&denied), Step::Denied("no".to_owned()));
-    assert_eq!(step(&Observed { source: None, ..denied }), Step::NoSource(Key::new("n", "golden")));
+    // Who may not clone the source does not learn that it is not there.
+    assert_eq!(step(&Observed { source: None, ..denied }), Step::Denied("no".to_owned()));
 }
 
 #[test]
