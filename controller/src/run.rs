@@ -141,3 +141,6 @@ fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
