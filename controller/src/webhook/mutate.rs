@@ -8,9 +8,10 @@ use super::authorize::Authority;
 use super::review::{Denial, Operation, Request, Reviewed, Verdict};
 use super::{Caller, Gate};
 use crate::annotations::{CHECK_STATIC, EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
+use crate::cluster::ApiError;
 use crate::permission::{Ask, Finding, Permission, TargetKind, check, rights};
 use crate::request::wanted;
-use crate::resource::{DataVolume, Key};
+use crate::resource::{DataVolume, Key, Uid};
 use crate::token::Grant;
 
 /// Where the denial points to, also for a DataSource (contract 4.4).
@@ -58,7 +59,7 @@ impl Gate {
                     name => name.to_owned(),
                 };
                 let target = Key::new(&request.namespace, name);
-                let source_uid = self.source_uid(&source).map_err(unknown)?;
+                let source_uid = self.told_uid(&source, caller).map_err(unknown)?;
                 let grant =
                     Grant { source: &source, source_uid: source_uid.as_ref(), target: &target, asker: user };
                 edit.annotation(TOKEN, Some(&self.keys.short(&grant, caller.is_proven(), now)));
@@ -71,6 +72,12 @@ impl Gate {
             Authority::Missing(message) => return Err(Denial::forbidden(FIELD, message)),
         }
         Ok(edit.finish())
+    }
+
+    /// The source's UID for a token that `caller` gets to see. One who may have made up whose question it is does not
+    /// learn from the token whether the claim exists; the controller binds it, after it has asked for the right again.
+    fn told_uid(&self, source: &Key, caller: Caller) -> Result<Option<Uid>, ApiError> {
+        if caller.is_proven() { self.source_uid(source) } else { Ok(None) }
     }
 
     /// Users do not change tokens. But where no token is good any more, a user who may clone gets a fresh one by
@@ -137,9 +144,8 @@ impl Gate {
         }
         match self.authorize(&request.asker, &wanted, &request.namespace) {
             Ok(Authority::Given(source)) if request.asker.fits().is_ok() => {
-                let asker = &request.asker;
-                let grant =
-                    Grant { source: &source, source_uid: source_uid.as_ref(), target: &target, asker };
+                let (asker, told) = (&request.asker, source_uid.as_ref().filter(|_| caller.is_proven()));
+                let grant = Grant { source: &source, source_uid: told, target: &target, asker };
                 Some(self.keys.short(&grant, caller.is_proven(), now))
             }
             _ => None,

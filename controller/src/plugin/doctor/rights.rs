@@ -50,7 +50,11 @@ fn of_controller(place: &Place<'_>, account: &str, has_webhook: bool) -> Check {
     let about = format!("rights of {user}");
     let mut rights = rights_in(ROLES);
     if has_webhook {
-        rights.extend(rights_in(WEBHOOK_ROLE));
+        for right in rights_in(WEBHOOK_ROLE) {
+            if !rights.contains(&right) {
+                rights.push(right);
+            }
+        }
     }
     let groups = [
         "system:serviceaccounts",

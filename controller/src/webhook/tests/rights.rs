@@ -7,7 +7,8 @@ use super::{
 };
 use crate::annotations::{ALLOW_CLONE_TO, TOKEN};
 use crate::resource::{Key, Kind, Uid};
-use crate::webhook::review::Verdict;
+use crate::webhook::Caller;
+use crate::webhook::review::{Verdict, parse};
 use crate::webhook::stub::Stub;
 
 const REFUSED: &str = "User jane has insufficient permissions in clone source namespace a";
@@ -154,8 +155,13 @@ fn without_rights_claims_and_namespaces_are_not_confirmed() {
 }
 
 #[test]
-fn the_token_names_who_asked_and_the_source_that_is_there() {
-    for source_uid in [None, Some("s-1")] {
+fn the_token_names_who_asked_and_to_a_proven_caller_the_source_that_is_there() {
+    for (source_uid, caller, told) in [
+        (None, Caller::Proven, None),
+        (Some("s-1"), Caller::Proven, Some("s-1")),
+        (None, Caller::Unknown, None),
+        (Some("s-1"), Caller::Unknown, None),
+    ] {
         let gate = gate(|stub| {
             stub.grant("jane", "pods", "a");
             if let Some(uid) = source_uid {
@@ -165,12 +171,13 @@ fn the_token_names_who_asked_and_the_source_that_is_there() {
         let who = json!({"username": "jane", "uid": "u", "groups": ["g"], "extra": {"scopes": ["s"]}});
         let request = json!({"uid": "1", "operation": "CREATE", "namespace": "b", "userInfo": who,
                              "object": dv(&golden(), &json!({}))});
-        let token = patched(&mutated(&gate, &body(&request)), TOKEN).flatten().unwrap();
+        let verdict = gate.mutate(&parse(&body(&request)).unwrap(), caller, now());
+        let token = patched(&verdict, TOKEN).flatten().unwrap();
         let granted =
             key().check_short(&token, &Key::new("a", "golden"), &Key::new("b", "copy"), now()).unwrap();
         assert_eq!(serde_json::to_value(&granted.asker).unwrap(), who);
-        assert_eq!(granted.source_uid, source_uid.map(Uid::from));
-        assert!(!granted.caller_is_proven);
+        assert_eq!(granted.source_uid, told.map(Uid::from));
+        assert_eq!(granted.caller_is_proven, caller.is_proven());
     }
 }
 
