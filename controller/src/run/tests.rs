@@ -363,20 +363,29 @@ fn a_claim_without_a_data_volume_gets_nothing_by_a_short_token() {
     assert!(bench.events().iter().any(|(_, reason, _)| reason == "CloneNotAllowed"), "{:?}", bench.events());
 }
 
-/// What a user sees of `copy`, which has no permission.
-fn seen_without_permission(
-    prepare: impl Fn(&Bench),
-) -> (Option<String>, (String, String), Vec<(String, String, String)>) {
+/// What a user sees of `copy`.
+#[derive(Debug, PartialEq)]
+struct Told {
+    on_claim: Option<String>,
+    reason: String,
+    message: String,
+    events: Vec<(String, String, String)>,
+}
+
+/// What is told about `copy`, which has no permission.
+fn told_without_permission(prepare: impl Fn(&Bench)) -> Told {
     let bench = Bench::new();
     prepare(&bench);
     bench.rounds(3);
     assert!(bench.cluster.names_of(Kind::Pod).is_empty());
-    let running = crate::annotations::RUNNING_MESSAGE;
-    let condition = match bench.cluster.get(Kind::DataVolume, &copy()) {
-        Ok(_) => bench.condition("Bound"),
-        Err(_) => Default::default(),
-    };
-    (bench.annotation(Kind::PersistentVolumeClaim, running), condition, bench.events())
+    let has_data_volume = bench.cluster.get(Kind::DataVolume, &copy()).is_ok();
+    let (reason, message) = if has_data_volume { bench.condition("Bound") } else { Default::default() };
+    Told {
+        on_claim: bench.annotation(Kind::PersistentVolumeClaim, crate::annotations::RUNNING_MESSAGE),
+        reason,
+        message,
+        events: bench.events(),
+    }
 }
 
 #[test]
@@ -386,25 +395,25 @@ fn without_permission_a_claim_does_not_learn_whether_its_source_exists() {
         let object = json!({"metadata": {"uid": "c-1", "annotations": annotations}, "spec": size(), "status": {"phase": "Bound"}});
         bench.put(Kind::PersistentVolumeClaim, &copy(), object);
     };
-    let without = seen_without_permission(bare);
-    let with = seen_without_permission(|bench| {
+    let without = told_without_permission(bare);
+    let with = told_without_permission(|bench| {
         bare(bench);
         bench.source("s-1");
     });
     assert_eq!(without, with);
-    assert!(with.0.unwrap().contains("Nothing allows cloning claim a/golden into namespace b"));
+    assert!(with.on_claim.unwrap().contains("Nothing allows cloning claim a/golden into namespace b"));
 }
 
 #[test]
 fn without_permission_a_data_volume_does_not_learn_what_exists() {
     let direct = |bench: &Bench| bench.data_volume(&from_golden(), &json!({}));
-    let without = seen_without_permission(direct);
-    let with = seen_without_permission(|bench| {
+    let without = told_without_permission(direct);
+    let with = told_without_permission(|bench| {
         direct(bench);
         bench.source("s-1");
     });
     assert_eq!(without, with);
-    assert_eq!(with.1.0, "CloneNotAllowed");
+    assert_eq!(with.reason, "CloneNotAllowed");
 
     let images = Key::new("z", "images");
     let seen: Vec<_> = [
@@ -417,7 +426,7 @@ fn without_permission_a_data_volume_does_not_learn_what_exists() {
     ]
     .into_iter()
     .map(|source| {
-        seen_without_permission(|bench| {
+        told_without_permission(|bench| {
             bench.data_volume(&from_images(), &json!({}));
             bench.source("s-1");
             if let Some(source) = &source {
@@ -428,7 +437,7 @@ fn without_permission_a_data_volume_does_not_learn_what_exists() {
     .collect();
     for other in &seen {
         assert_eq!(seen.first(), Some(other));
-        assert!(!other.1.1.contains("golden"), "{:?}", other.1);
+        assert!(!other.message.contains("golden"), "{}", other.message);
     }
-    assert_eq!(seen.first().unwrap().1.0, "CloneNotAllowed");
+    assert_eq!(seen.first().unwrap().reason, "CloneNotAllowed");
 }

@@ -115,7 +115,8 @@ fn each_gap_in_either_configuration_is_found_and_named() {
         }
     }
     let conditions = cluster(|_, object| {
-        object["webhooks"][0]["matchConditions"] = json!([{"name": "x", "expression": "false"}]);
+        let hook = object.pointer_mut("/webhooks/0").unwrap().as_object_mut().unwrap();
+        hook.insert("matchConditions".to_owned(), json!([{"name": "x", "expression": "false"}]));
     });
     assert!(checked(conditions).unwrap_err().contains("has matchConditions"));
 }
@@ -138,7 +139,7 @@ fn a_configuration_or_an_authority_that_is_missing_is_named() {
 fn a_token_from_before_the_configurations_does_not_count() {
     let guarded = Guarded::new(
         Arc::new(cluster(|_, object| {
-            object["metadata"]["creationTimestamp"] = json!("2027-01-15T08:00:00Z")
+            *object.pointer_mut("/metadata/creationTimestamp").unwrap() = json!("2027-01-15T08:00:00Z");
         })),
         "decant".to_owned(),
         SERVICE.to_owned(),
