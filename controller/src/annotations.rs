@@ -55,7 +55,7 @@ pub const COPY: &str = "copy";
 pub const USE_POPULATOR: &str = "cdi.kubevirt.io/storage.usePopulator";
 /// On a claim: UID of the DataVolume it was made for.
 pub const CREATED_FOR: &str = "cdi.kubevirt.io/createdForDataVolume";
-/// On a DataVolume or claim: an existing claim may be taken over.
+/// On a claim: a DataVolume of its name may take it over. On a DataVolume only `false` counts: it takes nothing over.
 pub const ALLOW_ADOPTION: &str = "cdi.kubevirt.io/allowClaimAdoption";
 /// On a claim: name of the DataVolume that it was filled for by somebody else.
 pub const POPULATED_FOR: &str = "cdi.kubevirt.io/storage.populatedFor";

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::policy::Policy;
 use crate::run::Settings;
+use crate::webhook::Callers;
 
 /// Watches DataVolumes and clones what they ask for.
 #[derive(Debug, Parser)]
@@ -56,15 +57,34 @@ pub struct ProcessArgs {
 /// What the admission webhook decides with, whichever process serves it.
 #[derive(Debug, Args)]
 pub struct GateArgs {
-    /// Take over an existing PVC of the DataVolume's name although neither of them is annotated for it
+    /// Take over an existing PVC of the DataVolume's name although the PVC is not annotated for it
     #[arg(long, env = "DECANT_CLAIM_ADOPTION")]
     pub claim_adoption: bool,
     /// Service through which the API server reaches the webhook
     #[arg(long, env = "DECANT_WEBHOOK_SERVICE", default_value = "cdi-api")]
     pub webhook_service: String,
+    /// PEM file with the authorities that signed the API server's client certificate: the webhook answers only to that
+    #[arg(long, env = "DECANT_WEBHOOK_CLIENT_CA")]
+    pub webhook_client_ca: Option<PathBuf>,
+    /// Common name of the API server's client certificate; may be repeated; without it, every one of those authorities
+    #[arg(
+        long = "webhook-client-name",
+        env = "DECANT_WEBHOOK_CLIENT_NAMES",
+        value_delimiter = ',',
+        requires = "webhook_client_ca"
+    )]
+    pub webhook_client_names: Vec<String>,
     /// Service account of the controller: it alone may write tokens
     #[arg(long, env = "DECANT_SERVICE_ACCOUNT", default_value = "decant-controller")]
     pub service_account: String,
+}
+
+impl GateArgs {
+    /// Whom the webhook answers; `None` for everybody.
+    pub fn callers(&self) -> Option<Callers> {
+        let authorities = self.webhook_client_ca.clone()?;
+        Some(Callers { authorities, names: self.webhook_client_names.clone() })
+    }
 }
 
 /// How to serve the webhook alone. The variables are those of `run`.
@@ -208,6 +228,7 @@ impl RunArgs {
     pub fn settings(&self) -> Settings {
         Settings {
             namespace: self.process.namespace.clone(),
+            webhook_service: self.gate.webhook_service.clone(),
             watch_namespace: self.watch_namespace.clone(),
             workers: self.workers.into(),
             pollers: self.pollers.into(),

@@ -117,6 +117,7 @@ fn data_source() -> Value {
 }
 
 /// An object whose `properties` are read. What else is in it stays as it is: CDI may know it.
+#[allow(clippy::needless_pass_by_value, reason = "called with json!")]
 fn object(description: &str, properties: Value) -> Value {
     json!({
         "type": "object",

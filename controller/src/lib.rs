@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod act;
+mod adoption;
 pub mod annotations;
 mod answers;
 pub mod args;

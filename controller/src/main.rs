@@ -182,6 +182,7 @@ fn serve_webhook(
             process.namespace.clone(),
             gate.webhook_service.clone(),
         ),
+        callers: gate.callers(),
     };
     let listener = dial::listen(Some(address.ip()), address.port()).map_err(failed)?;
     Webhook::start(settings, listener, stop.clone())

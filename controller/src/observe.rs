@@ -14,7 +14,7 @@ use crate::line::{Line, Waiter};
 use crate::listing;
 use crate::observed::{Observed, Origin, Trouble};
 use crate::outcome::Outcome;
-use crate::permission::{self, Ask, Permission};
+use crate::permission::{self, Ask, Judge, Permission, TargetKind};
 use crate::pki::Pki;
 use crate::pods::Identity;
 use crate::poll::Readings;
@@ -35,7 +35,9 @@ pub struct Eyes {
     pub stores: Arc<Stores>,
     /// Whose turn it is.
     pub line: Line,
-    /// What tokens and seals are checked with.
+    /// What may be cloned.
+    pub judge: Judge,
+    /// What seals are checked with.
     pub keys: Arc<TokenKey>,
     /// Who signs certificates.
     pub pki: Arc<Pki>,
@@ -63,7 +65,7 @@ impl Eyes {
         if let Some(source) = seen.source_key() {
             seen.source = self.stores.claims.get(source);
         }
-        seen.permission = self.permission(key, &seen);
+        seen.permission = ask(key, &seen).map(|ask| self.judge.permission(&ask)).transpose()?;
         if let Some(source) = &seen.source {
             seen.source_is_filling = self.is_filling(source);
         }
@@ -78,23 +80,16 @@ impl Eyes {
         Ok(seen)
     }
 
-    /// Tokens count before there is a source: they do not last, and the source may come later.
-    fn permission(&self, key: &Key, seen: &Observed) -> Option<Permission> {
-        let target = match (&seen.data_volume, &seen.target) {
-            (Some(dv), _) => &dv.metadata,
-            (None, Some(claim)) => &claim.metadata,
-            (None, None) => return None,
+    /// To be asked when a pod is about to be made: whether the user whose token allowed the clone has lost the right
+    /// since. Then nothing allows it.
+    pub fn withdrawn(&self, key: &Key, seen: &Observed) -> Result<Option<Permission>, ApiError> {
+        let (Some(Permission::Token(asker)), Some(ask)) = (&seen.permission, ask(key, seen)) else {
+            return Ok(None);
         };
-        Some(permission::check(&Ask {
-            source: seen.source_key()?,
-            target: key,
-            target_uid: &target.uid,
-            consent: seen.source.as_ref().and_then(|source| source.metadata.annotation(ALLOW_CLONE_TO)),
-            short_token: target.annotation(TOKEN),
-            long_token: target.annotation(EXTENDED_TOKEN),
-            keys: &self.keys,
-            now: OffsetDateTime::now_utc(),
-        }))
+        if self.judge.may_clone(asker, ask.source)? {
+            return Ok(None);
+        }
+        Ok(Some(Permission::Denied(permission::revoked(&ask, asker))))
     }
 
     /// Its pods, and source pods that are of no use any more: of an earlier claim of this name, or in the namespace of an
@@ -132,8 +127,18 @@ impl Eyes {
         }
     }
 
+    /// Where `wanted` leads. What is wrong with a DataSource of another namespace is not for everybody.
+    fn resolve(&self, dv: &DataVolume, wanted: Wanted) -> Origin {
+        let through = elsewhere(&wanted, &dv.metadata.namespace);
+        match (self.follow(dv, wanted), through) {
+            (Origin::Claim(claim), _) => Origin::Claim(claim),
+            (_, Some(key)) => Origin::Withheld(permission::denial_through(&key, &dv.metadata.namespace)),
+            (origin, None) => origin,
+        }
+    }
+
     /// Follows DataSources: at most two, and only within their namespace.
-    fn resolve(&self, dv: &DataVolume, mut wanted: Wanted) -> Origin {
+    fn follow(&self, dv: &DataVolume, mut wanted: Wanted) -> Origin {
         for _ in 0..3 {
             let key = match wanted {
                 Wanted::Claim(key) => return Origin::Claim(key),
@@ -215,6 +220,37 @@ impl Eyes {
             users.extend(pod.filter(|pod| uses(pod, &key.name, writers)).map(|pod| pod.metadata.key()));
         })?;
         Ok(users)
+    }
+}
+
+/// What speaks for the clone of `seen`, if it is known what is to be cloned.
+fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
+    let (target, target_kind) = match (&seen.data_volume, &seen.target) {
+        (Some(dv), _) => (&dv.metadata, TargetKind::DataVolume),
+        (None, Some(claim)) => (&claim.metadata, TargetKind::Claim),
+        (None, None) => return None,
+    };
+    let wanted = seen.data_volume.as_ref().and_then(|dv| request::wanted(dv).ok());
+    let source = seen.source.as_ref().map(|source| &source.metadata);
+    Some(Ask {
+        source: seen.source_key()?,
+        source_uid: source.map(|source| &source.uid),
+        through: wanted.and_then(|wanted| elsewhere(&wanted, &key.namespace)),
+        target: key,
+        target_uid: &target.uid,
+        target_kind,
+        consent: source.and_then(|source| source.annotation(ALLOW_CLONE_TO)),
+        short_token: target.annotation(TOKEN),
+        long_token: target.annotation(EXTENDED_TOKEN),
+        now: OffsetDateTime::now_utc(),
+    })
+}
+
+/// The DataSource that is wanted, if it is in another namespace than `namespace`.
+fn elsewhere(wanted: &Wanted, namespace: &str) -> Option<Key> {
+    match wanted {
+        Wanted::DataSource(key) if key.namespace != namespace => Some(key.clone()),
+        _ => None,
     }
 }
 

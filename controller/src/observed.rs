@@ -62,6 +62,9 @@ pub enum Origin {
     Claim(Key),
     /// A DataSource that is not there, or does not point to a claim yet.
     Unresolved(String),
+    /// A DataSource of another namespace that does not lead to a claim. Why is not told; this sentence is, as to all who
+    /// may not clone what it refers to.
+    Withheld(String),
     /// Something that Decant does not do: the kind of source.
     NotOurs(String),
     /// The request cannot be understood.

@@ -130,6 +130,15 @@ pub(crate) fn load(
     Err(format!("Secret {key} changes all the time"))
 }
 
+/// The certificates of the authority in the Secret `name`, as PEM. Nothing is made or renewed.
+pub(crate) fn bundle(cluster: &dyn Cluster, namespace: &str, name: &str) -> Result<String, String> {
+    let key = Key::new(namespace, name);
+    let object = cluster.get(Kind::Secret, &key).map_err(|e| format!("Secret {key}: {e}"))?;
+    Signer::of(&object)
+        .map(|signer| signer.bundle_pem)
+        .map_err(|e| format!("Secret {key} is unusable, delete it to have it made anew: {e}"))
+}
+
 fn manifest(key: &Key, signer: &Signer, resource_version: Option<&str>) -> Value {
     json!({
         "apiVersion": "v1",

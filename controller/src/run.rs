@@ -13,6 +13,7 @@ use crate::budget::Budget;
 use crate::cluster::Cluster;
 use crate::line::Line;
 use crate::observe::Eyes;
+use crate::permission::{Guarded, Judge};
 use crate::pki::Pki;
 use crate::policy::Policy;
 use crate::poll::Pollers;
@@ -35,6 +36,8 @@ const THREADS_LOOK: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// Namespace of the controller's own Secrets.
     pub namespace: String,
+    /// The Service through which the API server reaches the admission webhook.
+    pub webhook_service: String,
     /// The one namespace to look at, or all.
     pub watch_namespace: Option<String>,
     /// Threads that look at clones.
@@ -70,7 +73,11 @@ pub fn run(
         log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
     }
 
-    let shop = Arc::new(workshop(cluster, policy, &pki, Known { stores, unreadable, queue, wake }, keys));
+    let guarded =
+        Guarded::new(Arc::clone(cluster), settings.namespace.clone(), settings.webhook_service.clone());
+    let judge = Judge::new(Arc::clone(cluster), Arc::clone(&keys), guarded);
+    let clones = Known { stores, unreadable, queue, wake };
+    let shop = Arc::new(workshop(cluster, policy, &pki, clones, Seal { keys, judge }));
     let mut threads = shop.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
     if let Some(board) = board {
@@ -100,23 +107,30 @@ struct Known {
     wake: Wake,
 }
 
+/// What the controller signs with, and who may clone.
+struct Seal {
+    keys: Arc<TokenKey>,
+    judge: Judge,
+}
+
 fn workshop(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
     pki: &Arc<Pki>,
     known: Known,
-    keys: Arc<TokenKey>,
+    seal: Seal,
 ) -> Workshop {
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     Workshop {
         cluster: Arc::clone(cluster),
-        hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy), Arc::clone(&keys)),
+        hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy), Arc::clone(&seal.keys)),
         eyes: Eyes {
             cluster: Arc::clone(cluster),
             stores: known.stores,
             line: Line::new(policy.admission.clone()),
-            keys,
+            keys: seal.keys,
+            judge: seal.judge,
             pki: Arc::clone(pki),
         },
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
@@ -149,3 +163,6 @@ fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

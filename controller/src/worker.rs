@@ -130,6 +130,13 @@ impl Workshop {
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
         let mut decision = decide::decide(&seen, now, &self.policy);
+        // Not in every round, but always before something is read: the right may have been withdrawn since.
+        if decision.step.makes_pod()
+            && let Some(denied) = self.eyes.withdrawn(key, &seen)?
+        {
+            seen.permission = Some(denied);
+            decision = decide::decide(&seen, now, &self.policy);
+        }
         log::debug!("{key}: {:?}", decision.step);
         self.bookkeeping(key, &seen, &decision.step);
         self.tell_about_claim(&seen, &decision, now);

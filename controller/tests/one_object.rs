@@ -12,6 +12,7 @@ use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, 
 use decant_controller::decide::Role;
 use decant_controller::line::Line;
 use decant_controller::observe::Eyes;
+use decant_controller::permission::{Guarded, Judge};
 use decant_controller::pki::Pki;
 use decant_controller::pods::Identity as PodIdentity;
 use decant_controller::policy::Policy;
@@ -167,6 +168,11 @@ impl Stage {
                 cluster: Arc::clone(&cluster),
                 stores,
                 line: Line::new(policy.admission.clone()),
+                judge: Judge::new(
+                    Arc::clone(&cluster),
+                    Arc::clone(&keys),
+                    Guarded::new(Arc::clone(&cluster), "decant".to_owned(), "cdi-api".to_owned()),
+                ),
                 keys: Arc::clone(&keys),
                 pki: Arc::clone(&pki),
             },

@@ -20,7 +20,7 @@ const REASONS: [&str; 3] = [
 ];
 const SCHEMA: &str = include_str!("../deploy/chart/values.schema.json");
 /// Variables that the chart or the base sets by other values, or that only a process outside of a cluster needs.
-const NOT_SETTINGS: [&str; 12] = [
+const NOT_SETTINGS: [&str; 14] = [
     "DECANT_KUBECONFIG",
     "DECANT_NAMESPACE",
     "DECANT_CLONER_IMAGE",
@@ -31,6 +31,8 @@ const NOT_SETTINGS: [&str; 12] = [
     "DECANT_NO_LEADER_ELECTION",
     "DECANT_WEBHOOK_LISTEN",
     "DECANT_WEBHOOK_SERVICE",
+    "DECANT_WEBHOOK_CLIENT_CA",
+    "DECANT_WEBHOOK_CLIENT_NAMES",
     "DECANT_SERVICE_ACCOUNT",
     "POD_NAME",
 ];

@@ -59,7 +59,8 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
         Step::RemoveOrphans => actions.push(Action::DeleteOrphans),
         Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
         Step::ExtendToken => actions.push(Action::KeepToken),
-        Step::GiveWay => delete_pods(seen, &mut actions),
+        // A pod whose other end must not be made has nothing to do.
+        Step::GiveWay | Step::Denied(_) => delete_pods(seen, &mut actions),
         Step::Adopt => actions.push(Action::AdoptClaim),
         Step::MakeClaim => {
             actions.extend(instancetype(seen).map(Action::Label));

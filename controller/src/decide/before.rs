@@ -1,12 +1,11 @@
 //! Before there is a target claim of ours (contract 4.6 up to the PVC, 4.9).
 
 use super::step::Step;
-use crate::annotations::{ALLOW_ADOPTION, CREATED_FOR, POPULATED_FOR};
+use crate::annotations::{CREATED_FOR, POPULATED_FOR};
 use crate::observed::{Observed, Origin};
 use crate::permission::Permission;
 use crate::policy::Policy;
-use crate::resource::{Claim, DataVolume};
-use crate::{fit, pods};
+use crate::{adoption, fit, pods};
 
 /// No claim of this name exists.
 pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
@@ -14,6 +13,7 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
     let key = match &seen.origin {
         Origin::Invalid(invalid) => return Step::Invalid(invalid.to_string()),
         Origin::Unresolved(why) => return Step::Unresolved(why.clone()),
+        Origin::Withheld(why) => return Step::Denied(why.clone()),
         Origin::NotOurs(kind) => return Step::NotOurs(kind.clone()),
         Origin::None => return Step::Nothing,
         Origin::Claim(key) => key,
@@ -35,10 +35,9 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
 /// What stands in the way as far as permission goes (contract 4.4).
 pub(super) fn permission(seen: &Observed) -> Option<Step> {
     match seen.permission.as_ref()? {
-        Permission::SameNamespace | Permission::Consent | Permission::Token => None,
+        Permission::SameNamespace | Permission::Consent | Permission::Token(_) => None,
         Permission::ExtendToken(_) => Some(Step::ExtendToken),
-        // The source may come with its owner's consent.
-        Permission::Denied(_) if seen.source.is_none() => None,
+        // Also where there is no source: who may not clone it must not learn that.
         Permission::Denied(why) => Some(Step::Denied(why.clone())),
     }
 }
@@ -51,16 +50,10 @@ pub(super) fn foreign(seen: &Observed, policy: &Policy) -> Step {
     if populated && claim.metadata.controller().is_none() {
         return if claim.is_bound() { Step::Adopted } else { Step::Taken };
     }
+    let allowed = adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);
     let made_for_us = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
-    if may_adopt(dv, claim, policy) && !made_for_us && claim.metadata.controller().is_none() {
+    if allowed && !made_for_us && claim.metadata.controller().is_none() {
         return Step::Adopt;
     }
     Step::Taken
-}
-
-/// Whether a claim may be taken over as it is.
-pub(super) fn may_adopt(dv: &DataVolume, claim: &Claim, policy: &Policy) -> bool {
-    policy.claim_adoption
-        || claim.metadata.is_annotated_true(ALLOW_ADOPTION)
-        || dv.metadata.is_annotated_true(ALLOW_ADOPTION)
 }

@@ -6,8 +6,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::actions;
-use super::before::{self, permission};
+use super::before::permission;
 use super::step::{Role, Step, Why};
+use crate::adoption;
 use crate::annotations::{
     AUTHORITY, BIND_IMMEDIATE, CLONE_SOURCE_FINALIZER, CREATED_FOR, REPLACED_PODS, RETAIN_PODS,
     SOURCE_CLAIM_UID, SOURCE_CONTAINER, TARGET_CONTAINER, TARGET_POD_UID,
@@ -48,7 +49,8 @@ pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
     let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return finished(seen) };
     let is_told = dv.status.phase == "Succeeded";
     let is_made_for_it = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
-    let is_taken_over = !is_made_for_it && before::may_adopt(dv, claim, policy);
+    let is_taken_over =
+        !is_made_for_it && adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);
     if seen.outcome.is_some() || is_told || is_taken_over { finished(seen) } else { Step::Unproven }
 }
 
@@ -97,6 +99,7 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     match &seen.origin {
         Origin::Invalid(invalid) => return Some(Step::Invalid(invalid.to_string())),
         Origin::Unresolved(why) => return Some(Step::Unresolved(why.clone())),
+        Origin::Withheld(why) => return Some(Step::Denied(why.clone())),
         _ => {}
     }
     if let Some(step) = permission(seen) {

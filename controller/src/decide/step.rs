@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use super::{before, running};
 use crate::annotations::CLONE_REQUEST;
 use crate::observed::{Observed, Origin};
+use crate::permission::Permission;
 use crate::policy::Policy;
 use crate::resource::Key;
 
@@ -154,6 +155,11 @@ fn leaving(seen: &Observed) -> Option<Step> {
 }
 
 impl Step {
+    /// Whether it makes a pod.
+    pub fn makes_pod(&self) -> bool {
+        matches!(self, Step::MakeTargetPod | Step::MakeSourcePod)
+    }
+
     /// When to look again although nothing changed. Everything else is told by the watches; these are the
     /// things that no watch reports.
     pub(super) fn again(&self, policy: &Policy, seen: &Observed) -> Option<Duration> {
@@ -161,6 +167,10 @@ impl Step {
         match self {
             Step::SourceInUse(_) | Step::TargetInUse(_) | Step::SourceFilling => Some(every.wait),
             Step::Unresolved(_) | Step::Denied(_) | Step::Taken | Step::Unproven => Some(every.wait * 5),
+            // A token from before its source exists ends after a while, and its user's right may end before.
+            Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_))) => {
+                Some(every.wait * 30)
+            }
             // A claim can be enlarged without an event that names this key.
             Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer => Some(every.wait * 5),
             Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),

@@ -121,6 +121,31 @@ fn storage_needs_no_size_and_other_sources_are_not_ours() {
     assert_eq!(wanted(&http), Ok(Wanted::NotOurs("http".to_owned())));
 }
 
+#[test]
+fn parts_of_another_type_are_refused_with_their_field() {
+    for (spec, field) in [
+        (json!({ "source": source(), "storage": { "resources": "x" } }), "spec.storage"),
+        (json!({ "source": source(), "storage": { "resources": { "requests": [] } } }), "spec.storage"),
+        (json!({ "source": source(), "storage": { "accessModes": { "a": 1 } } }), "spec.storage"),
+        (json!({ "source": source(), "pvc": { "storageClassName": 5 } }), "spec.pvc"),
+        (json!({ "source": source(), "pvc": claim(&json!({ "a": 1 })) }), "spec.pvc"),
+    ] {
+        let error = validate(&data_volume(&spec)).unwrap_err();
+        assert_eq!(error.field, field, "{spec}");
+        assert!(error.message.contains("cannot be read"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_not_read_may_be_deep_and_null_is_as_good_as_missing() {
+    let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+    let text = format!(
+        r#"{{"metadata":{{"name":"dv"}},"spec":{{"source":{{"http":null,"pvc":{{"namespace":"a","name":"s","x":{deep}}}}},
+            "storage":{{"accessModes":null,"resources":{{"requests":null}},"dataSource":{deep}}}}}}}"#
+    );
+    assert_eq!(validate(&serde_json::from_str(&text).unwrap()), Ok(()));
+}
+
 proptest! {
     #[test]
     fn no_spec_makes_it_panic(

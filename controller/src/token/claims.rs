@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{LEEWAY, Refusal};
+use super::{Grant, Granted, LEEWAY, Refusal};
+use crate::permission::Asker;
 use crate::resource::{Key, Uid};
 
 /// Who writes short tokens.
@@ -13,9 +14,9 @@ const ISSUER_LONG: &str = "cdi-deployment";
 /// The only operation there is.
 const OPERATION: &str = "Clone";
 
-/// The claims of contract 4.4.
+/// The claims of contract 4.4, and ours: `asker`, `callerIsProven`, `params.sourceUid`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Claims {
     iss: String,
     /// Seconds since 1970, as all times here.
@@ -29,6 +30,12 @@ pub(super) struct Claims {
     namespace: String,
     resource: Resource,
     params: Params,
+    /// Who asked. Versions up to 0.1.0 did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asker: Option<Asker>,
+    /// In short tokens only: whether the webhook knew that it was the API server that asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    caller_is_proven: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +51,18 @@ struct Resource {
 struct Params {
     target_namespace: String,
     target_name: String,
-    /// In long tokens only.
+    /// Of the target; in long tokens only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uid: Option<Uid>,
+    /// Of the source, if it was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_uid: Option<Uid>,
+}
+
+/// From when until when.
+pub(super) struct Validity {
+    pub(super) from: OffsetDateTime,
+    pub(super) until: OffsetDateTime,
 }
 
 impl Resource {
@@ -56,30 +72,41 @@ impl Resource {
 }
 
 impl Claims {
-    /// Claims of a long token when there is a `uid`, else of a short one.
-    pub(super) fn new(
-        source: &Key,
-        target: &Key,
-        uid: Option<&Uid>,
-        from: OffsetDateTime,
-        until: OffsetDateTime,
-    ) -> Self {
-        let from_secs = from.unix_timestamp();
+    /// Claims of a short token.
+    pub(super) fn short(grant: &Grant<'_>, caller_is_proven: bool, validity: &Validity) -> Self {
+        Self { caller_is_proven, ..Self::new(ISSUER_SHORT, grant, None, validity) }
+    }
+
+    /// Claims of a long token, for the target `uid`.
+    pub(super) fn long(grant: &Grant<'_>, uid: &Uid, validity: &Validity) -> Self {
+        Self::new(ISSUER_LONG, grant, Some(uid), validity)
+    }
+
+    fn new(issuer: &str, grant: &Grant<'_>, uid: Option<&Uid>, validity: &Validity) -> Self {
+        let from_secs = validity.from.unix_timestamp();
         Self {
-            iss: if uid.is_some() { ISSUER_LONG } else { ISSUER_SHORT }.to_owned(),
+            iss: issuer.to_owned(),
             iat: from_secs,
             nbf: from_secs,
-            exp: until.unix_timestamp(),
+            exp: validity.until.unix_timestamp(),
             operation: OPERATION.to_owned(),
-            name: source.name.clone(),
-            namespace: source.namespace.clone(),
+            name: grant.source.name.clone(),
+            namespace: grant.source.namespace.clone(),
             resource: Resource::claims(),
             params: Params {
-                target_namespace: target.namespace.clone(),
-                target_name: target.name.clone(),
+                target_namespace: grant.target.namespace.clone(),
+                target_name: grant.target.name.clone(),
                 uid: uid.cloned(),
+                source_uid: grant.source_uid.cloned(),
             },
+            asker: Some(grant.asker.clone()),
+            caller_is_proven: false,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn without_asker(self) -> Self {
+        Self { asker: None, ..self }
     }
 
     /// As the middle part of a token, before its encoding.
@@ -93,20 +120,21 @@ impl Claims {
         serde_json::from_slice(json).ok()
     }
 
-    /// Whether they allow to clone `source` to `target`: as a long token for `uid`, or, without one, as a short
-    /// token.
+    /// What they grant for cloning something called `source` to `target`: as a long token for the target `uid`, or,
+    /// without one, as a short token. Which source of that name it is, is for the caller to compare.
     pub(super) fn check(
-        &self,
+        self,
         source: &Key,
         target: &Key,
         uid: Option<&Uid>,
         now: OffsetDateTime,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Granted, Refusal> {
         let issuer = if uid.is_some() { ISSUER_LONG } else { ISSUER_SHORT };
         let is_for_clones = self.operation == OPERATION && self.resource == Resource::claims();
         if self.iss != issuer || !is_for_clones || self.params.uid.is_some() != uid.is_some() {
             return Err(Refusal::OtherKind);
         }
+        let Some(asker) = self.asker else { return Err(Refusal::WithoutAsker) };
         if now.unix_timestamp() > self.exp.saturating_add(LEEWAY.whole_seconds()) {
             return Err(Refusal::Expired);
         }
@@ -122,6 +150,12 @@ impl Claims {
         if self.params.uid.as_ref() != uid {
             return Err(Refusal::OtherUid);
         }
-        Ok(())
+        let written = OffsetDateTime::from_unix_timestamp(self.iat).map_err(|_| Refusal::Malformed)?;
+        Ok(Granted {
+            asker,
+            source_uid: self.params.source_uid,
+            written,
+            caller_is_proven: self.caller_is_proven,
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! Tokens: what the webhook found out about a user, written down so that the controller can rely on it
 //! (contract 4.4; docs/decisions/0006-clone-tokens.md).
 //!
-//! A compact JSON Web Token with one algorithm. The short one is the webhook's: this source may be cloned to this
-//! target. The long one is the controller's: the same, for exactly one object of the target's name. Neither takes
-//! the place of the other.
+//! A compact JSON Web Token with one algorithm. The short one is the webhook's: this user may clone this source to this
+//! target. The long one is the controller's: the same, for exactly one object of the target's name and one of the
+//! source's. Neither takes the place of the other.
 //!
 //! * `claims` is what a token says;
 //! * `key` is who can write one;
@@ -19,21 +19,25 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use time::{Duration, OffsetDateTime};
 
+use crate::permission::Asker;
 use crate::resource::{Key, Uid};
-use claims::Claims;
+use claims::{Claims, Validity};
 pub use key::{KEY_SECRET, TokenKey};
 pub use seal::Purpose;
 
 /// How long the controller may take to see a new DataVolume.
 const SHORT_LIFE: Duration = Duration::minutes(5);
-/// Longer than any clone waits.
+/// Longer than any clone waits. Its user's right is asked for again before anything is read.
 const LONG_LIFE: Duration = Duration::days(3650);
+/// A long token from before its source exists: for tools that make both at about the same time. Afterwards it is no
+/// longer clear that the user meant what now has that name.
+const PROVISIONAL_LIFE: Duration = Duration::hours(1);
 /// A long token is valid from this long ago, so that a clock that is set back does not take away what was given.
 const LONG_BACKDATE: Duration = Duration::days(1);
 /// How far the clocks of webhook and controller may be apart.
 const LEEWAY: Duration = Duration::seconds(10);
-/// Names are at most 253 characters each, so ours stay far below it.
-const TOKEN_MAX_BYTES: usize = 4096;
+/// Names are at most 253 characters each, and who asked takes at most 16 KiB, so ours stay below it.
+const TOKEN_MAX_BYTES: usize = 32 << 10;
 /// `{"alg":"HS256","typ":"JWT"}`. It is compared and never parsed: nothing in a token chooses how it is checked.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
@@ -56,6 +60,34 @@ pub enum Refusal {
     OtherTarget,
     /// For another object of that name.
     OtherUid,
+    /// From a version that did not write down who asked.
+    WithoutAsker,
+}
+
+/// What a token is written for.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant<'g> {
+    /// What may be cloned.
+    pub source: &'g Key,
+    /// Which one of that name; `None` when there is none yet.
+    pub source_uid: Option<&'g Uid>,
+    /// To where.
+    pub target: &'g Key,
+    /// Who asked.
+    pub asker: &'g Asker,
+}
+
+/// What a token says besides the names that it was checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Who asked.
+    pub asker: Asker,
+    /// Which source, if it was there when the token was written.
+    pub source_uid: Option<Uid>,
+    /// When the token was written; of a long token, a day before that.
+    pub written: OffsetDateTime,
+    /// Whether the webhook that wrote a short token knew that it was the API server that asked.
+    pub caller_is_proven: bool,
 }
 
 impl fmt::Display for Refusal {
@@ -69,34 +101,45 @@ impl fmt::Display for Refusal {
             Refusal::OtherSource => "it is for another source",
             Refusal::OtherTarget => "it is for another target",
             Refusal::OtherUid => "it is for another object of the same name",
+            Refusal::WithoutAsker => "it was written by a previous version and does not say who asked",
         })
     }
 }
 
 impl TokenKey {
-    /// The webhook's token: `source` may be cloned to `target`. It lasts five minutes.
-    pub fn short(&self, source: &Key, target: &Key, now: OffsetDateTime) -> String {
-        self.write(&Claims::new(source, target, None, now, now + SHORT_LIFE))
+    /// The webhook's token: `grant`, for whatever object gets the target's name. It lasts five minutes.
+    pub fn short(&self, grant: &Grant<'_>, caller_is_proven: bool, now: OffsetDateTime) -> String {
+        let validity = Validity { from: now, until: now + SHORT_LIFE };
+        self.write(&Claims::short(grant, caller_is_proven, &validity))
     }
 
-    /// The controller's token: `source` may be cloned to the object at `target` that has this `uid`. It lasts
-    /// ten years.
-    pub fn long(&self, source: &Key, target: &Key, uid: &Uid, now: OffsetDateTime) -> String {
-        self.write(&Claims::new(source, target, Some(uid), now - LONG_BACKDATE, now + LONG_LIFE))
+    /// The controller's token: `grant`, for the target that has this `uid`. It lasts ten years, without a source's UID
+    /// an hour.
+    pub fn long(&self, grant: &Grant<'_>, uid: &Uid, now: OffsetDateTime) -> String {
+        let life = if grant.source_uid.is_some() { LONG_LIFE } else { PROVISIONAL_LIFE };
+        let validity = Validity { from: now - LONG_BACKDATE, until: now + life };
+        self.write(&Claims::long(grant, uid, &validity))
     }
 
-    /// Whether `token` is a short token for `source` and `target` at the time `now`.
+    /// A long token as versions up to 0.1.0 wrote it.
+    #[cfg(test)]
+    pub(crate) fn long_without_asker(&self, grant: &Grant<'_>, uid: &Uid, now: OffsetDateTime) -> String {
+        let validity = Validity { from: now - LONG_BACKDATE, until: now + LONG_LIFE };
+        self.write(&Claims::long(&Grant { source_uid: None, ..*grant }, uid, &validity).without_asker())
+    }
+
+    /// What `token` grants, if it is a short token for `source` and `target` at the time `now`.
     pub fn check_short(
         &self,
         token: &str,
         source: &Key,
         target: &Key,
         now: OffsetDateTime,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Granted, Refusal> {
         self.read(token)?.check(source, target, None, now)
     }
 
-    /// Whether `token` is a long token for `source`, `target` and `uid` at the time `now`.
+    /// What `token` grants, if it is a long token for `source`, `target` and `uid` at the time `now`.
     pub fn check_long(
         &self,
         token: &str,
@@ -104,7 +147,7 @@ impl TokenKey {
         target: &Key,
         uid: &Uid,
         now: OffsetDateTime,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Granted, Refusal> {
         self.read(token)?.check(source, target, Some(uid), now)
     }
 

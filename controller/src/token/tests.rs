@@ -22,20 +22,47 @@ fn key() -> TokenKey {
     TokenKey::new(&[7; 32])
 }
 
+fn source_uid() -> Uid {
+    Uid::from("aaaaaaaa-2222-3333-4444-555555555555")
+}
+
+fn jane() -> Asker {
+    Asker {
+        username: "jane".to_owned(),
+        uid: "7".to_owned(),
+        groups: vec!["staff".to_owned()],
+        extra: [("scopes".to_owned(), vec!["s".to_owned()])].into(),
+    }
+}
+
 fn short_at(token: &str, now: OffsetDateTime) -> Result<(), Refusal> {
-    key().check_short(token, &source(), &target(), now)
+    key().check_short(token, &source(), &target(), now).map(drop)
 }
 
 fn long_at(token: &str, now: OffsetDateTime) -> Result<(), Refusal> {
-    key().check_long(token, &source(), &target(), &uid(), now)
+    key().check_long(token, &source(), &target(), &uid(), now).map(drop)
+}
+
+/// A short token of `key` for a source that is there.
+fn short_of(key: &TokenKey, source: &Key, target: &Key) -> String {
+    let grant = Grant { source, source_uid: Some(&source_uid()), target, asker: &jane() };
+    key.short(&grant, false, noon())
 }
 
 fn short() -> String {
-    key().short(&source(), &target(), noon())
+    short_of(&key(), &source(), &target())
 }
 
 fn long() -> String {
-    key().long(&source(), &target(), &uid(), noon())
+    let grant =
+        Grant { source: &source(), source_uid: Some(&source_uid()), target: &target(), asker: &jane() };
+    key().long(&grant, &uid(), noon())
+}
+
+/// A long token from before there is a source.
+fn provisional() -> String {
+    let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &jane() };
+    key().long(&grant, &uid(), noon())
 }
 
 /// `body` as a token that was signed with `header` by `key`.
@@ -57,12 +84,14 @@ fn tokens_say_what_the_contract_says() {
         "iss": "cdi-apiserver", "iat": 1_800_000_000, "nbf": 1_800_000_000, "exp": 1_800_000_300,
         "operation": "Clone", "name": "golden", "namespace": "a",
         "resource": {"group": "", "version": "v1", "resource": "persistentvolumeclaims"},
-        "params": {"targetNamespace": "b", "targetName": "copy"},
+        "params": {"targetNamespace": "b", "targetName": "copy", "sourceUid": source_uid().as_str()},
+        "asker": {"username": "jane", "uid": "7", "groups": ["staff"], "extra": {"scopes": ["s"]}},
     });
     assert_eq!(claims, expected);
     let claims: serde_json::Value = serde_json::from_str(&body(&long())).unwrap();
-    assert_eq!(claims["iss"], "cdi-deployment");
-    assert_eq!(claims["params"]["uid"], uid().as_str());
+    assert_eq!(claims.get("iss").unwrap(), "cdi-deployment");
+    assert_eq!(claims.pointer("/params/uid").unwrap(), uid().as_str());
+    assert_eq!(claims.pointer("/params/sourceUid").unwrap(), source_uid().as_str());
 }
 
 #[test]
@@ -91,6 +120,40 @@ fn a_long_token_lasts_ten_years() {
 }
 
 #[test]
+fn a_long_token_from_before_its_source_lasts_an_hour() {
+    assert_eq!(long_at(&provisional(), noon() + Duration::hours(1) + LEEWAY), Ok(()));
+    let late = noon() + Duration::hours(1) + LEEWAY + Duration::SECOND;
+    assert_eq!(long_at(&provisional(), late), Err(Refusal::Expired));
+}
+
+#[test]
+fn a_token_keeps_who_asked_for_which_source_and_how_that_was_known() {
+    let granted = key().check_short(&short(), &source(), &target(), noon()).unwrap();
+    let expected =
+        Granted { asker: jane(), source_uid: Some(source_uid()), written: noon(), caller_is_proven: false };
+    assert_eq!(granted, expected);
+    let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &jane() };
+    let proven = key().short(&grant, true, noon());
+    let granted = key().check_short(&proven, &source(), &target(), noon()).unwrap();
+    assert_eq!((granted.source_uid, granted.caller_is_proven), (None, true));
+    let granted = key().check_long(&long(), &source(), &target(), &uid(), noon()).unwrap();
+    assert_eq!((granted.asker, granted.source_uid), (jane(), Some(source_uid())));
+}
+
+#[test]
+fn a_token_of_a_previous_version_is_refused_with_its_reason() {
+    let header = r#"{"alg":"HS256","typ":"JWT"}"#;
+    for (token, is_long) in [(short(), false), (long(), true)] {
+        let mut claims: serde_json::Value = serde_json::from_str(&body(&token)).unwrap();
+        claims.as_object_mut().unwrap().remove("asker");
+        claims.get_mut("params").unwrap().as_object_mut().unwrap().remove("sourceUid");
+        let old = signed(&key(), header, &claims.to_string());
+        let checked = if is_long { long_at(&old, noon()) } else { short_at(&old, noon()) };
+        assert_eq!(checked, Err(Refusal::WithoutAsker));
+    }
+}
+
+#[test]
 fn a_token_of_the_future_is_not_valid_yet() {
     assert_eq!(short_at(&short(), noon() - LEEWAY), Ok(()));
     assert_eq!(short_at(&short(), noon() - LEEWAY - Duration::SECOND), Err(Refusal::NotYetValid));
@@ -100,7 +163,7 @@ fn a_token_of_the_future_is_not_valid_yet() {
 
 #[test]
 fn another_key_is_a_forgery() {
-    let token = TokenKey::new(&[8; 32]).short(&source(), &target(), noon());
+    let token = short_of(&TokenKey::new(&[8; 32]), &source(), &target());
     assert_eq!(short_at(&token, noon()), Err(Refusal::Forged));
 }
 
@@ -124,11 +187,11 @@ fn no_other_algorithm_is_known() {
 
 #[test]
 fn parts_of_two_tokens_do_not_make_a_third() {
-    let other = key().short(&source(), &Key::new("c", "copy"), noon());
+    let other = short_of(&key(), &source(), &Key::new("c", "copy"));
     let mut parts: Vec<&str> = short().leak().split('.').collect();
     parts[1] = other.leak().split('.').nth(1).unwrap();
     assert_eq!(
-        key().check_short(&parts.join("."), &source(), &Key::new("c", "copy"), noon()),
+        key().check_short(&parts.join("."), &source(), &Key::new("c", "copy"), noon()).map(drop),
         Err(Refusal::Forged)
     );
     parts.swap(1, 2);
@@ -157,13 +220,14 @@ fn every_changed_character_is_refused() {
 
 #[test]
 fn a_token_cannot_be_borrowed() {
-    let check = |source: &Key, target: &Key| key().check_short(&short(), source, target, noon());
+    let check = |source: &Key, target: &Key| key().check_short(&short(), source, target, noon()).map(drop);
     assert_eq!(check(&Key::new("a", "secret"), &target()), Err(Refusal::OtherSource));
     assert_eq!(check(&Key::new("z", "golden"), &target()), Err(Refusal::OtherSource));
     assert_eq!(check(&source(), &Key::new("b", "other")), Err(Refusal::OtherTarget));
     assert_eq!(check(&source(), &Key::new("c", "copy")), Err(Refusal::OtherTarget));
     let other = Uid::from("99999999-2222-3333-4444-555555555555");
-    assert_eq!(key().check_long(&long(), &source(), &target(), &other, noon()), Err(Refusal::OtherUid));
+    let checked = key().check_long(&long(), &source(), &target(), &other, noon());
+    assert_eq!(checked.map(drop), Err(Refusal::OtherUid));
 }
 
 #[test]
@@ -184,6 +248,9 @@ fn a_signed_body_of_another_shape_is_refused() {
         ("{\"iss\"", "{\"admin\":true,\"iss\""),
         ("{\"iss\"", "{\"iss\":\"cdi-apiserver\",\"iss\""),
         ("\"targetName\"", "\"uid\":\"\",\"targetName\""),
+        ("\"username\":\"jane\",", ""),
+        ("\"username\"", "\"admin\":true,\"username\""),
+        ("\"groups\":[\"staff\"]", "\"groups\":\"staff\""),
     ] {
         let changed = good.replace(from, to);
         assert_ne!(changed, good, "{from}");
@@ -194,12 +261,18 @@ fn a_signed_body_of_another_shape_is_refused() {
 
 #[test]
 fn a_token_that_is_too_long_is_not_looked_at() {
-    let body = format!("{{\"x\":\"{}\"}}", "y".repeat(4096));
+    let body = format!("{{\"x\":\"{}\"}}", "y".repeat(32 << 10));
     let token = signed(&key(), r#"{"alg":"HS256","typ":"JWT"}"#, &body);
     assert_eq!(short_at(&token, noon()), Err(Refusal::Malformed));
     let longest = Key::new("n".repeat(63), "n".repeat(253));
-    let token = key().long(&longest, &longest, &uid(), noon());
-    assert_eq!(key().check_long(&token, &longest, &longest, &uid(), noon()), Ok(()));
+    let mut asker = Asker { groups: vec!["g".repeat(60); 250], ..jane() };
+    while asker.fits().is_ok() {
+        asker.groups.push("g".to_owned());
+    }
+    asker.groups.pop();
+    let grant = Grant { source: &longest, source_uid: Some(&uid()), target: &longest, asker: &asker };
+    let token = key().long(&grant, &uid(), noon());
+    assert_eq!(key().check_long(&token, &longest, &longest, &uid(), noon()).map(drop), Ok(()));
 }
 
 proptest! {

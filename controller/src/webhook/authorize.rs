@@ -1,14 +1,11 @@
 //! Whether a user may clone (contract 4.4).
 
-use serde_json::{Value, json};
-
 use super::Gate;
-use super::review::UserInfo;
 use crate::annotations::ALLOW_CLONE_TO;
 use crate::cluster::ApiError;
-use crate::permission::consents;
+use crate::permission::{Asker, consents, rights};
 use crate::request::{Wanted, resolve};
-use crate::resource::{Claim, DataSource, Key, Kind, Object, view};
+use crate::resource::{Claim, DataSource, Key, Kind, Object, Uid, view};
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +16,7 @@ pub(super) enum Authority {
     Given(Key),
     /// The user may, but there is no such namespace.
     NoNamespace(String),
-    /// The user may not clone out of this namespace.
+    /// The user may not. The sentence is the same whether what he asked for is there or not.
     Missing(String),
 }
 
@@ -27,16 +24,42 @@ impl Gate {
     /// Whether `user` may fill something in `namespace` with what is `wanted`.
     pub(super) fn authorize(
         &self,
-        user: &UserInfo,
+        user: &Asker,
         wanted: &Wanted,
         namespace: &str,
     ) -> Result<Authority, ApiError> {
-        let Some(source) = self.source_claim(wanted)? else { return Ok(Authority::NoneNeeded) };
+        let through = match wanted {
+            Wanted::DataSource(key) if key.namespace != namespace => Some(key),
+            _ => None,
+        };
+        let missing = |source: &str| {
+            Authority::Missing(match through {
+                None => {
+                    format!(
+                        "User {} has insufficient permissions in clone source namespace {source}",
+                        user.username
+                    )
+                }
+                Some(key) => format!(
+                    "User {} has insufficient permissions in clone source namespace {}, or in the one that DataSource \
+                     {key} refers to",
+                    user.username, key.namespace
+                ),
+            })
+        };
+        let Some(source) = self.source_claim(wanted)? else {
+            // What is there is told to those who may clone all that is in the DataSource's namespace.
+            let may_know = match through {
+                Some(key) => rights::may_clone(&*self.cluster, user, &Key::new(&key.namespace, ""))?,
+                None => true,
+            };
+            return Ok(if may_know { Authority::NoneNeeded } else { missing("") });
+        };
         if source.namespace == namespace {
             return Ok(Authority::NoneNeeded);
         }
-        if self.may_clone(user, &source)? {
-            // Looked for last, so that nobody learns what namespaces there are.
+        if rights::may_clone(&*self.cluster, user, &source)? {
+            // Looked for last, so that only those who may clone from there learn what namespaces there are.
             let home = Key::new("", &source.namespace);
             return match found(self.cluster.get(Kind::Namespace, &home))? {
                 Some(_) => Ok(Authority::Given(source)),
@@ -45,7 +68,7 @@ impl Gate {
         }
         Ok(match self.has_consent(&source, namespace)? {
             true => Authority::NoneNeeded,
-            false => Authority::Missing(source.namespace),
+            false => missing(&source.namespace),
         })
     }
 
@@ -71,37 +94,19 @@ impl Gate {
         Ok(None)
     }
 
-    /// The right made for it, or the right to make a pod that reads the claim, which comes to the same.
-    fn may_clone(&self, user: &UserInfo, source: &Key) -> Result<bool, ApiError> {
-        let mine = json!({
-            "verb": "create", "group": "cdi.kubevirt.io", "resource": "datavolumes", "subresource": "source",
-            "namespace": source.namespace, "name": source.name,
-        });
-        let pods = json!({
-            "verb": "create", "group": "", "resource": "pods",
-            "namespace": source.namespace, "name": source.name,
-        });
-        Ok(self.may(user, &mine)? || self.may(user, &pods)?)
-    }
-
-    fn may(&self, user: &UserInfo, attributes: &Value) -> Result<bool, ApiError> {
-        let mut spec = json!(user);
-        spec["resourceAttributes"] = attributes.clone();
-        let review = json!({
-            "apiVersion": Kind::SubjectAccessReview.api_version(),
-            "kind": Kind::SubjectAccessReview.name(),
-            "metadata": {},
-            "spec": spec,
-        });
-        let answer = self.cluster.create(Kind::SubjectAccessReview, &review)?.value();
-        let status = &answer["status"];
-        Ok(status["allowed"] == true && status["denied"] != true)
+    /// Which claim of this name there is now.
+    pub(super) fn source_uid(&self, source: &Key) -> Result<Option<Uid>, ApiError> {
+        Ok(self.claim(source)?.map(|claim| claim.metadata.uid).filter(|uid| !uid.as_str().is_empty()))
     }
 
     fn has_consent(&self, source: &Key, namespace: &str) -> Result<bool, ApiError> {
-        let claim = found(self.cluster.get(Kind::PersistentVolumeClaim, source))?;
-        let claim: Claim = claim.and_then(|claim| view(claim).ok()).unwrap_or_default();
+        let claim = self.claim(source)?.unwrap_or_default();
         Ok(claim.metadata.annotation(ALLOW_CLONE_TO).is_some_and(|names| consents(names, namespace)))
+    }
+
+    fn claim(&self, key: &Key) -> Result<Option<Claim>, ApiError> {
+        let claim = found(self.cluster.get(Kind::PersistentVolumeClaim, key))?;
+        Ok(claim.and_then(|claim| view(claim).ok()))
     }
 }
 

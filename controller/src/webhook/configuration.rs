@@ -45,7 +45,7 @@ fn with_bundle(configuration: &Value, bundle: &str) -> Option<Value> {
         let client = webhook.get_mut("clientConfig")?.as_object_mut()?;
         differs |= client.insert("caBundle".to_owned(), json!(bundle)) != Some(json!(bundle));
     }
-    let version = &configuration["metadata"]["resourceVersion"];
+    let version = configuration.pointer("/metadata/resourceVersion");
     differs.then(|| json!({"metadata": {"resourceVersion": version}, "webhooks": webhooks}))
 }
 

@@ -7,25 +7,38 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use decant_shared::conn::Fault;
+use decant_shared::http::head::Framing;
 use decant_shared::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::stop::Stop;
-use decant_shared::tls::renewable::Renewable;
+use decant_shared::tls::renewable::{Renewable, RenewableClients};
 use decant_shared::tls::{Unusable, pem};
 use time::OffsetDateTime;
 
+use super::callers::{Caller, Callers};
 use super::configuration::trust;
-use super::review::{answer, parse};
-use super::{Gate, MUTATE_PATH, VALIDATE_PATH};
+use super::excerpt::excerpt;
+use super::places::{Place, Places};
+use super::{Gate, MUTATE_PATH, Question, VALIDATE_PATH};
 use crate::cluster::Cluster;
 use crate::token::TokenKey;
 
-/// The API server sends at most two objects of 1.5 MiB each (etcd's limit).
-const BODY_MAX_BYTES: usize = 3 << 20;
-/// For the whole body. The API server waits 30 s for the answer, and asking it takes its share of them.
+/// The API server sends at most two objects of 1.5 MiB each (etcd's limit), and some KiB about who asks for what.
+const BODY_MAX_BYTES: usize = (3 << 20) + (256 << 10);
+/// For a small body, and until a large one is known to be large. The API server waits 30 s for the answer, and asking it
+/// takes its share of them.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// A review up to here is small: with all connections in use, such reviews take some MiB together. Usual ones have less.
+const SMALL_MAX_BYTES: usize = 32 << 10;
+/// Larger reviews that are held in memory at a time: 4 MiB each, and as much again for what is taken out of them.
+const LARGE_MAX: usize = 2;
+/// For a place among them. They are parsed in milliseconds, so who waits longer has others before him that do not send.
+const PLACE_LIMIT: Duration = Duration::from_secs(5);
+/// For the rest of a large body once it has a place: 9 Mbit/s. A slow one keeps others out for so long.
+const LARGE_LIMIT: Duration = Duration::from_secs(3);
 /// How often the certificate is asked for again: far below what is left of its life when it is renewed.
 const RENEWAL: Duration = Duration::from_secs(600);
-/// How often the configurations are looked at: as long as an installation has to wait for its first DataVolume.
+/// How often the configurations and the file with the callers' authorities are looked at: as long as an installation has
+/// to wait for its first DataVolume.
 const TRUST: Duration = Duration::from_secs(10);
 
 /// What the webhook proves itself with, as PEM.
@@ -54,6 +67,8 @@ pub struct Settings {
     pub claim_adoption: bool,
     /// The certificate.
     pub identity: IdentityProvider,
+    /// Who is answered; `None` for everybody.
+    pub callers: Option<Callers>,
 }
 
 /// The running webhook.
@@ -67,17 +82,22 @@ impl Webhook {
     /// API server still gets its answers. The certificate is renewed, and its authority written into the two
     /// configurations, by a thread of its own that ends with `stop`.
     pub fn start(settings: Settings, listener: TcpListener, stop: Stop) -> Result<Self, String> {
-        let Settings { cluster, keys, own_user, claim_adoption, identity } = settings;
+        let Settings { cluster, keys, own_user, claim_adoption, identity, callers } = settings;
         let first = identity()?;
-        let renewable = read(&first).and_then(Renewable::new).map_err(|e| e.to_string())?;
-        let tls = renewable.config_for_anyone().map_err(|e| e.to_string())?;
+        let said = |e: Unusable| e.to_string();
+        let renewable = read(&first).and_then(Renewable::new).map_err(said)?;
+        let known = callers.clone().map(Known::new).transpose().map_err(said)?;
+        let tls = match &known {
+            Some(known) => renewable.config_for_clients(&known.clients),
+            None => renewable.config_for_anyone(),
+        };
         let failed = |e: io::Error| format!("cannot start the webhook: {e}");
         let gate = Gate { cluster: Arc::clone(&cluster), keys, own_user, claim_adoption };
-        let service = Arc::new(Reviews(gate));
-        let server =
-            Server::start("webhook", listener, Some(tls.into()), Limits::default(), service, Stop::new())
-                .map_err(failed)?;
-        let keeper = Keeper { cluster, identity, renewable, current: first, stop };
+        let service = Arc::new(Reviews { gate, callers, places: Places::new(LARGE_MAX) });
+        let tls = Some(tls.map_err(said)?.into());
+        let server = Server::start("webhook", listener, tls, Limits::default(), service, Stop::new())
+            .map_err(failed)?;
+        let keeper = Keeper { cluster, identity, renewable, current: first, known, stop };
         let keeper =
             Builder::new().name("webhook-trust".to_owned()).spawn(move || keeper.run()).map_err(failed)?;
         Ok(Self { server, keeper })
@@ -94,12 +114,47 @@ impl Webhook {
     }
 }
 
+/// The callers' authorities as they were last read.
+struct Known {
+    callers: Callers,
+    text: Vec<u8>,
+    clients: Arc<RenewableClients>,
+    /// The last complaint, so that it is said once.
+    complaint: String,
+}
+
+impl Known {
+    fn new(callers: Callers) -> Result<Self, Unusable> {
+        let text = callers.read()?;
+        let clients = RenewableClients::new(callers.roots(&text)?)?;
+        Ok(Self { callers, text, clients, complaint: String::new() })
+    }
+
+    /// Takes what is in the file now. As long as it cannot be used, what was there before counts.
+    fn renew(&mut self) {
+        let renewed = self.callers.read().and_then(|text| {
+            if text != self.text {
+                self.clients.replace(self.callers.roots(&text)?)?;
+                self.text = text;
+                log::info!("webhook: new authorities for callers");
+            }
+            Ok(())
+        });
+        let complaint = renewed.err().map(|e| e.to_string()).unwrap_or_default();
+        if complaint != self.complaint && !complaint.is_empty() {
+            log::warn!("webhook: the authorities for callers stay as they are: {complaint}");
+        }
+        self.complaint = complaint;
+    }
+}
+
 /// Keeps the certificate and the trust in it up to date.
 struct Keeper {
     cluster: Arc<dyn Cluster>,
     identity: IdentityProvider,
     renewable: Arc<Renewable>,
     current: WebhookIdentity,
+    known: Option<Known>,
     stop: Stop,
 }
 
@@ -112,6 +167,9 @@ impl Keeper {
                 if let Err(e) = self.renew() {
                     log::warn!("webhook: the certificate stays as it is: {e}");
                 }
+            }
+            if let Some(known) = &mut self.known {
+                known.renew();
             }
             match trust(&*self.cluster, &self.current.ca_pem) {
                 Ok(0) => {}
@@ -142,42 +200,86 @@ fn read(identity: &WebhookIdentity) -> Result<decant_shared::tls::Identity, Unus
     )
 }
 
-struct Reviews(Gate);
+struct Reviews {
+    gate: Gate,
+    callers: Option<Callers>,
+    places: Places,
+}
 
 impl Service for Reviews {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
-        let is_mutation = match exchange.request.path.as_str() {
-            MUTATE_PATH => true,
-            VALIDATE_PATH => false,
+        let caller = match &self.callers {
+            None => Caller::Unknown,
+            Some(callers) => match callers.accept(exchange.peer_certificates().first()) {
+                Ok(()) => Caller::Proven,
+                Err(why) => {
+                    log::debug!("webhook: {} gets no answer: {}", exchange.peer, excerpt(&why));
+                    return Ok(());
+                }
+            },
+        };
+        let question = match exchange.request.path.as_str() {
+            MUTATE_PATH => Question::Mutate,
+            VALIDATE_PATH => Question::Validate,
             _ => return exchange.answer(404, "text/plain", "no such webhook\n"),
         };
         if exchange.request.method != "POST" {
             return exchange.answer(405, "text/plain", "POST an AdmissionReview\n");
         }
-        let request = match body(exchange).and_then(|body| parse(&body)) {
-            Ok(request) => request,
-            Err(why) => return exchange.answer(400, "text/plain", &format!("{why}\n")),
+        // The place is kept until the answer is there.
+        let (body, _place) = match body(exchange, &self.places) {
+            Ok(read) => read,
+            Err(Unread::Bad(why)) => return exchange.answer(400, "text/plain", &format!("{why}\n")),
+            Err(Unread::Busy) => {
+                let text = "other large reviews take too long: ask again in a moment\n";
+                return exchange.answer(503, "text/plain", text);
+            }
         };
-        let verdict = match is_mutation {
-            true => self.0.mutate(&request, OffsetDateTime::now_utc()),
-            false => self.0.validate(&request),
-        };
-        exchange.answer(200, "application/json", &answer(&request.uid, &verdict))
+        match self.gate.answer(question, &body, caller, OffsetDateTime::now_utc()) {
+            Ok(answer) => exchange.answer(200, "application/json", &answer),
+            Err(why) => exchange.answer(400, "text/plain", &format!("{why}\n")),
+        }
     }
 }
 
-/// The whole body, if it is not too long and comes in time.
-fn body(exchange: &mut Exchange) -> Result<Vec<u8>, String> {
-    let deadline = Instant::now() + BODY_LIMIT;
-    let mut body = exchange.body().map_err(|e| e.to_string())?;
+/// Why a body was not read to its end.
+enum Unread {
+    /// It is too long or damaged, or did not come in time; the text says which.
+    Bad(String),
+    /// There was no place for it.
+    Busy,
+}
+
+/// The whole body, if it is not too long and comes in time, and its place if it is large: that is taken before more
+/// than a small one is read.
+fn body<'p>(exchange: &mut Exchange, places: &'p Places) -> Result<(Vec<u8>, Option<Place<'p>>), Unread> {
+    let too_long = || Unread::Bad(format!("the body has more than {BODY_MAX_BYTES} bytes"));
+    let announced = match exchange.request.framing {
+        Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX),
+        Framing::Chunked | Framing::UntilClose => 0,
+    };
+    if announced > BODY_MAX_BYTES {
+        return Err(too_long());
+    }
+    let bad = |why: &dyn std::fmt::Display| Unread::Bad(excerpt(&why.to_string()));
+    let mut deadline = Instant::now() + BODY_LIMIT;
+    let mut body = exchange.body().map_err(|e| bad(&e))?;
     let mut whole = Vec::new();
+    let mut place = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match body.next(left).map_err(|e| e.to_string())? {
-            None => return Ok(whole),
-            Some(part) if whole.len() + part.len() > BODY_MAX_BYTES => {
-                return Err(format!("the body has more than {BODY_MAX_BYTES} bytes"));
-            }
+        // Nothing is taken from the connection yet: who announces much and sends nothing gets no place.
+        if !body.ready(left).map_err(|e| bad(&e))? {
+            return Err(Unread::Bad("the body did not come in time".to_owned()));
+        }
+        if place.is_none() && announced.max(whole.len()) > SMALL_MAX_BYTES {
+            place = Some(places.take(PLACE_LIMIT).ok_or(Unread::Busy)?);
+            deadline = Instant::now() + LARGE_LIMIT;
+            whole.reserve_exact(announced.saturating_sub(whole.len()));
+        }
+        match body.next(left).map_err(|e| bad(&e))? {
+            None => return Ok((whole, place)),
+            Some(part) if whole.len() + part.len() > BODY_MAX_BYTES => return Err(too_long()),
             Some(part) => whole.extend_from_slice(part),
         }
     }

@@ -1,4 +1,4 @@
-//! A cluster in memory for the webhook's tests: objects to get, rights to ask for.
+//! A cluster in memory for tests of the webhook and of permissions: objects to get, rights to ask for.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,24 +11,28 @@ use crate::resource::{Key, Kind, Object, Uid};
 
 /// What is there and who may what.
 #[derive(Default)]
-pub(super) struct Stub {
-    pub(super) objects: BTreeMap<(Kind, Key), Value>,
+pub(crate) struct Stub {
+    pub(crate) objects: BTreeMap<(Kind, Key), Value>,
     /// User, `resource` or `resource/subresource`, namespace.
-    pub(super) rights: Vec<(String, String, String)>,
+    pub(crate) rights: Vec<(String, String, String)>,
     /// Answers every question about rights with a failure.
-    pub(super) is_down: bool,
+    pub(crate) is_down: bool,
     /// The specs of all questions about rights.
-    pub(super) asked: Mutex<Vec<Value>>,
+    pub(crate) asked: Mutex<Vec<Value>>,
+    /// How many objects were asked for.
+    pub(crate) gets: Mutex<usize>,
 }
 
 impl Stub {
-    pub(super) fn put(&mut self, kind: Kind, namespace: &str, name: &str, mut object: Value) {
-        object["metadata"]["namespace"] = json!(namespace);
-        object["metadata"]["name"] = json!(name);
+    pub(crate) fn put(&mut self, kind: Kind, namespace: &str, name: &str, mut object: Value) {
+        let metadata = object.as_object_mut().unwrap().entry("metadata").or_insert_with(|| json!({}));
+        let metadata = metadata.as_object_mut().unwrap();
+        metadata.insert("namespace".to_owned(), json!(namespace));
+        metadata.insert("name".to_owned(), json!(name));
         self.objects.insert((kind, Key::new(namespace, name)), object);
     }
 
-    pub(super) fn grant(&mut self, user: &str, resource: &str, namespace: &str) {
+    pub(crate) fn grant(&mut self, user: &str, resource: &str, namespace: &str) {
         self.rights.push((user.to_owned(), resource.to_owned(), namespace.to_owned()));
     }
 }
@@ -39,6 +43,7 @@ fn failure(code: u16, reason: &str) -> ApiError {
 
 impl Cluster for Stub {
     fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
+        *self.gets.lock().unwrap() += 1;
         self.objects
             .get(&(kind, key.clone()))
             .cloned()
@@ -51,16 +56,16 @@ impl Cluster for Stub {
         if self.is_down {
             return Err(failure(503, "ServiceUnavailable"));
         }
-        let spec = &object["spec"];
+        let spec = object.get("spec").unwrap();
         self.asked.lock().unwrap().push(spec.clone());
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let attributes = &spec["resourceAttributes"];
-        let resource = match attributes.get("subresource") {
-            Some(part) => format!("{}/{}", text(&attributes["resource"]), text(part)),
-            None => text(&attributes["resource"]),
-        };
-        let right = (text(&spec["user"]), resource, text(&attributes["namespace"]));
-        let allowed = attributes["verb"] == "create" && self.rights.contains(&right);
+        let text =
+            |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut resource = text("/resourceAttributes/resource");
+        if spec.pointer("/resourceAttributes/subresource").is_some() {
+            resource = format!("{resource}/{}", text("/resourceAttributes/subresource"));
+        }
+        let right = (text("/user"), resource, text("/resourceAttributes/namespace"));
+        let allowed = text("/resourceAttributes/verb") == "create" && self.rights.contains(&right);
         Ok(json!({"status": {"allowed": allowed}}).into())
     }
 

@@ -1,31 +1,25 @@
 //! Refuses DataVolumes that cannot become anything (contract 4.3).
 
-use serde_json::Value;
-
 use super::Gate;
 use super::authorize::found;
 use super::review::{Denial, Request, Verdict};
-use crate::annotations::{ALLOW_ADOPTION, POPULATED_FOR};
-use crate::request;
+use super::spec;
+use crate::annotations::POPULATED_FOR;
 use crate::resource::{Claim, DataVolume, Kind, view};
-
-/// What may still change in a spec (contract 4.2).
-const CHANGEABLE: [&str; 2] = ["checkpoints", "finalCheckpoint"];
+use crate::{adoption, request};
 
 impl Gate {
     /// Answers the validating webhook.
-    pub(super) fn validate(&self, request: &Request) -> Verdict {
-        match request.operation.as_str() {
-            "CREATE" => self.check_new(request).err().unwrap_or(Verdict::Allowed),
-            // A DataVolume that is older than the webhook can still be changed and deleted.
-            "UPDATE" if fixed_spec(&request.object) != fixed_spec(&request.old_object) => {
-                Denial::invalid("spec", "Cannot update DataVolume Spec")
-            }
-            _ => Verdict::Allowed,
-        }
+    pub(super) fn validate(&self, request: &Request<'_>) -> Verdict {
+        let checked = match request.operation.as_str() {
+            "CREATE" => self.check_new(request),
+            "UPDATE" => check_change(request),
+            _ => Ok(()),
+        };
+        checked.err().unwrap_or(Verdict::Allowed)
     }
 
-    fn check_new(&self, request: &Request) -> Result<(), Verdict> {
+    fn check_new(&self, request: &Request<'_>) -> Result<(), Verdict> {
         let dv = request.data_volume()?;
         request::validate(&dv).map_err(|bad| Denial::invalid(bad.field, bad.message))?;
         if dv.metadata.name.is_empty() {
@@ -44,8 +38,7 @@ impl Gate {
 
     /// Whether a claim of the DataVolume's name may be there before it.
     fn may_take(&self, claim: &Claim, dv: &DataVolume) -> bool {
-        let adoption = dv.metadata.annotation(ALLOW_ADOPTION).or(claim.metadata.annotation(ALLOW_ADOPTION));
-        let is_adoptable = adoption.map_or(self.claim_adoption, |text| text == "true");
+        let is_adoptable = adoption::is_allowed(&claim.metadata, &dv.metadata, self.claim_adoption);
         let is_filled = claim.metadata.annotation(POPULATED_FOR) == Some(&dv.metadata.name);
         let is_owned = claim
             .metadata
@@ -55,11 +48,10 @@ impl Gate {
     }
 }
 
-/// The spec without what may change.
-fn fixed_spec(object: &Value) -> Value {
-    let mut spec = object.get("spec").cloned().unwrap_or_default();
-    if let Value::Object(members) = &mut spec {
-        members.retain(|name, _| !CHANGEABLE.contains(&name.as_str()));
+/// A DataVolume that is older than the webhook can still be changed and deleted.
+fn check_change(request: &Request<'_>) -> Result<(), Verdict> {
+    match spec::is_same(request.reviewed()?.spec, request.reviewed_before().spec) {
+        true => Ok(()),
+        false => Err(Denial::invalid("spec", "Cannot update DataVolume Spec")),
     }
-    spec
 }

@@ -12,6 +12,7 @@ use decant_controller::decide::Role;
 use decant_controller::lease::{self, Lease, Seen};
 use decant_controller::line::Line;
 use decant_controller::observe::Eyes;
+use decant_controller::permission::{Guarded, Judge};
 use decant_controller::pki::{Pki, Signer};
 use decant_controller::pods::Identity;
 use decant_controller::policy::Policy;
@@ -206,8 +207,8 @@ fn objects() -> [(Kind, Value); 8] {
 pub(crate) fn case(input: &[u8]) -> Vec<String> {
     let mut bytes = Bytes::new(input);
     // As a rule the first ones: a clone is somewhere on its way.
-    let (count, odd, by_name) = (bytes.take() % 9, bytes.take() % 16, bytes.take() % 4 == 0);
-    let mut world = World { is_made: bytes.take() % 4 == 0, ..World::default() };
+    let (count, odd, by_name) = (bytes.take() % 9, bytes.take() % 16, bytes.take().is_multiple_of(4));
+    let mut world = World { is_made: bytes.take().is_multiple_of(4), ..World::default() };
     let mut changed = Vec::new();
     for (at, (kind, mut object)) in (0_u8..).zip(objects()) {
         if at == 0 && by_name {
@@ -226,7 +227,7 @@ pub(crate) fn case(input: &[u8]) -> Vec<String> {
     }
     let (lease, class) = (bytes.json(4), bytes.json(4));
     objects_of_the_controller(&lease, &changed);
-    if bytes.take() % 8 == 0 {
+    if bytes.take().is_multiple_of(8) {
         world.objects.insert((Kind::StorageClass, Key::new("", "c")), class);
     }
     clone(world, &changed)
@@ -297,6 +298,11 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             cluster: Arc::clone(&as_cluster),
             stores,
             line: Line::new(policy.admission.clone()),
+            judge: Judge::new(
+                Arc::clone(&as_cluster),
+                Arc::clone(&KEYS),
+                Guarded::new(Arc::clone(&as_cluster), "decant".to_owned(), "cdi-api".to_owned()),
+            ),
             keys: Arc::clone(&KEYS),
             pki: Arc::clone(&PKI),
         },

@@ -17,10 +17,11 @@ fn a_clone_waits_for_its_source_and_for_consent() {
     owner.volumes("filesystem", "64Mi", 1);
     bed.start();
     bed.data_volume("copy", (&owner.namespace, "golden"), "Filesystem", "64Mi");
-    bed.says("copy", "Bound", "CloneWithoutSource");
+    let before = bed.says("copy", "Bound", "CloneNotAllowed");
     owner.claim("golden", "Filesystem", "64Mi");
     let noise = owner.fill("golden", MIB);
     let message = bed.says("copy", "Bound", "CloneNotAllowed");
+    assert_eq!(message, before, "it tells whether there is a source");
     assert!(message.contains("decant.dev/allow-clone-to"), "{message}");
     assert!(bed.get("pvc", "copy").is_none(), "a claim was made without permission");
     let consent = format!("decant.dev/allow-clone-to={}", bed.namespace);

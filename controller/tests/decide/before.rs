@@ -2,7 +2,7 @@
 
 use decant_controller::decide::{Action, Step};
 use decant_controller::observed::{Observed, Origin, Turn};
-use decant_controller::permission::Permission;
+use decant_controller::permission::{Asker, Permission};
 use decant_controller::resource::{Claim, Key, StorageClass};
 use serde_json::json;
 use std::sync::Arc;
@@ -107,11 +107,12 @@ fn a_token_is_extended_before_anything_else() {
         let decision = decided(&Observed { permission: token.clone(), source, ..start() });
         assert_eq!((decision.step, decision.actions), (Step::ExtendToken, vec![Action::KeepToken]));
     }
-    let given = Observed { permission: Some(Permission::Token), ..start() };
+    let given = Observed { permission: Some(Permission::Token(Asker::default())), ..start() };
     assert_eq!(step(&given), Step::MakeClaim);
     let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
     assert_eq!(step(&denied), Step::Denied("no".to_owned()));
-    assert_eq!(step(&Observed { source: None, ..denied }), Step::NoSource(Key::new("n", "golden")));
+    // Who may not clone the source does not learn that it is not there.
+    assert_eq!(step(&Observed { source: None, ..denied }), Step::Denied("no".to_owned()));
 }
 
 #[test]
@@ -135,6 +136,13 @@ fn a_claim_of_somebody_else_is_never_touched() {
     assert_eq!(taken.step, Step::Taken);
     assert!(taken.actions.is_empty());
     assert_eq!(taken.status.unwrap().claim_name, "");
-    foreign.metadata.annotations.insert("cdi.kubevirt.io/allowClaimAdoption".to_owned(), "true".to_owned());
+    // The DataVolume cannot allow it to itself.
+    let adoption = "cdi.kubevirt.io/allowClaimAdoption".to_owned();
+    let mut dv = (**start().data_volume.as_ref().unwrap()).clone();
+    dv.metadata.annotations.insert(adoption.clone(), "true".to_owned());
+    let by_itself =
+        Observed { data_volume: Some(Arc::new(dv)), target: Some(Arc::new(foreign.clone())), ..start() };
+    assert_eq!(step(&by_itself), Step::Taken);
+    foreign.metadata.annotations.insert(adoption, "true".to_owned());
     assert_eq!(step(&Observed { target: Some(Arc::new(foreign)), ..start() }), Step::Adopt);
 }

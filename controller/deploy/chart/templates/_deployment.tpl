@@ -1,4 +1,4 @@
-{{/* decant.deployment: a Deployment of the base, with what the values change. `own` has replicas and resources. */}}
+{{/* decant.deployment: a Deployment of the base, with what the values change. `own` has replicas and resources, and that of the webhook callers. */}}
 {{- define "decant.deployment" -}}
 {{- $root := .root }}
 {{- $deployment := include "decant.file" (dict "root" $root "path" .path) | fromYaml }}
@@ -20,6 +20,12 @@
 {{- with $root.Values.images.pullSecrets }}
 {{- $secrets := list }}{{ range . }}{{ $secrets = append $secrets (dict "name" .) }}{{ end }}
 {{- $_ := set $template.spec "imagePullSecrets" $secrets }}
+{{- end }}
+{{- if dig "callers" "configMap" "" .own }}
+{{- $volume := dict "name" "callers" "configMap" (dict "name" .own.callers.configMap) }}
+{{- $_ := set $template.spec "volumes" (append (default list $template.spec.volumes) $volume) }}
+{{- $mount := dict "name" "callers" "mountPath" "/etc/decant/callers" "readOnly" true }}
+{{- $_ := set $container "volumeMounts" (append (default list $container.volumeMounts) $mount) }}
 {{- end }}
 {{ toYaml $deployment }}
 {{- end }}

@@ -1,5 +1,6 @@
 //! What both webhooks decide, on a cluster in memory.
 
+mod anything;
 mod rights;
 mod tokens;
 mod validation;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::Gate;
-use super::review::{Request, UserInfo, Verdict};
+use super::review::{Verdict, parse};
 use super::stub::Stub;
+use super::{Caller, Gate};
 use crate::annotations::TOKEN;
+use crate::permission::Asker;
 use crate::resource::{Key, Kind};
 use crate::token::TokenKey;
 
@@ -56,33 +58,46 @@ fn golden() -> Value {
     json!({"pvc": {"namespace": "a", "name": "golden"}})
 }
 
-fn ask(user: &str, operation: &str, object: Value, old: Value) -> Request {
-    Request {
-        uid: "1".to_owned(),
-        operation: operation.to_owned(),
-        namespace: "b".to_owned(),
-        user_info: UserInfo { username: user.to_owned(), ..UserInfo::default() },
-        object,
-        old_object: old,
-    }
+/// The review that the API server would send.
+#[allow(clippy::needless_pass_by_value)] // Called with json!.
+fn ask(user: &str, operation: &str, object: Value, old: Value) -> Vec<u8> {
+    let request = json!({
+        "uid": "1", "operation": operation, "namespace": "b", "userInfo": {"username": user},
+        "object": object, "oldObject": old,
+    });
+    body(&request)
+}
+
+fn body(request: &Value) -> Vec<u8> {
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+        .to_string()
+        .into_bytes()
+}
+
+fn mutated(gate: &Gate, review: &[u8]) -> Verdict {
+    gate.mutate(&parse(review).unwrap(), Caller::Unknown, now())
 }
 
 fn create(gate: &Gate, object: Value) -> Verdict {
-    gate.mutate(&ask("jane", "CREATE", object, Value::Null), now())
+    mutated(gate, &ask("jane", "CREATE", object, Value::Null))
 }
 
 /// The value that a patch gives the annotation `name`; `Some(None)` when it removes it.
 fn patched(verdict: &Verdict, name: &str) -> Option<Option<String>> {
     let Verdict::Patched(operations) = verdict else { return None };
     let path = format!("/metadata/annotations/{}", name.replace('/', "~1"));
-    let operation = operations.iter().find(|operation| operation["path"] == path)?;
-    Some(operation.get("value").map(|value| value.as_str().unwrap().to_owned()))
+    let operation = operations.iter().find(|operation| operation.path == path)?;
+    Some(operation.value.as_ref().map(|value| value.as_str().unwrap().to_owned()))
+}
+
+fn asker(name: &str) -> Asker {
+    Asker { username: name.to_owned(), ..Asker::default() }
 }
 
 /// Whether the verdict gives a token for exactly this clone.
 fn gives_token_for(verdict: &Verdict, source: &Key, target: &Key) -> bool {
     let token = patched(verdict, TOKEN).flatten().unwrap_or_default();
-    key().check_short(&token, source, target, now()) == Ok(())
+    key().check_short(&token, source, target, now()).is_ok()
 }
 
 fn message(verdict: &Verdict) -> &str {

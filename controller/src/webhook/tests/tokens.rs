@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use time::Duration;
 
-use super::{OWN, ask, create, dv, gate, gives_token_for, golden, key, now, patched};
+use super::{OWN, ask, asker, create, dv, gate, gives_token_for, golden, key, mutated, now, patched};
 use crate::annotations::{EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
-use crate::resource::{Key, Uid};
+use crate::resource::{Key, Kind, Uid};
+use crate::token::Grant;
 use crate::webhook::Gate;
 use crate::webhook::review::Verdict;
 
@@ -32,18 +33,25 @@ fn a_data_volume_that_is_filled_elsewhere_is_let_through_without_a_token() {
 #[test]
 fn a_generated_name_is_chosen_before_the_token_is_written() {
     let mut object = dv(&golden(), &json!({}));
-    object["metadata"] = json!({"generateName": "copy-"});
+    *object.pointer_mut("/metadata").unwrap() = json!({"generateName": "copy-"});
     let verdict = create(&gate(|stub| stub.grant("jane", "pods", "a")), object);
     let Verdict::Patched(operations) = &verdict else { panic!() };
-    let name =
-        operations.iter().find(|op| op["path"] == "/metadata/name").unwrap()["value"].as_str().unwrap();
+    let name = operations
+        .iter()
+        .find(|op| op.path == "/metadata/name")
+        .unwrap()
+        .value
+        .as_ref()
+        .unwrap()
+        .as_str()
+        .unwrap();
     assert!(name.starts_with("copy-") && name.len() == 10, "{name}");
     assert!(gives_token_for(&verdict, &Key::new("a", "golden"), &Key::new("b", name)));
-    assert!(operations.iter().any(|op| op["path"] == "/metadata/annotations"), "{operations:?}");
+    assert!(operations.iter().any(|op| op.path == "/metadata/annotations"), "{operations:?}");
 }
 
 fn update(gate: &Gate, user: &str, new: &Value, old: &Value) -> Verdict {
-    gate.mutate(&ask(user, "UPDATE", dv(&golden(), new), dv(&golden(), old)), now())
+    mutated(gate, &ask(user, "UPDATE", dv(&golden(), new), dv(&golden(), old)))
 }
 
 #[test]
@@ -66,15 +74,80 @@ fn the_controller_itself_may_write_tokens() {
     assert_eq!(verdict, Verdict::Allowed);
 }
 
+fn source() -> Key {
+    Key::new("a", "golden")
+}
+
+fn target() -> Key {
+    Key::new("b", "copy")
+}
+
+/// A short token of jane's, so long ago.
+fn short(source_uid: Option<&str>, ago: Duration) -> Value {
+    let uid = source_uid.map(Uid::from);
+    let grant =
+        Grant { source: &source(), source_uid: uid.as_ref(), target: &target(), asker: &asker("jane") };
+    json!({TOKEN: key().short(&grant, true, now() - ago)})
+}
+
+/// A long token of jane's.
+fn long(source_uid: Option<&str>) -> Value {
+    let uid = source_uid.map(Uid::from);
+    let grant =
+        Grant { source: &source(), source_uid: uid.as_ref(), target: &target(), asker: &asker("jane") };
+    json!({EXTENDED_TOKEN: key().long(&grant, &Uid::from("u-1"), now())})
+}
+
+/// A source with the UID `s-1`, and these users may clone it.
+fn with_source(users: &[&str]) -> Gate {
+    gate(|stub| {
+        stub.put(Kind::PersistentVolumeClaim, "a", "golden", json!({"metadata": {"uid": "s-1"}}));
+        for user in users {
+            stub.grant(user, "pods", "a");
+        }
+    })
+}
+
 #[test]
 fn a_token_that_came_too_late_is_renewed_by_whoever_may_clone() {
-    let (source, target) = (Key::new("a", "golden"), Key::new("b", "copy"));
-    let old = json!({TOKEN: key().short(&source, &target, now() - Duration::hours(1))});
-    let allowing = gate(|stub| stub.grant("jane", "pods", "a"));
-    assert!(gives_token_for(&update(&allowing, "jane", &old, &old), &source, &target));
+    let old = short(Some("s-1"), Duration::hours(1));
+    let allowing = with_source(&["jane"]);
+    assert!(gives_token_for(&update(&allowing, "jane", &old, &old), &source(), &target()));
     assert_eq!(update(&allowing, "joe", &old, &old), Verdict::Allowed);
-    let good = json!({EXTENDED_TOKEN: key().long(&source, &target, &Uid::from("u-1"), now())});
+    let good = long(Some("s-1"));
     assert_eq!(update(&allowing, "jane", &good, &good), Verdict::Allowed);
+}
+
+#[test]
+fn a_token_for_a_source_that_was_replaced_is_renewed() {
+    let old = long(Some("s-0"));
+    assert!(gives_token_for(&update(&with_source(&["jane"]), "jane", &old, &old), &source(), &target()));
+}
+
+#[test]
+fn a_token_whose_user_may_not_clone_any_more_is_renewed_by_one_who_may() {
+    for old in [long(Some("s-1")), long(None), short(Some("s-1"), Duration::ZERO)] {
+        let joe_may = with_source(&["joe"]);
+        assert!(gives_token_for(&update(&joe_may, "joe", &old, &old), &source(), &target()));
+        assert_eq!(update(&joe_may, "jane", &old, &old), Verdict::Allowed);
+        let both_may = with_source(&["joe", "jane"]);
+        assert_eq!(update(&both_may, "joe", &old, &old), Verdict::Allowed);
+    }
+}
+
+#[test]
+fn a_token_of_a_previous_version_is_renewed_by_whoever_may_clone() {
+    let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &asker("jane") };
+    let old = json!({EXTENDED_TOKEN: key().long_without_asker(&grant, &Uid::from("u-1"), now())});
+    assert!(gives_token_for(&update(&with_source(&["jane"]), "jane", &old, &old), &source(), &target()));
+}
+
+#[test]
+fn a_data_volume_that_is_done_gets_no_token_any_more() {
+    let mut done = dv(&golden(), &json!({}));
+    done.as_object_mut().unwrap().insert("status".to_owned(), json!({"phase": "Succeeded"}));
+    let review = ask("jane", "UPDATE", done.clone(), done);
+    assert_eq!(mutated(&with_source(&["jane"]), &review), Verdict::Allowed);
 }
 
 #[test]

@@ -1,0 +1,106 @@
+//! Who is answered.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use decant_controller::pki::{Leaf, Signer, Usage};
+use decant_controller::webhook::{Callers, MUTATE_PATH};
+use time::OffsetDateTime;
+
+use crate::server::{Running, leaf, review, stranger};
+
+struct Files {
+    folder: tempfile::TempDir,
+    authority: Signer,
+}
+
+impl Files {
+    fn new() -> Self {
+        let files = Self {
+            folder: tempfile::tempdir().unwrap(),
+            authority: Signer::new("front", OffsetDateTime::now_utc()).unwrap(),
+        };
+        files.write(&files.authority);
+        files
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
+    }
+
+    fn write(&self, authority: &Signer) {
+        std::fs::write(self.path(), &authority.bundle_pem).unwrap();
+    }
+
+    fn callers(&self, names: &[&str]) -> Option<Callers> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Some(Callers { authorities: self.path(), names })
+    }
+}
+
+fn answers(webhook: &Running, caller: &Leaf) -> bool {
+    let said = webhook.post(caller, MUTATE_PATH, &review("{}"));
+    assert!(
+        said.as_ref().is_err()
+            || said.as_ref().is_ok_and(|text| text.is_empty() || text.starts_with("HTTP/1.1 200")),
+        "{said:?}"
+    );
+    said.is_ok_and(|text| !text.is_empty())
+}
+
+#[test]
+fn without_an_authority_for_callers_everybody_is_answered() {
+    assert!(answers(&Running::start(None), &stranger()));
+}
+
+#[test]
+fn with_an_authority_for_callers_nobody_else_gets_an_answer() {
+    let files = Files::new();
+    let webhook = Running::start(files.callers(&[]));
+    assert!(answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Client)));
+    assert!(!answers(&webhook, &stranger()), "a certificate of another authority");
+    assert!(!answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Server)), "one of a server");
+    let plain = ureq::Agent::config_builder()
+        .tls_config(ureq::tls::TlsConfig::builder().disable_verification(true).build())
+        .build()
+        .new_agent();
+    let said = plain.post(format!("https://{}{MUTATE_PATH}", webhook.address)).send(&review("{}")[..]);
+    assert!(said.is_err(), "no certificate at all: {said:?}");
+}
+
+#[test]
+fn of_several_certificates_only_the_one_with_the_right_name_gets_an_answer() {
+    let files = Files::new();
+    let webhook = Running::start(files.callers(&["kube-apiserver", "other"]));
+    assert!(answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Client)));
+    for name in ["kubelet", "kube-apiserver ", "KUBE-APISERVER"] {
+        assert!(!answers(&webhook, &leaf(&files.authority, name, Usage::Client)), "{name:?}");
+    }
+}
+
+#[test]
+fn a_new_authority_for_callers_takes_effect_without_a_restart() {
+    let files = Files::new();
+    let webhook = Running::start(files.callers(&[]));
+    let next = Signer::new("next", OffsetDateTime::now_utc()).unwrap();
+    let caller = leaf(&next, "kube-apiserver", Usage::Client);
+    assert!(!answers(&webhook, &caller));
+    files.write(&next);
+    let changed = Instant::now();
+    while !answers(&webhook, &caller) {
+        assert!(changed.elapsed() < Duration::from_secs(30), "the new authority is not known");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(
+        !answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Client)),
+        "the old one still is"
+    );
+}
+
+#[test]
+fn an_authority_for_callers_that_cannot_be_read_is_named_at_the_start() {
+    let callers = Callers { authorities: PathBuf::from("/nowhere/ca.crt"), names: Vec::new() };
+    let why = std::panic::catch_unwind(|| Running::start(Some(callers))).map(drop).unwrap_err();
+    let why = why.downcast_ref::<String>().unwrap();
+    assert!(why.contains("/nowhere/ca.crt"), "{why}");
+}
