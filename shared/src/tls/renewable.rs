@@ -163,4 +163,13 @@ mod tests {
         assert!(renewable.replace(mixed).is_err());
         assert_eq!(renewable.0.lock().unwrap().cert, first.chain);
     }
+
+    #[test]
+    fn no_authorities_do_not_take_the_place_of_some() {
+        assert!(RenewableClients::new(RootCertStore::empty()).is_err());
+        let clients = RenewableClients::new(Authority::new("test", 1).unwrap().roots().unwrap()).unwrap();
+        let before = clients.now();
+        assert!(clients.replace(RootCertStore::empty()).is_err());
+        assert!(Arc::ptr_eq(&before, &clients.now()));
+    }
 }
