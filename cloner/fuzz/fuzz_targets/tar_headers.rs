@@ -1,5 +1,5 @@
 //! Headers that come again and again, made while they are read: what an archive of any length makes its reader remember of
-//! one member is bounded. The input is a program of headers, records and repetitions; from a few bytes it makes hundreds of
+//! one member is bounded. The input is a program of headers, records and repetitions; from a few bytes it makes tens of
 //! megabytes, which no mutation of an archive could.
 #![no_main]
 
