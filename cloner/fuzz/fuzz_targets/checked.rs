@@ -18,7 +18,7 @@ use libfuzzer_sys::fuzz_target;
 /// A longer hole is refused as a medium would do it: to count it would take the fuzzer too long.
 const MEDIUM_BYTES: u64 = 1 << 42;
 /// All streams of one input together, in bytes on the wire.
-const WIRE_LIMIT_BYTES: usize = 4 << 20;
+const WIRE_LIMIT_BYTES: usize = 2 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut program = Program::new(bytes);
@@ -41,7 +41,9 @@ fn stream(program: &mut Program<'_>) -> Vec<u8> {
     while !program.is_over() && wire.len() < WIRE_LIMIT_BYTES {
         let mut step = Vec::new();
         match program.byte() % 8 {
-            0 => encoder.encode(&vec![program.byte(); program.number(1 << 17) as usize], &mut step),
+            0 => {
+                encoder.encode(&vec![program.byte(); program.number(1 << 17) as usize], &mut step);
+            }
             1 => Mark::Hole(program.number(u64::MAX).max(1)).put(&mut step),
             2 => Mark::Hole(SEGMENT_BYTES.saturating_mul(program.number(9).max(1))).put(&mut step),
             3 => Mark::Kept(program.number(u64::MAX).max(1)).put(&mut step),
