@@ -53,7 +53,7 @@ impl Default for Limits {
 
 /// How long a connection may keep a full server waiting: a hello and a head take some milliseconds inside a cluster,
 /// and a busy node some more.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(250);
 /// The same when no more can wait: then connections come faster than [`PATIENCE`] lets them go.
 const LAST_PATIENCE: Duration = Duration::from_millis(10);
 /// The same for a peer that takes its answer slowly.
@@ -80,8 +80,10 @@ impl Origin {
 /// What a connection with a place is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Handshake and head of the request: the peer has to say something.
+    /// Handshake, or without TLS the head of the request: the peer has to say something.
     Opening,
+    /// The head of the request, after a handshake: the peer has shown that it speaks.
+    Reading,
     /// The request's body: the peer has to say more.
     Receiving,
     /// The service works on the request.
@@ -115,7 +117,7 @@ impl Place {
     /// How long it may keep a full server waiting in this phase; `None`: the server does not wait for it.
     fn patience(&self, usual: Duration) -> Option<Duration> {
         match self.phase {
-            Phase::Opening | Phase::Receiving | Phase::Closing => Some(usual),
+            Phase::Opening | Phase::Reading | Phase::Receiving | Phase::Closing => Some(usual),
             Phase::Answering => Some(ANSWER_PATIENCE.max(usual)),
             Phase::Serving => None,
         }
@@ -155,7 +157,8 @@ pub(super) fn next_step(places: &[Place], waiters: &[Waiter], limits: &Limits, n
         false => limits.opening,
     };
     let has_room_to_end = places.iter().filter(|place| place.is_ending).count() < ENDING_MAX;
-    let overdue = counted().find(|place| place.phase == Phase::Opening && age(place.since) >= opening);
+    let is_opening = |place: &&Place| matches!(place.phase, Phase::Opening | Phase::Reading);
+    let overdue = counted().filter(is_opening).find(|place| age(place.since) >= opening);
     if let Some(place) = overdue.filter(|_| has_room_to_end) {
         return Step::End(place.id);
     }
@@ -304,7 +307,7 @@ mod tests {
 
     #[test]
     fn one_that_has_only_just_come_has_time_to_speak() {
-        let hall = (1..=4).fold(Hall::new(), |hall, host| hall.place(host, Phase::Opening, 99));
+        let hall = (1..=4).fold(Hall::new(), |hall, host| hall.place(host, Phase::Opening, 249));
         assert_eq!(hall.waiter(9, 0).next(), Step::Wait);
     }
 
@@ -327,9 +330,13 @@ mod tests {
 
     #[test]
     fn whoever_the_server_waits_for_can_lose_the_place() {
-        for (phase, age_millis) in
-            [(Phase::Opening, 100), (Phase::Receiving, 100), (Phase::Closing, 100), (Phase::Answering, 2_000)]
-        {
+        for (phase, age_millis) in [
+            (Phase::Opening, 250),
+            (Phase::Reading, 250),
+            (Phase::Receiving, 250),
+            (Phase::Closing, 250),
+            (Phase::Answering, 2_000),
+        ] {
             let busy = (1..=3).fold(Hall::new(), |hall, host| hall.place(host, Phase::Serving, 9_000));
             assert_eq!(busy.place(4, phase, age_millis).waiter(9, 0).next(), Step::End(3), "{phase:?}");
             let busy = (1..=3).fold(Hall::new(), |hall, host| hall.place(host, Phase::Serving, 9_000));

@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 pub use super::exchange::Exchange;
 use super::exchange::Terms;
 pub use super::places::Limits;
-use super::places::{Origin, Step, Waiter};
+use super::places::{Origin, Phase, Step, Waiter};
 use super::room::{Room, Ticket};
 use crate::conn::{Conn, Fault, are_readable, poll_any, poll_one};
 use crate::stop::{STOP_TICK, Stop};
@@ -269,7 +269,11 @@ impl Talk<'_> {
         if self.service.knows(conn.peer_certificates()) {
             self.ticket.reserve(limits.reserved);
         }
-        let terms = Terms { limits, head_by, stop, marker: self.ticket.marker() };
+        let marker = self.ticket.marker();
+        if conn.is_encrypted() {
+            marker.enter(Phase::Reading);
+        }
+        let terms = Terms { limits, head_by, stop, marker };
         let Some(mut exchange) = Exchange::open(conn, self.peer, terms)? else { return Ok(()) };
         let outcome = self.service.serve(&mut exchange);
         exchange.close();
