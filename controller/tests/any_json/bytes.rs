@@ -144,7 +144,7 @@ impl<'a> Bytes<'a> {
     pub(crate) fn json(&mut self, depth: usize) -> Value {
         match self.take() % 8 {
             0 => Value::Null,
-            1 => json!(self.take() % 2 == 0),
+            1 => json!(self.take().is_multiple_of(2)),
             2 => self.number(),
             5 if depth > 0 => (0..self.below(5)).map(|_| self.json(depth - 1)).collect(),
             6 | 7 if depth > 0 => {
@@ -163,7 +163,7 @@ impl<'a> Bytes<'a> {
     }
 
     fn change_one(&mut self, value: &mut Value) {
-        let stay = self.take() % 8 == 0;
+        let stay = self.take().is_multiple_of(8);
         match value {
             Value::Object(members) if !stay && !members.is_empty() => {
                 let name = members.keys().nth(self.below(members.len())).cloned().unwrap_or_default();

@@ -191,8 +191,8 @@ fn objects() -> [(Kind, Value); 8] {
 pub(crate) fn case(input: &[u8]) -> Vec<String> {
     let mut bytes = Bytes::new(input);
     // As a rule the first ones: a clone is somewhere on its way.
-    let (count, odd, by_name) = (bytes.take() % 9, bytes.take() % 16, bytes.take() % 4 == 0);
-    let mut world = World { is_made: bytes.take() % 4 == 0, ..World::default() };
+    let (count, odd, by_name) = (bytes.take() % 9, bytes.take() % 16, bytes.take().is_multiple_of(4));
+    let mut world = World { is_made: bytes.take().is_multiple_of(4), ..World::default() };
     let mut changed = Vec::new();
     for (at, (kind, mut object)) in (0_u8..).zip(objects()) {
         if at == 0 && by_name {
@@ -211,7 +211,7 @@ pub(crate) fn case(input: &[u8]) -> Vec<String> {
     }
     let (lease, class) = (bytes.json(4), bytes.json(4));
     objects_of_the_controller(&lease, &changed);
-    if bytes.take() % 8 == 0 {
+    if bytes.take().is_multiple_of(8) {
         world.objects.insert((Kind::StorageClass, Key::new("", "c")), class);
     }
     clone(world, &changed)
