@@ -108,7 +108,7 @@ fn time_to_succeed(ground: &Ground, crowd: &Crowd, number: usize) -> Duration {
     let ended = status("cdi-upload-server", "Succeeded", "127.0.0.1");
     ground.cluster.patch(Kind::Pod, &ground.key(&pod), Part::Status, &ended).unwrap();
     eventually("the phase is written", Duration::from_secs(20), || {
-        let dv: Value = ground.cluster.get(Kind::DataVolume, &ground.key(&dv)).unwrap();
+        let dv: Value = ground.cluster.get(Kind::DataVolume, &ground.key(&dv)).unwrap().value();
         dv["status"]["phase"] == "Succeeded"
     });
     begun.elapsed()

@@ -11,8 +11,8 @@ use crate::ground::{Ground, kubeconfig, uid, version};
 #[test]
 fn a_created_object_is_there() {
     let ground = Ground::new();
-    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
-    assert_eq!(uid(&ground.cluster.get(Kind::Secret, &ground.key("a")).unwrap()), uid(&made));
+    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap().value();
+    assert_eq!(uid(&ground.cluster.get(Kind::Secret, &ground.key("a")).unwrap().value()), uid(&made));
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_patch_changes_what_it_names_and_null_removes() {
     let ground = Ground::new();
     ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
     let patch = json!({ "metadata": { "annotations": { "x": "1" }, "labels": { "mine": null } } });
-    let patched = ground.cluster.patch(Kind::Secret, &ground.key("a"), Part::Whole, &patch).unwrap();
+    let patched = ground.cluster.patch(Kind::Secret, &ground.key("a"), Part::Whole, &patch).unwrap().value();
     assert_eq!(patched["metadata"]["annotations"]["x"], "1");
     assert_eq!(patched["metadata"].get("labels"), None);
     assert_eq!(patched["data"]["a"], "MQ==");
@@ -44,7 +44,7 @@ fn a_patch_changes_what_it_names_and_null_removes() {
 #[test]
 fn a_patch_of_an_older_version_is_a_conflict() {
     let ground = Ground::new();
-    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
+    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap().value();
     let patch =
         |x: &str| json!({ "metadata": { "resourceVersion": version(&made), "annotations": { "x": x } } });
     let key = ground.key("a");
@@ -60,20 +60,20 @@ fn a_status_is_patched_apart_from_the_rest() {
     assert_ne!(pod["status"]["message"], "hello");
     let patch = json!({ "status": { "message": "hello" }, "metadata": { "labels": { "x": "1" } } });
     let key = ground.key("a");
-    let whole = ground.cluster.patch(Kind::Pod, &key, Part::Whole, &patch).unwrap();
+    let whole = ground.cluster.patch(Kind::Pod, &key, Part::Whole, &patch).unwrap().value();
     assert_ne!(whole["status"]["message"], "hello");
-    let status = ground.cluster.patch(Kind::Pod, &key, Part::Status, &patch).unwrap();
+    let status = ground.cluster.patch(Kind::Pod, &key, Part::Status, &patch).unwrap().value();
     assert_eq!(status["status"]["message"], "hello");
 }
 
 #[test]
 fn a_replaced_object_must_be_of_the_current_version() {
     let ground = Ground::new();
-    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
+    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap().value();
     let key = ground.key("a");
     let mut next = made.clone();
     next["stringData"] = json!({ "a": "2" });
-    let replaced = ground.cluster.replace(Kind::Secret, &key, &next).unwrap();
+    let replaced = ground.cluster.replace(Kind::Secret, &key, &next).unwrap().value();
     assert_eq!(replaced["data"]["a"], "Mg==");
     assert!(ground.cluster.replace(Kind::Secret, &key, &made).unwrap_err().is_conflict());
 }
@@ -90,7 +90,7 @@ fn a_delete_spares_an_object_with_another_uid() {
 #[test]
 fn a_delete_removes_the_object_with_the_uid() {
     let ground = Ground::new();
-    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
+    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap().value();
     let key = ground.key("a");
     ground.cluster.delete(Kind::Secret, &key, &uid(&made), None).unwrap();
     assert!(ground.cluster.get(Kind::Secret, &key).unwrap_err().is_not_found());
@@ -122,7 +122,9 @@ fn pages_together_are_the_list() {
     loop {
         let page = ground.cluster.list(Kind::Secret, &params).unwrap();
         sizes.push(page.items.len());
-        found.extend(page.items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
+        found.extend(
+            page.items.iter().map(|item| item.value()["metadata"]["name"].as_str().unwrap().to_owned()),
+        );
         if page.next.is_empty() {
             break;
         }
@@ -140,16 +142,16 @@ fn a_field_selector_finds_the_one() {
     let params = ListParams { fields: "metadata.name=b".to_owned(), ..ground.params() };
     let page = ground.cluster.list(Kind::Secret, &params).unwrap();
     assert_eq!(page.items.len(), 1);
-    assert_eq!(page.items[0]["metadata"]["name"], "b");
+    assert_eq!(page.items[0].value()["metadata"]["name"], "b");
 }
 
 #[test]
 fn a_listed_object_comes_without_managed_fields() {
     let ground = Ground::new();
     let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
-    assert!(made["metadata"].get("managedFields").is_some(), "this server does not write them");
+    assert!(made.text().contains("managedFields"), "this server does not write them");
     let page = ground.cluster.list(Kind::Secret, &ground.labelled()).unwrap();
-    assert_eq!(page.items[0]["metadata"].get("managedFields"), None);
+    assert_eq!(page.items[0].value()["metadata"].get("managedFields"), None);
 }
 
 #[test]
@@ -161,7 +163,7 @@ fn an_access_review_is_answered() {
         "kind": "SubjectAccessReview",
         "spec": { "user": "nobody-in-particular", "resourceAttributes": attributes },
     });
-    let answer = ground.cluster.create(Kind::SubjectAccessReview, &review).unwrap();
+    let answer = ground.cluster.create(Kind::SubjectAccessReview, &review).unwrap().value();
     assert_eq!(answer["status"]["allowed"], false);
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::kube::KubeCluster;
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind, Uid};
+use decant_controller::resource::{Key, Kind, Object, Uid};
 use decant_controller::run::{Settings, run};
 use decant_shared::stop::Stop;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ impl Mortal {
 }
 
 impl Cluster for Mortal {
-    fn get(&self, kind: Kind, key: &Key) -> Result<Value, ApiError> {
+    fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
         self.look(|| self.inner.get(kind, key))
     }
     fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
@@ -65,13 +65,13 @@ impl Cluster for Mortal {
     fn watch(&self, kind: Kind, params: &ListParams, version: &str) -> Result<Box<dyn Watch>, ApiError> {
         self.look(|| self.inner.watch(kind, params, version))
     }
-    fn create(&self, kind: Kind, object: &Value) -> Result<Value, ApiError> {
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
         self.change(|| self.inner.create(kind, object))
     }
-    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Value, ApiError> {
+    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Object, ApiError> {
         self.change(|| self.inner.patch(kind, key, part, patch))
     }
-    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Value, ApiError> {
+    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Object, ApiError> {
         self.change(|| self.inner.replace(kind, key, object))
     }
     fn delete(&self, kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError> {
@@ -144,10 +144,11 @@ fn ask(ground: &Ground) {
 }
 
 fn is_over(ground: &Ground) -> bool {
-    let dv = ground.cluster.get(Kind::DataVolume, &ground.key("copy")).unwrap();
+    let dv = ground.cluster.get(Kind::DataVolume, &ground.key("copy")).unwrap().value();
     let Ok(claim) = ground.cluster.get(Kind::PersistentVolumeClaim, &ground.key("copy")) else {
         return false;
     };
+    let claim = claim.value();
     let held = claim["metadata"]["finalizers"].to_string().contains("cdi.kubevirt.io/cloneSource");
     let pods = ground.cluster.list(Kind::Pod, &ground.params()).unwrap().items;
     dv["status"]["phase"] == "Succeeded"
@@ -178,7 +179,7 @@ fn a_cut_life(last: usize, last_takes_effect: bool) {
     eventually(&format!("{what}: death or the end"), PATIENCE, || first.stop.is_set() || is_over(&ground));
     first.end();
     let uid = |ground: &Ground| {
-        let claim = ground.cluster.get(Kind::PersistentVolumeClaim, &ground.key("copy")).ok()?;
+        let claim = ground.cluster.get(Kind::PersistentVolumeClaim, &ground.key("copy")).ok()?.value();
         claim["metadata"]["uid"].as_str().map(str::to_owned)
     };
     let before = uid(&ground);

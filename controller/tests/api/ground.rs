@@ -25,7 +25,7 @@ impl Ground {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let namespace = format!("api-{:x}-{nanos:x}", std::process::id());
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        let made = cluster.create(Kind::Namespace, &object).unwrap();
+        let made = cluster.create(Kind::Namespace, &object).unwrap().value();
         let uid = uid(&made);
         Self { cluster, namespace, uid }
     }
@@ -75,7 +75,7 @@ impl Ground {
                 {
                     std::thread::sleep(Duration::from_millis(100));
                 }
-                result => return result.unwrap(),
+                result => return result.unwrap().value(),
             }
         }
     }

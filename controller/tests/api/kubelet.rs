@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use decant_controller::cluster::{Cluster, Part};
 use decant_controller::kube::KubeCluster;
-use decant_controller::resource::{Key, Kind};
+use decant_controller::resource::{Key, Kind, Object};
 use decant_shared::stop::Stop;
 use serde_json::{Value, json};
 
@@ -27,7 +27,10 @@ impl Kubelet {
         let (params, token) = (ground.params(), stop.clone());
         let thread = std::thread::spawn(move || {
             while token.sleep(LOOK) {
-                let list = |kind| cluster.list(kind, &params).map(|page| page.items).unwrap_or_default();
+                let list = |kind| -> Vec<Value> {
+                    let items = cluster.list(kind, &params).map(|page| page.items).unwrap_or_default();
+                    items.iter().map(Object::value).collect()
+                };
                 for claim in list(Kind::PersistentVolumeClaim) {
                     bind(&cluster, &claim);
                 }

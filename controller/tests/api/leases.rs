@@ -15,7 +15,7 @@ use crate::ground::{Ground, eventually};
 use crate::relay::Relay;
 
 fn holder(ground: &Ground) -> String {
-    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap();
+    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap().value();
     lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -62,7 +62,7 @@ fn a_released_lease_has_a_new_holder_at_once() {
         assert!(waits.join().unwrap().is_some());
         assert!(released.elapsed() < Duration::from_secs(4), "{:?}", released.elapsed());
     });
-    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap();
+    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap().value();
     assert_eq!(lease["spec"]["holderIdentity"], "second");
     assert_eq!(lease["spec"]["leaseTransitions"], 1);
 }
@@ -98,7 +98,7 @@ fn a_holder_whose_lease_was_taken_stops() {
     let _kept =
         first.acquire(&Stop::new()).unwrap().keep(move |_| told.store(true, Ordering::SeqCst)).unwrap();
     let key = ground.key("controller");
-    let mut lease = ground.cluster.get(Kind::Lease, &key).unwrap();
+    let mut lease = ground.cluster.get(Kind::Lease, &key).unwrap().value();
     lease["spec"]["holderIdentity"] = "somebody".into();
     ground.cluster.replace(Kind::Lease, &key, &lease).unwrap();
     eventually("the loss is told", Duration::from_secs(5), || lost.load(Ordering::SeqCst));
@@ -111,7 +111,7 @@ fn a_deleted_lease_is_made_again_by_its_holder() {
     let first = leader(&ground, ground.cluster.clone(), "first");
     let kept = first.acquire(&Stop::new()).unwrap().keep(never_lost).unwrap();
     let key = ground.key("controller");
-    let lease = ground.cluster.get(Kind::Lease, &key).unwrap();
+    let lease = ground.cluster.get(Kind::Lease, &key).unwrap().value();
     ground.cluster.delete(Kind::Lease, &key, &crate::ground::uid(&lease), None).unwrap();
     eventually("it is there again", Duration::from_secs(10), || {
         ground.cluster.get(Kind::Lease, &key).is_ok()

@@ -78,7 +78,7 @@ fn make_claim(ground: &Ground, name: &str, annotations: &Value) -> Value {
         "metadata": { "namespace": ground.namespace, "name": name, "annotations": annotations },
         "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none", "resources": { "requests": { "storage": "8Gi" } } },
     });
-    ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap()
+    ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap().value()
 }
 
 fn make_data_volume(ground: &Ground, name: &str) -> Value {
@@ -87,7 +87,7 @@ fn make_data_volume(ground: &Ground, name: &str) -> Value {
         "metadata": { "namespace": ground.namespace, "name": name },
         "spec": { "source": { "pvc": { "namespace": ground.namespace, "name": "golden" } }, "storage": {} },
     });
-    ground.cluster.create(Kind::DataVolume, &dv).unwrap()
+    ground.cluster.create(Kind::DataVolume, &dv).unwrap().value()
 }
 
 /// Says about a DataVolume what the controller would.

@@ -25,14 +25,16 @@ fn name(object: &Value) -> &str {
 fn a_watch_reports_what_is_added_changed_and_deleted() {
     let ground = Ground::new();
     let mut watch = watch_secrets(&ground, &ground.cluster);
-    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
+    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap().value();
     let patch = json!({ "metadata": { "annotations": { "x": "1" } } });
     ground.cluster.patch(Kind::Secret, &ground.key("a"), Part::Whole, &patch).unwrap();
     ground.cluster.delete(Kind::Secret, &ground.key("a"), &uid(&made), None).unwrap();
     let mut next = || watch.next(PATIENCE).unwrap().unwrap();
-    assert!(matches!(next(), WatchEvent::Applied(object) if name(&object) == "a"));
-    assert!(matches!(next(), WatchEvent::Applied(object) if object["metadata"]["annotations"]["x"] == "1"));
-    assert!(matches!(next(), WatchEvent::Deleted(object) if name(&object) == "a"));
+    assert!(matches!(next(), WatchEvent::Applied(object) if name(&object.value()) == "a"));
+    assert!(
+        matches!(next(), WatchEvent::Applied(object) if object.value()["metadata"]["annotations"]["x"] == "1")
+    );
+    assert!(matches!(next(), WatchEvent::Deleted(object) if name(&object.value()) == "a"));
 }
 
 #[test]

@@ -86,15 +86,19 @@ pub(crate) fn make(ground: &Ground, port: u16, number: usize, runs: bool) -> Opt
                 "spec": { "source": { "pvc": { "namespace": namespace, "name": "golden" } }, "pvc": spec() },
             }),
         )
-        .unwrap();
+        .unwrap()
+        .value();
     let phase = if runs { "CloneInProgress" } else { "Succeeded" };
     let progress = if runs { "0.00%" } else { "100.0%" };
     let said =
         json!({ "status": { "phase": phase, "progress": progress, "claimName": name, "restartCount": 0 } });
     ground.cluster.patch(Kind::DataVolume, &ground.key(&name), Part::Status, &said).unwrap();
     let dv_uid = uid(&dv);
-    let claim =
-        ground.cluster.create(Kind::PersistentVolumeClaim, &claim(namespace, &name, &dv_uid, runs)).unwrap();
+    let claim = ground
+        .cluster
+        .create(Kind::PersistentVolumeClaim, &claim(namespace, &name, &dv_uid, runs))
+        .unwrap()
+        .value();
     bind(ground, &name);
     runs.then(|| {
         let claim_uid = uid(&claim);

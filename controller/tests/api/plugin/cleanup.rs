@@ -46,7 +46,7 @@ fn left_behind() -> Ground {
         (
             "new",
             "cdi-upload-copy",
-            uid(&ground.cluster.get(Kind::Pod, &ground.key("cdi-upload-copy")).unwrap()).to_string(),
+            uid(&ground.cluster.get(Kind::Pod, &ground.key("cdi-upload-copy")).unwrap().value()).to_string(),
         ),
     ] {
         let mut secret = ground.secret(name);
@@ -99,7 +99,7 @@ fn nothing_is_deleted_before_somebody_said_yes() {
         ground
             .cluster
             .get(kind, &ground.key(name))
-            .map_or(true, |object| object["metadata"]["deletionTimestamp"].is_string())
+            .map_or(true, |object| object.value()["metadata"]["deletionTimestamp"].is_string())
     };
     assert!(gone(Kind::Pod, "kept") && gone(Kind::Pod, "orphan") && gone(Kind::Secret, "old"));
     assert!(!gone(Kind::Pod, "cdi-upload-copy") && !gone(Kind::Secret, "new"));
@@ -121,7 +121,7 @@ fn data_volumes_go_only_when_that_is_asked_for_and_let_go_of_their_claims() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert_eq!(said.out.matches(" deleted").count(), 1, "{}", said.out);
     // Here nobody lets go of what it owns, so that it stays: as it should, with this finalizer.
-    let dv = ground.cluster.get(Kind::DataVolume, &ground.key("done")).unwrap();
+    let dv = ground.cluster.get(Kind::DataVolume, &ground.key("done")).unwrap().value();
     assert_eq!(dv["metadata"]["finalizers"], json!(["orphan"]), "{dv}");
     assert!(dv["metadata"]["deletionTimestamp"].is_string());
     let free = json!({ "metadata": { "finalizers": null } });

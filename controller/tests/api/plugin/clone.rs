@@ -24,7 +24,7 @@ fn a_clone_is_a_data_volume_that_asks_for_it() {
         "{}",
         said.err
     );
-    let made = ground.cluster.get(Kind::DataVolume, &ground.key("golden-clone")).unwrap();
+    let made = ground.cluster.get(Kind::DataVolume, &ground.key("golden-clone")).unwrap().value();
     assert_eq!(made["spec"]["source"]["pvc"], json!({ "namespace": ground.namespace, "name": "golden" }));
     assert_eq!(made["spec"]["storage"]["resources"]["requests"]["storage"], "20Gi");
     let again = plugin(&ground, &["clone", "golden"]);
@@ -155,7 +155,7 @@ fn a_wait_ends_with_its_time_with_a_signal_and_with_the_data_volume() {
     let child = command(&ground, &["clone", "golden", "--to", "c", "--wait"]).spawn().unwrap();
     eventually("it is made", PATIENCE, || ground.cluster.get(Kind::DataVolume, &ground.key("c")).is_ok());
     a_moment();
-    let made = ground.cluster.get(Kind::DataVolume, &ground.key("c")).unwrap();
+    let made = ground.cluster.get(Kind::DataVolume, &ground.key("c")).unwrap().value();
     ground.cluster.delete(Kind::DataVolume, &ground.key("c"), &crate::ground::uid(&made), None).unwrap();
     let said = end(child);
     assert_eq!(said.code, 3, "{}", said.err);
