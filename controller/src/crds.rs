@@ -101,8 +101,8 @@ fn data_source() -> Value {
             "description": "A name for a volume that DataVolumes may refer to.",
             "required": ["spec"],
             "properties": {
-                "spec": object("What it points to.", json!({
-                    "source": object("Exactly one kind of source.", json!({
+                "spec": object("What it points to.", &json!({
+                    "source": object("Exactly one kind of source.", &json!({
                         "pvc": named("A PVC.", "The DataSource's own if it is not given."),
                         "snapshot": any,
                         "dataSource": named("Another DataSource, once.", "Only the DataSource's own."),
@@ -117,8 +117,7 @@ fn data_source() -> Value {
 }
 
 /// An object whose `properties` are read. What else is in it stays as it is: CDI may know it.
-#[allow(clippy::needless_pass_by_value, reason = "called with json!")]
-fn object(description: &str, properties: Value) -> Value {
+fn object(description: &str, properties: &Value) -> Value {
     json!({
         "type": "object",
         "description": description,
@@ -133,7 +132,7 @@ fn text(description: &str) -> Value {
 
 /// A reference by namespace and name.
 fn named(description: &str, namespace: &str) -> Value {
-    object(description, json!({ "namespace": text(namespace), "name": text("Its name.") }))
+    object(description, &json!({ "namespace": text(namespace), "name": text("Its name.") }))
 }
 
 fn spec() -> Value {
@@ -154,7 +153,7 @@ fn spec() -> Value {
         "properties": {
             "source": object(
                 "Exactly one kind of source. Decant clones from pvc: {namespace, name}.",
-                json!({ "pvc": named("The PVC to clone.", "Its namespace.") }),
+                &json!({ "pvc": named("The PVC to clone.", "Its namespace.") }),
             ),
             "sourceRef": reference,
             "pvc": claim_spec("The spec of the PVC to make, taken literally."),
