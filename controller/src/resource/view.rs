@@ -8,7 +8,8 @@ use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected,
+    Visitor,
 };
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -329,6 +330,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Counting<'_, V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        // A derived view also takes a list of its fields' values, which is not what anybody means.
+        if matches!(self.zero, Zero::Map) {
+            return Err(A::Error::invalid_type(Unexpected::Seq, &self.visitor));
+        }
         self.visitor.visit_seq(Items { inner, reading: self.reading, at: 0 })
     }
 
@@ -429,6 +434,13 @@ mod tests {
     /// `levels` of objects in one another.
     fn nested(levels: usize) -> String {
         format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        assert!(view::<crate::resource::data_volume::ClaimSource>(json!({ "name": "a" })).is_ok());
+        assert!(view::<crate::resource::data_volume::ClaimSource>(json!(["a", "b"])).is_err());
+        assert!(view::<crate::resource::data_volume::ClaimSource>(json!([])).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use decant_shared::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::stop::Stop;
 use decant_shared::tls::renewable::{Renewable, RenewableClients};
 use decant_shared::tls::{Unusable, pem};
+use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use super::callers::{Caller, Callers};
@@ -239,6 +240,11 @@ impl Service for Reviews {
             Ok(answer) => exchange.answer(200, "application/json", &answer),
             Err(why) => exchange.answer(400, "text/plain", &format!("{why}\n")),
         }
+    }
+
+    /// The API server, where it proves itself: strangers cannot take its place.
+    fn knows(&self, certificates: &[CertificateDer<'static>]) -> bool {
+        self.callers.as_ref().is_some_and(|callers| callers.accept(certificates.first()).is_ok())
     }
 }
 

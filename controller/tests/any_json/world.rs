@@ -156,7 +156,7 @@ fn objects() -> [(Kind, Value); 8] {
                     "annotations": {
                         "k8s.io/CloneRequest": "n/golden",
                         "cdi.kubevirt.io/storage.uploadPodName": "cdi-upload-copy",
-                        "cdi.kubevirt.io/storage.uploadClientName": "decant:golden-uid:copy-uid",
+                        "cdi.kubevirt.io/uploadClientName": "decant:golden-uid:copy-uid",
                         "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
                         "cdi.kubevirt.io/storage.pod.restarts": "1",
                         "decant.dev/replaced-pods": "1",

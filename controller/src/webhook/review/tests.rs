@@ -46,7 +46,7 @@ fn an_object_of_another_shape_is_refused_with_a_reason() {
         json!({"spec": {"sourceRef": "x"}}),
     ] {
         let request = json!({"uid": "1", "object": object});
-        let Verdict::Denied(denial) = data_volume(&request).unwrap_err() else { panic!("{object}") };
+        let Err(Verdict::Denied(denial)) = data_volume(&request) else { panic!("{object}") };
         assert!(denial.message.starts_with("the DataVolume cannot be read"), "{}", denial.message);
     }
 }
