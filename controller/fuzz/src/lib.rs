@@ -3,10 +3,10 @@
 
 #[path = "../../tests/any_json/bytes.rs"]
 mod bytes;
-#[path = "../../tests/any_json/world.rs"]
-mod world;
 #[path = "../../tests/webhook/cluster.rs"]
 mod cluster;
+#[path = "../../tests/any_json/world.rs"]
+mod world;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use decant_shared::conn::Fault;
 use decant_shared::http::head::Framing;
 use decant_shared::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::panics;
 use decant_shared::stop::Stop;
 use decant_shared::tls::renewable::{Renewable, RenewableClients};
 use decant_shared::tls::{Unusable, pem};
@@ -236,9 +237,14 @@ impl Service for Reviews {
                 return exchange.answer(503, "text/plain", text);
             }
         };
-        match self.gate.answer(question, &body, caller, OffsetDateTime::now_utc()) {
-            Ok(answer) => exchange.answer(200, "application/json", &answer),
-            Err(why) => exchange.answer(400, "text/plain", &format!("{why}\n")),
+        // Whatever one review brings to light must not end the answers to all others.
+        match panics::guarded(|| self.gate.answer(question, &body, caller, OffsetDateTime::now_utc())) {
+            Ok(Ok(answer)) => exchange.answer(200, "application/json", &answer),
+            Ok(Err(why)) => exchange.answer(400, "text/plain", &format!("{why}\n")),
+            Err(panic) => {
+                log::error!("webhook: a fault in the controller, please report it: {panic}");
+                exchange.answer(500, "text/plain", "a fault in the webhook; its log says which\n")
+            }
         }
     }
 
