@@ -100,7 +100,7 @@ mod tests {
     /// What the child of the test below does; nothing in other runs.
     #[test]
     fn child() {
-        let Ok(how) = std::env::var("DECANT_TEST_PANIC") else { return };
+        let Ok(how) = std::env::var("PANICS_TEST_CHILD") else { return };
         end_the_process();
         match how.as_str() {
             "guarded" => {
@@ -123,7 +123,7 @@ mod tests {
         let ended = |how: &str| {
             let mut child = std::process::Command::new(std::env::current_exe().unwrap());
             let child =
-                child.args(["--exact", "panics::tests::child", "--nocapture"]).env("DECANT_TEST_PANIC", how);
+                child.args(["--exact", "panics::tests::child", "--nocapture"]).env("PANICS_TEST_CHILD", how);
             let output = child.env("RUST_BACKTRACE", "0").output().unwrap();
             (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
         };
