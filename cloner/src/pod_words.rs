@@ -2,6 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 
+use clap::CommandFactory;
+
+use crate::args::Cli;
 use crate::environment::Environment;
 
 /// Rewrites the arguments of CDI's pods into ours: long flags with one dash get their second one, klog's
@@ -37,8 +40,9 @@ fn is_question(word: &str) -> bool {
     matches!(word, "-h" | "--help" | "-V" | "--version")
 }
 
+/// As the command line itself has them: a list of our own would lack the next one.
 fn is_command(word: &str) -> bool {
-    matches!(word, "copy" | "source" | "target" | "help")
+    word == "help" || Cli::command().get_subcommands().any(|command| command.get_name() == word)
 }
 
 /// The role that the environment asks for.
@@ -95,13 +99,27 @@ fn with_two_dashes(word: OsString) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::Command;
     use clap::Parser;
     use std::path::PathBuf;
 
     fn parse(line: &str, environment: &Environment) -> Cli {
         let words = line.split_whitespace().map(OsString::from).collect();
         Cli::try_parse_from(from_pod(words, environment)).unwrap()
+    }
+
+    #[test]
+    fn a_command_that_was_typed_runs_whatever_the_environment_says_and_wherever_it_stands() {
+        let environment = Environment::from([("UPLOAD_URL", "https://x/")]);
+        let commands: Vec<String> =
+            Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        assert!(commands.iter().any(|name| name == "digest"), "{commands:?}");
+        for name in commands {
+            let words = ["cloner", "--log-format", "json", &name].map(OsString::from).to_vec();
+            assert_eq!(from_pod(words.clone(), &environment), words);
+        }
+        let digest = parse("cloner --log-format json digest /tmp/x", &environment);
+        assert!(matches!(digest.command, Command::Digest(_)), "{digest:?}");
     }
 
     #[test]
