@@ -5,6 +5,7 @@ mod keys;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -13,6 +14,7 @@ use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN, PRE_POPULATED};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{Action, Role};
 use crate::fit;
+use crate::made::{self, Made};
 use crate::names;
 use crate::observed::{Doing, Observed, Trouble};
 use crate::permission::Permission;
@@ -30,13 +32,21 @@ pub struct Hands {
     policy: Arc<Policy>,
     /// What the identities of pods and the outcomes of clones are sealed with.
     seal: Arc<TokenKey>,
+    /// The pods that were made.
+    made: Arc<Made>,
     keyed: Mutex<Keyed>,
 }
 
 impl Hands {
     /// Hands that act on `cluster`.
-    pub fn new(cluster: Arc<dyn Cluster>, pki: Arc<Pki>, policy: Arc<Policy>, seal: Arc<TokenKey>) -> Self {
-        Self { cluster, pki, policy, seal, keyed: Mutex::default() }
+    pub fn new(
+        cluster: Arc<dyn Cluster>,
+        pki: Arc<Pki>,
+        policy: Arc<Policy>,
+        seal: Arc<TokenKey>,
+        made: Arc<Made>,
+    ) -> Self {
+        Self { cluster, pki, policy, seal, made, keyed: Mutex::default() }
     }
 
     /// The authorities that it signs with.
@@ -78,6 +88,11 @@ impl Hands {
                 self.patch_data_volume(seen, &json!({ "annotations": { PRE_POPULATED: name } }))
             }
             Action::Tell(annotations) => self.patch_data_volume(seen, &json!({ "annotations": annotations })),
+            Action::RecordPod(role) => {
+                let (Some(claim), Some(pod)) = (&seen.target, pod_of(*role, seen)) else { return Ok(()) };
+                let record = made::record(*role, &pod.metadata.uid, &claim.metadata.uid, &self.seal);
+                self.patch_claim(seen, members(json!({ "annotations": { made::annotation(*role): record } })))
+            }
             Action::Record(outcome) => {
                 let Some(claim) = &seen.target else { return Ok(()) };
                 let annotations = outcome.annotations(&claim.metadata, &self.seal);
@@ -110,7 +125,10 @@ impl Hands {
                 };
                 pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
             }
-            Action::DeleteOrphans => seen.orphans.iter().try_for_each(|pod| self.delete(&pod.metadata)),
+            Action::DeleteOrphans => {
+                let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+                orphans.map(|pod| self.delete(&pod.metadata)).collect()
+            }
         }
     }
 
@@ -120,7 +138,7 @@ impl Hands {
         };
         let spec = pods::claim_spec(dv, source, &self.policy).map_err(impossible)?;
         let claim = pods::new_claim(dv, key, &spec, &self.policy);
-        made(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+        created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
     }
 
     fn keep_token(&self, seen: &Observed) -> Result<(), ApiError> {
@@ -207,7 +225,7 @@ impl Hands {
                 pods::source_pod(&clone, pod, &self.pki.server_bundle_pem())
             }
         };
-        let Some(pod) = made(self.cluster.create(Kind::Pod, &object))? else {
+        let Some(pod) = created(self.cluster.create(Kind::Pod, &object))? else {
             let key = match role {
                 Role::Target => {
                     Key::new(&target.metadata.namespace, names::target_pod(&target.metadata.name))
@@ -216,7 +234,9 @@ impl Hands {
             };
             return self.found(role, &key, target).map(Some);
         };
-        resource::view(pod).map(Some).map_err(impossible)
+        let pod: Pod = resource::view(pod).map_err(impossible)?;
+        self.made.note(&target.metadata.key(), &pod.metadata.uid, Instant::now());
+        Ok(Some(pod))
     }
 
     /// A pod of that name is there already: ours, made a moment ago, or one that is in the way. Only its seal tells.
@@ -224,7 +244,11 @@ impl Hands {
         let pod: Pod = resource::view(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
         let why = match Identity::of(&pod.metadata, &self.seal) {
             Some(identity) if identity.role == role && identity.target_claim == claim.metadata.uid => {
-                return Ok(pod);
+                let origin = self.made.origin(role, &pod.metadata, &claim.metadata, &self.seal);
+                if origin != made::Origin::Unknown {
+                    return Ok(pod);
+                }
+                "it carries the seal of a pod of this clone that it is not, and will be deleted"
             }
             Some(_) => "it belongs to an earlier claim of this name and will go",
             None => {
@@ -244,6 +268,13 @@ impl Hands {
     }
 }
 
+fn pod_of(role: Role, seen: &Observed) -> Option<&Arc<Pod>> {
+    match role {
+        Role::Source => seen.source_pod.as_ref(),
+        Role::Target => seen.target_pod.as_ref(),
+    }
+}
+
 /// The members of an object.
 fn members(object: Value) -> Map<String, Value> {
     match object {
@@ -253,7 +284,7 @@ fn members(object: Value) -> Map<String, Value> {
 }
 
 /// What was made; `None` when it was there already.
-fn made(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
+fn created(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
     match result {
         Ok(object) => Ok(Some(object)),
         Err(e) if e.already_exists() => Ok(None),

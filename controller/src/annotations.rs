@@ -114,6 +114,10 @@ pub const SOURCE_CLAIM_UID: &str = "decant.dev/source-claim-uid";
 pub const KEYS: &str = "decant.dev/keys";
 /// On both pods: the controller's seal over all of the above that says which clone they belong to.
 pub const PROOF: &str = "decant.dev/proof";
+/// On a claim: UID of the target pod that the controller made, and a seal.
+pub const TARGET_POD: &str = "decant.dev/target-pod";
+/// On a claim: UID of the source pod that the controller made, and a seal.
+pub const SOURCE_POD: &str = "decant.dev/source-pod";
 /// On a claim: the controller's seal over what its clone ended with.
 pub const OUTCOME: &str = "decant.dev/outcome";
 /// On a source pod: UID of the target pod whose address it was given.

@@ -24,6 +24,7 @@ mod lean;
 pub mod lease;
 pub mod line;
 pub mod listing;
+pub mod made;
 pub mod names;
 pub mod observe;
 pub mod observed;

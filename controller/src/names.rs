@@ -9,6 +9,11 @@ use crate::resource::Uid;
 
 /// Longest name of an object.
 pub const NAME_MAX_BYTES: usize = 253;
+/// Random bytes in the name of a pod's Secrets.
+pub const NONCE_BYTES: usize = 8;
+/// Characters that they take in hexadecimal digits, with the dash before them. The names of pods leave room for them: the name of
+/// a Secret begins with that of its pod, always.
+const NONCE_CHARS: usize = 2 * NONCE_BYTES + 1;
 /// Characters kept free for the number of a generation of keys.
 const GENERATION_CHARS: usize = 3;
 /// Longest DNS label, and so longest name of a Service.
@@ -32,7 +37,7 @@ pub fn joined(base: &str, suffix: &str, max: usize) -> String {
 
 /// The target pod of the claim `claim`.
 pub fn target_pod(claim: &str) -> String {
-    joined("cdi-upload", claim, NAME_MAX_BYTES)
+    joined("cdi-upload", claim, NAME_MAX_BYTES - NONCE_CHARS - GENERATION_CHARS)
 }
 
 /// The name under which a target pod is reached, as a DNS label. A name with dots gets a hash: `a.b` and `a-b` are two
@@ -56,10 +61,10 @@ pub fn client(source_claim: &Uid, target_claim: &Uid) -> String {
     format!("decant:{source_claim}:{target_claim}")
 }
 
-/// The Secret with the keys of a pod: the pod's name and random digits of the controller's, so that a Secret that
-/// was there before is never taken for it.
+/// The Secret with the keys of a pod: the pod's name and random digits of the controller's ([`NONCE_BYTES`] of them), so that
+/// a Secret that was there before is never taken for it.
 pub fn secret(pod: &str, nonce: &str) -> String {
-    joined(pod, nonce, NAME_MAX_BYTES - GENERATION_CHARS)
+    format!("{pod}-{nonce}")
 }
 
 /// The Secret with the keys of `generation` of a pod whose first Secret is `secret`.
@@ -67,10 +72,21 @@ pub fn secret_generation(secret: &str, generation: u32) -> String {
     if generation == 0 { secret.to_owned() } else { format!("{secret}-{generation}") }
 }
 
-/// The host names that a target's certificate is for; the last one stands in `UPLOAD_URL`.
-pub fn target_hosts(target_pod: &str, namespace: &str) -> [String; 3] {
+/// The host name that a source calls and that its target's certificate is for. It has the UID of the target's claim, so the
+/// certificate of an earlier target of the same name is of no use. An alias in the source's pod leads to the address.
+pub fn target_host(target_pod: &str, namespace: &str, target_claim: &Uid) -> String {
+    format!("{target_claim}.{}.{namespace}.svc", service(target_pod))
+}
+
+/// The names that a target's certificate is for: those under which CDI's tools reach it, and [`target_host`].
+pub fn target_hosts(target_pod: &str, namespace: &str, target_claim: &Uid) -> [String; 4] {
     let service = service(target_pod);
-    [service.clone(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")]
+    [
+        service.clone(),
+        format!("{service}.{namespace}"),
+        format!("{service}.{namespace}.svc"),
+        target_host(target_pod, namespace, target_claim),
+    ]
 }
 
 /// The name in the certificate of a source's metrics page. It is never looked up: the controller dials the pod's
@@ -114,7 +130,9 @@ mod tests {
 
     #[test]
     fn a_target_is_reached_under_its_service_name() {
-        assert_eq!(target_hosts("cdi-upload-a-b", "ns")[2], "cdi-upload-a-b.ns.svc");
+        let hosts = target_hosts("cdi-upload-a-b", "ns", &Uid::from("1"));
+        assert_eq!(hosts[2], "cdi-upload-a-b.ns.svc");
+        assert_eq!(hosts[3], "1.cdi-upload-a-b.ns.svc");
     }
 
     #[test]
@@ -145,9 +163,10 @@ mod tests {
         }
 
         #[test]
-        fn a_secret_of_any_generation_has_a_name_that_is_not_too_long(pod in "[a-z0-9.-]{1,253}", generation in 0_u32..=99) {
+        fn a_secret_of_any_generation_is_called_like_its_pod_and_not_at_too_great_length(claim in "[a-z0-9.-]{1,253}", generation in 0_u32..=99) {
+            let pod = target_pod(&claim);
             let name = secret_generation(&secret(&pod, "0123456789abcdef"), generation);
-            prop_assert!(name.len() <= NAME_MAX_BYTES, "{} characters", name.len());
+            prop_assert!(name.len() <= NAME_MAX_BYTES && name.starts_with(&pod), "{name}");
         }
     }
 }

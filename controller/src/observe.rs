@@ -12,6 +12,7 @@ use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::decide::Role;
 use crate::line::{Line, Waiter};
 use crate::listing;
+use crate::made::{self, Made};
 use crate::observed::{Observed, Origin, Trouble};
 use crate::outcome::Outcome;
 use crate::permission::{self, Ask, Judge, Permission, TargetKind};
@@ -41,6 +42,8 @@ pub struct Eyes {
     pub keys: Arc<TokenKey>,
     /// Who signs certificates.
     pub pki: Arc<Pki>,
+    /// The pods that were made.
+    pub made: Arc<Made>,
 }
 
 impl Eyes {
@@ -62,6 +65,7 @@ impl Eyes {
         seen.outcome = seen.target.as_ref().and_then(|claim| Outcome::of(&claim.metadata, &self.keys));
         seen.origin = self.origin(&seen);
         self.pods(key, &mut seen);
+        seen.makes_pause = !self.made.may_make(key, Instant::now());
         if let Some(source) = seen.source_key() {
             seen.source = self.stores.claims.get(source);
         }
@@ -92,21 +96,31 @@ impl Eyes {
         Ok(Some(Permission::Denied(permission::revoked(&ask, asker))))
     }
 
-    /// Its pods, and source pods that are of no use any more: of an earlier claim of this name, or in the namespace of an
-    /// earlier source. The store has only pods that carry our seal, so what they say of themselves is true.
+    /// Its pods, and those that are of no use: of an earlier claim of this name, in the namespace of an earlier source, or
+    /// with a seal that was copied from a pod that this controller made. The store has only pods that carry our seal.
     fn pods(&self, key: &Key, seen: &mut Observed) {
-        let claim = seen.target.as_ref().map(|claim| claim.metadata.uid.clone());
+        let claim = seen.target.clone();
         for pod in self.stores.pods_of(key) {
             let Some(identity) = Identity::said(&pod.metadata) else { continue };
-            let is_of_claim = claim.as_ref() == Some(&identity.target_claim);
-            let is_beside_source =
-                seen.source_key().is_none_or(|source| source.namespace == pod.metadata.namespace);
+            let of = claim.as_ref().filter(|claim| claim.metadata.uid == identity.target_claim);
+            let origin = of.map_or(made::Origin::Unknown, |claim| {
+                self.made.origin(identity.role, &pod.metadata, &claim.metadata, &self.keys)
+            });
+            let is_in_place = identity.role == Role::Target
+                || seen.source_key().is_none_or(|source| source.namespace == pod.metadata.namespace);
+            if origin == made::Origin::Unknown || !is_in_place {
+                // A target pod of an earlier claim goes with its claim.
+                if identity.role == Role::Source || of.is_some() {
+                    seen.orphans.push(pod);
+                }
+                continue;
+            }
+            if origin == made::Origin::Remembered {
+                seen.unrecorded.push(identity.role);
+            }
             match identity.role {
-                Role::Target if is_of_claim => seen.target_pod = Some(pod),
-                Role::Source if is_of_claim && is_beside_source => seen.source_pod = Some(pod),
-                Role::Source if !pod.metadata.is_deleting() => seen.orphans.push(pod),
-                // It goes with its claim.
-                Role::Target | Role::Source => {}
+                Role::Target => seen.target_pod = Some(pod),
+                Role::Source => seen.source_pod = Some(pod),
             }
         }
     }
@@ -216,8 +230,12 @@ impl Eyes {
             ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
         let mut users = Vec::new();
         listing::list(&*self.cluster, Kind::Pod, &params, |item| {
-            let pod = resource::view::<Pod>(item).ok();
-            users.extend(pod.filter(|pod| uses(pod, &key.name, writers)).map(|pod| pod.metadata.key()));
+            match resource::view::<Pod>(&item) {
+                Ok(pod) if uses(&pod, &key.name, writers) => users.push(pod.metadata.key()),
+                Ok(_) => {}
+                // What cannot be read may be anything.
+                Err(_) => users.extend(crate::unreadable::Identity::of(&item).map(|pod| pod.key())),
+            }
         })?;
         Ok(users)
     }

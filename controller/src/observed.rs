@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::annotations::CLONE_OF;
 use crate::cluster::ApiError;
+use crate::decide::Role;
 use crate::outcome::Outcome;
 use crate::permission::Permission;
 use crate::poll::Progress;
@@ -36,8 +37,13 @@ pub struct Observed {
     pub target_pod: Option<Arc<Pod>>,
     /// The source pod of this claim.
     pub source_pod: Option<Arc<Pod>>,
-    /// Source pods that were made for a claim of this name that is gone.
+    /// Pods that are of no use and go: source pods of a claim of this name that is gone, and pods that carry a seal of this clone
+    /// and were not made by this controller, as far as can be told.
     pub orphans: Vec<Arc<Pod>>,
+    /// Pods of this clone of which the claim does not say yet that they were made.
+    pub unrecorded: Vec<Role>,
+    /// Whether so many pods were made for this clone that the next one has to wait.
+    pub makes_pause: bool,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
     /// Whether the source may be cloned to here. Asked only when there is a source.

@@ -12,6 +12,7 @@ use crate::board::Board;
 use crate::budget::Budget;
 use crate::cluster::Cluster;
 use crate::line::Line;
+use crate::made::Made;
 use crate::observe::Eyes;
 use crate::permission::{Guarded, Judge};
 use crate::pki::Pki;
@@ -122,9 +123,16 @@ fn workshop(
 ) -> Workshop {
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
+    let made = Arc::new(Made::default());
     Workshop {
         cluster: Arc::clone(cluster),
-        hands: Hands::new(Arc::clone(cluster), Arc::clone(pki), Arc::clone(&policy), Arc::clone(&seal.keys)),
+        hands: Hands::new(
+            Arc::clone(cluster),
+            Arc::clone(pki),
+            Arc::clone(&policy),
+            Arc::clone(&seal.keys),
+            Arc::clone(&made),
+        ),
         eyes: Eyes {
             cluster: Arc::clone(cluster),
             stores: known.stores,
@@ -132,6 +140,7 @@ fn workshop(
             keys: seal.keys,
             judge: seal.judge,
             pki: Arc::clone(pki),
+            made,
         },
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
         queue: known.queue,

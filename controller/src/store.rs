@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Deserialize;
+
 use crate::annotations::CLONE_REQUEST;
 use crate::pods::Identity;
 use crate::request::{Wanted, wanted};
-use crate::resource::{Claim, DataSource, DataVolume, Key, Meta, Pod};
+use crate::resource::{Claim, DataSource, DataVolume, Key, Meta, Object, Pod, view};
 use crate::token::TokenKey;
 
 /// A kind of view that a store keeps.
@@ -28,6 +30,12 @@ pub enum Link {
     Of(Key),
 }
 
+/// An object of which only the metadata is read.
+#[derive(Deserialize)]
+struct Headed {
+    metadata: Meta,
+}
+
 /// Whether a view may be kept.
 type Admits<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
 
@@ -36,6 +44,8 @@ pub struct Store<T> {
     inner: Mutex<Inner<T>>,
     /// `None` admits all.
     admits: Option<Admits<T>>,
+    /// The same for an object that cannot be read as a view, from its metadata alone.
+    admits_unread: Option<Admits<Meta>>,
 }
 
 #[derive(Debug)]
@@ -48,14 +58,28 @@ struct Inner<T> {
 impl<T> Default for Store<T> {
     fn default() -> Self {
         let inner = Mutex::new(Inner { views: HashMap::new(), back: BTreeMap::new() });
-        Self { inner, admits: None }
+        Self { inner, admits: None, admits_unread: None }
     }
 }
 
 impl<T: View> Store<T> {
-    /// A store that keeps only what `admits` lets in.
-    fn guarded(admits: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
-        Self { admits: Some(Box::new(admits)), ..Self::default() }
+    /// A store that keeps only objects whose metadata `admits` lets in.
+    fn guarded(admits: impl Fn(&Meta) -> bool + Send + Sync + 'static) -> Self {
+        let admits = Arc::new(admits);
+        let of_unread = Arc::clone(&admits);
+        Self {
+            admits: Some(Box::new(move |view: &T| admits(view.meta()))),
+            admits_unread: Some(Box::new(move |meta| of_unread(meta))),
+            ..Self::default()
+        }
+    }
+
+    /// Whether an object that cannot be read is one that would be kept. Its metadata is read for that, whatever its size; one whose
+    /// metadata cannot be read is not ours.
+    pub fn admits_unread(&self, object: &Object) -> bool {
+        self.admits_unread
+            .as_ref()
+            .is_none_or(|admits| view::<Headed>(object).is_ok_and(|headed| admits(&headed.metadata)))
     }
 
     /// Whether `view` may be kept; what may not is to be treated as if it were not there.
@@ -148,7 +172,7 @@ impl Stores {
         Self {
             data_volumes: Store::default(),
             claims: Store::default(),
-            pods: Store::guarded(move |pod: &Pod| Identity::of(&pod.metadata, &key).is_some()),
+            pods: Store::guarded(move |pod| Identity::of(pod, &key).is_some()),
             data_sources: Store::default(),
         }
     }
@@ -252,6 +276,20 @@ mod tests {
             stores.pods.put(pod);
         }
         assert_eq!(stores.pods_of(&Key::new("n", "c")).len(), 2);
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_read_counts_only_if_its_seal_fits() {
+        let (stores, key) = (stores(), TokenKey::new(&[5; 32]));
+        let pod = sealed_pod(Role::Source, "far", "1", &key).metadata;
+        let object = |annotations: &BTreeMap<String, String>| {
+            Object::from(json!({
+                "metadata": { "namespace": pod.namespace, "name": pod.name, "labels": pod.labels, "annotations": annotations },
+                "spec": 5,
+            }))
+        };
+        assert!(stores.pods.admits_unread(&object(&pod.annotations)));
+        assert!(!stores.pods.admits_unread(&object(&BTreeMap::new())));
     }
 
     #[test]

@@ -202,6 +202,18 @@ impl<T: View> Watcher<T> {
                 self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.looked_at_by())));
                 Put { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
             }
+            // Whatever a stranger's object is, it stands in the way of none of ours.
+            Err(_) if !self.store().admits_unread(object) => {
+                let identity = Identity::of(object);
+                if let Some(identity) = &identity {
+                    self.remove(&identity.key());
+                }
+                let version = identity.as_ref().map(|identity| identity.metadata.resource_version.clone());
+                Put {
+                    key: identity.map(|identity| identity.key()),
+                    version: version.filter(|version| !version.is_empty()),
+                }
+            }
             Err(why) => self.set_aside(object, why),
         }
     }

@@ -119,10 +119,13 @@ impl Workshop {
             let event = events::unreadable(&odd);
             self.report(&event, odd.kind, &odd.meta, OffsetDateTime::now_utc());
         }
+        let now = OffsetDateTime::now_utc();
         if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.eyes.stores) {
+            if odd.meta.namespace != key.namespace && self.deny(key, now)? {
+                return Ok(Some(self.policy.intervals.wait * UNREADABLE_LOOKS));
+            }
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
-        let now = OffsetDateTime::now_utc();
         let trouble = self.troubles().get(key).and_then(|(trouble, _)| trouble.clone());
         let mut seen = self.eyes.observe(key, &self.pollers.readings, trouble)?;
         // What was set aside in the meantime looked as if it were gone.
@@ -158,7 +161,9 @@ impl Workshop {
                 // The actions are done with for now; what went wrong belongs into the status and onto the claim.
                 decision = Decision { again, ..decide::decide(&seen, now, &self.policy) };
                 self.tell_about_claim(&seen, &decision, now);
-                decision.actions.retain(|action| matches!(action, Action::Annotate(_)));
+                decision
+                    .actions
+                    .retain(|action| matches!(action, Action::Annotate(_) | Action::RecordPod(_)));
                 if let Err(e) = self.hands.carry_out(&decision.actions, &seen, now) {
                     log::debug!("{key}: {}", e.error);
                 }
@@ -166,6 +171,19 @@ impl Workshop {
         }
         let later = self.tell(key, &seen, &decision, now)?;
         Ok(later.into_iter().chain(again).min())
+    }
+
+    /// Tells a clone that has no permission so, and returns whether that is the case: what there is in another namespace, and in what
+    /// shape, is not for its ears. Nothing else is done about it.
+    fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, ApiError> {
+        let seen = self.eyes.observe(key, &self.pollers.readings, None)?;
+        let decision = decide::decide(&seen, now, &self.policy);
+        let is_denied = matches!(decision.step, Step::Denied(_));
+        if is_denied {
+            self.tell_about_claim(&seen, &decision, now);
+            self.tell(key, &seen, &decision, now)?;
+        }
+        Ok(is_denied)
     }
 
     /// Nothing is done about `key` as long as `odd` cannot be read: whether it is gone, done or changed is not known.

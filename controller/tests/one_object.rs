@@ -11,6 +11,7 @@ use decant_controller::budget::Budget;
 use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
 use decant_controller::decide::Role;
 use decant_controller::line::Line;
+use decant_controller::made::Made;
 use decant_controller::observe::Eyes;
 use decant_controller::permission::{Guarded, Judge};
 use decant_controller::pki::Pki;
@@ -162,6 +163,7 @@ impl Stage {
         };
         let watches = Watches::start(&cluster, &stores, &unreadable, None, &wake, &stop).unwrap();
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
+        let made = Arc::new(Made::default());
         let shop = Arc::new(Workshop {
             cluster: Arc::clone(&cluster),
             eyes: Eyes {
@@ -175,8 +177,9 @@ impl Stage {
                 ),
                 keys: Arc::clone(&keys),
                 pki: Arc::clone(&pki),
+                made: Arc::clone(&made),
             },
-            hands: Hands::new(cluster, pki, Arc::clone(&policy), keys),
+            hands: Hands::new(cluster, pki, Arc::clone(&policy), keys, made),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
             queue,
             budget: Budget::new(&policy.intervals),

@@ -114,6 +114,17 @@ BAD_PODS = [
     ((*C, "image"), "evil.example/image:1", "image"),
     ((*C, "command"), ["/bin/sh"], "image"),
     ((*C, "lifecycle"), {"postStart": {"exec": {"command": ["/bin/sh"]}}}, "image"),
+    ((*C, "readinessProbe"), {"exec": {"command": ["/bin/sh"]}}, "image"),
+    ((*C, "readinessProbe"), {"httpGet": {"host": "169.254.169.254", "path": "/", "port": 80}}, "image"),
+    ((*C, "livenessProbe"), {"exec": {"command": ["/bin/sh"]}}, "image"),
+    ((*C, "startupProbe"), {"exec": {"command": ["/bin/sh"]}}, "image"),
+    (("spec", "securityContext", "sysctls"), [{"name": "net.core.somaxconn", "value": "1"}], "node"),
+    (("spec", "securityContext", "seLinuxOptions"), {"type": "spc_t"}, "node"),
+    (("spec", "securityContext", "appArmorProfile"), {"type": "Unconfined"}, "node"),
+    (("metadata", "finalizers"), ["example.com/stay"], "node"),
+    ((*SC, "seLinuxOptions"), {"type": "spc_t"}, "restricted"),
+    ((*SC, "appArmorProfile"), {"type": "Unconfined"}, "restricted"),
+    ((*SC, "readOnlyRootFilesystem"), False, "restricted"),
     (("spec", "hostNetwork"), True, "node"),
     (("spec", "hostPID"), True, "node"),
     (("spec", "hostIPC"), True, "node"),
@@ -174,16 +185,18 @@ def main(policies, folder):
         refuses(gate, "image", "pods", pod, image="registry.example/cloner:2")
         refuses(gate, "deleted", "pods", None, changed(pod, ("metadata", "labels"), None))
         refuses(gate, "deleted", "pods", None, changed(pod, ("metadata", "name"), "web"))
-    source = kinds["Pod"]["source-filesystem"]
-    mount = next(i for i, m in enumerate(source["spec"]["containers"][0]["volumeMounts"]) if m["name"] == "cdi-data-vol")
-    refuses(gate, "read-only", "pods", changed(source, (*C, "volumeMounts", mount, "readOnly"), None))
+        long_name = changed(pod, ("metadata", "name"), "a" * 240 + "-source-pod")
+        refuses(gate, "own Secrets", "pods", long_name)
+        refuses(gate, "variables", "pods", changed(pod, (*C, "env", "+"), {"name": "X", "valueFrom": {"secretKeyRef": {"name": pod["metadata"]["name"], "key": "k"}}}))
+    for name in ("source-filesystem", "source-block"):
+        source = kinds["Pod"][name]
+        volume = next(i for i, v in enumerate(source["spec"]["volumes"]) if v["name"] == "cdi-data-vol")
+        refuses(gate, "read-only", "pods", changed(source, ("spec", "volumes", volume, "persistentVolumeClaim", "readOnly"), None))
     for secret in map(stored, kinds["Secret"].values()):
         takes(gate, "secrets", secret)
-        takes(gate, "secrets", secret, secret)
         for path, value, word in BAD_SECRETS:
             refuses(gate, word, "secrets", changed(secret, path, value))
-        foreign = changed(secret, ("metadata", "labels"), None)
-        refuses(gate, "somebody else", "secrets", secret, foreign)
+        refuses(gate, "never changes", "secrets", secret, secret)
     for name in ("cdi-uploadserver-signer", "cdi-uploadserver-client-signer", "decant-token-key"):
         own = {"metadata": {"namespace": OWN, "name": name}, "type": "Opaque", "data": {"key": "QQ=="}}
         takes(gate, "secrets", own)
@@ -195,6 +208,11 @@ def main(policies, folder):
         refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), None))
         refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", 0, "name"), "another"))
         refuses(gate, "stays", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "somebody-elses"), claim)
+        gone = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"}]
+        refuses(gate, "keeps its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), gone), claim)
+        bare = changed(claim, ("metadata", "ownerReferences"), None)
+        takes(gate, "persistentvolumeclaims", claim, bare)
+        refuses(gate, "owner", "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "decant.dev/allow-clone-to"), "*"), claim)
 
 
 if __name__ == "__main__":

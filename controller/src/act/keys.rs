@@ -8,16 +8,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Hands, impossible, made};
+use super::{Hands, created, impossible};
 use crate::cluster::ApiError;
 use crate::decide::Role;
 use crate::names;
 use crate::observed::Observed;
 use crate::pods::{self, Generation, Identity, generation_due};
 use crate::resource::{Kind, Pod, Uid};
-
-/// Random bytes in the name of a pod's Secrets. They keep apart the Secrets of pods of one name, and any that was there before.
-const NONCE_BYTES: usize = 8;
 
 /// What this process gave to which pod.
 #[derive(Debug, Default)]
@@ -43,7 +40,7 @@ impl Keyed {
 
 /// Random digits for the name of a new pod's Secrets.
 pub(super) fn nonce() -> Result<String, String> {
-    let mut bytes = [0; NONCE_BYTES];
+    let mut bytes = [0; names::NONCE_BYTES];
     SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
@@ -80,7 +77,7 @@ impl Hands {
         let name = names::secret_generation(&identity.keys, due.0);
         let secret = pods::secret(role, &pod.metadata, &name, pems, &self.policy.pods);
         // One that is there already was made by this controller before it was started again: its name is random.
-        made(self.cluster.create(Kind::Secret, &secret))?;
+        created(self.cluster.create(Kind::Secret, &secret))?;
         self.note(pod, due, now);
         Ok(())
     }
@@ -108,7 +105,7 @@ impl Hands {
         let pod = &identity.pod;
         match role {
             Role::Target => {
-                let hosts = names::target_hosts(&pod.name, &pod.namespace);
+                let hosts = names::target_hosts(&pod.name, &pod.namespace, &identity.target_claim);
                 let leaf = self.pki.server_leaf(&hosts, life, now)?;
                 Ok(vec![
                     ("tls.key", leaf.key_pem),

@@ -37,6 +37,8 @@ pub enum Action {
     Tell(BTreeMap<&'static str, Option<String>>),
     /// Write on the target claim what the clone ended with, under the controller's seal.
     Record(Outcome),
+    /// Write on the target claim which pod was made.
+    RecordPod(Role),
     /// Set annotations of the target claim.
     Annotate(BTreeMap<&'static str, String>),
     /// Add or remove the finalizer on the target claim.
@@ -54,9 +56,13 @@ pub enum Action {
 /// What follows from `step`, in order.
 pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: OffsetDateTime) -> Vec<Action> {
     let mut actions = Vec::new();
+    actions.extend(seen.unrecorded.iter().copied().map(Action::RecordPod));
+    // Beside everything else: who makes such pods again and again holds up no clone.
+    if seen.orphans.iter().any(|pod| !pod.metadata.is_deleting()) && !matches!(step, Step::NotOurs(_)) {
+        actions.push(Action::DeleteOrphans);
+    }
     actions.extend(corrections(step, seen).map(Action::Tell));
     match step {
-        Step::RemoveOrphans => actions.push(Action::DeleteOrphans),
         Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
         Step::ExtendToken => actions.push(Action::KeepToken),
         // A pod whose other end must not be made has nothing to do.
@@ -144,13 +150,12 @@ fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<
 }
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
-    if !seen.orphans.is_empty() {
-        actions.push(Action::DeleteOrphans);
-    }
     delete_pods(seen, actions);
-    // Only once the source pod is gone: the finalizer is what keeps it from being forgotten.
+    // Only once the API server has taken the deletion of the source pod: the finalizer is what keeps it from being forgotten.
+    // How long the pod takes to go is not this claim's affair.
     let held = seen.target.as_ref().is_some_and(|claim| is_held(claim));
-    if seen.source_pod.is_none() && held {
+    let is_let_go = seen.source_pod.as_ref().is_none_or(|pod| pod.metadata.is_deleting());
+    if is_let_go && held {
         actions.push(Action::Hold(false));
     }
 }

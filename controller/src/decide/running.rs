@@ -14,6 +14,7 @@ use crate::annotations::{
     SOURCE_CLAIM_UID, SOURCE_CONTAINER, TARGET_CONTAINER, TARGET_POD_UID,
 };
 use crate::fit;
+use crate::names;
 use crate::observed::{Observed, Origin, Turn};
 use crate::policy::Policy;
 use crate::resource::{Claim, Pod};
@@ -57,7 +58,12 @@ pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
 /// The clone is complete and marked as such.
 fn finished(seen: &Observed) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
-    if retains(seen) {
+    // The user of the target keeps pods that ended, and none in a namespace of others.
+    let keeps_source = seen
+        .source_pod
+        .as_ref()
+        .is_none_or(|pod| pod.has_ended() && pod.metadata.namespace == claim.metadata.namespace);
+    if retains(seen) && keeps_source {
         return Step::Done;
     }
     let left = seen.source_pod.is_some() || seen.target_pod.is_some() || is_held(claim);
@@ -134,7 +140,9 @@ pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy
 
 /// Target first, then the source that sends to it.
 fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
-    let Some(target) = &seen.target_pod else { return Step::MakeTargetPod };
+    let Some(target) = &seen.target_pod else {
+        return make(Role::Target, Step::MakeTargetPod, names::target_pod(&claim.metadata.name), seen);
+    };
     if target.metadata.is_deleting() {
         return Step::PodLeaving(Role::Target);
     }
@@ -151,7 +159,11 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
         return replace_in_time(Role::Target, Why::OtherAuthority, target, claim, now);
     }
     let Some(source) = &seen.source_pod else {
-        return if claim.is_bound() && is_ready(target) { Step::MakeSourcePod } else { Step::WaitForTarget };
+        return if claim.is_bound() && is_ready(target) {
+            make(Role::Source, Step::MakeSourcePod, names::source_pod(&claim.metadata.uid), seen)
+        } else {
+            Step::WaitForTarget
+        };
     };
     if source.metadata.is_deleting() {
         return Step::PodLeaving(Role::Source);
@@ -166,6 +178,14 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
         return replace_in_time(Role::Source, Why::OtherAuthority, source, claim, now);
     }
     Step::Copying
+}
+
+/// The step that makes a pod, unless one of its name has to go first, or too many were made.
+fn make(role: Role, step: Step, name: String, seen: &Observed) -> Step {
+    if seen.orphans.iter().any(|pod| pod.metadata.name == name) {
+        return Step::PodLeaving(role);
+    }
+    if seen.makes_pause { Step::Pause(role) } else { step }
 }
 
 /// Whether the pod was made for a source claim that had the source's name before. The certificates of its peer carry the
@@ -191,7 +211,8 @@ fn replace(role: Role, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
     if pod.metadata.is_deleting() {
         return Step::PodLeaving(role);
     }
-    match termination::ended_at(pod) {
+    // A pod that a kubelet rejected has no container that ended.
+    match termination::ended_at(pod).or_else(|| made_at(pod)) {
         // A clock that was set back must not stretch the pause.
         Some(ended) if now >= ended && now - ended < pause(claim) => Step::Pause(role),
         _ => Step::Replace(role, Why::Failed),
@@ -201,10 +222,14 @@ fn replace(role: Role, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
 /// A pod that is of no use is replaced, but not sooner after it was made than the pause: whatever makes pods useless again and
 /// again does not make the controller replace them without end.
 fn replace_in_time(role: Role, why: Why, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
-    match OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339) {
-        Ok(made) if now >= made && now - made < pause(claim) => Step::Pause(role),
+    match made_at(pod) {
+        Some(made) if now >= made && now - made < pause(claim) => Step::Pause(role),
         _ => Step::Replace(role, why),
     }
+}
+
+fn made_at(pod: &Pod) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339).ok()
 }
 
 /// How long to wait before the next pod is replaced: longer each time.

@@ -125,9 +125,6 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if seen.data_volume.is_none() && seen.target_annotation(CLONE_REQUEST).is_none() {
         return if seen.orphans.is_empty() { Step::Nothing } else { Step::RemoveOrphans };
     }
-    if !seen.orphans.is_empty() {
-        return Step::RemoveOrphans;
-    }
     match &seen.target {
         None => before::step(seen, policy),
         Some(claim) if claim.metadata.is_deleting() => Step::ClaimLeaving,

@@ -2,15 +2,17 @@
 
 use crate::resource::Pod;
 
-/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers count (contract 8, #58). Source pods of
+/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers and volumes count (contract 8, #58). Source pods of
 /// other clones mount it read-only as a whole; what a pod is called or labelled says nothing.
 pub(super) fn uses(pod: &Pod, name: &str, writers: bool) -> bool {
     if pod.has_ended() {
         return false;
     }
     let volumes = pod.spec.volumes.iter().filter(|volume| {
+        let is_ephemeral =
+            volume.ephemeral.is_some() && format!("{}-{}", pod.metadata.name, volume.name) == name;
         let claim = volume.persistent_volume_claim.as_ref().filter(|claim| claim.claim_name == name);
-        claim.is_some_and(|claim| !writers || !claim.read_only)
+        is_ephemeral || claim.is_some_and(|claim| !writers || !claim.read_only)
     });
     let names: Vec<&str> = volumes.map(|volume| volume.name.as_str()).collect();
     if !writers {
@@ -56,6 +58,18 @@ mod tests {
         assert!(!uses(&pod(&write, "Running"), "d", true));
         assert!(!uses(&pod(&write, "Succeeded"), "c", true));
         assert!(uses(&pod(&mounting("containers", true, true), "Running"), "c", false));
+    }
+
+    #[test]
+    fn a_pod_writes_to_the_claim_of_its_ephemeral_volume() {
+        let spec = json!({
+            "volumes": [{ "name": "v", "ephemeral": { "volumeClaimTemplate": {} } }],
+            "containers": [{ "volumeMounts": [{ "name": "v" }] }],
+        });
+        let mut writer = pod(&spec, "Running");
+        writer.metadata.name = "web".to_owned();
+        assert!(uses(&writer, "web-v", true) && uses(&writer, "web-v", false));
+        assert!(!uses(&writer, "v", true));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn source_pod(clone: &Clone<'_>, target: &Pod, server_ca_pem: &str) -> Value
     labels.insert(CLONE_UNIQUE_ID.to_owned(), name.clone().into());
     labels.insert(PROMETHEUS.to_owned(), "true".into());
     labels.insert(SOURCE_POD_OF.to_owned(), source.metadata.uid.as_str().into());
-    let [_, _, host] = names::target_hosts(&target.metadata.name, &target.metadata.namespace);
+    let host = names::target_host(&target.metadata.name, &target.metadata.namespace, &claim.metadata.uid);
     let mut container = members(json!({
         "name": SOURCE_CONTAINER,
         "env": environment(clone, &identity.keys, &host, server_ca_pem),

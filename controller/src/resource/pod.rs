@@ -40,7 +40,14 @@ pub struct PodVolume {
     pub name: String,
     /// The claim behind it.
     pub persistent_volume_claim: Option<ClaimVolume>,
+    /// Whether a claim is made for it that is called like the pod and the volume, with a dash between them.
+    pub ephemeral: Option<EphemeralVolume>,
 }
+
+/// A volume whose claim lives as long as its pod.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct EphemeralVolume {}
 
 /// A claim as a volume.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

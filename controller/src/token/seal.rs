@@ -18,6 +18,8 @@ pub enum Purpose {
     Pod,
     /// A claim was filled, and with what ([`crate::outcome::Outcome`]).
     Outcome,
+    /// A pod was made for a claim ([`crate::made`]).
+    Made,
 }
 
 impl TokenKey {
@@ -36,6 +38,7 @@ fn sealed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
     let purpose = match purpose {
         Purpose::Pod => "pod",
         Purpose::Outcome => "outcome",
+        Purpose::Made => "made",
     };
     let mut bytes = DOMAIN.to_vec();
     for field in [purpose].iter().chain(fields) {

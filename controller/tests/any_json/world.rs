@@ -11,6 +11,7 @@ use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, 
 use decant_controller::decide::Role;
 use decant_controller::lease::{self, Lease, Seen};
 use decant_controller::line::Line;
+use decant_controller::made::{self, Made};
 use decant_controller::observe::Eyes;
 use decant_controller::permission::{Guarded, Judge};
 use decant_controller::pki::{Pki, Signer};
@@ -160,6 +161,8 @@ fn objects() -> [(Kind, Value); 8] {
                         "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
                         "cdi.kubevirt.io/storage.pod.restarts": "1",
                         "decant.dev/replaced-pods": "1",
+                        "decant.dev/target-pod": made::record(Role::Target, &Uid::from("target-uid"), &Uid::from("copy-uid"), &KEYS),
+                        "decant.dev/source-pod": made::record(Role::Source, &Uid::from("source-uid"), &Uid::from("copy-uid"), &KEYS),
                     } },
                 "spec": spec, "status": { "phase": "Bound" },
             }),
@@ -292,6 +295,7 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
     let wake: Wake = Arc::new(|_| {});
     let as_cluster: Arc<dyn Cluster> = cluster.clone();
     let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
+    let made = Arc::new(Made::default());
     let shop = Workshop {
         cluster: Arc::clone(&as_cluster),
         eyes: Eyes {
@@ -305,8 +309,9 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             ),
             keys: Arc::clone(&KEYS),
             pki: Arc::clone(&PKI),
+            made: Arc::clone(&made),
         },
-        hands: Hands::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS)),
+        hands: Hands::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS), made),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
         queue: Arc::new(Queue::default()),
         budget: Budget::new(&policy.intervals),

@@ -42,13 +42,29 @@ fn a_passed_deadline_is_no_success() {
 fn pods_that_the_user_wants_to_keep_are_kept_after_the_end() {
     const RETAIN: &str = "cdi.kubevirt.io/storage.pod.retainAfterCompletion";
     let over = with(with(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
-    let kept = decided(&Observed { target: Some(claim("copy", over.clone())), ..complete() });
+    let ended = Some(source_pod("Succeeded", "target-uid", "1"));
+    let seen = Observed { target: Some(claim("copy", over.clone())), source_pod: ended, ..complete() };
+    let kept = decided(&seen);
     assert_eq!(kept.step, Step::Done);
     assert!(!kept.actions.iter().any(|action| matches!(action, Action::DeletePod(_))), "{:?}", kept.actions);
+    let mut elsewhere = (**seen.source_pod.as_ref().unwrap()).clone();
+    elsewhere.metadata.namespace = "far".to_owned();
+    let elsewhere = Observed { source_pod: Some(Arc::new(elsewhere)), ..seen.clone() };
+    assert_eq!(step(&elsewhere), Step::TidyUp, "a pod in a namespace of others goes");
+    let runs = Observed { source_pod: copying().source_pod, ..seen };
+    assert_eq!(step(&runs), Step::TidyUp, "a pod that runs goes");
     let mut leaving = (*claim("copy", over)).clone();
     leaving.metadata.deletion_timestamp = Some(NOW.to_owned());
     let leaving = Observed { target: Some(Arc::new(leaving)), ..complete() };
     assert_eq!(step(&leaving), Step::CleanUp, "but not longer than the claim");
+}
+
+#[test]
+fn the_finalizer_goes_when_the_deletion_of_the_source_pod_was_accepted() {
+    let mut leaving = (*source_pod("Running", "target-uid", "1")).clone();
+    leaving.metadata.deletion_timestamp = Some(NOW.to_owned());
+    let decision = decided(&Observed { source_pod: Some(Arc::new(leaving)), target_pod: None, ..complete() });
+    assert!(decision.actions.contains(&Action::Hold(false)), "{:?}", decision.actions);
 }
 
 #[test]

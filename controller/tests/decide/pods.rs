@@ -56,6 +56,47 @@ fn pods_that_become_useless_again_and_again_are_replaced_after_longer_and_longer
 }
 
 #[test]
+fn what_is_of_no_use_is_deleted_beside_everything_else() {
+    let orphan = source_pod("Running", "old-uid", "1");
+    let decision = decided(&Observed { orphans: vec![orphan], ..claimed() });
+    assert_eq!(decision.step, Step::MakeTargetPod);
+    assert!(decision.actions.contains(&Action::DeleteOrphans));
+    assert!(decision.actions.contains(&Action::MakePod(Role::Target)));
+}
+
+#[test]
+fn a_copy_of_a_target_pod_is_deleted_and_not_listened_to() {
+    let copy = target_pod("Succeeded", false, r#"{"digest":"decant1:1:ee","digestConfirmed":true}"#);
+    let decision = decided(&Observed { orphans: vec![copy], ..claimed() });
+    assert_eq!(decision.step, Step::PodLeaving(Role::Target), "its name has to be free");
+    assert!(decision.actions.contains(&Action::DeleteOrphans));
+    assert_ne!(decision.status.unwrap().phase, "Succeeded");
+}
+
+#[test]
+fn a_pod_that_was_made_is_written_on_the_claim_first_of_all() {
+    let decision = decided(&Observed { unrecorded: vec![Role::Source], ..copying() });
+    assert!(decision.actions.contains(&Action::RecordPod(Role::Source)), "{:?}", decision.actions);
+}
+
+#[test]
+fn a_pod_that_a_kubelet_rejected_is_replaced_after_a_pause_like_any_other() {
+    let mut rejected = (*target_pod("Failed", false, "")).clone();
+    rejected.status.container_statuses.clear();
+    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
+    let seen = Observed { target: Some(again), target_pod: Some(Arc::new(rejected)), ..claimed() };
+    assert_eq!(step(&seen), Step::Pause(Role::Target));
+}
+
+#[test]
+fn where_too_many_pods_were_made_the_next_one_waits() {
+    assert_eq!(step(&Observed { makes_pause: true, ..claimed() }), Step::Pause(Role::Target));
+    let ready = Observed { target_pod: copying().target_pod, makes_pause: true, ..claimed() };
+    assert_eq!(step(&ready), Step::Pause(Role::Source));
+    assert_eq!(step(&Observed { makes_pause: true, ..copying() }), Step::Copying);
+}
+
+#[test]
 fn a_target_pod_made_for_an_earlier_source_of_the_same_name_is_replaced() {
     let mut other = (*claim("golden", json!({}))).clone();
     other.metadata.uid = "another-uid".into();

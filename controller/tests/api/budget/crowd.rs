@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use decant_controller::cluster::{Cluster, Part};
 use decant_controller::decide::Role;
+use decant_controller::made;
 use decant_controller::names;
 use decant_controller::pods::Identity;
 use decant_controller::resource::{Kind, Uid};
@@ -106,7 +107,8 @@ pub(crate) fn make(ground: &Ground, port: u16, number: usize, runs: bool) -> Opt
     runs.then(|| {
         let claim_uid = uid(&claim);
         let target = make_target(ground, &name, &claim_uid);
-        make_source(ground, port, number, (&name, &claim_uid), &target);
+        let source = make_source(ground, port, number, (&name, &claim_uid), &target);
+        record(ground, &name, &claim_uid, [(Role::Target, target), (Role::Source, source)]);
         let host = names::metrics_host(&names::source_pod(&claim_uid));
         Page { host, owner: dv_uid.to_string() }
     })
@@ -174,7 +176,15 @@ fn make_target(ground: &Ground, name: &str, claim: &Uid) -> Uid {
     make_pod(ground, &pod, &metadata, &container, "127.0.0.1")
 }
 
-fn make_source(ground: &Ground, port: u16, number: usize, (name, claim): (&str, &Uid), target: &Uid) {
+/// Writes on the claim which pods were made.
+fn record(ground: &Ground, name: &str, claim: &Uid, pods: [(Role, Uid); 2]) {
+    let key = TokenKey::load(&*ground.cluster, &ground.namespace).unwrap();
+    let records = pods.map(|(role, pod)| (made::annotation(role), made::record(role, &pod, claim, &key)));
+    let patch = json!({ "metadata": { "annotations": std::collections::BTreeMap::from(records) } });
+    ground.cluster.patch(Kind::PersistentVolumeClaim, &ground.key(name), Part::Whole, &patch).unwrap();
+}
+
+fn make_source(ground: &Ground, port: u16, number: usize, (name, claim): (&str, &Uid), target: &Uid) -> Uid {
     let pod = names::source_pod(claim);
     let metadata = json!({
         "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-clone-source" },
@@ -183,5 +193,5 @@ fn make_source(ground: &Ground, port: u16, number: usize, (name, claim): (&str, 
     let ports = json!([{ "name": "metrics", "containerPort": port }]);
     let container = json!({ "name": "cdi-clone-source", "image": "none", "ports": ports });
     let address = format!("127.1.{}.{}", number / 250, number % 250 + 1);
-    make_pod(ground, &pod, &metadata, &container, &address);
+    make_pod(ground, &pod, &metadata, &container, &address)
 }
