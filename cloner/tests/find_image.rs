@@ -101,6 +101,19 @@ fn without_an_image_the_text_is_cdis() {
 }
 
 #[test]
+fn members_beside_the_image_have_64_tib_in_all_and_more_is_damage() {
+    const TIB: u64 = 1 << 40;
+    let most = HandMade::default().sparse("a", 40 * TIB, &[], b"").file("disk.img", "image");
+    let most = most.sparse("b", 24 * TIB, &[], b"");
+    assert_eq!(find(&most.clone().end()).0.unwrap().skipped, 2);
+    let error = find(&most.sparse("c", 1, &[], b"").end()).0.unwrap_err();
+    assert_eq!(error.kind(), Kind::Damaged);
+    assert!(error.to_string().contains("more than 70368744177664 bytes"), "{error}");
+    let huge = HandMade::default().sparse("huge", 1 << 62, &[], b"").file("disk.img", "image");
+    assert_eq!(find(&huge.end()).0.unwrap_err().kind(), Kind::Damaged);
+}
+
+#[test]
 fn a_cut_or_ambiguous_archive_is_damage_even_after_the_image() {
     let archive = HandMade::default().file("disk.img", "image").file("other", "x");
     let whole = archive.clone().end();

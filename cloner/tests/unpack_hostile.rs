@@ -112,6 +112,24 @@ fn members_that_lead_out_are_refused_by_name_and_change_nothing() {
 }
 
 #[test]
+fn skipped_members_have_64_tib_in_all_and_more_is_damage() {
+    const TIB: u64 = 1 << 40;
+    let hole = |archive: HandMade, name, bytes| archive.sparse(name, bytes, &[], b"");
+    let ok = HandMade::default().file("fine", "fine");
+    for bytes in [1 << 62, (1 << 63) - 1] {
+        let error =
+            World::new().refuse(&hole(ok.clone(), "lost+found/huge", bytes).end(), "a skipped member");
+        assert_eq!(error.kind(), Kind::Damaged, "{error}");
+        assert!(error.to_string().contains("lost+found/huge"), "{error}");
+    }
+    let most = hole(hole(ok, "lost+found/a", 40 * TIB), "lost+found/b", 24 * TIB);
+    let error = World::new().refuse(&hole(most.clone(), "lost+found/c", 1).end(), "their sum");
+    assert_eq!(error.kind(), Kind::Damaged, "{error}");
+    assert!(error.to_string().contains("lost+found/c"), "{error}");
+    assert_eq!(unpack(&most.end(), &World::new().target()).unwrap().skipped, 2);
+}
+
+#[test]
 fn absolute_names_and_pre_existing_symlinks_stay_inside() {
     let world = World::new();
     let archive = HandMade::default()

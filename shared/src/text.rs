@@ -7,16 +7,20 @@ use std::fmt::{self, Write};
 pub const PEER_CHARACTERS: usize = 200;
 
 /// Whether `character` changes what a reader sees around it: controls (C0, DEL and C1), line and paragraph separators,
-/// and marks that reorder or hide text.
+/// marks that reorder or hide text, and letters that nobody sees (fillers of Hangul).
 pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
             '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
                 | '\u{feff}'
+                | '\u{ffa0}'
                 | '\u{fff9}'..='\u{fffb}'
         )
 }
@@ -86,6 +90,13 @@ mod tests {
         let wanted = r"a\u{1b}[2J\u{9b}31m\r\n\u{7f}\u{202e}b\u{2066}\u{200f}\u{2028}\u{feff}\u{200b}c";
         assert_eq!(escaped(text), wanted);
         assert_eq!(escaped("Käse, 数据, \"quoted\" \\ 'too'"), "Käse, 数据, \"quoted\" \\ 'too'");
+    }
+
+    #[test]
+    fn letters_that_cannot_be_seen_are_escaped() {
+        let (text, wanted) = ("a\u{115f}\u{1160}\u{3164}\u{ffa0}b", r"a\u{115f}\u{1160}\u{3164}\u{ffa0}b");
+        assert_eq!(escaped(text), wanted);
+        assert_eq!(escaped("한글"), "한글");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use decant_shared::tls::validity::in_words;
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
 
+use super::request::Request;
 use super::url::UploadUrl;
 use crate::error::{Error, Kind, Result};
 
@@ -15,10 +16,11 @@ const REASON_CHARACTERS: usize = 500;
 
 /// The answer to a request whose body was not sent completely. It can only be a refusal, but for one case:
 /// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
-/// rest (contract 1.8) and resets the connection soon after.
-pub fn judge_early(content: ContentType, status: u16, text: &str) -> Result<()> {
+/// rest (contract 1.8) and resets the connection soon after. A target of ours always reads everything.
+pub fn judge_early(request: &Request<'_>, status: u16, text: &str) -> Result<()> {
+    let may_be_enough = request.content == ContentType::Filesystem && !request.is_for_ours();
     match status {
-        200..=299 if content == ContentType::Filesystem => {
+        200..=299 if may_be_enough => {
             log::warn!("the target answered before it had read everything: it keeps nothing but disk.img");
             Ok(())
         }

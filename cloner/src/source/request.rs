@@ -53,6 +53,11 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// Whether the target said that it is Decant's: only such a one is told from where on it gets the content.
+    pub(super) fn is_for_ours(&self) -> bool {
+        self.resume.is_some()
+    }
+
     /// The head of the request (contract 1.8).
     pub(super) fn head(&self) -> String {
         let length = self.length_bytes.map_or(String::new(), |len| format!("{LENGTH_HEADER}: {len}\r\n"));

@@ -65,7 +65,7 @@ pub fn begin<'a>(conn: &'a mut Conn, request: Request<'a>) -> Result<Upload<'a>>
     first.seal();
     sent = sent.and(|| sender.send(first.as_bytes()))?;
     if let Sent::Answered(status, text) = &sent {
-        judge_early(sender.request().content, *status, text)?;
+        judge_early(sender.request(), *status, text)?;
     }
     let turns = stream.map(|stream| (stream.index as u64, stream.count as u64));
     Ok(Upload { sender, sent, turns })
@@ -114,7 +114,7 @@ impl Upload<'_> {
                 self.sender.answer(self.sender.request().timeouts.answer)
             }
             Sent::Answered(status, text) => {
-                judge_early(self.sender.request().content, status, &text).map(|()| String::new())
+                judge_early(self.sender.request(), status, &text).map(|()| String::new())
             }
         }
     }

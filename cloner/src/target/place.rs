@@ -98,9 +98,9 @@ fn image(
                 keep_partial: writing.keep_partial,
             };
             let mut file = if resumes {
-                ImageFile::reopen(path, image_name, options)?
+                ImageFile::reopen(path, image_name, options, stop)?
             } else {
-                ImageFile::create(path, image_name, options)?
+                ImageFile::create(path, image_name, options, stop)?
             };
             let synced = synced(&file, path)?;
             stream.paced(synced, stop, |stream| {

@@ -8,6 +8,7 @@ use decant_shared::stop::Stop;
 use rustix::fs::{FallocateFlags, fallocate, ftruncate};
 use rustix::io::Errno;
 
+use crate::archive::entry::{Entry, shown};
 use crate::archive::read::ArchiveReader;
 use crate::error::Error;
 use crate::stream::{Piece, Pull};
@@ -17,6 +18,9 @@ use crate::unpack::behind::Behind;
 pub(super) const STEP_BYTES: u64 = 1 << 20;
 /// Files of this size have it from the beginning. For smaller ones the call costs more than writing them again.
 pub(super) const SIZED_BYTES: u64 = 1 << 20;
+/// Content of all members of a stream that are not written, with its holes: 64 TiB. No filesystem says that such a member is
+/// too large, and the digest of its holes takes time: that of this many about 20 ms, that of 2^63 bytes an hour.
+const MAX_SKIPPED_BYTES: u64 = 64 << 40;
 /// Zeros are written from here where they cannot be had cheaper.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -124,15 +128,34 @@ impl Room<'_> {
     }
 }
 
-/// Drops the content of the member that `archive` is at. `next_entry` would do it too, but not hear a stop.
-pub(super) fn skip_content<P: Pull + ?Sized>(
-    archive: &mut ArchiveReader<'_, P>,
-    stop: &Stop,
-) -> Result<(), Error> {
-    while archive.next_data(STEP_BYTES)?.is_some() {
-        Error::check(stop)?;
+/// What is dropped of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Skipped {
+    content_bytes: u64,
+}
+
+impl Skipped {
+    /// Drops the content of the member `entry`, which `archive` is at. `next_entry` would do it too, but not hear a stop.
+    ///
+    /// Errors: `Kind::Damaged` before any of it is read where it is more than [`MAX_SKIPPED_BYTES`] with what was dropped
+    /// before.
+    pub(super) fn skip<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        entry: &Entry,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        self.content_bytes = self.content_bytes.saturating_add(entry.size_bytes);
+        if self.content_bytes > MAX_SKIPPED_BYTES {
+            let name = shown(&entry.name);
+            let text = format!("{name}: more than {MAX_SKIPPED_BYTES} bytes in members that are not written");
+            return Err(Error::damaged(text));
+        }
+        while archive.next_data(STEP_BYTES)?.is_some() {
+            Error::check(stop)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether the filesystem can allocate without writing.

@@ -6,7 +6,7 @@ use crate::archive::entry::EntryKind;
 use crate::archive::read::ArchiveReader;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull};
-use crate::unpack::content::{STEP_BYTES, skip_content};
+use crate::unpack::content::{STEP_BYTES, Skipped};
 
 /// Where a disk image goes. `data` and `zeros` come in ascending order, without gaps, up to the size.
 pub trait ImageSink {
@@ -36,7 +36,8 @@ pub struct FoundImage {
 /// stream to its end. Only that name counts: `old-disk.img.bak`, or a folder of that name, is something else
 /// (contract 8, row 28).
 ///
-/// Without it: `Kind::Damaged`, "no disk image found in tar".
+/// Without it: `Kind::Damaged`, "no disk image found in tar". Members beside it have at most 64 TiB in all: more is
+/// `Kind::Damaged`, too.
 pub fn find_image(
     pull: &mut (impl Pull + ?Sized),
     sink: &mut impl ImageSink,
@@ -44,7 +45,7 @@ pub fn find_image(
 ) -> Result<FoundImage> {
     let mut archive = ArchiveReader::new(pull);
     let mut image = None;
-    let mut skipped = 0_u64;
+    let (mut skipped, mut dropped) = (0_u64, Skipped::default());
     let mut almost = "";
     while let Some(entry) = archive.next_entry()? {
         Error::check(stop)?;
@@ -60,7 +61,7 @@ pub fn find_image(
             EntryKind::Folder if matches!(entry.name.as_slice(), b"./" | b".") => {}
             _ => {
                 skipped += 1;
-                skip_content(&mut archive, stop)?;
+                dropped.skip(&mut archive, &entry, stop)?;
                 if has_name {
                     almost = ": disk.img is no regular file";
                 }

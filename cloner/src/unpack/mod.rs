@@ -74,7 +74,8 @@ pub struct Unpacked {
 /// stay.
 ///
 /// Errors: `Kind::Damaged` names the member that is broken or leads out of the folder; `Kind::NoSpace` and
-/// `Kind::Target` name the member that could not be written. After an error or a stop the folder is as before.
+/// `Kind::Target` name the member that could not be written. After an error or a stop the folder is as before,
+/// but for what could not be removed within a second after the stop: the next attempt removes that.
 pub fn unpack_tree(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
@@ -100,7 +101,7 @@ pub fn unpack_tree_and(
     let target = target.as_fd();
     let staging = match options.resume {
         true => Staging::reopen(target, path, stop)?,
-        false => Staging::create(target, path, options.is_exact)?,
+        false => Staging::create(target, path, options.is_exact, stop)?,
     };
     let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
         if options.resume {
@@ -116,7 +117,7 @@ pub fn unpack_tree_and(
         if options.resume { result.map_err(|error| blamed_on_leftover(error, path)) } else { result };
     let is_kept = options.keep_partial && result.as_ref().is_err_and(leaves_something);
     if !is_kept {
-        staging.remove(target, path);
+        staging.remove(target, path, stop);
     }
     let (done, root) = result?;
     if let Some(root) = root {

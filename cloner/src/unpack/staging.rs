@@ -37,8 +37,8 @@ pub(super) struct Staging {
 impl Staging {
     /// Makes an empty one in `target`. What a former attempt left is removed; what cannot be removed stays, and another name
     /// is taken. With `is_exact` nothing in it gets the default access control list of `target`.
-    pub(super) fn create(target: BorrowedFd<'_>, path: &Path, is_exact: bool) -> Result<Self> {
-        let name = free_name(target, path)?;
+    pub(super) fn create(target: BorrowedFd<'_>, path: &Path, is_exact: bool, stop: &Stop) -> Result<Self> {
+        let name = free_name(target, path, stop)?;
         let path = path.join(&name);
         let failed = |doing: &'static str| {
             let path = &path;
@@ -54,7 +54,7 @@ impl Staging {
             Ok((fresh, replaced)) => Ok(Self { name, fresh, replaced }),
             Err(cause) => {
                 // The first failure is the one to tell.
-                let _ = remove_all(target, name.as_bytes());
+                let _ = remove_all(target, name.as_bytes(), stop);
                 Err(failed("create folders in")(cause))
             }
         }
@@ -66,7 +66,7 @@ impl Staging {
             let (staging, _) = open_folder(target, STAGING_NAME.as_bytes())?;
             let (fresh, _) = open_folder(&staging, FRESH.as_bytes())?;
             // What an attempt before replaced when it was killed between two names is of no use to anybody.
-            remove_all(&staging, REPLACED.as_bytes())?;
+            remove_all(&staging, REPLACED.as_bytes(), stop)?;
             let replaced = make(staging.as_fd(), REPLACED.as_bytes())?;
             Ok(Self { name: STAGING_NAME.into(), fresh, replaced })
         };
@@ -78,9 +78,13 @@ impl Staging {
                 Err(error) if matches!(error.kind(), Kind::Signal(_) | Kind::Neighbour) => return Err(error),
                 Err(error) => error.to_string(),
             },
-            Err(cause) => cause.to_string(),
+            Err(cause) => {
+                Error::check(stop)?;
+                cause.to_string()
+            }
         };
-        if let Err(cause) = remove_all(target, STAGING_NAME.as_bytes()) {
+        if let Err(cause) = remove_all(target, STAGING_NAME.as_bytes(), stop) {
+            Error::check(stop)?;
             log::warn!("cannot remove {}: {cause}", path.join(STAGING_NAME).display());
         }
         let text = format!(
@@ -110,10 +114,11 @@ impl Staging {
         self.replaced.as_fd()
     }
 
-    /// Removes it with everything in it. `path` is that of the target folder.
-    pub(super) fn remove(self, target: BorrowedFd<'_>, path: &Path) {
+    /// Removes it with everything in it, or what can be removed of it within a second after a stop. `path` is that of the
+    /// target folder.
+    pub(super) fn remove(self, target: BorrowedFd<'_>, path: &Path, stop: &Stop) {
         drop((self.fresh, self.replaced));
-        if let Err(cause) = remove_all(target, self.name.as_bytes()) {
+        if let Err(cause) = remove_all(target, self.name.as_bytes(), stop) {
             log::warn!("cannot remove {}: {cause}", path.join(&self.name).display());
         }
     }
@@ -126,12 +131,13 @@ pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
 }
 
 /// The first name under which nothing is left; everything else that has one of the names is removed, too.
-fn free_name(target: BorrowedFd<'_>, path: &Path) -> Result<OsString> {
+fn free_name(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<OsString> {
     let (mut free, mut why) = (None, None);
     for name in names_for(STAGING_NAME.as_ref()) {
-        match remove_all(target, name.as_bytes()) {
+        match remove_all(target, name.as_bytes(), stop) {
             Ok(()) => free = free.or(Some(name)),
             Err(cause) => {
+                Error::check(stop)?;
                 log::warn!(
                     "cannot remove the leftover {}: {cause}; it stays in the volume and is no part of the clone",
                     path.join(&name).display()

@@ -18,7 +18,7 @@ use crate::attribute::{DEFAULT_ACL, Kinds};
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
-use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, skip_content, write_content};
+use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
 use crate::unpack::folders::Folders;
 use crate::unpack::member_name::MemberName;
 use crate::unpack::remove::{remove_all, remove_one};
@@ -32,13 +32,15 @@ pub(super) struct TreeWriter<'a> {
     options: UnpackOptions,
     stop: &'a Stop,
     done: Unpacked,
+    dropped: Skipped,
     root: Option<Attributes>,
 }
 
 impl<'a> TreeWriter<'a> {
     /// Writes below `root`. `path` is the target folder's name in messages.
     pub(super) fn new(root: OwnedFd, path: &'a Path, options: UnpackOptions, stop: &'a Stop) -> Self {
-        Self { folders: Folders::new(root), path, options, stop, done: Unpacked::default(), root: None }
+        let (done, dropped) = (Unpacked::default(), Skipped::default());
+        Self { folders: Folders::new(root), path, options, stop, done, dropped, root: None }
     }
 
     /// Writes the member `entry`, which `archive` is at.
@@ -52,7 +54,7 @@ impl<'a> TreeWriter<'a> {
         match name.components().next() {
             Some(b"lost+found") => {
                 self.done.skipped += 1;
-                return skip_content(archive, self.stop);
+                return self.dropped.skip(archive, entry, self.stop);
             }
             Some(first) if is_reserved(first) => {
                 let what = "the archive holds a name that Decant uses until a clone is complete; \
@@ -249,7 +251,11 @@ impl<'a> TreeWriter<'a> {
     fn make_room(&self, entry: &Entry, name: &[u8]) -> Result<()> {
         let folder = self.folders.current();
         // What is in the way may be a folder of an attempt before, when the source had one there.
-        let removed = if self.options.resume { remove_all(folder, name) } else { remove_one(folder, name) };
+        let removed =
+            if self.options.resume { remove_all(folder, name, self.stop) } else { remove_one(folder, name) };
+        if removed == Err(Errno::INTR) {
+            Error::check(self.stop)?;
+        }
         removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
                 "{} was a folder with content earlier in the archive",

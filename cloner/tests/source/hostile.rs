@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::certificates::Pki;
 use super::image::Image;
 use super::process::Source;
-use super::target::{Door, Target};
+use super::target::{Call, Door, Target};
 
 const GREETING: &str = "decant 1\nholes\ndigest\nresume\nprogress\nattributes\n";
 /// With room for a busy machine; what is limited to seconds otherwise lasts for ever.
@@ -89,6 +89,29 @@ fn a_target_that_tells_one_digest_at_a_time_is_not_asked_without_end() {
         source.run().assert_done();
         let questions = target.join();
         assert!((1..=most).contains(&questions), "{questions} questions");
+    }
+}
+
+#[test]
+fn a_target_of_ours_that_says_2xx_before_it_has_everything_is_no_success() {
+    let (pki, image) = (Pki::new(), Image::large());
+    for end in [Call::goodbye, Call::close, Call::reset] {
+        let target = Target::start(pki.server(), move |door| {
+            loop {
+                let mut call = door.accept_any();
+                let head = call.head();
+                if head.request_line.starts_with("POST ") {
+                    call.answer(200, "");
+                    return end(call);
+                }
+                let is_first = head.request_line.starts_with("OPTIONS ");
+                call.answer(200, if is_first { GREETING } else { "phase starting\ndurable-bytes 0\n\n" });
+                call.goodbye();
+            }
+        });
+        let ended = Source::new(&pki, &target.url).filesystem(image.folder.path()).run();
+        target.join();
+        ended.assert_failed(6, &["200 before it had all the data"]);
     }
 }
 

@@ -57,33 +57,35 @@ pub struct ImageFile {
     /// There was no room for it: what was written must go, or nobody else has room either.
     is_full: Cell<bool>,
     finished: bool,
+    /// Ends removals.
+    stop: Stop,
 }
 
 impl ImageFile {
     /// Starts the file `name` in `folder`. What an earlier attempt left under the temporary name is removed,
-    /// unless that attempt is still running.
-    pub fn create(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
+    /// unless that attempt is still running. `stop` ends the removal.
+    pub fn create(folder: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = folder.join(name);
         let folder = open_folder(folder)?;
-        let temporary = leftover::free_name(&folder, &temporary_name(name), &path)?;
+        let temporary = leftover::free_name(&folder, &temporary_name(name), &path, stop)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::target("create", &path, e.into()))?;
-        Ok(Self::of(folder, file.into(), path, temporary, options))
+        Ok(Self::of(folder, file.into(), path, temporary, options, stop))
     }
 
     /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
-    pub fn reopen(folder: &Path, name: &OsStr, options: FileOptions) -> Result<Self> {
+    pub fn reopen(folder: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let (path, temporary) = (folder.join(name), temporary_name(name));
         let folder = open_folder(folder)?;
         match leftover::open(&folder, &temporary, OFlags::WRONLY) {
             Ok(file) => {
-                let mut image = Self::of(folder, file, path, temporary, options);
+                let mut image = Self::of(folder, file, path, temporary, options, stop);
                 image.is_reused = true;
                 Ok(image)
             }
             Err(why) => {
-                leftover::free_name(&folder, &temporary, &path)?;
+                leftover::free_name(&folder, &temporary, &path, stop)?;
                 let text = format!(
                     "cannot resume what an attempt before left of {}: {why}; the next attempt begins from zero",
                     path.display()
@@ -93,7 +95,14 @@ impl ImageFile {
         }
     }
 
-    fn of(folder: OwnedFd, file: File, path: PathBuf, temporary: OsString, options: FileOptions) -> Self {
+    fn of(
+        folder: OwnedFd,
+        file: File,
+        path: PathBuf,
+        temporary: OsString,
+        options: FileOptions,
+        stop: &Stop,
+    ) -> Self {
         let name = path.file_name().unwrap_or_default().to_owned();
         // Only tells others that somebody is at work; where locks are not supported nothing is lost.
         let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
@@ -109,6 +118,7 @@ impl ImageFile {
             is_reused: false,
             is_full: Cell::new(false),
             finished: false,
+            stop: stop.clone(),
         }
     }
 
@@ -121,10 +131,10 @@ impl ImageFile {
         }
         // A folder, which an archive unpacked there before left. Names in a tree are replaced the same way.
         if renameat_with(folder, temporary, folder, name, RenameFlags::EXCHANGE).is_err() {
-            remove_all(folder, name.as_bytes())?;
+            remove_all(folder, name.as_bytes(), &self.stop)?;
             return renameat(folder, temporary, folder, name);
         }
-        if let Err(cause) = remove_all(folder, temporary.as_bytes()) {
+        if let Err(cause) = remove_all(folder, temporary.as_bytes(), &self.stop) {
             log::warn!("cannot remove the folder that was {}: {cause}", self.path.display());
         }
         Ok(())
@@ -255,7 +265,11 @@ impl Medium for ImageFile {
     }
 
     fn publish(&mut self) -> Result<()> {
-        self.rename().map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
+        let renamed = self.rename();
+        if renamed == Err(Errno::INTR) {
+            Error::check(&self.stop)?;
+        }
+        renamed.map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
         self.finished = true;
         rustix::fs::fsync(&self.folder).map_err(|e| Error::target("sync the folder of", &self.path, e.into()))
     }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use decant_shared::stop::Stop;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, openat, statat};
 use rustix::io::Errno;
 
@@ -42,12 +43,13 @@ pub(super) fn open(folder: &OwnedFd, temporary: &OsStr, flags: OFlags) -> Result
 
 /// The first of the names for `temporary` under which nothing is left. What attempts left that are not running any more is
 /// removed, whatever it is. What cannot be removed stays, and another name is taken. `path` is that of the image.
-pub(super) fn free_name(folder: &OwnedFd, temporary: &OsStr, path: &Path) -> Result<OsString> {
+pub(super) fn free_name(folder: &OwnedFd, temporary: &OsStr, path: &Path, stop: &Stop) -> Result<OsString> {
     let (mut free, mut why) = (None, None);
     for name in names_for(temporary) {
-        match remove(folder, &name, path)? {
+        match remove(folder, &name, path, stop)? {
             Ok(()) => free = free.or(Some(name)),
             Err(cause) => {
+                Error::check(stop)?;
                 log::warn!(
                     "cannot remove {}, which an attempt before left beside {}: {cause}; it stays in the volume",
                     name.display(),
@@ -61,7 +63,7 @@ pub(super) fn free_name(folder: &OwnedFd, temporary: &OsStr, path: &Path) -> Res
 }
 
 /// Removes what an attempt left that is not running any more.
-fn remove(folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<Result<(), Errno>> {
+fn remove(folder: &OwnedFd, name: &OsStr, path: &Path, stop: &Stop) -> Result<Result<(), Errno>> {
     let Ok(found) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(Ok(())) };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
@@ -71,7 +73,7 @@ fn remove(folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<Result<(), Errn
         let path = path.display();
         return Err(Error::new(Kind::Target, format!("somebody else is writing {path} right now")));
     }
-    let removed = remove_all(folder, name.as_bytes());
+    let removed = remove_all(folder, name.as_bytes(), stop);
     if removed.is_ok() {
         log::info!("removed what an earlier attempt left of {}", path.display());
     }

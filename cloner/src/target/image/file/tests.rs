@@ -7,7 +7,7 @@ const PLAIN: FileOptions =
 #[test]
 fn nothing_is_there_before_the_end_and_everything_after_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
     file.write(0, b"data").unwrap();
     let path = folder.path().join("disk.img");
     assert!(!path.exists());
@@ -23,7 +23,7 @@ fn nothing_is_there_before_the_end_and_everything_after_it() {
 fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("disk.img"), "old").unwrap();
-    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
     file.write(0, b"data").unwrap();
     drop(file);
     assert_eq!(std::fs::read(folder.path().join("disk.img")).unwrap(), b"old");
@@ -34,7 +34,7 @@ fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
 fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
-    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
     file.write(0, b"x").unwrap();
     file.seal(1, &Stop::new()).unwrap();
     file.publish().unwrap();
@@ -45,7 +45,7 @@ fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
 fn growth_and_preallocation_reach_the_last_byte() {
     let folder = tempfile::tempdir().unwrap();
     let options = FileOptions { grow_to_bytes: Some(3 << 20), preallocate: true, ..PLAIN };
-    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options).unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options, &Stop::new()).unwrap();
     file.write(0, &[1; 4096]).unwrap();
     file.zero(4096, (1 << 20) - 4096, &Stop::new()).unwrap();
     file.seal(1 << 20, &Stop::new()).unwrap();
@@ -59,7 +59,7 @@ fn growth_and_preallocation_reach_the_last_byte() {
 fn a_name_as_long_as_names_can_be_is_no_problem() {
     let folder = tempfile::tempdir().unwrap();
     let name = "n".repeat(255);
-    let mut file = ImageFile::create(folder.path(), name.as_ref(), PLAIN).unwrap();
+    let mut file = ImageFile::create(folder.path(), name.as_ref(), PLAIN, &Stop::new()).unwrap();
     file.seal(1, &Stop::new()).unwrap();
     file.publish().unwrap();
     assert!(folder.path().join(name).exists());
@@ -68,9 +68,9 @@ fn a_name_as_long_as_names_can_be_is_no_problem() {
 #[test]
 fn two_writers_of_one_file_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();
-    let first = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).unwrap();
-    let error = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).err().unwrap();
+    let first = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
+    let error = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).err().unwrap();
     assert!(error.to_string().contains("somebody else is writing"), "{error}");
     drop(first);
-    assert!(ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN).is_ok());
+    assert!(ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).is_ok());
 }
