@@ -126,8 +126,8 @@ impl Hands {
                 pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
             }
             Action::DeleteOrphans => {
-                let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
-                orphans.map(|pod| self.delete(&pod.metadata)).collect()
+                let mut orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+                orphans.try_for_each(|pod| self.delete(&pod.metadata))
             }
         }
     }

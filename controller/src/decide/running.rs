@@ -141,7 +141,7 @@ pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy
 /// Target first, then the source that sends to it.
 fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     let Some(target) = &seen.target_pod else {
-        return make(Role::Target, Step::MakeTargetPod, names::target_pod(&claim.metadata.name), seen);
+        return make(Role::Target, Step::MakeTargetPod, &names::target_pod(&claim.metadata.name), seen);
     };
     if target.metadata.is_deleting() {
         return Step::PodLeaving(Role::Target);
@@ -160,7 +160,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     }
     let Some(source) = &seen.source_pod else {
         return if claim.is_bound() && is_ready(target) {
-            make(Role::Source, Step::MakeSourcePod, names::source_pod(&claim.metadata.uid), seen)
+            make(Role::Source, Step::MakeSourcePod, &names::source_pod(&claim.metadata.uid), seen)
         } else {
             Step::WaitForTarget
         };
@@ -181,7 +181,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
 }
 
 /// The step that makes a pod, unless one of its name has to go first, or too many were made.
-fn make(role: Role, step: Step, name: String, seen: &Observed) -> Step {
+fn make(role: Role, step: Step, name: &str, seen: &Observed) -> Step {
     if seen.orphans.iter().any(|pod| pod.metadata.name == name) {
         return Step::PodLeaving(role);
     }
