@@ -61,8 +61,8 @@ impl Drop for Installed {
         }
         // The pods, too: the next installation counts its own.
         let both = "app.kubernetes.io/name in (decant-controller,decant-webhook)";
-        let pods = ["delete", "pods", "-l", both, "--timeout=60s"];
-        let deployments = ["delete", "deployments", "-l", both, "--timeout=60s"];
+        let pods = ["delete", "pods", "-l", both, "--timeout=120s"];
+        let deployments = ["delete", "deployments", "-l", both, "--timeout=120s"];
         for delete in [&deployments[..], &pods] {
             if std::thread::panicking() {
                 let _ = std::panic::catch_unwind(|| kubectl(&[&NAMESPACE[..], delete].concat(), None));
