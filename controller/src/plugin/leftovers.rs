@@ -8,13 +8,12 @@ use super::ending::Failure;
 use super::session::{Session, list};
 use crate::annotations::{
     APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
-    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER,
+    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
 };
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::names;
 use crate::resource::{self, Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
 use crate::standing::{Standing, State};
-use crate::store::{Link, View};
 use crate::unreadable::Identity;
 
 /// An object that nobody needs any more.
@@ -108,9 +107,9 @@ impl Claims<'_> {
 
     /// Why `pod` is of no use any more; `None` when it may be of some.
     fn why_left(&mut self, pod: &Pod) -> Result<Option<String>, ApiError> {
-        match pod.looked_at_by() {
-            Some(Link::Of(key)) => Ok(why_left(pod, &key, self.get(&key)?)),
-            _ => Ok(None),
+        match claim_of(&pod.metadata) {
+            Some(key) => Ok(why_left(pod, &key, self.get(&key)?)),
+            None => Ok(None),
         }
     }
 
@@ -120,6 +119,16 @@ impl Claims<'_> {
         let has = |claim: &Claim, name| claim.metadata.annotation(name).is_some();
         Ok(claim.is_none_or(|claim| !has(claim, CLONE_REQUEST) || has(claim, CLONE_OF)))
     }
+}
+
+/// The claim that a pod says it was made for. The plugin cannot check seals; who runs it sees the list, and has only rights of
+/// their own. Pods of earlier versions and of CDI have no seal.
+fn claim_of(pod: &Meta) -> Option<Key> {
+    if let Some(claim) = pod.annotation(OWNER_REF) {
+        return claim.parse().ok();
+    }
+    let owner = pod.controller().filter(|owner| owner.kind == "PersistentVolumeClaim")?;
+    Some(Key::new(&pod.namespace, &owner.name))
 }
 
 /// Why `pod`, which was made for the claim `key`, is of no use any more.
