@@ -244,8 +244,8 @@ impl Hands {
         let pod: Pod = resource::view(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
         let why = match Identity::of(&pod.metadata, &self.seal) {
             Some(identity) if identity.role == role && identity.target_claim == claim.metadata.uid => {
-                let origin = self.made.origin(role, &pod.metadata, &claim.metadata, &self.seal);
-                if origin != made::Origin::Unknown {
+                let origin = self.made.provenance(role, &pod.metadata, &claim.metadata, &self.seal);
+                if origin != made::Provenance::Unknown {
                     return Ok(pod);
                 }
                 "it carries the seal of a pod of this clone that it is not, and will be deleted"

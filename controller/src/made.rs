@@ -1,7 +1,7 @@
 //! Which pods this controller made, and how often.
 //!
 //! The seal on a pod ([`crate::pods::Identity`]) can be copied to another pod of the same namespace and name, by users who can delete the
-//! first one. So the pod's UID, which nobody chooses, is written on the claim under a seal of its own. A pod that has the
+//! first one. So the pod's UID, which no user chooses, is written on the claim under a seal of its own. A pod that has the
 //! right seal and another UID is not the one that was made: it gets no keys, is not listened to, and is deleted.
 //!
 //! Until the claim says it, this process remembers. When it ends between the two, the pod is made again.
@@ -60,13 +60,13 @@ impl Made {
     }
 
     /// What is known about the pod `pod`, of which the seal says that it is the one of `role` of the clone into `claim`.
-    pub fn origin(&self, role: Role, pod: &Meta, claim: &Meta, key: &TokenKey) -> Origin {
+    pub fn provenance(&self, role: Role, pod: &Meta, claim: &Meta, key: &TokenKey) -> Provenance {
         if claim.annotation(annotation(role)).is_some_and(|text| is_sealed(text, role, pod, claim, key)) {
-            Origin::Recorded
+            Provenance::Recorded
         } else if self.has(&claim.key(), &pod.uid) {
-            Origin::Remembered
+            Provenance::Remembered
         } else {
-            Origin::Unknown
+            Provenance::Unknown
         }
     }
 
@@ -77,7 +77,7 @@ impl Made {
 
 /// Where a pod with the right seal comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum Provenance {
     /// The claim says that this controller made it.
     Recorded,
     /// This process made it; the claim does not say it yet.
@@ -128,15 +128,16 @@ mod tests {
     #[test]
     fn a_pod_is_known_by_its_uid_on_the_claim_or_in_memory_and_a_copy_of_it_is_not() {
         let (made, mut claim, pod, copy) = (Made::default(), meta("claim"), meta("pod"), meta("copy"));
-        let origin = |made: &Made, pod: &Meta, claim: &Meta| made.origin(Role::Target, pod, claim, &key());
-        assert_eq!(origin(&made, &pod, &claim), Origin::Unknown);
+        let origin =
+            |made: &Made, pod: &Meta, claim: &Meta| made.provenance(Role::Target, pod, claim, &key());
+        assert_eq!(origin(&made, &pod, &claim), Provenance::Unknown);
         made.note(&claim.key(), &pod.uid, Instant::now());
-        assert_eq!(origin(&made, &pod, &claim), Origin::Remembered);
-        assert_eq!(origin(&made, &copy, &claim), Origin::Unknown);
+        assert_eq!(origin(&made, &pod, &claim), Provenance::Remembered);
+        assert_eq!(origin(&made, &copy, &claim), Provenance::Unknown);
         claim.annotations.insert(TARGET_POD.to_owned(), record(Role::Target, &pod.uid, &claim.uid, &key()));
         let restarted = Made::default();
-        assert_eq!(origin(&restarted, &pod, &claim), Origin::Recorded);
-        assert_eq!(origin(&restarted, &copy, &claim), Origin::Unknown);
+        assert_eq!(origin(&restarted, &pod, &claim), Provenance::Recorded);
+        assert_eq!(origin(&restarted, &copy, &claim), Provenance::Unknown);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const NONCE_CHARS: usize = 2 * NONCE_BYTES + 1;
 const GENERATION_CHARS: usize = 3;
 /// Longest DNS label, and so longest name of a Service.
 const LABEL_MAX_BYTES: usize = 63;
-/// Bytes of a hash that a name carries: nobody finds two names with the same 128 bits.
+/// Bytes of a hash that a name carries: no two names with the same 128 bits can be found.
 const HASHED_BYTES: usize = 16;
 /// Characters of a hash in a name, with the dash before it.
 const HASH_CHARS: usize = 2 * HASHED_BYTES + 1;

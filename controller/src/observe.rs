@@ -103,19 +103,19 @@ impl Eyes {
         for pod in self.stores.pods_of(key) {
             let Some(identity) = Identity::said(&pod.metadata) else { continue };
             let of = claim.as_ref().filter(|claim| claim.metadata.uid == identity.target_claim);
-            let origin = of.map_or(made::Origin::Unknown, |claim| {
-                self.made.origin(identity.role, &pod.metadata, &claim.metadata, &self.keys)
+            let origin = of.map_or(made::Provenance::Unknown, |claim| {
+                self.made.provenance(identity.role, &pod.metadata, &claim.metadata, &self.keys)
             });
             let is_in_place = identity.role == Role::Target
                 || seen.source_key().is_none_or(|source| source.namespace == pod.metadata.namespace);
-            if origin == made::Origin::Unknown || !is_in_place {
+            if origin == made::Provenance::Unknown || !is_in_place {
                 // A target pod of an earlier claim goes with its claim.
                 if identity.role == Role::Source || of.is_some() {
                     seen.orphans.push(pod);
                 }
                 continue;
             }
-            if origin == made::Origin::Remembered {
+            if origin == made::Provenance::Remembered {
                 seen.unrecorded.push(identity.role);
             }
             match identity.role {

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 
-/// The most characters that are kept of what a panic says: it may repeat what somebody else wrote.
+/// The most characters that are kept of what a panic says: it may repeat what another user wrote.
 const SAID_CHARS: usize = 300;
 
 thread_local! {

@@ -1,4 +1,4 @@
-//! Text that somebody else wrote, made fit for a log line, a termination message or a condition.
+//! Text from a peer or another user, made fit for a log line, a termination message or a condition.
 
 use std::fmt::{self, Write};
 

@@ -215,7 +215,7 @@ fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static st
         && seen.target_annotation(POD_PHASE) == Some("Succeeded")
         && !seen.is_marked_done()
     {
-        // Somebody else wrote it: no pod of ours succeeded.
+        // A user wrote it: no pod of ours succeeded.
         told.insert(POD_PHASE, "Pending".to_owned());
     }
     for (triple, [runs, message, reason]) in [

@@ -2,7 +2,7 @@
 //!
 //! Anybody who can create pods can write labels, annotations and owner references. A pod is one of ours only if it
 //! carries the controller's seal ([`Purpose::Pod`]) over everything that says which clone it belongs to, its own namespace and name
-//! included. Whoever copies the annotations to another pod has a seal that does not fit.
+//! included. Annotations copied to a pod of another namespace or name do not fit their seal.
 
 use serde_json::{Map, Value};
 
