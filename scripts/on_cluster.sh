@@ -7,6 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/words.sh
 . scripts/lib/words.sh
+# shellcheck source=scripts/lib/setup.sh
+. scripts/lib/setup.sh
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
 
@@ -35,6 +37,8 @@ fi
 KUBECONFIG=$(scripts/cluster.sh up | tail -n 1)
 export KUBECONFIG
 PATH=$PATH:$(kubernetes_folder)
+DECANT_NEWEST_KUBECTL=$(helm_folder)/kubectl
+export DECANT_NEWEST_KUBECTL
 scripts/cluster.sh images
 scripts/image_test.sh
 # The tests' controllers have the rights of the role and no others.
@@ -66,3 +70,5 @@ api() { cargo test --locked -p decant-controller --test api -- "$@"; }
 api --skip budget::
 # Alone: it counts CPU time.
 api --nocapture budget::
+# Last: it leaves an installation.
+scripts/manifests.sh

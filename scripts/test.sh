@@ -76,6 +76,7 @@ step_supply() {
 
 step_chart() {
     needs "$(helm_folder)/helm" "$(venv_folder)/bin/python" || return
+    scripts/manifests.sh
     scripts/chart.sh
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use decant_shared::contract::DEVICE_OWNERSHIP_SETTING;
 use decant_shared::exit::Exit;
 use decant_shared::stop::{Stop, StopReason};
 use decant_shared::text::write_escaped;
@@ -69,6 +70,18 @@ impl Error {
     /// A wrong argument or environment variable.
     pub fn usage(text: impl Into<String>) -> Self {
         Self::new(Kind::Usage, text)
+    }
+
+    /// Opening a block device to `doing` ("read", "write") was not permitted. In a pod the container runtime decides who owns
+    /// the device, and its default leaves it to root.
+    pub fn no_device_permission(kind: Kind, doing: &str, path: &Path, cause: io::Error) -> Self {
+        let user = rustix::process::geteuid().as_raw();
+        let path = path.display();
+        let text = format!(
+            "no permission to {doing} the block device {path} as user {user}; in a pod: set \
+             {DEVICE_OWNERSHIP_SETTING} = true for the container runtime of the node"
+        );
+        Self::io(kind, text, cause)
     }
 
     /// Reading the source failed: `doing` is a verb like "read" or "open".

@@ -96,11 +96,11 @@ pub struct WebhookArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub gate: GateArgs,
-    /// Serve the admission webhook at this address
-    #[arg(long, env = "DECANT_WEBHOOK_LISTEN", default_value = "0.0.0.0:8443")]
+    /// Serve the admission webhook at this address; `[::]` is every address of both IP families
+    #[arg(long, env = "DECANT_WEBHOOK_LISTEN", default_value = "[::]:8443")]
     pub webhook_listen: SocketAddr,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, env = "DECANT_LISTEN", default_value = "0.0.0.0:8080")]
+    /// Address of /healthz, /readyz and /metrics; `[::]` is every address of both IP families
+    #[arg(long, env = "DECANT_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 }
 
@@ -164,8 +164,8 @@ pub struct RunArgs {
     /// Seconds between two progress writes of one clone
     #[arg(long, env = "DECANT_PROGRESS_SECS", default_value_t = 5)]
     pub progress_secs: u16,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, env = "DECANT_LISTEN", default_value = "0.0.0.0:8080")]
+    /// Address of /healthz, /readyz and /metrics; `[::]` is every address of both IP families
+    #[arg(long, env = "DECANT_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
     /// Serve /status there, too: a page that shows clones with bars to whoever can reach it
     #[arg(long, env = "DECANT_STATUS_PAGE")]

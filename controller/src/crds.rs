@@ -34,19 +34,18 @@ fn definition(
     scope: &str,
     version: &Value,
 ) -> Value {
+    let mut names = json!({
+        "kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": singular, "categories": ["all"],
+    });
+    if !short.is_empty() {
+        // The API server drops empty lists: every `kubectl apply` would then have something to change.
+        names["shortNames"] = json!(short);
+    }
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": { "name": format!("{plural}.{GROUP}") },
-        "spec": {
-            "group": GROUP,
-            "names": {
-                "kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": singular,
-                "shortNames": short, "categories": ["all"],
-            },
-            "scope": scope,
-            "versions": [version],
-        },
+        "spec": { "group": GROUP, "names": names, "scope": scope, "versions": [version] },
     })
 }
 

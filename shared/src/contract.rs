@@ -26,6 +26,9 @@ pub const PLAIN_HEALTH_PORT: u16 = 8080;
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Longest termination message that the kubelet keeps.
 pub const TERMINATION_LIMIT_BYTES: usize = 4096;
+/// The setting of container runtimes (containerd, CRI-O) without which a pod whose user is not root cannot open its block
+/// devices. Errors name it, and `kubectl decant doctor` looks for it in what pods say.
+pub const DEVICE_OWNERSHIP_SETTING: &str = "device_ownership_from_security_context";
 /// A file of this name at a filesystem volume's root is the volume's disk image.
 pub const DISK_IMAGE: &str = "disk.img";
 /// Mode of a disk image.

@@ -1,7 +1,7 @@
 //! Opening a TCP connection: bounded in time and stoppable, and listening on both IP families.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -54,12 +54,12 @@ fn connect_one(address: SocketAddr, limit: Duration, stop: &Stop) -> io::Result<
     }
 }
 
-/// Listens on `address`:`port`. `None` is every address of both families; where the machine has no IPv6, of
-/// IPv4. Port 0 takes any free port.
-pub fn listen(address: Option<std::net::IpAddr>, port: u16) -> io::Result<TcpListener> {
+/// Listens on `address`:`port`. `None` and `::` are every address of both families; where the machine has no IPv6,
+/// of IPv4. Port 0 takes any free port.
+pub fn listen(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     match address {
-        Some(address) => listen_on(SocketAddr::new(address, port)),
-        None => match listen_on((Ipv6Addr::UNSPECIFIED, port).into()) {
+        Some(address) if address != Ipv6Addr::UNSPECIFIED => listen_on(SocketAddr::new(address, port)),
+        _ => match listen_on((Ipv6Addr::UNSPECIFIED, port).into()) {
             Err(e) if is_no_ipv6(&e) => listen_on((Ipv4Addr::UNSPECIFIED, port).into()),
             other => other,
         },
@@ -95,11 +95,13 @@ mod tests {
 
     #[test]
     fn one_listener_serves_both_families() {
-        let listener = listen(None, 0).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let limit = Duration::from_secs(5);
-        for host in ["127.0.0.1", "::1"] {
-            connect(host, port, limit, &Stop::new()).unwrap();
+        for address in [None, Some(Ipv6Addr::UNSPECIFIED.into())] {
+            let listener = listen(address, 0).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let limit = Duration::from_secs(5);
+            for host in ["127.0.0.1", "::1"] {
+                connect(host, port, limit, &Stop::new()).unwrap();
+            }
         }
     }
 

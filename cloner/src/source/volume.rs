@@ -1,7 +1,7 @@
 //! The volume that is read: opened once, measured before a byte is sent.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,12 @@ fn open_raw(path: &Path) -> Result<Opened> {
         let path = path.display();
         return Err(Error::new(Kind::Source, format!("{path} is a pipe or socket, which cannot be cloned")));
     }
-    let mut file = File::open(path).map_err(|e| fail("open", e))?;
+    let mut file = File::open(path).map_err(|e| match e.kind() {
+        ErrorKind::PermissionDenied if kind.is_block_device() => {
+            Error::no_device_permission(Kind::Source, "read", path, e)
+        }
+        _ => fail("open", e),
+    })?;
     if kind.is_file() || kind.is_block_device() {
         let size_bytes = file.seek(SeekFrom::End(0)).map_err(|e| fail("measure", e))?;
         // Only a hint; the kernel reads ahead further.

@@ -1,10 +1,11 @@
 //! Block devices on either side. They are loop devices, so these tests need root (see `able`).
 
-use std::fs;
-use std::os::unix::fs::FileTypeExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use super::command::{Place, copy, names};
+use super::command::{Place, command, copy, names};
 use super::disks::{LoopDevice, Mounted, make_ext4};
 use super::noise::noise;
 use super::trees::is_root;
@@ -56,6 +57,31 @@ fn a_device_becomes_another_devices_content() {
     let target = LoopDevice::on(&place.file("other", &noise(2 * MIB, 5)));
     forced(&source.0, &target.0).assert_done();
     assert!(fs::read(&target.0).unwrap() == content);
+}
+
+/// As a pod meets it where the container runtime leaves its devices to root.
+#[test]
+fn a_device_that_may_not_be_opened_is_told_with_the_user_and_the_setting_of_the_runtime() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(place.at(""), Permissions::from_mode(0o777)).unwrap();
+    let device = LoopDevice::on(&place.file("backing", &noise(MIB, 8)));
+    let image = place.file("image", b"x");
+    for (words, code, doing) in
+        [([&device.0, &place.at("copy")], 3, "read"), ([&image, &device.0], 4, "write")]
+    {
+        let mut command = command(&["--force".as_ref(), words[0].as_os_str(), words[1].as_os_str()]);
+        let output = command.uid(65_534).gid(65_534).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let device = device.0.display();
+        let wanted = format!(
+            "no permission to {doing} the block device {device} as user 65534; in a pod: set device_ownership_from_security_context = true"
+        );
+        assert!(said.contains(&wanted), "{said}");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+    }
 }
 
 #[test]

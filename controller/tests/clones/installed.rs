@@ -21,13 +21,28 @@ const NAMESPACE: [&str; 2] = ["-n", "decant-system"];
 struct Installed;
 
 impl Installed {
-    /// `kubectl apply -k` of a folder below `controller/deploy`.
-    fn new(folder: &str) -> Self {
-        let folder = format!("{}/deploy/{folder}", env!("CARGO_MANIFEST_DIR"));
-        kubectl(&["apply", "-k", &folder], None);
+    /// `kubectl apply -k controller/deploy`.
+    fn new() -> Self {
+        kubectl(&["apply", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy")], None);
+        Self::rolled_out(&["decant-controller"])
+    }
+
+    /// The same with the webhook: a folder that a newer kubectl than this cluster's has to render.
+    fn with_webhook() -> Self {
+        let kubectl_of_today = std::env::var("DECANT_NEWEST_KUBECTL").expect("scripts/on_cluster.sh sets it");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/webhook");
+        let rendered = Command::new(kubectl_of_today).args(["kustomize", folder]).output().unwrap();
+        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("webhook.yaml");
+        std::fs::write(&path, &rendered.stdout).unwrap();
+        kubectl(&["apply", "-f", path.to_str().unwrap()], None);
+        Self::rolled_out(&["decant-controller", "decant-webhook"])
+    }
+
+    fn rolled_out(deployments: &[&str]) -> Self {
         let installed = Self;
-        let webhook = if folder == "webhook" { Some("decant-webhook") } else { None };
-        for name in ["decant-controller"].into_iter().chain(webhook) {
+        for name in deployments {
             let rollout = ["rollout", "status", "deployment", name, "--timeout=100s"];
             kubectl(&[&NAMESPACE[..], &rollout].concat(), None);
         }
@@ -87,7 +102,7 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
     bed.volumes("block", "16Mi", 3);
     bed.claim("golden", "Block", "16Mi");
     let noise = bed.fill("golden", MIB);
-    let installed = Installed::new("");
+    let installed = Installed::new();
     bed.data_volume("first", (&bed.namespace, "golden"), "Block", "16Mi");
     bed.succeeds("first");
     holds(&bed, "first", &noise);
@@ -152,7 +167,7 @@ fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved()
         grant(&target, user, "create,get,patch", "datavolumes.cdi.kubevirt.io");
     }
     grant(&owner.namespace, "jane", "create", "datavolumes.cdi.kubevirt.io/source");
-    let installed = Installed::new("webhook");
+    let installed = Installed::with_webhook();
     let object = |name: &str, annotations: Value| {
         json!({
             "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",

@@ -52,14 +52,7 @@ impl Device {
             ErrorKind::ResourceBusy => {
                 Error::io(Kind::Target, format!("{} is in use (mounted, or held open)", path.display()), e)
             }
-            ErrorKind::PermissionDenied => Error::io(
-                Kind::Target,
-                format!(
-                    "no permission to write {} (see the runtime's device_ownership_from_security_context)",
-                    path.display()
-                ),
-                e,
-            ),
+            ErrorKind::PermissionDenied => Error::no_device_permission(Kind::Target, "write", path, e),
             _ => Error::target("open the block device", path, e),
         })?;
         let size_bytes = file.seek(SeekFrom::End(0)).map_err(|e| Error::target("measure", path, e))?;

@@ -1,5 +1,6 @@
 //! `kubectl decant doctor`: what is wrong, why, and what to do.
 
+mod block_devices;
 mod certificates;
 mod clones;
 mod controller;
@@ -110,6 +111,7 @@ pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failur
     printer.add(certificates::check(&place, has_webhook));
     printer.add(webhook::check(&place));
     printer.add(storage::check(&place));
+    printer.add(block_devices::check(&place));
     printer.add(clones::check(&place));
     // At the end: by now whoever holds the Lease has renewed it.
     printer.add(vec![lease.check(&place)]);

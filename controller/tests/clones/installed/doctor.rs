@@ -28,7 +28,7 @@ fn has_failed(report: &Value, about: &str) -> bool {
 #[test]
 fn the_doctor_finds_a_whole_installation_well_and_says_what_is_missing_of_another() {
     let bed = Bed::open(&[]);
-    let installed = Installed::new("webhook");
+    let installed = Installed::with_webhook();
     // The API server takes a moment until it trusts the webhook.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let report = loop {
