@@ -24,5 +24,7 @@ mod property;
 mod refusals;
 #[path = "copy/screen.rs"]
 mod screen;
+#[path = "copy/single_stack.rs"]
+mod single_stack;
 #[path = "copy/sizes.rs"]
 mod sizes;

@@ -20,7 +20,7 @@ HELM_SHA256=903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33
 
 # A command and the package that has it.
 APT_TOOLS=(
-    c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl openssl:openssl tar:tar
+    c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl ip:iproute2 openssl:openssl tar:tar
     unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
     readelf:binutils chromium:chromium setfattr:attr valgrind:valgrind
 )

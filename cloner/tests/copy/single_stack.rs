@@ -1,0 +1,30 @@
+//! A machine with IPv6 alone: a network namespace whose loopback device has no IPv4 address. Both ends of a copy are a
+//! source and a target that meet over it.
+
+use std::process::{Command, Stdio};
+
+use super::command::Place;
+use super::noise::noise;
+use super::trees::is_root;
+
+const SCRIPT: &str =
+    r#"ip link set lo up && ip address del 127.0.0.1/8 dev lo && exec "$CLONER" copy --quiet a b"#;
+
+#[test]
+fn a_copy_works_with_ipv6_alone() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let content = noise(1 << 20, 11);
+    place.file("a", &content);
+    let output = Command::new("unshare")
+        .args(["--net", "sh", "-c", SCRIPT])
+        .env("CLONER", env!("CARGO_BIN_EXE_cloner"))
+        .current_dir(place.at(""))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::read(place.at("b")).unwrap() == content);
+}
