@@ -39,7 +39,8 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
     let old = &dv.status;
     let mut events = Vec::new();
     if old.phase != new.phase {
-        events.extend(of_phase(seen, &new.phase, &dv.metadata.name));
+        // What was not cloned was not cloned successfully.
+        events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
         let digest = seen.digest().filter(|_| new.phase == "Succeeded");
         events.extend(
             digest
@@ -55,7 +56,10 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
         && !bound.message.is_empty()
     {
-        let is_refusal = matches!(step, Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_));
+        let is_refusal = matches!(
+            step,
+            Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_) | Step::VolumeInTheWay(_)
+        );
         let event = Event {
             kind: if is_refusal { "Warning" } else { "Normal" },
             ..normal(&bound.reason, bound.message.clone())
@@ -94,6 +98,13 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
     };
     if *step == Step::MarkDone {
         return vec![normal("CloneSucceeded", "Clone Complete".to_owned())];
+    }
+    if *step == Step::KeepVolume {
+        let text = format!(
+            "The volume {} was reserved for this PVC: it is kept as it is, and nothing is cloned into it",
+            claim.spec.volume_name
+        );
+        return vec![normal("VolumeKept", text)];
     }
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = triples.target.as_ref().filter(|target| {

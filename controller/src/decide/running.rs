@@ -7,6 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::actions;
 use super::before::permission;
+use super::kept;
 use super::step::{Role, Step, Why};
 use crate::adoption;
 use crate::annotations::{
@@ -32,6 +33,9 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if let Some(pod) = &seen.target_pod
         && let Some(step) = ended_target(pod, claim, now)
     {
+        return step;
+    }
+    if let Some(step) = kept::instead(seen, claim) {
         return step;
     }
     if let Some(step) = obstacle(seen, claim, policy) {
@@ -131,11 +135,14 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
 }
 
 /// A claim that waits for its first consumer is left to it, unless the user wants it at once (contract 4.9).
+///
+/// Where CDI would keep the claim unbound until it is whole, its clients start a consumer as soon as they may, and rely on that it
+/// cannot run on an empty volume. Here it could, so the clone is the first consumer instead.
 pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy) -> bool {
     let waits = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
     let at_once = claim.metadata.annotation(BIND_IMMEDIATE).is_some()
         || seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.annotation(BIND_IMMEDIATE).is_some());
-    !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once
+    !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once && !seen.is_filled_unbound
 }
 
 /// Target first, then the source that sends to it.

@@ -43,6 +43,13 @@ fn bound(step: &Step, seen: &Observed) -> Condition {
     match claim.status.phase.as_str() {
         "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
         "Lost" => no("ClaimLost", "Claim Lost"),
+        _ if matches!(step, Step::AwaitVolume) => no(
+            "Pending",
+            &format!(
+                "PVC {name} Pending: it waits for the volume that is reserved for it, {}",
+                claim.spec.volume_name
+            ),
+        ),
         _ => match unknown_class(claim, seen) {
             Some(class) => no("Pending", &format!("PVC {name} Pending: there is no StorageClass {class:?}")),
             None => no("Pending", &format!("PVC {name} Pending")),
@@ -82,6 +89,7 @@ fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
             ("CloneValidationFailed", format!("The clone doesn't meet the validation requirements: {why}"))
         }
         Step::Denied(why) => ("CloneNotAllowed", why.clone()),
+        Step::VolumeInTheWay(why) => ("VolumeInTheWay", why.clone()),
         _ => return None,
     })
 }

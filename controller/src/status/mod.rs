@@ -28,7 +28,7 @@ pub fn status(step: &Step, seen: &Observed, triples: &Triples, policy: &Policy) 
     let claim = seen.target.as_ref().filter(|_| seen.target_is_ours());
     Some(Status {
         claim_name: claim.map(|claim| claim.metadata.name.clone()).unwrap_or_default(),
-        progress: phase::progress(&phase, seen),
+        progress: phase::progress(step, &phase, seen),
         restart_count: restarts(seen),
         conditions: conditions::conditions(step, &phase, seen, triples),
         phase,

@@ -12,6 +12,7 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
             matches!(&seen.trouble, Some(t) if t.doing == Doing::MakeClaim && t.error.exceeds_quota());
         return match step {
             Step::Adopted => "Succeeded",
+            Step::AwaitClaim | Step::MakeKeptClaim => "Pending",
             _ if quota => "Pending",
             _ => "",
         }
@@ -22,9 +23,12 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
         step,
         Step::TargetDone | Step::WaitForSource | Step::MarkDone | Step::TidyUp | Step::Done | Step::Adopted
     );
+    let keeps_volume =
+        matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume | Step::VolumeInTheWay(_));
     let has_ended = seen.outcome.is_some() || is_complete;
     match claim.status.phase.as_str() {
         _ if has_ended => "Succeeded",
+        _ if keeps_volume => "Pending",
         "Lost" => "Failed",
         "Bound" if target_phase == "Running" => "CloneInProgress",
         "Bound" => "CloneScheduled",
@@ -36,12 +40,13 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
 }
 
 /// The progress: empty before there is a claim, `N/A` while nothing is known, never lower than before.
-pub(super) fn progress(phase: &str, seen: &Observed) -> String {
+pub(super) fn progress(step: &Step, phase: &str, seen: &Observed) -> String {
     let Some(dv) = seen.data_volume.as_ref().filter(|_| seen.target.is_some() && seen.target_is_ours())
     else {
         return if phase == "Succeeded" { "N/A".to_owned() } else { String::new() };
     };
-    let was_cloned = seen.target_annotation(crate::annotations::CLONE_REQUEST).is_some();
+    let was_cloned =
+        seen.target_annotation(crate::annotations::CLONE_REQUEST).is_some() && *step != Step::Adopted;
     if phase == "Succeeded" {
         return if was_cloned { "100.0%" } else { "N/A" }.to_owned();
     }

@@ -109,6 +109,7 @@ fn waiting(step: &Step, seen: &Observed) -> Option<Triple> {
         Step::Incompatible(why) => Triple::no("ErrIncompatiblePVC", why.clone()),
         Step::Denied(why) => Triple::no("CloneNotAllowed", why.clone()),
         Step::Unproven => Triple::no("CloneNotProven", UNPROVEN),
+        Step::VolumeInTheWay(why) => Triple::no("VolumeInTheWay", why.clone()),
         Step::NoSource(key) => {
             Triple::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
         }

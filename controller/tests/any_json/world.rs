@@ -12,7 +12,7 @@ use decant_controller::decide::Role;
 use decant_controller::lease::{self, Lease, Seen};
 use decant_controller::line::Line;
 use decant_controller::made::{self, Made};
-use decant_controller::observe::Eyes;
+use decant_controller::observe::{Drivers, Eyes};
 use decant_controller::permission::{Guarded, Judge};
 use decant_controller::pki::{Pki, Signer};
 use decant_controller::pods::Identity;
@@ -310,6 +310,7 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             keys: Arc::clone(&KEYS),
             pki: Arc::clone(&PKI),
             made: Arc::clone(&made),
+            drivers: Drivers::default(),
         },
         hands: Hands::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS), made),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
