@@ -19,8 +19,9 @@ use decant_controller::pods::Identity;
 use decant_controller::policy::Policy;
 use decant_controller::poll::Pollers;
 use decant_controller::queue::Queue;
+use decant_controller::reserved;
 use decant_controller::resource::{
-    Claim, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, VIEW_LIMIT_BYTES, view_within,
+    Claim, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, VIEW_LIMIT_BYTES, Volume, view_within,
 };
 use decant_controller::scrape::Scraper;
 use decant_controller::standing::Standing;
@@ -355,6 +356,14 @@ pub(crate) fn raw(bytes: &[u8]) {
     }
     for source in stores.data_sources.all() {
         let _ = decant_controller::request::resolve(&source);
+    }
+    if let (Ok(volume), Ok(claim)) =
+        (view_within::<Volume>(&object, VIEW_LIMIT_BYTES), view_within::<Claim>(&object, VIEW_LIMIT_BYTES))
+    {
+        let _ = reserved::provenance(&volume, &claim);
+        for dv in stores.data_volumes.all() {
+            let _ = reserved::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
+        }
     }
     let _ = Signer::of(&object);
     let _ = Lease::from_object(&object);
