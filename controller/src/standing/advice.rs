@@ -20,7 +20,7 @@ const fn blocks(reason: &'static str, helps: &'static str) -> Advice {
 }
 
 /// Everything that can be in the way of a clone.
-pub const ADVICE: [Advice; 17] = [
+pub const ADVICE: [Advice; 18] = [
     helps("CloneWithoutSource", "make the source; the clone goes on by itself"),
     blocks(
         "CloneNotAllowed",
@@ -34,6 +34,10 @@ pub const ADVICE: [Advice; 17] = [
     blocks(
         "CloneNotProven",
         "delete the PVC to have it cloned; if its content is right, let the DataVolume adopt it as docs/operations.md says",
+    ),
+    blocks(
+        "VolumeInTheWay",
+        "correct the volume or the DataVolume as the message says, or remove cdi.kubevirt.io/storage.checkStaticVolume to clone",
     ),
     helps(
         "ErrStartingPod",

@@ -33,12 +33,17 @@ pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Tr
     vec![bound, ready, running]
 }
 
+/// Why there is no claim yet although nothing is wrong.
+const AWAITED: &str = "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
+
 fn bound(step: &Step, seen: &Observed) -> Condition {
     let no = |reason: &str, message: &str| condition("Bound", "False", reason, message);
     if let Some((reason, message)) = cause(step, seen) {
         return no(reason, &message);
     }
-    let Some(claim) = &seen.target else { return no("NotFound", "No PVC found") };
+    let Some(claim) = &seen.target else {
+        return no("NotFound", if *step == Step::AwaitClaim { AWAITED } else { "No PVC found" });
+    };
     let name = &claim.metadata.name;
     match claim.status.phase.as_str() {
         "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
