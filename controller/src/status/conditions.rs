@@ -34,7 +34,8 @@ pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Tr
 }
 
 /// Why there is no claim yet although nothing is wrong.
-const AWAITED: &str = "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
+const AWAITED: &str =
+    "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
 
 fn bound(step: &Step, seen: &Observed) -> Condition {
     let no = |reason: &str, message: &str| condition("Bound", "False", reason, message);
