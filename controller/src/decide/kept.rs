@@ -2,11 +2,24 @@
 //! "static volume").
 
 use super::step::Step;
-use crate::annotations::{CLONE_REQUEST, VOLUME_LIST};
+use crate::annotations::{CLONE_REQUEST, PRE_POPULATED, VOLUME_LIST};
 use crate::observed::Observed;
 use crate::policy::Policy;
 use crate::reserved::{self, Provenance, Volumes};
 use crate::resource::{Claim, DataVolume};
+
+/// The DataVolume has a source that is not cloned: an import, an upload. What a restore brought for it needs no source.
+pub(super) fn of_any_source(seen: &Observed, policy: &Policy) -> Option<Step> {
+    let dv = seen.data_volume.as_ref()?;
+    match &seen.target {
+        None if dv.metadata.annotation(PRE_POPULATED).is_some() => Some(Step::AwaitClaim),
+        None => before(seen, dv, policy),
+        // Another controller completed it.
+        Some(claim) if claim.metadata.is_deleting() || dv.status.phase == "Succeeded" => None,
+        Some(claim) if seen.target_is_ours() => claimed(seen, claim),
+        Some(claim) => (seen.is_populated() && claim.metadata.controller().is_none()).then_some(Step::Adopt),
+    }
+}
 
 /// There is no claim yet.
 pub(super) fn before(seen: &Observed, dv: &DataVolume, policy: &Policy) -> Option<Step> {

@@ -133,11 +133,13 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
         return step;
     }
     if let Origin::NotOurs(kind) = &seen.origin {
-        return Step::NotOurs(kind.clone());
+        return kept::of_any_source(seen, policy).unwrap_or_else(|| Step::NotOurs(kind.clone()));
     }
     // What a restore filled before its DataVolume is there asks for no clone, whatever else it says.
-    let is_restored =
-        seen.target_annotation(POPULATED_FOR).is_some() && seen.target_annotation(CLONE_OF).is_none();
+    let is_restored = seen.target_annotation(POPULATED_FOR).is_some()
+        && seen.target_annotation(CLONE_OF).is_none()
+        && seen.target_pod.is_none()
+        && seen.source_pod.is_none();
     if seen.data_volume.is_none() && (seen.target_annotation(CLONE_REQUEST).is_none() || is_restored) {
         return if seen.orphans.is_empty() { Step::Nothing } else { Step::RemoveOrphans };
     }
@@ -195,7 +197,9 @@ impl Step {
                 Some(every.wait * 30)
             }
             // No watch tells of volumes.
-            Step::NoSource(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),
+            Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => {
+                Some(every.wait * 15)
+            }
             Step::VolumeInTheWay(_) => Some(every.wait * 5),
             // A claim can be enlarged without an event that names this key.
             Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer => Some(every.wait * 5),

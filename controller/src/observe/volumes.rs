@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::annotations::{CHECK_STATIC, CLONE_REQUEST, PRE_POPULATED};
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::listing;
-use crate::observed::{Observed, Origin};
+use crate::observed::Observed;
 use crate::reserved::Volumes;
 use crate::resource::{self, Key, Kind, Volume};
 
@@ -15,7 +15,7 @@ pub(super) fn volumes(cluster: &dyn Cluster, key: &Key, seen: &Observed) -> Resu
     let Some(dv) = seen.data_volume.as_ref().filter(|dv| !dv.metadata.is_deleting()) else {
         return Ok(Volumes::NotAsked);
     };
-    if dv.metadata.annotation(CHECK_STATIC).is_none() || matches!(seen.origin, Origin::NotOurs(_)) {
+    if dv.metadata.annotation(CHECK_STATIC).is_none() {
         return Ok(Volumes::NotAsked);
     }
     let is_over = seen.is_marked_done() || seen.outcome.is_some() || seen.source_pod.is_some();

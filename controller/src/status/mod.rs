@@ -21,7 +21,9 @@ use crate::resource::data_volume::{Condition, Status};
 
 /// The status for `step`; `None` when there is nothing for us to say.
 pub fn status(step: &Step, seen: &Observed, triples: &Triples, policy: &Policy) -> Option<Status> {
-    if matches!(step, Step::Nothing | Step::RemoveOrphans) {
+    // Whoever made the claim of an import says how far it is: CDI's word that it is complete stays when CDI has gone.
+    let is_of_another = matches!(step, Step::NotOurs(_)) && seen.target.is_some();
+    if is_of_another || matches!(step, Step::Nothing | Step::RemoveOrphans) {
         return None;
     }
     let phase = phase::phase(step, seen, policy);

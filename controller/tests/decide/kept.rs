@@ -277,6 +277,29 @@ fn a_data_volume_whose_claim_a_restore_will_bring_is_not_cloned_before() {
 }
 
 #[test]
+fn what_a_restore_brought_counts_whatever_the_source_was() {
+    let import =
+        || Observed { origin: Origin::NotOurs("http".to_owned()), source: None, permission: None, ..start() };
+    assert_eq!(step(&annotated(import(), PRE_POPULATED, "copy")), Step::AwaitClaim);
+    assert_eq!(step(&reserved(import(), &[volume("v", "1Gi")])), Step::MakeKeptClaim);
+    let missing = decided(&reserved(import(), &[]));
+    assert_eq!(missing.step, Step::NotOurs("http".to_owned()));
+    assert_eq!(missing.again, Some(std::time::Duration::from_secs(30)));
+
+    let restored = json!({ POPULATED_FOR: "copy" });
+    let foreign = Observed { target: filled(restored.clone()).target, ..import() };
+    assert_eq!(step(&foreign), Step::Adopt);
+    let owned = pending(Observed { target: Some(claim("copy", restored)), ..import() });
+    let decision = decided(&owned);
+    assert_eq!((&decision.step, phase(&decision).as_str()), (&Step::Adopted, "Succeeded"));
+    // What CDI completed is not said again in other words.
+    let complete = with_dv(owned, |dv| dv.status.phase = "Succeeded".to_owned());
+    assert_eq!(step(&complete), Step::NotOurs("http".to_owned()));
+    let import_of_cdi = Observed { target: Some(claim("copy", json!({}))), ..import() };
+    assert_eq!(step(&import_of_cdi), Step::NotOurs("http".to_owned()));
+}
+
+#[test]
 fn how_it_is_cloned_is_told_on_the_data_volume_once() {
     let unnamed =
         Observed { target: Some(claim("copy", json!({ "k8s.io/CloneRequest": "n/golden" }))), ..start() };
@@ -290,5 +313,21 @@ fn how_it_is_cloned_is_told_on_the_data_volume_once() {
         [start(), kept(&[(LIST, r#"["v"]"#)]), kept(&[(POPULATED_FOR, "copy")]), filled(json!({}))];
     for seen in nothing_cloned {
         assert!(!told(decided(&seen)).contains_key(CLONE_TYPE));
+    }
+}
+
+#[test]
+fn what_cdi_completed_from_another_source_keeps_its_status() {
+    let import =
+        Observed { origin: Origin::NotOurs("http".to_owned()), source: None, permission: None, ..start() };
+    for annotations in [json!({}), json!({ POPULATED_FOR: "copy" })] {
+        let seen = Observed { target: Some(claim("copy", annotations)), ..import.clone() };
+        let seen = with_dv(seen, |dv| {
+            dv.status.phase = "Succeeded".to_owned();
+            dv.status.progress = "100.0%".to_owned();
+        });
+        let decision = decided(&seen);
+        assert_eq!(decision.status, None, "it is not ours to say");
+        assert!(decision.actions.is_empty() && decision.events.is_empty(), "{decision:?}");
     }
 }
