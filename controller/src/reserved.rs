@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use decant_shared::units::parse_quantity;
 
+use crate::annotations::VOLUME_LIST;
 use crate::pods;
 use crate::policy::Policy;
 use crate::resource::{Claim, ClaimTemplate, DataVolume, Volume};
@@ -61,6 +62,12 @@ fn is_named_after(name: &str, uid: &str) -> bool {
     }
     let end = name.rsplit('-').next().unwrap_or_default();
     name.contains(uid) || end.len() >= UID_PART_CHARS && uid.replace('-', "").starts_with(end)
+}
+
+/// The names of the volumes of which `claim` waits for one. A list that cannot be read has none.
+pub fn expected(claim: &Claim) -> Vec<String> {
+    let list = claim.metadata.annotation(VOLUME_LIST);
+    list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
 }
 
 /// The claim's spec for the volume of `volumes` that it shall be bound to: the smallest that fits `dv`. The error is for

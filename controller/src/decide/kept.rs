@@ -44,8 +44,8 @@ pub(super) fn claimed(seen: &Observed, claim: &Claim) -> Option<Step> {
     if claim.metadata.annotation(CLONE_REQUEST).is_some() {
         return None;
     }
-    let list = claim.metadata.annotation(VOLUME_LIST)?;
-    let expected: Vec<String> = serde_json::from_str(list).unwrap_or_default();
+    claim.metadata.annotation(VOLUME_LIST)?;
+    let expected = reserved::expected(claim);
     let name = &claim.spec.volume_name;
     Some(if is_lost {
         Step::Lost

@@ -7,6 +7,7 @@ use super::words;
 use crate::decide::Step;
 use crate::observed::{Doing, Observed};
 use crate::poll::Progress;
+use crate::reserved;
 use crate::resource::Claim;
 use crate::resource::data_volume::{Condition, Status};
 use crate::standing::amounts;
@@ -49,13 +50,13 @@ fn bound(step: &Step, seen: &Observed) -> Condition {
     match claim.status.phase.as_str() {
         "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
         "Lost" => no("ClaimLost", "Claim Lost"),
-        _ if matches!(step, Step::AwaitVolume) => no(
-            "Pending",
-            &format!(
-                "PVC {name} Pending: it waits for the volume that is reserved for it, {}",
-                claim.spec.volume_name
-            ),
-        ),
+        _ if *step == Step::AwaitVolume => {
+            let names = reserved::expected(claim).join(", ");
+            no(
+                "Pending",
+                &format!("PVC {name} Pending: it waits for the volume that is reserved for it, {names}"),
+            )
+        }
         _ => match unknown_class(claim, seen) {
             Some(class) => no("Pending", &format!("PVC {name} Pending: there is no StorageClass {class:?}")),
             None => no("Pending", &format!("PVC {name} Pending")),

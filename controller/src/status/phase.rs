@@ -47,10 +47,19 @@ pub(super) fn progress(step: &Step, phase: &str, seen: &Observed) -> String {
     };
     let was_cloned =
         seen.target_annotation(crate::annotations::CLONE_REQUEST).is_some() && *step != Step::Adopted;
-    if phase == "Succeeded" {
-        return if was_cloned { "100.0%" } else { "N/A" }.to_owned();
-    }
     let said = &dv.status.progress;
+    if phase == "Succeeded" {
+        // What CDI completed without this flow stays as CDI left it.
+        let was_complete = dv.status.phase == "Succeeded" && !said.is_empty();
+        return if was_cloned {
+            "100.0%"
+        } else if was_complete {
+            said
+        } else {
+            "N/A"
+        }
+        .to_owned();
+    }
     // What was said about an earlier claim of this name does not count.
     let is_same_clone = dv.status.phase == "CloneInProgress" || dv.status.phase == "CloneScheduled";
     let before = standing::percent(said).filter(|_| is_same_clone);

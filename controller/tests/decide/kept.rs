@@ -317,6 +317,17 @@ fn how_it_is_cloned_is_told_on_the_data_volume_once() {
 }
 
 #[test]
+fn the_progress_of_a_clone_that_cdi_completed_in_another_way_stays() {
+    let seen = Observed { target: Some(claim("copy", json!({}))), ..start() };
+    let seen = with_dv(seen, |dv| {
+        dv.status.phase = "Succeeded".to_owned();
+        dv.status.progress = "100.0%".to_owned();
+    });
+    let status = decided(&seen).status.unwrap();
+    assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "100.0%"));
+}
+
+#[test]
 fn what_cdi_completed_from_another_source_keeps_its_status() {
     let import =
         Observed { origin: Origin::NotOurs("http".to_owned()), source: None, permission: None, ..start() };
