@@ -309,13 +309,13 @@ fn pod_of(role: Role, seen: &Observed) -> Option<&Arc<Pod>> {
 
 /// An owner of a claim that does not control it.
 fn owner(owner: &OwnerReference) -> Value {
-    let mut reference = json!({
+    let mut reference = members(json!({
         "apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
-    });
+    }));
     if owner.block_owner_deletion {
-        reference["blockOwnerDeletion"] = true.into();
+        reference.insert("blockOwnerDeletion".to_owned(), true.into());
     }
-    reference
+    reference.into()
 }
 
 /// The members of an object.
