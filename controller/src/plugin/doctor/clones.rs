@@ -1,7 +1,6 @@
 //! Clones that stand still, and pods of clones that do not start.
 
-use time::format_description::well_known::Rfc3339;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::controller::trouble;
 use super::{Check, Place};
@@ -9,10 +8,8 @@ use crate::annotations::{APP, APP_VALUE};
 use crate::cluster::{ApiError, ListParams};
 use crate::plugin::session::list;
 use crate::resource::{DataVolume, Kind, Meta, Pod};
-use crate::standing::{Standing, State, advice};
+use crate::standing::{Complaint, Standing, State, is_old};
 
-/// What begins does not have to be anywhere yet.
-const GRACE: Duration = Duration::seconds(60);
 /// More than these are a count.
 const SHOWN: usize = 20;
 
@@ -42,9 +39,14 @@ fn everything(place: &Place<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>), ApiError
 
 /// What is in the namespace `first` comes first.
 fn judge(all: &[DataVolume], pods: &[Pod], first: &str, now: OffsetDateTime) -> Vec<Check> {
-    let mut clones: Vec<Standing> = all.iter().filter_map(Standing::of).collect();
-    clones.sort_by_key(|seen| seen.namespace != first);
-    let mut checks: Vec<Check> = clones.iter().filter_map(|seen| stuck(seen, now)).collect();
+    let mut clones: Vec<(&DataVolume, Standing)> =
+        all.iter().filter_map(|dv| Some((dv, Standing::of(dv)?))).collect();
+    clones.sort_by_key(|(_, seen)| seen.namespace != first);
+    let complaint = |(dv, seen): &(&DataVolume, Standing)| {
+        let complaint = Complaint::of(dv, seen, now)?;
+        Some(Check::fail(format!("clone {}", seen.key()), complaint.found, complaint.helps))
+    };
+    let mut checks: Vec<Check> = clones.iter().filter_map(complaint).collect();
     checks.extend(pods.iter().filter(|pod| is_old(&pod.metadata.creation_timestamp, now)).filter_map(pod));
     let more = checks.len().saturating_sub(SHOWN);
     checks.truncate(SHOWN);
@@ -56,7 +58,7 @@ fn judge(all: &[DataVolume], pods: &[Pod], first: &str, now: OffsetDateTime) -> 
         ));
     }
     if checks.is_empty() {
-        let count = |state| clones.iter().filter(|seen| seen.state == state).count();
+        let count = |state| clones.iter().filter(|(_, seen)| seen.state == state).count();
         let (run, wait) = (count(State::Running), count(State::Waiting));
         checks.push(Check::ok(
             "clones",
@@ -66,32 +68,10 @@ fn judge(all: &[DataVolume], pods: &[Pod], first: &str, now: OffsetDateTime) -> 
     checks
 }
 
-/// Why a clone stands still; `None` when it runs, waits its turn, or is done.
-fn stuck(seen: &Standing, now: OffsetDateTime) -> Option<Check> {
-    let about = format!("clone {}", seen.key());
-    let help = || advice(&seen.reason).map_or("see `kubectl describe dv` of it", |advice| advice.helps);
-    match seen.state {
-        State::Succeeded | State::Running => None,
-        State::Failed => Some(Check::fail(about, format!("failed: {}", seen.why()), help())),
-        State::Waiting if seen.phase.is_empty() && seen.reason.is_empty() => {
-            let help = "no controller acts, or it watches another namespace";
-            is_old(&seen.created, now).then(|| Check::fail(about, "nobody has looked at it yet", help))
-        }
-        State::Waiting => match seen.reason.as_str() {
-            "Queued" | "WaitForFirstConsumer" => None,
-            reason => advice(reason).map(|advice| Check::fail(about, seen.why(), advice.helps)),
-        },
-    }
-}
-
 fn pod(pod: &Pod) -> Option<Check> {
     let Meta { namespace, name, .. } = &pod.metadata;
     let help = format!("see `kubectl -n {namespace} describe pod {name}`");
     trouble(pod).map(|why| Check::fail(format!("pod {}", pod.metadata.key()), why, help))
-}
-
-fn is_old(created: &str, now: OffsetDateTime) -> bool {
-    OffsetDateTime::parse(created, &Rfc3339).is_ok_and(|created| now - created > GRACE)
 }
 
 #[cfg(test)]
@@ -99,6 +79,7 @@ mod tests {
     use super::super::State as Health;
     use super::*;
     use serde_json::{Value, json};
+    use time::format_description::well_known::Rfc3339;
 
     const NOW: &str = "2026-01-01T01:00:00Z";
 
