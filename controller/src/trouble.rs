@@ -91,6 +91,9 @@ const REASONS: [&str; 9] = [
     "ErrWritingStatus",
 ];
 
+/// The reason of a status that cannot be written. Only an event tells it.
+pub const STATUS_REASON: &str = "ErrWritingStatus";
+
 /// Whether `reason` says that something fails, whatever else the condition says.
 pub fn is_reason(reason: &str) -> bool {
     REASONS.contains(&reason)
@@ -112,7 +115,7 @@ impl Trouble {
             Doing::MakeSecret { .. } => "ErrCreatingSecret",
             Doing::DeletePods(_) => "ErrDeletingPod",
             Doing::Look => "ErrReadingObjects",
-            Doing::WriteStatus => "ErrWritingStatus",
+            Doing::WriteStatus => STATUS_REASON,
         }
     }
 

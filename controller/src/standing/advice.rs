@@ -103,9 +103,13 @@ pub const ADVICE: [Advice; 36] = [
 /// What helps where the reason is not known: it comes from Kubernetes or a plugin of the node.
 pub const GENERAL: &str = "do what the message says; `kubectl describe` of the DataVolume, its PVC and its pods has more";
 
-/// What helps against `reason`. Where both pods have one, against the first that is known.
+/// What helps against `reason`. Where both pods have one, against the first that is known; one that is usual comes last.
 pub fn advice(reason: &str) -> Option<&'static Advice> {
-    reason.split(" and ").find_map(|reason| ADVICE.iter().find(|advice| advice.reason == reason))
+    let known = || {
+        let find = |reason| ADVICE.iter().find(|advice| advice.reason == reason);
+        reason.split(" and ").filter_map(find)
+    };
+    known().find(|advice| !is_usual(advice.reason)).or_else(|| known().next())
 }
 
 /// Whether each clone says so for a while.

@@ -270,6 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn a_scheduler_that_refuses_a_pod_is_told_once_it_has_lasted() {
+        let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "unbound claims",
+              "lastTransitionTime": "1970-01-01T00:01:00Z" } ] } }))
+        .unwrap();
+        let at = |secs: i64| triple(&pod, "c", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(secs.unsigned_abs()));
+        assert_eq!(at(60), Triple::no("Pending", ""));
+        assert_eq!(at(69), Triple::no("Pending", ""));
+        assert_eq!(at(70), Triple::no("Unschedulable", "unbound claims"));
+        assert_eq!(at(0), Triple::no("Unschedulable", "unbound claims"), "a clock that is behind hides nothing");
+    }
+
+    #[test]
     fn the_pod_that_does_not_run_is_the_one_that_speaks() {
         let run = Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
         let stop = |text: &str| Triple::no("R", text);
