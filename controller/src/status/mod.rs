@@ -9,9 +9,10 @@ mod words;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub use conditions::with_fault;
+pub use conditions::{with_fault, with_trouble};
 pub use patch::status_patch;
 pub use running::{Triple, Triples};
+pub use words::FAULT;
 
 use crate::annotations::POD_RESTARTS;
 use crate::decide::Step;
