@@ -156,7 +156,8 @@ impl Hands {
             Action::DeleteOrphans => {
                 let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
                 // One that cannot be deleted does not keep the others.
-                orphans.fold(Ok(()), |first, pod| first.and(self.delete(&pod.metadata)))
+                let results: Vec<_> = orphans.map(|pod| self.delete(&pod.metadata)).collect();
+                results.into_iter().collect()
             }
         }
     }

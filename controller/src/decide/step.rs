@@ -44,6 +44,8 @@ pub enum Why {
     OtherAuthority,
     /// It was made for a source claim that is gone; another one has its name.
     OtherSource,
+    /// It cannot use its keys. Its Secrets are never changed, so only another pod gets others.
+    UnusableKeys,
 }
 
 /// Where a clone stands.
