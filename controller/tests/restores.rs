@@ -339,7 +339,7 @@ fn a_volume_that_is_reserved_and_bound_after_the_look_is_not_cloned_over() {
     assert_eq!((stage.phase().as_str(), stage.pods()), ("Succeeded", 0));
     let claim = stage.claim().unwrap();
     assert_eq!(annotation(&claim, "k8s.io/CloneRequest"), &Value::Null);
-    assert_eq!(claim["metadata"]["finalizers"], json!([]));
+    assert!(claim["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty), "{claim:#}");
     assert_eq!(stage.data_volume()["status"]["progress"], "N/A");
 }
 
