@@ -78,19 +78,10 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         && !running.message.is_empty()
         && running.message != said
         && !matches!(running.reason.as_str(), "Queued" | "Completed" | "ContainerCreating")
-        && !is_being_bound(seen, &running.message)
     {
         events.push(warning(&running.reason, &running.message));
     }
     events
-}
-
-/// What the scheduler says of a pod whose claim is being bound, which happens in every clone on a class that binds at once.
-const UNBOUND: &str = "unbound immediate PersistentVolumeClaims";
-
-/// Whether a pod waits only for its claim to be bound. The condition Bound has that already; it is no reason for a warning.
-fn is_being_bound(seen: &Observed, message: &str) -> bool {
-    message.contains(UNBOUND) && seen.target.as_ref().is_some_and(|claim| !claim.is_bound())
 }
 
 /// An action that fails.

@@ -50,29 +50,6 @@ fn a_storage_class_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn a_pod_that_waits_for_its_claim_to_be_bound_is_no_reason_for_a_warning() {
-    let waiting = |message: &str, phase: &str| {
-        let mut pod = (*target_pod("Pending", false, "")).clone();
-        pod.status.container_statuses.clear();
-        pod.status.conditions = serde_json::from_value(serde_json::json!([
-            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message },
-        ]))
-        .unwrap();
-        let mut claim = (*claim("copy", named())).clone();
-        claim.status.phase = phase.to_owned();
-        let seen = Observed { target: Some(Arc::new(claim)), target_pod: Some(Arc::new(pod)), ..claimed() };
-        let decision = decided(&seen);
-        let running = decision.status.unwrap().condition("Running").unwrap().clone();
-        assert_eq!((running.reason.as_str(), running.message.as_str()), ("Unschedulable", message));
-        decision.events.iter().any(|event| event.kind == "Warning")
-    };
-    let unbound = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found";
-    assert!(!waiting(unbound, "Pending"));
-    assert!(waiting(unbound, "Bound"));
-    assert!(waiting("0/1 nodes are available: 1 Insufficient memory.", "Pending"));
-}
-
-#[test]
 fn a_quota_is_no_failure() {
     let error =
         ApiError { code: 403, reason: "Forbidden".to_owned(), message: "exceeded quota: q".to_owned() };
