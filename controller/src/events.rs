@@ -102,15 +102,16 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
             .iter()
             .any(|name| claim.metadata.annotation(name) == Some(text))
     };
-    if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
-        let event = of_trouble(trouble);
-        return if is_said(&event.message) { Vec::new() } else { vec![event] };
-    }
-    if claim.metadata.is_deleting() {
-        return Vec::new();
-    }
+    let mut events = Vec::new();
     if *step == Step::MarkDone {
-        return vec![normal("CloneSucceeded", "Clone Complete".to_owned())];
+        events.push(normal("CloneSucceeded", "Clone Complete".to_owned()));
+    }
+    if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
+        events.extend(Some(of_trouble(trouble)).filter(|event| !is_said(&event.message)));
+        return events;
+    }
+    if claim.metadata.is_deleting() || !events.is_empty() {
+        return events;
     }
     if *step == Step::KeepVolume {
         let text = format!(

@@ -118,7 +118,7 @@ pub fn advice(reason: &str) -> Option<&'static Advice> {
 }
 
 /// Whether each clone says so for a while.
-pub(super) fn is_usual(reason: &str) -> bool {
+pub(crate) fn is_usual(reason: &str) -> bool {
     let is_one = |reason: &str| {
         matches!(
             reason,
