@@ -10,7 +10,10 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN, PRE_POPULATED};
+use crate::annotations::{
+    CLONE_REQUEST, CLONE_SOURCE_FINALIZER, CLONE_TYPE, EXTENDED_TOKEN, POPULATED_FOR, PRE_POPULATED,
+    VOLUME_LIST,
+};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{Action, Role};
 use crate::fit;
@@ -21,7 +24,8 @@ use crate::permission::Permission;
 use crate::pki::Pki;
 use crate::pods::{self, Clone, Identity};
 use crate::policy::Policy;
-use crate::resource::{self, Claim, Key, Kind, Meta, Object, Pod};
+use crate::reserved::{self, Volumes};
+use crate::resource::{self, Claim, Key, Kind, Meta, Object, OwnerReference, Pod};
 use crate::token::TokenKey;
 use keys::Keyed;
 
@@ -54,15 +58,20 @@ impl Hands {
         &self.pki
     }
 
-    /// Does `actions` in order; the first failure ends it.
+    /// Does `actions` in order. A failure ends it, unless the others do not depend on that action. Returns the first failure.
     pub fn carry_out(&self, actions: &[Action], seen: &Observed, now: OffsetDateTime) -> Result<(), Trouble> {
         // A pod that was just made is not in what was seen.
         let mut made: HashMap<Role, Pod> = HashMap::new();
+        let mut first = Ok(());
         for action in actions {
-            self.one(action, seen, &mut made, now)
-                .map_err(|error| Trouble { doing: doing(action, seen), error })?;
+            let Err(error) = self.one(action, seen, &mut made, now) else { continue };
+            let trouble = Trouble { doing: doing(action, seen), error };
+            first = first.and(Err(trouble));
+            if !stands_alone(action) {
+                break;
+            }
         }
-        Ok(())
+        first
     }
 
     fn one(
@@ -76,11 +85,30 @@ impl Hands {
             Action::MakeClaim => self.make_claim(seen),
             Action::AdoptClaim => {
                 let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Ok(()) };
+                // The list is replaced as a whole; other owners stay.
+                let mut owners: Vec<Value> = claim.metadata.owner_references.iter().map(owner).collect();
+                owners.push(pods::owner(dv));
                 let patch = json!({
                     "resourceVersion": claim.metadata.resource_version,
-                    "ownerReferences": [pods::owner(dv)],
+                    "ownerReferences": owners,
                 });
                 self.patch_claim(seen, members(patch))
+            }
+            Action::MakeKeptClaim => self.make_kept_claim(seen),
+            Action::ExpectVolume => {
+                let Volumes::Reserved(volumes) = &seen.volumes else { return Ok(()) };
+                let names: Vec<&String> = volumes.iter().map(|volume| &volume.metadata.name).collect();
+                let annotations = json!({
+                    VOLUME_LIST: json!(names).to_string(), CLONE_REQUEST: null, CLONE_TYPE: null,
+                });
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
+            }
+            Action::KeepVolume => {
+                let name = seen.target.as_ref().map_or("", |claim| &claim.metadata.name);
+                let annotations = json!({
+                    POPULATED_FOR: name, VOLUME_LIST: null, CLONE_REQUEST: null, CLONE_TYPE: null,
+                });
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
             }
             Action::Label(labels) => self.patch_data_volume(seen, &json!({ "labels": labels })),
             Action::SayPrePopulated => {
@@ -126,8 +154,10 @@ impl Hands {
                 pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
             }
             Action::DeleteOrphans => {
-                let mut orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
-                orphans.try_for_each(|pod| self.delete(&pod.metadata))
+                let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+                // One that cannot be deleted does not keep the others.
+                let results: Vec<_> = orphans.map(|pod| self.delete(&pod.metadata)).collect();
+                results.into_iter().collect()
             }
         }
     }
@@ -138,6 +168,15 @@ impl Hands {
         };
         let spec = pods::claim_spec(dv, source, &self.policy).map_err(impossible)?;
         let claim = pods::new_claim(dv, key, &spec, &self.policy);
+        created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+    }
+
+    fn make_kept_claim(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(dv), Volumes::Reserved(volumes)) = (&seen.data_volume, &seen.volumes) else {
+            return Ok(());
+        };
+        let spec = reserved::claim_spec(dv, volumes, &self.policy).map_err(impossible)?;
+        let claim = pods::kept_claim(dv, &spec, &self.policy);
         created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
     }
 
@@ -275,6 +314,17 @@ fn pod_of(role: Role, seen: &Observed) -> Option<&Arc<Pod>> {
     }
 }
 
+/// An owner of a claim that does not control it.
+fn owner(owner: &OwnerReference) -> Value {
+    let mut reference = members(json!({
+        "apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+    }));
+    if owner.block_owner_deletion {
+        reference.insert("blockOwnerDeletion".to_owned(), true.into());
+    }
+    reference.into()
+}
+
 /// The members of an object.
 fn members(object: Value) -> Map<String, Value> {
     match object {
@@ -297,15 +347,51 @@ fn impossible(why: impl std::fmt::Display) -> ApiError {
     ApiError { code: 500, reason: "InternalError".to_owned(), message: why.to_string() }
 }
 
+/// Whether the actions after this one can be done although it failed: what one namespace refuses must not stop what has to be
+/// done in the other.
+fn stands_alone(action: &Action) -> bool {
+    matches!(action, Action::DeletePod(_) | Action::DeleteOrphans | Action::MakeSecret(_))
+}
+
+/// What a failure of `action` is called: each has a name, so that each is told.
 fn doing(action: &Action, seen: &Observed) -> Doing {
-    match (action, &seen.target) {
-        (Action::MakeClaim, _) => Doing::MakeClaim,
-        (Action::MakePod(Role::Target), Some(claim)) => {
-            Doing::MakePod(names::target_pod(&claim.metadata.name))
+    // Nothing is done about a claim that is not there.
+    let claim = || seen.target.as_ref().map_or_else(|| Key::new("", ""), |claim| claim.metadata.key());
+    match action {
+        Action::MakeClaim | Action::MakeKeptClaim => Doing::MakeClaim,
+        Action::AdoptClaim
+        | Action::ExpectVolume
+        | Action::KeepVolume
+        | Action::Record(_)
+        | Action::RecordPod(_)
+        | Action::Annotate(_)
+        | Action::Hold(_) => Doing::ChangeClaim(claim()),
+        Action::KeepToken if seen.data_volume.is_none() => Doing::ChangeClaim(claim()),
+        Action::KeepToken | Action::Label(_) | Action::SayPrePopulated | Action::Tell(_) => {
+            Doing::ChangeDataVolume
         }
-        (Action::MakePod(Role::Source), Some(claim)) => {
-            Doing::MakePod(names::source_pod(&claim.metadata.uid))
+        Action::MakePod(role) => Doing::MakePod { role: *role, pod: pod_key(*role, seen) },
+        Action::MakeSecret(role) => Doing::MakeSecret { role: *role, pod: pod_key(*role, seen) },
+        Action::DeletePod(role) => Doing::DeletePods(vec![pod_key(*role, seen)]),
+        Action::DeleteOrphans => {
+            let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+            Doing::DeletePods(orphans.map(|pod| pod.metadata.key()).collect())
         }
-        _ => Doing::Other,
+    }
+}
+
+/// The key of the pod of `role`, whether it is there or has yet to be made.
+fn pod_key(role: Role, seen: &Observed) -> Key {
+    if let Some(pod) = pod_of(role, seen) {
+        return pod.metadata.key();
+    }
+    let Some(claim) = &seen.target else { return Key::new("", "") };
+    let Meta { namespace, name, uid, .. } = &claim.metadata;
+    match role {
+        Role::Target => Key::new(namespace, names::target_pod(name)),
+        Role::Source => {
+            let source = seen.source_key().map_or(namespace, |source| &source.namespace);
+            Key::new(source, names::source_pod(uid))
+        }
     }
 }

@@ -3,9 +3,9 @@
 use decant_shared::panics::Panic;
 use serde_json::{Value, json};
 
-use crate::annotations::RUNNING_MESSAGE;
+use crate::annotations::{RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
 use crate::decide::Step;
-use crate::observed::Observed;
+use crate::observed::{Observed, Trouble};
 use crate::resource::data_volume::Status;
 use crate::resource::{Key, Kind, Meta};
 use crate::status::Triples;
@@ -39,7 +39,8 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
     let old = &dv.status;
     let mut events = Vec::new();
     if old.phase != new.phase {
-        events.extend(of_phase(seen, &new.phase, &dv.metadata.name));
+        // What was not cloned was not cloned successfully.
+        events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
         let digest = seen.digest().filter(|_| new.phase == "Succeeded");
         events.extend(
             digest
@@ -55,7 +56,10 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
         && !bound.message.is_empty()
     {
-        let is_refusal = matches!(step, Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_));
+        let is_refusal = matches!(
+            step,
+            Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_) | Step::VolumeInTheWay(_)
+        ) || seen.trouble_with_making_claim().is_some();
         let event = Event {
             kind: if is_refusal { "Warning" } else { "Normal" },
             ..normal(&bound.reason, bound.message.clone())
@@ -63,7 +67,12 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         events.push(event);
     }
     let said = old.condition("Running").map(|before| before.message.as_str()).unwrap_or_default();
-    if let Some(running) = new.condition("Running")
+    if let Some(trouble) = seen.other_trouble() {
+        // Whatever else the condition says, and whether or not the clone runs or is complete.
+        if !said.contains(&trouble.message()) {
+            events.push(of_trouble(trouble));
+        }
+    } else if let Some(running) = new.condition("Running")
         && running.status == "False"
         && new.phase != "Succeeded"
         && !running.message.is_empty()
@@ -75,25 +84,41 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
     events
 }
 
-/// Reasons of the target's Running condition that are told about the claim, where CDI tells them.
-const ABOUT_CLAIM: [&str; 7] = [
-    "CloneSourceInUse",
-    "UploadTargetInUse",
-    "ErrIncompatiblePVC",
-    "ErrStartingPod",
-    "ErrExceededQuota",
-    "CloneWithoutSource",
-    "CloneNotAllowed",
-];
+/// An action that fails.
+pub fn of_trouble(trouble: &Trouble) -> Event {
+    warning(trouble.reason(), &trouble.message())
+}
+
+/// Reasons of the target's Running condition that are told about the claim, where CDI tells them. What fails is told in any case.
+const ABOUT_CLAIM: [&str; 5] =
+    ["CloneSourceInUse", "UploadTargetInUse", "ErrIncompatiblePVC", "CloneWithoutSource", "CloneNotAllowed"];
 
 /// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
 /// a clone by itself has no other way to tell.
 pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event> {
-    let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting()) else {
-        return Vec::new();
+    let Some(claim) = &seen.target else { return Vec::new() };
+    let is_said = |text: &str| {
+        [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE]
+            .iter()
+            .any(|name| claim.metadata.annotation(name) == Some(text))
     };
+    let mut events = Vec::new();
     if *step == Step::MarkDone {
-        return vec![normal("CloneSucceeded", "Clone Complete".to_owned())];
+        events.push(normal("CloneSucceeded", "Clone Complete".to_owned()));
+    }
+    if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
+        events.extend(Some(of_trouble(trouble)).filter(|event| !is_said(&event.message)));
+        return events;
+    }
+    if claim.metadata.is_deleting() || !events.is_empty() {
+        return events;
+    }
+    if *step == Step::KeepVolume {
+        let text = format!(
+            "The volume {} was reserved for this PVC: it is kept as it is, and nothing is cloned into it",
+            claim.spec.volume_name
+        );
+        return vec![normal("VolumeKept", text)];
     }
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = triples.target.as_ref().filter(|target| {

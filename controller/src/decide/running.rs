@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use decant_shared::exit::Exit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::actions;
 use super::before::permission;
+use super::kept;
 use super::step::{Role, Step, Why};
 use crate::adoption;
 use crate::annotations::{
@@ -20,6 +22,9 @@ use crate::policy::Policy;
 use crate::resource::{Claim, Pod};
 use crate::termination::{self, TargetWord};
 
+/// A pod that ended so often because of its keys is replaced. The kubelet brings a Secret within a minute or two, and its own pauses
+/// before the third restart take more than one.
+const UNUSABLE_KEYS: i64 = 3;
 /// Longest pause before a failed pod is replaced.
 const PAUSE_MAX_SECS: u64 = 60;
 
@@ -32,6 +37,9 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if let Some(pod) = &seen.target_pod
         && let Some(step) = ended_target(pod, claim, now)
     {
+        return step;
+    }
+    if let Some(step) = kept::instead(seen, claim) {
         return step;
     }
     if let Some(step) = obstacle(seen, claim, policy) {
@@ -59,10 +67,9 @@ pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
 fn finished(seen: &Observed) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
     // The user of the target keeps pods that ended, and none in a namespace of others.
-    let keeps_source = seen
-        .source_pod
-        .as_ref()
-        .is_none_or(|pod| pod.has_ended() && pod.metadata.namespace == claim.metadata.namespace);
+    let keeps_source = seen.source_pod.as_ref().is_none_or(|pod| {
+        pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace
+    });
     if retains(seen) && keeps_source {
         return Step::Done;
     }
@@ -87,14 +94,13 @@ fn retains(seen: &Observed) -> bool {
 
 /// A target pod that succeeded is final, whatever else is wrong; one that failed is replaced.
 fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
-    match pod.status.phase.as_str() {
-        "Succeeded" => Some(match termination::target_word(pod) {
+    if pod.ended_well(TARGET_CONTAINER) {
+        return Some(match termination::target_word(pod) {
             TargetWord::DeadlinePassed => Step::Replace(Role::Target, Why::Deadline),
             TargetWord::Done { .. } => Step::TargetDone,
-        }),
-        "Failed" => Some(replace(Role::Target, pod, claim, now)),
-        _ => None,
+        });
     }
+    (pod.status.phase == "Failed").then(|| replace(Role::Target, pod, claim, now))
 }
 
 /// What keeps a claim without pods from getting them. Claims whose pods run are past this.
@@ -127,15 +133,28 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if seen.target_pod.is_none() && !seen.target_users.is_empty() {
         return Some(Step::TargetInUse(seen.target_users.clone()));
     }
+    if waits_for_volume(seen, claim) {
+        return Some(Step::WaitForVolume);
+    }
     (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.turn != Turn::Now).then_some(Step::Queued)
 }
 
+/// A claim whose class binds it at once gets no pod before its volume, as with CDI: no node could take the pod, which would be told as a
+/// warning although nothing is wrong.
+pub(crate) fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
+    let needs_pod = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
+    seen.target_pod.is_none() && !claim.is_bound() && !needs_pod
+}
+
 /// A claim that waits for its first consumer is left to it, unless the user wants it at once (contract 4.9).
+///
+/// Where CDI would keep the claim unbound until it is whole, its clients start a consumer as soon as they may, and rely on that it
+/// cannot run on an empty volume. Here it could, so the clone is the first consumer instead.
 pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy) -> bool {
     let waits = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
     let at_once = claim.metadata.annotation(BIND_IMMEDIATE).is_some()
         || seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.annotation(BIND_IMMEDIATE).is_some());
-    !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once
+    !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once && !seen.is_filled_unbound
 }
 
 /// Target first, then the source that sends to it.
@@ -153,6 +172,9 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if is_of_another_source(target, seen) {
         return replace_in_time(Role::Target, Why::OtherSource, target, claim, now);
     }
+    if lacks_keys(target, TARGET_CONTAINER) {
+        return replace_in_time(Role::Target, Why::UnusableKeys, target, claim, now);
+    }
     // An end that has certificates of an authority that signs no more does not trust a new end. A pair that is
     // connected stays.
     if !sends && target.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
@@ -168,11 +190,14 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if source.metadata.is_deleting() {
         return Step::PodLeaving(Role::Source);
     }
-    if source.status.phase == "Failed" {
+    if source.status.phase == "Failed" && !source.ended_well(SOURCE_CONTAINER) {
         return replace(Role::Source, source, claim, now);
     }
     if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
         return replace_in_time(Role::Source, Why::OtherTarget, source, claim, now);
+    }
+    if lacks_keys(source, SOURCE_CONTAINER) {
+        return replace_in_time(Role::Source, Why::UnusableKeys, source, claim, now);
     }
     if !sends && source.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
         return replace_in_time(Role::Source, Why::OtherAuthority, source, claim, now);
@@ -194,6 +219,17 @@ fn is_of_another_source(pod: &Pod, seen: &Observed) -> bool {
     seen.source
         .as_ref()
         .is_some_and(|source| pod.metadata.annotation(SOURCE_CLAIM_UID) != Some(source.metadata.uid.as_str()))
+}
+
+/// Whether the container ends again and again because it cannot use its keys: a Secret that it needs was made by another user, or
+/// one end does not trust the other.
+fn lacks_keys(pod: &Pod, container: &str) -> bool {
+    pod.container_status(container).is_some_and(|status| {
+        let ended = termination::last_end(status);
+        status.state.running.is_none()
+            && status.restart_count >= UNUSABLE_KEYS
+            && ended.is_some_and(|ended| ended.exit_code == i64::from(Exit::Identity.code()))
+    })
 }
 
 /// Whether the source's container runs.
@@ -245,10 +281,11 @@ fn pause(claim: &Claim) -> Duration {
 /// The target is done; the source gets a moment to read its answer (contract 8, #57).
 fn after_target(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     let Some(source) = &seen.source_pod else { return Step::MarkDone };
-    if source.has_ended() || source.metadata.is_deleting() {
+    if source.is_over(SOURCE_CONTAINER) || source.metadata.is_deleting() {
         return Step::MarkDone;
     }
-    let ended = seen.target_pod.as_deref().and_then(termination::ended_at);
+    let ended =
+        seen.target_pod.as_deref().and_then(|pod| termination::container_ended_at(pod, TARGET_CONTAINER));
     match ended {
         Some(ended) if now >= ended && now - ended < policy.intervals.source_grace => Step::WaitForSource,
         _ => Step::MarkDone,

@@ -5,8 +5,9 @@ use decant_shared::progress::Phase;
 use super::running::Triples;
 use super::words;
 use crate::decide::Step;
-use crate::observed::{Doing, Observed};
+use crate::observed::{Observed, Trouble};
 use crate::poll::Progress;
+use crate::reserved;
 use crate::resource::Claim;
 use crate::resource::data_volume::{Condition, Status};
 use crate::standing::amounts;
@@ -19,7 +20,9 @@ pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Tr
     running.message = joined.message;
     if joined.runs {
         running.status = "True".to_owned();
-        running.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
+        if triples.clone.is_none() {
+            running.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
+        }
     }
     let ready = match phase {
         "Succeeded" => condition("Ready", "True", "", ""),
@@ -33,16 +36,29 @@ pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Tr
     vec![bound, ready, running]
 }
 
+/// Why there is no claim yet although nothing is wrong.
+const AWAITED: &str =
+    "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
+
 fn bound(step: &Step, seen: &Observed) -> Condition {
     let no = |reason: &str, message: &str| condition("Bound", "False", reason, message);
     if let Some((reason, message)) = cause(step, seen) {
         return no(reason, &message);
     }
-    let Some(claim) = &seen.target else { return no("NotFound", "No PVC found") };
+    let Some(claim) = &seen.target else {
+        return no("NotFound", if *step == Step::AwaitClaim { AWAITED } else { "No PVC found" });
+    };
     let name = &claim.metadata.name;
     match claim.status.phase.as_str() {
         "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
         "Lost" => no("ClaimLost", "Claim Lost"),
+        _ if *step == Step::AwaitVolume => {
+            let names = reserved::expected(claim).join(", ");
+            no(
+                "Pending",
+                &format!("PVC {name} Pending: it waits for the volume that is reserved for it, {names}"),
+            )
+        }
         _ => match unknown_class(claim, seen) {
             Some(class) => no("Pending", &format!("PVC {name} Pending: there is no StorageClass {class:?}")),
             None => no("Pending", &format!("PVC {name} Pending")),
@@ -57,11 +73,8 @@ fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
 
 /// Why there is no claim of ours, if it is known.
 fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
-    if let Some(trouble) = &seen.trouble
-        && trouble.doing == Doing::MakeClaim
-    {
-        let reason = if trouble.error.exceeds_quota() { "ErrExceededQuota" } else { "ErrClaimNotValid" };
-        return Some((reason, trouble.error.message.clone()));
+    if let Some(trouble) = seen.trouble_with_making_claim() {
+        return Some((trouble.reason(), trouble.message()));
     }
     let dv = seen.data_volume.as_ref()?;
     let name = &dv.metadata.name;
@@ -82,6 +95,7 @@ fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
             ("CloneValidationFailed", format!("The clone doesn't meet the validation requirements: {why}"))
         }
         Step::Denied(why) => ("CloneNotAllowed", why.clone()),
+        Step::VolumeInTheWay(why) => ("VolumeInTheWay", why.clone()),
         _ => return None,
     })
 }
@@ -101,6 +115,21 @@ fn sentence(progress: &Progress) -> String {
     text
 }
 
+/// The status `old` with what fails where no decision is made: the rest stays as it is.
+pub fn with_trouble(old: &Status, trouble: &Trouble) -> Status {
+    let mut new = old.clone();
+    let status = old.condition("Running").map_or("False", |running| &running.status).to_owned();
+    put(&mut new, condition("Running", &status, trouble.reason(), &trouble.message()));
+    new
+}
+
+fn put(status: &mut Status, new: Condition) {
+    match status.conditions.iter_mut().find(|condition| condition.kind == new.kind) {
+        Some(before) => *before = new,
+        None => status.conditions.push(new),
+    }
+}
+
 /// The status `old` after the controller itself failed, with `said`. Of a clone that is done nothing changes.
 pub fn with_fault(old: &Status, said: &str) -> Status {
     let mut new = old.clone();
@@ -108,11 +137,7 @@ pub fn with_fault(old: &Status, said: &str) -> Status {
         return new;
     }
     let message = format!("a fault in the controller, please report it; it is tried again: {said}");
-    let ready = condition("Ready", "False", words::FAULT, &message);
-    match new.conditions.iter_mut().find(|condition| condition.kind == ready.kind) {
-        Some(before) => *before = ready,
-        None => new.conditions.push(ready),
-    }
+    put(&mut new, condition("Ready", "False", words::FAULT, &message));
     new
 }
 

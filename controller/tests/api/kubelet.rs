@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use decant_controller::cluster::{Cluster, Part};
 use decant_controller::kube::KubeCluster;
-use decant_controller::resource::{Key, Kind, Object};
+use decant_controller::resource::{Key, Kind};
 use decant_shared::stop::Stop;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::ground::Ground;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(30);
 
-/// Plays for one namespace until dropped.
+/// Plays until dropped.
 pub(crate) struct Kubelet {
     stop: Stop,
     thread: Option<JoinHandle<()>>,
@@ -23,13 +23,19 @@ pub(crate) struct Kubelet {
 
 impl Kubelet {
     pub(crate) fn start(ground: &Ground) -> Self {
-        let (stop, cluster) = (Stop::new(), Arc::clone(&ground.cluster));
-        let (params, token) = (ground.params(), stop.clone());
+        Self::over(&[ground])
+    }
+
+    /// Plays for several namespaces; the pods of a clone may be in two of them.
+    pub(crate) fn over(grounds: &[&Ground]) -> Self {
+        let (stop, cluster) = (Stop::new(), Arc::clone(&grounds[0].cluster));
+        let params: Vec<_> = grounds.iter().map(|ground| ground.params()).collect();
+        let token = stop.clone();
         let thread = std::thread::spawn(move || {
             while token.sleep(LOOK) {
                 let list = |kind| -> Vec<Value> {
-                    let items = cluster.list(kind, &params).map(|page| page.items).unwrap_or_default();
-                    items.iter().map(Object::value).collect()
+                    let lists = params.iter().filter_map(|params| cluster.list(kind, params).ok());
+                    lists.flat_map(|page| page.items).map(|object| object.value()).collect()
                 };
                 for claim in list(Kind::PersistentVolumeClaim) {
                     bind(&cluster, &claim);
@@ -77,12 +83,25 @@ fn go_on(cluster: &KubeCluster, pod: &Value, all: &[Value]) {
         })
     };
     let next = match (name, phase) {
+        // As a kubelet, which mounts the keys first.
+        (_, "Pending") if lacks_secret(cluster, pod) => return,
         (_, "Pending") => "Running",
         ("cdi-upload-server", "Running") if runs("cdi-clone-source", "Running") => "Succeeded",
         ("cdi-clone-source", "Running") if runs("cdi-upload-server", "Succeeded") => "Succeeded",
         _ => return,
     };
     let _ = cluster.patch(Kind::Pod, &key(pod), Part::Status, &status(name, next, "127.0.0.2"));
+}
+
+/// Whether a Secret that the pod cannot do without is not there.
+fn lacks_secret(cluster: &KubeCluster, pod: &Value) -> bool {
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+    let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let sources = volumes.iter().filter_map(|volume| volume["projected"]["sources"].as_array()).flatten();
+    let needed = sources.filter(|source| source["secret"]["optional"] != true);
+    needed
+        .filter_map(|source| source["secret"]["name"].as_str())
+        .any(|name| cluster.get(Kind::Secret, &Key::new(namespace, name)).is_err())
 }
 
 /// The status of a pod with one container.
