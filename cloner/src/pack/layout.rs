@@ -11,6 +11,7 @@ use rustix::fs::{FileType, readlinkat};
 use rustix::io::Errno;
 
 use super::apart::{Apart, Measured};
+use super::census::{Census, Difference, Outline};
 use super::extended::Extended;
 use super::header::{BLOCK_BYTES, Member, flag};
 use super::links::Links;
@@ -18,7 +19,7 @@ use super::look::{Found, Looked};
 use super::member::{put_extended, put_member};
 use super::meta::Meta;
 use super::plan::Options;
-use super::tally::{Census, Counted};
+use super::tally::Counted;
 use super::walk::{Budget, Folder, NAMES_BUDGET_BYTES, walk};
 use crate::archive::entry::{EntryKind, PATH_LIMIT_BYTES, shown};
 use crate::attribute::place::Place;
@@ -43,7 +44,7 @@ pub(super) struct Pass<'a> {
     /// Whether contents are read. A scan does not: it counts them.
     reading: bool,
     out: Counted<'a>,
-    census: Census,
+    census: Census<'a>,
     links: Links,
     name: Vec<u8>,
     target: Vec<u8>,
@@ -55,13 +56,22 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that puts the archive into `sink`, or without one, that finds out how long it is.
-    pub(super) fn new(options: Options, sink: Option<&'a mut dyn Sink>) -> Self {
+    /// A pass that finds out what the tree is and how long its archive is.
+    pub(super) fn scanning(options: Options) -> Self {
+        Self::new(options, None, Census::new(None))
+    }
+
+    /// A pass that puts the archive into `sink`. A tree that is not the one of `outline` makes it fail.
+    pub(super) fn writing(options: Options, outline: &'a Outline, sink: &'a mut dyn Sink) -> Self {
+        Self::new(options, Some(sink), Census::new(Some(outline)))
+    }
+
+    fn new(options: Options, sink: Option<&'a mut dyn Sink>, census: Census<'a>) -> Self {
         Self {
             options,
             reading: sink.is_some(),
             out: Counted::new(sink),
-            census: Census::default(),
+            census,
             links: Links::new(),
             name: Vec::new(),
             target: Vec::new(),
@@ -102,19 +112,20 @@ impl<'a> Pass<'a> {
         self.measured.extended_bytes
     }
 
-    /// The same, and what an archive without extended headers does not hold.
-    pub(super) fn into_measured(self) -> Measured {
-        self.measured
+    /// What the tree is, and what its archive has to hold beyond header blocks.
+    pub(super) fn into_results(mut self, root_path: &Path) -> Result<(Outline, Measured)> {
+        let outline = self.census.finish().map_err(|difference| changed(root_path, &difference))?;
+        Ok((outline, self.measured))
+    }
+
+    /// That the tree was the one that was planned, to its end.
+    pub(super) fn compare(&mut self, root_path: &Path) -> Result<()> {
+        self.census.finish().map(drop).map_err(|difference| changed(root_path, &difference))
     }
 
     /// Length of the stream so far.
     pub(super) fn stream_bytes(&self) -> u64 {
         self.out.bytes()
-    }
-
-    /// How many entries there were, and the fingerprint of them all.
-    pub(super) fn census(&self) -> (u64, u64) {
-        self.census.result()
     }
 
     fn entry(&mut self, found: &Found<'_>, opened: Option<Looked>) -> Result<Option<Folder>> {
@@ -135,7 +146,7 @@ impl<'a> Pass<'a> {
             );
             return Err(Error::new(Kind::Source, text));
         }
-        self.census.add(found.member, &meta);
+        self.census.add(found.member, &meta).map_err(|difference| changed(found.root(), &difference))?;
         self.name.clear();
         self.name.extend_from_slice(found.member);
         match meta.file_type {
@@ -236,4 +247,9 @@ impl<'a> Pass<'a> {
         let is_exact = self.options.attributes;
         put_member(&mut self.out, &Member { name: &self.name, target, meta, flag, stored_bytes: 0, is_exact })
     }
+}
+
+fn changed(root_path: &Path, difference: &Difference) -> Error {
+    let (path, what) = (root_path.display(), &difference.0);
+    Error::new(Kind::SourceChanged, format!("{path} changed while it was read: {what}"))
 }

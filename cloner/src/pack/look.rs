@@ -49,6 +49,12 @@ impl Found<'_> {
         Path::new(OsStr::from_bytes(self.full))
     }
 
+    /// The path of the walk's root, for messages.
+    pub(super) fn root(&self) -> &Path {
+        let len = self.full.len().saturating_sub(self.member.len() + 1);
+        Path::new(OsStr::from_bytes(if len == 0 { b"/" } else { &self.full[..len] }))
+    }
+
     /// Finds out what is there. Folders are opened; files only when `open_files`. What is opened is what
     /// `meta` tells about.
     pub(super) fn look(&self, open_files: bool) -> Result<Looked> {
@@ -70,7 +76,7 @@ impl Found<'_> {
     pub(super) fn open_same(&self, meta: &Meta) -> Result<File> {
         let looked = self.open(FILE, FileType::RegularFile)?;
         match looked.fd {
-            Some(fd) if looked.meta.identity() == meta.identity() => Ok(File::from(fd)),
+            Some(fd) if meta.is_same_file(&looked.meta) => Ok(File::from(fd)),
             _ => Err(self.changed("was replaced while it was looked at")),
         }
     }
