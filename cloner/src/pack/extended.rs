@@ -4,7 +4,6 @@ use std::io::Write;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::FileType;
-use rustix::io::Errno;
 
 use super::look::Found;
 use super::meta::Meta;
@@ -13,6 +12,7 @@ use crate::archive::read::MAX_PAX_BYTES;
 use crate::attribute::place::{Place, Room, names, room};
 use crate::attribute::{Attribute, Kinds, is_of_the_place};
 use crate::error::Result;
+use crate::reading::{Call, Decision, decide};
 
 /// Collects the records of one entry after the other. Its memory is bounded, whatever an entry has.
 pub(super) struct Extended {
@@ -73,12 +73,14 @@ impl Extended {
         let (mut kinds, mut unsent) = (Kinds::default(), Kinds::default());
         let list = match place.list(&mut self.names) {
             Ok(list) => list,
-            Err(Errno::NOTSUP) => &[],
-            Err(errno) if is_withheld(errno) => {
-                unsent.insert(Attribute::Xattr);
-                &[]
-            }
-            Err(errno) => return Err(found.failed("list the extended attributes of", errno)),
+            Err(errno) => match decide(Call::ListAttributes, errno) {
+                Decision::Without | Decision::Absent => &[],
+                Decision::NotKept => {
+                    unsent.insert(Attribute::Xattr);
+                    &[]
+                }
+                Decision::Fail => return Err(found.failed("list the extended attributes of", errno)),
+            },
         };
         for name in names(list).filter(|name| !is_of_the_place(name)) {
             let kind = Attribute::of_xattr(name);
@@ -88,11 +90,13 @@ impl Extended {
                     set_key(&mut self.key, name);
                     push(&mut self.records, &self.key, value);
                 }
-                // Removed since it was listed: if that makes a difference to the plan, it will be noticed.
-                Err(Errno::NODATA) => {}
                 Ok(_) => unsent.insert(kind),
-                Err(errno) if is_withheld(errno) => unsent.insert(kind),
-                Err(errno) => return Err(found.failed("read an extended attribute of", errno)),
+                Err(errno) => match decide(Call::ReadAttribute, errno) {
+                    // Removed since it was listed: if that makes a difference to the plan, it will be noticed.
+                    Decision::Absent | Decision::Without => {}
+                    Decision::NotKept => unsent.insert(kind),
+                    Decision::Fail => return Err(found.failed("read an extended attribute of", errno)),
+                },
             }
         }
         if !unsent.is_empty() {
@@ -111,11 +115,6 @@ fn has_room(records: &[u8], name: &[u8], value: &[u8]) -> bool {
     const RECORD_BYTES: usize = 128;
     let bytes = records.len() + 3 * name.len() + value.len() + 2 * RECORD_BYTES;
     bytes as u64 <= MAX_PAX_BYTES
-}
-
-/// Not permitted, or more than the kernel can tell: nothing that makes the clone fail.
-fn is_withheld(errno: Errno) -> bool {
-    matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::RANGE | Errno::TOOBIG)
 }
 
 /// The key of an attribute's record, with what would end the key escaped as GNU tar does it.

@@ -53,6 +53,7 @@ pub(super) struct Pass<'a> {
     measured: Measured,
     /// Who measures extended headers while the scan goes on.
     apart: Option<Apart>,
+    stop: Stop,
 }
 
 impl<'a> Pass<'a> {
@@ -78,11 +79,13 @@ impl<'a> Pass<'a> {
             extended: Extended::new(),
             measured: Measured::default(),
             apart: None,
+            stop: Stop::new(),
         }
     }
 
     /// Stores everything below `root`, without the end of the archive.
     pub(super) fn tree(&mut self, root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<()> {
+        self.stop = stop.clone();
         // Without names in /proc files have to be opened for it, which is better done by one.
         if !self.reading && self.options.attributes && Place::can_be_named() {
             self.apart = Some(Apart::start()?);

@@ -6,11 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
 use crate::error::{Error, Kind, Result};
 use crate::frame::CHUNK_BYTES;
+use crate::holes::next_data;
 use crate::stream::Sink;
 
 pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
@@ -26,11 +24,11 @@ pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Si
     let has_holes = file.metadata().map_err(|e| Error::source("look at", path, e))?.is_file();
     let (mut at, end) = (range.start, range.end);
     while at < end {
-        let data = if has_holes { next_data(file, path, at, end)? } else { at..end };
-        if has_holes && data.is_empty() && data.end < end {
-            // No filesystem should say so; reading the rest as data is right in any case.
-            return sink.put_file(file, path, at, end - at);
-        }
+        let data = if has_holes {
+            next_data(file, at, end).map_err(|cause| Error::source("look for holes in", path, cause))?
+        } else {
+            at..end
+        };
         sink.put_zeros(data.start - at)?;
         sink.put_file(file, path, data.start, data.end - data.start)?;
         at = data.end;
@@ -78,21 +76,6 @@ pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(Error::source("read", path, e)),
         }
-    }
-}
-
-/// The next extent of data at or after `at`; empty at the end of the file when only a hole is left.
-fn next_data(file: &File, path: &Path, at: u64, size_bytes: u64) -> Result<std::ops::Range<u64>> {
-    let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-        Ok(start) => start.min(size_bytes),
-        Err(Errno::NXIO) => return Ok(size_bytes..size_bytes),
-        Err(Errno::INVAL) => return Ok(at..size_bytes), // this filesystem does not tell holes
-        Err(e) => return Err(Error::source("look for holes in", path, e.into())),
-    };
-    match rustix::fs::seek(file, SeekFrom::Hole(start)) {
-        Ok(end) => Ok(start..end.min(size_bytes)),
-        Err(Errno::NXIO) => Ok(start..size_bytes),
-        Err(e) => Err(Error::source("look for holes in", path, e.into())),
     }
 }
 
