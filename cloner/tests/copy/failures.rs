@@ -121,6 +121,15 @@ fn sigint_in_the_middle_of_a_file_leaves_nothing_either() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_leaves_nothing_either() {
+    let place = Place::new();
+    let (source, target, growing) = large(&place, "new");
+    let (code, _) = Running::until(&growing, &source, &target).end(Signal::HUP);
+    assert_eq!(code, Some(129));
+    assert_eq!(names(&place.at(".")), ["a"]);
+}
+
+#[test]
 fn sigterm_in_the_middle_of_a_folder_leaves_nothing() {
     let place = Place::new();
     let (source, target, growing) = large(&place, "new");
