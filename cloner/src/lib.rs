@@ -14,6 +14,7 @@ pub mod holes;
 pub mod lanes;
 pub mod metrics;
 pub mod narrator;
+pub mod optional;
 pub mod pack;
 pub mod pod_words;
 pub mod prep;
