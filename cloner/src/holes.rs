@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
-use crate::reading::{Call, Decision, decide};
+use crate::optional::Call;
 
 /// The next run of data of `file` at or after the byte `at` and before `end`; empty, at `end`, when only a hole is left.
 /// Where the filesystem cannot tell, all the rest is data. The file's position is moved.
@@ -14,11 +15,9 @@ pub fn next_data(file: impl AsFd, at: u64, end: u64) -> io::Result<Range<u64>> {
     let file = file.as_fd();
     let start = match seek(file, SeekFrom::Data(at)) {
         Ok(start) => start.max(at).min(end),
-        Err(errno) => match decide(Call::FindHoles, errno) {
-            Decision::Absent => end,
-            Decision::Without | Decision::NotKept => return Ok(at..end),
-            Decision::Fail => return Err(errno.into()),
-        },
+        Err(Errno::NXIO) => end,
+        Err(errno) if Call::SeekHole.is_dispensable(errno) => return Ok(at..end),
+        Err(errno) => return Err(errno.into()),
     };
     if start == end {
         return Ok(end..end);
@@ -27,11 +26,9 @@ pub fn next_data(file: impl AsFd, at: u64, end: u64) -> io::Result<Range<u64>> {
         Ok(hole) if hole > start => Ok(start..hole.min(end)),
         // No filesystem should say that data has no length; to read the rest as data is right in any case.
         Ok(_) => Ok(start..end),
-        Err(errno) => match decide(Call::FindHoles, errno) {
-            // Absent: the file was cut in between. Reading it will say so.
-            Decision::Absent | Decision::Without | Decision::NotKept => Ok(start..end),
-            Decision::Fail => Err(errno.into()),
-        },
+        // NXIO: the file was cut in between. Reading it will say so.
+        Err(errno) if errno == Errno::NXIO || Call::SeekHole.is_dispensable(errno) => Ok(start..end),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -18,7 +18,6 @@ pub mod optional;
 pub mod pack;
 pub mod pod_words;
 pub mod prep;
-pub mod reading;
 pub mod role;
 pub mod source;
 pub mod stream;

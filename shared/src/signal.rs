@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn an_ignored_signal_is_found_in_the_mask() {
-        let status = |mask: &str| format!("Name:\tcloner\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t1\n");
+        let status =
+            |mask: &str| format!("Name:\tcloner\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t1\n");
         assert!(is_in_mask(&status("0000000000000001"), SIGHUP));
         assert!(!is_in_mask(&status("0000000000001000"), SIGHUP));
         assert!(is_in_mask(&status("0000000000004002"), SIGINT) && !is_in_mask(&status("1"), SIGTERM));

@@ -63,7 +63,7 @@ pub(super) fn walk(
     let mut walk = Walk::start(root, root_path, budget)?;
     while !walk.levels.is_empty() {
         Error::check(stop)?;
-        walk.step(visit)?;
+        walk.step(visit, stop)?;
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ impl Walk {
     }
 
     /// Visits the next name of the deepest folder, or leaves that folder.
-    fn step(&mut self, visit: &mut Visit<'_>) -> Result<()> {
+    fn step(&mut self, visit: &mut Visit<'_>, stop: &Stop) -> Result<()> {
         let depth = self.levels.len() - 1;
         self.read_names(depth)?;
         let opened = if self.budget.opens_ahead { self.open_ahead(depth) } else { None };
@@ -143,7 +143,7 @@ impl Walk {
         self.path.push(b'/');
         self.path.extend_from_slice(name.to_bytes());
         let member = &self.path[self.root_len + 1..];
-        let found = Found { dir: fd.as_fd(), name, file_type, member, full: &self.path };
+        let found = Found { dir: fd.as_fd(), name, file_type, member, full: &self.path, stop };
         if let Some(folder) = visit(&found, opened)? {
             self.enter(folder);
         }

@@ -14,7 +14,7 @@ use super::buffer::Buffer;
 use super::choose::{Choice, Way};
 use super::compress::Block;
 use super::outgoing::Buffers;
-use super::read::shrank;
+use super::read::{shrank, unreadable};
 use crate::digest::check::HELD_LIMIT;
 use crate::digest::segments::{Segments, ZERO_SEGMENT};
 use crate::digest::{Digest, SEGMENT_BYTES};
@@ -279,7 +279,7 @@ impl Sink for Blocks<'_> {
             let got = match file.read_at(&mut room[..part], offset) {
                 Ok(got) => got,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Error::source("read", path, e)),
+                Err(e) => return Err(unreadable(path, offset, e)),
             };
             if got == 0 {
                 return Err(shrank(path, offset, len));

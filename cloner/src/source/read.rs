@@ -1,7 +1,7 @@
 //! Reading a device or file: holes as zeros, everything else as it is.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,6 +17,11 @@ pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
         Kind::SourceChanged,
         format!("{path} changed while it was read: it ends at byte {offset}, {missing_bytes} bytes early"),
     )
+}
+
+/// That reading `path` failed at the byte `offset`, which tells where on a disk the fault is.
+pub(crate) fn unreadable(path: &Path, offset: u64, cause: io::Error) -> Error {
+    Error::io(Kind::Source, format!("cannot read {} at byte {offset}", path.display()), cause)
 }
 
 /// The content of an open file or device, holes as zeros.
@@ -69,12 +74,16 @@ pub fn read_raw(
 /// Reads something that cannot tell its size (a character device) to its end.
 pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = 0;
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(len) => sink.put(&buffer[..len])?,
+            Ok(len) => {
+                sink.put(&buffer[..len])?;
+                offset += len as u64;
+            }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::source("read", path, e)),
+            Err(e) => return Err(unreadable(path, offset, e)),
         }
     }
 }

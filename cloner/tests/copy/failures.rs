@@ -82,7 +82,7 @@ fn a_source_that_cannot_be_read_to_its_end_leaves_nothing() {
     let device = super::disks::LoopDevice::on(&backing);
     fs::File::options().write(true).open(&backing).unwrap().set_len(1 << 20).unwrap();
     let ended = copy(&[&device.0, &place.at("b")]);
-    ended.assert_failed(3, &["cannot read", device.0.to_str().unwrap()]);
+    ended.assert_failed(3, &["cannot read", device.0.to_str().unwrap(), " at byte 1048576: "]);
     assert_eq!(names(&place.at(".")), ["backing"]);
 }
 

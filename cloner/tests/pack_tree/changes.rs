@@ -1,11 +1,11 @@
 //! A source that changes, or cannot be read, while it is archived.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use decant_cloner::error::{Kind, Result};
 use decant_cloner::stream::Sink;
@@ -284,4 +284,34 @@ fn a_stop_is_obeyed_between_entries() {
         decant_cloner::pack::write::write(&tree.root(), path, SPARSE, &plan, &mut sink, &stop).unwrap_err();
     assert_eq!(error.kind(), Kind::Signal(15));
     assert_eq!(files, 1);
+}
+
+#[test]
+fn a_file_under_a_write_lease_is_waited_for() {
+    // Gives the lease back a moment after it is asked for it, as Samba does.
+    const HOLDER: &str = r#"
+import fcntl, os, signal, sys, time
+file = os.open(sys.argv[1], os.O_RDWR)
+def give_back(*_):
+    time.sleep(0.5)
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    os._exit(0)
+signal.signal(signal.SIGIO, give_back)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+time.sleep(60)
+os._exit(1)
+"#;
+    let tree = Tree::new();
+    tree.file("a", "x");
+    tree.file("leased", "content");
+    let mut command = Command::new("python3");
+    command.args(["-c", HOLDER]).arg(tree.path("leased")).stdout(Stdio::piped());
+    let mut holder = command.spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
+    let stream = tree.archive(SPARSE);
+    assert!(stream.windows(7).any(|window| window == b"content"));
+    assert!(holder.wait().unwrap().success(), "it was never asked");
 }

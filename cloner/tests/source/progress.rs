@@ -155,6 +155,7 @@ fn three_hundred_scrapes_see_one_page_a_second_and_a_hundred_at_the_end() {
     pages.dedup();
     let percentages: Vec<String> = pages.iter().filter_map(|page| known_percent(page)).collect();
     assert!(pages.len() as f64 <= secs + 2.0, "{} pages in {secs} s: {percentages:?}", pages.len());
+    page_when(port, |page| known_percent(page).as_deref() == Some("99.99"));
     let mut scraper = slow_scraper(port);
     scraper.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     scraper.flush().unwrap();

@@ -261,7 +261,10 @@ mod tests {
         assert_eq!((shown().as_deref(), progress.moved_bytes()), (Some("30.00"), 0));
         let failed_at_once = Progress::new(0);
         failed_at_once.restart();
-        assert_eq!(failed_at_once.known_percent().map(|percent| percent.to_string()).as_deref(), Some("0.00"));
+        assert_eq!(
+            failed_at_once.known_percent().map(|percent| percent.to_string()).as_deref(),
+            Some("0.00")
+        );
     }
 
     #[test]

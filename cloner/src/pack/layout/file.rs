@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use super::Pass;
+use super::{Pass, lost_link};
 use crate::archive::entry::EntryKind;
 use crate::archive::sparse_map::SparseMap;
 use crate::error::Result;
 use crate::pack::extents::{MAX_EXTENTS, data_extents};
 use crate::pack::header::{BLOCK_BYTES, Entries, Member, flag};
+use crate::pack::links::Name;
 use crate::pack::look::{Found, meta_of};
 use crate::pack::member::{put_member, put_sparse_member};
 use crate::pack::meta::Meta;
@@ -36,12 +37,13 @@ impl Pass<'_> {
         // Receivers before v1.59 write only members of type `S` named disk.img (contract 1.10), so that
         // one is never a link to another name.
         let disk_image = found.member == DISK_IMAGE;
-        if !disk_image && self.hard_link(meta)? {
+        let name = if disk_image { self.links.meet(meta, &mut self.target) } else { self.meet(meta)? };
+        if name == Name::Further && !disk_image {
             return Ok(());
         }
         let map = self.map(found, meta, file, disk_image)?;
         self.note(EntryKind::File, &[], meta.size_bytes)?;
-        self.extend(found, meta, file.map(AsFd::as_fd))?;
+        self.extend(found, meta, file.map(AsFd::as_fd), lost_link(name))?;
         let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
         match &map {
             Some(map) => {
@@ -57,7 +59,7 @@ impl Pass<'_> {
         }
         let data = map.map_or_else(|| SparseMap::dense(meta.size_bytes), |map| map.data);
         self.content(found, meta, file, &data)?;
-        self.links.add(meta.identity(), &self.name, meta.links);
+        self.links.add(meta, &self.name);
         Ok(())
     }
 
