@@ -192,22 +192,14 @@ impl Call {
                 not_permitted: NotKept(Attribute::Xattr),
                 vanished: Fail,
                 failing: Fail,
-                named: &[
-                    (Errno::NODATA, Continue),
-                    (Errno::TOOBIG, NotKept(Attribute::Xattr)),
-                    (Errno::RANGE, NotKept(Attribute::Xattr)),
-                ],
+                named: &[(Errno::NODATA, Continue), (Errno::TOOBIG, NotKept(Attribute::Xattr))],
             },
             Self::GetXattr => Row {
                 unsupported: NotKept(Attribute::Xattr),
                 not_permitted: NotKept(Attribute::Xattr),
                 vanished: Fail,
                 failing: Fail,
-                named: &[
-                    (Errno::NODATA, Continue),
-                    (Errno::TOOBIG, NotKept(Attribute::Xattr)),
-                    (Errno::RANGE, NotKept(Attribute::Xattr)),
-                ],
+                named: &[(Errno::NODATA, Continue), (Errno::TOOBIG, NotKept(Attribute::Xattr))],
             },
             // CIFS, DrvFs and many FUSE filesystems have no such call, or only for what is open for writing.
             Self::SyncFolder => {

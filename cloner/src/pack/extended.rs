@@ -4,6 +4,7 @@ use std::io::Write;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use super::look::Found;
 use super::meta::Meta;
@@ -87,6 +88,11 @@ impl Extended {
         let unsent = &mut self.unsent;
         let list = match place.list(&mut self.names) {
             Ok(list) => list,
+            // More than any buffer holds: the kernel tells no more than 64 KiB.
+            Err(Errno::RANGE) => {
+                unsent.insert(Attribute::Xattr);
+                &[]
+            }
             Err(errno) => match Call::ListXattrs.verdict(errno) {
                 Verdict::Continue => &[],
                 Verdict::NotKept(kind) => {
@@ -104,7 +110,7 @@ impl Extended {
                     set_key(&mut self.key, name);
                     push(&mut self.records, &self.key, value);
                 }
-                Ok(_) => unsent.insert(kind),
+                Ok(_) | Err(Errno::RANGE) => unsent.insert(kind),
                 Err(errno) => match Call::GetXattr.verdict(errno) {
                     // Removed since it was listed: if that makes a difference to the plan, it will be noticed.
                     Verdict::Continue => {}
