@@ -4,8 +4,6 @@
 //! of a directory, on inode numbers alone (FUSE and overlayfs make them up, and forget them under memory pressure), or on
 //! times of directories (btrfs shows the present time for a nested subvolume in a snapshot).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use rustix::fs::FileType;
 
 use super::meta::Meta;
@@ -54,7 +52,6 @@ pub(super) struct Difference(pub(super) String);
 pub(super) struct Census<'a> {
     planned: Option<&'a Outline>,
     seen: Outline,
-    hasher: DefaultHasher,
     slot: Slot,
     in_slot: u64,
     /// The latest entry and the last one of the slot before, where they may have to be named.
@@ -69,7 +66,6 @@ impl<'a> Census<'a> {
         Self {
             planned,
             seen: Outline { per_slot, ..Outline::default() },
-            hasher: DefaultHasher::new(),
             slot: Slot::default(),
             in_slot: 0,
             latest: Vec::new(),
@@ -80,7 +76,7 @@ impl<'a> Census<'a> {
     /// The entry whose path from the root is `member`.
     pub(super) fn add(&mut self, member: &[u8], meta: &Meta) -> Result<(), Difference> {
         let facts = Facts::of(member, meta);
-        facts.hash(&mut self.hasher);
+        self.seen.fingerprint = facts.folded(self.seen.fingerprint);
         self.seen.entries += 1;
         self.slot.add(&facts, meta);
         self.in_slot += 1;
@@ -99,7 +95,6 @@ impl<'a> Census<'a> {
         if self.in_slot > 0 {
             self.end_slot()?;
         }
-        self.seen.fingerprint = self.hasher.finish();
         let Some(planned) = self.planned else { return Ok(std::mem::take(&mut self.seen)) };
         if self.seen.entries < planned.entries {
             let missing = planned.entries - self.seen.entries;
@@ -177,7 +172,6 @@ impl Outline {
 }
 
 /// What two passes see alike of an entry that did not change.
-#[derive(Hash)]
 struct Facts {
     name: u64,
     kind: u32,
@@ -188,19 +182,24 @@ struct Facts {
 
 impl Facts {
     fn of(member: &[u8], meta: &Meta) -> Self {
-        let mut name = DefaultHasher::new();
-        name.write(member);
         // The size and time of a directory say nothing about its content that the entries do not say. A pipe or device is
         // not read, and changes its time when it is used.
         let has_content = matches!(meta.file_type, FileType::RegularFile | FileType::Symlink);
         let is_device = matches!(meta.file_type, FileType::CharacterDevice | FileType::BlockDevice);
         Self {
-            name: name.finish(),
+            name: hash_of(member),
             kind: meta.file_type.as_raw_mode(),
             node: if is_device { meta.node } else { (0, 0) },
             size_bytes: if has_content { meta.size_bytes } else { 0 },
             mtime: if has_content { (meta.mtime_seconds, meta.mtime_nanoseconds) } else { (0, 0) },
         }
+    }
+
+    /// `before`, and these.
+    fn folded(&self, before: u64) -> u64 {
+        let kind = (u64::from(self.kind) << 32) ^ (u64::from(self.node.0) << 20) ^ u64::from(self.node.1);
+        let mtime = (self.mtime.0.cast_unsigned() << 30) ^ u64::from(self.mtime.1);
+        [self.name, kind, self.size_bytes, mtime].into_iter().fold(before, stirred)
     }
 }
 
@@ -259,15 +258,24 @@ impl Slot {
     }
 }
 
-/// A few multiplications: nobody gains by a collision but who hides changes of a source from its own clone.
+/// A hash of few instructions: there is one for every entry of every pass. Who makes two entries collide on purpose hides
+/// changes of a source from its own clone, and nothing else.
+pub(super) fn hash_of(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(bytes.len() as u64, |hash, word| stirred(hash, u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    stirred(hash, u64::from_le_bytes(last))
+}
+
+fn stirred(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 32)
+}
+
 fn mixed(name: u64, parts: [u64; 2]) -> u32 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = name;
-    for part in parts {
-        hash = (hash ^ part).wrapping_mul(ODD);
-        hash ^= hash >> 32;
-    }
-    u32::try_from(hash.wrapping_mul(ODD) >> 32).unwrap_or(0)
+    let hash = parts.into_iter().fold(name, stirred);
+    u32::try_from(stirred(hash, 0) >> 32).unwrap_or(0)
 }
 
 fn quoted(member: &[u8]) -> String {

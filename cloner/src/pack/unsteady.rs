@@ -1,12 +1,12 @@
 //! Directories whose time of modification is none: some filesystems show the present time at every look (btrfs for a
 //! nested subvolume in a snapshot), so that it says nothing about changes.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::census::hash_of;
 use super::look::meta_of;
 use super::names::Batch;
 use crate::error::{Error, Kind, Result};
@@ -27,10 +27,8 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn add(&mut self, name: &[u8]) {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(name);
         self.count += 1;
-        self.sum = self.sum.wrapping_add(hasher.finish());
+        self.sum = self.sum.wrapping_add(hash_of(name));
     }
 }
 

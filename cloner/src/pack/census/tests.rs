@@ -114,3 +114,13 @@ fn memory_is_bounded_and_every_change_is_found_all_the_same() {
     (back[8].1.size_bytes, back[9].1.size_bytes) = (2, 1);
     assert!(said(&swapped, &back).is_some(), "two changes that cancel each other");
 }
+
+#[test]
+fn names_that_hardly_differ_have_other_hashes() {
+    let names = ["", "a", "b", "ab", "ba", "12345678", "12345679", "123456780", "12345678\0", "\0"];
+    let hashes: std::collections::BTreeSet<u64> = names.iter().map(|name| hash_of(name.as_bytes())).collect();
+    assert_eq!(hashes.len(), names.len());
+    let many: std::collections::BTreeSet<u32> =
+        (0..100_000).map(|index| mixed(hash_of(format!("{index:06}").as_bytes()), [index, 0])).collect();
+    assert!(many.len() > 99_990, "{}", many.len());
+}
