@@ -32,7 +32,7 @@ pub struct Volume {
 
 enum Opened {
     /// A folder and the plan of its archive.
-    Folder(OwnedFd, Options, Plan),
+    Folder(OwnedFd, Options, Box<Plan>),
     /// A device or file of this size, and what shows that it was written to.
     Raw(File, u64, Stamp),
     /// A character device, which can only be read to its end.
@@ -64,7 +64,7 @@ impl Volume {
     pub fn of_folder(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
         let plan = scan(&root, path, options, stop)?;
         warn_of_remains(&root, path);
-        Ok(Self { path: path.to_owned(), kind: Opened::Folder(root, options, plan) })
+        Ok(Self { path: path.to_owned(), kind: Opened::Folder(root, options, Box::new(plan)) })
     }
 
     /// Logical bytes of the stream, for progress; `None` when only reading will tell. `attributes`: of an archive with
@@ -171,9 +171,8 @@ fn holds_something(root: &OwnedFd, name: &str) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(root, name, flags, Mode::empty());
     match opened.and_then(rustix::fs::Dir::new) {
-        Ok(mut entries) => entries.any(|entry| {
-            entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))
-        }),
+        Ok(mut entries) => entries
+            .any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))),
         Err(Errno::NOTDIR | Errno::LOOP) => true,
         Err(_) => false,
     }

@@ -177,3 +177,19 @@ fn after_sigkill_nothing_has_its_name_and_the_next_copy_of_a_folder_cleans_up() 
         assert_eq!(names(&target), names(&source), "{existing}");
     }
 }
+
+#[test]
+fn a_network_namespace_without_loopback_is_told_as_such() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let source = place.file("a", b"content");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-n", env!("CARGO_BIN_EXE_cloner"), "copy"]).args([&source, &place.at("b")]);
+    let ended = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("loopback") && said.contains("ip link set lo up"), "{said}");
+    assert_eq!(names(&place.at(".")), ["a"]);
+}

@@ -25,7 +25,9 @@ fn file() -> Meta {
     meta(FileType::RegularFile, 5)
 }
 
-fn tree(count: u64) -> Vec<(String, Meta)> {
+type Entries = Vec<(String, Meta)>;
+
+fn tree(count: u64) -> Entries {
     (0..count).map(|index| (format!("{index:06}"), file())).collect()
 }
 
@@ -46,7 +48,7 @@ fn said(before: &[(String, Meta)], after: &[(String, Meta)]) -> Option<String> {
 #[test]
 fn what_happened_to_an_entry_is_told_with_its_path() {
     let before = tree(9);
-    let after = |change: &dyn Fn(&mut Vec<(String, Meta)>)| {
+    let after = |change: &dyn Fn(&mut Entries)| {
         let mut after = before.clone();
         change(&mut after);
         said(&before, &after)
