@@ -1,6 +1,6 @@
 //! `cloner copy`: both ends in one process, over the same path as between two pods.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -74,6 +74,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
     let listener = loopback()?;
     let address =
         listener.local_addr().map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))?;
+    check_route(address)?;
     let host = address.ip().to_string();
     let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
     let server_tls =
@@ -152,6 +153,17 @@ fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> R
         (Kind::Refused(_) | Kind::HungUp | Kind::Stalled, Ok(Err(cause))) => Err(cause),
         _ => Err(error),
     }
+}
+
+/// That the loopback interface is up, which it is not in a new network namespace (`unshare -n`). Nothing is sent: a
+/// datagram socket only looks up the route.
+fn check_route(address: SocketAddr) -> Result<()> {
+    let probe = UdpSocket::bind((address.ip(), 0)).and_then(|socket| socket.connect(address));
+    probe.map_err(|cause| {
+        let text = "both ends of a copy meet on the loopback interface, which does not work here; \
+            `ip link set lo up` starts it";
+        Error::io(Kind::Failed, text, cause)
+    })
 }
 
 fn loopback() -> Result<TcpListener> {

@@ -58,11 +58,16 @@ fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<
         return Ok(plan(into(), Some(meta.clone())));
     };
     if found.file_type().is_block_device() {
-        if !source.join(DISK_IMAGE).is_file() {
+        // A link is no file: the archive of a folder holds it as a link, whose content may be anywhere.
+        let image = source.join(DISK_IMAGE);
+        if !fs::symlink_metadata(&image).is_ok_and(|found| found.is_file()) {
             let path = source.display();
+            let what = if image.is_symlink() || image.exists() { "regular file " } else { "" };
             return Err(Error::new(
                 Kind::Source,
-                format!("{path} has no {DISK_IMAGE} at its top, the only file that can go onto a device"),
+                format!(
+                    "{path} has no {what}{DISK_IMAGE} at its top, the only file that can go onto a device"
+                ),
             ));
         }
         need_force(

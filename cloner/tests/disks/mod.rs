@@ -81,6 +81,24 @@ impl Mounted {
         )
     }
 
+    /// A new btrfs.
+    pub(crate) fn btrfs() -> Result<Self, String> {
+        let image = NamedTempFile::new().unwrap();
+        image.as_file().set_len(200 << 20).unwrap();
+        run("mkfs.btrfs", &["-q".as_ref(), image.path().as_os_str()])?;
+        Self::mount(
+            Point::Own(tempdir().unwrap()),
+            &["-t".as_ref(), "btrfs".as_ref(), "-o".as_ref(), "loop".as_ref(), image.path().as_os_str()],
+        )
+    }
+
+    /// These folders laid over each other, the first one on top, at a folder that the test has made.
+    pub(crate) fn overlay_at(path: &Path, folders: &[&Path], options: &str) -> Result<Self, String> {
+        let folders: Vec<_> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
+        let options = format!("lowerdir={},{options}", folders.join(":"));
+        Self::mount(Point::Borrowed(path.to_owned()), &["-t", "overlay", "-o", &options, "overlay"])
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
@@ -108,7 +126,7 @@ pub(crate) fn make_ext4(path: &Path, options: &[&str]) -> Result<(), String> {
     run("mkfs.ext4", &words)
 }
 
-fn run(program: &str, words: &[&OsStr]) -> Result<(), String> {
+pub(crate) fn run(program: &str, words: &[&OsStr]) -> Result<(), String> {
     match Command::new(program).args(words).output() {
         Ok(done) if done.status.success() => Ok(()),
         Ok(done) => Err(format!("{program} {words:?}: {}", String::from_utf8_lossy(&done.stderr))),

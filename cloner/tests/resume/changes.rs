@@ -49,7 +49,10 @@ fn write_into(path: &Path, at_bytes: u64) {
 }
 
 fn assert_differs_from(log: &[String], segment: u64) {
-    let line = format!("something else from segment {segment} on");
+    let line = match segment {
+        0 => "nothing of this clone is there yet".to_owned(),
+        _ => format!("it differs from segment {segment} on"),
+    };
     assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
 }
 

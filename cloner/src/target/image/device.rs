@@ -14,6 +14,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Zeroing by the kernel works in whole logical blocks; no device in use has larger ones.
 const ALIGNMENT_BYTES: u64 = 4096;
+/// Fewer zeros are written: the page cache takes them in microseconds, a command to the device is waited for.
+const ZEROED_LEAST_BYTES: u64 = 32 << 10;
 /// A range that the kernel may have to write itself is given to it in parts of this size, so that a stop is noticed.
 const RANGE_AT_ONCE_BYTES: u64 = 64 << 20;
 /// One write of literal zeros.
@@ -137,6 +139,9 @@ impl Medium for Device {
         let end = offset + len;
         if end > self.size_bytes {
             return Err(self.too_small(end));
+        }
+        if len < ZEROED_LEAST_BYTES {
+            return self.zero_literally(offset, len, stop);
         }
         let first = offset.next_multiple_of(ALIGNMENT_BYTES).min(end);
         let last = (end - end % ALIGNMENT_BYTES).max(first);
