@@ -13,6 +13,7 @@ pub mod frame;
 pub mod lanes;
 pub mod metrics;
 pub mod narrator;
+pub mod optional;
 pub mod pack;
 pub mod pod_words;
 pub mod prep;
