@@ -13,7 +13,7 @@ use crate::stop::Stop;
 pub fn watch(stop: &Stop) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let stop = stop.clone();
-    Builder::new().name("signals".to_owned()).spawn(move || {
+    let watching = Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if stop.is_set() {
                 std::process::exit(128 + signal);
@@ -23,6 +23,18 @@ pub fn watch(stop: &Stop) -> io::Result<()> {
             let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
             log::warn!("{name}: stopping; once more to leave at once");
         }
-    })?;
-    Ok(())
+    });
+    watching.map(drop).map_err(explained)
+}
+
+/// The first thread of a process. The C library takes another way to a thread only where the kernel does not know `clone3`;
+/// old profiles of container runtimes say that it is not permitted.
+fn explained(cause: io::Error) -> io::Error {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::other(format!(
+            "cannot start a thread: {cause}: the seccomp profile of the container runtime forbids clone3; use a runtime \
+             that answers ENOSYS to it, such as Docker 20.10.10 or newer (docs/images.md)"
+        )),
+        _ => cause,
+    }
 }
