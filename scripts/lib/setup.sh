@@ -21,7 +21,7 @@ HELM_SHA256=28f9f67409490f8aeb656b7fe5075457575ff5b357225a8f47d7ebf683fc8a6d
 APT_TOOLS=(
     c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl openssl:openssl tar:tar
     unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
-    readelf:binutils chromium:chromium setfattr:attr valgrind:valgrind
+    readelf:binutils chromium:chromium setfattr:attr valgrind:valgrind strace:strace bindfs:bindfs
 )
 
 # The python that has cramjam, an independent reader and writer of snappy frames, and readers of YAML and of CEL.

@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn a_syncer_that_failed_is_noticed() {
         let (progress, stop) = (Progress::new(0), Stop::new());
-        let (reader, _writer) = std::io::pipe().unwrap();
+        // A descriptor that only names something cannot be synced.
+        let named = rustix::fs::open(".", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
         std::thread::scope(|scope| {
-            // A pipe cannot be synced.
-            let synced = Synced::File(File::from(OwnedFd::from(reader)), "pipe".into());
+            let synced = Synced::File(File::from(named), "named".into());
             let (mut pacer, thread) = start(scope, synced, &progress, &stop).unwrap();
             let failed = (1..100).find_map(|at| pacer.written(at << 24, 1 << 24).err());
             assert_eq!(failed.unwrap().kind(), Kind::Neighbour);

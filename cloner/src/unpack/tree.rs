@@ -184,7 +184,12 @@ impl<'a> TreeWriter<'a> {
         }
         self.done.not_kept.add(lost, || entry.name.clone());
         let closed = if self.syncs_each { sync_file(&file) } else { Ok(()) }.and_then(|()| close(file));
-        closed.map_err(|cause| self.failed_after("close", entry, cause, entry.size_bytes))
+        closed.map_err(|cause| {
+            let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
+            let (name, path) = (shown(&entry.name), self.path.display());
+            let text = format!("cannot close {name} in {path}, so what was written to it may be lost");
+            Error::io(kind, text, cause)
+        })
     }
 
     fn hold_readable(&mut self, attributes: &mut Attributes, name: &[u8]) {
@@ -317,11 +322,11 @@ impl<'a> TreeWriter<'a> {
 fn is_synced_as_a_whole(folder: &OwnedFd) -> bool {
     /// FUSE, CIFS, SMB2, 9p, vboxsf (`linux/magic.h`, and the filesystems' own sources).
     const UNTOLD: [u32; 5] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x786f_4256];
-    let is_untold =
-        fstatfs(folder).is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| UNTOLD.contains(&kind)));
+    let is_told =
+        fstatfs(folder).is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !UNTOLD.contains(&kind)));
     // Nothing is synced by a descriptor that only names something, but whether there is the call shows.
     let only_named = openat(folder, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    !is_untold && only_named.is_ok_and(|fd| syncfs(fd) == Err(Errno::BADF))
+    is_told && only_named.is_ok_and(|fd| syncfs(fd) == Err(Errno::BADF))
 }
 
 /// Brings a file to the disk, where there is such a call.
