@@ -312,6 +312,27 @@ impl Drop for Bound {
     }
 }
 
+/// The daemon behind FUSE is not told of `syncfs`.
+#[test]
+fn each_file_of_a_tree_on_fuse_is_synced() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let bound = Bound::at(&place, &[]);
+    let (source, target, log) = (needy_tree(&place), bound.0.join("o"), place.at("log"));
+    let traced = Command::new("strace")
+        .args(["-f", "-qq", "-y", "-e", "trace=fsync", "-o"])
+        .arg(&log)
+        .args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"])
+        .args([&source, &target])
+        .output()
+        .unwrap();
+    assert!(traced.status.success(), "{traced:?}");
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(["/a>", "/large>"].iter().all(|name| log.contains(name)), "{log}");
+}
+
 fn modest_tree(place: &Place) -> PathBuf {
     let source = place.folder("source");
     place.file("source/secret", b"x");
