@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod args;
 pub mod attribute;
+pub mod closing;
 pub mod copy;
 pub mod digest;
 pub mod environment;

@@ -18,7 +18,8 @@ pub enum Call {
     SetXattr,
     /// The same of an access control list.
     SetAcl,
-    /// `fremovexattr` of what the new entry is not to have: a default access control list that it inherited.
+    /// `fremovexattr` of what the new entry is not to have: an access control list that it inherited. Asked only where there
+    /// is one.
     RemoveAcl,
     /// `flistxattr`, `llistxattr`.
     ListXattrs,
@@ -181,7 +182,7 @@ impl Call {
             ),
             Self::RemoveAcl => Row {
                 unsupported: Continue,
-                not_permitted: NotKept(Attribute::Acl),
+                not_permitted: Fail,
                 vanished: Fail,
                 failing: Fail,
                 named: &[(Errno::NODATA, Continue)],
@@ -216,10 +217,10 @@ impl Call {
                 Continue,
                 &[(Errno::NODEV, Continue), (Errno::REMOTEIO, Continue), (Errno::BUSY, Continue)],
             ),
-            Self::Statfs => Row::refusable(Continue, &[(Errno::OVERFLOW, Continue)]),
             Self::Truncate => Row::refusable(Continue, &[]),
             Self::Lock => Row::refusable(Continue, &[(Errno::NOLCK, Continue), (Errno::BADF, Continue)]),
-            Self::Advise => Row {
+            // Nothing is done because of them that would be wrong.
+            Self::Statfs | Self::Advise => Row {
                 unsupported: Continue,
                 not_permitted: Continue,
                 vanished: Continue,
@@ -269,14 +270,47 @@ impl Call {
             Class::NotPermitted => row.not_permitted,
             Class::Vanished => row.vanished,
             Class::Failing => row.failing,
-            Class::Other if self == Self::Advise => Verdict::Continue,
+            Class::Other if self.is_only_advice() => Verdict::Continue,
             Class::Other => Verdict::Fail,
         }
+    }
+
+    /// Whether no error of it matters.
+    pub fn is_only_advice(self) -> bool {
+        matches!(self, Self::Statfs | Self::Advise)
     }
 
     /// Whether the clone does without the call after this error.
     pub fn is_dispensable(self, errno: Errno) -> bool {
         self.verdict(errno) != Verdict::Fail
+    }
+
+    /// What docs/optional-calls.md calls it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Chmod => "`chmod`",
+            Self::Chown => "`chown`",
+            Self::SetTimes => "`utimensat`",
+            Self::SetXattr => "`setxattr`",
+            Self::SetAcl => "`setxattr` of an ACL",
+            Self::RemoveAcl => "`removexattr` of an inherited ACL",
+            Self::ListXattrs => "`listxattr`",
+            Self::GetXattr => "`getxattr`",
+            Self::SyncFolder => "`fsync` of a directory",
+            Self::SyncFile => "`fsync` of a file",
+            Self::SyncFilesystem => "`syncfs`",
+            Self::Allocate => "`fallocate`",
+            Self::Zero => "`fallocate`, punch or zero a range",
+            Self::Statfs => "`statfs`",
+            Self::Truncate => "`ftruncate`",
+            Self::Lock => "`flock`",
+            Self::Advise => "`fadvise`",
+            Self::Exchange => "`renameat2`, exchange",
+            Self::OpenBeneath => "`openat2`",
+            Self::Link => "`link`",
+            Self::MakeNode => "`mknod`",
+            Self::SeekHole => "`lseek`, `SEEK_DATA` and `SEEK_HOLE`",
+        }
     }
 
     /// The errors that mean something else with this call than their class says, or that have none.
@@ -296,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_failing_disk_and_a_full_one_are_never_taken_for_a_call_that_is_not_supported() {
-        for call in Call::ALL.into_iter().filter(|&call| call != Call::Advise) {
+        for call in Call::ALL.into_iter().filter(|call| !call.is_only_advice()) {
             for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::NXIO] {
                 assert_eq!(call.verdict(errno), Verdict::Fail, "{call:?} {errno:?}");
             }
@@ -305,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_or_not_permitted_is_no_failure_where_there_is_another_way() {
-        let needed = [Call::Link, Call::MakeNode, Call::SyncFile, Call::OpenBeneath];
+        let needed = [Call::RemoveAcl, Call::Link, Call::MakeNode, Call::SyncFile, Call::OpenBeneath];
         for call in Call::ALL.into_iter().filter(|call| !needed.contains(call)) {
             for errno in
                 [Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY, Errno::PERM, Errno::ACCESS]

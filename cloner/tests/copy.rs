@@ -18,6 +18,8 @@ mod digests;
 mod failures;
 #[path = "copy/folders.rs"]
 mod folders;
+#[path = "copy/optional.rs"]
+mod optional;
 #[path = "copy/property.rs"]
 mod property;
 #[path = "copy/refusals.rs"]

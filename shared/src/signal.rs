@@ -24,7 +24,7 @@ pub fn watch_terminal(stop: &Stop) -> io::Result<()> {
 fn start(stop: &Stop, signals: &[i32]) -> io::Result<()> {
     let mut signals = Signals::new(signals)?;
     let stop = stop.clone();
-    Builder::new().name("signals".to_owned()).spawn(move || {
+    let watching = Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if stop.is_set() {
                 std::process::exit(128 + signal);
@@ -33,8 +33,20 @@ fn start(stop: &Stop, signals: &[i32]) -> io::Result<()> {
             stop.by_signal(signal);
             log::warn!("{}: stopping; once more to leave at once", name(signal));
         }
-    })?;
-    Ok(())
+    });
+    watching.map(drop).map_err(explained)
+}
+
+/// The first thread of a process. The C library takes another way to a thread only where the kernel does not know `clone3`;
+/// old profiles of container runtimes say that it is not permitted.
+fn explained(cause: io::Error) -> io::Error {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::other(format!(
+            "cannot start a thread: {cause}: the seccomp profile of the container runtime forbids clone3; use a runtime \
+             that answers ENOSYS to it, such as Docker 20.10.10 or newer (docs/images.md)"
+        )),
+        _ => cause,
+    }
 }
 
 /// The name of a signal that is handled, or its number.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub mod acl;
 pub mod nanoseconds;
 pub mod not_kept;
 pub mod place;

@@ -15,6 +15,8 @@ use decant_shared::tls::suites::{Suites, Versions};
 use decant_shared::tls::{client, server};
 
 use crate::args::{CopyArgs, LogFormat, Verify};
+use crate::attribute::Kinds;
+use crate::attribute::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
 use crate::role::new_progress;
 use crate::source::request::Timeouts;
@@ -33,7 +35,7 @@ pub mod new_folder;
 pub mod plan;
 pub mod screen;
 
-use new_folder::NewFolder;
+use new_folder::{NewFolder, mode_without_acl};
 use plan::Plan;
 use screen::Screen;
 
@@ -59,9 +61,17 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     ticker.finish();
     screen.clear();
     let not_kept = outcome?;
-    new_folder.map_or(Ok(()), NewFolder::complete)?;
+    let lost_above = match new_folder {
+        Some(folder) => folder.complete(&args.source)?,
+        None => Kinds::default(),
+    };
     screen.report(&progress, started.elapsed(), &args.source, &plan.final_path);
     if let Some(not_kept) = not_kept {
+        screen.warn(&format!("not kept: {not_kept}"));
+    }
+    if !lost_above.is_empty() {
+        let mut not_kept = NotKept::default();
+        not_kept.add(lost_above, || plan.final_path.as_os_str().as_encoded_bytes().to_vec());
         screen.warn(&format!("not kept: {not_kept}"));
     }
     Ok(())
@@ -86,10 +96,10 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         writing: Writing {
             destination: plan.destination.clone(),
             preallocate: args.preallocate,
-            image_mode: plan.file_mode,
+            image_mode: mode_without_acl(&args.source, plan.file_mode),
             grow_to_bytes: None,
             keep_partial: false,
-            is_exact: false,
+            is_exact: true,
             read_back: args.verify == Some(Verify::Readback),
             decompress_threads: args.tuning.threads(),
         },
@@ -139,6 +149,14 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
 /// failure is at hand. A failure of the source reaches the target as a cut stream, which explains nothing.
 fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
     let error = match sent {
+        // Only the folder's part is told to a sender; what an image lost is known at hand.
+        Ok(None) => {
+            let received = results.recv_timeout(TARGET_END).ok().and_then(Result::ok);
+            return Ok(received
+                .map(|received| received.not_kept)
+                .filter(|lost| !lost.is_empty())
+                .map(|lost| lost.to_string()));
+        }
         Ok(not_kept) => return Ok(not_kept),
         Err(error) => error,
     };

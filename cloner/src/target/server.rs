@@ -155,12 +155,13 @@ impl Uploads {
         upload: Upload,
         streams: Option<&mut Streams>,
     ) -> Result<Received> {
-        let Upload { content, announced_bytes, resume, has_attributes: is_exact, .. } = upload;
+        let Upload { content, announced_bytes, resume, has_attributes, .. } = upload;
         let held = self.held().take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let keep_partial = self.writing.can_go_on(content) && resume.is_some();
         let stop = self.running.stages().unwrap_or_else(|| self.stop.child());
+        let is_exact = has_attributes || self.writing.is_exact;
         let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
         let outcome = match exchange.body() {
             Ok(mut body) => {

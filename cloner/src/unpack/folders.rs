@@ -12,6 +12,7 @@ use rustix::io::{Errno, Result};
 use crate::attribute::not_kept::NotKept;
 use crate::unpack::attributes::{Attributes, Birth};
 use crate::unpack::beneath::open_folder;
+use crate::unpack::late::{FOLDER_BITS, Late, chmod_unfollowed};
 use crate::unpack::member_name::MemberName;
 
 /// At most this many levels are open at once, however deep the tree is.
@@ -28,6 +29,8 @@ pub(super) struct Folders {
     levels: Vec<Level>,
     /// Of all levels.
     xattrs_bytes: usize,
+    /// The entries whose modes come last.
+    pub(super) late: Late,
 }
 
 struct Level {
@@ -45,7 +48,7 @@ struct Level {
 impl Folders {
     /// Starts in `root`.
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, levels: Vec::new(), xattrs_bytes: 0 }
+        Self { root, levels: Vec::new(), xattrs_bytes: 0, late: Late::default() }
     }
 
     /// The folder that is unpacked into.
@@ -100,18 +103,38 @@ impl Folders {
     pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
         while self.levels.len() > depth {
             self.open_last()?;
-            if let Some(Level { name, fd: Some(fd), pending, .. }) = self.levels.pop() {
+            if let Some(Level { name, fd: Some(fd), mut pending, .. }) = self.levels.pop() {
                 // While it can still be looked into.
                 self.open_above(&fd);
                 self.xattrs_bytes -= pending.xattrs_bytes();
+                if pending.unreadable(FOLDER_BITS).is_some() {
+                    let path = self.path_of(&name);
+                    self.late.hold(&mut pending, FOLDER_BITS, || path);
+                }
                 not_kept.add(pending.apply_to(&fd)?, || self.path_of(&name));
             }
         }
         self.open_last()
     }
 
+    /// The mode of `name` in the current folder was lost.
+    pub(super) fn forget_late(&mut self, name: &[u8]) {
+        let path = self.path_of(name);
+        self.late.forget(&path);
+    }
+
+    /// Gives `name` in the current folder its mode now, if that was to come last: another entry takes the name, but there may
+    /// be other names of it.
+    pub(super) fn settle_late(&mut self, name: &[u8]) {
+        let path = self.path_of(name);
+        if let Some(mode) = self.late.forget(&path) {
+            // What goes needs no mode; what stays under another name is readable to its owner then.
+            let _ = chmod_unfollowed(self.current(), name, mode);
+        }
+    }
+
     /// The path from the root of `name` in the current folder.
-    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+    pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path =
             self.levels.iter().flat_map(|level| [level.name.as_slice(), b"/"].concat()).collect::<Vec<_>>();
         path.extend_from_slice(name);

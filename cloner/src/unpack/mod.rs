@@ -4,13 +4,14 @@
 //! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
 //! attempt are never in the way (what CDI does instead: contract 8, row 27).
 
-mod attributes;
+pub(crate) mod attributes;
 mod behind;
 pub(crate) mod beneath;
 mod content;
 mod folders;
 mod hard_link;
 pub mod image;
+mod late;
 mod member_name;
 pub(crate) mod remove;
 pub(crate) mod reserved;
@@ -28,10 +29,12 @@ use rustix::fs::syncfs;
 use crate::archive::read::ArchiveReader;
 use crate::attribute::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
+use crate::optional::Call;
 use crate::pack::plan::Options;
 use crate::pack::scan::scan;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
+use crate::unpack::late::Late;
 use crate::unpack::staging::Staging;
 use crate::unpack::tree::TreeWriter;
 
@@ -105,13 +108,15 @@ pub fn unpack_tree_and(
     };
     let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
         if options.resume {
-            nothing_else_is_in(&staging, path, &filled.0, stop)?;
+            nothing_else_is_in(&staging, path, &filled.done, stop)?;
         }
         // Before anything gets its final name: an error of delayed writing shows here.
-        syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
+        sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
+        let Filled { mut done, root, late } = filled;
+        late.settle(staging.fresh_folder(), &mut done.not_kept)?;
         reveal::reveal(&staging, target, path)?;
-        Ok(filled)
+        Ok((done, root))
     });
     let result =
         if options.resume { result.map_err(|error| blamed_on_leftover(error, path)) } else { result };
@@ -121,21 +126,40 @@ pub fn unpack_tree_and(
     }
     let (done, root) = result?;
     if let Some(root) = root {
-        apply_to_root(&root, target, path);
+        apply_to_root(&root, target, path)?;
     }
     // The new names, too, are only safe once they are on disk.
-    syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
+    sync(target, path)?;
     Ok(done)
 }
 
-/// Writes all members. Returns also what the archive says about the folder itself.
+/// Syncs the filesystem. One that cannot be synced as a whole had its files synced one by one.
+fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    match syncfs(target) {
+        Err(cause) if !Call::SyncFilesystem.is_dispensable(cause) => {
+            Err(Error::target("sync", path, cause.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A tree that was written, in staging.
+struct Filled {
+    done: Unpacked,
+    /// What the archive says about the folder itself.
+    root: Option<Attributes>,
+    /// Modes that come before the names.
+    late: Late,
+}
+
+/// Writes all members.
 fn fill(
     pull: &mut (impl Pull + ?Sized),
     staging: &Staging,
     path: &Path,
     options: UnpackOptions,
     stop: &Stop,
-) -> Result<(Unpacked, Option<Attributes>)> {
+) -> Result<Filled> {
     let mut archive = ArchiveReader::new(pull);
     let mut writer = TreeWriter::new(staging.fresh()?, path, options, stop);
     while let Some(entry) = archive.next_entry()? {
@@ -178,9 +202,11 @@ fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &St
     Err(Error::new(Kind::Leftover, text))
 }
 
-/// The folder may belong to somebody else (a volume's root does); then it just stays as it is.
-fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) {
-    if attributes.apply_to(target).map_or(true, |lost| !lost.is_empty()) {
+/// The folder may belong to another user (a volume's root does); then it stays as it is.
+fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let lost = attributes.apply_to(target);
+    if !lost.map_err(|cause| Error::target("finish", path, cause.into()))?.is_empty() {
         log::debug!("{} does not get the mode and time that the archive has for it", path.display());
     }
+    Ok(())
 }

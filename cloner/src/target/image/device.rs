@@ -10,7 +10,9 @@ use decant_shared::units::Bytes;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
 use super::Medium;
+use crate::closing::flush;
 use crate::error::{Error, Kind, Result};
+use crate::optional::Call;
 
 /// Zeroing by the kernel works in whole logical blocks; no device in use has larger ones.
 const ALIGNMENT_BYTES: u64 = 4096;
@@ -91,6 +93,9 @@ impl Device {
             match fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, offset, part) {
                 Ok(()) => (offset, len) = (offset + part, len - part),
                 Err(rustix::io::Errno::INTR) => {}
+                Err(error) if !Call::Zero.is_dispensable(error) => {
+                    return Err(Error::target("zero a range of", &self.path, error.into()));
+                }
                 Err(error) => {
                     log::debug!("{}: {:?} does not work: {error}", self.path.display(), self.zeroing);
                     self.zeroing = match self.zeroing {
@@ -153,7 +158,8 @@ impl Medium for Device {
     }
 
     fn seal(&mut self, _size_bytes: u64, _stop: &Stop) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::target("sync", &self.path, e))
+        self.file.sync_all().map_err(|e| Error::target("sync", &self.path, e))?;
+        flush(&self.file).map_err(|e| Error::target("close", &self.path, e))
     }
 
     fn readable(&self) -> std::io::Result<File> {

@@ -18,8 +18,15 @@ pub use crate::unpack::reserved::temporary_name;
 /// Opens the folder that an image is in.
 pub fn open_folder(folder: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(folder, flags, Mode::empty())
-        .map_err(|e| Error::target("open the folder", folder, e.into()))
+    let opened = match rustix::fs::open(folder, flags, Mode::empty()) {
+        // One that may be written to and not be listed, such as a drop box, can still be worked in.
+        Err(Errno::ACCESS) => {
+            let named = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(folder, named, Mode::empty())
+        }
+        opened => opened,
+    };
+    opened.map_err(|e| Error::target("open the folder", folder, e.into()))
 }
 
 /// What an attempt left of the image `image_name` in `folder`, open for reading; `None` where there is nothing of ours.

@@ -1,8 +1,13 @@
 use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-const PLAIN: FileOptions =
-    FileOptions { mode: 0o660, grow_to_bytes: None, preallocate: false, keep_partial: false };
+const PLAIN: FileOptions = FileOptions {
+    mode: 0o660,
+    grow_to_bytes: None,
+    preallocate: false,
+    keep_partial: false,
+    is_exact: false,
+};
 
 #[test]
 fn nothing_is_there_before_the_end_and_everything_after_it() {
