@@ -5,6 +5,8 @@
 //! is once per folder; if a later member comes back to a folder, what it already has is given back afterwards.
 //! That way nothing is remembered about folders that were left.
 
+use std::cell::Cell;
+
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat, fstat, mkdirat, openat};
 use rustix::io::{Errno, Result};
@@ -12,6 +14,7 @@ use rustix::io::{Errno, Result};
 use crate::attribute::not_kept::NotKept;
 use crate::unpack::attributes::{Attributes, Birth};
 use crate::unpack::beneath::open_folder;
+use crate::unpack::folding::Folding;
 use crate::unpack::member_name::MemberName;
 
 /// At most this many levels are open at once, however deep the tree is.
@@ -28,6 +31,20 @@ pub(super) struct Folders {
     levels: Vec<Level>,
     /// Of all levels.
     xattrs_bytes: usize,
+    /// Which names the filesystem takes for the same.
+    folding: Folding,
+    /// How many names the root has.
+    top_names: Cell<u64>,
+    /// A name that another one stands for, when that was in the way.
+    taken: Option<Taken>,
+}
+
+/// A name that could not be had, because the filesystem takes another one for it.
+pub(super) struct Taken {
+    /// The name that was wanted.
+    pub(super) name: Vec<u8>,
+    /// The one that is there.
+    pub(super) by: Vec<u8>,
 }
 
 struct Level {
@@ -43,9 +60,39 @@ struct Level {
 }
 
 impl Folders {
-    /// Starts in `root`.
-    pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, levels: Vec::new(), xattrs_bytes: 0 }
+    /// Starts in `root`, on a filesystem with these names.
+    pub(super) fn new(root: OwnedFd, folding: Folding) -> Self {
+        let (levels, top_names) = (Vec::new(), Cell::new(0));
+        Self { root, levels, xattrs_bytes: 0, folding, top_names, taken: None }
+    }
+
+    /// How many names were made at the top.
+    pub(super) fn top_names(&self) -> u64 {
+        self.top_names.get()
+    }
+
+    /// Something was made in the folder we are in.
+    pub(super) fn made(&self) {
+        if self.levels.is_empty() {
+            self.top_names.set(self.top_names.get() + 1);
+        }
+    }
+
+    /// Something that was made in the folder we are in was removed.
+    pub(super) fn removed(&self) {
+        if self.levels.is_empty() {
+            self.top_names.set(self.top_names.get().saturating_sub(1));
+        }
+    }
+
+    /// The name in the current folder that the filesystem takes for `name`, which is there, where that is another one.
+    pub(super) fn other_name(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.folding.other_name(self.current(), name)
+    }
+
+    /// The name that was in the way when [`Folders::enter`] said EEXIST.
+    pub(super) fn taken(&mut self) -> Option<Taken> {
+        self.taken.take()
     }
 
     /// The folder that is unpacked into.
@@ -72,7 +119,8 @@ impl Folders {
         name.components().eq(self.levels.iter().map(|level| level.name.as_slice()))
     }
 
-    /// Goes to the folder `name`, making what is missing. Something on the way that is no folder: ENOTDIR.
+    /// Goes to the folder `name`, making what is missing. Something on the way that is no folder: ENOTDIR. A folder that has
+    /// another name, which this filesystem takes for this one: EEXIST, see [`Folders::taken`].
     pub(super) fn enter(&mut self, name: MemberName<'_>, not_kept: &mut NotKept) -> Result<()> {
         let mut depth = 0;
         for component in name.components() {
@@ -126,10 +174,15 @@ impl Folders {
                 mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
                 let (fd, found) = open_folder(parent, name)?;
                 let birth = Birth::in_new_folder(&found);
+                self.made();
                 (fd, found, Attributes::of_unnamed_folder(found.st_mode), Some(birth))
             }
             result => {
                 let (fd, found) = result?;
+                if let Some(by) = self.other_name(name)? {
+                    self.taken = Some(Taken { name: name.to_vec(), by });
+                    return Err(Errno::EXIST);
+                }
                 (fd, found, Attributes::as_found(&found), None)
             }
         };
@@ -191,7 +244,7 @@ mod tests {
     fn attributes_of_a_deep_tree_take_bounded_memory_and_are_counted_beyond() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut folders, mut not_kept) = (Folders::new(root.into()), NotKept::default());
+        let (mut folders, mut not_kept) = (Folders::new(root.into(), Folding::of(None)), NotKept::default());
         let xattr = Xattr { name: b"nowhere.a".to_vec(), value: vec![0; 1 << 20] };
         for depth in 1..=9 {
             let name = "d/".repeat(depth);
@@ -212,7 +265,7 @@ mod tests {
     fn going_up_and_down_costs_a_step_for_each_level() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut folders, mut not_kept) = (Folders::new(root.into()), NotKept::default());
+        let (mut folders, mut not_kept) = (Folders::new(root.into(), Folding::of(None)), NotKept::default());
         let deep = "d/".repeat(3000);
         folders.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
         while let Some(last) = folders.levels.len().checked_sub(1) {
@@ -228,7 +281,7 @@ mod tests {
     fn few_levels_are_open_however_deep_it_goes() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let mut folders = Folders::new(root.into());
+        let mut folders = Folders::new(root.into(), Folding::of(None));
         let mut not_kept = NotKept::default();
         for depth in [500, 3, 200, 0, 500] {
             let name = "d/".repeat(depth);

@@ -6,8 +6,7 @@ use std::path::Path;
 use decant_shared::stop::Stop;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatvfs, makedev, mknodat, openat, statat,
-    symlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, makedev, mknodat, openat, statat, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -16,14 +15,26 @@ use crate::archive::read::ArchiveReader;
 use crate::attribute::place::remove;
 use crate::attribute::{DEFAULT_ACL, Kinds};
 use crate::error::{Error, Kind, Result, is_no_space};
+use crate::room::Room;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
 use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
-use crate::unpack::folders::Folders;
+use crate::unpack::folders::{Folders, Taken};
+use crate::unpack::folding::Folding;
 use crate::unpack::member_name::MemberName;
 use crate::unpack::remove::{remove_all, remove_one};
 use crate::unpack::reserved::is_reserved;
 use crate::unpack::{UnpackOptions, Unpacked};
+
+/// A tree that is complete, but for its names.
+pub(super) struct Finished {
+    /// What was written.
+    pub(super) done: Unpacked,
+    /// What the archive says about the folder that is unpacked into.
+    pub(super) root: Option<Attributes>,
+    /// How many names were made at its top.
+    pub(super) top_names: u64,
+}
 
 /// The tree that grows.
 pub(super) struct TreeWriter<'a> {
@@ -37,10 +48,16 @@ pub(super) struct TreeWriter<'a> {
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Writes below `root`. `path` is the target folder's name in messages.
-    pub(super) fn new(root: OwnedFd, path: &'a Path, options: UnpackOptions, stop: &'a Stop) -> Self {
+    /// Writes below `root`, on a filesystem with these names. `path` is the target folder's name in messages.
+    pub(super) fn new(
+        root: OwnedFd,
+        folding: Folding,
+        path: &'a Path,
+        options: UnpackOptions,
+        stop: &'a Stop,
+    ) -> Self {
         let (done, dropped) = (Unpacked::default(), Skipped::default());
-        Self { folders: Folders::new(root), path, options, stop, done, dropped, root: None }
+        Self { folders: Folders::new(root, folding), path, options, stop, done, dropped, root: None }
     }
 
     /// Writes the member `entry`, which `archive` is at.
@@ -88,11 +105,11 @@ impl<'a> TreeWriter<'a> {
         }
     }
 
-    /// Finishes all folders. Returns what was written, and what the archive says about the target folder.
-    pub(super) fn finish(mut self) -> Result<(Unpacked, Option<Attributes>)> {
+    /// Finishes all folders.
+    pub(super) fn finish(mut self) -> Result<Finished> {
         let left = self.folders.leave(0, &mut self.done.not_kept);
         left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
-        Ok((self.done, self.root))
+        Ok(Finished { done: self.done, root: self.root, top_names: self.folders.top_names() })
     }
 
     fn keep_root(&mut self, entry: &Entry) -> Result<()> {
@@ -107,12 +124,14 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn enter(&mut self, entry: &Entry, folder: MemberName<'_>) -> Result<()> {
-        self.folders.enter(folder, &mut self.done.not_kept).map_err(|cause| match cause {
-            Errno::NOTDIR => Error::damaged(format!(
+        let entered = self.folders.enter(folder, &mut self.done.not_kept);
+        entered.map_err(|cause| match (cause, self.folders.taken()) {
+            (Errno::NOTDIR, _) => Error::damaged(format!(
                 "the way to {} leads through something that is no folder",
                 shown(&entry.name)
             )),
-            cause => self.failed("reach", entry, cause),
+            (_, Some(taken)) => self.taken(entry, &taken),
+            (cause, None) => self.failed("reach", entry, cause),
         })
     }
 
@@ -221,7 +240,10 @@ impl<'a> TreeWriter<'a> {
                 return Err(Error::new(Kind::Target, text));
             }
             Err(Errno::EXIST) => self.create(entry, name, make)?,
-            result => result.map_err(|cause| self.failed("create", entry, cause))?,
+            result => {
+                result.map_err(|cause| self.failed("create", entry, cause))?;
+                self.folders.made();
+            }
         }
         self.finish_name(entry, name, false)
     }
@@ -239,24 +261,48 @@ impl<'a> TreeWriter<'a> {
         name: &[u8],
         make: impl Fn(&Folders) -> rustix::io::Result<T>,
     ) -> Result<T> {
-        match make(&self.folders) {
+        let made = match make(&self.folders) {
             Err(Errno::EXIST) => {
                 self.make_room(entry, name)?;
-                make(&self.folders).map_err(|cause| self.failed("create", entry, cause))
+                make(&self.folders)
             }
-            result => result.map_err(|cause| self.failed("create", entry, cause)),
+            result => result,
+        };
+        made.inspect(|_| self.folders.made()).map_err(|cause| self.failed("create", entry, cause))
+    }
+
+    /// Makes sure that what has the name `name` in the current folder has exactly that name.
+    pub(super) fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+        let other = self.folders.other_name(name);
+        match other.map_err(|cause| self.failed("look for the name of", entry, cause))? {
+            None => Ok(()),
+            Some(by) => Err(self.taken(entry, &Taken { name: name.to_vec(), by })),
         }
     }
 
+    fn taken(&self, entry: &Entry, taken: &Taken) -> Error {
+        let (name, path) = (shown(&entry.name), self.path.display());
+        let (wanted, by) = (shown(&taken.name), shown(&taken.by));
+        let text = format!(
+            "cannot create {name} in {path}: this filesystem takes the names {wanted} and {by} for the same (it folds case, \
+             or normalizes names), and {by} is there already: rename one of them in the source, or use another filesystem"
+        );
+        Error::new(Kind::Target, text)
+    }
+
     fn make_room(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+        self.refuse_other_name(entry, name)?;
         let folder = self.folders.current();
         // What is in the way may be a folder of an attempt before, when the source had one there.
-        let removed =
-            if self.options.resume { remove_all(folder, name, self.stop) } else { remove_one(folder, name) };
+        let removed = if self.options.resume {
+            remove_all(folder, name, self.stop).map_err(|why| why.cause)
+        } else {
+            remove_one(folder, name)
+        };
         if removed == Err(Errno::INTR) {
             Error::check(self.stop)?;
         }
-        removed.map_err(|cause| match cause {
+        removed.inspect(|()| self.folders.removed()).map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
                 "{} was a folder with content earlier in the archive",
                 shown(&entry.name)
@@ -275,13 +321,7 @@ impl<'a> TreeWriter<'a> {
         if !is_no_space(&cause) {
             return Error::io(Kind::Target, what, cause);
         }
-        let room = fstatvfs(self.folders.root()).map_or_else(
-            |_| String::new(),
-            |fs| {
-                let (free, total) = (fs.f_bavail * fs.f_frsize, fs.f_blocks * fs.f_frsize);
-                format!(", and the filesystem has {free} of {total} bytes free")
-            },
-        );
+        let room = Room::of(self.folders.root()).map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
         let size = entry.size_bytes;
         Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
     }
