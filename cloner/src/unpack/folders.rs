@@ -5,8 +5,6 @@
 //! is once per folder; if a later member comes back to a folder, what it already has is given back afterwards.
 //! That way nothing is remembered about folders that were left.
 
-use std::cell::Cell;
-
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat, fstat, mkdirat, openat};
 use rustix::io::{Errno, Result};
@@ -14,7 +12,7 @@ use rustix::io::{Errno, Result};
 use crate::attribute::not_kept::NotKept;
 use crate::unpack::attributes::{Attributes, Birth};
 use crate::unpack::beneath::open_folder;
-use crate::unpack::folding::Folding;
+use crate::unpack::folding::{Folding, SEEN_BYTES, Seen};
 use crate::unpack::member_name::MemberName;
 
 /// At most this many levels are open at once, however deep the tree is.
@@ -34,7 +32,11 @@ pub(super) struct Folders {
     /// Which names the filesystem takes for the same.
     folding: Folding,
     /// How many names the root has.
-    top_names: Cell<u64>,
+    top_names: u64,
+    /// Which.
+    seen: Seen,
+    /// Memory that is left for what all levels have seen.
+    seen_room_bytes: usize,
     /// A name that another one stands for, when that was in the way.
     taken: Option<Taken>,
 }
@@ -57,37 +59,46 @@ struct Level {
     pending: Attributes,
     /// What is made in it has from birth; known where the folder itself was made here.
     birth: Option<Birth>,
+    /// What was made in it.
+    seen: Seen,
 }
 
 impl Folders {
     /// Starts in `root`, on a filesystem with these names.
     pub(super) fn new(root: OwnedFd, folding: Folding) -> Self {
-        let (levels, top_names) = (Vec::new(), Cell::new(0));
-        Self { root, levels, xattrs_bytes: 0, folding, top_names, taken: None }
+        let (levels, seen) = (Vec::new(), Seen::of_new());
+        let seen_room_bytes = SEEN_BYTES;
+        Self { root, levels, xattrs_bytes: 0, folding, top_names: 0, seen, seen_room_bytes, taken: None }
     }
 
     /// How many names were made at the top.
     pub(super) fn top_names(&self) -> u64 {
-        self.top_names.get()
+        self.top_names
     }
 
-    /// Something was made in the folder we are in.
-    pub(super) fn made(&self) {
-        if self.levels.is_empty() {
-            self.top_names.set(self.top_names.get() + 1);
-        }
+    /// The name `name` was made in the folder we are in.
+    pub(super) fn made(&mut self, name: &[u8]) {
+        let seen = match self.levels.last_mut() {
+            Some(level) => &mut level.seen,
+            None => {
+                self.top_names += 1;
+                &mut self.seen
+            }
+        };
+        self.folding.note(seen, name, &mut self.seen_room_bytes);
     }
 
     /// Something that was made in the folder we are in was removed.
-    pub(super) fn removed(&self) {
+    pub(super) fn removed(&mut self) {
         if self.levels.is_empty() {
-            self.top_names.set(self.top_names.get().saturating_sub(1));
+            self.top_names = self.top_names.saturating_sub(1);
         }
     }
 
     /// The name in the current folder that the filesystem takes for `name`, which is there, where that is another one.
     pub(super) fn other_name(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.folding.other_name(self.current(), name)
+        let seen = self.levels.last().map_or(&self.seen, |level| &level.seen);
+        self.folding.other_name(self.current(), seen, name)
     }
 
     /// The name that was in the way when [`Folders::enter`] said EEXIST.
@@ -148,7 +159,8 @@ impl Folders {
     pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
         while self.levels.len() > depth {
             self.open_last()?;
-            if let Some(Level { name, fd: Some(fd), pending, .. }) = self.levels.pop() {
+            if let Some(Level { name, fd: Some(fd), pending, seen, .. }) = self.levels.pop() {
+                self.seen_room_bytes += seen.bytes();
                 // While it can still be looked into.
                 self.open_above(&fd);
                 self.xattrs_bytes -= pending.xattrs_bytes();
@@ -168,14 +180,14 @@ impl Folders {
 
     fn step_into(&mut self, name: &[u8]) -> Result<()> {
         let parent = self.current();
-        let (fd, found, pending, birth) = match open_folder(parent, name) {
+        let (fd, found, pending, birth, seen) = match open_folder(parent, name) {
             Err(Errno::NOENT) => {
                 // With all bits, to see which of them are allowed here. Nobody else can look into staging.
                 mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
                 let (fd, found) = open_folder(parent, name)?;
                 let birth = Birth::in_new_folder(&found);
-                self.made();
-                (fd, found, Attributes::of_unnamed_folder(found.st_mode), Some(birth))
+                self.made(name);
+                (fd, found, Attributes::of_unnamed_folder(found.st_mode), Some(birth), Seen::of_new())
             }
             result => {
                 let (fd, found) = result?;
@@ -183,11 +195,11 @@ impl Folders {
                     self.taken = Some(Taken { name: name.to_vec(), by });
                     return Err(Errno::EXIST);
                 }
-                (fd, found, Attributes::as_found(&found), None)
+                (fd, found, Attributes::as_found(&found), None, Seen::unknown())
             }
         };
         let identity = identity(&found);
-        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), identity, pending, birth });
+        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), identity, pending, birth, seen });
         if let Some(far) = self.levels.len().checked_sub(MAX_OPEN + 1) {
             self.levels[far].fd = None;
         }

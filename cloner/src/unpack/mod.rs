@@ -118,8 +118,10 @@ pub fn unpack_tree_and(
         false => Staging::create(target, path, options.is_exact, options.is_made, stop)?,
     };
     let folding = || staging.folder().try_clone_to_owned().ok().map_or_else(|| Folding::of(None), |staging| Folding::of(Some(staging)));
+    let folds = folding().folds();
     let mut has_lost_names = false;
-    let result = fill(pull, &staging, folding(), path, options, stop).and_then(|filled| {
+    let result = not_folding(options.resume && folds, path).and_then(|()| fill(pull, &staging, folding(), path, options, stop));
+    let result = result.and_then(|filled| {
         if options.resume {
             nothing_else_is_in(&staging, path, &filled.done, stop)?;
         }
@@ -128,7 +130,7 @@ pub fn unpack_tree_and(
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
         // What an attempt before left was counted as a whole.
         let names = (!options.resume).then_some(filled.top_names);
-        let reveal = Reveal { staging: &staging, target, path, names, folds: folding().folds() };
+        let reveal = Reveal { staging: &staging, target, path, names, folds };
         reveal.run(stop).map_err(|error| {
             has_lost_names = reveal.has_lost_names();
             if has_lost_names { error.followed_by(&reveal.lost_names()) } else { error }
@@ -158,6 +160,18 @@ pub fn unpack_tree_and(
     // The new names, too, are only safe once they are on disk.
     syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
     Ok(done)
+}
+
+/// What an attempt before left may have names in another spelling than the source, where it cannot be told.
+fn not_folding(folds: bool, path: &Path) -> Result<()> {
+    if !folds {
+        return Ok(());
+    }
+    let text = format!(
+        "cannot resume in {}: this filesystem folds case or normalizes names; the next attempt begins from zero",
+        path.display()
+    );
+    Err(Error::new(Kind::Leftover, text))
 }
 
 /// Writes all members.

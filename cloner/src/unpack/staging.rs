@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use decant_shared::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,6 +39,8 @@ pub(crate) const WRITER: &str = "writer";
 /// The file that says that the folder around it was made by a copy that is not complete: it holds [`identity_words`] of it.
 pub(crate) const MADE: &str = "made";
 
+/// How long a filesystem may take to remove a file that was open.
+const CLOSED: Duration = Duration::from_secs(2);
 /// So often another process may be faster before that is an error.
 const ATTEMPTS: u32 = 16;
 
@@ -49,7 +52,7 @@ pub(super) struct Staging {
     fresh: OwnedFd,
     replaced: OwnedFd,
     /// Keeps other writers away.
-    _writer: Option<File>,
+    writer: Option<File>,
 }
 
 impl Staging {
@@ -103,7 +106,7 @@ impl Staging {
                 Ok((make(FRESH)?, make(REPLACED)?))
             };
             return match parts() {
-                Ok((fresh, replaced)) => Ok(Self { name, folder, fresh, replaced, _writer: writer }),
+                Ok((fresh, replaced)) => Ok(Self { name, folder, fresh, replaced, writer }),
                 Err(error) => {
                     let _ = remove_all(target, name.as_bytes(), stop);
                     Err(error)
@@ -128,7 +131,7 @@ impl Staging {
             put_back(folder.as_fd(), target)?;
             remove_all(&folder, REPLACED.as_bytes(), stop).map_err(|why| why.cause)?;
             let replaced = make(folder.as_fd(), REPLACED.as_bytes())?;
-            Ok(Ok(Self { name: STAGING_NAME.into(), folder, fresh, replaced, _writer: writer }))
+            Ok(Ok(Self { name: STAGING_NAME.into(), folder, fresh, replaced, writer }))
         };
         let why = match open() {
             Ok(Err(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
@@ -195,9 +198,9 @@ impl Staging {
 
     /// Removes it with everything in it, or what can be removed of it within a second after a stop.
     pub(super) fn remove(self, target: BorrowedFd<'_>, stop: &Stop) -> Result<(), NotRemoved> {
-        let Self { name, folder, fresh, replaced, _writer } = self;
+        let Self { name, folder, fresh, replaced, writer } = self;
         drop((fresh, replaced));
-        remove_claimed(target, &name, &folder, stop)
+        remove_claimed(target, &name, &folder, writer, stop)
     }
 }
 
@@ -258,7 +261,7 @@ fn remove_leftover(
     let Ok((folder, _)) = open_folder(target, name_bytes) else {
         return Ok(remove_all(target, name_bytes, stop));
     };
-    let _writer = match claim(folder.as_fd(), false) {
+    let writer = match claim(folder.as_fd(), false) {
         Ok(Claimed::Held(writer)) => writer,
         Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(name), &holder)),
         // It is being removed, or cannot be claimed: it is full, or not ours. Whatever else is wrong shows in a moment.
@@ -271,7 +274,7 @@ fn remove_leftover(
         // It may be the only copy of it.
         return Ok(Err(NotRemoved::new(cause, REPLACED.as_bytes())));
     }
-    Ok(remove_claimed(target, name, &folder, stop))
+    Ok(remove_claimed(target, name, &folder, writer, stop))
 }
 
 /// Removes a folder that this process has claimed. The lock goes last, so that no other process takes the folder before.
@@ -279,18 +282,24 @@ fn remove_claimed(
     target: BorrowedFd<'_>,
     name: &OsStr,
     folder: &OwnedFd,
+    writer: Option<File>,
     stop: &Stop,
 ) -> Result<(), NotRemoved> {
     let is_last = |name: &[u8]| [WRITER, MADE].iter().any(|last| last.as_bytes() == name);
-    let emptied = empty(folder, &is_last, stop);
-    emptied?;
+    empty(folder, &is_last, stop)?;
     for last in [MADE, WRITER] {
         remove_all(folder, last.as_bytes(), stop)?;
     }
-    match remove_one(target, name.as_bytes()) {
-        // Another process has claimed it in between.
-        Err(Errno::NOTEMPTY) => Ok(()),
-        removed => removed.map_err(|cause| NotRemoved::new(cause, name.as_bytes())),
+    drop(writer);
+    let began = Instant::now();
+    loop {
+        match remove_one(target, name.as_bytes()) {
+            // Another process has claimed it in between.
+            Err(Errno::NOTEMPTY) if statat(folder, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => return Ok(()),
+            // NFS and filesystems made with libfuse keep a file that was open until they hear that it is closed.
+            Err(Errno::NOTEMPTY) if began.elapsed() < CLOSED => std::thread::sleep(CLOSED / 100),
+            removed => return removed.map_err(|cause| NotRemoved::new(cause, name.as_bytes())),
+        }
     }
 }
 

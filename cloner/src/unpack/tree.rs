@@ -242,7 +242,7 @@ impl<'a> TreeWriter<'a> {
             Err(Errno::EXIST) => self.create(entry, name, make)?,
             result => {
                 result.map_err(|cause| self.failed("create", entry, cause))?;
-                self.folders.made();
+                self.folders.made(name);
             }
         }
         self.finish_name(entry, name, false)
@@ -256,7 +256,7 @@ impl<'a> TreeWriter<'a> {
 
     /// Makes something that must not exist yet. The last member of a name wins.
     pub(super) fn create<T>(
-        &self,
+        &mut self,
         entry: &Entry,
         name: &[u8],
         make: impl Fn(&Folders) -> rustix::io::Result<T>,
@@ -268,7 +268,9 @@ impl<'a> TreeWriter<'a> {
             }
             result => result,
         };
-        made.inspect(|_| self.folders.made()).map_err(|cause| self.failed("create", entry, cause))
+        let made = made.map_err(|cause| self.failed("create", entry, cause))?;
+        self.folders.made(name);
+        Ok(made)
     }
 
     /// Makes sure that what has the name `name` in the current folder has exactly that name.
@@ -284,13 +286,13 @@ impl<'a> TreeWriter<'a> {
         let (name, path) = (shown(&entry.name), self.path.display());
         let (wanted, by) = (shown(&taken.name), shown(&taken.by));
         let text = format!(
-            "cannot create {name} in {path}: this filesystem takes the names {wanted} and {by} for the same (it folds case, \
-             or normalizes names), and {by} is there already: rename one of them in the source, or use another filesystem"
+            "cannot create {name} in {path}: this filesystem takes the name {wanted} for that of another entry, {by}, because it \
+             folds case or normalizes names: rename one of them in the source, or use another filesystem"
         );
         Error::new(Kind::Target, text)
     }
 
-    fn make_room(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+    fn make_room(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
         self.refuse_other_name(entry, name)?;
         let folder = self.folders.current();
         // What is in the way may be a folder of an attempt before, when the source had one there.
@@ -302,7 +304,10 @@ impl<'a> TreeWriter<'a> {
         if removed == Err(Errno::INTR) {
             Error::check(self.stop)?;
         }
-        removed.inspect(|()| self.folders.removed()).map_err(|cause| match cause {
+        if removed.is_ok() {
+            self.folders.removed();
+        }
+        removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
                 "{} was a folder with content earlier in the archive",
                 shown(&entry.name)
