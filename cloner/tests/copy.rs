@@ -22,7 +22,15 @@ mod folders;
 mod property;
 #[path = "copy/refusals.rs"]
 mod refusals;
+#[path = "copy/remains.rs"]
+mod remains;
+#[path = "copy/replaced.rs"]
+mod replaced;
 #[path = "copy/screen.rs"]
 mod screen;
 #[path = "copy/sizes.rs"]
 mod sizes;
+#[path = "copy/spelling.rs"]
+mod spelling;
+#[path = "copy/writers.rs"]
+mod writers;

@@ -280,4 +280,27 @@ mod tests {
         remove_all(&root, b"tree", &stop).unwrap();
         assert!(!scratch.path().join("tree").exists());
     }
+
+    #[test]
+    fn one_entry_that_stays_is_named_and_all_others_go() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir_all(scratch.path().join("tree/a/b")).unwrap();
+        for name in ["tree/a/b/held", "tree/a/other", "tree/other"] {
+            fs::write(scratch.path().join(name), "x").unwrap();
+        }
+        let mounted = scratch.path().join("tree/a/b/held");
+        let mount = |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).arg(&mounted).status();
+        assert!(mount(&["mount", "--bind", "/dev/null"]).unwrap().success());
+        let root = fs::File::open(scratch.path()).unwrap();
+        let why = remove_all(&root, b"tree", &Stop::new()).unwrap_err();
+        let left = std::process::Command::new("find").arg(scratch.path()).args(["-type", "f"]).output().unwrap();
+        let find = std::process::Command::new("find").arg(scratch.path()).args(["-name", "held"]).output().unwrap();
+        let held = String::from_utf8(find.stdout).unwrap();
+        assert!(std::process::Command::new("umount").arg(held.trim()).status().unwrap().success());
+        assert_eq!((why.cause, why.to_string().starts_with("\"held\": ")), (Errno::BUSY, true), "{why}");
+        assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    }
 }

@@ -362,3 +362,64 @@ fn make(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, WORKING_MODE)?;
     open_folder(parent, name).map(|(folder, _)| folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn create(folder: &Path) -> Result<Staging> {
+        Staging::create(File::open(folder).unwrap().as_fd(), folder, true, false, &Stop::new())
+    }
+
+    #[test]
+    fn the_staging_folder_of_a_living_writer_is_not_removed_and_that_of_a_dead_one_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let first = create(scratch.path()).unwrap();
+        let target = File::open(scratch.path()).unwrap();
+        let own = format!("process {}", std::process::id());
+        for error in [create(scratch.path()).err(), Staging::reopen(target.as_fd(), scratch.path(), &Stop::new()).err()] {
+            let error = error.unwrap();
+            assert_eq!(error.kind(), Kind::Target);
+            assert!(error.to_string().contains(&own), "{error}");
+        }
+        assert!(first.is_in_place(target.as_fd()));
+        // As a kill does.
+        drop(first);
+        create(scratch.path()).unwrap().remove(target.as_fd(), &Stop::new()).unwrap();
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_staging_folder_that_was_taken_away_is_noticed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let target = File::open(scratch.path()).unwrap();
+        let staging = create(scratch.path()).unwrap();
+        let fresh = scratch.path().join(STAGING_NAME).join(FRESH);
+        fs::remove_dir(&fresh).unwrap();
+        assert!(!staging.is_in_place(target.as_fd()));
+        fs::create_dir(&fresh).unwrap();
+        assert!(!staging.is_in_place(target.as_fd()));
+    }
+
+    #[test]
+    fn what_has_the_name_of_the_lock_is_neither_followed_nor_waited_for() {
+        for at in 0..3 {
+            let scratch = tempfile::tempdir().unwrap();
+            let (staging, outside) = (scratch.path().join(STAGING_NAME), scratch.path().join("outside"));
+            fs::create_dir(&staging).unwrap();
+            fs::write(&outside, "untouched").unwrap();
+            let lock = staging.join(WRITER);
+            match at {
+                0 => std::os::unix::fs::symlink(&outside, lock).unwrap(),
+                1 => fs::hard_link(&outside, lock).unwrap(),
+                _ => fs::create_dir_all(lock.join("with/content")).unwrap(),
+            }
+            let target = File::open(scratch.path()).unwrap();
+            create(scratch.path()).unwrap().remove(target.as_fd(), &Stop::new()).unwrap();
+            assert_eq!(fs::read(outside).unwrap(), b"untouched");
+            assert!(!staging.exists());
+        }
+    }
+}
