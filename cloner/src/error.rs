@@ -136,6 +136,16 @@ impl Error {
         self
     }
 
+    /// The same failure with `text` behind it and its cause.
+    #[must_use]
+    pub fn followed_by(self, text: &str) -> Self {
+        let shown = match &self.cause {
+            Some(cause) => format!("{}: {cause}; {text}", self.text),
+            None => format!("{}; {text}", self.text),
+        };
+        Self { kind: self.kind, text: shown, cause: None }
+    }
+
     /// The exit code of a process that ends with this failure.
     pub fn exit(&self) -> Exit {
         match self.kind {

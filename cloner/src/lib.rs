@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod args;
 pub mod attribute;
+pub mod claim;
 pub mod closing;
 pub mod copy;
 pub mod digest;
@@ -20,6 +21,7 @@ pub mod pack;
 pub mod pod_words;
 pub mod prep;
 pub mod role;
+mod room;
 pub mod source;
 pub mod stream;
 pub mod target;

@@ -24,9 +24,17 @@ mod optional;
 mod property;
 #[path = "copy/refusals.rs"]
 mod refusals;
+#[path = "copy/remains.rs"]
+mod remains;
+#[path = "copy/replaced.rs"]
+mod replaced;
 #[path = "copy/screen.rs"]
 mod screen;
 #[path = "copy/single_stack.rs"]
 mod single_stack;
 #[path = "copy/sizes.rs"]
 mod sizes;
+#[path = "copy/spelling.rs"]
+mod spelling;
+#[path = "copy/writers.rs"]
+mod writers;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
+use decant_shared::contract::ContentType;
 use decant_shared::dial;
 use decant_shared::http::server::{Limits, Server};
 use decant_shared::progress::Progress;
@@ -17,6 +18,7 @@ use decant_shared::tls::{client, server};
 use crate::args::{CopyArgs, LogFormat, Verify};
 use crate::attribute::Kinds;
 use crate::attribute::not_kept::NotKept;
+use crate::claim::{Claim, Extent};
 use crate::error::{Error, Kind, Result};
 use crate::role::new_progress;
 use crate::source::request::Timeouts;
@@ -28,7 +30,7 @@ use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::target::session::IDLE;
 use crate::target::streams::Meeting;
-use crate::target::{Received, Writing};
+use crate::target::{Destination, Received, Writing};
 use crate::ticker::Ticker;
 
 pub mod new_folder;
@@ -48,16 +50,34 @@ const TARGET_END: Duration = Duration::from_secs(20);
 
 /// Copies. Prints progress and one line at the end.
 pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
-    let plan = Plan::make(&args.source, &args.target, args.force)?;
-    let new_folder = match &plan.new_folder {
-        Some(like) => Some(NewFolder::make(&plan.final_path, like)?),
-        None => None,
+    let make_plan = || Plan::make(&args.source, &args.target, args.force);
+    // Declared first, so that it goes last: also what is cleaned up is ours alone.
+    let claim;
+    let again;
+    let first = make_plan()?;
+    let mut new_folder = match &first.new_folder {
+        Some(like) if !first.final_path.exists() => Some(NewFolder::make(&first.final_path, like)?),
+        _ => None,
     };
+    claim = claimed(&first)?;
+    let plan = if new_folder.is_some() {
+        &first
+    } else {
+        // Until now another process may have been at work there.
+        again = make_plan()?;
+        if let Some(like) = &again.new_folder {
+            new_folder = Some(NewFolder::make(&again.final_path, like)?);
+        }
+        &again
+    };
+    if let Some(new_folder) = &mut new_folder {
+        new_folder.mark()?;
+    }
     let progress = new_progress();
     let screen = Screen::new(args.quiet, format);
     let started = Instant::now();
     let ticker = Ticker::start(Arc::clone(&progress), screen.rhythm(), screen.painter())?;
-    let outcome = transfer(args, &plan, &progress, stop);
+    let outcome = transfer(args, plan, claim.clone(), &progress, stop);
     ticker.finish();
     screen.clear();
     let not_kept = outcome?;
@@ -77,9 +97,22 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
+/// What the copy writes to, claimed; nothing for a device, which is opened for this process alone.
+fn claimed(plan: &Plan) -> Result<Option<Arc<Claim>>> {
+    let Destination::Folder { path, .. } = &plan.destination else { return Ok(None) };
+    let extent = if plan.content == ContentType::Filesystem { Extent::Whole } else { Extent::Image };
+    Claim::take(path, extent).map(|claim| Some(Arc::new(claim)))
+}
+
 /// Starts the target's end on loopback, sends from the source's end, and returns when both are content: with what could
 /// not be kept.
-fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop) -> Result<Option<String>> {
+fn transfer(
+    args: &CopyArgs,
+    plan: &Plan,
+    claim: Option<Arc<Claim>>,
+    progress: &Arc<Progress>,
+    stop: &Stop,
+) -> Result<Option<String>> {
     let authority = Authority::new("decant-copy", CERTIFICATE_DAYS)?;
     let listener = loopback()?;
     let address =
@@ -100,6 +133,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
             grow_to_bytes: None,
             keep_partial: false,
             is_exact: true,
+            is_made: plan.new_folder.is_some(),
             read_back: args.verify == Some(Verify::Readback),
             decompress_threads: args.tuning.threads(),
         },
@@ -114,6 +148,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         held: Mutex::default(),
         refusals: Refusals::default(),
         is_leftover_useless: AtomicBool::new(false),
+        claim: Mutex::new(claim),
     };
     let server = Server::start(
         "target",

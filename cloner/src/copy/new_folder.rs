@@ -1,6 +1,10 @@
 //! The folder that a copy makes: there while the copy runs, complete or gone afterwards.
+//!
+//! A file in the staging folder says so ([`crate::unpack::MADE`]), so that after a kill the next copy knows it from a folder of
+//! the user's, which keeps its owner and its mode and is never removed.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
@@ -16,23 +20,55 @@ use crate::error::{Error, Result};
 use crate::optional::{Call, Verdict};
 use crate::target::rights::may_give_away;
 use crate::unpack::attributes::Attributes;
+use crate::unpack::{MADE, STAGING_NAME, mark_made};
 
 /// A folder that is being made like another one; it disappears again unless the copy is completed.
 pub struct NewFolder<'a> {
     path: &'a Path,
     like: &'a Metadata,
+    /// It is certain that a copy has made it, and that no other one is at work in it.
+    is_ours: bool,
     completed: bool,
 }
 
 impl<'a> NewFolder<'a> {
-    /// Makes the folder `path`, if it is not there, for a copy of the folder that `like` describes.
+    /// Makes the folder `path` for a copy of the folder that `like` describes; if it is there, then because a copy that was killed
+    /// has made it.
     pub fn make(path: &'a Path, like: &'a Metadata) -> Result<Self> {
-        if !path.is_dir() {
-            // Nobody else looks into it before it has its final mode.
+        let is_ours = !path.is_dir();
+        if is_ours {
+            // No other user looks into it before it has its final mode.
             let made = fs::DirBuilder::new().mode(0o700).create(path);
             made.map_err(|e| Error::target("create the folder", path, e))?;
         }
-        Ok(Self { path, like, completed: false })
+        Ok(Self { path, like, is_ours, completed: false })
+    }
+
+    /// Writes into the folder that a copy has made it. For a process that has claimed it.
+    pub fn mark(&mut self) -> Result<()> {
+        self.is_ours = true;
+        let staging = self.path.join(STAGING_NAME);
+        let failed = |e| Error::target("create a file in", &staging, e);
+        match fs::DirBuilder::new().mode(0o700).create(&staging) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed(e)),
+            _ => {}
+        }
+        let open = |path: &Path| File::open(path).map_err(|e| Error::target("open", path, e));
+        match mark_made(open(&staging)?, open(self.path)?) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Takes that away again, if there is nothing else in the staging folder.
+    fn unmark(&self) {
+        let staging = self.path.join(STAGING_NAME);
+        let is_alone = fs::read_dir(&staging)
+            .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == MADE)));
+        if is_alone {
+            let _ = fs::remove_file(staging.join(MADE));
+            let _ = fs::remove_dir(staging);
+        }
     }
 
     /// Gives the new folder what the folder `source` has, by the rules that hold for every entry in it: what cannot be kept is
@@ -142,7 +178,8 @@ fn xattrs_of(folder: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
 
 impl Drop for NewFolder<'_> {
     fn drop(&mut self) {
-        if !self.completed {
+        if self.is_ours && !self.completed {
+            self.unmark();
             // Only succeeds while it is empty, which the target's clean-up takes care of.
             let _ = fs::remove_dir(self.path);
         }
@@ -158,8 +195,10 @@ mod tests {
     fn it_is_gone_again_when_the_copy_fails() {
         let place = tempfile::tempdir().unwrap();
         let (path, like) = (place.path().join("new"), place.path().metadata().unwrap());
-        let new = NewFolder::make(&path, &like).unwrap();
+        let mut new = NewFolder::make(&path, &like).unwrap();
         assert!(path.is_dir());
+        new.mark().unwrap();
+        new.mark().unwrap();
         drop(new);
         assert!(!path.exists());
     }

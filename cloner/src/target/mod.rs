@@ -75,6 +75,8 @@ pub struct Writing {
     pub read_back: bool,
     /// The sender says all attributes: entries get no others.
     pub is_exact: bool,
+    /// The folder was made by the copy that writes to it, and goes again with it.
+    pub is_made: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }

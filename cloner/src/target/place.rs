@@ -172,6 +172,7 @@ fn tree_to_folder(
         is_exact: writing.is_exact,
         resume,
         keep_partial: writing.keep_partial,
+        is_made: writing.is_made,
     };
     let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let (check, progress) = (stream.content_check(), stream.progress());

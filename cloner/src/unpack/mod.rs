@@ -9,10 +9,14 @@ mod behind;
 pub(crate) mod beneath;
 mod content;
 mod folders;
+mod folding;
 mod hard_link;
 pub mod image;
 mod late;
 mod member_name;
+mod obstacle;
+mod parts;
+mod put_back;
 pub(crate) mod remove;
 pub(crate) mod reserved;
 mod reveal;
@@ -34,12 +38,13 @@ use crate::pack::plan::Options;
 use crate::pack::scan::scan;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
-use crate::unpack::late::Late;
+use crate::unpack::folding::Folding;
+use crate::unpack::reveal::Reveal;
 use crate::unpack::staging::Staging;
-use crate::unpack::tree::TreeWriter;
+use crate::unpack::tree::{Finished, TreeWriter};
 
 pub use crate::unpack::staging::STAGING_NAME;
-pub(crate) use crate::unpack::staging::{REPLACED, left_over};
+pub(crate) use crate::unpack::staging::{MADE, REPLACED, WRITER, identity_words, left_over, mark_made};
 
 /// What to do besides writing names and content.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,6 +60,8 @@ pub struct UnpackOptions {
     pub resume: bool,
     /// Leave what was written when the stream ends early, for an attempt that goes on.
     pub keep_partial: bool,
+    /// The folder that is unpacked into was made by this copy, and goes again with it.
+    pub is_made: bool,
 }
 
 /// What was written.
@@ -102,29 +109,59 @@ pub fn unpack_tree_and(
     before_names: &BeforeNames<'_>,
 ) -> Result<Unpacked> {
     let target = target.as_fd();
+    if let Some(obstacle) = obstacle::of_target(target) {
+        let path = path.display();
+        return Err(Error::new(Kind::Target, format!("cannot write to {path}: {obstacle}")));
+    }
     let staging = match options.resume {
         true => Staging::reopen(target, path, stop)?,
-        false => Staging::create(target, path, options.is_exact, stop)?,
+        false => Staging::create(target, path, options.is_exact, options.is_made, stop)?,
     };
-    let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
+    let folding = || {
+        staging
+            .folder()
+            .try_clone_to_owned()
+            .ok()
+            .map_or_else(|| Folding::of(None), |staging| Folding::of(Some(staging)))
+    };
+    let folds = folding().folds();
+    let mut has_lost_names = false;
+    let result = not_folding(options.resume && folds, path)
+        .and_then(|()| fill(pull, &staging, folding(), path, options, stop));
+    let result = result.and_then(|mut finished| {
         if options.resume {
-            nothing_else_is_in(&staging, path, &filled.done, stop)?;
+            nothing_else_is_in(&staging, path, &finished.done, stop)?;
         }
         // Before anything gets its final name: an error of delayed writing shows here.
         sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
-        let Filled { mut done, root, late } = filled;
-        late.settle(staging.fresh_folder(), &mut done.not_kept)?;
-        reveal::reveal(&staging, target, path)?;
-        Ok((done, root))
+        std::mem::take(&mut finished.late).settle(staging.fresh_folder(), &mut finished.done.not_kept)?;
+        // What an attempt before left was counted as a whole.
+        let names = (!options.resume).then_some(finished.top_names);
+        let reveal = Reveal { staging: &staging, target, path, names, folds };
+        reveal.run(stop).map_err(|error| {
+            has_lost_names = reveal.has_lost_names();
+            if has_lost_names { error.followed_by(&reveal.lost_names()) } else { error }
+        })?;
+        Ok(finished)
     });
     let result =
         if options.resume { result.map_err(|error| blamed_on_leftover(error, path)) } else { result };
     let is_kept = options.keep_partial && result.as_ref().is_err_and(leaves_something);
-    if !is_kept {
-        staging.remove(target, path, stop);
+    if !is_kept && !has_lost_names {
+        let place = staging.path(path);
+        if let Err(why) = staging.remove(target, stop) {
+            let place = place.display();
+            // A success with remains is told also where only errors are.
+            match &result {
+                Ok(_) => log::error!(
+                    "the clone is complete, but {place}, which holds what it replaced, cannot be removed: {why}; remove it by hand"
+                ),
+                Err(_) => log::warn!("cannot remove {place}: {why}"),
+            }
+        }
     }
-    let (done, root) = result?;
+    let Finished { done, root, .. } = result?;
     if let Some(root) = root {
         apply_to_root(&root, target, path)?;
     }
@@ -143,25 +180,29 @@ fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     }
 }
 
-/// A tree that was written, in staging.
-struct Filled {
-    done: Unpacked,
-    /// What the archive says about the folder itself.
-    root: Option<Attributes>,
-    /// Modes that come before the names.
-    late: Late,
+/// What an attempt before left may have names in another spelling than the source, where it cannot be told.
+fn not_folding(folds: bool, path: &Path) -> Result<()> {
+    if !folds {
+        return Ok(());
+    }
+    let text = format!(
+        "cannot resume in {}: this filesystem folds case or normalizes names; the next attempt begins from zero",
+        path.display()
+    );
+    Err(Error::new(Kind::Leftover, text))
 }
 
 /// Writes all members.
 fn fill(
     pull: &mut (impl Pull + ?Sized),
     staging: &Staging,
+    folding: Folding,
     path: &Path,
     options: UnpackOptions,
     stop: &Stop,
-) -> Result<Filled> {
+) -> Result<Finished> {
     let mut archive = ArchiveReader::new(pull);
-    let mut writer = TreeWriter::new(staging.fresh()?, path, options, stop);
+    let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, stop);
     while let Some(entry) = archive.next_entry()? {
         Error::check(stop)?;
         writer.write(&mut archive, &entry)?;

@@ -6,8 +6,8 @@ use std::path::Path;
 use decant_shared::stop::Stop;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fstatvfs, fsync, makedev, mknodat,
-    openat, statat, symlinkat, syncfs,
+    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, makedev, mknodat, openat, statat,
+    symlinkat, syncfs,
 };
 use rustix::io::Errno;
 
@@ -18,15 +18,29 @@ use crate::attribute::{Attribute, DEFAULT_ACL, Kinds};
 use crate::closing::close;
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::optional::Call;
+use crate::room::Room;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
 use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
-use crate::unpack::folders::Folders;
-use crate::unpack::late::FILE_BITS;
+use crate::unpack::folders::{Folders, Taken};
+use crate::unpack::folding::Folding;
+use crate::unpack::late::{FILE_BITS, Late};
 use crate::unpack::member_name::MemberName;
 use crate::unpack::remove::{remove_all, remove_one};
 use crate::unpack::reserved::is_reserved;
-use crate::unpack::{Filled, UnpackOptions, Unpacked};
+use crate::unpack::{UnpackOptions, Unpacked};
+
+/// A tree that is complete, but for its names.
+pub(super) struct Finished {
+    /// What was written.
+    pub(super) done: Unpacked,
+    /// What the archive says about the folder that is unpacked into.
+    pub(super) root: Option<Attributes>,
+    /// How many names were made at its top.
+    pub(super) top_names: u64,
+    /// Modes that come before the names.
+    pub(super) late: Late,
+}
 
 /// The tree that grows.
 pub(super) struct TreeWriter<'a> {
@@ -42,11 +56,18 @@ pub(super) struct TreeWriter<'a> {
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Writes below `root`. `path` is the target folder's name in messages.
-    pub(super) fn new(root: OwnedFd, path: &'a Path, options: UnpackOptions, stop: &'a Stop) -> Self {
+    /// Writes below `root`, on a filesystem with these names. `path` is the target folder's name in messages.
+    pub(super) fn new(
+        root: OwnedFd,
+        folding: Folding,
+        path: &'a Path,
+        options: UnpackOptions,
+        stop: &'a Stop,
+    ) -> Self {
         let (done, dropped) = (Unpacked::default(), Skipped::default());
         let syncs_each = !is_synced_as_a_whole(&root);
-        Self { folders: Folders::new(root), path, options, stop, done, dropped, root: None, syncs_each }
+        let folders = Folders::new(root, folding);
+        Self { folders, path, options, stop, done, dropped, root: None, syncs_each }
     }
 
     /// Writes the member `entry`, which `archive` is at.
@@ -95,10 +116,11 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Finishes all folders.
-    pub(super) fn finish(mut self) -> Result<Filled> {
+    pub(super) fn finish(mut self) -> Result<Finished> {
         let left = self.folders.leave(0, &mut self.done.not_kept);
         left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
-        Ok(Filled { done: self.done, root: self.root, late: self.folders.late })
+        let top_names = self.folders.top_names();
+        Ok(Finished { done: self.done, root: self.root, top_names, late: self.folders.late })
     }
 
     fn keep_root(&mut self, entry: &Entry) -> Result<()> {
@@ -113,12 +135,14 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn enter(&mut self, entry: &Entry, folder: MemberName<'_>) -> Result<()> {
-        self.folders.enter(folder, &mut self.done.not_kept).map_err(|cause| match cause {
-            Errno::NOTDIR => Error::damaged(format!(
+        let entered = self.folders.enter(folder, &mut self.done.not_kept);
+        entered.map_err(|cause| match (cause, self.folders.taken()) {
+            (Errno::NOTDIR, _) => Error::damaged(format!(
                 "the way to {} leads through something that is no folder",
                 shown(&entry.name)
             )),
-            cause => self.failed("reach", entry, cause),
+            (_, Some(taken)) => self.taken(entry, &taken),
+            (cause, None) => self.failed("reach", entry, cause),
         })
     }
 
@@ -250,7 +274,10 @@ impl<'a> TreeWriter<'a> {
                 return Err(Error::new(Kind::Target, text));
             }
             Err(Errno::EXIST) => self.create(entry, name, make)?,
-            result => result.map_err(|cause| self.failed("create", entry, cause))?,
+            result => {
+                result.map_err(|cause| self.failed("create", entry, cause))?;
+                self.folders.made(name);
+            }
         }
         self.finish_name(entry, name, false)
     }
@@ -268,23 +295,52 @@ impl<'a> TreeWriter<'a> {
         name: &[u8],
         make: impl Fn(&Folders) -> rustix::io::Result<T>,
     ) -> Result<T> {
-        match make(&self.folders) {
+        let made = match make(&self.folders) {
             Err(Errno::EXIST) => {
                 self.make_room(entry, name)?;
-                make(&self.folders).map_err(|cause| self.failed("create", entry, cause))
+                make(&self.folders)
             }
-            result => result.map_err(|cause| self.failed("create", entry, cause)),
+            result => result,
+        };
+        let made = made.map_err(|cause| self.failed("create", entry, cause))?;
+        self.folders.made(name);
+        Ok(made)
+    }
+
+    /// Makes sure that what has the name `name` in the current folder has exactly that name.
+    pub(super) fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+        let other = self.folders.other_name(name);
+        match other.map_err(|cause| self.failed("look for the name of", entry, cause))? {
+            None => Ok(()),
+            Some(by) => Err(self.taken(entry, &Taken { name: name.to_vec(), by })),
         }
+    }
+
+    fn taken(&self, entry: &Entry, taken: &Taken) -> Error {
+        let (name, path) = (shown(&entry.name), self.path.display());
+        let (wanted, by) = (shown(&taken.name), shown(&taken.by));
+        let text = format!(
+            "cannot create {name} in {path}: this filesystem takes the name {wanted} for that of another entry, {by}, because it \
+             folds case or normalizes names: rename one of them in the source, or use another filesystem"
+        );
+        Error::new(Kind::Target, text)
     }
 
     fn make_room(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
         self.folders.settle_late(name);
+        self.refuse_other_name(entry, name)?;
         let folder = self.folders.current();
         // What is in the way may be a folder of an attempt before, when the source had one there.
-        let removed =
-            if self.options.resume { remove_all(folder, name, self.stop) } else { remove_one(folder, name) };
+        let removed = if self.options.resume {
+            remove_all(folder, name, self.stop).map_err(|why| why.cause)
+        } else {
+            remove_one(folder, name)
+        };
         if removed == Err(Errno::INTR) {
             Error::check(self.stop)?;
+        }
+        if removed.is_ok() {
+            self.folders.removed();
         }
         removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
@@ -305,13 +361,8 @@ impl<'a> TreeWriter<'a> {
         if !is_no_space(&cause) {
             return Error::io(Kind::Target, what, cause);
         }
-        let room = fstatvfs(self.folders.root()).map_or_else(
-            |_| String::new(),
-            |fs| {
-                let (free, total) = (fs.f_bavail * fs.f_frsize, fs.f_blocks * fs.f_frsize);
-                format!(", and the filesystem has {free} of {total} bytes free")
-            },
-        );
+        let room = Room::of(self.folders.root())
+            .map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
         let size = entry.size_bytes;
         Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
     }

@@ -10,20 +10,18 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use decant_shared::stop::Stop;
-use decant_shared::units::Bytes;
-use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, fallocate, flock, renameat,
-    renameat_with,
-};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, renameat, renameat_with};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Medium;
 use super::leftover::{self, open_folder, temporary_name};
 use crate::attribute::place::remove;
 use crate::attribute::{ACCESS_ACL, Attribute, Kinds};
+use crate::claim::{busy, is_at};
 use crate::closing::flush;
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::optional::Call;
+use crate::room::Room;
 use crate::unpack::remove::remove_all;
 
 /// One write of literal zeros.
@@ -35,6 +33,9 @@ const READABLE: u32 = 0o400;
 /// An image that grows by so much at a time is shown to the filesystem before its zeros are counted: each has a largest
 /// file. Below this counting takes less than a millisecond.
 const ASKED_BYTES: u64 = 1 << 40;
+
+/// So often another process may be faster with the temporary name before that is an error.
+const ATTEMPTS: u32 = 16;
 
 /// How the finished file is to be.
 #[derive(Debug, Clone, Copy)]
@@ -79,16 +80,25 @@ impl ImageFile {
     pub fn create(folder: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = folder.join(name);
         let folder = open_folder(folder)?;
-        let temporary = leftover::free_name(&folder, &temporary_name(name), &path, stop)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| Error::target("create", &path, e.into()))?;
-        let image = Self::of(folder, file.into(), path, temporary, options, stop);
-        if options.is_exact {
-            remove(image.file.as_fd(), ACCESS_ACL)
-                .map_err(|e| image.fail("change the access control list of", 0, e.into()))?;
+        for _ in 0..ATTEMPTS {
+            let temporary = leftover::free_name(&folder, &temporary_name(name), &path, stop)?;
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = match rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR) {
+                // Another process was faster: the next look at the name tells which.
+                Err(Errno::EXIST) => continue,
+                made => made.map_err(|e| cannot_create(&folder, &path, e.into()))?,
+            };
+            let file = File::from(file);
+            if leftover::claim(&folder, &temporary, &file, &path)? {
+                let image = Self::of(folder, file, path, temporary, options, stop);
+                if options.is_exact {
+                    remove(image.file.as_fd(), ACCESS_ACL)
+                        .map_err(|e| image.fail("change the access control list of", 0, e.into()))?;
+                }
+                return Ok(image);
+            }
         }
-        Ok(image)
+        Err(busy(&path, "others begin again and again"))
     }
 
     /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
@@ -96,12 +106,13 @@ impl ImageFile {
         let (path, temporary) = (folder.join(name), temporary_name(name));
         let folder = open_folder(folder)?;
         match leftover::open(&folder, &temporary, OFlags::WRONLY) {
-            Ok(file) => {
+            Ok(file) if leftover::claim(&folder, &temporary, &file, &path)? => {
                 let mut image = Self::of(folder, file, path, temporary, options, stop);
                 image.is_reused = true;
                 Ok(image)
             }
-            Err(why) => {
+            unusable => {
+                let why = unusable.err().unwrap_or(Errno::NOENT);
                 leftover::free_name(&folder, &temporary, &path, stop)?;
                 let text = format!(
                     "cannot resume what an attempt before left of {}: {why}; the next attempt begins from zero",
@@ -121,8 +132,6 @@ impl ImageFile {
         stop: &Stop,
     ) -> Self {
         let name = path.file_name().unwrap_or_default().to_owned();
-        // Only tells others that somebody is at work; where locks are not supported nothing is lost.
-        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Self {
             folder,
             file,
@@ -140,6 +149,11 @@ impl ImageFile {
         }
     }
 
+    /// Whether the temporary name is that of what was written.
+    fn has_its_name(&self) -> bool {
+        is_at(&self.folder, self.temporary.as_bytes(), &self.file)
+    }
+
     /// Gives the finished file its name, in place of whatever has it.
     fn rename(&self) -> Result<(), Errno> {
         let (folder, temporary, name) = (&self.folder, &self.temporary, &self.name);
@@ -149,7 +163,7 @@ impl ImageFile {
         }
         // A folder, which an archive unpacked there before left. Names in a tree are replaced the same way.
         if renameat_with(folder, temporary, folder, name, RenameFlags::EXCHANGE).is_err() {
-            remove_all(folder, name.as_bytes(), &self.stop)?;
+            remove_all(folder, name.as_bytes(), &self.stop).map_err(|why| why.cause)?;
             return renameat(folder, temporary, folder, name);
         }
         if let Err(cause) = remove_all(folder, temporary.as_bytes(), &self.stop) {
@@ -164,13 +178,7 @@ impl ImageFile {
         }
         self.is_full.set(true);
         let of = self.expected_bytes.map_or(String::new(), |size| format!(" of {size}"));
-        let room = rustix::fs::fstatvfs(&self.folder).map_or(String::new(), |fs| {
-            format!(
-                "; the volume has {}, {} free",
-                Bytes(fs.f_blocks * fs.f_frsize),
-                Bytes(fs.f_bavail * fs.f_frsize)
-            )
-        });
+        let room = Room::of(&self.folder).map_or_else(String::new, |room| format!("; {}", room.rounded()));
         let path = self.path.display();
         Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
     }
@@ -284,6 +292,8 @@ impl Medium for ImageFile {
     }
 
     fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()> {
+        // Before the final mode, which may not permit it.
+        leftover::forget_writer(&self.file);
         let mut full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
         if self.options.preallocate && full_bytes > size_bytes {
             match self.allocate(size_bytes, full_bytes - size_bytes, stop) {
@@ -323,6 +333,12 @@ impl Medium for ImageFile {
     }
 
     fn publish(&mut self) -> Result<()> {
+        if !self.has_its_name() {
+            let path = self.path.display();
+            let text =
+                format!("another process has taken away what was written for {path} before it got its name");
+            return Err(Error::new(Kind::Target, text));
+        }
         if self.options.mode & READABLE == 0 {
             self.set_mode(self.options.mode)
                 .map_err(|e| Error::target("set the mode of", &self.path, e.into()))?;
@@ -351,7 +367,8 @@ impl Medium for ImageFile {
 
 impl Drop for ImageFile {
     fn drop(&mut self) {
-        if self.finished || (self.options.keep_partial && !self.is_full.get()) {
+        // What another process has put there is not removed.
+        if self.finished || (self.options.keep_partial && !self.is_full.get()) || !self.has_its_name() {
             return;
         }
         if let Err(e) = rustix::fs::unlinkat(&self.folder, &self.temporary, AtFlags::empty()) {
@@ -360,6 +377,17 @@ impl Drop for ImageFile {
                 log::warn!("cannot remove {} next to {}: {e}", self.temporary.display(), self.path.display());
             }
         }
+    }
+}
+
+/// A file that cannot be made; where the reason is that there is no room, with what there is.
+fn cannot_create(folder: &OwnedFd, path: &Path, cause: std::io::Error) -> Error {
+    match Room::of(folder) {
+        Some(room) if is_no_space(&cause) => {
+            let text = format!("cannot create {}; {}", path.display(), room.rounded());
+            Error::io(Kind::NoSpace, text, cause)
+        }
+        _ => Error::target("create", path, cause),
     }
 }
 
