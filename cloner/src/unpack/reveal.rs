@@ -105,7 +105,7 @@ impl Reveal<'_> {
     fn place(&self, names: &[Box<[u8]>]) -> Result<()> {
         // What cannot be moved in one step comes last: then the fewest failures come after it.
         let (mut placed, mut in_parts) = (Vec::new(), Vec::new());
-        for name in names {
+        for name in names.iter().map(AsRef::<[u8]>::as_ref) {
             match self.swap_in(name) {
                 Ok(Swap::Done) => placed.push(name),
                 Ok(Swap::NotInOneStep) => in_parts.push(name),
@@ -123,7 +123,7 @@ impl Reveal<'_> {
         Ok(())
     }
 
-    fn taken_back(&self, placed: &[&Box<[u8]>], name: &[u8], cause: Errno) -> Error {
+    fn taken_back(&self, placed: &[&[u8]], name: &[u8], cause: Errno) -> Error {
         for name in placed.iter().rev() {
             self.swap_out(name);
         }
