@@ -11,9 +11,7 @@ use std::path::Path;
 
 use decant_shared::text::Shown;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor, openat, statat,
-};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor, openat, statat};
 use rustix::io::Errno;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -117,8 +115,9 @@ pub(crate) fn is_at(folder: impl AsFd, name: &[u8], fd: impl AsFd) -> bool {
 /// The failure of a writer that finds another one at work.
 pub(crate) fn busy(path: &Path, holder: &str) -> Error {
     let path = path.display();
-    let text =
-        format!("another process is writing to {path} right now ({holder}): wait until it has ended, or end it");
+    let text = format!(
+        "another process is writing to {path} right now ({holder}): wait until it has ended, or end it"
+    );
     Error::new(Kind::Target, text)
 }
 
@@ -129,7 +128,9 @@ pub(crate) fn own_words() -> String {
         // Writing to a string cannot fail.
         let _ = write!(words, " on host {}", host.trim());
     }
-    if let Ok(now) = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH).format(&Rfc3339) {
+    if let Ok(now) =
+        OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH).format(&Rfc3339)
+    {
         let _ = write!(words, " since {now}");
     }
     words
@@ -150,11 +151,16 @@ pub(crate) fn locker(fd: impl AsFd, stored: Option<String>) -> String {
 
 /// Who writes to this folder.
 fn holder(folder: &OwnedFd) -> String {
-    locker(folder, names_for(STAGING_NAME.as_ref()).find_map(|name| {
-        let staging = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        words_in(openat(staging, WRITER, flags, Mode::empty()).ok()?.into())
-    }))
+    locker(
+        folder,
+        names_for(STAGING_NAME.as_ref()).find_map(|name| {
+            let staging =
+                openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                    .ok()?;
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            words_in(openat(staging, WRITER, flags, Mode::empty()).ok()?.into())
+        }),
+    )
 }
 
 /// The words in an open file.
@@ -172,7 +178,9 @@ fn seen(fd: impl AsFd) -> Option<String> {
     let found = fstat(fd).ok()?;
     let place = format!(" {:02x}:{:02x}:{} ", major(found.st_dev), minor(found.st_dev), found.st_ino);
     let locks = read_to_string("/proc/locks").ok()?;
-    let line = locks.lines().find(|line| line.contains(" FLOCK ") && !line.contains(" -> ") && line.contains(&place))?;
+    let line = locks
+        .lines()
+        .find(|line| line.contains(" FLOCK ") && !line.contains(" -> ") && line.contains(&place))?;
     let number: u32 = line.split_whitespace().nth(4)?.parse().ok().filter(|&number| number > 0)?;
     let name = read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
     Some(format!("process {number} {}", Shown::of_peer(name.trim())).trim_end().to_owned())

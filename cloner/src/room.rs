@@ -43,8 +43,9 @@ impl Room {
     }
 
     fn inodes(self) -> String {
-        self.used_up_files()
-            .map_or_else(String::new, |files| format!("no inodes left (of {files}: it can hold no more files), and "))
+        self.used_up_files().map_or_else(String::new, |files| {
+            format!("no inodes left (of {files}: it can hold no more files), and ")
+        })
     }
 }
 

@@ -44,7 +44,12 @@ impl Folding {
 
     /// The name in `folder` that the filesystem takes for `name`, which is there, where that is another one. `seen` are names
     /// of this folder.
-    pub(super) fn other_name(&self, folder: BorrowedFd<'_>, seen: &Seen, name: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub(super) fn other_name(
+        &self,
+        folder: BorrowedFd<'_>,
+        seen: &Seen,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
         if !self.folds() {
             return Ok(None);
         }
@@ -56,8 +61,9 @@ impl Folding {
         }
         // Only now, because this may ask for every entry, and the clone ends with it.
         let wanted = identity(&statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?);
-        let is_same =
-            |other: &[u8]| statat(folder, other, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted);
+        let is_same = |other: &[u8]| {
+            statat(folder, other, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted)
+        };
         if let Some(other) = seen.names.iter().flatten().find(|other| is_same(other)) {
             return Ok(Some(other.to_vec()));
         }
@@ -75,7 +81,8 @@ impl Folding {
     /// noted, and then a second entry of the same name is taken for another name.
     pub(super) fn note(&self, seen: &mut Seen, name: &[u8], room_bytes: &mut usize) {
         let bytes = name.len() + NAME_OVERHEAD_BYTES;
-        if let (true, Some(names), Some(left)) = (self.folds(), &mut seen.names, room_bytes.checked_sub(bytes))
+        if let (true, Some(names), Some(left)) =
+            (self.folds(), &mut seen.names, room_bytes.checked_sub(bytes))
             && names.insert(name.into())
         {
             *room_bytes = left;

@@ -42,9 +42,7 @@ use crate::unpack::staging::Staging;
 use crate::unpack::tree::{Finished, TreeWriter};
 
 pub use crate::unpack::staging::STAGING_NAME;
-pub(crate) use crate::unpack::staging::{
-    MADE, REPLACED, WRITER, identity_words, left_over, mark_made,
-};
+pub(crate) use crate::unpack::staging::{MADE, REPLACED, WRITER, identity_words, left_over, mark_made};
 
 /// What to do besides writing names and content.
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,10 +115,17 @@ pub fn unpack_tree_and(
         true => Staging::reopen(target, path, stop)?,
         false => Staging::create(target, path, options.is_exact, options.is_made, stop)?,
     };
-    let folding = || staging.folder().try_clone_to_owned().ok().map_or_else(|| Folding::of(None), |staging| Folding::of(Some(staging)));
+    let folding = || {
+        staging
+            .folder()
+            .try_clone_to_owned()
+            .ok()
+            .map_or_else(|| Folding::of(None), |staging| Folding::of(Some(staging)))
+    };
     let folds = folding().folds();
     let mut has_lost_names = false;
-    let result = not_folding(options.resume && folds, path).and_then(|()| fill(pull, &staging, folding(), path, options, stop));
+    let result = not_folding(options.resume && folds, path)
+        .and_then(|()| fill(pull, &staging, folding(), path, options, stop));
     let result = result.and_then(|filled| {
         if options.resume {
             nothing_else_is_in(&staging, path, &filled.done, stop)?;

@@ -162,6 +162,7 @@ impl Looked {
         let user = rustix::process::geteuid();
         user.is_root()
             || user.as_raw() == self.0.stx_uid
-            || accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) != Err(Errno::ACCESS)
+            || accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+                != Err(Errno::ACCESS)
     }
 }

@@ -65,11 +65,7 @@ pub(crate) fn remove_all(parent: impl AsFd, name: &[u8], stop: &Stop) -> Result<
 }
 
 /// Removes everything in the open folder `top` but the names that `is_kept`. Errors are those of [`remove_all`].
-pub(crate) fn empty(
-    top: impl AsFd,
-    is_kept: &dyn Fn(&[u8]) -> bool,
-    stop: &Stop,
-) -> Result<(), NotRemoved> {
+pub(crate) fn empty(top: impl AsFd, is_kept: &dyn Fn(&[u8]) -> bool, stop: &Stop) -> Result<(), NotRemoved> {
     empty_within(top.as_fd(), is_kept, Patience { stop, grace: AFTER_STOP, stopped_at: None })
 }
 
@@ -292,12 +288,15 @@ mod tests {
             fs::write(scratch.path().join(name), "x").unwrap();
         }
         let mounted = scratch.path().join("tree/a/b/held");
-        let mount = |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).arg(&mounted).status();
+        let mount =
+            |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).arg(&mounted).status();
         assert!(mount(&["mount", "--bind", "/dev/null"]).unwrap().success());
         let root = fs::File::open(scratch.path()).unwrap();
         let why = remove_all(&root, b"tree", &Stop::new()).unwrap_err();
-        let left = std::process::Command::new("find").arg(scratch.path()).args(["-type", "f"]).output().unwrap();
-        let find = std::process::Command::new("find").arg(scratch.path()).args(["-name", "held"]).output().unwrap();
+        let left =
+            std::process::Command::new("find").arg(scratch.path()).args(["-type", "f"]).output().unwrap();
+        let find =
+            std::process::Command::new("find").arg(scratch.path()).args(["-name", "held"]).output().unwrap();
         let held = String::from_utf8(find.stdout).unwrap();
         assert!(std::process::Command::new("umount").arg(held.trim()).status().unwrap().success());
         assert_eq!((why.cause, why.to_string().starts_with("\"held\": ")), (Errno::BUSY, true), "{why}");

@@ -107,8 +107,8 @@ impl Reveal<'_> {
         let (mut placed, mut in_parts) = (Vec::new(), Vec::new());
         for name in names {
             match self.swap_in(name) {
-                Ok(Swap::Done) => placed.push(name),
-                Ok(Swap::NotInOneStep) => in_parts.push(name),
+                Ok(Swap::Done) => placed.push(&**name),
+                Ok(Swap::NotInOneStep) => in_parts.push(&**name),
                 Err(cause) => return Err(self.taken_back(&placed, name, cause)),
             }
         }
@@ -123,7 +123,7 @@ impl Reveal<'_> {
         Ok(())
     }
 
-    fn taken_back(&self, placed: &[&Box<[u8]>], name: &[u8], cause: Errno) -> Error {
+    fn taken_back(&self, placed: &[&[u8]], name: &[u8], cause: Errno) -> Error {
         for name in placed.iter().rev() {
             self.swap_out(name);
         }
@@ -134,7 +134,8 @@ impl Reveal<'_> {
     pub(super) fn has_lost_names(&self) -> bool {
         let replaced = Dir::read_from(self.staging.replaced_folder());
         replaced.is_ok_and(|mut entries| {
-            entries.any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
+            entries
+                .any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
         })
     }
 

@@ -97,12 +97,14 @@ impl Staging {
             }
             let parts = || -> Result<(OwnedFd, OwnedFd)> {
                 if is_exact {
-                    remove(folder.as_fd(), DEFAULT_ACL).map_err(failed("change the access control list of"))?;
+                    remove(folder.as_fd(), DEFAULT_ACL)
+                        .map_err(failed("change the access control list of"))?;
                 }
                 if is_made {
                     mark_made(folder.as_fd(), target).map_err(failed("create a file in"))?;
                 }
-                let make = |name: &str| make(folder.as_fd(), name.as_bytes()).map_err(failed("create folders in"));
+                let make =
+                    |name: &str| make(folder.as_fd(), name.as_bytes()).map_err(failed("create folders in"));
                 Ok((make(FRESH)?, make(REPLACED)?))
             };
             return match parts() {
@@ -215,7 +217,9 @@ pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Err
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(staging, MADE, flags, Mode::RUSR | Mode::WUSR)?;
     let words = identity_words(&fstat(target)?);
-    File::from(file).write_all(words.as_bytes()).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
+    File::from(file)
+        .write_all(words.as_bytes())
+        .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
 }
 
 /// What tells a folder from others, also from a copy of it.
@@ -295,7 +299,9 @@ fn remove_claimed(
     loop {
         match remove_one(target, name.as_bytes()) {
             // Another process has claimed it in between.
-            Err(Errno::NOTEMPTY) if statat(folder, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => return Ok(()),
+            Err(Errno::NOTEMPTY) if statat(folder, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
+                return Ok(());
+            }
             // NFS and filesystems made with libfuse keep a file that was open until they hear that it is closed.
             Err(Errno::NOTEMPTY) if began.elapsed() < CLOSED => std::thread::sleep(CLOSED / 100),
             removed => return removed.map_err(|cause| NotRemoved::new(cause, name.as_bytes())),
@@ -335,7 +341,12 @@ fn claim(folder: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
         };
         match try_lock(&file, true)? {
             Lock::Busy => {
-                let stored = openat(folder, WRITER, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+                let stored = openat(
+                    folder,
+                    WRITER,
+                    OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                );
                 let stored = stored.ok().and_then(|stored| words_in(stored.into()));
                 return Ok(Claimed::Busy(locker(&file, stored)));
             }
@@ -379,7 +390,10 @@ mod tests {
         let first = create(scratch.path()).unwrap();
         let target = File::open(scratch.path()).unwrap();
         let own = format!("process {}", std::process::id());
-        for error in [create(scratch.path()).err(), Staging::reopen(target.as_fd(), scratch.path(), &Stop::new()).err()] {
+        for error in [
+            create(scratch.path()).err(),
+            Staging::reopen(target.as_fd(), scratch.path(), &Stop::new()).err(),
+        ] {
             let error = error.unwrap();
             assert_eq!(error.kind(), Kind::Target);
             assert!(error.to_string().contains(&own), "{error}");

@@ -326,7 +326,8 @@ impl<'a> TreeWriter<'a> {
         if !is_no_space(&cause) {
             return Error::io(Kind::Target, what, cause);
         }
-        let room = Room::of(self.folders.root()).map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
+        let room = Room::of(self.folders.root())
+            .map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
         let size = entry.size_bytes;
         Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
     }

@@ -54,7 +54,10 @@ fn a_mount_below_what_would_be_replaced_is_told_and_not_moved() {
     refused_and_nothing_moved(&source, &place.at("t"), &["\"a/sub/data\" is a mount point"]);
     run("umount", &[], &data);
     forced(&source, &place.at("t")).assert_done();
-    assert_eq!((names(&place.at("t")), names(&place.at("t/a"))), (vec!["a".into(), "z".into()], vec!["n".into()]));
+    assert_eq!(
+        (names(&place.at("t")), names(&place.at("t/a"))),
+        (vec!["a".into(), "z".into()], vec!["n".into()])
+    );
 }
 
 #[test]
@@ -195,7 +198,8 @@ fn a_filesystem_without_inodes_says_so() {
         place.folder("s");
         place.file(&format!("s/{number}"), b"x");
     }
-    copy(&[place.at("s"), mounted.path().join("t")]).assert_failed(4, &["no inodes left (of 20", "bytes free"]);
+    copy(&[place.at("s"), mounted.path().join("t")])
+        .assert_failed(4, &["no inodes left (of 20", "bytes free"]);
     for number in 0..19 {
         fs::write(mounted.path().join(number.to_string()), "").unwrap();
     }

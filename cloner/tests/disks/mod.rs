@@ -106,7 +106,8 @@ impl Mounted {
         image.as_file().set_len(64 << 20).unwrap();
         run("mkntfs", &["-q".as_ref(), "-F".as_ref(), image.path().as_os_str()])?;
         let point = Point::Own(tempdir().unwrap());
-        let words = ["-o".as_ref(), "ignore_case".as_ref(), image.path().as_os_str(), point.path().as_os_str()];
+        let words =
+            ["-o".as_ref(), "ignore_case".as_ref(), image.path().as_os_str(), point.path().as_os_str()];
         run("lowntfs-3g", &words)?;
         Ok(Self(point))
     }

@@ -20,7 +20,9 @@ fn a_second_target_on_one_volume_refuses_and_the_first_one_keeps_everything() {
         let mut sender = first.sender();
         let begun = [head(content, ""), chunk(&frames(stream))].concat();
         sender.send(&begun).unwrap();
-        until("the first target writes", || names(volume.path()).iter().any(|name| name.ends_with("partial")));
+        until("the first target writes", || {
+            names(volume.path()).iter().any(|name| name.ends_with("partial"))
+        });
         for (content, stream) in [(TREE, second_tree.as_slice()), (IMAGE, b"other")] {
             let answer = second.ask(&upload(content, stream));
             assert_eq!(answer.status, 500, "{answer:?}");

@@ -278,7 +278,8 @@ impl Medium for ImageFile {
     fn publish(&mut self) -> Result<()> {
         if !self.has_its_name() {
             let path = self.path.display();
-            let text = format!("another process has taken away what was written for {path} before it got its name");
+            let text =
+                format!("another process has taken away what was written for {path} before it got its name");
             return Err(Error::new(Kind::Target, text));
         }
         let renamed = self.rename();
