@@ -54,15 +54,20 @@ impl Hands {
         &self.pki
     }
 
-    /// Does `actions` in order; the first failure ends it.
+    /// Does `actions` in order. A failure ends it, unless the others do not depend on that action. Returns the first failure.
     pub fn carry_out(&self, actions: &[Action], seen: &Observed, now: OffsetDateTime) -> Result<(), Trouble> {
         // A pod that was just made is not in what was seen.
         let mut made: HashMap<Role, Pod> = HashMap::new();
+        let mut first = Ok(());
         for action in actions {
-            self.one(action, seen, &mut made, now)
-                .map_err(|error| Trouble { doing: doing(action, seen), error })?;
+            let Err(error) = self.one(action, seen, &mut made, now) else { continue };
+            let trouble = Trouble { doing: doing(action, seen), error };
+            first = first.and(Err(trouble));
+            if !stands_alone(action) {
+                break;
+            }
         }
-        Ok(())
+        first
     }
 
     fn one(
@@ -126,8 +131,9 @@ impl Hands {
                 pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
             }
             Action::DeleteOrphans => {
-                let mut orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
-                orphans.try_for_each(|pod| self.delete(&pod.metadata))
+                let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+                // One that cannot be deleted does not keep the others.
+                orphans.fold(Ok(()), |first, pod| first.and(self.delete(&pod.metadata)))
             }
         }
     }
@@ -297,15 +303,49 @@ fn impossible(why: impl std::fmt::Display) -> ApiError {
     ApiError { code: 500, reason: "InternalError".to_owned(), message: why.to_string() }
 }
 
+/// Whether the actions after this one can be done although it failed: what one namespace refuses must not stop what has to be
+/// done in the other.
+fn stands_alone(action: &Action) -> bool {
+    matches!(action, Action::DeletePod(_) | Action::DeleteOrphans | Action::MakeSecret(_))
+}
+
+/// What a failure of `action` is called: each has a name, so that each is told.
 fn doing(action: &Action, seen: &Observed) -> Doing {
-    match (action, &seen.target) {
-        (Action::MakeClaim, _) => Doing::MakeClaim,
-        (Action::MakePod(Role::Target), Some(claim)) => {
-            Doing::MakePod(names::target_pod(&claim.metadata.name))
+    // Nothing is done about a claim that is not there.
+    let claim = || seen.target.as_ref().map_or_else(|| Key::new("", ""), |claim| claim.metadata.key());
+    match action {
+        Action::MakeClaim => Doing::MakeClaim,
+        Action::AdoptClaim
+        | Action::Record(_)
+        | Action::RecordPod(_)
+        | Action::Annotate(_)
+        | Action::Hold(_) => Doing::ChangeClaim(claim()),
+        Action::KeepToken if seen.data_volume.is_none() => Doing::ChangeClaim(claim()),
+        Action::KeepToken | Action::Label(_) | Action::SayPrePopulated | Action::Tell(_) => {
+            Doing::ChangeDataVolume
         }
-        (Action::MakePod(Role::Source), Some(claim)) => {
-            Doing::MakePod(names::source_pod(&claim.metadata.uid))
+        Action::MakePod(role) => Doing::MakePod { role: *role, pod: pod_key(*role, seen) },
+        Action::MakeSecret(role) => Doing::MakeSecret { role: *role, pod: pod_key(*role, seen) },
+        Action::DeletePod(role) => Doing::DeletePods(vec![pod_key(*role, seen)]),
+        Action::DeleteOrphans => {
+            let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+            Doing::DeletePods(orphans.map(|pod| pod.metadata.key()).collect())
         }
-        _ => Doing::Other,
+    }
+}
+
+/// The key of the pod of `role`, whether it is there or has yet to be made.
+fn pod_key(role: Role, seen: &Observed) -> Key {
+    if let Some(pod) = pod_of(role, seen) {
+        return pod.metadata.key();
+    }
+    let Some(claim) = &seen.target else { return Key::new("", "") };
+    let Meta { namespace, name, uid, .. } = &claim.metadata;
+    match role {
+        Role::Target => Key::new(namespace, names::target_pod(name)),
+        Role::Source => {
+            let source = seen.source_key().map_or(namespace, |source| &source.namespace);
+            Key::new(source, names::source_pod(uid))
+        }
     }
 }

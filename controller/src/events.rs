@@ -3,9 +3,9 @@
 use decant_shared::panics::Panic;
 use serde_json::{Value, json};
 
-use crate::annotations::RUNNING_MESSAGE;
+use crate::annotations::{RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
 use crate::decide::Step;
-use crate::observed::Observed;
+use crate::observed::{Observed, Trouble};
 use crate::resource::data_volume::Status;
 use crate::resource::{Key, Kind, Meta};
 use crate::status::Triples;
@@ -55,7 +55,8 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
         && !bound.message.is_empty()
     {
-        let is_refusal = matches!(step, Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_));
+        let is_refusal = matches!(step, Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_))
+            || seen.trouble_with_making_claim().is_some();
         let event = Event {
             kind: if is_refusal { "Warning" } else { "Normal" },
             ..normal(&bound.reason, bound.message.clone())
@@ -63,7 +64,12 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         events.push(event);
     }
     let said = old.condition("Running").map(|before| before.message.as_str()).unwrap_or_default();
-    if let Some(running) = new.condition("Running")
+    if let Some(trouble) = seen.other_trouble() {
+        // Whatever else the condition says, and whether or not the clone runs or is complete.
+        if !said.contains(&trouble.message()) {
+            events.push(of_trouble(trouble));
+        }
+    } else if let Some(running) = new.condition("Running")
         && running.status == "False"
         && new.phase != "Succeeded"
         && !running.message.is_empty()
@@ -75,13 +81,16 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
     events
 }
 
-/// Reasons of the target's Running condition that are told about the claim, where CDI tells them.
-const ABOUT_CLAIM: [&str; 7] = [
+/// An action that fails.
+pub fn of_trouble(trouble: &Trouble) -> Event {
+    warning(trouble.reason(), &trouble.message())
+}
+
+/// Reasons of the target's Running condition that are told about the claim, where CDI tells them. What fails is told in any case.
+const ABOUT_CLAIM: [&str; 5] = [
     "CloneSourceInUse",
     "UploadTargetInUse",
     "ErrIncompatiblePVC",
-    "ErrStartingPod",
-    "ErrExceededQuota",
     "CloneWithoutSource",
     "CloneNotAllowed",
 ];
@@ -89,9 +98,17 @@ const ABOUT_CLAIM: [&str; 7] = [
 /// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
 /// a clone by itself has no other way to tell.
 pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event> {
-    let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting()) else {
-        return Vec::new();
+    let Some(claim) = &seen.target else { return Vec::new() };
+    let is_said = |text: &str| {
+        [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE].iter().any(|name| claim.metadata.annotation(name) == Some(text))
     };
+    if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
+        let event = of_trouble(trouble);
+        return if is_said(&event.message) { Vec::new() } else { vec![event] };
+    }
+    if claim.metadata.is_deleting() {
+        return Vec::new();
+    }
     if *step == Step::MarkDone {
         return vec![normal("CloneSucceeded", "Clone Complete".to_owned())];
     }

@@ -49,6 +49,7 @@ pub mod status;
 pub mod store;
 pub mod termination;
 pub mod token;
+pub mod trouble;
 pub mod unreadable;
 pub mod watch;
 pub mod webhook;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::annotations::{ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, TOKEN};
 use crate::cluster::{ApiError, Cluster, ListParams};
-use crate::decide::Role;
+use crate::decide::{Role, waits_for_volume};
 use crate::line::{Line, Waiter};
 use crate::listing;
 use crate::made::{self, Made};
@@ -192,7 +192,10 @@ impl Eyes {
         if seen.target_pod.is_none() {
             seen.target_users = self.users(key, false)?;
         }
-        let in_the_way = !seen.source_writers.is_empty() || !seen.target_users.is_empty();
+        // Who waits for something else takes no place.
+        let in_the_way = !seen.source_writers.is_empty()
+            || !seen.target_users.is_empty()
+            || seen.target.as_ref().is_some_and(|claim| waits_for_volume(seen, claim));
         if !in_the_way
             && pods(seen).next().is_none()
             && let Some(waiter) = waiter(seen)

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::annotations::CLONE_OF;
-use crate::cluster::ApiError;
+use crate::annotations::{CLONE_OF, TARGET_CONTAINER};
 use crate::decide::Role;
 use crate::outcome::Outcome;
 use crate::permission::Permission;
@@ -11,6 +10,7 @@ use crate::poll::Progress;
 use crate::request::Invalid;
 use crate::resource::{Claim, DataVolume, Key, Pod, StorageClass, Uid};
 use crate::termination::{TargetWord, target_word};
+pub use crate::trouble::{Doing, Trouble};
 
 /// One key, seen once. Nothing in it changes while a decision is made.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,7 @@ pub struct Observed {
     pub gives_way: bool,
     /// How far the source is, by its own word.
     pub progress: Option<Progress>,
-    /// What went wrong when the last decision was carried out.
+    /// What has failed for a while and still does.
     pub trouble: Option<Trouble>,
 }
 
@@ -94,27 +94,17 @@ pub enum Turn {
     },
 }
 
-/// An action that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// What was tried.
-    pub doing: Doing,
-    /// What the API server said.
-    pub error: ApiError,
-}
-
-/// The actions whose failure a user has to know about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doing {
-    /// Making the target claim.
-    MakeClaim,
-    /// Making the pod of this name.
-    MakePod(String),
-    /// Anything else.
-    Other,
-}
-
 impl Observed {
+    /// Why there is no claim, if making it fails.
+    pub fn trouble_with_making_claim(&self) -> Option<&Trouble> {
+        self.trouble.as_ref().filter(|trouble| trouble.doing == Doing::MakeClaim && self.target.is_none())
+    }
+
+    /// Any other trouble.
+    pub fn other_trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref().filter(|_| self.trouble_with_making_claim().is_none())
+    }
+
     /// The source claim's key, where there is one.
     pub fn source_key(&self) -> Option<&Key> {
         match &self.origin {
@@ -127,7 +117,7 @@ impl Observed {
     /// say nothing.
     pub fn reported_outcome(&self) -> Option<Outcome> {
         let reported = || {
-            let pod = self.target_pod.as_deref().filter(|pod| pod.status.phase == "Succeeded")?;
+            let pod = self.target_pod.as_deref().filter(|pod| pod.ended_well(TARGET_CONTAINER))?;
             match target_word(pod) {
                 TargetWord::Done { digest, not_kept, .. } => Some(Outcome { digest, not_kept }),
                 TargetWord::DeadlinePassed => None,

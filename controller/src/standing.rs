@@ -1,18 +1,23 @@
 //! How a clone stands, as its DataVolume tells it: what `kubectl decant` and the status page show.
 
 mod advice;
+mod complaint;
 mod pick;
 
 use decant_shared::units::{Bytes, Rate, Seconds};
 use serde::Serialize;
 
-pub use advice::{ADVICE, Advice, advice, is_blocked};
+pub use advice::{ADVICE, Advice, GENERAL, advice, is_blocked};
+use advice::is_usual;
+pub use complaint::{Complaint, is_old};
 pub use pick::{Picked, pick};
 
 use crate::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
 use crate::poll::Progress;
 use crate::request::{Wanted, wanted};
 use crate::resource::{DataVolume, Key};
+use crate::status::FAULT;
+use crate::trouble;
 
 /// A clone in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -70,9 +75,9 @@ pub struct Standing {
     pub rate_bytes_per_second: Option<u64>,
     /// If it goes on like this.
     pub left_secs: Option<u64>,
-    /// Why it does not run, in a word; empty when it does, or when nothing was said.
+    /// Why it does not run, in a word, or what fails although it runs or succeeded; empty when nothing does.
     pub reason: String,
-    /// The same for people; of one that runs, what the target does at the end.
+    /// The same for people; of one that runs, also what the target does at the end.
     pub message: String,
     /// How often its pods were started again or replaced.
     pub restarts: i64,
@@ -181,28 +186,32 @@ pub fn amounts(sent: Option<u64>, total: Option<u64>, rate: Option<u64>, left_se
     text
 }
 
-/// Why a clone that waits or failed does so: what is said about its claim comes first, as nothing goes on without.
+/// Why a clone that waits or failed does so: what is said about its claim comes first, as nothing goes on without. Of one that
+/// runs or succeeded: what fails besides.
 fn why(dv: &DataVolume, state: State) -> (String, String) {
-    if state == State::Succeeded {
-        return Default::default();
-    }
     let said = |kind: &str| {
         dv.status.condition(kind).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
     };
-    let (bound, running) = (said("Bound"), said("Running"));
-    if state == State::Running {
-        // The numbers stand elsewhere; behind them may be what the target does at the end.
-        let note = running.1.find("the target is ").map(|at| running.1[at..].to_owned());
-        return (String::new(), note.unwrap_or_default());
-    }
-    match dv.status.phase.as_str() {
-        "WaitForFirstConsumer" if running.0.is_empty() => {
-            ("WaitForFirstConsumer".to_owned(), format!("no pod uses PVC {} yet", dv.status.claim_name))
+    let (bound, running, ready) = (said("Bound"), said("Running"), said("Ready"));
+    match state {
+        _ if ready.0 == FAULT => ready,
+        State::Running if trouble::is_reason(&running.0) => running,
+        State::Running => {
+            // The numbers stand elsewhere; behind them may be what the target does at the end.
+            let note = running.1.find("the target is ").map(|at| running.1[at..].to_owned());
+            (String::new(), note.unwrap_or_default())
         }
-        _ if !matches!(bound.0.as_str(), "" | "Bound" | "Pending" | "NotFound") => bound,
-        _ if !running.0.is_empty() && running.0 != "Completed" => running,
-        _ if bound.0 == "Pending" => bound,
-        _ => Default::default(),
+        State::Succeeded if trouble::is_reason(&running.0) => running,
+        State::Succeeded => Default::default(),
+        State::Waiting | State::Failed => match dv.status.phase.as_str() {
+            "WaitForFirstConsumer" if running.0.is_empty() => {
+                ("WaitForFirstConsumer".to_owned(), format!("no pod uses PVC {} yet", dv.status.claim_name))
+            }
+            _ if !matches!(bound.0.as_str(), "" | "Bound" | "Pending" | "NotFound") => bound,
+            _ if !running.0.is_empty() && running.0 != "Completed" => running,
+            _ if bound.0 == "Pending" => bound,
+            _ => Default::default(),
+        },
     }
 }
 

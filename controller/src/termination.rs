@@ -38,7 +38,7 @@ struct Message {
     not_kept: Value,
 }
 
-/// The word of a target pod in phase Succeeded. A message that cannot be read is not an error: the exit code says
+/// The word of a target pod whose container ended well. A message that cannot be read is not an error: the exit code says
 /// that the clone is complete (contract 8, #43).
 pub fn target_word(pod: &Pod) -> TargetWord {
     let text = pod.container_status(TARGET_CONTAINER).and_then(|status| status.state.terminated.as_ref());
@@ -84,6 +84,12 @@ pub fn source_preallocated(pod: &Pod, container: &str) -> bool {
 /// How a container ended last, whether or not it was started again.
 pub fn last_end(status: &ContainerStatus) -> Option<&Terminated> {
     status.state.terminated.as_ref().or(status.last_state.terminated.as_ref())
+}
+
+/// When the container `name` of the pod ended.
+pub fn container_ended_at(pod: &Pod, name: &str) -> Option<OffsetDateTime> {
+    let ended = pod.container_status(name)?.state.terminated.as_ref()?;
+    OffsetDateTime::parse(&ended.finished_at, &Rfc3339).ok()
 }
 
 /// When the pod's last container ended.

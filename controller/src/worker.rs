@@ -1,6 +1,6 @@
 //! The workers: take a key, observe, decide, act, tell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -14,23 +14,26 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::act::Hands;
 use crate::annotations::{CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
-use crate::backoff::Backoff;
 use crate::budget::{Budget, Writes};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{self, Action, Decision, Step};
 use crate::events::{self, Event};
 use crate::observe::Eyes;
-use crate::observed::{Observed, Trouble};
+use crate::observed::{Doing, Observed, Trouble};
 use crate::policy::Policy;
 use crate::poll::Pollers;
 use crate::queue::Queue;
+use crate::resource::data_volume::Status;
 use crate::resource::{DataVolume, Key, Kind, Meta, Object, VIEW_LIMIT_BYTES, view_within};
-use crate::status::{may_wait, status_patch, with_fault, with_times};
+use crate::status::{may_wait, status_patch, with_fault, with_times, with_trouble};
+use crate::trouble::{Failed, Troubles};
 use crate::unreadable::{Odd, Unreadables};
 
 /// Looks at a clone that waits for an object that cannot be read come after this many usual waits: the watch tells
 /// about the clone's own objects, this is for what they refer to.
 const UNREADABLE_LOOKS: u32 = 5;
+/// After what failed for a while was done, the status is looked at again so soon.
+const AFTER_TROUBLE: Duration = Duration::from_millis(500);
 
 /// How many rounds there were.
 #[derive(Debug, Default)]
@@ -73,7 +76,7 @@ pub struct Workshop {
     /// What cannot be read, and so stands in the way of some keys.
     pub unreadable: Arc<Unreadables>,
     /// What went wrong with which key, and when to try again.
-    pub troubles: Mutex<HashMap<Key, (Option<Trouble>, Backoff)>>,
+    pub troubles: Mutex<Troubles>,
 }
 
 impl Workshop {
@@ -97,10 +100,14 @@ impl Workshop {
     pub fn work(&self, key: &Key) -> Option<Duration> {
         match panics::guarded(|| self.round(key)) {
             Ok(Ok(again)) => again,
-            Ok(Err(e)) => {
+            Ok(Err(trouble)) => {
                 self.rounds.badly.fetch_add(1, Ordering::Relaxed);
-                log::warn!("{key}: {e}");
-                Some(self.trouble(key, None))
+                log::warn!("{key}: {trouble}");
+                let failed = self.failed(key, trouble);
+                if let Some(trouble) = failed.told {
+                    self.tell_of_trouble(key, &trouble);
+                }
+                Some(failed.again)
             }
             Err(panic) => {
                 self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
@@ -109,12 +116,12 @@ impl Workshop {
                 if let Err(again) = panics::guarded(|| self.tell_of_panic(key, &panic)) {
                     log::error!("{key}: it cannot be told: {again}");
                 }
-                Some(self.trouble(key, None))
+                Some(self.troubles().pause(key, self.policy.intervals.backoff))
             }
         }
     }
 
-    fn round(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+    fn round(&self, key: &Key) -> Result<Option<Duration>, Trouble> {
         for odd in self.unreadable.to_report(key) {
             let event = events::unreadable(&odd);
             self.report(&event, odd.kind, &odd.meta, OffsetDateTime::now_utc());
@@ -126,8 +133,8 @@ impl Workshop {
             }
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
-        let trouble = self.troubles().get(key).and_then(|(trouble, _)| trouble.clone());
-        let mut seen = self.eyes.observe(key, &self.pollers.readings, trouble)?;
+        let trouble = self.troubles().told(key);
+        let mut seen = self.eyes.observe(key, &self.pollers.readings, trouble).map_err(looking)?;
         // What was set aside in the meantime looked as if it were gone.
         if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.eyes.stores) {
             return Ok(Some(self.wait_for(key, &odd, is_news)));
@@ -135,7 +142,7 @@ impl Workshop {
         let mut decision = decide::decide(&seen, now, &self.policy);
         // Not in every round, but always before something is read: the right may have been withdrawn since.
         if decision.step.makes_pod()
-            && let Some(denied) = self.eyes.withdrawn(key, &seen)?
+            && let Some(denied) = self.eyes.withdrawn(key, &seen).map_err(looking)?
         {
             seen.permission = Some(denied);
             decision = decide::decide(&seen, now, &self.policy);
@@ -148,35 +155,49 @@ impl Workshop {
         match result {
             Ok(()) => {
                 self.rounds.well.fetch_add(1, Ordering::Relaxed);
-                self.troubles().remove(key);
-                seen.trouble = None;
+                if self.troubles().acted(key) {
+                    // What failed is done, so the status says so as soon as the watch has brought it.
+                    seen.trouble = None;
+                    decision = decide::decide(&seen, now, &self.policy);
+                    again = again.into_iter().chain([AFTER_TROUBLE]).min();
+                }
             }
-            // Somebody else was faster: look again.
-            Err(trouble) if trouble.error.is_conflict() => again = Some(Duration::from_millis(200)),
             Err(trouble) => {
-                self.rounds.badly.fetch_add(1, Ordering::Relaxed);
-                log::warn!("{key}: {:?}: {}", trouble.doing, trouble.error);
-                again = Some(self.trouble(key, Some(trouble.clone())));
-                seen.trouble = Some(trouble);
+                let is_conflict = trouble.error.is_conflict();
+                let can_change_claim = !matches!(trouble.doing, Doing::ChangeClaim(_));
+                if is_conflict {
+                    log::debug!("{key}: {trouble}");
+                } else {
+                    self.rounds.badly.fetch_add(1, Ordering::Relaxed);
+                    log::warn!("{key}: {trouble}");
+                }
+                let failed = self.failed(key, trouble);
+                again = Some(failed.again);
+                seen.trouble = failed.told;
                 // The actions are done with for now; what went wrong belongs into the status and onto the claim.
-                decision = Decision { again, ..decide::decide(&seen, now, &self.policy) };
+                decision = decide::decide(&seen, now, &self.policy);
                 self.tell_about_claim(&seen, &decision, now);
+                self.tell_about_pods(&seen, now);
                 decision
                     .actions
                     .retain(|action| matches!(action, Action::Annotate(_) | Action::RecordPod(_)));
-                if let Err(e) = self.hands.carry_out(&decision.actions, &seen, now) {
-                    log::debug!("{key}: {}", e.error);
+                if can_change_claim
+                    && !is_conflict
+                    && let Err(trouble) = self.hands.carry_out(&decision.actions, &seen, now)
+                {
+                    log::debug!("{key}: {trouble}");
                 }
             }
         }
         let later = self.tell(key, &seen, &decision, now)?;
+        self.troubles().written(key);
         Ok(later.into_iter().chain(again).min())
     }
 
     /// Tells a clone that has no permission so, and returns whether that is the case: what there is in another namespace, and in what
     /// shape, is not for its ears. Nothing else is done about it.
-    fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, ApiError> {
-        let seen = self.eyes.observe(key, &self.pollers.readings, None)?;
+    fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, Trouble> {
+        let seen = self.eyes.observe(key, &self.pollers.readings, None).map_err(looking)?;
         let decision = decide::decide(&seen, now, &self.policy);
         let is_denied = matches!(decision.step, Step::Denied(_));
         if is_denied {
@@ -208,11 +229,24 @@ impl Workshop {
 
     /// Says in event and condition that the controller itself failed.
     fn tell_of_panic(&self, key: &Key, panic: &Panic) {
+        let event = events::controller_fault(panic);
+        self.tell_besides(key, &event, |old| Some(with_fault(old, &panic.to_string())));
+    }
+
+    /// Says in event and condition what fails where no decision is made.
+    fn tell_of_trouble(&self, key: &Key, trouble: &Trouble) {
+        self.tell_besides(key, &events::of_trouble(trouble), |old| {
+            // That it cannot be written need not be tried once more.
+            (trouble.doing != Doing::WriteStatus).then(|| with_trouble(old, trouble))
+        });
+    }
+
+    fn tell_besides(&self, key: &Key, event: &Event, new: impl FnOnce(&Status) -> Option<Status>) {
         let Some((kind, about)) = self.about(key) else { return };
         let now = OffsetDateTime::now_utc();
-        self.report(&events::controller_fault(panic), kind, &about, now);
+        self.report(event, kind, &about, now);
         let Some(dv) = self.eyes.stores.data_volumes.get(key) else { return };
-        let new = with_times(with_fault(&dv.status, &panic.to_string()), &dv.status, now);
+        let Some(new) = new(&dv.status).map(|new| with_times(new, &dv.status, now)) else { return };
         if new == dv.status {
             return;
         }
@@ -220,6 +254,17 @@ impl Workshop {
             Err(e) if e.is_not_found() => {}
             Err(e) => log::debug!("{key}: status: {e}"),
             Ok(object) => self.remember(&object),
+        }
+    }
+
+    /// Where DataVolume and claim are gone, only the pods are left to tell what keeps them.
+    fn tell_about_pods(&self, seen: &Observed, now: OffsetDateTime) {
+        let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
+        else {
+            return;
+        };
+        for pod in seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting()) {
+            self.report(&events::of_trouble(trouble), Kind::Pod, &pod.metadata, now);
         }
     }
 
@@ -262,14 +307,9 @@ impl Workshop {
         }
     }
 
-    /// Remembers a failure; returns when to try again.
-    fn trouble(&self, key: &Key, trouble: Option<Trouble>) -> Duration {
-        let (min, max) = self.policy.intervals.backoff;
-        let mut troubles = self.troubles();
-        let (last, backoff) =
-            troubles.entry(key.clone()).or_insert_with(|| (None, Backoff::new(min, max, key.to_string())));
-        *last = trouble.or(last.take());
-        backoff.next()
+    /// Remembers a failure.
+    fn failed(&self, key: &Key, trouble: Trouble) -> Failed {
+        self.troubles().failed(key, trouble, Instant::now(), self.policy.intervals.backoff)
     }
 
     /// Writes events and status, if they say something new. Returns when to try again what had to wait.
@@ -279,7 +319,7 @@ impl Workshop {
         seen: &Observed,
         decision: &Decision,
         now: OffsetDateTime,
-    ) -> Result<Option<Duration>, ApiError> {
+    ) -> Result<Option<Duration>, Trouble> {
         let (Some(dv), Some(new)) = (&seen.data_volume, &decision.status) else { return Ok(None) };
         if dv.status == *new {
             return Ok(None);
@@ -297,7 +337,10 @@ impl Workshop {
         let patch = status_patch(&dv.status, new);
         match self.cluster.patch(Kind::DataVolume, key, Part::Status, &patch) {
             Err(e) if e.is_not_found() => {}
-            result => self.remember(&result?),
+            result => {
+                let written = result.map_err(|error| Trouble { doing: Doing::WriteStatus, error })?;
+                self.remember(&written);
+            }
         }
         Ok(None)
     }
@@ -339,7 +382,12 @@ impl Workshop {
         }
     }
 
-    fn troubles(&self) -> MutexGuard<'_, HashMap<Key, (Option<Trouble>, Backoff)>> {
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A look that failed.
+fn looking(error: ApiError) -> Trouble {
+    Trouble { doing: Doing::Look, error }
 }

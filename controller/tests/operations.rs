@@ -13,8 +13,9 @@ const DOCUMENT: &str = include_str!("../../docs/reference.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const ANNOTATIONS: &str = include_str!("../src/annotations.rs");
 /// What events and conditions are made of.
-const REASONS: [&str; 3] = [
+const REASONS: [&str; 4] = [
     include_str!("../src/events.rs"),
+    include_str!("../src/trouble.rs"),
     include_str!("../src/status/conditions.rs"),
     include_str!("../src/status/running.rs"),
 ];

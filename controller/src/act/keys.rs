@@ -55,7 +55,7 @@ impl Hands {
         seen: &Observed,
         now: OffsetDateTime,
     ) -> Result<(), ApiError> {
-        if pod.has_ended() || pod.metadata.is_deleting() {
+        if pod.is_over(role.container()) || pod.metadata.is_deleting() {
             return Ok(());
         }
         let first_life = self.policy.pods.certificate_life;

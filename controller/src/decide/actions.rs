@@ -238,7 +238,7 @@ fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static st
 fn is_preallocated(seen: &Observed) -> bool {
     let asked = seen.target.as_ref().is_some_and(|c| c.metadata.is_annotated_true(PREALLOCATION_REQUESTED));
     let by_target = |pod: &Pod| {
-        pod.status.phase == "Succeeded"
+        pod.ended_well(TARGET_CONTAINER)
             && matches!(termination::target_word(pod), TargetWord::Done { preallocated: true, .. })
     };
     let by_source = |pod: &Pod| termination::source_preallocated(pod, SOURCE_CONTAINER);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 pub use actions::Action;
-pub(crate) use running::waits_for_consumer;
+pub(crate) use running::{waits_for_consumer, waits_for_volume};
 pub use step::{Role, Step, Why};
 
 use crate::events::{self, Event};
@@ -43,9 +43,15 @@ pub struct Decision {
 /// Decides what to do about one key.
 pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision {
     let step = step::step(seen, now, policy);
-    let triples = Triples::of(&step, seen);
-    let status = seen.data_volume.as_ref().filter(|dv| !dv.metadata.is_deleting()).and_then(|dv| {
-        status::status(&step, seen, &triples, policy).map(|new| status::with_times(new, &dv.status, now))
+    let triples = Triples::of(&step, seen, now);
+    let status = seen.data_volume.as_ref().and_then(|dv| {
+        let new = if dv.metadata.is_deleting() {
+            // Nothing is said of one that goes, but what keeps it from going.
+            seen.trouble.as_ref().map(|trouble| status::with_trouble(&dv.status, trouble))
+        } else {
+            status::status(&step, seen, &triples, policy)
+        };
+        new.map(|new| status::with_times(new, &dv.status, now))
     });
     let events = events::events(&step, seen, status.as_ref());
     let claim_events = events::about_claim(&step, seen, &triples);

@@ -62,7 +62,7 @@ fn finished(seen: &Observed) -> Step {
     let keeps_source = seen
         .source_pod
         .as_ref()
-        .is_none_or(|pod| pod.has_ended() && pod.metadata.namespace == claim.metadata.namespace);
+        .is_none_or(|pod| pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace);
     if retains(seen) && keeps_source {
         return Step::Done;
     }
@@ -87,14 +87,13 @@ fn retains(seen: &Observed) -> bool {
 
 /// A target pod that succeeded is final, whatever else is wrong; one that failed is replaced.
 fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
-    match pod.status.phase.as_str() {
-        "Succeeded" => Some(match termination::target_word(pod) {
+    if pod.ended_well(TARGET_CONTAINER) {
+        return Some(match termination::target_word(pod) {
             TargetWord::DeadlinePassed => Step::Replace(Role::Target, Why::Deadline),
             TargetWord::Done { .. } => Step::TargetDone,
-        }),
-        "Failed" => Some(replace(Role::Target, pod, claim, now)),
-        _ => None,
+        });
     }
+    (pod.status.phase == "Failed").then(|| replace(Role::Target, pod, claim, now))
 }
 
 /// What keeps a claim without pods from getting them. Claims whose pods run are past this.
@@ -127,7 +126,17 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if seen.target_pod.is_none() && !seen.target_users.is_empty() {
         return Some(Step::TargetInUse(seen.target_users.clone()));
     }
+    if waits_for_volume(seen, claim) {
+        return Some(Step::WaitForVolume);
+    }
     (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.turn != Turn::Now).then_some(Step::Queued)
+}
+
+/// A claim whose class binds it at once gets no pod before its volume, as with CDI: no node could take the pod, which would be told as a
+/// warning although nothing is wrong.
+pub(crate) fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
+    let needs_pod = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
+    seen.target_pod.is_none() && !claim.is_bound() && !needs_pod
 }
 
 /// A claim that waits for its first consumer is left to it, unless the user wants it at once (contract 4.9).
@@ -168,7 +177,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if source.metadata.is_deleting() {
         return Step::PodLeaving(Role::Source);
     }
-    if source.status.phase == "Failed" {
+    if source.status.phase == "Failed" && !source.ended_well(SOURCE_CONTAINER) {
         return replace(Role::Source, source, claim, now);
     }
     if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
@@ -245,10 +254,11 @@ fn pause(claim: &Claim) -> Duration {
 /// The target is done; the source gets a moment to read its answer (contract 8, #57).
 fn after_target(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     let Some(source) = &seen.source_pod else { return Step::MarkDone };
-    if source.has_ended() || source.metadata.is_deleting() {
+    if source.is_over(SOURCE_CONTAINER) || source.metadata.is_deleting() {
         return Step::MarkDone;
     }
-    let ended = seen.target_pod.as_deref().and_then(termination::ended_at);
+    let ended =
+        seen.target_pod.as_deref().and_then(|pod| termination::container_ended_at(pod, TARGET_CONTAINER));
     match ended {
         Some(ended) if now >= ended && now - ended < policy.intervals.source_grace => Step::WaitForSource,
         _ => Step::MarkDone,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::{before, running};
-use crate::annotations::CLONE_REQUEST;
+use crate::annotations::{CLONE_REQUEST, SOURCE_CONTAINER, TARGET_CONTAINER};
 use crate::observed::{Observed, Origin};
 use crate::permission::Permission;
 use crate::policy::Policy;
@@ -18,6 +18,16 @@ pub enum Role {
     Source,
     /// Receives and writes.
     Target,
+}
+
+impl Role {
+    /// The name of its container.
+    pub fn container(self) -> &'static str {
+        match self {
+            Role::Source => SOURCE_CONTAINER,
+            Role::Target => TARGET_CONTAINER,
+        }
+    }
 }
 
 /// Why a pod is replaced.
@@ -82,6 +92,8 @@ pub enum Step {
     SourceInUse(Vec<Key>),
     /// Somebody else uses the target.
     TargetInUse(Vec<Key>),
+    /// The claim has no volume yet, and needs no pod to get one.
+    WaitForVolume,
     /// Other clones come first.
     Queued,
     /// The names of both pods have to be written down before they are made.
@@ -169,7 +181,9 @@ impl Step {
                 Some(every.wait * 30)
             }
             // A claim can be enlarged without an event that names this key.
-            Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer => Some(every.wait * 5),
+            Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer | Step::WaitForVolume => {
+                Some(every.wait * 5)
+            }
             Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),
             Step::Pause(_) => Some(Duration::from_secs(1)),
             Step::PodLeaving(_) | Step::GiveWay | Step::ExtendToken | Step::CleanUp | Step::ClaimLeaving => {

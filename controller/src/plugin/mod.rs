@@ -15,6 +15,7 @@ mod output;
 mod screen;
 mod session;
 mod status;
+mod untold;
 
 pub use args::{CleanupArgs, Cli, CloneArgs, Command, DoctorArgs, Output, Place, StatusArgs};
 pub use ending::Ending;

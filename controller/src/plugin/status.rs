@@ -15,6 +15,7 @@ use super::follow::{Following, Until, phase, to_the_end};
 use super::output::{complain, is_colourful, plain, print, print_next, say, table};
 use super::screen::{Line, Screen};
 use super::session::Session;
+use super::untold::unwritten;
 use crate::cluster::Cluster;
 use crate::resource::{self, DataVolume, Key, Kind};
 use crate::standing::{Picked, Standing, pick};
@@ -39,15 +40,27 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
         (None, true) => follow_all(session, args),
         (Some(name), false) => {
             let object = session.cluster.get(Kind::DataVolume, &Key::new(&session.namespace, name))?;
-            let seen = resource::view::<DataVolume>(object).ok().and_then(|dv| Standing::of(&dv));
-            let seen = seen.ok_or_else(|| {
+            let dv = resource::view::<DataVolume>(object).ok();
+            let seen = dv.as_ref().and_then(Standing::of);
+            let mut seen = seen.ok_or_else(|| {
                 Failure::new(Ending::Failed, format!("DataVolume {name} is no clone of a PVC"))
             })?;
+            let unwritten = unwritten(session, &session.scope(false), dv.as_slice());
+            if let Some(untold) = unwritten.get(&seen.key()) {
+                (seen.reason, seen.message) = (untold.reason.clone(), untold.message.clone());
+            }
             show(session, args, &Picked { open: vec![seen], ..Picked::default() })
         }
         (None, false) => {
             let all: Vec<DataVolume> = session.list(Kind::DataVolume, &session.scope(args.all_namespaces))?;
-            show(session, args, &pick(&all, OPEN_MAX, args.recent.into()))
+            let mut picked = pick(&all, OPEN_MAX, args.recent.into());
+            let unwritten = unwritten(session, &session.scope(args.all_namespaces), &all);
+            for seen in picked.open.iter_mut().chain(&mut picked.recent) {
+                if let Some(untold) = unwritten.get(&seen.key()) {
+                    (seen.reason, seen.message) = (untold.reason.clone(), untold.message.clone());
+                }
+            }
+            show(session, args, &picked)
         }
     }
 }

@@ -126,7 +126,7 @@ pub struct PodStatus {
 
 /// A condition of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PodCondition {
     /// Its type.
     #[serde(rename = "type")]
@@ -137,6 +137,8 @@ pub struct PodCondition {
     pub reason: String,
     /// For people.
     pub message: String,
+    /// Since when it has this status; RFC 3339.
+    pub last_transition_time: String,
 }
 
 /// How a container is.
@@ -221,5 +223,22 @@ impl Pod {
     /// Whether it has ended, well or badly.
     pub fn has_ended(&self) -> bool {
         matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// Whether the container `name` ended with exit code 0, which is final: the kubelet restarts our containers on any other. What
+    /// other containers do does not matter: one that was added to the pod and never ends keeps the pod's phase at Running, and
+    /// an eviction after the end makes it Failed. In these phases the container must have left a message, which a
+    /// container that never ran does not.
+    pub fn ended_well(&self, name: &str) -> bool {
+        let has_succeeded = self.status.phase == "Succeeded";
+        match self.container_status(name).and_then(|status| status.state.terminated.as_ref()) {
+            Some(ended) => ended.exit_code == 0 && (has_succeeded || !ended.message.trim().is_empty()),
+            None => has_succeeded,
+        }
+    }
+
+    /// Whether the container `name` will not run again.
+    pub fn is_over(&self, name: &str) -> bool {
+        self.has_ended() || self.ended_well(name)
     }
 }

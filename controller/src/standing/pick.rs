@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use super::{Standing, State, ended};
 use crate::resource::DataVolume;
+use crate::trouble;
 
 /// What is to be shown.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,7 +19,9 @@ pub struct Picked {
 
 /// At most `open_max` clones that are open and `recent_max` that ended. Only those are read in full.
 pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize) -> Picked {
-    let all = || all.iter().map(Borrow::borrow).filter(|dv| !dv.metadata.is_deleting());
+    // One that goes is of interest only if something keeps it.
+    let is_shown = |dv: &&DataVolume| !dv.metadata.is_deleting() || has_trouble(dv);
+    let all = || all.iter().map(Borrow::borrow).filter(is_shown);
     let mut open: Vec<(State, &DataVolume)> =
         all().map(|dv| (State::of(dv), dv)).filter(|(state, _)| !state.is_final()).collect();
     let name = |dv: &'_ DataVolume| (dv.metadata.namespace.clone(), dv.metadata.name.clone());
@@ -37,4 +40,8 @@ pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize
         recent: recent.into_iter().filter_map(Standing::of).take(recent_max).collect(),
         more_open,
     }
+}
+
+fn has_trouble(dv: &DataVolume) -> bool {
+    dv.status.condition("Running").is_some_and(|running| trouble::is_reason(&running.reason))
 }

@@ -5,7 +5,7 @@ use decant_shared::progress::Phase;
 use super::running::Triples;
 use super::words;
 use crate::decide::Step;
-use crate::observed::{Doing, Observed};
+use crate::observed::{Observed, Trouble};
 use crate::poll::Progress;
 use crate::resource::Claim;
 use crate::resource::data_volume::{Condition, Status};
@@ -19,7 +19,9 @@ pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Tr
     running.message = joined.message;
     if joined.runs {
         running.status = "True".to_owned();
-        running.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
+        if triples.clone.is_none() {
+            running.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
+        }
     }
     let ready = match phase {
         "Succeeded" => condition("Ready", "True", "", ""),
@@ -57,11 +59,8 @@ fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
 
 /// Why there is no claim of ours, if it is known.
 fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
-    if let Some(trouble) = &seen.trouble
-        && trouble.doing == Doing::MakeClaim
-    {
-        let reason = if trouble.error.exceeds_quota() { "ErrExceededQuota" } else { "ErrClaimNotValid" };
-        return Some((reason, trouble.error.message.clone()));
+    if let Some(trouble) = seen.trouble_with_making_claim() {
+        return Some((trouble.reason(), trouble.message()));
     }
     let dv = seen.data_volume.as_ref()?;
     let name = &dv.metadata.name;
@@ -101,6 +100,21 @@ fn sentence(progress: &Progress) -> String {
     text
 }
 
+/// The status `old` with what fails where no decision is made: the rest stays as it is.
+pub fn with_trouble(old: &Status, trouble: &Trouble) -> Status {
+    let mut new = old.clone();
+    let status = old.condition("Running").map_or("False", |running| &running.status).to_owned();
+    put(&mut new, condition("Running", &status, trouble.reason(), &trouble.message()));
+    new
+}
+
+fn put(status: &mut Status, new: Condition) {
+    match status.conditions.iter_mut().find(|condition| condition.kind == new.kind) {
+        Some(before) => *before = new,
+        None => status.conditions.push(new),
+    }
+}
+
 /// The status `old` after the controller itself failed, with `said`. Of a clone that is done nothing changes.
 pub fn with_fault(old: &Status, said: &str) -> Status {
     let mut new = old.clone();
@@ -108,11 +122,7 @@ pub fn with_fault(old: &Status, said: &str) -> Status {
         return new;
     }
     let message = format!("a fault in the controller, please report it; it is tried again: {said}");
-    let ready = condition("Ready", "False", words::FAULT, &message);
-    match new.conditions.iter_mut().find(|condition| condition.kind == ready.kind) {
-        Some(before) => *before = ready,
-        None => new.conditions.push(ready),
-    }
+    put(&mut new, condition("Ready", "False", words::FAULT, &message));
     new
 }
 

@@ -9,8 +9,9 @@ mod words;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub use conditions::with_fault;
+pub use conditions::{with_fault, with_trouble};
 pub use patch::status_patch;
+pub use words::FAULT;
 pub use running::{Triple, Triples};
 
 use crate::annotations::POD_RESTARTS;

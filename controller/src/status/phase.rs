@@ -1,18 +1,18 @@
 //! Phase and progress.
 
 use crate::decide::{Step, waits_for_consumer};
-use crate::observed::{Doing, Observed};
+use crate::observed::Observed;
 use crate::policy::Policy;
 use crate::standing;
 
 /// The phase (contract 4.7, column "Legacy").
 pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
     let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
-        let quota =
-            matches!(&seen.trouble, Some(t) if t.doing == Doing::MakeClaim && t.error.exceeds_quota());
+        // Refused by a quota, a LimitRange, a policy or a webhook: it is tried again.
+        let is_refused = seen.trouble_with_making_claim().is_some();
         return match step {
             Step::Adopted => "Succeeded",
-            _ if quota => "Pending",
+            _ if is_refused => "Pending",
             _ => "",
         }
         .to_owned();

@@ -1,8 +1,12 @@
 //! Whether the pods run, and if not, why: in words that a user can act on.
 
-use crate::annotations::{SOURCE_CONTAINER, TARGET_CONTAINER};
-use crate::decide::Step;
-use crate::observed::{Doing, Observed, Turn};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::decide::{Role, Step};
+use crate::observed::{Observed, Turn};
 use crate::resource::Pod;
 use crate::resource::pod::{ContainerStatus, Terminated};
 use crate::status::words::{CLONE_COMPLETE, COMPLETED, POD_RUNNING, QUEUED};
@@ -17,6 +21,9 @@ const NO_SPACE: [&str; 4] = [
     "disk quota exceeded",
     "file largest block is bigger than maxblock",
 ];
+
+/// How long a scheduler may refuse a pod before that is told: it tries again by itself within a few seconds.
+const SCHEDULING: Duration = Duration::from_secs(10);
 
 /// Why a claim with CDI's mark of a complete clone is not believed.
 const UNPROVEN: &str = "the claim has the annotation k8s.io/CloneOf, but the controller completed no clone into it; the volume may \
@@ -47,19 +54,50 @@ pub struct Triples {
     pub target: Option<Triple>,
     /// The source's.
     pub source: Option<Triple>,
+    /// What fails and is not about one pod, or about one that runs all the same.
+    pub clone: Option<Triple>,
 }
 
 impl Triples {
-    /// Both, for a step.
-    pub fn of(step: &Step, seen: &Observed) -> Self {
-        let of_pod =
-            |pod: &Option<std::sync::Arc<Pod>>, container| pod.as_deref().map(|pod| triple(pod, container));
-        let target = of_pod(&seen.target_pod, TARGET_CONTAINER).or_else(|| waiting(step, seen));
-        Self { target, source: of_pod(&seen.source_pod, SOURCE_CONTAINER) }
+    /// All, for a step. What fails comes before what the pod says that it is about.
+    pub fn of(step: &Step, seen: &Observed, now: OffsetDateTime) -> Self {
+        let of_pod = |pod: &Option<std::sync::Arc<Pod>>, role: Role| {
+            pod.as_deref().map(|pod| triple(pod, role.container(), now))
+        };
+        let mut triples = Self {
+            target: of_pod(&seen.target_pod, Role::Target).or_else(|| waiting(step, seen)),
+            source: of_pod(&seen.source_pod, Role::Source),
+            clone: None,
+        };
+        // A claim that cannot be made is told by the condition Bound.
+        if let Some(trouble) = seen.other_trouble() {
+            let said = Triple::no(trouble.reason(), trouble.message());
+            let place = match trouble.doing.side() {
+                Some(Role::Target) => &mut triples.target,
+                Some(Role::Source) => &mut triples.source,
+                None => &mut triples.clone,
+            };
+            // The next keys of a pod that runs are needed later.
+            let runs = place.as_ref().is_some_and(|triple| triple.runs);
+            *(if runs { &mut triples.clone } else { place }) = Some(said);
+        }
+        triples
     }
 
-    /// Both as one (contract 4.7, "Running").
+    /// Whether bytes can be on their way.
+    fn both_run(&self) -> bool {
+        [&self.target, &self.source].iter().all(|triple| triple.as_ref().is_some_and(|triple| triple.runs))
+    }
+
+    /// All as one (contract 4.7, "Running"). What fails is told whatever the pods do; while both run it does not stop them.
     pub fn joined(&self) -> Triple {
+        match &self.clone {
+            Some(said) => Triple { runs: self.both_run(), ..said.clone() },
+            None => self.pods(),
+        }
+    }
+
+    fn pods(&self) -> Triple {
         match (&self.target, &self.source) {
             (None, None) => Triple::default(),
             (Some(one), None) | (None, Some(one)) => one.clone(),
@@ -81,12 +119,6 @@ impl Triples {
 
 /// Why there is no target pod.
 fn waiting(step: &Step, seen: &Observed) -> Option<Triple> {
-    if let Some(trouble) = &seen.trouble
-        && let Doing::MakePod(name) = &trouble.doing
-    {
-        let reason = if trouble.error.exceeds_quota() { "ErrExceededQuota" } else { "ErrStartingPod" };
-        return Some(Triple::no(reason, format!("Error starting pod '{name}': {}", trouble.error)));
-    }
     let list = |pods: &[crate::resource::Key]| {
         let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
         names.join(", ")
@@ -118,11 +150,11 @@ fn waiting(step: &Step, seen: &Observed) -> Option<Triple> {
 }
 
 /// The running condition of the container `name`.
-fn triple(pod: &Pod, name: &str) -> Triple {
-    if pod.status.phase == "Failed" && !pod.status.reason.is_empty() {
+fn triple(pod: &Pod, name: &str, now: OffsetDateTime) -> Triple {
+    if pod.status.phase == "Failed" && !pod.status.reason.is_empty() && !pod.ended_well(name) {
         return Triple::no(&pod.status.reason, &pod.status.message);
     }
-    let Some(status) = pod.container_status(name) else { return not_scheduled(pod) };
+    let Some(status) = pod.container_status(name) else { return not_scheduled(pod, now) };
     if status.state.running.is_some() {
         return Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
     }
@@ -164,12 +196,20 @@ fn ended_triple(ended: &Terminated) -> Triple {
     Triple::no(reason, message)
 }
 
-fn not_scheduled(pod: &Pod) -> Triple {
+/// What the scheduler said, once it has lasted: it often refuses a pod whose volume is a moment old.
+fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> Triple {
     let refused = pod.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
     match refused {
-        Some(condition) => Triple::no(&condition.reason, &condition.message),
-        None => Triple::no("Pending", ""),
+        Some(condition) if !is_new(&condition.last_transition_time, now) => {
+            Triple::no(&condition.reason, &condition.message)
+        }
+        _ => Triple::no("Pending", ""),
     }
+}
+
+/// Whether this was less than [`SCHEDULING`] ago. A time that cannot be read, or lies ahead, is not new.
+fn is_new(time: &str, now: OffsetDateTime) -> bool {
+    OffsetDateTime::parse(time, &Rfc3339).is_ok_and(|time| now >= time && now - time < SCHEDULING)
 }
 
 #[cfg(test)]
@@ -212,7 +252,7 @@ mod tests {
                 TOO_SMALL,
             ),
         ] {
-            let triple = triple(&pod(&state), "c");
+            let triple = triple(&pod(&state), "c", OffsetDateTime::UNIX_EPOCH);
             assert_eq!(triple.reason, reason, "{state}");
             assert!(triple.message.contains(message), "{state}: {}", triple.message);
         }
@@ -223,10 +263,23 @@ mod tests {
         let evicted: Pod = serde_json::from_value(json!({
             "status": { "phase": "Failed", "reason": "Evicted", "message": "low on memory" } }))
         .unwrap();
-        assert_eq!(triple(&evicted, "c"), Triple::no("Evicted", "low on memory"));
+        assert_eq!(triple(&evicted, "c", OffsetDateTime::UNIX_EPOCH), Triple::no("Evicted", "low on memory"));
         let homeless: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" } ] } })).unwrap();
-        assert_eq!(triple(&homeless, "c"), Triple::no("Unschedulable", "0/1 nodes"));
+        assert_eq!(triple(&homeless, "c", OffsetDateTime::UNIX_EPOCH), Triple::no("Unschedulable", "0/1 nodes"));
+    }
+
+    #[test]
+    fn a_scheduler_that_refuses_a_pod_is_told_once_it_has_lasted() {
+        let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "unbound claims",
+              "lastTransitionTime": "1970-01-01T00:01:00Z" } ] } }))
+        .unwrap();
+        let at = |secs: i64| triple(&pod, "c", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(secs.unsigned_abs()));
+        assert_eq!(at(60), Triple::no("Pending", ""));
+        assert_eq!(at(69), Triple::no("Pending", ""));
+        assert_eq!(at(70), Triple::no("Unschedulable", "unbound claims"));
+        assert_eq!(at(0), Triple::no("Unschedulable", "unbound claims"), "a clock that is behind hides nothing");
     }
 
     #[test]
@@ -234,7 +287,7 @@ mod tests {
         let run = Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
         let stop = |text: &str| Triple::no("R", text);
         let joined = |target: &Triple, source: &Triple| {
-            Triples { target: Some(target.clone()), source: Some(source.clone()) }.joined()
+            Triples { target: Some(target.clone()), source: Some(source.clone()), clone: None }.joined()
         };
         assert_eq!(joined(&run, &stop("s")).message, "s");
         assert_eq!(joined(&run, &run), run);

@@ -9,4 +9,4 @@ pub(super) const COMPLETED: &str = "Completed";
 /// What a finished clone says.
 pub(super) const CLONE_COMPLETE: &str = "Clone Complete";
 /// The controller itself failed.
-pub(super) const FAULT: &str = "ControllerFault";
+pub const FAULT: &str = "ControllerFault";

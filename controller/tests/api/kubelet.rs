@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use decant_controller::cluster::{Cluster, Part};
 use decant_controller::kube::KubeCluster;
-use decant_controller::resource::{Key, Kind, Object};
+use decant_controller::resource::{Key, Kind};
 use decant_shared::stop::Stop;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::ground::Ground;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(30);
 
-/// Plays for one namespace until dropped.
+/// Plays until dropped.
 pub(crate) struct Kubelet {
     stop: Stop,
     thread: Option<JoinHandle<()>>,
@@ -23,13 +23,19 @@ pub(crate) struct Kubelet {
 
 impl Kubelet {
     pub(crate) fn start(ground: &Ground) -> Self {
-        let (stop, cluster) = (Stop::new(), Arc::clone(&ground.cluster));
-        let (params, token) = (ground.params(), stop.clone());
+        Self::over(&[ground])
+    }
+
+    /// Plays for several namespaces; the pods of a clone may be in two of them.
+    pub(crate) fn over(grounds: &[&Ground]) -> Self {
+        let (stop, cluster) = (Stop::new(), Arc::clone(&grounds[0].cluster));
+        let params: Vec<_> = grounds.iter().map(|ground| ground.params()).collect();
+        let token = stop.clone();
         let thread = std::thread::spawn(move || {
             while token.sleep(LOOK) {
                 let list = |kind| -> Vec<Value> {
-                    let items = cluster.list(kind, &params).map(|page| page.items).unwrap_or_default();
-                    items.iter().map(Object::value).collect()
+                    let lists = params.iter().filter_map(|params| cluster.list(kind, params).ok());
+                    lists.flat_map(|page| page.items).map(|object| object.value()).collect()
                 };
                 for claim in list(Kind::PersistentVolumeClaim) {
                     bind(&cluster, &claim);

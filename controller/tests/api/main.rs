@@ -14,6 +14,7 @@ mod leases;
 mod plugin;
 mod pod_proxy;
 mod reach;
+mod refusals;
 mod relay;
 mod status_page;
 mod watches;

@@ -48,7 +48,7 @@ fn end(child: Child) -> Said {
     Said { code, out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn plugin(ground: &Ground, args: &[&str]) -> Said {
+pub(crate) fn plugin(ground: &Ground, args: &[&str]) -> Said {
     end(command(ground, args).spawn().unwrap())
 }
 

@@ -57,6 +57,24 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
 }
 
 #[test]
+fn a_claim_that_is_bound_at_once_gets_its_pod_after_its_volume_and_without_a_warning() {
+    let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "Immediate" }));
+    let mut pending = (*claim("copy", named())).clone();
+    pending.status.phase = "Pending".to_owned();
+    for class in [Some(class), None] {
+        let seen = Observed { target: Some(Arc::new(pending.clone())), class, ..start() };
+        let decision = decided(&seen);
+        assert_eq!(decision.step, Step::WaitForVolume);
+        assert!(!decision.actions.iter().any(|action| matches!(action, Action::MakePod(_))));
+        assert_eq!(decision.status.unwrap().phase, "Pending");
+        assert!(decision.events.iter().all(|event| event.kind == "Normal"), "{:?}", decision.events);
+        // One that has its pod already, from an earlier version, keeps it.
+        let early = Observed { target_pod: Some(target_pod("Pending", false, "")), ..seen };
+        assert_eq!(step(&early), Step::WaitForTarget);
+    }
+}
+
+#[test]
 fn a_claim_that_asks_by_itself_is_cloned_and_told_when_it_is_done() {
     let bare = Observed { data_volume: None, ..copying() };
     assert_eq!(step(&bare), Step::Copying);
