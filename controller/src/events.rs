@@ -87,20 +87,17 @@ pub fn of_trouble(trouble: &Trouble) -> Event {
 }
 
 /// Reasons of the target's Running condition that are told about the claim, where CDI tells them. What fails is told in any case.
-const ABOUT_CLAIM: [&str; 5] = [
-    "CloneSourceInUse",
-    "UploadTargetInUse",
-    "ErrIncompatiblePVC",
-    "CloneWithoutSource",
-    "CloneNotAllowed",
-];
+const ABOUT_CLAIM: [&str; 5] =
+    ["CloneSourceInUse", "UploadTargetInUse", "ErrIncompatiblePVC", "CloneWithoutSource", "CloneNotAllowed"];
 
 /// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
 /// a clone by itself has no other way to tell.
 pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event> {
     let Some(claim) = &seen.target else { return Vec::new() };
     let is_said = |text: &str| {
-        [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE].iter().any(|name| claim.metadata.annotation(name) == Some(text))
+        [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE]
+            .iter()
+            .any(|name| claim.metadata.annotation(name) == Some(text))
     };
     if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
         let event = of_trouble(trouble);

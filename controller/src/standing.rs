@@ -7,8 +7,8 @@ mod pick;
 use decant_shared::units::{Bytes, Rate, Seconds};
 use serde::Serialize;
 
-pub use advice::{ADVICE, Advice, GENERAL, advice, is_blocked};
 use advice::is_usual;
+pub use advice::{ADVICE, Advice, GENERAL, advice, is_blocked};
 pub use complaint::{Complaint, is_old};
 pub use pick::{Picked, pick};
 

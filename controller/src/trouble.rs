@@ -127,7 +127,9 @@ impl Trouble {
             Doing::MakeClaim if !error.message.is_empty() => error.message.clone(),
             Doing::MakeClaim => format!("the PVC cannot be made: {error}"),
             Doing::ChangeClaim(claim) => format!("PVC {claim} cannot be changed: {error}"),
-            Doing::ChangeDataVolume => format!("labels or annotations of the DataVolume cannot be changed: {error}"),
+            Doing::ChangeDataVolume => {
+                format!("labels or annotations of the DataVolume cannot be changed: {error}")
+            }
             Doing::MakePod { pod, .. } => {
                 format!("Error starting pod '{}' in namespace '{}': {error}", pod.name, pod.namespace)
             }
@@ -209,8 +211,7 @@ impl Troubles {
     ) -> Failed {
         let row = self.row(key, range);
         let is_conflict = trouble.error.is_conflict();
-        let place =
-            if trouble.doing == Doing::WriteStatus { &mut row.writing } else { &mut row.acting };
+        let place = if trouble.doing == Doing::WriteStatus { &mut row.writing } else { &mut row.acting };
         let failing = match place.take() {
             Some(before) if before.trouble.doing == trouble.doing => before.again(trouble, now),
             _ => Failing { trouble, since: now, worded: now, is_told: false },
@@ -260,8 +261,8 @@ impl Failing {
     /// The same has failed once more.
     fn again(mut self, trouble: Trouble, now: Instant) -> Self {
         self.is_told |= now.saturating_duration_since(self.since) >= trouble.patience();
-        let is_other =
-            (self.trouble.error.code, &self.trouble.error.reason) != (trouble.error.code, &trouble.error.reason);
+        let is_other = (self.trouble.error.code, &self.trouble.error.reason)
+            != (trouble.error.code, &trouble.error.reason);
         if is_other || now.saturating_duration_since(self.worded) >= SAME_WORDS {
             (self.trouble, self.worded) = (trouble, now);
         }
@@ -331,7 +332,8 @@ mod tests {
     #[test]
     fn a_conflict_is_tried_again_at_once_but_not_for_ever() {
         let (mut troubles, begin) = (Troubles::default(), Instant::now());
-        let mut again = |millis| troubles.failed(&key(), conflict(), begin + Duration::from_millis(millis), RANGE).again;
+        let mut again =
+            |millis| troubles.failed(&key(), conflict(), begin + Duration::from_millis(millis), RANGE).again;
         assert_eq!((again(0), again(200)), (AFTER_CONFLICT, AFTER_CONFLICT));
         assert!(again(1200) >= Duration::from_millis(500));
     }
@@ -374,7 +376,10 @@ mod tests {
         let (mut troubles, now) = (Troubles::default(), Instant::now());
         let mut said = |secs: u64| {
             let trouble = refusal(&format!("no, it is {secs}"));
-            troubles.failed(&key(), trouble, now + Duration::from_secs(secs), RANGE).told.map(|told| told.error.message)
+            troubles
+                .failed(&key(), trouble, now + Duration::from_secs(secs), RANGE)
+                .told
+                .map(|told| told.error.message)
         };
         said(0);
         assert_eq!(said(29).as_deref(), Some("no, it is 0"));

@@ -259,7 +259,8 @@ impl Workshop {
 
     /// Where DataVolume and claim are gone, only the pods are left to tell what keeps them.
     fn tell_about_pods(&self, seen: &Observed, now: OffsetDateTime) {
-        let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
+        let Some(trouble) =
+            seen.trouble.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
         else {
             return;
         };

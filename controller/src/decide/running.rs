@@ -59,10 +59,9 @@ pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
 fn finished(seen: &Observed) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
     // The user of the target keeps pods that ended, and none in a namespace of others.
-    let keeps_source = seen
-        .source_pod
-        .as_ref()
-        .is_none_or(|pod| pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace);
+    let keeps_source = seen.source_pod.as_ref().is_none_or(|pod| {
+        pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace
+    });
     if retains(seen) && keeps_source {
         return Step::Done;
     }

@@ -63,7 +63,8 @@ pub(super) fn unwritten(session: &Session, scope: &ListParams, all: &[DataVolume
 fn unwritten_of(events: &[Event], all: &[DataVolume]) -> BTreeMap<Key, Untold> {
     let mut found = BTreeMap::new();
     for event in events.iter().filter(|event| event.reason == STATUS_REASON) {
-        let dv = all.iter().find(|dv| event.involved_object.kind == "DataVolume" && event.is_about(&dv.metadata));
+        let dv =
+            all.iter().find(|dv| event.involved_object.kind == "DataVolume" && event.is_about(&dv.metadata));
         found.extend(dv.map(|dv| {
             (dv.metadata.key(), Untold { reason: event.reason.clone(), message: event.message.clone() })
         }));

@@ -101,7 +101,8 @@ pub const ADVICE: [Advice; 36] = [
 ];
 
 /// What helps where the reason is not known: it comes from Kubernetes or a plugin of the node.
-pub const GENERAL: &str = "do what the message says; `kubectl describe` of the DataVolume, its PVC and its pods has more";
+pub const GENERAL: &str =
+    "do what the message says; `kubectl describe` of the DataVolume, its PVC and its pods has more";
 
 /// What helps against `reason`. Where both pods have one, against the first that is known; one that is usual comes last.
 pub fn advice(reason: &str) -> Option<&'static Advice> {
@@ -115,7 +116,10 @@ pub fn advice(reason: &str) -> Option<&'static Advice> {
 /// Whether each clone says so for a while.
 pub(super) fn is_usual(reason: &str) -> bool {
     let is_one = |reason: &str| {
-        matches!(reason, "" | "Pending" | "ContainerCreating" | "PodInitializing" | "Completed" | "Pod is running")
+        matches!(
+            reason,
+            "" | "Pending" | "ContainerCreating" | "PodInitializing" | "Completed" | "Pod is running"
+        )
     };
     reason.split(" and ").all(is_one)
 }

@@ -11,8 +11,8 @@ use time::format_description::well_known::Rfc3339;
 
 pub use conditions::{with_fault, with_trouble};
 pub use patch::status_patch;
-pub use words::FAULT;
 pub use running::{Triple, Triples};
+pub use words::FAULT;
 
 use crate::annotations::POD_RESTARTS;
 use crate::decide::Step;

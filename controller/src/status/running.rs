@@ -266,7 +266,10 @@ mod tests {
         assert_eq!(triple(&evicted, "c", OffsetDateTime::UNIX_EPOCH), Triple::no("Evicted", "low on memory"));
         let homeless: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" } ] } })).unwrap();
-        assert_eq!(triple(&homeless, "c", OffsetDateTime::UNIX_EPOCH), Triple::no("Unschedulable", "0/1 nodes"));
+        assert_eq!(
+            triple(&homeless, "c", OffsetDateTime::UNIX_EPOCH),
+            Triple::no("Unschedulable", "0/1 nodes")
+        );
     }
 
     #[test]
@@ -275,11 +278,17 @@ mod tests {
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "unbound claims",
               "lastTransitionTime": "1970-01-01T00:01:00Z" } ] } }))
         .unwrap();
-        let at = |secs: i64| triple(&pod, "c", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(secs.unsigned_abs()));
+        let at = |secs: i64| {
+            triple(&pod, "c", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(secs.unsigned_abs()))
+        };
         assert_eq!(at(60), Triple::no("Pending", ""));
         assert_eq!(at(69), Triple::no("Pending", ""));
         assert_eq!(at(70), Triple::no("Unschedulable", "unbound claims"));
-        assert_eq!(at(0), Triple::no("Unschedulable", "unbound claims"), "a clock that is behind hides nothing");
+        assert_eq!(
+            at(0),
+            Triple::no("Unschedulable", "unbound claims"),
+            "a clock that is behind hides nothing"
+        );
     }
 
     #[test]

@@ -115,8 +115,7 @@ impl Refuser {
     /// Nobody computes the quota's status there, so the test does.
     fn quota(ground: &Ground, resource: &str) -> Self {
         let metadata = json!({ "namespace": ground.namespace, "name": "none" });
-        let mut quota =
-            json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": { "hard": { resource: "0" } } });
+        let mut quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": { "hard": { resource: "0" } } });
         let refuser = Self::new("resourcequota", &quota);
         quota["status"] = json!({ "hard": { resource: "0" }, "used": { resource: "0" } });
         let path = format!("/api/v1/namespaces/{}/resourcequotas/none/status", ground.namespace);
@@ -126,15 +125,17 @@ impl Refuser {
 
     fn limits(ground: &Ground, limit: &Value) -> Self {
         let metadata = json!({ "namespace": ground.namespace, "name": "small" });
-        let object =
-            json!({ "apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": { "limits": [limit] } });
+        let object = json!({ "apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": { "limits": [limit] } });
         Self::new("limitrange", &object)
     }
 
     /// A webhook that nobody serves: what it should look at is refused.
     fn webhook(ground: &Ground, operation: &str, group: &str, resource: &str) -> Self {
         let namespace = &ground.namespace;
-        kubectl(&["label", "--overwrite", "namespace", namespace, &format!("decant-test={namespace}")], &Value::Null);
+        kubectl(
+            &["label", "--overwrite", "namespace", namespace, &format!("decant-test={namespace}")],
+            &Value::Null,
+        );
         let rule = json!({ "operations": [operation], "apiGroups": [group], "apiVersions": ["*"], "resources": [resource] });
         let webhook = json!({
             "name": "away.example.com", "clientConfig": { "url": "https://127.0.0.1:1/" }, "failurePolicy": "Fail",
@@ -198,7 +199,8 @@ impl Scene {
         policy.intervals.wait = Duration::from_millis(300);
         policy.intervals.backoff.1 = Duration::from_secs(2);
         let token = self.stop.clone();
-        self.thread = Some(std::thread::spawn(move || run(&cluster, policy, &settings, None, &token).unwrap()));
+        self.thread =
+            Some(std::thread::spawn(move || run(&cluster, policy, &settings, None, &token).unwrap()));
     }
 
     fn dv(&self) -> Value {
@@ -238,13 +240,17 @@ impl Scene {
             if begun.elapsed() > PATIENCE - Duration::from_secs(1) {
                 eprintln!("{:#}", self.dv()["status"]);
             }
-            condition["reason"] == reason && condition["message"].as_str().is_some_and(|text| text.contains(words))
+            condition["reason"] == reason
+                && condition["message"].as_str().is_some_and(|text| text.contains(words))
         });
         assert!(self.has_warning(reason, words), "no Warning event");
         let status = self.plugin_says(&["status"]);
         assert!(status.contains(reason) && status.contains(words), "{status}");
         let doctor = self.plugin_says(&["doctor", "--controller-namespace", &self.target.namespace]);
-        assert!(doctor.starts_with("FAIL") && doctor.contains(words) && doctor.lines().count() == 2, "{doctor}");
+        assert!(
+            doctor.starts_with("FAIL") && doctor.contains(words) && doctor.lines().count() == 2,
+            "{doctor}"
+        );
         self.condition(condition)
     }
 
@@ -257,7 +263,9 @@ impl Scene {
                 .sum::<usize>();
             self.dv()["status"]["phase"] == "Succeeded" && pods == 0
         });
-        eventually("nothing is told any more", PATIENCE, || self.condition("Running")["reason"] == "Completed");
+        eventually("nothing is told any more", PATIENCE, || {
+            self.condition("Running")["reason"] == "Completed"
+        });
     }
 }
 
@@ -283,12 +291,22 @@ fn refused_until_allowed(refuser: impl Fn(&Scene) -> Refuser, condition: &str, r
 
 #[test]
 fn a_quota_in_the_source_namespace_is_told_until_it_is_raised() {
-    refused_until_allowed(|scene| Refuser::quota(&scene.source, "pods"), "Running", "ErrExceededQuota", "exceeded quota: none");
+    refused_until_allowed(
+        |scene| Refuser::quota(&scene.source, "pods"),
+        "Running",
+        "ErrExceededQuota",
+        "exceeded quota: none",
+    );
 }
 
 #[test]
 fn a_quota_in_the_target_namespace_is_told_until_it_is_raised() {
-    refused_until_allowed(|scene| Refuser::quota(&scene.target, "pods"), "Running", "ErrExceededQuota", "exceeded quota: none");
+    refused_until_allowed(
+        |scene| Refuser::quota(&scene.target, "pods"),
+        "Running",
+        "ErrExceededQuota",
+        "exceeded quota: none",
+    );
 }
 
 #[test]
@@ -362,7 +380,9 @@ fn a_status_that_a_webhook_refuses_is_told_by_an_event_and_by_the_plugin() {
     let mut scene = Scene::new();
     let refuser = Refuser::webhook(&scene.target, "UPDATE", "cdi.kubevirt.io", "datavolumes/status");
     scene.start();
-    eventually("an event tells it", PATIENCE, || scene.has_warning("ErrWritingStatus", "failed calling webhook"));
+    eventually("an event tells it", PATIENCE, || {
+        scene.has_warning("ErrWritingStatus", "failed calling webhook")
+    });
     let status = scene.plugin_says(&["status"]);
     assert!(status.contains("ErrWritingStatus"), "{status}");
     let doctor = scene.plugin_says(&["doctor", "--controller-namespace", &scene.target.namespace]);

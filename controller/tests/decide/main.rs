@@ -1,4 +1,4 @@
-//! The table of `docs/states.md`: what is seen, and the step that follows.
+//! The tables of `docs/states.md`: what is seen, and the step that follows.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod before;
@@ -7,3 +7,4 @@ mod ends;
 mod pods;
 mod said;
 mod seen;
+mod states;

@@ -124,7 +124,9 @@ pub(crate) fn sealed(pod: &Arc<Pod>, role: Role) -> Arc<Pod> {
     };
     pod.metadata.labels.insert("cdi.kubevirt.io".to_owned(), role.container().to_owned());
     let text = |value: Value| value.as_str().unwrap_or_default().to_owned();
-    pod.metadata.annotations.extend(identity.annotations(&seal()).into_iter().map(|(name, value)| (name, text(value))));
+    pod.metadata
+        .annotations
+        .extend(identity.annotations(&seal()).into_iter().map(|(name, value)| (name, text(value))));
     Arc::new(pod)
 }
 

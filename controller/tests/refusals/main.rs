@@ -90,24 +90,22 @@ fn everything() -> Observed {
 fn changes_claim(action: &Action) -> bool {
     matches!(
         action,
-        Action::AdoptClaim
-            | Action::Record(_)
-            | Action::RecordPod(_)
-            | Action::Annotate(_)
-            | Action::Hold(_)
+        Action::AdoptClaim | Action::Record(_) | Action::RecordPod(_) | Action::Annotate(_) | Action::Hold(_)
     )
 }
 
 /// The trouble that comes of `action` where everything is refused with `error`.
 fn trouble_of(action: &Action, error: &ApiError) -> Trouble {
     let refusal = error.clone();
-    let double = Arc::new(Double { claim: claim_object(), ..Double::refusing(move |_| Some(refusal.clone())) });
+    let double =
+        Arc::new(Double { claim: claim_object(), ..Double::refusing(move |_| Some(refusal.clone())) });
     let mut seen = everything();
     if *action == Action::KeepToken {
         seen.permission = Some(Permission::ExtendToken("token".to_owned()));
     }
-    let trouble =
-        hands(&double).carry_out(std::slice::from_ref(action), &seen, now()).expect_err("the failure was swallowed");
+    let trouble = hands(&double)
+        .carry_out(std::slice::from_ref(action), &seen, now())
+        .expect_err("the failure was swallowed");
     assert_eq!(trouble.error, *error, "{action:?}");
     trouble
 }
@@ -117,7 +115,10 @@ fn lasting(trouble: &Trouble) -> Trouble {
     let (mut troubles, key, begin) = (Troubles::default(), Key::new("n", "copy"), Instant::now());
     let range = (Duration::from_secs(1), Duration::from_secs(60));
     assert_eq!(troubles.failed(&key, trouble.clone(), begin, range).told, None);
-    troubles.failed(&key, trouble.clone(), begin + Duration::from_secs(10), range).told.expect("it is not told")
+    troubles
+        .failed(&key, trouble.clone(), begin + Duration::from_secs(10), range)
+        .told
+        .expect("it is not told")
 }
 
 /// The clone as it is after the controller wrote what it decided.
@@ -131,7 +132,8 @@ fn after(seen: &Observed, decision: &Decision) -> Observed {
 fn told(seen: &Observed) -> BTreeMap<&'static str, String> {
     let dv: &DataVolume = seen.data_volume.as_ref().unwrap();
     let standing = Standing::of(dv).unwrap();
-    let conditions: Vec<&str> = dv.status.conditions.iter().map(|condition| condition.message.as_str()).collect();
+    let conditions: Vec<&str> =
+        dv.status.conditions.iter().map(|condition| condition.message.as_str()).collect();
     let complaint = Complaint::of(dv, &standing, now());
     if let Some(complaint) = &complaint {
         assert!(!complaint.helps.is_empty());
@@ -156,11 +158,17 @@ fn worlds() -> Vec<(&'static str, Observed)> {
     vec![
         ("without a claim", start()),
         ("with a claim", claimed()),
-        ("with a target that starts", Observed { target_pod: Some(target_pod("Pending", false, "")), ..claimed() }),
+        (
+            "with a target that starts",
+            Observed { target_pod: Some(target_pod("Pending", false, "")), ..claimed() },
+        ),
         ("with a target that is ready", Observed { source_pod: None, ..copying() }),
         ("with pods that start", everything()),
         ("with both pods running", copying()),
-        ("with a target that ended", Observed { target_pod: Some(target_pod("Succeeded", false, "{}")), ..copying() }),
+        (
+            "with a target that ended",
+            Observed { target_pod: Some(target_pod("Succeeded", false, "{}")), ..copying() },
+        ),
         ("with its outcome recorded", recorded()),
         ("marked as complete", complete()),
         ("being deleted", leaving(copying())),
@@ -217,7 +225,11 @@ fn a_clone_whose_bytes_flow_runs_on_whatever_fails_besides() {
         let seen = Observed { trouble: Some(lasting(&trouble_of(&action, &error))), ..copying() };
         let status = decide(&seen, now(), &Policy::default()).status.unwrap();
         let running = status.condition("Running").unwrap();
-        assert_eq!((running.status.as_str(), status.phase.as_str()), ("True", "CloneInProgress"), "{action:?}");
+        assert_eq!(
+            (running.status.as_str(), status.phase.as_str()),
+            ("True", "CloneInProgress"),
+            "{action:?}"
+        );
         assert!(running.message.contains(MARK));
     }
 }
@@ -240,7 +252,8 @@ fn what_one_namespace_refuses_does_not_stop_what_has_to_be_done_in_the_other() {
     let mut elsewhere = (**seen.source_pod.as_ref().unwrap()).clone();
     elsewhere.metadata.namespace = "images".to_owned();
     seen.source_pod = Some(Arc::new(elsewhere));
-    let double = Arc::new(Double::refusing(move |(_, _, namespace)| (namespace == "images").then(|| error.clone())));
+    let double =
+        Arc::new(Double::refusing(move |(_, _, namespace)| (namespace == "images").then(|| error.clone())));
     let actions = [Action::DeletePod(Role::Source), Action::DeletePod(Role::Target)];
     let trouble = hands(&double).carry_out(&actions, &seen, now()).unwrap_err();
     assert_eq!(trouble.reason(), "ErrDeletingPod");

@@ -15,16 +15,61 @@ use crate::{after, lasting};
 
 /// Status, reason and message as Kubernetes 1.20 to 1.36 answer.
 const REFUSALS: [(&str, u16, &str, &str); 12] = [
-    ("quota", 403, "Forbidden", "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0"),
-    ("LimitRange", 403, "Forbidden", "pods \"p\" is forbidden: maximum memory usage per Container is 1Mi, but limit is 600M"),
-    ("admission policy", 422, "Invalid", "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'v' with binding 'b' denied request: no pods"),
-    ("webhook that denies", 403, "Forbidden", "admission webhook \"w.example.com\" denied the request: not here"),
-    ("webhook that is away", 500, "InternalError", "Internal error occurred: failed calling webhook \"w\": connection refused"),
-    ("Pod Security", 403, "Forbidden", "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": seccompProfile"),
-    ("missing right", 403, "Forbidden", "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\""),
+    (
+        "quota",
+        403,
+        "Forbidden",
+        "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0",
+    ),
+    (
+        "LimitRange",
+        403,
+        "Forbidden",
+        "pods \"p\" is forbidden: maximum memory usage per Container is 1Mi, but limit is 600M",
+    ),
+    (
+        "admission policy",
+        422,
+        "Invalid",
+        "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'v' with binding 'b' denied request: no pods",
+    ),
+    (
+        "webhook that denies",
+        403,
+        "Forbidden",
+        "admission webhook \"w.example.com\" denied the request: not here",
+    ),
+    (
+        "webhook that is away",
+        500,
+        "InternalError",
+        "Internal error occurred: failed calling webhook \"w\": connection refused",
+    ),
+    (
+        "Pod Security",
+        403,
+        "Forbidden",
+        "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": seccompProfile",
+    ),
+    (
+        "missing right",
+        403,
+        "Forbidden",
+        "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\"",
+    ),
     ("missing namespace", 404, "NotFound", "namespaces \"images\" not found"),
-    ("namespace that goes", 403, "Forbidden", "unable to create new content in namespace images because it is being terminated"),
-    ("immutable object", 422, "Invalid", "Secret \"s\" is invalid: data: Forbidden: field is immutable when `immutable` is set"),
+    (
+        "namespace that goes",
+        403,
+        "Forbidden",
+        "unable to create new content in namespace images because it is being terminated",
+    ),
+    (
+        "immutable object",
+        422,
+        "Invalid",
+        "Secret \"s\" is invalid: data: Forbidden: field is immutable when `immutable` is set",
+    ),
     ("conflict without end", 409, "Conflict", "Operation cannot be fulfilled: the object has been modified"),
     ("timeout", 504, "Timeout", "Timeout: request did not complete within the allotted duration"),
 ];
@@ -107,7 +152,10 @@ fn each_refusal_of_the_claim_is_a_warning_that_is_tried_again_and_does_not_end_t
         let bound = status.condition("Bound").unwrap();
         assert_eq!((status.phase.as_str(), bound.reason.as_str()), ("Pending", wanted), "{sort}");
         assert_eq!(bound.message, words, "{sort}");
-        assert!(decision.events.iter().any(|event| event.kind == "Warning" && event.reason == wanted), "{sort}");
+        assert!(
+            decision.events.iter().any(|event| event.kind == "Warning" && event.reason == wanted),
+            "{sort}"
+        );
         assert!(!decision.events.iter().any(|event| event.kind == "Normal"), "{sort}: {:?}", decision.events);
         assert!(!decant_controller::standing::is_blocked(wanted), "{sort}");
     }
@@ -119,7 +167,9 @@ fn each_refusal_of_a_secret_in_either_namespace_is_told_with_the_servers_words()
         for (sort, code, reason, words) in REFUSALS {
             let what = format!("{sort} in the namespace of the {role:?}");
             let error = ApiError { code, reason: reason.to_owned(), message: words.to_owned() };
-            let double = Arc::new(Double::refusing(move |(_, kind, _)| (*kind == Kind::Secret).then(|| error.clone())));
+            let double = Arc::new(Double::refusing(move |(_, kind, _)| {
+                (*kind == Kind::Secret).then(|| error.clone())
+            }));
             let mut seen = across(role);
             let mut pod = (*match role {
                 Role::Source => sealed(&source_pod("Pending", "target-uid", "1"), role),

@@ -51,13 +51,7 @@ fn everything(place: &Place<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>, ListParam
 }
 
 /// What is in the namespace `first` comes first. `more` is what DataVolumes cannot tell.
-fn judge(
-    all: &[DataVolume],
-    pods: &[Pod],
-    more: Vec<Check>,
-    first: &str,
-    now: OffsetDateTime,
-) -> Vec<Check> {
+fn judge(all: &[DataVolume], pods: &[Pod], more: Vec<Check>, first: &str, now: OffsetDateTime) -> Vec<Check> {
     let mut clones: Vec<(&DataVolume, Standing)> =
         all.iter().filter_map(|dv| Some((dv, Standing::of(dv)?))).collect();
     clones.sort_by_key(|(_, seen)| seen.namespace != first);
@@ -141,7 +135,9 @@ mod tests {
     fn what_is_usual_at_the_beginning_is_told_when_it_lasts() {
         for reason in ["ContainerCreating", "Pending", ""] {
             let mut status = waits(reason);
-            for (since, state) in [("2026-01-01T00:58:59Z", Health::Fail), ("2026-01-01T00:59:30Z", Health::Ok)] {
+            for (since, state) in
+                [("2026-01-01T00:58:59Z", Health::Fail), ("2026-01-01T00:59:30Z", Health::Ok)]
+            {
                 status["conditions"][0]["lastHeartbeatTime"] = since.into();
                 assert_eq!(judged(&status)[0].state, state, "{reason:?} since {since}");
             }

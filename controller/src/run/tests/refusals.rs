@@ -107,7 +107,11 @@ fn refused_changes_of_the_claim_and_of_the_data_volume_are_told_until_they_are_a
     bench.bind();
     let claims = refusal("patch", Kind::PersistentVolumeClaim, "b");
     told_until_over(&bench, &[claims], "ErrChangingClaim", State::Waiting);
-    bench.set(Kind::DataVolume, &copy(), &json!({"metadata": {"annotations": {"decant.dev/digest": "decant1:5:ff"}}}));
+    bench.set(
+        Kind::DataVolume,
+        &copy(),
+        &json!({"metadata": {"annotations": {"decant.dev/digest": "decant1:5:ff"}}}),
+    );
     let dvs = refusal("patch", Kind::DataVolume, "b");
     told_until_over(&bench, &[dvs], "ErrChangingDataVolume", State::Waiting);
 }
@@ -120,7 +124,10 @@ fn refused_secrets_of_either_namespace_are_told_until_they_are_made() {
     told_until_over(&bench, &[refusal("create", Kind::Secret, "b")], "ErrCreatingSecret", State::Waiting);
     bench.kubelet();
     told_until_over(&bench, &[refusal("create", Kind::Secret, "a")], "ErrCreatingSecret", State::Waiting);
-    assert_eq!(bench.cluster.of(Kind::Secret).iter().filter(|secret| secret.to_string().contains("\"a\"")).count(), 1);
+    assert_eq!(
+        bench.cluster.of(Kind::Secret).iter().filter(|secret| secret.to_string().contains("\"a\"")).count(),
+        1
+    );
 }
 
 #[test]

@@ -62,12 +62,21 @@ fn a_sidecar_that_never_ends_does_not_keep_a_finished_clone_open() {
     meshed.pod("b", "Running", &ended(0, r#"{"message":"Clone Complete"}"#));
     meshed.pod("a", "Running", &ended(0, "Clone Complete"));
     meshed.bench.rounds(6);
-    assert!(meshed.is_complete_and_tidy(), "{:?} {}", meshed.bench.cluster.names_of(Kind::Pod), meshed.phase());
+    assert!(
+        meshed.is_complete_and_tidy(),
+        "{:?} {}",
+        meshed.bench.cluster.names_of(Kind::Pod),
+        meshed.phase()
+    );
 }
 
 #[test]
 fn what_a_sidecar_ends_with_does_not_decide() {
-    for (phase, sidecar) in [("Running", ended(1, "")), ("Failed", ended(137, "")), ("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}}))] {
+    for (phase, sidecar) in [
+        ("Running", ended(1, "")),
+        ("Failed", ended(137, "")),
+        ("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})),
+    ] {
         let meshed = Meshed::new(sidecar);
         meshed.pod("b", phase, &ended(0, r#"{"message":"Clone Complete"}"#));
         meshed.pod("a", phase, &ended(0, "Clone Complete"));
@@ -79,7 +88,9 @@ fn what_a_sidecar_ends_with_does_not_decide() {
 #[test]
 fn a_sidecar_that_ended_well_makes_no_clone_complete() {
     let meshed = Meshed::new(ended(0, r#"{"message":"Clone Complete"}"#));
-    for own in [runs(), ended(4, "no space left on device"), json!({"waiting": {"reason": "CrashLoopBackOff"}})] {
+    for own in
+        [runs(), ended(4, "no space left on device"), json!({"waiting": {"reason": "CrashLoopBackOff"}})]
+    {
         meshed.pod("b", "Running", &own);
         meshed.bench.rounds(3);
         assert_ne!(meshed.phase(), "Succeeded", "{own}");
