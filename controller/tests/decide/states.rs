@@ -65,7 +65,8 @@ fn tried(function: &str, all: &BTreeMap<String, String>) -> Vec<String> {
     let mut found = Vec::new();
     let mut path = String::new();
     for c in text.chars() {
-        if c.is_alphanumeric() || c == '_' || c == ':' {
+        // The dot stays with the name of a method, which is none of these functions.
+        if c.is_alphanumeric() || c == '_' || c == ':' || c == '.' {
             path.push(c);
             continue;
         }
