@@ -6,6 +6,7 @@ use std::path::Path;
 
 use decant_shared::contract::DEVICE_OWNERSHIP_SETTING;
 use decant_shared::exit::Exit;
+use decant_shared::signal;
 use decant_shared::stop::{Stop, StopReason};
 use decant_shared::text::write_escaped;
 use decant_shared::tls::Unusable;
@@ -117,7 +118,7 @@ impl Error {
     pub fn stopped(reason: StopReason) -> Self {
         match reason {
             StopReason::Signal(number) => {
-                Self::new(Kind::Signal(number), format!("stopped by {}", signal_name(number)))
+                Self::new(Kind::Signal(number), format!("stopped by {}", signal::name(number)))
             }
             StopReason::Cancelled => Self::neighbour("rest of the clone"),
         }
@@ -135,6 +136,16 @@ impl Error {
         self
     }
 
+    /// The same failure with `text` behind it and its cause.
+    #[must_use]
+    pub fn followed_by(self, text: &str) -> Self {
+        let shown = match &self.cause {
+            Some(cause) => format!("{}: {cause}; {text}", self.text),
+            None => format!("{}; {text}", self.text),
+        };
+        Self { kind: self.kind, text: shown, cause: None }
+    }
+
     /// The exit code of a process that ends with this failure.
     pub fn exit(&self) -> Exit {
         match self.kind {
@@ -145,6 +156,7 @@ impl Error {
             Kind::Unreachable | Kind::Stalled | Kind::HungUp => Exit::Unreachable,
             Kind::Refused(_) => Exit::Refused,
             Kind::Identity => Exit::Identity,
+            Kind::Signal(SIGHUP) => Exit::HungUp,
             Kind::Signal(SIGINT) => Exit::Interrupted,
             Kind::Signal(_) => Exit::Terminated,
             Kind::Failed | Kind::Neighbour => Exit::Failed,
@@ -175,15 +187,8 @@ impl From<Unusable> for Error {
     }
 }
 
+const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
-
-fn signal_name(number: i32) -> String {
-    match number {
-        SIGINT => "SIGINT".to_owned(),
-        15 => "SIGTERM".to_owned(),
-        other => format!("signal {other}"),
-    }
-}
 
 /// Whether the operating system says that there is no room: ENOSPC, EDQUOT or EFBIG.
 pub fn is_no_space(error: &io::Error) -> bool {

@@ -48,7 +48,7 @@ fn run(cli: &Cli, environment: &Environment) -> Result<()> {
     log::init(format(cli), level(cli), Box::new(AroundBar));
     descriptors::raise_limit();
     let stop = Stop::new();
-    signal::watch(&stop).map_err(|e| Error::io(Kind::Failed, "cannot watch for signals", e))?;
+    signal::watch_terminal(&stop).map_err(|e| Error::io(Kind::Failed, "cannot watch for signals", e))?;
     match &cli.command {
         Command::Digest(args) => role::digest::run(args, &stop),
         Command::Copy(args) => copy::run(args, cli.log_format, &stop),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::progress::{Phase, Progress, RateMeter};
+use decant_shared::progress::{Percent, Phase, Progress, RateMeter};
 use decant_shared::units::{Bytes, Rate, Seconds};
 
 /// A sentence about progress at most this often.
@@ -73,7 +73,9 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
         Some(total_bytes) => {
             let left = meter.left(total_bytes.saturating_sub(sent_bytes));
             let left = left.map_or(String::new(), |left| format!(", {left} left"));
-            format!("{} %, {} of {}{rate}{left}", progress.percent(), Bytes(sent_bytes), Bytes(total_bytes))
+            // Of these bytes, and not of an attempt before that came further.
+            let percent = Percent::of_unfinished(sent_bytes, total_bytes);
+            format!("{percent} %, {} of {}{rate}{left}", Bytes(sent_bytes), Bytes(total_bytes))
         }
         None => format!("{}{rate}", Bytes(sent_bytes)),
     }
@@ -111,9 +113,27 @@ mod tests {
         assert_eq!(narrator.sentence(&progress, start + SECOND), None);
         progress.add_sent_bytes(100);
         let first = narrator.sentence(&progress, start + 2 * SECOND).unwrap();
-        assert_eq!(first, "50.00 %, 600 B of 1000 B, 100 B/s, 4s left");
+        assert_eq!(first, "60.00 %, 600 B of 1000 B, 100 B/s, 4s left");
         assert_eq!(narrator.sentence(&progress, start + 3 * SECOND), None);
         assert!(narrator.sentence(&progress, start + 2 * SECOND + LOG_EVERY).is_some());
+    }
+
+    #[test]
+    fn the_percentage_is_that_of_the_bytes_in_the_same_line() {
+        let progress = Progress::new(0);
+        progress.set_total_bytes(1000);
+        progress.enter(Phase::Copy);
+        let line = || describe(&progress, &RateMeter::new());
+        progress.set_kept_bytes(200);
+        progress.set_durable_bytes(0);
+        progress.tick();
+        assert_eq!(line(), "20.00 %, 200 B of 1000 B");
+        progress.set_durable_bytes(700);
+        progress.tick();
+        progress.restart();
+        progress.enter(Phase::Copy);
+        progress.add_sent_bytes(100);
+        assert_eq!(line(), "10.00 %, 100 B of 1000 B", "an attempt from the beginning");
     }
 
     #[test]

@@ -18,13 +18,23 @@ mod digests;
 mod failures;
 #[path = "copy/folders.rs"]
 mod folders;
+#[path = "copy/optional.rs"]
+mod optional;
 #[path = "copy/property.rs"]
 mod property;
 #[path = "copy/refusals.rs"]
 mod refusals;
+#[path = "copy/remains.rs"]
+mod remains;
+#[path = "copy/replaced.rs"]
+mod replaced;
 #[path = "copy/screen.rs"]
 mod screen;
 #[path = "copy/single_stack.rs"]
 mod single_stack;
 #[path = "copy/sizes.rs"]
 mod sizes;
+#[path = "copy/spelling.rs"]
+mod spelling;
+#[path = "copy/writers.rs"]
+mod writers;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Crates that end up in each binary or build it, the workspace's own not counted. A new one is a decision:
 /// raise the number in the commit that explains the crate in docs/dependencies.md.
-const AGREED: [(&str, usize); 2] = [("decant-cloner", 64), ("decant-controller", 145)];
+const AGREED: [(&str, usize); 2] = [("decant-cloner", 66), ("decant-controller", 145)];
 /// The only tables of a manifest that declare dependencies.
 const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 

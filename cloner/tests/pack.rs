@@ -18,3 +18,5 @@ mod gnu;
 mod plan;
 #[path = "pack_tree/sparse.rs"]
 mod sparse;
+#[path = "pack_tree/unsteady.rs"]
+mod unsteady;

@@ -10,7 +10,10 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::annotations::{CLONE_SOURCE_FINALIZER, EXTENDED_TOKEN, PRE_POPULATED};
+use crate::annotations::{
+    CLONE_REQUEST, CLONE_SOURCE_FINALIZER, CLONE_TYPE, EXTENDED_TOKEN, POPULATED_FOR, PRE_POPULATED,
+    VOLUME_LIST,
+};
 use crate::cluster::{ApiError, Cluster, Part};
 use crate::decide::{Action, Role};
 use crate::fit;
@@ -21,7 +24,8 @@ use crate::permission::Permission;
 use crate::pki::Pki;
 use crate::pods::{self, Clone, Identity};
 use crate::policy::Policy;
-use crate::resource::{self, Claim, Key, Kind, Meta, Object, Pod};
+use crate::reserved::{self, Volumes};
+use crate::resource::{self, Claim, Key, Kind, Meta, Object, OwnerReference, Pod};
 use crate::token::TokenKey;
 use keys::Keyed;
 
@@ -81,11 +85,30 @@ impl Hands {
             Action::MakeClaim => self.make_claim(seen),
             Action::AdoptClaim => {
                 let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Ok(()) };
+                // The list is replaced as a whole; other owners stay.
+                let mut owners: Vec<Value> = claim.metadata.owner_references.iter().map(owner).collect();
+                owners.push(pods::owner(dv));
                 let patch = json!({
                     "resourceVersion": claim.metadata.resource_version,
-                    "ownerReferences": [pods::owner(dv)],
+                    "ownerReferences": owners,
                 });
                 self.patch_claim(seen, members(patch))
+            }
+            Action::MakeKeptClaim => self.make_kept_claim(seen),
+            Action::ExpectVolume => {
+                let Volumes::Reserved(volumes) = &seen.volumes else { return Ok(()) };
+                let names: Vec<&String> = volumes.iter().map(|volume| &volume.metadata.name).collect();
+                let annotations = json!({
+                    VOLUME_LIST: json!(names).to_string(), CLONE_REQUEST: null, CLONE_TYPE: null,
+                });
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
+            }
+            Action::KeepVolume => {
+                let name = seen.target.as_ref().map_or("", |claim| &claim.metadata.name);
+                let annotations = json!({
+                    POPULATED_FOR: name, VOLUME_LIST: null, CLONE_REQUEST: null, CLONE_TYPE: null,
+                });
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
             }
             Action::Label(labels) => self.patch_data_volume(seen, &json!({ "labels": labels })),
             Action::SayPrePopulated => {
@@ -133,7 +156,8 @@ impl Hands {
             Action::DeleteOrphans => {
                 let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
                 // One that cannot be deleted does not keep the others.
-                orphans.fold(Ok(()), |first, pod| first.and(self.delete(&pod.metadata)))
+                let results: Vec<_> = orphans.map(|pod| self.delete(&pod.metadata)).collect();
+                results.into_iter().collect()
             }
         }
     }
@@ -144,6 +168,15 @@ impl Hands {
         };
         let spec = pods::claim_spec(dv, source, &self.policy).map_err(impossible)?;
         let claim = pods::new_claim(dv, key, &spec, &self.policy);
+        created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+    }
+
+    fn make_kept_claim(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(dv), Volumes::Reserved(volumes)) = (&seen.data_volume, &seen.volumes) else {
+            return Ok(());
+        };
+        let spec = reserved::claim_spec(dv, volumes, &self.policy).map_err(impossible)?;
+        let claim = pods::kept_claim(dv, &spec, &self.policy);
         created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
     }
 
@@ -281,6 +314,17 @@ fn pod_of(role: Role, seen: &Observed) -> Option<&Arc<Pod>> {
     }
 }
 
+/// An owner of a claim that does not control it.
+fn owner(owner: &OwnerReference) -> Value {
+    let mut reference = members(json!({
+        "apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+    }));
+    if owner.block_owner_deletion {
+        reference.insert("blockOwnerDeletion".to_owned(), true.into());
+    }
+    reference.into()
+}
+
 /// The members of an object.
 fn members(object: Value) -> Map<String, Value> {
     match object {
@@ -314,8 +358,10 @@ fn doing(action: &Action, seen: &Observed) -> Doing {
     // Nothing is done about a claim that is not there.
     let claim = || seen.target.as_ref().map_or_else(|| Key::new("", ""), |claim| claim.metadata.key());
     match action {
-        Action::MakeClaim => Doing::MakeClaim,
+        Action::MakeClaim | Action::MakeKeptClaim => Doing::MakeClaim,
         Action::AdoptClaim
+        | Action::ExpectVolume
+        | Action::KeepVolume
         | Action::Record(_)
         | Action::RecordPod(_)
         | Action::Annotate(_)

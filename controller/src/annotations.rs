@@ -47,7 +47,7 @@ pub const TOKEN: &str = "cdi.kubevirt.io/storage.clone.token";
 pub const EXTENDED_TOKEN: &str = "cdi.kubevirt.io/storage.extended.clone.token";
 /// On a DataVolume or claim: sizes are not compared.
 pub const PERMISSIVE_CLONE: &str = "cdi.kubevirt.io/permissiveClone";
-/// On a claim: how it is cloned; always [`COPY`] here.
+/// On a claim and its DataVolume: how it is cloned; always [`COPY`] here.
 pub const CLONE_TYPE: &str = "cdi.kubevirt.io/cloneType";
 /// The host-assisted way.
 pub const COPY: &str = "copy";
@@ -63,6 +63,8 @@ pub const POPULATED_FOR: &str = "cdi.kubevirt.io/storage.populatedFor";
 pub const PRE_POPULATED: &str = "cdi.kubevirt.io/storage.prePopulated";
 /// On a DataVolume: a volume reserved for it may exist already.
 pub const CHECK_STATIC: &str = "cdi.kubevirt.io/storage.checkStaticVolume";
+/// On a claim that was made for reserved volumes: a JSON list of the names of the volumes that it may be bound to.
+pub const VOLUME_LIST: &str = "cdi.kubevirt.io/storage.persistentVolumeList";
 /// On a DataVolume or claim: presence means that no consumer is waited for.
 pub const BIND_IMMEDIATE: &str = "cdi.kubevirt.io/storage.bind.immediate.requested";
 /// On a DataVolume or claim: `true` keeps the pods.

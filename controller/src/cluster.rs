@@ -42,6 +42,11 @@ impl ApiError {
         self.code == 409 && self.reason != "AlreadyExists"
     }
 
+    /// The controller may not do this.
+    pub fn is_forbidden(&self) -> bool {
+        self.code == 403
+    }
+
     /// A quota is used up.
     pub fn exceeds_quota(&self) -> bool {
         self.code == 403 && self.message.contains("exceeded quota")

@@ -39,7 +39,8 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
     let old = &dv.status;
     let mut events = Vec::new();
     if old.phase != new.phase {
-        events.extend(of_phase(seen, &new.phase, &dv.metadata.name));
+        // What was not cloned was not cloned successfully.
+        events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
         let digest = seen.digest().filter(|_| new.phase == "Succeeded");
         events.extend(
             digest
@@ -55,8 +56,10 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
         && !bound.message.is_empty()
     {
-        let is_refusal = matches!(step, Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_))
-            || seen.trouble_with_making_claim().is_some();
+        let is_refusal = matches!(
+            step,
+            Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_) | Step::VolumeInTheWay(_)
+        ) || seen.trouble_with_making_claim().is_some();
         let event = Event {
             kind: if is_refusal { "Warning" } else { "Normal" },
             ..normal(&bound.reason, bound.message.clone())
@@ -99,15 +102,23 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
             .iter()
             .any(|name| claim.metadata.annotation(name) == Some(text))
     };
-    if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
-        let event = of_trouble(trouble);
-        return if is_said(&event.message) { Vec::new() } else { vec![event] };
-    }
-    if claim.metadata.is_deleting() {
-        return Vec::new();
-    }
+    let mut events = Vec::new();
     if *step == Step::MarkDone {
-        return vec![normal("CloneSucceeded", "Clone Complete".to_owned())];
+        events.push(normal("CloneSucceeded", "Clone Complete".to_owned()));
+    }
+    if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
+        events.extend(Some(of_trouble(trouble)).filter(|event| !is_said(&event.message)));
+        return events;
+    }
+    if claim.metadata.is_deleting() || !events.is_empty() {
+        return events;
+    }
+    if *step == Step::KeepVolume {
+        let text = format!(
+            "The volume {} was reserved for this PVC: it is kept as it is, and nothing is cloned into it",
+            claim.spec.volume_name
+        );
+        return vec![normal("VolumeKept", text)];
     }
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = triples.target.as_ref().filter(|target| {

@@ -41,6 +41,7 @@ pub mod queue;
 pub mod reach;
 pub mod request;
 mod requests;
+pub mod reserved;
 pub mod resource;
 pub mod run;
 pub mod scrape;

@@ -1,13 +1,17 @@
 //! Looks at everything that belongs to one key: in the stores first, at the API server only for what no watch brings.
 
+mod drivers;
 mod uses;
+mod volumes;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use time::OffsetDateTime;
 
-use crate::annotations::{ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, TOKEN};
+use crate::annotations::{
+    ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
+};
 use crate::cluster::{ApiError, Cluster, ListParams};
 use crate::decide::{Role, waits_for_volume};
 use crate::line::{Line, Waiter};
@@ -23,7 +27,9 @@ use crate::request::{self, Invalid, Wanted};
 use crate::resource::{self, Claim, DataVolume, Key, Kind, Pod, StorageClass};
 use crate::store::Stores;
 use crate::token::TokenKey;
+pub use drivers::Drivers;
 use uses::uses;
+use volumes::volumes;
 
 /// Pods in one page of a list.
 const PAGE_PODS: u32 = 250;
@@ -44,6 +50,8 @@ pub struct Eyes {
     pub pki: Arc<Pki>,
     /// The pods that were made.
     pub made: Arc<Made>,
+    /// The CSI drivers of the cluster.
+    pub drivers: Drivers,
 }
 
 impl Eyes {
@@ -73,6 +81,7 @@ impl Eyes {
         if let Some(source) = &seen.source {
             seen.source_is_filling = self.is_filling(source);
         }
+        seen.volumes = volumes(&*self.cluster, key, &seen)?;
         if is_open(&seen) {
             self.place(key, &mut seen);
         }
@@ -81,6 +90,7 @@ impl Eyes {
         } else {
             seen.class = self.class(&seen)?;
         }
+        seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
         Ok(seen)
     }
 
@@ -180,7 +190,8 @@ impl Eyes {
             source.metadata.is_controlled_by(&dv.metadata.uid) && dv.status.phase != "Succeeded"
         });
         let meta = &source.metadata;
-        by_data_volume || meta.annotation(CLONE_REQUEST).is_some() && meta.annotation(CLONE_OF).is_none()
+        let is_whole = meta.annotation(CLONE_OF).is_some() || meta.annotation(POPULATED_FOR).is_some();
+        by_data_volume || meta.annotation(CLONE_REQUEST).is_some() && !is_whole
     }
 
     /// What has to be known before pods are made.
@@ -227,6 +238,18 @@ impl Eyes {
         }
     }
 
+    /// Whether CDI would fill the target before it is bound: on classes of CSI drivers, unless the DataVolume says otherwise.
+    fn is_filled_unbound(&self, seen: &Observed) -> Result<bool, ApiError> {
+        let (Some(dv), Some(class)) = (&seen.data_volume, &seen.class) else { return Ok(false) };
+        if !class.waits_for_consumer() {
+            return Ok(false);
+        }
+        match dv.metadata.annotation(USE_POPULATOR).and_then(truth) {
+            Some(is_wanted) => Ok(is_wanted),
+            None => self.drivers.has(&*self.cluster, &class.provisioner, Instant::now()),
+        }
+    }
+
     /// Pods of others that use the claim `key`; with `writers`, only those that may write.
     fn users(&self, key: &Key, writers: bool) -> Result<Vec<Key>, ApiError> {
         let params =
@@ -241,6 +264,15 @@ impl Eyes {
             }
         })?;
         Ok(users)
+    }
+}
+
+/// What CDI reads in an annotation that is true or false.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -277,7 +309,8 @@ fn elsewhere(wanted: &Wanted, namespace: &str) -> Option<Key> {
 
 /// Whether the clone of `seen` is not done yet.
 fn is_open(seen: &Observed) -> bool {
-    seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
+    let asks = seen.target_annotation(CLONE_REQUEST).is_some() && !seen.is_populated();
+    asks && seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
 }
 
 /// Whether the clone of `seen` has yet to get a pod.

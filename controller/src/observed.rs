@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::annotations::{CLONE_OF, TARGET_CONTAINER};
+use crate::annotations::{CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATED_FOR, TARGET_CONTAINER};
 use crate::decide::Role;
 use crate::outcome::Outcome;
 use crate::permission::Permission;
 use crate::poll::Progress;
 use crate::request::Invalid;
+use crate::reserved::Volumes;
 use crate::resource::{Claim, DataVolume, Key, Pod, StorageClass, Uid};
 use crate::termination::{TargetWord, target_word};
 pub use crate::trouble::{Doing, Trouble};
@@ -46,6 +47,11 @@ pub struct Observed {
     pub makes_pause: bool,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
+    /// Whether CDI's clients expect the target to stay unbound until it is whole, because CDI would fill it that way. Asked only
+    /// when the class waits for a consumer.
+    pub is_filled_unbound: bool,
+    /// Volumes that are reserved for the target. Looked for only when the DataVolume asks for it.
+    pub volumes: Volumes,
     /// Whether the source may be cloned to here. Asked only when there is a source.
     pub permission: Option<Permission>,
     /// Whether the clone may run now. Asked only when it has no pods.
@@ -144,6 +150,17 @@ impl Observed {
     /// An annotation of the target claim.
     pub fn target_annotation(&self, name: &str) -> Option<&str> {
         self.target.as_ref().and_then(|claim| claim.metadata.annotation(name))
+    }
+
+    /// Whether the target claim says that it was filled for this DataVolume: a restore did it, or the volume was reserved for
+    /// it. Who may write that may write to the volume as well, so it is believed; it proves nothing about a clone. On a claim
+    /// that was made to be cloned into it is not meant for this.
+    pub fn is_populated(&self) -> bool {
+        let (Some(dv), Some(claim)) = (&self.data_volume, &self.target) else { return false };
+        let meta = &claim.metadata;
+        let is_to_be_cloned = meta.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str())
+            && meta.annotation(CLONE_REQUEST).is_some();
+        meta.annotation(POPULATED_FOR) == Some(&dv.metadata.name) && !is_to_be_cloned
     }
 
     /// Whether the target claim was made for this DataVolume, or needs none.

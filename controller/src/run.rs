@@ -13,7 +13,7 @@ use crate::budget::Budget;
 use crate::cluster::Cluster;
 use crate::line::Line;
 use crate::made::Made;
-use crate::observe::Eyes;
+use crate::observe::{Drivers, Eyes};
 use crate::permission::{Guarded, Judge};
 use crate::pki::Pki;
 use crate::policy::Policy;
@@ -141,6 +141,7 @@ fn workshop(
             judge: seal.judge,
             pki: Arc::clone(pki),
             made,
+            drivers: Drivers::default(),
         },
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
         queue: known.queue,

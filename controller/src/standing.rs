@@ -7,7 +7,7 @@ mod pick;
 use decant_shared::units::{Bytes, Rate, Seconds};
 use serde::Serialize;
 
-use advice::is_usual;
+pub(crate) use advice::is_usual;
 pub use advice::{ADVICE, Advice, GENERAL, advice, is_blocked};
 pub use complaint::{Complaint, is_old};
 pub use pick::{Picked, pick};

@@ -164,7 +164,8 @@ impl Workshop {
             }
             Err(trouble) => {
                 let is_conflict = trouble.error.is_conflict();
-                let can_change_claim = !matches!(trouble.doing, Doing::ChangeClaim(_));
+                let doing = trouble.doing.clone();
+                let can_change_claim = !matches!(doing, Doing::ChangeClaim(_));
                 if is_conflict {
                     log::debug!("{key}: {trouble}");
                 } else {
@@ -172,7 +173,13 @@ impl Workshop {
                     log::warn!("{key}: {trouble}");
                 }
                 let failed = self.failed(key, trouble);
-                again = Some(failed.again);
+                // A clone that does not depend on what failed is looked at as often as any other.
+                let is_aside = matches!(doing, Doing::DeletePods(_) | Doing::MakeSecret { .. })
+                    && matches!(
+                        decision.step,
+                        Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
+                    );
+                again = again.filter(|_| is_aside).into_iter().chain([failed.again]).min();
                 seen.trouble = failed.told;
                 // The actions are done with for now; what went wrong belongs into the status and onto the claim.
                 decision = decide::decide(&seen, now, &self.policy);

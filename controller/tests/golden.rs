@@ -5,11 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use decant_controller::decide::Role;
 use decant_controller::pods::{self, Clone};
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Claim, DataVolume, Key, Meta, Pod, Uid, view};
+use decant_controller::reserved;
+use decant_controller::resource::{Claim, DataVolume, Key, Meta, Pod, Uid, Volume, view};
 use decant_controller::token::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -154,4 +156,17 @@ fn claims_of_both_sorts_of_request() {
             &pods::new_claim(&dv, &Key::new("golden", "image"), &wanted, &policy),
         );
     }
+}
+
+#[test]
+fn a_claim_for_a_reserved_volume() {
+    let volume: Volume = view(json!({
+        "metadata": { "name": "restored-7" },
+        "spec": { "capacity": { "storage": "20Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+                  "claimRef": { "namespace": "team", "name": "copy" } },
+    }))
+    .unwrap();
+    let (policy, dv) = (policy(), data_volume("storage"));
+    let spec = reserved::claim_spec(&dv, &[Arc::new(volume)], &policy).unwrap();
+    check("claim-kept", &pods::kept_claim(&dv, &spec, &policy));
 }

@@ -12,7 +12,7 @@ use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, 
 use decant_controller::decide::Role;
 use decant_controller::line::Line;
 use decant_controller::made::Made;
-use decant_controller::observe::Eyes;
+use decant_controller::observe::{Drivers, Eyes};
 use decant_controller::permission::{Guarded, Judge};
 use decant_controller::pki::Pki;
 use decant_controller::pods::Identity as PodIdentity;
@@ -178,6 +178,7 @@ impl Stage {
                 keys: Arc::clone(&keys),
                 pki: Arc::clone(&pki),
                 made: Arc::clone(&made),
+                drivers: Drivers::default(),
             },
             hands: Hands::new(cluster, pki, Arc::clone(&policy), keys, made),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),

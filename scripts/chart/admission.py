@@ -212,6 +212,9 @@ def main(policies, folder):
         refuses(gate, "keeps its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), gone), claim)
         bare = changed(claim, ("metadata", "ownerReferences"), None)
         takes(gate, "persistentvolumeclaims", claim, bare)
+        owned = changed(claim, ("metadata", "ownerReferences"), gone)
+        takes(gate, "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), owned)
+        refuses(gate, "keeps its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), bare)
         refuses(gate, "owner", "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "decant.dev/allow-clone-to"), "*"), claim)
 
 

@@ -32,6 +32,8 @@ pub enum Exit {
     Identity,
     /// What arrived is not an intact clone stream.
     Damaged,
+    /// SIGHUP ended it: its terminal was closed.
+    HungUp,
     /// SIGINT ended it.
     Interrupted,
     /// SIGTERM ended it.
@@ -40,7 +42,7 @@ pub enum Exit {
 
 impl Exit {
     /// All codes in the order of their numbers.
-    pub const ALL: [Exit; 11] = [
+    pub const ALL: [Exit; 12] = [
         Exit::Done,
         Exit::Failed,
         Exit::Usage,
@@ -50,6 +52,7 @@ impl Exit {
         Exit::Refused,
         Exit::Identity,
         Exit::Damaged,
+        Exit::HungUp,
         Exit::Interrupted,
         Exit::Terminated,
     ];
@@ -66,6 +69,7 @@ impl Exit {
             Exit::Refused => 6,
             Exit::Identity => 7,
             Exit::Damaged => 8,
+            Exit::HungUp => 129,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }
@@ -85,6 +89,7 @@ impl Exit {
             }
             Exit::Identity => "A certificate or key is unusable, or one end does not trust the other.",
             Exit::Damaged => "What arrived is not an intact clone stream.",
+            Exit::HungUp => "SIGHUP ended it: its terminal was closed.",
             Exit::Interrupted => "SIGINT ended it.",
             Exit::Terminated => "SIGTERM ended it.",
         }

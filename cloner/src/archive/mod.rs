@@ -9,4 +9,4 @@ mod field;
 mod member;
 pub(crate) mod pax;
 pub mod read;
-mod sparse_map;
+pub(crate) mod sparse_map;

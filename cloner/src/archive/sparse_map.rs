@@ -27,6 +27,22 @@ impl SparseMap {
         map
     }
 
+    /// How many segments were added, empty ones included.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The sum of their lengths.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// Offset and length of each segment, without empty ones.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let (mut at, mut end) = (0, 0);
+        std::iter::from_fn(move || next_segment(&self.packed, &mut at, &mut end))
+    }
+
     /// Adds a segment behind all others. Out of order, overlapping, beyond 63 bits, too many: `Kind::Damaged`.
     pub(crate) fn push(&mut self, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).filter(|&end| i64::try_from(end).is_ok());
@@ -98,24 +114,29 @@ impl Segments {
 
     /// Offset and length of the next segment, in bytes.
     pub(crate) fn next_segment(&mut self) -> Option<(u64, u64)> {
-        let offset = self.end + self.number()?;
-        let len = self.number()?;
-        self.end = offset + len;
-        Some((offset, len))
+        next_segment(&self.map.packed, &mut self.at, &mut self.end)
     }
+}
 
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.map.packed.get(self.at)?;
-            self.at += 1;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                break;
-            }
+/// The segment that is packed from `at` on, behind one that ends at `end`. Both go to its own end.
+fn next_segment(packed: &[u8], at: &mut usize, end: &mut u64) -> Option<(u64, u64)> {
+    let offset = *end + number(packed, at)?;
+    let len = number(packed, at)?;
+    *end = offset + len;
+    Some((offset, len))
+}
+
+fn number(packed: &[u8], at: &mut usize) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *packed.get(*at)?;
+        *at += 1;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
         }
-        Some(number)
     }
+    Some(number)
 }
 
 /// Adds the segments of an old GNU header or extension header. The first unused slot ends them.
@@ -195,6 +216,7 @@ mod tests {
         for (offset, len) in all {
             map.push(offset, len).unwrap();
         }
+        assert_eq!((map.iter().collect::<Vec<_>>(), map.count()), (all.to_vec(), 4));
         map.push(1 << 62 | 12, 0).unwrap();
         map.check((1 << 62) + 12, 512 + 1 + (1 << 41) + 7).unwrap();
         let mut segments = Segments::new(map);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub mod acl;
 pub mod nanoseconds;
 pub mod not_kept;
 pub mod place;
@@ -33,12 +34,14 @@ pub enum Attribute {
     Acl,
     /// File capabilities.
     Capability,
+    /// That it is the same file as another name: it is stored once more.
+    Link,
 }
 
 impl Attribute {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 6] =
-        [Self::Owner, Self::Mode, Self::Time, Self::Xattr, Self::Acl, Self::Capability];
+    pub const ALL: [Self; 7] =
+        [Self::Owner, Self::Mode, Self::Time, Self::Xattr, Self::Acl, Self::Capability, Self::Link];
 
     /// What an extended attribute of this name is.
     pub fn of_xattr(name: &[u8]) -> Self {
@@ -58,6 +61,7 @@ impl Attribute {
             Self::Xattr => "xattrs",
             Self::Acl => "acls",
             Self::Capability => "capabilities",
+            Self::Link => "links",
         }
     }
 }
@@ -71,6 +75,7 @@ impl fmt::Display for Attribute {
             Self::Xattr => "extended attributes",
             Self::Acl => "access control lists",
             Self::Capability => "file capabilities",
+            Self::Link => "hard links",
         })
     }
 }

@@ -1,11 +1,12 @@
 //! `cloner copy`: both ends in one process, over the same path as between two pods.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
+use decant_shared::contract::ContentType;
 use decant_shared::dial;
 use decant_shared::http::server::{Limits, Server};
 use decant_shared::progress::Progress;
@@ -15,6 +16,9 @@ use decant_shared::tls::suites::{Suites, Versions};
 use decant_shared::tls::{client, server};
 
 use crate::args::{CopyArgs, LogFormat, Verify};
+use crate::attribute::Kinds;
+use crate::attribute::not_kept::NotKept;
+use crate::claim::{Claim, Extent};
 use crate::error::{Error, Kind, Result};
 use crate::role::new_progress;
 use crate::source::request::Timeouts;
@@ -26,14 +30,14 @@ use crate::target::running::Running;
 use crate::target::server::Uploads;
 use crate::target::session::IDLE;
 use crate::target::streams::Meeting;
-use crate::target::{Received, Writing};
+use crate::target::{Destination, Received, Writing};
 use crate::ticker::Ticker;
 
 pub mod new_folder;
 pub mod plan;
 pub mod screen;
 
-use new_folder::NewFolder;
+use new_folder::{NewFolder, mode_without_acl};
 use plan::Plan;
 use screen::Screen;
 
@@ -46,34 +50,74 @@ const TARGET_END: Duration = Duration::from_secs(20);
 
 /// Copies. Prints progress and one line at the end.
 pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
-    let plan = Plan::make(&args.source, &args.target, args.force)?;
-    let new_folder = match &plan.new_folder {
-        Some(like) => Some(NewFolder::make(&plan.final_path, like)?),
-        None => None,
+    let make_plan = || Plan::make(&args.source, &args.target, args.force);
+    // Declared first, so that it goes last: also what is cleaned up is ours alone.
+    let claim;
+    let again;
+    let first = make_plan()?;
+    let mut new_folder = match &first.new_folder {
+        Some(like) if !first.final_path.exists() => Some(NewFolder::make(&first.final_path, like)?),
+        _ => None,
     };
+    claim = claimed(&first)?;
+    let plan = if new_folder.is_some() {
+        &first
+    } else {
+        // Until now another process may have been at work there.
+        again = make_plan()?;
+        if let Some(like) = &again.new_folder {
+            new_folder = Some(NewFolder::make(&again.final_path, like)?);
+        }
+        &again
+    };
+    if let Some(new_folder) = &mut new_folder {
+        new_folder.mark()?;
+    }
     let progress = new_progress();
     let screen = Screen::new(args.quiet, format);
     let started = Instant::now();
     let ticker = Ticker::start(Arc::clone(&progress), screen.rhythm(), screen.painter())?;
-    let outcome = transfer(args, &plan, &progress, stop);
+    let outcome = transfer(args, plan, claim.clone(), &progress, stop);
     ticker.finish();
     screen.clear();
     let not_kept = outcome?;
-    new_folder.map_or(Ok(()), NewFolder::complete)?;
+    let lost_above = match new_folder {
+        Some(folder) => folder.complete(&args.source)?,
+        None => Kinds::default(),
+    };
     screen.report(&progress, started.elapsed(), &args.source, &plan.final_path);
     if let Some(not_kept) = not_kept {
+        screen.warn(&format!("not kept: {not_kept}"));
+    }
+    if !lost_above.is_empty() {
+        let mut not_kept = NotKept::default();
+        not_kept.add(lost_above, || plan.final_path.as_os_str().as_encoded_bytes().to_vec());
         screen.warn(&format!("not kept: {not_kept}"));
     }
     Ok(())
 }
 
+/// What the copy writes to, claimed; nothing for a device, which is opened for this process alone.
+fn claimed(plan: &Plan) -> Result<Option<Arc<Claim>>> {
+    let Destination::Folder { path, .. } = &plan.destination else { return Ok(None) };
+    let extent = if plan.content == ContentType::Filesystem { Extent::Whole } else { Extent::Image };
+    Claim::take(path, extent).map(|claim| Some(Arc::new(claim)))
+}
+
 /// Starts the target's end on loopback, sends from the source's end, and returns when both are content: with what could
 /// not be kept.
-fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop) -> Result<Option<String>> {
+fn transfer(
+    args: &CopyArgs,
+    plan: &Plan,
+    claim: Option<Arc<Claim>>,
+    progress: &Arc<Progress>,
+    stop: &Stop,
+) -> Result<Option<String>> {
     let authority = Authority::new("decant-copy", CERTIFICATE_DAYS)?;
     let listener = loopback()?;
     let address =
         listener.local_addr().map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))?;
+    check_route(address)?;
     let host = address.ip().to_string();
     let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
     let server_tls =
@@ -85,10 +129,11 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         writing: Writing {
             destination: plan.destination.clone(),
             preallocate: args.preallocate,
-            image_mode: plan.file_mode,
+            image_mode: mode_without_acl(&args.source, plan.file_mode),
             grow_to_bytes: None,
             keep_partial: false,
-            is_exact: false,
+            is_exact: true,
+            is_made: plan.new_folder.is_some(),
             read_back: args.verify == Some(Verify::Readback),
             decompress_threads: args.tuning.threads(),
         },
@@ -103,6 +148,7 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
         held: Mutex::default(),
         refusals: Refusals::default(),
         is_leftover_useless: AtomicBool::new(false),
+        claim: Mutex::new(claim),
     };
     let server = Server::start(
         "target",
@@ -138,6 +184,14 @@ fn transfer(args: &CopyArgs, plan: &Plan, progress: &Arc<Progress>, stop: &Stop)
 /// failure is at hand. A failure of the source reaches the target as a cut stream, which explains nothing.
 fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
     let error = match sent {
+        // Only the folder's part is told to a sender; what an image lost is known at hand.
+        Ok(None) => {
+            let received = results.recv_timeout(TARGET_END).ok().and_then(Result::ok);
+            return Ok(received
+                .map(|received| received.not_kept)
+                .filter(|lost| !lost.is_empty())
+                .map(|lost| lost.to_string()));
+        }
         Ok(not_kept) => return Ok(not_kept),
         Err(error) => error,
     };
@@ -152,6 +206,17 @@ fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> R
         (Kind::Refused(_) | Kind::HungUp | Kind::Stalled, Ok(Err(cause))) => Err(cause),
         _ => Err(error),
     }
+}
+
+/// That the loopback interface is up, which it is not in a new network namespace (`unshare -n`). Nothing is sent: a
+/// datagram socket only looks up the route.
+fn check_route(address: SocketAddr) -> Result<()> {
+    let probe = UdpSocket::bind((address.ip(), 0)).and_then(|socket| socket.connect(address));
+    probe.map_err(|cause| {
+        let text = "both ends of a copy meet on the loopback interface, which does not work here; \
+            `ip link set lo up` starts it";
+        Error::io(Kind::Failed, text, cause)
+    })
 }
 
 fn loopback() -> Result<TcpListener> {

@@ -1,17 +1,23 @@
 //! What `cloner copy SRC DST` means, decided before anything is touched.
 
-use std::fs::{self, Metadata};
-use std::io::ErrorKind;
+use std::fs::{self, File, Metadata};
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use decant_shared::contract::{ContentType, DISK_IMAGE, DISK_IMAGE_MODE};
 
+use rustix::fs::OFlags;
+
 use crate::error::{Error, Kind, Result};
 use crate::target::Destination;
 use crate::target::Destination::{Device, Folder};
-use crate::unpack::{REPLACED, STAGING_NAME};
+use crate::unpack::reserved::names_for;
+use crate::unpack::{MADE, REPLACED, STAGING_NAME, identity_words};
+
+/// More than a mark of a folder has, in bytes.
+const MARK_BYTES: u64 = 64;
 
 /// A copy that makes sense.
 #[derive(Debug)]
@@ -58,11 +64,16 @@ fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<
         return Ok(plan(into(), Some(meta.clone())));
     };
     if found.file_type().is_block_device() {
-        if !source.join(DISK_IMAGE).is_file() {
+        // A link is no file: the archive of a folder holds it as a link, whose content may be anywhere.
+        let image = source.join(DISK_IMAGE);
+        if !fs::symlink_metadata(&image).is_ok_and(|found| found.is_file()) {
             let path = source.display();
+            let what = if image.is_symlink() || image.exists() { "regular file " } else { "" };
             return Err(Error::new(
                 Kind::Source,
-                format!("{path} has no {DISK_IMAGE} at its top, the only file that can go onto a device"),
+                format!(
+                    "{path} has no {what}{DISK_IMAGE} at its top, the only file that can go onto a device"
+                ),
             ));
         }
         need_force(
@@ -82,7 +93,7 @@ fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<
     refuse_inside(target, source)?;
     match content(target)? {
         FolderContent::Nothing => Ok(plan(into(), None)),
-        FolderContent::Remains => Ok(plan(into(), Some(meta.clone()))),
+        FolderContent::MadeByCopy => Ok(plan(into(), Some(meta.clone()))),
         FolderContent::Entries => {
             need_force(force, target, "is not empty; entries of the same names would be replaced")?;
             Ok(plan(into(), None))
@@ -151,10 +162,10 @@ fn same(a: &Metadata, b: &Metadata) -> bool {
 
 /// What a folder holds, from a copy's point of view.
 enum FolderContent {
+    /// Nothing, or nothing but what a copy into this folder left when it was killed; the target's end removes that.
     Nothing,
-    /// Nothing but what a copy into this folder left when it was killed; the target's end removes that. The
-    /// folder may be one that that copy made, and then never got its mode.
-    Remains,
+    /// Only what is left of a copy that made this folder, which then never got its owner and mode.
+    MadeByCopy,
     Entries,
 }
 
@@ -163,17 +174,28 @@ fn content(folder: &Path) -> Result<FolderContent> {
     let mut found = FolderContent::Nothing;
     for entry in fs::read_dir(folder).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
-        let replaced = folder.join(STAGING_NAME).join(REPLACED);
-        if name == STAGING_NAME && fs::read_dir(replaced).is_ok_and(|mut entries| entries.next().is_some()) {
+        let replaced = folder.join(&name).join(REPLACED);
+        if !names_for(STAGING_NAME.as_ref()).any(|remains| remains == name) {
+            if name != "lost+found" {
+                return Ok(FolderContent::Entries);
+            }
+        } else if fs::read_dir(replaced).is_ok_and(|mut entries| entries.next().is_some()) {
             // It was killed while it replaced something: that may be the only copy of it.
             return Ok(FolderContent::Entries);
-        } else if name == STAGING_NAME {
-            found = FolderContent::Remains;
-        } else if name != "lost+found" {
-            return Ok(FolderContent::Entries);
+        } else if is_made(folder, &folder.join(name).join(MADE)) {
+            found = FolderContent::MadeByCopy;
         }
     }
     Ok(found)
+}
+
+/// Whether the file `mark` says that a copy has made `folder`, and not another one that it came from with everything in it.
+fn is_made(folder: &Path, mark: &Path) -> bool {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
+    let mut words = String::new();
+    let read = File::options().read(true).custom_flags(flags).open(mark);
+    let read = read.and_then(|mark| mark.take(MARK_BYTES).read_to_string(&mut words));
+    read.is_ok() && rustix::fs::stat(folder).is_ok_and(|found| identity_words(&found) == words)
 }
 
 /// A copy into itself would never end.
@@ -270,9 +292,27 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_nothing_but_remains_counts_as_new() {
+    fn a_folder_that_a_killed_copy_made_counts_as_new_and_the_users_own_does_not() {
         let place = Place::new();
-        fs::create_dir_all(place.at("killed").join(STAGING_NAME)).unwrap();
-        assert!(place.plan("folder", "killed", false).unwrap().new_folder.is_some());
+        let is_new = |name: &str| place.plan("folder", name, false).unwrap().new_folder.is_some();
+        fs::create_dir_all(place.at("own").join(STAGING_NAME)).unwrap();
+        assert!(!is_new("own"));
+        let staging = place.at("killed").join(STAGING_NAME);
+        fs::create_dir_all(&staging).unwrap();
+        let open = |path: &Path| File::open(path).unwrap();
+        crate::unpack::mark_made(open(&staging), open(&place.at("killed"))).unwrap();
+        assert!(is_new("killed"));
+        // A mark that came with everything else from another folder says nothing.
+        fs::copy(staging.join(MADE), place.at("own").join(STAGING_NAME).join(MADE)).unwrap();
+        assert!(!is_new("own"));
+    }
+
+    #[test]
+    fn what_could_not_be_removed_is_no_content() {
+        let place = Place::new();
+        fs::create_dir_all(place.at("killed").join(".decant-partial.3/1/immutable")).unwrap();
+        assert!(place.plan("folder", "killed", false).is_ok());
+        fs::create_dir_all(place.at("killed").join(".decant-partial.3/old/only-copy")).unwrap();
+        assert!(place.refused("folder", "killed", false).contains("is not empty"));
     }
 }

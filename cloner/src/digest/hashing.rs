@@ -11,7 +11,7 @@ use decant_shared::stop::Stop;
 use super::segments::Segments;
 use super::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::source::read::shrank;
+use crate::source::read::{shrank, unreadable};
 use crate::stream::Sink;
 
 /// One read.
@@ -113,7 +113,7 @@ impl Sink for Hashing<'_> {
                 Ok(0) => return Err(shrank(path, offset, len)),
                 Ok(got) => got,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Error::source("read", path, e)),
+                Err(e) => return Err(unreadable(path, offset, e)),
             };
             self.segments.data(&self.buffer[..got]);
             (self.seen)(got as u64);

@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use decant_shared::stop::Stop;
 
 use super::extended::Extended;
 use super::header::BLOCK_BYTES;
 use super::look::Found;
 use super::meta::Meta;
+use crate::attribute::Kinds;
 use crate::attribute::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
 
@@ -67,19 +69,22 @@ struct Entry {
     /// Which one of the folders it is in.
     folder: usize,
     meta: Meta,
+    /// What is known to be lost of it.
+    unsent: Kinds,
 }
 
 impl Apart {
     /// Starts the thread. It ends when this is gone.
-    pub(super) fn start() -> Result<Self> {
+    pub(super) fn start(stop: &Stop) -> Result<Self> {
         let (to_thread, batches) = bounded(BATCHES);
-        let thread = Builder::new().name("attributes".to_owned()).spawn(move || measure(&batches));
+        let stop = stop.clone();
+        let thread = Builder::new().name("attributes".to_owned()).spawn(move || measure(&batches, &stop));
         let thread = thread.map_err(|cause| Error::io(Kind::Failed, "cannot start a thread", cause))?;
         Ok(Self { batch: Batch::default(), to_thread, thread })
     }
 
     /// An entry whose extended header is to be measured.
-    pub(super) fn entry(&mut self, found: &Found<'_>, meta: &Meta) -> Result<()> {
+    pub(super) fn entry(&mut self, found: &Found<'_>, meta: &Meta, unsent: Kinds) -> Result<()> {
         let path = &found.full[..found.full.len() - found.name.to_bytes().len() - 1];
         if self.batch.folders.last().is_none_or(|folder| folder.path != path) {
             if self.batch.folders.len() == BATCH_FOLDERS {
@@ -92,7 +97,7 @@ impl Apart {
             self.batch.folders.push(Folder { fd, path: path.to_vec(), member_start });
         }
         let folder = self.batch.folders.len() - 1;
-        self.batch.entries.push(Entry { folder, meta: *meta });
+        self.batch.entries.push(Entry { folder, meta: *meta, unsent });
         self.batch.names.extend_from_slice(found.name.to_bytes_with_nul());
         if self.batch.entries.len() == BATCH_ENTRIES { self.hand_over() } else { Ok(()) }
     }
@@ -112,11 +117,11 @@ impl Apart {
     }
 }
 
-fn measure(batches: &Receiver<Batch>) -> Result<Measured> {
+fn measure(batches: &Receiver<Batch>, stop: &Stop) -> Result<Measured> {
     let (mut measured, mut extended, mut full) = (Measured::default(), Extended::new(), Vec::new());
     for batch in batches {
         let mut names = batch.names.as_slice();
-        for Entry { folder, meta } in &batch.entries {
+        for Entry { folder, meta, unsent } in &batch.entries {
             let folder = &batch.folders[*folder];
             let name = CStr::from_bytes_until_nul(names);
             let name =
@@ -128,7 +133,8 @@ fn measure(batches: &Receiver<Batch>) -> Result<Measured> {
             full.extend_from_slice(name.to_bytes());
             let member = &full[folder.member_start..];
             let (dir, file_type) = (folder.fd.as_fd(), meta.file_type);
-            let kinds = extended.collect(&Found { dir, name, file_type, member, full: &full }, meta, None)?;
+            let found = Found { dir, name, file_type, member, full: &full, stop };
+            let kinds = extended.collect(&found, meta, None, *unsent)?;
             if measured.add(extended.records()) {
                 measured.only_in_attributes.add(kinds, || member.to_vec());
             }

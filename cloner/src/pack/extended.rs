@@ -13,6 +13,7 @@ use crate::archive::read::MAX_PAX_BYTES;
 use crate::attribute::place::{Place, Room, names, room};
 use crate::attribute::{Attribute, Kinds, is_of_the_place};
 use crate::error::Result;
+use crate::optional::{Call, Verdict};
 
 /// Collects the records of one entry after the other. Its memory is bounded, whatever an entry has.
 pub(super) struct Extended {
@@ -21,12 +22,14 @@ pub(super) struct Extended {
     names: Room,
     value: Room,
     can_be_named: bool,
+    unsent: Kinds,
 }
 
 impl Extended {
     pub(super) fn new() -> Self {
         let can_be_named = Place::can_be_named();
-        Self { records: Vec::new(), key: Vec::new(), names: room(), value: room(), can_be_named }
+        let (records, key, unsent) = (Vec::new(), Vec::new(), Kinds::default());
+        Self { records, key, names: room(), value: room(), can_be_named, unsent }
     }
 
     /// The records; empty if the entry needs no extended header.
@@ -34,16 +37,27 @@ impl Extended {
         &self.records
     }
 
-    /// Collects them. Returns what kinds of extended attributes the entry has. One that may not be read, or is too much,
-    /// is told in a record of its own.
+    /// Collects them. Returns what kinds of attributes the entry has that stand in none of its header blocks. One that may
+    /// not be read, or is too much, is told in a record of its own, with those that are `unsent` in any case.
     pub(super) fn collect(
         &mut self,
         found: &Found<'_>,
         meta: &Meta,
         fd: Option<BorrowedFd<'_>>,
+        unsent: Kinds,
     ) -> Result<Kinds> {
         self.records.clear();
-        let kinds = self.xattrs_of(found, meta, fd)?;
+        self.unsent = unsent;
+        let mut kinds = self.xattrs_of(found, meta, fd)?;
+        if !self.unsent.is_empty() {
+            kinds.extend(self.unsent);
+            let words: Vec<_> = Attribute::ALL
+                .iter()
+                .filter(|&&kind| self.unsent.has(kind))
+                .map(|kind| kind.word())
+                .collect();
+            push(&mut self.records, UNSENT_KEY, words.join(",").as_bytes());
+        }
         // Readers of ours find it in the header block; for others it is where a header is anyway.
         if meta.mtime_nanoseconds != 0 && !self.records.is_empty() {
             let time = time(meta.mtime_seconds, meta.mtime_nanoseconds);
@@ -70,15 +84,23 @@ impl Extended {
     }
 
     fn xattrs(&mut self, found: &Found<'_>, place: &Place<'_>) -> Result<Kinds> {
-        let (mut kinds, mut unsent) = (Kinds::default(), Kinds::default());
+        let mut kinds = Kinds::default();
+        let unsent = &mut self.unsent;
         let list = match place.list(&mut self.names) {
             Ok(list) => list,
-            Err(Errno::NOTSUP) => &[],
-            Err(errno) if is_withheld(errno) => {
+            // More than any buffer holds: the kernel tells no more than 64 KiB.
+            Err(Errno::RANGE) => {
                 unsent.insert(Attribute::Xattr);
                 &[]
             }
-            Err(errno) => return Err(found.failed("list the extended attributes of", errno)),
+            Err(errno) => match Call::ListXattrs.verdict(errno) {
+                Verdict::Continue => &[],
+                Verdict::NotKept(kind) => {
+                    unsent.insert(kind);
+                    &[]
+                }
+                Verdict::Fail => return Err(found.failed("list the extended attributes of", errno)),
+            },
         };
         for name in names(list).filter(|name| !is_of_the_place(name)) {
             let kind = Attribute::of_xattr(name);
@@ -88,18 +110,14 @@ impl Extended {
                     set_key(&mut self.key, name);
                     push(&mut self.records, &self.key, value);
                 }
-                // Removed since it was listed: if that makes a difference to the plan, it will be noticed.
-                Err(Errno::NODATA) => {}
-                Ok(_) => unsent.insert(kind),
-                Err(errno) if is_withheld(errno) => unsent.insert(kind),
-                Err(errno) => return Err(found.failed("read an extended attribute of", errno)),
+                Ok(_) | Err(Errno::RANGE) => unsent.insert(kind),
+                Err(errno) => match Call::GetXattr.verdict(errno) {
+                    // Removed since it was listed: if that makes a difference to the plan, it will be noticed.
+                    Verdict::Continue => {}
+                    Verdict::NotKept(_) => unsent.insert(kind),
+                    Verdict::Fail => return Err(found.failed("read an extended attribute of", errno)),
+                },
             }
-        }
-        if !unsent.is_empty() {
-            kinds.extend(unsent);
-            let words: Vec<_> =
-                Attribute::ALL.iter().filter(|&&kind| unsent.has(kind)).map(|kind| kind.word()).collect();
-            push(&mut self.records, UNSENT_KEY, words.join(",").as_bytes());
         }
         Ok(kinds)
     }
@@ -111,11 +129,6 @@ fn has_room(records: &[u8], name: &[u8], value: &[u8]) -> bool {
     const RECORD_BYTES: usize = 128;
     let bytes = records.len() + 3 * name.len() + value.len() + 2 * RECORD_BYTES;
     bytes as u64 <= MAX_PAX_BYTES
-}
-
-/// Not permitted, or more than the kernel can tell: nothing that makes the clone fail.
-fn is_withheld(errno: Errno) -> bool {
-    matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::RANGE | Errno::TOOBIG)
 }
 
 /// The key of an attribute's record, with what would end the key escaped as GNU tar does it.

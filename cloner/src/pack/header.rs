@@ -3,10 +3,11 @@
 //! The layout of the blocks comes from the `tar` crate. Its setters are not used: they know no negative
 //! times, end the checksum differently, and allocate for every number.
 
+use std::iter::Peekable;
+
 use rustix::fs::FileType;
 use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
-use super::extents::Extent;
 use super::meta::Meta;
 use crate::attribute::nanoseconds;
 
@@ -96,21 +97,20 @@ pub(super) fn extended(len: usize) -> GnuHeader {
     header
 }
 
-/// Puts the beginning of a sparse map into `header`, with the file's real size. Returns the entries that
-/// did not fit; they go into [`map_block`]s.
-pub(super) fn set_map<'a>(header: &mut GnuHeader, size_bytes: u64, map: &'a [MapEntry]) -> &'a [MapEntry] {
+/// Puts the beginning of a sparse map into `header`, with the file's real size. The entries that
+/// do not fit go into [`map_block`]s.
+pub(super) fn set_map(header: &mut GnuHeader, size_bytes: u64, map: &mut Entries<'_>) {
     number(&mut header.realsize, size_bytes.into());
-    let rest = fill(&mut header.sparse, map);
-    header.isextended = [u8::from(!rest.is_empty())];
-    rest
+    fill(&mut header.sparse, map);
+    header.isextended = [u8::from(map.peek().is_some())];
 }
 
-/// A block that goes on with a sparse map: 21 entries. Returns it and the entries that did not fit.
-pub(super) fn map_block(map: &[MapEntry]) -> (GnuExtSparseHeader, &[MapEntry]) {
+/// A block that goes on with a sparse map: the next 21 entries.
+pub(super) fn map_block(map: &mut Entries<'_>) -> GnuExtSparseHeader {
     let mut block = GnuExtSparseHeader::new();
-    let rest = fill(block.sparse_mut(), map);
-    block.set_is_extended(!rest.is_empty());
-    (block, rest)
+    fill(block.sparse_mut(), map);
+    block.set_is_extended(map.peek().is_some());
+    block
 }
 
 /// Writes the checksum, the last thing done to a header.
@@ -121,21 +121,15 @@ pub(super) fn seal(header: &mut GnuHeader) {
     number(&mut header.cksum[..7], sum.into());
 }
 
-/// One entry of a sparse map: offset and length in bytes. Unlike an [`Extent`] it may be empty.
-pub(super) type MapEntry = (u64, u64);
+/// The entries of a sparse map that were not written yet: offset and length in bytes. The last one may be empty.
+pub(super) type Entries<'a> = Peekable<Box<dyn Iterator<Item = (u64, u64)> + 'a>>;
 
-/// The map entry of an extent.
-pub(super) fn map_entry(extent: &Extent) -> MapEntry {
-    (extent.offset_bytes, extent.len_bytes)
-}
-
-fn fill<'a>(slots: &mut [GnuSparseHeader], map: &'a [MapEntry]) -> &'a [MapEntry] {
-    let (now, rest) = map.split_at(slots.len().min(map.len()));
-    for (slot, &(offset, len)) in slots.iter_mut().zip(now) {
+fn fill(slots: &mut [GnuSparseHeader], map: &mut Entries<'_>) {
+    for slot in slots {
+        let Some((offset, len)) = map.next() else { return };
         number(&mut slot.offset, offset.into());
         number(&mut slot.numbytes, len.into());
     }
-    rest
 }
 
 fn empty(flag: u8) -> GnuHeader {

@@ -11,17 +11,19 @@ use rustix::fs::{FileType, readlinkat};
 use rustix::io::Errno;
 
 use super::apart::{Apart, Measured};
+use super::census::{Census, Difference, Outline};
 use super::extended::Extended;
 use super::header::{BLOCK_BYTES, Member, flag};
-use super::links::Links;
+use super::links::{Links, Name};
 use super::look::{Found, Looked};
 use super::member::{put_extended, put_member};
 use super::meta::Meta;
 use super::plan::Options;
-use super::tally::{Census, Counted};
+use super::tally::Counted;
 use super::walk::{Budget, Folder, NAMES_BUDGET_BYTES, walk};
 use crate::archive::entry::{EntryKind, PATH_LIMIT_BYTES, shown};
 use crate::attribute::place::Place;
+use crate::attribute::{Attribute, Kinds};
 use crate::digest::record::Record;
 use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;
@@ -43,7 +45,7 @@ pub(super) struct Pass<'a> {
     /// Whether contents are read. A scan does not: it counts them.
     reading: bool,
     out: Counted<'a>,
-    census: Census,
+    census: Census<'a>,
     links: Links,
     name: Vec<u8>,
     target: Vec<u8>,
@@ -52,30 +54,42 @@ pub(super) struct Pass<'a> {
     measured: Measured,
     /// Who measures extended headers while the scan goes on.
     apart: Option<Apart>,
+    stop: Stop,
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that puts the archive into `sink`, or without one, that finds out how long it is.
-    pub(super) fn new(options: Options, sink: Option<&'a mut dyn Sink>) -> Self {
+    /// A pass that finds out what the tree is and how long its archive is.
+    pub(super) fn scanning(options: Options) -> Self {
+        Self::new(options, None, Census::new(None))
+    }
+
+    /// A pass that puts the archive into `sink`. A tree that is not the one of `outline` makes it fail.
+    pub(super) fn writing(options: Options, outline: &'a Outline, sink: &'a mut dyn Sink) -> Self {
+        Self::new(options, Some(sink), Census::new(Some(outline)))
+    }
+
+    fn new(options: Options, sink: Option<&'a mut dyn Sink>, census: Census<'a>) -> Self {
         Self {
             options,
             reading: sink.is_some(),
             out: Counted::new(sink),
-            census: Census::default(),
+            census,
             links: Links::new(),
             name: Vec::new(),
             target: Vec::new(),
             extended: Extended::new(),
             measured: Measured::default(),
             apart: None,
+            stop: Stop::new(),
         }
     }
 
     /// Stores everything below `root`, without the end of the archive.
     pub(super) fn tree(&mut self, root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<()> {
+        self.stop = stop.clone();
         // Without names in /proc files have to be opened for it, which is better done by one.
         if !self.reading && self.options.attributes && Place::can_be_named() {
-            self.apart = Some(Apart::start()?);
+            self.apart = Some(Apart::start(stop)?);
         }
         let budget = Budget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: self.reading };
         let walked = walk(root, root_path, budget, stop, &mut |found, opened| self.entry(found, opened));
@@ -84,11 +98,7 @@ impl<'a> Pass<'a> {
             Some(Err(error)) => return verdict(walked, vec![error]),
             None => {}
         }
-        walked?;
-        if self.reading && self.links.refused() > 0 {
-            log::warn!("{} files with several names are stored once per name", self.links.refused());
-        }
-        Ok(())
+        walked
     }
 
     /// Ends the archive: two zero blocks, then zeros up to a whole record. An empty one is zeros only.
@@ -102,19 +112,20 @@ impl<'a> Pass<'a> {
         self.measured.extended_bytes
     }
 
-    /// The same, and what an archive without extended headers does not hold.
-    pub(super) fn into_measured(self) -> Measured {
-        self.measured
+    /// What the tree is, and what its archive has to hold beyond header blocks.
+    pub(super) fn into_results(mut self, root_path: &Path) -> Result<(Outline, Measured)> {
+        let outline = self.census.finish().map_err(|difference| changed(root_path, &difference))?;
+        Ok((outline, self.measured))
+    }
+
+    /// That the tree was the one that was planned, to its end.
+    pub(super) fn compare(&mut self, root_path: &Path) -> Result<()> {
+        self.census.finish().map(drop).map_err(|difference| changed(root_path, &difference))
     }
 
     /// Length of the stream so far.
     pub(super) fn stream_bytes(&self) -> u64 {
         self.out.bytes()
-    }
-
-    /// How many entries there were, and the fingerprint of them all.
-    pub(super) fn census(&self) -> (u64, u64) {
-        self.census.result()
     }
 
     fn entry(&mut self, found: &Found<'_>, opened: Option<Looked>) -> Result<Option<Folder>> {
@@ -135,33 +146,33 @@ impl<'a> Pass<'a> {
             );
             return Err(Error::new(Kind::Source, text));
         }
-        self.census.add(found.member, &meta);
+        self.census.add(found.member, &meta).map_err(|difference| changed(found.root(), &difference))?;
         self.name.clear();
         self.name.extend_from_slice(found.member);
         match meta.file_type {
             FileType::Directory => {
                 self.note(EntryKind::Folder, &[], 0)?;
-                self.extend(found, &meta, fd.as_ref().map(AsFd::as_fd))?;
+                self.extend(found, &meta, fd.as_ref().map(AsFd::as_fd), Kinds::default())?;
                 self.name.push(b'/');
                 self.member(&meta, flag::FOLDER)?;
                 return Ok(fd.map(|fd| Folder { fd, meta }));
             }
             FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
             FileType::Symlink => self.symlink(found, &meta)?,
-            // As in GNU tar, a second name of one of these is one more of them.
+            // As in GNU tar, a second name of one of these is one more of them (docs/reference.md says so).
             FileType::CharacterDevice => {
                 self.note(EntryKind::CharDevice(meta.node.0, meta.node.1), &[], 0)?;
-                self.extend(found, &meta, None)?;
+                self.extend(found, &meta, None, Kinds::default())?;
                 self.member(&meta, flag::CHARACTER_DEVICE)?;
             }
             FileType::BlockDevice => {
                 self.note(EntryKind::BlockDevice(meta.node.0, meta.node.1), &[], 0)?;
-                self.extend(found, &meta, None)?;
+                self.extend(found, &meta, None, Kinds::default())?;
                 self.member(&meta, flag::BLOCK_DEVICE)?;
             }
             FileType::Fifo => {
                 self.note(EntryKind::Fifo, &[], 0)?;
-                self.extend(found, &meta, None)?;
+                self.extend(found, &meta, None, Kinds::default())?;
                 self.member(&meta, flag::FIFO)?;
             }
             _ => return Err(Error::source("store", found.path(), Errno::NOTSUP.into())),
@@ -170,7 +181,8 @@ impl<'a> Pass<'a> {
     }
 
     fn symlink(&mut self, found: &Found<'_>, meta: &Meta) -> Result<()> {
-        if self.hard_link(meta)? {
+        let name = self.meet(meta)?;
+        if name == Name::Further {
             return Ok(());
         }
         let target = readlinkat(found.dir, found.name, take(&mut self.target));
@@ -183,33 +195,39 @@ impl<'a> Pass<'a> {
         let target = take(&mut self.target);
         self.note(EntryKind::Symlink, &target, 0)?;
         self.target = target;
-        self.extend(found, meta, None)?;
+        self.extend(found, meta, None, lost_link(name))?;
         self.member(meta, flag::SYMLINK)?;
-        self.links.add(meta.identity(), &self.name, meta.links);
+        self.links.add(meta, &self.name);
         Ok(())
     }
 
-    /// If this is a further name of something stored before, stores that fact.
-    fn hard_link(&mut self, meta: &Meta) -> Result<bool> {
-        let known = meta.links > 1 && self.links.meet(meta.identity(), &mut self.target);
-        if known {
+    /// Finds out whether this is a further name of something stored before; if it is, stores that fact.
+    fn meet(&mut self, meta: &Meta) -> Result<Name> {
+        let name = self.links.meet(meta, &mut self.target);
+        if name == Name::Further {
             let target = take(&mut self.target);
             self.note(EntryKind::HardLink, &target, 0)?;
             self.target = target;
             self.member(meta, flag::HARD_LINK)?;
         }
-        Ok(known)
+        Ok(name)
     }
 
     /// The extended header of the entry, if it has to have one. Further names of a file need none.
-    fn extend(&mut self, found: &Found<'_>, meta: &Meta, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    fn extend(
+        &mut self,
+        found: &Found<'_>,
+        meta: &Meta,
+        fd: Option<BorrowedFd<'_>>,
+        unsent: Kinds,
+    ) -> Result<()> {
         if !self.options.attributes {
             return Ok(());
         }
         if let Some(apart) = &mut self.apart {
-            return apart.entry(found, meta);
+            return apart.entry(found, meta, unsent);
         }
-        let kinds = self.extended.collect(found, meta, fd)?;
+        let kinds = self.extended.collect(found, meta, fd, unsent)?;
         let records = self.extended.records();
         if !self.measured.add(records) {
             return Ok(());
@@ -236,4 +254,18 @@ impl<'a> Pass<'a> {
         let is_exact = self.options.attributes;
         put_member(&mut self.out, &Member { name: &self.name, target, meta, flag, stored_bytes: 0, is_exact })
     }
+}
+
+/// What an entry loses whose name is of this sort and that is stored as a file of its own.
+fn lost_link(name: Name) -> Kinds {
+    let mut lost = Kinds::default();
+    if name != Name::First {
+        lost.insert(Attribute::Link);
+    }
+    lost
+}
+
+fn changed(root_path: &Path, difference: &Difference) -> Error {
+    let (path, what) = (root_path.display(), &difference.0);
+    Error::new(Kind::SourceChanged, format!("{path} changed while it was read: {what}"))
 }

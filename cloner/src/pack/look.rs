@@ -5,7 +5,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use decant_shared::stop::Stop;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
@@ -23,6 +25,12 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
+/// How long a file under a lease is waited for. The kernel takes a lease away after 45 s, unless
+/// `/proc/sys/fs/lease-break-time` says otherwise.
+const LEASE_PATIENCE: Duration = Duration::from_secs(90);
+/// Between two tries.
+const LEASE_PAUSE: Duration = Duration::from_millis(50);
+
 /// An entry of a folder, as the walk found it.
 pub(super) struct Found<'a> {
     /// The open folder it is in.
@@ -35,6 +43,8 @@ pub(super) struct Found<'a> {
     pub(super) member: &'a [u8],
     /// Its path for messages.
     pub(super) full: &'a [u8],
+    /// Ends a wait for it.
+    pub(super) stop: &'a Stop,
 }
 
 /// What is there: `stat`, and the opened file or folder if it had to be opened.
@@ -47,6 +57,12 @@ impl Found<'_> {
     /// The path for messages.
     pub(super) fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(self.full))
+    }
+
+    /// The path of the walk's root, for messages.
+    pub(super) fn root(&self) -> &Path {
+        let len = self.full.len().saturating_sub(self.member.len() + 1);
+        Path::new(OsStr::from_bytes(if len == 0 { b"/" } else { &self.full[..len] }))
     }
 
     /// Finds out what is there. Folders are opened; files only when `open_files`. What is opened is what
@@ -70,7 +86,7 @@ impl Found<'_> {
     pub(super) fn open_same(&self, meta: &Meta) -> Result<File> {
         let looked = self.open(FILE, FileType::RegularFile)?;
         match looked.fd {
-            Some(fd) if looked.meta.identity() == meta.identity() => Ok(File::from(fd)),
+            Some(fd) if meta.is_same_file(&looked.meta) => Ok(File::from(fd)),
             _ => Err(self.changed("was replaced while it was looked at")),
         }
     }
@@ -105,9 +121,30 @@ impl Found<'_> {
         }
     }
 
+    /// Opens it. A file under a write lease (Samba's oplocks) is waited for: the first try asks its holder to give it back,
+    /// which the kernel sees to. Other programs open it without O_NONBLOCK and wait in the kernel.
+    fn open_patiently(&self, flags: OFlags) -> Result<OwnedFd> {
+        let began = Instant::now();
+        loop {
+            match openat(self.dir, self.name, flags, Mode::empty()) {
+                Err(Errno::AGAIN) if began.elapsed() < LEASE_PATIENCE => {
+                    Error::check(self.stop)?;
+                    self.stop.sleep(LEASE_PAUSE);
+                }
+                Err(Errno::AGAIN) => {
+                    let (path, secs) = (self.path().display(), LEASE_PATIENCE.as_secs());
+                    let text = format!(
+                        "cannot open {path}: another program has held a lease on it for {secs} s; end what uses it"
+                    );
+                    return Err(Error::new(Kind::Source, text));
+                }
+                opened => return opened.map_err(|errno| self.failed("open", errno)),
+            }
+        }
+    }
+
     fn open(&self, flags: OFlags, expected: FileType) -> Result<Looked> {
-        let fd = openat(self.dir, self.name, flags, Mode::empty());
-        let fd = fd.map_err(|errno| self.failed("open", errno))?;
+        let fd = self.open_patiently(flags)?;
         let meta = meta_of(&fd, self.path())?;
         if meta.file_type != expected {
             return Err(self.changed("was replaced while the folder was read"));
@@ -145,7 +182,7 @@ mod tests {
         symlink("folder", folder.path().join("link")).unwrap();
         let dir = File::open(folder.path()).unwrap();
         let (member, full) = (name.to_bytes(), name.to_bytes());
-        Found { dir: dir.as_fd(), name, file_type: told, member, full }.look(open_files)
+        Found { dir: dir.as_fd(), name, file_type: told, member, full, stop: &Stop::new() }.look(open_files)
     }
 
     #[test]
@@ -184,12 +221,14 @@ mod tests {
         }
         hard_link(folder.path().join("a"), folder.path().join("same")).unwrap();
         let dir = File::open(folder.path()).unwrap();
+        let stop = Stop::new();
         let found = |name| Found {
             dir: dir.as_fd(),
             name,
             file_type: FileType::RegularFile,
             member: b"x",
             full: b"x",
+            stop: &stop,
         };
         let meta = found(c"a").look(false).unwrap().meta;
         assert!(found(c"same").open_same(&meta).is_ok());

@@ -1,6 +1,6 @@
 //! Putting a member's blocks into the stream, all but its content.
 
-use super::header::{self, BLOCK_BYTES, MapEntry, Member, NAME_BYTES, flag};
+use super::header::{self, BLOCK_BYTES, Entries, Member, NAME_BYTES, flag};
 use super::tally::Counted;
 use crate::error::Result;
 use crate::stream::Sink;
@@ -14,16 +14,18 @@ pub(super) fn put_member(out: &mut Counted<'_>, member: &Member<'_>) -> Result<(
 }
 
 /// Puts the header of a sparse file and the blocks that its map takes beyond it.
-pub(super) fn put_sparse_member(out: &mut Counted<'_>, member: &Member<'_>, map: &[MapEntry]) -> Result<()> {
+pub(super) fn put_sparse_member(
+    out: &mut Counted<'_>,
+    member: &Member<'_>,
+    mut map: Entries<'_>,
+) -> Result<()> {
     put_long_names(out, member)?;
     let mut header = header::member(member);
-    let mut rest = header::set_map(&mut header, member.meta.size_bytes, map);
+    header::set_map(&mut header, member.meta.size_bytes, &mut map);
     header::seal(&mut header);
     out.frame(header.as_header().as_bytes())?;
-    while !rest.is_empty() {
-        let (block, after) = header::map_block(rest);
-        out.frame(block.as_bytes())?;
-        rest = after;
+    while map.peek().is_some() {
+        out.frame(header::map_block(&mut map).as_bytes())?;
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ pub(super) struct Meta {
     pub(super) allocated_blocks: u64,
     pub(super) mtime_seconds: i64,
     pub(super) mtime_nanoseconds: u32,
+    /// When anything about it changed, its name included: seconds and nanoseconds.
+    pub(super) ctime: (i64, u32),
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) links: u64,
@@ -36,6 +38,7 @@ impl Meta {
             allocated_blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
             mtime_seconds: i64::from(stat.st_mtime),
             mtime_nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            ctime: (i64::from(stat.st_ctime), u32::try_from(stat.st_ctime_nsec).unwrap_or(0)),
             device: u64::from(stat.st_dev),
             inode: u64::from(stat.st_ino),
             links: u64::from(stat.st_nlink),
@@ -46,6 +49,13 @@ impl Meta {
     /// Device and inode: what makes two names one file.
     pub(super) fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
+    }
+
+    /// Whether a later look at the same name found the same file. Filesystems that make up inode numbers (FUSE, overlayfs)
+    /// may forget one between two looks; then times, size and type decide.
+    pub(super) fn is_same_file(&self, later: &Self) -> bool {
+        let of_no_number = |meta: &Self| Self { device: 0, inode: 0, allocated_blocks: 0, ..*meta };
+        self.identity() == later.identity() || of_no_number(self) == of_no_number(later)
     }
 
     /// Whether the content can have changed between two looks at the same file.

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod apart;
+mod census;
 mod extended;
 pub mod extents;
 mod header;
@@ -19,5 +20,6 @@ mod names;
 pub mod plan;
 pub mod scan;
 mod tally;
+mod unsteady;
 mod walk;
 pub mod write;

@@ -1,5 +1,6 @@
 //! What is asked of an archive, and what is known about it before and after.
 
+use super::census::Outline;
 use crate::attribute::not_kept::NotKept;
 
 /// How to store files.
@@ -27,7 +28,7 @@ pub struct Plan {
     pub only_in_attributes: NotKept,
     /// How many files, folders, links and so on are in it.
     pub entries: u64,
-    pub(super) fingerprint: u64,
+    pub(super) outline: Outline,
     /// Length of all extended headers.
     pub(super) extended_bytes: u64,
 }

@@ -17,17 +17,16 @@ use crate::error::Result;
 /// Fails with `Kind::Source` when something cannot be looked at, and with `Kind::SourceChanged` when
 /// something changes during the look.
 pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> Result<Plan> {
-    let mut pass = Pass::new(options, None);
+    let mut pass = Pass::scanning(options);
     pass.tree(root, root_path, stop)?;
-    let (entries, fingerprint) = pass.census();
     let stream_bytes = pass.stream_bytes();
-    let Measured { extended_bytes, only_in_attributes } = pass.into_measured();
+    let (outline, Measured { extended_bytes, only_in_attributes }) = pass.into_results(root_path)?;
     Ok(Plan {
         stream_bytes: ended(stream_bytes),
         stream_with_attributes_bytes: ended(stream_bytes + extended_bytes),
         only_in_attributes,
-        entries,
-        fingerprint,
+        entries: outline.entries(),
+        outline,
         extended_bytes,
     })
 }

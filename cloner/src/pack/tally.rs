@@ -1,10 +1,8 @@
-//! Counting what goes by: bytes of the stream, entries of the tree, and a fingerprint of the latter.
+//! Counting the bytes that go into the stream.
 
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use super::meta::Meta;
 use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;
 
@@ -74,30 +72,5 @@ impl Sink for Counted<'_> {
     fn put_file(&mut self, file: &File, path: &Path, offset: u64, len: u64) -> Result<()> {
         self.count(len)?;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.put_file(file, path, offset, len))
-    }
-}
-
-/// Counts entries and folds what identifies each of them into one number: path, type, size, time of the
-/// last change in nanoseconds, inode. Two passes over an unchanged tree agree, whatever the filesystem
-/// says about holes.
-#[derive(Default)]
-pub(super) struct Census {
-    hasher: DefaultHasher,
-    entries: u64,
-}
-
-impl Census {
-    pub(super) fn add(&mut self, member: &[u8], meta: &Meta) {
-        self.entries += 1;
-        // The size of a folder says nothing about its content that the entries do not say.
-        let size_bytes = if meta.file_type.is_dir() { 0 } else { meta.size_bytes };
-        member.hash(&mut self.hasher);
-        meta.file_type.as_raw_mode().hash(&mut self.hasher);
-        (size_bytes, meta.mtime_seconds, meta.mtime_nanoseconds, meta.inode).hash(&mut self.hasher);
-    }
-
-    /// The number of entries, and the fingerprint.
-    pub(super) fn result(&self) -> (u64, u64) {
-        (self.entries, self.hasher.finish())
     }
 }

@@ -16,6 +16,7 @@ use super::ahead::Ahead;
 use super::look::{FOLDER, Found, Looked, meta_of};
 use super::meta::Meta;
 use super::names::Batch;
+use super::unsteady::{Names, Unsteady};
 use crate::error::{Error, Kind, Result};
 use crate::unpack::reserved::is_reserved;
 
@@ -62,7 +63,7 @@ pub(super) fn walk(
     let mut walk = Walk::start(root, root_path, budget)?;
     while !walk.levels.is_empty() {
         Error::check(stop)?;
-        walk.step(visit)?;
+        walk.step(visit, stop)?;
     }
     Ok(())
 }
@@ -80,6 +81,7 @@ struct Walk {
     root_len: usize,
     budget: Budget,
     buffer: Vec<u8>,
+    unsteady: Unsteady,
 }
 
 /// A folder on the way to where the walk is.
@@ -98,6 +100,8 @@ struct Level {
     last: Option<Vec<u8>>,
     /// Whether names come after the batch, or after `last`.
     more: bool,
+    /// The names that were met.
+    met: Names,
 }
 
 impl Walk {
@@ -109,13 +113,20 @@ impl Walk {
         let path = root_path.as_os_str().as_bytes();
         let path = path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path).to_vec();
         let buffer = Vec::with_capacity(READ_BUFFER_BYTES);
-        let mut walk = Self { levels: Vec::new(), root_len: path.len(), path, budget, buffer };
+        let mut walk = Self {
+            levels: Vec::new(),
+            root_len: path.len(),
+            path,
+            budget,
+            buffer,
+            unsteady: Unsteady::default(),
+        };
         walk.enter(Folder { fd, meta });
         Ok(walk)
     }
 
     /// Visits the next name of the deepest folder, or leaves that folder.
-    fn step(&mut self, visit: &mut Visit<'_>) -> Result<()> {
+    fn step(&mut self, visit: &mut Visit<'_>, stop: &Stop) -> Result<()> {
         let depth = self.levels.len() - 1;
         self.read_names(depth)?;
         let opened = if self.budget.opens_ahead { self.open_ahead(depth) } else { None };
@@ -125,13 +136,14 @@ impl Walk {
         let (Some((name, file_type)), Some(fd)) = (next, &level.fd) else {
             return self.leave();
         };
+        level.met.add(name.to_bytes());
         if depth == 0 && is_left_out(name) {
             return Ok(());
         }
         self.path.push(b'/');
         self.path.extend_from_slice(name.to_bytes());
         let member = &self.path[self.root_len + 1..];
-        let found = Found { dir: fd.as_fd(), name, file_type, member, full: &self.path };
+        let found = Found { dir: fd.as_fd(), name, file_type, member, full: &self.path, stop };
         if let Some(folder) = visit(&found, opened)? {
             self.enter(folder);
         }
@@ -172,7 +184,8 @@ impl Walk {
         let Folder { fd, meta } = folder;
         let path_len = self.path.len();
         let ahead = Ahead::default();
-        self.levels.push(Level { meta, path_len, fd: Some(fd), batch: None, ahead, last: None, more: true });
+        let (fd, met) = (Some(fd), Names::default());
+        self.levels.push(Level { meta, path_len, fd, batch: None, ahead, last: None, more: true, met });
         if let Some(far) = self.levels.len().checked_sub(OPEN_FOLDERS + 1) {
             self.levels[far].close();
         }
@@ -181,10 +194,12 @@ impl Walk {
     /// Goes back to the folder above, opening it again if it had been closed. A folder in which names came or
     /// went since they were read is a changed source.
     fn leave(&mut self) -> Result<()> {
-        let Some(Level { meta, path_len, fd: Some(left), .. }) = self.levels.pop() else { return Ok(()) };
+        let Some(Level { meta, path_len, fd: Some(left), met, .. }) = self.levels.pop() else {
+            return Ok(());
+        };
         let path = Path::new(OsStr::from_bytes(&self.path[..path_len]));
         if meta.content_differs(&meta_of(&left, path)?) {
-            return Err(changed(path));
+            self.unsteady.check(left.as_fd(), path, &met, &mut self.buffer)?;
         }
         let Some(above) = self.levels.last_mut() else { return Ok(()) };
         if above.fd.is_some() {
@@ -195,7 +210,7 @@ impl Walk {
             Errno::NOENT => moved(path),
             other => Error::source("open", path, other.into()),
         })?;
-        if meta_of(&fd, path)?.identity() != above.meta.identity() {
+        if !above.meta.is_same_file(&meta_of(&fd, path)?) {
             return Err(moved(path));
         }
         above.fd = Some(fd);
@@ -212,11 +227,6 @@ impl Level {
             self.last = batch.last().map(<[u8]>::to_vec).or(self.last.take());
         }
     }
-}
-
-fn changed(path: &Path) -> Error {
-    let path = path.display();
-    Error::new(Kind::SourceChanged, format!("names were added to or removed from {path} while it was read"))
 }
 
 fn moved(path: &Path) -> Error {

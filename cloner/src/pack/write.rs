@@ -25,24 +25,14 @@ pub fn write(
     sink: &mut dyn Sink,
     stop: &Stop,
 ) -> Result<Totals> {
-    let mut pass = Pass::new(options, Some(sink));
+    let mut pass = Pass::writing(options, &plan.outline, sink);
     pass.tree(root, root_path, stop)?;
-    let (entries, fingerprint) = pass.census();
-    if (entries, fingerprint) != (plan.entries, plan.fingerprint) {
-        return Err(changed(root_path, plan.entries, entries));
-    }
+    pass.compare(root_path)?;
     if options.attributes && pass.extended_bytes() != plan.extended_bytes {
         let path = root_path.display();
         let text = format!("the extended attributes in {path} changed while it was read");
         return Err(Error::new(Kind::SourceChanged, text));
     }
     pass.end()?;
-    Ok(Totals { stream_bytes: pass.stream_bytes(), entries })
-}
-
-fn changed(root_path: &Path, planned: u64, found: u64) -> Error {
-    let path = root_path.display();
-    let text =
-        format!("{path} changed while it was read: {planned} entries were planned, {found} were found");
-    Error::new(Kind::SourceChanged, text)
+    Ok(Totals { stream_bytes: pass.stream_bytes(), entries: plan.entries })
 }

@@ -74,7 +74,7 @@ fn serve_metrics(
 ) -> Result<Server> {
     let tls = metrics_tls(environment)?;
     let listener = listen(port)?;
-    let service = Metrics { progress: Arc::clone(progress), owner_uid: owner_uid.to_owned() };
+    let service = Metrics::new(Arc::clone(progress), owner_uid.to_owned());
     // Its own token: the page stays up while a stop is under way.
     Server::start("metrics", listener, Some(tls), Limits::default(), Arc::new(service), Stop::new())
         .map_err(|e| Error::io(Kind::Failed, "cannot start the metrics server", e))

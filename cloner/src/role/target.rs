@@ -61,6 +61,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
             held: Mutex::default(),
             refusals: Refusals::default(),
             is_leftover_useless: AtomicBool::new(false),
+            claim: Mutex::default(),
         });
         let service: Arc<dyn Service> = uploads.clone();
         let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;

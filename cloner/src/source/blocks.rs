@@ -14,7 +14,7 @@ use super::buffer::Buffer;
 use super::choose::{Choice, Way};
 use super::compress::Block;
 use super::outgoing::Buffers;
-use super::read::shrank;
+use super::read::{shrank, unreadable};
 use crate::digest::check::HELD_LIMIT;
 use crate::digest::segments::{Segments, ZERO_SEGMENT};
 use crate::digest::{Digest, SEGMENT_BYTES};
@@ -27,6 +27,10 @@ use crate::stream::Sink;
 /// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
 /// buffer.
 const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
+
+/// A hole of a file from this length on is told as one to a target that knows holes: a block of most filesystems, so that
+/// a file keeps all of its holes.
+const HOLE_LEAST_BYTES: u64 = 4 << 10;
 
 /// A longer hole is computed and sent in parts, so that the target hears of it while its digest is computed, which takes
 /// 20 ms for so much.
@@ -183,13 +187,22 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
+    /// A hole of the source.
+    fn append_hole(&mut self, len: u64) -> Result<()> {
+        if !self.has_holes || len < HOLE_LEAST_BYTES {
+            return self.append_zeros(len);
+        }
+        self.flush()?;
+        self.progress.add_read_bytes(len);
+        self.deal.send(Block::Marks(vec![Mark::Hole(len)]))
+    }
+
     fn append_zeros(&mut self, mut len: u64) -> Result<()> {
         if len >= CHUNK_BYTES as u64 {
             self.flush()?;
-        }
-        if len >= CHUNK_BYTES as u64 && self.has_holes {
-            self.progress.add_read_bytes(len);
-            return self.deal.send(Block::Marks(vec![Mark::Hole(len)]));
+            if self.has_holes {
+                return self.append_hole(len);
+            }
         }
         while len >= CHUNK_BYTES as u64 {
             Error::check(self.stop)?;
@@ -241,7 +254,7 @@ impl Sink for Blocks<'_> {
         loop {
             let part = len.min(HOLE_AT_ONCE_BYTES);
             self.segments.long_zeros(part, self.stop)?;
-            self.append_zeros(part)?;
+            self.append_hole(part)?;
             len -= part;
             if len == 0 {
                 return Ok(());
@@ -266,7 +279,7 @@ impl Sink for Blocks<'_> {
             let got = match file.read_at(&mut room[..part], offset) {
                 Ok(got) => got,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Error::source("read", path, e)),
+                Err(e) => return Err(unreadable(path, offset, e)),
             };
             if got == 0 {
                 return Err(shrank(path, offset, len));

@@ -1,16 +1,14 @@
 //! Reading a device or file: holes as zeros, everything else as it is.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
 use crate::error::{Error, Kind, Result};
 use crate::frame::CHUNK_BYTES;
+use crate::holes::next_data;
 use crate::stream::Sink;
 
 pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
@@ -21,16 +19,21 @@ pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
     )
 }
 
+/// That reading `path` failed at the byte `offset`, which tells where on a disk the fault is.
+pub(crate) fn unreadable(path: &Path, offset: u64, cause: io::Error) -> Error {
+    Error::io(Kind::Source, format!("cannot read {} at byte {offset}", path.display()), cause)
+}
+
 /// The content of an open file or device, holes as zeros.
 pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Sink) -> Result<()> {
     let has_holes = file.metadata().map_err(|e| Error::source("look at", path, e))?.is_file();
     let (mut at, end) = (range.start, range.end);
     while at < end {
-        let data = if has_holes { next_data(file, path, at, end)? } else { at..end };
-        if has_holes && data.is_empty() && data.end < end {
-            // No filesystem should say so; reading the rest as data is right in any case.
-            return sink.put_file(file, path, at, end - at);
-        }
+        let data = if has_holes {
+            next_data(file, at, end).map_err(|cause| Error::source("look for holes in", path, cause))?
+        } else {
+            at..end
+        };
         sink.put_zeros(data.start - at)?;
         sink.put_file(file, path, data.start, data.end - data.start)?;
         at = data.end;
@@ -71,28 +74,17 @@ pub fn read_raw(
 /// Reads something that cannot tell its size (a character device) to its end.
 pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = 0;
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(len) => sink.put(&buffer[..len])?,
+            Ok(len) => {
+                sink.put(&buffer[..len])?;
+                offset += len as u64;
+            }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::source("read", path, e)),
+            Err(e) => return Err(unreadable(path, offset, e)),
         }
-    }
-}
-
-/// The next extent of data at or after `at`; empty at the end of the file when only a hole is left.
-fn next_data(file: &File, path: &Path, at: u64, size_bytes: u64) -> Result<std::ops::Range<u64>> {
-    let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-        Ok(start) => start.min(size_bytes),
-        Err(Errno::NXIO) => return Ok(size_bytes..size_bytes),
-        Err(Errno::INVAL) => return Ok(at..size_bytes), // this filesystem does not tell holes
-        Err(e) => return Err(Error::source("look for holes in", path, e.into())),
-    };
-    match rustix::fs::seek(file, SeekFrom::Hole(start)) {
-        Ok(end) => Ok(start..end.min(size_bytes)),
-        Err(Errno::NXIO) => Ok(start..size_bytes),
-        Err(e) => Err(Error::source("look for holes in", path, e.into())),
     }
 }
 

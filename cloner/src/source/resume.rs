@@ -20,7 +20,8 @@ const SLOWEST_SEGMENT: Duration = Duration::from_secs(16);
 /// Questions about a folder: a target answers with 256 digests at a time, all but the last time.
 const FOLDER_QUESTIONS: usize = HELD_LIMIT / 256 + 2;
 
-const COMPARING: &str = "the target holds a part of a clone; comparing it with the source";
+/// It may be an earlier attempt at this clone, another content, or a device's zeros that nobody wrote.
+const COMPARING: &str = "comparing what is on the target's volume with the source";
 
 /// What the source knows about the target before it sends.
 #[derive(Debug, Default)]
@@ -52,6 +53,7 @@ pub fn meet(
     if kept_bytes > 0 {
         log::info!("going on after the first {} of {}", Bytes(kept_bytes), Bytes(total_bytes));
     }
+    progress.set_kept_bytes(kept_bytes);
     Ok(Peer { can, kept })
 }
 
@@ -110,7 +112,7 @@ fn kept_of_image(
                 None => volume.segment(index as u64, total_bytes, stop)?,
             };
             if ours != digest {
-                log::info!("the target holds something else from segment {index} on");
+                differs_from(index);
                 return Ok(kept);
             }
             kept.push(digest);
@@ -143,11 +145,19 @@ fn kept_of_folder(source: &Source, volume: &Volume, computed: &Computed, stop: &
     };
     let agreeing = held.iter().zip(&ours).take_while(|(held, ours)| held == ours).count();
     if agreeing < held.len() {
-        log::info!("the target holds something else from segment {agreeing} on");
+        differs_from(agreeing);
     }
     (0..).zip(ours).for_each(|(index, digest)| computed.set(index, digest));
     held.truncate(agreeing);
     Ok(held)
+}
+
+/// Says from which segment on everything is sent.
+fn differs_from(segment: usize) {
+    match segment {
+        0 => log::info!("nothing of this clone is there yet: all of the source is sent"),
+        _ => log::info!("it differs from segment {segment} on, which is sent again"),
+    }
 }
 
 /// A target that does not take the question for what it is gets the upload as CDI's would.

@@ -32,7 +32,7 @@ pub struct Volume {
 
 enum Opened {
     /// A folder and the plan of its archive.
-    Folder(OwnedFd, Options, Plan),
+    Folder(OwnedFd, Options, Box<Plan>),
     /// A device or file of this size, and what shows that it was written to.
     Raw(File, u64, Stamp),
     /// A character device, which can only be read to its end.
@@ -64,7 +64,7 @@ impl Volume {
     pub fn of_folder(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
         let plan = scan(&root, path, options, stop)?;
         warn_of_remains(&root, path);
-        Ok(Self { path: path.to_owned(), kind: Opened::Folder(root, options, plan) })
+        Ok(Self { path: path.to_owned(), kind: Opened::Folder(root, options, Box::new(plan)) })
     }
 
     /// Logical bytes of the stream, for progress; `None` when only reading will tell. `attributes`: of an archive with
@@ -159,6 +159,23 @@ fn warn_of_remains(root: &OwnedFd, path: &Path) {
             log::warn!("left out {}: a clone into this folder was killed and left it", path.display());
         }
     }
+    if holds_something(root, "lost+found") {
+        let path = path.join("lost+found");
+        log::warn!("left out {}: it is kept for the filesystem; rename it to clone it", path.display());
+    }
+}
+
+/// Whether `name` is anything but an empty directory. One that may not be read counts as empty: a filesystem's own is
+/// closed to all but root.
+fn holds_something(root: &OwnedFd, name: &str) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(root, name, flags, Mode::empty());
+    match opened.and_then(rustix::fs::Dir::new) {
+        Ok(mut entries) => entries
+            .any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))),
+        Err(Errno::NOTDIR | Errno::LOOP) => true,
+        Err(_) => false,
+    }
 }
 
 fn open_raw(path: &Path) -> Result<Opened> {
@@ -189,4 +206,29 @@ fn open_raw(path: &Path) -> Result<Opened> {
         return Ok(Opened::Raw(file, size_bytes, stamp));
     }
     Ok(Opened::Stream(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_lost_and_found_that_is_left_out_and_holds_something_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = || OwnedFd::from(File::open(folder.path()).unwrap());
+        let found = || holds_something(&root(), "lost+found");
+        let path = folder.path().join("lost+found");
+        assert!(!found());
+        fs::create_dir(&path).unwrap();
+        assert!(!found(), "the filesystem's own");
+        fs::write(path.join("#12"), "x").unwrap();
+        assert!(found());
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "x").unwrap();
+        assert!(found());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/", &path).unwrap();
+        assert!(found());
+    }
 }

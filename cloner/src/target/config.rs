@@ -72,6 +72,7 @@ impl TargetConfig {
                 grow_to_bytes,
                 keep_partial: true,
                 is_exact: false,
+                is_made: false,
                 read_back: args.verify == Some(Verify::Readback),
                 decompress_threads: args.pod.tuning.threads(),
             },

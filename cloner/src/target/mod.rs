@@ -48,6 +48,16 @@ pub enum Destination {
     },
 }
 
+impl Destination {
+    /// What messages call an image on it: a file's own name, the device's path.
+    pub fn image_label(&self) -> Vec<u8> {
+        match self {
+            Self::Device(path) => path.as_os_str().as_encoded_bytes().to_vec(),
+            Self::Folder { image_name, .. } => image_name.as_encoded_bytes().to_vec(),
+        }
+    }
+}
+
 /// How to write.
 #[derive(Debug, Clone)]
 pub struct Writing {
@@ -65,6 +75,8 @@ pub struct Writing {
     pub read_back: bool,
     /// The sender says all attributes: entries get no others.
     pub is_exact: bool,
+    /// The folder was made by the copy that writes to it, and goes again with it.
+    pub is_made: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }

@@ -16,6 +16,7 @@ use super::pulled::Pulled;
 use super::rights::may_give_away;
 use super::writeback::Synced;
 use super::{Destination, Writing, verify};
+use crate::attribute::Kinds;
 use crate::attribute::not_kept::NotKept;
 use crate::digest::Whole;
 use crate::digest::check::Verdict;
@@ -49,8 +50,13 @@ pub fn write(
             tree_to_folder(writing, path, resumes, stream, stop)?
         }
         _ => {
-            image(writing, content, announced_bytes, resumes, stream, stop)?;
-            NotKept::default()
+            let lost = image(writing, content, announced_bytes, resumes, stream, stop)?;
+            let mut not_kept = NotKept::default();
+            not_kept.add(lost, || writing.destination.image_label());
+            if !not_kept.is_empty() {
+                log::info!("not kept: {not_kept}");
+            }
+            not_kept
         }
     };
     let (stream_bytes, verdict) = stream.finish()?;
@@ -65,7 +71,7 @@ fn image(
     resumes: bool,
     stream: &mut Pulled<'_>,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<Kinds> {
     match (content, &writing.destination) {
         (ContentType::Filesystem, Destination::Device(path)) => {
             let mut device = Device::open(path, writing.preallocate)?;
@@ -80,7 +86,8 @@ fn image(
                 stream.finish()?;
                 let digest = image.digest();
                 image.finish()?;
-                read_back(&mut device, path, digest, stream, stop)
+                read_back(&mut device, path, digest, stream, stop)?;
+                Ok(Kinds::default())
             })
         }
         (ContentType::Block, Destination::Device(path)) => {
@@ -96,6 +103,7 @@ fn image(
                 grow_to_bytes: writing.grow_to_bytes,
                 preallocate: writing.preallocate,
                 keep_partial: writing.keep_partial,
+                is_exact: writing.is_exact,
             };
             let mut file = if resumes {
                 ImageFile::reopen(path, image_name, options, stop)?
@@ -124,13 +132,14 @@ fn raw_to_medium(
     announced_bytes: Option<u64>,
     stream: &mut Pulled<'_>,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<Kinds> {
     let mut image = ImageWriter::new(medium, writing.preallocate, stop);
     image.write_stream(stream, announced_bytes)?;
     let found = stream.finish()?;
     image.finish()?;
     read_back(medium, path, writing.read_back.then_some(found.1.whole), stream, stop)?;
-    medium.publish()
+    medium.publish()?;
+    Ok(medium.lost())
 }
 
 /// Compares a sealed image with what was written, if that is wanted.
@@ -163,6 +172,7 @@ fn tree_to_folder(
         is_exact: writing.is_exact,
         resume,
         keep_partial: writing.keep_partial,
+        is_made: writing.is_made,
     };
     let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
     let (check, progress) = (stream.content_check(), stream.progress());

@@ -64,7 +64,7 @@ impl Uploads {
         }
         // Taken, not borrowed: reading back takes its time, and others ask for progress meanwhile.
         let known = self.held().take().filter(|held| held.content == content);
-        let read = self.with_more(known, from, content, total_bytes);
+        let read = self.claim_folder().and_then(|()| self.with_more(known, from, content, total_bytes));
         let answer = read.map(|held| {
             let from = usize::try_from(from).unwrap_or(usize::MAX);
             let digests = held.digests.iter().skip(from).take(DIGESTS_AT_ONCE);

@@ -22,7 +22,8 @@ use super::refusals::Refusals;
 use super::running::Running;
 use super::session::{self, Transfer};
 use super::streams::{Meeting, Streams};
-use super::{Received, Writing, report};
+use super::{Destination, Received, Writing, report};
+use crate::claim::{Claim, Extent};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::unpack::leaves_something;
@@ -56,6 +57,9 @@ pub struct Uploads {
     pub refusals: Refusals,
     /// What lies in the volume was of no use once. It is not read back again, also where it could not be removed.
     pub is_leftover_useless: AtomicBool,
+    /// Keeps other writers away from the folder, from the first time that its sender asks for something until the process ends:
+    /// what was read back for the sender stays as it is.
+    pub claim: Mutex<Option<Arc<Claim>>>,
 }
 
 /// The first segments of a content that is not complete.
@@ -77,6 +81,15 @@ impl Uploads {
     /// What it holds of a transfer that failed.
     pub(super) fn held(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims the folder, if that was not done before. `Kind::Target`: another process writes there.
+    pub(super) fn claim_folder(&self) -> Result<()> {
+        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (None, Destination::Folder { path, .. }) = (&*claim, &self.writing.destination) {
+            *claim = Some(Arc::new(Claim::take(path, Extent::Whole)?));
+        }
+        Ok(())
     }
 
     /// Admits a request and, for an upload, takes the place of the one sender. Says also whether it is of the sender.
@@ -155,15 +168,17 @@ impl Uploads {
         upload: Upload,
         streams: Option<&mut Streams>,
     ) -> Result<Received> {
-        let Upload { content, announced_bytes, resume, has_attributes: is_exact, .. } = upload;
+        let Upload { content, announced_bytes, resume, has_attributes, .. } = upload;
         let held = self.held().take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
         let keep_partial = self.writing.can_go_on(content) && resume.is_some();
         let stop = self.running.stages().unwrap_or_else(|| self.stop.child());
+        let is_exact = has_attributes || self.writing.is_exact;
         let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
-        let outcome = match exchange.body() {
-            Ok(mut body) => {
+        let outcome = match (self.claim_folder(), exchange.body()) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Ok(mut body)) => {
                 let mut transfer = Transfer {
                     content,
                     announced_bytes,
@@ -177,7 +192,7 @@ impl Uploads {
                 };
                 session::receive(&mut body, &mut transfer)
             }
-            Err(fault) => Err(Error::new(Kind::HungUp, fault.to_string())),
+            (Ok(()), Err(fault)) => Err(Error::new(Kind::HungUp, fault.to_string())),
         };
         let outcome = outcome.map_err(|error| match (error.kind(), stop.reason()) {
             (Kind::Neighbour, Some(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),

@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use decant_shared::progress::Progress;
 use decant_shared::stop::{STOP_TICK, Stop};
+use rustix::io::Errno;
 
+use crate::closing;
 use crate::error::{Error, Kind, Result};
+use crate::optional::Call;
 
 /// The next sync begins when this much is written, if the one before is over.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -44,6 +47,21 @@ impl Synced {
             }
             Synced::Tree(folder, _) => Ok(rustix::fs::syncfs(folder)?),
         }
+    }
+
+    /// Whether there is no such call here. Each file of a tree is synced when it is complete then.
+    fn is_missing(&self, cause: &std::io::Error) -> bool {
+        let call = match self {
+            Synced::File(..) => Call::SyncFile,
+            Synced::Tree(..) => Call::SyncFilesystem,
+        };
+        Errno::from_io_error(cause).is_some_and(|errno| call.is_dispensable(errno))
+    }
+
+    /// The descriptor is a second one of what is written: closing it may tell what closing the first one does not.
+    fn close(self) -> Result<()> {
+        let Synced::File(file, path) = self else { return Ok(()) };
+        closing::close(file).map_err(|cause| Error::target("close", &path, cause))
     }
 
     fn path(&self) -> &Path {
@@ -79,18 +97,21 @@ pub fn start<'scope, 'env>(
     progress.set_durable_bytes(0);
     let thread = Builder::new()
         .name("syncer".to_owned())
-        .spawn_scoped(scope, move || run(&synced, &taken, progress))
+        .spawn_scoped(scope, move || run(synced, &taken, progress))
         .map_err(|cause| Error::io(Kind::Failed, "cannot start a thread", cause))?;
     let (fresh_bytes, asked_bytes, asked_at) = (0, 0, Instant::now());
     Ok((Pacer { positions, factor, fresh_bytes, asked_bytes, asked_at, stop: stop.clone() }, thread))
 }
 
-fn run(synced: &Synced, positions: &Receiver<u64>, progress: &Progress) -> Result<()> {
+fn run(synced: Synced, positions: &Receiver<u64>, progress: &Progress) -> Result<()> {
     for position in positions {
-        synced.sync().map_err(|cause| Error::target("sync", synced.path(), cause))?;
-        progress.set_durable_bytes(position);
+        match synced.sync() {
+            Ok(()) => progress.set_durable_bytes(position),
+            Err(cause) if synced.is_missing(&cause) => {}
+            Err(cause) => return Err(Error::target("sync", synced.path(), cause)),
+        }
     }
-    Ok(())
+    synced.close()
 }
 
 impl Pacer {
@@ -145,10 +166,10 @@ mod tests {
     #[test]
     fn a_syncer_that_failed_is_noticed() {
         let (progress, stop) = (Progress::new(0), Stop::new());
-        let (reader, _writer) = std::io::pipe().unwrap();
+        // A descriptor that only names something cannot be synced.
+        let named = rustix::fs::open(".", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
         std::thread::scope(|scope| {
-            // A pipe cannot be synced.
-            let synced = Synced::File(File::from(OwnedFd::from(reader)), "pipe".into());
+            let synced = Synced::File(File::from(named), "named".into());
             let (mut pacer, thread) = start(scope, synced, &progress, &stop).unwrap();
             let failed = (1..100).find_map(|at| pacer.written(at << 24, 1 << 24).err());
             assert_eq!(failed.unwrap().kind(), Kind::Neighbour);

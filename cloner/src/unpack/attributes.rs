@@ -1,26 +1,47 @@
 //! Owner, mode, extended attributes and time of what was unpacked.
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{Gid, Mode, Stat, Uid};
+use rustix::fs::{FileType, Gid, Mode, Stat, Uid};
 use rustix::io::{Errno, Result};
 
 use crate::archive::entry::{Entry, Moment};
 use crate::attribute::place::{Place, names, remove, room};
-use crate::attribute::{Attribute, Kinds, Xattr, may_be_set};
+use crate::attribute::{ACCESS_ACL, Attribute, Kinds, Xattr, acl, may_be_set};
+use crate::optional::{Call, Verdict, setting};
 use crate::unpack::subject::Subject;
+
+/// The permission bits with setuid, setgid and the sticky bit.
+const ALL_BITS: u32 = 0o7777;
 
 /// What a finished file or folder gets.
 #[derive(Debug, Clone)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     owner: Owner,
-    /// `None`: it has its mode already.
-    mode: Option<u32>,
+    mode: Option<Modes>,
     modified: Option<Moment>,
     xattrs: Vec<Xattr>,
     /// Lost before it came here.
     lost: Kinds,
-    /// An attempt before may have left attributes that the archive does not have.
+    /// Something else may have left attributes that are not among these.
     is_reused: bool,
+    /// What it was made with: it is looked at, and set only where it is not so.
+    at_birth: AtBirth,
+}
+
+/// The mode of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Modes {
+    /// That of the source.
+    wanted: u32,
+    /// What it may be as long as it has no access control list.
+    without_acl: u32,
+}
+
+/// What an entry was asked to be made with.
+#[derive(Debug, Clone, Copy, Default)]
+struct AtBirth {
+    owner: bool,
+    mode: bool,
 }
 
 /// What becomes of the owner.
@@ -55,35 +76,34 @@ impl Attributes {
     /// The mode to make a file with, so that it needs no other one later, if that can be had. Attributes of users are
     /// set before the final mode.
     pub(super) fn mode_at(&self, birth: Option<Birth>) -> Option<Mode> {
-        let (mode, birth) = (self.mode?, birth?);
+        let (mode, birth) = (self.mode?.without_acl, birth?);
         let is_had = mode & !birth.allowed == 0 && self.xattrs.is_empty();
         is_had.then(|| Mode::from_raw_mode(mode))
     }
 
-    /// What a file still needs that was just made with [`Attributes::mode_at`]: each system call that is saved is saved
-    /// once per file.
+    /// For a file that was just made with [`Attributes::mode_at`]: each system call that is saved is saved once per file.
     pub(super) fn after(mut self, birth: Option<Birth>) -> Self {
-        if self.mode_at(birth).is_some() {
-            self.mode = None;
-        }
-        if let (Some(Birth { uid, gid, .. }), Owner::Becomes(owner, group) | Owner::ShouldBe(owner, group)) =
-            (birth, self.owner)
-            && (owner, group) == (Some(uid), Some(gid))
-        {
-            self.owner = Owner::Stays;
+        self.at_birth.mode = self.mode_at(birth).is_some();
+        if let (Some(Birth { uid, gid, .. }), Owner::Becomes(owner, group)) = (birth, self.owner) {
+            self.at_birth.owner = (owner, group) == (Some(uid), Some(gid));
         }
         self
     }
 
     /// What the archive says; the owner is only set when this process may give files away.
-    pub(super) fn of(entry: &Entry, own: bool) -> Self {
+    pub(crate) fn of(entry: &Entry, own: bool) -> Self {
         let owner = if own { Owner::Becomes } else { Owner::ShouldBe }(entry.uid, entry.gid);
         let (xattrs, lost) = (entry.xattrs.clone(), entry.unsent);
-        Self { owner, mode: Some(entry.mode), modified: Some(entry.modified), xattrs, lost, is_reused: false }
+        let list = xattrs.iter().find(|xattr| xattr.name == ACCESS_ACL).map(|xattr| xattr.value.as_slice());
+        let has_acl = list.is_some() || lost.has(Attribute::Acl);
+        let without_acl = if has_acl { acl::without(entry.mode, list) } else { entry.mode };
+        let mode = Some(Modes { wanted: entry.mode, without_acl });
+        let (modified, at_birth) = (Some(entry.modified), AtBirth::default());
+        Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth }
     }
 
-    /// The same for what an attempt before has made.
-    pub(super) fn of_reused(entry: &Entry, own: bool) -> Self {
+    /// The same for what was there before.
+    pub(crate) fn of_reused(entry: &Entry, own: bool) -> Self {
         Self { is_reused: true, ..Self::of(entry, own) }
     }
 
@@ -109,8 +129,24 @@ impl Attributes {
     }
 
     fn unowned(mode: u32, modified: Option<Moment>) -> Self {
+        let mode = Some(Modes { wanted: mode, without_acl: mode });
         let (owner, xattrs, lost) = (Owner::Stays, Vec::new(), Kinds::default());
-        Self { owner, mode: Some(mode), modified, xattrs, lost, is_reused: false }
+        Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth: AtBirth::default() }
+    }
+
+    /// The mode that it is to have, if its owner does not get `needed` by it.
+    pub(super) fn unreadable(&self, needed: Mode) -> Option<u32> {
+        let mode = self.mode?.wanted;
+        (mode & needed.as_raw_mode() != needed.as_raw_mode()).then_some(mode)
+    }
+
+    /// Lets the owner have `needed` besides.
+    pub(super) fn let_owner(&mut self, needed: Mode) {
+        if let Some(modes) = &mut self.mode {
+            modes.wanted |= needed.as_raw_mode();
+            modes.without_acl |= needed.as_raw_mode();
+        }
+        self.at_birth.mode = false;
     }
 
     /// Memory that its extended attributes take, in bytes.
@@ -126,7 +162,7 @@ impl Attributes {
     }
 
     /// Sets them on an open file or folder. Returns what is not permitted, or not possible here.
-    pub(super) fn apply_to(&self, fd: impl AsFd) -> Result<Kinds> {
+    pub(crate) fn apply_to(&self, fd: impl AsFd) -> Result<Kinds> {
         self.apply(&Subject::Open(fd.as_fd()))
     }
 
@@ -142,79 +178,124 @@ impl Attributes {
 
     /// In the only order that keeps all. A change of owner takes setuid, setgid and capabilities away. Attributes of
     /// users need write permission, which the final mode may not give. A change of mode changes an access control list.
-    /// Everything changes the time.
+    /// Everything changes the time. What came of it is looked at in the end: a filesystem may take something else than it was
+    /// given, and say nothing.
     fn apply(&self, subject: &Subject<'_>) -> Result<Kinds> {
         let mut lost = self.lost;
-        self.own(subject, &mut lost)?;
+        if let (Owner::Becomes(uid, gid), false) = (self.owner, self.at_birth.owner) {
+            let changed = subject.chown(uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            count(&mut lost, Call::Chown, changed)?;
+        }
         if let (true, Subject::Open(fd)) = (self.is_reused, subject) {
             self.remove_others(*fd)?;
         }
         let is_late = |xattr: &&Xattr| Attribute::of_xattr(&xattr.name) != Attribute::Xattr;
         self.set_xattrs(subject, self.xattrs.iter().filter(|xattr| !is_late(xattr)), &mut lost)?;
-        if let Some(mode) = self.mode {
-            count(&mut lost, Attribute::Mode, subject.chmod(mode))?;
+        let kept_bits = self.kept_bits(subject)?;
+        if let Some(mode) = self.mode.filter(|_| !self.at_birth.mode && subject.has_mode()) {
+            count(&mut lost, Call::Chmod, subject.chmod(mode.without_acl & kept_bits))?;
         }
-        self.set_xattrs(subject, self.xattrs.iter().filter(is_late), &mut lost)?;
-        let special = (Mode::SUID | Mode::SGID).as_raw_mode();
-        if let Some(mode) = self.mode.filter(|mode| mode & special != 0 && subject.has_mode()) {
-            // The kernel drops setgid in silence where the group is not ours.
-            let found = subject.stat()?.st_mode;
-            if found & special != mode & special {
-                lost.insert(Attribute::Mode);
-            }
-        }
+        let has_acl = self.set_xattrs(subject, self.xattrs.iter().filter(is_late), &mut lost)?;
         if let Some(modified) = self.modified {
-            count(&mut lost, Attribute::Time, subject.set_time(modified))?;
+            count(&mut lost, Call::SetTimes, subject.set_time(modified))?;
         }
+        self.look_back(subject, kept_bits, has_acl, &mut lost)?;
         Ok(lost)
     }
 
-    fn own(&self, subject: &Subject<'_>, lost: &mut Kinds) -> Result<()> {
+    /// The bits of its mode that it may have: setuid and setgid would lend the rights of another owner, where it does not get
+    /// its own. What is made in a setgid folder gets its group; that lends nothing.
+    fn kept_bits(&self, subject: &Subject<'_>) -> Result<u32> {
+        let (setuid, setgid) = (Mode::SUID.as_raw_mode(), Mode::SGID.as_raw_mode());
+        let Some((uid, gid)) = self.wanted_owner() else { return Ok(!0) };
+        if !subject.has_mode() || self.mode.is_none_or(|mode| mode.wanted & (setuid | setgid) == 0) {
+            return Ok(!0);
+        }
+        let found = subject.stat()?;
+        let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+        let mut kept = !0;
+        if uid != Some(found.st_uid) {
+            kept &= !setuid;
+        }
+        if gid != Some(found.st_gid) && !is_folder {
+            kept &= !setgid;
+        }
+        Ok(kept)
+    }
+
+    fn wanted_owner(&self) -> Option<(Option<u32>, Option<u32>)> {
         match self.owner {
-            Owner::Stays => Ok(()),
-            Owner::Becomes(uid, gid) => {
-                if uid.is_none() || gid.is_none() {
-                    lost.insert(Attribute::Owner);
-                }
-                let changed = subject.chown(uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-                count(lost, Attribute::Owner, changed)
-            }
-            Owner::ShouldBe(uid, gid) => {
-                let found = subject.stat()?;
-                if (uid, gid) != (Some(found.st_uid), Some(found.st_gid)) {
-                    lost.insert(Attribute::Owner);
-                }
-                Ok(())
-            }
+            Owner::Stays => None,
+            Owner::Becomes(uid, gid) | Owner::ShouldBe(uid, gid) => Some((uid, gid)),
         }
     }
 
+    /// Counts what is not as it should be. A mode that is not what was asked for gets a second try, because some filesystems
+    /// choose that of what is made in them.
+    fn look_back(
+        &self,
+        subject: &Subject<'_>,
+        kept_bits: u32,
+        has_acl: bool,
+        lost: &mut Kinds,
+    ) -> Result<()> {
+        let mut found = subject.stat()?;
+        let mode_of = |found: &Stat| found.st_mode & ALL_BITS;
+        if let Some(modes) = self.mode.filter(|_| subject.has_mode()) {
+            let mode = kept_bits & if has_acl { modes.wanted } else { modes.without_acl };
+            if mode_of(&found) != mode && !lost.has(Attribute::Mode) {
+                count(lost, Call::Chmod, subject.chmod(mode))?;
+                found = subject.stat()?;
+            }
+            if mode_of(&found) != modes.wanted {
+                lost.insert(Attribute::Mode);
+            }
+        }
+        if self.wanted_owner().is_some_and(|owner| owner != (Some(found.st_uid), Some(found.st_gid))) {
+            lost.insert(Attribute::Owner);
+        }
+        let time = (found.st_mtime, u32::try_from(found.st_mtime_nsec).ok());
+        if self.modified.is_some_and(|wanted| (wanted.seconds, Some(wanted.nanoseconds)) != time) {
+            lost.insert(Attribute::Time);
+        }
+        Ok(())
+    }
+
+    /// Sets them. Returns whether an access control list was among them and is there now.
     fn set_xattrs<'a>(
         &self,
         subject: &Subject<'_>,
         xattrs: impl Iterator<Item = &'a Xattr>,
         lost: &mut Kinds,
-    ) -> Result<()> {
-        let mut place = None;
+    ) -> Result<bool> {
+        let (mut place, mut has_acl) = (None, false);
         for Xattr { name, value } in xattrs {
             let kind = Attribute::of_xattr(name);
             if !may_be_set(name) {
                 lost.insert(kind);
                 continue;
             }
-            match place.get_or_insert_with(|| subject.place()).set(name, value) {
-                Err(errno) if is_refused(errno) => lost.insert(kind),
-                result => result?,
+            let place = place.get_or_insert_with(|| subject.place());
+            // Also a filesystem that says nothing may not have taken it.
+            let is_set = place.set(name, value).map_err(|errno| subject.too_large(errno)).and_then(|()| {
+                let is_had = place.has(name, value)?;
+                Ok(is_had || (kind == Attribute::Acl && acl::is_a_mode(value)))
+            });
+            match is_set {
+                Ok(true) => has_acl |= name == ACCESS_ACL,
+                Ok(false) => lost.insert(kind),
+                Err(errno) if setting(kind).is_dispensable(errno) => lost.insert(kind),
+                Err(errno) => return Err(errno),
             }
         }
-        Ok(())
+        Ok(has_acl)
     }
 
     /// Takes away what an attempt before has set and the archive does not have.
     fn remove_others(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let mut room = room();
         let list = match Place::Open(fd).list(&mut room) {
-            Err(Errno::NOTSUP) => return Ok(()),
+            Err(errno) if Call::ListXattrs.is_dispensable(errno) => return Ok(()),
             list => list?,
         };
         let is_other = |name: &&[u8]| !self.xattrs.iter().any(|xattr| xattr.name == *name);
@@ -229,32 +310,17 @@ impl Attributes {
     }
 }
 
-/// Not permitted, or (an owner outside of the user namespace, a filesystem without modes) not possible.
-fn count(lost: &mut Kinds, kind: Attribute, result: Result<()>) -> Result<()> {
+/// Counts what cannot be kept; any other error is one.
+fn count(lost: &mut Kinds, call: Call, result: Result<()>) -> Result<()> {
     match result {
-        Err(Errno::PERM | Errno::INVAL | Errno::NOTSUP | Errno::OVERFLOW) => {
-            lost.insert(kind);
-            Ok(())
-        }
-        result => result,
+        Err(errno) => match call.verdict(errno) {
+            Verdict::Continue => Ok(()),
+            Verdict::NotKept(kind) => {
+                lost.insert(kind);
+                Ok(())
+            }
+            Verdict::Fail => Err(errno),
+        },
+        Ok(()) => Ok(()),
     }
-}
-
-/// Not permitted, or more than this filesystem takes for one entry: ext4 says that with ENOSPC. A disk that is really full
-/// fails elsewhere.
-fn is_refused(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::PERM
-            | Errno::ACCESS
-            | Errno::INVAL
-            | Errno::NOTSUP
-            | Errno::OVERFLOW
-            | Errno::RANGE
-            | Errno::TOOBIG
-            | Errno::NOSPC
-            | Errno::DQUOT
-            // Without /proc there is no way to an attribute of a name.
-            | Errno::NOENT
-    )
 }

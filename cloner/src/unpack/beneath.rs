@@ -6,6 +6,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
+use crate::optional::Call;
 use crate::unpack::member_name::MemberName;
 
 /// Mode of a folder while it is filled: its own bits come when it is complete.
@@ -32,7 +33,11 @@ pub(crate) fn open_folder(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, St
             let found = fstat(&folder)?;
             let mode = Mode::from_raw_mode(found.st_mode);
             if !mode.contains(WORKING_MODE) {
-                fchmod(&folder, mode | WORKING_MODE)?;
+                // Where modes are those of the mount, its owner may work in it all the same.
+                match fchmod(&folder, mode | WORKING_MODE) {
+                    Err(errno) if !Call::Chmod.is_dispensable(errno) => return Err(errno),
+                    _ => {}
+                }
             }
             Ok((folder, found))
         }
@@ -44,7 +49,7 @@ pub(super) fn open_below(root: impl AsFd, name: MemberName<'_>) -> Result<OwnedF
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(&root, name.relative(), folder_flags() | OFlags::PATH, Mode::empty(), resolve) {
         // An old kernel, a seccomp profile that does not know the call, a very long name, a rename meanwhile.
-        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => step_by_step(root, name),
+        Err(errno) if Call::OpenBeneath.is_dispensable(errno) => step_by_step(root, name),
         result => result,
     }
 }

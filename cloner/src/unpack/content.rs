@@ -6,11 +6,12 @@ use std::os::unix::fs::FileExt;
 
 use decant_shared::stop::Stop;
 use rustix::fs::{FallocateFlags, fallocate, ftruncate};
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 
 use crate::archive::entry::{Entry, shown};
 use crate::archive::read::ArchiveReader;
 use crate::error::Error;
+use crate::optional::Call;
 use crate::stream::{Piece, Pull};
 use crate::unpack::behind::Behind;
 
@@ -80,10 +81,13 @@ pub(super) fn write_content<P: Pull + ?Sized>(
                 return Err(Error::damaged("content that is said to be here, and is not").into());
             }
             Piece::Zeros(_) if room.zeros_are_there => {}
-            Piece::Zeros(len) => write_zeros(file, offset, len, stop)?,
+            Piece::Zeros(len) => {
+                write_zeros(file, offset, len, stop)?;
+                room.end = room.end.max(offset + len);
+            }
         }
     }
-    if is_held { Ok(()) } else { room.finish() }
+    if is_held { Ok(()) } else { room.finish(stop) }
 }
 
 /// The space of a file.
@@ -105,9 +109,13 @@ impl Room<'_> {
             self.zeros_are_there = allocate(self.file, self.size_bytes).map_err(failed_at(self.end))?;
             self.end = self.size_bytes;
         } else if self.size_bytes >= SIZED_BYTES {
-            // What a killed target leaves has the size that belongs to its digest (docs/protocol.md, 5).
-            self.resize(self.size_bytes)?;
-            self.end = self.size_bytes;
+            // What a killed target leaves has the size that belongs to its digest (docs/protocol.md, 5). Some filesystems
+            // take files only from their beginning to their end: then the size grows, and zeros are written.
+            match ftruncate(self.file, self.size_bytes) {
+                Ok(()) => self.end = self.size_bytes,
+                Err(errno) if Call::Truncate.is_dispensable(errno) => self.zeros_are_there = false,
+                Err(errno) => return Err(failed_at(self.end)(errno.into())),
+            }
         }
         Ok(())
     }
@@ -119,8 +127,16 @@ impl Room<'_> {
         self.prepare()
     }
 
-    fn finish(&self) -> Result<(), Incomplete> {
-        if self.end < self.size_bytes { self.resize(self.size_bytes) } else { Ok(()) }
+    fn finish(&self, stop: &Stop) -> Result<(), Incomplete> {
+        if self.end >= self.size_bytes {
+            return Ok(());
+        }
+        match ftruncate(self.file, self.size_bytes) {
+            Err(errno) if Call::Truncate.is_dispensable(errno) => {
+                write_zeros(self.file, self.end, self.size_bytes - self.end, stop)
+            }
+            resized => resized.map_err(io::Error::from).map_err(failed_at(self.end)),
+        }
     }
 
     fn resize(&self, bytes: u64) -> Result<(), Incomplete> {
@@ -160,9 +176,9 @@ impl Skipped {
 
 /// Whether the filesystem can allocate without writing.
 fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
-    match fallocate(file, FallocateFlags::empty(), 0, size_bytes) {
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, size_bytes)) {
         Ok(()) => Ok(true),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(errno) if Call::Allocate.is_dispensable(errno) => Ok(false),
         Err(cause) => Err(cause.into()),
     }
 }

@@ -12,6 +12,8 @@ use rustix::io::{Errno, Result};
 use crate::attribute::not_kept::NotKept;
 use crate::unpack::attributes::{Attributes, Birth};
 use crate::unpack::beneath::open_folder;
+use crate::unpack::folding::{Folding, SEEN_BYTES, Seen};
+use crate::unpack::late::{FOLDER_BITS, Late, chmod_unfollowed};
 use crate::unpack::member_name::MemberName;
 
 /// At most this many levels are open at once, however deep the tree is.
@@ -28,6 +30,26 @@ pub(super) struct Folders {
     levels: Vec<Level>,
     /// Of all levels.
     xattrs_bytes: usize,
+    /// The entries whose modes come last.
+    pub(super) late: Late,
+    /// Which names the filesystem takes for the same.
+    folding: Folding,
+    /// How many names the root has.
+    top_names: u64,
+    /// Which.
+    seen: Seen,
+    /// Memory that is left for what all levels have seen.
+    seen_room_bytes: usize,
+    /// A name that another one stands for, when that was in the way.
+    taken: Option<Taken>,
+}
+
+/// A name that could not be had, because the filesystem takes another one for it.
+pub(super) struct Taken {
+    /// The name that was wanted.
+    pub(super) name: Vec<u8>,
+    /// The one that is there.
+    pub(super) by: Vec<u8>,
 }
 
 struct Level {
@@ -40,12 +62,61 @@ struct Level {
     pending: Attributes,
     /// What is made in it has from birth; known where the folder itself was made here.
     birth: Option<Birth>,
+    /// What was made in it.
+    seen: Seen,
 }
 
 impl Folders {
-    /// Starts in `root`.
-    pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, levels: Vec::new(), xattrs_bytes: 0 }
+    /// Starts in `root`, on a filesystem with these names.
+    pub(super) fn new(root: OwnedFd, folding: Folding) -> Self {
+        let (levels, seen) = (Vec::new(), Seen::of_new());
+        let seen_room_bytes = SEEN_BYTES;
+        Self {
+            root,
+            levels,
+            xattrs_bytes: 0,
+            folding,
+            top_names: 0,
+            seen,
+            seen_room_bytes,
+            taken: None,
+            late: Late::default(),
+        }
+    }
+
+    /// How many names were made at the top.
+    pub(super) fn top_names(&self) -> u64 {
+        self.top_names
+    }
+
+    /// The name `name` was made in the folder we are in.
+    pub(super) fn made(&mut self, name: &[u8]) {
+        let seen = match self.levels.last_mut() {
+            Some(level) => &mut level.seen,
+            None => {
+                self.top_names += 1;
+                &mut self.seen
+            }
+        };
+        self.folding.note(seen, name, &mut self.seen_room_bytes);
+    }
+
+    /// Something that was made in the folder we are in was removed.
+    pub(super) fn removed(&mut self) {
+        if self.levels.is_empty() {
+            self.top_names = self.top_names.saturating_sub(1);
+        }
+    }
+
+    /// The name in the current folder that the filesystem takes for `name`, which is there, where that is another one.
+    pub(super) fn other_name(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let seen = self.levels.last().map_or(&self.seen, |level| &level.seen);
+        self.folding.other_name(self.current(), seen, name)
+    }
+
+    /// The name that was in the way when [`Folders::enter`] said EEXIST.
+    pub(super) fn taken(&mut self) -> Option<Taken> {
+        self.taken.take()
     }
 
     /// The folder that is unpacked into.
@@ -72,7 +143,8 @@ impl Folders {
         name.components().eq(self.levels.iter().map(|level| level.name.as_slice()))
     }
 
-    /// Goes to the folder `name`, making what is missing. Something on the way that is no folder: ENOTDIR.
+    /// Goes to the folder `name`, making what is missing. Something on the way that is no folder: ENOTDIR. A folder that has
+    /// another name, which this filesystem takes for this one: EEXIST, see [`Folders::taken`].
     pub(super) fn enter(&mut self, name: MemberName<'_>, not_kept: &mut NotKept) -> Result<()> {
         let mut depth = 0;
         for component in name.components() {
@@ -100,18 +172,39 @@ impl Folders {
     pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
         while self.levels.len() > depth {
             self.open_last()?;
-            if let Some(Level { name, fd: Some(fd), pending, .. }) = self.levels.pop() {
+            if let Some(Level { name, fd: Some(fd), mut pending, seen, .. }) = self.levels.pop() {
+                self.seen_room_bytes += seen.bytes();
                 // While it can still be looked into.
                 self.open_above(&fd);
                 self.xattrs_bytes -= pending.xattrs_bytes();
+                if pending.unreadable(FOLDER_BITS).is_some() {
+                    let path = self.path_of(&name);
+                    self.late.hold(&mut pending, FOLDER_BITS, || path);
+                }
                 not_kept.add(pending.apply_to(&fd)?, || self.path_of(&name));
             }
         }
         self.open_last()
     }
 
+    /// The mode of `name` in the current folder was lost.
+    pub(super) fn forget_late(&mut self, name: &[u8]) {
+        let path = self.path_of(name);
+        self.late.forget(&path);
+    }
+
+    /// Gives `name` in the current folder its mode now, if that was to come last: another entry takes the name, but there may
+    /// be other names of it.
+    pub(super) fn settle_late(&mut self, name: &[u8]) {
+        let path = self.path_of(name);
+        if let Some(mode) = self.late.forget(&path) {
+            // What goes needs no mode; what stays under another name is readable to its owner then.
+            let _ = chmod_unfollowed(self.current(), name, mode);
+        }
+    }
+
     /// The path from the root of `name` in the current folder.
-    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+    pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path =
             self.levels.iter().flat_map(|level| [level.name.as_slice(), b"/"].concat()).collect::<Vec<_>>();
         path.extend_from_slice(name);
@@ -120,21 +213,26 @@ impl Folders {
 
     fn step_into(&mut self, name: &[u8]) -> Result<()> {
         let parent = self.current();
-        let (fd, found, pending, birth) = match open_folder(parent, name) {
+        let (fd, found, pending, birth, seen) = match open_folder(parent, name) {
             Err(Errno::NOENT) => {
                 // With all bits, to see which of them are allowed here. Nobody else can look into staging.
                 mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
                 let (fd, found) = open_folder(parent, name)?;
                 let birth = Birth::in_new_folder(&found);
-                (fd, found, Attributes::of_unnamed_folder(found.st_mode), Some(birth))
+                self.made(name);
+                (fd, found, Attributes::of_unnamed_folder(found.st_mode), Some(birth), Seen::of_new())
             }
             result => {
                 let (fd, found) = result?;
-                (fd, found, Attributes::as_found(&found), None)
+                if let Some(by) = self.other_name(name)? {
+                    self.taken = Some(Taken { name: name.to_vec(), by });
+                    return Err(Errno::EXIST);
+                }
+                (fd, found, Attributes::as_found(&found), None, Seen::unknown())
             }
         };
         let identity = identity(&found);
-        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), identity, pending, birth });
+        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), identity, pending, birth, seen });
         if let Some(far) = self.levels.len().checked_sub(MAX_OPEN + 1) {
             self.levels[far].fd = None;
         }
@@ -191,7 +289,7 @@ mod tests {
     fn attributes_of_a_deep_tree_take_bounded_memory_and_are_counted_beyond() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut folders, mut not_kept) = (Folders::new(root.into()), NotKept::default());
+        let (mut folders, mut not_kept) = (Folders::new(root.into(), Folding::of(None)), NotKept::default());
         let xattr = Xattr { name: b"nowhere.a".to_vec(), value: vec![0; 1 << 20] };
         for depth in 1..=9 {
             let name = "d/".repeat(depth);
@@ -212,7 +310,7 @@ mod tests {
     fn going_up_and_down_costs_a_step_for_each_level() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut folders, mut not_kept) = (Folders::new(root.into()), NotKept::default());
+        let (mut folders, mut not_kept) = (Folders::new(root.into(), Folding::of(None)), NotKept::default());
         let deep = "d/".repeat(3000);
         folders.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
         while let Some(last) = folders.levels.len().checked_sub(1) {
@@ -228,7 +326,7 @@ mod tests {
     fn few_levels_are_open_however_deep_it_goes() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let mut folders = Folders::new(root.into());
+        let mut folders = Folders::new(root.into(), Folding::of(None));
         let mut not_kept = NotKept::default();
         for depth in [500, 3, 200, 0, 500] {
             let name = "d/".repeat(depth);

@@ -38,7 +38,7 @@ impl TreeWriter<'_> {
         let is_same = statat(self.folders.current(), name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|own| (own.st_dev, own.st_ino) == (target.st_dev, target.st_ino));
         if is_same {
-            return Ok(());
+            return self.refuse_other_name(entry, name);
         }
         self.create(entry, name, |folders| {
             let link_parent = far.as_ref().map_or_else(|| folders.current(), AsFd::as_fd);

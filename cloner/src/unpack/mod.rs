@@ -4,14 +4,19 @@
 //! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
 //! attempt are never in the way (what CDI does instead: contract 8, #27).
 
-mod attributes;
+pub(crate) mod attributes;
 mod behind;
 pub(crate) mod beneath;
 mod content;
 mod folders;
+mod folding;
 mod hard_link;
 pub mod image;
+mod late;
 mod member_name;
+mod obstacle;
+mod parts;
+mod put_back;
 pub(crate) mod remove;
 pub(crate) mod reserved;
 mod reveal;
@@ -28,15 +33,18 @@ use rustix::fs::syncfs;
 use crate::archive::read::ArchiveReader;
 use crate::attribute::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
+use crate::optional::Call;
 use crate::pack::plan::Options;
 use crate::pack::scan::scan;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
+use crate::unpack::folding::Folding;
+use crate::unpack::reveal::Reveal;
 use crate::unpack::staging::Staging;
-use crate::unpack::tree::TreeWriter;
+use crate::unpack::tree::{Finished, TreeWriter};
 
 pub use crate::unpack::staging::STAGING_NAME;
-pub(crate) use crate::unpack::staging::{REPLACED, left_over};
+pub(crate) use crate::unpack::staging::{MADE, REPLACED, WRITER, identity_words, left_over, mark_made};
 
 /// What to do besides writing names and content.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +60,8 @@ pub struct UnpackOptions {
     pub resume: bool,
     /// Leave what was written when the stream ends early, for an attempt that goes on.
     pub keep_partial: bool,
+    /// The folder that is unpacked into was made by this copy, and goes again with it.
+    pub is_made: bool,
 }
 
 /// What was written.
@@ -99,45 +109,100 @@ pub fn unpack_tree_and(
     before_names: &BeforeNames<'_>,
 ) -> Result<Unpacked> {
     let target = target.as_fd();
+    if let Some(obstacle) = obstacle::of_target(target) {
+        let path = path.display();
+        return Err(Error::new(Kind::Target, format!("cannot write to {path}: {obstacle}")));
+    }
     let staging = match options.resume {
         true => Staging::reopen(target, path, stop)?,
-        false => Staging::create(target, path, options.is_exact, stop)?,
+        false => Staging::create(target, path, options.is_exact, options.is_made, stop)?,
     };
-    let result = fill(pull, &staging, path, options, stop).and_then(|filled| {
+    let folding = || {
+        staging
+            .folder()
+            .try_clone_to_owned()
+            .ok()
+            .map_or_else(|| Folding::of(None), |staging| Folding::of(Some(staging)))
+    };
+    let folds = folding().folds();
+    let mut has_lost_names = false;
+    let result = not_folding(options.resume && folds, path)
+        .and_then(|()| fill(pull, &staging, folding(), path, options, stop));
+    let result = result.and_then(|mut finished| {
         if options.resume {
-            nothing_else_is_in(&staging, path, &filled.0, stop)?;
+            nothing_else_is_in(&staging, path, &finished.done, stop)?;
         }
         // Before anything gets its final name: an error of delayed writing shows here.
-        syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
+        sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
-        reveal::reveal(&staging, target, path)?;
-        Ok(filled)
+        std::mem::take(&mut finished.late).settle(staging.fresh_folder(), &mut finished.done.not_kept)?;
+        // What an attempt before left was counted as a whole.
+        let names = (!options.resume).then_some(finished.top_names);
+        let reveal = Reveal { staging: &staging, target, path, names, folds };
+        reveal.run(stop).map_err(|error| {
+            has_lost_names = reveal.has_lost_names();
+            if has_lost_names { error.followed_by(&reveal.lost_names()) } else { error }
+        })?;
+        Ok(finished)
     });
     let result =
         if options.resume { result.map_err(|error| blamed_on_leftover(error, path)) } else { result };
     let is_kept = options.keep_partial && result.as_ref().is_err_and(leaves_something);
-    if !is_kept {
-        staging.remove(target, path, stop);
+    if !is_kept && !has_lost_names {
+        let place = staging.path(path);
+        if let Err(why) = staging.remove(target, stop) {
+            let place = place.display();
+            // A success with remains is told also where only errors are.
+            match &result {
+                Ok(_) => log::error!(
+                    "the clone is complete, but {place}, which holds what it replaced, cannot be removed: {why}; remove it by hand"
+                ),
+                Err(_) => log::warn!("cannot remove {place}: {why}"),
+            }
+        }
     }
-    let (done, root) = result?;
+    let Finished { done, root, .. } = result?;
     if let Some(root) = root {
-        apply_to_root(&root, target, path);
+        apply_to_root(&root, target, path)?;
     }
     // The new names, too, are only safe once they are on disk.
-    syncfs(target).map_err(|cause| Error::target("sync", path, cause.into()))?;
+    sync(target, path)?;
     Ok(done)
 }
 
-/// Writes all members. Returns also what the archive says about the folder itself.
+/// Syncs the filesystem. One that cannot be synced as a whole had its files synced one by one.
+fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    match syncfs(target) {
+        Err(cause) if !Call::SyncFilesystem.is_dispensable(cause) => {
+            Err(Error::target("sync", path, cause.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What an attempt before left may have names in another spelling than the source, where it cannot be told.
+fn not_folding(folds: bool, path: &Path) -> Result<()> {
+    if !folds {
+        return Ok(());
+    }
+    let text = format!(
+        "cannot resume in {}: this filesystem folds case or normalizes names; the next attempt begins from zero",
+        path.display()
+    );
+    Err(Error::new(Kind::Leftover, text))
+}
+
+/// Writes all members.
 fn fill(
     pull: &mut (impl Pull + ?Sized),
     staging: &Staging,
+    folding: Folding,
     path: &Path,
     options: UnpackOptions,
     stop: &Stop,
-) -> Result<(Unpacked, Option<Attributes>)> {
+) -> Result<Finished> {
     let mut archive = ArchiveReader::new(pull);
-    let mut writer = TreeWriter::new(staging.fresh()?, path, options, stop);
+    let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, stop);
     while let Some(entry) = archive.next_entry()? {
         Error::check(stop)?;
         writer.write(&mut archive, &entry)?;
@@ -178,9 +243,11 @@ fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &St
     Err(Error::new(Kind::Leftover, text))
 }
 
-/// The folder may belong to somebody else (a volume's root does); then it just stays as it is.
-fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) {
-    if attributes.apply_to(target).map_or(true, |lost| !lost.is_empty()) {
+/// The folder may belong to another user (a volume's root does); then it stays as it is.
+fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let lost = attributes.apply_to(target);
+    if !lost.map_err(|cause| Error::target("finish", path, cause.into()))?.is_empty() {
         log::debug!("{} does not get the mode and time that the archive has for it", path.display());
     }
+    Ok(())
 }

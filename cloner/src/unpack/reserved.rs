@@ -12,11 +12,29 @@ use crate::unpack::staging::STAGING_NAME;
 /// So there are this many more names, which end in a number.
 const FURTHER_NAMES: u8 = 9;
 
-/// The name under which an image file grows. A long name is cut, so that it still fits.
+/// The name under which an image file grows. A long name is cut, so that it still fits, and has a digest of the whole behind it:
+/// each image has its own.
 pub fn temporary_name(image_name: &OsStr) -> OsString {
+    /// A longer name is cut.
     const KEPT_BYTES: usize = 200;
-    let kept = &image_name.as_bytes()[..image_name.len().min(KEPT_BYTES)];
-    OsString::from_vec([b".", kept, STAGING_NAME.as_bytes()].concat())
+    /// What is left of it. With the digest it is longer than any that is not cut, so that it is none of those.
+    const HEAD_BYTES: usize = KEPT_BYTES - 2 * DIGEST_BYTES;
+    /// Of the digest. As many as two names need to never have the same one.
+    const DIGEST_BYTES: usize = 16;
+    let name = image_name.as_bytes();
+    if name.len() <= KEPT_BYTES {
+        return OsString::from_vec([b".", name, STAGING_NAME.as_bytes()].concat());
+    }
+    let head = &name[..HEAD_BYTES];
+    // Some filesystems take only whole characters.
+    let head = match str::from_utf8(head) {
+        Err(error) if str::from_utf8(name).is_ok() => &head[..error.valid_up_to()],
+        _ => head,
+    };
+    let digest = blake3::hash(name).to_hex();
+    let filled = [head, &vec![b'_'; HEAD_BYTES - head.len()]].concat();
+    let digest = &digest.as_bytes()[..2 * DIGEST_BYTES];
+    OsString::from_vec([b".", filled.as_slice(), b"-", digest, STAGING_NAME.as_bytes()].concat())
 }
 
 /// `name` and those that may be used in its place, in the order in which they are tried.
@@ -44,6 +62,23 @@ pub(crate) fn is_reserved(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_image_has_a_temporary_name_of_its_own_that_fits() {
+        let name = |text: String| temporary_name(text.as_ref());
+        for letter in ["n", "é", "\u{10ffff}"] {
+            let long = letter.repeat(210 / letter.len());
+            let (one, other) = (name(format!("{long}A")), name(format!("{long}B")));
+            assert_ne!(one, other);
+            assert!(names_for(&one).all(|name| name.len() <= 255), "{one:?}");
+            assert!(one.to_str().is_some());
+            // A name that is what is left of another one has another temporary name.
+            let short = one.as_bytes()[1..one.len() - STAGING_NAME.len()].to_vec();
+            assert_ne!(temporary_name(&OsString::from_vec(short)), one);
+        }
+        assert_eq!(name("disk.img".into()), ".disk.img.decant-partial");
+        assert_eq!(name("n".repeat(200)).len(), 216);
+    }
 
     #[test]
     fn only_the_names_that_a_clone_uses_are_reserved() {

@@ -2,10 +2,10 @@
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::{
-    AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat, fchmod, fchown, fstat,
-    futimens, statat, utimensat,
+    AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_NOW, Uid, chmodat, chownat, fchmod, fchown, fstat,
+    fstatvfs, futimens, statat, utimensat,
 };
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 
 use crate::archive::entry::Moment;
 use crate::attribute::place::Place;
@@ -40,10 +40,11 @@ impl<'a> Subject<'a> {
         !matches!(self, Self::Name { is_symlink: true, .. })
     }
 
-    /// The access time stays that of the unpacking, as with GNU tar.
+    /// The access time is that of the unpacking, as with GNU tar. It is set, because filesystems on libfuse 2 ignore a call that
+    /// leaves one of the two out.
     pub(super) fn set_time(&self, modified: Moment) -> Result<()> {
         let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
             last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
         };
         match self {
@@ -57,6 +58,16 @@ impl<'a> Subject<'a> {
             Self::Open(fd) => fstat(fd),
             Self::Name { parent, name, .. } => statat(parent, *name, AtFlags::SYMLINK_NOFOLLOW),
         }
+    }
+
+    /// What an error of setting an extended attribute means: ext4 says ENOSPC, too, where one entry has no room for it. A
+    /// filesystem that has room is not full.
+    pub(super) fn too_large(&self, errno: Errno) -> Errno {
+        let fd = match self {
+            Self::Open(fd) | Self::Name { parent: fd, .. } => fd,
+        };
+        let has_room = || fstatvfs(fd).is_ok_and(|fs| fs.f_bavail > 0);
+        if errno == Errno::NOSPC && has_room() { Errno::TOOBIG } else { errno }
     }
 
     /// Where its extended attributes are.

@@ -6,24 +6,41 @@ use std::path::Path;
 use decant_shared::stop::Stop;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatvfs, makedev, mknodat, openat, statat,
-    symlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, makedev, mknodat, openat, statat,
+    symlinkat, syncfs,
 };
 use rustix::io::Errno;
 
 use crate::archive::entry::{Entry, EntryKind, shown};
 use crate::archive::read::ArchiveReader;
 use crate::attribute::place::remove;
-use crate::attribute::{DEFAULT_ACL, Kinds};
+use crate::attribute::{Attribute, DEFAULT_ACL, Kinds};
+use crate::closing::close;
 use crate::error::{Error, Kind, Result, is_no_space};
+use crate::optional::Call;
+use crate::room::Room;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
 use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
-use crate::unpack::folders::Folders;
+use crate::unpack::folders::{Folders, Taken};
+use crate::unpack::folding::Folding;
+use crate::unpack::late::{FILE_BITS, Late};
 use crate::unpack::member_name::MemberName;
 use crate::unpack::remove::{remove_all, remove_one};
 use crate::unpack::reserved::is_reserved;
 use crate::unpack::{UnpackOptions, Unpacked};
+
+/// A tree that is complete, but for its names.
+pub(super) struct Finished {
+    /// What was written.
+    pub(super) done: Unpacked,
+    /// What the archive says about the folder that is unpacked into.
+    pub(super) root: Option<Attributes>,
+    /// How many names were made at its top.
+    pub(super) top_names: u64,
+    /// Modes that come before the names.
+    pub(super) late: Late,
+}
 
 /// The tree that grows.
 pub(super) struct TreeWriter<'a> {
@@ -34,13 +51,23 @@ pub(super) struct TreeWriter<'a> {
     done: Unpacked,
     dropped: Skipped,
     root: Option<Attributes>,
+    /// The filesystem cannot be synced as a whole.
+    syncs_each: bool,
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Writes below `root`. `path` is the target folder's name in messages.
-    pub(super) fn new(root: OwnedFd, path: &'a Path, options: UnpackOptions, stop: &'a Stop) -> Self {
+    /// Writes below `root`, on a filesystem with these names. `path` is the target folder's name in messages.
+    pub(super) fn new(
+        root: OwnedFd,
+        folding: Folding,
+        path: &'a Path,
+        options: UnpackOptions,
+        stop: &'a Stop,
+    ) -> Self {
         let (done, dropped) = (Unpacked::default(), Skipped::default());
-        Self { folders: Folders::new(root), path, options, stop, done, dropped, root: None }
+        let syncs_each = !is_synced_as_a_whole(&root);
+        let folders = Folders::new(root, folding);
+        Self { folders, path, options, stop, done, dropped, root: None, syncs_each }
     }
 
     /// Writes the member `entry`, which `archive` is at.
@@ -88,11 +115,12 @@ impl<'a> TreeWriter<'a> {
         }
     }
 
-    /// Finishes all folders. Returns what was written, and what the archive says about the target folder.
-    pub(super) fn finish(mut self) -> Result<(Unpacked, Option<Attributes>)> {
+    /// Finishes all folders.
+    pub(super) fn finish(mut self) -> Result<Finished> {
         let left = self.folders.leave(0, &mut self.done.not_kept);
         left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
-        Ok((self.done, self.root))
+        let top_names = self.folders.top_names();
+        Ok(Finished { done: self.done, root: self.root, top_names, late: self.folders.late })
     }
 
     fn keep_root(&mut self, entry: &Entry) -> Result<()> {
@@ -107,12 +135,14 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn enter(&mut self, entry: &Entry, folder: MemberName<'_>) -> Result<()> {
-        self.folders.enter(folder, &mut self.done.not_kept).map_err(|cause| match cause {
-            Errno::NOTDIR => Error::damaged(format!(
+        let entered = self.folders.enter(folder, &mut self.done.not_kept);
+        entered.map_err(|cause| match (cause, self.folders.taken()) {
+            (Errno::NOTDIR, _) => Error::damaged(format!(
                 "the way to {} leads through something that is no folder",
                 shown(&entry.name)
             )),
-            cause => self.failed("reach", entry, cause),
+            (_, Some(taken)) => self.taken(entry, &taken),
+            (cause, None) => self.failed("reach", entry, cause),
         })
     }
 
@@ -144,11 +174,15 @@ impl<'a> TreeWriter<'a> {
         name: &[u8],
     ) -> Result<()> {
         let is_reused = entry.size_bytes > 0 && archive.held_bytes() > 0;
+        let mut attributes = match is_reused {
+            true => Attributes::of_reused(entry, self.options.own),
+            false => Attributes::of(entry, self.options.own),
+        };
         let (file, attributes) = if is_reused {
-            let attributes = Attributes::of_reused(entry, self.options.own);
-            (self.reopen(entry, name, archive.held_bytes())?, attributes)
+            let file = self.reopen(entry, name, archive.held_bytes())?;
+            self.hold_readable(&mut attributes, name);
+            (file, attributes)
         } else {
-            let attributes = Attributes::of(entry, self.options.own);
             let birth = self.folders.birth();
             let mode = attributes.mode_at(birth).unwrap_or(Mode::RUSR | Mode::WUSR);
             let file = self.create(entry, name, |folders| {
@@ -156,7 +190,9 @@ impl<'a> TreeWriter<'a> {
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 openat(folders.current(), name, flags, mode)
             })?;
-            (File::from(file), attributes.after(birth))
+            let mut attributes = attributes.after(birth);
+            self.hold_readable(&mut attributes, name);
+            (File::from(file), attributes)
         };
         let manner = Manner { preallocate: self.options.preallocate, is_reused };
         let written = write_content(archive, &file, entry.size_bytes, manner, self.stop);
@@ -166,8 +202,25 @@ impl<'a> TreeWriter<'a> {
                 self.failed_after("write", entry, cause, written_bytes)
             }
         })?;
-        let applied = attributes.apply_to(&file);
-        self.count(entry, applied)
+        let lost = attributes.apply_to(&file).map_err(|cause| self.failed("finish", entry, cause))?;
+        if lost.has(Attribute::Mode) {
+            self.folders.forget_late(name);
+        }
+        self.done.not_kept.add(lost, || entry.name.clone());
+        let closed = if self.syncs_each { sync_file(&file) } else { Ok(()) }.and_then(|()| close(file));
+        closed.map_err(|cause| {
+            let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
+            let (name, path) = (shown(&entry.name), self.path.display());
+            let text = format!("cannot close {name} in {path}, so what was written to it may be lost");
+            Error::io(kind, text, cause)
+        })
+    }
+
+    fn hold_readable(&mut self, attributes: &mut Attributes, name: &[u8]) {
+        if attributes.unreadable(FILE_BITS).is_some() {
+            let path = self.folders.path_of(name);
+            self.folders.late.hold(attributes, FILE_BITS, || path);
+        }
     }
 
     /// Counts what a finished entry lost.
@@ -221,7 +274,10 @@ impl<'a> TreeWriter<'a> {
                 return Err(Error::new(Kind::Target, text));
             }
             Err(Errno::EXIST) => self.create(entry, name, make)?,
-            result => result.map_err(|cause| self.failed("create", entry, cause))?,
+            result => {
+                result.map_err(|cause| self.failed("create", entry, cause))?;
+                self.folders.made(name);
+            }
         }
         self.finish_name(entry, name, false)
     }
@@ -234,27 +290,57 @@ impl<'a> TreeWriter<'a> {
 
     /// Makes something that must not exist yet. The last member of a name wins.
     pub(super) fn create<T>(
-        &self,
+        &mut self,
         entry: &Entry,
         name: &[u8],
         make: impl Fn(&Folders) -> rustix::io::Result<T>,
     ) -> Result<T> {
-        match make(&self.folders) {
+        let made = match make(&self.folders) {
             Err(Errno::EXIST) => {
                 self.make_room(entry, name)?;
-                make(&self.folders).map_err(|cause| self.failed("create", entry, cause))
+                make(&self.folders)
             }
-            result => result.map_err(|cause| self.failed("create", entry, cause)),
+            result => result,
+        };
+        let made = made.map_err(|cause| self.failed("create", entry, cause))?;
+        self.folders.made(name);
+        Ok(made)
+    }
+
+    /// Makes sure that what has the name `name` in the current folder has exactly that name.
+    pub(super) fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+        let other = self.folders.other_name(name);
+        match other.map_err(|cause| self.failed("look for the name of", entry, cause))? {
+            None => Ok(()),
+            Some(by) => Err(self.taken(entry, &Taken { name: name.to_vec(), by })),
         }
     }
 
-    fn make_room(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+    fn taken(&self, entry: &Entry, taken: &Taken) -> Error {
+        let (name, path) = (shown(&entry.name), self.path.display());
+        let (wanted, by) = (shown(&taken.name), shown(&taken.by));
+        let text = format!(
+            "cannot create {name} in {path}: this filesystem takes the name {wanted} for that of another entry, {by}, because it \
+             folds case or normalizes names: rename one of them in the source, or use another filesystem"
+        );
+        Error::new(Kind::Target, text)
+    }
+
+    fn make_room(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
+        self.folders.settle_late(name);
+        self.refuse_other_name(entry, name)?;
         let folder = self.folders.current();
         // What is in the way may be a folder of an attempt before, when the source had one there.
-        let removed =
-            if self.options.resume { remove_all(folder, name, self.stop) } else { remove_one(folder, name) };
+        let removed = if self.options.resume {
+            remove_all(folder, name, self.stop).map_err(|why| why.cause)
+        } else {
+            remove_one(folder, name)
+        };
         if removed == Err(Errno::INTR) {
             Error::check(self.stop)?;
+        }
+        if removed.is_ok() {
+            self.folders.removed();
         }
         removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
@@ -275,15 +361,30 @@ impl<'a> TreeWriter<'a> {
         if !is_no_space(&cause) {
             return Error::io(Kind::Target, what, cause);
         }
-        let room = fstatvfs(self.folders.root()).map_or_else(
-            |_| String::new(),
-            |fs| {
-                let (free, total) = (fs.f_bavail * fs.f_frsize, fs.f_blocks * fs.f_frsize);
-                format!(", and the filesystem has {free} of {total} bytes free")
-            },
-        );
+        let room = Room::of(self.folders.root())
+            .map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
         let size = entry.size_bytes;
         Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
+    }
+}
+
+/// Whether `syncfs` brings to the disk what was written. Daemons and servers behind FUSE, SMB, 9p and VirtualBox's folders are
+/// not told of it, and a sandbox may not allow it: there each file is synced before it is closed.
+fn is_synced_as_a_whole(folder: &OwnedFd) -> bool {
+    /// FUSE, CIFS, SMB2, 9p, vboxsf (`linux/magic.h`, and the filesystems' own sources).
+    const UNTOLD: [u32; 5] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x786f_4256];
+    let is_told =
+        fstatfs(folder).is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !UNTOLD.contains(&kind)));
+    // Nothing is synced by a descriptor that only names something, but whether there is the call shows.
+    let only_named = openat(folder, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    is_told && only_named.is_ok_and(|fd| syncfs(fd) == Err(Errno::BADF))
+}
+
+/// Brings a file to the disk, where there is such a call.
+fn sync_file(file: &File) -> std::io::Result<()> {
+    match fsync(file) {
+        Err(errno) if !Call::SyncFile.is_dispensable(errno) => Err(errno.into()),
+        _ => Ok(()),
     }
 }
 

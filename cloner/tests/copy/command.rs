@@ -78,6 +78,16 @@ impl Running {
         running
     }
 
+    /// Waits until it has ended by itself, and well.
+    pub(crate) fn well(mut self) {
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it by `signal`. Returns its exit code and how long it took.
     pub(crate) fn end(mut self, signal: Signal) -> (Option<i32>, Duration) {
         let start = Instant::now();
@@ -107,7 +117,9 @@ impl Place {
         self.0.path().join(name)
     }
 
+    /// A file, and the folders on the way to it.
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        fs::create_dir_all(self.at(name).parent().unwrap()).unwrap();
         fs::write(self.at(name), content).unwrap();
         self.at(name)
     }

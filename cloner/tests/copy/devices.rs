@@ -114,6 +114,26 @@ fn a_folder_without_a_disk_image_does_not_go_onto_a_device() {
 }
 
 #[test]
+fn a_disk_image_that_is_a_link_or_a_folder_is_refused_before_anything_starts() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let former = noise(2 * MIB, 8);
+    let target = LoopDevice::on(&place.file("backing", &former));
+    place.file("real", b"content");
+    place.folder("folder/disk.img");
+    for (volume, points_to) in [("linked", "../real"), ("dangling", "nowhere")] {
+        place.folder(volume);
+        std::os::unix::fs::symlink(points_to, place.at(volume).join("disk.img")).unwrap();
+    }
+    for volume in ["folder", "linked", "dangling"] {
+        forced(&place.at(volume), &target.0).assert_failed(3, &["has no regular file disk.img at its top"]);
+    }
+    assert!(fs::read(&target.0).unwrap() == former);
+}
+
+#[test]
 fn without_force_a_device_is_not_touched() {
     if !is_root() {
         return;

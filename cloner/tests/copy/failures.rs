@@ -82,7 +82,7 @@ fn a_source_that_cannot_be_read_to_its_end_leaves_nothing() {
     let device = super::disks::LoopDevice::on(&backing);
     fs::File::options().write(true).open(&backing).unwrap().set_len(1 << 20).unwrap();
     let ended = copy(&[&device.0, &place.at("b")]);
-    ended.assert_failed(3, &["cannot read", device.0.to_str().unwrap()]);
+    ended.assert_failed(3, &["cannot read", device.0.to_str().unwrap(), " at byte 1048576: "]);
     assert_eq!(names(&place.at(".")), ["backing"]);
 }
 
@@ -117,6 +117,15 @@ fn sigint_in_the_middle_of_a_file_leaves_nothing_either() {
     let (source, target, growing) = endless(&place);
     let (code, _) = Running::until(&growing, &source, &target).end(Signal::INT);
     assert_eq!(code, Some(130));
+    assert_eq!(names(&place.at(".")), ["a"]);
+}
+
+#[test]
+fn a_terminal_that_is_closed_leaves_nothing_either() {
+    let place = Place::new();
+    let (source, target, growing) = large(&place, "new");
+    let (code, _) = Running::until(&growing, &source, &target).end(Signal::HUP);
+    assert_eq!(code, Some(129));
     assert_eq!(names(&place.at(".")), ["a"]);
 }
 
@@ -167,4 +176,20 @@ fn after_sigkill_nothing_has_its_name_and_the_next_copy_of_a_folder_cleans_up() 
         copy(&[&source, &target]).assert_done();
         assert_eq!(names(&target), names(&source), "{existing}");
     }
+}
+
+#[test]
+fn a_network_namespace_without_loopback_is_told_as_such() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let source = place.file("a", b"content");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-n", env!("CARGO_BIN_EXE_cloner"), "copy"]).args([&source, &place.at("b")]);
+    let ended = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("loopback") && said.contains("ip link set lo up"), "{said}");
+    assert_eq!(names(&place.at(".")), ["a"]);
 }

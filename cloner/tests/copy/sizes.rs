@@ -143,3 +143,29 @@ fn a_terabyte_of_holes_costs_next_to_nothing() {
     }
     assert!(file.metadata().unwrap().blocks() * 512 < 1 << 20);
 }
+
+#[test]
+fn a_file_with_more_than_65536_extents_keeps_all_its_holes_as_an_image_and_in_a_folder() {
+    const EXTENTS: u64 = 66_000;
+    const STRIDE_BYTES: u64 = 12 << 10;
+    let place = Place::new();
+    let folder = place.folder("folder");
+    let source = folder.join("many");
+    let file = fs::File::create(&source).unwrap();
+    for index in 0..EXTENTS {
+        let mut page = [7; 4096];
+        page[..8].copy_from_slice(&index.to_le_bytes());
+        file.write_all_at(&page, index * STRIDE_BYTES).unwrap();
+    }
+    file.set_len(EXTENTS * STRIDE_BYTES).unwrap();
+    file.sync_all().unwrap();
+    // Blocks of metadata differ; blocks of data do not.
+    let most_bytes = allocated_bytes(&source) + (4 << 20);
+    for (from, to, found) in [(&source, "image", "image"), (&folder, "tree", "tree/many")] {
+        copy(&[from, &place.at(to)]).assert_done();
+        let copied = place.at(found);
+        assert!(allocated_bytes(&copied) < most_bytes, "{found}: {} bytes", allocated_bytes(&copied));
+        let same = std::process::Command::new("cmp").arg(&source).arg(&copied).status().unwrap();
+        assert!(same.success(), "{found}");
+    }
+}

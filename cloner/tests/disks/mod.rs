@@ -81,6 +81,58 @@ impl Mounted {
         )
     }
 
+    /// A new, empty btrfs.
+    pub(crate) fn btrfs() -> Result<Self, String> {
+        let image = NamedTempFile::new().unwrap();
+        image.as_file().set_len(200 << 20).unwrap();
+        run("mkfs.btrfs", &["-q".as_ref(), image.path().as_os_str()])?;
+        Self::mount(
+            Point::Own(tempdir().unwrap()),
+            &["-t".as_ref(), "btrfs".as_ref(), "-o".as_ref(), "loop".as_ref(), image.path().as_os_str()],
+        )
+    }
+
+    /// These folders laid over each other, the first one on top, at a folder that the test has made.
+    pub(crate) fn overlay_at(path: &Path, folders: &[&Path], options: &str) -> Result<Self, String> {
+        let folders: Vec<_> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
+        let options = format!("lowerdir={},{options}", folders.join(":"));
+        Self::mount(Point::Borrowed(path.to_owned()), &["-t", "overlay", "-o", &options, "overlay"])
+    }
+
+    /// The folder `back` at a folder of its own, by a filesystem made with libfuse: a file that is removed while it is open gets
+    /// another name.
+    pub(crate) fn passthrough(back: &Path) -> Result<Self, String> {
+        let point = Point::Own(tempdir().unwrap());
+        run("bindfs", &[back.as_os_str(), point.path().as_os_str()])?;
+        Ok(Self(point))
+    }
+
+    /// A new NTFS that takes README and readme for the same.
+    pub(crate) fn folding() -> Result<Self, String> {
+        let image = NamedTempFile::new().unwrap();
+        image.as_file().set_len(64 << 20).unwrap();
+        run("mkntfs", &["-q".as_ref(), "-F".as_ref(), image.path().as_os_str()])?;
+        let point = Point::Own(tempdir().unwrap());
+        let words =
+            ["-o".as_ref(), "ignore_case".as_ref(), image.path().as_os_str(), point.path().as_os_str()];
+        run("lowntfs-3g", &words)?;
+        Ok(Self(point))
+    }
+
+    /// An overlay of `layers`, which has `lower`, `upper` and `work`, at a folder of its own. Folders of the lower layer cannot be
+    /// renamed. With `fuse` by fuse-overlayfs.
+    pub(crate) fn overlay(layers: &Path, fuse: bool) -> Result<Self, String> {
+        let at = |name: &str| layers.join(name).display().to_string();
+        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+        let point = Point::Own(tempdir().unwrap());
+        if fuse {
+            run("fuse-overlayfs", &["-o".as_ref(), options.as_ref(), point.path().as_os_str()])?;
+            return Ok(Self(point));
+        }
+        let options = format!("{options},redirect_dir=off");
+        Self::mount(point, &["-t", "overlay", "-o", &options, "overlay"])
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
@@ -108,7 +160,7 @@ pub(crate) fn make_ext4(path: &Path, options: &[&str]) -> Result<(), String> {
     run("mkfs.ext4", &words)
 }
 
-fn run(program: &str, words: &[&OsStr]) -> Result<(), String> {
+pub(crate) fn run(program: &str, words: &[&OsStr]) -> Result<(), String> {
     match Command::new(program).args(words).output() {
         Ok(done) if done.status.success() => Ok(()),
         Ok(done) => Err(format!("{program} {words:?}: {}", String::from_utf8_lossy(&done.stderr))),

@@ -10,7 +10,7 @@ use crate::kills::FAST;
 use crate::modes::{Mode, Volumes};
 use crate::pair::{MIB, Pair, SIZE_BYTES, both_well, wire_bytes};
 use crate::relay::Break;
-use crate::trees_of_files::set_xattr;
+use crate::trees_of_files::{is_root, set_xattr};
 
 /// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
 /// log of the source that finished.
@@ -49,7 +49,10 @@ fn write_into(path: &Path, at_bytes: u64) {
 }
 
 fn assert_differs_from(log: &[String], segment: u64) {
-    let line = format!("something else from segment {segment} on");
+    let line = match segment {
+        0 => "nothing of this clone is there yet".to_owned(),
+        _ => format!("it differs from segment {segment} on"),
+    };
     assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
 }
 
@@ -228,4 +231,38 @@ fn attributes_that_changed_in_between_are_those_of_now() {
     };
     let log = changed(Mode::Tree, (95, true), "as they are now", change).unwrap();
     assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+}
+
+/// What its own user may not read could not be read back, and the clone would begin from zero.
+#[test]
+fn a_tree_with_files_that_nobody_may_read_goes_on_where_the_target_is_not_root() {
+    if !is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let open = |mode| <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
+    fs::set_permissions(place.path(), open(0o755)).unwrap();
+    let (source, target) = (place.path().join("source"), place.path().join("target"));
+    fs::create_dir_all(source.join("etc/locked")).unwrap();
+    fs::create_dir(&target).unwrap();
+    for (name, mode) in [("etc/shadow", 0), ("etc/locked/f", 0o200)] {
+        fs::write(source.join(name), "content").unwrap();
+        fs::set_permissions(source.join(name), open(mode)).unwrap();
+    }
+    fs::set_permissions(source.join("etc/locked"), open(0o111)).unwrap();
+    fs::write(source.join("large"), crate::noise::noise(usize::try_from(3 * 64 * MIB).unwrap(), 7)).unwrap();
+    let pair = Pair::of_folder(&source, &target.join("disk.img")).with_relay().with_target_by(65_534);
+    let relay = pair.relay().unwrap();
+    relay.break_at(150 * MIB, Break::Hold);
+    let (mut first, mut sender) = (pair.target(), pair.source(FAST));
+    relay.wait_until_held();
+    sender.kill();
+    first.kill();
+    relay.let_go();
+    let log = both_well(pair.source(FAST), pair.target());
+    assert!(wire_bytes(&log) < 150 * MIB, "it began from zero: {log:#?}");
+    let mode =
+        |name: &str| std::os::unix::fs::MetadataExt::mode(&target.join(name).metadata().unwrap()) & 0o7777;
+    assert_eq!(["etc/shadow", "etc/locked", "etc/locked/f"].map(mode), [0, 0o111, 0o200]);
+    assert_eq!(fs::read(target.join("etc/locked/f")).unwrap(), b"content");
 }

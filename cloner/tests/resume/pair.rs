@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,8 @@ pub(crate) struct Pair {
     source: PathBuf,
     destination: PathBuf,
     volume_mode: &'static str,
+    /// The target's user, if it is another one.
+    target_uid: Option<u32>,
     /// Each end starts in one of these.
     rooms: Option<[Room; 2]>,
     /// Stands between both.
@@ -49,7 +52,16 @@ impl Pair {
         // Taken and let go: both targets of a test listen there, one after the other.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (source, destination) = (source.to_owned(), destination.to_owned());
-        Self { place, port, source, destination, volume_mode: "block", rooms: None, relay: None }
+        Self {
+            place,
+            port,
+            source,
+            destination,
+            volume_mode: "block",
+            target_uid: None,
+            rooms: None,
+            relay: None,
+        }
     }
 
     /// The same for a source that is a folder.
@@ -60,6 +72,14 @@ impl Pair {
     /// The same with a relay between both ends.
     pub(crate) fn with_relay(self) -> Self {
         Self { relay: Some(Relay::to(self.port)), ..self }
+    }
+
+    /// The same with a target of this user, who gets the folder.
+    pub(crate) fn with_target_by(self, uid: u32) -> Self {
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(self.place.path(), open).unwrap();
+        std::os::unix::fs::chown(self.destination.parent().unwrap(), Some(uid), Some(uid)).unwrap();
+        Self { target_uid: Some(uid), ..self }
     }
 
     /// The same ends for a volume that is found somewhere else now.
@@ -125,6 +145,9 @@ impl Pair {
     pub(crate) fn target_with(&self, destination: &Path, variables: &[(&str, &str)]) -> End {
         let mut command = self.cloner(1);
         command.arg("target");
+        if let Some(uid) = self.target_uid {
+            command.uid(uid).gid(uid);
+        }
         for (name, file) in
             [("TLS_CERT_FILE", "tls.crt"), ("TLS_KEY_FILE", "tls.key"), ("CLIENT_CERT_FILE", "ca.crt")]
         {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
@@ -33,17 +34,35 @@ pub(crate) fn page(port: u16) -> String {
     answer.body_mut().read_to_string().unwrap()
 }
 
+/// The page as soon as it is as wanted: it changes once a second.
+pub(crate) fn page_when(port: u16, is_wanted: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let page = page(port);
+        if is_wanted(&page) {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Every sample of a page: what stands before the space, and what stands behind it.
 pub(crate) fn samples(page: &str) -> BTreeMap<&str, &str> {
     page.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap()).collect()
 }
 
-/// The percentage, which must be the same under both names.
-pub(crate) fn percent(page: &str) -> String {
+/// The percentage, which must be the same under both names; `None` before there is one.
+pub(crate) fn known_percent(page: &str) -> Option<String> {
     let samples = samples(page);
-    let value = samples[format!("kubevirt_cdi_clone_progress_total{{ownerUID=\"{OWNER_UID}\"}}").as_str()];
-    assert_eq!(samples[format!("clone_progress{{ownerUID=\"{OWNER_UID}\"}}").as_str()], value);
-    value.to_owned()
+    let value = |name: &str| samples.get(format!("{name}{{ownerUID=\"{OWNER_UID}\"}}").as_str()).copied();
+    assert_eq!(value("clone_progress"), value("kubevirt_cdi_clone_progress_total"));
+    value("clone_progress").map(str::to_owned)
+}
+
+/// The same where there must be one.
+pub(crate) fn percent(page: &str) -> String {
+    known_percent(page).unwrap()
 }
 
 /// A connection to the page on which the request can be written bit by bit; the handshake is done.

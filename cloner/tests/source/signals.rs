@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT in each phase of a clone.
 
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
@@ -123,4 +124,28 @@ fn a_second_sigterm_ends_it_at_once() {
     let ended = running.wait();
     assert_eq!((ended.code, ended.word.as_str()), (Some(143), ""));
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn sighup_ends_it_in_good_order_unless_it_is_ignored() {
+    let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
+    for (is_ignored, code, words) in [(false, 129, "stopped by SIGHUP"), (true, 143, "stopped by SIGTERM")] {
+        let mut source =
+            Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
+        if is_ignored {
+            // As nohup does it.
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "trap '' HUP; exec \"$0\""]).arg(source.command.get_program()).env_clear();
+            let variables = source.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+            command.envs(variables).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            source.command = command;
+        }
+        let mut running = source.start();
+        running.hear("trying again in 2.0 s");
+        running.signal(Signal::HUP);
+        if is_ignored {
+            running.signal(Signal::TERM);
+        }
+        running.wait().assert_failed(code, &[words]);
+    }
 }

@@ -92,3 +92,55 @@ fn a_clone_that_kept_everything_has_nothing_to_tell() {
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
     assert_eq!(not_kept(target), serde_json::Value::Null);
 }
+
+fn of_mode(kind: u8, name: &str, size_bytes: u64, mode: u32) -> tar::Header {
+    let mut header = HandMade::header(kind, name, size_bytes);
+    header.set_mode(mode);
+    header
+}
+
+/// A tree that arrived where the target is not root, and the modes of `names` in it.
+fn modes_of(plan: Plan, tree: &[u8], names: &[&str]) -> Vec<u32> {
+    let plan = plan.run_by(65_534);
+    std::os::unix::fs::chown(plan.folder(), Some(65_534), Some(65_534)).unwrap();
+    let target = plan.ready();
+    let answer = target.ask(&upload_with(TREE, OURS, tree));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let mode = |name: &&str| target.folder().join(name).symlink_metadata().unwrap().mode() & 0o7777;
+    let modes = names.iter().map(mode).collect();
+    assert_eq!(not_kept(target)["modes"], serde_json::Value::Null);
+    modes
+}
+
+/// A file of mode 0000, as `/etc/shadow` of some systems, and a folder that may be gone through and not listed.
+#[test]
+fn a_target_that_is_not_root_reads_back_what_its_user_may_not_read() {
+    if !is_root() {
+        return;
+    }
+    let tree = HandMade::default()
+        .block(of_mode(b'5', "locked/", 0, 0o111), b"")
+        .block(of_mode(b'0', "locked/f", 7, 0o200), b"content")
+        .block(of_mode(b'0', "shadow", 7, 0), b"content")
+        .end();
+    let plan = Plan::new().set("DECANT_VERIFY", "readback");
+    assert_eq!(modes_of(plan, &tree, &["locked", "locked/f", "shadow"]), [0o111, 0o200, 0]);
+}
+
+#[test]
+fn a_mode_that_comes_last_is_not_set_through_a_link_that_took_the_name() {
+    if !is_root() {
+        return;
+    }
+    let tree = HandMade::default()
+        .block(of_mode(b'0', "open", 7, 0o644), b"content")
+        .block(of_mode(b'0', "shadow", 7, 0), b"content")
+        .hard_link("other", "shadow")
+        .block(of_mode(b'0', "twice", 7, 0), b"content")
+        .symlink("twice", "open")
+        .symlink("late", "open")
+        .block(of_mode(b'0', "late", 7, 0o200), b"content")
+        .end();
+    let found = modes_of(Plan::new(), &tree, &["open", "shadow", "other", "twice", "late"]);
+    assert_eq!(found, [0o644, 0, 0, 0o777, 0o200]);
+}

@@ -32,3 +32,4 @@ mod recordings;
 mod renewal;
 mod streams;
 mod tls;
+mod writers;

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::running::is_held;
 use super::step::{Role, Step};
 use crate::annotations::{
-    CLONE_OF, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS, POPULATED_FOR,
+    CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
     PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
     RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_POD_NAME, SOURCE_RUNNING,
     SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, UPLOAD_CLIENT_NAME,
@@ -25,6 +25,12 @@ use crate::termination::{self, TargetWord};
 pub enum Action {
     /// Make the target claim.
     MakeClaim,
+    /// Make the target claim for a volume that is reserved for it.
+    MakeKeptClaim,
+    /// Turn the target claim into one that waits for the volumes that are reserved for it.
+    ExpectVolume,
+    /// Write on the target claim that its volume was filled by somebody else, and that no clone is wanted.
+    KeepVolume,
     /// Make the DataVolume the owner of the claim.
     AdoptClaim,
     /// Write the token that lasts, where the webhook's is.
@@ -61,7 +67,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
     if seen.orphans.iter().any(|pod| !pod.metadata.is_deleting()) && !matches!(step, Step::NotOurs(_)) {
         actions.push(Action::DeleteOrphans);
     }
-    actions.extend(corrections(step, seen).map(Action::Tell));
+    actions.extend(corrections(step, seen).or_else(|| clone_type(step, seen)).map(Action::Tell));
     match step {
         Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
         Step::ExtendToken => actions.push(Action::KeepToken),
@@ -72,7 +78,25 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
             actions.extend(instancetype(seen).map(Action::Label));
             actions.push(Action::MakeClaim);
         }
-        Step::Adopted if is_pre_populated(seen) => actions.push(Action::SayPrePopulated),
+        Step::MakeKeptClaim => actions.push(Action::MakeKeptClaim),
+        // What a clone made so far goes first: afterwards the claim no longer looks like that of a clone.
+        Step::ExpectVolume => {
+            clean_up(seen, &mut actions);
+            actions.push(Action::ExpectVolume);
+        }
+        Step::KeepVolume => {
+            clean_up(seen, &mut actions);
+            actions.push(Action::KeepVolume);
+        }
+        Step::VolumeInTheWay(_) => delete_pods(seen, &mut actions),
+        Step::Adopted => {
+            if seen.is_populated() {
+                clean_up(seen, &mut actions);
+            }
+            if is_pre_populated(seen) {
+                actions.push(Action::SayPrePopulated);
+            }
+        }
         Step::NamePods => {
             actions.extend(names(seen).map(Action::Annotate));
             actions.push(Action::Hold(true));
@@ -103,6 +127,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
     // What the pods are like is said on the claim, where CDI's tools look.
     if let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting())
         && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken | Step::NotOurs(_))
+        && !matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume)
         && seen.target_is_ours()
     {
         let news = differing(claim, told(step, seen, triples));
@@ -125,13 +150,19 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
             let stale = REPORTS.iter().filter(|name| dv.metadata.annotation(name).is_some());
             Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
         }
+        // Nothing was cloned: what a copy of another DataVolume says of a clone does not hold for this one.
+        Step::Adopted => {
+            let is_new = seen.is_populated() && dv.status.phase != "Succeeded";
+            let stale = REPORTS.iter().chain([&CLONE_TYPE]);
+            let stale = stale.filter(|name| is_new && dv.metadata.annotation(name).is_some());
+            Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
+        }
         // A clone that is marked as done without a record was made by CDI or by an earlier version.
         Step::Done | Step::TidyUp if seen.outcome.is_none() => None,
         Step::Nothing
         | Step::NotOurs(_)
         | Step::Taken
         | Step::Adopt
-        | Step::Adopted
         | Step::MarkDone
         | Step::TargetDone
         | Step::WaitForSource
@@ -139,6 +170,17 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
         | Step::ClaimLeaving => None,
         _ => digest(step, seen),
     }
+}
+
+/// How the DataVolume is cloned, where CDI's users look for it, if it does not say so: written once, with the first thing that
+/// happens to the claim of a clone; after an upgrade at its end.
+fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    let dv = seen.data_volume.as_ref()?;
+    let is_time =
+        matches!(step, Step::WaitForConsumer | Step::WaitForVolume | Step::NamePods | Step::TargetDone);
+    let is_missing = dv.metadata.annotation(CLONE_TYPE) != Some(COPY);
+    (is_time && is_missing && seen.target_is_ours())
+        .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))
 }
 
 /// The digest that the DataVolume should say, if it says another: that of a clone that is complete.
@@ -175,8 +217,7 @@ fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
 /// Whether the claim was filled for this DataVolume, and that is not written on it yet.
 fn is_pre_populated(seen: &Observed) -> bool {
     let Some(dv) = &seen.data_volume else { return false };
-    seen.target_annotation(POPULATED_FOR) == Some(&dv.metadata.name)
-        && dv.metadata.annotation(PRE_POPULATED).is_none()
+    seen.is_populated() && dv.metadata.annotation(PRE_POPULATED).is_none()
 }
 
 fn delete_pods(seen: &Observed, actions: &mut Vec<Action>) {

@@ -1,7 +1,8 @@
 //! Before there is a target claim of ours (contract 4.6 up to the PVC, 4.9).
 
+use super::kept;
 use super::step::Step;
-use crate::annotations::{CREATED_FOR, POPULATED_FOR};
+use crate::annotations::{CREATED_FOR, PRE_POPULATED};
 use crate::observed::{Observed, Origin};
 use crate::permission::Permission;
 use crate::policy::Policy;
@@ -10,6 +11,16 @@ use crate::{adoption, fit, pods};
 /// No claim of this name exists.
 pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
     let Some(dv) = &seen.data_volume else { return Step::Nothing };
+    if let Origin::Invalid(invalid) = &seen.origin {
+        return Step::Invalid(invalid.to_string());
+    }
+    // Nothing is read from the source in these cases, so it need not be there, and nobody has to allow it.
+    if dv.metadata.annotation(PRE_POPULATED).is_some() {
+        return Step::AwaitClaim;
+    }
+    if let Some(step) = kept::before(seen, dv, policy) {
+        return step;
+    }
     let key = match &seen.origin {
         Origin::Invalid(invalid) => return Step::Invalid(invalid.to_string()),
         Origin::Unresolved(why) => return Step::Unresolved(why.clone()),
@@ -46,13 +57,10 @@ pub(super) fn permission(seen: &Observed) -> Option<Step> {
 /// adoption; 3.5, pitfall).
 pub(super) fn foreign(seen: &Observed, policy: &Policy) -> Step {
     let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Step::Nothing };
-    let populated = claim.metadata.annotation(POPULATED_FOR) == Some(&dv.metadata.name);
-    if populated && claim.metadata.controller().is_none() {
-        return if claim.is_bound() { Step::Adopted } else { Step::Taken };
-    }
     let allowed = adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);
     let made_for_us = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
-    if allowed && !made_for_us && claim.metadata.controller().is_none() {
+    let may_be_taken = seen.is_populated() || allowed && !made_for_us;
+    if may_be_taken && claim.metadata.controller().is_none() {
         return Step::Adopt;
     }
     Step::Taken

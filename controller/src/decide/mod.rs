@@ -6,6 +6,7 @@
 
 mod actions;
 mod before;
+mod kept;
 mod running;
 mod step;
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use decant_shared::exit::Exit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::actions;
 use super::before::permission;
+use super::kept;
 use super::step::{Role, Step, Why};
 use crate::adoption;
 use crate::annotations::{
@@ -20,6 +22,9 @@ use crate::policy::Policy;
 use crate::resource::{Claim, Pod};
 use crate::termination::{self, TargetWord};
 
+/// A pod that ended so often because of its keys is replaced. The kubelet brings a Secret within a minute or two, and its own pauses
+/// before the third restart take more than one.
+const UNUSABLE_KEYS: i64 = 3;
 /// Longest pause before a failed pod is replaced.
 const PAUSE_MAX_SECS: u64 = 60;
 
@@ -32,6 +37,9 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if let Some(pod) = &seen.target_pod
         && let Some(step) = ended_target(pod, claim, now)
     {
+        return step;
+    }
+    if let Some(step) = kept::instead(seen, claim) {
         return step;
     }
     if let Some(step) = obstacle(seen, claim, policy) {
@@ -139,11 +147,14 @@ pub(crate) fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
 }
 
 /// A claim that waits for its first consumer is left to it, unless the user wants it at once (contract 4.9).
+///
+/// Where CDI would keep the claim unbound until it is whole, its clients start a consumer as soon as they may, and rely on that it
+/// cannot run on an empty volume. Here it could, so the clone is the first consumer instead.
 pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy) -> bool {
     let waits = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
     let at_once = claim.metadata.annotation(BIND_IMMEDIATE).is_some()
         || seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.annotation(BIND_IMMEDIATE).is_some());
-    !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once
+    !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once && !seen.is_filled_unbound
 }
 
 /// Target first, then the source that sends to it.
@@ -160,6 +171,9 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     let sends = seen.source_pod.as_deref().is_some_and(runs);
     if is_of_another_source(target, seen) {
         return replace_in_time(Role::Target, Why::OtherSource, target, claim, now);
+    }
+    if lacks_keys(target, TARGET_CONTAINER) {
+        return replace_in_time(Role::Target, Why::UnusableKeys, target, claim, now);
     }
     // An end that has certificates of an authority that signs no more does not trust a new end. A pair that is
     // connected stays.
@@ -182,6 +196,9 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
         return replace_in_time(Role::Source, Why::OtherTarget, source, claim, now);
     }
+    if lacks_keys(source, SOURCE_CONTAINER) {
+        return replace_in_time(Role::Source, Why::UnusableKeys, source, claim, now);
+    }
     if !sends && source.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
         return replace_in_time(Role::Source, Why::OtherAuthority, source, claim, now);
     }
@@ -202,6 +219,17 @@ fn is_of_another_source(pod: &Pod, seen: &Observed) -> bool {
     seen.source
         .as_ref()
         .is_some_and(|source| pod.metadata.annotation(SOURCE_CLAIM_UID) != Some(source.metadata.uid.as_str()))
+}
+
+/// Whether the container ends again and again because it cannot use its keys: a Secret that it needs was made by another user, or
+/// one end does not trust the other.
+fn lacks_keys(pod: &Pod, container: &str) -> bool {
+    pod.container_status(container).is_some_and(|status| {
+        let ended = termination::last_end(status);
+        status.state.running.is_none()
+            && status.restart_count >= UNUSABLE_KEYS
+            && ended.is_some_and(|ended| ended.exit_code == i64::from(Exit::Identity.code()))
+    })
 }
 
 /// Whether the source's container runs.

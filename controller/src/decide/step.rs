@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::{before, running};
-use crate::annotations::{CLONE_REQUEST, SOURCE_CONTAINER, TARGET_CONTAINER};
+use super::{before, kept, running};
+use crate::annotations::{CLONE_OF, CLONE_REQUEST, POPULATED_FOR, SOURCE_CONTAINER, TARGET_CONTAINER};
 use crate::observed::{Observed, Origin};
 use crate::permission::Permission;
 use crate::policy::Policy;
-use crate::resource::Key;
+use crate::reserved::Volumes;
+use crate::resource::{Claim, Key};
 
 /// One of the two pods of a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +44,8 @@ pub enum Why {
     OtherAuthority,
     /// It was made for a source claim that is gone; another one has its name.
     OtherSource,
+    /// It cannot use its keys. Its Secrets are never changed, so only another pod gets others.
+    UnusableKeys,
 }
 
 /// Where a clone stands.
@@ -80,6 +83,18 @@ pub enum Step {
     Unfit(String),
     /// The claim has to be made.
     MakeClaim,
+    /// The DataVolume says that its claim is filled by somebody else, and the claim is not there yet.
+    AwaitClaim,
+    /// The claim has to be made for a volume that is reserved for it.
+    MakeKeptClaim,
+    /// A volume turned out to be reserved for a claim that was made to be cloned into: it is to be kept instead.
+    ExpectVolume,
+    /// The claim waits for the volume that is reserved for it.
+    AwaitVolume,
+    /// The claim has the volume that was reserved for it: that is kept as it is.
+    KeepVolume,
+    /// A volume may hold what is to be kept, so nothing is cloned; the word says why and what to do.
+    VolumeInTheWay(String),
     /// The claim lost its volume.
     Lost,
     /// The claim waits for its first consumer, and that is not us.
@@ -132,19 +147,34 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
         return step;
     }
     if let Origin::NotOurs(kind) = &seen.origin {
-        return Step::NotOurs(kind.clone());
+        return kept::of_any_source(seen, policy).unwrap_or_else(|| Step::NotOurs(kind.clone()));
     }
-    if seen.data_volume.is_none() && seen.target_annotation(CLONE_REQUEST).is_none() {
+    // What a restore filled before its DataVolume is there asks for no clone, whatever else it says.
+    let is_restored = seen.target_annotation(POPULATED_FOR).is_some()
+        && seen.target_annotation(CLONE_OF).is_none()
+        && seen.target_pod.is_none()
+        && seen.source_pod.is_none();
+    if seen.data_volume.is_none() && (seen.target_annotation(CLONE_REQUEST).is_none() || is_restored) {
         return if seen.orphans.is_empty() { Step::Nothing } else { Step::RemoveOrphans };
     }
     match &seen.target {
         None => before::step(seen, policy),
         Some(claim) if claim.metadata.is_deleting() => Step::ClaimLeaving,
         Some(_) if !seen.target_is_ours() => before::foreign(seen, policy),
-        Some(_) if seen.is_marked_done() => running::marked_done(seen, policy),
-        Some(claim) if claim.status.phase == "Lost" => Step::Lost,
-        Some(claim) if claim.metadata.annotation(CLONE_REQUEST).is_none() => Step::Adopted,
-        Some(_) => running::step(seen, now, policy),
+        Some(claim) => kept::claimed(seen, claim).unwrap_or_else(|| ours(seen, claim, now, policy)),
+    }
+}
+
+/// The claim is ours, and nothing in it is to be kept as far as it says.
+fn ours(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) -> Step {
+    if seen.is_marked_done() {
+        running::marked_done(seen, policy)
+    } else if claim.status.phase == "Lost" {
+        Step::Lost
+    } else if claim.metadata.annotation(CLONE_REQUEST).is_none() {
+        Step::Adopted
+    } else {
+        running::step(seen, now, policy)
     }
 }
 
@@ -180,6 +210,11 @@ impl Step {
             Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_))) => {
                 Some(every.wait * 30)
             }
+            // No watch tells of volumes.
+            Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => {
+                Some(every.wait * 15)
+            }
+            Step::VolumeInTheWay(_) => Some(every.wait * 5),
             // A claim can be enlarged without an event that names this key.
             Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer | Step::WaitForVolume => {
                 Some(every.wait * 5)

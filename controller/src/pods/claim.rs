@@ -7,20 +7,19 @@ use super::frame::recommended;
 use super::inherited;
 use crate::annotations::{
     APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, POD_RESTARTS,
-    PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT,
+    PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, VOLUME_LIST,
 };
 use crate::policy::Policy;
 use crate::resource::claim::VolumeMode;
-use crate::resource::{Claim, ClaimTemplate, DataVolume, Key};
+use crate::resource::{Claim, ClaimTemplate, DataVolume, Key, Volume};
 
 /// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source. The error
 /// is for the user.
 pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<ClaimTemplate, String> {
-    if let Some(pvc) = &dv.spec.pvc {
-        return pvc.0.clone().map_err(|e| format!("spec.pvc: {e}"));
+    let Written { mut spec, is_literal } = written(dv)?;
+    if is_literal {
+        return Ok(spec);
     }
-    let Some(storage) = &dv.spec.storage else { return Err("Missing Data volume PVC".to_owned()) };
-    let mut spec = storage.0.clone().map_err(|e| format!("spec.storage: {e}"))?;
     if spec.access_modes.is_empty() {
         spec.access_modes.clone_from(&source.spec.access_modes);
     }
@@ -37,6 +36,60 @@ pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Cl
     Ok(spec)
 }
 
+/// The claim's spec in a DataVolume.
+struct Written {
+    spec: ClaimTemplate,
+    /// It is meant literally (`spec.pvc`), and not to be completed (`spec.storage`).
+    is_literal: bool,
+}
+
+fn written(dv: &DataVolume) -> Result<Written, String> {
+    if let Some(pvc) = &dv.spec.pvc {
+        let spec = pvc.0.clone().map_err(|e| format!("spec.pvc: {e}"))?;
+        return Ok(Written { spec, is_literal: true });
+    }
+    let Some(storage) = &dv.spec.storage else { return Err("Missing Data volume PVC".to_owned()) };
+    let spec = storage.0.clone().map_err(|e| format!("spec.storage: {e}"))?;
+    Ok(Written { spec, is_literal: false })
+}
+
+/// The spec of a claim that shall be bound to `volume`, which is reserved for it: what `dv` leaves open is the volume's.
+/// Whether it fits is not looked at. The error is for the user.
+pub(crate) fn kept_claim_spec(
+    dv: &DataVolume,
+    volume: &Volume,
+    policy: &Policy,
+) -> Result<ClaimTemplate, String> {
+    let Written { mut spec, is_literal } = written(dv)?;
+    if spec.access_modes.is_empty() {
+        spec.access_modes.clone_from(&volume.spec.access_modes);
+    }
+    if !is_literal {
+        spec.volume_mode.get_or_insert(volume.spec.volume_mode);
+    }
+    // Without a class the API server would fill in the default one, and a volume of another class is never bound.
+    if spec.storage_class_name.as_deref().unwrap_or_default().is_empty() {
+        spec.storage_class_name = Some(volume.class().to_owned());
+    }
+    let capacity = volume.spec.capacity.storage.as_deref().unwrap_or("0");
+    let capacity_bytes = parse_quantity(capacity).map_err(|e| format!("size {capacity:?}: {e}"))?;
+    match spec.requested() {
+        None => spec.request(capacity_bytes.to_string()),
+        Some(text) if !is_literal => {
+            let asked_bytes = parse_quantity(text).map_err(|e| format!("size {text:?}: {e}"))?;
+            let with_overhead_bytes = match spec.mode() {
+                VolumeMode::Filesystem => required_bytes(overhead(&spec, policy), asked_bytes),
+                VolumeMode::Block => asked_bytes,
+            };
+            // The volume may have been made with another overhead; what is in it fits.
+            spec.request(with_overhead_bytes.min(capacity_bytes.max(asked_bytes)).to_string());
+        }
+        Some(_) => {}
+    }
+    spec.volume_name.get_or_insert_with(|| volume.metadata.name.clone());
+    Ok(spec)
+}
+
 fn source_size(source: &Claim) -> Result<String, String> {
     let capacity = source.status.capacity.storage.clone();
     capacity
@@ -49,8 +102,23 @@ fn overhead(spec: &ClaimTemplate, policy: &Policy) -> decant_shared::units::Over
     class.and_then(|class| policy.class_overheads.get(class)).copied().unwrap_or(policy.overhead)
 }
 
-/// The claim of `dv`.
+/// The claim of `dv` into which `source` is cloned.
 pub fn new_claim(dv: &DataVolume, source: &Key, spec: &ClaimTemplate, policy: &Policy) -> Value {
+    claim(dv, spec, policy, [(CLONE_REQUEST, source.to_string()), (CLONE_TYPE, COPY.to_owned())])
+}
+
+/// The claim of `dv` for a volume that is reserved for it. Nothing is cloned into it.
+pub fn kept_claim(dv: &DataVolume, spec: &ClaimTemplate, policy: &Policy) -> Value {
+    let volumes: Vec<&String> = spec.volume_name.iter().collect();
+    claim(dv, spec, policy, [(VOLUME_LIST, json!(volumes).to_string())])
+}
+
+fn claim(
+    dv: &DataVolume,
+    spec: &ClaimTemplate,
+    policy: &Policy,
+    purpose: impl IntoIterator<Item = (&'static str, String)>,
+) -> Value {
     let meta = &dv.metadata;
     let mut labels = inherited::labels(meta);
     labels.extend(recommended(&policy.pods));
@@ -62,16 +130,15 @@ pub fn new_claim(dv: &DataVolume, source: &Key, spec: &ClaimTemplate, policy: &P
     let mut annotations = inherited::annotations(meta);
     let preallocation = dv.spec.preallocation.unwrap_or(policy.preallocation);
     let content_type = if dv.spec.content_type == "archive" { "archive" } else { "kubevirt" };
-    for (name, value) in [
+    let always = [
         (POD_RESTARTS, "0".to_owned()),
         (CONTENT_TYPE, content_type.to_owned()),
         (PREALLOCATION_REQUESTED, preallocation.to_string()),
         (CREATED_FOR, meta.uid.to_string()),
-        (CLONE_REQUEST, source.to_string()),
-        (CLONE_TYPE, COPY.to_owned()),
         (PRIORITY_CLASS, dv.spec.priority_class_name.clone()),
         (SERVICE_ACCOUNT, dv.spec.service_account_name.clone()),
-    ] {
+    ];
+    for (name, value) in always.into_iter().chain(purpose) {
         if !value.is_empty() {
             annotations.insert(name.to_owned(), value.into());
         }

@@ -9,8 +9,8 @@ mod secret;
 mod source;
 mod target;
 
-pub(crate) use claim::owner;
-pub use claim::{claim_spec, new_claim};
+pub use claim::{claim_spec, kept_claim, new_claim};
+pub(crate) use claim::{kept_claim_spec, owner};
 pub use identity::Identity;
 #[cfg(test)]
 pub(crate) use identity::sealed_pod;

@@ -57,7 +57,7 @@ fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     Option::<Quantity>::deserialize(deserializer).map(|found| found.map(|Quantity(text)| text))
 }
 
-fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VolumeMode, D::Error> {
+pub(super) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VolumeMode, D::Error> {
     Option::<VolumeMode>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 

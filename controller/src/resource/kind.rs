@@ -12,6 +12,8 @@ pub enum Kind {
     Event,
     Namespace,
     StorageClass,
+    PersistentVolume,
+    CsiDriver,
     Lease,
     SubjectAccessReview,
     /// Only for the certificate of the admission webhook.
@@ -30,7 +32,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 18] = [
         Kind::DataVolume,
         Kind::DataSource,
         Kind::PersistentVolumeClaim,
@@ -39,6 +41,8 @@ impl Kind {
         Kind::Event,
         Kind::Namespace,
         Kind::StorageClass,
+        Kind::PersistentVolume,
+        Kind::CsiDriver,
         Kind::Lease,
         Kind::SubjectAccessReview,
         Kind::MutatingWebhookConfiguration,
@@ -53,7 +57,7 @@ impl Kind {
     pub fn group(self) -> &'static str {
         match self {
             Kind::DataVolume | Kind::DataSource => "cdi.kubevirt.io",
-            Kind::StorageClass => "storage.k8s.io",
+            Kind::StorageClass | Kind::CsiDriver => "storage.k8s.io",
             Kind::Lease => "coordination.k8s.io",
             Kind::SubjectAccessReview | Kind::SelfSubjectAccessReview => "authorization.k8s.io",
             Kind::CustomResourceDefinition => "apiextensions.k8s.io",
@@ -62,6 +66,7 @@ impl Kind {
                 "admissionregistration.k8s.io"
             }
             Kind::PersistentVolumeClaim
+            | Kind::PersistentVolume
             | Kind::Pod
             | Kind::Secret
             | Kind::Event
@@ -97,6 +102,8 @@ impl Kind {
             Kind::Event => "Event",
             Kind::Namespace => "Namespace",
             Kind::StorageClass => "StorageClass",
+            Kind::PersistentVolume => "PersistentVolume",
+            Kind::CsiDriver => "CSIDriver",
             Kind::Lease => "Lease",
             Kind::SubjectAccessReview => "SubjectAccessReview",
             Kind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
@@ -119,6 +126,8 @@ impl Kind {
             Kind::Event => "events",
             Kind::Namespace => "namespaces",
             Kind::StorageClass => "storageclasses",
+            Kind::PersistentVolume => "persistentvolumes",
+            Kind::CsiDriver => "csidrivers",
             Kind::Lease => "leases",
             Kind::SubjectAccessReview => "subjectaccessreviews",
             Kind::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",

@@ -16,6 +16,7 @@ mod secret;
 pub mod storage_class;
 pub mod template;
 mod view;
+pub mod volume;
 
 pub use checked::Checked;
 pub use claim::Claim;
@@ -30,3 +31,4 @@ pub use secret::Secret;
 pub use storage_class::StorageClass;
 pub use template::ClaimTemplate;
 pub use view::{Readable, Unreadable, VIEW_LIMIT_BYTES, view, view_within};
+pub use volume::Volume;

@@ -84,6 +84,7 @@ impl Kept {
 
 impl Cluster for Kept {
     fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
+        self.refused("get", kind, Part::Whole, &key.namespace)?;
         self.objects()
             .get(&(kind, key.clone()))
             .cloned()

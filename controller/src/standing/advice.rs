@@ -20,7 +20,7 @@ const fn blocks(reason: &'static str, helps: &'static str) -> Advice {
 }
 
 /// Everything that can be in the way of a clone.
-pub const ADVICE: [Advice; 36] = [
+pub const ADVICE: [Advice; 37] = [
     helps("CloneWithoutSource", "make the source; the clone goes on by itself"),
     blocks(
         "CloneNotAllowed",
@@ -64,6 +64,10 @@ pub const ADVICE: [Advice; 36] = [
     blocks(
         "CloneNotProven",
         "delete the PVC to have it cloned; if its content is right, let the DataVolume adopt it as docs/operations.md says",
+    ),
+    blocks(
+        "VolumeInTheWay",
+        "correct the volume or the DataVolume as the message says, or remove cdi.kubevirt.io/storage.checkStaticVolume to clone",
     ),
     helps(
         "ErrStartingPod",
@@ -114,7 +118,7 @@ pub fn advice(reason: &str) -> Option<&'static Advice> {
 }
 
 /// Whether each clone says so for a while.
-pub(super) fn is_usual(reason: &str) -> bool {
+pub(crate) fn is_usual(reason: &str) -> bool {
     let is_one = |reason: &str| {
         matches!(
             reason,

@@ -7,6 +7,7 @@ use super::words;
 use crate::decide::Step;
 use crate::observed::{Observed, Trouble};
 use crate::poll::Progress;
+use crate::reserved;
 use crate::resource::Claim;
 use crate::resource::data_volume::{Condition, Status};
 use crate::standing::amounts;
@@ -35,16 +36,29 @@ pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Tr
     vec![bound, ready, running]
 }
 
+/// Why there is no claim yet although nothing is wrong.
+const AWAITED: &str =
+    "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
+
 fn bound(step: &Step, seen: &Observed) -> Condition {
     let no = |reason: &str, message: &str| condition("Bound", "False", reason, message);
     if let Some((reason, message)) = cause(step, seen) {
         return no(reason, &message);
     }
-    let Some(claim) = &seen.target else { return no("NotFound", "No PVC found") };
+    let Some(claim) = &seen.target else {
+        return no("NotFound", if *step == Step::AwaitClaim { AWAITED } else { "No PVC found" });
+    };
     let name = &claim.metadata.name;
     match claim.status.phase.as_str() {
         "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
         "Lost" => no("ClaimLost", "Claim Lost"),
+        _ if *step == Step::AwaitVolume => {
+            let names = reserved::expected(claim).join(", ");
+            no(
+                "Pending",
+                &format!("PVC {name} Pending: it waits for the volume that is reserved for it, {names}"),
+            )
+        }
         _ => match unknown_class(claim, seen) {
             Some(class) => no("Pending", &format!("PVC {name} Pending: there is no StorageClass {class:?}")),
             None => no("Pending", &format!("PVC {name} Pending")),
@@ -81,6 +95,7 @@ fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
             ("CloneValidationFailed", format!("The clone doesn't meet the validation requirements: {why}"))
         }
         Step::Denied(why) => ("CloneNotAllowed", why.clone()),
+        Step::VolumeInTheWay(why) => ("VolumeInTheWay", why.clone()),
         _ => return None,
     })
 }

@@ -22,14 +22,16 @@ use crate::resource::data_volume::{Condition, Status};
 
 /// The status for `step`; `None` when there is nothing for us to say.
 pub fn status(step: &Step, seen: &Observed, triples: &Triples, policy: &Policy) -> Option<Status> {
-    if matches!(step, Step::Nothing | Step::RemoveOrphans) {
+    // Whoever made the claim of an import says how far it is: CDI's word that it is complete stays when CDI has gone.
+    let is_of_another = matches!(step, Step::NotOurs(_)) && seen.target.is_some();
+    if is_of_another || matches!(step, Step::Nothing | Step::RemoveOrphans) {
         return None;
     }
     let phase = phase::phase(step, seen, policy);
     let claim = seen.target.as_ref().filter(|_| seen.target_is_ours());
     Some(Status {
         claim_name: claim.map(|claim| claim.metadata.name.clone()).unwrap_or_default(),
-        progress: phase::progress(&phase, seen),
+        progress: phase::progress(step, &phase, seen),
         restart_count: restarts(seen),
         conditions: conditions::conditions(step, &phase, seen, triples),
         phase,

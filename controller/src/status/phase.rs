@@ -12,6 +12,7 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
         let is_refused = seen.trouble_with_making_claim().is_some();
         return match step {
             Step::Adopted => "Succeeded",
+            Step::AwaitClaim | Step::MakeKeptClaim => "Pending",
             _ if is_refused => "Pending",
             _ => "",
         }
@@ -22,9 +23,12 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
         step,
         Step::TargetDone | Step::WaitForSource | Step::MarkDone | Step::TidyUp | Step::Done | Step::Adopted
     );
+    let keeps_volume =
+        matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume | Step::VolumeInTheWay(_));
     let has_ended = seen.outcome.is_some() || is_complete;
     match claim.status.phase.as_str() {
         _ if has_ended => "Succeeded",
+        _ if keeps_volume => "Pending",
         "Lost" => "Failed",
         "Bound" if target_phase == "Running" => "CloneInProgress",
         "Bound" => "CloneScheduled",
@@ -36,16 +40,26 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
 }
 
 /// The progress: empty before there is a claim, `N/A` while nothing is known, never lower than before.
-pub(super) fn progress(phase: &str, seen: &Observed) -> String {
+pub(super) fn progress(step: &Step, phase: &str, seen: &Observed) -> String {
     let Some(dv) = seen.data_volume.as_ref().filter(|_| seen.target.is_some() && seen.target_is_ours())
     else {
         return if phase == "Succeeded" { "N/A".to_owned() } else { String::new() };
     };
-    let was_cloned = seen.target_annotation(crate::annotations::CLONE_REQUEST).is_some();
-    if phase == "Succeeded" {
-        return if was_cloned { "100.0%" } else { "N/A" }.to_owned();
-    }
+    let was_cloned =
+        seen.target_annotation(crate::annotations::CLONE_REQUEST).is_some() && *step != Step::Adopted;
     let said = &dv.status.progress;
+    if phase == "Succeeded" {
+        // What CDI completed without this flow stays as CDI left it.
+        let was_complete = dv.status.phase == "Succeeded" && !said.is_empty();
+        return if was_cloned {
+            "100.0%"
+        } else if was_complete {
+            said
+        } else {
+            "N/A"
+        }
+        .to_owned();
+    }
     // What was said about an earlier claim of this name does not count.
     let is_same_clone = dv.status.phase == "CloneInProgress" || dv.status.phase == "CloneScheduled";
     let before = standing::percent(said).filter(|_| is_same_clone);

@@ -9,6 +9,7 @@ use crate::decide::{Role, Step};
 use crate::observed::{Observed, Turn};
 use crate::resource::Pod;
 use crate::resource::pod::{ContainerStatus, Terminated};
+use crate::standing::is_usual;
 use crate::status::words::{CLONE_COMPLETE, COMPLETED, POD_RUNNING, QUEUED};
 use crate::termination::last_end;
 
@@ -44,6 +45,15 @@ pub struct Triple {
 impl Triple {
     fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { runs: false, reason: reason.into(), message: message.into() }
+    }
+
+    /// Both, where neither runs.
+    fn and(&self, other: &Self) -> Self {
+        let join = |a: &str, b: &str| match (a, b) {
+            ("", one) | (one, "") => one.to_owned(),
+            (a, b) => format!("{a} and {b}"),
+        };
+        Self::no(join(&self.reason, &other.reason), join(&self.message, &other.message))
     }
 }
 
@@ -92,7 +102,12 @@ impl Triples {
     /// All as one (contract 4.7, "Running"). What fails is told whatever the pods do; while both run it does not stop them.
     pub fn joined(&self) -> Triple {
         match &self.clone {
-            Some(said) => Triple { runs: self.both_run(), ..said.clone() },
+            Some(said) if self.both_run() => Triple { runs: true, ..said.clone() },
+            // What the pods wait for is hidden by nothing else, unless it is what each clone waits for at its beginning.
+            Some(said) => match self.pods() {
+                pods if pods.runs || is_usual(&pods.reason) => said.clone(),
+                pods => said.and(&pods),
+            },
             None => self.pods(),
         }
     }
@@ -105,13 +120,7 @@ impl Triples {
                 (true, true) | (false, true) => target.clone(),
                 (true, false) => source.clone(),
                 (false, false) if target == source => target.clone(),
-                (false, false) => {
-                    let join = |a: &str, b: &str| match (a, b) {
-                        ("", one) | (one, "") => one.to_owned(),
-                        (a, b) => format!("{a} and {b}"),
-                    };
-                    Triple::no(join(&target.reason, &source.reason), join(&target.message, &source.message))
-                }
+                (false, false) => target.and(source),
             },
         }
     }
@@ -141,6 +150,7 @@ fn waiting(step: &Step, seen: &Observed) -> Option<Triple> {
         Step::Incompatible(why) => Triple::no("ErrIncompatiblePVC", why.clone()),
         Step::Denied(why) => Triple::no("CloneNotAllowed", why.clone()),
         Step::Unproven => Triple::no("CloneNotProven", UNPROVEN),
+        Step::VolumeInTheWay(why) => Triple::no("VolumeInTheWay", why.clone()),
         Step::NoSource(key) => {
             Triple::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
         }
@@ -288,6 +298,22 @@ mod tests {
             at(0),
             Triple::no("Unschedulable", "unbound claims"),
             "a clock that is behind hides nothing"
+        );
+    }
+
+    #[test]
+    fn what_fails_besides_hides_nothing_that_keeps_a_pod_from_running() {
+        let run = Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        let joined = |target: Triple| {
+            let clone = Some(Triple::no("ErrDeletingPod", "d"));
+            Triples { target: Some(target), source: None, clone }.joined()
+        };
+        assert_eq!(joined(run).message, "d");
+        assert_eq!(joined(Triple::no("ContainerCreating", "")).reason, "ErrDeletingPod");
+        let both = joined(Triple::no("ImagePullFailed", "i"));
+        assert_eq!(
+            (both.reason.as_str(), both.message.as_str()),
+            ("ErrDeletingPod and ImagePullFailed", "d and i")
         );
     }
 

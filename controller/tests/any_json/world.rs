@@ -12,15 +12,16 @@ use decant_controller::decide::Role;
 use decant_controller::lease::{self, Lease, Seen};
 use decant_controller::line::Line;
 use decant_controller::made::{self, Made};
-use decant_controller::observe::Eyes;
+use decant_controller::observe::{Drivers, Eyes};
 use decant_controller::permission::{Guarded, Judge};
 use decant_controller::pki::{Pki, Signer};
 use decant_controller::pods::Identity;
 use decant_controller::policy::Policy;
 use decant_controller::poll::Pollers;
 use decant_controller::queue::Queue;
+use decant_controller::reserved;
 use decant_controller::resource::{
-    Claim, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, VIEW_LIMIT_BYTES, view_within,
+    Claim, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, VIEW_LIMIT_BYTES, Volume, view_within,
 };
 use decant_controller::scrape::Scraper;
 use decant_controller::standing::Standing;
@@ -310,6 +311,7 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             keys: Arc::clone(&KEYS),
             pki: Arc::clone(&PKI),
             made: Arc::clone(&made),
+            drivers: Drivers::default(),
         },
         hands: Hands::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS), made),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
@@ -354,6 +356,14 @@ pub(crate) fn raw(bytes: &[u8]) {
     }
     for source in stores.data_sources.all() {
         let _ = decant_controller::request::resolve(&source);
+    }
+    if let (Ok(volume), Ok(claim)) =
+        (view_within::<Volume>(&object, VIEW_LIMIT_BYTES), view_within::<Claim>(&object, VIEW_LIMIT_BYTES))
+    {
+        let _ = reserved::provenance(&volume, &claim);
+        for dv in stores.data_volumes.all() {
+            let _ = reserved::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
+        }
     }
     let _ = Signer::of(&object);
     let _ = Lease::from_object(&object);

@@ -135,7 +135,12 @@ fn size(bytes: &str) -> Value {
 
 /// A source, and a DataVolume that clones it.
 fn ask(ground: &Ground) {
-    let meta = |name: &str| json!({ "namespace": ground.namespace, "name": name });
+    ask_with(ground, &json!({}));
+}
+
+fn ask_with(ground: &Ground, annotations: &Value) {
+    let meta =
+        |name: &str| json!({ "namespace": ground.namespace, "name": name, "annotations": annotations });
     let claim = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta("golden"), "spec": size("1Gi") });
     ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
     let source = json!({ "pvc": { "namespace": ground.namespace, "name": "golden" } });
@@ -156,6 +161,77 @@ fn is_over(ground: &Ground) -> bool {
         && claim["metadata"]["annotations"]["k8s.io/CloneOf"] == "true"
         && !held
         && pods.is_empty()
+}
+
+/// A volume that is reserved for a DataVolume, which asks for it. It belongs to no namespace, so it is removed at the end.
+struct Reserved<'g>(&'g Ground);
+
+impl<'g> Reserved<'g> {
+    fn new(ground: &'g Ground) -> Self {
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": ground.namespace },
+            "spec": {
+                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+                "persistentVolumeReclaimPolicy": "Retain", "hostPath": { "path": "/var/tmp/nothing" },
+                "claimRef": { "namespace": ground.namespace, "name": "copy" },
+            },
+        });
+        ground.cluster.create(Kind::PersistentVolume, &volume).unwrap();
+        ask_with(ground, &json!({ "cdi.kubevirt.io/storage.checkStaticVolume": "" }));
+        Self(ground)
+    }
+
+    /// Whether the volume is kept, and the DataVolume told so.
+    fn is_kept(&self) -> bool {
+        let dv = self.0.cluster.get(Kind::DataVolume, &self.0.key("copy")).unwrap().value();
+        let Ok(claim) = self.0.cluster.get(Kind::PersistentVolumeClaim, &self.0.key("copy")) else {
+            return false;
+        };
+        let claim = claim.value();
+        let annotations = &claim["metadata"]["annotations"];
+        let pods = self.0.cluster.list(Kind::Pod, &self.0.params()).unwrap().items;
+        assert!(pods.is_empty(), "a pod was made for a volume that is to be kept");
+        dv["status"]["phase"] == "Succeeded"
+            && dv["metadata"]["annotations"]["cdi.kubevirt.io/storage.prePopulated"] == "copy"
+            && claim["spec"]["volumeName"] == *self.0.namespace
+            && annotations["cdi.kubevirt.io/storage.populatedFor"] == "copy"
+            && annotations.get("k8s.io/CloneRequest").is_none()
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let key = Key::new("", &self.0.namespace);
+        if let Ok(volume) = self.0.cluster.get(Kind::PersistentVolume, &key) {
+            let _ = self.0.cluster.delete(
+                Kind::PersistentVolume,
+                &key,
+                &crate::ground::uid(&volume.value()),
+                None,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_controller_that_dies_at_any_call_is_followed_by_one_that_keeps_a_reserved_volume() {
+    for last in 0.. {
+        let ground = Ground::new();
+        let _kubelet = Kubelet::start(&ground);
+        let reserved = Reserved::new(&ground);
+        let first = Life::start(&ground, last, last % 2 == 0);
+        eventually("death or the end", PATIENCE, || first.stop.is_set() || reserved.is_kept());
+        let died = first.stop.is_set();
+        first.end();
+        let second = Life::start(&ground, usize::MAX, false);
+        eventually(&format!("cut {last}: the volume is kept"), PATIENCE, || reserved.is_kept());
+        second.end();
+        if !died {
+            println!("keeping a volume takes {last} changing calls");
+            assert!(last > 4, "{last} calls are no whole life");
+            break;
+        }
+    }
 }
 
 /// Which pods were ever made, by kind and name; events do not count.

@@ -83,12 +83,25 @@ fn go_on(cluster: &KubeCluster, pod: &Value, all: &[Value]) {
         })
     };
     let next = match (name, phase) {
+        // As a kubelet, which mounts the keys first.
+        (_, "Pending") if lacks_secret(cluster, pod) => return,
         (_, "Pending") => "Running",
         ("cdi-upload-server", "Running") if runs("cdi-clone-source", "Running") => "Succeeded",
         ("cdi-clone-source", "Running") if runs("cdi-upload-server", "Succeeded") => "Succeeded",
         _ => return,
     };
     let _ = cluster.patch(Kind::Pod, &key(pod), Part::Status, &status(name, next, "127.0.0.2"));
+}
+
+/// Whether a Secret that the pod cannot do without is not there.
+fn lacks_secret(cluster: &KubeCluster, pod: &Value) -> bool {
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+    let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let sources = volumes.iter().filter_map(|volume| volume["projected"]["sources"].as_array()).flatten();
+    let needed = sources.filter(|source| source["secret"]["optional"] != true);
+    needed
+        .filter_map(|source| source["secret"]["name"].as_str())
+        .any(|name| cluster.get(Kind::Secret, &Key::new(namespace, name)).is_err())
 }
 
 /// The status of a pod with one container.

@@ -160,6 +160,8 @@ impl Drop for Refuser {
 struct Scene {
     source: Ground,
     target: Ground,
+    /// Where the controller keeps its own Secrets.
+    own: Ground,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
     _kubelet: Kubelet,
@@ -167,7 +169,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let (source, target) = (Ground::new(), Ground::new());
+        let (source, target, own) = (Ground::new(), Ground::new(), Ground::new());
         let size = json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none",
                            "resources": { "requests": { "storage": "1Gi" } } });
         let consent = json!({ "decant.dev/allow-clone-to": target.namespace });
@@ -179,7 +181,7 @@ impl Scene {
             "spec": { "source": { "pvc": { "namespace": source.namespace, "name": "golden" } }, "pvc": size } });
         target.cluster.create(Kind::DataVolume, &dv).unwrap();
         let kubelet = Kubelet::over(&[&source, &target]);
-        Self { source, target, stop: Stop::new(), thread: None, _kubelet: kubelet }
+        Self { source, target, own, stop: Stop::new(), thread: None, _kubelet: kubelet }
     }
 
     fn start(&mut self) {
@@ -188,7 +190,7 @@ impl Scene {
             namespaces: [self.source.namespace.clone(), self.target.namespace.clone()],
         });
         let settings = Settings {
-            namespace: self.target.namespace.clone(),
+            namespace: self.own.namespace.clone(),
             webhook_service: "cdi-api".to_owned(),
             watch_namespace: None,
             workers: 2,

@@ -65,9 +65,25 @@ impl Bed {
 
     /// Claims of this bed wait for their first consumer.
     pub(crate) fn waits_for_consumers(&mut self) {
+        self.make_class("kubernetes.io/no-provisioner");
+    }
+
+    /// The same, with the class of a CSI driver. There is no such driver: the volumes are made by hand.
+    pub(crate) fn waits_for_consumers_of_a_driver(&mut self) {
+        let name = format!("{}.example", self.namespace);
+        let driver = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": { "name": name },
+            "spec": { "attachRequired": false },
+        });
+        kubectl(&["apply", "-f", "-"], Some(&driver));
+        self.make_class(&name);
+        self.made.push(("csidriver", name));
+    }
+
+    fn make_class(&mut self, provisioner: &str) {
         let class = json!({
             "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": self.class },
-            "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+            "provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer",
         });
         kubectl(&["apply", "-f", "-"], Some(&class));
         self.made.push(("storageclass", self.class.clone()));
@@ -191,9 +207,14 @@ impl Bed {
 
     /// The file or device behind a claim, on this machine.
     pub(crate) fn behind(&self, claim: &str) -> PathBuf {
-        let object = self.get("pvc", claim).unwrap();
-        let volume = self.cluster.join("volumes").join(object["spec"]["volumeName"].as_str().unwrap());
-        if object["spec"]["volumeMode"] == "Block" {
+        let spec = self.get("pvc", claim).unwrap()["spec"].clone();
+        self.behind_volume(spec["volumeName"].as_str().unwrap(), spec["volumeMode"].as_str().unwrap())
+    }
+
+    /// The same for a volume.
+    pub(crate) fn behind_volume(&self, volume: &str, mode: &str) -> PathBuf {
+        let volume = self.cluster.join("volumes").join(volume);
+        if mode == "Block" {
             std::fs::read_to_string(volume.join("device")).unwrap().trim().into()
         } else {
             volume.join("mount")

@@ -15,6 +15,7 @@ mod plugin;
 mod processes;
 mod progress;
 mod refusals;
+mod restores;
 mod rights;
 mod strangers;
 mod waits;

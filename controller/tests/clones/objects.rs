@@ -25,7 +25,7 @@ impl Bed {
         }));
     }
 
-    fn claim_spec(&self, mode: &str, size: &str) -> Value {
+    pub(crate) fn claim_spec(&self, mode: &str, size: &str) -> Value {
         json!({
             "accessModes": ["ReadWriteOnce"], "volumeMode": mode, "storageClassName": self.class,
             "resources": { "requests": { "storage": size } },

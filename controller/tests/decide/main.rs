@@ -4,6 +4,7 @@
 mod before;
 mod claimed;
 mod ends;
+mod kept;
 mod pods;
 mod said;
 mod seen;

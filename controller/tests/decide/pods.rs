@@ -89,6 +89,39 @@ fn a_pod_that_a_kubelet_rejected_is_replaced_after_a_pause_like_any_other() {
 }
 
 #[test]
+fn a_pod_that_cannot_use_its_keys_is_replaced_by_one_with_others() {
+    let failing = |pod: Arc<decant_controller::resource::Pod>, restarts: i64, code: i64| {
+        let mut pod = (*pod).clone();
+        let status = &mut pod.status.container_statuses[0];
+        status.state =
+            serde_json::from_value(json!({ "waiting": { "reason": "CrashLoopBackOff" } })).unwrap();
+        let message = "/etc/tls/tls.crt holds no PEM certificate";
+        status.last_state =
+            serde_json::from_value(json!({ "terminated": { "exitCode": code, "message": message } }))
+                .unwrap();
+        status.restart_count = restarts;
+        Some(Arc::new(pod))
+    };
+    let target = |restarts, code| Observed {
+        target_pod: failing(target_pod("Running", true, ""), restarts, code),
+        source_pod: None,
+        ..copying()
+    };
+    assert_eq!(step(&target(3, 7)), Step::Replace(Role::Target, Why::UnusableKeys));
+    assert_ne!(
+        step(&target(2, 7)),
+        Step::Replace(Role::Target, Why::UnusableKeys),
+        "the kubelet tries first"
+    );
+    assert_ne!(step(&target(9, 4)), Step::Replace(Role::Target, Why::UnusableKeys), "another error");
+    let source =
+        Observed { source_pod: failing(source_pod("Running", "target-uid", "1"), 3, 7), ..copying() };
+    assert_eq!(step(&source), Step::Replace(Role::Source, Why::UnusableKeys));
+    let running = Observed { source_pod: Some(source_pod("Running", "target-uid", "1")), ..copying() };
+    assert_eq!(step(&running), Step::Copying);
+}
+
+#[test]
 fn where_too_many_pods_were_made_the_next_one_waits() {
     assert_eq!(step(&Observed { makes_pause: true, ..claimed() }), Step::Pause(Role::Target));
     let ready = Observed { target_pod: copying().target_pod, makes_pause: true, ..claimed() };

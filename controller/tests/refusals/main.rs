@@ -18,13 +18,15 @@ use decant_controller::outcome::Outcome;
 use decant_controller::pages::status::{Overview, render};
 use decant_controller::permission::Permission;
 use decant_controller::policy::Policy;
-use decant_controller::resource::{DataVolume, Key};
+use decant_controller::reserved::Volumes;
+use decant_controller::resource::{DataVolume, Key, Volume};
 use decant_controller::standing::{Complaint, Standing, State, pick};
 use decant_controller::trouble::Troubles;
 use proptest::prelude::*;
 
 use double::{Double, claim_object, hands, sealed};
-use seen::{claimed, complete, copying, now, recorded, source_pod, start, target_pod};
+use seen::{claimed, complete, copying, now, read, recorded, source_pod, start, target_pod};
+use serde_json::json;
 
 /// What every message has, so that it is found wherever it is told.
 const MARK: &str = "refused-by-test";
@@ -34,6 +36,9 @@ fn actions() -> Vec<Action> {
     let text = || BTreeMap::from([("name", "value".to_owned())]);
     let mut actions = vec![
         Action::MakeClaim,
+        Action::MakeKeptClaim,
+        Action::ExpectVolume,
+        Action::KeepVolume,
         Action::AdoptClaim,
         Action::KeepToken,
         Action::Label(BTreeMap::from([("name".to_owned(), "value".to_owned())])),
@@ -53,7 +58,7 @@ fn actions() -> Vec<Action> {
         ]);
     }
     let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 14, "an action is missing in this list");
+    assert_eq!(kinds.len(), 17, "an action is missing in this list");
     actions
 }
 
@@ -74,6 +79,9 @@ fn kind(action: &Action) -> u8 {
         Action::MakeSecret(_) => 11,
         Action::DeletePod(_) => 12,
         Action::DeleteOrphans => 13,
+        Action::MakeKeptClaim => 14,
+        Action::ExpectVolume => 15,
+        Action::KeepVolume => 16,
     }
 }
 
@@ -83,14 +91,30 @@ fn everything() -> Observed {
         target_pod: Some(sealed(&target_pod("Pending", false, ""), Role::Target)),
         source_pod: Some(sealed(&source_pod("Pending", "target-uid", "1"), Role::Source)),
         orphans: vec![source_pod("Running", "old-uid", "1")],
+        volumes: Volumes::Reserved(vec![volume()]),
         ..claimed()
     }
+}
+
+/// A volume that is reserved for the clone's claim.
+fn volume() -> Arc<Volume> {
+    read(json!({
+        "metadata": { "name": "v", "creationTimestamp": "2026-01-01T11:00:00Z" },
+        "spec": { "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "volumeMode": "Block",
+                  "storageClassName": "c", "claimRef": { "namespace": "n", "name": "copy" } },
+    }))
 }
 
 fn changes_claim(action: &Action) -> bool {
     matches!(
         action,
-        Action::AdoptClaim | Action::Record(_) | Action::RecordPod(_) | Action::Annotate(_) | Action::Hold(_)
+        Action::AdoptClaim
+            | Action::ExpectVolume
+            | Action::KeepVolume
+            | Action::Record(_)
+            | Action::RecordPod(_)
+            | Action::Annotate(_)
+            | Action::Hold(_)
     )
 }
 
@@ -155,6 +179,9 @@ fn worlds() -> Vec<(&'static str, Observed)> {
         seen.data_volume = Some(Arc::new(dv));
         seen
     };
+    let mut bound = (**claimed().target.as_ref().unwrap()).clone();
+    bound.metadata.creation_timestamp = seen::NOW.to_owned();
+    let kept = Observed { target: Some(Arc::new(bound)), volumes: Volumes::Bound(volume()), ..claimed() };
     vec![
         ("without a claim", start()),
         ("with a claim", claimed()),
@@ -172,6 +199,18 @@ fn worlds() -> Vec<(&'static str, Observed)> {
         ("with its outcome recorded", recorded()),
         ("marked as complete", complete()),
         ("being deleted", leaving(copying())),
+        (
+            "with a volume that is reserved",
+            Observed { volumes: Volumes::Reserved(vec![volume()]), ..start() },
+        ),
+        ("with a claim that has a reserved volume", kept),
+        (
+            "with a claim that a restore filled",
+            Observed {
+                target: Some(seen::claim("copy", json!({ "cdi.kubevirt.io/storage.populatedFor": "copy" }))),
+                ..start()
+            },
+        ),
     ]
 }
 

@@ -27,7 +27,10 @@ pub struct Progress {
     packed_bytes: AtomicU64,
     /// What the other end made durable, where it says so.
     durable_bytes: AtomicU64,
+    /// What the other end had before this attempt; unknown until it was asked.
+    kept_bytes: AtomicU64,
     percent_hundredths: AtomicU64,
+    ticks: AtomicU64,
     phase: AtomicU8,
     digest: Mutex<Option<String>>,
     /// Set once, never cleared.
@@ -46,7 +49,9 @@ impl Progress {
             wire_bytes: AtomicU64::new(0),
             packed_bytes: AtomicU64::new(0),
             durable_bytes: AtomicU64::new(UNKNOWN),
+            kept_bytes: AtomicU64::new(UNKNOWN),
             percent_hundredths: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
             digest: Mutex::new(None),
             phase: AtomicU8::new(Phase::Starting.number()),
             is_done: AtomicBool::new(false),
@@ -100,9 +105,20 @@ impl Progress {
         Some(self.durable_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes != UNKNOWN)
     }
 
-    /// How far the clone is: what is durable, or else what was sent.
+    /// The other end was asked and has the first `bytes` of the stream from an earlier attempt. From now on there is a
+    /// percentage to tell, which begins there.
+    pub fn set_kept_bytes(&self, bytes: u64) {
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How far the clone is: what is durable, or else what was sent; and never less than what was there before.
     pub fn moved_bytes(&self) -> u64 {
-        self.durable_bytes().unwrap_or_else(|| self.sent_bytes())
+        let moved_bytes = self.durable_bytes().unwrap_or_else(|| self.sent_bytes());
+        self.kept_bytes().map_or(moved_bytes, |kept_bytes| kept_bytes.max(moved_bytes))
+    }
+
+    fn kept_bytes(&self) -> Option<u64> {
+        Some(self.kept_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes != UNKNOWN)
     }
 
     /// The digest of the whole content, once it is known.
@@ -160,6 +176,7 @@ impl Progress {
             counter.store(0, Ordering::Relaxed);
         }
         self.durable_bytes.store(UNKNOWN, Ordering::Relaxed);
+        self.set_kept_bytes(0);
         self.enter(Phase::Starting);
     }
 
@@ -172,6 +189,20 @@ impl Progress {
         };
         // The larger one stays, also if two threads tick at once.
         self.percent_hundredths.fetch_max(percent.hundredths(), Ordering::Relaxed);
+        // Behind the percentage: who sees the tick sees that, too.
+        self.ticks.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often it was brought up to date. What is shown to programs is made again when this changes.
+    pub fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Acquire)
+    }
+
+    /// The percentage of the last tick, once it can be told: before the other end was asked, nobody knows whether it has a
+    /// part of the clone. A source that was restarted in the middle would say 0 there.
+    pub fn known_percent(&self) -> Option<Percent> {
+        let is_known = self.kept_bytes().is_some() || self.is_done.load(Ordering::Relaxed);
+        is_known.then(|| self.percent())
     }
 
     /// The percentage of the last tick.
@@ -210,6 +241,30 @@ mod tests {
         assert_eq!(progress.percent().to_string(), "99.99");
         progress.finish_ok();
         assert_eq!(progress.percent().to_string(), "100.00");
+    }
+
+    #[test]
+    fn a_clone_that_goes_on_begins_where_it_was_and_says_nothing_before_that_is_known() {
+        let progress = Progress::new(0);
+        progress.set_total_bytes(1000);
+        progress.tick();
+        assert_eq!(progress.known_percent(), None);
+        progress.set_kept_bytes(300);
+        progress.tick();
+        let shown = || progress.known_percent().map(|percent| percent.to_string());
+        assert_eq!((shown().as_deref(), progress.moved_bytes()), (Some("30.00"), 300));
+        // The other end counts from the beginning of its own process.
+        progress.set_durable_bytes(100);
+        progress.tick();
+        assert_eq!((shown().as_deref(), progress.moved_bytes()), (Some("30.00"), 300));
+        progress.restart();
+        assert_eq!((shown().as_deref(), progress.moved_bytes()), (Some("30.00"), 0));
+        let failed_at_once = Progress::new(0);
+        failed_at_once.restart();
+        assert_eq!(
+            failed_at_once.known_percent().map(|percent| percent.to_string()).as_deref(),
+            Some("0.00")
+        );
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use super::Pass;
+use super::{Pass, lost_link};
 use crate::archive::entry::EntryKind;
-use crate::error::{Error, Result};
+use crate::archive::sparse_map::SparseMap;
+use crate::error::Result;
 use crate::pack::extents::{MAX_EXTENTS, data_extents};
-use crate::pack::header::{BLOCK_BYTES, MapEntry, Member, flag, map_entry};
+use crate::pack::header::{BLOCK_BYTES, Entries, Member, flag};
+use crate::pack::links::Name;
 use crate::pack::look::{Found, meta_of};
 use crate::pack::member::{put_member, put_sparse_member};
 use crate::pack::meta::Meta;
@@ -16,23 +18,38 @@ use crate::stream::Sink;
 /// The one file of a volume that holds a virtual machine's disk.
 const DISK_IMAGE: &[u8] = b"disk.img";
 
+/// The map of a file that is stored as a sparse one.
+struct Map {
+    data: SparseMap,
+    /// GNU tar ends every map that has holes with an empty entry at the end of the file.
+    end: Option<u64>,
+}
+
+impl Map {
+    fn entries(&self) -> Entries<'_> {
+        let entries = self.data.iter().chain(self.end.map(|end| (end, 0)));
+        (Box::new(entries) as Box<dyn Iterator<Item = _>>).peekable()
+    }
+}
+
 impl Pass<'_> {
     pub(super) fn file(&mut self, found: &Found<'_>, meta: &Meta, file: Option<&File>) -> Result<()> {
         // Receivers before v1.59 write only members of type `S` named disk.img (contract 1.10), so that
         // one is never a link to another name.
         let disk_image = found.member == DISK_IMAGE;
-        if !disk_image && self.hard_link(meta)? {
+        let name = if disk_image { self.links.meet(meta, &mut self.target) } else { self.meet(meta)? };
+        if name == Name::Further && !disk_image {
             return Ok(());
         }
         let map = self.map(found, meta, file, disk_image)?;
         self.note(EntryKind::File, &[], meta.size_bytes)?;
-        self.extend(found, meta, file.map(AsFd::as_fd))?;
+        self.extend(found, meta, file.map(AsFd::as_fd), lost_link(name))?;
         let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
         match &map {
             Some(map) => {
-                let stored_bytes = map.iter().map(|entry| entry.1).sum();
+                let stored_bytes = map.data.stored_bytes();
                 let member = Member { name, target, meta, flag: flag::SPARSE, stored_bytes, is_exact };
-                put_sparse_member(&mut self.out, &member, map)?;
+                put_sparse_member(&mut self.out, &member, map.entries())?;
             }
             None => {
                 let member =
@@ -40,8 +57,9 @@ impl Pass<'_> {
                 put_member(&mut self.out, &member)?;
             }
         }
-        self.content(found, meta, file, map.as_deref().unwrap_or(&[(0, meta.size_bytes)]))?;
-        self.links.add(meta.identity(), &self.name, meta.links);
+        let data = map.map_or_else(|| SparseMap::dense(meta.size_bytes), |map| map.data);
+        self.content(found, meta, file, &data)?;
+        self.links.add(meta, &self.name);
         Ok(())
     }
 
@@ -52,12 +70,16 @@ impl Pass<'_> {
         meta: &Meta,
         file: Option<&File>,
         disk_image: bool,
-    ) -> Result<Option<Vec<MapEntry>>> {
-        let whole = (0, meta.size_bytes);
+    ) -> Result<Option<Map>> {
+        let size_bytes = meta.size_bytes;
+        let whole = || {
+            let end = (size_bytes == 0).then_some(0);
+            disk_image.then(|| Map { data: SparseMap::dense(size_bytes), end })
+        };
         // Space set aside but never written is a hole too, which the allocated blocks do not show. For a
         // disk image it always pays to ask.
         if !self.options.sparse || !(disk_image || meta.may_have_holes()) {
-            return Ok(disk_image.then(|| vec![whole]));
+            return Ok(whole());
         }
         let opened;
         let file = match file {
@@ -67,15 +89,11 @@ impl Pass<'_> {
                 &opened
             }
         };
-        let extents = data_extents(file, meta.size_bytes, MAX_EXTENTS)
-            .map_err(|cause| Error::source("find the holes of", found.path(), cause))?;
-        let mut map: Vec<MapEntry> = extents.iter().map(map_entry).collect();
-        if map == [whole] {
-            return Ok(disk_image.then_some(map));
+        let data = data_extents(file, found.path(), size_bytes, MAX_EXTENTS, &self.stop)?;
+        if data.stored_bytes() == size_bytes {
+            return Ok(whole());
         }
-        // GNU tar ends every map that has holes with an empty entry at the end of the file.
-        map.push((meta.size_bytes, 0));
-        Ok(Some(map))
+        Ok(Some(Map { data, end: Some(size_bytes) }))
     }
 
     /// The stored parts of a file, each padded to whole blocks. Fails if it changed meanwhile.
@@ -84,10 +102,10 @@ impl Pass<'_> {
         found: &Found<'_>,
         meta: &Meta,
         file: Option<&File>,
-        map: &[MapEntry],
+        data: &SparseMap,
     ) -> Result<()> {
         let mut at = 0;
-        for &(offset, len) in map.iter().filter(|entry| entry.1 > 0) {
+        for (offset, len) in data.iter() {
             self.out.note_zeros(offset - at)?;
             at = offset + len;
             match file {

@@ -10,10 +10,14 @@ use decant_shared::units::Bytes;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
 use super::Medium;
+use crate::closing::flush;
 use crate::error::{Error, Kind, Result};
+use crate::optional::Call;
 
 /// Zeroing by the kernel works in whole logical blocks; no device in use has larger ones.
 const ALIGNMENT_BYTES: u64 = 4096;
+/// Fewer zeros are written: the page cache takes them in microseconds, a command to the device is waited for.
+const ZEROED_LEAST_BYTES: u64 = 32 << 10;
 /// A range that the kernel may have to write itself is given to it in parts of this size, so that a stop is noticed.
 const RANGE_AT_ONCE_BYTES: u64 = 64 << 20;
 /// One write of literal zeros.
@@ -89,6 +93,9 @@ impl Device {
             match fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, offset, part) {
                 Ok(()) => (offset, len) = (offset + part, len - part),
                 Err(rustix::io::Errno::INTR) => {}
+                Err(error) if !Call::Zero.is_dispensable(error) => {
+                    return Err(Error::target("zero a range of", &self.path, error.into()));
+                }
                 Err(error) => {
                     log::debug!("{}: {:?} does not work: {error}", self.path.display(), self.zeroing);
                     self.zeroing = match self.zeroing {
@@ -138,6 +145,9 @@ impl Medium for Device {
         if end > self.size_bytes {
             return Err(self.too_small(end));
         }
+        if len < ZEROED_LEAST_BYTES {
+            return self.zero_literally(offset, len, stop);
+        }
         let first = offset.next_multiple_of(ALIGNMENT_BYTES).min(end);
         let last = (end - end % ALIGNMENT_BYTES).max(first);
         self.zero_literally(offset, first - offset, stop)?;
@@ -148,7 +158,8 @@ impl Medium for Device {
     }
 
     fn seal(&mut self, _size_bytes: u64, _stop: &Stop) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::target("sync", &self.path, e))
+        self.file.sync_all().map_err(|e| Error::target("sync", &self.path, e))?;
+        flush(&self.file).map_err(|e| Error::target("close", &self.path, e))
     }
 
     fn readable(&self) -> std::io::Result<File> {

@@ -4,29 +4,38 @@ use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use decant_shared::stop::Stop;
-use decant_shared::units::Bytes;
-use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, renameat, renameat_with,
-};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, renameat, renameat_with};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::Medium;
 use super::leftover::{self, open_folder, temporary_name};
+use crate::attribute::place::remove;
+use crate::attribute::{ACCESS_ACL, Attribute, Kinds};
+use crate::claim::{busy, is_at};
+use crate::closing::flush;
 use crate::error::{Error, Kind, Result, is_no_space};
+use crate::optional::Call;
+use crate::room::Room;
 use crate::unpack::remove::remove_all;
 
 /// One write of literal zeros.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
+/// The bit by which an owner may read.
+const READABLE: u32 = 0o400;
+
 /// An image that grows by so much at a time is shown to the filesystem before its zeros are counted: each has a largest
 /// file. Below this counting takes less than a millisecond.
 const ASKED_BYTES: u64 = 1 << 40;
+
+/// So often another process may be faster with the temporary name before that is an error.
+const ATTEMPTS: u32 = 16;
 
 /// How the finished file is to be.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +48,8 @@ pub struct FileOptions {
     pub preallocate: bool,
     /// Leave an unfinished file, for [`ImageFile::reopen`].
     pub keep_partial: bool,
+    /// The file has the rights that its mode says, and none that the folder hands down in an access control list.
+    pub is_exact: bool,
 }
 
 /// A file that does not exist under its name until it is finished; dropped before that, it leaves nothing.
@@ -57,6 +68,8 @@ pub struct ImageFile {
     /// There was no room for it: what was written must go, or nobody else has room either.
     is_full: Cell<bool>,
     finished: bool,
+    /// What it could not be given.
+    lost: Kinds,
     /// Ends removals.
     stop: Stop,
 }
@@ -67,11 +80,25 @@ impl ImageFile {
     pub fn create(folder: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = folder.join(name);
         let folder = open_folder(folder)?;
-        let temporary = leftover::free_name(&folder, &temporary_name(name), &path, stop)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| Error::target("create", &path, e.into()))?;
-        Ok(Self::of(folder, file.into(), path, temporary, options, stop))
+        for _ in 0..ATTEMPTS {
+            let temporary = leftover::free_name(&folder, &temporary_name(name), &path, stop)?;
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = match rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR) {
+                // Another process was faster: the next look at the name tells which.
+                Err(Errno::EXIST) => continue,
+                made => made.map_err(|e| cannot_create(&folder, &path, e.into()))?,
+            };
+            let file = File::from(file);
+            if leftover::claim(&folder, &temporary, &file, &path)? {
+                let image = Self::of(folder, file, path, temporary, options, stop);
+                if options.is_exact {
+                    remove(image.file.as_fd(), ACCESS_ACL)
+                        .map_err(|e| image.fail("change the access control list of", 0, e.into()))?;
+                }
+                return Ok(image);
+            }
+        }
+        Err(busy(&path, "others begin again and again"))
     }
 
     /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
@@ -79,12 +106,13 @@ impl ImageFile {
         let (path, temporary) = (folder.join(name), temporary_name(name));
         let folder = open_folder(folder)?;
         match leftover::open(&folder, &temporary, OFlags::WRONLY) {
-            Ok(file) => {
+            Ok(file) if leftover::claim(&folder, &temporary, &file, &path)? => {
                 let mut image = Self::of(folder, file, path, temporary, options, stop);
                 image.is_reused = true;
                 Ok(image)
             }
-            Err(why) => {
+            unusable => {
+                let why = unusable.err().unwrap_or(Errno::NOENT);
                 leftover::free_name(&folder, &temporary, &path, stop)?;
                 let text = format!(
                     "cannot resume what an attempt before left of {}: {why}; the next attempt begins from zero",
@@ -104,8 +132,6 @@ impl ImageFile {
         stop: &Stop,
     ) -> Self {
         let name = path.file_name().unwrap_or_default().to_owned();
-        // Only tells others that somebody is at work; where locks are not supported nothing is lost.
-        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Self {
             folder,
             file,
@@ -118,8 +144,14 @@ impl ImageFile {
             is_reused: false,
             is_full: Cell::new(false),
             finished: false,
+            lost: Kinds::default(),
             stop: stop.clone(),
         }
+    }
+
+    /// Whether the temporary name is that of what was written.
+    fn has_its_name(&self) -> bool {
+        is_at(&self.folder, self.temporary.as_bytes(), &self.file)
     }
 
     /// Gives the finished file its name, in place of whatever has it.
@@ -131,7 +163,7 @@ impl ImageFile {
         }
         // A folder, which an archive unpacked there before left. Names in a tree are replaced the same way.
         if renameat_with(folder, temporary, folder, name, RenameFlags::EXCHANGE).is_err() {
-            remove_all(folder, name.as_bytes(), &self.stop)?;
+            remove_all(folder, name.as_bytes(), &self.stop).map_err(|why| why.cause)?;
             return renameat(folder, temporary, folder, name);
         }
         if let Err(cause) = remove_all(folder, temporary.as_bytes(), &self.stop) {
@@ -146,33 +178,45 @@ impl ImageFile {
         }
         self.is_full.set(true);
         let of = self.expected_bytes.map_or(String::new(), |size| format!(" of {size}"));
-        let room = rustix::fs::fstatvfs(&self.folder).map_or(String::new(), |fs| {
-            format!(
-                "; the volume has {}, {} free",
-                Bytes(fs.f_blocks * fs.f_frsize),
-                Bytes(fs.f_bavail * fs.f_frsize)
-            )
-        });
+        let room = Room::of(&self.folder).map_or_else(String::new, |room| format!("; {}", room.rounded()));
         let path = self.path.display();
         Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
     }
 
     /// Allocates a range; where the filesystem cannot, writes zeros. Only for ranges without data.
     fn allocate(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
-            Ok(()) => return Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            Err(e) => return Err(self.fail("allocate", offset, e.into())),
+        let allocated = retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), offset, len));
+        match allocated {
+            Ok(()) => Ok(()),
+            Err(e) if Call::Allocate.is_dispensable(e) => self.write_zeros(offset, len, stop),
+            Err(e) => Err(self.fail("allocate", offset, e.into())),
         }
-        self.write_zeros(offset, len, stop)
+    }
+
+    /// Allocates the whole of a new image, where that is possible without writing it. Only the answer to this tells whether
+    /// there is room: what `statfs` says may be nothing, or leave out what is kept for root.
+    fn allocate_whole(&self, size_bytes: u64) -> Result<()> {
+        // Without a size, so that what an interrupted attempt leaves is as long as what it wrote.
+        let allocated = retry_on_intr(|| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size_bytes));
+        match allocated {
+            Ok(()) => return Ok(()),
+            Err(e) if Call::Allocate.is_dispensable(e) => {}
+            Err(e) => return Err(self.fail("allocate", 0, e.into())),
+        }
+        let is_known_to_be_full = rustix::fs::fstatvfs(&self.folder)
+            .is_ok_and(|fs| fs.f_blocks > 0 && size_bytes > fs.f_bfree.saturating_mul(fs.f_frsize));
+        if is_known_to_be_full {
+            return Err(self.fail("allocate", 0, ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     /// Makes a hole where an earlier attempt may have written something else.
     fn punch(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&self.file, flags, offset, len) {
+        match retry_on_intr(|| fallocate(&self.file, flags, offset, len)) {
             Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len, stop),
+            Err(e) if Call::Zero.is_dispensable(e) => self.write_zeros(offset, len, stop),
             Err(e) => Err(self.fail("punch a hole into", offset, e.into())),
         }
     }
@@ -184,6 +228,19 @@ impl ImageFile {
             .set_len(size_bytes.max(present))
             .map_err(|e| self.fail("set the size of", size_bytes, e))?;
         self.asked_bytes = size_bytes;
+        Ok(())
+    }
+
+    /// Sets the mode and looks whether it is that. A filesystem without modes of its own gives one to all.
+    fn set_mode(&mut self, mode: u32) -> Result<(), Errno> {
+        let mode = Mode::from_raw_mode(mode);
+        match rustix::fs::fchmod(&self.file, mode) {
+            Err(e) if !Call::Chmod.is_dispensable(e) => return Err(e),
+            _ => {}
+        }
+        if rustix::fs::fstat(&self.file)?.st_mode & 0o7777 != mode.as_raw_mode() & 0o7777 {
+            self.lost.insert(Attribute::Mode);
+        }
         Ok(())
     }
 
@@ -203,10 +260,8 @@ impl Medium for ImageFile {
     /// Only a file that will be allocated in full can be known not to fit.
     fn expect(&mut self, size_bytes: u64) -> Result<()> {
         self.expected_bytes = Some(size_bytes);
-        if let (true, Ok(fs)) = (self.options.preallocate, rustix::fs::fstatvfs(&self.folder))
-            && size_bytes > fs.f_bavail * fs.f_frsize
-        {
-            return Err(self.fail("allocate", 0, ErrorKind::StorageFull.into()));
+        if i64::try_from(size_bytes).is_ok() && size_bytes > 0 && self.options.preallocate {
+            self.allocate_whole(size_bytes)?;
         }
         self.reach(size_bytes)
     }
@@ -237,6 +292,8 @@ impl Medium for ImageFile {
     }
 
     fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()> {
+        // Before the final mode, which may not permit it.
+        leftover::forget_writer(&self.file);
         let mut full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
         if self.options.preallocate && full_bytes > size_bytes {
             match self.allocate(size_bytes, full_bytes - size_bytes, stop) {
@@ -253,10 +310,21 @@ impl Medium for ImageFile {
             self.file.set_len(size_bytes).map_err(|e| self.fail("set the size of", size_bytes, e))?;
         }
         self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
-        let mode = Mode::from_raw_mode(self.options.mode);
-        rustix::fs::fchmod(&self.file, mode)
+        // Its owner reads it back, if that is asked for.
+        self.set_mode(self.options.mode | READABLE)
             .map_err(|e| self.fail("set the mode of", size_bytes, e.into()))?;
-        self.file.sync_all().map_err(|e| self.fail("sync", size_bytes, e))
+        match rustix::fs::fsync(&self.file) {
+            Err(e) if !Call::SyncFile.is_dispensable(e) => {
+                return Err(self.fail("sync", size_bytes, e.into()));
+            }
+            _ => {}
+        }
+        // Before it has its name: the file itself stays open with its lock.
+        flush(&self.file).map_err(|e| self.fail("close", size_bytes, e))
+    }
+
+    fn lost(&self) -> Kinds {
+        self.lost
     }
 
     fn readable(&self) -> std::io::Result<File> {
@@ -265,19 +333,42 @@ impl Medium for ImageFile {
     }
 
     fn publish(&mut self) -> Result<()> {
+        if !self.has_its_name() {
+            let path = self.path.display();
+            let text =
+                format!("another process has taken away what was written for {path} before it got its name");
+            return Err(Error::new(Kind::Target, text));
+        }
+        if self.options.mode & READABLE == 0 {
+            self.set_mode(self.options.mode)
+                .map_err(|e| Error::target("set the mode of", &self.path, e.into()))?;
+        }
         let renamed = self.rename();
         if renamed == Err(Errno::INTR) {
             Error::check(&self.stop)?;
         }
         renamed.map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
         self.finished = true;
-        rustix::fs::fsync(&self.folder).map_err(|e| Error::target("sync the folder of", &self.path, e.into()))
+        match rustix::fs::fsync(&self.folder) {
+            Ok(()) => Ok(()),
+            Err(e) if Call::SyncFolder.is_dispensable(e) => {
+                // The filesystem as a whole, then; where that is not possible either, there is nothing more to do.
+                match rustix::fs::syncfs(&self.file) {
+                    Err(e) if !Call::SyncFilesystem.is_dispensable(e) => {
+                        Err(Error::target("sync the folder of", &self.path, e.into()))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Err(e) => Err(Error::target("sync the folder of", &self.path, e.into())),
+        }
     }
 }
 
 impl Drop for ImageFile {
     fn drop(&mut self) {
-        if self.finished || (self.options.keep_partial && !self.is_full.get()) {
+        // What another process has put there is not removed.
+        if self.finished || (self.options.keep_partial && !self.is_full.get()) || !self.has_its_name() {
             return;
         }
         if let Err(e) = rustix::fs::unlinkat(&self.folder, &self.temporary, AtFlags::empty()) {
@@ -286,6 +377,17 @@ impl Drop for ImageFile {
                 log::warn!("cannot remove {} next to {}: {e}", self.temporary.display(), self.path.display());
             }
         }
+    }
+}
+
+/// A file that cannot be made; where the reason is that there is no room, with what there is.
+fn cannot_create(folder: &OwnedFd, path: &Path, cause: std::io::Error) -> Error {
+    match Room::of(folder) {
+        Some(room) if is_no_space(&cause) => {
+            let text = format!("cannot create {}; {}", path.display(), room.rounded());
+            Error::io(Kind::NoSpace, text, cause)
+        }
+        _ => Error::target("create", path, cause),
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs::File;
 
 use decant_shared::stop::Stop;
 
+use crate::attribute::Kinds;
 use crate::error::Result;
 
 pub mod device;
@@ -40,6 +41,11 @@ pub trait Medium {
 
     /// The sealed image, to be read back.
     fn readable(&self) -> std::io::Result<File>;
+
+    /// What the sealed image could not be given.
+    fn lost(&self) -> Kinds {
+        Kinds::default()
+    }
 
     /// Gives the sealed image its name.
     fn publish(&mut self) -> Result<()>;

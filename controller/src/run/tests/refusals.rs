@@ -150,6 +150,13 @@ fn a_pod_that_cannot_be_deleted_after_the_end_is_told_and_the_clone_is_complete_
 }
 
 #[test]
+fn a_right_to_read_that_is_missing_is_told_until_it_is_there() {
+    let bench = bench();
+    bench.rounds(2);
+    told_until_over(&bench, &[refusal("get", Kind::StorageClass, "")], "ErrReadingObjects", State::Waiting);
+}
+
+#[test]
 fn a_status_that_cannot_be_written_is_told_by_an_event() {
     let bench = bench();
     let mut status = refusal("patch", Kind::DataVolume, "b");

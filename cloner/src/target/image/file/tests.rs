@@ -1,8 +1,13 @@
 use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-const PLAIN: FileOptions =
-    FileOptions { mode: 0o660, grow_to_bytes: None, preallocate: false, keep_partial: false };
+const PLAIN: FileOptions = FileOptions {
+    mode: 0o660,
+    grow_to_bytes: None,
+    preallocate: false,
+    keep_partial: false,
+    is_exact: false,
+};
 
 #[test]
 fn nothing_is_there_before_the_end_and_everything_after_it() {
@@ -70,7 +75,43 @@ fn two_writers_of_one_file_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();
     let first = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
     let error = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).err().unwrap();
-    assert!(error.to_string().contains("somebody else is writing"), "{error}");
+    let own = format!("process {}", std::process::id());
+    for part in ["another process is writing to", "disk.img", &own] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
     drop(first);
     assert!(ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).is_ok());
+}
+
+#[test]
+fn a_writer_whose_file_was_taken_away_gives_no_other_one_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
+    file.seal(1, &Stop::new()).unwrap();
+    let temporary = folder.path().join(temporary_name("disk.img".as_ref()));
+    std::fs::remove_file(&temporary).unwrap();
+    std::fs::write(&temporary, "of another process").unwrap();
+    let error = file.publish().unwrap_err();
+    assert!(error.to_string().contains("taken away"), "{error}");
+    drop(file);
+    assert_eq!(std::fs::read(temporary).unwrap(), b"of another process");
+    assert!(!folder.path().join("disk.img").exists());
+}
+
+#[test]
+fn words_about_the_writer_are_gone_when_the_image_is_complete() {
+    // Where temporary files go there may be no attributes.
+    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let options = FileOptions { mode: 0o400, ..PLAIN };
+    let mut file = ImageFile::create(folder.path(), "disk.img".as_ref(), options, &Stop::new()).unwrap();
+    let mut value = [0; 256];
+    let mut words = |name: &str| {
+        let path = folder.path().join(name);
+        rustix::fs::getxattr(&path, "user.decant.writer", &mut value).map(|len| value[..len].to_vec())
+    };
+    let told = words(".disk.img.decant-partial").unwrap();
+    assert!(told.starts_with(format!("process {}", std::process::id()).as_bytes()));
+    file.seal(1, &Stop::new()).unwrap();
+    file.publish().unwrap();
+    assert!(words("disk.img").is_err());
 }

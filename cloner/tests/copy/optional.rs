@@ -1,0 +1,426 @@
+//! System calls that fail, one at a time: what the table of `optional.rs` says is what a copy does. strace answers in place of
+//! the kernel.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use decant_cloner::attribute::Attribute;
+use decant_cloner::optional::{Call, Verdict};
+use rustix::io::Errno;
+
+use super::command::{Ended, Place, copy};
+use super::disks::{LoopDevice, Mounted, make_ext4};
+use super::trees::{acl, is_root, set_xattr, xattrs_of};
+
+/// Copies with each call of `name` failing with `errno`; with `path`, only those about that path.
+fn copy_without(name: &str, errno: &str, path: Option<&Path>, words: &[&Path]) -> Ended {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={name}")]);
+    command.args(["-e", &format!("inject={name}:error={errno}")]);
+    if let Some(path) = path {
+        command.arg("-P").arg(path);
+    }
+    command.args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"]).args(words).stdin(Stdio::null());
+    let output = command.output().expect("strace");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A tree that needs each of the calls: an owner, modes that no umask gives, an attribute and a list, a file that gets its
+/// size first, and a hard link across folders.
+fn needy_tree(place: &Place) -> PathBuf {
+    let source = place.folder("source");
+    place.folder("source/sub");
+    place.file("source/a", b"content");
+    place.file("source/large", &[7; 3 << 20]);
+    fs::hard_link(place.at("source/a"), place.at("source/sub/b")).unwrap();
+    set_xattr(&place.at("source/a"), "user.a", b"value");
+    fs::set_permissions(place.at("source/a"), Permissions::from_mode(0o606)).unwrap();
+    fs::set_permissions(place.at("source/sub"), Permissions::from_mode(0o777)).unwrap();
+    if is_root() {
+        chown(place.at("source/a"), Some(1), Some(1)).unwrap();
+    }
+    source
+}
+
+const ERRORS: [(&str, Errno); 10] = [
+    ("ENOSYS", Errno::NOSYS),
+    ("EOPNOTSUPP", Errno::OPNOTSUPP),
+    ("EINVAL", Errno::INVAL),
+    ("ENOTTY", Errno::NOTTY),
+    ("EPERM", Errno::PERM),
+    ("EACCES", Errno::ACCESS),
+    ("EROFS", Errno::ROFS),
+    ("ESTALE", Errno::STALE),
+    ("EIO", Errno::IO),
+    ("EDQUOT", Errno::DQUOT),
+];
+
+/// That a copy with this call failing ends as the table says.
+fn follows_the_table(name: &str, calls: &[Call], make: &dyn Fn(&Place) -> Vec<PathBuf>) {
+    if !is_root() {
+        return;
+    }
+    for (shown, errno) in ERRORS {
+        let place = Place::new();
+        let words = make(&place);
+        let words: Vec<&Path> = words.iter().map(PathBuf::as_path).collect();
+        let ended = copy_without(name, shown, None, &words);
+        let verdicts: Vec<_> = calls.iter().map(|call| call.verdict(errno)).collect();
+        if verdicts.contains(&Verdict::Fail) {
+            assert_eq!(ended.code, Some(4), "{name} {shown}: {ended:#?}");
+            // The folder that a tree is in is synced when the tree is complete and has its names.
+            let is_late = calls == [Call::SyncFolder];
+            let is_left = words.last().unwrap().join("sub").exists();
+            assert_eq!(is_left, is_late, "{name} {shown}: what is left");
+            continue;
+        }
+        assert_eq!(ended.code, Some(0), "{name} {shown}: {ended:#?}");
+        let lost = verdicts.iter().find_map(|verdict| match verdict {
+            Verdict::NotKept(kind) => Some(kind),
+            _ => None,
+        });
+        match lost {
+            Some(kind) => {
+                let is_told = ended.stderr.contains("not kept") && ended.stderr.contains(&kind.to_string());
+                assert!(is_told, "{name} {shown}: {ended:#?}");
+            }
+            None => assert!(!ended.stderr.contains("not kept"), "{name} {shown}: {ended:#?}"),
+        }
+    }
+}
+
+fn tree_words(place: &Place) -> Vec<PathBuf> {
+    vec![needy_tree(place), place.at("target")]
+}
+
+fn image_words(place: &Place) -> Vec<PathBuf> {
+    place.file("image", &[7; 2 << 20]);
+    vec![place.at("image"), place.at("target")]
+}
+
+fn preallocated(place: &Place) -> Vec<PathBuf> {
+    [vec![PathBuf::from("--preallocate")], image_words(place)].concat()
+}
+
+fn preallocated_tree(place: &Place) -> Vec<PathBuf> {
+    [vec![PathBuf::from("--preallocate")], tree_words(place)].concat()
+}
+
+#[test]
+fn a_tree_without_chmod() {
+    follows_the_table("fchmod", &[Call::Chmod], &tree_words);
+}
+
+#[test]
+fn a_tree_without_chown() {
+    follows_the_table("fchown", &[Call::Chown], &tree_words);
+}
+
+#[test]
+fn a_tree_without_times() {
+    follows_the_table("utimensat", &[Call::SetTimes], &tree_words);
+}
+
+#[test]
+fn a_tree_without_extended_attributes() {
+    follows_the_table("fsetxattr", &[Call::SetXattr], &tree_words);
+}
+
+#[test]
+fn a_tree_without_sync_of_folders() {
+    follows_the_table("fsync", &[Call::SyncFolder], &tree_words);
+}
+
+#[test]
+fn a_tree_without_truncate() {
+    follows_the_table("ftruncate", &[Call::Truncate], &tree_words);
+}
+
+#[test]
+fn a_tree_without_openat2() {
+    follows_the_table("openat2", &[Call::OpenBeneath], &tree_words);
+}
+
+#[test]
+fn a_tree_without_statfs() {
+    follows_the_table("fstatfs", &[Call::Statfs], &tree_words);
+}
+
+#[test]
+fn a_tree_without_fallocate() {
+    follows_the_table("fallocate", &[Call::Allocate], &preallocated_tree);
+}
+
+#[test]
+fn a_tree_without_advice() {
+    follows_the_table("fadvise64", &[Call::Advise], &tree_words);
+}
+
+#[test]
+fn an_image_without_chmod() {
+    follows_the_table("fchmod", &[Call::Chmod], &image_words);
+}
+
+#[test]
+fn an_image_without_sync() {
+    follows_the_table("fsync", &[Call::SyncFile, Call::SyncFolder], &image_words);
+}
+
+#[test]
+fn an_image_without_fallocate() {
+    follows_the_table("fallocate", &[Call::Allocate], &preallocated);
+}
+
+#[test]
+fn an_image_without_advice() {
+    follows_the_table("fadvise64", &[Call::Advise], &image_words);
+}
+
+/// Where there is no `syncfs`, each file is synced: nothing else would say that the disk failed.
+#[test]
+fn without_syncfs_each_file_of_a_tree_is_synced() {
+    for (errno, code) in [("EPERM", 0), ("ENOSYS", 0), ("EINVAL", 0), ("EIO", 4), ("ENOSPC", 4)] {
+        let place = Place::new();
+        let [source, target] = tree_words(&place).try_into().unwrap();
+        let log = place.at("log");
+        let traced = Command::new("strace")
+            .args(["-f", "-qq", "-y", "-e", "trace=syncfs,fsync", "-o"])
+            .arg(&log)
+            .args(["-e", &format!("inject=syncfs:error={errno}")])
+            .args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"])
+            .args([&source, &target])
+            .output()
+            .unwrap();
+        assert_eq!(traced.status.code(), Some(code), "{errno}: {traced:?}");
+        let log = fs::read_to_string(&log).unwrap();
+        let is_synced = log.lines().any(|line| line.contains("fsync(") && line.contains("/large>"));
+        assert!(code != 0 || is_synced, "{errno}: {log}");
+    }
+}
+
+#[test]
+fn an_error_of_close_fails_the_copy_of_a_tree_and_names_the_file() {
+    for (errno, words) in [("EDQUOT", "quota"), ("EIO", "Input/output"), ("ENOSPC", "No space")] {
+        let place = Place::new();
+        let source = needy_tree(&place);
+        let target = fs::canonicalize(place.at("")).unwrap().join("target");
+        let written = target.join(".decant-partial/new/large");
+        copy_without("close", errno, Some(&written), &[&source, &target])
+            .assert_failed(4, &["cannot close \"large\" in", words]);
+        assert!(!target.exists(), "something is left");
+    }
+}
+
+#[test]
+fn an_error_of_close_fails_the_copy_of_an_image_and_leaves_nothing() {
+    for errno in ["EDQUOT", "EIO"] {
+        let place = Place::new();
+        place.file("image", &[7; 1 << 20]);
+        let target = fs::canonicalize(place.at("")).unwrap().join("target");
+        let written = target.with_file_name(".target.decant-partial");
+        copy_without("close", errno, Some(&written), &[&place.at("image"), &target])
+            .assert_failed(4, &["/target"]);
+        assert!(!target.exists() && !written.exists(), "something is left");
+    }
+}
+
+fn mode_of(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
+/// The group bits of a mode with a list are the list's mask.
+#[test]
+fn a_list_that_cannot_be_kept_takes_the_rights_of_its_mask_along() {
+    let place = Place::new();
+    let source = place.folder("source");
+    place.file("source/f", b"secret");
+    for path in ["source", "source/f"] {
+        fs::set_permissions(place.at(path), Permissions::from_mode(0o700)).unwrap();
+        // user::rwx user:77:rwx group::--- mask::rwx other::---
+        set_xattr(&place.at(path), "system.posix_acl_access", &acl(7, 7, 0, 7, 0));
+        assert_eq!(mode_of(&place.at(path)), 0o770);
+    }
+    let target = place.at("target");
+    let ended = copy_without("fsetxattr", "EOPNOTSUPP", None, &[&source, &target]);
+    ended.assert_done();
+    assert_eq!((mode_of(&target), mode_of(&target.join("f"))), (0o700, 0o700));
+    for kind in [Attribute::Acl, Attribute::Mode] {
+        assert!(ended.stderr.contains(&format!("{kind} of \"f\"")), "{ended:#?}");
+    }
+    // A file by itself never has its list.
+    copy(&["--quiet".as_ref(), source.join("f").as_os_str(), place.at("alone").as_os_str()]).assert_done();
+    assert_eq!(mode_of(&place.at("alone")), 0o700);
+}
+
+#[test]
+fn a_new_folder_has_the_list_of_its_source_and_not_that_of_its_parent() {
+    let place = Place::new();
+    let (plain, listed, parent) = (place.folder("plain"), place.folder("listed"), place.folder("parent"));
+    place.file("image", b"x");
+    fs::set_permissions(&plain, Permissions::from_mode(0o770)).unwrap();
+    set_xattr(&listed, "system.posix_acl_access", &acl(7, 5, 0, 5, 0));
+    set_xattr(&parent, "system.posix_acl_default", &acl(7, 7, 7, 7, 7));
+    for (name, source) in [("a", &plain), ("b", &listed), ("c", &place.at("image"))] {
+        copy(&["--quiet".as_ref(), source.as_os_str(), parent.join(name).as_os_str()]).assert_done();
+        assert_eq!(xattrs_of(&parent.join(name)), xattrs_of(source), "{name}");
+        assert_eq!(mode_of(&parent.join(name)), mode_of(source), "{name}");
+    }
+}
+
+#[test]
+fn setuid_is_not_lent_by_an_owner_who_is_not_that_of_the_source() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let source = place.folder("source");
+    for (name, mode) in [("setuid", 0o4755), ("setgid", 0o2755)] {
+        place.file(&format!("source/{name}"), b"x");
+        chown(place.at(&format!("source/{name}")), Some(1), Some(1)).unwrap();
+        fs::set_permissions(place.at(&format!("source/{name}")), Permissions::from_mode(mode)).unwrap();
+    }
+    let target = place.at("target");
+    let ended = copy_without("fchown", "EPERM", None, &[&source, &target]);
+    ended.assert_done();
+    assert_eq!((mode_of(&target.join("setuid")), mode_of(&target.join("setgid"))), (0o755, 0o755));
+    assert!(ended.stderr.contains("permission bits of 2 entries"), "{ended:#?}");
+}
+
+/// Unmounted when dropped.
+struct Bound(PathBuf);
+
+impl Bound {
+    fn at(place: &Place, options: &[&str]) -> Self {
+        let (below, above) = (place.folder("below"), place.folder("above"));
+        let done = Command::new("bindfs").args(options).args([&below, &above]).output().expect("bindfs");
+        assert!(done.status.success(), "{done:?}");
+        Self(above)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).output();
+        assert!(std::thread::panicking() || unmounted.is_ok_and(|done| done.status.success()));
+    }
+}
+
+/// The daemon behind FUSE is not told of `syncfs`.
+#[test]
+fn each_file_of_a_tree_on_fuse_is_synced() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let bound = Bound::at(&place, &[]);
+    let (source, target, log) = (needy_tree(&place), bound.0.join("o"), place.at("log"));
+    let traced = Command::new("strace")
+        .args(["-f", "-qq", "-y", "-e", "trace=fsync", "-o"])
+        .arg(&log)
+        .args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"])
+        .args([&source, &target])
+        .output()
+        .unwrap();
+    assert!(traced.status.success(), "{traced:?}");
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(["/a>", "/large>"].iter().all(|name| log.contains(name)), "{log}");
+}
+
+fn modest_tree(place: &Place) -> PathBuf {
+    let source = place.folder("source");
+    place.file("source/secret", b"x");
+    fs::set_permissions(place.at("source/secret"), Permissions::from_mode(0o600)).unwrap();
+    chown(place.at("source/secret"), Some(1), Some(1)).unwrap();
+    Command::new("touch")
+        .args(["-d", "2001-02-03 04:05:06.789"])
+        .arg(place.at("source/secret"))
+        .status()
+        .unwrap();
+    source
+}
+
+#[test]
+fn modes_and_times_arrive_where_the_filesystem_has_its_own_modes_for_what_is_made() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let bound = Bound::at(&place, &["--create-with-perms=u=rwD,g=rwD,o=rD"]);
+    let (source, target) = (modest_tree(&place), bound.0.join("o"));
+    let ended = copy(&["--quiet".as_ref(), source.as_os_str(), target.as_os_str()]);
+    ended.assert_done();
+    let (wanted, found) =
+        (source.join("secret").metadata().unwrap(), target.join("secret").metadata().unwrap());
+    assert_eq!((found.mode(), found.mtime_nsec()), (wanted.mode(), wanted.mtime_nsec()));
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn what_a_filesystem_takes_without_a_word_and_does_otherwise_is_counted() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let bound = Bound::at(&place, &["--chmod-ignore", "--chown-ignore", "--create-with-perms=o+r"]);
+    let (source, target) = (modest_tree(&place), bound.0.join("o"));
+    let ended = copy(&["--quiet".as_ref(), source.as_os_str(), target.as_os_str()]);
+    ended.assert_done();
+    for kind in [Attribute::Owner, Attribute::Mode] {
+        assert!(ended.stderr.contains(&format!("{kind} of")), "{ended:#?}");
+    }
+}
+
+#[test]
+fn a_user_can_copy_into_a_folder_that_may_be_written_to_and_not_listed() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
+    let (source, drop_box) = (place.folder("source"), place.folder("box"));
+    place.file("source/f", b"x");
+    place.file("image", b"x");
+    fs::set_permissions(&drop_box, Permissions::from_mode(0o1733)).unwrap();
+    for (from, to) in [(source, "new"), (place.at("image"), "image")] {
+        let mut command =
+            super::command::command(&["--quiet".as_ref(), from.as_os_str(), drop_box.join(to).as_os_str()]);
+        let output = command.uid(65_534).gid(65_534).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(drop_box.join(to).exists());
+    }
+}
+
+/// What is kept for root is no less room for root; `fallocate` knows, `statfs` does not say.
+#[test]
+fn an_image_that_fits_into_what_is_kept_for_root_is_preallocated() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.file("disk", b"");
+    fs::File::options().write(true).open(place.at("disk")).unwrap().set_len(40 << 20).unwrap();
+    make_ext4(&place.at("disk"), &["-m", "20"]).unwrap();
+    let device = LoopDevice::on(&place.at("disk"));
+    let mounted = Mounted::device(&device.0).unwrap();
+    let fits = |mib: usize, name: &str| {
+        place.file("image", &vec![7; mib << 20]);
+        let target = mounted.path().join(name);
+        copy(&[
+            "--quiet".as_ref(),
+            "--preallocate".as_ref(),
+            place.at("image").as_os_str(),
+            target.as_os_str(),
+        ])
+    };
+    fits(26, "a").assert_done();
+    fs::remove_file(mounted.path().join("a")).unwrap();
+    fits(60, "b").assert_failed(4, &["no space for", "after 0 of"]);
+    assert!(!mounted.path().join("b").exists());
+}
