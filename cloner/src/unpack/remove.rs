@@ -293,8 +293,11 @@ mod tests {
         assert!(mount(&["mount", "--bind", "/dev/null"]).unwrap().success());
         let root = fs::File::open(scratch.path()).unwrap();
         let why = remove_all(&root, b"tree", &Stop::new()).unwrap_err();
-        let left =
-            std::process::Command::new("find").arg(scratch.path()).args(["-type", "f", "!", "-name", "held"]).output().unwrap();
+        let left = std::process::Command::new("find")
+            .arg(scratch.path())
+            .args(["-type", "f", "!", "-name", "held"])
+            .output()
+            .unwrap();
         let find =
             std::process::Command::new("find").arg(scratch.path()).args(["-name", "held"]).output().unwrap();
         let held = String::from_utf8(find.stdout).unwrap();
