@@ -122,6 +122,27 @@ fn every_test_that_is_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// A module is named as `file.rs`, `folder/`, or by a path into its folder, in the table of its crate.
+#[test]
+fn the_architecture_names_every_module() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for member in ["shared", "cloner", "controller"] {
+        let (_, section) = page.split_once(&format!("\n### {member}/src\n")).unwrap();
+        let section = section.split("\n## ").next().and_then(|rest| rest.split("\n### ").next()).unwrap();
+        let named = between(section, "`", '`');
+        let entries = fs::read_dir(root().join(member).join("src")).unwrap();
+        for entry in entries.map(|entry| entry.unwrap().path()) {
+            let module = entry.file_stem().unwrap().to_str().unwrap().to_owned();
+            let is_named = |name: &&str| {
+                let name = name.strip_prefix(&format!("{member}/src/")).unwrap_or(name);
+                name == format!("{module}.rs") || name.starts_with(&format!("{module}/"))
+            };
+            let is_module = !["lib", "main"].contains(&module.as_str());
+            assert!(!is_module || named.iter().any(is_named), "docs/architecture.md: {member}/src: {module}");
+        }
+    }
+}
+
 /// The anchors of a document's headings.
 fn headings(document: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(document).unwrap_or_default();

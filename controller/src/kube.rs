@@ -1,4 +1,4 @@
-//! The real cluster. Only this file and the one below it know that there is an asynchronous runtime.
+//! The real cluster. Only this file and `kube/io.rs` name the asynchronous runtime; `reach.rs` has an `async fn` for this file.
 //!
 //! One thread, `kube-io`, drives sockets and timers. A call is driven by the plain thread that makes it, which sleeps
 //! until the answer is there: a watch that waits holds nobody up, and answers are parsed where they are wanted.

@@ -1,4 +1,4 @@
-//! Names and numbers that CDI and Kubernetes see (contract, sections 1 and 2). They never change.
+//! Names and numbers that CDI and Kubernetes see (contract, sections 1, 2, 3 and 6). They never change.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! The two pod roles: a configuration from flags and environment, the servers around the data path, the
-//! termination message.
+//! The roles of pods, source and target: a configuration from flags and environment, the servers around the data path,
+//! the termination message. Beside them `digest`, which reads a volume and tells its digest.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub struct FoundImage {
 
 /// Gives the regular file `disk.img` at the top of the archive to `sink`, whatever else is there, and takes the
 /// stream to its end. Only that name counts: `old-disk.img.bak`, or a folder of that name, is something else
-/// (contract 8, row 28).
+/// (contract 8, #28).
 ///
 /// Without it: `Kind::Damaged`, "no disk image found in tar". Members beside it have at most 64 TiB in all: more is
 /// `Kind::Damaged`, too.

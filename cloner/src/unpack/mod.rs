@@ -2,7 +2,7 @@
 //!
 //! A tree first grows in a staging folder inside the target folder. Only an archive that arrived complete and
 //! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
-//! attempt are never in the way (what CDI does instead: contract 8, row 27).
+//! attempt are never in the way (what CDI does instead: contract 8, #27).
 
 pub(crate) mod attributes;
 mod behind;

@@ -107,8 +107,8 @@ impl Reveal<'_> {
         let (mut placed, mut in_parts) = (Vec::new(), Vec::new());
         for name in names.iter().map(AsRef::<[u8]>::as_ref) {
             match self.swap_in(name) {
-                Ok(Swap::Done) => placed.push(&**name),
-                Ok(Swap::NotInOneStep) => in_parts.push(&**name),
+                Ok(Swap::Done) => placed.push(name),
+                Ok(Swap::NotInOneStep) => in_parts.push(name),
                 Err(cause) => return Err(self.taken_back(&placed, name, cause)),
             }
         }

@@ -1,4 +1,4 @@
-//! The rows of the table in `docs/states.md`.
+//! The rows of the tables in `docs/states.md`.
 
 use std::time::Duration;
 

@@ -117,7 +117,7 @@ fn data_volumes(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
     for (phase, count) in phases {
         family.sample(&[("phase", &phase)], count)?;
     }
-    // CDI's alert about a missing default class is written for this name (contract 5.2).
+    // CDI's alert about a missing default class is written for this name (contract 4.11).
     let help = "DataVolumes that are pending and rely on a default storage class.";
     page.family("kubevirt_cdi_datavolume_pending", help, Kind::Gauge)?.sample(&[], pending)
 }

@@ -5,7 +5,7 @@ use crate::observed::Observed;
 use crate::policy::Policy;
 use crate::standing;
 
-/// The phase (contract 4.7, column "Legacy").
+/// The phase (contract 4.7, column "Direct flow").
 pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
     let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
         // Refused by a quota, a LimitRange, a policy or a webhook: it is tried again.

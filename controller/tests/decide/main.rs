@@ -1,4 +1,4 @@
-//! The table of `docs/states.md`: what is seen, and the step that follows.
+//! The tables of `docs/states.md`: what is seen, and the step that follows.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod before;
@@ -8,3 +8,4 @@ mod kept;
 mod pods;
 mod said;
 mod seen;
+mod states;

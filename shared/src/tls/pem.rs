@@ -64,7 +64,7 @@ pub fn identity(
 }
 
 /// A trust store of exactly the authorities in `pem`. Where CDI silently ends up with an empty store
-/// (contract 1.4) or plain HTTP (2.5), this is an error.
+/// (contract 1.4) or plain HTTP (contract 8, #36), this is an error.
 pub fn authorities(pem: &[u8], what: &str) -> Result<RootCertStore, Unusable> {
     let mut store = RootCertStore::empty();
     for (index, certificate) in certificates(pem, what)?.into_iter().enumerate() {

@@ -1,0 +1,334 @@
+//! Sections and rows that comments and documents cite exist in `docs/protocol.md` and `docs/objects.md`.
+//!
+//! A citation is the word "contract", or one of the two file names, with numbers after it: `contract 4.6, rows 1 to 14`, `contract 8,
+//! #16 to #20`, `protocol.md, 6.5`. It ends with its parenthesis, its sentence, or where the next one begins. In sources and on the pages
+//! themselves, numbers alone in a parenthesis, `(6.4)`, are one, too. What stands in quotes or backticks after a number has to stand in
+//! that section.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The pages that are cited. They share one numbering.
+const PAGES: [&str; 2] = ["docs/protocol.md", "docs/objects.md"];
+/// Words that numbers follow.
+const ANCHORS: [&str; 3] = ["contract", "protocol.md", "objects.md"];
+/// Words that may stand between the numbers of one citation.
+const JOINING: [&str; 5] = ["and", "or", "section", "sections", "to"];
+
+/// The text of each section by its number, `4.6` or `8`.
+type Sections = BTreeMap<String, String>;
+
+/// One thing that a citation names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Cited {
+    Section(String),
+    Row(String, u32),
+    Words(String, String),
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Whether `text` is the number of a section: `8`, `4.6`, `1.12`.
+fn is_section(text: &str) -> bool {
+    let is_number = |part: &str, digits| {
+        (1..=digits).contains(&part.len())
+            && !part.starts_with('0')
+            && part.bytes().all(|b| b.is_ascii_digit())
+    };
+    match text.split_once('.') {
+        Some((chapter, section)) => is_number(chapter, 1) && is_number(section, 2),
+        None => is_number(text, 1),
+    }
+}
+
+/// Adds the sections of `page`; the numbers that were there already are returned.
+fn add_sections(page: &str, sections: &mut Sections) -> Vec<String> {
+    let mut twice = Vec::new();
+    let mut current = None;
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")) {
+            let number = title.split_whitespace().next().unwrap_or_default().trim_end_matches('.');
+            current = is_section(number).then(|| number.to_owned());
+            if let Some(number) = &current
+                && sections.insert(number.clone(), String::new()).is_some()
+            {
+                twice.push(number.clone());
+            }
+        }
+        if let Some(number) = &current {
+            let text = sections.entry(number.clone()).or_default();
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    twice
+}
+
+fn sections() -> Sections {
+    let mut sections = Sections::new();
+    for page in PAGES {
+        let twice = add_sections(&fs::read_to_string(root().join(page)).unwrap(), &mut sections);
+        assert!(twice.is_empty(), "{page}: sections of this number were there before: {twice:?}");
+    }
+    sections
+}
+
+/// Whether a table of `section` has a row of this number. One row may have several: `| 9, 10, 11 | ...`.
+fn has_row(section: &str, row: u32) -> bool {
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    cells.flat_map(|cell| cell.split(", ")).any(|number| number.parse() == Ok(row))
+}
+
+fn exists(cited: &Cited, sections: &Sections) -> bool {
+    match cited {
+        Cited::Section(number) => sections.contains_key(number),
+        Cited::Row(number, row) => sections.get(number).is_some_and(|text| has_row(text, *row)),
+        Cited::Words(number, words) => sections.get(number).is_some_and(|text| text.contains(words.as_str())),
+    }
+}
+
+/// `text` up to the end of the parenthesis or, outside of one, of the clause, and up to the next citation.
+fn passage(text: &str, is_in_parenthesis: bool) -> &str {
+    let ends: &[&str] = if is_in_parenthesis { &[")", ". "] } else { &[")", ". ", ": ", "; "] };
+    let all = ends.iter().chain(&ANCHORS);
+    let end = all.filter_map(|end| text.find(end)).min().unwrap_or(text.len());
+    text[..end].trim_end_matches(['.', ' '])
+}
+
+/// Whether a parenthesis is open at the end of `text`.
+fn is_in_parenthesis(text: &str) -> bool {
+    text.rfind('(') > text.rfind(')')
+}
+
+/// What the numbers of `passage` name. The first word has to be a number, or `section`.
+fn cited(passage: &str) -> Vec<Cited> {
+    let mut found: Vec<Cited> = Vec::new();
+    let mut section = String::new();
+    let mut is_of_rows = false;
+    // Whether a number without a dot can be meant: after words of other kinds, it counts something else.
+    let mut is_joined = true;
+    let mut is_range = false;
+    for (at, piece) in passage.replace('`', "\"").split('"').enumerate() {
+        if at % 2 == 1 {
+            found.push(Cited::Words(section.clone(), piece.to_owned()));
+            continue;
+        }
+        for word in piece.split_whitespace() {
+            let bare = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '#');
+            let row = bare.strip_prefix('#').and_then(|digits| digits.parse().ok());
+            let row = row.or_else(|| bare.parse().ok().filter(|_| is_of_rows && is_joined));
+            if let Some(row) = row {
+                match found.last() {
+                    Some(Cited::Row(_, first)) if is_range => {
+                        found.extend((*first + 1..=row).map(|row| Cited::Row(section.clone(), row)));
+                    }
+                    _ => found.push(Cited::Row(section.clone(), row)),
+                }
+                (is_of_rows, is_joined, is_range) = (true, true, false);
+            } else if is_section(bare) && (is_joined || bare.contains('.')) {
+                if is_range {
+                    found.extend(sections_between(&section, bare).map(Cited::Section));
+                }
+                bare.clone_into(&mut section);
+                found.push(Cited::Section(section.clone()));
+                (is_of_rows, is_joined, is_range) = (false, true, false);
+            } else {
+                is_range = bare == "to";
+                is_of_rows |= matches!(bare, "row" | "rows");
+                is_joined = matches!(bare, "row" | "rows") || is_joined && JOINING.contains(&bare);
+            }
+        }
+    }
+    found
+}
+
+/// The sections between two of one chapter, without both.
+fn sections_between(first: &str, last: &str) -> impl Iterator<Item = String> + use<> {
+    let parts = |text: &str| -> Option<(String, u32)> {
+        let (chapter, section) = text.split_once('.')?;
+        Some((chapter.to_owned(), section.parse().ok()?))
+    };
+    let range = parts(first).zip(parts(last)).filter(|(first, last)| first.0 == last.0);
+    range.into_iter().flat_map(|((chapter, first), (_, last))| {
+        (first + 1..last).map(move |section| format!("{chapter}.{section}"))
+    })
+}
+
+/// All that `text` cites.
+fn citations(text: &str) -> Vec<Cited> {
+    let lower = text.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for anchor in ANCHORS {
+        for (at, _) in lower.match_indices(anchor) {
+            let is_word =
+                !text[..at].ends_with(|c: char| c.is_alphanumeric() || ['_', ':', '-'].contains(&c));
+            let rest = &text[at + anchor.len()..];
+            // The name may stand in backticks, or be where a link leads.
+            let rest = rest.trim_start_matches(['`', ')']);
+            let rest = rest.strip_prefix(',').unwrap_or(rest);
+            let Some(numbers) = rest.strip_prefix(' ') else { continue };
+            let is_citation =
+                numbers.starts_with(|c: char| c.is_ascii_digit()) || numbers.starts_with("section");
+            if is_word && is_citation {
+                let before = &text[..at];
+                let numbers = if before.ends_with('`') {
+                    numbers.split('`').next().unwrap_or(numbers)
+                } else {
+                    numbers
+                };
+                found.extend(cited(passage(numbers, is_in_parenthesis(before))));
+            }
+        }
+    }
+    found
+}
+
+/// What numbers alone in a parenthesis cite.
+fn bare_citations(text: &str) -> Vec<Cited> {
+    let mut found = Vec::new();
+    for inner in text.split('(').skip(1).filter_map(|rest| rest.split(')').next()) {
+        let mut words = inner.split([' ', ',']).filter(|word| !word.is_empty());
+        let is_bare = words.all(|word| is_section(word) && word.contains('.') || JOINING.contains(&word));
+        if is_bare && inner.contains('.') {
+            found.extend(cited(inner));
+        }
+    }
+    found
+}
+
+/// The comments of a source, those of successive lines as one text.
+fn comments(source: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    for line in source.lines().map(str::trim_start) {
+        let whole = line.starts_with("//").then(|| line.trim_start_matches(['/', '!']));
+        match (whole, found.last_mut()) {
+            (Some(comment), Some(last)) => last.extend([comment.trim(), " "]),
+            _ => {
+                let beside = line.split_once(" // ").map_or("", |(_, comment)| comment);
+                found.extend([beside.to_owned(), String::new()]);
+            }
+        }
+    }
+    found
+}
+
+/// All files below `folder` with this extension, but for what cargo made.
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    if folder.join("CACHEDIR.TAG").exists() {
+        return;
+    }
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|own| own == extension) {
+            found.push(path);
+        }
+    }
+}
+
+/// Every text that may cite, with the file that it is in.
+fn texts() -> Vec<(PathBuf, String)> {
+    let mut sources = Vec::new();
+    for member in ["cloner", "controller", "shared"] {
+        files(&root().join(member), "rs", &mut sources);
+    }
+    let mut pages = ["README.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name)).to_vec();
+    files(&root().join("docs"), "md", &mut pages);
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
+    let in_sources =
+        sources.iter().flat_map(|path| comments(&read(path)).into_iter().map(|text| (path.clone(), text)));
+    let in_pages = pages.iter().flat_map(|path| {
+        let paragraphs: Vec<String> = read(path).split("\n\n").map(|text| text.replace('\n', " ")).collect();
+        paragraphs.into_iter().map(|text| (path.clone(), text))
+    });
+    in_sources.chain(in_pages).collect()
+}
+
+#[test]
+fn every_section_and_row_that_is_cited_exists() {
+    let sections = sections();
+    let mut missing = BTreeSet::new();
+    let mut seen = 0;
+    for (path, text) in texts() {
+        let mut all = citations(&text);
+        if path.extension() != Some("md".as_ref()) || PAGES.iter().any(|page| path.ends_with(page)) {
+            all.extend(bare_citations(&text));
+        }
+        for cited in all {
+            seen += 1;
+            if !exists(&cited, &sections) {
+                let name = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
+                missing.insert(format!("{name}: {cited:?}"));
+            }
+        }
+    }
+    assert!(seen > 150, "the citations were not understood: {seen}");
+    assert!(missing.is_empty(), "no page has {missing:#?}");
+}
+
+#[test]
+fn every_form_of_a_citation_is_understood() {
+    let section = |number: &str| Cited::Section(number.to_owned());
+    let row = |number: &str, row| Cited::Row(number.to_owned(), row);
+    let words = |number: &str, words: &str| Cited::Words(number.to_owned(), words.to_owned());
+    for (text, expected) in [
+        ("Ends (contract 1.12), as 2 of 3.", vec![section("1.12")]),
+        ("The four of contract 2.6: two of them.", vec![section("2.6")]),
+        ("(contract 4.6, rows 1 to 3)", vec![section("4.6"), row("4.6", 1), row("4.6", 2), row("4.6", 3)]),
+        ("(contract 8, #16 and #20)", vec![section("8"), row("8", 16), row("8", 20)]),
+        ("(contract 8, row 28)", vec![section("8"), row("8", 28)]),
+        ("(contract 1.13 and 8, #13)", vec![section("1.13"), section("8"), row("8", 13)]),
+        ("(contract 4.6 row 1, 4.8)", vec![section("4.6"), row("4.6", 1), section("4.8")]),
+        ("(contract 3.3 to 3.5)", vec![section("3.3"), section("3.4"), section("3.5")]),
+        ("(contract, sections 1 and 2)", vec![section("1"), section("2")]),
+        ("Contract 4.4, \"exempt\".", vec![section("4.4"), words("4.4", "exempt")]),
+        ("(contract 3.5, direct flow; 4.8 for sizes)", vec![section("3.5"), section("4.8")]),
+        ("In the order of contract 1.4 in that of 3.3, then 2.", vec![section("1.4"), section("3.3")]),
+        ("(docs/protocol.md, 6.5)", vec![section("6.5")]),
+        ("of it (`protocol.md`, 6.5), which", vec![section("6.5")]),
+        ("of contract 2.6; `x` is 1.2", vec![section("2.6")]),
+        ("as [objects.md](objects.md), 4.6 says", vec![section("4.6")]),
+        ("`contract 8, #1`, `contract 2.4`", vec![section("8"), row("8", 1), section("2.4")]),
+        ("that the contract, the 4 rows, decant_shared::contract::X and contracts 5 say", vec![]),
+    ] {
+        assert_eq!(citations(text), expected, "{text}");
+    }
+    let bare = "attributes (6.4), (1.8, 6.3); then (1.10 GiB), (0.5), (5), (0.5 to 5 s)";
+    assert_eq!(bare_citations(bare), ["6.4", "1.8", "6.3"].map(section));
+}
+
+#[test]
+fn what_a_page_does_not_have_is_found_missing() {
+    let mut sections = Sections::new();
+    let page = "# P\n\n## 2. A\n\n### 2.4 B\n\n| # | T |\n|---|---|\n| 0 | x |\n| 9, 10 | \"y\" |\n";
+    assert_eq!(add_sections(page, &mut sections), Vec::<String>::new());
+    for (text, is_there) in [
+        ("(contract 2)", true),
+        ("(contract 3)", false),
+        ("(contract 2.4, row 0)", true),
+        ("(contract 2.4, rows 9 to 10)", true),
+        ("(contract 2.4, row 8)", false),
+        ("(contract 2.4, rows 9 to 11)", false),
+        ("(contract 2.5)", false),
+        ("(contract 2.4, `y`)", true),
+        ("(contract 2.4, `z`)", false),
+        ("(contract 2, #9)", false),
+    ] {
+        let is_all_there = citations(text).iter().all(|cited| exists(cited, &sections));
+        assert_eq!(is_all_there, is_there, "{text}");
+    }
+    assert_eq!(add_sections("## 2.4 Again\n", &mut sections), ["2.4"]);
+}
+
+#[test]
+fn comments_of_successive_lines_are_one_text() {
+    let source = "//! One (contract 8,\n//! #14).\nlet a = 1; // two\n// three\n// four\n";
+    let comments: Vec<String> = comments(source).into_iter().filter(|text| !text.is_empty()).collect();
+    assert_eq!(comments, ["One (contract 8, #14). ", "two", "three four "]);
+}
