@@ -34,19 +34,26 @@ fn definition(
     scope: &str,
     version: &Value,
 ) -> Value {
-    let mut names = json!({
-        "kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": singular, "categories": ["all"],
-    });
-    if !short.is_empty() {
-        // The API server drops empty lists: every `kubectl apply` would then have something to change.
-        names["shortNames"] = json!(short);
-    }
+    // The API server drops empty lists: with one, every `kubectl apply` would have something to change.
+    let short = if short.is_empty() { json!({}) } else { json!({ "shortNames": short }) };
+    let names = merged(
+        &json!({
+            "kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": singular, "categories": ["all"],
+        }),
+        &short,
+    );
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": { "name": format!("{plural}.{GROUP}") },
         "spec": { "group": GROUP, "names": names, "scope": scope, "versions": [version] },
     })
+}
+
+/// The members of both objects.
+fn merged(one: &Value, other: &Value) -> Value {
+    let members = one.as_object().into_iter().chain(other.as_object()).flatten();
+    members.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// A kind whose content is not ours to check.
