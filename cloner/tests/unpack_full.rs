@@ -8,6 +8,8 @@ mod hand_made;
 mod trees;
 
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use decant_cloner::error::Kind;
 use decant_cloner::unpack::UnpackOptions;
@@ -24,6 +26,16 @@ fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
             able(false, &error);
             None
         }
+    }
+}
+
+/// A process that a test beside this one starts has our files open for a moment, between its fork and its exec: until then
+/// the room of what was removed is not free.
+fn assert_room_comes_back(path: &Path) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while rustix::fs::statvfs(path).unwrap().f_bavail == 0 {
+        assert!(Instant::now() < until, "what was removed still takes its room");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -47,6 +59,7 @@ fn a_full_filesystem_is_told_with_member_and_numbers_and_left_as_it_was() {
                 assert!(text.contains(part), "{text}");
             }
             assert_same(&before, &describe(target, true), "full");
+            assert_room_comes_back(target);
         }
         unpack(&HandMade::default().file("fits", "x").end(), target).unwrap();
     }
