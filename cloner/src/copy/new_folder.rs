@@ -1,6 +1,6 @@
 //! The folder that a copy makes: there while the copy runs, complete or gone afterwards.
 //!
-//! A file in the staging folder says so ([`crate::unpack::MADE`]), so that after a kill the next copy knows it from a folder of
+//! A file in the staging folder says so (`MADE` in `unpack`), so that after a kill the next copy knows it from a folder of
 //! the user's, which keeps its owner and its mode and is never removed.
 
 use std::fs::{self, File, Metadata};
