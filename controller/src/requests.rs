@@ -11,7 +11,7 @@ use crate::resource::{Key, Kind, Uid};
 pub(crate) type Built = Result<Request<Vec<u8>>, ApiError>;
 
 pub(crate) fn get(kind: Kind, key: &Key) -> Built {
-    build(Method::GET, &object_path(kind, key), None)
+    build(Method::GET, &object_path(kind, key)?, None)
 }
 
 pub(crate) fn list(kind: Kind, params: &ListParams) -> Built {
@@ -52,7 +52,7 @@ fn collection(kind: Kind, object: &Value) -> String {
 }
 
 pub(crate) fn patch(kind: Kind, key: &Key, part: Part, patch: &Value) -> Built {
-    let mut path = object_path(kind, key);
+    let mut path = object_path(kind, key)?;
     if part == Part::Status {
         path.push_str("/status");
     }
@@ -60,7 +60,7 @@ pub(crate) fn patch(kind: Kind, key: &Key, part: Part, patch: &Value) -> Built {
 }
 
 pub(crate) fn replace(kind: Kind, key: &Key, object: &Value) -> Built {
-    build(Method::PUT, &object_path(kind, key), Some(("application/json", object)))
+    build(Method::PUT, &object_path(kind, key)?, Some(("application/json", object)))
 }
 
 pub(crate) fn delete(kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Built {
@@ -70,7 +70,7 @@ pub(crate) fn delete(kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) 
         preconditions: Preconditions { uid },
         grace_period_seconds: grace_secs,
     };
-    build(Method::DELETE, &object_path(kind, key), Some(("application/json", &json!(options))))
+    build(Method::DELETE, &object_path(kind, key)?, Some(("application/json", &json!(options))))
 }
 
 #[derive(Serialize)]
@@ -96,7 +96,7 @@ pub(crate) fn delete_alone(kind: Kind, key: &Key, uid: &Uid) -> Built {
         "preconditions": { "uid": uid.as_str() },
         "propagationPolicy": "Orphan",
     });
-    build(Method::DELETE, &object_path(kind, key), Some(("application/json", &options)))
+    build(Method::DELETE, &object_path(kind, key)?, Some(("application/json", &options)))
 }
 
 /// `path` begins with a slash and is passed on as it is.
@@ -105,9 +105,19 @@ pub(crate) fn pod_proxy(pod: &Key, port: u16, path: &str) -> Built {
     build(Method::GET, &format!("{pods}/https:{}:{port}/proxy{path}", encode(&pod.name)), None)
 }
 
-fn object_path(kind: Kind, key: &Key) -> String {
+/// The path of one object. The API server takes paths apart after it has decoded them, so an escaped slash is one as well: a
+/// name with one would lead to something else, such as a subresource. No object has such a name, which is what the error says.
+fn object_path(kind: Kind, key: &Key) -> Result<String, ApiError> {
+    let is_segment = |name: &str| !matches!(name, "." | "..") && !name.contains(['/', '%']);
+    if key.name.is_empty() || !is_segment(&key.name) || !is_segment(&key.namespace) {
+        return Err(ApiError {
+            code: 404,
+            reason: "NotFound".to_owned(),
+            message: format!("{} {:?} not found: no object can have this name", kind.name(), key.to_string()),
+        });
+    }
     let namespace = Some(encode(&key.namespace)).filter(|namespace| !namespace.is_empty());
-    format!("{}/{}", kind.path(namespace.as_deref()), encode(&key.name))
+    Ok(format!("{}/{}", kind.path(namespace.as_deref()), encode(&key.name)))
 }
 
 fn build(method: Method, uri: &str, body: Option<(&str, &Value)>) -> Built {
@@ -206,6 +216,16 @@ mod tests {
         assert_eq!(uri(review), "/apis/authorization.k8s.io/v1/subjectaccessreviews");
     }
 
+    /// Provisioners are called so, and the API server would take the part behind an escaped slash for a subresource.
+    #[test]
+    fn what_no_object_can_be_called_is_not_found_without_a_question() {
+        for name in ["kubernetes.io/no-provisioner", "rancher.io/local-path", "a%2Fb", "..", ".", ""] {
+            let error = get(Kind::CsiDriver, &Key::new("", name)).unwrap_err();
+            assert!(error.is_not_found(), "{name}: {error}");
+        }
+        assert!(get(Kind::PersistentVolumeClaim, &Key::new("../n", "a")).unwrap_err().is_not_found());
+    }
+
     #[test]
     fn a_status_is_a_merge_patch_of_its_own_path() {
         let built =
@@ -249,10 +269,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_never_leaves_its_place_in_the_path(name in ".{1,40}") {
-            let built = get(Kind::Pod, &Key::new("n", name)).unwrap();
-            prop_assert_eq!(built.uri().path().matches('/').count(), 6);
-            prop_assert_eq!(built.uri().query(), None);
+        fn a_name_never_leaves_its_place_in_the_path(name in ".{0,20}[/%a-z]{0,2}.{0,20}") {
+            let is_possible = !name.contains(['/', '%']) && !["", ".", ".."].contains(&name.as_str());
+            match get(Kind::Pod, &Key::new("n", name)) {
+                Ok(built) => {
+                    prop_assert!(is_possible);
+                    prop_assert_eq!(built.uri().path().matches('/').count(), 6);
+                    prop_assert_eq!(built.uri().query(), None);
+                }
+                Err(e) => prop_assert!(!is_possible && e.is_not_found()),
+            }
         }
     }
 }
