@@ -28,7 +28,7 @@ const ATTEMPTS: u32 = 16;
 
 /// How much of a folder is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub enum Share {
     /// All of it: a tree is unpacked there.
     Whole,
     /// One image in it, which has a lock of its own. Other images can be written beside it.
@@ -43,16 +43,16 @@ pub struct Claim {
 
 impl Claim {
     /// Claims the folder `path`. `Kind::Target`, at once: another process writes there; the message says which one.
-    pub fn take(path: &Path, extent: Extent) -> Result<Self> {
+    pub fn take(path: &Path, share: Share) -> Result<Self> {
         // A description of its own: the lock belongs to it.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
             let folder = match rustix::fs::open(path, flags, Mode::empty()) {
                 // A folder may take files without showing its names. The image has a lock of its own.
-                Err(Errno::ACCESS) if extent == Extent::Image => return Ok(Self { _locked: None }),
+                Err(Errno::ACCESS) if share == Share::Image => return Ok(Self { _locked: None }),
                 opened => opened.map_err(|cause| Error::target("open the folder", path, cause.into()))?,
             };
-            match try_lock(&folder, extent == Extent::Whole) {
+            match try_lock(&folder, share == Share::Whole) {
                 Ok(Lock::Held) => {}
                 Ok(Lock::Busy) => return Err(busy(path, &holder(&folder))),
                 Ok(Lock::Unsupported) => {
@@ -193,19 +193,19 @@ mod tests {
     #[test]
     fn a_folder_has_one_writer_of_a_tree_or_several_of_images() {
         let scratch = tempfile::tempdir().unwrap();
-        let take = |extent| Claim::take(scratch.path(), extent);
-        let tree = take(Extent::Whole).unwrap();
-        for extent in [Extent::Whole, Extent::Image] {
-            let error = take(extent).unwrap_err();
+        let take = |share| Claim::take(scratch.path(), share);
+        let tree = take(Share::Whole).unwrap();
+        for share in [Share::Whole, Share::Image] {
+            let error = take(share).unwrap_err();
             assert_eq!(error.kind(), Kind::Target);
             let own = format!("process {}", std::process::id());
             assert!(error.to_string().contains(&own), "{error}");
         }
         drop(tree);
-        let images = [take(Extent::Image).unwrap(), take(Extent::Image).unwrap()];
-        assert!(take(Extent::Whole).is_err());
+        let images = [take(Share::Image).unwrap(), take(Share::Image).unwrap()];
+        assert!(take(Share::Whole).is_err());
         drop(images);
-        assert!(take(Extent::Whole).is_ok());
+        assert!(take(Share::Whole).is_ok());
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Service for Metrics {
     }
 }
 
-/// The page: CDI's metric under its new and its old name, as soon as it is known whether the clone begins or goes on, then
+/// The page: CDI's metric under its new and its old name, as soon as it is known whether the clone begins or resumes, then
 /// our own series. The percentage is that of the last tick.
 pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
     let owner = [(OWNER_LABEL, owner_uid)];

@@ -58,9 +58,9 @@ pub enum Call {
 /// What an error of an optional call means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The clone goes on and loses nothing: there is another way, or the call was only advice.
+    /// The clone continues and loses nothing: there is another way, or the call was only advice.
     Continue,
-    /// The clone goes on, and the entry counts as one that lost this.
+    /// The clone continues, and the entry counts as one that lost this.
     NotKept(Attribute),
     /// The clone fails.
     Fail,
@@ -212,7 +212,7 @@ impl Call {
             Self::SyncFilesystem => Row::refusable(Continue, &[]),
             // EFBIG: larger than a file may be. ENODEV: not for this kind of file.
             Self::Allocate => Row::refusable(Continue, &[(Errno::NODEV, Continue), (Errno::TXTBSY, Fail)]),
-            // EREMOTEIO: a disk that does not know the command. EBUSY: somebody else reads the device. Zeros are written then.
+            // EREMOTEIO: a disk that does not know the command. EBUSY: another process reads the device. Zeros are written then.
             Self::Zero => Row::refusable(
                 Continue,
                 &[(Errno::NODEV, Continue), (Errno::REMOTEIO, Continue), (Errno::BUSY, Continue)],

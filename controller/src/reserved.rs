@@ -12,7 +12,7 @@ use crate::pods;
 use crate::policy::Policy;
 use crate::resource::{Claim, ClaimTemplate, DataVolume, Volume};
 
-/// On a volume: Kubernetes chose it for its claim, so nobody had reserved it.
+/// On a volume: Kubernetes chose it for its claim, so it was not reserved before.
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 /// So many characters of a UID in a volume's name are not there by chance.
 const UID_PART_CHARS: usize = 8;
@@ -33,7 +33,7 @@ pub enum Volumes {
 
 /// How a volume came to the claim that it is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provenance {
+pub enum Binding {
     /// It was made or chosen for the claim after that was made, so there is nothing in it to keep.
     Fresh,
     /// It was reserved for the claim before.
@@ -43,15 +43,15 @@ pub enum Provenance {
 }
 
 /// How `volume` came to `claim`, which is bound to it.
-pub fn provenance(volume: &Volume, claim: &Claim) -> Provenance {
+pub fn binding(volume: &Volume, claim: &Claim) -> Binding {
     let is_made_for_it = is_named_after(&volume.metadata.name, claim.metadata.uid.as_str());
     let is_chosen = volume.metadata.annotation(BOUND_BY_CONTROLLER).is_some();
     // Both are in UTC and of one length, so their texts are in the order of their times.
     let is_older = volume.metadata.creation_timestamp < claim.metadata.creation_timestamp;
     match (is_made_for_it || is_chosen, is_older) {
-        (true, _) => Provenance::Fresh,
-        (false, true) => Provenance::Reserved,
-        (false, false) => Provenance::Unclear,
+        (true, _) => Binding::Fresh,
+        (false, true) => Binding::Reserved,
+        (false, false) => Binding::Unclear,
     }
 }
 
@@ -209,15 +209,15 @@ mod tests {
         let chosen = json!({ "/metadata/annotations": { BOUND_BY_CONTROLLER: "yes" } });
         let later = json!({ "/metadata/creationTimestamp": "2026-01-01T12:00:00Z" });
         for (name, changes, expected) in [
-            (format!("pvc-{UID}"), &later, Provenance::Fresh),
-            ("disk-0a1b2c3d4e5f".to_owned(), &later, Provenance::Fresh),
-            ("disk-0a1b2c3".to_owned(), &later, Provenance::Unclear),
-            ("v".to_owned(), &chosen, Provenance::Fresh),
-            ("v".to_owned(), &json!({}), Provenance::Reserved),
-            ("pvc-11111111-2222-3333-4444-555555555555".to_owned(), &json!({}), Provenance::Reserved),
-            ("v".to_owned(), &later, Provenance::Unclear),
+            (format!("pvc-{UID}"), &later, Binding::Fresh),
+            ("disk-0a1b2c3d4e5f".to_owned(), &later, Binding::Fresh),
+            ("disk-0a1b2c3".to_owned(), &later, Binding::Unclear),
+            ("v".to_owned(), &chosen, Binding::Fresh),
+            ("v".to_owned(), &json!({}), Binding::Reserved),
+            ("pvc-11111111-2222-3333-4444-555555555555".to_owned(), &json!({}), Binding::Reserved),
+            ("v".to_owned(), &later, Binding::Unclear),
         ] {
-            assert_eq!(provenance(&volume(&name, changes), &claim), expected, "{name}");
+            assert_eq!(binding(&volume(&name, changes), &claim), expected, "{name}");
         }
     }
 }

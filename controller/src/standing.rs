@@ -186,7 +186,7 @@ pub fn amounts(sent: Option<u64>, total: Option<u64>, rate: Option<u64>, left_se
     text
 }
 
-/// Why a clone that waits or failed does so: what is said about its claim comes first, as nothing goes on without. Of one that
+/// Why a clone that waits or failed does so: what is said about its claim comes first, because nothing continues without it. Of one that
 /// runs or succeeded: what fails besides.
 fn why(dv: &DataVolume, state: State) -> (String, String) {
     let said = |kind: &str| {

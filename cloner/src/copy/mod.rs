@@ -18,7 +18,7 @@ use decant_shared::tls::{client, server};
 use crate::args::{CopyArgs, LogFormat, Verify};
 use crate::attribute::Kinds;
 use crate::attribute::not_kept::NotKept;
-use crate::claim::{Claim, Extent};
+use crate::claim::{Claim, Share};
 use crate::error::{Error, Kind, Result};
 use crate::role::new_progress;
 use crate::source::request::Timeouts;
@@ -100,8 +100,8 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
 /// What the copy writes to, claimed; nothing for a device, which is opened for this process alone.
 fn claimed(plan: &Plan) -> Result<Option<Arc<Claim>>> {
     let Destination::Folder { path, .. } = &plan.destination else { return Ok(None) };
-    let extent = if plan.content == ContentType::Filesystem { Extent::Whole } else { Extent::Image };
-    Claim::take(path, extent).map(|claim| Some(Arc::new(claim)))
+    let share = if plan.content == ContentType::Filesystem { Share::Whole } else { Share::Image };
+    Claim::take(path, share).map(|claim| Some(Arc::new(claim)))
 }
 
 /// Starts the target's end on loopback, sends from the source's end, and returns when both are content: with what could

@@ -105,7 +105,7 @@ pub(super) fn set_map(header: &mut GnuHeader, size_bytes: u64, map: &mut Entries
     header.isextended = [u8::from(map.peek().is_some())];
 }
 
-/// A block that goes on with a sparse map: the next 21 entries.
+/// A block that continues a sparse map: the next 21 entries.
 pub(super) fn map_block(map: &mut Entries<'_>) -> GnuExtSparseHeader {
     let mut block = GnuExtSparseHeader::new();
     fill(block.sparse_mut(), map);

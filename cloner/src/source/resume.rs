@@ -20,7 +20,7 @@ const SLOWEST_SEGMENT: Duration = Duration::from_secs(16);
 /// Questions about a folder: a target answers with 256 digests at a time, all but the last time.
 const FOLDER_QUESTIONS: usize = HELD_LIMIT / 256 + 2;
 
-/// It may be an earlier attempt at this clone, another content, or a device's zeros that nobody wrote.
+/// It may be an earlier attempt at this clone, another content, or a device's zeros that no clone wrote.
 const COMPARING: &str = "comparing what is on the target's volume with the source";
 
 /// What the source knows about the target before it sends.

@@ -23,7 +23,7 @@ use super::running::Running;
 use super::session::{self, Transfer};
 use super::streams::{Meeting, Streams};
 use super::{Destination, Received, Writing, report};
-use crate::claim::{Claim, Extent};
+use crate::claim::{Claim, Share};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::unpack::leaves_something;
@@ -87,7 +87,7 @@ impl Uploads {
     pub(super) fn claim_folder(&self) -> Result<()> {
         let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
         if let (None, Destination::Folder { path, .. }) = (&*claim, &self.writing.destination) {
-            *claim = Some(Arc::new(Claim::take(path, Extent::Whole)?));
+            *claim = Some(Arc::new(Claim::take(path, Share::Whole)?));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::attribute::{Attribute, DEFAULT_ACL, Kinds};
 use crate::closing::close;
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::optional::Call;
-use crate::room::Room;
+use crate::room::FreeRoom;
 use crate::stream::Pull;
 use crate::unpack::attributes::Attributes;
 use crate::unpack::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
@@ -361,7 +361,7 @@ impl<'a> TreeWriter<'a> {
         if !is_no_space(&cause) {
             return Error::io(Kind::Target, what, cause);
         }
-        let room = Room::of(self.folders.root())
+        let room = FreeRoom::of(self.folders.root())
             .map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
         let size = entry.size_bytes;
         Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)

@@ -29,7 +29,7 @@ pub enum Action {
     MakeKeptClaim,
     /// Turn the target claim into one that waits for the volumes that are reserved for it.
     ExpectVolume,
-    /// Write on the target claim that its volume was filled by somebody else, and that no clone is wanted.
+    /// Write on the target claim that its volume was not filled by a clone, and that no clone is wanted.
     KeepVolume,
     /// Make the DataVolume the owner of the claim.
     AdoptClaim,

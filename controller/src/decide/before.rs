@@ -14,7 +14,7 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
     if let Origin::Invalid(invalid) = &seen.origin {
         return Step::Invalid(invalid.to_string());
     }
-    // Nothing is read from the source in these cases, so it need not be there, and nobody has to allow it.
+    // Nothing is read from the source in these cases, so it need not be there, and no permission is needed.
     if dv.metadata.annotation(PRE_POPULATED).is_some() {
         return Step::AwaitClaim;
     }

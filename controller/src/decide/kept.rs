@@ -5,7 +5,7 @@ use super::step::Step;
 use crate::annotations::{CLONE_REQUEST, PRE_POPULATED, VOLUME_LIST};
 use crate::observed::Observed;
 use crate::policy::Policy;
-use crate::reserved::{self, Provenance, Volumes};
+use crate::reserved::{self, Binding, Volumes};
 use crate::resource::{Claim, DataVolume};
 
 /// The DataVolume has a source that is not cloned: an import, an upload. What a restore brought for it needs no source.
@@ -35,7 +35,7 @@ pub(super) fn before(seen: &Observed, dv: &DataVolume, policy: &Policy) -> Optio
     }
 }
 
-/// The claim is ours, and was filled by somebody else or made for a volume that is reserved for it.
+/// The claim is ours, and was filled by another tool or made for a volume that is reserved for it.
 pub(super) fn claimed(seen: &Observed, claim: &Claim) -> Option<Step> {
     let is_lost = claim.status.phase == "Lost";
     if seen.is_populated() {
@@ -68,10 +68,10 @@ pub(super) fn instead(seen: &Observed, claim: &Claim) -> Option<Step> {
         Volumes::NotAsked => None,
         Volumes::Unseen(why) => Some(Step::VolumeInTheWay(unseen(why))),
         Volumes::Reserved(volumes) => (!volumes.is_empty()).then_some(Step::ExpectVolume),
-        Volumes::Bound(volume) => match reserved::provenance(volume, claim) {
-            Provenance::Fresh => None,
-            Provenance::Reserved => Some(Step::KeepVolume),
-            Provenance::Unclear => Some(Step::VolumeInTheWay(format!(
+        Volumes::Bound(volume) => match reserved::binding(volume, claim) {
+            Binding::Fresh => None,
+            Binding::Reserved => Some(Step::KeepVolume),
+            Binding::Unclear => Some(Step::VolumeInTheWay(format!(
                 "the PVC is bound to the volume {}, which was neither made for it nor chosen by Kubernetes, so it may hold what is \
                  to be kept. To keep it, annotate the PVC with {}={} and remove its annotation {CLONE_REQUEST}; to clone over it, \
                  remove the annotation {} from the DataVolume",

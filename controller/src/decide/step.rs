@@ -83,7 +83,7 @@ pub enum Step {
     Unfit(String),
     /// The claim has to be made.
     MakeClaim,
-    /// The DataVolume says that its claim is filled by somebody else, and the claim is not there yet.
+    /// The DataVolume says that another tool fills its claim, and the claim is not there yet.
     AwaitClaim,
     /// The claim has to be made for a volume that is reserved for it.
     MakeKeptClaim,

@@ -13,11 +13,11 @@ const ANSWER_LIFE_SECS: u64 = 60;
 /// Answers of the API server, so that many claims of one class ask once a minute.
 #[derive(Debug, Default)]
 pub struct Drivers {
-    known: Mutex<HashMap<String, Answer>>,
+    known: Mutex<HashMap<String, DriverAnswer>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Answer {
+struct DriverAnswer {
     is_csi: bool,
     asked: Instant,
 }
@@ -47,7 +47,7 @@ impl Drivers {
             Err(e) => return Err(e),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(provisioner.to_owned(), Answer { is_csi, asked: now });
+        known.insert(provisioner.to_owned(), DriverAnswer { is_csi, asked: now });
         Ok(is_csi)
     }
 }

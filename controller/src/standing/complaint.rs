@@ -30,7 +30,7 @@ impl Complaint {
             State::Waiting if seen.phase.is_empty() && seen.reason.is_empty() => {
                 let helps = "no controller acts, or it watches another namespace";
                 is_old(&seen.created, now)
-                    .then(|| Self { found: "nobody has looked at it yet".to_owned(), helps })
+                    .then(|| Self { found: "no controller has looked at it yet".to_owned(), helps })
             }
             State::Waiting if matches!(seen.reason.as_str(), "Queued" | "WaitForFirstConsumer") => None,
             State::Waiting if is_usual(&seen.reason) => {

@@ -360,7 +360,7 @@ pub(crate) fn raw(bytes: &[u8]) {
     if let (Ok(volume), Ok(claim)) =
         (view_within::<Volume>(&object, VIEW_LIMIT_BYTES), view_within::<Claim>(&object, VIEW_LIMIT_BYTES))
     {
-        let _ = reserved::provenance(&volume, &claim);
+        let _ = reserved::binding(&volume, &claim);
         for dv in stores.data_volumes.all() {
             let _ = reserved::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
         }

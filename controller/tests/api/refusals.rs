@@ -129,7 +129,7 @@ impl Refuser {
         Self::new("limitrange", &object)
     }
 
-    /// A webhook that nobody serves: what it should look at is refused.
+    /// A webhook without a server: what it should look at is refused.
     fn webhook(ground: &Ground, operation: &str, group: &str, resource: &str) -> Self {
         let namespace = &ground.namespace;
         kubectl(

@@ -1,4 +1,4 @@
-//! What a restore brought is kept: reserved volumes, claims that somebody else filled or will fill.
+//! What a restore brought is kept: reserved volumes, claims that another tool filled or will fill.
 
 use serde_json::{Value, json};
 
@@ -98,7 +98,7 @@ fn restored_claims_are_taken_bound_or_not_and_waited_for() {
     let mut bed = Bed::new(&[]);
     bed.waits_for_consumers();
     bed.start();
-    // The claim first: nobody uses it, so it is not bound.
+    // The claim first: no pod uses it, so it is not bound.
     let claim = |name: &str| {
         json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                 "metadata": { "name": name, "annotations": { POPULATED_FOR: name } },

@@ -1,4 +1,4 @@
-//! What a restore put there is kept: reserved volumes, claims that somebody else filled or will fill.
+//! What a restore put there is kept: reserved volumes, claims that another tool filled or will fill.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -198,7 +198,7 @@ impl Progress {
         self.ticks.load(Ordering::Acquire)
     }
 
-    /// The percentage of the last tick, once it can be told: before the other end was asked, nobody knows whether it has a
+    /// The percentage of the last tick, once it can be told: before the other end was asked, it is not known whether it has a
     /// part of the clone. A source that was restarted in the middle would say 0 there.
     pub fn known_percent(&self) -> Option<Percent> {
         let is_known = self.kept_bytes().is_some() || self.is_done.load(Ordering::Relaxed);

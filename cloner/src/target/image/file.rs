@@ -21,7 +21,7 @@ use crate::claim::{busy, is_at};
 use crate::closing::flush;
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::optional::Call;
-use crate::room::Room;
+use crate::room::FreeRoom;
 use crate::unpack::remove::remove_all;
 
 /// One write of literal zeros.
@@ -178,7 +178,8 @@ impl ImageFile {
         }
         self.is_full.set(true);
         let of = self.expected_bytes.map_or(String::new(), |size| format!(" of {size}"));
-        let room = Room::of(&self.folder).map_or_else(String::new, |room| format!("; {}", room.rounded()));
+        let room =
+            FreeRoom::of(&self.folder).map_or_else(String::new, |room| format!("; {}", room.rounded()));
         let path = self.path.display();
         Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
     }
@@ -382,7 +383,7 @@ impl Drop for ImageFile {
 
 /// A file that cannot be made; where the reason is that there is no room, with what there is.
 fn cannot_create(folder: &OwnedFd, path: &Path, cause: std::io::Error) -> Error {
-    match Room::of(folder) {
+    match FreeRoom::of(folder) {
         Some(room) if is_no_space(&cause) => {
             let text = format!("cannot create {}; {}", path.display(), room.rounded());
             Error::io(Kind::NoSpace, text, cause)

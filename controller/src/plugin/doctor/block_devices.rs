@@ -18,18 +18,18 @@ pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
     }]
 }
 
-struct Found {
+struct Evidence {
     pods: Vec<Pod>,
     claims: Vec<Claim>,
 }
 
 /// Of all namespaces, or of the session's where that is all that may be seen.
-fn everything(place: &Place<'_>) -> Result<Found, ApiError> {
+fn everything(place: &Place<'_>) -> Result<Evidence, ApiError> {
     let session = place.session;
-    let both = |scope: ListParams| -> Result<Found, ApiError> {
+    let both = |scope: ListParams| -> Result<Evidence, ApiError> {
         let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope };
         let pods = list(&session.cluster, Kind::Pod, &ours)?.0;
-        Ok(Found { pods, claims: list(&session.cluster, Kind::PersistentVolumeClaim, &ours)?.0 })
+        Ok(Evidence { pods, claims: list(&session.cluster, Kind::PersistentVolumeClaim, &ours)?.0 })
     };
     match both(session.scope(true)) {
         Err(ApiError { code: 403, .. }) => both(session.scope(false)),
@@ -37,7 +37,7 @@ fn everything(place: &Place<'_>) -> Result<Found, ApiError> {
     }
 }
 
-fn judge(found: &Found) -> Check {
+fn judge(found: &Evidence) -> Check {
     if let Some(pod) = found.pods.iter().find(|pod| is_refused_a_device(pod)) {
         let Pod { metadata, spec, .. } = pod;
         let node = if spec.node_name.is_empty() { "its node" } else { &spec.node_name };
@@ -102,7 +102,7 @@ mod tests {
     fn a_pod_that_may_not_open_its_device_is_named_with_its_node_and_the_setting() {
         let message =
             format!("no permission to write the block device; set {DEVICE_OWNERSHIP_SETTING} = true");
-        let check = judge(&Found {
+        let check = judge(&Evidence {
             pods: vec![pod("other"), pod(&message)],
             claims: vec![claim("Block", "Succeeded")],
         });
@@ -118,7 +118,7 @@ mod tests {
             ("Block", "Running", State::Note),
             ("Filesystem", "Succeeded", State::Note),
         ] {
-            let check = judge(&Found { pods: vec![pod("other")], claims: vec![claim(mode, phase)] });
+            let check = judge(&Evidence { pods: vec![pod("other")], claims: vec![claim(mode, phase)] });
             assert_eq!(check.state, state, "{mode} {phase}");
         }
     }

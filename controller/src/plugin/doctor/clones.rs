@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_clone_that_nobody_looks_at_is_told() {
-        assert!(judged(&json!({}))[0].found.contains("nobody has looked"));
+        assert!(judged(&json!({}))[0].found.contains("no controller has looked"));
     }
 
     #[test]
