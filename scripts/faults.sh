@@ -47,9 +47,11 @@ export DECANT_FAULTS_STREAMS=$streams DECANT_FAULTS_TABLE=$work/table CI=true
 echo "--rounds $rounds --seed $seed --scale $scale --streams $streams" >&2
 status=0
 cargo test --locked -p decant-cloner --test resume -- --test-threads "${JOBS:-2}" "${filters[@]}" || status=$?
-# System calls that fail, one at a time: they have no points and no cells.
+# System calls that fail, two writers, filesystems that fold case: they have no points and no cells.
 if [[ $all = yes ]]; then
-    cargo test --locked -p decant-cloner --test copy -- --test-threads "${JOBS:-2}" optional:: || status=$?
+    cargo test --locked -p decant-cloner --test copy -- --test-threads "${JOBS:-2}" \
+        optional:: writers:: spelling:: || status=$?
+    cargo test --locked -p decant-cloner --test target -- --test-threads "${JOBS:-2}" writers:: || status=$?
 fi
 
 echo
