@@ -8,8 +8,8 @@
 # one the script fails: "not looked" is not "nothing found". Exceptions stand in deny.toml, with reasons.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 
 # cargo-deny's default; with --db, git takes the same address from the local clone instead.
 address=https://github.com/RustSec/advisory-db
@@ -17,7 +17,7 @@ db=
 case ${1-} in
     '') ;;
     --db)
-        [[ $# -eq 2 && -d $2 ]] || die "--db needs the folder of a clone"
+        [[ $# -eq 2 && -d $2 ]] || die "--db needs the directory of a clone"
         db=$(cd "$2" && git rev-parse --absolute-git-dir) || die "$2 is no git clone"
         ;;
     -h | --help)
@@ -35,11 +35,11 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$cache"
 sed "s|^\[advisories\]$|&\ndb-path = \"$cache\"\ngit-fetch-with-cli = true|" deny.toml >"$scratch/deny.toml"
 
-# check FOLDER ARGUMENT...: one lock file.
+# check DIRECTORY ARGUMENT...: one lock file.
 check() {
-    local folder=$1
+    local directory=$1
     shift
-    cargo deny --manifest-path "$folder/Cargo.toml" --locked --config "$scratch/deny.toml" check "$@" advisories
+    cargo deny --manifest-path "$directory/Cargo.toml" --locked --config "$scratch/deny.toml" check "$@" advisories
 }
 
 if [[ $db ]]; then

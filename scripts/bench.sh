@@ -14,15 +14,15 @@
 # nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server over TLS, and each of them with ours.
 #
 # Environment: ROUNDS (3), SCALE (1, of the sizes; --quick means 0.1 and one round), BENCH_DIR (a tmpfs with
-# room for three copies, /dev/shm), COLD_DIR (a disk, for the set cold: /var/tmp), PEER_BIN (a folder with CDI's cdi-cloner and cdi-uploadserver; without it
+# room for three copies, /dev/shm), COLD_DIR (a disk, for the set cold: /var/tmp), PEER_BIN (a directory with CDI's cdi-cloner and cdi-uploadserver; without it
 # CDI is left out), CLONER (a binary, default: a release build).
 #
 # A run counts only if its copy is equal. Wall time starts when the receiver is listening and ends when both
 # ends are gone; CPU is user and system time of both; memory is the highest of all rounds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/ends.sh
 . scripts/lib/ends.sh
 # shellcheck source=scripts/lib/setup.sh
@@ -94,7 +94,7 @@ measured() {
     exec setsid /usr/bin/time -q -f '%U %S %M' -o "$work/$1.time" "${@:2}"
 }
 
-# In each contestant: `source` and `target` are files or folders, the target does not exist yet. It sets
+# In each contestant: `source` and `target` are files or directories, the target does not exist yet. It sets
 # `began` when it starts the clock; what it calls source and target under `measured` is what is counted.
 now() { date +%s%N; }
 
@@ -103,29 +103,29 @@ run_copy() {
     (measured source "$CLONER" copy --quiet "$source" "$target")
 }
 
-# The target of a pair writes into a folder, a disk under the name that CDI gives it.
-pair_folder() {
-    folder=$target
-    [[ -d $source ]] || folder=$target.folder
-    mkdir "$folder"
+# The target of a pair writes into a directory, a disk under the name that CDI gives it.
+pair_directory() {
+    directory=$target
+    [[ -d $source ]] || directory=$target.directory
+    mkdir "$directory"
 }
 
 pair_end() {
     wait "$source_pid"
     wait "$target_pid"
     ended=$(now)
-    [[ -d $source ]] || mv "$folder/disk.img" "$target"
+    [[ -d $source ]] || mv "$directory/disk.img" "$target"
 }
 
 content_of() { if [[ -d $source ]]; then echo filesystem-clone; else echo blockdevice-clone; fi; }
 
 # Each end sets target_pid or source_pid; a target sets port, a source began.
 our_target() {
-    pair_folder
+    pair_directory
     : >"$work/target.log"
     (
         target_environment "$certificates"
-        LISTEN_PORT=0 DESTINATION=$folder/disk.img \
+        LISTEN_PORT=0 DESTINATION=$directory/disk.img \
             measured target "$CLONER" target --plain-health-port 0 --termination-log "$work/none"
     ) 2>"$work/target.log" &
     target_pid=$!
@@ -146,7 +146,7 @@ our_source() {
 
 peer_target() {
     port=$(free_port)
-    pair_folder
+    pair_directory
     export PEER_ROOT=$work/peer-root
     (
         target_environment "$certificates"
@@ -154,7 +154,7 @@ peer_target() {
         TLS_CIPHERS=ECDHE-RSA-AES128-GCM-SHA256,ECDHE-RSA-AES256-GCM-SHA384,TLS_AES_128_GCM_SHA256
         export UPLOAD_IMAGE_SIZE FILESYSTEM_OVERHEAD TLS_MIN_VERSION TLS_CIPHERS
         LISTEN_PORT=$port PREALLOCATION=false \
-            measured target scripts/bench/peer.sh target "$folder" "$PEER_BIN/cdi-uploadserver"
+            measured target scripts/bench/peer.sh target "$directory" "$PEER_BIN/cdi-uploadserver"
     ) >"$work/target.log" 2>&1 &
     target_pid=$!
     running+=("$target_pid")
@@ -213,7 +213,7 @@ run_cp() {
 
 run_tar() {
     local from=$source name=. into=$target
-    if [[ -d $source ]]; then mkdir "$into"; else from=$work name=${source##*/} into=$target.folder && mkdir "$into"; fi
+    if [[ -d $source ]]; then mkdir "$into"; else from=$work name=${source##*/} into=$target.directory && mkdir "$into"; fi
     began=$(now)
     (measured source tar -C "$from" --sparse -cf - "$name") | (measured target tar -C "$into" -xpf -)
     ended=$(now)
@@ -246,7 +246,7 @@ check() {
 
 # one SET CONTESTANT NAME: a run, checked and written down.
 one() {
-    local began='' ended='' cpu rss_source rss_target=0 source_pid='' target_pid='' folder=''
+    local began='' ended='' cpu rss_source rss_target=0 source_pid='' target_pid='' directory=''
     rm -f "$work"/*.time
     doing="$3 on $1"
     if [[ $1 = cold ]]; then
@@ -262,7 +262,7 @@ one() {
     cpu=$(cat "$work"/*.time | awk '{ sum += $1 + $2 } END { print sum }')
     printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$3" "$(awk "BEGIN { print ($ended - $began) / 1e9 }")" \
         "$cpu" "$rss_source" "$rss_target" | tee -a "$work/runs" | sed 's/^/  /' >&2
-    rm -rf "$target" "$target.folder"
+    rm -rf "$target" "$target.directory"
     doing='' running=()
 }
 

@@ -5,8 +5,8 @@
 #   scripts/bench_controller.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
 case ${1-} in -h | --help)
@@ -19,7 +19,7 @@ trap 'scripts/cluster.sh api down' EXIT
 trap 'exit 130' INT TERM
 DECANT_API_KUBECONFIG=$(scripts/cluster.sh api up | tail -n 1)
 export DECANT_API_KUBECONFIG
-"$(kubernetes_folder)/kubectl" --kubeconfig "$DECANT_API_KUBECONFIG" apply -f controller/deploy/base/crds.yaml >/dev/null
+"$(kubernetes_directory)/kubectl" --kubeconfig "$DECANT_API_KUBECONFIG" apply -f controller/deploy/base/crds.yaml >/dev/null
 cargo build --locked --quiet --release -p decant-controller
 DECANT_CONTROLLER=${CARGO_TARGET_DIR:-$PWD/target}/release/controller
 export DECANT_CONTROLLER

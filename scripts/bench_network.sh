@@ -11,8 +11,8 @@
 # build). Fails if `auto` takes over 5 % longer than the better of the other two, plus 50 ms for what is not the network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 # shellcheck source=scripts/lib/bench.sh

@@ -14,8 +14,8 @@
 # /var/tmp), CLONER (a binary, default: a release build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 # shellcheck source=scripts/lib/bench.sh

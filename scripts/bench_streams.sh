@@ -11,8 +11,8 @@
 # is not equal, or more connections are slower than one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/ends.sh
 . scripts/lib/ends.sh
 # shellcheck source=scripts/lib/setup.sh

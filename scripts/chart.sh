@@ -7,17 +7,14 @@
 # installed there, upgraded and removed again (its CustomResourceDefinitions stay, as they should).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+help_if_asked "$@"
 
-tools=$(helm_folder)
-python=$(venv_folder)/bin/python
+tools=$(helm_directory)
+python=$(venv_directory)/bin/python
 [[ -x $tools/helm && -x $python ]] || die "no helm; scripts/test.sh setup fetches it"
 work=$(mktemp -d)
 installed=
@@ -48,12 +45,12 @@ helm package --destination "$work" controller/deploy/chart >/dev/null
 chart=$(echo "$work"/decant-*.tgz)
 render() { helm template decant "$chart" --namespace decant-system "$@"; }
 
-# same FOLDER VALUES...: the chart with these values makes what kustomize makes of the folders.
+# same DIRECTORY VALUES...: the chart with these values makes what kustomize makes of the directories.
 same() {
-    local folder
-    for folder in $1; do
+    local directory
+    for directory in $1; do
         echo ---
-        kubectl kustomize "controller/deploy$folder" 2>/dev/null
+        kubectl kustomize "controller/deploy$directory" 2>/dev/null
     done >"$work/kustomize.yaml"
     render --include-crds "${@:2}" >"$work/helm.yaml"
     "$python" scripts/chart/compare.py same "$work/kustomize.yaml" "$work/helm.yaml"

@@ -20,19 +20,19 @@
 # ~/.cache/decant. With KUBECONFIG set to another cluster, `up` starts nothing: use that one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
-# shellcheck source=scripts/lib/pack.sh
-. scripts/lib/pack.sh
+# shellcheck source=scripts/lib/oci.sh
+. scripts/lib/oci.sh
 for part in build certificates processes node volumes; do
     # shellcheck source=/dev/null
     . "scripts/cluster/$part.sh"
 done
 
 CLUSTER=${DECANT_CLUSTER_DIR:-/var/tmp/decant-cluster}
-BIN=$(kubernetes_folder)
+BIN=$(kubernetes_directory)
 # Used by the parts.
 export API_PORT ETCD_PORT API_FLAGS NODE=node1 NODE_IP=10.244.0.1 SERVICE_IP=10.96.0.1 BRIDGE=decant0
 API_PORT=6443 ETCD_PORT=2379 API_FLAGS=()

@@ -14,8 +14,8 @@
 # Environment: TMPDIR needs room for eight volumes; JOBS (2) tests at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 
 rounds=4 seed=$(date +%s) scale=4 streams=1 filters=()
 while [[ $# -gt 0 ]]; do

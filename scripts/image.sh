@@ -9,14 +9,14 @@
 # cloner-arm64.tar and so on; they need Debian's cross compiler (gcc-aarch64-linux-gnu, gcc-x86-64-linux-gnu)
 # and Rust for that machine: rustup target add, or else what scripts/test.sh setup fetches of Debian's.
 #
-# The same commit makes the same digests in every folder (scripts/reproduce.sh compares). SOURCE_DATE_EPOCH is the
+# The same commit makes the same digests in every directory (scripts/reproduce.sh compares). SOURCE_DATE_EPOCH is the
 # time in the image; without it, that of the last commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
-# shellcheck source=scripts/lib/pack.sh
-. scripts/lib/pack.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
+# shellcheck source=scripts/lib/oci.sh
+. scripts/lib/oci.sh
 # shellcheck source=scripts/lib/cross.sh
 . scripts/lib/cross.sh
 

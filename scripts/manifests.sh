@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The kustomize folders with the oldest kubectl that counts and the newest: both render them and say nothing else.
+# The kustomize directories with the oldest kubectl that counts and the newest: both render them and say nothing else.
 #
 #   scripts/manifests.sh      without a network; the newest kubectl is the one that scripts/test.sh setup fetched, the oldest the
 #                             one that scripts/cluster.sh builds (left out while it is not there)
@@ -8,22 +8,19 @@
 # controller/deploy twice: the second time changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+help_if_asked "$@"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-newest=$(helm_folder)/kubectl
-oldest=$(kubernetes_folder)/kubectl
+newest=$(helm_directory)/kubectl
+oldest=$(kubernetes_directory)/kubectl
 [[ -x $newest ]] || die "no kubectl in ${newest%/*}; scripts/test.sh setup fetches it"
 version() { "$1" version --client -o json | sed -n 's/.*"gitVersion": "\(.*\)".*/\1/p'; }
 ok() { echo "ok   $*"; }
@@ -34,12 +31,12 @@ quietly() {
     [[ ! -s $work/said ]] || { cat "$work/said" >&2; die "$1 says something besides"; }
 }
 
-# renders KUBECTL FOLDER...
+# renders KUBECTL DIRECTORY...
 renders() {
-    local folder
-    for folder in "${@:2}"; do
-        quietly "$1 kustomize controller/deploy/$folder" "$1" kustomize "controller/deploy/$folder"
-        [[ -s $work/out ]] || die "controller/deploy/$folder makes nothing"
+    local directory
+    for directory in "${@:2}"; do
+        quietly "$1 kustomize controller/deploy/$directory" "$1" kustomize "controller/deploy/$directory"
+        [[ -s $work/out ]] || die "controller/deploy/$directory makes nothing"
     done
     ok "kubectl $(version "$1") renders controller/deploy/{$(IFS=, && echo "${*:2}")} without a warning"
 }
@@ -54,7 +51,7 @@ fi
 
 [[ ${DECANT_API_KUBECONFIG-} ]] || exit 0
 export KUBECONFIG=$DECANT_API_KUBECONFIG
-# twice KUBECTL FOLDER
+# twice KUBECTL DIRECTORY
 twice() {
     quietly "$1 apply -k $2" "$1" apply -k "$2"
     quietly "$1 apply -k $2, a second time," "$1" apply -k "$2"

@@ -4,13 +4,10 @@
 #   scripts/screenshot.sh [FILE]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+help_if_asked "$@"
 command -v chromium >/dev/null || die "chromium is missing; scripts/test.sh setup installs it"
 DECANT_SCREENSHOT=$(realpath "${1:-docs/status-page.png}")
 export DECANT_SCREENSHOT

@@ -68,16 +68,16 @@ def text(path: str, scale: float) -> None:
 
 
 def files(path: str, count: int, mean_bytes: int) -> None:
-    """`count` files of half to one and a half times `mean_bytes`, a hundred to a folder, that read like sources."""
+    """`count` files of half to one and a half times `mean_bytes`, a hundred to a directory, that read like sources."""
     chance = random.Random(2)
     pool = prose(chance, 3000)
     for index in range(count):
-        folder = f"{path}/{index // 10_000:02}/{index // 100 % 100:02}"
+        directory = f"{path}/{index // 10_000:02}/{index // 100 % 100:02}"
         if index % 100 == 0:
-            os.makedirs(folder)
+            os.makedirs(directory)
         size = chance.randint(mean_bytes // 2, mean_bytes * 3 // 2)
         start = chance.randrange(len(pool) - size)
-        with open(f"{folder}/{index % 100:02}", "wb") as file:
+        with open(f"{directory}/{index % 100:02}", "wb") as file:
             file.write(pool[start:start + size])
 
 

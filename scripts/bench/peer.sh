@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs one end of CDI's pair for scripts/bench.sh, with its configuration in the environment.
 #
-#   peer.sh target FOLDER PROGRAM                        FOLDER becomes its /data
+#   peer.sh target DIRECTORY PROGRAM                        DIRECTORY becomes its /data
 #   peer.sh source fs|block PATH BYTES PROGRAM STARTED   PATH becomes its /data or its /dev/cdi-block-volume
 #
-# Its paths are fixed, so it gets a root of its own: the machine's folders, but another /dev, /data and /scratch.
+# Its paths are fixed, so it gets a root of its own: the machine's directories, but another /dev, /data and /scratch.
 # All of it is mounted in a private namespace and gone when the program ends. STARTED gets the time at which the
 # program itself began. Everything is an exec: this process's id and exit code are the program's.
 set -euo pipefail

@@ -1,6 +1,6 @@
 """The expressions of controller/deploy/admission, evaluated for what the controller makes and for what it must not make.
 
-admission.py POLICIES GOLDEN    POLICIES is a file with the policies, GOLDEN the folder with the controller's objects
+admission.py POLICIES GOLDEN    POLICIES is a file with the policies, GOLDEN the directory with the controller's objects
 """
 
 import copy
@@ -171,9 +171,9 @@ def takes(gate, *args, **more):
     assert not said, f"{said}: {json.dumps(args, indent=1)}"
 
 
-def main(policies, folder):
+def main(policies, directory):
     gate = Gate(policies)
-    golden = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in pathlib.Path(folder).glob("*.json")}
+    golden = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in pathlib.Path(directory).glob("*.json")}
     kinds = {kind: {name: o for name, o in golden.items() if o["kind"] == kind} for kind in ("Pod", "Secret", "PersistentVolumeClaim")}
     assert all(len(objects) >= 2 for objects in kinds.values()), {kind: list(objects) for kind, objects in kinds.items()}
     for pod in kinds["Pod"].values():

@@ -9,19 +9,19 @@ KUBERNETES_BUILD=2
 KUBERNETES_PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
 # Where the programs are kept. The name has the version, so that another one never meets these.
-kubernetes_folder() {
+kubernetes_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/kubernetes-$KUBERNETES_VERSION-$KUBERNETES_BUILD"
 }
 
-# build_kubernetes: leaves all programs in kubernetes_folder. They are moved there at the end, so that a half
+# build_kubernetes: leaves all programs in kubernetes_directory. They are moved there at the end, so that a half
 # build is never taken for a whole one.
 build_kubernetes() (
     set -euo pipefail
-    folder=$(kubernetes_folder)
-    [[ ! -d $folder ]] || exit 0
-    mkdir -p "${folder%/*}"
-    work=$(mktemp -d "${folder%/*}/build.XXXXXX")
-    # shellcheck disable=SC2064  # the folder of now
+    directory=$(kubernetes_directory)
+    [[ ! -d $directory ]] || exit 0
+    mkdir -p "${directory%/*}"
+    work=$(mktemp -d "${directory%/*}/build.XXXXXX")
+    # shellcheck disable=SC2064  # the directory of now
     trap "chmod -R u+w '$work'; rm -rf '$work'" EXIT
     fetch_source "$work"
     root=$work/go/src/k8s.io/kubernetes
@@ -35,10 +35,10 @@ build_kubernetes() (
     generate_openapi "$work/bin"
     go build -ldflags "$(version_flags)" -o "$work/bin/" "${KUBERNETES_PROGRAMS[@]/#/./cmd/}"
     rm -f "$work/bin/openapi-gen"
-    mv "$work/bin" "$folder"
+    mv "$work/bin" "$directory"
 )
 
-# fetch_source FOLDER: the source package, through an entry of its own that is removed again.
+# fetch_source DIRECTORY: the source package, through an entry of its own that is removed again.
 fetch_source() {
     local list=/etc/apt/sources.list.d/decant-source.sources
     sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources | as_root tee "$list" >/dev/null
@@ -51,7 +51,7 @@ fetch_source() {
     as_root rm "$list"
 }
 
-# replace_reflect2 FOLDER: the copy in the source package predates Go 1.18 and corrupts memory with it: the API server
+# replace_reflect2 DIRECTORY: the copy in the source package predates Go 1.18 and corrupts memory with it: the API server
 # would crash every few minutes. Debian has a newer one.
 replace_reflect2() {
     local vendored=vendor/github.com/modern-go/reflect2
@@ -65,7 +65,7 @@ replace_reflect2() {
     rm -f "$vendored"/*_test.go
 }
 
-# generate_openapi FOLDER: the one generated file that the source package lacks.
+# generate_openapi DIRECTORY: the one generated file that the source package lacks.
 generate_openapi() {
     go build -o "$1/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
     local packages

@@ -69,12 +69,12 @@ ctr_here() { ctr --address "$CLUSTER/run/containerd.sock" --namespace k8s.io "$@
 
 # Every pod's first container: it holds the network and waits.
 make_pause_image() {
-    local folder=$CLUSTER/pause
-    mkdir -p "$folder/root"
-    printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$folder/pause.c"
-    cc -static -O2 -o "$folder/root/pause" "$folder/pause.c"
-    pack_image "$PAUSE_IMAGE" "$folder/root" /pause "$folder/pause.tar"
-    ctr_here images import "$folder/pause.tar" >/dev/null
+    local directory=$CLUSTER/pause
+    mkdir -p "$directory/root"
+    printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$directory/pause.c"
+    cc -static -O2 -o "$directory/root/pause" "$directory/pause.c"
+    pack_image "$PAUSE_IMAGE" "$directory/root" /pause "$directory/pause.tar"
+    ctr_here images import "$directory/pause.tar" >/dev/null
 }
 
 start_kubelet() {

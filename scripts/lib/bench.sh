@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the benches beside this folder, after setup.sh: what they measure with, and what they measure.
+# Sourced by the benches beside this directory, after setup.sh: what they measure with, and what they measure.
 
 # bench_tools COMMAND:PACKAGE...: installs those that are missing, and GNU time.
 bench_tools() {

