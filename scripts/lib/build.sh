@@ -7,5 +7,6 @@
 # the features of all selected packages: with another selection it would compile many crates a second time.
 build_debug() {
     cargo build --locked --quiet --workspace --bins --examples
+    # shellcheck disable=SC2034  # for the caller
     debug=$(readlink -e "${CARGO_TARGET_DIR:-target}/debug")
 }

@@ -109,7 +109,7 @@ start_target() {
     # Emptied here, because the background shell might open the log only after port_in has found the previous port in it.
     : >"$work/target.log"
     (
-        target_environment "$certificates"
+        target_environment "${certificates:?}"
         export LISTEN_PORT=0 DESTINATION=$1/disk.img
         exec "${target_wrapper[@]}" "$CLONER" target --plain-health-port 0 --termination-log "$work/none"
     ) 2>"$work/target.log" &
@@ -122,7 +122,7 @@ start_target() {
 start_source() {
     : >"$work/source.log"
     (
-        source_environment "$certificates" "$1"
+        source_environment "${certificates:?}" "$1"
         exec "${source_wrapper[@]}" "$CLONER" source --metrics-port 0 --termination-log "$work/none" "${@:2}"
     ) 2>"$work/source.log" &
     pid=$!
