@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The kustomize directories with the oldest kubectl that counts and the newest: both render them and say nothing else.
+# Tests the kustomize directories with the oldest supported kubectl and the newest: both render them without a warning.
 #
-#   scripts/manifests.sh      without a network; the newest kubectl is the one that scripts/test.sh setup fetched, the oldest the
-#                             one that scripts/cluster.sh builds (left out while it is not there)
+#   scripts/manifests.sh      needs no network. scripts/test.sh setup fetches the newest kubectl, scripts/cluster.sh builds
+#                             the oldest, which is left out if it is not there
 #
-# With DECANT_API_KUBECONFIG, the kubeconfig of a cluster that is thrown away afterwards, each of them also applies
-# controller/deploy twice: the second time changes nothing.
+# With DECANT_API_KUBECONFIG, the kubeconfig of a temporary cluster, each kubectl also applies controller/deploy twice: the
+# second time must change nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/messages.sh
@@ -25,10 +25,10 @@ oldest=$(kubernetes_directory)/kubectl
 version() { "$1" version --client -o json | sed -n 's/.*"gitVersion": "\(.*\)".*/\1/p'; }
 ok() { echo "ok   $*"; }
 
-# quietly WHAT COMMAND...: an error, a warning or anything else on standard error is a failure.
+# quietly WHAT COMMAND...: fails on an error, and on any output on standard error.
 quietly() {
     "${@:2}" >"$work/out" 2>"$work/said" || { cat "$work/said" >&2; die "$1 fails"; }
-    [[ ! -s $work/said ]] || { cat "$work/said" >&2; die "$1 says something besides"; }
+    [[ ! -s $work/said ]] || { cat "$work/said" >&2; die "$1 prints a warning"; }
 }
 
 # renders KUBECTL DIRECTORY...
@@ -36,11 +36,11 @@ renders() {
     local directory
     for directory in "${@:2}"; do
         quietly "$1 kustomize controller/deploy/$directory" "$1" kustomize "controller/deploy/$directory"
-        [[ -s $work/out ]] || die "controller/deploy/$directory makes nothing"
+        [[ -s $work/out ]] || die "controller/deploy/$directory renders nothing"
     done
     ok "kubectl $(version "$1") renders controller/deploy/{$(IFS=, && echo "${*:2}")} without a warning"
 }
-# Those that stand alone. The other two build on base/, for which kubectl before 1.21 has another word.
+# These do not include base/. Old versions of kubectl (before 1.21) do not know the field that includes it.
 alone=(. base admission clone-policies monitoring)
 renders "$newest" "${alone[@]}" webhook namespaced
 kubectls=("$newest")

@@ -20,7 +20,7 @@ ours=()
 take_down() {
     local what
     for what in "${ours[@]}"; do
-        # shellcheck disable=SC2086  # two words
+        # shellcheck disable=SC2086  # two arguments
         scripts/cluster.sh $what
     done
 }

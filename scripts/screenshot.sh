@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes docs/status-page.png anew: the status page with sample clones, in headless Chromium (Debian's `chromium`).
+# Renders docs/status-page.png: the status page with sample clones, in headless Chromium (Debian's `chromium`).
 #
 #   scripts/screenshot.sh [FILE]
 set -euo pipefail

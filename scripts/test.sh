@@ -76,9 +76,9 @@ step_alone() {
 
 # select_tests STEP: sets `selection` to the arguments that select the test binaries of a step.
 select_tests() {
-    local words
-    words=$(scripts/test/targets.py "$1")
-    mapfile -t selection <<<"$words"
+    local output
+    output=$(scripts/test/targets.py "$1")
+    mapfile -t selection <<<"$output"
 }
 
 # run_tests STEP

@@ -22,7 +22,7 @@ find_cloner() {
     CLONER=$(readlink -e "$CLONER")
 }
 
-# What runs now, for the error message, and what to do at exit besides ending processes.
+# What runs now, for the error message, and what to do at exit after the processes have ended.
 doing='' undo=(true)
 
 end_bench() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by scripts/cluster.sh: local PersistentVolumes on loop devices. A filesystem volume has an ext4 of its own,
-# so that "no space left" is real.
+# Sourced by scripts/cluster.sh: local PersistentVolumes on loop devices. Every filesystem volume has its own ext4, so that it
+# can really become full.
 
 # add_volumes MODE SIZE CLASS NAME...
 add_volumes() {
@@ -15,7 +15,7 @@ add_volumes() {
 add_volume() {
     local mode=$1 size=$2 class=$3 name=$4 directory path
     directory=$CLUSTER/volumes/$name
-    [[ ! -e $directory ]] || die "volume $name is there already"
+    [[ ! -e $directory ]] || die "volume $name already exists"
     mkdir "$directory"
     truncate -s "$(numfmt --from=iec-i "${size%B}")" "$directory/file"
     if [[ $mode = block ]]; then
@@ -58,7 +58,7 @@ remove_volume() {
 free_volume() {
     local device
     umount "$1/mount" 2>/dev/null || true
-    # Also the loop devices that the kubelet attached to the same file.
+    # Includes the loop devices that the kubelet attached to the same file.
     for device in $(losetup --noheadings --output NAME --associated "$1/file" 2>/dev/null); do
         losetup --detach "$device" 2>/dev/null || true
     done

@@ -68,7 +68,7 @@ source_environment() {
     export CLIENT_KEY CLIENT_CERT SERVER_CA_CERT OWNER_UID=uid UPLOAD_URL=https://localhost:$2/v1beta1/upload
 }
 
-# port_in LOG TEXT PID: waits until a program logged TEXT and an address, and prints the address's port.
+# port_in LOG TEXT PID: waits until a program logs TEXT and an address, and prints the port of the address.
 port_in() {
     local port
     for _ in {1..200}; do

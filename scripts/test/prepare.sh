@@ -4,7 +4,7 @@
 #
 #   scripts/test/prepare.sh DIRECTORY      writes JOB.log and then JOB.status, the exit status, to DIRECTORY for each job
 #
-# scripts/test.sh starts it at the lowest priority, beside its first steps. No job uses the target directory of these
+# scripts/test.sh starts it at the lowest priority, while the first steps run. No job uses the target directory of these
 # steps, so that none waits for Cargo's lock. Only the result of `reproduce` counts. The other jobs are builds that their
 # step repeats: it finds them done, or reports the failure.
 set -euo pipefail
