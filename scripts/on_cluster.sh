@@ -11,6 +11,8 @@ cd "$(dirname "$0")/.."
 . scripts/lib/setup.sh
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
+# shellcheck source=scripts/lib/build.sh
+. scripts/lib/build.sh
 
 help_if_asked "$@"
 [[ $EUID -eq 0 ]] || die "starting a cluster needs root"
@@ -41,6 +43,8 @@ scripts/image_test.sh
 # The controllers of the tests have the rights of the role and no others.
 kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base/crds.yaml -f controller/deploy/base/rbac.yaml \
     -f controller/deploy/base/proxy.yaml
+# The tests also run the plugin of kubectl.
+build_debug
 # With the features of the whole workspace, as in the other steps: nothing is compiled twice.
 clones() { cargo test --locked --workspace --test clones -- "$@"; }
 if [[ $# -gt 0 ]]; then
