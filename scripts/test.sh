@@ -19,7 +19,7 @@
 #     supply     licences, duplicates and sources of all crates (scripts/audit.sh
 #                looks for known vulnerabilities)                                    2 s
 #     chart      the Helm chart renders the same objects as kustomize               25 s
-#     strangers  curl, tar, openssl, cramjam and promtool use the cloner             5 s
+#     interop    curl, tar, openssl, cramjam and promtool use the cloner             5 s
 #     cluster    clones on a real Kubernetes that the step starts. The first run
 #                builds Kubernetes, which takes 8 minutes                           20 min
 #     images     two builds of the cloner's image have one digest; the image for
@@ -39,7 +39,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib/setup.sh
 help_if_asked "$@"
 
-STEPS=(setup format lint docs alone unit system guard scripts supply chart strangers cluster images fuzz)
+STEPS=(setup format lint docs alone unit system guard scripts supply chart interop cluster images fuzz)
 
 # The exit code of a step that cannot run on this machine.
 CANNOT_RUN=75
@@ -137,9 +137,9 @@ step_images() {
     scripts/arm64.sh
 }
 
-step_strangers() {
+step_interop() {
     needs curl openssl bsdtar promtool "$(venv_directory)/bin/python" || return
-    scripts/strangers.sh
+    scripts/interop.sh
 }
 
 step_cluster() {

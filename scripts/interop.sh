@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Tests the cloner against independent programs, which share no code with it and know only the formats.
 #
-#   scripts/strangers.sh                 builds the cloner and runs all tests
-#   CLONER=FILE scripts/strangers.sh     tests this binary
+#   scripts/interop.sh                 builds the cloner and runs all tests
+#   CLONER=FILE scripts/interop.sh     tests this binary
 #
 # curl uploads to a target what GNU tar and cramjam wrote; a recorder in Python and then cramjam, GNU tar and bsdtar read
 # what a source sends; openssl finds out which TLS versions both servers speak; promtool reads the metrics page. All
@@ -72,7 +72,7 @@ disk=$work/disk
 } >"$disk"
 
 curl_uploads() {
-    "$python" scripts/strangers/frames.py pack <"$disk" >"$work/disk.sz"
+    "$python" scripts/interop/frames.py pack <"$disk" >"$work/disk.sz"
     start_target "$work/block"
     expect "$(upload "$work/disk.sz" blockdevice-clone)" 200
     wait "$pid"
@@ -82,7 +82,7 @@ curl_uploads() {
     local format
     for format in gnu pax; do
         tar -C "$tree" --sparse --format="$format" -cf "$work/tree.tar" .
-        "$python" scripts/strangers/frames.py pack <"$work/tree.tar" >"$work/tree.sz"
+        "$python" scripts/interop/frames.py pack <"$work/tree.tar" >"$work/tree.sz"
         start_target "$work/$format"
         expect "$(upload "$work/tree.sz" filesystem-clone)" 200
         wait "$pid"
@@ -103,7 +103,7 @@ curl_uploads() {
 # record ARGUMENT...: runs a source against the recorder. The body goes to `body`, its decompressed content to `content`.
 record() {
     : >"$work/listener.out"
-    "$python" scripts/strangers/listener.py "$certificates" "$work/body" "$work/head" \
+    "$python" scripts/interop/listener.py "$certificates" "$work/body" "$work/head" \
         >"$work/listener.out" 2>"$work/listener.log" &
     local listener=$! listener_port
     running+=("$listener")
@@ -114,7 +114,7 @@ record() {
         return 1
     }
     wait "$listener"
-    "$python" scripts/strangers/frames.py unpack <"$work/body" >"$work/content"
+    "$python" scripts/interop/frames.py unpack <"$work/body" >"$work/content"
 }
 
 python_listens() {
