@@ -39,10 +39,11 @@ def arguments(step):
 
 def binaries(selection):
     """The test binaries that Cargo builds for a selection."""
-    command = ["cargo", "test", "--locked", "--workspace", "--no-run", "--message-format", "json", *selection]
-    # Compiler messages go to standard error of Cargo; only the artifacts are of interest.
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    command = ["cargo", "test", "--locked", "--workspace", "--no-run", "--message-format", "json-render-diagnostics", *selection]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        sys.exit("the tests do not compile")
+    messages = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     return [m["executable"] for m in messages if m["reason"] == "compiler-artifact" and m["profile"]["test"]]
 
 
