@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
 use decant_controller::plugin::{Cli, Ending};
-use decant_controller::standing::ADVICE;
+use decant_controller::summary::advice::ADVICE;
 
 const DOCUMENT: &str = include_str!("../../docs/kubectl.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use decant_controller::plugin::{self, Cli, Ending};
+use decant_controller::plugin;
+use decant_controller::plugin::{Cli, Ending};
 
 fn main() -> Ending {
     decant_shared::panics::end_the_process();

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use decant_shared::stream_of::STREAMS_LIMIT;
 use decant_shared::units::{Rate, RateError, parse_quantity};
 
-use super::ending::Ending;
-use crate::annotations::READBACK;
+use crate::objects::annotations::READBACK;
+use crate::plugin::ending::Ending;
 
 /// Clones volumes, shows how far clones are, and finds what is wrong.
 #[derive(Debug, Parser)]

@@ -2,13 +2,13 @@
 
 use std::io::{self, BufRead, Write};
 
-use super::args::CleanupArgs;
-use super::ending::{Ending, Failure};
-use super::leftovers::{Leftover, find};
-use super::output::{complain, plain, print, say, table};
-use super::session::Session;
-use crate::cluster::{ApiError, Cluster};
-use crate::resource::Kind;
+use crate::api::cluster::{ApiError, Cluster};
+use crate::objects::Kind;
+use crate::plugin::args::CleanupArgs;
+use crate::plugin::ending::{Ending, Failure};
+use crate::plugin::leftovers::{Leftover, find};
+use crate::plugin::output::{complain, plain, print, say, table};
+use crate::plugin::session::Session;
 
 pub(super) fn run(session: &Session, args: &CleanupArgs) -> Result<Ending, Failure> {
     let found = find(session, args.all_namespaces, args.finished)?;

@@ -6,16 +6,17 @@ use decant_shared::units::{Bytes, parse_quantity};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::args::CloneArgs;
-use super::ending::{Ending, Failure};
-use super::follow::{Until, to_the_end};
-use super::output::{complain, print, say};
-use super::session::Session;
-use crate::annotations::{BANDWIDTH_LIMIT, BIND_IMMEDIATE, STREAMS, VERIFY};
-use crate::cluster::{ApiError, Cluster};
-use crate::names::NAME_MAX_BYTES;
-use crate::resource::claim::VolumeMode;
-use crate::resource::{self, Claim, ClaimTemplate, Key, Kind, Object};
+use crate::api::cluster::{ApiError, Cluster};
+use crate::objects;
+use crate::objects::annotations::{BANDWIDTH_LIMIT, BIND_IMMEDIATE, STREAMS, VERIFY};
+use crate::objects::claim::VolumeMode;
+use crate::objects::names::NAME_MAX_BYTES;
+use crate::objects::{Claim, ClaimTemplate, Key, Kind, Object};
+use crate::plugin::args::CloneArgs;
+use crate::plugin::ending::{Ending, Failure};
+use crate::plugin::follow::{Until, to_the_end};
+use crate::plugin::output::{complain, print, say};
+use crate::plugin::session::Session;
 
 pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure> {
     let source = Key::new(&session.namespace, &args.source);
@@ -55,7 +56,7 @@ fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(),
     let Some(object) = if_readable(session.cluster.get(Kind::PersistentVolumeClaim, source))? else {
         return Ok(());
     };
-    let claim: Claim = resource::view(object)
+    let claim: Claim = objects::view(object)
         .map_err(|e| Failure::new(Ending::Failed, format!("PVC {source} cannot be read: {e}")))?;
     if claim.metadata.is_deleting() {
         return Err(Failure::new(Ending::Missing, format!("PVC {source} is being deleted")));
@@ -129,8 +130,8 @@ struct NewMeta<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::clone_request;
     use crate::plugin::args::{Cli, Command};
-    use crate::request;
     use clap::Parser;
 
     fn made(flags: &[&str]) -> Value {
@@ -144,9 +145,9 @@ mod tests {
         let wishes = ["--limit", "50MiB/s", "--streams", "8", "--verify", "readback"];
         for flags in [&[][..], &["--size", "20Gi", "--storage-class", "fast", "--immediate"], &wishes] {
             let object = made(flags);
-            let dv = resource::view(object.clone()).unwrap();
-            assert_eq!(request::validate(&dv), Ok(()), "{object}");
-            assert_eq!(request::wanted(&dv), Ok(request::Wanted::Claim(Key::new("n", "golden"))));
+            let dv = objects::view(object.clone()).unwrap();
+            assert_eq!(clone_request::validate(&dv), Ok(()), "{object}");
+            assert_eq!(clone_request::wanted(&dv), Ok(clone_request::Wanted::Claim(Key::new("n", "golden"))));
         }
     }
 

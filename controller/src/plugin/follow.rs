@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::args::Output;
-use super::bar;
-use super::ending::{Ending, Failure, lacks_kind};
-use super::output::{complain, plain, print_next, say};
-use super::screen::Screen;
-use super::session::{Session, list};
-use crate::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
-use crate::resource::{self, DataVolume, Key, Kind, Object};
-use crate::standing::{Standing, State, advice, is_blocked};
+use crate::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
+use crate::objects;
+use crate::objects::{DataVolume, Key, Kind, Object};
+use crate::plugin::args::Output;
+use crate::plugin::bar;
+use crate::plugin::ending::{Ending, Failure, lacks_kind};
+use crate::plugin::output::{complain, plain, print_next, say};
+use crate::plugin::screen::Screen;
+use crate::plugin::session::{Session, list};
+use crate::summary::advice::{advice, is_blocked};
+use crate::summary::clone_summary::{Standing, State};
 
 /// For an API server that restarts: as long as this it may be away.
 const AWAY: Duration = Duration::from_secs(60);
@@ -65,7 +67,7 @@ impl<'s> Following<'s> {
     }
 
     fn put(&mut self, object: Object, is_there: bool) {
-        let Ok(dv) = resource::view::<DataVolume>(object) else { return };
+        let Ok(dv) = objects::view::<DataVolume>(object) else { return };
         let key = dv.metadata.key();
         if is_there {
             self.all.insert(key, dv);

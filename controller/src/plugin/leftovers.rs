@@ -4,17 +4,17 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ending::Failure;
-use super::session::{Session, list};
-use crate::annotations::{
+use crate::api::cluster::{ApiError, Cluster, ListParams};
+use crate::objects;
+use crate::objects::annotations::{
     APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
     CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
 };
-use crate::cluster::{ApiError, Cluster, ListParams};
-use crate::names;
-use crate::resource::{self, Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
-use crate::standing::{Standing, State};
-use crate::unreadable::Identity;
+use crate::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
+use crate::plugin::ending::Failure;
+use crate::plugin::session::{Session, list};
+use crate::summary::clone_summary::{Standing, State};
+use crate::watch::unreadable::Identity;
 
 /// An object that nobody needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,7 +96,7 @@ impl Claims<'_> {
     fn get(&mut self, key: &Key) -> Result<Option<&Claim>, ApiError> {
         if !self.known.contains_key(key) {
             let claim = match self.session.cluster.get(Kind::PersistentVolumeClaim, key) {
-                Ok(object) => resource::view(object).ok(),
+                Ok(object) => objects::view(object).ok(),
                 Err(e) if e.is_not_found() => None,
                 Err(e) => return Err(e),
             };

@@ -5,13 +5,14 @@ use std::time::Duration;
 use decant_shared::stop::{Stop, StopReason};
 use serde::de::DeserializeOwned;
 
-use super::args::Place;
-use super::ending::{Ending, Failure};
-use crate::cluster::{Cluster, ListParams};
-use crate::kube::{KubeCluster, Reached};
-use crate::listing;
-use crate::reach::Reach;
-use crate::resource::{self, Kind};
+use crate::api::client::{KubeCluster, Reached};
+use crate::api::cluster::{Cluster, ListParams};
+use crate::api::kubeconfig::Reach;
+use crate::api::listing;
+use crate::objects;
+use crate::objects::Kind;
+use crate::plugin::args::Place;
+use crate::plugin::ending::{Ending, Failure};
 
 /// What the API server writes into its audit log.
 const AGENT: &str = concat!("kubectl-decant/", env!("CARGO_PKG_VERSION"));
@@ -76,8 +77,8 @@ pub(super) fn list<T: DeserializeOwned>(
     cluster: &dyn Cluster,
     kind: Kind,
     params: &ListParams,
-) -> Result<(Vec<T>, String), crate::cluster::ApiError> {
+) -> Result<(Vec<T>, String), crate::api::cluster::ApiError> {
     let mut all = Vec::new();
-    let version = listing::list(cluster, kind, params, |item| all.extend(resource::view(item)))?;
+    let version = listing::list(cluster, kind, params, |item| all.extend(objects::view(item)))?;
     Ok((all, version))
 }

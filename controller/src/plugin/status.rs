@@ -8,17 +8,19 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::args::StatusArgs;
-use super::bar;
-use super::ending::{Ending, Failure};
-use super::follow::{Following, Until, phase, to_the_end};
-use super::output::{complain, is_colourful, plain, print, print_next, say, table};
-use super::screen::{Line, Screen};
-use super::session::Session;
-use super::untold::unwritten;
-use crate::cluster::Cluster;
-use crate::resource::{self, DataVolume, Key, Kind};
-use crate::standing::{Picked, Standing, pick};
+use crate::api::cluster::Cluster;
+use crate::objects;
+use crate::objects::{DataVolume, Key, Kind};
+use crate::plugin::args::StatusArgs;
+use crate::plugin::bar;
+use crate::plugin::ending::{Ending, Failure};
+use crate::plugin::follow::{Following, Until, phase, to_the_end};
+use crate::plugin::output::{complain, is_colourful, plain, print, print_next, say, table};
+use crate::plugin::screen::{Line, Screen};
+use crate::plugin::session::Session;
+use crate::plugin::untold::unwritten;
+use crate::summary::clone_summary::Standing;
+use crate::summary::pick::{Picked, pick};
 
 /// More open clones than a person looks at.
 const OPEN_MAX: usize = 1000;
@@ -40,7 +42,7 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
         (None, true) => follow_all(session, args),
         (Some(name), false) => {
             let object = session.cluster.get(Kind::DataVolume, &Key::new(&session.namespace, name))?;
-            let dv = resource::view::<DataVolume>(object).ok();
+            let dv = objects::view::<DataVolume>(object).ok();
             let seen = dv.as_ref().and_then(Standing::of);
             let mut seen = seen.ok_or_else(|| {
                 Failure::new(Ending::Failed, format!("DataVolume {name} is no clone of a PVC"))
@@ -78,7 +80,7 @@ fn show(session: &Session, args: &StatusArgs, picked: &Picked) -> Result<Ending,
     for (line, state) in lines(picked, args.all_namespaces) {
         say(&match state {
             Some(state) if is_colourful(&io::stdout()) => {
-                super::screen::with_coloured_bar(&line, Some(state))
+                crate::plugin::screen::with_coloured_bar(&line, Some(state))
             }
             _ => line,
         });

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::session::{Session, list};
-use crate::annotations::{
+use crate::api::cluster::ListParams;
+use crate::objects::annotations::{
     CLONE_OF, CLONE_REQUEST, RUNNING_MESSAGE, RUNNING_REASON, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON,
 };
-use crate::cluster::ListParams;
-use crate::resource::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
-use crate::trouble::{self, STATUS_REASON};
+use crate::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
+use crate::plugin::session::{Session, list};
+use crate::reconcile::last_error;
+use crate::reconcile::last_error::STATUS_REASON;
 
 /// What is read of an event.
 #[derive(Debug, Default, Deserialize)]
@@ -52,7 +53,7 @@ pub(super) struct Untold {
 fn events(session: &Session, scope: &ListParams) -> Vec<Event> {
     let params = ListParams { fields: "type=Warning".to_owned(), ..scope.clone() };
     let found = list::<Event>(&session.cluster, Kind::Event, &params).map(|(events, _)| events);
-    found.unwrap_or_default().into_iter().filter(|event| trouble::is_reason(&event.reason)).collect()
+    found.unwrap_or_default().into_iter().filter(|event| last_error::is_reason(&event.reason)).collect()
 }
 
 /// Those of `all` whose status cannot be written.
@@ -114,7 +115,7 @@ fn without_data_volume_of(
         }
         let sides = [(RUNNING_REASON, RUNNING_MESSAGE), (SOURCE_RUNNING_REASON, SOURCE_RUNNING_MESSAGE)];
         for (reason, message) in sides.map(|(reason, message)| (text(reason), text(message))) {
-            if trouble::is_reason(reason) {
+            if last_error::is_reason(reason) {
                 let untold = Untold { reason: reason.to_owned(), message: message.to_owned() };
                 found.insert(("PVC", claim.metadata.key()), untold);
             }

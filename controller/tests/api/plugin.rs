@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, kubeconfig};

@@ -2,12 +2,12 @@
 
 use decant_shared::contract::DEVICE_OWNERSHIP_SETTING;
 
-use super::{Check, Place};
-use crate::annotations::{APP, APP_VALUE, POD_PHASE};
-use crate::cluster::{ApiError, ListParams};
+use crate::api::cluster::{ApiError, ListParams};
+use crate::objects::annotations::{APP, APP_VALUE, POD_PHASE};
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Claim, Kind, Pod};
+use crate::plugin::doctor::{Check, Place};
 use crate::plugin::session::list;
-use crate::resource::claim::VolumeMode;
-use crate::resource::{Claim, Kind, Pod};
 
 const ABOUT: &str = "block devices";
 
@@ -75,8 +75,8 @@ fn is_refused_a_device(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
     use super::*;
+    use crate::plugin::doctor::State;
     use serde_json::json;
 
     fn pod(message: &str) -> Pod {

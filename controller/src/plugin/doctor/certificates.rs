@@ -2,12 +2,12 @@
 
 use time::OffsetDateTime;
 
-use super::{Check, Place};
-use crate::cluster::Cluster;
-use crate::pki::{CLIENT_SECRET, SERVER_SECRET, Signer};
-use crate::resource::{Key, Kind};
-use crate::token::KEY_SECRET;
-use crate::webhook;
+use crate::api::cluster::Cluster;
+use crate::certificates::pki::{CLIENT_SECRET, SERVER_SECRET};
+use crate::certificates::signer::Signer;
+use crate::objects::{Key, Kind, webhook_configuration};
+use crate::plugin::doctor::{Check, Place};
+use crate::token::key::KEY_SECRET;
 
 /// The controller looks every ten minutes; who is not renewed a day later has nobody who looks.
 const LATE: time::Duration = time::Duration::days(1);
@@ -15,7 +15,7 @@ const LATE: time::Duration = time::Duration::days(1);
 pub(super) fn check(place: &Place<'_>, has_webhook: bool) -> Vec<Check> {
     let mut names = vec![SERVER_SECRET, CLIENT_SECRET];
     if has_webhook {
-        names.push(webhook::SIGNER_SECRET);
+        names.push(webhook_configuration::SIGNER_SECRET);
     }
     let mut checks: Vec<Check> = names.into_iter().map(|name| authority(place, name)).collect();
     checks.push(token_key(place));
@@ -68,8 +68,8 @@ fn token_key(place: &Place<'_>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
     use super::*;
+    use crate::plugin::doctor::State;
 
     fn state(age_days: i64) -> State {
         let now = OffsetDateTime::now_utc();

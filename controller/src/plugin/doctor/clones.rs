@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use time::OffsetDateTime;
 
-use super::controller::trouble;
-use super::{Check, Place};
-use crate::annotations::{APP, APP_VALUE};
-use crate::cluster::{ApiError, ListParams};
+use crate::api::cluster::{ApiError, ListParams};
+use crate::objects::annotations::{APP, APP_VALUE};
+use crate::objects::{DataVolume, Key, Kind, Meta, Pod};
+use crate::plugin::doctor::controller::trouble;
+use crate::plugin::doctor::{Check, Place};
 use crate::plugin::session::list;
 use crate::plugin::untold::{Untold, unwritten, without_data_volume};
-use crate::resource::{DataVolume, Key, Kind, Meta, Pod};
-use crate::standing::{Complaint, GENERAL, Standing, State, advice, is_old};
+use crate::summary::advice::{GENERAL, advice};
+use crate::summary::clone_summary::{Standing, State};
+use crate::summary::complaint::{Complaint, is_old};
 
 /// More than these are a count.
 const SHOWN: usize = 20;
@@ -92,8 +94,8 @@ fn pod(pod: &Pod) -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State as Health;
     use super::*;
+    use crate::plugin::doctor::State as Health;
     use serde_json::{Value, json};
     use time::format_description::well_known::Rfc3339;
 

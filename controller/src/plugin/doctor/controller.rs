@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::{Check, Place};
-use crate::answers::unreadable;
-use crate::cluster::{ApiError, Cluster, ListParams};
-use crate::lease::{self, Lease, RETRY_WAIT};
+use crate::api::cluster::{ApiError, Cluster, ListParams};
+use crate::api::responses::unreadable;
+use crate::leader::lease;
+use crate::leader::lease::RETRY_WAIT;
+use crate::leader::record::Lease;
+use crate::objects::{Key, Kind, Meta, Pod};
+use crate::plugin::doctor::{Check, Place};
 use crate::plugin::ending::Failure;
 use crate::plugin::session::list;
-use crate::resource::{Key, Kind, Meta, Pod};
 
 /// What the pods and the Deployment of every installation have.
 const LABEL: &str = "app.kubernetes.io/name=decant-controller";
@@ -190,8 +192,8 @@ fn read(place: &Place<'_>) -> Result<Option<Lease>, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
     use super::*;
+    use crate::plugin::doctor::State;
     use serde_json::json;
 
     fn deployment(wanted: u32, ready: u32) -> Deployment {

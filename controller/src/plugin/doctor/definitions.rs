@@ -2,11 +2,10 @@
 
 use serde::Deserialize;
 
-use super::{Check, Place};
-use crate::cluster::Cluster;
-use crate::crds;
-use crate::resource::data_volume::Condition;
-use crate::resource::{Key, Kind, Meta, Readable, view};
+use crate::api::cluster::Cluster;
+use crate::objects::data_volume::Condition;
+use crate::objects::{Key, Kind, Meta, Readable, crds, view};
+use crate::plugin::doctor::{Check, Place};
 
 const HELP: &str =
     "install them: `controller crds | kubectl apply -f -`, or `kubectl apply -k controller/deploy`";
@@ -81,8 +80,8 @@ fn judge(about: String, object: &impl Readable) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
     use super::*;
+    use crate::plugin::doctor::State;
     use serde_json::json;
 
     #[test]

@@ -13,11 +13,11 @@ use std::io;
 
 use serde::Serialize;
 
-use super::args::DoctorArgs;
-use super::ending::{Ending, Failure};
-use super::output::{is_colourful, plain, print, say};
-use super::session::Session;
-use crate::cluster::ApiError;
+use crate::api::cluster::ApiError;
+use crate::plugin::args::DoctorArgs;
+use crate::plugin::ending::{Ending, Failure};
+use crate::plugin::output::{is_colourful, plain, print, say};
+use crate::plugin::session::Session;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Check, Place};
-use crate::answers::unreadable;
-use crate::cluster::{ApiError, Cluster};
-use crate::resource::{Kind, view};
+use crate::api::cluster::{ApiError, Cluster};
+use crate::api::responses::unreadable;
+use crate::objects::{Kind, view};
+use crate::plugin::doctor::{Check, Place};
 
 /// The roles that the controller is installed with.
 const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");

@@ -1,9 +1,9 @@
 //! Storage classes.
 
-use super::{Check, Place};
-use crate::cluster::ListParams;
+use crate::api::cluster::ListParams;
+use crate::objects::{Kind, StorageClass};
+use crate::plugin::doctor::{Check, Place};
 use crate::plugin::session::list;
-use crate::resource::{Kind, StorageClass};
 
 const ABOUT: &str = "storage classes";
 
@@ -39,8 +39,8 @@ fn judge(classes: &[StorageClass]) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
     use super::*;
+    use crate::plugin::doctor::State;
     use serde_json::json;
 
     #[test]

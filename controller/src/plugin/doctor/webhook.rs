@@ -5,11 +5,11 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Check, Place};
-use crate::cluster::{ApiError, Cluster};
-use crate::pki::Signer;
-use crate::resource::{Key, Kind, Object, Readable, view};
-use crate::webhook::{MUTATING, SIGNER_SECRET, VALIDATING};
+use crate::api::cluster::{ApiError, Cluster};
+use crate::certificates::signer::Signer;
+use crate::objects::webhook_configuration::{MUTATING, SIGNER_SECRET, VALIDATING};
+use crate::objects::{Key, Kind, Object, Readable, view};
+use crate::plugin::doctor::{Check, Place};
 
 const ABOUT: &str = "admission webhook";
 const HELP: &str =
@@ -132,8 +132,8 @@ fn answer(answer: Result<(), ApiError>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
     use super::*;
+    use crate::plugin::doctor::State;
 
     #[test]
     fn the_authority_has_to_be_the_one_that_signs() {

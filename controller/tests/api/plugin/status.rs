@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use super::{a_moment, command, end, interrupt, make_data_volume, plugin, running, succeeded, tell};
