@@ -11,7 +11,6 @@ pub mod cli;
 pub mod leader;
 pub mod objects;
 pub mod pages;
-pub mod plugin;
 pub mod pods;
 pub mod policy;
 pub mod progress;

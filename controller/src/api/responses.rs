@@ -67,7 +67,7 @@ pub(crate) fn no_answer(reason: &str, message: String) -> ApiError {
 }
 
 /// An answer about `what` that is no JSON, or not the JSON that was expected.
-pub(crate) fn unreadable(what: &str, why: &dyn std::fmt::Display) -> ApiError {
+pub fn unreadable(what: &str, why: &dyn std::fmt::Display) -> ApiError {
     no_answer(UNREADABLE, format!("the API server's answer about {what} cannot be read: {why}"))
 }
 

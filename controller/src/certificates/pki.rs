@@ -13,9 +13,9 @@ use crate::certificates::signer::{Leaf, Signer, Usage};
 use crate::objects::{Key, Kind, Secret, view};
 
 /// Signs targets and metrics pages.
-pub(crate) const SERVER_SECRET: &str = "cdi-uploadserver-signer";
+pub const SERVER_SECRET: &str = "cdi-uploadserver-signer";
 /// Signs sources.
-pub(crate) const CLIENT_SECRET: &str = "cdi-uploadserver-client-signer";
+pub const CLIENT_SECRET: &str = "cdi-uploadserver-client-signer";
 /// Tries to agree with another replica that makes the same Secret at the same time.
 const TRIES: usize = 5;
 

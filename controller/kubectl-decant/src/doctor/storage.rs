@@ -1,9 +1,9 @@
 //! Storage classes.
 
-use crate::api::cluster::ListParams;
-use crate::objects::{Kind, StorageClass};
-use crate::plugin::doctor::{Check, Place};
-use crate::plugin::session::list;
+use crate::doctor::{Check, Place};
+use crate::session::list;
+use decant_controller::api::cluster::ListParams;
+use decant_controller::objects::{Kind, StorageClass};
 
 const ABOUT: &str = "storage classes";
 
@@ -40,7 +40,7 @@ fn judge(classes: &[StorageClass]) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::doctor::State;
+    use crate::doctor::State;
     use serde_json::json;
 
     #[test]

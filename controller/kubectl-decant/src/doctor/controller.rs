@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::api::cluster::{ApiError, Cluster, ListParams};
-use crate::api::responses::unreadable;
-use crate::leader::lease;
-use crate::leader::lease::RETRY_WAIT;
-use crate::leader::record::Lease;
-use crate::objects::{Key, Kind, Meta, Pod};
-use crate::plugin::doctor::{Check, Place};
-use crate::plugin::ending::Failure;
-use crate::plugin::session::list;
+use crate::doctor::{Check, Place};
+use crate::ending::Failure;
+use crate::session::list;
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
+use decant_controller::api::responses::unreadable;
+use decant_controller::leader::lease;
+use decant_controller::leader::lease::RETRY_WAIT;
+use decant_controller::leader::record::Lease;
+use decant_controller::objects::{Key, Kind, Meta, Pod};
 
 /// What the pods and the Deployment of every installation have.
 const LABEL: &str = "app.kubernetes.io/name=decant-controller";
@@ -193,7 +193,7 @@ fn read(place: &Place<'_>) -> Result<Option<Lease>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::doctor::State;
+    use crate::doctor::State;
     use serde_json::json;
 
     fn deployment(wanted: u32, ready: u32) -> Deployment {

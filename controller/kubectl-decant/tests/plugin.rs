@@ -9,11 +9,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
-use decant_controller::plugin::{Cli, Ending};
 use decant_controller::summary::advice::ADVICE;
+use kubectl_decant::{Cli, Ending};
 
-const DOCUMENT: &str = include_str!("../../docs/kubectl.md");
-const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const DOCUMENT: &str = include_str!("../../../docs/kubectl.md");
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
 /// Runs the plugin with nothing in its environment but `variables`; returns code and standard error.
 fn plugin(args: &[&str], variables: &[(&str, &Path)]) -> (i32, String) {

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use time::OffsetDateTime;
 
-use crate::api::cluster::{ApiError, ListParams};
-use crate::objects::annotations::{APP, APP_VALUE};
-use crate::objects::{DataVolume, Key, Kind, Meta, Pod};
-use crate::plugin::doctor::controller::trouble;
-use crate::plugin::doctor::{Check, Place};
-use crate::plugin::session::list;
-use crate::plugin::untold::{Untold, unwritten, without_data_volume};
-use crate::summary::advice::{GENERAL, advice};
-use crate::summary::clone_summary::{Standing, State};
-use crate::summary::complaint::{Complaint, is_old};
+use crate::doctor::controller::trouble;
+use crate::doctor::{Check, Place};
+use crate::session::list;
+use crate::untold::{Untold, unwritten, without_data_volume};
+use decant_controller::api::cluster::{ApiError, ListParams};
+use decant_controller::objects::annotations::{APP, APP_VALUE};
+use decant_controller::objects::{DataVolume, Key, Kind, Meta, Pod};
+use decant_controller::summary::advice::{GENERAL, advice};
+use decant_controller::summary::clone_summary::{Standing, State};
+use decant_controller::summary::complaint::{Complaint, is_old};
 
 /// More than these are a count.
 const SHOWN: usize = 20;
@@ -95,7 +95,7 @@ fn pod(pod: &Pod) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::doctor::State as Health;
+    use crate::doctor::State as Health;
     use serde_json::{Value, json};
     use time::format_description::well_known::Rfc3339;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::{ExitCode, Termination};
 
-use crate::api::cluster::ApiError;
+use decant_controller::api::cluster::ApiError;
 
 /// How a command ended. The sentence of each variant is what the documentation prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

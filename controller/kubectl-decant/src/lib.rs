@@ -2,6 +2,8 @@
 //!
 //! It reads and writes the same objects as everybody else: nothing here talks to the controller, and nothing needs
 //! rights that `kubectl` would not need.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod args;
 mod bar;
@@ -17,10 +19,10 @@ mod session;
 mod status;
 mod untold;
 
+use crate::ending::Failure;
+use crate::session::Session;
 pub use args::{CleanupArgs, Cli, CloneArgs, Command, DoctorArgs, Output, Place, StatusArgs};
 pub use ending::Ending;
-use ending::Failure;
-use session::Session;
 
 /// Does what `cli` says, and says on standard error why it could not.
 pub fn run(cli: &Cli) -> Ending {

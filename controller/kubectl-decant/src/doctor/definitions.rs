@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::api::cluster::Cluster;
-use crate::objects::data_volume::Condition;
-use crate::objects::{Key, Kind, Meta, Readable, crds, view};
-use crate::plugin::doctor::{Check, Place};
+use crate::doctor::{Check, Place};
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects::data_volume::Condition;
+use decant_controller::objects::{Key, Kind, Meta, Readable, crds, view};
 
 const HELP: &str =
     "install them: `controller crds | kubectl apply -f -`, or `kubectl apply -k controller/deploy`";
@@ -81,7 +81,7 @@ fn judge(about: String, object: &impl Readable) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::doctor::State;
+    use crate::doctor::State;
     use serde_json::json;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Bars made of characters.
 
-use crate::summary::clone_summary::{Standing, State};
+use decant_controller::summary::clone_summary::{Standing, State};
 
 /// Characters between the brackets.
 const WIDTH: usize = 24;
@@ -21,7 +21,7 @@ pub(super) fn bar(percent: Option<f64>) -> String {
 pub(super) fn progress(seen: &Standing) -> String {
     let parts = [format!("{} {:>8}", bar(seen.percent), seen.percent_text()), seen.amounts(), seen.why()];
     let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-    crate::plugin::output::plain(&parts.join("  "))
+    crate::output::plain(&parts.join("  "))
 }
 
 /// `text` in the colour of its state: cyan runs, yellow waits, red failed, green is done.

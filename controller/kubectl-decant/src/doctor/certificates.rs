@@ -2,12 +2,12 @@
 
 use time::OffsetDateTime;
 
-use crate::api::cluster::Cluster;
-use crate::certificates::pki::{CLIENT_SECRET, SERVER_SECRET};
-use crate::certificates::signer::Signer;
-use crate::objects::{Key, Kind, webhook_configuration};
-use crate::plugin::doctor::{Check, Place};
-use crate::token::key::KEY_SECRET;
+use crate::doctor::{Check, Place};
+use decant_controller::api::cluster::Cluster;
+use decant_controller::certificates::pki::{CLIENT_SECRET, SERVER_SECRET};
+use decant_controller::certificates::signer::Signer;
+use decant_controller::objects::{Key, Kind, webhook_configuration};
+use decant_controller::token::key::KEY_SECRET;
 
 /// The controller looks every ten minutes; who is not renewed a day later has nobody who looks.
 const LATE: time::Duration = time::Duration::days(1);
@@ -69,7 +69,7 @@ fn token_key(place: &Place<'_>) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::doctor::State;
+    use crate::doctor::State;
 
     fn state(age_days: i64) -> State {
         let now = OffsetDateTime::now_utc();

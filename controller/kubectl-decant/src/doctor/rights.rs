@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::cluster::{ApiError, Cluster};
-use crate::api::responses::unreadable;
-use crate::objects::{Kind, view};
-use crate::plugin::doctor::{Check, Place};
+use crate::doctor::{Check, Place};
+use decant_controller::api::cluster::{ApiError, Cluster};
+use decant_controller::api::responses::unreadable;
+use decant_controller::objects::{Kind, view};
 
 /// The roles that the controller is installed with.
 const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");

@@ -5,11 +5,11 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::cluster::{ApiError, Cluster};
-use crate::certificates::signer::Signer;
-use crate::objects::webhook_configuration::{MUTATING, SIGNER_SECRET, VALIDATING};
-use crate::objects::{Key, Kind, Object, Readable, view};
-use crate::plugin::doctor::{Check, Place};
+use crate::doctor::{Check, Place};
+use decant_controller::api::cluster::{ApiError, Cluster};
+use decant_controller::certificates::signer::Signer;
+use decant_controller::objects::webhook_configuration::{MUTATING, SIGNER_SECRET, VALIDATING};
+use decant_controller::objects::{Key, Kind, Object, Readable, view};
 
 const ABOUT: &str = "admission webhook";
 const HELP: &str =
@@ -133,7 +133,7 @@ fn answer(answer: Result<(), ApiError>) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::doctor::State;
+    use crate::doctor::State;
 
     #[test]
     fn the_authority_has_to_be_the_one_that_signs() {

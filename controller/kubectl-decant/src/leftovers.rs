@@ -4,17 +4,17 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::cluster::{ApiError, Cluster, ListParams};
-use crate::objects;
-use crate::objects::annotations::{
+use crate::ending::Failure;
+use crate::session::{Session, list};
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
+use decant_controller::objects;
+use decant_controller::objects::annotations::{
     APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
     CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
 };
-use crate::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
-use crate::plugin::ending::Failure;
-use crate::plugin::session::{Session, list};
-use crate::summary::clone_summary::{Standing, State};
-use crate::watch::unreadable::Identity;
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
+use decant_controller::summary::clone_summary::{Standing, State};
+use decant_controller::watch::unreadable::Identity;
 
 /// An object that nobody needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use decant_shared::stream_of::STREAMS_LIMIT;
 use decant_shared::units::{Rate, RateError, parse_quantity};
 
-use crate::objects::annotations::READBACK;
-use crate::plugin::ending::Ending;
+use crate::ending::Ending;
+use decant_controller::objects::annotations::READBACK;
 
 /// Clones volumes, shows how far clones are, and finds what is wrong.
 #[derive(Debug, Parser)]

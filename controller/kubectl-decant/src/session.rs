@@ -5,14 +5,14 @@ use std::time::Duration;
 use decant_shared::stop::{Stop, StopReason};
 use serde::de::DeserializeOwned;
 
-use crate::api::client::{KubeCluster, Reached};
-use crate::api::cluster::{Cluster, ListParams};
-use crate::api::kubeconfig::Reach;
-use crate::api::listing;
-use crate::objects;
-use crate::objects::Kind;
-use crate::plugin::args::Place;
-use crate::plugin::ending::{Ending, Failure};
+use crate::args::Place;
+use crate::ending::{Ending, Failure};
+use decant_controller::api::client::{KubeCluster, Reached};
+use decant_controller::api::cluster::{Cluster, ListParams};
+use decant_controller::api::kubeconfig::Reach;
+use decant_controller::api::listing;
+use decant_controller::objects;
+use decant_controller::objects::Kind;
 
 /// What the API server writes into its audit log.
 const AGENT: &str = concat!("kubectl-decant/", env!("CARGO_PKG_VERSION"));
@@ -77,7 +77,7 @@ pub(super) fn list<T: DeserializeOwned>(
     cluster: &dyn Cluster,
     kind: Kind,
     params: &ListParams,
-) -> Result<(Vec<T>, String), crate::api::cluster::ApiError> {
+) -> Result<(Vec<T>, String), decant_controller::api::cluster::ApiError> {
     let mut all = Vec::new();
     let version = listing::list(cluster, kind, params, |item| all.extend(objects::view(item)))?;
     Ok((all, version))

@@ -2,12 +2,12 @@
 
 use decant_shared::contract::DEVICE_OWNERSHIP_SETTING;
 
-use crate::api::cluster::{ApiError, ListParams};
-use crate::objects::annotations::{APP, APP_VALUE, POD_PHASE};
-use crate::objects::claim::VolumeMode;
-use crate::objects::{Claim, Kind, Pod};
-use crate::plugin::doctor::{Check, Place};
-use crate::plugin::session::list;
+use crate::doctor::{Check, Place};
+use crate::session::list;
+use decant_controller::api::cluster::{ApiError, ListParams};
+use decant_controller::objects::annotations::{APP, APP_VALUE, POD_PHASE};
+use decant_controller::objects::claim::VolumeMode;
+use decant_controller::objects::{Claim, Kind, Pod};
 
 const ABOUT: &str = "block devices";
 
@@ -76,7 +76,7 @@ fn is_refused_a_device(pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::doctor::State;
+    use crate::doctor::State;
     use serde_json::json;
 
     fn pod(message: &str) -> Pod {

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::plugin::args::Output;
-use crate::plugin::ending::{Ending, Failure};
+use crate::args::Output;
+use crate::ending::{Ending, Failure};
 
 /// Prints a line on standard output.
 pub(super) fn say(line: &str) {

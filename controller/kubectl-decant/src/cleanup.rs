@@ -2,13 +2,13 @@
 
 use std::io::{self, BufRead, Write};
 
-use crate::api::cluster::{ApiError, Cluster};
-use crate::objects::Kind;
-use crate::plugin::args::CleanupArgs;
-use crate::plugin::ending::{Ending, Failure};
-use crate::plugin::leftovers::{Leftover, find};
-use crate::plugin::output::{complain, plain, print, say, table};
-use crate::plugin::session::Session;
+use crate::args::CleanupArgs;
+use crate::ending::{Ending, Failure};
+use crate::leftovers::{Leftover, find};
+use crate::output::{complain, plain, print, say, table};
+use crate::session::Session;
+use decant_controller::api::cluster::{ApiError, Cluster};
+use decant_controller::objects::Kind;
 
 pub(super) fn run(session: &Session, args: &CleanupArgs) -> Result<Ending, Failure> {
     let found = find(session, args.all_namespaces, args.finished)?;

@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use crate::plugin::bar::coloured;
-use crate::plugin::output::is_colourful;
-use crate::summary::clone_summary::State;
+use crate::bar::coloured;
+use crate::output::is_colourful;
+use decant_controller::summary::clone_summary::State;
 
 /// For terminals that do not tell.
 const COLUMNS: usize = 80;

@@ -2,10 +2,9 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use decant_controller::plugin;
-use decant_controller::plugin::{Cli, Ending};
+use kubectl_decant::{Cli, Ending};
 
 fn main() -> Ending {
     decant_shared::panics::end_the_process();
-    plugin::run(&Cli::parse())
+    kubectl_decant::run(&Cli::parse())
 }

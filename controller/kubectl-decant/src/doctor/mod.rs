@@ -13,11 +13,11 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::api::cluster::ApiError;
-use crate::plugin::args::DoctorArgs;
-use crate::plugin::ending::{Ending, Failure};
-use crate::plugin::output::{is_colourful, plain, print, say};
-use crate::plugin::session::Session;
+use crate::args::DoctorArgs;
+use crate::ending::{Ending, Failure};
+use crate::output::{is_colourful, plain, print, say};
+use crate::session::Session;
+use decant_controller::api::cluster::ApiError;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -8,19 +8,19 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::api::cluster::Cluster;
-use crate::objects;
-use crate::objects::{DataVolume, Key, Kind};
-use crate::plugin::args::StatusArgs;
-use crate::plugin::bar;
-use crate::plugin::ending::{Ending, Failure};
-use crate::plugin::follow::{Following, Until, phase, to_the_end};
-use crate::plugin::output::{complain, is_colourful, plain, print, print_next, say, table};
-use crate::plugin::screen::{Line, Screen};
-use crate::plugin::session::Session;
-use crate::plugin::untold::unwritten;
-use crate::summary::clone_summary::Standing;
-use crate::summary::pick::{Picked, pick};
+use crate::args::StatusArgs;
+use crate::bar;
+use crate::ending::{Ending, Failure};
+use crate::follow::{Following, Until, phase, to_the_end};
+use crate::output::{complain, is_colourful, plain, print, print_next, say, table};
+use crate::screen::{Line, Screen};
+use crate::session::Session;
+use crate::untold::unwritten;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects;
+use decant_controller::objects::{DataVolume, Key, Kind};
+use decant_controller::summary::clone_summary::Standing;
+use decant_controller::summary::pick::{Picked, pick};
 
 /// More open clones than a person looks at.
 const OPEN_MAX: usize = 1000;
@@ -80,7 +80,7 @@ fn show(session: &Session, args: &StatusArgs, picked: &Picked) -> Result<Ending,
     for (line, state) in lines(picked, args.all_namespaces) {
         say(&match state {
             Some(state) if is_colourful(&io::stdout()) => {
-                crate::plugin::screen::with_coloured_bar(&line, Some(state))
+                crate::screen::with_coloured_bar(&line, Some(state))
             }
             _ => line,
         });

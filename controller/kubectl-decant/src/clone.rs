@@ -6,17 +6,17 @@ use decant_shared::units::{Bytes, parse_quantity};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::cluster::{ApiError, Cluster};
-use crate::objects;
-use crate::objects::annotations::{BANDWIDTH_LIMIT, BIND_IMMEDIATE, STREAMS, VERIFY};
-use crate::objects::claim::VolumeMode;
-use crate::objects::names::NAME_MAX_BYTES;
-use crate::objects::{Claim, ClaimTemplate, Key, Kind, Object};
-use crate::plugin::args::CloneArgs;
-use crate::plugin::ending::{Ending, Failure};
-use crate::plugin::follow::{Until, to_the_end};
-use crate::plugin::output::{complain, print, say};
-use crate::plugin::session::Session;
+use crate::args::CloneArgs;
+use crate::ending::{Ending, Failure};
+use crate::follow::{Until, to_the_end};
+use crate::output::{complain, print, say};
+use crate::session::Session;
+use decant_controller::api::cluster::{ApiError, Cluster};
+use decant_controller::objects;
+use decant_controller::objects::annotations::{BANDWIDTH_LIMIT, BIND_IMMEDIATE, STREAMS, VERIFY};
+use decant_controller::objects::claim::VolumeMode;
+use decant_controller::objects::names::NAME_MAX_BYTES;
+use decant_controller::objects::{Claim, ClaimTemplate, Key, Kind, Object};
 
 pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure> {
     let source = Key::new(&session.namespace, &args.source);
@@ -130,9 +130,9 @@ struct NewMeta<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::clone_request;
-    use crate::plugin::args::{Cli, Command};
+    use crate::args::{Cli, Command};
     use clap::Parser;
+    use decant_controller::objects::clone_request;
 
     fn made(flags: &[&str]) -> Value {
         let cli = Cli::try_parse_from([&["kubectl-decant", "clone", "golden"], flags].concat()).unwrap();

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::api::cluster::ListParams;
-use crate::objects::annotations::{
+use crate::session::{Session, list};
+use decant_controller::api::cluster::ListParams;
+use decant_controller::objects::annotations::{
     CLONE_OF, CLONE_REQUEST, RUNNING_MESSAGE, RUNNING_REASON, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON,
 };
-use crate::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
-use crate::plugin::session::{Session, list};
-use crate::reconcile::last_error;
-use crate::reconcile::last_error::STATUS_REASON;
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
+use decant_controller::reconcile::last_error;
+use decant_controller::reconcile::last_error::STATUS_REASON;
 
 /// What is read of an event.
 #[derive(Debug, Default, Deserialize)]

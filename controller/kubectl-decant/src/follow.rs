@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
-use crate::objects;
-use crate::objects::{DataVolume, Key, Kind, Object};
-use crate::plugin::args::Output;
-use crate::plugin::bar;
-use crate::plugin::ending::{Ending, Failure, lacks_kind};
-use crate::plugin::output::{complain, plain, print_next, say};
-use crate::plugin::screen::Screen;
-use crate::plugin::session::{Session, list};
-use crate::summary::advice::{advice, is_blocked};
-use crate::summary::clone_summary::{Standing, State};
+use crate::args::Output;
+use crate::bar;
+use crate::ending::{Ending, Failure, lacks_kind};
+use crate::output::{complain, plain, print_next, say};
+use crate::screen::Screen;
+use crate::session::{Session, list};
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
+use decant_controller::objects;
+use decant_controller::objects::{DataVolume, Key, Kind, Object};
+use decant_controller::summary::advice::{advice, is_blocked};
+use decant_controller::summary::clone_summary::{Standing, State};
 
 /// For an API server that restarts: as long as this it may be away.
 const AWAY: Duration = Duration::from_secs(60);
