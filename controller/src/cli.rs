@@ -11,7 +11,7 @@ use decant_shared::units::Overhead;
 use serde_json::Value;
 
 use crate::policy::Policy;
-use crate::run::Settings;
+use crate::run::RunSettings;
 use crate::webhook::callers::Callers;
 
 /// Watches DataVolumes and clones what they ask for.
@@ -225,8 +225,8 @@ impl RunArgs {
     }
 
     /// Where and with how many threads.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> RunSettings {
+        RunSettings {
             namespace: self.process.namespace.clone(),
             webhook_service: self.gate.webhook_service.clone(),
             watch_namespace: self.watch_namespace.clone(),

@@ -14,7 +14,7 @@ use decant_controller::cli::{Cli, Command, GateArgs, ProcessArgs, RunArgs, Webho
 use decant_controller::leader::hold::Leader;
 use decant_controller::leader::lease;
 use decant_controller::objects::Key;
-use decant_controller::pages::health::Board;
+use decant_controller::pages::health::HealthState;
 use decant_controller::pages::probes::Readiness;
 use decant_controller::pages::{probes, server};
 use decant_controller::run::run;
@@ -85,9 +85,9 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
         let key = Key::new(&args.process.namespace, lease::NAME);
         Leader::new(Arc::clone(&cluster), key, args.identity())
     });
-    let board = Arc::new(Board::new(Arc::clone(&process.calls), leader.clone()));
-    let pages = server::serve(args.listen, &board, args.status_page, stop);
-    let (pages, probes) = match with_probes(pages, &args.process, server::readiness(&board), stop) {
+    let health = Arc::new(HealthState::new(Arc::clone(&process.calls), leader.clone()));
+    let pages = server::serve(args.listen, &health, args.status_page, stop);
+    let (pages, probes) = match with_probes(pages, &args.process, server::readiness(&health), stop) {
         Ok(servers) => servers,
         Err(e) => {
             log::error!("{e}");
@@ -106,7 +106,7 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
         }
     };
     let result =
-        lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&board), term));
+        lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&health), term));
     // The API server waits for this answer before it refuses what users want.
     if let Some(webhook) = webhook {
         webhook.shut_down(WEBHOOK_END);
@@ -174,7 +174,7 @@ fn serve_webhook(
 ) -> Result<Webhook, String> {
     let failed =
         |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --webhook-listen");
-    let settings = serve::Settings {
+    let settings = serve::WebhookSettings {
         cluster: Arc::clone(cluster),
         keys: Arc::new(TokenKey::load(&**cluster, &process.namespace)?),
         own_user: format!("system:serviceaccount:{}:{}", process.namespace, gate.service_account),

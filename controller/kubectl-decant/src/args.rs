@@ -20,12 +20,12 @@ pub struct Cli {
     pub command: Command,
     /// Which cluster, and where in it.
     #[command(flatten)]
-    pub place: Place,
+    pub place: ClusterArgs,
 }
 
 /// Where: the flags of `kubectl` under their names.
 #[derive(Debug, Args)]
-pub struct Place {
+pub struct ClusterArgs {
     /// The namespace; without it, that of the context
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,

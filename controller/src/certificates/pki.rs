@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::api::cluster::{ApiError, Cluster};
 use crate::certificates::signer::{Leaf, Signer, Usage};
-use crate::objects::{Key, Kind, Secret, view};
+use crate::objects::{Key, Kind, Secret, decode};
 
 /// Signs targets and metrics pages.
 pub const SERVER_SECRET: &str = "cdi-uploadserver-signer";
@@ -102,7 +102,7 @@ pub(crate) fn load(
         let written = match cluster.get(Kind::Secret, &key) {
             Ok(object) => {
                 let secret: Secret =
-                    view(&object).map_err(|e| format!("Secret {key} cannot be read: {e}"))?;
+                    decode(&object).map_err(|e| format!("Secret {key} cannot be read: {e}"))?;
                 let old = Signer::read(&secret)
                     .map_err(|e| format!("Secret {key} is unusable, delete it to have it made anew: {e}"))?;
                 if !old.is_due(now) {

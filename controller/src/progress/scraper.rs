@@ -15,14 +15,14 @@ use ureq::{Agent, http};
 use crate::api::cluster::Cluster;
 use crate::certificates::pki::Pki;
 use crate::objects::{Pod, names};
-use crate::progress::page::{Reading, reading};
+use crate::progress::page::{SourceReading, reading};
 
 /// The port's name in the source pod (contract 3.3).
 const PORT_NAME: &str = "metrics";
 
 /// Which way a page came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ScrapeRoute {
     /// From the pod itself.
     Direct,
     /// Through the API server.
@@ -43,13 +43,22 @@ impl Scraper {
     }
 
     /// How far the clone of `owner_uid` in `pod` is. `first` is the way that worked last time.
-    pub fn scrape(&self, pod: &Pod, owner_uid: &str, first: Way) -> Result<(Reading, Way), String> {
-        let ways = if first == Way::Direct { [Way::Direct, Way::Proxy] } else { [Way::Proxy, Way::Direct] };
+    pub fn scrape(
+        &self,
+        pod: &Pod,
+        owner_uid: &str,
+        first: ScrapeRoute,
+    ) -> Result<(SourceReading, ScrapeRoute), String> {
+        let ways = if first == ScrapeRoute::Direct {
+            [ScrapeRoute::Direct, ScrapeRoute::Proxy]
+        } else {
+            [ScrapeRoute::Proxy, ScrapeRoute::Direct]
+        };
         let mut failures = Vec::new();
         for way in ways {
             let page = match way {
-                Way::Direct => self.direct(pod),
-                Way::Proxy => self.proxied(pod),
+                ScrapeRoute::Direct => self.direct(pod),
+                ScrapeRoute::Proxy => self.proxied(pod),
             };
             match page.and_then(|page| reading(&page, owner_uid)) {
                 Ok(reading) => return Ok((reading, way)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use decant_controller::certificates::signer::{Leaf, Signer, Usage};
 use decant_controller::token::key::TokenKey;
 use decant_controller::webhook::callers::Callers;
-use decant_controller::webhook::serve::{Settings, Webhook, WebhookIdentity};
+use decant_controller::webhook::serve::{Webhook, WebhookIdentity, WebhookSettings};
 use decant_shared::conn::{Conn, Fault};
 use decant_shared::stop::Stop;
 use decant_shared::tls::{client, pem};
@@ -39,7 +39,7 @@ impl Running {
             key_pem: leaf.key_pem,
             ca_pem: authority.bundle_pem.clone(),
         };
-        let settings = Settings {
+        let settings = WebhookSettings {
             cluster: Arc::new(Empty),
             keys: Arc::new(TokenKey::new(&[7; 32])),
             own_user: "system:serviceaccount:decant-system:decant-controller".to_owned(),
