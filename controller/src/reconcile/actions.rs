@@ -7,16 +7,16 @@ use time::OffsetDateTime;
 use crate::objects::annotations::{
     CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
     PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
-    RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_POD_NAME, SOURCE_RUNNING,
-    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, UPLOAD_CLIENT_NAME,
-    UPLOAD_POD_NAME,
+    RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
+    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES,
 };
-use crate::objects::{Claim, Pod, names};
+use crate::objects::{Claim, Pod};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::CloneOutcome;
+use crate::reconcile::rules::running::pod_names;
 use crate::reconcile::status::restarts;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
@@ -104,7 +104,7 @@ pub(super) fn actions(
             }
         }
         Step::NamePods => {
-            actions.extend(names(seen).map(Action::Annotate));
+            actions.extend(pod_names(seen).map(Action::Annotate));
             actions.push(Action::Hold(true));
         }
         Step::MakeTargetPod => {
@@ -232,16 +232,6 @@ fn delete_pods(seen: &Observed, actions: &mut Vec<Action>) {
             actions.push(Action::DeletePod(role));
         }
     }
-}
-
-pub(super) fn names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
-    let claim = seen.target.as_ref()?;
-    let source = seen.source.as_ref()?;
-    Some(BTreeMap::from([
-        (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
-        (UPLOAD_CLIENT_NAME, names::client(&source.metadata.uid, &claim.metadata.uid)),
-        (SOURCE_POD_NAME, names::source_pod(&claim.metadata.uid)),
-    ]))
 }
 
 fn replaced(seen: &Observed) -> BTreeMap<&'static str, String> {

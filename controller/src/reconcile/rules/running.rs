@@ -1,5 +1,6 @@
 //! From a claim of ours to the end of its clone (contract 4.6, rows 1 to 14).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use decant_shared::exit::Exit;
@@ -8,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::objects::annotations::{
     AUTHORITY, BIND_IMMEDIATE, CREATED_FOR, REPLACED_PODS, RETAIN_PODS, SOURCE_CLAIM_UID, SOURCE_CONTAINER,
-    TARGET_CONTAINER, TARGET_POD_UID,
+    SOURCE_POD_NAME, TARGET_CONTAINER, TARGET_POD_UID, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
 };
 use crate::objects::{Claim, Pod, names};
 use crate::pods::role::Role;
@@ -19,7 +20,7 @@ use crate::reconcile::observed::{Observed, Origin, Turn};
 use crate::reconcile::rules::before_claim::permission;
 use crate::reconcile::rules::kept;
 use crate::reconcile::step::{ReplaceReason, Step};
-use crate::reconcile::{actions, adoption, compatibility};
+use crate::reconcile::{adoption, compatibility};
 
 /// A pod that ended so often because of its keys is replaced. The kubelet brings a Secret within a minute or two, and its own pauses
 /// before the third restart take more than one.
@@ -77,8 +78,19 @@ fn finished(seen: &Observed) -> Step {
 }
 
 fn is_named(seen: &Observed, claim: &Claim) -> bool {
-    let mut names = actions::names(seen).into_iter().flatten();
+    let mut names = pod_names(seen).into_iter().flatten();
     names.all(|(name, value)| claim.metadata.annotation(name) == Some(&value)) && claim.is_held()
+}
+
+/// The annotations of the target claim that name the pods of its clone.
+pub(crate) fn pod_names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
+    let claim = seen.target.as_ref()?;
+    let source = seen.source.as_ref()?;
+    Some(BTreeMap::from([
+        (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
+        (UPLOAD_CLIENT_NAME, names::client(&source.metadata.uid, &claim.metadata.uid)),
+        (SOURCE_POD_NAME, names::source_pod(&claim.metadata.uid)),
+    ]))
 }
 
 fn retains(seen: &Observed) -> bool {
