@@ -28,7 +28,7 @@ use decant_controller::watch::queue::Queue;
 use decant_controller::watch::store::Stores;
 use decant_controller::watch::unreadable::{ObjectIdentity, Unreadables};
 use decant_controller::watch::watcher::{Wake, Watches};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 

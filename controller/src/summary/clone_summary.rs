@@ -1,6 +1,6 @@
 //! How a clone stands, as its DataVolume tells it: what `kubectl decant` and the status page show.
 
-use decant_shared::units::Bytes;
+use decant_shared::protocol::units::Bytes;
 use serde::Serialize;
 
 use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};

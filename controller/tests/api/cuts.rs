@@ -10,7 +10,7 @@ use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, P
 use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::policy::Policy;
 use decant_controller::run::{RunSettings, run};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, eventually};

@@ -8,9 +8,9 @@ use decant_controller::certificates::signer::{Leaf, Signer, Usage};
 use decant_controller::token::key::TokenKey;
 use decant_controller::webhook::callers::Callers;
 use decant_controller::webhook::serve::{Webhook, WebhookIdentity, WebhookSettings};
-use decant_shared::conn::{Conn, Fault};
-use decant_shared::stop::Stop;
-use decant_shared::tls::{client, pem};
+use decant_shared::net::conn::{Conn, Fault};
+use decant_shared::net::tls::{client, pem};
+use decant_shared::process::stop::Stop;
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 

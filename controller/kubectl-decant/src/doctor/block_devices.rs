@@ -1,6 +1,6 @@
 //! Whether pods may open their block devices.
 
-use decant_shared::contract::DEVICE_OWNERSHIP_SETTING;
+use decant_shared::protocol::cdi::DEVICE_OWNERSHIP_SETTING;
 
 use crate::doctor::{Check, Installation};
 use crate::session::list;

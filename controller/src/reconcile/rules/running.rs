@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use decant_shared::exit::Exit;
+use decant_shared::protocol::exit_code::Exit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
