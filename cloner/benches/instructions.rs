@@ -17,15 +17,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use decant_cloner::archive::read::ArchiveReader;
 use decant_cloner::digest::segments::Segments;
-use decant_cloner::frame::STREAM_IDENTIFIER;
-use decant_cloner::frame::decode::{Batch, Decoder};
-use decant_cloner::frame::encode::Encoder;
-use decant_cloner::frame::split::{Pack, Splitter};
-use decant_cloner::pack::plan::Options;
-use decant_cloner::pack::scan::scan;
-use decant_cloner::pack::write::write as pack;
+use decant_cloner::snappy::STREAM_IDENTIFIER;
+use decant_cloner::snappy::decode::{Batch, Decoder};
+use decant_cloner::snappy::encode::Encoder;
+use decant_cloner::snappy::split::{Pack, Splitter};
+use decant_cloner::tar::reader::ArchiveReader;
+use decant_cloner::volume::tree::read::plan::Options;
+use decant_cloner::volume::tree::read::scan::scan;
+use decant_cloner::volume::tree::read::write_archive::write as pack;
 use decant_shared::http::chunked;
 use decant_shared::stop::Stop;
 

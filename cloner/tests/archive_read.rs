@@ -3,8 +3,8 @@
 
 mod hand_made;
 
-use decant_cloner::archive::entry::EntryKind;
 use decant_cloner::error::Kind;
+use decant_cloner::tar::entry::EntryKind;
 use hand_made::{HandMade, read_all};
 use proptest::prelude::*;
 
