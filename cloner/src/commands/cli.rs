@@ -10,7 +10,7 @@ use decant_shared::stream_of;
 use decant_shared::units::Rate;
 use log::LevelFilter;
 
-use crate::digest::Whole;
+use crate::digest::ContentDigest;
 use crate::send::compression::mode::Compression;
 
 /// As clap wants it.
@@ -34,9 +34,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Copies a file, block device or folder on this machine, over the same path as between pods.
+    /// Copies a file, block device or directory on this machine, over the same path as between pods.
     Copy(CopyArgs),
-    /// Prints the digest of a file, block device or folder, as clones compute it.
+    /// Prints the digest of a file, block device or directory, as clones compute it.
     Digest(DigestArgs),
     /// Sends a volume to a target pod (configured like CDI's cloner).
     Source(SourceArgs),
@@ -48,12 +48,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_long_help = exit::help())]
 pub struct CopyArgs {
-    /// The file, block device or folder to copy.
+    /// The file, block device or directory to copy.
     pub source: PathBuf,
-    /// Where to: a new file, a block device, a new or empty folder. A file or device goes into a folder that
+    /// Where to: a new file, a block device, a new or empty directory. A file or device goes into a directory that
     /// exists. A symbolic link to a file is replaced, not followed.
     pub target: PathBuf,
-    /// Replace what the target holds. Always needed for a block device. In a folder, entries of the same names
+    /// Replace what the target holds. Always needed for a block device. In a directory, entries of the same names
     /// are replaced and all others stay.
     #[arg(long, short)]
     pub force: bool,
@@ -81,11 +81,11 @@ pub struct CopyArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = exit::help())]
 pub struct DigestArgs {
-    /// The file, block device or folder to read.
+    /// The file, block device or directory to read.
     pub path: PathBuf,
     /// Fail if the digest is another one. Of a file or device only as many bytes are read as this one is about.
     #[arg(long, value_name = "DIGEST")]
-    pub expect: Option<Whole>,
+    pub expect: Option<ContentDigest>,
     /// Read only the first bytes of a file or device: a target may be larger than what was cloned onto it.
     #[arg(long, value_name = "N", conflicts_with = "expect")]
     pub bytes: Option<u64>,
@@ -98,7 +98,7 @@ pub struct SourceArgs {
     /// What travels: filesystem-clone or blockdevice-clone. Default: from VOLUME_MODE.
     #[arg(long)]
     pub content_type: Option<String>,
-    /// The folder or device to read. Default: MOUNT_POINT.
+    /// The directory or device to read. Default: MOUNT_POINT.
     #[arg(long)]
     pub mount: Option<PathBuf>,
     /// Expected bytes, for progress; used only where the volume cannot be measured.
@@ -135,7 +135,7 @@ pub struct SourceArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = exit::help())]
 pub struct TargetArgs {
-    /// Folder of a filesystem volume. Default: the folder of DESTINATION, which is /data.
+    /// Directory of a filesystem volume. Default: the directory of DESTINATION, which is /data.
     #[arg(long)]
     pub mount: Option<PathBuf>,
     /// What to check beyond the digests that every clone is checked with.

@@ -28,7 +28,7 @@ pub mod write;
 use decant_shared::contract::ContentType;
 
 use crate::attributes::not_kept::NotKept;
-use crate::receive::resume_verifier::Verdict;
+use crate::receive::resume_verifier::Verification;
 use crate::volume::destination::Destination;
 
 /// How to write.
@@ -48,7 +48,7 @@ pub struct Writing {
     pub read_back: bool,
     /// The sender says all attributes: entries get no others.
     pub is_exact: bool,
-    /// The folder was made by the copy that writes to it, and goes again with it.
+    /// The directory was made by the copy that writes to it, and goes again with it.
     pub is_made: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
@@ -72,7 +72,7 @@ pub struct Received {
     /// Logical bytes of the stream.
     pub stream_bytes: u64,
     /// The digest of its content, and whether the source has the same.
-    pub verdict: Verdict,
+    pub verification: Verification,
     /// Whether preallocation was asked for, and so done.
     pub preallocated: bool,
     /// Attributes that could not be kept.

@@ -38,7 +38,7 @@ use decant_shared::stop::Stop;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
-use crate::send::block_sink::Computed;
+use crate::send::block_sink::ComputedDigests;
 use crate::send::retry::Hope;
 use crate::send::source::Source;
 use crate::volume::Volume;
@@ -53,7 +53,7 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
     if let Some(total_bytes) = volume.stream_bytes(false).or(source.expected_bytes) {
         progress.set_total_bytes(total_bytes);
     }
-    let computed = Computed::default();
+    let computed = ComputedDigests::default();
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
     let mut furthest_bytes = 0;
     let mut has_met = false;
@@ -95,20 +95,21 @@ fn further(progress: &Progress, furthest_bytes: u64) -> Option<u64> {
 fn once(
     source: &Source,
     volume: &Volume,
-    computed: &Computed,
+    computed: &ComputedDigests,
     progress: &Progress,
     has_met: &mut bool,
     stop: &Stop,
 ) -> Result<Option<String>, (Error, bool)> {
-    let peer = negotiate::meet(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
+    let peer =
+        negotiate::negotiate(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
     // Each trusts the other.
     *has_met = true;
-    if let Some(total_bytes) = volume.stream_bytes(peer.can.keeps_attributes) {
+    if let Some(total_bytes) = volume.stream_bytes(peer.capabilities.keeps_attributes) {
         progress.set_total_bytes(total_bytes);
     }
     let said = pipeline::run(source, volume, &peer, computed, progress, stop);
-    let said = said.map_err(|error| (error, peer.can.is_extended))?;
-    Ok(match peer.can.keeps_attributes {
+    let said = said.map_err(|error| (error, peer.capabilities.is_extended))?;
+    Ok(match peer.capabilities.keeps_attributes {
         true => said.strip_prefix(NOT_KEPT).map(ToOwned::to_owned),
         // It was not sent at all.
         false => volume.only_in_attributes().map(ToString::to_string),

@@ -17,7 +17,7 @@ use crate::send::url::UploadUrl;
 /// What to send, where to, and how.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The device, file or folder to read.
+    /// The device, file or directory to read.
     pub path: PathBuf,
     /// How it travels.
     pub content: ContentType,

@@ -167,7 +167,7 @@ fn more_than_a_header_holds_is_left_out_and_told() {
     let plan =
         decant_cloner::volume::tree::read::scan::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
     let mut stream = Vec::new();
-    decant_cloner::volume::tree::read::write_archive::write(
+    decant_cloner::volume::tree::read::write_archive::write_archive(
         &root,
         mounted.path(),
         WITH_ATTRIBUTES,

@@ -1,4 +1,4 @@
-//! Makes one tar archive of a folder, in our own process (contract 1.10).
+//! Makes one tar archive of a directory, in our own process (contract 1.10).
 //!
 //! [`scan`](scan::scan) tells beforehand how long the archive becomes, [`write`](write_archive::write) makes it. Both
 //! are the same pass over the same tree (`layout`), once with the file contents left out, so they cannot
