@@ -15,7 +15,7 @@ use decant_cloner::stream::{Piece, Pull};
 use decant_cloner::volume::layout::STAGING_NAME;
 use decant_cloner::volume::tree::write::options::UnpackOptions;
 use decant_cloner::volume::tree::write::unpack_tree;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use hand_made::HandMade;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};

@@ -5,7 +5,7 @@
 //! its length. So a run of zeros costs nothing however long it is: the digest of a group of zeros, and of a
 //! segment of them, is a constant. And a clone that was interrupted goes on from whole segments.
 //!
-//! The content of a device or file is its bytes; that of a directory is defined in [`record`].
+//! The content of a device or file is its bytes; that of a directory is defined in `tar::record`.
 
 pub mod segments;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::digest::{ContentDigest, Digest, GROUP_BYTES, SEGMENT_BYTES};
 use crate::error::{Error, Result};

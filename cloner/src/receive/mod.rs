@@ -1,12 +1,12 @@
-//! The target: receives one clone and makes it durable.
+//! The receiver: receives one clone and makes it durable.
 //!
 //! ```text
 //! session (a connection's thread): TLS, HTTP body -> packs -> decompressors -> batches -> writer
 //! ```
 //!
-//! [`admit`] decides whether a request may upload; [`session`] runs the stages over its body; [`place`] writes
-//! what they yield, to one of the four combinations of contract 2.6; [`server`] owns the state (one transfer
-//! at a time, one success per process) and the answers.
+//! [`admission`] decides whether a request may upload; [`mod@pipeline`] runs the stages over its body; [`write`] writes what
+//! they yield, to one of the four combinations of contract 2.6; [`uploads`] holds the state (one transfer at a time, one
+//! success per process) and [`server`] answers.
 
 pub mod admission;
 pub mod body;
@@ -25,7 +25,7 @@ pub mod uploads;
 pub mod verify;
 pub mod write;
 
-use decant_shared::contract::ContentType;
+use decant_shared::protocol::cdi::ContentType;
 
 use crate::attributes::not_kept::NotKept;
 use crate::receive::resume_verifier::Verification;

@@ -1,11 +1,12 @@
-//! The source: reads a volume and sends it.
+//! The sender: reads a volume and sends it.
 //!
 //! ```text
 //! reader -> blocks -> compressors -> frames -> sender (the calling thread)
 //! ```
 //!
-//! [`send`] is the whole of it. [`volume`] is opened and measured once; [`attempt`] runs the three stages
-//! over one connection; [`retry`] decides whether a failed attempt is worth another one.
+//! [`send`] is the entry point. It opens and measures the volume once; [`negotiate`] asks the target what it can do and what
+//! it already has; [`mod@pipeline`] runs the three stages over one or more connections; [`retry`] decides whether another
+//! attempt follows a failed one.
 
 pub mod answer;
 pub mod block_buffer;
@@ -32,9 +33,9 @@ mod wait;
 
 use std::time::Instant;
 
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::session::NOT_KEPT;
-use decant_shared::stop::Stop;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::protocol::session::NOT_KEPT;
+use decant_shared::process::stop::Stop;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::Progress;
-use decant_shared::tls::current::Current;
-use decant_shared::units::Rate;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
+use decant_shared::net::tls::current::Current;
+use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 
 use crate::send::compression::mode::Compression;

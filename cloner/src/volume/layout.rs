@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use decant_shared::contract::DISK_IMAGE;
+use decant_shared::protocol::cdi::DISK_IMAGE;
 
 /// The staging directory, inside the target directory. It is made there, and not elsewhere, because only a rename within one
 /// filesystem is free, and because it so inherits the group that Kubernetes' `fsGroup` gives to the volume.

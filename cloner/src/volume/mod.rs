@@ -1,4 +1,7 @@
-//! The volume that is read: opened once, measured before a byte is sent.
+//! Everything that touches a volume. Both ends use it.
+//!
+//! [`Volume`] is a volume that is open for reading: it is opened once and measured before a byte is sent. [`image`] writes a
+//! disk image, [`tree`] reads and writes a directory.
 
 pub mod close;
 pub mod destination;
@@ -21,8 +24,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use decant_shared::contract::{ContentType, DISK_IMAGE};
-use decant_shared::stop::Stop;
+use decant_shared::protocol::cdi::{ContentType, DISK_IMAGE};
+use decant_shared::process::stop::Stop;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 

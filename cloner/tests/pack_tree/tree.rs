@@ -13,7 +13,7 @@ use decant_cloner::stream::Sink;
 use decant_cloner::volume::tree::read::plan::{ArchivePlan, Options, Totals};
 use decant_cloner::volume::tree::read::scan::scan;
 use decant_cloner::volume::tree::read::write_archive::write_archive;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use tempfile::TempDir;
 
 pub(crate) const SPARSE: Options = Options { sparse: true, attributes: false };

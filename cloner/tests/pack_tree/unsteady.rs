@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use decant_cloner::volume::tree::read::scan::scan;
 use decant_cloner::volume::tree::read::write_archive::write_archive;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::disks::{Mounted, run};
 use crate::tree::SPARSE;

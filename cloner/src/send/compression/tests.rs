@@ -186,7 +186,7 @@ fn a_sender_that_waits_gets_its_block_at_once() {
     let mut judge = compression_mode.judge(1).unwrap();
     let mut send = |blocks: u64| {
         (0..blocks).for_each(|_| {
-            judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1))
+            judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
         });
     };
     send(SWALLOWED_BYTES / BLOCK_BYTES);

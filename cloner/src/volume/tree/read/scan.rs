@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::error::Result;
 use crate::volume::tree::read::pass::{Pass, ended};

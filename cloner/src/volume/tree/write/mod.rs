@@ -1,4 +1,4 @@
-//! Writes what an archive holds: a tree into a directory, or the disk image in it to wherever an image goes.
+//! Writes the tree that an archive holds into a directory.
 //!
 //! A tree first grows in a staging directory inside the target directory. Only an archive that arrived complete and
 //! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
@@ -23,7 +23,7 @@ mod tree;
 
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::syncfs;
 
