@@ -1,6 +1,6 @@
 //! The directory that a copy makes: there while the copy runs, complete or gone afterwards.
 //!
-//! A file in the staging directory says so (`MADE` in `unpack`), so that after a kill the next copy knows it from a directory of
+//! A file in the staging directory says so (`layout::MADE`), so that after a kill the next copy knows it from a directory of
 //! the user's, which keeps its owner and its mode and is never removed.
 
 use std::fs::{self, File, Metadata};
