@@ -11,7 +11,7 @@
     reason = "a piece of work that fails has nothing to count"
 )]
 
-use std::fs::{File, create_dir, write_archive};
+use std::fs::{File, create_dir, write};
 use std::hint::black_box;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -132,7 +132,7 @@ fn tree(root: &Path) -> OwnedFd {
         let folder = root.join(format!("folder-{folder:02}"));
         create_dir(&folder).unwrap();
         for file in 0..20 {
-            write_archive(folder.join(format!("{file:02}.txt")), &content[..1_000 + 900 * file]).unwrap();
+            write(folder.join(format!("{file:02}.txt")), &content[..1_000 + 900 * file]).unwrap();
         }
     }
     File::open(root).unwrap().into()

@@ -11,11 +11,11 @@ use decant_cloner::commands::prep_pod::{Called, called};
 use decant_cloner::commands::{self, copy};
 use decant_cloner::error::{Error, Kind, Result};
 use decant_shared::process::descriptor_limit;
-use decant_shared::protocol::exit_code::Exit;
 use decant_shared::process::log::{self, Format};
 use decant_shared::process::panics;
 use decant_shared::process::signal;
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::exit_code::Exit;
 
 fn main() -> Exit {
     // A thread that is gone must end the pod: what it should have written or proven is missing.

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::thread::scope;
 
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Progress;
-use decant_shared::process::stop::Stop;
 
 use crate::digest::segments::zeros_step_bytes;
 use crate::error::{Error, Result};

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 
 use decant_shared::net::conn::Fault;
 use decant_shared::net::http::server::{Exchange, Service};
+use decant_shared::net::tls::name::common_name;
+use decant_shared::process::printable::Shown;
+use decant_shared::process::stop::StopReason;
 use decant_shared::protocol::progress::Phase;
 use decant_shared::protocol::session::NOT_KEPT;
-use decant_shared::process::stop::StopReason;
 use decant_shared::protocol::stream_id::StreamOf;
-use decant_shared::process::printable::Shown;
-use decant_shared::net::tls::name::common_name;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::{Error, Kind, Result};

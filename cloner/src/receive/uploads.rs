@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use decant_shared::protocol::cdi::ContentType;
 use decant_shared::net::http::server::Exchange;
-use decant_shared::protocol::progress::Progress;
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
 
 use crate::digest::Digest;
 use crate::error::Result;

@@ -33,9 +33,9 @@ mod wait;
 
 use std::time::Instant;
 
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::protocol::session::NOT_KEPT;
-use decant_shared::process::stop::Stop;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};

@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
 
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::process::stop::Stop;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::Result;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use decant_shared::net::tls::current::Current;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Progress;
-use decant_shared::net::tls::current::Current;
 use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 
