@@ -6,11 +6,11 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use decant_controller::pki::Pki;
+use decant_controller::certificates::pki::Pki;
 use decant_shared::net::conn::Fault;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::process::stop::Stop;
 use decant_shared::net::tls::pem;
+use decant_shared::process::stop::Stop;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
