@@ -180,7 +180,7 @@ impl<T: View> Watcher<T> {
     /// Puts the object into the store. One that cannot be read is in no store, and affects no other object.
     fn put(&self, object: &Object) -> Put {
         // Whatever is wrong with this one, the next one is to be read.
-        let read = panics::guarded(|| {
+        let read = panics::catch(|| {
             let view = view_within::<T>(object, VIEW_LIMIT_BYTES)?;
             let links = view.looked_at_by();
             Ok((view, links))

@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
 
 use decant_shared::net::conn::Conn;
-use decant_shared::protocol::cdi::ContentType;
 use decant_shared::net::dial;
-use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
 
 use super::answer::explain;
 use super::blocks::{Blocks, Computed};
@@ -119,7 +119,7 @@ pub(super) fn connect(source: &Source, stop: &Stop) -> Result<Conn> {
     };
     // Each connection looks for renewed keys: the clone may be older than those that it began with.
     let mut conn =
-        Conn::client(socket, source.tls.now(), url.server_name()?, stop.clone()).map_err(unreachable)?;
+        Conn::client(socket, source.tls.current(), url.server_name()?, stop.clone()).map_err(unreachable)?;
     conn.handshake(timeouts.handshake).map_err(unreachable)?;
     Ok(conn)
 }

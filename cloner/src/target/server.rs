@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use decant_shared::net::conn::Fault;
-use decant_shared::protocol::cdi::ContentType;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Service};
-use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::session::NOT_KEPT;
+use decant_shared::net::tls::common_name::common_name;
+use decant_shared::process::printable::Escaped;
 use decant_shared::process::stop::{Stop, StopReason};
-use decant_shared::protocol::stream_id::StreamOf;
-use decant_shared::process::printable::Shown;
-use decant_shared::net::tls::name::common_name;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::protocol::session::NOT_KEPT_PREFIX;
+use decant_shared::protocol::stream_id::StreamId;
 use rustls::pki_types::CertificateDer;
 
 use super::admit::{Admission, Peer, State, Upload, admit};
@@ -122,7 +122,7 @@ impl Uploads {
         if request.path == "/healthz" {
             return;
         }
-        let (method, path) = (Shown::of_peer(&request.method), Shown::of_peer(&request.path));
+        let (method, path) = (Escaped::of_peer(&request.method), Escaped::of_peer(&request.path));
         let peer = &exchange.peer;
         if is_sender {
             log::info!("{method} {path} from {peer}: {status} {text}");
@@ -146,7 +146,7 @@ impl Uploads {
     }
 
     /// Receives a part of the clone that another connection leads, and answers when that has an outcome.
-    fn join(&self, exchange: &mut Exchange, stream: StreamOf) -> Result<(), Fault> {
+    fn join(&self, exchange: &mut Exchange, stream: StreamId) -> Result<(), ConnError> {
         let Some(place) = self.meeting.join(stream) else {
             return exchange.answer(503, TEXT, "no clone waits for this connection");
         };
@@ -211,7 +211,7 @@ impl Uploads {
 }
 
 impl Service for Uploads {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let (admission, is_sender) = self.admit(exchange);
         let upload = match admission {
             Admission::Greet => {
@@ -238,7 +238,7 @@ impl Service for Uploads {
             Ok(received) => {
                 self.progress.finish_ok();
                 let is_told = upload.has_attributes && !received.not_kept.is_empty();
-                (200, if is_told { format!("{NOT_KEPT}{}", received.not_kept) } else { String::new() })
+                (200, if is_told { format!("{NOT_KEPT_PREFIX}{}", received.not_kept) } else { String::new() })
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);

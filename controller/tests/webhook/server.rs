@@ -7,9 +7,9 @@ use std::time::Duration;
 use decant_controller::pki::{Leaf, Signer, Usage};
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{Callers, Settings, Webhook, WebhookIdentity};
-use decant_shared::net::conn::{Conn, Fault};
-use decant_shared::process::stop::Stop;
+use decant_shared::net::conn::{Conn, ConnError};
 use decant_shared::net::tls::{client, pem};
+use decant_shared::process::stop::Stop;
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
@@ -54,7 +54,7 @@ impl Running {
     }
 
     /// A connection to it that shows `leaf`, after the handshake.
-    pub(crate) fn connect(&self, leaf: &Leaf) -> Result<Conn, Fault> {
+    pub(crate) fn connect(&self, leaf: &Leaf) -> Result<Conn, ConnError> {
         let roots = pem::authorities(self.authority.bundle_pem.as_bytes(), "webhook").unwrap();
         let identity =
             pem::identity(leaf.chain_pem.as_bytes(), "chain", leaf.key_pem.as_bytes(), "key").unwrap();
@@ -66,7 +66,7 @@ impl Running {
     }
 
     /// What it answers to `body`, head and all.
-    pub(crate) fn post(&self, leaf: &Leaf, path: &str, body: &[u8]) -> Result<String, Fault> {
+    pub(crate) fn post(&self, leaf: &Leaf, path: &str, body: &[u8]) -> Result<String, ConnError> {
         let mut conn = self.connect(leaf)?;
         conn.write_all(head(path, body.len()).as_bytes(), PATIENCE, "head")?;
         conn.write_all(body, PATIENCE, "body")?;
@@ -88,7 +88,7 @@ pub(crate) fn head(path: &str, len: usize) -> String {
 }
 
 /// Everything until the server closes.
-pub(crate) fn answer(conn: &mut Conn) -> Result<String, Fault> {
+pub(crate) fn answer(conn: &mut Conn) -> Result<String, ConnError> {
     let mut text = Vec::new();
     let mut part = [0; 4096];
     loop {
