@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use decant_cloner::metrics;
+use decant_cloner::report::metrics;
 use decant_shared::protocol::progress::Progress;
 
 /// The top folders whose paths documents name.
@@ -183,7 +183,7 @@ fn every_script_and_manifest_of_an_example_exists() {
 #[test]
 fn every_flag_of_an_example_exists() {
     use clap::CommandFactory;
-    let command = decant_cloner::args::Cli::command();
+    let command = decant_cloner::commands::cli::Cli::command();
     let long = |command: &clap::Command| -> BTreeSet<String> {
         command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
     };
@@ -209,7 +209,7 @@ fn every_flag_of_an_example_exists() {
 /// All sources as one text, in which a string that goes on in the next line is one again.
 fn sources() -> String {
     let mut text = String::new();
-    for member in ["cloner/src", "controller/src", "shared/src"] {
+    for member in ["cloner/src", "controller/src", "controller/kubectl-decant/src", "shared/src"] {
         for file in files(&root().join(member), "rs") {
             let source = fs::read_to_string(file).unwrap();
             let mut lines = source.split("\\\n");
