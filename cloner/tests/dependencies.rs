@@ -33,7 +33,9 @@ fn tables(manifest: &Path) -> Vec<(String, String)> {
 }
 
 fn members() -> Vec<PathBuf> {
-    ["shared", "cloner", "controller"].map(|member| root().join(member).join("Cargo.toml")).into()
+    ["shared", "shared/test-support", "cloner", "controller", "controller/test-support"]
+        .map(|member| root().join(member).join("Cargo.toml"))
+        .into()
 }
 
 /// The names and declarations under `[workspace.dependencies]`, our own crates left out.

@@ -6,9 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use super::command::{Place, command, copy, names};
-use super::disks::{LoopDevice, Mounted, make_ext4};
-use super::noise::noise;
-use super::trees::is_root;
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+use decant_test_support::noise;
 
 const MIB: usize = 1 << 20;
 

@@ -9,7 +9,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::command::{Place, copy};
-use super::trees::{assert_same, describe};
+use decant_test_support::trees::{assert_same, describe};
 
 #[derive(Debug, Clone)]
 enum Node {

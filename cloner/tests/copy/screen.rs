@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{Place, command, copy};
-use super::noise::noise;
+use decant_test_support::noise;
 
 /// With [`LIMIT`] it takes two seconds: the bar is drawn, and a line is printed.
 const LONG_BYTES: usize = 24 << 20;

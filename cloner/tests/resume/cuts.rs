@@ -3,7 +3,7 @@
 use crate::cell::{Cell, points, streams};
 use crate::kills::{FAST, again_bytes};
 use crate::modes::{Mode, Volumes, in_each_mode};
-use crate::relay::Break;
+use decant_test_support::relay::Break;
 
 /// The same source and the same target go on.
 fn cut(mode: Mode) {

@@ -1,17 +1,11 @@
-//! The cases of `controller/tests/any_json`, for the fuzzer.
+//! The cases of `controller/tests/any_json.rs`, for the fuzzer.
 #![forbid(unsafe_code)]
-
-#[path = "../../tests/any_json/bytes.rs"]
-mod bytes;
-#[path = "../../tests/webhook/cluster.rs"]
-mod cluster;
-#[path = "../../tests/any_json/world.rs"]
-mod world;
 
 use std::sync::Arc;
 
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{Caller, Gate, Question};
+use decant_controller_test_support::{bytes, cluster, world};
 use time::OffsetDateTime;
 
 /// Changes in the objects of a clone, through whole rounds.

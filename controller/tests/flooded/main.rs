@@ -9,8 +9,6 @@
 )]
 
 mod api;
-#[path = "../../../shared/tests/flood/mod.rs"]
-mod flood;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -24,7 +22,7 @@ use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 use api::Api;
-use flood::{Flood, Sources};
+use decant_test_support::flood::{Flood, Sources};
 
 /// Connections that are held to each port.
 const HELD: usize = 500;

@@ -7,13 +7,12 @@ use std::time::Duration;
 use decant_controller::pki::{Leaf, Signer, Usage};
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{Callers, Settings, Webhook, WebhookIdentity};
+use decant_controller_test_support::cluster::Empty;
 use decant_shared::conn::{Conn, Fault};
 use decant_shared::stop::Stop;
 use decant_shared::tls::{client, pem};
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
-
-use crate::cluster::Empty;
 
 pub(crate) const SERVICE: &str = "cdi-api.decant-system.svc";
 /// Far above what anything here takes.

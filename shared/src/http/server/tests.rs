@@ -18,10 +18,7 @@ use crate::tls::name::common_name;
 use crate::tls::suites::{Suites, Versions};
 use crate::tls::{client, server};
 
-#[path = "../../../tests/flood/mod.rs"]
-mod flood;
-
-use flood::{Flood, Sources};
+use decant_test_support::flood::{Flood, Sources};
 
 /// As many as the specification of the server names.
 const HELD: usize = 500;
