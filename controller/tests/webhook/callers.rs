@@ -1,10 +1,10 @@
 //! Who is answered.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use decant_controller::pki::{Leaf, Signer, Usage};
 use decant_controller::webhook::{Callers, MUTATE_PATH};
+use decant_test_support::until;
 use time::OffsetDateTime;
 
 use crate::server::{Running, leaf, review, stranger};
@@ -86,11 +86,7 @@ fn a_new_authority_for_callers_takes_effect_without_a_restart() {
     let caller = leaf(&next, "kube-apiserver", Usage::Client);
     assert!(!answers(&webhook, &caller));
     files.write(&next);
-    let changed = Instant::now();
-    while !answers(&webhook, &caller) {
-        assert!(changed.elapsed() < Duration::from_secs(30), "the new authority is not known");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until("the new authority is known", || answers(&webhook, &caller));
     assert!(
         !answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Client)),
         "the old one still is"

@@ -11,25 +11,26 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Words of two to twelve letters that come back, as in sources and logs: snappy halves it.
+/// Words of two to twelve letters that come back, as in sources and logs: snappy halves it. The baseline of
+/// `scripts/guard.sh` is about these bytes.
 pub fn text(len: usize) -> Vec<u8> {
-    let mut numbers = Numbers::new(2);
+    let mut numbers = Numbers(2);
     let words: Vec<Vec<u8>> = (0..300)
         .map(|_| {
             let letters = 2 + numbers.below(11);
-            (0..letters).map(|_| b'a' + numbers.below(26) as u8).collect()
+            (0..letters).map(|_| b'a' + u8::try_from(numbers.below(26)).unwrap()).collect()
         })
         .collect();
     let mut bytes = Vec::with_capacity(len + 16);
     while bytes.len() < len {
-        bytes.extend_from_slice(&words[numbers.below(words.len() as u64) as usize]);
+        bytes.extend_from_slice(&words[usize::try_from(numbers.below(words.len() as u64)).unwrap()]);
         bytes.push(b' ');
     }
     bytes.truncate(len);
     bytes
 }
 
-/// Numbers that look random, the same for the same seed (xorshift).
+/// Numbers that look random, the same for the same seed (xorshift*).
 #[derive(Debug, Clone)]
 pub struct Numbers(u64);
 
@@ -43,10 +44,10 @@ impl Numbers {
     /// The next number.
     #[expect(clippy::should_implement_trait, reason = "it never ends, so there is no `Option`")]
     pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
     /// The next number below `limit`.

@@ -1,10 +1,6 @@
 //! Every refusal reaches the user: in the condition, as a Warning event, in `kubectl decant status` and `doctor`, and on the status page.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod double;
-#[path = "../decide/seen.rs"]
-#[allow(dead_code, reason = "shared with another test")]
-mod seen;
 mod sorts;
 
 use std::collections::BTreeMap;
@@ -24,8 +20,8 @@ use decant_controller::standing::{Complaint, Standing, State, pick};
 use decant_controller::trouble::Troubles;
 use proptest::prelude::*;
 
+use crate::seen::{claimed, complete, copying, now, read, recorded, source_pod, start, target_pod};
 use double::{Double, claim_object, hands, sealed};
-use seen::{claimed, complete, copying, now, read, recorded, source_pod, start, target_pod};
 use serde_json::json;
 
 /// What every message has, so that it is found wherever it is told.

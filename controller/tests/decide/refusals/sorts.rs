@@ -9,9 +9,9 @@ use decant_controller::policy::Policy;
 use decant_controller::resource::{Key, Kind};
 use decant_controller::standing::{Complaint, Standing, State};
 
-use crate::double::{Double, claim_object, hands, sealed};
+use super::double::{Double, claim_object, hands, sealed};
+use super::{after, lasting};
 use crate::seen::{claimed, copying, now, source_pod, start, target_pod};
-use crate::{after, lasting};
 
 /// Status, reason and message as Kubernetes 1.20 to 1.36 answer.
 const REFUSALS: [(&str, u16, &str, &str); 12] = [
