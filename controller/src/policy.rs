@@ -6,7 +6,10 @@ use std::time::Duration;
 use decant_shared::units::Overhead;
 use serde_json::Value;
 
-use crate::pods::INTERMEDIATE_CIPHERS;
+/// What the Intermediate profile allows (contract 2.5).
+pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
+    ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-RSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,\
+    ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,ECDHE-RSA-CHACHA20-POLY1305";
 
 /// All of it.
 #[derive(Debug, Clone)]

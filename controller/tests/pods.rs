@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use clap::Parser;
-use decant_controller::args::{Cli, Command};
-use decant_controller::pods::{self, Clone, Identity};
+use decant_controller::cli::{Cli, Command};
+use decant_controller::objects::{Claim, Pod, Uid, view};
+use decant_controller::pods::clone_pods::Clone;
+use decant_controller::pods::identity::Identity;
+use decant_controller::pods::{source, target};
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Claim, Pod, Uid, view};
-use decant_controller::token::TokenKey;
+use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -42,15 +44,15 @@ fn both_pods(flags: &[&str], annotations: &Value) -> [Value; 2] {
         seal: &TokenKey::new(&[7; 32]),
         nonce: "0123456789abcdef",
     };
-    let overhead = decant_controller::fit::overhead(&target, &policy);
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
     let running: Pod = view(json!({
         "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "target-uid" },
         "status": { "podIP": "10.0.0.7" },
     }))
     .unwrap();
     [
-        pods::source_pod(&clone, &running, "(authority)"),
-        pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH),
+        source::source_pod(&clone, &running, "(authority)"),
+        target::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH),
     ]
 }
 
@@ -126,12 +128,12 @@ fn the_owner_of_a_source_in_another_namespace_decides_on_networks_and_priority_o
         seal: &seal,
         nonce: "0123456789abcdef",
     };
-    let overhead = decant_controller::fit::overhead(&target, &policy);
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
     let running: Pod =
         view(json!({ "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "u" } })).unwrap();
     for (pod, whose) in [
-        (pods::source_pod(&clone, &running, ""), "sources"),
-        (pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH), "targets"),
+        (source::source_pod(&clone, &running, ""), "sources"),
+        (target::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH), "targets"),
     ] {
         assert_eq!(pod["spec"]["priorityClassName"], whose);
         for name in ["k8s.v1.cni.cncf.io/networks", "sidecar.istio.io/inject"] {

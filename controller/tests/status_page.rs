@@ -8,13 +8,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_controller::board::Board;
-use decant_controller::calls::Counted;
-use decant_controller::kube::KubeCluster;
-use decant_controller::pages;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::counted::Counted;
+use decant_controller::objects::DataVolume;
+use decant_controller::pages::health::Board;
+use decant_controller::pages::server;
 use decant_controller::pages::status::{Overview, render};
-use decant_controller::resource::DataVolume;
-use decant_controller::standing::pick;
+use decant_controller::summary::pick::pick;
 use decant_shared::stop::Stop;
 use decant_test_support::net::Closed;
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ fn it_is_served_only_when_it_is_wanted() {
     for (wanted, status) in [(false, 404), (true, 200)] {
         let port = Closed::new();
         let address = port.address();
-        let server = pages::serve(address, &board(), wanted, &stop).unwrap();
+        let server = server::serve(address, &board(), wanted, &stop).unwrap();
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut answer = agent.get(format!("http://{address}/status")).call().unwrap();
         assert_eq!(answer.status(), status);
@@ -195,7 +195,7 @@ fn a_browser_shows_hostile_names_as_text() {
 fn a_browser_takes_the_page_from_the_controllers_server() {
     let (stop, port) = (Stop::new(), Closed::new());
     let address = port.address();
-    let server = pages::serve(address, &board(), true, &stop).unwrap();
+    let server = server::serve(address, &board(), true, &stop).unwrap();
     let dom = chromium(&["--dump-dom", &format!("http://{address}/status")]);
     server.shut_down(Duration::from_secs(1));
     if let Some(dom) = dom {

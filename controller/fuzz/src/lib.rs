@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use decant_controller::token::TokenKey;
-use decant_controller::webhook::{Caller, Gate, Question};
+use decant_controller::token::key::TokenKey;
+use decant_controller::webhook::callers::Caller;
+use decant_controller::webhook::gate::{Gate, Question};
 use decant_controller_test_support::{bytes, cluster, world};
 use time::OffsetDateTime;
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use decant_shared::prometheus::{Kind, NameError, Page, Value};
 
-use crate::board::Board;
-use crate::calls::Counted;
-use crate::kube::KubeCluster;
-use crate::poll::Outcome;
-use crate::resource::{Checked, DataVolume};
-use crate::unreadable::KINDS;
-use crate::worker::Workshop;
+use crate::api::client::KubeCluster;
+use crate::api::counted::Counted;
+use crate::objects::{Checked, DataVolume};
+use crate::pages::health::Board;
+use crate::progress::poll_outcomes::Outcome;
+use crate::reconcile::reconciler::Workshop;
+use crate::watch::unreadable::KINDS;
 
 /// The page as it is now.
 pub(super) fn page(board: &Board) -> Result<String, NameError> {
@@ -146,15 +146,18 @@ fn restarts(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
 /// Each running clone, by namespace and name.
 fn clones(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
     let all = shop.pollers.readings.all();
-    let mut each = |name: &str, help: &str, value: &dyn Fn(&crate::poll::Progress) -> Option<Value>| {
-        let mut family = page.family(name, help, Kind::Gauge)?;
-        for (key, progress) in &all {
-            if let Some(value) = value(progress) {
-                family.sample(&[("namespace", &key.namespace), ("name", &key.name)], value)?;
+    let mut each =
+        |name: &str,
+         help: &str,
+         value: &dyn Fn(&crate::progress::clone_progress::Progress) -> Option<Value>| {
+            let mut family = page.family(name, help, Kind::Gauge)?;
+            for (key, progress) in &all {
+                if let Some(value) = value(progress) {
+                    family.sample(&[("namespace", &key.namespace), ("name", &key.name)], value)?;
+                }
             }
-        }
-        Ok::<(), NameError>(())
-    };
+            Ok::<(), NameError>(())
+        };
     each("decant_clone_progress_percent", "How far a running clone is, 0 to 100.", &|progress| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10,000.
         let hundredths = (progress.percent.clamp(0.0, 100.0) * 100.0) as u64;

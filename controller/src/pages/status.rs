@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::board::Board;
-use crate::standing::{Picked, Standing, State, pick};
+use crate::pages::health::Board;
+use crate::summary::clone_summary::{Standing, State};
+use crate::summary::pick::{Picked, pick};
 
 /// Open clones on the page; more are a count.
 const OPEN_MAX: usize = 100;

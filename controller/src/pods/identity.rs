@@ -6,13 +6,14 @@
 
 use serde_json::{Map, Value};
 
-use crate::annotations::{
+use crate::objects::annotations::{
     AUTHORITY, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, KEYS, OWNER_REF, PROOF, SOURCE_CLAIM_UID,
     TARGET_CLAIM_UID, TARGET_POD_UID,
 };
-use crate::decide::Role;
-use crate::resource::{Key, Meta, Uid};
-use crate::token::{Purpose, TokenKey};
+use crate::objects::{Key, Meta, Uid};
+use crate::pods::role::Role;
+use crate::token::key::TokenKey;
+use crate::token::seal::Purpose;
 
 /// What a pod of a clone is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +108,7 @@ pub(crate) fn sealed_pod(
     namespace: &str,
     target_claim: &str,
     key: &TokenKey,
-) -> crate::resource::Pod {
+) -> crate::objects::Pod {
     let (name, component) = match role {
         Role::Source => (format!("{target_claim}-source-pod"), COMPONENT_SOURCE),
         Role::Target => ("cdi-upload-c".to_owned(), COMPONENT_TARGET),

@@ -2,16 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::frame::{Frame, attach, data_volume, labels, members, preallocation};
-use super::{Clone, DEVICE, SOURCE_FOLDER, keys};
-use crate::annotations::{
+use crate::objects::annotations::{
     BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, PROMETHEUS, SOURCE_CONTAINER,
     SOURCE_POD_OF, STREAMS, UPLOAD_TARGET,
 };
-use crate::decide::Role;
-use crate::names;
-use crate::resource::claim::VolumeMode;
-use crate::resource::{Claim, Key, Pod};
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Claim, Key, Pod, names};
+use crate::pods::clone_pods::{Clone, DEVICE, SOURCE_FOLDER};
+use crate::pods::keys;
+use crate::pods::role::Role;
+use crate::pods::template::{Frame, attach, data_volume, labels, members, preallocation};
 
 /// Where the certificate of the metrics page is mounted, and what is renewed.
 const METRICS_FOLDER: &str = "/etc/metrics-tls";

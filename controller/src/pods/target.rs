@@ -5,21 +5,16 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::frame::{Frame, attach, data_volume, labels, members, preallocation};
-use super::{Clone, DEVICE, keys};
-use crate::annotations::{
+use crate::objects::annotations::{
     COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER, READBACK, SERVICE_ACCOUNT, TARGET_CONTAINER,
     UPLOAD_TARGET, VERIFY,
 };
-use crate::decide::Role;
-use crate::names;
-use crate::resource::Key;
-use crate::resource::claim::VolumeMode;
-
-/// What the Intermediate profile allows (contract 2.5).
-pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
-    ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-RSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,\
-    ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,ECDHE-RSA-CHACHA20-POLY1305";
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Key, names};
+use crate::pods::clone_pods::{Clone, DEVICE};
+use crate::pods::keys;
+use crate::pods::role::Role;
+use crate::pods::template::{Frame, attach, data_volume, labels, members, preallocation};
 
 /// Where the keys are mounted.
 const KEYS_FOLDER: &str = "/etc/tls/";

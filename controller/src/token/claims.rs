@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Grant, Granted, LEEWAY, Refusal};
-use crate::permission::Asker;
-use crate::resource::{Key, Uid};
+use crate::objects::{Key, Uid};
+use crate::token::asker::Asker;
+use crate::token::grant::{Grant, Granted, Refusal};
 
+/// How far the clocks of webhook and controller may be apart.
+pub(super) const LEEWAY: time::Duration = time::Duration::seconds(10);
 /// Who writes short tokens.
 const ISSUER_SHORT: &str = "cdi-apiserver";
 /// Who writes long tokens.

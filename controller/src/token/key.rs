@@ -8,8 +8,8 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
-use crate::cluster::{ApiError, Cluster};
-use crate::resource::{Key, Kind};
+use crate::api::cluster::{ApiError, Cluster};
+use crate::objects::{Key, Kind};
 
 /// The Secret with the key, in the controller's namespace. Whoever can read it can allow any clone.
 pub const KEY_SECRET: &str = "decant-token-key";
@@ -90,8 +90,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cluster::{ListPage, ListParams, Part, Watch};
-    use crate::resource::{Object, Uid};
+    use crate::api::cluster::{ListPage, ListParams, Part, Watch};
+    use crate::objects::{Object, Uid};
 
     type Answer = Result<Object, ApiError>;
 

@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::TokenKey;
+use crate::token::key::TokenKey;
 
 /// What comes before everything that is sealed. A token begins with a letter (its header in base64).
 const DOMAIN: &[u8] = b"\0decant seal 1\0";
@@ -14,11 +14,11 @@ const DOMAIN: &[u8] = b"\0decant seal 1\0";
 /// What a seal is for: one that is good for one purpose is good for no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A pod belongs to a clone ([`crate::pods::Identity`]).
+    /// A pod belongs to a clone ([`crate::pods::identity::Identity`]).
     Pod,
-    /// A claim was filled, and with what ([`crate::outcome::Outcome`]).
+    /// A claim was filled, and with what ([`crate::reconcile::outcome::Outcome`]).
     Outcome,
-    /// A pod was made for a claim ([`crate::made`]).
+    /// A pod was made for a claim ([`crate::pods::made`]).
     Made,
 }
 

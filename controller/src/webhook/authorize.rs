@@ -1,11 +1,13 @@
 //! Whether a user may clone (contract 4.4).
 
-use super::Gate;
-use crate::annotations::ALLOW_CLONE_TO;
-use crate::cluster::ApiError;
-use crate::permission::{Asker, consents, rights};
-use crate::request::{Wanted, resolve};
-use crate::resource::{Claim, DataSource, Key, Kind, Object, Uid, view};
+use crate::api::cluster::ApiError;
+use crate::objects::annotations::ALLOW_CLONE_TO;
+use crate::objects::clone_request::{Wanted, resolve};
+use crate::objects::{Claim, DataSource, Key, Kind, Object, Uid, view};
+use crate::reconcile::permission::check::consents;
+use crate::reconcile::permission::rights;
+use crate::token::asker::Asker;
+use crate::webhook::gate::Gate;
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,13 +16,14 @@ use decant_shared::tls::{Unusable, pem};
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::callers::{Caller, Callers};
-use super::configuration::trust;
-use super::excerpt::excerpt;
-use super::places::{Place, Places};
-use super::{Gate, MUTATE_PATH, Question, VALIDATE_PATH};
-use crate::cluster::Cluster;
-use crate::token::TokenKey;
+use crate::api::cluster::Cluster;
+use crate::objects::webhook_configuration::{MUTATE_PATH, VALIDATE_PATH};
+use crate::token::key::TokenKey;
+use crate::webhook::callers::{Caller, Callers};
+use crate::webhook::configuration::trust;
+use crate::webhook::excerpt::excerpt;
+use crate::webhook::gate::{Gate, Question};
+use crate::webhook::places::{Place, Places};
 
 /// The API server sends at most two objects of 1.5 MiB each (etcd's limit), and some KiB about who asks for what.
 const BODY_MAX_BYTES: usize = (3 << 20) + (256 << 10);

@@ -5,31 +5,37 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use decant_controller::act::Hands;
-use decant_controller::budget::Budget;
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use decant_controller::decide::Role;
-use decant_controller::lease::{self, Lease, Seen};
-use decant_controller::line::Line;
-use decant_controller::made::{self, Made};
-use decant_controller::observe::{Drivers, Eyes};
-use decant_controller::permission::{Guarded, Judge};
-use decant_controller::pki::{Pki, Signer};
-use decant_controller::pods::Identity;
-use decant_controller::policy::Policy;
-use decant_controller::poll::Pollers;
-use decant_controller::queue::Queue;
-use decant_controller::reserved;
-use decant_controller::resource::{
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::certificates::signer::Signer;
+use decant_controller::leader::lease;
+use decant_controller::leader::lease::Seen;
+use decant_controller::leader::record::Lease;
+use decant_controller::objects::{
     Claim, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, VIEW_LIMIT_BYTES, Volume, view_within,
 };
-use decant_controller::scrape::Scraper;
-use decant_controller::standing::Standing;
-use decant_controller::store::{Store, Stores, View};
-use decant_controller::token::TokenKey;
-use decant_controller::unreadable::Unreadables;
-use decant_controller::watch::Wake;
-use decant_controller::worker::{Rounds, Workshop};
+use decant_controller::pods::identity::Identity;
+use decant_controller::pods::made;
+use decant_controller::pods::made::Made;
+use decant_controller::pods::role::Role;
+use decant_controller::policy::Policy;
+use decant_controller::progress::poller::Pollers;
+use decant_controller::progress::scraper::Scraper;
+use decant_controller::progress::write_budget::Budget;
+use decant_controller::reconcile::act::Hands;
+use decant_controller::reconcile::observe::Eyes;
+use decant_controller::reconcile::observe::drivers::Drivers;
+use decant_controller::reconcile::permission::guarded::Guarded;
+use decant_controller::reconcile::permission::judge::Judge;
+use decant_controller::reconcile::reconciler::{Rounds, Workshop};
+use decant_controller::reconcile::reserved_volumes;
+use decant_controller::reconcile::scheduling::Line;
+use decant_controller::summary::clone_summary::Standing;
+use decant_controller::token::key::TokenKey;
+use decant_controller::watch::queue::Queue;
+use decant_controller::watch::store::{Store, Stores, View};
+use decant_controller::watch::unreadable::Unreadables;
+use decant_controller::watch::watcher::Wake;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
@@ -256,7 +262,7 @@ fn objects_of_the_controller(lease: &Value, changed: &[(Kind, Value)]) {
             let _ = signer.is_due(now);
             let _ = signer.successor("n", now);
         }
-        let key = Key::new("decant", decant_controller::token::KEY_SECRET);
+        let key = Key::new("decant", decant_controller::token::key::KEY_SECRET);
         let world =
             World { objects: BTreeMap::from([((Kind::Secret, key), object.clone())]), ..World::default() };
         let _ = TokenKey::load(&world, "decant");
@@ -351,18 +357,18 @@ pub fn raw(bytes: &[u8]) {
     put::<Pod>(Kind::Pod, &object, &stores.pods, &unreadable);
     put::<DataSource>(Kind::DataSource, &object, &stores.data_sources, &unreadable);
     for dv in stores.data_volumes.all() {
-        let _ = decant_controller::request::validate(&dv);
+        let _ = decant_controller::objects::clone_request::validate(&dv);
         let _ = unreadable.in_the_way(&dv.metadata.key(), &stores);
     }
     for source in stores.data_sources.all() {
-        let _ = decant_controller::request::resolve(&source);
+        let _ = decant_controller::objects::clone_request::resolve(&source);
     }
     if let (Ok(volume), Ok(claim)) =
         (view_within::<Volume>(&object, VIEW_LIMIT_BYTES), view_within::<Claim>(&object, VIEW_LIMIT_BYTES))
     {
-        let _ = reserved::binding(&volume, &claim);
+        let _ = reserved_volumes::binding(&volume, &claim);
         for dv in stores.data_volumes.all() {
-            let _ = reserved::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
+            let _ = reserved_volumes::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
         }
     }
     let _ = Signer::of(&object);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
-use decant_controller::kube::KubeCluster;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
+use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind, Object, Uid};
 use decant_controller::run::{Settings, run};
 use decant_shared::stop::Stop;
 use serde_json::{Value, json};

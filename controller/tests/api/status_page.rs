@@ -3,8 +3,8 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use decant_controller::cluster::Cluster;
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects::Kind;
 use decant_test_support::net::Closed;
 use serde_json::json;
 

@@ -1,9 +1,11 @@
 //! Before there are pods.
 
-use decant_controller::decide::{Action, Step};
-use decant_controller::observed::{Observed, Origin, Turn};
-use decant_controller::permission::{Asker, Permission};
-use decant_controller::resource::{Claim, Key, StorageClass};
+use decant_controller::objects::{Claim, Key, StorageClass};
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::observed::{Observed, Origin, Turn};
+use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::step::Step;
+use decant_controller::token::asker::Asker;
 use serde_json::json;
 use std::sync::Arc;
 

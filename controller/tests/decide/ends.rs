@@ -1,9 +1,12 @@
 //! The end, and what is left after it.
 
-use decant_controller::decide::{Action, Role, Step, Why, decide};
-use decant_controller::observed::Observed;
-use decant_controller::outcome::Outcome;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::decide;
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::outcome::Outcome;
+use decant_controller::reconcile::step::{Step, Why};
 use std::sync::Arc;
 
 use crate::seen::*;

@@ -1,8 +1,11 @@
 //! While there are pods.
 
-use decant_controller::decide::{Action, Role, Step, Why, decide};
-use decant_controller::observed::Observed;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::decide;
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::step::{Step, Why};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -90,7 +93,7 @@ fn a_pod_that_a_kubelet_rejected_is_replaced_after_a_pause_like_any_other() {
 
 #[test]
 fn a_pod_that_cannot_use_its_keys_is_replaced_by_one_with_others() {
-    let failing = |pod: Arc<decant_controller::resource::Pod>, restarts: i64, code: i64| {
+    let failing = |pod: Arc<decant_controller::objects::Pod>, restarts: i64, code: i64| {
         let mut pod = (*pod).clone();
         let status = &mut pod.status.container_statuses[0];
         status.state =

@@ -1,9 +1,11 @@
 //! What is said about it.
 
-use decant_controller::cluster::ApiError;
-use decant_controller::decide::{Action, Step};
-use decant_controller::observed::{Doing, Observed, Trouble};
-use decant_controller::resource::Key;
+use decant_controller::api::cluster::ApiError;
+use decant_controller::objects::Key;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::last_error::{Doing, Trouble};
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::step::Step;
 use std::sync::Arc;
 
 use crate::seen::*;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use decant_controller::pki::{Leaf, Signer, Usage};
-use decant_controller::webhook::{Callers, MUTATE_PATH};
+use decant_controller::certificates::signer::{Leaf, Signer, Usage};
+use decant_controller::objects::webhook_configuration::MUTATE_PATH;
+use decant_controller::webhook::callers::Callers;
 use decant_test_support::until;
 use time::OffsetDateTime;
 

@@ -4,9 +4,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_controller::pki::{Leaf, Signer, Usage};
-use decant_controller::token::TokenKey;
-use decant_controller::webhook::{Callers, Settings, Webhook, WebhookIdentity};
+use decant_controller::certificates::signer::{Leaf, Signer, Usage};
+use decant_controller::token::key::TokenKey;
+use decant_controller::webhook::callers::Callers;
+use decant_controller::webhook::serve::{Settings, Webhook, WebhookIdentity};
 use decant_controller_test_support::cluster::Empty;
 use decant_shared::conn::{Conn, Fault};
 use decant_shared::stop::Stop;

@@ -1,8 +1,9 @@
 //! Whole rounds in which one of two namespaces refuses something, until it no longer does.
 
 use super::*;
-use crate::resource::DataVolume;
-use crate::standing::{Complaint, Standing, State};
+use crate::objects::DataVolume;
+use crate::summary::clone_summary::{Standing, State};
+use crate::summary::complaint::Complaint;
 
 /// A refusal is told after a second.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -139,7 +140,7 @@ fn a_pod_that_cannot_be_deleted_after_the_end_is_told_and_the_clone_is_complete_
     bench.kubelet();
     bench.rounds(3);
     for object in bench.cluster.of(Kind::Pod) {
-        let pod: crate::resource::Pod = view(object).unwrap();
+        let pod: crate::objects::Pod = view(object).unwrap();
         let name = if pod.metadata.namespace == "a" { "cdi-clone-source" } else { "cdi-upload-server" };
         let ended = json!({"exitCode": 0, "message": "{}", "finishedAt": "2026-01-01T00:00:00Z"});
         let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": name, "state": {"terminated": ended}}]});

@@ -3,15 +3,15 @@
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use decant_controller::act::Hands;
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use decant_controller::decide::Role;
-use decant_controller::made::Made;
-use decant_controller::pki::Pki;
-use decant_controller::pods::Identity;
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::objects::{Key, Kind, Object, Pod, Uid};
+use decant_controller::pods::identity::Identity;
+use decant_controller::pods::made::Made;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind, Object, Pod, Uid};
-use decant_controller::token::TokenKey;
+use decant_controller::reconcile::act::Hands;
+use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 

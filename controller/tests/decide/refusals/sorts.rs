@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use decant_controller::cluster::ApiError;
-use decant_controller::decide::{Action, Role, decide};
-use decant_controller::observed::{Observed, Origin};
+use decant_controller::api::cluster::ApiError;
+use decant_controller::objects::{Key, Kind};
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind};
-use decant_controller::standing::{Complaint, Standing, State};
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::decide;
+use decant_controller::reconcile::observed::{Observed, Origin};
+use decant_controller::summary::clone_summary::{Standing, State};
+use decant_controller::summary::complaint::Complaint;
 
 use super::double::{Double, claim_object, hands, sealed};
 use super::{after, lasting};
@@ -157,7 +160,7 @@ fn each_refusal_of_the_claim_is_a_warning_that_is_tried_again_and_does_not_end_t
             "{sort}"
         );
         assert!(!decision.events.iter().any(|event| event.kind == "Normal"), "{sort}: {:?}", decision.events);
-        assert!(!decant_controller::standing::is_blocked(wanted), "{sort}");
+        assert!(!decant_controller::summary::advice::is_blocked(wanted), "{sort}");
     }
 }
 
