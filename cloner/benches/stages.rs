@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::thread;
 
 use decant_cloner::digest::segments::Segments;
-use decant_cloner::frame::decode::{Batch, Decoder};
-use decant_cloner::frame::encode::Encoder;
-use decant_cloner::frame::split::{Pack, Splitter};
-use decant_cloner::frame::{BLOCK_BYTES, STREAM_IDENTIFIER, is_zero};
+use decant_cloner::snappy::decode::{Batch, Decoder};
+use decant_cloner::snappy::encode::Encoder;
+use decant_cloner::snappy::split::{Pack, Splitter};
+use decant_cloner::snappy::{BLOCK_BYTES, STREAM_IDENTIFIER};
+use decant_cloner::stream::is_zero;
 use decant_shared::tls::authority::{Authority, Usage};
 use decant_shared::tls::suites::{Suites, Versions};
 use decant_shared::tls::{client, server};

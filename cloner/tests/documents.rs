@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use decant_cloner::metrics;
+use decant_cloner::report::metrics;
 use decant_shared::progress::Progress;
 
 /// The top folders whose paths documents name.
@@ -183,7 +183,7 @@ fn every_script_and_manifest_of_an_example_exists() {
 #[test]
 fn every_flag_of_an_example_exists() {
     use clap::CommandFactory;
-    let command = decant_cloner::args::Cli::command();
+    let command = decant_cloner::commands::cli::Cli::command();
     let long = |command: &clap::Command| -> BTreeSet<String> {
         command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
     };

@@ -3,14 +3,14 @@
 //! that a few bytes are a long stream.
 #![no_main]
 
-use decant_cloner::digest::check::Check;
+use decant_cloner::receive::resume_verifier::Check;
 use decant_cloner::digest::{Digest, SEGMENT_BYTES, Whole};
 use decant_cloner::error::{Error, Result};
-use decant_cloner::frame::STREAM_IDENTIFIER;
-use decant_cloner::frame::decode::{Batch, Decoder, Item};
-use decant_cloner::frame::encode::Encoder;
-use decant_cloner::frame::mark::Mark;
-use decant_cloner::frame::split::{Pack, Splitter};
+use decant_cloner::snappy::STREAM_IDENTIFIER;
+use decant_cloner::snappy::decode::{Batch, Decoder, Item};
+use decant_cloner::snappy::encode::Encoder;
+use decant_cloner::snappy::mark::Mark;
+use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::stream::Piece;
 use decant_cloner_fuzz::Program;
 use libfuzzer_sys::fuzz_target;
@@ -25,14 +25,14 @@ fuzz_target!(|bytes: &[u8]| {
     let held: Vec<Digest> = (0..program.byte() % 4).map(|number| Digest([number; 32])).collect();
     let check = if program.byte() % 2 == 0 { Check::new(held) } else { Check::passing_over(held) };
     // Content of an archive that is held counts from the beginning.
-    let mut sum = u128::from(check.passing_bytes());
+    let mut sum = u128::from(check.held_bytes());
     let stream = stream(&mut program);
     if receive(&stream, &check, &mut sum).is_ok()
         && let Ok(verdict) = check.finish()
     {
         assert_eq!(u128::from(verdict.whole.content_bytes), sum);
     }
-    assert!(check.proven().len() <= decant_cloner::digest::check::HELD_LIMIT);
+    assert!(check.proven().len() <= decant_cloner::digest::HELD_LIMIT);
 });
 
 fn stream(program: &mut Program<'_>) -> Vec<u8> {
@@ -75,9 +75,9 @@ fn receive(stream: &[u8], check: &Check, sum: &mut u128) -> Result<()> {
                     return Err(Error::damaged("no medium is so large"));
                 }
                 Some(Item::Piece(piece)) => {
-                    let passed_bytes = check.passing_bytes();
+                    let passed_bytes = check.held_bytes();
                     check.content(&piece)?;
-                    *sum += u128::from(piece.len()) - u128::from(passed_bytes - check.passing_bytes());
+                    *sum += u128::from(piece.len()) - u128::from(passed_bytes - check.held_bytes());
                 }
                 Some(Item::Mark(mark)) => check.mark(mark)?,
                 None => panic!("run {index} of {} is not there", batch.len()),

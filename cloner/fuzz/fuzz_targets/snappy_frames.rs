@@ -7,8 +7,8 @@
 use std::io::Read;
 
 use decant_cloner::error::Result;
-use decant_cloner::frame::decode::{Batch, Decoder, Item};
-use decant_cloner::frame::split::{Pack, Splitter};
+use decant_cloner::snappy::decode::{Batch, Decoder, Item};
+use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::stream::Piece;
 use libfuzzer_sys::fuzz_target;
 

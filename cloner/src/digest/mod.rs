@@ -7,18 +7,18 @@
 //!
 //! The content of a device or file is its bytes; that of a folder is defined in [`record`].
 
+pub mod segments;
+
 use std::fmt;
 use std::str::FromStr;
-
-pub mod check;
-pub mod hashing;
-pub mod record;
-pub mod segments;
 
 /// Bytes of a group.
 pub const GROUP_BYTES: usize = 64 << 10;
 /// Bytes of a segment: the unit of verification and of resuming.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Digests of segments that are remembered for resuming: 4 TiB of content in 2 MiB of memory. What comes behind
+/// is sent again.
+pub const HELD_LIMIT: usize = 1 << 16;
 /// How a whole digest begins; another way of computing it would have another number.
 const SCHEME: &str = "decant1";
 

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use decant_shared::stop::Stop;
 
-use super::{Digest, GROUP_BYTES, SEGMENT_BYTES, Whole};
+use crate::digest::{Digest, GROUP_BYTES, SEGMENT_BYTES, Whole};
 use crate::error::{Error, Result};
-use crate::frame::is_zero;
+use crate::stream::{ZEROS, is_zero};
 
 /// A longer run of zeros is taken in steps that end at multiples of this, between which a stop is noticed. One of them
 /// takes less than a millisecond.
@@ -19,7 +19,6 @@ const DIGESTS_AT_ONCE: usize = 512;
 /// most 2^63 - 1 bytes, but a folder may have several of those, all hole.
 pub const CONTENT_LIMIT_BYTES: u64 = u64::MAX - SEGMENT_BYTES;
 
-static ZEROS: [u8; GROUP_BYTES] = [0; GROUP_BYTES];
 static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS));
 
 /// The digest of a whole segment of zeros.
@@ -196,7 +195,7 @@ impl Segments {
 }
 
 /// Appends a run. Zeros behind zeros make one longer run, so that a hole takes no memory however long it is.
-pub(super) fn push_run(runs: &mut VecDeque<Run>, run: Run) {
+pub(crate) fn push_run(runs: &mut VecDeque<Run>, run: Run) {
     match runs.back_mut() {
         Some(last)
             if last.first + last.count == run.first

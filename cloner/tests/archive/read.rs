@@ -1,10 +1,9 @@
 //! What the archive reader takes, and what it refuses.
 
-use decant_cloner::archive::entry::EntryKind;
-use decant_cloner::error::Kind;
-use decant_test_support::archive::HandMade;
-
 use crate::read_all::read_all;
+use decant_cloner::error::Kind;
+use decant_cloner::tar::entry::EntryKind;
+use decant_test_support::archive::HandMade;
 use proptest::prelude::*;
 
 fn damage(bytes: &[u8]) -> String {

@@ -1,9 +1,9 @@
 //! Reads a whole archive.
 
-use decant_cloner::archive::entry::Entry;
-use decant_cloner::archive::read::ArchiveReader;
 use decant_cloner::error::Result;
 use decant_cloner::stream::Piece;
+use decant_cloner::tar::entry::Entry;
+use decant_cloner::tar::reader::ArchiveReader;
 
 /// All entries with their content; the content ends at a hole of more than 1 MiB.
 pub(crate) fn read_all(mut bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {

@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use decant_cloner::attribute::Attribute;
-use decant_cloner::optional::{Call, Verdict};
+use decant_cloner::attributes::Attribute;
+use decant_cloner::volume::optional_calls::{Call, Verdict};
 use rustix::io::Errno;
 
 use super::command::{Ended, Place, copy};

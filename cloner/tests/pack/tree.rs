@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use decant_cloner::error::Result;
-use decant_cloner::pack::plan::{Options, Plan, Totals};
-use decant_cloner::pack::scan::scan;
-use decant_cloner::pack::write::write;
 use decant_cloner::stream::Sink;
+use decant_cloner::volume::tree::read::plan::{Options, Plan, Totals};
+use decant_cloner::volume::tree::read::scan::scan;
+use decant_cloner::volume::tree::read::write_archive::write;
 use decant_shared::stop::Stop;
 use tempfile::TempDir;
 

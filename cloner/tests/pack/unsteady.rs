@@ -7,8 +7,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use decant_cloner::pack::scan::scan;
-use decant_cloner::pack::write::write;
+use decant_cloner::volume::tree::read::scan::scan;
+use decant_cloner::volume::tree::read::write_archive::write;
 use decant_shared::stop::Stop;
 
 use crate::tree::SPARSE;

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use decant_controller::summary::advice::ADVICE;
-use kubectl_decant::{Cli, Ending};
 use decant_test_support::net::Closed;
+use kubectl_decant::{Cli, Ending};
 
 const DOCUMENT: &str = include_str!("../../../docs/kubectl.md");
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");

@@ -1,0 +1,103 @@
+//! One connection's part of a transfer: its body, cut into packs.
+
+use std::time::{Duration, Instant};
+
+use decant_shared::conn::Fault;
+use decant_shared::http::body::{Body, BodyFault};
+use decant_shared::progress::Progress;
+use decant_shared::stop::{STOP_TICK, Stop, StopReason};
+
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::lanes::Pool;
+use crate::receive::running::{OUSTED, Running};
+use crate::receive::streams::{Parcel, Place};
+use crate::snappy::split::{Pack, Splitter};
+
+/// What stands around a connection that carries a clone.
+#[derive(Clone, Copy)]
+pub struct Carried<'a> {
+    /// A sender that sends nothing for this long has failed.
+    pub idle: Duration,
+    /// Told when the sender is heard.
+    pub running: &'a Running,
+    /// Counts what arrives.
+    pub progress: &'a Progress,
+    /// Ends it early.
+    pub stop: &'a Stop,
+}
+
+/// Reads the body to its proven end; packs of it go to `put`, all but the last one, which may be empty. It ends early when
+/// `is_over`.
+pub fn carry(
+    body: &mut Body<'_>,
+    carried: Carried<'_>,
+    packs: &Pool<Pack>,
+    is_over: &dyn Fn() -> bool,
+    put: &mut dyn FnMut(Pack) -> Result<()>,
+) -> Result<Pack> {
+    let mut splitter = Splitter::default();
+    let mut pack = packs.take();
+    loop {
+        wait(body, carried.idle, is_over)?;
+        let Some(mut bytes) = body.next(carried.idle).map_err(describe)? else { break };
+        Error::check(carried.stop)?;
+        carried.running.heard();
+        carried.progress.add_wire_bytes(bytes.len() as u64);
+        while !bytes.is_empty() {
+            let taken = splitter.feed(bytes, &mut pack)?;
+            bytes = &bytes[taken..];
+            if !bytes.is_empty() || splitter.ends_turn(&pack) {
+                put(std::mem::replace(&mut pack, packs.take()))?;
+            }
+        }
+    }
+    splitter.finish()?;
+    Ok(pack)
+}
+
+/// The same for one of several connections: what it brings, and how it ended, goes to its place. Returns whether it was
+/// complete.
+pub fn bring(body: &mut Body<'_>, carried: Carried<'_>, place: &Place) -> bool {
+    let mut put = |pack| place.parcels.send(Parcel::Pack(pack)).map_err(|_| Error::neighbour("merger"));
+    let last = carry(body, carried, &place.packs, &|| place.is_over(), &mut put);
+    let brought = last.and_then(|last| if last.is_empty() { Ok(()) } else { put(last) });
+    match brought {
+        Ok(()) => place.parcels.send(Parcel::End).is_ok(),
+        Err(error) => {
+            // There is room for one of each connection. Where nobody waits for it any more, another one was the cause.
+            let _ = place.failures.try_send(error);
+            false
+        }
+    }
+}
+
+/// Waits until the body goes on.
+fn wait(body: &mut Body<'_>, idle: Duration, is_over: &dyn Fn() -> bool) -> Result<()> {
+    let began = Instant::now();
+    while !body.ready(STOP_TICK.min(idle)).map_err(describe)? {
+        if is_over() {
+            return Err(Error::neighbour("merger"));
+        }
+        if began.elapsed() >= idle {
+            return Err(describe(BodyFault::Conn(Fault::TimedOut("upload", idle))));
+        }
+    }
+    Ok(())
+}
+
+fn describe(fault: BodyFault) -> Error {
+    match fault {
+        BodyFault::Cut => {
+            Error::new(Kind::HungUp, "the body ends before its terminating chunk: the source gave up")
+        }
+        BodyFault::Bad(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
+        BodyFault::Conn(Fault::Stopped(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
+        BodyFault::Conn(Fault::Stopped(reason)) => Error::stopped(reason),
+        BodyFault::Conn(Fault::TimedOut(_, limit)) => {
+            Error::new(Kind::Stalled, format!("the source sent nothing for {} s", limit.as_secs()))
+        }
+        BodyFault::Conn(fault) => {
+            Error::new(Kind::HungUp, format!("the connection broke before the body was complete: {fault}"))
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One transfer: a request's body through the stages to the destination.
+
+use std::rc::Rc;
+use std::thread::{Builder, scope};
+use std::time::Duration;
+
+use decant_shared::conn::Fault;
+use decant_shared::contract::ContentType;
+use decant_shared::http::body::{Body, BodyFault};
+use decant_shared::progress::{Phase, Progress};
+use decant_shared::stop::{STOP_TICK, Stop};
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::join::{join, verdict};
+use crate::pipeline::lanes::{Deal, Pool, lanes};
+use crate::receive::body::{Carried, bring, carry};
+use crate::receive::decompress::{self, Packed};
+use crate::receive::received_stream::Pulled;
+use crate::receive::resume_verifier::Check;
+use crate::receive::running::Running;
+use crate::receive::streams::{Meeting, Streams};
+use crate::receive::write::{self, Written};
+use crate::receive::{Received, Writing};
+use crate::snappy::split::Pack;
+
+/// How long a sender may send nothing, unless something else is asked for. It keeps a stalled source from
+/// blocking all retries (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
+pub const IDLE: Duration = Duration::from_secs(300);
+
+/// What is received, and what stands around it.
+pub struct Transfer<'a> {
+    /// What the body is.
+    pub content: ContentType,
+    /// Logical bytes that the sender announced.
+    pub announced_bytes: Option<u64>,
+    /// Where it goes, and how.
+    pub writing: &'a Writing,
+    /// A sender that sends nothing for this long has failed.
+    pub idle: Duration,
+    /// Told when the sender is heard.
+    pub running: &'a Running,
+    /// Counts what arrives.
+    pub progress: &'a Progress,
+    /// Ends it early, the writer and everything else of it.
+    pub stop: &'a Stop,
+    /// For a clone that comes over several connections: what they bring, and where they meet.
+    pub streams: Option<(&'a mut Streams, &'a Meeting)>,
+    /// The segments that the target holds of an attempt before, if the source goes on from there; after the
+    /// transfer, those that it holds now.
+    pub held: &'a mut Vec<Digest>,
+}
+
+impl Transfer<'_> {
+    /// The sender has said everything, and may be silent now.
+    fn ends(&self) {
+        self.running.end();
+        self.progress.enter(Phase::Sync);
+    }
+}
+
+/// Receives `body` and returns when it is written and synced.
+pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Received> {
+    let &mut Transfer { content, announced_bytes, writing, progress, stop, .. } = transfer;
+    let count = writing.decompress_threads.max(1);
+    let (deal, workers, collect) = lanes(count, "decompressor");
+    // Where other connections bring packs, they are given back to those.
+    let packs = match &transfer.streams {
+        Some((streams, _)) => streams.packs.clone(),
+        None => Pool::for_lanes(count),
+    };
+    let batches = Pool::for_lanes(count);
+    if let Some(announced_bytes) = announced_bytes {
+        progress.set_total_bytes(announced_bytes);
+    }
+    progress.enter(Phase::Copy);
+    let held = std::mem::take(transfer.held);
+    let resumes = !held.is_empty();
+    let written = scope(|scope| {
+        let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
+            let check = Rc::new(match content {
+                ContentType::Block => Check::new(held),
+                ContentType::Filesystem => Check::passing_over(held),
+            });
+            let length = (content, announced_bytes);
+            let mut stream = Pulled::new(collect, &batches, progress, length, Rc::clone(&check), stop);
+            let written = write::write(writing, content, announced_bytes, resumes, &mut stream, stop);
+            (written, check.proven())
+        });
+        let mut threads = Vec::new();
+        for (index, lane) in workers.into_iter().enumerate() {
+            let (packs, batches) = (&packs, &batches);
+            threads.push(
+                Builder::new()
+                    .name(format!("decompressor-{index}"))
+                    .spawn_scoped(scope, move || decompress::run(lane, packs, batches)),
+            );
+        }
+        let fed = feed(body, transfer, deal, &packs);
+        let written = match writer {
+            Ok(writer) => {
+                if fed.is_err() {
+                    discard(body, &|| writer.is_finished());
+                }
+                let panicked = |_| (Err(Error::new(Kind::Failed, "the writer panicked")), Vec::new());
+                let (written, proven) = writer.join().unwrap_or_else(panicked);
+                *transfer.held = proven;
+                written
+            }
+            Err(cause) => Err(Error::io(Kind::Failed, "cannot start a thread", cause)),
+        };
+        let others = join(threads).into_iter().chain(fed.err()).collect();
+        verdict(written, others)
+    })?;
+    let Written { stream_bytes, verdict, not_kept } = written;
+    Ok(Received { content, stream_bytes, verdict, preallocated: writing.preallocate, not_kept })
+}
+
+/// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
+fn feed(
+    body: &mut Body<'_>,
+    transfer: &mut Transfer<'_>,
+    mut deal: Deal<Packed>,
+    packs: &Pool<Pack>,
+) -> Result<()> {
+    let (running, stop) = (transfer.running, transfer.stop);
+    let carried = Carried { idle: transfer.idle, running, progress: transfer.progress, stop };
+    match &mut transfer.streams {
+        None => {
+            let last = carry(body, carried, packs, &|| false, &mut |pack| deal.send(Packed::Some(pack)))?;
+            transfer.ends();
+            if !last.is_empty() {
+                deal.send(Packed::Some(last))?;
+            }
+        }
+        Some((streams, meeting)) => {
+            let first = streams.first.take().ok_or_else(|| Error::neighbour("first connection"))?;
+            let merged = scope(|scope| {
+                let thread = Builder::new().name("stream-0".to_owned());
+                let thread = thread.spawn_scoped(scope, || {
+                    let _ = bring(body, carried, &first);
+                    Ok(())
+                });
+                let merged = streams.merge(meeting, &mut deal, stop);
+                meeting.close();
+                streams.end();
+                verdict(merged, join(vec![thread]))
+            });
+            merged?;
+            transfer.ends();
+        }
+    }
+    deal.send(Packed::End)
+}
+
+/// Reads on for nothing until the writer has cleaned up, which may take minutes after millions of files. A
+/// sender whose data nobody takes would give up before it hears why.
+pub fn discard(body: &mut Body<'_>, is_done: &dyn Fn() -> bool) {
+    while !is_done() {
+        match body.next(STOP_TICK) {
+            Ok(Some(_)) | Err(BodyFault::Conn(Fault::TimedOut(..))) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Tar in our own process.
+//!
+//! Reading: [`read`] turns a stream into members and their content; [`entry`] is what a member is, and
+//! `blocks`, `field`, `member`, `pax` and `sparse_map` understand the parts of its headers.
+
+mod blocks;
+pub(crate) mod counting_sink;
+pub mod entry;
+mod field;
+pub(crate) mod header;
+mod member;
+pub mod nanoseconds;
+pub(crate) mod pax;
+pub mod reader;
+pub mod record;
+pub(crate) mod sparse_map;
+pub(crate) mod writer;
