@@ -1,7 +1,5 @@
 //! What reviews cost, whoever sends them.
 
-use std::time::Duration;
-
 use decant_controller::objects::webhook_configuration::{MUTATE_PATH, VALIDATE_PATH};
 
 use crate::server::{PATIENCE, Running, answer, head, review, stranger};

@@ -175,12 +175,12 @@ fn told(seen: &Observed) -> BTreeMap<&'static str, String> {
 fn worlds() -> Vec<(&'static str, Observed)> {
     let leaving = |mut seen: Observed| {
         let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
-        dv.metadata.deletion_timestamp = Some(seen::NOW.to_owned());
+        dv.metadata.deletion_timestamp = Some(crate::seen::NOW.to_owned());
         seen.data_volume = Some(Arc::new(dv));
         seen
     };
     let mut bound = (**claimed().target.as_ref().unwrap()).clone();
-    bound.metadata.creation_timestamp = seen::NOW.to_owned();
+    bound.metadata.creation_timestamp = crate::seen::NOW.to_owned();
     let kept = Observed { target: Some(Arc::new(bound)), volumes: Volumes::Bound(volume()), ..claimed() };
     vec![
         ("without a claim", start()),
@@ -207,7 +207,7 @@ fn worlds() -> Vec<(&'static str, Observed)> {
         (
             "with a claim that a restore filled",
             Observed {
-                target: Some(seen::claim("copy", json!({ "cdi.kubevirt.io/storage.populatedFor": "copy" }))),
+                target: Some(crate::seen::claim("copy", json!({ "cdi.kubevirt.io/storage.populatedFor": "copy" }))),
                 ..start()
             },
         ),
