@@ -88,8 +88,8 @@ fn killed(mode: Mode, kill: Kill, short: &[u64]) {
         if forgets(mode) && kill != Kill::Source {
             cell.right(None, "restarted");
         } else {
-            // Before that there is no whole segment to resume from.
-            if volumes.data_bytes * percent / 100 > AGAIN_BYTES {
+            // Before that no connection has sent a whole segment, and there is nothing to resume from.
+            if volumes.data_bytes * percent / 100 > AGAIN_BYTES * streams() {
                 assert_resumed(&log);
             }
             cell.right(Some(again_bytes(&volumes, before_bytes, 1)), "resumed");
