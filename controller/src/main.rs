@@ -14,18 +14,19 @@ use decant_controller::cli::{Cli, Command, GateArgs, ProcessArgs, RunArgs, Webho
 use decant_controller::leader::hold::Leader;
 use decant_controller::leader::lease;
 use decant_controller::objects::Key;
-use decant_controller::pages::health::Board;
+use decant_controller::pages::health::HealthState;
 use decant_controller::pages::probes::Readiness;
 use decant_controller::pages::{probes, server};
 use decant_controller::run::run;
 use decant_controller::token::key::TokenKey;
 use decant_controller::webhook::serve::Webhook;
 use decant_controller::webhook::{identity, serve};
-use decant_shared::exit::Exit;
-use decant_shared::http::server::Server;
-use decant_shared::panics;
-use decant_shared::stop::Stop;
-use decant_shared::{descriptors, dial};
+use decant_shared::net::dial;
+use decant_shared::net::http::server::Server;
+use decant_shared::process::descriptor_limit;
+use decant_shared::process::panics;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::exit_code::Exit;
 
 /// For reviews that are being decided when the process ends.
 const WEBHOOK_END: Duration = Duration::from_secs(5);
@@ -63,10 +64,10 @@ impl Process {
 
 /// Log, signals and connection; then `work`.
 fn start(args: &ProcessArgs, work: impl FnOnce(&Process) -> Exit) -> Exit {
-    decant_shared::log::init(args.log_format, args.log_level, Box::new(std::io::stderr()));
-    descriptors::raise_limit();
+    decant_shared::process::log::init(args.log_format, args.log_level, Box::new(std::io::stderr()));
+    descriptor_limit::raise_limit();
     let stop = Stop::new();
-    if let Err(e) = decant_shared::signal::watch(&stop) {
+    if let Err(e) = decant_shared::process::signal::watch(&stop) {
         log::error!("signals cannot be watched: {e}");
         return Exit::Failed;
     }
@@ -85,9 +86,9 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
         let key = Key::new(&args.process.namespace, lease::NAME);
         Leader::new(Arc::clone(&cluster), key, args.identity())
     });
-    let board = Arc::new(Board::new(Arc::clone(&process.calls), leader.clone()));
-    let pages = server::serve(args.listen, &board, args.status_page, stop);
-    let (pages, probes) = match with_probes(pages, &args.process, server::readiness(&board), stop) {
+    let health = Arc::new(HealthState::new(Arc::clone(&process.calls), leader.clone()));
+    let pages = server::serve(args.listen, &health, args.status_page, stop);
+    let (pages, probes) = match with_probes(pages, &args.process, server::readiness(&health), stop) {
         Ok(servers) => servers,
         Err(e) => {
             log::error!("{e}");
@@ -106,7 +107,7 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
         }
     };
     let result =
-        lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&board), term));
+        lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&health), term));
     // The API server waits for this answer before it refuses what users want.
     if let Some(webhook) = webhook {
         webhook.shut_down(WEBHOOK_END);
@@ -174,7 +175,7 @@ fn serve_webhook(
 ) -> Result<Webhook, String> {
     let failed =
         |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --webhook-listen");
-    let settings = serve::Settings {
+    let settings = serve::WebhookSettings {
         cluster: Arc::clone(cluster),
         keys: Arc::new(TokenKey::load(&**cluster, &process.namespace)?),
         own_user: format!("system:serviceaccount:{}:{}", process.namespace, gate.service_account),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use decant_shared::units::Overhead;
+use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
 /// What the Intermediate profile allows (contract 2.5).
@@ -17,7 +17,7 @@ pub struct Policy {
     /// What pods are made of.
     pub pods: PodPolicy,
     /// When clones may start.
-    pub admission: AdmissionPolicy,
+    pub admission: SchedulingPolicy,
     /// How often things are looked at.
     pub intervals: Intervals,
     /// Share of a filesystem volume that files cannot use, where no class says otherwise (contract 4.8).
@@ -63,7 +63,7 @@ pub struct PodPolicy {
 
 /// When clones may start.
 #[derive(Debug, Clone)]
-pub struct AdmissionPolicy {
+pub struct SchedulingPolicy {
     /// Clones that run at the same time in the whole cluster.
     pub running_max: usize,
     /// The same for each target storage class.
@@ -109,7 +109,7 @@ impl Default for Policy {
                 certificate_life: Duration::from_secs(24 * 3600),
                 target_deadline: Duration::from_secs(12 * 3600),
             },
-            admission: AdmissionPolicy { running_max: 20, running_max_per_class: 20 },
+            admission: SchedulingPolicy { running_max: 20, running_max_per_class: 20 },
             intervals: Intervals {
                 poll: Duration::from_secs(2),
                 scrape_limit: Duration::from_secs(2),

@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use decant_controller::objects::{Claim, DataVolume, Key, Meta, Pod, Uid, Volume, view};
-use decant_controller::pods::clone_pods::Clone;
+use decant_controller::objects::{Claim, DataVolume, Key, Meta, Pod, Uid, Volume, decode};
+use decant_controller::pods::clone_pods::ClonePods;
 use decant_controller::pods::role::Role;
 use decant_controller::pods::{claim, secret, source, target};
 use decant_controller::policy::Policy;
@@ -26,7 +26,7 @@ fn policy() -> Policy {
 }
 
 fn claim(namespace: &str, name: &str, mode: &str) -> Claim {
-    view(json!({
+    decode(json!({
         "metadata": { "namespace": namespace, "name": name, "uid": format!("{name}-uid"), "annotations": {
             "cdi.kubevirt.io/storage.preallocation.requested": "false",
             "cdi.kubevirt.io/storage.pod.priorityclassname": "low",
@@ -48,7 +48,7 @@ fn data_volume(spec: &str) -> DataVolume {
         "pvc" => json!({ "accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": size }),
         _ => json!({ "storageClassName": "fast", "resources": size }),
     };
-    view(json!({
+    decode(json!({
         "metadata": { "namespace": "team", "name": "copy", "uid": "dv-uid", "labels": { "mine": "yes" },
                       "annotations": { "note": "kept", "cdi.kubevirt.io/storage.clone.token": "not for the claim" } },
         "spec": { "source": { "pvc": { "namespace": "golden", "name": "image" } }, "priorityClassName": "low",
@@ -72,7 +72,7 @@ fn pods(mode: &str) {
     let policy = policy();
     let (source, target) = (claim("golden", "image", mode), claim("team", "copy", mode));
     let owner_uid = Uid::from("dv-uid");
-    let clone = Clone {
+    let clone = ClonePods {
         target: &target,
         source: &source,
         owner_uid: &owner_uid,
@@ -84,7 +84,7 @@ fn pods(mode: &str) {
     let deadline = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
     let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
     check(&format!("target-{}", mode.to_lowercase()), &target::target_pod(&clone, overhead, deadline));
-    let running: Pod = view(json!({
+    let running: Pod = decode(json!({
         "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "target-uid" },
         "status": { "podIP": "10.0.0.7" },
     }))
@@ -97,7 +97,7 @@ fn what_annotations_ask_for_reaches_the_pods() {
     let policy = policy();
     let mut target = claim("team", "copy", "Block");
     target.metadata.annotations.insert("decant.dev/verify".to_owned(), "readback".to_owned());
-    let clone = Clone {
+    let clone = ClonePods {
         target: &target,
         source: &claim("golden", "image", "Block"),
         owner_uid: &Uid::from("dv-uid"),
@@ -161,7 +161,7 @@ fn claims_of_both_sorts_of_request() {
 
 #[test]
 fn a_claim_for_a_reserved_volume() {
-    let volume: Volume = view(json!({
+    let volume: Volume = decode(json!({
         "metadata": { "name": "restored-7" },
         "spec": { "capacity": { "storage": "20Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
                   "claimRef": { "namespace": "team", "name": "copy" } },

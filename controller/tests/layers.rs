@@ -1,4 +1,5 @@
-//! The modules of the controller depend on each other in one direction: the one that `docs/architecture.md` draws.
+//! The modules of the controller depend on each other in one direction: the one that `docs/architecture.md` draws. Each type
+//! has a name of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test ends where it fails.
 
 use std::collections::BTreeMap;
@@ -60,4 +61,37 @@ fn modules_import_only_from_layers_below() {
         }
     }
     assert!(wrong.is_empty(), "docs/architecture.md, \"Layers of the controller\": {wrong:#?}");
+}
+
+/// The type that a line declares. A `type` that is indented belongs to a trait.
+fn declared(line: &str) -> Option<&str> {
+    let item = line.trim_start();
+    let item = ["pub ", "pub(crate) ", "pub(super) "]
+        .iter()
+        .find_map(|mark| item.strip_prefix(mark))
+        .unwrap_or(item);
+    let kinds = if line.starts_with(' ') {
+        &["struct ", "enum ", "trait "][..]
+    } else {
+        &["struct ", "enum ", "trait ", "type "]
+    };
+    let name = kinds.iter().find_map(|kind| item.strip_prefix(kind))?;
+    name.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+}
+
+#[test]
+fn no_type_name_is_used_twice_in_a_crate() {
+    for root in ["src", "kubectl-decant/src"] {
+        let mut files = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(root), &mut files);
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for file in &files {
+            for name in fs::read_to_string(file).unwrap().lines().filter_map(declared) {
+                found.entry(name.to_owned()).or_default().push(file.display().to_string());
+            }
+        }
+        assert!(found.len() > 20, "{root}: {} types, the sources were not understood", found.len());
+        found.retain(|_, files| files.len() > 1);
+        assert!(found.is_empty(), "these names mean several types: {found:#?}");
+    }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use decant_controller::api::client::KubeCluster;
 use decant_controller::api::counted::Counted;
 use decant_controller::objects::DataVolume;
-use decant_controller::pages::health::Board;
+use decant_controller::pages::health::HealthState;
 use decant_controller::pages::server;
 use decant_controller::pages::status::{Overview, render};
 use decant_controller::summary::pick::pick;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
@@ -117,13 +117,13 @@ fn the_page_asks_for_nothing_else_and_tells_states_apart_in_words() {
 }
 
 /// A board of a controller that does not act yet, at an API server that is not there.
-fn board() -> Arc<Board> {
+fn board() -> Arc<HealthState> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster: {server: 'https://127.0.0.1:9'}\n\
                 contexts:\n- name: c\n  context: {cluster: c, user: u}\nusers:\n- name: u\n  user: {token: t}\n";
     file.write_all(text.as_bytes()).unwrap();
     let cluster = KubeCluster::connect(Some(file.path())).unwrap();
-    Arc::new(Board::new(Arc::new(Counted::new(cluster)), None))
+    Arc::new(HealthState::new(Arc::new(Counted::new(cluster)), None))
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! that a few bytes are a long stream.
 #![no_main]
 
-use decant_cloner::receive::resume_verifier::Check;
-use decant_cloner::digest::{Digest, SEGMENT_BYTES, Whole};
+use decant_cloner::receive::resume_verifier::ResumeVerifier;
+use decant_cloner::digest::{Digest, SEGMENT_BYTES, ContentDigest};
 use decant_cloner::error::{Error, Result};
 use decant_cloner::snappy::STREAM_IDENTIFIER;
-use decant_cloner::snappy::decode::{Batch, Decoder, Item};
+use decant_cloner::snappy::decode::{DecodedBatch, Decoder, Item};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::mark::Mark;
 use decant_cloner::snappy::split::{Pack, Splitter};
@@ -23,7 +23,7 @@ const WIRE_LIMIT_BYTES: usize = 2 << 20;
 fuzz_target!(|bytes: &[u8]| {
     let mut program = Program::new(bytes);
     let held: Vec<Digest> = (0..program.byte() % 4).map(|number| Digest([number; 32])).collect();
-    let check = if program.byte() % 2 == 0 { Check::new(held) } else { Check::passing_over(held) };
+    let check = if program.byte() % 2 == 0 { ResumeVerifier::new(held) } else { ResumeVerifier::passing_over(held) };
     // Content of an archive that is held counts from the beginning.
     let mut sum = u128::from(check.held_bytes());
     let stream = stream(&mut program);
@@ -50,7 +50,7 @@ fn stream(program: &mut Program<'_>) -> Vec<u8> {
             4 => Mark::Segment(program.number(u64::MAX), Digest([program.byte(); 32])).put(&mut step),
             5 => {
                 let (content_bytes, digest) = (program.number(u64::MAX), Digest([program.byte(); 32]));
-                Mark::Whole(Whole { content_bytes, digest }).put(&mut step);
+                Mark::Content(ContentDigest { content_bytes, digest }).put(&mut step);
             }
             6 => Mark::Turn(program.number(u64::MAX)).put(&mut step),
             _ => step.extend(program.bytes(64)),
@@ -62,8 +62,8 @@ fn stream(program: &mut Program<'_>) -> Vec<u8> {
     wire
 }
 
-fn receive(stream: &[u8], check: &Check, sum: &mut u128) -> Result<()> {
-    let (mut splitter, mut decoder, mut batch) = (Splitter::default(), Decoder::default(), Batch::default());
+fn receive(stream: &[u8], check: &ResumeVerifier, sum: &mut u128) -> Result<()> {
+    let (mut splitter, mut decoder, mut batch) = (Splitter::default(), Decoder::default(), DecodedBatch::default());
     let (mut rest, mut pack) = (stream, Pack::default());
     while !rest.is_empty() {
         let taken = splitter.feed(rest, &mut pack)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use decant_cloner::volume::tree::write::options::UnpackOptions;
 use decant_cloner::volume::tree::write::unpack_tree;
 use decant_cloner_fuzz::with_checksums;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use libfuzzer_sys::fuzz_target;
 use tempfile::{Builder, TempDir};
 

@@ -1,4 +1,4 @@
-//! What an entry of a folder has besides its content: which of it travels, which of it may be set, and what was lost.
+//! What an entry of a directory has besides its content: which of it travels, which of it may be set, and what was lost.
 
 pub mod acl;
 pub(crate) mod meta;
@@ -14,7 +14,7 @@ pub const XATTR_NAME_BYTES: usize = 255;
 
 /// The access control list of an entry, as the kernel has it.
 pub const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-/// The one that a folder hands down to what is made in it.
+/// The one that a directory hands down to what is made in it.
 pub const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 /// File capabilities.
 pub const CAPABILITY: &[u8] = b"security.capability";

@@ -3,25 +3,25 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use decant_shared::contract::TERMINATION_LOG;
-use decant_shared::exit;
-use decant_shared::log::Format;
-use decant_shared::stream_of;
-use decant_shared::units::Rate;
+use decant_shared::process::log::Format;
+use decant_shared::protocol::cdi::TERMINATION_LOG;
+use decant_shared::protocol::exit_code;
+use decant_shared::protocol::stream_id;
+use decant_shared::protocol::units::Rate;
 use log::LevelFilter;
 
-use crate::digest::Whole;
+use crate::digest::ContentDigest;
 use crate::send::compression::mode::Compression;
 
 /// As clap wants it.
-const STREAMS_LIMIT: i64 = stream_of::STREAMS_LIMIT as i64;
+const STREAMS_LIMIT: i64 = stream_id::STREAMS_LIMIT as i64;
 
 /// Clones a volume: both ends of a copy on this machine, or one end of it in a pod.
 ///
 /// Without a command the role follows from the environment, as in the pods that CDI makes: UPLOAD_URL makes
 /// it a source; CLIENT_NAME together with TLS_CERT_FILE or TLS_CERT makes it a target.
 #[derive(Debug, Parser)]
-#[command(name = "cloner", version, after_long_help = exit::help())]
+#[command(name = "cloner", version, after_long_help = exit_code::help())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -34,9 +34,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Copies a file, block device or folder on this machine, over the same path as between pods.
+    /// Copies a file, block device or directory on this machine, over the same path as between pods.
     Copy(CopyArgs),
-    /// Prints the digest of a file, block device or folder, as clones compute it.
+    /// Prints the digest of a file, block device or directory, as clones compute it.
     Digest(DigestArgs),
     /// Sends a volume to a target pod (configured like CDI's cloner).
     Source(SourceArgs),
@@ -46,14 +46,14 @@ pub enum Command {
 
 /// Arguments of `cloner copy`.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct CopyArgs {
-    /// The file, block device or folder to copy.
+    /// The file, block device or directory to copy.
     pub source: PathBuf,
-    /// Where to: a new file, a block device, a new or empty folder. A file or device goes into a folder that
+    /// Where to: a new file, a block device, a new or empty directory. A file or device goes into a directory that
     /// exists. A symbolic link to a file is replaced, not followed.
     pub target: PathBuf,
-    /// Replace what the target holds. Always needed for a block device. In a folder, entries of the same names
+    /// Replace what the target holds. Always needed for a block device. In a directory, entries of the same names
     /// are replaced and all others stay.
     #[arg(long, short)]
     pub force: bool,
@@ -79,13 +79,13 @@ pub struct CopyArgs {
 
 /// Arguments of `cloner digest`.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct DigestArgs {
-    /// The file, block device or folder to read.
+    /// The file, block device or directory to read.
     pub path: PathBuf,
     /// Fail if the digest is another one. Of a file or device only as many bytes are read as this one is about.
     #[arg(long, value_name = "DIGEST")]
-    pub expect: Option<Whole>,
+    pub expect: Option<ContentDigest>,
     /// Read only the first bytes of a file or device: a target may be larger than what was cloned onto it.
     #[arg(long, value_name = "N", conflicts_with = "expect")]
     pub bytes: Option<u64>,
@@ -93,19 +93,19 @@ pub struct DigestArgs {
 
 /// Arguments of `cloner source`; CDI's own flags are taken with one dash or two.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct SourceArgs {
     /// What travels: filesystem-clone or blockdevice-clone. Default: from VOLUME_MODE.
     #[arg(long)]
     pub content_type: Option<String>,
-    /// The folder or device to read. Default: MOUNT_POINT.
+    /// The directory or device to read. Default: MOUNT_POINT.
     #[arg(long)]
     pub mount: Option<PathBuf>,
     /// Expected bytes, for progress; used only where the volume cannot be measured.
     #[arg(long, default_value_t = 0)]
     pub upload_bytes: u64,
     /// Port of the metrics page (0: any free port).
-    #[arg(long, default_value_t = decant_shared::contract::TLS_PORT, env = "DECANT_METRICS_PORT")]
+    #[arg(long, default_value_t = decant_shared::protocol::cdi::TLS_PORT, env = "DECANT_METRICS_PORT")]
     pub metrics_port: u16,
     /// For how long a target that is not there yet, or busy, is asked again.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, env = "DECANT_RETRY_SECS")]
@@ -133,16 +133,16 @@ pub struct SourceArgs {
 
 /// Arguments of `cloner target`; everything else is environment, as in CDI's upload server.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct TargetArgs {
-    /// Folder of a filesystem volume. Default: the folder of DESTINATION, which is /data.
+    /// Directory of a filesystem volume. Default: the directory of DESTINATION, which is /data.
     #[arg(long)]
     pub mount: Option<PathBuf>,
     /// What to check beyond the digests that every clone is checked with.
     #[arg(long, value_enum, value_name = "HOW", env = "DECANT_VERIFY")]
     pub verify: Option<Verify>,
     /// Plain-text port that answers /healthz only, for CDI up to 1.60 (0: none).
-    #[arg(long, default_value_t = decant_shared::contract::PLAIN_HEALTH_PORT, env = "DECANT_PLAIN_HEALTH_PORT")]
+    #[arg(long, default_value_t = decant_shared::protocol::cdi::PLAIN_HEALTH_PORT, env = "DECANT_PLAIN_HEALTH_PORT")]
     pub plain_health_port: u16,
     #[command(flatten)]
     #[allow(missing_docs)]

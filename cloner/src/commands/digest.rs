@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use decant_shared::contract::ContentType;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
 
 use crate::commands::cli::DigestArgs;
 use crate::error::{Error, Kind, Result};
 use crate::volume::Volume;
-use crate::volume::hashing::Hashing;
+use crate::volume::hashing::HashingSink;
 use crate::volume::tree::read::plan::Options;
 
 /// Prints the digest and the path. With an expected digest, another one is an error.
@@ -17,7 +17,7 @@ pub fn run(args: &DigestArgs, stop: &Stop) -> Result<()> {
     let meta = std::fs::metadata(path).map_err(|e| Error::source("find", path, e))?;
     let content = if meta.is_dir() { ContentType::Filesystem } else { ContentType::Block };
     let volume = Volume::open(path, content, Options::CONTENT, stop)?;
-    let mut hashing = Hashing::new(stop, &|_| {});
+    let mut hashing = HashingSink::new(stop, &|_| {});
     // A volume may be larger than what was cloned onto it.
     let limit_bytes = args.bytes.or(args.expect.map(|expected| expected.content_bytes));
     volume.read_into(limit_bytes.unwrap_or(u64::MAX), &mut hashing, stop)?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use decant_shared::contract::RENEWED_KEYS_VARIABLE;
-use decant_shared::tls::places::{KeySet, Place, RenewedKeys};
+use decant_shared::net::tls::places::{KeySet, Place, RenewedKeys};
+use decant_shared::protocol::cdi::RENEWED_KEYS_VARIABLE;
 
 use crate::error::{Error, Result};
 
@@ -53,7 +53,8 @@ impl Environment {
 
     /// The directory in which renewed keys appear, if there is to be one; they are called `names` there.
     pub fn renewed_keys(&self, names: KeySet<&'static str>) -> Option<RenewedKeys> {
-        self.get(RENEWED_KEYS_VARIABLE).map(|folder| RenewedKeys { folder: PathBuf::from(folder), names })
+        self.get(RENEWED_KEYS_VARIABLE)
+            .map(|directory| RenewedKeys { folder: PathBuf::from(directory), names })
     }
 
     /// A truth value as Go's `strconv.ParseBool` reads it; everything else is false (contract 1.4).

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use decant_shared::progress::Progress;
+use decant_shared::protocol::progress::Progress;
 
 use crate::error::Result;
 
@@ -29,13 +29,13 @@ pub(crate) fn new_progress() -> Arc<Progress> {
 
 /// Leaves `message` where the kubelet finds it. That it cannot be written (the node's disk may be full) is only logged: what
 /// happened stays what it was, and a target that told its source that it is done is done.
-pub(crate) fn leave_word(log: &Path, message: &str) {
+pub(crate) fn leave_termination_message(log: &Path, message: &str) {
     if let Err(unwritable) = termination_message::write(log, message) {
         log::warn!("{unwritable}");
     }
 }
 
 /// Runs `role` and leaves the reason if it fails.
-pub(crate) fn with_last_word<T>(log: &Path, role: impl FnOnce() -> Result<T>) -> Result<T> {
-    role().inspect_err(|error| leave_word(log, &error.to_string()))
+pub(crate) fn with_termination_message<T>(log: &Path, role: impl FnOnce() -> Result<T>) -> Result<T> {
+    role().inspect_err(|error| leave_termination_message(log, &error.to_string()))
 }

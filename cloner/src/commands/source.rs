@@ -4,23 +4,25 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use decant_shared::contract::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
-use decant_shared::dial;
-use decant_shared::http::server::{Limits, Server};
-use decant_shared::progress::Progress;
-use decant_shared::stop::Stop;
-use decant_shared::tls::authority::{Authority, Usage};
-use decant_shared::tls::current::Current;
-use decant_shared::tls::places::{KeySet, Places};
-use decant_shared::tls::server;
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Limits, Server};
+use decant_shared::net::tls::authority::{Authority, Usage};
+use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::places::{KeySet, Places};
+use decant_shared::net::tls::server;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
+use decant_shared::protocol::progress::Progress;
 use rustls::ServerConfig;
 
 use crate::commands::cli::SourceArgs;
 use crate::commands::environment::Environment;
-use crate::commands::{leave_word, new_progress, termination_message, with_last_word};
+use crate::commands::{
+    leave_termination_message, new_progress, termination_message, with_termination_message,
+};
 use crate::error::{Error, Kind, Result};
 use crate::report::metrics::Metrics;
-use crate::report::progress_log::{Narrator, summary};
+use crate::report::progress_log::{ProgressLog, summary};
 use crate::report::ticker::{TICK, Ticker};
 use crate::send;
 use crate::send::source::Source;
@@ -32,7 +34,7 @@ const SERVER_END: Duration = Duration::from_secs(2);
 
 /// Sends the volume that flags and environment name.
 pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<()> {
-    with_last_word(&args.pod.termination_log, || {
+    with_termination_message(&args.pod.termination_log, || {
         let source = Source::configure(args, environment)?;
         let owner_uid = environment.get("OWNER_UID").unwrap_or_else(|| {
             log::warn!("OWNER_UID is missing: controllers will not find this clone's progress");
@@ -41,7 +43,7 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
         let progress = new_progress();
         let metrics = serve_metrics(args.metrics_port, owner_uid, environment, &progress)?;
         log::info!("sending {} as {} to {}", source.path.display(), source.content, source.url);
-        let mut narrator = Narrator::default();
+        let mut narrator = ProgressLog::default();
         let ticker = Ticker::start(Arc::clone(&progress), TICK, move |progress| {
             if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
                 log::info!("{sentence}");
@@ -62,7 +64,7 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
         let not_kept = outcome?;
         let message =
             termination_message::of_source(source.preallocation, digest.as_deref(), not_kept.as_deref());
-        leave_word(&args.pod.termination_log, &message);
+        leave_termination_message(&args.pod.termination_log, &message);
         Ok(())
     })
 }

@@ -5,25 +5,27 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use decant_shared::dial;
-use decant_shared::http::server::{Limits, Server, Service};
-use decant_shared::stop::{STOP_TICK, Stop};
-use decant_shared::tls::current::Current;
-use decant_shared::units::Bytes;
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Limits, Server, Service};
+use decant_shared::net::tls::current::Current;
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::units::Bytes;
 use time::OffsetDateTime;
 
 use crate::commands::cli::TargetArgs;
 use crate::commands::environment::Environment;
 use crate::commands::target_config::TargetConfig;
-use crate::commands::{leave_word, new_progress, termination_message, with_last_word};
+use crate::commands::{
+    leave_termination_message, new_progress, termination_message, with_termination_message,
+};
 use crate::error::{Error, Kind, Result};
 use crate::receive::Received;
 use crate::receive::admission::State;
 use crate::receive::refusals::Refusals;
-use crate::receive::running::Running;
-use crate::receive::streams::Meeting;
-use crate::receive::uploads::Uploads;
-use crate::report::progress_log::Narrator;
+use crate::receive::running::CurrentTransfer;
+use crate::receive::streams::MultiConnection;
+use crate::receive::uploads::UploadService;
+use crate::report::progress_log::ProgressLog;
 use crate::report::ticker::{TICK, Ticker};
 
 /// What probes and the finished sender get to read their answers, before the process ends regardless.
@@ -36,7 +38,7 @@ const OUTCOMES: usize = 4;
 
 /// Waits for one clone, receives it, and returns when it is durable and the sender knows.
 pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<()> {
-    with_last_word(&args.pod.termination_log, || {
+    with_termination_message(&args.pod.termination_log, || {
         let config = TargetConfig::configure(args, environment)?;
         let listener = dial::listen(config.address, config.port).map_err(|e| {
             let address = config.address.map_or("[::]".to_owned(), |address| address.to_string());
@@ -47,7 +49,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         let place = listener.local_addr().map_or(String::new(), |address| address.to_string());
         let progress = new_progress();
         let (outcomes, results) = bounded(OUTCOMES);
-        let uploads = Arc::new(Uploads {
+        let uploads = Arc::new(UploadService {
             writing: config.writing,
             idle: config.idle,
             client_name: config.client_name,
@@ -55,8 +57,8 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
             stop: stop.clone(),
             outcomes,
             state: Mutex::new(State::Idle),
-            running: Running::default(),
-            meeting: Meeting::default(),
+            running: CurrentTransfer::default(),
+            multi_connection: MultiConnection::default(),
             held: Mutex::default(),
             refusals: Refusals::default(),
             is_leftover_useless: AtomicBool::new(false),
@@ -66,7 +68,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;
         let health = plain_health(args.plain_health_port, &service, stop)?;
         log::info!("waiting for a clone on https://{place}");
-        let mut narrator = Narrator::default();
+        let mut narrator = ProgressLog::default();
         let ticker = Ticker::start(progress, TICK, move |progress| {
             if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
                 log::info!("received {sentence}");
@@ -95,7 +97,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
                 termination_message::of_deadline()
             }
         };
-        leave_word(&args.pod.termination_log, &message);
+        leave_termination_message(&args.pod.termination_log, &message);
         Ok(())
     })
 }
@@ -130,7 +132,7 @@ fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Op
 /// the source will be restarted. `None`: the deadline passed with no transfer under way.
 fn wait(
     results: &Receiver<Result<Received>>,
-    uploads: &Uploads,
+    uploads: &UploadService,
     deadline: Option<OffsetDateTime>,
     stop: &Stop,
 ) -> Result<Option<Received>> {

@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use decant_shared::contract::{
+use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::places::{KeySet, Place, Places};
+use decant_shared::net::tls::server::config_asking_clients;
+use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::protocol::cdi::{
     AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
     TARGET_FOLDER, TLS_PORT,
 };
-use decant_shared::tls::current::Current;
-use decant_shared::tls::places::{KeySet, Place, Places};
-use decant_shared::tls::server::config_asking_clients;
-use decant_shared::tls::suites::{Suites, Versions};
-use decant_shared::units::{Overhead, parse_quantity, usable_bytes};
+use decant_shared::protocol::units::{Overhead, parse_quantity, usable_bytes};
 use rustls::ServerConfig;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -52,11 +52,11 @@ impl TargetConfig {
             environment.require("CLIENT_NAME", "the common name of the sender's certificate")?;
         let destination = destination(args, environment)?;
         let grow_to_bytes = match &destination {
-            Destination::Folder { path, .. } if !path.is_dir() => {
+            Destination::Directory { path, .. } if !path.is_dir() => {
                 let text = format!("{} is not a folder; the volume must be mounted there", path.display());
                 return Err(Error::new(Kind::Target, text));
             }
-            Destination::Folder { .. } => usable_size(environment)?,
+            Destination::Directory { .. } => usable_size(environment)?,
             Destination::Device(_) => None,
         };
         Ok(Self {
@@ -149,11 +149,11 @@ fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
 }
 
 /// CDI's block path, or anything else than `disk.img` that is a block device, is a device; every other path is an image file in
-/// the folder of a filesystem volume.
+/// the directory of a filesystem volume.
 fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
     use std::os::unix::fs::FileTypeExt;
-    if let Some(folder) = &args.mount {
-        return Ok(Destination::Folder { path: folder.clone(), image_name: DISK_IMAGE.into() });
+    if let Some(directory) = &args.mount {
+        return Ok(Destination::Directory { path: directory.clone(), image_name: DISK_IMAGE.into() });
     }
     let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
     let path = PathBuf::from(text);
@@ -166,10 +166,10 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
         return Ok(Destination::Device(path));
     }
     match (path.parent(), name) {
-        // A folder of the image's usual name is a part of the volume: an archive may hold one, and a clone of an image
-        // replaces it. Any other folder in this place is a mistake.
-        (Some(folder), Some(image_name)) if path.is_absolute() && (is_in_volume || !path.is_dir()) => {
-            Ok(Destination::Folder { path: folder.to_owned(), image_name })
+        // A directory of the image's usual name is a part of the volume: an archive may hold one, and a clone of an image
+        // replaces it. Any other directory in this place is a mistake.
+        (Some(directory), Some(image_name)) if path.is_absolute() && (is_in_volume || !path.is_dir()) => {
+            Ok(Destination::Directory { path: directory.to_owned(), image_name })
         }
         _ => Err(Error::usage(format!(
             "DESTINATION is {text:?}: it must be a block device or the absolute path of a file, like {TARGET_FOLDER}/{DISK_IMAGE}"

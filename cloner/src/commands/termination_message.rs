@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use decant_shared::contract::TERMINATION_LIMIT_BYTES;
+use decant_shared::protocol::cdi::TERMINATION_LIMIT_BYTES;
 
 use crate::error::{Error, Kind, Result};
 use crate::receive::Received;
@@ -20,12 +20,12 @@ pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&st
 /// What a target that is done says. JSON: controllers from CDI 1.60 on parse it, and older ones look for the
 /// same phrase as in a source's message. Unlike CDI's, it tells the truth about preallocation.
 pub fn of_target(received: &Received) -> String {
-    let verdict = received.verdict;
+    let verification = received.verification;
     let mut message = serde_json::json!({
         "preallocationApplied": received.preallocated,
         "message": of_source(received.preallocated, None, None),
-        "digest": verdict.whole.to_string(),
-        "digestConfirmed": verdict.is_confirmed,
+        "digest": verification.content_digest.to_string(),
+        "digestConfirmed": verification.is_confirmed,
     });
     if !received.not_kept.is_empty() {
         message["notKept"] = received.not_kept.to_json();
@@ -66,17 +66,17 @@ mod tests {
     use super::*;
     use crate::attributes::not_kept::NotKept;
     use crate::attributes::{Attribute, Kinds};
-    use crate::digest::{Digest, Whole};
-    use crate::receive::resume_verifier::Verdict;
-    use decant_shared::contract::ContentType;
+    use crate::digest::{ContentDigest, Digest};
+    use crate::receive::resume_verifier::Verification;
+    use decant_shared::protocol::cdi::ContentType;
 
     fn received(preallocated: bool) -> Received {
-        let whole = Whole { content_bytes: 1, digest: Digest([7; 32]) };
-        let verdict = Verdict { whole, is_confirmed: true };
+        let content_digest = ContentDigest { content_bytes: 1, digest: Digest([7; 32]) };
+        let verification = Verification { content_digest, is_confirmed: true };
         Received {
             content: ContentType::Block,
             stream_bytes: 1,
-            verdict,
+            verification,
             preallocated,
             not_kept: NotKept::default(),
         }
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_not_made() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("termination-log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("termination-log");
         write(&path, "x").unwrap();
         assert!(!path.exists());
     }

@@ -24,7 +24,7 @@ pub fn join(threads: Vec<io::Result<ScopedJoinHandle<'_, Result<()>>>>) -> Vec<E
 
 /// The outcome of a clone: `main` is what the stage that talks to the peer says, `others` what failed beside
 /// it. Once the main stage succeeded, a stage that merely noticed that its neighbour was done is no failure.
-pub fn verdict<T>(main: Result<T>, others: Vec<Error>) -> Result<T> {
+pub fn first_cause<T>(main: Result<T>, others: Vec<Error>) -> Result<T> {
     for error in &others {
         log::debug!("a stage ended with: {error}");
     }
@@ -45,11 +45,11 @@ mod tests {
     fn the_reader_that_failed_is_reported_and_not_the_sender_that_missed_it() {
         let sender = Err::<(), _>(Error::neighbour("compressor"));
         let others = vec![Error::new(Kind::Source, "cannot read /data/x"), Error::neighbour("sender")];
-        assert_eq!(verdict(sender, others).unwrap_err().to_string(), "cannot read /data/x");
+        assert_eq!(first_cause(sender, others).unwrap_err().to_string(), "cannot read /data/x");
     }
 
     #[test]
     fn a_stage_left_over_by_an_early_success_is_no_failure() {
-        assert!(verdict(Ok(()), vec![Error::neighbour("sender")]).is_ok());
+        assert!(first_cause(Ok(()), vec![Error::neighbour("sender")]).is_ok());
     }
 }

@@ -1,15 +1,15 @@
 //! Who may upload what: the order of contract 2.4 as one function.
 
-use decant_shared::contract::{
+use decant_shared::net::http::head::Request;
+use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
     STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
-use decant_shared::http::head::Request;
-use decant_shared::stream_of::StreamOf;
+use decant_shared::protocol::stream_id::StreamOf;
 
 /// What is known about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer<'a> {
+pub enum PeerIdentity<'a> {
     /// No TLS.
     Plain,
     /// TLS, but no certificate.
@@ -33,7 +33,7 @@ pub enum State {
 
 /// A clone that may be uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Upload {
+pub struct AdmittedUpload {
     /// What the body is.
     pub content: ContentType,
     /// Logical bytes that the sender announced.
@@ -50,7 +50,7 @@ pub struct Upload {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// Read its body as a clone.
-    Upload(Upload),
+    Upload(AdmittedUpload),
     /// Read its body as a part of the clone that another connection leads.
     Join(StreamOf),
     /// Tell what this target can do.
@@ -62,7 +62,7 @@ pub enum Admission {
 }
 
 /// Decides. `client_name` is the common name that a sender's certificate must have.
-pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State) -> Admission {
+pub fn admit(request: &Request, peer: PeerIdentity<'_>, client_name: &str, state: State) -> Admission {
     use Admission::Answer;
     let (path, method) = (request.path.as_str(), request.method.as_str());
     if path == "/healthz" {
@@ -81,12 +81,12 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
         return Answer(404, "");
     }
     match peer {
-        Peer::Plain => return Answer(401, "uploads need TLS"),
-        Peer::Anonymous => return Answer(401, "uploads need a client certificate"),
-        Peer::Named(name) if name != Some(client_name) => {
+        PeerIdentity::Plain => return Answer(401, "uploads need TLS"),
+        PeerIdentity::Anonymous => return Answer(401, "uploads need a client certificate"),
+        PeerIdentity::Named(name) if name != Some(client_name) => {
             return Answer(401, "the client certificate has another common name than CLIENT_NAME");
         }
-        Peer::Named(_) => {}
+        PeerIdentity::Named(_) => {}
     }
     if let Some(question) = question {
         return question;
@@ -114,7 +114,7 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
         State::Leaving => Answer(503, "the deadline has passed"),
         State::Idle => match request.header(LENGTH_HEADER).map(str::parse) {
             Some(Err(_)) => Answer(400, "x-decant-length is not a number of bytes"),
-            announced => Admission::Upload(Upload {
+            announced => Admission::Upload(AdmittedUpload {
                 content,
                 announced_bytes: announced.and_then(Result::ok),
                 resume: request.header(RESUME_HEADER).and_then(|count| count.parse().ok()),
@@ -128,11 +128,11 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_shared::http::head::parse_request;
+    use decant_shared::net::http::head::parse_request;
 
     const NAME: &str = "ns/src-ns/tgt";
 
-    fn ask(line: &str, content: &str, peer: Peer<'_>, state: State) -> Admission {
+    fn ask(line: &str, content: &str, peer: PeerIdentity<'_>, state: State) -> Admission {
         let framing = if line.starts_with("POST") { "Transfer-Encoding: chunked\r\n" } else { "" };
         let text = format!("{line} HTTP/1.1\r\n{framing}{content}\r\n");
         admit(&parse_request(text.as_bytes()).unwrap().unwrap().0, peer, NAME, state)
@@ -148,19 +148,19 @@ mod tests {
     #[test]
     fn the_contracts_order_of_refusals_holds() {
         let clone = "x-cdi-content-type: filesystem-clone\r\n";
-        let good = Peer::Named(Some(NAME));
+        let good = PeerIdentity::Named(Some(NAME));
         let (idle, busy, done, leaving) = (State::Idle, State::Busy, State::Done, State::Leaving);
         let post = "POST /v1beta1/upload";
         for (line, content, peer, state, wanted) in [
-            ("GET /healthz", "", Peer::Plain, busy, 200),
-            ("PUT /healthz", "", Peer::Anonymous, done, 200),
-            ("HEAD /v1beta1/upload-async", "", Peer::Anonymous, idle, 200),
+            ("GET /healthz", "", PeerIdentity::Plain, busy, 200),
+            ("PUT /healthz", "", PeerIdentity::Anonymous, done, 200),
+            ("HEAD /v1beta1/upload-async", "", PeerIdentity::Anonymous, idle, 200),
             ("GET /v1beta1/upload", clone, good, idle, 404),
             ("POST /elsewhere", clone, good, idle, 404),
-            (post, clone, Peer::Anonymous, busy, 401),
-            (post, clone, Peer::Plain, idle, 401),
-            (post, clone, Peer::Named(Some("ns/other")), done, 401),
-            (post, clone, Peer::Named(None), idle, 401),
+            (post, clone, PeerIdentity::Anonymous, busy, 401),
+            (post, clone, PeerIdentity::Plain, idle, 401),
+            (post, clone, PeerIdentity::Named(Some("ns/other")), done, 401),
+            (post, clone, PeerIdentity::Named(None), idle, 401),
             (post, clone, good, busy, 503),
             (post, clone, good, done, 409),
             (post, clone, good, leaving, 503),
@@ -172,9 +172,9 @@ mod tests {
             (post, clone, good, idle, 200),
             ("POST /v1alpha1/upload-archive", clone, good, idle, 200),
             ("OPTIONS /v1beta1/upload", "", good, busy, 200),
-            ("OPTIONS /v1beta1/upload", "", Peer::Anonymous, idle, 401),
+            ("OPTIONS /v1beta1/upload", "", PeerIdentity::Anonymous, idle, 401),
             ("GET /v1/session", "", good, busy, 200),
-            ("GET /v1/session", "", Peer::Named(Some("ns/other")), idle, 401),
+            ("GET /v1/session", "", PeerIdentity::Named(Some("ns/other")), idle, 401),
             ("POST /v1/session", "", good, idle, 404),
         ] {
             assert_eq!(
@@ -193,10 +193,10 @@ mod tests {
             let request = parse_request(text.as_bytes()).unwrap().unwrap().0;
             status(&admit(&request, peer, NAME, State::Idle))
         };
-        let good = Peer::Named(Some(NAME));
+        let good = PeerIdentity::Named(Some(NAME));
         for stream in ["", "x-decant-stream: 7 0/3\r\n", "x-decant-stream: 7 1/3\r\n"] {
             assert_eq!(ask("", good, stream), 411);
-            assert_eq!(ask("", Peer::Anonymous, stream), 401, "nothing is said to a stranger");
+            assert_eq!(ask("", PeerIdentity::Anonymous, stream), 401, "nothing is said to a stranger");
             assert_eq!(ask("Transfer-Encoding: chunked\r\n", good, stream), 200);
             assert_eq!(ask("Content-Length: 0\r\n", good, stream), 200);
         }
@@ -204,11 +204,11 @@ mod tests {
 
     #[test]
     fn an_announced_length_is_read_and_a_wrong_one_refused() {
-        let good = Peer::Named(Some(NAME));
+        let good = PeerIdentity::Named(Some(NAME));
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 77\r\n";
         assert_eq!(
             ask("POST /v1beta1/upload", head, good, State::Idle),
-            Admission::Upload(Upload {
+            Admission::Upload(AdmittedUpload {
                 content: ContentType::Block,
                 announced_bytes: Some(77),
                 resume: None,
@@ -222,16 +222,19 @@ mod tests {
 
     #[test]
     fn only_the_first_of_several_connections_needs_a_free_place() {
-        let good = Peer::Named(Some(NAME));
+        let good = PeerIdentity::Named(Some(NAME));
         let ask = |stream, peer, state| {
             let head = format!("x-cdi-content-type: blockdevice-clone\r\nx-decant-stream: {stream}\r\n");
             ask("POST /v1beta1/upload", &head, peer, state)
         };
         assert_eq!(status(&ask("7 0/3", good, State::Busy)), 503);
-        assert!(matches!(ask("7 0/3", good, State::Idle), Admission::Upload(Upload { stream: Some(_), .. })));
+        assert!(matches!(
+            ask("7 0/3", good, State::Idle),
+            Admission::Upload(AdmittedUpload { stream: Some(_), .. })
+        ));
         let follower = StreamOf { clone: 7, index: 1, count: 3 };
         assert_eq!(ask("7 1/3", good, State::Busy), Admission::Join(follower));
-        assert_eq!(status(&ask("7 1/3", Peer::Anonymous, State::Busy)), 401);
+        assert_eq!(status(&ask("7 1/3", PeerIdentity::Anonymous, State::Busy)), 401);
         assert_eq!(status(&ask("7 3/3", good, State::Idle)), 400);
     }
 }

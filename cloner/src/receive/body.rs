@@ -2,24 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::conn::Fault;
-use decant_shared::http::body::{Body, BodyFault};
-use decant_shared::progress::Progress;
-use decant_shared::stop::{STOP_TICK, Stop, StopReason};
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::process::stop::{STOP_TICK, Stop, StopReason};
+use decant_shared::protocol::progress::Progress;
 
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::lanes::Pool;
-use crate::receive::running::{OUSTED, Running};
-use crate::receive::streams::{Parcel, Place};
+use crate::receive::running::{CurrentTransfer, OUSTED};
+use crate::receive::streams::{StreamMessage, StreamSlot};
 use crate::snappy::split::{Pack, Splitter};
 
 /// What stands around a connection that carries a clone.
 #[derive(Clone, Copy)]
-pub struct Carried<'a> {
+pub struct ReceiveContext<'a> {
     /// A sender that sends nothing for this long has failed.
     pub idle: Duration,
     /// Told when the sender is heard.
-    pub running: &'a Running,
+    pub running: &'a CurrentTransfer,
     /// Counts what arrives.
     pub progress: &'a Progress,
     /// Ends it early.
@@ -28,9 +28,9 @@ pub struct Carried<'a> {
 
 /// Reads the body to its proven end; packs of it go to `put`, all but the last one, which may be empty. It ends early when
 /// `is_over`.
-pub fn carry(
+pub fn receive_body(
     body: &mut Body<'_>,
-    carried: Carried<'_>,
+    context: ReceiveContext<'_>,
     packs: &Pool<Pack>,
     is_over: &dyn Fn() -> bool,
     put: &mut dyn FnMut(Pack) -> Result<()>,
@@ -38,11 +38,11 @@ pub fn carry(
     let mut splitter = Splitter::default();
     let mut pack = packs.take();
     loop {
-        wait(body, carried.idle, is_over)?;
-        let Some(mut bytes) = body.next(carried.idle).map_err(describe)? else { break };
-        Error::check(carried.stop)?;
-        carried.running.heard();
-        carried.progress.add_wire_bytes(bytes.len() as u64);
+        wait(body, context.idle, is_over)?;
+        let Some(mut bytes) = body.next(context.idle).map_err(describe)? else { break };
+        Error::check(context.stop)?;
+        context.running.heard();
+        context.progress.add_wire_bytes(bytes.len() as u64);
         while !bytes.is_empty() {
             let taken = splitter.feed(bytes, &mut pack)?;
             bytes = &bytes[taken..];
@@ -57,15 +57,15 @@ pub fn carry(
 
 /// The same for one of several connections: what it brings, and how it ended, goes to its place. Returns whether it was
 /// complete.
-pub fn bring(body: &mut Body<'_>, carried: Carried<'_>, place: &Place) -> bool {
-    let mut put = |pack| place.parcels.send(Parcel::Pack(pack)).map_err(|_| Error::neighbour("merger"));
-    let last = carry(body, carried, &place.packs, &|| place.is_over(), &mut put);
+pub fn receive_stream(body: &mut Body<'_>, context: ReceiveContext<'_>, slot: &StreamSlot) -> bool {
+    let mut put = |pack| slot.parcels.send(StreamMessage::Pack(pack)).map_err(|_| Error::neighbour("merger"));
+    let last = receive_body(body, context, &slot.packs, &|| slot.is_over(), &mut put);
     let brought = last.and_then(|last| if last.is_empty() { Ok(()) } else { put(last) });
     match brought {
-        Ok(()) => place.parcels.send(Parcel::End).is_ok(),
+        Ok(()) => slot.parcels.send(StreamMessage::End).is_ok(),
         Err(error) => {
             // There is room for one of each connection. Where nobody waits for it any more, another one was the cause.
-            let _ = place.failures.try_send(error);
+            let _ = slot.failures.try_send(error);
             false
         }
     }

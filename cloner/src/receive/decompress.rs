@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::{Lane, Pool};
-use crate::snappy::decode::{Batch, Decoder};
+use crate::snappy::decode::{DecodedBatch, Decoder};
 use crate::snappy::split::Pack;
 
 /// What the session hands over.
-pub enum Packed {
+pub enum PackMessage {
     /// Whole frames.
     Some(Pack),
     /// The body was complete.
@@ -14,26 +14,30 @@ pub enum Packed {
 }
 
 /// What a decompressor hands over.
-pub enum Unpacked {
+pub enum BatchMessage {
     /// Logical runs.
-    Some(Batch),
+    Some(DecodedBatch),
     /// The end of the stream.
     End,
 }
 
 /// Runs one decompressor until its lane ends.
 #[allow(clippy::needless_pass_by_value)] // the thread owns its lane, so that its end is seen
-pub fn run(lane: Lane<Packed, Unpacked>, packs: &Pool<Pack>, batches: &Pool<Batch>) -> Result<()> {
+pub fn run(
+    lane: Lane<PackMessage, BatchMessage>,
+    packs: &Pool<Pack>,
+    batches: &Pool<DecodedBatch>,
+) -> Result<()> {
     let mut decoder = Decoder::default();
     for packed in &lane.input {
         let unpacked = match packed {
-            Packed::Some(pack) => {
+            PackMessage::Some(pack) => {
                 let mut batch = batches.take();
                 packs.give(batch.reclaim_pack());
                 decoder.decode(pack, &mut batch)?;
-                Unpacked::Some(batch)
+                BatchMessage::Some(batch)
             }
-            Packed::End => Unpacked::End,
+            PackMessage::End => BatchMessage::End,
         };
         lane.output.send(unpacked).map_err(|_| Error::neighbour("writer"))?;
     }

@@ -1,20 +1,20 @@
 //! Reads back what an earlier attempt, or an earlier process, left. Whoever had the volume before may have left anything
-//! there: no symlink is followed, and what is no file or folder of ours is not read. What is of no use is told as nothing;
+//! there: no symlink is followed, and what is no file or directory of ours is not read. What is of no use is told as nothing;
 //! then the clone begins from zero and removes it.
 
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::{Phase, Progress};
 use rustix::fs::OFlags;
 
 use crate::digest::{Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Error, Kind, Result};
 use crate::volume::Volume;
 use crate::volume::destination::Destination;
-use crate::volume::hashing::Hashing;
+use crate::volume::hashing::HashingSink;
 use crate::volume::image::leftover;
 use crate::volume::layout::STAGING_NAME;
 use crate::volume::raw::read_range;
@@ -24,13 +24,13 @@ use crate::volume::tree::write::staging::left_over;
 /// The digests of the first whole segments of the tree that an attempt left; none where it left nothing.
 pub fn tree(destination: &Destination, progress: &Progress, stop: &Stop) -> Result<Vec<Digest>> {
     // On a device there is only the image that was in the tree, and none of the rest.
-    let Destination::Folder { path, .. } = destination else { return Ok(Vec::new()) };
-    let Some(fresh) = left_over(leftover::open_folder(path)?) else { return Ok(Vec::new()) };
+    let Destination::Directory { path, .. } = destination else { return Ok(Vec::new()) };
+    let Some(fresh) = left_over(leftover::open_directory(path)?) else { return Ok(Vec::new()) };
     let path = path.join(STAGING_NAME);
     log::info!("reading back what an attempt before left in {}", path.display());
     progress.restart();
     progress.enter(Phase::Verify);
-    let volume = Volume::of_folder(fresh, &path, Options::CONTENT, stop);
+    let volume = Volume::of_directory(fresh, &path, Options::CONTENT, stop);
     let held = volume
         .and_then(|volume| volume.first_segments(HELD_LIMIT, stop, &|len| progress.add_read_bytes(len)));
     progress.restart();
@@ -60,7 +60,7 @@ pub fn segment(destination: &Destination, index: u64, len: u64, stop: &Stop) -> 
             }
             (file, path.clone())
         }
-        Destination::Folder { path, image_name } => {
+        Destination::Directory { path, image_name } => {
             let Some(file) = leftover::readable(path, image_name)? else { return Ok(None) };
             (file, path.join(image_name))
         }
@@ -73,7 +73,7 @@ fn segment_of(file: &File, path: &Path, index: u64, len: u64, stop: &Stop) -> Re
         .map_err(|e| Error::target("measure", path, e.into()))?;
     let (Some(start), 1..=SEGMENT_BYTES) = (index.checked_mul(SEGMENT_BYTES), len) else { return Ok(None) };
     let Some(end) = start.checked_add(len).filter(|&end| end <= size_bytes) else { return Ok(None) };
-    let mut hashing = Hashing::new(stop, &|_| {});
+    let mut hashing = HashingSink::new(stop, &|_| {});
     read_range(file, path, start..end, &mut hashing)?;
     hashing.segments().finish();
     Ok(hashing.segments().next_complete().map(|run| run.digest))

@@ -1,12 +1,12 @@
-//! The target: receives one clone and makes it durable.
+//! The receiver: receives one clone and makes it durable.
 //!
 //! ```text
 //! session (a connection's thread): TLS, HTTP body -> packs -> decompressors -> batches -> writer
 //! ```
 //!
-//! [`admit`] decides whether a request may upload; [`session`] runs the stages over its body; [`place`] writes
-//! what they yield, to one of the four combinations of contract 2.6; [`server`] owns the state (one transfer
-//! at a time, one success per process) and the answers.
+//! [`admission`] decides whether a request may upload; [`mod@pipeline`] runs the stages over its body; [`write`] writes what
+//! they yield, to one of the four combinations of contract 2.6; [`uploads`] holds the state (one transfer at a time, one
+//! success per process) and [`server`] answers.
 
 pub mod admission;
 pub mod body;
@@ -25,10 +25,10 @@ pub mod uploads;
 pub mod verify;
 pub mod write;
 
-use decant_shared::contract::ContentType;
+use decant_shared::protocol::cdi::ContentType;
 
 use crate::attributes::not_kept::NotKept;
-use crate::receive::resume_verifier::Verdict;
+use crate::receive::resume_verifier::Verification;
 use crate::volume::destination::Destination;
 
 /// How to write.
@@ -48,7 +48,7 @@ pub struct Writing {
     pub read_back: bool,
     /// The sender says all attributes: entries get no others.
     pub is_exact: bool,
-    /// The folder was made by the copy that writes to it, and goes again with it.
+    /// The directory was made by the copy that writes to it, and goes again with it.
     pub is_made: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
@@ -72,7 +72,7 @@ pub struct Received {
     /// Logical bytes of the stream.
     pub stream_bytes: u64,
     /// The digest of its content, and whether the source has the same.
-    pub verdict: Verdict,
+    pub verification: Verification,
     /// Whether preallocation was asked for, and so done.
     pub preallocated: bool,
     /// Attributes that could not be kept.

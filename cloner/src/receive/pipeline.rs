@@ -4,23 +4,23 @@ use std::rc::Rc;
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
-use decant_shared::conn::Fault;
-use decant_shared::contract::ContentType;
-use decant_shared::http::body::{Body, BodyFault};
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::join::{join, verdict};
+use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::{Deal, Pool, lanes};
-use crate::receive::body::{Carried, bring, carry};
-use crate::receive::decompress::{self, Packed};
-use crate::receive::received_stream::Pulled;
-use crate::receive::resume_verifier::Check;
-use crate::receive::running::Running;
-use crate::receive::streams::{Meeting, Streams};
-use crate::receive::write::{self, Written};
+use crate::receive::body::{ReceiveContext, receive_body, receive_stream};
+use crate::receive::decompress::{self, PackMessage};
+use crate::receive::received_stream::ReceivedStream;
+use crate::receive::resume_verifier::ResumeVerifier;
+use crate::receive::running::CurrentTransfer;
+use crate::receive::streams::{MultiConnection, Streams};
+use crate::receive::write::{self, WriteResult};
 use crate::receive::{Received, Writing};
 use crate::snappy::split::Pack;
 
@@ -39,13 +39,13 @@ pub struct Transfer<'a> {
     /// A sender that sends nothing for this long has failed.
     pub idle: Duration,
     /// Told when the sender is heard.
-    pub running: &'a Running,
+    pub running: &'a CurrentTransfer,
     /// Counts what arrives.
     pub progress: &'a Progress,
     /// Ends it early, the writer and everything else of it.
     pub stop: &'a Stop,
     /// For a clone that comes over several connections: what they bring, and where they meet.
-    pub streams: Option<(&'a mut Streams, &'a Meeting)>,
+    pub streams: Option<(&'a mut Streams, &'a MultiConnection)>,
     /// The segments that the target holds of an attempt before, if the source goes on from there; after the
     /// transfer, those that it holds now.
     pub held: &'a mut Vec<Digest>,
@@ -78,14 +78,16 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
     let resumes = !held.is_empty();
     let written = scope(|scope| {
         let writer = Builder::new().name("writer".to_owned()).spawn_scoped(scope, || {
-            let check = Rc::new(match content {
-                ContentType::Block => Check::new(held),
-                ContentType::Filesystem => Check::passing_over(held),
+            let verifier = Rc::new(match content {
+                ContentType::Block => ResumeVerifier::new(held),
+                ContentType::Filesystem => ResumeVerifier::passing_over(held),
             });
             let length = (content, announced_bytes);
-            let mut stream = Pulled::new(collect, &batches, progress, length, Rc::clone(&check), stop);
-            let written = write::write(writing, content, announced_bytes, resumes, &mut stream, stop);
-            (written, check.proven())
+            let mut stream =
+                ReceivedStream::new(collect, &batches, progress, length, Rc::clone(&verifier), stop);
+            let written =
+                write::write_destination(writing, content, announced_bytes, resumes, &mut stream, stop);
+            (written, verifier.proven())
         });
         let mut threads = Vec::new();
         for (index, lane) in workers.into_iter().enumerate() {
@@ -110,47 +112,49 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
             Err(cause) => Err(Error::io(Kind::Failed, "cannot start a thread", cause)),
         };
         let others = join(threads).into_iter().chain(fed.err()).collect();
-        verdict(written, others)
+        first_cause(written, others)
     })?;
-    let Written { stream_bytes, verdict, not_kept } = written;
-    Ok(Received { content, stream_bytes, verdict, preallocated: writing.preallocate, not_kept })
+    let WriteResult { stream_bytes, verification, not_kept } = written;
+    Ok(Received { content, stream_bytes, verification, preallocated: writing.preallocate, not_kept })
 }
 
 /// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
 fn feed(
     body: &mut Body<'_>,
     transfer: &mut Transfer<'_>,
-    mut deal: Deal<Packed>,
+    mut deal: Deal<PackMessage>,
     packs: &Pool<Pack>,
 ) -> Result<()> {
     let (running, stop) = (transfer.running, transfer.stop);
-    let carried = Carried { idle: transfer.idle, running, progress: transfer.progress, stop };
+    let context = ReceiveContext { idle: transfer.idle, running, progress: transfer.progress, stop };
     match &mut transfer.streams {
         None => {
-            let last = carry(body, carried, packs, &|| false, &mut |pack| deal.send(Packed::Some(pack)))?;
+            let last = receive_body(body, context, packs, &|| false, &mut |pack| {
+                deal.send(PackMessage::Some(pack))
+            })?;
             transfer.ends();
             if !last.is_empty() {
-                deal.send(Packed::Some(last))?;
+                deal.send(PackMessage::Some(last))?;
             }
         }
-        Some((streams, meeting)) => {
+        Some((streams, multi_connection)) => {
             let first = streams.first.take().ok_or_else(|| Error::neighbour("first connection"))?;
             let merged = scope(|scope| {
                 let thread = Builder::new().name("stream-0".to_owned());
                 let thread = thread.spawn_scoped(scope, || {
-                    let _ = bring(body, carried, &first);
+                    let _ = receive_stream(body, context, &first);
                     Ok(())
                 });
-                let merged = streams.merge(meeting, &mut deal, stop);
-                meeting.close();
+                let merged = streams.merge(multi_connection, &mut deal, stop);
+                multi_connection.close();
                 streams.end();
-                verdict(merged, join(vec![thread]))
+                first_cause(merged, join(vec![thread]))
             });
             merged?;
             transfer.ends();
         }
     }
-    deal.send(Packed::End)
+    deal.send(PackMessage::End)
 }
 
 /// Reads on for nothing until the writer has cleaned up, which may take minutes after millions of files. A

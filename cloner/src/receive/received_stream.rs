@@ -3,26 +3,26 @@
 use std::rc::Rc;
 use std::thread::scope;
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::Progress;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
 
 use crate::digest::segments::zeros_step_bytes;
 use crate::error::{Error, Result};
-use crate::pipeline::join::{join, verdict};
+use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::{Collect, Pool};
-use crate::receive::decompress::Unpacked;
-use crate::receive::resume_verifier::{Check, Verdict};
+use crate::receive::decompress::BatchMessage;
+use crate::receive::resume_verifier::{ResumeVerifier, Verification};
 use crate::receive::sync::{self, Pacer, Synced};
-use crate::snappy::decode::{Batch, Item};
+use crate::snappy::decode::{DecodedBatch, Item};
 use crate::stream::{Piece, Pull, VerifyContent};
 
 /// Takes batches from the decompressors and yields their pieces.
-pub struct Pulled<'a> {
-    batches: Collect<Unpacked>,
-    pool: &'a Pool<Batch>,
+pub struct ReceivedStream<'a> {
+    batches: Collect<BatchMessage>,
+    pool: &'a Pool<DecodedBatch>,
     progress: &'a Progress,
-    batch: Batch,
+    batch: DecodedBatch,
     next_run: usize,
     /// Bytes of run `next_run` that were yielded already.
     taken_bytes: u64,
@@ -30,38 +30,38 @@ pub struct Pulled<'a> {
     /// How long the sender said the stream is.
     announced_bytes: Option<u64>,
     content: ContentType,
-    check: Rc<Check>,
-    verdict: Option<Verdict>,
+    verifier: Rc<ResumeVerifier>,
+    verification: Option<Verification>,
     pacer: Option<Pacer>,
     /// Data that was yielded with the last piece, and so written when the next one is asked for.
     last_data_bytes: u64,
     stop: &'a Stop,
 }
 
-impl<'a> Pulled<'a> {
+impl<'a> ReceivedStream<'a> {
     /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`. A
     /// stream of another length than `announced_bytes`, or of another content than its digests say, is damaged: it
     /// has no end that anyone could act on. It ends early when `stop` is set.
     pub fn new(
-        batches: Collect<Unpacked>,
-        pool: &'a Pool<Batch>,
+        batches: Collect<BatchMessage>,
+        pool: &'a Pool<DecodedBatch>,
         progress: &'a Progress,
         (content, announced_bytes): (ContentType, Option<u64>),
-        check: Rc<Check>,
+        verifier: Rc<ResumeVerifier>,
         stop: &'a Stop,
     ) -> Self {
         Self {
             batches,
             pool,
             progress,
-            batch: Batch::default(),
+            batch: DecodedBatch::default(),
             next_run: 0,
             taken_bytes: 0,
             stream_bytes: 0,
             announced_bytes,
             content,
-            check,
-            verdict: None,
+            verifier,
+            verification: None,
             pacer: None,
             last_data_bytes: 0,
             stop,
@@ -74,8 +74,8 @@ impl<'a> Pulled<'a> {
     }
 
     /// What compares the content with its digests.
-    pub fn content_check(&self) -> Rc<Check> {
-        Rc::clone(&self.check)
+    pub fn content_verifier(&self) -> Rc<ResumeVerifier> {
+        Rc::clone(&self.verifier)
     }
 
     /// Runs `write` over this stream while a thread syncs what was written.
@@ -91,16 +91,16 @@ impl<'a> Pulled<'a> {
             self.pacer = Some(pacer);
             let written = write(self);
             self.pacer = None;
-            verdict(written, join(vec![Ok(thread)]))
+            first_cause(written, join(vec![Ok(thread)]))
         })
     }
 
     /// After everything was written: what is still in the stream is dropped, and its end must come. Returns
     /// the stream's length and what was found out about its content.
-    pub fn finish(&mut self) -> Result<(u64, Verdict)> {
+    pub fn finish(&mut self) -> Result<(u64, Verification)> {
         loop {
-            if let Some(verdict) = self.verdict {
-                return Ok((self.stream_bytes, verdict));
+            if let Some(verification) = self.verification {
+                return Ok((self.stream_bytes, verification));
             }
             self.next_piece(u64::MAX)?;
         }
@@ -108,21 +108,21 @@ impl<'a> Pulled<'a> {
 
     /// Goes to the next run of bytes. `false`: there is none, the stream is complete.
     fn advance(&mut self) -> Result<bool> {
-        while self.verdict.is_none() {
+        while self.verification.is_none() {
             match self.batch.item(self.next_run) {
                 Some(Item::Piece(_)) => return Ok(true),
                 Some(Item::Mark(mark)) => {
-                    self.check.mark(mark)?;
+                    self.verifier.mark(mark)?;
                     self.next_run += 1;
                 }
                 None => match self.batches.receive()? {
-                    Unpacked::Some(batch) => {
+                    BatchMessage::Some(batch) => {
                         self.pool.give(std::mem::replace(&mut self.batch, batch));
                         self.next_run = 0;
                     }
-                    Unpacked::End => {
+                    BatchMessage::End => {
                         self.check_length()?;
-                        self.verdict = Some(self.check.finish()?);
+                        self.verification = Some(self.verifier.finish()?);
                     }
                 },
             }
@@ -144,7 +144,7 @@ fn other_length(announced_bytes: u64, sent_bytes: u64) -> Error {
     Error::damaged(format!("the sender announced {announced_bytes} bytes and sent {sent_bytes}"))
 }
 
-impl Pull for Pulled<'_> {
+impl Pull for ReceivedStream<'_> {
     /// Zeros come in steps, because whoever takes them may have to do something about each of them, and because their
     /// digest is computed. That a run goes beyond what was announced is found out before any of it is taken.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
@@ -187,14 +187,14 @@ impl Pull for Pulled<'_> {
             }
         };
         if self.content == ContentType::Block {
-            self.check.content(&piece)?;
+            self.verifier.content(&piece)?;
         }
         Ok(Some(piece))
     }
 
     /// The content of an archive is known to whoever reads it.
     fn verifier(&self) -> Option<Rc<dyn VerifyContent>> {
-        let verifier: Rc<dyn VerifyContent> = self.check.clone();
+        let verifier: Rc<dyn VerifyContent> = self.verifier.clone();
         (self.content == ContentType::Filesystem).then_some(verifier)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 /// A sender that said nothing for this long makes room for another one that has its name. There is only one
 /// source to a clone; a second one means that the first is gone, and where a pod's network went with it nothing
@@ -15,22 +15,22 @@ pub const OUSTED: &str = "the source fell silent and another one took its place"
 
 /// When its sender was last heard, and how to end it.
 #[derive(Debug, Default)]
-pub struct Running {
-    transfer: Mutex<Option<Transfer>>,
+pub struct CurrentTransfer {
+    transfer: Mutex<Option<LiveTransfer>>,
 }
 
 #[derive(Debug)]
-struct Transfer {
+struct LiveTransfer {
     connection: Stop,
     /// Of all its stages: the writer may be at work for long on what a silent sender said in a few bytes.
     stages: Stop,
     heard: Instant,
 }
 
-impl Running {
+impl CurrentTransfer {
     /// A transfer begins; `connection` ends the waits of its connection, `stages` all that works for it.
     pub fn begin(&self, connection: Stop, stages: Stop) {
-        self.set(Some(Transfer { connection, stages, heard: Instant::now() }));
+        self.set(Some(LiveTransfer { connection, stages, heard: Instant::now() }));
     }
 
     /// What ends all that works for the transfer that began; `None` if none is under way.
@@ -62,11 +62,11 @@ impl Running {
         }
     }
 
-    fn set(&self, transfer: Option<Transfer>) {
+    fn set(&self, transfer: Option<LiveTransfer>) {
         *self.lock() = transfer;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Transfer>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<LiveTransfer>> {
         // A plain value: it is right even if a holder panicked.
         self.transfer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn only_a_silent_sender_gives_way() {
-        let (running, connection, stages) = (Running::default(), Stop::new(), Stop::new());
+        let (running, connection, stages) = (CurrentTransfer::default(), Stop::new(), Stop::new());
         assert!(!running.give_way(Instant::now() + SILENT));
         running.begin(connection.clone(), stages.clone());
         assert!(!running.give_way(Instant::now()));
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn one_that_has_sent_everything_may_be_silent() {
-        let running = Running::default();
+        let running = CurrentTransfer::default();
         running.begin(Stop::new(), Stop::new());
         running.end();
         assert!(!running.give_way(Instant::now() + SILENT * 100));

@@ -2,40 +2,40 @@
 
 use std::sync::atomic::Ordering;
 
-use decant_shared::conn::Fault;
-use decant_shared::http::server::{Exchange, Service};
-use decant_shared::progress::Phase;
-use decant_shared::session::NOT_KEPT;
-use decant_shared::stop::StopReason;
-use decant_shared::stream_of::StreamOf;
-use decant_shared::text::Shown;
-use decant_shared::tls::name::common_name;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::server::{Exchange, Service};
+use decant_shared::net::tls::name::common_name;
+use decant_shared::process::printable::Shown;
+use decant_shared::process::stop::StopReason;
+use decant_shared::protocol::progress::Phase;
+use decant_shared::protocol::session::NOT_KEPT;
+use decant_shared::protocol::stream_id::StreamOf;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::{Error, Kind, Result};
-use crate::receive::admission::{Admission, Peer, State, Upload, admit};
-use crate::receive::body::{Carried, bring};
+use crate::receive::admission::{Admission, AdmittedUpload, PeerIdentity, State, admit};
+use crate::receive::body::{ReceiveContext, receive_stream};
 use crate::receive::pipeline::{self, Transfer};
 use crate::receive::running::OUSTED;
 use crate::receive::streams::Streams;
-use crate::receive::uploads::{Held, Uploads};
+use crate::receive::uploads::{Held, UploadService};
 use crate::receive::{Received, Writing, session_report};
 use crate::volume::tree::write::leaves_something;
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
 const TEXT: &str = "text/plain; charset=utf-8";
 
-impl Uploads {
+impl UploadService {
     /// Admits a request and, for an upload, takes the place of the one sender. Says also whether it is of the sender.
     fn admit(&self, exchange: &Exchange) -> (Admission, bool) {
         let leaf = exchange.peer_certificates().first();
         let name = leaf.map(|leaf| common_name(leaf).ok());
         let peer = match (&name, exchange.is_encrypted()) {
-            (Some(name), _) => Peer::Named(name.as_deref()),
-            (None, true) => Peer::Anonymous,
-            (None, false) => Peer::Plain,
+            (Some(name), _) => PeerIdentity::Named(name.as_deref()),
+            (None, true) => PeerIdentity::Anonymous,
+            (None, false) => PeerIdentity::Plain,
         };
-        let is_sender = peer == Peer::Named(Some(&self.client_name));
+        let is_sender = peer == PeerIdentity::Named(Some(&self.client_name));
         let mut state = self.state();
         let admission = admit(&exchange.request, peer, &self.client_name, *state);
         match admission {
@@ -73,17 +73,17 @@ impl Uploads {
 
     /// Receives a part of the clone that another connection leads, and answers when that has an outcome.
     fn join(&self, exchange: &mut Exchange, stream: StreamOf) -> Result<(), Fault> {
-        let Some(place) = self.meeting.join(stream) else {
+        let Some(slot) = self.multi_connection.join(stream) else {
             return exchange.answer(503, TEXT, "no clone waits for this connection");
         };
         log::debug!("stream {} of {} from {}", stream.index, stream.count, exchange.peer);
         let mut body = exchange.body()?;
         let (running, progress) = (&self.running, &*self.progress);
-        let carried = Carried { idle: self.idle, running, progress, stop: &self.stop };
-        if !bring(&mut body, carried, &place) {
-            pipeline::discard(&mut body, &|| place.has_answer());
+        let context = ReceiveContext { idle: self.idle, running, progress, stop: &self.stop };
+        if !receive_stream(&mut body, context, &slot) {
+            pipeline::discard(&mut body, &|| slot.has_answer());
         }
-        let (status, text) = place.wait_for_answer();
+        let (status, text) = slot.wait_for_answer();
         exchange.answer(status, TEXT, &text)
     }
 
@@ -91,10 +91,10 @@ impl Uploads {
     fn receive(
         &self,
         exchange: &mut Exchange,
-        upload: Upload,
+        upload: AdmittedUpload,
         streams: Option<&mut Streams>,
     ) -> Result<Received> {
-        let Upload { content, announced_bytes, resume, has_attributes, .. } = upload;
+        let AdmittedUpload { content, announced_bytes, resume, has_attributes, .. } = upload;
         let held = self.held().take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
@@ -102,7 +102,7 @@ impl Uploads {
         let stop = self.running.stages().unwrap_or_else(|| self.stop.child());
         let is_exact = has_attributes || self.writing.is_exact;
         let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
-        let outcome = match (self.claim_folder(), exchange.body()) {
+        let outcome = match (self.claim_directory(), exchange.body()) {
             (Err(error), _) => Err(error),
             (Ok(()), Ok(mut body)) => {
                 let mut transfer = Transfer {
@@ -113,7 +113,7 @@ impl Uploads {
                     running: &self.running,
                     progress: &self.progress,
                     stop: &stop,
-                    streams: streams.map(|streams| (streams, &self.meeting)),
+                    streams: streams.map(|streams| (streams, &self.multi_connection)),
                     held: &mut held,
                 };
                 pipeline::receive(&mut body, &mut transfer)
@@ -125,7 +125,7 @@ impl Uploads {
             _ => error,
         });
         self.running.end();
-        self.meeting.close();
+        self.multi_connection.close();
         if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Leftover) {
             self.is_leftover_useless.store(true, Ordering::Release);
         }
@@ -136,7 +136,7 @@ impl Uploads {
     }
 }
 
-impl Service for Uploads {
+impl Service for UploadService {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
         let (admission, is_sender) = self.admit(exchange);
         let upload = match admission {
@@ -156,7 +156,7 @@ impl Service for Uploads {
         };
         log::info!("receiving a {} from {}", upload.content, exchange.peer);
         self.progress.restart();
-        let mut streams = upload.stream.map(|lead| self.meeting.open(lead, exchange.stop()));
+        let mut streams = upload.stream.map(|lead| self.multi_connection.open(lead, exchange.stop()));
         let outcome = self.receive(exchange, upload, streams.as_mut());
         // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
         *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };

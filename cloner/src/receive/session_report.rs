@@ -3,15 +3,15 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use decant_shared::contract::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
-use decant_shared::http::server::Exchange;
-use decant_shared::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
+use decant_shared::net::http::server::Exchange;
+use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
+use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 
 use crate::digest::{HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::Result;
 use crate::receive::admission::State;
 use crate::receive::held;
-use crate::receive::uploads::{Held, Uploads};
+use crate::receive::uploads::{Held, UploadService};
 use crate::volume::destination::Destination;
 
 /// Digests in one answer: 16 KiB of text.
@@ -20,13 +20,13 @@ const DIGESTS_AT_ONCE: usize = 256;
 /// What it can do, apart from what CDI's can. A device has no place for attributes.
 pub fn greeting(destination: &Destination) -> String {
     let attributes = match destination {
-        Destination::Folder { .. } => format!("{ATTRIBUTES_WORD}\n"),
+        Destination::Directory { .. } => format!("{ATTRIBUTES_WORD}\n"),
         Destination::Device(_) => String::new(),
     };
     format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{STREAMS_WORD}\n{attributes}")
 }
 
-impl Uploads {
+impl UploadService {
     /// How far it is; with a question for digests, also some of those that it holds.
     pub(super) fn report(&self, exchange: &Exchange) -> (u16, String) {
         let request = &exchange.request;
@@ -63,7 +63,7 @@ impl Uploads {
         }
         // Taken, not borrowed: reading back takes its time, and others ask for progress meanwhile.
         let known = self.held().take().filter(|held| held.content == content);
-        let read = self.claim_folder().and_then(|()| self.with_more(known, from, content, total_bytes));
+        let read = self.claim_directory().and_then(|()| self.with_more(known, from, content, total_bytes));
         let answer = read.map(|held| {
             let from = usize::try_from(from).unwrap_or(usize::MAX);
             let digests = held.digests.iter().skip(from).take(DIGESTS_AT_ONCE);

@@ -11,8 +11,8 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
-use decant_shared::progress::Progress;
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::progress::Progress;
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
@@ -32,7 +32,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub enum Synced {
     /// One file or device.
     File(File, PathBuf),
-    /// The filesystem that this folder is on.
+    /// The filesystem that this directory is on.
     Tree(OwnedFd, PathBuf),
 }
 
@@ -45,7 +45,7 @@ impl Synced {
                 let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
                 Ok(())
             }
-            Synced::Tree(folder, _) => Ok(rustix::fs::syncfs(folder)?),
+            Synced::Tree(directory, _) => Ok(rustix::fs::syncfs(directory)?),
         }
     }
 

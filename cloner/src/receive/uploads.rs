@@ -5,23 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use decant_shared::contract::ContentType;
-use decant_shared::http::server::Exchange;
-use decant_shared::progress::Progress;
-use decant_shared::stop::Stop;
+use decant_shared::net::http::server::Exchange;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
 
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::receive::admission::State;
 use crate::receive::refusals::Refusals;
-use crate::receive::running::Running;
-use crate::receive::streams::Meeting;
+use crate::receive::running::CurrentTransfer;
+use crate::receive::streams::MultiConnection;
 use crate::receive::{Received, Writing};
 use crate::volume::destination::Destination;
-use crate::volume::writer_lock::{Claim, Share};
+use crate::volume::writer_lock::{Share, WriterLock};
 
 /// The service behind a target's port.
-pub struct Uploads {
+pub struct UploadService {
     /// How to write.
     pub writing: Writing,
     /// How long a sender may send nothing.
@@ -37,18 +37,18 @@ pub struct Uploads {
     /// What it is doing.
     pub state: Mutex<State>,
     /// The transfer that makes it busy.
-    pub running: Running,
+    pub running: CurrentTransfer,
     /// Where its connections meet, if it has several.
-    pub meeting: Meeting,
+    pub multi_connection: MultiConnection,
     /// What it holds of a transfer that failed, or that was read back.
     pub held: Mutex<Option<Held>>,
     /// Requests of those that are not the sender.
     pub refusals: Refusals,
     /// What lies in the volume was of no use once. It is not read back again, also where it could not be removed.
     pub is_leftover_useless: AtomicBool,
-    /// Keeps other writers away from the folder, from the first time that its sender asks for something until the process ends:
+    /// Keeps other writers away from the directory, from the first time that its sender asks for something until the process ends:
     /// what was read back for the sender stays as it is.
-    pub claim: Mutex<Option<Arc<Claim>>>,
+    pub claim: Mutex<Option<Arc<WriterLock>>>,
 }
 
 /// The first segments of a content that is not complete.
@@ -60,7 +60,7 @@ pub struct Held {
     pub digests: Vec<Digest>,
 }
 
-impl Uploads {
+impl UploadService {
     /// What it is doing.
     pub fn state(&self) -> MutexGuard<'_, State> {
         // The state is a plain value: it is right even if a holder panicked.
@@ -72,11 +72,11 @@ impl Uploads {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims the folder, if that was not done before. `Kind::Target`: another process writes there.
-    pub(super) fn claim_folder(&self) -> Result<()> {
+    /// Claims the directory, if that was not done before. `Kind::Target`: another process writes there.
+    pub(super) fn claim_directory(&self) -> Result<()> {
         let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (None, Destination::Folder { path, .. }) = (&*claim, &self.writing.destination) {
-            *claim = Some(Arc::new(Claim::take(path, Share::Whole)?));
+        if let (None, Destination::Directory { path, .. }) = (&*claim, &self.writing.destination) {
+            *claim = Some(Arc::new(WriterLock::take(path, Share::Whole)?));
         }
         Ok(())
     }

@@ -5,17 +5,17 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
-use crate::digest::Whole;
+use crate::digest::ContentDigest;
 use crate::error::{Error, Kind, Result};
 use crate::volume::Volume;
-use crate::volume::hashing::Hashing;
+use crate::volume::hashing::HashingSink;
 use crate::volume::raw::read_range;
 use crate::volume::tree::read::plan::Options;
 
 /// The digest of the first `content_bytes` of an image that was synced.
-pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Result<Whole> {
+pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Result<ContentDigest> {
     let size_bytes = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
         .map_err(|e| Error::target("measure", path, e.into()))?;
     if size_bytes < content_bytes {
@@ -24,22 +24,22 @@ pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Resul
         let text = format!("{path} has {size_bytes} bytes after {content_bytes} were written");
         return Err(Error::new(Kind::Target, text));
     }
-    let mut hashing = Hashing::past_cache(stop);
+    let mut hashing = HashingSink::past_cache(stop);
     read_range(file, path, 0..content_bytes, &mut hashing).map_err(|e| unreadable(path, &e))?;
     Ok(hashing.segments().finish())
 }
 
-/// The digest of an open folder that was synced; `path` is for messages.
-pub fn tree(folder: OwnedFd, path: &Path, stop: &Stop) -> Result<Whole> {
-    let mut hashing = Hashing::past_cache(stop);
-    let volume = Volume::of_folder(folder, path, Options::CONTENT, stop);
+/// The digest of an open directory that was synced; `path` is for messages.
+pub fn tree(directory: OwnedFd, path: &Path, stop: &Stop) -> Result<ContentDigest> {
+    let mut hashing = HashingSink::past_cache(stop);
+    let volume = Volume::of_directory(directory, path, Options::CONTENT, stop);
     let read = volume.and_then(|volume| volume.read_into(u64::MAX, &mut hashing, stop));
     read.map_err(|e| unreadable(path, &e))?;
     Ok(hashing.segments().finish())
 }
 
 /// That what the disk says is what arrived.
-pub fn compare(written: Whole, read: Whole, path: &Path) -> Result<()> {
+pub fn compare(written: ContentDigest, read: ContentDigest, path: &Path) -> Result<()> {
     if written == read {
         return Ok(());
     }

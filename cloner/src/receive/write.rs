@@ -3,17 +3,17 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::Phase;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Phase;
 use rustix::fs::{Mode, OFlags};
 
 use crate::attributes::Kinds;
 use crate::attributes::not_kept::NotKept;
-use crate::digest::Whole;
+use crate::digest::ContentDigest;
 use crate::error::{Error, Result};
-use crate::receive::received_stream::Pulled;
-use crate::receive::resume_verifier::Verdict;
+use crate::receive::received_stream::ReceivedStream;
+use crate::receive::resume_verifier::Verification;
 use crate::receive::sync::Synced;
 use crate::receive::{Writing, verify};
 use crate::volume::destination::Destination;
@@ -27,11 +27,11 @@ use crate::volume::tree::write::options::UnpackOptions;
 use crate::volume::tree::write::unpack_tree_and;
 
 /// A stream that was written and synced.
-pub struct Written {
+pub struct WriteResult {
     /// Its length.
     pub stream_bytes: u64,
     /// What was found out about its content.
-    pub verdict: Verdict,
+    pub verification: Verification,
     /// Attributes of its entries that could not be kept.
     pub not_kept: NotKept,
 }
@@ -39,17 +39,17 @@ pub struct Written {
 /// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
 /// raw image that cannot fit on a device (or, with preallocation, in its volume) is refused before anything
 /// is written. With `resumes` the image goes on from what an attempt before left.
-pub fn write(
+pub fn write_destination(
     writing: &Writing,
     content: ContentType,
     announced_bytes: Option<u64>,
     resumes: bool,
-    stream: &mut Pulled<'_>,
+    stream: &mut ReceivedStream<'_>,
     stop: &Stop,
-) -> Result<Written> {
+) -> Result<WriteResult> {
     let not_kept = match (content, &writing.destination) {
-        (ContentType::Filesystem, Destination::Folder { path, .. }) => {
-            tree_to_folder(writing, path, resumes, stream, stop)?
+        (ContentType::Filesystem, Destination::Directory { path, .. }) => {
+            tree_to_directory(writing, path, resumes, stream, stop)?
         }
         _ => {
             let lost = image(writing, content, announced_bytes, resumes, stream, stop)?;
@@ -61,8 +61,8 @@ pub fn write(
             not_kept
         }
     };
-    let (stream_bytes, verdict) = stream.finish()?;
-    Ok(Written { stream_bytes, verdict, not_kept })
+    let (stream_bytes, verification) = stream.finish()?;
+    Ok(WriteResult { stream_bytes, verification, not_kept })
 }
 
 /// A disk image, alone or out of an archive.
@@ -71,7 +71,7 @@ fn image(
     content: ContentType,
     announced_bytes: Option<u64>,
     resumes: bool,
-    stream: &mut Pulled<'_>,
+    stream: &mut ReceivedStream<'_>,
     stop: &Stop,
 ) -> Result<Kinds> {
     match (content, &writing.destination) {
@@ -99,7 +99,7 @@ fn image(
                 raw_to_medium(writing, &mut device, path, announced_bytes, stream, stop)
             })
         }
-        (_, Destination::Folder { path, image_name }) => {
+        (_, Destination::Directory { path, image_name }) => {
             let options = FileOptions {
                 mode: writing.image_mode,
                 grow_to_bytes: writing.grow_to_bytes,
@@ -132,14 +132,14 @@ fn raw_to_medium(
     medium: &mut impl Medium,
     path: &Path,
     announced_bytes: Option<u64>,
-    stream: &mut Pulled<'_>,
+    stream: &mut ReceivedStream<'_>,
     stop: &Stop,
 ) -> Result<Kinds> {
     let mut image = ImageWriter::new(medium, writing.preallocate, stop);
     image.write_stream(stream, announced_bytes)?;
     let found = stream.finish()?;
     image.finish()?;
-    read_back(medium, path, writing.read_back.then_some(found.1.whole), stream, stop)?;
+    read_back(medium, path, writing.read_back.then_some(found.1.content_digest), stream, stop)?;
     medium.publish()?;
     Ok(medium.lost())
 }
@@ -148,8 +148,8 @@ fn raw_to_medium(
 fn read_back(
     medium: &mut impl Medium,
     path: &Path,
-    written: Option<Whole>,
-    stream: &Pulled<'_>,
+    written: Option<ContentDigest>,
+    stream: &ReceivedStream<'_>,
     stop: &Stop,
 ) -> Result<()> {
     let Some(written) = written else { return Ok(()) };
@@ -158,15 +158,15 @@ fn read_back(
     verify::compare(written, verify::image(&file, path, written.content_bytes, stop)?, path)
 }
 
-fn tree_to_folder(
+fn tree_to_directory(
     writing: &Writing,
     path: &Path,
     resume: bool,
-    stream: &mut Pulled<'_>,
+    stream: &mut ReceivedStream<'_>,
     stop: &Stop,
 ) -> Result<NotKept> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(path, flags, Mode::empty())
+    let directory = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| Error::target("open the folder", path, e.into()))?;
     let options = UnpackOptions {
         preallocate: writing.preallocate,
@@ -176,8 +176,8 @@ fn tree_to_folder(
         keep_partial: writing.keep_partial,
         is_made: writing.is_made,
     };
-    let synced = folder.try_clone().map_err(|e| Error::target("open again", path, e))?;
-    let (check, progress) = (stream.content_check(), stream.progress());
+    let synced = directory.try_clone().map_err(|e| Error::target("open again", path, e))?;
+    let (check, progress) = (stream.content_verifier(), stream.progress());
     let before_names = |fresh: OwnedFd, fresh_path: &Path| match check.found() {
         Some(written) if writing.read_back => {
             progress.enter(Phase::Verify);
@@ -186,7 +186,7 @@ fn tree_to_folder(
         _ => Ok(()),
     };
     let done = stream.paced(Synced::Tree(synced, path.to_owned()), stop, |stream| {
-        unpack_tree_and(stream, &folder, path, options, stop, &before_names)
+        unpack_tree_and(stream, &directory, path, options, stop, &before_names)
     })?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
     if !done.not_kept.is_empty() {

@@ -2,26 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::progress::{Percent, Phase, Progress, RateMeter};
-use decant_shared::units::{Bytes, Rate, Seconds};
+use decant_shared::protocol::progress::{Percent, Phase, Progress, RateMeter};
+use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 
 /// A sentence about progress at most this often.
 pub const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells progress in sentences, now and then, while data moves.
-pub struct Narrator {
+pub struct ProgressLog {
     meter: RateMeter,
     told: Option<Instant>,
     moving: bool,
 }
 
-impl Default for Narrator {
+impl Default for ProgressLog {
     fn default() -> Self {
         Self { meter: RateMeter::new(), told: None, moving: false }
     }
 }
 
-impl Narrator {
+impl ProgressLog {
     /// A sentence about `progress`, if it is time for one.
     pub fn sentence(&mut self, progress: &Progress, now: Instant) -> Option<String> {
         self.watch(progress, now);
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_sentence_comes_every_five_seconds_while_data_moves() {
-        let (progress, mut narrator, start) = (Progress::new(0), Narrator::default(), Instant::now());
+        let (progress, mut narrator, start) = (Progress::new(0), ProgressLog::default(), Instant::now());
         progress.set_total_bytes(1000);
         assert_eq!(narrator.sentence(&progress, start), None);
         progress.enter(Phase::Copy);

@@ -10,19 +10,19 @@ const LAID_OUT_BYTES: usize = SIZE_LINE_BYTES + BLOCK_CHUNKS * (STORED_HEAD_BYTE
 
 /// Bytes that will be a block: chunks of 64 KiB, each with room for a frame's head before it.
 #[derive(Debug, Default)]
-pub struct Buffer {
+pub struct BlockBuffer {
     bytes: Vec<u8>,
     used_bytes: usize,
 }
 
 /// A buffer that became one chunk of the chunked coding.
 #[derive(Debug)]
-pub struct Stored {
-    buffer: Buffer,
+pub struct StoredBlock {
+    buffer: BlockBuffer,
     len: usize,
 }
 
-impl Buffer {
+impl BlockBuffer {
     /// How many bytes it holds.
     pub fn len(&self) -> usize {
         self.used_bytes
@@ -59,7 +59,7 @@ impl Buffer {
     }
 
     /// Makes frames of it where it lies. Chunks of zeros have a frame that is shorter: a block with one of them comes back.
-    pub fn store(mut self) -> Result<Stored, Self> {
+    pub fn store(mut self) -> Result<StoredBlock, Self> {
         let count = self.used_bytes.div_ceil(CHUNK_BYTES);
         if count == 0 || self.chunks().any(|chunk| chunk.len() == CHUNK_BYTES && is_zero(chunk)) {
             return Err(self);
@@ -73,7 +73,7 @@ impl Buffer {
         let end = SIZE_LINE_BYTES + frames_bytes;
         self.bytes[..SIZE_LINE_BYTES].copy_from_slice(&size_line(frames_bytes));
         self.bytes[end..][..END.len()].copy_from_slice(END);
-        Ok(Stored { buffer: self, len: end + END.len() })
+        Ok(StoredBlock { buffer: self, len: end + END.len() })
     }
 
     /// Empties it for the next block; the memory stays.
@@ -86,7 +86,7 @@ impl Buffer {
     }
 }
 
-impl Stored {
+impl StoredBlock {
     /// The bytes to send.
     pub fn as_bytes(&self) -> &[u8] {
         &self.buffer.bytes[..self.len]
@@ -98,7 +98,7 @@ impl Stored {
     }
 
     /// What it was made of.
-    pub fn into_buffer(self) -> Buffer {
+    pub fn into_buffer(self) -> BlockBuffer {
         self.buffer
     }
 }
@@ -111,12 +111,12 @@ fn place(index: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::send::chunk_buffer::Wire;
+    use crate::send::chunk_buffer::ChunkBuffer;
     use crate::snappy::encode::Encoder;
     use proptest::prelude::*;
 
-    fn filled(data: &[u8]) -> Buffer {
-        let (mut buffer, mut rest) = (Buffer::default(), data);
+    fn filled(data: &[u8]) -> BlockBuffer {
+        let (mut buffer, mut rest) = (BlockBuffer::default(), data);
         while !rest.is_empty() {
             let room = buffer.room();
             let len = room.len().min(rest.len()).min(50_000);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn nothing_is_no_chunk() {
-        assert!(Buffer::default().store().is_err());
+        assert!(BlockBuffer::default().store().is_err());
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
             byte in 1u8.., len in prop_oneof![1..=BLOCK_BYTES, Just(BLOCK_BYTES), Just(CHUNK_BYTES), Just(CHUNK_BYTES + 1)],
         ) {
             let data: Vec<u8> = (0..len).map(|at| byte.wrapping_mul(u8::try_from(at % 251).unwrap())).collect();
-            let mut wire = Wire::default();
+            let mut wire = ChunkBuffer::default();
             Encoder::store(&data, wire.open());
             wire.seal();
             let buffer = filled(&data);

@@ -6,22 +6,22 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use decant_shared::progress::Progress;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::Progress;
 
-use crate::digest::segments::{Segments, ZERO_SEGMENT};
+use crate::digest::segments::{SegmentHasher, ZERO_SEGMENT};
 use crate::digest::{Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::Deal;
-use crate::send::block_buffer::Buffer;
-use crate::send::compression::Choice;
-use crate::send::compression::mode::Way;
-use crate::send::encode::Block;
-use crate::send::outgoing::Buffers;
+use crate::send::block_buffer::BlockBuffer;
+use crate::send::compression::CompressionMode;
+use crate::send::compression::mode::BlockMode;
+use crate::send::encode::SourceBlock;
+use crate::send::outgoing::BufferPools;
 use crate::snappy::CHUNK_BYTES;
 use crate::snappy::mark::Mark;
 use crate::stream::Sink;
-use crate::volume::page_cache::Behind;
+use crate::volume::page_cache::DropAfterRead;
 use crate::volume::raw::{shrank, unreadable};
 
 /// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
@@ -38,9 +38,9 @@ const HOLE_AT_ONCE_BYTES: u64 = 64 << 40;
 
 /// Digests of segments, from the first one on, that were computed while they were sent. They outlive an attempt.
 #[derive(Debug, Default)]
-pub struct Computed(Mutex<Vec<Digest>>);
+pub struct ComputedDigests(Mutex<Vec<Digest>>);
 
-impl Computed {
+impl ComputedDigests {
     /// The digest of segment `index`, if it was sent before.
     pub fn get(&self, index: usize) -> Option<Digest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(index).copied()
@@ -61,15 +61,15 @@ impl Computed {
 }
 
 /// Cuts the logical stream into blocks and hands them to the compressors.
-pub struct Blocks<'a> {
-    deal: Deal<Block>,
-    choice: &'a Choice,
-    buffers: &'a Buffers,
-    buffer: Buffer,
-    segments: Segments,
-    behind: Behind,
-    computed: &'a Computed,
-    /// Content of a folder that the target holds and that was not passed over yet.
+pub struct BlockSink<'a> {
+    deal: Deal<SourceBlock>,
+    compression_mode: &'a CompressionMode,
+    buffers: &'a BufferPools,
+    buffer: BlockBuffer,
+    segments: SegmentHasher,
+    page_cache: DropAfterRead,
+    computed: &'a ComputedDigests,
+    /// Content of a directory that the target holds and that was not passed over yet.
     passing_bytes: u64,
     /// The target knows what a hole is.
     has_holes: bool,
@@ -77,25 +77,26 @@ pub struct Blocks<'a> {
     stop: &'a Stop,
 }
 
-impl<'a> Blocks<'a> {
-    /// Blocks go to `deal`: as frames already where `choice` says that they are stored. `has_holes`: the target
+impl<'a> BlockSink<'a> {
+    /// Blocks go to `deal`: as frames already where `compression_mode` says that they are stored. `has_holes`: the target
     /// understands holes.
     pub fn new(
-        deal: Deal<Block>,
-        (choice, buffers): (&'a Choice, &'a Buffers),
-        (computed, has_holes): (&'a Computed, bool),
+        deal: Deal<SourceBlock>,
+        (compression_mode, buffers): (&'a CompressionMode, &'a BufferPools),
+        (computed, has_holes): (&'a ComputedDigests, bool),
         progress: &'a Progress,
         stop: &'a Stop,
     ) -> Self {
-        let (buffer, segments, behind) = (Buffer::default(), Segments::default(), Behind::default());
+        let (buffer, segments, page_cache) =
+            (BlockBuffer::default(), SegmentHasher::default(), DropAfterRead::default());
         let passing_bytes = 0;
         Self {
             deal,
-            choice,
+            compression_mode,
             buffers,
             buffer,
             segments,
-            behind,
+            page_cache,
             computed,
             passing_bytes,
             has_holes,
@@ -113,12 +114,12 @@ impl<'a> Blocks<'a> {
         let kept_bytes = self.segments.position_bytes();
         if kept_bytes > 0 {
             self.progress.add_read_bytes(kept_bytes);
-            self.deal.send(Block::Marks(vec![Mark::Kept(kept_bytes)]))?;
+            self.deal.send(SourceBlock::Marks(vec![Mark::Kept(kept_bytes)]))?;
         }
         self.send_marks(None)
     }
 
-    /// The same for a folder: its archive is made from the beginning, without the content that lies in those segments.
+    /// The same for a directory: its archive is made from the beginning, without the content that lies in those segments.
     pub fn pass_over(&mut self, held: &[Digest]) -> Result<()> {
         held.iter().for_each(|&digest| self.segments.known(digest, SEGMENT_BYTES));
         self.passing_bytes = self.segments.position_bytes();
@@ -136,9 +137,9 @@ impl<'a> Blocks<'a> {
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
         let whole = self.segments.finish();
-        self.send_marks(Some(Mark::Whole(whole)))?;
+        self.send_marks(Some(Mark::Content(whole)))?;
         self.progress.set_digest(whole.to_string());
-        self.deal.send(Block::End)
+        self.deal.send(SourceBlock::End)
     }
 
     /// Makes room in the buffer.
@@ -153,10 +154,10 @@ impl<'a> Blocks<'a> {
             let data = std::mem::replace(&mut self.buffer, self.buffers.block());
             let len = data.len();
             self.progress.add_read_bytes(len as u64);
-            self.deal.send(match self.choice.way() {
-                Way::Mixed => Block::Data(data),
+            self.deal.send(match self.compression_mode.mode() {
+                BlockMode::Adaptive => SourceBlock::Data(data),
                 // Here and now it is in the processor's cache.
-                Way::Stored => data.store().map_or_else(Block::Data, Block::Stored),
+                BlockMode::Stored => data.store().map_or_else(SourceBlock::Data, SourceBlock::Stored),
             })?;
         }
         self.send_marks(None)
@@ -172,7 +173,7 @@ impl<'a> Blocks<'a> {
             }
         }
         marks.extend(last);
-        if marks.is_empty() { Ok(()) } else { self.deal.send(Block::Marks(marks)) }
+        if marks.is_empty() { Ok(()) } else { self.deal.send(SourceBlock::Marks(marks)) }
     }
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
@@ -194,7 +195,7 @@ impl<'a> Blocks<'a> {
         }
         self.flush()?;
         self.progress.add_read_bytes(len);
-        self.deal.send(Block::Marks(vec![Mark::Hole(len)]))
+        self.deal.send(SourceBlock::Marks(vec![Mark::Hole(len)]))
     }
 
     fn append_zeros(&mut self, mut len: u64) -> Result<()> {
@@ -208,7 +209,7 @@ impl<'a> Blocks<'a> {
             Error::check(self.stop)?;
             let part = len.min(ZEROS_AT_ONCE_BYTES);
             self.progress.add_read_bytes(part);
-            self.deal.send(Block::Zeros(part))?;
+            self.deal.send(SourceBlock::Zeros(part))?;
             len -= part;
         }
         while len > 0 {
@@ -223,10 +224,10 @@ impl<'a> Blocks<'a> {
     }
 }
 
-impl Sink for Blocks<'_> {
+impl Sink for BlockSink<'_> {
     fn frame(&mut self, bytes: &[u8]) -> Result<()> {
         // What comes behind it is another file.
-        self.behind = Behind::default();
+        self.page_cache = DropAfterRead::default();
         self.append(bytes)
     }
 
@@ -267,12 +268,12 @@ impl Sink for Blocks<'_> {
         if passed > 0 {
             self.flush()?;
             self.progress.add_read_bytes(passed);
-            self.deal.send(Block::Marks(vec![Mark::Kept(passed)]))?;
+            self.deal.send(SourceBlock::Marks(vec![Mark::Kept(passed)]))?;
             (offset, len) = (offset + passed, len - passed);
         }
         let until = offset + len;
         while len > 0 {
-            self.behind.read(file, offset, until);
+            self.page_cache.read(file, offset, until);
             self.make_room()?;
             let room = self.buffer.room();
             let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
@@ -289,7 +290,7 @@ impl Sink for Blocks<'_> {
             offset += got as u64;
             len -= got as u64;
         }
-        self.behind.end(file, until);
+        self.page_cache.end(file, until);
         Ok(())
     }
 }

@@ -7,9 +7,9 @@ pub const END: &[u8] = b"\r\n";
 
 /// One chunk: size line, content, CRLF.
 #[derive(Debug, Default)]
-pub struct Wire(Vec<u8>);
+pub struct ChunkBuffer(Vec<u8>);
 
-impl Wire {
+impl ChunkBuffer {
     /// Empties it and returns the place for its content. Content may only be appended.
     pub fn open(&mut self) -> &mut Vec<u8> {
         self.0.clear();
@@ -47,11 +47,11 @@ pub fn size_line(len: usize) -> [u8; SIZE_LINE_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_shared::http::chunked::Decoder;
+    use decant_shared::net::http::chunked::Decoder;
 
     #[test]
     fn it_is_one_chunk_of_the_chunked_coding() {
-        let mut wire = Wire::default();
+        let mut wire = ChunkBuffer::default();
         wire.open().extend_from_slice(b"content");
         wire.seal();
         assert_eq!(wire.as_bytes(), b"00000007\r\ncontent\r\n");
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn without_content_nothing_is_sent() {
-        let mut wire = Wire::default();
+        let mut wire = ChunkBuffer::default();
         wire.open();
         wire.seal();
         assert!(wire.as_bytes().is_empty());

@@ -2,9 +2,9 @@
 
 use std::io::ErrorKind;
 
-use decant_shared::conn::Conn;
-use decant_shared::dial;
-use decant_shared::stop::Stop;
+use decant_shared::net::conn::Conn;
+use decant_shared::net::dial;
+use decant_shared::process::stop::Stop;
 
 use crate::error::{Error, Kind, Result};
 use crate::send::answer::explain;

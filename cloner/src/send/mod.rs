@@ -1,11 +1,12 @@
-//! The source: reads a volume and sends it.
+//! The sender: reads a volume and sends it.
 //!
 //! ```text
 //! reader -> blocks -> compressors -> frames -> sender (the calling thread)
 //! ```
 //!
-//! [`send`] is the whole of it. [`volume`] is opened and measured once; [`attempt`] runs the three stages
-//! over one connection; [`retry`] decides whether a failed attempt is worth another one.
+//! [`send`] is the entry point. It opens and measures the volume once; [`negotiate`] asks the target what it can do and what
+//! it already has; [`mod@pipeline`] runs the three stages over one or more connections; [`retry`] decides whether another
+//! attempt follows a failed one.
 
 pub mod answer;
 pub mod block_buffer;
@@ -32,13 +33,13 @@ mod wait;
 
 use std::time::Instant;
 
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::session::NOT_KEPT;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::protocol::session::NOT_KEPT;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
-use crate::send::block_sink::Computed;
+use crate::send::block_sink::ComputedDigests;
 use crate::send::retry::Hope;
 use crate::send::source::Source;
 use crate::volume::Volume;
@@ -53,7 +54,7 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
     if let Some(total_bytes) = volume.stream_bytes(false).or(source.expected_bytes) {
         progress.set_total_bytes(total_bytes);
     }
-    let computed = Computed::default();
+    let computed = ComputedDigests::default();
     let mut pause = retry::Pause::new(Instant::now(), source.patience);
     let mut furthest_bytes = 0;
     let mut has_met = false;
@@ -95,20 +96,21 @@ fn further(progress: &Progress, furthest_bytes: u64) -> Option<u64> {
 fn once(
     source: &Source,
     volume: &Volume,
-    computed: &Computed,
+    computed: &ComputedDigests,
     progress: &Progress,
     has_met: &mut bool,
     stop: &Stop,
 ) -> Result<Option<String>, (Error, bool)> {
-    let peer = negotiate::meet(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
+    let peer =
+        negotiate::negotiate(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
     // Each trusts the other.
     *has_met = true;
-    if let Some(total_bytes) = volume.stream_bytes(peer.can.keeps_attributes) {
+    if let Some(total_bytes) = volume.stream_bytes(peer.capabilities.keeps_attributes) {
         progress.set_total_bytes(total_bytes);
     }
     let said = pipeline::run(source, volume, &peer, computed, progress, stop);
-    let said = said.map_err(|error| (error, peer.can.is_extended))?;
-    Ok(match peer.can.keeps_attributes {
+    let said = said.map_err(|error| (error, peer.capabilities.is_extended))?;
+    Ok(match peer.capabilities.keeps_attributes {
         true => said.strip_prefix(NOT_KEPT).map(ToOwned::to_owned),
         // It was not sent at all.
         false => volume.only_in_attributes().map(ToString::to_string),

@@ -2,66 +2,66 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::Stop;
-use decant_shared::units::Bytes;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::protocol::units::Bytes;
 
 use crate::digest::{Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Kind, Result};
-use crate::send::block_sink::Computed;
-use crate::send::query::{self, ANSWER, Abilities};
+use crate::send::block_sink::ComputedDigests;
+use crate::send::query::{self, ANSWER, Capabilities};
 use crate::send::source::Source;
 use crate::volume::Volume;
 
 /// A target that reads back what it holds of an image has so long for each segment of 64 MiB, on average: 4 MiB/s.
 const SLOWEST_SEGMENT: Duration = Duration::from_secs(16);
-/// Questions about a folder: a target answers with 256 digests at a time, all but the last time.
-const FOLDER_QUESTIONS: usize = HELD_LIMIT / 256 + 2;
+/// Questions about a directory: a target answers with 256 digests at a time, all but the last time.
+const DIRECTORY_QUESTIONS: usize = HELD_LIMIT / 256 + 2;
 
 /// It may be an earlier attempt at this clone, another content, or a device's zeros that no clone wrote.
 const COMPARING: &str = "comparing what is on the target's volume with the source";
 
 /// What the source knows about the target before it sends.
 #[derive(Debug, Default)]
-pub struct Peer {
+pub struct Negotiated {
     /// What it can do.
-    pub can: Abilities,
+    pub capabilities: Capabilities,
     /// The first segments of the content: the target holds them, and they are what the source has now.
     pub kept: Vec<Digest>,
 }
 
 /// Asks the target. What it holds is compared with what was computed when it was sent, or, by a source that was
 /// itself restarted, with the volume as it is now: nothing is skipped on anybody's word.
-pub fn meet(
+pub fn negotiate(
     source: &Source,
     volume: &Volume,
-    computed: &Computed,
+    computed: &ComputedDigests,
     progress: &Progress,
     stop: &Stop,
-) -> Result<Peer> {
+) -> Result<Negotiated> {
     progress.enter(Phase::Connect);
-    let can = abilities(source, stop)?;
-    let kept = match (can.is_extended, volume.certain_bytes(), source.content) {
+    let capabilities = target_capabilities(source, stop)?;
+    let kept = match (capabilities.is_extended, volume.certain_bytes(), source.content) {
         (true, Some(total_bytes), _) => kept_of_image(source, volume, total_bytes, computed, stop)?,
-        (true, None, ContentType::Filesystem) => kept_of_folder(source, volume, computed, stop)?,
+        (true, None, ContentType::Filesystem) => kept_of_directory(source, volume, computed, stop)?,
         _ => Vec::new(),
     };
-    let total_bytes = volume.stream_bytes(can.keeps_attributes).unwrap_or(u64::MAX);
+    let total_bytes = volume.stream_bytes(capabilities.keeps_attributes).unwrap_or(u64::MAX);
     let kept_bytes = (kept.len() as u64 * SEGMENT_BYTES).min(total_bytes);
     if kept_bytes > 0 {
         log::info!("going on after the first {} of {}", Bytes(kept_bytes), Bytes(total_bytes));
     }
     progress.set_kept_bytes(kept_bytes);
-    Ok(Peer { can, kept })
+    Ok(Negotiated { capabilities, kept })
 }
 
 /// What is left of the time that a target has for all its answers. What the source reads meanwhile does not count.
-struct Patience {
+struct AnswerBudget {
     left: Duration,
 }
 
-impl Patience {
+impl AnswerBudget {
     /// Asks for digests; `None` when the time is up.
     fn ask(
         &mut self,
@@ -85,15 +85,15 @@ fn kept_of_image(
     source: &Source,
     volume: &Volume,
     total_bytes: u64,
-    computed: &Computed,
+    computed: &ComputedDigests,
     stop: &Stop,
 ) -> Result<Vec<Digest>> {
     let count = total_bytes.div_ceil(SEGMENT_BYTES);
     let read_back = SLOWEST_SEGMENT.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-    let mut patience = Patience { left: ANSWER.saturating_add(read_back) };
+    let mut patience = AnswerBudget { left: ANSWER.saturating_add(read_back) };
     let mut kept: Vec<Digest> = Vec::new();
     loop {
-        let ask = |limit| query::held(source, kept.len(), Some(total_bytes), limit, stop);
+        let ask = |limit| query::held_segments(source, kept.len(), Some(total_bytes), limit, stop);
         let held = patience.ask(ANSWER, ask)?.unwrap_or_default();
         if held.is_empty() {
             return Ok(kept);
@@ -119,14 +119,20 @@ fn kept_of_image(
     }
 }
 
-/// All that the target holds, and then the source's folder in one pass: a tree has no place to begin in its middle.
-fn kept_of_folder(source: &Source, volume: &Volume, computed: &Computed, stop: &Stop) -> Result<Vec<Digest>> {
+/// All that the target holds, and then the source's directory in one pass: a tree has no place to begin in its middle.
+fn kept_of_directory(
+    source: &Source,
+    volume: &Volume,
+    computed: &ComputedDigests,
+    stop: &Stop,
+) -> Result<Vec<Digest>> {
     let mut held: Vec<Digest> = Vec::new();
     // A target that was restarted reads the whole tree back before it answers for the first time.
     let limit = source.timeouts.answer;
-    let mut patience = Patience { left: limit };
-    for _ in 0..FOLDER_QUESTIONS {
-        let more = patience.ask(limit, |limit| query::held(source, held.len(), None, limit, stop))?;
+    let mut patience = AnswerBudget { left: limit };
+    for _ in 0..DIRECTORY_QUESTIONS {
+        let more =
+            patience.ask(limit, |limit| query::held_segments(source, held.len(), None, limit, stop))?;
         let more = more.unwrap_or_default();
         held.extend_from_slice(&more);
         if more.is_empty() || held.len() >= HELD_LIMIT {
@@ -160,10 +166,10 @@ fn differs_from(segment: usize) {
 }
 
 /// A target that does not take the question for what it is gets the upload as CDI's would.
-fn abilities(source: &Source, stop: &Stop) -> Result<Abilities> {
-    match query::abilities(source, stop) {
+fn target_capabilities(source: &Source, stop: &Stop) -> Result<Capabilities> {
+    match query::capabilities(source, stop) {
         Err(error) if matches!(error.kind(), Kind::HungUp | Kind::Stalled | Kind::Damaged) => {
-            Ok(Abilities::default())
+            Ok(Capabilities::default())
         }
         answer => answer,
     }

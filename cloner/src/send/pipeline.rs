@@ -3,23 +3,23 @@
 use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::Result;
-use crate::pipeline::join::{join, verdict};
+use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::lanes;
-use crate::send::block_sink::{Blocks, Computed};
-use crate::send::compression::Choice;
+use crate::send::block_sink::{BlockSink, ComputedDigests};
+use crate::send::compression::CompressionMode;
 use crate::send::connect::connect;
-use crate::send::negotiate::Peer;
-use crate::send::outgoing::Buffers;
+use crate::send::negotiate::Negotiated;
+use crate::send::outgoing::BufferPools;
 use crate::send::request::Request;
 use crate::send::source::Source;
-use crate::send::throttle::Steering;
-use crate::send::upload::Around;
+use crate::send::throttle::Throttle;
+use crate::send::upload::SendContext;
 use crate::send::{encode, follow, streams};
 use crate::volume::Volume;
 
@@ -27,8 +27,8 @@ use crate::volume::Volume;
 pub fn run(
     source: &Source,
     volume: &Volume,
-    peer: &Peer,
-    computed: &Computed,
+    peer: &Negotiated,
+    computed: &ComputedDigests,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<String> {
@@ -38,20 +38,20 @@ pub fn run(
     let streams = streams::count(source, volume, peer);
     let count = source.compress_threads.max(1);
     let (deal, workers, mut collect) = lanes(count, "compressor");
-    let buffers = Buffers::for_lanes(count + streams);
+    let buffers = BufferPools::for_lanes(count + streams);
     let request = request(source, volume, peer);
-    let choice = Choice::new(source.compression);
+    let compression_mode = CompressionMode::new(source.compression);
     let ended = stop.child();
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
-        let (choice, buffers) = (&choice, &buffers);
+        let (compression_mode, buffers) = (&compression_mode, &buffers);
         // The reader owns `deal`: when it ends, the compressors see it.
         threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
-            let how = (computed, peer.can.is_extended);
-            let blocks = Blocks::new(deal, (choice, buffers), how, progress, stop);
+            let how = (computed, peer.capabilities.is_extended);
+            let blocks = BlockSink::new(deal, (compression_mode, buffers), how, progress, stop);
             read(volume, blocks, peer, stop)
         }));
-        if peer.can.is_extended {
+        if peer.capabilities.is_extended {
             progress.set_durable_bytes(0);
             let ended = &ended;
             threads.push(Builder::new().name("follower".to_owned()).spawn_scoped(scope, move || {
@@ -63,18 +63,19 @@ pub fn run(
             threads.push(
                 Builder::new()
                     .name(format!("compressor-{index}"))
-                    .spawn_scoped(scope, move || encode::run(lane, choice, buffers)),
+                    .spawn_scoped(scope, move || encode::run(lane, compression_mode, buffers)),
             );
         }
         progress.enter(Phase::Copy);
-        let steering = Steering::new(source.limit, choice, streams);
-        let around = Around { choice, buffers, progress, is_broken: &AtomicBool::new(false), stop };
-        let (over, what) = ((&mut conn, request, streams), (&mut collect, steering));
-        let posted = streams::post(source, over, what, around, &together);
+        let throttle = Throttle::new(source.limit, compression_mode, streams);
+        let context =
+            SendContext { compression_mode, buffers, progress, is_broken: &AtomicBool::new(false), stop };
+        let (over, what) = ((&mut conn, request, streams), (&mut collect, throttle));
+        let posted = streams::post(source, over, what, context, &together);
         ended.cancel();
         // So that the other stages end, too.
         drop(collect);
-        verdict(posted, join(threads))
+        first_cause(posted, join(threads))
     });
     if outcome.is_ok() {
         conn.close(source.timeouts.connect);
@@ -83,25 +84,25 @@ pub fn run(
 }
 
 /// Reads the volume into `blocks`, except the content of the first segments that the target already has.
-fn read(volume: &Volume, mut blocks: Blocks<'_>, peer: &Peer, stop: &Stop) -> Result<()> {
+fn read(volume: &Volume, mut blocks: BlockSink<'_>, peer: &Negotiated, stop: &Stop) -> Result<()> {
     match volume.certain_bytes() {
         Some(size_bytes) => blocks.keep(&peer.kept, size_bytes)?,
         None => blocks.pass_over(&peer.kept)?,
     }
     let start_bytes = peer.kept.len() as u64 * SEGMENT_BYTES;
-    volume.read(start_bytes, peer.can.keeps_attributes, &mut blocks, stop)?;
+    volume.read(start_bytes, peer.capabilities.keeps_attributes, &mut blocks, stop)?;
     blocks.finish()
 }
 
 /// What the target is told before the first byte.
-fn request<'a>(source: &'a Source, volume: &Volume, peer: &Peer) -> Request<'a> {
+fn request<'a>(source: &'a Source, volume: &Volume, peer: &Negotiated) -> Request<'a> {
     Request {
         url: &source.url,
         content: source.content,
         length_bytes: volume.certain_bytes(),
         timeouts: source.timeouts,
-        has_attributes: peer.can.keeps_attributes && source.content == ContentType::Filesystem,
-        resume: peer.can.is_extended.then_some(peer.kept.len()),
+        has_attributes: peer.capabilities.keeps_attributes && source.content == ContentType::Filesystem,
+        resume: peer.capabilities.is_extended.then_some(peer.kept.len()),
         stream: None,
     }
 }

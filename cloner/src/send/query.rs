@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use decant_shared::conn::Fault;
-use decant_shared::contract::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
-use decant_shared::http::body::{Body, BodyFault};
-use decant_shared::http::head::{Framing, parse_response};
-use decant_shared::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
-use decant_shared::stop::Stop;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::net::http::head::{Framing, parse_response};
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
+use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -26,7 +26,7 @@ const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 
 /// What a target says that it can do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Abilities {
+pub struct Capabilities {
     /// It is Decant's, and so knows holes, resuming and `/v1/session`. Any other answers 404.
     pub is_extended: bool,
     /// It reads attributes from extended headers.
@@ -36,22 +36,26 @@ pub struct Abilities {
 }
 
 /// Asks the target what it can do.
-pub fn abilities(source: &Source, stop: &Stop) -> Result<Abilities> {
-    let (status, text) = ask(source, "OPTIONS", &source.url.path, "", stop)?;
+pub fn capabilities(source: &Source, stop: &Stop) -> Result<Capabilities> {
+    let (status, text) = query(source, "OPTIONS", &source.url.path, "", stop)?;
     let is_extended = status == 200 && text.lines().next() == Some(GREETING);
     let knows = |word| is_extended && text.lines().skip(1).any(|line| line == word);
-    Ok(Abilities { is_extended, keeps_attributes: knows(ATTRIBUTES_WORD), has_streams: knows(STREAMS_WORD) })
+    Ok(Capabilities {
+        is_extended,
+        keeps_attributes: knows(ATTRIBUTES_WORD),
+        has_streams: knows(STREAMS_WORD),
+    })
 }
 
 /// What the target is doing; `None` when it does not say.
 pub fn session(source: &Source, stop: &Stop) -> Result<Option<Session>> {
-    let (status, text) = ask(source, "GET", SESSION_PATH, "", stop)?;
+    let (status, text) = query(source, "GET", SESSION_PATH, "", stop)?;
     Ok(if status == 200 { Session::parse(&text) } else { None })
 }
 
 /// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes`, if that is known:
 /// some of them, or none if it holds no more. The answer must be complete within `limit`.
-pub fn held(
+pub fn held_segments(
     source: &Source,
     from: usize,
     total_bytes: Option<u64>,
@@ -60,7 +64,7 @@ pub fn held(
 ) -> Result<Vec<Digest>> {
     let length = total_bytes.map_or(String::new(), |total| format!("{LENGTH_HEADER}: {total}\r\n"));
     let headers = format!("{FROM_HEADER}: {from}\r\n{CONTENT_TYPE_HEADER}: {}\r\n{length}", source.content);
-    let (status, text) = ask_within(limit, source, "GET", SESSION_PATH, &headers, stop)?;
+    let (status, text) = query_within(limit, source, "GET", SESSION_PATH, &headers, stop)?;
     let lines = text.lines().skip_while(|line| !line.is_empty()).skip(1);
     match status {
         200 => Ok(lines.map_while(|line| line.parse().ok()).collect()),
@@ -70,13 +74,13 @@ pub fn held(
     }
 }
 
-fn ask(source: &Source, method: &str, path: &str, headers: &str, stop: &Stop) -> Result<(u16, String)> {
-    ask_within(ANSWER, source, method, path, headers, stop)
+fn query(source: &Source, method: &str, path: &str, headers: &str, stop: &Stop) -> Result<(u16, String)> {
+    query_within(ANSWER, source, method, path, headers, stop)
 }
 
 /// One request without a body on a connection of its own: the status and the text of the answer, which must be complete
 /// within `limit`.
-fn ask_within(
+fn query_within(
     limit: Duration,
     source: &Source,
     method: &str,

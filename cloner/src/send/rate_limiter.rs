@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
-use decant_shared::units::Rate;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::units::Rate;
 
 /// How much may be caught up after a pause that somebody else made: enough for a scheduler's hiccups, too little to be
 /// seen as a burst on the wire.
@@ -11,13 +11,13 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// Keeps a sender to a rate. Without one it never waits.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimiter {
     limit: Option<Rate>,
     /// When everything that was sent so far should have left.
     due: Option<Instant>,
 }
 
-impl Pace {
+impl RateLimiter {
     /// No faster than `limit`.
     pub fn new(limit: Option<Rate>) -> Self {
         Self { limit, due: None }
@@ -49,23 +49,23 @@ mod tests {
 
     #[test]
     fn without_a_limit_nobody_waits() {
-        assert_eq!(Pace::new(None).pause(usize::MAX, Instant::now()), Duration::ZERO);
+        assert_eq!(RateLimiter::new(None).pause(usize::MAX, Instant::now()), Duration::ZERO);
     }
 
     #[test]
     fn the_second_block_waits_for_the_first_to_have_left() {
-        let (mut pace, now) = (Pace::new(Some(Rate(1000))), Instant::now());
-        assert_eq!(pace.pause(500, now), Duration::ZERO);
-        assert_eq!(pace.pause(500, now), Duration::from_millis(500));
+        let (mut rate_limiter, now) = (RateLimiter::new(Some(Rate(1000))), Instant::now());
+        assert_eq!(rate_limiter.pause(500, now), Duration::ZERO);
+        assert_eq!(rate_limiter.pause(500, now), Duration::from_millis(500));
     }
 
     #[test]
     fn a_pause_that_somebody_else_made_is_not_made_up_for() {
-        let (mut pace, now) = (Pace::new(Some(Rate(1000))), Instant::now());
-        pace.pause(1000, now);
+        let (mut rate_limiter, now) = (RateLimiter::new(Some(Rate(1000))), Instant::now());
+        rate_limiter.pause(1000, now);
         let late = now + Duration::from_secs(60);
-        assert_eq!(pace.pause(1000, late), Duration::ZERO);
-        assert_eq!(pace.pause(1000, late), Duration::from_millis(900));
+        assert_eq!(rate_limiter.pause(1000, late), Duration::ZERO);
+        assert_eq!(rate_limiter.pause(1000, late), Duration::from_millis(900));
     }
 
     /// A clock of its own, in which each block also takes a millisecond for something else.
@@ -86,10 +86,10 @@ mod tests {
             blocks in prop::collection::vec(1_usize..300_000, 50..200),
             rate in 10_000_u64..10_000_000,
         ) {
-            let (mut pace, start) = (Pace::new(Some(Rate(rate))), Instant::now());
+            let (mut rate_limiter, start) = (RateLimiter::new(Some(Rate(rate))), Instant::now());
             let mut now = start;
             for block in &blocks {
-                now += pace.pause(*block, now);
+                now += rate_limiter.pause(*block, now);
             }
             // The last block leaves after that.
             let before: usize = blocks[..blocks.len() - 1].iter().sum();

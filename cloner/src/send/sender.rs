@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use decant_shared::conn::{Conn, Fault, Stall, Written};
-use decant_shared::http::body::Body;
-use decant_shared::http::head::{Framing, Response, parse_response};
-use decant_shared::text::escaped;
+use decant_shared::net::conn::{Conn, Fault, Stall, Written};
+use decant_shared::net::http::body::Body;
+use decant_shared::net::http::head::{Framing, Response, parse_response};
+use decant_shared::process::printable::escaped;
 
 use crate::error::Result;
 use crate::send::answer::{explain, refused};
@@ -21,15 +21,15 @@ pub(super) const EARLY_ANSWER: Duration = Duration::from_secs(5);
 
 /// Whether the request went on, or the target spoke first: its status and its words.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum SendOutcome {
     All,
     Answered(u16, String),
 }
 
-impl Sent {
+impl SendOutcome {
     /// What comes next, if it went on so far.
-    pub(super) fn and(self, next: impl FnOnce() -> Result<Sent>) -> Result<Sent> {
-        if self == Sent::All { next() } else { Ok(self) }
+    pub(super) fn and(self, next: impl FnOnce() -> Result<SendOutcome>) -> Result<SendOutcome> {
+        if self == SendOutcome::All { next() } else { Ok(self) }
     }
 }
 
@@ -62,16 +62,16 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends `bytes` to the last one, unless the target answers meanwhile.
-    pub(super) fn send(&mut self, mut bytes: &[u8]) -> Result<Sent> {
+    pub(super) fn send(&mut self, mut bytes: &[u8]) -> Result<SendOutcome> {
         let mut stall = Stall::of(self.request.timeouts.stall);
         loop {
             match self.conn.write_watching(&mut bytes, &mut stall, "upload") {
-                Ok(Written::All) => return Ok(Sent::All),
+                Ok(Written::All) => return Ok(SendOutcome::All),
                 Ok(Written::Interrupted) => {}
                 Err(fault) => return self.broken(fault),
             }
             match self.early_answer() {
-                Ok(Some((status, text))) => return Ok(Sent::Answered(status, text)),
+                Ok(Some((status, text))) => return Ok(SendOutcome::Answered(status, text)),
                 Ok(None) => {} // an interim answer: the target still reads
                 Err(fault) => return Err(explain(fault, self.request.url)),
             }
@@ -79,25 +79,25 @@ impl<'a> Sender<'a> {
     }
 
     /// Waits until a target that was asked whether to go on says so.
-    pub(super) fn go_ahead(&mut self) -> Result<Sent> {
+    pub(super) fn go_ahead(&mut self) -> Result<SendOutcome> {
         let wait = Wait::of(self.request.timeouts.handshake);
         match self.next_answer(wait) {
-            Ok(None) => Ok(Sent::All),
-            Ok(Some((status, text))) => Ok(Sent::Answered(status, text)),
+            Ok(None) => Ok(SendOutcome::All),
+            Ok(Some((status, text))) => Ok(SendOutcome::Answered(status, text)),
             Err(fault) => Err(explain(fault, self.request.url)),
         }
     }
 
     /// What the target has to say about a clone that broke on another connection, if it says it soon.
-    pub(super) fn last_words(&mut self) -> Option<Sent> {
-        self.read_answer(EARLY_ANSWER).ok().map(|(status, text)| Sent::Answered(status, text))
+    pub(super) fn last_words(&mut self) -> Option<SendOutcome> {
+        self.read_answer(EARLY_ANSWER).ok().map(|(status, text)| SendOutcome::Answered(status, text))
     }
 
     /// A write that failed. A target that answered and closed: what it said may still be in our socket.
-    fn broken(&mut self, fault: Fault) -> Result<Sent> {
+    fn broken(&mut self, fault: Fault) -> Result<SendOutcome> {
         match fault {
             Fault::HungUp(_) => match self.read_answer(EARLY_ANSWER) {
-                Ok((status, text)) => Ok(Sent::Answered(status, text)),
+                Ok((status, text)) => Ok(SendOutcome::Answered(status, text)),
                 Err(Fault::Tls(error)) => Err(explain(Fault::Tls(error), self.request.url)),
                 Err(_) => Err(explain(fault, self.request.url)),
             },

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::Progress;
-use decant_shared::tls::current::Current;
-use decant_shared::units::Rate;
+use decant_shared::net::tls::current::Current;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
+use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 
 use crate::send::compression::mode::Compression;
@@ -17,7 +17,7 @@ use crate::send::url::UploadUrl;
 /// What to send, where to, and how.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The device, file or folder to read.
+    /// The device, file or directory to read.
     pub path: PathBuf,
     /// How it travels.
     pub content: ContentType,

@@ -6,31 +6,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 use std::time::Instant;
 
-use decant_shared::conn::Conn;
-use decant_shared::stop::{STOP_TICK, Stop};
-use decant_shared::stream_of::StreamOf;
+use decant_shared::net::conn::Conn;
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::stream_id::StreamOf;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::join::{join, verdict};
+use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::{Collect, Deal, LANE_DEPTH, fan_out};
 use crate::send::connect::connect;
-use crate::send::encode::Frames;
-use crate::send::negotiate::Peer;
+use crate::send::encode::FramesMessage;
+use crate::send::negotiate::Negotiated;
 use crate::send::request::Request;
 use crate::send::sender::EARLY_ANSWER;
 use crate::send::source::Source;
-use crate::send::throttle::Steering;
-use crate::send::upload::{Around, begin};
+use crate::send::throttle::Throttle;
+use crate::send::upload::{SendContext, begin};
 use crate::volume::Volume;
 
 /// How many connections this clone gets: as many as are wanted, if the target knows how and each has a segment to carry.
-pub fn count(source: &Source, volume: &Volume, peer: &Peer) -> usize {
-    if source.streams > 1 && !peer.can.has_streams {
+pub fn count(source: &Source, volume: &Volume, peer: &Negotiated) -> usize {
+    if source.streams > 1 && !peer.capabilities.has_streams {
         log::info!("the target takes a clone over one connection only");
         return 1;
     }
-    let total_bytes = volume.stream_bytes(peer.can.keeps_attributes).unwrap_or(u64::MAX);
+    let total_bytes = volume.stream_bytes(peer.capabilities.keeps_attributes).unwrap_or(u64::MAX);
     let worth = usize::try_from(total_bytes / SEGMENT_BYTES).unwrap_or(usize::MAX);
     source.streams.min(worth).max(1)
 }
@@ -40,12 +40,12 @@ pub fn count(source: &Source, volume: &Volume, peer: &Peer) -> usize {
 pub fn post(
     source: &Source,
     (first, request, count): (&mut Conn, Request<'_>, usize),
-    (frames, steering): (&mut Collect<Frames>, Steering<'_>),
-    around: Around<'_>,
+    (frames, throttle): (&mut Collect<FramesMessage>, Throttle<'_>),
+    context: SendContext<'_>,
     together: &Stop,
 ) -> Result<String> {
     if count == 1 {
-        return begin(first, request)?.run(frames, Some(steering), around);
+        return begin(first, request)?.run(frames, Some(throttle), context);
     }
     log::info!("sending over {count} connections");
     let clone = RandomState::new().hash_one(Instant::now());
@@ -53,7 +53,7 @@ pub fn post(
     // Only when the target has taken this one it knows what the others are about.
     let lead = begin(first, stream(0))?;
     let is_broken = AtomicBool::new(false);
-    let around = Around { is_broken: &is_broken, ..around };
+    let context = SendContext { is_broken: &is_broken, ..context };
     scope(|scope| {
         let (deal, lanes) = fan_out(count, LANE_DEPTH, "sender");
         let (mut leading, mut others) = (None, Vec::new());
@@ -64,20 +64,20 @@ pub fn post(
             match lead.take() {
                 Some(lead) => {
                     leading = Some(thread.spawn_scoped(scope, move || {
-                        let said = lead.run(&mut lane, None, around);
-                        noted(said, around.is_broken)
+                        let said = lead.run(&mut lane, None, context);
+                        noted(said, context.is_broken)
                     }));
                 }
                 None => {
                     let request = stream(index);
                     others.push(thread.spawn_scoped(scope, move || {
-                        let said = carry(source, request, &mut lane, around, together);
-                        noted(said, around.is_broken)
+                        let said = carry(source, request, &mut lane, context, together);
+                        noted(said, context.is_broken)
                     }));
                 }
             }
         }
-        let dealt = deal_out(frames, deal, steering, around.stop);
+        let dealt = deal_out(frames, deal, throttle, context.stop);
         let Some(Ok(leading)) = leading else {
             together.cancel();
             let failures = join(others).into_iter().chain(dealt.err());
@@ -88,26 +88,26 @@ pub fn post(
         }
         let panicked = |_| Err(Error::new(Kind::Failed, "a sender panicked"));
         let said = leading.join().unwrap_or_else(panicked);
-        verdict(said, join(others).into_iter().chain(dealt.err()).collect())
+        first_cause(said, join(others).into_iter().chain(dealt.err()).collect())
     })
 }
 
 /// Everything in turn, and the end to each connection.
 fn deal_out(
-    frames: &mut Collect<Frames>,
-    mut deal: Deal<Frames>,
-    mut steering: Steering<'_>,
+    frames: &mut Collect<FramesMessage>,
+    mut deal: Deal<FramesMessage>,
+    mut throttle: Throttle<'_>,
     stop: &Stop,
 ) -> Result<()> {
     loop {
         match frames.receive()? {
-            Frames::Some { wire, logical_bytes, way, packed_bytes } => {
+            FramesMessage::Some { wire, logical_bytes, mode, packed_bytes } => {
                 let wire_bytes = wire.as_bytes().len();
-                steering.wait(wire_bytes, stop);
-                deal.send(Frames::Some { wire, logical_bytes, way, packed_bytes })?;
-                steering.sent(way, logical_bytes, wire_bytes as u64);
+                throttle.wait(wire_bytes, stop);
+                deal.send(FramesMessage::Some { wire, logical_bytes, mode, packed_bytes })?;
+                throttle.sent(mode, logical_bytes, wire_bytes as u64);
             }
-            Frames::End => return deal.send_each(|| Frames::End),
+            FramesMessage::End => return deal.send_each(|| FramesMessage::End),
         }
     }
 }
@@ -116,12 +116,12 @@ fn deal_out(
 fn carry(
     source: &Source,
     request: Request<'_>,
-    frames: &mut Collect<Frames>,
-    around: Around<'_>,
+    frames: &mut Collect<FramesMessage>,
+    context: SendContext<'_>,
     together: &Stop,
 ) -> Result<()> {
     let mut conn = connect(source, together)?;
-    begin(&mut conn, request)?.run(frames, None, around)?;
+    begin(&mut conn, request)?.run(frames, None, context)?;
     conn.close(source.timeouts.connect);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::stream::{Piece, is_zero};
 
 /// A run of logical bytes and where they lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Run {
+enum DecodedRun {
     /// In the pack, as they came.
     Stored(Range<usize>),
     /// In the buffer of decompressed bytes.
@@ -33,14 +33,14 @@ pub enum Item<'a> {
 
 /// The logical content of one pack. Keeps its buffers for the next one.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct DecodedBatch {
     pack: Pack,
     unpacked: Vec<u8>,
     used_bytes: usize,
-    runs: Vec<Run>,
+    runs: Vec<DecodedRun>,
 }
 
-impl Batch {
+impl DecodedBatch {
     /// How many runs it has.
     pub fn len(&self) -> usize {
         self.runs.len()
@@ -54,11 +54,11 @@ impl Batch {
     /// Run `index`.
     pub fn item(&self, index: usize) -> Option<Item<'_>> {
         self.runs.get(index).map(|run| match run {
-            Run::Stored(range) => Item::Piece(Piece::Data(&self.pack.bytes[range.clone()])),
-            Run::Unpacked(range) => Item::Piece(Piece::Data(&self.unpacked[range.clone()])),
-            Run::Zeros(len) => Item::Piece(Piece::Zeros(*len)),
-            Run::Mark(Mark::Kept(len)) => Item::Piece(Piece::Kept(*len)),
-            Run::Mark(mark) => Item::Mark(*mark),
+            DecodedRun::Stored(range) => Item::Piece(Piece::Data(&self.pack.bytes[range.clone()])),
+            DecodedRun::Unpacked(range) => Item::Piece(Piece::Data(&self.unpacked[range.clone()])),
+            DecodedRun::Zeros(len) => Item::Piece(Piece::Zeros(*len)),
+            DecodedRun::Mark(Mark::Kept(len)) => Item::Piece(Piece::Kept(*len)),
+            DecodedRun::Mark(mark) => Item::Mark(*mark),
         })
     }
 
@@ -72,22 +72,22 @@ impl Batch {
     fn push_unpacked(&mut self, len: usize) {
         let start = self.used_bytes;
         self.used_bytes += len;
-        if let Some(Run::Unpacked(last)) = self.runs.last_mut()
+        if let Some(DecodedRun::Unpacked(last)) = self.runs.last_mut()
             && last.end == start
         {
             last.end += len;
             return;
         }
-        self.runs.push(Run::Unpacked(start..start + len));
+        self.runs.push(DecodedRun::Unpacked(start..start + len));
     }
 
     fn push_zeros(&mut self, len: u64) -> Result<()> {
         match self.runs.last_mut() {
-            Some(Run::Zeros(last)) => {
+            Some(DecodedRun::Zeros(last)) => {
                 let sum = last.checked_add(len);
                 *last = sum.ok_or_else(|| Error::damaged("holes that are longer than any volume"))?;
             }
-            _ => self.runs.push(Run::Zeros(len)),
+            _ => self.runs.push(DecodedRun::Zeros(len)),
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Default for Decoder {
 
 impl Decoder {
     /// Decodes `pack` into `batch`, whose former content is dropped.
-    pub fn decode(&mut self, pack: Pack, batch: &mut Batch) -> Result<()> {
+    pub fn decode(&mut self, pack: Pack, batch: &mut DecodedBatch) -> Result<()> {
         batch.pack = pack;
         batch.runs.clear();
         batch.used_bytes = 0;
@@ -122,7 +122,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn decode_frame(&mut self, range: Range<usize>, batch: &mut Batch) -> Result<()> {
+    fn decode_frame(&mut self, range: Range<usize>, batch: &mut DecodedBatch) -> Result<()> {
         let frame = &batch.pack.bytes[range.clone()];
         if frame == ZERO_FRAME.as_slice() || frame == self.learned_zero_frame {
             return batch.push_zeros(CHUNK_BYTES as u64);
@@ -132,7 +132,7 @@ impl Decoder {
                 Some(Mark::Hole(len)) => batch.push_zeros(len)?,
                 // Whoever brought the turns of several connections into order has used it up.
                 Some(Mark::Turn(_)) | None => {}
-                Some(mark) => batch.runs.push(Run::Mark(mark)),
+                Some(mark) => batch.runs.push(DecodedRun::Mark(mark)),
             }
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl Decoder {
             if data.len() == CHUNK_BYTES && is_zero(data) {
                 batch.push_zeros(CHUNK_BYTES as u64)?;
             } else if !data.is_empty() {
-                batch.runs.push(Run::Stored(range.start + body..range.end));
+                batch.runs.push(DecodedRun::Stored(range.start + body..range.end));
             }
             return Ok(());
         }
@@ -201,7 +201,7 @@ mod tests {
     fn decode(frames: &[u8]) -> Result<Vec<u8>> {
         let stream = [STREAM_IDENTIFIER.as_slice(), frames].concat();
         let (mut splitter, mut decoder, mut batch) =
-            (Splitter::default(), Decoder::default(), Batch::default());
+            (Splitter::default(), Decoder::default(), DecodedBatch::default());
         let (mut out, mut rest) = (Vec::new(), stream.as_slice());
         while !rest.is_empty() {
             let mut pack = Pack::default();
@@ -241,7 +241,7 @@ mod tests {
         stored.extend(masked_crc(&[0; CHUNK_BYTES]).to_le_bytes());
         stored.extend([0; CHUNK_BYTES]);
         let mut decoder = Decoder::default();
-        let mut batch = Batch::default();
+        let mut batch = DecodedBatch::default();
         decoder.decode(Pack { bytes: stored.repeat(3), frames: 3, ..Pack::default() }, &mut batch).unwrap();
         assert_eq!(batch.len(), 1);
         assert_eq!(batch.item(0), Some(Item::Piece(Piece::Zeros(3 * CHUNK_BYTES as u64))));
@@ -253,7 +253,7 @@ mod tests {
             let mut bytes = Vec::new();
             holes.iter().for_each(|&len| Mark::Hole(len).put(&mut bytes));
             let pack = Pack { bytes, frames: 0, ..Pack::default() };
-            assert!(Decoder::default().decode(pack, &mut Batch::default()).is_err(), "{holes:?}");
+            assert!(Decoder::default().decode(pack, &mut DecodedBatch::default()).is_err(), "{holes:?}");
         }
     }
 
@@ -282,7 +282,7 @@ mod tests {
 
         #[test]
         fn arbitrary_packs_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
-            let _ = Decoder::default().decode(Pack { bytes, frames: 1, ..Pack::default() }, &mut Batch::default());
+            let _ = Decoder::default().decode(Pack { bytes, frames: 1, ..Pack::default() }, &mut DecodedBatch::default());
         }
     }
 }

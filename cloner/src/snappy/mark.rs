@@ -3,7 +3,7 @@
 //! Digests say what was sent; they do no harm to a receiver that skips them. Holes and kept runs stand for
 //! logical bytes, so they are sent only to a receiver that said it knows them (docs/protocol.md, 6).
 
-use crate::digest::{Digest, Whole};
+use crate::digest::{ContentDigest, Digest};
 use crate::error::{Error, Result};
 use crate::snappy::CHUNK_HEAD_BYTES;
 
@@ -23,7 +23,7 @@ pub enum Mark {
     /// The digest of the segment of this number. Comes after the last byte of it. Segments of zeros have none.
     Segment(u64, Digest),
     /// The digest of everything. The last thing in a stream.
-    Whole(Whole),
+    Content(ContentDigest),
     /// This many zeros.
     Hole(u64),
     /// This many bytes that the receiver holds already, in whole segments.
@@ -50,7 +50,7 @@ impl Mark {
                 out.extend_from_slice(&digest.0);
                 0
             }
-            Mark::Whole(whole) => {
+            Mark::Content(whole) => {
                 out.extend_from_slice(&whole.content_bytes.to_le_bytes());
                 out.extend_from_slice(&whole.digest.0);
                 1
@@ -78,7 +78,7 @@ impl Mark {
         let digest = || digest.try_into().map(Digest).map_err(|_| wrong());
         Ok(Some(match kind - FIRST_TYPE {
             0 => Mark::Segment(number, digest()?),
-            1 => Mark::Whole(Whole { content_bytes: number, digest: digest()? }),
+            1 => Mark::Content(ContentDigest { content_bytes: number, digest: digest()? }),
             2.. if body.len() > 8 => return Err(wrong()),
             4 => Mark::Turn(number),
             _ if number == 0 => return Err(wrong()),
@@ -98,7 +98,7 @@ mod tests {
         let digest = Digest([9; 32]);
         for mark in [
             Mark::Segment(3, digest),
-            Mark::Whole(Whole { content_bytes: u64::MAX, digest }),
+            Mark::Content(ContentDigest { content_bytes: u64::MAX, digest }),
             Mark::Hole(1 << 40),
             Mark::Kept(64 << 20),
             Mark::Turn(0),

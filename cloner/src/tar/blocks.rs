@@ -9,16 +9,16 @@ use crate::tar::field::{BLOCK_BYTES, checksum_is_right};
 const DRAIN_BYTES: u64 = u64::MAX;
 
 /// One block.
-pub(crate) type Block = [u8; BLOCK_BYTES];
+pub(crate) type TarBlock = [u8; BLOCK_BYTES];
 
 /// A stream that is taken block by block.
-pub(crate) struct Blocks<'a, P: ?Sized> {
+pub(crate) struct BlockReader<'a, P: ?Sized> {
     pull: &'a mut P,
     /// Bytes taken so far, for messages.
     position: u64,
 }
 
-impl<'a, P: Pull + ?Sized> Blocks<'a, P> {
+impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
     /// Takes from `pull`.
     pub(crate) fn new(pull: &'a mut P) -> Self {
         Self { pull, position: 0 }
@@ -31,7 +31,7 @@ impl<'a, P: Pull + ?Sized> Blocks<'a, P> {
 
     /// The next header, its checksum checked; `None` at the end of the archive. `last_name` is the member
     /// before it, for messages.
-    pub(crate) fn next_header(&mut self, last_name: &[u8]) -> Result<Option<Block>> {
+    pub(crate) fn next_header(&mut self, last_name: &[u8]) -> Result<Option<TarBlock>> {
         let start = self.position;
         let bad = |what: &str| match start {
             0 => Error::damaged(format!("{what} at the start of the archive")),

@@ -7,12 +7,12 @@ use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;
 
 /// Counts the bytes that go into a sink. Without a sink the bytes go nowhere.
-pub(crate) struct Counted<'a> {
+pub(crate) struct CountingSink<'a> {
     sink: Option<&'a mut dyn Sink>,
     bytes: u64,
 }
 
-impl<'a> Counted<'a> {
+impl<'a> CountingSink<'a> {
     pub(crate) fn new(sink: Option<&'a mut dyn Sink>) -> Self {
         Self { sink, bytes: 0 }
     }
@@ -40,7 +40,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-impl Sink for Counted<'_> {
+impl Sink for CountingSink<'_> {
     fn frame(&mut self, bytes: &[u8]) -> Result<()> {
         self.count(bytes.len() as u64)?;
         self.sink.as_mut().map_or(Ok(()), |sink| sink.frame(bytes))

@@ -15,8 +15,8 @@ pub const MAX_NAME_BYTES: u64 = 64 << 10;
 pub enum EntryKind {
     /// A regular file, sparse or not.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A symbolic link to [`Entry::link`].
     Symlink,
     /// Another name of the earlier member [`Entry::link`].
@@ -56,11 +56,11 @@ pub struct Entry {
 
 #[cfg(test)]
 impl Entry {
-    /// A folder of nobody's.
-    pub(crate) fn folder(name: &[u8]) -> Self {
+    /// A directory of nobody's.
+    pub(crate) fn directory(name: &[u8]) -> Self {
         Self {
             name: name.to_vec(),
-            kind: EntryKind::Folder,
+            kind: EntryKind::Directory,
             link: Vec::new(),
             size_bytes: 0,
             mode: 0o755,

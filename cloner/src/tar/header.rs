@@ -23,7 +23,7 @@ pub(crate) mod flag {
     pub(crate) const SYMLINK: u8 = b'2';
     pub(crate) const CHARACTER_DEVICE: u8 = b'3';
     pub(crate) const BLOCK_DEVICE: u8 = b'4';
-    pub(crate) const FOLDER: u8 = b'5';
+    pub(crate) const DIRECTORY: u8 = b'5';
     pub(crate) const FIFO: u8 = b'6';
     pub(crate) const SPARSE: u8 = b'S';
     pub(crate) const LONG_TARGET: u8 = b'K';
@@ -32,8 +32,8 @@ pub(crate) mod flag {
 }
 
 /// One member of an archive, up to its content.
-pub(crate) struct Member<'a> {
-    /// Path from the root; a folder's ends with `/`.
+pub(crate) struct MemberHeader<'a> {
+    /// Path from the root; a directory's ends with `/`.
     pub(crate) name: &'a [u8],
     /// What a link points to, else empty.
     pub(crate) target: &'a [u8],
@@ -50,7 +50,7 @@ pub(crate) struct Member<'a> {
 ///
 /// The user's and group's names stay empty: numbers are what counts in a volume, and the images that run
 /// this have no passwd to look names up in.
-pub(crate) fn member(member: &Member<'_>) -> GnuHeader {
+pub(crate) fn member(member: &MemberHeader<'_>) -> GnuHeader {
     let meta = member.meta;
     let mut header = empty(member.flag);
     copy(&mut header.name, member.name);

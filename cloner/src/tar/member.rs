@@ -32,7 +32,7 @@ pub(crate) enum Layout {
 
 /// A member before its content.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct ParsedMember {
     pub(crate) entry: Entry,
     pub(crate) layout: Layout,
     /// Bytes of the archive that belong to it, without padding.
@@ -55,11 +55,11 @@ pub(crate) fn block_name(header: &Header) -> Vec<u8> {
 }
 
 /// Puts a member together. Errors do not name it: the caller knows [`member_name`].
-pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> Result<Member> {
+pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> Result<ParsedMember> {
     let Extensions { pax, long_link, .. } = extensions;
     let kind = kind(header, &name)?;
     let stored_bytes = match header.as_old().linkflag[0] {
-        // Links, devices, folders and pipes have no content, whatever their size field says (POSIX pax).
+        // Links, devices, directories and pipes have no content, whatever their size field says (POSIX pax).
         b'1'..=b'6' => 0,
         _ => pax.size_bytes.map_or_else(|| stored_bytes(header), Ok)?,
     };
@@ -91,7 +91,7 @@ pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> 
         xattrs: pax.attributes.xattrs,
         name,
     };
-    Ok(Member { entry, layout, stored_bytes })
+    Ok(ParsedMember { entry, layout, stored_bytes })
 }
 
 /// The name that counts: GNU's sparse name, PAX path, GNU long name, header block.
@@ -103,14 +103,14 @@ pub(crate) fn member_name(header: &Header, extensions: &mut Extensions) -> Vec<u
 
 fn kind(header: &Header, name: &[u8]) -> Result<EntryKind> {
     Ok(match header.as_old().linkflag[0] {
-        // Old writers knew no type for folders; a slash at the end told.
-        0 | b'0' | b'7' if name.ends_with(b"/") => EntryKind::Folder,
+        // Old writers knew no type for directories; a slash at the end told.
+        0 | b'0' | b'7' if name.ends_with(b"/") => EntryKind::Directory,
         0 | b'0' | b'7' | b'S' => EntryKind::File,
         b'1' => EntryKind::HardLink,
         b'2' => EntryKind::Symlink,
         b'3' => device(header, EntryKind::CharDevice)?,
         b'4' => device(header, EntryKind::BlockDevice)?,
-        b'5' | b'D' => EntryKind::Folder,
+        b'5' | b'D' => EntryKind::Directory,
         b'6' => EntryKind::Fifo,
         // Guessing, as tar does, could make a wrong copy that looks right.
         other => return Err(Error::damaged(format!("type {:?} is not known", char::from(other)))),

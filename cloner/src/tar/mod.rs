@@ -1,7 +1,8 @@
 //! Tar in our own process.
 //!
-//! Reading: [`read`] turns a stream into members and their content; [`entry`] is what a member is, and
-//! `blocks`, `field`, `member`, `pax` and `sparse_map` understand the parts of its headers.
+//! Reading: [`reader`] turns a stream into members and their content; [`entry`] is a member, and `blocks`, `field`, `member`,
+//! `pax` and `sparse_map` understand the parts of its headers. Writing: `writer` puts the headers that `header` makes into a
+//! `counting_sink`.
 
 mod blocks;
 pub(crate) mod counting_sink;

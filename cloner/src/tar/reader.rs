@@ -11,13 +11,13 @@ use tar::{GnuExtSparseHeader, Header};
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull, VerifyContent};
-use crate::tar::blocks::Blocks;
+use crate::tar::blocks::BlockReader;
 use crate::tar::entry::{Entry, MAX_NAME_BYTES};
 use crate::tar::field::BLOCK_BYTES;
-use crate::tar::member::{Extensions, Layout, Member, block_name, member, member_name, stored_bytes};
+use crate::tar::member::{Extensions, Layout, ParsedMember, block_name, member, member_name, stored_bytes};
 use crate::tar::pax::PaxFields;
 use crate::tar::record::Record;
-use crate::tar::sparse_map::{DecimalMap, Segments, SparseMap, push_old_gnu};
+use crate::tar::sparse_map::{DecimalMap, MapSegments, SparseMap, push_old_gnu};
 
 /// Longest PAX extended header, in bytes.
 pub const MAX_PAX_BYTES: u64 = 1 << 20;
@@ -31,7 +31,7 @@ const SKIP_BYTES: u64 = 1 << 20;
 
 /// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
 pub struct ArchiveReader<'a, P: ?Sized> {
-    blocks: Blocks<'a, P>,
+    blocks: BlockReader<'a, P>,
     globals: PaxFields,
     name: Vec<u8>,
     body: Body,
@@ -42,7 +42,7 @@ pub struct ArchiveReader<'a, P: ?Sized> {
 /// What is still to be read of the current member.
 #[derive(Debug, Default)]
 struct Body {
-    segments: Segments,
+    segments: MapSegments,
     /// Where the current segment starts, and how many of its bytes are left.
     next_offset: u64,
     segment_left: u64,
@@ -58,7 +58,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     pub fn new(pull: &'a mut P) -> Self {
         Self {
             verifier: pull.verifier(),
-            blocks: Blocks::new(pull),
+            blocks: BlockReader::new(pull),
             globals: PaxFields::default(),
             name: Vec::new(),
             body: Body::default(),
@@ -168,13 +168,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     fn begin(&mut self, header: &Header, mut extensions: Extensions) -> Result<Entry> {
         self.name = member_name(header, &mut extensions);
         let named = |error: Error| error.within(&shown(&self.name));
-        let Member { entry, layout, mut stored_bytes } =
+        let ParsedMember { entry, layout, mut stored_bytes } =
             member(header, self.name.clone(), extensions).map_err(named)?;
         let padding = stored_bytes.next_multiple_of(BLOCK) - stored_bytes;
         let map =
             self.map(layout, &mut stored_bytes, &entry).map_err(|error| error.within(&shown(&entry.name)))?;
         self.body = Body {
-            segments: Segments::new(map),
+            segments: MapSegments::new(map),
             size_bytes: entry.size_bytes,
             stored_left: stored_bytes,
             padding,

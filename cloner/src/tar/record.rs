@@ -1,7 +1,7 @@
-//! The content of a folder, in one order and one form, whatever archive it travelled in.
+//! The content of a directory, in one order and one form, whatever archive it travelled in.
 //!
 //! For each entry, in the order of the archive (contract 1.10): a record, and for a regular file its bytes, holes
-//! as zeros. A record says what an entry is, its name from the folder on, where a link leads and how large a file
+//! as zeros. A record says what an entry is, its name from the directory on, where a link leads and how large a file
 //! is. Owners, modes, times and attributes are not in it: a target may not be allowed to keep them, and says so.
 
 use crate::tar::entry::{Entry, EntryKind};
@@ -20,7 +20,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The record of an archive's member; `None` for the folder itself.
+    /// The record of an archive's member; `None` for the directory itself.
     pub fn of(entry: &'a Entry) -> Option<Self> {
         let name = plain(&entry.name);
         let link = if entry.kind == EntryKind::HardLink { plain(&entry.link) } else { &entry.link };
@@ -31,7 +31,7 @@ impl<'a> Record<'a> {
     pub fn bytes(&self) -> Vec<u8> {
         let (kind, major, minor) = match self.kind {
             EntryKind::File => (b'f', 0, 0),
-            EntryKind::Folder => (b'd', 0, 0),
+            EntryKind::Directory => (b'd', 0, 0),
             EntryKind::Symlink => (b'l', 0, 0),
             EntryKind::HardLink => (b'h', 0, 0),
             EntryKind::Fifo => (b'p', 0, 0),

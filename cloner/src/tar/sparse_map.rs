@@ -100,13 +100,13 @@ fn low_bits(number: u64) -> u8 {
 
 /// Walks over a map.
 #[derive(Debug, Default)]
-pub(crate) struct Segments {
+pub(crate) struct MapSegments {
     map: SparseMap,
     at: usize,
     end: u64,
 }
 
-impl Segments {
+impl MapSegments {
     /// Starts at the first segment.
     pub(crate) fn new(map: SparseMap) -> Self {
         Self { map, at: 0, end: 0 }
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!((map.iter().collect::<Vec<_>>(), map.count()), (all.to_vec(), 4));
         map.push(1 << 62 | 12, 0).unwrap();
         map.check((1 << 62) + 12, 512 + 1 + (1 << 41) + 7).unwrap();
-        let mut segments = Segments::new(map);
+        let mut segments = MapSegments::new(map);
         let read: Vec<_> = std::iter::from_fn(|| segments.next_segment()).collect();
         assert_eq!(read, all);
     }

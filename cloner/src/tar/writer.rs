@@ -2,11 +2,11 @@
 
 use crate::error::Result;
 use crate::stream::Sink;
-use crate::tar::counting_sink::Counted;
-use crate::tar::header::{self, BLOCK_BYTES, Entries, Member, NAME_BYTES, flag};
+use crate::tar::counting_sink::CountingSink;
+use crate::tar::header::{self, BLOCK_BYTES, Entries, MemberHeader, NAME_BYTES, flag};
 
 /// Puts the header of `member`, behind its long names if it has any.
-pub(crate) fn put_member(out: &mut Counted<'_>, member: &Member<'_>) -> Result<()> {
+pub(crate) fn put_member(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Result<()> {
     put_long_names(out, member)?;
     let mut header = header::member(member);
     header::seal(&mut header);
@@ -15,8 +15,8 @@ pub(crate) fn put_member(out: &mut Counted<'_>, member: &Member<'_>) -> Result<(
 
 /// Puts the header of a sparse file and the blocks that its map takes beyond it.
 pub(crate) fn put_sparse_member(
-    out: &mut Counted<'_>,
-    member: &Member<'_>,
+    out: &mut CountingSink<'_>,
+    member: &MemberHeader<'_>,
     mut map: Entries<'_>,
 ) -> Result<()> {
     put_long_names(out, member)?;
@@ -31,7 +31,7 @@ pub(crate) fn put_sparse_member(
 }
 
 /// Puts an extended header with these records. It comes before everything else of its member.
-pub(crate) fn put_extended(out: &mut Counted<'_>, records: &[u8]) -> Result<()> {
+pub(crate) fn put_extended(out: &mut CountingSink<'_>, records: &[u8]) -> Result<()> {
     let mut header = header::extended(records.len());
     header::seal(&mut header);
     out.frame(header.as_header().as_bytes())?;
@@ -40,7 +40,7 @@ pub(crate) fn put_extended(out: &mut Counted<'_>, records: &[u8]) -> Result<()> 
 }
 
 /// Members of their own for what does not fit into the header: first the target, then the name.
-fn put_long_names(out: &mut Counted<'_>, member: &Member<'_>) -> Result<()> {
+fn put_long_names(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Result<()> {
     for (flag, text) in [(flag::LONG_TARGET, member.target), (flag::LONG_NAME, member.name)] {
         if text.len() > NAME_BYTES {
             let mut header = header::long(flag, text.len());

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 pub enum Destination {
     /// A block device.
     Device(PathBuf),
-    /// The folder of a filesystem volume; a raw stream becomes `image_name` in it.
-    Folder {
+    /// The directory of a filesystem volume; a raw stream becomes `image_name` in it.
+    Directory {
         /// The volume's root.
         path: PathBuf,
         /// The image's file name.
@@ -22,7 +22,7 @@ impl Destination {
     pub fn image_label(&self) -> Vec<u8> {
         match self {
             Self::Device(path) => path.as_os_str().as_encoded_bytes().to_vec(),
-            Self::Folder { image_name, .. } => image_name.as_encoded_bytes().to_vec(),
+            Self::Directory { image_name, .. } => image_name.as_encoded_bytes().to_vec(),
         }
     }
 }

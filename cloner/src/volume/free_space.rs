@@ -1,12 +1,12 @@
 //! How much room a filesystem has left, in the words of messages about one that is full.
 
-use decant_shared::units::Bytes;
+use decant_shared::protocol::units::Bytes;
 use rustix::fd::AsFd;
 use rustix::fs::{StatVfs, fstatvfs};
 
 /// What a filesystem says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FreeRoom {
+pub(crate) struct FreeSpace {
     /// Size in bytes.
     pub(crate) total_bytes: u64,
     /// Bytes that this process may use.
@@ -17,7 +17,7 @@ pub(crate) struct FreeRoom {
     free_files: u64,
 }
 
-impl FreeRoom {
+impl FreeSpace {
     /// That of the filesystem on which `fd` is; `None` where it does not tell.
     pub(crate) fn of(fd: impl AsFd) -> Option<Self> {
         fstatvfs(fd).ok().as_ref().map(Self::from)
@@ -49,7 +49,7 @@ impl FreeRoom {
     }
 }
 
-impl From<&StatVfs> for FreeRoom {
+impl From<&StatVfs> for FreeSpace {
     fn from(found: &StatVfs) -> Self {
         Self {
             total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
@@ -66,13 +66,13 @@ mod tests {
 
     #[test]
     fn inodes_are_told_where_they_are_what_is_missing() {
-        let room = FreeRoom { total_bytes: 4096, free_bytes: 1024, files: 64, free_files: 1 };
+        let room = FreeSpace { total_bytes: 4096, free_bytes: 1024, files: 64, free_files: 1 };
         assert_eq!(room.in_bytes(), "the filesystem has 1024 of 4096 bytes free");
-        let none = FreeRoom { free_files: 0, ..room };
+        let none = FreeSpace { free_files: 0, ..room };
         let text = "the filesystem has no inodes left (of 64: it can hold no more files), and 1024 of 4096 bytes free";
         assert_eq!(none.in_bytes(), text);
         assert!(none.rounded().starts_with("the volume has no inodes left (of 64"));
         // Where files are made as they are needed there is no number of them.
-        assert!(!FreeRoom { files: 0, ..none }.in_bytes().contains("inodes"));
+        assert!(!FreeSpace { files: 0, ..none }.in_bytes().contains("inodes"));
     }
 }

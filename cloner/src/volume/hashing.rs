@@ -6,9 +6,9 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
-use crate::digest::segments::Segments;
+use crate::digest::segments::SegmentHasher;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::stream::Sink;
@@ -18,8 +18,8 @@ use crate::volume::raw::{shrank, unreadable};
 const READ_BYTES: usize = 256 << 10;
 
 /// Computes the digests of what is put into it.
-pub struct Hashing<'a> {
-    segments: Segments,
+pub struct HashingSink<'a> {
+    segments: SegmentHasher,
     buffer: Vec<u8>,
     stop: &'a Stop,
     /// Told of every read or skipped run, in bytes.
@@ -30,14 +30,14 @@ pub struct Hashing<'a> {
     limit_bytes: u64,
 }
 
-impl<'a> Hashing<'a> {
+impl<'a> HashingSink<'a> {
     /// Starts with an empty content. `seen` is told how many bytes went by.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
-        let (segments, buffer, limit_bytes) = (Segments::default(), vec![0; READ_BYTES], u64::MAX);
+        let (segments, buffer, limit_bytes) = (SegmentHasher::default(), vec![0; READ_BYTES], u64::MAX);
         Self { segments, buffer, stop, seen, past_cache: false, limit_bytes }
     }
 
-    /// The same for the first `count` segments. Whoever puts more into it fails: see [`Hashing::is_full`].
+    /// The same for the first `count` segments. Whoever puts more into it fails: see [`HashingSink::is_full`].
     pub fn first(count: usize, stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
         Self { limit_bytes: count as u64 * SEGMENT_BYTES, ..Self::new(stop, seen) }
     }
@@ -64,12 +64,12 @@ impl<'a> Hashing<'a> {
     }
 
     /// What was computed.
-    pub fn segments(&mut self) -> &mut Segments {
+    pub fn segments(&mut self) -> &mut SegmentHasher {
         &mut self.segments
     }
 }
 
-impl Sink for Hashing<'_> {
+impl Sink for HashingSink<'_> {
     fn frame(&mut self, _: &[u8]) -> Result<()> {
         // Before each member's content: that of a small one is not worth asking again.
         if self.is_full() { Err(Error::neighbour("one who wanted more")) } else { Ok(()) }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn of_an_endless_hole_only_what_is_wanted_is_computed() {
         let stop = Stop::new();
-        let mut hashing = Hashing::first(3, &stop, &|_| {});
+        let mut hashing = HashingSink::first(3, &stop, &|_| {});
         hashing.put(b"x").unwrap();
         assert!(hashing.note_zeros(1 << 62).is_err(), "whoever reads may end");
         assert!(hashing.is_full());
@@ -142,7 +142,7 @@ mod tests {
     fn an_endless_hole_ends_when_it_is_told_to() {
         let stop = Stop::new();
         stop.by_signal(15);
-        let error = Hashing::new(&stop, &|_| {}).put_zeros(1 << 62).unwrap_err();
+        let error = HashingSink::new(&stop, &|_| {}).put_zeros(1 << 62).unwrap_err();
         assert!(matches!(error.kind(), crate::error::Kind::Signal(15)), "{error}");
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use decant_shared::contract::DISK_IMAGE;
+use decant_shared::protocol::cdi::DISK_IMAGE;
 
 /// The staging directory, inside the target directory. It is made there, and not elsewhere, because only a rename within one
 /// filesystem is free, and because it so inherits the group that Kubernetes' `fsGroup` gives to the volume.
@@ -16,7 +16,7 @@ pub(crate) const FRESH: &str = "new";
 pub(crate) const REPLACED: &str = "old";
 /// The file whose lock says that a process is at work, with that process's words in it.
 pub(crate) const WRITER: &str = "writer";
-/// The file that says that the folder around it was made by a copy that is not complete: it holds `staging::identity_words` of it.
+/// The file that says that the directory around it was made by a copy that is not complete: it holds `staging::identity_words` of it.
 pub(crate) const MADE: &str = "made";
 
 /// What is left under a name and cannot be removed (it is immutable, or belongs to another user) is in the way for ever.
@@ -58,7 +58,7 @@ pub(crate) fn names_for(name: &OsStr) -> impl Iterator<Item = OsString> {
     std::iter::once(name.to_owned()).chain(further)
 }
 
-/// Whether `name`, at the top of a volume, is one of them: of the folder that a tree grows in, or of `disk.img`.
+/// Whether `name`, at the top of a volume, is one of them: of the directory that a tree grows in, or of `disk.img`.
 pub(crate) fn is_reserved(name: &[u8]) -> bool {
     if !name.starts_with(b".d") {
         return false;

@@ -1,4 +1,7 @@
-//! The volume that is read: opened once, measured before a byte is sent.
+//! Everything that touches a volume. Both ends use it.
+//!
+//! [`Volume`] is a volume that is open for reading: it is opened once and measured before a byte is sent. [`image`] writes a
+//! disk image, [`tree`] reads and writes a directory.
 
 pub mod close;
 pub mod destination;
@@ -21,8 +24,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use decant_shared::contract::{ContentType, DISK_IMAGE};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::{ContentType, DISK_IMAGE};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -30,12 +33,12 @@ use crate::attributes::not_kept::NotKept;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Kind, Result};
 use crate::stream::Sink;
-use crate::volume::hashing::Hashing;
+use crate::volume::hashing::HashingSink;
 use crate::volume::layout::{STAGING_NAME, names_for, temporary_name};
 use crate::volume::raw::{Stamp, read_range, read_raw, read_stream};
-use crate::volume::tree::read::plan::{Options, Plan};
+use crate::volume::tree::read::plan::{ArchivePlan, Options};
 use crate::volume::tree::read::scan::scan;
-use crate::volume::tree::read::write_archive::write;
+use crate::volume::tree::read::write_archive::write_archive;
 
 /// A volume that is open for reading.
 pub struct Volume {
@@ -44,8 +47,8 @@ pub struct Volume {
 }
 
 enum Opened {
-    /// A folder and the plan of its archive.
-    Folder(OwnedFd, Options, Box<Plan>),
+    /// A directory and the plan of its archive.
+    Directory(OwnedFd, Options, Box<ArchivePlan>),
     /// A device or file of this size, and what shows that it was written to.
     Raw(File, u64, Stamp),
     /// A character device, which can only be read to its end.
@@ -53,7 +56,7 @@ enum Opened {
 }
 
 impl Volume {
-    /// Opens `path` and measures the stream that it will give. `options` are for a folder: whether its files keep their
+    /// Opens `path` and measures the stream that it will give. `options` are for a directory: whether its files keep their
     /// holes, and whether its attributes are measured, too.
     pub fn open(path: &Path, content: ContentType, options: Options, stop: &Stop) -> Result<Self> {
         let kind = match content {
@@ -66,44 +69,44 @@ impl Volume {
                     ),
                     e => Error::source("open the folder", path, e.into()),
                 })?;
-                return Self::of_folder(root, path, options, stop);
+                return Self::of_directory(root, path, options, stop);
             }
             ContentType::Block => open_raw(path)?,
         };
         Ok(Self { path: path.to_owned(), kind })
     }
 
-    /// The same for a folder that is open already; `path` is for messages alone.
-    pub fn of_folder(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
+    /// The same for a directory that is open already; `path` is for messages alone.
+    pub fn of_directory(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
         let plan = scan(&root, path, options, stop)?;
         warn_of_remains(&root, path);
-        Ok(Self { path: path.to_owned(), kind: Opened::Folder(root, options, Box::new(plan)) })
+        Ok(Self { path: path.to_owned(), kind: Opened::Directory(root, options, Box::new(plan)) })
     }
 
     /// Logical bytes of the stream, for progress; `None` when only reading will tell. `attributes`: of an archive with
     /// those.
     pub fn stream_bytes(&self, attributes: bool) -> Option<u64> {
         match &self.kind {
-            Opened::Folder(_, options, plan) => Some(plan.bytes_with(Options { attributes, ..*options })),
+            Opened::Directory(_, options, plan) => Some(plan.bytes_with(Options { attributes, ..*options })),
             Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
             Opened::Stream(_) => None,
         }
     }
 
-    /// What a folder has that only an archive with attributes holds; `None` if there is nothing.
+    /// What a directory has that only an archive with attributes holds; `None` if there is nothing.
     pub fn only_in_attributes(&self) -> Option<&NotKept> {
         match &self.kind {
-            Opened::Folder(_, _, plan) => Some(&plan.only_in_attributes).filter(|lost| !lost.is_empty()),
+            Opened::Directory(_, _, plan) => Some(&plan.only_in_attributes).filter(|lost| !lost.is_empty()),
             Opened::Raw(..) | Opened::Stream(_) => None,
         }
     }
 
-    /// Logical bytes that the stream will have for certain. For a folder there are none: filesystems may tell
+    /// Logical bytes that the stream will have for certain. For a directory there are none: filesystems may tell
     /// other holes from one moment to the next, without any change of content.
     pub fn certain_bytes(&self) -> Option<u64> {
         match &self.kind {
             Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
-            Opened::Folder(..) | Opened::Stream(_) => None,
+            Opened::Directory(..) | Opened::Stream(_) => None,
         }
     }
 
@@ -111,9 +114,9 @@ impl Volume {
     /// `attributes` become part of it.
     pub fn read(&self, start_bytes: u64, attributes: bool, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
-            Opened::Folder(root, options, plan) => {
+            Opened::Directory(root, options, plan) => {
                 let options = Options { attributes, ..*options };
-                write(root, &self.path, options, plan, sink, stop).map(drop)
+                write_archive(root, &self.path, options, plan, sink, stop).map(drop)
             }
             Opened::Raw(file, size_bytes, stamp) => {
                 let from = start_bytes.min(*size_bytes);
@@ -129,17 +132,17 @@ impl Volume {
             return Err(Error::new(Kind::Failed, "only a device or file has segments"));
         };
         let start = index * SEGMENT_BYTES;
-        let mut hashing = Hashing::new(stop, &|_| {});
+        let mut hashing = HashingSink::new(stop, &|_| {});
         read_range(file, &self.path, start..total_bytes.min(start + SEGMENT_BYTES), &mut hashing)?;
         hashing.segments().finish();
         let run = hashing.segments().next_complete();
         run.map(|run| run.digest).ok_or_else(|| Error::new(Kind::Failed, "an empty segment"))
     }
 
-    /// The digests of the first `count` segments of a folder's content as it is now, or of fewer if it has no more. A
+    /// The digests of the first `count` segments of a directory's content as it is now, or of fewer if it has no more. A
     /// segment that is not whole does not count. `seen` is told of every read, in bytes.
     pub fn first_segments(&self, count: usize, stop: &Stop, seen: &dyn Fn(u64)) -> Result<Vec<Digest>> {
-        let mut hashing = Hashing::first(count, stop, seen);
+        let mut hashing = HashingSink::first(count, stop, seen);
         match self.read_into(u64::MAX, &mut hashing, stop) {
             Err(error) if !hashing.is_full() => Err(error),
             _ => Ok(hashing.complete(count)),
@@ -149,9 +152,9 @@ impl Volume {
     /// Puts it into `sink`, of a device or file at most the first `limit_bytes`: for its digest.
     pub fn read_into(&self, limit_bytes: u64, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
-            Opened::Folder(root, options, plan) => {
+            Opened::Directory(root, options, plan) => {
                 let options = Options { attributes: false, ..*options };
-                write(root, &self.path, options, plan, sink, stop).map(drop)
+                write_archive(root, &self.path, options, plan, sink, stop).map(drop)
             }
             Opened::Raw(file, size_bytes, stamp) => {
                 read_raw(file, &self.path, (0, limit_bytes.min(*size_bytes)), *stamp, sink)
@@ -161,7 +164,7 @@ impl Volume {
     }
 }
 
-/// What a killed clone into this folder left is no part of it, and nobody should wonder where it went.
+/// What a killed clone into this directory left is no part of it, and nobody should wonder where it went.
 fn warn_of_remains(root: &OwnedFd, path: &Path) {
     let image = temporary_name(DISK_IMAGE.as_ref());
     for name in names_for(STAGING_NAME.as_ref()).chain(names_for(&image)) {
@@ -226,10 +229,10 @@ mod tests {
 
     #[test]
     fn a_lost_and_found_that_is_left_out_and_holds_something_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = || OwnedFd::from(File::open(folder.path()).unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let root = || OwnedFd::from(File::open(directory.path()).unwrap());
         let found = || holds_something(&root(), "lost+found");
-        let path = folder.path().join("lost+found");
+        let path = directory.path().join("lost+found");
         assert!(!found());
         fs::create_dir(&path).unwrap();
         assert!(!found(), "the filesystem's own");

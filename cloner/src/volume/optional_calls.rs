@@ -26,7 +26,7 @@ pub enum Call {
     /// `fgetxattr`, `lgetxattr` of a name that was listed.
     GetXattr,
     /// `fsync` of a directory.
-    SyncFolder,
+    SyncDirectory,
     /// `fsync`, `fdatasync` of a file.
     SyncFile,
     /// `syncfs`.
@@ -131,7 +131,7 @@ impl Call {
         Self::RemoveAcl,
         Self::ListXattrs,
         Self::GetXattr,
-        Self::SyncFolder,
+        Self::SyncDirectory,
         Self::SyncFile,
         Self::SyncFilesystem,
         Self::Allocate,
@@ -203,7 +203,7 @@ impl Call {
                 named: &[(Errno::NODATA, Continue), (Errno::TOOBIG, NotKept(Attribute::Xattr))],
             },
             // CIFS, DrvFs and many FUSE filesystems have no such call, or only for what is open for writing.
-            Self::SyncFolder => {
+            Self::SyncDirectory => {
                 Row::refusable(Continue, &[(Errno::BADF, Continue), (Errno::ISDIR, Continue)])
             }
             Self::SyncFile => {
@@ -296,7 +296,7 @@ impl Call {
             Self::RemoveAcl => "`removexattr` of an inherited ACL",
             Self::ListXattrs => "`listxattr`",
             Self::GetXattr => "`getxattr`",
-            Self::SyncFolder => "`fsync` of a directory",
+            Self::SyncDirectory => "`fsync` of a directory",
             Self::SyncFile => "`fsync` of a file",
             Self::SyncFilesystem => "`syncfs`",
             Self::Allocate => "`fallocate`",

@@ -1,23 +1,21 @@
-//! Removes a folder with everything in it. Symlinks are removed, never followed.
+//! Removes a directory with everything in it. Symlinks are removed, never followed.
 //!
-//! Instead of descending, which needs an open folder or a remembered name per level, folders with content are
+//! Instead of descending, which needs an open directory or a remembered name per level, directories with content are
 //! emptied into the topmost one until none is left. Depth and width cost neither memory nor descriptors.
 //!
-//! What cannot be removed stays, with the folders that it is in; everything else goes, and the first such entry is told.
+//! What cannot be removed stays, with the directories that it is in; everything else goes, and the first such entry is told.
 
 use std::ffi::CStr;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, RenameFlags, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use crate::attributes::name::shown;
-use crate::volume::tree::write::beneath::open_folder;
-
-type Result<T, E = Errno> = std::result::Result<T, E>;
+use crate::volume::tree::write::beneath::open_directory;
 
 /// How long a removal still takes when a stop is asked for. Enough for what most attempts leave, so that it does not stay;
 /// short enough that a process that is to end does.
@@ -25,9 +23,9 @@ const AFTER_STOP: Duration = Duration::from_secs(1);
 /// A file that a process holds open gets a name with this beginning when it is removed, on filesystems made with libfuse. To
 /// remove that only gives it another one.
 const HELD_OPEN: &[u8] = b".fuse_hidden";
-/// So many of those are met in one pass over a folder before it ends: its names may never end.
+/// So many of those are met in one pass over a directory before it ends: its names may never end.
 const HELD_OPEN_LIMIT: u32 = 64;
-/// A folder is read again while its names become fewer. Names that come up while it is read may be missed, or come twice, so it
+/// A directory is read again while its names become fewer. Names that come up while it is read may be missed, or come twice, so it
 /// is read this many times more.
 const STALLED_LIMIT: u32 = 8;
 
@@ -61,16 +59,16 @@ impl fmt::Display for NotRemoved {
 /// Errors: the first entry that stays, and why. `INTR` when `stop` is set and a second more was not enough; then a part of it
 /// is left, for the next removal.
 pub(crate) fn remove_all(parent: impl AsFd, name: &[u8], stop: &Stop) -> Result<(), NotRemoved> {
-    remove_within(parent.as_fd(), name, Patience { stop, grace: AFTER_STOP, stopped_at: None })
+    remove_within(parent.as_fd(), name, RemovalDeadline { stop, grace: AFTER_STOP, stopped_at: None })
 }
 
-/// Removes everything in the open folder `top` but the names that `is_kept`. Errors are those of [`remove_all`].
+/// Removes everything in the open directory `top` but the names that `is_kept`. Errors are those of [`remove_all`].
 pub(crate) fn empty(top: impl AsFd, is_kept: &dyn Fn(&[u8]) -> bool, stop: &Stop) -> Result<(), NotRemoved> {
-    empty_within(top.as_fd(), is_kept, Patience { stop, grace: AFTER_STOP, stopped_at: None })
+    empty_within(top.as_fd(), is_kept, RemovalDeadline { stop, grace: AFTER_STOP, stopped_at: None })
 }
 
 /// What a removal has left of its time.
-struct Patience<'a> {
+struct RemovalDeadline<'a> {
     stop: &'a Stop,
     /// How long it takes after a stop.
     grace: Duration,
@@ -78,9 +76,9 @@ struct Patience<'a> {
     stopped_at: Option<Instant>,
 }
 
-impl Patience<'_> {
+impl RemovalDeadline<'_> {
     /// Asked before each name.
-    fn check(&mut self) -> Result<()> {
+    fn check(&mut self) -> Result<(), Errno> {
         if !self.stop.is_set() {
             return Ok(());
         }
@@ -91,20 +89,24 @@ impl Patience<'_> {
 
 /// A removal under way.
 struct Removal<'a> {
-    patience: Patience<'a>,
-    /// How many folders were moved up; the last one has this number for a name.
+    patience: RemovalDeadline<'a>,
+    /// How many directories were moved up; the last one has this number for a name.
     moved: u64,
     /// The first entry that could not be removed.
     first: Option<NotRemoved>,
 }
 
-fn remove_within(parent: BorrowedFd<'_>, name: &[u8], patience: Patience<'_>) -> Result<(), NotRemoved> {
+fn remove_within(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    patience: RemovalDeadline<'_>,
+) -> Result<(), NotRemoved> {
     let told = |cause| NotRemoved::new(cause, name);
     match remove_one(parent, name) {
         Err(Errno::NOTEMPTY) => {}
         result => return result.map_err(told),
     }
-    let (top, _) = open_folder(parent, name).map_err(told)?;
+    let (top, _) = open_directory(parent, name).map_err(told)?;
     empty_within(top.as_fd(), &|_| false, patience)?;
     remove_one(parent, name).map_err(told)
 }
@@ -112,7 +114,7 @@ fn remove_within(parent: BorrowedFd<'_>, name: &[u8], patience: Patience<'_>) ->
 fn empty_within(
     top: BorrowedFd<'_>,
     is_kept: &dyn Fn(&[u8]) -> bool,
-    patience: Patience<'_>,
+    patience: RemovalDeadline<'_>,
 ) -> Result<(), NotRemoved> {
     let mut removal = Removal { patience, moved: 0, first: None };
     removal.drain(top, &mut |removal, name| {
@@ -122,24 +124,24 @@ fn empty_within(
 
 /// What became of a name.
 enum Done {
-    /// It is gone from its folder.
+    /// It is gone from its directory.
     Gone,
     /// It is to stay.
     Kept,
 }
 
 impl Removal<'_> {
-    /// Calls `act`, which takes a name out of `folder`, until no name is left. Ends also when that leads nowhere.
+    /// Calls `act`, which takes a name out of `directory`, until no name is left. Ends also when that leads nowhere.
     fn drain(
         &mut self,
-        folder: BorrowedFd<'_>,
+        directory: BorrowedFd<'_>,
         act: &mut dyn FnMut(&mut Self, &CStr) -> Result<Done, NotRemoved>,
     ) -> Result<(), NotRemoved> {
         let (mut least, mut stalled) = (u64::MAX, 0);
         loop {
             let (moved, mut found, mut gone, mut held_open) = (self.moved, 0_u64, 0_u64, 0);
             let mut last = Vec::new();
-            for_each_name(folder, |name| {
+            for_each_name(directory, |name| {
                 let bytes = name.to_bytes();
                 self.patience.check().map_err(|cause| NotRemoved::new(cause, bytes))?;
                 match act(self, name) {
@@ -172,10 +174,10 @@ impl Removal<'_> {
             Err(Errno::NOTEMPTY) => {}
             result => return result.map(|()| Done::Gone).map_err(told),
         }
-        let (folder, _) = open_folder(top, name.to_bytes()).map_err(told)?;
-        self.drain(folder.as_fd(), &mut |removal, child| {
-            let removed = match remove_one(&folder, child.to_bytes()) {
-                Err(Errno::NOTEMPTY) => move_up(folder.as_fd(), child, top, &mut removal.moved),
+        let (directory, _) = open_directory(top, name.to_bytes()).map_err(told)?;
+        self.drain(directory.as_fd(), &mut |removal, child| {
+            let removed = match remove_one(&directory, child.to_bytes()) {
+                Err(Errno::NOTEMPTY) => move_up(directory.as_fd(), child, top, &mut removal.moved),
                 result => result,
             };
             removed.map(|()| Done::Gone).map_err(|cause| NotRemoved::new(cause, child.to_bytes()))
@@ -184,8 +186,8 @@ impl Removal<'_> {
     }
 }
 
-/// Removes a file or an empty folder. ENOTEMPTY: a folder with content.
-pub(crate) fn remove_one(parent: impl AsFd, name: &[u8]) -> Result<()> {
+/// Removes a file or an empty directory. ENOTEMPTY: a directory with content.
+pub(crate) fn remove_one(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     match unlinkat(&parent, name, AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
@@ -197,16 +199,21 @@ pub(crate) fn remove_one(parent: impl AsFd, name: &[u8]) -> Result<()> {
     }
 }
 
-fn move_up(folder: BorrowedFd<'_>, child: &CStr, top: BorrowedFd<'_>, moved: &mut u64) -> Result<()> {
-    // A folder can only change its parent if it is writable itself.
-    open_folder(folder, child.to_bytes())?;
+fn move_up(
+    directory: BorrowedFd<'_>,
+    child: &CStr,
+    top: BorrowedFd<'_>,
+    moved: &mut u64,
+) -> Result<(), Errno> {
+    // A directory can only change its parent if it is writable itself.
+    open_directory(directory, child.to_bytes())?;
     loop {
         *moved += 1;
         let name = moved.to_string();
-        match renameat_with(folder, child, top, &name, RenameFlags::NOREPLACE) {
+        match renameat_with(directory, child, top, &name, RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => {}
-            // Only an empty folder can be replaced this way, and that is to be removed anyway.
-            Err(Errno::INVAL | Errno::NOSYS) => match renameat(folder, child, top, &name) {
+            // Only an empty directory can be replaced this way, and that is to be removed anyway.
+            Err(Errno::INVAL | Errno::NOSYS) => match renameat(directory, child, top, &name) {
                 Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
                 result => return result,
             },
@@ -215,13 +222,13 @@ fn move_up(folder: BorrowedFd<'_>, child: &CStr, top: BorrowedFd<'_>, moved: &mu
     }
 }
 
-/// Calls `action` for each name in `folder`, until it says `false`.
+/// Calls `action` for each name in `directory`, until it says `false`.
 fn for_each_name(
-    folder: BorrowedFd<'_>,
+    directory: BorrowedFd<'_>,
     mut action: impl FnMut(&CStr) -> Result<bool, NotRemoved>,
 ) -> Result<(), NotRemoved> {
     let told = |cause| NotRemoved::new(cause, b".");
-    for entry in Dir::read_from(folder).map_err(told)? {
+    for entry in Dir::read_from(directory).map_err(told)? {
         let entry = entry.map_err(told)?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") && !action(entry.file_name())? {
             break;
@@ -269,7 +276,7 @@ mod tests {
         let root = fs::File::open(scratch.path()).unwrap();
         let stop = Stop::new();
         stop.by_signal(15);
-        let patience = Patience { stop: &stop, grace: Duration::ZERO, stopped_at: None };
+        let patience = RemovalDeadline { stop: &stop, grace: Duration::ZERO, stopped_at: None };
         assert_eq!(remove_within(root.as_fd(), b"tree", patience).unwrap_err().cause, Errno::INTR);
         assert!(deep.join("file").exists());
         // Not much is left: within the time that there is after a stop.

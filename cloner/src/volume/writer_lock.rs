@@ -1,15 +1,15 @@
-//! Keeps a second writer away from a folder that one writes to.
+//! Keeps a second writer away from a directory that one writes to.
 //!
-//! What keeps it away is a lock of the kernel on the folder itself (`flock`), which ends with its process, whatever becomes of
+//! What keeps it away is a lock of the kernel on the directory itself (`flock`), which ends with its process, whatever becomes of
 //! it. It works between processes and pods of one node on any filesystem, and between nodes where the filesystem has locks for
-//! folders. What a writer says about itself is stored beside what it writes, for messages only.
+//! directories. What a writer says about itself is stored beside what it writes, for messages only.
 
 use std::fmt::Write;
 use std::fs::{File, read_to_string};
 use std::io::Read;
 use std::path::Path;
 
-use decant_shared::text::Shown;
+use decant_shared::process::printable::Shown;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor, openat, statat};
 use rustix::io::Errno;
@@ -22,10 +22,10 @@ use crate::volume::layout::{STAGING_NAME, WRITER, names_for};
 /// What is read of what another writer says about itself, in bytes: more than any says.
 const WORDS_BYTES: u64 = 256;
 
-/// So often the folder may have been replaced before that is an error.
+/// So often the directory may have been replaced before that is an error.
 const ATTEMPTS: u32 = 16;
 
-/// How much of a folder is claimed.
+/// How much of a directory is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     /// All of it: a tree is unpacked there.
@@ -34,26 +34,26 @@ pub enum Share {
     Image,
 }
 
-/// A folder that is claimed while this exists.
+/// A directory that is claimed while this exists.
 #[derive(Debug)]
-pub struct Claim {
+pub struct WriterLock {
     _locked: Option<OwnedFd>,
 }
 
-impl Claim {
-    /// Claims the folder `path`. `Kind::Target`, at once: another process writes there; the message says which one.
+impl WriterLock {
+    /// Claims the directory `path`. `Kind::Target`, at once: another process writes there; the message says which one.
     pub fn take(path: &Path, share: Share) -> Result<Self> {
         // A description of its own: the lock belongs to it.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
-            let folder = match rustix::fs::open(path, flags, Mode::empty()) {
-                // A folder may take files without showing its names. The image has a lock of its own.
+            let directory = match rustix::fs::open(path, flags, Mode::empty()) {
+                // A directory may take files without showing its names. The image has a lock of its own.
                 Err(Errno::ACCESS) if share == Share::Image => return Ok(Self { _locked: None }),
                 opened => opened.map_err(|cause| Error::target("open the folder", path, cause.into()))?,
             };
-            match try_lock(&folder, share == Share::Whole) {
+            match try_lock(&directory, share == Share::Whole) {
                 Ok(Lock::Held) => {}
-                Ok(Lock::Busy) => return Err(busy(path, &holder(&folder))),
+                Ok(Lock::Busy) => return Err(busy(path, &holder(&directory))),
                 Ok(Lock::Unsupported) => {
                     log::warn!("{} cannot be locked: another writer would not be noticed", path.display());
                 }
@@ -61,8 +61,8 @@ impl Claim {
             }
             // The copy that made it may have failed, and have removed it, in between.
             let named = rustix::fs::stat(path).map(|named| (named.st_dev, named.st_ino));
-            if fstat(&folder).map(|found| (found.st_dev, found.st_ino)) == named {
-                return Ok(Self { _locked: Some(folder) });
+            if fstat(&directory).map(|found| (found.st_dev, found.st_ino)) == named {
+                return Ok(Self { _locked: Some(directory) });
             }
         }
         Err(busy(path, "it is removed and made again and again"))
@@ -80,7 +80,7 @@ pub(crate) enum Lock {
     Unsupported,
 }
 
-/// Locks an open file or folder, without waiting.
+/// Locks an open file or directory, without waiting.
 pub(crate) fn try_lock(fd: impl AsFd, is_exclusive: bool) -> rustix::io::Result<Lock> {
     let operation = match is_exclusive {
         true => FlockOperation::NonBlockingLockExclusive,
@@ -101,11 +101,11 @@ pub(crate) fn try_lock(fd: impl AsFd, is_exclusive: bool) -> rustix::io::Result<
     }
 }
 
-/// Whether `name` in `folder` is what is open as `fd`. After a lock is taken: the file that is locked must be the one that
+/// Whether `name` in `directory` is what is open as `fd`. After a lock is taken: the file that is locked must be the one that
 /// others will find.
-pub(crate) fn is_at(folder: impl AsFd, name: &[u8], fd: impl AsFd) -> bool {
+pub(crate) fn is_at(directory: impl AsFd, name: &[u8], fd: impl AsFd) -> bool {
     let identity = |found: &Stat| (found.st_dev, found.st_ino);
-    match (statat(folder, name, AtFlags::SYMLINK_NOFOLLOW), fstat(fd)) {
+    match (statat(directory, name, AtFlags::SYMLINK_NOFOLLOW), fstat(fd)) {
         (Ok(named), Ok(open)) => identity(&named) == identity(&open),
         _ => false,
     }
@@ -148,13 +148,13 @@ pub(crate) fn locker(fd: impl AsFd, stored: Option<String>) -> String {
     seen(fd).or(stored).unwrap_or_else(|| "which one cannot be seen from here".to_owned())
 }
 
-/// Who writes to this folder.
-fn holder(folder: &OwnedFd) -> String {
+/// Who writes to this directory.
+fn holder(directory: &OwnedFd) -> String {
     locker(
-        folder,
+        directory,
         names_for(STAGING_NAME.as_ref()).find_map(|name| {
             let staging =
-                openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
                     .ok()?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             words_in(openat(staging, WRITER, flags, Mode::empty()).ok()?.into())
@@ -190,9 +190,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_has_one_writer_of_a_tree_or_several_of_images() {
+    fn a_directory_has_one_writer_of_a_tree_or_several_of_images() {
         let scratch = tempfile::tempdir().unwrap();
-        let take = |share| Claim::take(scratch.path(), share);
+        let take = |share| WriterLock::take(scratch.path(), share);
         let tree = take(Share::Whole).unwrap();
         for share in [Share::Whole, Share::Image] {
             let error = take(share).unwrap_err();

@@ -13,24 +13,24 @@ use crate::volume::optional_calls::{Call, Class};
 const FEW_NAMES_BYTES: usize = 256;
 
 /// Room for what the kernel tells: names or one value.
-pub type Room = Box<[u8]>;
+pub type XattrBuffer = Box<[u8]>;
 
 /// Room enough for any list of names, and for any value.
-pub fn room() -> Room {
+pub fn room() -> XattrBuffer {
     vec![0; XATTR_BYTES].into()
 }
 
 /// Where an entry is.
 #[derive(Debug)]
-pub enum Place<'a> {
+pub enum XattrAccess<'a> {
     /// Open.
     Open(BorrowedFd<'a>),
-    /// By its name in an open folder, through `/proc`: links, pipes and devices are not opened.
+    /// By its name in an open directory, through `/proc`: links, pipes and devices are not opened.
     Named(Vec<u8>),
 }
 
-impl<'a> Place<'a> {
-    /// The entry `name` of the open folder `dir`. A symbolic link is itself.
+impl<'a> XattrAccess<'a> {
+    /// The entry `name` of the open directory `dir`. A symbolic link is itself.
     pub fn named(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
         let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
         path.extend_from_slice(name);
@@ -38,7 +38,7 @@ impl<'a> Place<'a> {
     }
 
     /// The names of all its attributes, each followed by a zero byte.
-    pub fn list<'r>(&self, room: &'r mut Room) -> Result<&'r [u8]> {
+    pub fn list<'r>(&self, room: &'r mut XattrBuffer) -> Result<&'r [u8]> {
         let list = |room: &mut [u8]| match self {
             Self::Open(fd) => flistxattr(fd, room),
             Self::Named(path) => llistxattr(path.as_slice(), room),
@@ -51,7 +51,7 @@ impl<'a> Place<'a> {
     }
 
     /// The value of the attribute `name`.
-    pub fn get<'r>(&self, name: &[u8], room: &'r mut Room) -> Result<&'r [u8]> {
+    pub fn get<'r>(&self, name: &[u8], room: &'r mut XattrBuffer) -> Result<&'r [u8]> {
         let get = |room: &mut [u8]| match self {
             Self::Open(fd) => fgetxattr(fd, name, room),
             Self::Named(path) => lgetxattr(path.as_slice(), name, room),
@@ -114,7 +114,7 @@ pub fn names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == 0).filter(|name| !name.is_empty())
 }
 
-/// Attributes for tests: `user.*` on a file of the folder that temporary files go to.
+/// Attributes for tests: `user.*` on a file of the directory that temporary files go to.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,10 +122,10 @@ mod tests {
 
     #[test]
     fn both_ways_to_an_entry_see_the_same() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let file = std::fs::File::create(folder.path().join("a")).unwrap();
-        let dir = std::fs::File::open(folder.path()).unwrap();
-        let (open, named) = (Place::Open(file.as_fd()), Place::named(dir.as_fd(), b"a"));
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = std::fs::File::create(directory.path().join("a")).unwrap();
+        let dir = std::fs::File::open(directory.path()).unwrap();
+        let (open, named) = (XattrAccess::Open(file.as_fd()), XattrAccess::named(dir.as_fd(), b"a"));
         let (mut one, mut other) = (room(), room());
         open.set(b"user.large", &[7; 900]).unwrap();
         named.set(b"user.empty", b"").unwrap();

@@ -114,7 +114,7 @@ fn old_types_mean_files_and_folders() {
         .block(HandMade::header(b'7', "contiguous", 1), b"c")
         .end();
     let kinds: Vec<_> = read_all(&bytes).unwrap().iter().map(|(entry, _)| entry.kind).collect();
-    assert_eq!(kinds, [EntryKind::File, EntryKind::Folder, EntryKind::File]);
+    assert_eq!(kinds, [EntryKind::File, EntryKind::Directory, EntryKind::File]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn follows_the_table(name: &str, calls: &[Call], make: &dyn Fn(&Place) -> Vec<Pa
         if verdicts.contains(&Verdict::Fail) {
             assert_eq!(ended.code, Some(4), "{name} {shown}: {ended:#?}");
             // The folder that a tree is in is synced when the tree is complete and has its names.
-            let is_late = calls == [Call::SyncFolder];
+            let is_late = calls == [Call::SyncDirectory];
             let is_left = words.last().unwrap().join("sub").exists();
             assert_eq!(is_left, is_late, "{name} {shown}: what is left");
             continue;
@@ -136,7 +136,7 @@ fn a_tree_without_extended_attributes() {
 
 #[test]
 fn a_tree_without_sync_of_folders() {
-    follows_the_table("fsync", &[Call::SyncFolder], &tree_words);
+    follows_the_table("fsync", &[Call::SyncDirectory], &tree_words);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn an_image_without_chmod() {
 
 #[test]
 fn an_image_without_sync() {
-    follows_the_table("fsync", &[Call::SyncFile, Call::SyncFolder], &image_words);
+    follows_the_table("fsync", &[Call::SyncFile, Call::SyncDirectory], &image_words);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use decant_cloner::error::{Kind, Result};
 use decant_cloner::stream::Sink;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::tree::{SPARSE, Tree};
 
@@ -280,7 +280,7 @@ fn a_stop_is_obeyed_between_entries() {
         stop.by_signal(15);
     });
     let path = tree.0.path();
-    let error = decant_cloner::volume::tree::read::write_archive::write(
+    let error = decant_cloner::volume::tree::read::write_archive::write_archive(
         &tree.root(),
         path,
         SPARSE,

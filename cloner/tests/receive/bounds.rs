@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use decant_cloner::snappy::mark::Mark;
-use decant_shared::text::is_unsafe;
+use decant_shared::process::printable::is_unsafe;
 use rustix::process::Signal;
 
 use crate::body::{IDENTIFIER, IMAGE, TREE, chunk, chunked, frame, frames, head, upload, upload_with};

@@ -7,7 +7,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use super::image::Image;
 use super::process::{Running, Source};
 use super::request::good_target;
-use super::scrape::{agent, agent_with, ask, page, slow_scraper, page_when};
+use super::scrape::{agent, agent_with, ask, page, page_when, slow_scraper};
 use super::target::Closed;
 use decant_test_support::certificates::Pki;
 use decant_test_support::flood::{Flood, Sources};

@@ -2,7 +2,7 @@
 
 use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::volume::image::in_archive::{FoundImage, ImageSink, find_image};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use decant_test_support::archive::HandMade;
 use decant_test_support::trees::{output, sparse};
 

@@ -12,7 +12,7 @@ use decant_cloner::stream::{Piece, Pull};
 use decant_cloner::volume::layout::STAGING_NAME;
 use decant_cloner::volume::tree::write::options::UnpackOptions;
 use decant_cloner::volume::tree::write::unpack_tree;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use decant_test_support::archive::HandMade;
 use decant_test_support::trees::{assert_same, describe, output};
 use proptest::prelude::*;

@@ -6,7 +6,7 @@ use std::path::Path;
 use decant_cloner::error::Result;
 use decant_cloner::volume::tree::write::options::{UnpackOptions, Unpacked};
 use decant_cloner::volume::tree::write::unpack_tree;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use decant_test_support::is_root;
 
 /// Unpacks without options.

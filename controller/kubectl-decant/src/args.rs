@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use decant_shared::stream_of::STREAMS_LIMIT;
-use decant_shared::units::{Rate, RateError, parse_quantity};
+use decant_shared::protocol::stream_id::STREAMS_LIMIT;
+use decant_shared::protocol::units::{Rate, RateError, parse_quantity};
 
 use crate::ending::Ending;
 use decant_controller::objects::annotations::READBACK;
@@ -20,12 +20,12 @@ pub struct Cli {
     pub command: Command,
     /// Which cluster, and where in it.
     #[command(flatten)]
-    pub place: Place,
+    pub place: ClusterArgs,
 }
 
 /// Where: the flags of `kubectl` under their names.
 #[derive(Debug, Args)]
-pub struct Place {
+pub struct ClusterArgs {
     /// The namespace; without it, that of the context
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,

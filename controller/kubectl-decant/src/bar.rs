@@ -1,6 +1,6 @@
 //! Bars made of characters.
 
-use decant_controller::summary::clone_summary::{Standing, State};
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 
 /// Characters between the brackets.
 const WIDTH: usize = 24;
@@ -18,19 +18,19 @@ pub(super) fn bar(percent: Option<f64>) -> String {
 }
 
 /// Bar, percentage and amounts of one clone, and why it does not go on.
-pub(super) fn progress(seen: &Standing) -> String {
+pub(super) fn progress(seen: &CloneSummary) -> String {
     let parts = [format!("{} {:>8}", bar(seen.percent), seen.percent_text()), seen.amounts(), seen.why()];
     let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
     crate::output::plain(&parts.join("  "))
 }
 
 /// `text` in the colour of its state: cyan runs, yellow waits, red failed, green is done.
-pub(super) fn coloured(text: &str, state: State) -> String {
+pub(super) fn coloured(text: &str, state: CloneState) -> String {
     let colour = match state {
-        State::Running => 36,
-        State::Waiting => 33,
-        State::Failed => 31,
-        State::Succeeded => 32,
+        CloneState::Running => 36,
+        CloneState::Waiting => 33,
+        CloneState::Failed => 31,
+        CloneState::Succeeded => 32,
     };
     format!("\u{1b}[{colour}m{text}\u{1b}[0m")
 }

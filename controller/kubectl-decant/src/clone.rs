@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use decant_shared::units::{Bytes, parse_quantity};
+use decant_shared::protocol::units::{Bytes, parse_quantity};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(),
     let Some(object) = if_readable(session.cluster.get(Kind::PersistentVolumeClaim, source))? else {
         return Ok(());
     };
-    let claim: Claim = objects::view(object)
+    let claim: Claim = objects::decode(object)
         .map_err(|e| Failure::new(Ending::Failed, format!("PVC {source} cannot be read: {e}")))?;
     if claim.metadata.is_deleting() {
         return Err(Failure::new(Ending::Missing, format!("PVC {source} is being deleted")));
@@ -145,7 +145,7 @@ mod tests {
         let wishes = ["--limit", "50MiB/s", "--streams", "8", "--verify", "readback"];
         for flags in [&[][..], &["--size", "20Gi", "--storage-class", "fast", "--immediate"], &wishes] {
             let object = made(flags);
-            let dv = objects::view(object.clone()).unwrap();
+            let dv = objects::decode(object.clone()).unwrap();
             assert_eq!(clone_request::validate(&dv), Ok(()), "{object}");
             assert_eq!(clone_request::wanted(&dv), Ok(clone_request::Wanted::Claim(Key::new("n", "golden"))));
         }

@@ -14,7 +14,7 @@ use decant_controller::api::cluster::{ApiError, Cluster, ListParams, Watch, Watc
 use decant_controller::objects;
 use decant_controller::objects::{DataVolume, Key, Kind, Object};
 use decant_controller::summary::advice::{advice, is_blocked};
-use decant_controller::summary::clone_summary::{Standing, State};
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 
 /// For an API server that restarts: as long as this it may be away.
 const AWAY: Duration = Duration::from_secs(60);
@@ -67,7 +67,7 @@ impl<'s> Following<'s> {
     }
 
     fn put(&mut self, object: Object, is_there: bool) {
-        let Ok(dv) = objects::view::<DataVolume>(object) else { return };
+        let Ok(dv) = objects::decode::<DataVolume>(object) else { return };
         let key = dv.metadata.key();
         if is_there {
             self.all.insert(key, dv);
@@ -125,10 +125,10 @@ pub(super) fn to_the_end(session: &Session, key: &Key, until: &Until) -> Result<
             teller.end();
             return Err(Failure::new(Ending::Missing, format!("DataVolume {key} was deleted")));
         };
-        let seen = Standing::of(dv)
+        let seen = CloneSummary::of(dv)
             .ok_or_else(|| Failure::new(Ending::Failed, format!("DataVolume {key} is no clone of a PVC")))?;
         teller.tell(&seen)?;
-        if seen.state == State::Succeeded && seen.digest.is_none() {
+        if seen.state == CloneState::Succeeded && seen.digest.is_none() {
             let since = *succeeded_since.get_or_insert_with(Instant::now);
             if since.elapsed() < DIGEST {
                 following.look()?;
@@ -165,8 +165,8 @@ pub(super) fn to_the_end(session: &Session, key: &Key, until: &Until) -> Result<
 }
 
 /// The last line, and the code.
-fn end(seen: &Standing, output: Option<Output>) -> Result<Ending, Failure> {
-    if seen.state == State::Failed {
+fn end(seen: &CloneSummary, output: Option<Output>) -> Result<Ending, Failure> {
+    if seen.state == CloneState::Failed {
         let text = format!("DataVolume {} failed: {}", seen.key(), with_help(seen));
         return Err(Failure::new(Ending::Clone, text));
     }
@@ -179,13 +179,13 @@ fn end(seen: &Standing, output: Option<Output>) -> Result<Ending, Failure> {
     Ok(Ending::Done)
 }
 
-fn told(seen: &Standing) -> String {
+fn told(seen: &CloneSummary) -> String {
     let why = seen.why();
     plain(if why.is_empty() { &seen.phase } else { &why })
 }
 
 /// Why it stands still, and what helps.
-pub(super) fn with_help(seen: &Standing) -> String {
+pub(super) fn with_help(seen: &CloneSummary) -> String {
     let help = advice(&seen.reason).map(|advice| format!("\nTo help it: {}", advice.helps));
     told(seen) + &help.unwrap_or_default()
 }
@@ -194,7 +194,7 @@ pub(super) fn with_help(seen: &Standing) -> String {
 struct Teller {
     screen: Option<Screen<io::Stderr>>,
     output: Option<Output>,
-    last: Option<Standing>,
+    last: Option<CloneSummary>,
     told: String,
     told_at: Instant,
 }
@@ -205,7 +205,7 @@ impl Teller {
         Self { screen, output, last: None, told: String::new(), told_at: Instant::now() }
     }
 
-    fn tell(&mut self, seen: &Standing) -> Result<(), Failure> {
+    fn tell(&mut self, seen: &CloneSummary) -> Result<(), Failure> {
         if self.last.as_ref() == Some(seen) {
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl Teller {
     }
 
     /// Whether a line is worth one of its own: another phase or reason at once, progress now and then.
-    fn is_due(&self, seen: &Standing, text: &str) -> bool {
+    fn is_due(&self, seen: &CloneSummary, text: &str) -> bool {
         let only_progress = self.last.as_ref().is_some_and(|last| {
             last.phase == seen.phase
                 && last.why() == seen.why()
@@ -244,6 +244,6 @@ impl Teller {
 }
 
 /// The phase, or a word for none.
-pub(super) fn phase(seen: &Standing) -> String {
+pub(super) fn phase(seen: &CloneSummary) -> String {
     if seen.phase.is_empty() { "Pending".to_owned() } else { plain(&seen.phase) }
 }

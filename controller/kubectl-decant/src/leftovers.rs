@@ -13,8 +13,8 @@ use decant_controller::objects::annotations::{
     CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
 };
 use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
-use decant_controller::summary::clone_summary::{Standing, State};
-use decant_controller::watch::unreadable::Identity;
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
+use decant_controller::watch::unreadable::ObjectIdentity;
 
 /// An object that nobody needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,7 +83,7 @@ pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> R
 /// Whether `dv` is a clone that succeeded and nobody's part: what belongs to a virtual machine would be made again.
 fn is_finished(dv: &DataVolume) -> bool {
     let is_free = dv.metadata.owner_references.is_empty() && !dv.metadata.is_deleting();
-    is_free && State::of(dv) == State::Succeeded && Standing::of(dv).is_some()
+    is_free && CloneState::of(dv) == CloneState::Succeeded && CloneSummary::of(dv).is_some()
 }
 
 /// Claims, asked for once each.
@@ -96,7 +96,7 @@ impl Claims<'_> {
     fn get(&mut self, key: &Key) -> Result<Option<&Claim>, ApiError> {
         if !self.known.contains_key(key) {
             let claim = match self.session.cluster.get(Kind::PersistentVolumeClaim, key) {
-                Ok(object) => objects::view(object).ok(),
+                Ok(object) => objects::decode(object).ok(),
                 Err(e) if e.is_not_found() => None,
                 Err(e) => return Err(e),
             };
@@ -167,7 +167,7 @@ fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Lef
         // It may have been made since the pods were listed.
         let is_gone = match session.cluster.get(Kind::Pod, &Key::new(&meta.namespace, &owner.name)) {
             // One that says not even which it is may be it.
-            Ok(pod) => Identity::of(&pod).is_some_and(|found| found.metadata.uid != owner.uid),
+            Ok(pod) => ObjectIdentity::of(&pod).is_some_and(|found| found.metadata.uid != owner.uid),
             Err(e) if e.is_not_found() => true,
             Err(e) => return Err(e),
         };

@@ -21,7 +21,7 @@ mod untold;
 
 use crate::ending::Failure;
 use crate::session::Session;
-pub use args::{CleanupArgs, Cli, CloneArgs, Command, DoctorArgs, Output, Place, StatusArgs};
+pub use args::{CleanupArgs, Cli, CloneArgs, ClusterArgs, Command, DoctorArgs, Output, StatusArgs};
 pub use ending::Ending;
 
 /// Does what `cli` says, and says on standard error why it could not.

@@ -5,6 +5,6 @@ use clap::Parser;
 use kubectl_decant::{Cli, Ending};
 
 fn main() -> Ending {
-    decant_shared::panics::end_the_process();
+    decant_shared::process::panics::end_the_process();
     kubectl_decant::run(&Cli::parse())
 }

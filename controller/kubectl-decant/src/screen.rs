@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use crate::bar::coloured;
 use crate::output::is_colourful;
-use decant_controller::summary::clone_summary::State;
+use decant_controller::summary::clone_summary::CloneState;
 
 /// For terminals that do not tell.
 const COLUMNS: usize = 80;
@@ -13,7 +13,7 @@ const COLUMNS: usize = 80;
 const ROWS: usize = 24;
 
 /// A line and the state of the clone that it is about.
-pub(super) type Line = (String, Option<State>);
+pub(super) type Line = (String, Option<CloneState>);
 
 /// Lines on a terminal.
 pub(super) struct Screen<W> {
@@ -75,7 +75,7 @@ impl<W: Write + IsTerminal + AsFd> Screen<W> {
 }
 
 /// Colours what stands between the first pair of brackets.
-pub(super) fn with_coloured_bar(line: &str, state: Option<State>) -> String {
+pub(super) fn with_coloured_bar(line: &str, state: Option<CloneState>) -> String {
     let place = line.find('[').and_then(|start| line[start..].find(']').map(|end| (start, start + end + 1)));
     match (state, place) {
         (Some(state), Some((start, end))) => {
@@ -91,10 +91,10 @@ mod tests {
 
     #[test]
     fn only_the_bar_has_a_colour() {
-        let line = with_coloured_bar("copy [==> ] 50 %", Some(State::Running));
+        let line = with_coloured_bar("copy [==> ] 50 %", Some(CloneState::Running));
         assert_eq!(line, "copy \u{1b}[36m[==> ]\u{1b}[0m 50 %");
-        assert_eq!(with_coloured_bar("no bar", Some(State::Running)), "no bar");
-        assert_eq!(with_coloured_bar("cut [==", Some(State::Running)), "cut [==");
+        assert_eq!(with_coloured_bar("no bar", Some(CloneState::Running)), "no bar");
+        assert_eq!(with_coloured_bar("cut [==", Some(CloneState::Running)), "cut [==");
     }
 
     #[test]

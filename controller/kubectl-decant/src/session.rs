@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use decant_shared::stop::{Stop, StopReason};
+use decant_shared::process::stop::{Stop, StopReason};
 use serde::de::DeserializeOwned;
 
-use crate::args::Place;
+use crate::args::ClusterArgs;
 use crate::ending::{Ending, Failure};
 use decant_controller::api::client::{KubeCluster, Reached};
 use decant_controller::api::cluster::{Cluster, ListParams};
@@ -31,7 +31,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn open(place: &Place) -> Result<Self, Failure> {
+    pub(super) fn open(place: &ClusterArgs) -> Result<Self, Failure> {
         let reach = Reach {
             kubeconfig: place.kubeconfig.clone(),
             context: place.context.clone(),
@@ -45,7 +45,7 @@ impl Session {
 
     /// From now on a signal ends the waits of this process instead of the process.
     pub(super) fn watch_signals(&self) -> Result<(), Failure> {
-        decant_shared::signal::watch(&self.stop)
+        decant_shared::process::signal::watch(&self.stop)
             .map_err(|e| Failure::new(Ending::Failed, format!("signals cannot be watched: {e}")))
     }
 
@@ -79,6 +79,6 @@ pub(super) fn list<T: DeserializeOwned>(
     params: &ListParams,
 ) -> Result<(Vec<T>, String), decant_controller::api::cluster::ApiError> {
     let mut all = Vec::new();
-    let version = listing::list(cluster, kind, params, |item| all.extend(objects::view(item)))?;
+    let version = listing::list(cluster, kind, params, |item| all.extend(objects::decode(item)))?;
     Ok((all, version))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use decant_shared::units::Seconds;
+use decant_shared::protocol::units::Seconds;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,7 +19,7 @@ use crate::untold::unwritten;
 use decant_controller::api::cluster::Cluster;
 use decant_controller::objects;
 use decant_controller::objects::{DataVolume, Key, Kind};
-use decant_controller::summary::clone_summary::Standing;
+use decant_controller::summary::clone_summary::CloneSummary;
 use decant_controller::summary::pick::{Picked, pick};
 
 /// More open clones than a person looks at.
@@ -28,7 +28,7 @@ const OPEN_MAX: usize = 1000;
 /// What `-o` prints.
 #[derive(Serialize)]
 struct Clones<'a> {
-    clones: Vec<&'a Standing>,
+    clones: Vec<&'a CloneSummary>,
 }
 
 pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
@@ -42,8 +42,8 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
         (None, true) => follow_all(session, args),
         (Some(name), false) => {
             let object = session.cluster.get(Kind::DataVolume, &Key::new(&session.namespace, name))?;
-            let dv = objects::view::<DataVolume>(object).ok();
-            let seen = dv.as_ref().and_then(Standing::of);
+            let dv = objects::decode::<DataVolume>(object).ok();
+            let seen = dv.as_ref().and_then(CloneSummary::of);
             let mut seen = seen.ok_or_else(|| {
                 Failure::new(Ending::Failed, format!("DataVolume {name} is no clone of a PVC"))
             })?;
@@ -112,7 +112,7 @@ fn lines(picked: &Picked, all_namespaces: bool) -> Vec<Line> {
     lines
 }
 
-fn cells(seen: &Standing, all_namespaces: bool, now: OffsetDateTime) -> Vec<String> {
+fn cells(seen: &CloneSummary, all_namespaces: bool, now: OffsetDateTime) -> Vec<String> {
     let mut progress = bar::progress(seen);
     if seen.state.is_final()
         && let Some(age) = ago(&seen.ended, now)
@@ -142,7 +142,7 @@ fn follow_all(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
     let mut following = Following::new(session, session.scope(args.all_namespaces))?;
     session.watch_signals()?;
     let mut screen = if args.output.is_none() { Screen::on(io::stdout()) } else { None };
-    let mut told: BTreeMap<Key, Standing> = BTreeMap::new();
+    let mut told: BTreeMap<Key, CloneSummary> = BTreeMap::new();
     let mut is_news = true;
     loop {
         if is_news {
@@ -162,7 +162,11 @@ fn follow_all(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
 }
 
 /// A line, or a document, for each clone that is not what it was.
-fn tell_news(told: &mut BTreeMap<Key, Standing>, picked: &Picked, args: &StatusArgs) -> Result<(), Failure> {
+fn tell_news(
+    told: &mut BTreeMap<Key, CloneSummary>,
+    picked: &Picked,
+    args: &StatusArgs,
+) -> Result<(), Failure> {
     let now = OffsetDateTime::now_utc();
     for seen in picked.open.iter().chain(&picked.recent) {
         if told.insert(seen.key(), seen.clone()).as_ref() == Some(seen) {

@@ -18,7 +18,7 @@ use crate::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, TOO_LON
 use crate::api::kubeconfig::Reach;
 use crate::api::requests::Built;
 use crate::api::responses::{Lines, chain, end_of_watch, event, no_answer, page, refusal, unreadable};
-use crate::api::runtime::Io;
+use crate::api::runtime::ApiRuntime;
 use crate::api::{kubeconfig, requests};
 use crate::objects::{Key, Kind, Object, Uid};
 
@@ -46,7 +46,7 @@ pub struct KubeCluster {
     client: Client,
     agent: HeaderValue,
     call_limit: Duration,
-    io: Arc<Io>,
+    io: Arc<ApiRuntime>,
 }
 
 /// A cluster, and what its kubeconfig says about it.
@@ -64,21 +64,26 @@ impl KubeCluster {
     /// `~/.kube/config`. Proxies named by the environment are not used. No call is made yet. The error says what
     /// was tried.
     pub fn connect(kubeconfig: Option<&Path>) -> Result<Self, String> {
-        let io = Io::start()?;
+        let io = ApiRuntime::start()?;
         let config = io.handle.block_on(kubeconfig::of_controller(kubeconfig))?;
         Self::open(io, config, CALL_LIMIT, CONTROLLER)
     }
 
     /// Connects as `kubectl` would. No call is made yet. The error says what was tried.
     pub fn reach(reach: &Reach) -> Result<Reached, String> {
-        let io = Io::start()?;
+        let io = ApiRuntime::start()?;
         let config = io.handle.block_on(reach.config())?;
         let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
         let cluster = Self::open(io, config, reach.call_limit.unwrap_or(CALL_LIMIT), reach.agent)?;
         Ok(Reached { cluster, server, namespace })
     }
 
-    fn open(io: Io, mut config: Config, call_limit: Duration, agent: &'static str) -> Result<Self, String> {
+    fn open(
+        io: ApiRuntime,
+        mut config: Config,
+        call_limit: Duration,
+        agent: &'static str,
+    ) -> Result<Self, String> {
         // Fails only when somebody has installed one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         config.connect_timeout = Some(CONNECT_LIMIT.min(call_limit));
@@ -198,7 +203,7 @@ struct KubeWatch {
     body: Body,
     lines: Lines,
     heard: Instant,
-    io: Arc<Io>,
+    io: Arc<ApiRuntime>,
 }
 
 impl Watch for KubeWatch {

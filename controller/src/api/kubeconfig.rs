@@ -112,8 +112,8 @@ pub(crate) async fn of_controller(kubeconfig: Option<&Path>) -> Result<Config, S
 mod tests {
     use super::*;
 
-    fn file(folder: &Path, name: &str, context: &str, current: bool) -> PathBuf {
-        let path = folder.join(name);
+    fn file(directory: &Path, name: &str, context: &str, current: bool) -> PathBuf {
+        let path = directory.join(name);
         let current = if current { format!("current-context: {context}\n") } else { String::new() };
         let text = format!(
             "apiVersion: v1\nkind: Config\n{current}clusters: []\nusers: []\ncontexts:\n- name: {context}\n  context: \
@@ -125,11 +125,11 @@ mod tests {
 
     #[test]
     fn several_files_are_one_and_missing_ones_are_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let files = [
-            file(folder.path(), "a", "first", false),
-            folder.path().join("none"),
-            file(folder.path(), "b", "second", true),
+            file(directory.path(), "a", "first", false),
+            directory.path().join("none"),
+            file(directory.path(), "b", "second", true),
         ];
         let (names, whole) = Reach::default().read(&files).unwrap().unwrap();
         assert_eq!(whole.current_context.as_deref(), Some("second"));
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn a_context_that_is_not_there_is_named_with_those_that_are() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = file(folder.path(), "a", "first", false);
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(directory.path(), "a", "first", false);
         let reach = |context: Option<&str>| {
             let reach = Reach { context: context.map(str::to_owned), ..Reach::default() };
             let (names, whole) = reach.read(std::slice::from_ref(&path)).unwrap().unwrap();

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::cluster::{ApiError, END_OF_WATCH, ListPage, UNREADABLE, WatchEvent};
-use crate::objects::{Kind, Meta, Object, view};
+use crate::objects::{Kind, Meta, Object, decode};
 
 /// The start of an error that is not a `Status`, for people.
 const ERROR_TEXT_CHARS: usize = 300;
@@ -44,7 +44,7 @@ pub(crate) fn page(kind: Kind, bytes: Vec<u8>) -> Result<ListPage, ApiError> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Refusal {
+struct RefusalBody {
     reason: String,
     message: String,
     code: u16,
@@ -52,7 +52,7 @@ struct Refusal {
 
 /// The error of an answer with `code`, in the API server's own words where there are any.
 pub(crate) fn refusal(code: u16, text: &[u8]) -> ApiError {
-    let said: Refusal = serde_json::from_slice(text).unwrap_or_default();
+    let said: RefusalBody = serde_json::from_slice(text).unwrap_or_default();
     let message = if said.message.is_empty() {
         String::from_utf8_lossy(text).trim().chars().take(ERROR_TEXT_CHARS).collect()
     } else {
@@ -151,11 +151,11 @@ pub(crate) fn event(kind: Kind, line: Vec<u8>) -> Result<WatchEvent, ApiError> {
         "ADDED" | "MODIFIED" => WatchEvent::Applied(Object::within(&text, object)),
         "DELETED" => WatchEvent::Deleted(Object::within(&text, object)),
         "BOOKMARK" => {
-            let Bookmark { metadata } = view(object).map_err(|e| unreadable(&what(), &e))?;
+            let Bookmark { metadata } = decode(object).map_err(|e| unreadable(&what(), &e))?;
             WatchEvent::Bookmark(metadata.resource_version)
         }
         _ => {
-            let code = view::<Refusal>(object).map(|said| said.code).unwrap_or_default();
+            let code = decode::<RefusalBody>(object).map(|said| said.code).unwrap_or_default();
             WatchEvent::Failed(refusal(if code == 0 { 500 } else { code }, object.get().as_bytes()))
         }
     })
@@ -210,7 +210,7 @@ mod tests {
         );
         let page = page(Kind::DataVolume, text.into_bytes()).unwrap();
         assert_eq!((page.items.len(), page.resource_version.as_str(), page.next.as_str()), (4, "5", "c"));
-        let names: Vec<_> = page.items.iter().filter_map(|item| view::<Bookmark>(item).ok()).collect();
+        let names: Vec<_> = page.items.iter().filter_map(|item| decode::<Bookmark>(item).ok()).collect();
         assert_eq!(
             names.iter().map(|found| found.metadata.name.as_str()).collect::<Vec<_>>(),
             ["a", "", "b"]

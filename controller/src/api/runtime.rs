@@ -10,14 +10,14 @@ use crate::api::cluster::ApiError;
 use crate::api::responses::no_answer;
 
 /// The thread that drives sockets and timers. It ends when the last user is gone.
-pub(super) struct Io {
+pub(super) struct ApiRuntime {
     /// Where a call is driven by the thread that makes it.
     pub(super) handle: Handle,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Io {
+impl ApiRuntime {
     /// Starts the thread.
     pub(super) fn start() -> Result<Self, String> {
         Self::try_start().map_err(|e| format!("the thread kube-io cannot be started: {e}"))
@@ -47,7 +47,7 @@ impl Io {
     }
 }
 
-impl Drop for Io {
+impl Drop for ApiRuntime {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::api::cluster::{ApiError, Cluster};
 use crate::certificates::signer::{Leaf, Signer, Usage};
-use crate::objects::{Key, Kind, Secret, view};
+use crate::objects::{Key, Kind, Secret, decode};
 
 /// Signs targets and metrics pages.
 pub const SERVER_SECRET: &str = "cdi-uploadserver-signer";
@@ -61,7 +61,7 @@ impl Pki {
     /// What the controller has to trust when it scrapes.
     pub fn metrics_roots(&self) -> Result<RootCertStore, String> {
         let pem = self.server_bundle_pem();
-        decant_shared::tls::pem::authorities(pem.as_bytes(), SERVER_SECRET).map_err(|e| e.to_string())
+        decant_shared::net::tls::pem::authorities(pem.as_bytes(), SERVER_SECRET).map_err(|e| e.to_string())
     }
 
     /// A server's certificate for `names` that lives for `life`.
@@ -102,7 +102,7 @@ pub(crate) fn load(
         let written = match cluster.get(Kind::Secret, &key) {
             Ok(object) => {
                 let secret: Secret =
-                    view(&object).map_err(|e| format!("Secret {key} cannot be read: {e}"))?;
+                    decode(&object).map_err(|e| format!("Secret {key} cannot be read: {e}"))?;
                 let old = Signer::read(&secret)
                     .map_err(|e| format!("Secret {key} is unusable, delete it to have it made anew: {e}"))?;
                 if !old.is_due(now) {

@@ -11,7 +11,7 @@ use rcgen::{
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::objects::{Object, Secret, view};
+use crate::objects::{Object, Secret, decode};
 
 /// How long an authority lives. Its successor is made at half of that.
 const LIFE: time::Duration = time::Duration::days(365);
@@ -109,7 +109,7 @@ impl Signer {
 
     /// The authority in a Secret, as the API server sent it.
     pub fn of(object: &Object) -> Result<Self, String> {
-        Self::read(&view(object).map_err(|e| e.to_string())?)
+        Self::read(&decode(object).map_err(|e| e.to_string())?)
     }
 
     /// The authority in a Secret.
@@ -159,7 +159,7 @@ impl Signer {
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, String> {
-        use decant_shared::tls::pem;
+        use decant_shared::net::tls::pem;
         let key = pem::private_key(self.key_pem.as_bytes(), "tls.key").map_err(|e| e.to_string())?;
         let key = KeyPair::try_from(&key).map_err(|e| format!("tls.key: {e}"))?;
         // Leaves take their authority's name from here and its key's id from the key.
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     fn secret(signer: &Signer) -> Secret {
-        view(json!({ "data": signer.data() })).unwrap()
+        decode(json!({ "data": signer.data() })).unwrap()
     }
 
     #[test]

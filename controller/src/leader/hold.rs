@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use time::OffsetDateTime;
 
 use crate::api::cluster::{ApiError, Cluster};
@@ -112,15 +112,15 @@ pub struct Held {
 }
 
 impl Held {
-    /// Starts the thread `lease`, which renews until [`Keeper::release`]. `lost` is called once when the Lease is
+    /// Starts the thread `lease`, which renews until [`LeaseKeeper::release`]. `lost` is called once when the Lease is
     /// somebody else's or could not be renewed within [`RENEW_DEADLINE`]: the process must stop acting at once.
-    pub fn keep(self, lost: impl FnOnce(String) + Send + 'static) -> io::Result<Keeper> {
+    pub fn keep(self, lost: impl FnOnce(String) + Send + 'static) -> io::Result<LeaseKeeper> {
         let end = Stop::new();
         let until = end.clone();
         let thread = std::thread::Builder::new()
             .name("lease".to_owned())
             .spawn(move || self.renew_until(&until, lost))?;
-        Ok(Keeper { end, thread })
+        Ok(LeaseKeeper { end, thread })
     }
 
     fn renew_until(mut self, end: &Stop, lost: impl FnOnce(String)) {
@@ -179,12 +179,12 @@ impl Held {
 }
 
 /// The thread that renews.
-pub struct Keeper {
+pub struct LeaseKeeper {
     end: Stop,
     thread: JoinHandle<()>,
 }
 
-impl Keeper {
+impl LeaseKeeper {
     /// Gives the Lease back, so that the next process acts at once. Call it when nothing of this process acts any
     /// more.
     pub fn release(self) {

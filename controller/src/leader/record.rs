@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, UtcOffset};
 
-use crate::objects::{Key, Kind, Meta, Readable, Unreadable, view};
+use crate::objects::{Key, Kind, Meta, Readable, Unreadable, decode};
 
 /// How long a Lease is good without a renewal.
 pub const LEASE_DURATION: Duration = Duration::from_secs(12);
@@ -48,7 +48,7 @@ struct LeaseSpec {
 impl Lease {
     /// From an object of the API server. What is missing, and a duration that cannot be, counts as nothing.
     pub fn from_object(object: &impl Readable) -> Result<Self, Unreadable> {
-        let LeaseObject { metadata, spec } = view(object)?;
+        let LeaseObject { metadata, spec } = decode(object)?;
         let secs = spec.lease_duration_seconds.and_then(|secs| u64::try_from(secs).ok());
         Ok(Self {
             holder: spec.holder_identity,

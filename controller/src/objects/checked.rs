@@ -3,7 +3,7 @@
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::objects::decode::{Unreadable, view_within};
+use crate::objects::decode::{Unreadable, decode_within};
 
 /// What a part may keep, in bytes: a claim's spec has a few hundred.
 const PART_LIMIT_BYTES: usize = 16 << 10;
@@ -22,7 +22,7 @@ impl<T> Checked<T> {
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Checked<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Self(view_within(&*text, PART_LIMIT_BYTES)))
+        Ok(Self(decode_within(&*text, PART_LIMIT_BYTES)))
     }
 }
 

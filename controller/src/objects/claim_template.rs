@@ -117,7 +117,7 @@ pub struct Reference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::view;
+    use crate::objects::decode;
     use serde_json::json;
 
     #[test]
@@ -131,14 +131,14 @@ mod tests {
             "dataSourceRef": { "kind": "K", "name": "n", "namespace": "m" },
             "volumeAttributesClassName": "gold",
         });
-        let template: ClaimTemplate = view(&object).unwrap();
+        let template: ClaimTemplate = decode(&object).unwrap();
         assert_eq!(serde_json::to_value(&template).unwrap(), object);
     }
 
     #[test]
     fn a_size_is_set_beside_what_else_is_asked_for() {
         let mut template: ClaimTemplate =
-            view(json!({ "resources": { "limits": { "storage": 5 } } })).unwrap();
+            decode(json!({ "resources": { "limits": { "storage": 5 } } })).unwrap();
         assert_eq!(template.requested(), None);
         template.request("7".to_owned());
         assert_eq!(template.requested(), Some("7"));

@@ -16,15 +16,15 @@ pub struct DataVolume {
     /// Metadata.
     pub metadata: Meta,
     /// What was asked for.
-    pub spec: Spec,
+    pub spec: DataVolumeSpec,
     /// What is said about it.
-    pub status: Status,
+    pub status: DataVolumeStatus,
 }
 
 /// What a DataVolume asks for.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Spec {
+pub struct DataVolumeSpec {
     /// Where the data comes from.
     pub source: Option<Checked<Source>>,
     /// A named source instead of `source`.
@@ -111,7 +111,7 @@ pub struct SourceRef {
 /// The status of a DataVolume (contract 4.7). Serialized in full, so that equal statuses give equal JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Status {
+pub struct DataVolumeStatus {
     /// The claim's name, as soon as it exists.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub claim_name: String,
@@ -123,13 +123,13 @@ pub struct Status {
     /// Highest count of both pods; never falls.
     pub restart_count: i64,
     /// Bound, Ready, Running, in this order.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<DataVolumeCondition>,
 }
 
 /// A condition of a DataVolume.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Condition {
+pub struct DataVolumeCondition {
     /// `Bound`, `Ready` or `Running`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -149,9 +149,9 @@ pub struct Condition {
     pub last_heartbeat_time: String,
 }
 
-impl Status {
+impl DataVolumeStatus {
     /// The condition of this type.
-    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+    pub fn condition(&self, kind: &str) -> Option<&DataVolumeCondition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
     }
 }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 /// What a view may keep of one object, in bytes. The API server takes 256 KiB of annotations and nothing else of
 /// that size; a hundred views of this size are still a small part of the controller's memory.
-pub const VIEW_LIMIT_BYTES: usize = 384 << 10;
+pub const DECODE_LIMIT_BYTES: usize = 384 << 10;
 /// What a number, a list item or a field takes besides its text, in bytes.
 const PIECE_BYTES: usize = 48;
 /// The most characters of a parser's words: they repeat what the object says.
@@ -47,17 +47,17 @@ impl std::error::Error for Unreadable {}
 /// Something that a view can be read from.
 pub trait Readable {
     /// Reads a view and counts what it keeps.
-    fn read<T: DeserializeOwned>(&self, reading: &Reading) -> Result<T, serde_json::Error>;
+    fn read<T: DeserializeOwned>(&self, reading: &DecodeState) -> Result<T, serde_json::Error>;
 }
 
 impl Readable for RawValue {
-    fn read<T: DeserializeOwned>(&self, reading: &Reading) -> Result<T, serde_json::Error> {
+    fn read<T: DeserializeOwned>(&self, reading: &DecodeState) -> Result<T, serde_json::Error> {
         self.get().read(reading)
     }
 }
 
 impl Readable for str {
-    fn read<T: DeserializeOwned>(&self, reading: &Reading) -> Result<T, serde_json::Error> {
+    fn read<T: DeserializeOwned>(&self, reading: &DecodeState) -> Result<T, serde_json::Error> {
         let mut text = serde_json::Deserializer::from_str(self);
         let view = T::deserialize(Lenient { inner: &mut text, reading, name_bytes: 0 })?;
         text.end().map(|()| view)
@@ -65,42 +65,42 @@ impl Readable for str {
 }
 
 impl Readable for Value {
-    fn read<T: DeserializeOwned>(&self, reading: &Reading) -> Result<T, serde_json::Error> {
+    fn read<T: DeserializeOwned>(&self, reading: &DecodeState) -> Result<T, serde_json::Error> {
         T::deserialize(Lenient { inner: self, reading, name_bytes: 0 })
     }
 }
 
 impl<R: Readable + ?Sized> Readable for &R {
-    fn read<T: DeserializeOwned>(&self, reading: &Reading) -> Result<T, serde_json::Error> {
+    fn read<T: DeserializeOwned>(&self, reading: &DecodeState) -> Result<T, serde_json::Error> {
         (**self).read(reading)
     }
 }
 
 /// Reads a view of any size, for one use. A null anywhere is the zero value of its type, as Kubernetes' own reader has
 /// it: the API server writes it for times that are not known, for example of a container that was lost.
-pub fn view<T: DeserializeOwned>(object: impl Readable) -> Result<T, Unreadable> {
-    view_within(&object, usize::MAX)
+pub fn decode<T: DeserializeOwned>(object: impl Readable) -> Result<T, Unreadable> {
+    decode_within(&object, usize::MAX)
 }
 
 /// Reads a view that may keep at most `limit_bytes`.
-pub fn view_within<T: DeserializeOwned>(
+pub fn decode_within<T: DeserializeOwned>(
     object: &(impl Readable + ?Sized),
     limit_bytes: usize,
 ) -> Result<T, Unreadable> {
-    let reading = Reading { left: Cell::new(limit_bytes), limit_bytes, path: RefCell::default() };
+    let reading = DecodeState { left: Cell::new(limit_bytes), limit_bytes, path: RefCell::default() };
     object.read(&reading).map_err(|e| reading.unreadable(&e))
 }
 
 /// What was kept so far, and where it failed.
 #[derive(Debug)]
-pub struct Reading {
+pub struct DecodeState {
     left: Cell<usize>,
     limit_bytes: usize,
     /// From the innermost field outwards; filled in while an error travels.
     path: RefCell<Vec<String>>,
 }
 
-impl Reading {
+impl DecodeState {
     fn keep<E: Error>(&self, bytes: usize) -> Result<(), E> {
         match self.left.get().checked_sub(bytes) {
             Some(left) => {
@@ -140,7 +140,7 @@ impl Reading {
 /// A deserializer that counts what is kept, takes null for the zero value, and remembers where it failed.
 struct Lenient<'r, D> {
     inner: D,
-    reading: &'r Reading,
+    reading: &'r DecodeState,
     /// Of the name of the field or entry, which is kept with its value.
     name_bytes: usize,
 }
@@ -266,7 +266,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
 struct Counting<'r, V> {
     visitor: V,
     zero: Zero,
-    reading: &'r Reading,
+    reading: &'r DecodeState,
 }
 
 macro_rules! pass_on {
@@ -371,7 +371,7 @@ impl<'de, E: Error> MapAccess<'de> for Nothing<E> {
 
 struct Seed<'r, S> {
     seed: S,
-    reading: &'r Reading,
+    reading: &'r DecodeState,
     name_bytes: usize,
 }
 
@@ -385,7 +385,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, S> {
 
 struct Items<'r, A> {
     inner: A,
-    reading: &'r Reading,
+    reading: &'r DecodeState,
     at: usize,
 }
 
@@ -402,7 +402,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, A> {
 
 struct Entries<'r, A> {
     inner: A,
-    reading: &'r Reading,
+    reading: &'r DecodeState,
     name: String,
 }
 
@@ -438,9 +438,9 @@ mod tests {
 
     #[test]
     fn a_list_is_no_object() {
-        assert!(view::<crate::objects::data_volume::ClaimSource>(json!({ "name": "a" })).is_ok());
-        assert!(view::<crate::objects::data_volume::ClaimSource>(json!(["a", "b"])).is_err());
-        assert!(view::<crate::objects::data_volume::ClaimSource>(json!([])).is_err());
+        assert!(decode::<crate::objects::data_volume::ClaimSource>(json!({ "name": "a" })).is_ok());
+        assert!(decode::<crate::objects::data_volume::ClaimSource>(json!(["a", "b"])).is_err());
+        assert!(decode::<crate::objects::data_volume::ClaimSource>(json!([])).is_err());
     }
 
     #[test]
@@ -449,7 +449,7 @@ mod tests {
         let statuses =
             json!([{ "name": "c", "ready": null, "state": { "terminated": ended, "running": null } }]);
         let pod: Pod =
-            view(json!({ "metadata": null, "status": { "podIP": null, "containerStatuses": statuses } }))
+            decode(json!({ "metadata": null, "status": { "podIP": null, "containerStatuses": statuses } }))
                 .unwrap();
         let status = &pod.status.container_statuses[0];
         let ended = status.state.terminated.as_ref().unwrap();
@@ -461,8 +461,8 @@ mod tests {
     fn null_is_the_zero_value_of_every_field_that_is_read() {
         let text = r#"{"metadata":{"name":"a","uid":null,"labels":null,"ownerReferences":null,"finalizers":null},
             "spec":{"accessModes":null,"storageClassName":null,"volumeMode":null,"resources":{"requests":{"storage":null}}},"status":null}"#;
-        let claim: Claim = view(text).unwrap();
-        let plain: Claim = view(r#"{"metadata":{"name":"a"}}"#).unwrap();
+        let claim: Claim = decode(text).unwrap();
+        let plain: Claim = decode(r#"{"metadata":{"name":"a"}}"#).unwrap();
         assert_eq!(claim, plain);
     }
 
@@ -478,19 +478,19 @@ mod tests {
         ] {
             let text =
                 format!(r#"{{"metadata":{{"name":"a","x":{deep}}},"spec":{spec},"status":{{"x":{deep}}}}}"#);
-            let dv: DataVolume = view_within(text.as_str(), VIEW_LIMIT_BYTES).unwrap();
+            let dv: DataVolume = decode_within(text.as_str(), DECODE_LIMIT_BYTES).unwrap();
             assert_eq!(dv.metadata.name, "a");
         }
         let text =
             format!(r#"{{"metadata":{{"name":"d"}},"spec":{{"source":{{"snapshot":{deep}}},"x":{deep}}}}}"#);
-        let source: DataSource = view_within(text.as_str(), VIEW_LIMIT_BYTES).unwrap();
+        let source: DataSource = decode_within(text.as_str(), DECODE_LIMIT_BYTES).unwrap();
         assert!(source.spec.source.snapshot.is_some());
     }
 
     #[test]
     fn ten_thousand_levels_where_a_text_is_expected_are_refused_by_name() {
         let text = format!(r#"{{"metadata":{{"annotations":{{"x":{}}}}}}}"#, nested(10_000));
-        let error = view::<DataVolume>(text.as_str()).unwrap_err();
+        let error = decode::<DataVolume>(text.as_str()).unwrap_err();
         assert_eq!(error.field, "metadata.annotations.x");
         assert!(error.why.contains("expected a string"), "{error}");
     }
@@ -498,16 +498,16 @@ mod tests {
     #[test]
     fn an_error_names_the_field_and_not_a_position_in_the_answer() {
         let pod = json!({ "spec": { "containers": [{ "name": "a" }, { "ports": [{ "containerPort": 70_000 }] }] } });
-        let error = view::<Pod>(&pod).unwrap_err();
+        let error = decode::<Pod>(&pod).unwrap_err();
         assert_eq!(error.field, "spec.containers[1].ports[0].containerPort");
-        let error = view::<Pod>(pod.to_string().as_str()).unwrap_err();
+        let error = decode::<Pod>(pod.to_string().as_str()).unwrap_err();
         assert!(error.to_string().ends_with("expected u16"), "{error}");
     }
 
     #[test]
     fn an_error_repeats_little_of_what_the_object_says() {
         let long = "x".repeat(1 << 20);
-        let error = view::<Pod>(json!({ "spec": { "containers": long } })).unwrap_err();
+        let error = decode::<Pod>(json!({ "spec": { "containers": long } })).unwrap_err();
         assert!(error.to_string().len() < 300, "{error}");
     }
 
@@ -515,13 +515,13 @@ mod tests {
     fn what_would_have_to_be_kept_is_bounded_and_what_is_skipped_is_not() {
         let many = format!("[{}]", vec!["{}"; 460_000].join(","));
         let skipped = format!(r#"{{"metadata":{{"name":"a"}},"spec":{{"storage":{{"l":{many}}}}}}}"#);
-        assert!(view_within::<DataVolume>(skipped.as_str(), VIEW_LIMIT_BYTES).is_ok());
+        assert!(decode_within::<DataVolume>(skipped.as_str(), DECODE_LIMIT_BYTES).is_ok());
         for kept in [
             format!(r#"{{"status":{{"conditions":{many}}}}}"#),
-            json!({ "metadata": { "finalizers": ["x".repeat(VIEW_LIMIT_BYTES)] } }).to_string(),
-            json!({ "metadata": { "labels": { "x".repeat(VIEW_LIMIT_BYTES): "" } } }).to_string(),
+            json!({ "metadata": { "finalizers": ["x".repeat(DECODE_LIMIT_BYTES)] } }).to_string(),
+            json!({ "metadata": { "labels": { "x".repeat(DECODE_LIMIT_BYTES): "" } } }).to_string(),
         ] {
-            let error = view_within::<DataVolume>(kept.as_str(), VIEW_LIMIT_BYTES).unwrap_err();
+            let error = decode_within::<DataVolume>(kept.as_str(), DECODE_LIMIT_BYTES).unwrap_err();
             assert!(error.why.contains("would have to be kept"), "{error}");
         }
     }
@@ -531,7 +531,7 @@ mod tests {
         let annotations: std::collections::BTreeMap<String, String> =
             (0..256).map(|number| (format!("n{number}"), "x".repeat(1000))).collect();
         let text = json!({ "metadata": { "annotations": annotations } }).to_string();
-        let dv: DataVolume = view_within(text.as_str(), VIEW_LIMIT_BYTES).unwrap();
+        let dv: DataVolume = decode_within(text.as_str(), DECODE_LIMIT_BYTES).unwrap();
         assert_eq!(dv.metadata.annotations, annotations);
     }
 
@@ -539,6 +539,6 @@ mod tests {
     fn text_and_tree_give_the_same_view() {
         let object = json!({ "metadata": { "name": "a", "labels": { "l": "1" } },
                              "spec": { "source": { "pvc": { "namespace": "n", "name": "s" } }, "pvc": {} } });
-        assert_eq!(view::<DataVolume>(&object), view::<DataVolume>(object.to_string().as_str()));
+        assert_eq!(decode::<DataVolume>(&object), decode::<DataVolume>(object.to_string().as_str()));
     }
 }

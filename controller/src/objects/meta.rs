@@ -71,12 +71,12 @@ impl Meta {
 const COPY: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    deserializer.deserialize_map(Annotations)
+    deserializer.deserialize_map(KeptAnnotations)
 }
 
-struct Annotations;
+struct KeptAnnotations;
 
-impl<'de> Visitor<'de> for Annotations {
+impl<'de> Visitor<'de> for KeptAnnotations {
     type Value = BTreeMap<String, String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,12 +117,12 @@ pub struct OwnerReference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::view;
+    use crate::objects::decode;
     use serde_json::json;
 
     #[test]
     fn kubectls_copy_is_not_kept() {
-        let meta: Meta = view(json!({ "annotations": { COPY: "{}", "a": "b", "c": null } })).unwrap();
+        let meta: Meta = decode(json!({ "annotations": { COPY: "{}", "a": "b", "c": null } })).unwrap();
         let kept: Vec<(&str, &str)> =
             meta.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(kept, [("a", "b"), ("c", "")]);

@@ -29,7 +29,7 @@ pub use claim::Claim;
 pub use claim_template::ClaimTemplate;
 pub use data_source::DataSource;
 pub use data_volume::DataVolume;
-pub use decode::{Readable, Unreadable, VIEW_LIMIT_BYTES, view, view_within};
+pub use decode::{DECODE_LIMIT_BYTES, Readable, Unreadable, decode, decode_within};
 pub use key::{Key, Uid};
 pub use kind::Kind;
 pub use meta::{Meta, OwnerReference};

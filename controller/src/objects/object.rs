@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::objects::decode::{Readable, Reading};
+use crate::objects::decode::{DecodeState, Readable};
 use crate::objects::lean::Lean;
 
 /// An object as text, read as far as a view wants to know. Objects of one list share the text of its page.
@@ -63,7 +63,7 @@ impl TryFrom<Vec<u8>> for Object {
 }
 
 impl Readable for Object {
-    fn read<T: DeserializeOwned>(&self, reading: &Reading) -> Result<T, serde_json::Error> {
+    fn read<T: DeserializeOwned>(&self, reading: &DecodeState) -> Result<T, serde_json::Error> {
         self.text().read(reading)
     }
 }

@@ -41,14 +41,14 @@ impl std::fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::view;
+    use crate::objects::decode;
     use serde_json::json;
 
     #[test]
     fn what_cannot_be_read_is_named_and_not_repeated() {
         let object =
             json!({ "metadata": { "name": "s" }, "data": { "a": "QQ==", "b": "secret!", "c": "/w==" } });
-        let secret: Secret = view(object).unwrap();
+        let secret: Secret = decode(object).unwrap();
         assert_eq!(secret.text("a").as_deref(), Ok("A"));
         assert_eq!(secret.text("b").unwrap_err(), "b is no base64");
         assert_eq!(secret.text("c").unwrap_err(), "c is no text");

@@ -6,32 +6,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::api::client::KubeCluster;
 use crate::api::counted::Counted;
 use crate::leader::hold::Leader;
-use crate::reconcile::reconciler::Workshop;
+use crate::reconcile::reconciler::Reconciler;
 
 /// Everything worth showing. A replica that waits for the Lease has no workshop yet.
-pub struct Board {
+pub struct HealthState {
     calls: Arc<Counted<KubeCluster>>,
     leader: Option<Leader>,
     synced: AtomicBool,
-    shop: Mutex<Option<Arc<Workshop>>>,
+    reconciler: Mutex<Option<Arc<Reconciler>>>,
 }
 
-impl Board {
+impl HealthState {
     /// A board of a process that has just started. Without `leader` it acts whatever others do.
     pub fn new(calls: Arc<Counted<KubeCluster>>, leader: Option<Leader>) -> Self {
-        Self { calls, leader, synced: AtomicBool::new(false), shop: Mutex::default() }
+        Self { calls, leader, synced: AtomicBool::new(false), reconciler: Mutex::default() }
     }
 
     /// The workers exist from now on, and every watch has seen everything once.
-    pub fn open(&self, shop: Arc<Workshop>) {
-        *self.shop.lock().unwrap_or_else(PoisonError::into_inner) = Some(shop);
+    pub fn open(&self, reconciler: Arc<Reconciler>) {
+        *self.reconciler.lock().unwrap_or_else(PoisonError::into_inner) = Some(reconciler);
         self.synced.store(true, Ordering::Release);
     }
 
     /// The workers are gone: somebody else acts.
     pub fn close(&self) {
         self.synced.store(false, Ordering::Release);
-        *self.shop.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.reconciler.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether this process acts now.
@@ -50,7 +50,7 @@ impl Board {
     }
 
     /// The workers and what they share, once they exist.
-    pub fn shop(&self) -> Option<Arc<Workshop>> {
-        self.shop.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn reconciler(&self) -> Option<Arc<Reconciler>> {
+        self.reconciler.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

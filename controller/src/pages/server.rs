@@ -4,27 +4,27 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use decant_shared::conn::Fault;
-use decant_shared::dial;
-use decant_shared::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::panics::{self, Panic};
-use decant_shared::prometheus;
-use decant_shared::stop::Stop;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::process::panics::{self, Panic};
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::prometheus;
 
 use crate::api::client::KubeCluster;
 use crate::api::counted::Counted;
-use crate::pages::health::Board;
+use crate::pages::health::HealthState;
 use crate::pages::probes::Readiness;
 use crate::pages::{metrics, probes, status};
 
 /// Starts the server; `/status` is only there with `status_page`. The error names the address.
 pub fn serve(
     address: SocketAddr,
-    board: &Arc<Board>,
+    health: &Arc<HealthState>,
     status_page: bool,
     stop: &Stop,
 ) -> Result<Server, String> {
-    let pages = Pages { ready: readiness(board), board: Arc::clone(board), status_page };
+    let pages = Pages { ready: readiness(health), health: Arc::clone(health), status_page };
     let status = if status_page { ", /status" } else { "" };
     start(address, Arc::new(pages), status, stop)
 }
@@ -39,10 +39,10 @@ pub fn serve_calls(
     start(address, Arc::new(CallPages { ready, calls: Arc::clone(calls) }), "", stop)
 }
 
-/// Whether the controller that fills `board` is ready.
-pub fn readiness(board: &Arc<Board>) -> Readiness {
-    let board = Arc::clone(board);
-    Arc::new(move || if board.is_ready() { Ok(()) } else { Err("the first lists are not complete") })
+/// Whether the controller that fills `health` is ready.
+pub fn readiness(health: &Arc<HealthState>) -> Readiness {
+    let health = Arc::clone(health);
+    Arc::new(move || if health.is_ready() { Ok(()) } else { Err("the first lists are not complete") })
 }
 
 fn start(
@@ -61,7 +61,7 @@ fn start(
 
 struct Pages {
     ready: Readiness,
-    board: Arc<Board>,
+    health: Arc<HealthState>,
     status_page: bool,
 }
 
@@ -74,12 +74,12 @@ impl Service for Pages {
         let readable = matches!(method, "GET" | "HEAD");
         match path {
             "/metrics" | "/status" if !readable => exchange.answer(405, "text/plain", "GET only"),
-            "/metrics" => match panics::guarded(|| metrics::page(&self.board)) {
+            "/metrics" => match panics::guarded(|| metrics::page(&self.health)) {
                 Ok(Ok(page)) => exchange.answer(200, prometheus::CONTENT_TYPE, &page),
                 Ok(Err(e)) => exchange.answer(500, "text/plain", &format!("{e:?}")),
                 Err(panic) => fault(exchange, &panic),
             },
-            "/status" if self.status_page => match panics::guarded(|| status::page(&self.board)) {
+            "/status" if self.status_page => match panics::guarded(|| status::page(&self.health)) {
                 Ok(page) => exchange.answer(200, status::CONTENT_TYPE, &page),
                 Err(panic) => fault(exchange, &panic),
             },

@@ -1,7 +1,7 @@
 //! What both pods of a clone are made from.
 
 use crate::objects::{Claim, Key, Uid, names};
-use crate::pods::identity::Identity;
+use crate::pods::identity::PodIdentity;
 use crate::pods::role::Role;
 use crate::policy::PodPolicy;
 use crate::token::key::TokenKey;
@@ -11,11 +11,11 @@ pub(super) const USER: u32 = 107;
 /// Where block volumes appear in both pods.
 pub(super) const DEVICE: &str = "/dev/cdi-block-volume";
 /// Where a source's filesystem is mounted.
-pub(super) const SOURCE_FOLDER: &str = "/var/run/cdi/clone/source";
+pub(super) const SOURCE_DIRECTORY: &str = "/var/run/cdi/clone/source";
 
 /// What both pods of a clone are made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Clone<'a> {
+pub struct ClonePods<'a> {
     /// The claim that asks for the clone.
     pub target: &'a Claim,
     /// The claim that is cloned.
@@ -32,11 +32,11 @@ pub struct Clone<'a> {
     pub nonce: &'a str,
 }
 
-impl Clone<'_> {
+impl ClonePods<'_> {
     /// The identity of the pod `pod` of this clone; `target_pod` is what a source sends to.
-    pub(super) fn identity(&self, role: Role, pod: Key, target_pod: Option<&Uid>) -> Identity {
+    pub(super) fn identity(&self, role: Role, pod: Key, target_pod: Option<&Uid>) -> PodIdentity {
         let keys = names::secret(&pod.name, self.nonce);
-        Identity {
+        PodIdentity {
             role,
             pod,
             clone: self.target.metadata.key(),

@@ -1,6 +1,6 @@
 //! Which pods this controller made, and how often.
 //!
-//! The seal on a pod ([`crate::pods::identity::Identity`]) can be copied to another pod of the same namespace and name, by users who can delete the
+//! The seal on a pod ([`crate::pods::identity::PodIdentity`]) can be copied to another pod of the same namespace and name, by users who can delete the
 //! first one. So the pod's UID, which no user chooses, is written on the claim under a seal of its own. A pod that has the
 //! right seal and another UID is not the one that was made: it gets no keys, is not listened to, and is deleted.
 //!
@@ -25,7 +25,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// The pods that this process made.
 #[derive(Debug, Default)]
-pub struct Made(Mutex<HashMap<Key, Pods>>);
+pub struct MadePods(Mutex<HashMap<Key, Pods>>);
 
 #[derive(Debug)]
 struct Pods {
@@ -34,7 +34,7 @@ struct Pods {
     last: Instant,
 }
 
-impl Made {
+impl MadePods {
     /// A pod of `clone` was made at `now`.
     pub fn note(&self, clone: &Key, pod: &Uid, now: Instant) {
         let mut made = self.lock();
@@ -104,13 +104,13 @@ pub fn annotation(role: Role) -> &'static str {
 
 /// What the claim says about the pod with this UID: the UID and a seal.
 pub fn record(role: Role, pod: &Uid, claim: &Uid, key: &TokenKey) -> String {
-    format!("{pod} {}", key.seal(Purpose::Made, &[annotation(role), claim.as_str(), pod.as_str()]))
+    format!("{pod} {}", key.seal(Purpose::MadePods, &[annotation(role), claim.as_str(), pod.as_str()]))
 }
 
 fn is_sealed(text: &str, role: Role, pod: &Meta, claim: &Meta, key: &TokenKey) -> bool {
     text.split_once(' ').is_some_and(|(uid, seal)| {
         uid == pod.uid.as_str()
-            && key.has_sealed(Purpose::Made, &[annotation(role), claim.uid.as_str(), uid], seal)
+            && key.has_sealed(Purpose::MadePods, &[annotation(role), claim.uid.as_str(), uid], seal)
     })
 }
 
@@ -128,15 +128,15 @@ mod tests {
 
     #[test]
     fn a_pod_is_known_by_its_uid_on_the_claim_or_in_memory_and_a_copy_of_it_is_not() {
-        let (made, mut claim, pod, copy) = (Made::default(), meta("claim"), meta("pod"), meta("copy"));
+        let (made, mut claim, pod, copy) = (MadePods::default(), meta("claim"), meta("pod"), meta("copy"));
         let origin =
-            |made: &Made, pod: &Meta, claim: &Meta| made.provenance(Role::Target, pod, claim, &key());
+            |made: &MadePods, pod: &Meta, claim: &Meta| made.provenance(Role::Target, pod, claim, &key());
         assert_eq!(origin(&made, &pod, &claim), Provenance::Unknown);
         made.note(&claim.key(), &pod.uid, Instant::now());
         assert_eq!(origin(&made, &pod, &claim), Provenance::Remembered);
         assert_eq!(origin(&made, &copy, &claim), Provenance::Unknown);
         claim.annotations.insert(TARGET_POD.to_owned(), record(Role::Target, &pod.uid, &claim.uid, &key()));
-        let restarted = Made::default();
+        let restarted = MadePods::default();
         assert_eq!(origin(&restarted, &pod, &claim), Provenance::Recorded);
         assert_eq!(origin(&restarted, &copy, &claim), Provenance::Unknown);
     }
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn pods_of_one_clone_that_go_again_and_again_are_made_after_longer_and_longer_pauses() {
-        let (made, clone, begin) = (Made::default(), Key::new("n", "c"), Instant::now());
+        let (made, clone, begin) = (MadePods::default(), Key::new("n", "c"), Instant::now());
         for number in 0..AT_ONCE {
             assert!(made.may_make(&clone, begin), "{number}");
             made.note(&clone, &"pod".into(), begin);

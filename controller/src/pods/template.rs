@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::objects::annotations::{APP, APP_VALUE, COMPONENT, PRIORITY_CLASS};
 use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, Meta};
-use crate::pods::clone_pods::{Clone, DEVICE, USER};
-use crate::pods::identity::Identity;
+use crate::pods::clone_pods::{ClonePods, DEVICE, USER};
+use crate::pods::identity::PodIdentity;
 use crate::policy::PodPolicy;
 
 /// Annotations that go from a claim to a pod, and what they are when the claim has none (contract 3.11).
@@ -45,10 +45,10 @@ fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value> {
 }
 
 /// The pod around one container.
-pub(super) struct Frame<'a> {
-    pub(super) clone: &'a Clone<'a>,
+pub(super) struct PodTemplate<'a> {
+    pub(super) clone: &'a ClonePods<'a>,
     /// Whose identity the pod has.
-    pub(super) identity: &'a Identity,
+    pub(super) identity: &'a PodIdentity,
     /// The claim whose owner decides on networks and priority of the pod.
     pub(super) placed_by: &'a Meta,
     pub(super) labels: Map<String, Value>,
@@ -61,7 +61,7 @@ pub(super) struct Frame<'a> {
     pub(super) spec: Map<String, Value>,
 }
 
-impl Frame<'_> {
+impl PodTemplate<'_> {
     /// The whole pod, fit for the Pod Security level "restricted" (contract 3.10).
     pub(super) fn pod(self) -> Value {
         let policy = self.clone.policy;
@@ -143,11 +143,11 @@ pub(super) fn data_volume(claim: &Claim, read_only: bool) -> Value {
     json!({ "name": "cdi-data-vol", "persistentVolumeClaim": volume })
 }
 
-/// Adds the data volume to a container, as a device or at `folder`, beside the mount `keys`.
+/// Adds the data volume to a container, as a device or at `directory`, beside the mount `keys`.
 pub(super) fn attach(
     container: &mut Map<String, Value>,
     claim: &Claim,
-    folder: &str,
+    directory: &str,
     read_only: bool,
     keys: Value,
 ) {
@@ -158,7 +158,7 @@ pub(super) fn attach(
             container.insert("volumeDevices".to_owned(), devices);
         }
         VolumeMode::Filesystem => {
-            let mut mount = members(json!({ "name": "cdi-data-vol", "mountPath": folder }));
+            let mut mount = members(json!({ "name": "cdi-data-vol", "mountPath": directory }));
             if read_only {
                 mount.insert("readOnly".to_owned(), true.into());
             }

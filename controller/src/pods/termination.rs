@@ -11,7 +11,7 @@ use crate::objects::pod::{ContainerStatus, Terminated};
 
 /// What a target pod that succeeded says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TargetWord {
+pub enum TargetMessage {
     /// No source came in time; nothing was cloned.
     DeadlinePassed,
     /// The clone is complete.
@@ -40,15 +40,15 @@ struct Message {
 
 /// The word of a target pod whose container ended well. A message that cannot be read is not an error: the exit code says
 /// that the clone is complete (contract 8, #43).
-pub fn target_word(pod: &Pod) -> TargetWord {
+pub fn target_message(pod: &Pod) -> TargetMessage {
     let text = pod.container_status(TARGET_CONTAINER).and_then(|status| status.state.terminated.as_ref());
     let message = text.map(|ended| parse(&ended.message)).unwrap_or_default();
     if message.deadline_passed {
-        TargetWord::DeadlinePassed
+        TargetMessage::DeadlinePassed
     } else {
         let digest = message.digest.filter(|digest| message.digest_confirmed && is_digest(digest));
         let not_kept = not_kept(&message.not_kept);
-        TargetWord::Done { preallocated: message.preallocation_applied, digest, not_kept }
+        TargetMessage::Done { preallocated: message.preallocation_applied, digest, not_kept }
     }
 }
 
@@ -115,22 +115,22 @@ mod tests {
         .unwrap()
     }
 
-    fn done(preallocated: bool) -> TargetWord {
-        TargetWord::Done { preallocated, digest: None, not_kept: None }
+    fn done(preallocated: bool) -> TargetMessage {
+        TargetMessage::Done { preallocated, digest: None, not_kept: None }
     }
 
     #[test]
     fn only_the_targets_own_container_is_heard() {
-        assert_eq!(target_word(&target("{}")), done(false));
+        assert_eq!(target_message(&target("{}")), done(false));
         let deadline = target(r#"{"deadlinePassed":true,"message":"Deadline Passed"}"#);
-        assert_eq!(target_word(&deadline), TargetWord::DeadlinePassed);
+        assert_eq!(target_message(&deadline), TargetMessage::DeadlinePassed);
     }
 
     #[test]
     fn what_was_not_kept_is_told_by_known_kinds_and_numbers_alone() {
-        let lost = |text: &str| match target_word(&target(text)) {
-            TargetWord::Done { not_kept, .. } => not_kept,
-            TargetWord::DeadlinePassed => None,
+        let lost = |text: &str| match target_message(&target(text)) {
+            TargetMessage::Done { not_kept, .. } => not_kept,
+            TargetMessage::DeadlinePassed => None,
         };
         let text = r#"{"notKept":{"xattrs":{"entries":1,"first":"<b>"},"owners":{"entries":3,"first":"a"},
             "moods":{"entries":1},"acls":{"entries":"many"},"times":{"entries":0}}}"#;
@@ -143,21 +143,21 @@ mod tests {
     #[test]
     fn an_unreadable_message_of_a_good_end_is_a_good_end() {
         for text in ["", "garbage", "{", "[1]"] {
-            assert_eq!(target_word(&target(text)), done(false), "{text}");
+            assert_eq!(target_message(&target(text)), done(false), "{text}");
         }
         let confirmed = |digest: &str, said: bool| {
             let text =
                 format!(r#"{{"message":"Clone Complete","digest":"{digest}","digestConfirmed":{said}}}"#);
-            match target_word(&target(&text)) {
-                TargetWord::Done { digest, .. } => digest,
-                TargetWord::DeadlinePassed => None,
+            match target_message(&target(&text)) {
+                TargetMessage::Done { digest, .. } => digest,
+                TargetMessage::DeadlinePassed => None,
             }
         };
         assert_eq!(confirmed("decant1:7:ab", true).as_deref(), Some("decant1:7:ab"));
         assert_eq!(confirmed("decant1:7:ab", false), None);
         assert_eq!(confirmed("decant1:7:ab cd", true), None);
         let old = target("Clone Complete, Preallocation applied");
-        assert_eq!(target_word(&old), done(true));
+        assert_eq!(target_message(&old), done(true));
     }
 
     #[test]

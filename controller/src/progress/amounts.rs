@@ -1,6 +1,6 @@
 //! Progress as text: written for people, and read back from a status.
 
-use decant_shared::units::{Bytes, Rate, Seconds};
+use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 
 /// `12.34%` and `100.0%` as a number from 0 to 100; `None` for `N/A` and all else.
 pub fn percent(progress: &str) -> Option<f64> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use decant_shared::progress::Phase;
+use decant_shared::protocol::progress::Phase;
 
-use crate::progress::page::Reading;
+use crate::progress::page::SourceReading;
 
 /// How much a new rate counts against the ones before.
 const RATE_WEIGHT: f64 = 0.3;
@@ -34,7 +34,7 @@ impl Progress {
 }
 
 /// What a new reading makes of what was known.
-pub(super) fn updated(before: Option<&Progress>, new: Reading, since: Duration) -> Progress {
+pub(super) fn updated(before: Option<&Progress>, new: SourceReading, since: Duration) -> Progress {
     let percent = before.map_or(0.0, |before| before.percent).max(new.percent);
     let grown = match (before.and_then(|before| before.sent_bytes), new.sent_bytes) {
         (Some(old), Some(new)) => new.checked_sub(old),
@@ -53,7 +53,7 @@ pub(super) fn updated(before: Option<&Progress>, new: Reading, since: Duration) 
         (None, Some(now)) => Some(now as u64),
         (_, None) => None,
     };
-    let Reading { sent_bytes, total_bytes, phase, .. } = new;
+    let SourceReading { sent_bytes, total_bytes, phase, .. } = new;
     Progress { percent, sent_bytes, total_bytes, rate_bytes_per_sec: rate, phase }
 }
 
@@ -61,8 +61,8 @@ pub(super) fn updated(before: Option<&Progress>, new: Reading, since: Duration) 
 mod tests {
     use super::*;
 
-    fn reading(percent: f64, sent: u64) -> Reading {
-        Reading { percent, sent_bytes: Some(sent), total_bytes: Some(1000), phase: None }
+    fn reading(percent: f64, sent: u64) -> SourceReading {
+        SourceReading { percent, sent_bytes: Some(sent), total_bytes: Some(1000), phase: None }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! A metrics page, read.
 
-use decant_shared::contract::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
-use decant_shared::progress::Phase;
-use decant_shared::prometheus::{Sample, parse};
+use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
+use decant_shared::protocol::progress::Phase;
+use decant_shared::protocol::prometheus::{Sample, parse};
 
 /// How far a clone is, by its source's word.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
+pub struct SourceReading {
     /// 0 to 100.
     pub percent: f64,
     /// Logical bytes that are durable at the target, or that it was handed where it does not say; CDI's cloner does
@@ -19,7 +19,7 @@ pub struct Reading {
 }
 
 /// Finds the reading of `owner_uid` on a page. The error says what is wrong with the page.
-pub fn reading(page: &str, owner_uid: &str) -> Result<Reading, String> {
+pub fn reading(page: &str, owner_uid: &str) -> Result<SourceReading, String> {
     let samples = parse(page).map_err(|e| format!("line {} of the page: {}", e.line, e.what))?;
     let is_ours = |sample: &&Sample<'_>| {
         [PROGRESS_METRIC, OLD_PROGRESS_METRIC].contains(&sample.name)
@@ -35,7 +35,7 @@ pub fn reading(page: &str, owner_uid: &str) -> Result<Reading, String> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         (0.0..9e15).contains(&value).then_some(value as u64)
     };
-    Ok(Reading {
+    Ok(SourceReading {
         percent,
         sent_bytes: count("decant_durable_bytes").or_else(|| count("decant_sent_bytes_total")),
         total_bytes: count("decant_stream_size_bytes"),

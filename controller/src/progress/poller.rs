@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use decant_shared::panics;
-use decant_shared::stop::Stop;
+use decant_shared::process::panics;
+use decant_shared::process::stop::Stop;
 
 use crate::objects::annotations::SOURCE_CONTAINER;
 use crate::objects::{Key, Pod, Uid};
 use crate::policy::Intervals;
 use crate::progress::clone_progress::{Progress, updated};
-use crate::progress::poll_outcomes::{Outcome, Outcomes};
-use crate::progress::scraper::{Scraper, Way};
+use crate::progress::poll_outcomes::{PollOutcome, PollOutcomes};
+use crate::progress::scraper::{ScrapeRoute, Scraper};
 use crate::watch::queue::Queue;
 use crate::watch::watcher::Wake;
 
@@ -30,7 +30,7 @@ struct Followed {
     owner_uid: Uid,
     progress: Option<Progress>,
     read_at: Instant,
-    way: Way,
+    way: ScrapeRoute,
     failures: u32,
 }
 
@@ -51,7 +51,7 @@ impl Readings {
                     owner_uid: owner_uid.clone(),
                     progress,
                     read_at: Instant::now(),
-                    way: Way::Direct,
+                    way: ScrapeRoute::Direct,
                     failures: 0,
                 };
                 map.insert(key.clone(), followed);
@@ -105,7 +105,7 @@ pub struct Pollers {
     /// What they said.
     pub readings: Readings,
     /// How it went.
-    pub outcomes: Outcomes,
+    pub outcomes: PollOutcomes,
     scraper: Scraper,
     every: Intervals,
     wake: Wake,
@@ -117,7 +117,7 @@ impl Pollers {
         Self {
             queue: Queue::default(),
             readings: Readings::default(),
-            outcomes: Outcomes::default(),
+            outcomes: PollOutcomes::default(),
             scraper,
             every,
             wake,
@@ -142,7 +142,7 @@ impl Pollers {
     /// Asks one source. What a pod answers ends at most its own progress.
     fn poll_guarded(&self, key: &Key) -> Option<Duration> {
         panics::guarded(|| self.poll(key)).unwrap_or_else(|panic| {
-            self.outcomes.add(Outcome::Failed);
+            self.outcomes.add(PollOutcome::Failed);
             log::error!("{key}: progress: a fault in the controller, please report it: {panic}");
             Some(SILENT_POLL)
         })
@@ -164,7 +164,11 @@ impl Pollers {
         let followed = map.get_mut(key)?;
         match result {
             Ok((reading, way)) => {
-                self.outcomes.add(if way == Way::Direct { Outcome::Direct } else { Outcome::Proxy });
+                self.outcomes.add(if way == ScrapeRoute::Direct {
+                    PollOutcome::Direct
+                } else {
+                    PollOutcome::Proxy
+                });
                 let new = updated(followed.progress.as_ref(), reading, followed.read_at.elapsed());
                 followed.way = way;
                 followed.failures = 0;
@@ -179,7 +183,7 @@ impl Pollers {
             }
             Err(_) if !runs => Some(interval),
             Err(e) => {
-                self.outcomes.add(Outcome::Failed);
+                self.outcomes.add(PollOutcome::Failed);
                 followed.failures = followed.failures.saturating_add(1);
                 let failures = followed.failures;
                 drop(map);

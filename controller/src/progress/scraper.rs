@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_shared::prometheus::PAGE_MAX_BYTES;
+use decant_shared::protocol::prometheus::PAGE_MAX_BYTES;
 use ureq::config::Config;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -15,14 +15,14 @@ use ureq::{Agent, http};
 use crate::api::cluster::Cluster;
 use crate::certificates::pki::Pki;
 use crate::objects::{Pod, names};
-use crate::progress::page::{Reading, reading};
+use crate::progress::page::{SourceReading, reading};
 
 /// The port's name in the source pod (contract 3.3).
 const PORT_NAME: &str = "metrics";
 
 /// Which way a page came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ScrapeRoute {
     /// From the pod itself.
     Direct,
     /// Through the API server.
@@ -43,13 +43,22 @@ impl Scraper {
     }
 
     /// How far the clone of `owner_uid` in `pod` is. `first` is the way that worked last time.
-    pub fn scrape(&self, pod: &Pod, owner_uid: &str, first: Way) -> Result<(Reading, Way), String> {
-        let ways = if first == Way::Direct { [Way::Direct, Way::Proxy] } else { [Way::Proxy, Way::Direct] };
+    pub fn scrape(
+        &self,
+        pod: &Pod,
+        owner_uid: &str,
+        first: ScrapeRoute,
+    ) -> Result<(SourceReading, ScrapeRoute), String> {
+        let ways = if first == ScrapeRoute::Direct {
+            [ScrapeRoute::Direct, ScrapeRoute::Proxy]
+        } else {
+            [ScrapeRoute::Proxy, ScrapeRoute::Direct]
+        };
         let mut failures = Vec::new();
         for way in ways {
             let page = match way {
-                Way::Direct => self.direct(pod),
-                Way::Proxy => self.proxied(pod),
+                ScrapeRoute::Direct => self.direct(pod),
+                ScrapeRoute::Proxy => self.proxied(pod),
             };
             match page.and_then(|page| reading(&page, owner_uid)) {
                 Ok(reading) => return Ok((reading, way)),
@@ -84,7 +93,7 @@ fn port(pod: &Pod) -> Result<u16, String> {
 /// `GET https://host/metrics` from `address`, checked against `roots_pem`. No proxy, no redirect, nothing longer
 /// than a metrics page.
 fn fetch(host: &str, address: SocketAddr, roots_pem: &str, limit: Duration) -> Result<String, String> {
-    let roots = decant_shared::tls::pem::certificates(roots_pem.as_bytes(), "the authority")
+    let roots = decant_shared::net::tls::pem::certificates(roots_pem.as_bytes(), "the authority")
         .map_err(|e| e.to_string())?
         .iter()
         .map(|der| Certificate::from_der(der).to_owned())
@@ -122,10 +131,10 @@ impl Resolver for OneAddress {
 mod tests {
     use super::*;
     use crate::certificates::signer::{Signer, Usage};
-    use decant_shared::conn::Fault;
-    use decant_shared::http::server::{Exchange, Limits, Server, Service};
-    use decant_shared::stop::Stop;
-    use decant_shared::tls::{pem, server};
+    use decant_shared::net::conn::Fault;
+    use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+    use decant_shared::net::tls::{pem, server};
+    use decant_shared::process::stop::Stop;
     use std::net::TcpListener;
     use time::OffsetDateTime;
 

@@ -18,19 +18,19 @@ pub enum Writes {
 
 /// Places in one second.
 #[derive(Debug)]
-pub struct Budget {
+pub struct WriteBudget {
     per_clone: Duration,
     /// Between two writes of all clones.
     pace: Duration,
-    inner: Mutex<Inner>,
+    inner: Mutex<BudgetState>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct BudgetState {
     /// The next place that nobody has.
     free: Option<Instant>,
     /// Who waits for which place: nobody has to ask twice in vain.
-    places: HashMap<Key, Instant>,
+    slots: HashMap<Key, Instant>,
     /// Before this nobody writes, whatever place he has: late comers do not add up.
     quiet: Option<Instant>,
     /// When each clone was written last.
@@ -39,7 +39,7 @@ struct Inner {
     granted: u64,
 }
 
-impl Budget {
+impl WriteBudget {
     /// A budget as the operator wants it.
     pub fn new(every: &Intervals) -> Self {
         let pace = Duration::from_secs(1) / every.progress_writes_per_sec.max(1);
@@ -57,20 +57,20 @@ impl Budget {
                 return Err(self.per_clone - since);
             }
         }
-        let place = match inner.places.get(key) {
-            Some(place) => *place,
+        let slot = match inner.slots.get(key) {
+            Some(slot) => *slot,
             None => {
-                let place = inner.free.map_or(now, |free| free.max(now));
-                inner.free = Some(place + self.pace);
-                inner.places.insert(key.clone(), place);
-                place
+                let slot = inner.free.map_or(now, |free| free.max(now));
+                inner.free = Some(slot + self.pace);
+                inner.slots.insert(key.clone(), slot);
+                slot
             }
         };
-        let at = inner.quiet.map_or(place, |quiet| quiet.max(place));
+        let at = inner.quiet.map_or(slot, |quiet| quiet.max(slot));
         if at > now {
             return Err(at - now);
         }
-        inner.places.remove(key);
+        inner.slots.remove(key);
         inner.granted = inner.granted.wrapping_add(1);
         // As long as nobody waits, or else for every tenth.
         let is_idle = inner.free.is_none_or(|free| free <= now + self.pace);
@@ -86,7 +86,7 @@ impl Budget {
     pub fn forget(&self, key: &Key) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.last.remove(key);
-        inner.places.remove(key);
+        inner.slots.remove(key);
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_told_his_own_place() {
-        let budget = Budget::new(&Policy::default().intervals);
+        let budget = WriteBudget::new(&Policy::default().intervals);
         let now = Instant::now();
         let ask =
             |name: &str, after: u64| budget.ask(&Key::new("n", name), now + Duration::from_millis(after));
@@ -115,7 +115,7 @@ mod tests {
             asks in prop::collection::vec((0_u64..40, 0_u8..60), 1..300),
         ) {
             let every = Policy::default().intervals;
-            let budget = Budget::new(&every);
+            let budget = WriteBudget::new(&every);
             let (start, mut at, mut writes) = (Instant::now(), Duration::ZERO, Vec::new());
             for (step, clone) in asks {
                 at += Duration::from_millis(step);

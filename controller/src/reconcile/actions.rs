@@ -7,18 +7,18 @@ use time::OffsetDateTime;
 use crate::objects::annotations::{
     CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
     PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
-    RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_POD_NAME, SOURCE_RUNNING,
-    SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, UPLOAD_CLIENT_NAME,
-    UPLOAD_POD_NAME,
+    RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
+    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES,
 };
-use crate::objects::{Claim, Pod, names};
+use crate::objects::{Claim, Pod};
 use crate::pods::role::Role;
 use crate::pods::termination;
-use crate::pods::termination::TargetWord;
+use crate::pods::termination::TargetMessage;
 use crate::reconcile::observed::Observed;
-use crate::reconcile::outcome::Outcome;
+use crate::reconcile::outcome::CloneOutcome;
+use crate::reconcile::rules::running::pod_names;
 use crate::reconcile::status::restarts;
-use crate::reconcile::status::running::Triples;
+use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 
 /// Something to be done in the cluster. Each can be done twice without harm.
@@ -43,7 +43,7 @@ pub enum Action {
     /// Set annotations of the DataVolume, or remove those with nothing.
     Tell(BTreeMap<&'static str, Option<String>>),
     /// Write on the target claim what the clone ended with, under the controller's seal.
-    Record(Outcome),
+    Record(CloneOutcome),
     /// Write on the target claim which pod was made.
     RecordPod(Role),
     /// Set annotations of the target claim.
@@ -61,7 +61,12 @@ pub enum Action {
 }
 
 /// What follows from `step`, in order.
-pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: OffsetDateTime) -> Vec<Action> {
+pub(super) fn actions(
+    step: &Step,
+    seen: &Observed,
+    pod_conditions: &RunningConditions,
+    _now: OffsetDateTime,
+) -> Vec<Action> {
     let mut actions = Vec::new();
     actions.extend(seen.unrecorded.iter().copied().map(Action::RecordPod));
     // Beside everything else: who makes such pods again and again holds up no clone.
@@ -99,7 +104,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
             }
         }
         Step::NamePods => {
-            actions.extend(names(seen).map(Action::Annotate));
+            actions.extend(pod_names(seen).map(Action::Annotate));
             actions.push(Action::Hold(true));
         }
         Step::MakeTargetPod => {
@@ -131,7 +136,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, triples: &Triples, _now: Off
         && !matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume)
         && seen.target_is_ours()
     {
-        let news = differing(claim, told(step, seen, triples));
+        let news = differing(claim, told(step, seen, pod_conditions));
         if !news.is_empty() {
             actions.insert(0, Action::Annotate(news));
         }
@@ -229,23 +234,13 @@ fn delete_pods(seen: &Observed, actions: &mut Vec<Action>) {
     }
 }
 
-pub(super) fn names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
-    let claim = seen.target.as_ref()?;
-    let source = seen.source.as_ref()?;
-    Some(BTreeMap::from([
-        (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
-        (UPLOAD_CLIENT_NAME, names::client(&source.metadata.uid, &claim.metadata.uid)),
-        (SOURCE_POD_NAME, names::source_pod(&claim.metadata.uid)),
-    ]))
-}
-
 fn replaced(seen: &Observed) -> BTreeMap<&'static str, String> {
     let before = seen.target_annotation(REPLACED_PODS).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
     BTreeMap::from([(REPLACED_PODS, before.saturating_add(1).to_string())])
 }
 
 /// What the claim should say about its pods (contract 3.11).
-fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static str, String> {
+fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTreeMap<&'static str, String> {
     let mut told = BTreeMap::from([(POD_RESTARTS, restarts(seen).to_string())]);
     if let Some(pod) = &seen.target_pod {
         let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);
@@ -260,15 +255,15 @@ fn told(step: &Step, seen: &Observed, triples: &Triples) -> BTreeMap<&'static st
         // A user wrote it: no pod of ours succeeded.
         told.insert(POD_PHASE, "Pending".to_owned());
     }
-    for (triple, [runs, message, reason]) in [
-        (&triples.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
-        (&triples.source, [SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON]),
+    for (pod_condition, [runs, message, reason]) in [
+        (&pod_conditions.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
+        (&pod_conditions.source, [SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON]),
     ] {
         // A place in the queue changes all the time and is only said in the DataVolume.
-        if let Some(triple) = triple.as_ref().filter(|_| *step != Step::Queued) {
-            told.insert(runs, triple.runs.to_string());
-            told.insert(message, triple.message.clone());
-            told.insert(reason, triple.reason.clone());
+        if let Some(pod_condition) = pod_condition.as_ref().filter(|_| *step != Step::Queued) {
+            told.insert(runs, pod_condition.runs.to_string());
+            told.insert(message, pod_condition.message.clone());
+            told.insert(reason, pod_condition.reason.clone());
         }
     }
     if is_preallocated(seen) {
@@ -281,7 +276,7 @@ fn is_preallocated(seen: &Observed) -> bool {
     let asked = seen.target.as_ref().is_some_and(|c| c.metadata.is_annotated_true(PREALLOCATION_REQUESTED));
     let by_target = |pod: &Pod| {
         pod.ended_well(TARGET_CONTAINER)
-            && matches!(termination::target_word(pod), TargetWord::Done { preallocated: true, .. })
+            && matches!(termination::target_message(pod), TargetMessage::Done { preallocated: true, .. })
     };
     let by_source = |pod: &Pod| termination::source_preallocated(pod, SOURCE_CONTAINER);
     asked

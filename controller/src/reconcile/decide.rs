@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::objects::data_volume::Status;
+use crate::objects::data_volume::DataVolumeStatus;
 use crate::policy::Policy;
 use crate::reconcile::actions;
 use crate::reconcile::actions::Action;
@@ -16,7 +16,7 @@ use crate::reconcile::events::Event;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::rules;
 use crate::reconcile::status::conditions;
-use crate::reconcile::status::running::Triples;
+use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 use crate::reconcile::{events, status};
 
@@ -32,7 +32,7 @@ pub struct Decision {
     /// Events about the target claim, to be reported before anything is done.
     pub claim_events: Vec<Event>,
     /// The status that the DataVolume should have; `None` without a DataVolume, or when it is not ours to say.
-    pub status: Option<Status>,
+    pub status: Option<DataVolumeStatus>,
     /// When to look again although nothing changed.
     pub again: Option<Duration>,
 }
@@ -40,19 +40,19 @@ pub struct Decision {
 /// Decides what to do about one key.
 pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision {
     let step = rules::step(seen, now, policy);
-    let triples = Triples::of(&step, seen, now);
+    let pod_conditions = RunningConditions::of(&step, seen, now);
     let status = seen.data_volume.as_ref().and_then(|dv| {
         let new = if dv.metadata.is_deleting() {
             // Nothing is said of one that goes, but what keeps it from going.
-            seen.trouble.as_ref().map(|trouble| conditions::with_trouble(&dv.status, trouble))
+            seen.last_error.as_ref().map(|last_error| conditions::with_last_error(&dv.status, last_error))
         } else {
-            status::status(&step, seen, &triples, policy)
+            status::status(&step, seen, &pod_conditions, policy)
         };
         new.map(|new| status::with_times(new, &dv.status, now))
     });
     let events = events::events(&step, seen, status.as_ref());
-    let claim_events = events::about_claim(&step, seen, &triples);
-    let actions = actions::actions(&step, seen, &triples, now);
+    let claim_events = events::about_claim(&step, seen, &pod_conditions);
+    let actions = actions::actions(&step, seen, &pod_conditions, now);
     let again = rules::again(&step, policy, seen);
     Decision { step, actions, events, claim_events, status, again }
 }

@@ -1,16 +1,16 @@
 //! What is reported as Kubernetes events (contract 4.7): each change once.
 
-use decant_shared::panics::Panic;
+use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
 
 use crate::objects::annotations::{RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
-use crate::objects::data_volume::Status;
+use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{Key, Kind, Meta};
-use crate::reconcile::last_error::Trouble;
+use crate::reconcile::last_error::LastError;
 use crate::reconcile::observed::Observed;
-use crate::reconcile::status::running::Triples;
+use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
-use crate::watch::unreadable::Odd;
+use crate::watch::unreadable::UnreadableObject;
 
 /// The name under which events are reported.
 const COMPONENT: &str = "datavolume-pvc-clone-controller";
@@ -35,7 +35,7 @@ fn warning(reason: &str, message: &str) -> Event {
 }
 
 /// The events that come with a new status.
-pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> {
+pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> Vec<Event> {
     let (Some(dv), Some(new)) = (&seen.data_volume, new) else { return Vec::new() };
     let old = &dv.status;
     let mut events = Vec::new();
@@ -60,7 +60,7 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         let is_refusal = matches!(
             step,
             Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_) | Step::VolumeInTheWay(_)
-        ) || seen.trouble_with_making_claim().is_some();
+        ) || seen.claim_error().is_some();
         let event = Event {
             kind: if is_refusal { "Warning" } else { "Normal" },
             ..normal(&bound.reason, bound.message.clone())
@@ -68,10 +68,10 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
         events.push(event);
     }
     let said = old.condition("Running").map(|before| before.message.as_str()).unwrap_or_default();
-    if let Some(trouble) = seen.other_trouble() {
+    if let Some(last_error) = seen.other_error() {
         // Whatever else the condition says, and whether or not the clone runs or is complete.
-        if !said.contains(&trouble.message()) {
-            events.push(of_trouble(trouble));
+        if !said.contains(&last_error.message()) {
+            events.push(of_trouble(last_error));
         }
     } else if let Some(running) = new.condition("Running")
         && running.status == "False"
@@ -86,8 +86,8 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&Status>) -> Vec<Event> 
 }
 
 /// An action that fails.
-pub fn of_trouble(trouble: &Trouble) -> Event {
-    warning(trouble.reason(), &trouble.message())
+pub fn of_trouble(last_error: &LastError) -> Event {
+    warning(last_error.reason(), &last_error.message())
 }
 
 /// Reasons of the target's Running condition that are told about the claim, where CDI tells them. What fails is told in any case.
@@ -96,7 +96,7 @@ const ABOUT_CLAIM: [&str; 5] =
 
 /// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
 /// a clone by itself has no other way to tell.
-pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event> {
+pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Event> {
     let Some(claim) = &seen.target else { return Vec::new() };
     let is_said = |text: &str| {
         [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE]
@@ -107,8 +107,8 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
     if *step == Step::MarkDone {
         events.push(normal("CloneSucceeded", "Clone Complete".to_owned()));
     }
-    if let Some(trouble) = seen.trouble.as_ref().filter(|_| seen.target_is_ours()) {
-        events.extend(Some(of_trouble(trouble)).filter(|event| !is_said(&event.message)));
+    if let Some(last_error) = seen.last_error.as_ref().filter(|_| seen.target_is_ours()) {
+        events.extend(Some(of_trouble(last_error)).filter(|event| !is_said(&event.message)));
         return events;
     }
     if claim.metadata.is_deleting() || !events.is_empty() {
@@ -122,7 +122,7 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
         return vec![normal("VolumeKept", text)];
     }
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
-    let news = triples.target.as_ref().filter(|target| {
+    let news = pod_conditions.target.as_ref().filter(|target| {
         seen.target_is_ours()
             && !target.runs
             && ABOUT_CLAIM.contains(&target.reason.as_str())
@@ -132,7 +132,7 @@ pub fn about_claim(step: &Step, seen: &Observed, triples: &Triples) -> Vec<Event
 }
 
 /// About an object that cannot be read.
-pub fn unreadable(odd: &Odd) -> Event {
+pub fn unreadable(odd: &UnreadableObject) -> Event {
     let text =
         format!("Decant cannot read this object and leaves it alone until it is corrected: {}", odd.why);
     warning("ObjectUnreadable", &text)
@@ -140,7 +140,7 @@ pub fn unreadable(odd: &Odd) -> Event {
 
 /// About the clone `key`, which waits for an object that cannot be read. What is wrong with one of another namespace
 /// is not for its reader.
-pub fn waits_for_unreadable(odd: &Odd, key: &Key) -> Event {
+pub fn waits_for_unreadable(odd: &UnreadableObject, key: &Key) -> Event {
     let text = if odd.meta.namespace == key.namespace {
         format!("The clone waits: {odd}")
     } else {

@@ -1,6 +1,6 @@
 //! What went wrong for a clone: what it is called in conditions and events, and when it is told.
 //!
-//! Every action that can fail has its [`Doing`], and every `Doing` its reason and its sentence, so that no refusal stays in
+//! Every action that can fail has its [`FailedAction`], and every `FailedAction` its reason and its sentence, so that no refusal stays in
 //! the log alone.
 
 use std::collections::HashMap;
@@ -25,16 +25,16 @@ const MESSAGE_CHARS: usize = 800;
 
 /// Something that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct LastError {
     /// What was tried.
-    pub doing: Doing,
+    pub failed_action: FailedAction,
     /// What the API server said.
     pub error: ApiError,
 }
 
 /// What the controller does for a clone. There is one for each action, and two for what comes before and after the actions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doing {
+pub enum FailedAction {
     /// Making the target claim.
     MakeClaim,
     /// Changing this claim: its annotations, finalizers or owner.
@@ -63,22 +63,22 @@ pub enum Doing {
     WriteStatus,
 }
 
-impl Doing {
+impl FailedAction {
     /// The pod that it is about.
     pub fn side(&self) -> Option<Role> {
         match self {
-            Doing::MakePod { role, .. } | Doing::MakeSecret { role, .. } => Some(*role),
-            Doing::MakeClaim
-            | Doing::ChangeClaim(_)
-            | Doing::ChangeDataVolume
-            | Doing::DeletePods(_)
-            | Doing::Look
-            | Doing::WriteStatus => None,
+            FailedAction::MakePod { role, .. } | FailedAction::MakeSecret { role, .. } => Some(*role),
+            FailedAction::MakeClaim
+            | FailedAction::ChangeClaim(_)
+            | FailedAction::ChangeDataVolume
+            | FailedAction::DeletePods(_)
+            | FailedAction::Look
+            | FailedAction::WriteStatus => None,
         }
     }
 }
 
-/// Every reason of a [`Trouble`].
+/// Every reason of a [`LastError`].
 const REASONS: [&str; 9] = [
     "ErrExceededQuota",
     "ErrCreatingClaim",
@@ -99,52 +99,52 @@ pub fn is_reason(reason: &str) -> bool {
     REASONS.contains(&reason)
 }
 
-impl Trouble {
+impl LastError {
     /// The reason of the condition and the event.
     pub fn reason(&self) -> &'static str {
-        match self.doing {
-            Doing::MakeClaim | Doing::MakePod { .. } | Doing::MakeSecret { .. }
+        match self.failed_action {
+            FailedAction::MakeClaim | FailedAction::MakePod { .. } | FailedAction::MakeSecret { .. }
                 if self.error.exceeds_quota() =>
             {
                 "ErrExceededQuota"
             }
-            Doing::MakeClaim => "ErrCreatingClaim",
-            Doing::ChangeClaim(_) => "ErrChangingClaim",
-            Doing::ChangeDataVolume => "ErrChangingDataVolume",
-            Doing::MakePod { .. } => "ErrStartingPod",
-            Doing::MakeSecret { .. } => "ErrCreatingSecret",
-            Doing::DeletePods(_) => "ErrDeletingPod",
-            Doing::Look => "ErrReadingObjects",
-            Doing::WriteStatus => STATUS_REASON,
+            FailedAction::MakeClaim => "ErrCreatingClaim",
+            FailedAction::ChangeClaim(_) => "ErrChangingClaim",
+            FailedAction::ChangeDataVolume => "ErrChangingDataVolume",
+            FailedAction::MakePod { .. } => "ErrStartingPod",
+            FailedAction::MakeSecret { .. } => "ErrCreatingSecret",
+            FailedAction::DeletePods(_) => "ErrDeletingPod",
+            FailedAction::Look => "ErrReadingObjects",
+            FailedAction::WriteStatus => STATUS_REASON,
         }
     }
 
     /// The sentence: what failed, and the API server's words.
     pub fn message(&self) -> String {
         let error = &self.error;
-        let text = match &self.doing {
+        let text = match &self.failed_action {
             // CDI has the API server's words alone.
-            Doing::MakeClaim if !error.message.is_empty() => error.message.clone(),
-            Doing::MakeClaim => format!("the PVC cannot be made: {error}"),
-            Doing::ChangeClaim(claim) => format!("PVC {claim} cannot be changed: {error}"),
-            Doing::ChangeDataVolume => {
+            FailedAction::MakeClaim if !error.message.is_empty() => error.message.clone(),
+            FailedAction::MakeClaim => format!("the PVC cannot be made: {error}"),
+            FailedAction::ChangeClaim(claim) => format!("PVC {claim} cannot be changed: {error}"),
+            FailedAction::ChangeDataVolume => {
                 format!("labels or annotations of the DataVolume cannot be changed: {error}")
             }
-            Doing::MakePod { pod, .. } => {
+            FailedAction::MakePod { pod, .. } => {
                 format!("Error starting pod '{}' in namespace '{}': {error}", pod.name, pod.namespace)
             }
-            Doing::MakeSecret { pod, .. } => {
+            FailedAction::MakeSecret { pod, .. } => {
                 format!(
                     "the Secret with the keys of pod '{}' in namespace '{}' cannot be made: {error}",
                     pod.name, pod.namespace
                 )
             }
-            Doing::DeletePods(pods) => {
+            FailedAction::DeletePods(pods) => {
                 let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
                 format!("pod {} cannot be deleted: {error}", names.join(", "))
             }
-            Doing::Look => format!("what the clone needs cannot be read: {error}"),
-            Doing::WriteStatus => format!("the status of the DataVolume cannot be written: {error}"),
+            FailedAction::Look => format!("what the clone needs cannot be read: {error}"),
+            FailedAction::WriteStatus => format!("the status of the DataVolume cannot be written: {error}"),
         };
         text.chars().take(MESSAGE_CHARS).collect()
     }
@@ -157,7 +157,7 @@ impl Trouble {
     }
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for LastError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.reason(), self.message())
     }
@@ -165,7 +165,7 @@ impl std::fmt::Display for Trouble {
 
 /// What fails for which clone, since when, and when to try again.
 #[derive(Debug, Default)]
-pub struct Troubles(HashMap<Key, Row>);
+pub struct LastErrors(HashMap<Key, Row>);
 
 /// Failures in a row.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ struct Row {
 
 #[derive(Debug)]
 struct Failing {
-    trouble: Trouble,
+    last_error: LastError,
     since: Instant,
     worded: Instant,
     is_told: bool,
@@ -191,32 +191,38 @@ pub struct Failed {
     /// When to try again.
     pub again: Duration,
     /// What to tell, once it has lasted.
-    pub told: Option<Trouble>,
+    pub told: Option<LastError>,
 }
 
-impl Troubles {
+impl LastErrors {
     /// What was told of `key` and is not over.
-    pub fn told(&self, key: &Key) -> Option<Trouble> {
+    pub fn told(&self, key: &Key) -> Option<LastError> {
         let failing = self.0.get(key)?.acting.as_ref()?;
-        failing.is_told.then(|| failing.trouble.clone())
+        failing.is_told.then(|| failing.last_error.clone())
     }
 
     /// Remembers a failure. `range` has the shortest and the longest pause.
     pub fn failed(
         &mut self,
         key: &Key,
-        trouble: Trouble,
+        last_error: LastError,
         now: Instant,
         range: (Duration, Duration),
     ) -> Failed {
         let row = self.row(key, range);
-        let is_conflict = trouble.error.is_conflict();
-        let place = if trouble.doing == Doing::WriteStatus { &mut row.writing } else { &mut row.acting };
-        let failing = match place.take() {
-            Some(before) if before.trouble.doing == trouble.doing => before.again(trouble, now),
-            _ => Failing { trouble, since: now, worded: now, is_told: false },
+        let is_conflict = last_error.error.is_conflict();
+        let place = if last_error.failed_action == FailedAction::WriteStatus {
+            &mut row.writing
+        } else {
+            &mut row.acting
         };
-        let told = failing.is_told.then(|| failing.trouble.clone());
+        let failing = match place.take() {
+            Some(before) if before.last_error.failed_action == last_error.failed_action => {
+                before.again(last_error, now)
+            }
+            _ => Failing { last_error, since: now, worded: now, is_told: false },
+        };
+        let told = failing.is_told.then(|| failing.last_error.clone());
         let is_fresh = now.saturating_duration_since(failing.since) < REFUSED;
         *place = Some(failing);
         let again = if is_conflict && is_fresh { AFTER_CONFLICT } else { row.backoff.next() };
@@ -259,12 +265,12 @@ impl Troubles {
 
 impl Failing {
     /// The same has failed once more.
-    fn again(mut self, trouble: Trouble, now: Instant) -> Self {
-        self.is_told |= now.saturating_duration_since(self.since) >= trouble.patience();
-        let is_other = (self.trouble.error.code, &self.trouble.error.reason)
-            != (trouble.error.code, &trouble.error.reason);
+    fn again(mut self, last_error: LastError, now: Instant) -> Self {
+        self.is_told |= now.saturating_duration_since(self.since) >= last_error.patience();
+        let is_other = (self.last_error.error.code, &self.last_error.error.reason)
+            != (last_error.error.code, &last_error.error.reason);
         if is_other || now.saturating_duration_since(self.worded) >= SAME_WORDS {
-            (self.trouble, self.worded) = (trouble, now);
+            (self.last_error, self.worded) = (last_error, now);
         }
         self
     }
@@ -276,14 +282,14 @@ mod tests {
 
     const RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-    fn refusal(message: &str) -> Trouble {
+    fn refusal(message: &str) -> LastError {
         let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: message.to_owned() };
-        Trouble { doing: Doing::MakeClaim, error }
+        LastError { failed_action: FailedAction::MakeClaim, error }
     }
 
-    fn conflict() -> Trouble {
+    fn conflict() -> LastError {
         let error = ApiError { code: 409, reason: "Conflict".to_owned(), message: "changed".to_owned() };
-        Trouble { doing: Doing::ChangeClaim(key()), error }
+        LastError { failed_action: FailedAction::ChangeClaim(key()), error }
     }
 
     fn key() -> Key {
@@ -291,12 +297,12 @@ mod tests {
     }
 
     /// What is told after failures at these seconds.
-    fn told(trouble: &Trouble, at_secs: &[u64]) -> Vec<bool> {
-        let (mut troubles, begin) = (Troubles::default(), Instant::now());
+    fn told(last_error: &LastError, at_secs: &[u64]) -> Vec<bool> {
+        let (mut last_errors, begin) = (LastErrors::default(), Instant::now());
         let fail = |secs: &u64| {
             let at = begin + Duration::from_secs(*secs);
-            let failed = troubles.failed(&key(), trouble.clone(), at, RANGE);
-            assert_eq!(failed.told, troubles.told(&key()));
+            let failed = last_errors.failed(&key(), last_error.clone(), at, RANGE);
+            assert_eq!(failed.told, last_errors.told(&key()));
             failed.told.is_some()
         };
         at_secs.iter().map(fail).collect()
@@ -305,12 +311,12 @@ mod tests {
     #[test]
     fn a_failure_that_comes_once_is_never_told() {
         assert_eq!(told(&refusal("no"), &[0]), [false]);
-        let mut troubles = Troubles::default();
+        let mut last_errors = LastErrors::default();
         let begin = Instant::now();
         for secs in [0, 5, 10, 15] {
-            let failed = troubles.failed(&key(), refusal("no"), begin + Duration::from_secs(secs), RANGE);
+            let failed = last_errors.failed(&key(), refusal("no"), begin + Duration::from_secs(secs), RANGE);
             assert_eq!(failed.told, None);
-            assert!(!troubles.acted(&key()));
+            assert!(!last_errors.acted(&key()));
         }
     }
 
@@ -331,53 +337,54 @@ mod tests {
 
     #[test]
     fn a_conflict_is_tried_again_at_once_but_not_for_ever() {
-        let (mut troubles, begin) = (Troubles::default(), Instant::now());
-        let mut again =
-            |millis| troubles.failed(&key(), conflict(), begin + Duration::from_millis(millis), RANGE).again;
+        let (mut last_errors, begin) = (LastErrors::default(), Instant::now());
+        let mut again = |millis| {
+            last_errors.failed(&key(), conflict(), begin + Duration::from_millis(millis), RANGE).again
+        };
         assert_eq!((again(0), again(200)), (AFTER_CONFLICT, AFTER_CONFLICT));
         assert!(again(1200) >= Duration::from_millis(500));
     }
 
     #[test]
     fn what_succeeds_is_over_and_its_pauses_begin_again() {
-        let (mut troubles, now) = (Troubles::default(), Instant::now());
-        let first = troubles.failed(&key(), refusal("no"), now, RANGE).again;
-        troubles.failed(&key(), refusal("no"), now + REFUSED, RANGE);
-        assert!(troubles.acted(&key()));
-        assert_eq!(troubles.told(&key()), None);
-        assert_eq!(troubles.failed(&key(), refusal("no"), now, RANGE).again, first);
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
+        let first = last_errors.failed(&key(), refusal("no"), now, RANGE).again;
+        last_errors.failed(&key(), refusal("no"), now + REFUSED, RANGE);
+        assert!(last_errors.acted(&key()));
+        assert_eq!(last_errors.told(&key()), None);
+        assert_eq!(last_errors.failed(&key(), refusal("no"), now, RANGE).again, first);
     }
 
     #[test]
     fn another_action_that_fails_begins_a_row_of_its_own() {
-        let (mut troubles, now) = (Troubles::default(), Instant::now());
-        troubles.failed(&key(), refusal("no"), now, RANGE);
-        troubles.failed(&key(), refusal("no"), now + REFUSED, RANGE);
-        assert_eq!(troubles.failed(&key(), conflict(), now + REFUSED, RANGE).told, None);
-        assert_eq!(troubles.told(&key()), None);
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
+        last_errors.failed(&key(), refusal("no"), now, RANGE);
+        last_errors.failed(&key(), refusal("no"), now + REFUSED, RANGE);
+        assert_eq!(last_errors.failed(&key(), conflict(), now + REFUSED, RANGE).told, None);
+        assert_eq!(last_errors.told(&key()), None);
     }
 
     #[test]
     fn a_status_that_cannot_be_written_hides_no_action_that_fails() {
-        let (mut troubles, now) = (Troubles::default(), Instant::now());
-        let status = Trouble { doing: Doing::WriteStatus, ..refusal("no status") };
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
+        let status = LastError { failed_action: FailedAction::WriteStatus, ..refusal("no status") };
         for secs in 0..3 {
             let at = now + Duration::from_secs(secs);
-            troubles.failed(&key(), refusal("no"), at, RANGE);
-            troubles.failed(&key(), status.clone(), at, RANGE);
+            last_errors.failed(&key(), refusal("no"), at, RANGE);
+            last_errors.failed(&key(), status.clone(), at, RANGE);
         }
-        assert_eq!(troubles.told(&key()), Some(refusal("no")));
-        assert!(troubles.acted(&key()));
-        assert_eq!(troubles.failed(&key(), status.clone(), now + BUSY, RANGE).told, Some(status));
+        assert_eq!(last_errors.told(&key()), Some(refusal("no")));
+        assert!(last_errors.acted(&key()));
+        assert_eq!(last_errors.failed(&key(), status.clone(), now + BUSY, RANGE).told, Some(status));
     }
 
     #[test]
     fn words_that_differ_in_each_attempt_change_the_condition_no_more_than_twice_a_minute() {
-        let (mut troubles, now) = (Troubles::default(), Instant::now());
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
         let mut said = |secs: u64| {
-            let trouble = refusal(&format!("no, it is {secs}"));
-            troubles
-                .failed(&key(), trouble, now + Duration::from_secs(secs), RANGE)
+            let last_error = refusal(&format!("no, it is {secs}"));
+            last_errors
+                .failed(&key(), last_error, now + Duration::from_secs(secs), RANGE)
                 .told
                 .map(|told| told.error.message)
         };

@@ -6,10 +6,10 @@ use crate::objects::annotations::{CLONE_OF, CLONE_REQUEST, CREATED_FOR, POPULATE
 use crate::objects::clone_request::Invalid;
 use crate::objects::{Claim, DataVolume, Key, Pod, StorageClass, Uid};
 use crate::pods::role::Role;
-use crate::pods::termination::{TargetWord, target_word};
+use crate::pods::termination::{TargetMessage, target_message};
 use crate::progress::clone_progress::Progress;
-use crate::reconcile::last_error::{Doing, Trouble};
-use crate::reconcile::outcome::Outcome;
+use crate::reconcile::last_error::{FailedAction, LastError};
+use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
 
@@ -21,7 +21,7 @@ pub struct Observed {
     /// The claim of the same key.
     pub target: Option<Arc<Claim>>,
     /// What the clone into the claim ended with, if it has.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<CloneOutcome>,
     /// Which authorities sign certificates now.
     pub authority: String,
     /// Where the data comes from.
@@ -61,7 +61,7 @@ pub struct Observed {
     /// How far the source is, by its own word.
     pub progress: Option<Progress>,
     /// What has failed for a while and still does.
-    pub trouble: Option<Trouble>,
+    pub last_error: Option<LastError>,
 }
 
 /// Where the data comes from.
@@ -92,7 +92,7 @@ pub enum Turn {
     /// It has to wait.
     Wait {
         /// Its place; the first is 1.
-        place: usize,
+        position: usize,
         /// How many wait.
         of: usize,
         /// What it waits for, for people.
@@ -102,13 +102,15 @@ pub enum Turn {
 
 impl Observed {
     /// Why there is no claim, if making it fails.
-    pub fn trouble_with_making_claim(&self) -> Option<&Trouble> {
-        self.trouble.as_ref().filter(|trouble| trouble.doing == Doing::MakeClaim && self.target.is_none())
+    pub fn claim_error(&self) -> Option<&LastError> {
+        self.last_error
+            .as_ref()
+            .filter(|last_error| last_error.failed_action == FailedAction::MakeClaim && self.target.is_none())
     }
 
     /// Any other trouble.
-    pub fn other_trouble(&self) -> Option<&Trouble> {
-        self.trouble.as_ref().filter(|_| self.trouble_with_making_claim().is_none())
+    pub fn other_error(&self) -> Option<&LastError> {
+        self.last_error.as_ref().filter(|_| self.claim_error().is_none())
     }
 
     /// The source claim's key, where there is one.
@@ -121,12 +123,12 @@ impl Observed {
 
     /// What the clone ended with: as it was recorded, or as the target pod reports it. Annotations that users can write
     /// say nothing.
-    pub fn reported_outcome(&self) -> Option<Outcome> {
+    pub fn reported_outcome(&self) -> Option<CloneOutcome> {
         let reported = || {
             let pod = self.target_pod.as_deref().filter(|pod| pod.ended_well(TARGET_CONTAINER))?;
-            match target_word(pod) {
-                TargetWord::Done { digest, not_kept, .. } => Some(Outcome { digest, not_kept }),
-                TargetWord::DeadlinePassed => None,
+            match target_message(pod) {
+                TargetMessage::Done { digest, not_kept, .. } => Some(CloneOutcome { digest, not_kept }),
+                TargetMessage::DeadlinePassed => None,
             }
         };
         self.outcome.clone().or_else(reported)

@@ -12,14 +12,14 @@ use crate::token::seal::Purpose;
 
 /// What the target pod reported when it succeeded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct CloneOutcome {
     /// The digest that source and target agree on; CDI's target reports none.
     pub digest: Option<String>,
     /// The attributes that the target could not keep.
     pub not_kept: Option<String>,
 }
 
-impl Outcome {
+impl CloneOutcome {
     /// The outcome on the claim with this metadata, if `key` has sealed it for this very claim.
     pub fn of(claim: &Meta, key: &TokenKey) -> Option<Self> {
         if claim.annotation(POD_PHASE) != Some("Succeeded") {
@@ -28,7 +28,7 @@ impl Outcome {
         let text = |name| claim.annotation(name).map(str::to_owned);
         let outcome = Self { digest: text(DIGEST), not_kept: text(NOT_KEPT) };
         let seal = claim.annotation(OUTCOME)?;
-        key.has_sealed(Purpose::Outcome, &outcome.fields(claim), seal).then_some(outcome)
+        key.has_sealed(Purpose::CloneOutcome, &outcome.fields(claim), seal).then_some(outcome)
     }
 
     /// The annotations with which the claim tells of it: null for what is not said, whatever stood there before.
@@ -38,7 +38,7 @@ impl Outcome {
             (POD_PHASE.to_owned(), "Succeeded".into()),
             (DIGEST.to_owned(), said(&self.digest)),
             (NOT_KEPT.to_owned(), said(&self.not_kept)),
-            (OUTCOME.to_owned(), key.seal(Purpose::Outcome, &self.fields(claim)).into()),
+            (OUTCOME.to_owned(), key.seal(Purpose::CloneOutcome, &self.fields(claim)).into()),
         ])
     }
 
@@ -58,7 +58,7 @@ mod tests {
         TokenKey::new(&[5; 32])
     }
 
-    fn claim(outcome: &Outcome) -> Meta {
+    fn claim(outcome: &CloneOutcome) -> Meta {
         let mut claim = Meta { uid: Uid::from("1"), ..Meta::default() };
         for (name, value) in outcome.annotations(&claim, &key()) {
             claim.annotations.extend(value.as_str().map(|text| (name, text.to_owned())));
@@ -66,14 +66,14 @@ mod tests {
         claim
     }
 
-    fn verified() -> Outcome {
-        Outcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }
+    fn verified() -> CloneOutcome {
+        CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }
     }
 
     #[test]
     fn an_outcome_survives_its_claim() {
-        for outcome in [verified(), Outcome::default()] {
-            assert_eq!(Outcome::of(&claim(&outcome), &key()), Some(outcome));
+        for outcome in [verified(), CloneOutcome::default()] {
+            assert_eq!(CloneOutcome::of(&claim(&outcome), &key()), Some(outcome));
         }
     }
 
@@ -83,12 +83,12 @@ mod tests {
         other_claim.uid = Uid::from("2");
         let mut other_digest = claim(&verified());
         other_digest.annotations.insert(DIGEST.to_owned(), "decant1:7:cd".to_owned());
-        let mut added = claim(&Outcome::default());
+        let mut added = claim(&CloneOutcome::default());
         added.annotations.insert(NOT_KEPT.to_owned(), "xattrs 1".to_owned());
         let mut unsealed = claim(&verified());
         unsealed.annotations.remove(OUTCOME);
         for changed in [other_claim, other_digest, added, unsealed] {
-            assert_eq!(Outcome::of(&changed, &key()), None, "{changed:?}");
+            assert_eq!(CloneOutcome::of(&changed, &key()), None, "{changed:?}");
         }
     }
 }

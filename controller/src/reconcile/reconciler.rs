@@ -6,39 +6,39 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use decant_shared::panics::{self, Panic};
-use decant_shared::stop::Stop;
+use decant_shared::process::panics::{self, Panic};
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::cluster::{ApiError, Cluster, Part};
 use crate::objects::annotations::{CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
-use crate::objects::data_volume::Status;
-use crate::objects::{DataVolume, Key, Kind, Meta, Object, VIEW_LIMIT_BYTES, view_within};
+use crate::objects::data_volume::DataVolumeStatus;
+use crate::objects::{DECODE_LIMIT_BYTES, DataVolume, Key, Kind, Meta, Object, decode_within};
 use crate::policy::Policy;
 use crate::progress::poller::Pollers;
-use crate::progress::write_budget::{Budget, Writes};
-use crate::reconcile::act::Hands;
+use crate::progress::write_budget::{WriteBudget, Writes};
+use crate::reconcile::act::Executor;
 use crate::reconcile::actions::Action;
 use crate::reconcile::decide::Decision;
 use crate::reconcile::events::Event;
-use crate::reconcile::last_error::{Doing, Failed, Trouble, Troubles};
-use crate::reconcile::observe::Eyes;
+use crate::reconcile::last_error::{Failed, FailedAction, LastError, LastErrors};
+use crate::reconcile::observe::Observer;
 use crate::reconcile::observed::Observed;
-use crate::reconcile::status::conditions::{with_fault, with_trouble};
+use crate::reconcile::status::conditions::{with_fault, with_last_error};
 use crate::reconcile::status::patch::status_patch;
 use crate::reconcile::status::{may_wait, with_times};
 use crate::reconcile::step::Step;
 use crate::reconcile::{decide, events};
 use crate::watch::queue::Queue;
-use crate::watch::unreadable::{Odd, Unreadables};
+use crate::watch::unreadable::{UnreadableObject, Unreadables};
 
 /// Looks at a clone that waits for an object that cannot be read come after this many usual waits: the watch tells
 /// about the clone's own objects, this is for what they refer to.
 const UNREADABLE_LOOKS: u32 = 5;
 /// After what failed for a while was done, the status is looked at again so soon.
-const AFTER_TROUBLE: Duration = Duration::from_millis(500);
+const AFTER_LAST_ERROR: Duration = Duration::from_millis(500);
 
 /// How many rounds there were.
 #[derive(Debug, Default)]
@@ -61,19 +61,19 @@ impl Rounds {
 }
 
 /// What all workers share.
-pub struct Workshop {
+pub struct Reconciler {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
     /// Looks.
-    pub eyes: Eyes,
+    pub observer: Observer,
     /// Acts.
-    pub hands: Hands,
+    pub executor: Executor,
     /// Asks sources.
     pub pollers: Arc<Pollers>,
     /// Keys to look at.
     pub queue: Arc<Queue>,
     /// Bounds progress writes.
-    pub budget: Budget,
+    pub budget: WriteBudget,
     /// What the operator wants.
     pub policy: Arc<Policy>,
     /// For the metrics.
@@ -81,19 +81,19 @@ pub struct Workshop {
     /// What cannot be read, and so stands in the way of some keys.
     pub unreadable: Arc<Unreadables>,
     /// What went wrong with which key, and when to try again.
-    pub troubles: Mutex<Troubles>,
+    pub last_errors: Mutex<LastErrors>,
 }
 
-impl Workshop {
+impl Reconciler {
     /// Starts `count` workers. They end on the stop token.
     pub fn start(self: &Arc<Self>, count: usize, stop: &Stop) -> std::io::Result<Vec<JoinHandle<()>>> {
         (0..count)
             .map(|number| {
-                let (shop, stop) = (Arc::clone(self), stop.clone());
+                let (reconciler, stop) = (Arc::clone(self), stop.clone());
                 Builder::new().name(format!("worker-{number}")).spawn(move || {
-                    while let Some(key) = shop.queue.take(&stop) {
-                        let again = shop.work(&key);
-                        shop.queue.done(&key, again);
+                    while let Some(key) = reconciler.queue.take(&stop) {
+                        let again = reconciler.work(&key);
+                        reconciler.queue.done(&key, again);
                     }
                 })
             })
@@ -105,12 +105,12 @@ impl Workshop {
     pub fn work(&self, key: &Key) -> Option<Duration> {
         match panics::guarded(|| self.round(key)) {
             Ok(Ok(again)) => again,
-            Ok(Err(trouble)) => {
+            Ok(Err(last_error)) => {
                 self.rounds.badly.fetch_add(1, Ordering::Relaxed);
-                log::warn!("{key}: {trouble}");
-                let failed = self.failed(key, trouble);
-                if let Some(trouble) = failed.told {
-                    self.tell_of_trouble(key, &trouble);
+                log::warn!("{key}: {last_error}");
+                let failed = self.failed(key, last_error);
+                if let Some(last_error) = failed.told {
+                    self.tell_of_last_error(key, &last_error);
                 }
                 Some(failed.again)
             }
@@ -121,33 +121,33 @@ impl Workshop {
                 if let Err(again) = panics::guarded(|| self.tell_of_panic(key, &panic)) {
                     log::error!("{key}: it cannot be told: {again}");
                 }
-                Some(self.troubles().pause(key, self.policy.intervals.backoff))
+                Some(self.last_errors().pause(key, self.policy.intervals.backoff))
             }
         }
     }
 
-    fn round(&self, key: &Key) -> Result<Option<Duration>, Trouble> {
+    fn round(&self, key: &Key) -> Result<Option<Duration>, LastError> {
         for odd in self.unreadable.to_report(key) {
             let event = events::unreadable(&odd);
             self.report(&event, odd.kind, &odd.meta, OffsetDateTime::now_utc());
         }
         let now = OffsetDateTime::now_utc();
-        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.eyes.stores) {
+        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
             if odd.meta.namespace != key.namespace && self.deny(key, now)? {
                 return Ok(Some(self.policy.intervals.wait * UNREADABLE_LOOKS));
             }
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
-        let trouble = self.troubles().told(key);
-        let mut seen = self.eyes.observe(key, &self.pollers.readings, trouble).map_err(looking)?;
+        let last_error = self.last_errors().told(key);
+        let mut seen = self.observer.observe(key, &self.pollers.readings, last_error).map_err(looking)?;
         // What was set aside in the meantime looked as if it were gone.
-        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.eyes.stores) {
+        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
         let mut decision = decide::decide(&seen, now, &self.policy);
         // Not in every round, but always before something is read: the right may have been withdrawn since.
         if decision.step.makes_pod()
-            && let Some(denied) = self.eyes.withdrawn(key, &seen).map_err(looking)?
+            && let Some(denied) = self.observer.withdrawn(key, &seen).map_err(looking)?
         {
             seen.permission = Some(denied);
             decision = decide::decide(&seen, now, &self.policy);
@@ -155,37 +155,38 @@ impl Workshop {
         log::debug!("{key}: {:?}", decision.step);
         self.bookkeeping(key, &seen, &decision.step);
         self.tell_about_claim(&seen, &decision, now);
-        let result = self.hands.carry_out(&decision.actions, &seen, now);
+        let result = self.executor.carry_out(&decision.actions, &seen, now);
         let mut again = decision.again;
         match result {
             Ok(()) => {
                 self.rounds.well.fetch_add(1, Ordering::Relaxed);
-                if self.troubles().acted(key) {
+                if self.last_errors().acted(key) {
                     // What failed is done, so the status says so as soon as the watch has brought it.
-                    seen.trouble = None;
+                    seen.last_error = None;
                     decision = decide::decide(&seen, now, &self.policy);
-                    again = again.into_iter().chain([AFTER_TROUBLE]).min();
+                    again = again.into_iter().chain([AFTER_LAST_ERROR]).min();
                 }
             }
-            Err(trouble) => {
-                let is_conflict = trouble.error.is_conflict();
-                let doing = trouble.doing.clone();
-                let can_change_claim = !matches!(doing, Doing::ChangeClaim(_));
+            Err(last_error) => {
+                let is_conflict = last_error.error.is_conflict();
+                let failed_action = last_error.failed_action.clone();
+                let can_change_claim = !matches!(failed_action, FailedAction::ChangeClaim(_));
                 if is_conflict {
-                    log::debug!("{key}: {trouble}");
+                    log::debug!("{key}: {last_error}");
                 } else {
                     self.rounds.badly.fetch_add(1, Ordering::Relaxed);
-                    log::warn!("{key}: {trouble}");
+                    log::warn!("{key}: {last_error}");
                 }
-                let failed = self.failed(key, trouble);
+                let failed = self.failed(key, last_error);
                 // A clone that does not depend on what failed is looked at as often as any other.
-                let is_aside = matches!(doing, Doing::DeletePods(_) | Doing::MakeSecret { .. })
-                    && matches!(
-                        decision.step,
-                        Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
-                    );
+                let is_aside =
+                    matches!(failed_action, FailedAction::DeletePods(_) | FailedAction::MakeSecret { .. })
+                        && matches!(
+                            decision.step,
+                            Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
+                        );
                 again = again.filter(|_| is_aside).into_iter().chain([failed.again]).min();
-                seen.trouble = failed.told;
+                seen.last_error = failed.told;
                 // The actions are done with for now; what went wrong belongs into the status and onto the claim.
                 decision = decide::decide(&seen, now, &self.policy);
                 self.tell_about_claim(&seen, &decision, now);
@@ -195,21 +196,21 @@ impl Workshop {
                     .retain(|action| matches!(action, Action::Annotate(_) | Action::RecordPod(_)));
                 if can_change_claim
                     && !is_conflict
-                    && let Err(trouble) = self.hands.carry_out(&decision.actions, &seen, now)
+                    && let Err(last_error) = self.executor.carry_out(&decision.actions, &seen, now)
                 {
-                    log::debug!("{key}: {trouble}");
+                    log::debug!("{key}: {last_error}");
                 }
             }
         }
         let later = self.tell(key, &seen, &decision, now)?;
-        self.troubles().written(key);
+        self.last_errors().written(key);
         Ok(later.into_iter().chain(again).min())
     }
 
     /// Tells a clone that has no permission so, and returns whether that is the case: what there is in another namespace, and in what
     /// shape, is not for its ears. Nothing else is done about it.
-    fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, Trouble> {
-        let seen = self.eyes.observe(key, &self.pollers.readings, None).map_err(looking)?;
+    fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, LastError> {
+        let seen = self.observer.observe(key, &self.pollers.readings, None).map_err(looking)?;
         let decision = decide::decide(&seen, now, &self.policy);
         let is_denied = matches!(decision.step, Step::Denied(_));
         if is_denied {
@@ -220,7 +221,7 @@ impl Workshop {
     }
 
     /// Nothing is done about `key` as long as `odd` cannot be read: whether it is gone, done or changed is not known.
-    fn wait_for(&self, key: &Key, odd: &Odd, is_news: bool) -> Duration {
+    fn wait_for(&self, key: &Key, odd: &UnreadableObject, is_news: bool) -> Duration {
         log::debug!("{key} waits: {odd}");
         if is_news && let Some((kind, about)) = self.about(key) {
             self.report(&events::waits_for_unreadable(odd, key), kind, &about, OffsetDateTime::now_utc());
@@ -230,7 +231,7 @@ impl Workshop {
 
     /// The object that people look at for `key`: the DataVolume, or the claim that asks for a clone by itself.
     fn about(&self, key: &Key) -> Option<(Kind, Meta)> {
-        let stores = &self.eyes.stores;
+        let stores = &self.observer.stores;
         if let Some(dv) = stores.data_volumes.get(key) {
             return Some((Kind::DataVolume, dv.metadata.clone()));
         }
@@ -246,18 +247,23 @@ impl Workshop {
     }
 
     /// Says in event and condition what fails where no decision is made.
-    fn tell_of_trouble(&self, key: &Key, trouble: &Trouble) {
-        self.tell_besides(key, &events::of_trouble(trouble), |old| {
+    fn tell_of_last_error(&self, key: &Key, last_error: &LastError) {
+        self.tell_besides(key, &events::of_trouble(last_error), |old| {
             // That it cannot be written need not be tried once more.
-            (trouble.doing != Doing::WriteStatus).then(|| with_trouble(old, trouble))
+            (last_error.failed_action != FailedAction::WriteStatus).then(|| with_last_error(old, last_error))
         });
     }
 
-    fn tell_besides(&self, key: &Key, event: &Event, new: impl FnOnce(&Status) -> Option<Status>) {
+    fn tell_besides(
+        &self,
+        key: &Key,
+        event: &Event,
+        new: impl FnOnce(&DataVolumeStatus) -> Option<DataVolumeStatus>,
+    ) {
         let Some((kind, about)) = self.about(key) else { return };
         let now = OffsetDateTime::now_utc();
         self.report(event, kind, &about, now);
-        let Some(dv) = self.eyes.stores.data_volumes.get(key) else { return };
+        let Some(dv) = self.observer.stores.data_volumes.get(key) else { return };
         let Some(new) = new(&dv.status).map(|new| with_times(new, &dv.status, now)) else { return };
         if new == dv.status {
             return;
@@ -271,20 +277,20 @@ impl Workshop {
 
     /// Where DataVolume and claim are gone, only the pods are left to tell what keeps them.
     fn tell_about_pods(&self, seen: &Observed, now: OffsetDateTime) {
-        let Some(trouble) =
-            seen.trouble.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
+        let Some(last_error) =
+            seen.last_error.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
         else {
             return;
         };
         for pod in seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting()) {
-            self.report(&events::of_trouble(trouble), Kind::Pod, &pod.metadata, now);
+            self.report(&events::of_trouble(last_error), Kind::Pod, &pod.metadata, now);
         }
     }
 
     /// The watch will bring it, too, but the next round may come first and would say the same again.
     fn remember(&self, object: &Object) {
-        if let Ok(view) = view_within(object, VIEW_LIMIT_BYTES) {
-            self.eyes.stores.data_volumes.put(view);
+        if let Ok(view) = decode_within(object, DECODE_LIMIT_BYTES) {
+            self.observer.stores.data_volumes.put(view);
         }
     }
 
@@ -302,7 +308,7 @@ impl Workshop {
                 | Step::PodLeaving(_)
         );
         if !runs && !matches!(step, Step::Queued) {
-            for next in self.eyes.line.leaves(key) {
+            for next in self.observer.scheduler.release(key) {
                 self.queue.add(next, Duration::ZERO);
             }
         }
@@ -321,8 +327,8 @@ impl Workshop {
     }
 
     /// Remembers a failure.
-    fn failed(&self, key: &Key, trouble: Trouble) -> Failed {
-        self.troubles().failed(key, trouble, Instant::now(), self.policy.intervals.backoff)
+    fn failed(&self, key: &Key, last_error: LastError) -> Failed {
+        self.last_errors().failed(key, last_error, Instant::now(), self.policy.intervals.backoff)
     }
 
     /// Writes events and status, if they say something new. Returns when to try again what had to wait.
@@ -332,7 +338,7 @@ impl Workshop {
         seen: &Observed,
         decision: &Decision,
         now: OffsetDateTime,
-    ) -> Result<Option<Duration>, Trouble> {
+    ) -> Result<Option<Duration>, LastError> {
         let (Some(dv), Some(new)) = (&seen.data_volume, &decision.status) else { return Ok(None) };
         if dv.status == *new {
             return Ok(None);
@@ -351,7 +357,8 @@ impl Workshop {
         match self.cluster.patch(Kind::DataVolume, key, Part::Status, &patch) {
             Err(e) if e.is_not_found() => {}
             result => {
-                let written = result.map_err(|error| Trouble { doing: Doing::WriteStatus, error })?;
+                let written =
+                    result.map_err(|error| LastError { failed_action: FailedAction::WriteStatus, error })?;
                 self.remember(&written);
             }
         }
@@ -395,12 +402,12 @@ impl Workshop {
         }
     }
 
-    fn troubles(&self) -> MutexGuard<'_, Troubles> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_errors(&self) -> MutexGuard<'_, LastErrors> {
+        self.last_errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A look that failed.
-fn looking(error: ApiError) -> Trouble {
-    Trouble { doing: Doing::Look, error }
+fn looking(error: ApiError) -> LastError {
+    LastError { failed_action: FailedAction::Look, error }
 }

@@ -5,7 +5,7 @@ use crate::pods::role::Role;
 
 /// Why a pod is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum ReplaceReason {
     /// Its phase is Failed: evicted, or its node went away.
     Failed,
     /// It waited for a source until its deadline.
@@ -96,7 +96,7 @@ pub enum Step {
     /// No node has room for both pods, and others were first: the pods go, the clone waits again.
     GiveWay,
     /// A pod is of no use any more.
-    Replace(Role, Why),
+    Replace(Role, ReplaceReason),
     /// A pod of no use is kept for a moment, so that failing pods do not follow each other without a pause.
     Pause(Role),
     /// A pod is being deleted.

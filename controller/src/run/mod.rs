@@ -4,25 +4,25 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use time::OffsetDateTime;
 
 use crate::api::cluster::Cluster;
 use crate::certificates::pki::Pki;
 use crate::objects::Key;
-use crate::pages::health::Board;
-use crate::pods::made::Made;
+use crate::pages::health::HealthState;
+use crate::pods::made::MadePods;
 use crate::policy::Policy;
 use crate::progress::poller::Pollers;
 use crate::progress::scraper::Scraper;
-use crate::progress::write_budget::Budget;
-use crate::reconcile::act::Hands;
-use crate::reconcile::observe::Eyes;
+use crate::progress::write_budget::WriteBudget;
+use crate::reconcile::act::Executor;
+use crate::reconcile::observe::Observer;
 use crate::reconcile::observe::drivers::Drivers;
 use crate::reconcile::permission::guarded::Guarded;
 use crate::reconcile::permission::judge::Judge;
-use crate::reconcile::reconciler::{Rounds, Workshop};
-use crate::reconcile::scheduling::Line;
+use crate::reconcile::reconciler::{Reconciler, Rounds};
+use crate::reconcile::scheduling::CloneScheduler;
 use crate::token::key::TokenKey;
 use crate::watch::queue::Queue;
 use crate::watch::store::Stores;
@@ -36,7 +36,7 @@ const THREADS_LOOK: Duration = Duration::from_secs(1);
 
 /// How many threads, and where.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct RunSettings {
     /// Namespace of the controller's own Secrets.
     pub namespace: String,
     /// The Service through which the API server reaches the admission webhook.
@@ -49,12 +49,12 @@ pub struct Settings {
     pub pollers: usize,
 }
 
-/// Runs until `stop`; everything it started has ended when it returns. `board` is told how far it is.
+/// Runs until `stop`; everything it started has ended when it returns. `health` is told how far it is.
 pub fn run(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
-    settings: &Settings,
-    board: Option<&Board>,
+    settings: &RunSettings,
+    health: Option<&HealthState>,
     stop: &Stop,
 ) -> Result<(), String> {
     let pki = Pki::open(&**cluster, &settings.namespace, OffsetDateTime::now_utc())?;
@@ -79,12 +79,12 @@ pub fn run(
     let guarded =
         Guarded::new(Arc::clone(cluster), settings.namespace.clone(), settings.webhook_service.clone());
     let judge = Judge::new(Arc::clone(cluster), Arc::clone(&keys), guarded);
-    let clones = Known { stores, unreadable, queue, wake };
-    let shop = Arc::new(workshop(cluster, policy, &pki, clones, Seal { keys, judge }));
-    let mut threads = shop.pollers.start(settings.pollers, stop).map_err(failed)?;
-    threads.extend(shop.start(settings.workers, stop).map_err(failed)?);
-    if let Some(board) = board {
-        board.open(Arc::clone(&shop));
+    let clones = WatchedObjects { stores, unreadable, queue, wake };
+    let reconciler = Arc::new(workshop(cluster, policy, &pki, clones, Seal { keys, judge }));
+    let mut threads = reconciler.pollers.start(settings.pollers, stop).map_err(failed)?;
+    threads.extend(reconciler.start(settings.workers, stop).map_err(failed)?);
+    if let Some(health) = health {
+        health.open(Arc::clone(&reconciler));
     }
     let result = supervise(&threads, stop, || {
         if let Err(e) = pki.refresh(&**cluster, &settings.namespace, OffsetDateTime::now_utc()) {
@@ -96,14 +96,14 @@ pub fn run(
         let _ = thread.join();
     }
     watches.join();
-    if let Some(board) = board {
-        board.close();
+    if let Some(health) = health {
+        health.close();
     }
     result
 }
 
 /// What the watches know, and whom they tell.
-struct Known {
+struct WatchedObjects {
     stores: Arc<Stores>,
     unreadable: Arc<Unreadables>,
     queue: Arc<Queue>,
@@ -120,25 +120,25 @@ fn workshop(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
     pki: &Arc<Pki>,
-    known: Known,
+    known: WatchedObjects,
     seal: Seal,
-) -> Workshop {
+) -> Reconciler {
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
-    let made = Arc::new(Made::default());
-    Workshop {
+    let made = Arc::new(MadePods::default());
+    Reconciler {
         cluster: Arc::clone(cluster),
-        hands: Hands::new(
+        executor: Executor::new(
             Arc::clone(cluster),
             Arc::clone(pki),
             Arc::clone(&policy),
             Arc::clone(&seal.keys),
             Arc::clone(&made),
         ),
-        eyes: Eyes {
+        observer: Observer {
             cluster: Arc::clone(cluster),
             stores: known.stores,
-            line: Line::new(policy.admission.clone()),
+            scheduler: CloneScheduler::new(policy.admission.clone()),
             keys: seal.keys,
             judge: seal.judge,
             pki: Arc::clone(pki),
@@ -147,11 +147,11 @@ fn workshop(
         },
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
         queue: known.queue,
-        budget: Budget::new(&policy.intervals),
+        budget: WriteBudget::new(&policy.intervals),
         policy,
         rounds: Rounds::default(),
         unreadable: known.unreadable,
-        troubles: Mutex::default(),
+        last_errors: Mutex::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a clone stands, as its DataVolume tells it: what `kubectl decant` and the status page show.
 
-use decant_shared::units::Bytes;
+use decant_shared::protocol::units::Bytes;
 use serde::Serialize;
 
 use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
@@ -13,7 +13,7 @@ use crate::reconcile::status::reasons::FAULT;
 
 /// A clone in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum State {
+pub enum CloneState {
     /// Bytes are on their way.
     Running,
     /// Something has to happen first; the reason says what.
@@ -24,29 +24,29 @@ pub enum State {
     Succeeded,
 }
 
-impl State {
+impl CloneState {
     /// The state of `dv`.
     pub fn of(dv: &DataVolume) -> Self {
         match dv.status.phase.as_str() {
-            "Succeeded" => State::Succeeded,
-            "Failed" => State::Failed,
+            "Succeeded" => CloneState::Succeeded,
+            "Failed" => CloneState::Failed,
             _ if dv.status.condition("Running").is_some_and(|running| running.status == "True") => {
-                State::Running
+                CloneState::Running
             }
-            _ => State::Waiting,
+            _ => CloneState::Waiting,
         }
     }
 
     /// Whether nothing more will happen.
     pub fn is_final(self) -> bool {
-        matches!(self, State::Failed | State::Succeeded)
+        matches!(self, CloneState::Failed | CloneState::Succeeded)
     }
 }
 
 /// How one clone stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Standing {
+pub struct CloneSummary {
     /// Of the DataVolume.
     pub namespace: String,
     /// Of the DataVolume.
@@ -54,7 +54,7 @@ pub struct Standing {
     /// What is cloned: `namespace/name` of a PVC, or of a DataSource; empty when that cannot be read.
     pub source: String,
     /// In a word.
-    pub state: State,
+    pub state: CloneState,
     /// The phase as it stands in the DataVolume.
     pub phase: String,
     /// 0 to 100; `None` while nothing is known.
@@ -81,7 +81,7 @@ pub struct Standing {
     pub digest: Option<String>,
 }
 
-impl Standing {
+impl CloneSummary {
     /// How the clone of `dv` stands; `None` when it asks for something else than a clone of a PVC.
     pub fn of(dv: &DataVolume) -> Option<Self> {
         let source = match wanted(dv) {
@@ -89,9 +89,9 @@ impl Standing {
             Ok(Wanted::Claim(key) | Wanted::DataSource(key)) => key.to_string(),
             Err(_) => String::new(),
         };
-        let state = State::of(dv);
+        let state = CloneState::of(dv);
         let number = |name| dv.metadata.annotation(name).and_then(|text| text.parse::<u64>().ok());
-        let runs = state == State::Running;
+        let runs = state == CloneState::Running;
         let (reason, message) = why(dv, state);
         Some(Self {
             namespace: dv.metadata.namespace.clone(),
@@ -100,7 +100,7 @@ impl Standing {
             state,
             phase: dv.status.phase.clone(),
             percent: percent(&dv.status.progress),
-            sent_bytes: number(if state == State::Succeeded { TOTAL_BYTES } else { SENT_BYTES }),
+            sent_bytes: number(if state == CloneState::Succeeded { TOTAL_BYTES } else { SENT_BYTES }),
             total_bytes: number(TOTAL_BYTES),
             rate_bytes_per_second: number(RATE_BYTES).filter(|_| runs),
             left_secs: number(LEFT_SECS).filter(|_| runs),
@@ -115,7 +115,7 @@ impl Standing {
 
     /// With what the source itself said since the DataVolume was written.
     pub fn with(mut self, news: Option<&Progress>) -> Self {
-        if let Some(news) = news.filter(|_| self.state == State::Running) {
+        if let Some(news) = news.filter(|_| self.state == CloneState::Running) {
             self.percent = Some(self.percent.unwrap_or(0.0).max(news.percent));
             self.sent_bytes = news.sent_bytes;
             self.total_bytes = news.total_bytes;
@@ -138,7 +138,7 @@ impl Standing {
 
     /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left`; empty while nothing is known.
     pub fn amounts(&self) -> String {
-        if self.state == State::Succeeded {
+        if self.state == CloneState::Succeeded {
             return self.total_bytes.map(|total| Bytes(total).to_string()).unwrap_or_default();
         }
         amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_second, self.left_secs)
@@ -155,28 +155,28 @@ impl Standing {
 
 /// When `dv` succeeded or failed; empty before.
 pub(crate) fn ended(dv: &DataVolume) -> &str {
-    let ready = dv.status.condition("Ready").filter(|_| State::of(dv).is_final());
+    let ready = dv.status.condition("Ready").filter(|_| CloneState::of(dv).is_final());
     ready.map_or("", |ready| &ready.last_transition_time)
 }
 
 /// Why a clone that waits or failed does so: what is said about its claim comes first, because nothing continues without it. Of one that
 /// runs or succeeded: what fails besides.
-fn why(dv: &DataVolume, state: State) -> (String, String) {
+fn why(dv: &DataVolume, state: CloneState) -> (String, String) {
     let said = |kind: &str| {
         dv.status.condition(kind).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
     };
     let (bound, running, ready) = (said("Bound"), said("Running"), said("Ready"));
     match state {
         _ if ready.0 == FAULT => ready,
-        State::Running if last_error::is_reason(&running.0) => running,
-        State::Running => {
+        CloneState::Running if last_error::is_reason(&running.0) => running,
+        CloneState::Running => {
             // The numbers stand elsewhere; behind them may be what the target does at the end.
             let note = running.1.find("the target is ").map(|at| running.1[at..].to_owned());
             (String::new(), note.unwrap_or_default())
         }
-        State::Succeeded if last_error::is_reason(&running.0) => running,
-        State::Succeeded => Default::default(),
-        State::Waiting | State::Failed => match dv.status.phase.as_str() {
+        CloneState::Succeeded if last_error::is_reason(&running.0) => running,
+        CloneState::Succeeded => Default::default(),
+        CloneState::Waiting | CloneState::Failed => match dv.status.phase.as_str() {
             "WaitForFirstConsumer" if running.0.is_empty() => {
                 ("WaitForFirstConsumer".to_owned(), format!("no pod uses PVC {} yet", dv.status.claim_name))
             }

@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 use crate::objects::DataVolume;
 use crate::reconcile::status::reasons::is_usual;
 use crate::summary::advice::{GENERAL, advice};
-use crate::summary::clone_summary::{Standing, State};
+use crate::summary::clone_summary::{CloneState, CloneSummary};
 
 /// What begins does not have to be anywhere yet.
 const GRACE: Duration = Duration::seconds(60);
@@ -23,24 +23,24 @@ pub struct Complaint {
 impl Complaint {
     /// What is wrong with the clone of `dv`, which stands as `seen`: it stands still, or something fails although it runs or is
     /// complete. `None` when all is well, or when it waits its turn.
-    pub fn of(dv: &DataVolume, seen: &Standing, now: OffsetDateTime) -> Option<Self> {
+    pub fn of(dv: &DataVolume, seen: &CloneSummary, now: OffsetDateTime) -> Option<Self> {
         let helps = advice(&seen.reason).map_or(GENERAL, |advice| advice.helps);
         let told = |found: String| Some(Self { found, helps });
         match seen.state {
-            State::Succeeded | State::Running if seen.reason.is_empty() => None,
-            State::Failed => told(format!("failed: {}", seen.why())),
-            State::Waiting if seen.phase.is_empty() && seen.reason.is_empty() => {
+            CloneState::Succeeded | CloneState::Running if seen.reason.is_empty() => None,
+            CloneState::Failed => told(format!("failed: {}", seen.why())),
+            CloneState::Waiting if seen.phase.is_empty() && seen.reason.is_empty() => {
                 let helps = "no controller acts, or it watches another namespace";
                 is_old(&seen.created, now)
                     .then(|| Self { found: "no controller has looked at it yet".to_owned(), helps })
             }
-            State::Waiting if matches!(seen.reason.as_str(), "Queued" | "WaitForFirstConsumer") => None,
-            State::Waiting if is_usual(&seen.reason) => {
+            CloneState::Waiting if matches!(seen.reason.as_str(), "Queued" | "WaitForFirstConsumer") => None,
+            CloneState::Waiting if is_usual(&seen.reason) => {
                 let since = since(dv);
                 let why = if seen.why().is_empty() { seen.phase.clone() } else { seen.why() };
                 if is_old(since, now) { told(format!("{why} (since {since})")) } else { None }
             }
-            State::Succeeded | State::Running | State::Waiting => told(seen.why()),
+            CloneState::Succeeded | CloneState::Running | CloneState::Waiting => told(seen.why()),
         }
     }
 }

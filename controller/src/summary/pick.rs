@@ -4,15 +4,15 @@ use std::borrow::Borrow;
 
 use crate::objects::DataVolume;
 use crate::reconcile::last_error;
-use crate::summary::clone_summary::{Standing, State, ended};
+use crate::summary::clone_summary::{CloneState, CloneSummary, ended};
 
 /// What is to be shown.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Picked {
     /// Running, then waiting, by namespace and name.
-    pub open: Vec<Standing>,
+    pub open: Vec<CloneSummary>,
     /// Those that ended last, the last one first.
-    pub recent: Vec<Standing>,
+    pub recent: Vec<CloneSummary>,
     /// How many more are open.
     pub more_open: usize,
 }
@@ -22,13 +22,14 @@ pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize
     // One that goes is of interest only if something keeps it.
     let is_shown = |dv: &&DataVolume| !dv.metadata.is_deleting() || has_trouble(dv);
     let all = || all.iter().map(Borrow::borrow).filter(is_shown);
-    let mut open: Vec<(State, &DataVolume)> =
-        all().map(|dv| (State::of(dv), dv)).filter(|(state, _)| !state.is_final()).collect();
+    let mut open: Vec<(CloneState, &DataVolume)> =
+        all().map(|dv| (CloneState::of(dv), dv)).filter(|(state, _)| !state.is_final()).collect();
     let name = |dv: &'_ DataVolume| (dv.metadata.namespace.clone(), dv.metadata.name.clone());
     open.sort_by_cached_key(|(state, dv)| (*state, name(dv)));
-    let mut recent: Vec<&DataVolume> = all().filter(|dv| State::of(dv).is_final()).collect();
+    let mut recent: Vec<&DataVolume> = all().filter(|dv| CloneState::of(dv).is_final()).collect();
     recent.sort_by_cached_key(|dv| (std::cmp::Reverse(ended(dv).to_owned()), name(dv)));
-    let shown: Vec<Standing> = open.iter().filter_map(|(_, dv)| Standing::of(dv)).take(open_max).collect();
+    let shown: Vec<CloneSummary> =
+        open.iter().filter_map(|(_, dv)| CloneSummary::of(dv)).take(open_max).collect();
     let more_open = if shown.len() < open_max {
         0
     } else {
@@ -37,7 +38,7 @@ pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize
     };
     Picked {
         open: shown,
-        recent: recent.into_iter().filter_map(Standing::of).take(recent_max).collect(),
+        recent: recent.into_iter().filter_map(CloneSummary::of).take(recent_max).collect(),
         more_open,
     }
 }

@@ -6,7 +6,7 @@ use crate::objects::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES
 use crate::progress::amounts::percent;
 use crate::progress::clone_progress::Progress;
 use crate::summary::advice::is_blocked;
-use crate::summary::clone_summary::{Standing, State};
+use crate::summary::clone_summary::{CloneState, CloneSummary};
 use crate::summary::pick::{Picked, pick};
 
 fn data_volume(name: &str, status: &Value, annotations: &Value) -> DataVolume {
@@ -23,8 +23,8 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
             "lastTransitionTime": "2026-01-01T00:01:00Z" })
 }
 
-fn standing(status: &Value) -> Standing {
-    Standing::of(&data_volume("copy", status, &json!({}))).unwrap()
+fn standing(status: &Value) -> CloneSummary {
+    CloneSummary::of(&data_volume("copy", status, &json!({}))).unwrap()
 }
 
 #[test]
@@ -32,8 +32,11 @@ fn a_running_clone_has_its_numbers() {
     let status = json!({ "phase": "CloneInProgress", "progress": "52.10%",
                          "conditions": [condition("Running", "True", "Pod is running", "x")] });
     let numbers = json!({ SENT_BYTES: "1073741824", TOTAL_BYTES: "2147483648", RATE_BYTES: "1048576", LEFT_SECS: "1024" });
-    let seen = Standing::of(&data_volume("copy", &status, &numbers)).unwrap();
-    assert_eq!((seen.state, seen.percent, seen.source.as_str()), (State::Running, Some(52.1), "n/golden"));
+    let seen = CloneSummary::of(&data_volume("copy", &status, &numbers)).unwrap();
+    assert_eq!(
+        (seen.state, seen.percent, seen.source.as_str()),
+        (CloneState::Running, Some(52.1), "n/golden")
+    );
     assert_eq!(seen.amounts(), "1.00 GiB of 2.00 GiB, 1.0 MiB/s, 17m04s left");
     assert_eq!(seen.why(), "");
     let news = Progress { percent: 60.0, sent_bytes: Some(5), total_bytes: Some(10), ..Progress::default() };
@@ -59,7 +62,7 @@ fn a_clone_that_waits_says_what_for() {
         standing(&json!({ "phase": "CloneScheduled", "progress": "N/A", "conditions": [bound, queued] }));
     assert_eq!(
         (seen.state, seen.percent, seen.why().as_str()),
-        (State::Waiting, None, "Queued: place 1 of 2")
+        (CloneState::Waiting, None, "Queued: place 1 of 2")
     );
     assert_eq!(seen.percent_text(), "-");
 
@@ -87,7 +90,7 @@ fn a_clone_that_succeeded_waits_for_nothing_and_tells_when() {
     let seen = standing(&json!({ "phase": "Succeeded", "progress": "100.0%", "conditions": conditions }));
     assert_eq!(
         (seen.state, seen.percent_text().as_str(), seen.why().as_str()),
-        (State::Succeeded, "100.00 %", "")
+        (CloneState::Succeeded, "100.00 %", "")
     );
     assert_eq!(seen.ended, "2026-01-01T00:01:00Z");
 }
@@ -96,7 +99,7 @@ fn a_clone_that_succeeded_waits_for_nothing_and_tells_when() {
 fn what_is_no_clone_is_left_out() {
     let import: DataVolume =
         serde_json::from_value(json!({ "spec": { "source": { "http": { "url": "x" } } } })).unwrap();
-    assert_eq!(Standing::of(&import), None);
+    assert_eq!(CloneSummary::of(&import), None);
     let picked = pick(&[import], 10, 10);
     assert_eq!(picked, Picked::default());
 }
@@ -114,7 +117,7 @@ fn those_that_run_come_first_and_only_so_many_are_shown() {
     all.extend((0..30).map(|n| data_volume(&format!("w{n:02}"), &wait, &json!({}))));
     all.extend((0..20).map(|n| data_volume(&format!("d{n}"), &done(n), &json!({}))));
     let picked = pick(&all, 3, 2);
-    let names = |list: &[Standing]| list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    let names = |list: &[CloneSummary]| list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
     assert_eq!(
         (names(&picked.open), names(&picked.recent)),
         (vec!["z".to_owned(), "a".to_owned(), "w00".to_owned()], vec!["d19".to_owned(), "d18".to_owned()],)

@@ -9,7 +9,7 @@ use crate::token::asker::Asker;
 
 /// Why a token is no permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TokenRefusal {
     /// Not a token of ours by its form.
     Malformed,
     /// Not written with our key.
@@ -56,18 +56,18 @@ pub struct Granted {
     pub caller_is_proven: bool,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for TokenRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Malformed => "it is not a token",
-            Refusal::Forged => "it was not written by this controller",
-            Refusal::OtherKind => "it is not meant for this use",
-            Refusal::Expired => "it has expired",
-            Refusal::NotYetValid => "it is not valid yet",
-            Refusal::OtherSource => "it is for another source",
-            Refusal::OtherTarget => "it is for another target",
-            Refusal::OtherUid => "it is for another object of the same name",
-            Refusal::WithoutAsker => "it was written by a previous version and does not say who asked",
+            TokenRefusal::Malformed => "it is not a token",
+            TokenRefusal::Forged => "it was not written by this controller",
+            TokenRefusal::OtherKind => "it is not meant for this use",
+            TokenRefusal::Expired => "it has expired",
+            TokenRefusal::NotYetValid => "it is not valid yet",
+            TokenRefusal::OtherSource => "it is for another source",
+            TokenRefusal::OtherTarget => "it is for another target",
+            TokenRefusal::OtherUid => "it is for another object of the same name",
+            TokenRefusal::WithoutAsker => "it was written by a previous version and does not say who asked",
         })
     }
 }

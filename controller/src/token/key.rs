@@ -37,7 +37,8 @@ impl TokenKey {
     /// so at the same time one wins, and all have its key. The error names the Secret and is for the log.
     pub fn load(cluster: &dyn Cluster, namespace: &str) -> Result<Self, String> {
         let at = Key::new(namespace, KEY_SECRET);
-        let failed = |doing: &str, error: ApiError| format!("cannot {doing} Secret {at}: {error}");
+        let failed =
+            |failed_action: &str, error: ApiError| format!("cannot {failed_action} Secret {at}: {error}");
         let secret = match cluster.get(Kind::Secret, &at) {
             Err(error) if error.is_not_found() => match cluster.create(Kind::Secret, &fresh_secret(&at)?) {
                 Err(error) if error.already_exists() => {

@@ -4,26 +4,26 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::process::stop::{STOP_TICK, Stop};
 
 use crate::objects::Key;
 
 /// The queue. All methods take `&self`: workers share it.
 #[derive(Debug, Default)]
 pub struct Queue {
-    inner: Mutex<Inner>,
+    inner: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct QueueState {
     /// By time, then key.
     due: BTreeSet<(Instant, Key)>,
     times: HashMap<Key, Instant>,
     working: HashSet<Key>,
 }
 
-impl Inner {
+impl QueueState {
     fn add(&mut self, key: Key, at: Instant) {
         match self.times.get(&key) {
             Some(earlier) if *earlier <= at => return,
@@ -93,7 +93,7 @@ impl Queue {
         (inner.due.len(), first.map_or(Duration::ZERO, |at| at.elapsed()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,7 +167,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_key_added_comes_out_once_in_the_order_of_its_time(times in prop::collection::vec(0_u64..50, 1..40)) {
-            let mut inner = Inner::default();
+            let mut inner = QueueState::default();
             let start = Instant::now();
             for (number, after) in times.iter().enumerate() {
                 inner.add(key(u8::try_from(number).unwrap()), start + Duration::from_millis(*after));

@@ -7,21 +7,21 @@ use serde::Deserialize;
 
 use crate::objects::annotations::CLONE_REQUEST;
 use crate::objects::clone_request::{Wanted, wanted};
-use crate::objects::{Claim, DataSource, DataVolume, Key, Meta, Object, Pod, view};
-use crate::pods::identity::Identity;
+use crate::objects::{Claim, DataSource, DataVolume, Key, Meta, Object, Pod, decode};
+use crate::pods::identity::PodIdentity;
 use crate::token::key::TokenKey;
 
 /// A kind of view that a store keeps.
-pub trait View: serde::de::DeserializeOwned + Send + Sync + 'static {
+pub trait StoreObject: serde::de::DeserializeOwned + Send + Sync + 'static {
     /// Its metadata.
     fn meta(&self) -> &Meta;
     /// The keys that look at it: they are woken when it changes.
-    fn looked_at_by(&self) -> Option<Link>;
+    fn indexed_by(&self) -> Option<IndexKey>;
 }
 
 /// What a view points to, so that the way back can be found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Link {
+pub enum IndexKey {
     /// It is cloned from this claim.
     From(Key),
     /// It refers to this DataSource.
@@ -41,7 +41,7 @@ type Admits<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
 
 /// Views of one kind.
 pub struct Store<T> {
-    inner: Mutex<Inner<T>>,
+    inner: Mutex<StoreState<T>>,
     /// `None` admits all.
     admits: Option<Admits<T>>,
     /// The same for an object that cannot be read as a view, from its metadata alone.
@@ -49,20 +49,20 @@ pub struct Store<T> {
 }
 
 #[derive(Debug)]
-struct Inner<T> {
+struct StoreState<T> {
     views: HashMap<Key, Arc<T>>,
     /// From what is pointed to, to those that point.
-    back: BTreeMap<Link, BTreeSet<Key>>,
+    back: BTreeMap<IndexKey, BTreeSet<Key>>,
 }
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        let inner = Mutex::new(Inner { views: HashMap::new(), back: BTreeMap::new() });
+        let inner = Mutex::new(StoreState { views: HashMap::new(), back: BTreeMap::new() });
         Self { inner, admits: None, admits_unread: None }
     }
 }
 
-impl<T: View> Store<T> {
+impl<T: StoreObject> Store<T> {
     /// A store that keeps only objects whose metadata `admits` lets in.
     fn guarded(admits: impl Fn(&Meta) -> bool + Send + Sync + 'static) -> Self {
         let admits = Arc::new(admits);
@@ -79,7 +79,7 @@ impl<T: View> Store<T> {
     pub fn admits_unread(&self, object: &Object) -> bool {
         self.admits_unread
             .as_ref()
-            .is_none_or(|admits| view::<Headed>(object).is_ok_and(|headed| admits(&headed.metadata)))
+            .is_none_or(|admits| decode::<Headed>(object).is_ok_and(|headed| admits(&headed.metadata)))
     }
 
     /// Whether `view` may be kept; what may not is to be treated as if it were not there.
@@ -93,7 +93,7 @@ impl<T: View> Store<T> {
     }
 
     /// Who points to `link`.
-    pub fn pointing_to(&self, link: &Link) -> Vec<Key> {
+    pub fn pointing_to(&self, link: &IndexKey) -> Vec<Key> {
         self.lock().back.get(link).into_iter().flatten().cloned().collect()
     }
 
@@ -117,7 +117,7 @@ impl<T: View> Store<T> {
         let key = view.meta().key();
         let mut inner = self.lock();
         let before = inner.take(&key);
-        if let Some(link) = view.looked_at_by() {
+        if let Some(link) = view.indexed_by() {
             inner.back.entry(link).or_default().insert(key.clone());
         }
         inner.views.insert(key, Arc::new(view));
@@ -134,15 +134,15 @@ impl<T: View> Store<T> {
         self.lock().views.keys().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+    fn lock(&self) -> MutexGuard<'_, StoreState<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T: View> Inner<T> {
+impl<T: StoreObject> StoreState<T> {
     fn take(&mut self, key: &Key) -> Option<Arc<T>> {
         let view = self.views.remove(key)?;
-        if let Some(link) = view.looked_at_by()
+        if let Some(link) = view.indexed_by()
             && let Some(keys) = self.back.get_mut(&link)
         {
             keys.remove(key);
@@ -172,14 +172,14 @@ impl Stores {
         Self {
             data_volumes: Store::default(),
             claims: Store::default(),
-            pods: Store::guarded(move |pod| Identity::of(pod, &key).is_some()),
+            pods: Store::guarded(move |pod| PodIdentity::of(pod, &key).is_some()),
             data_sources: Store::default(),
         }
     }
 
     /// Keys of all clones whose source is the claim `source`.
     pub fn clones_of(&self, source: &Key) -> BTreeSet<Key> {
-        let link = Link::From(source.clone());
+        let link = IndexKey::From(source.clone());
         let mut keys: BTreeSet<Key> = self.data_volumes.pointing_to(&link).into_iter().collect();
         keys.extend(self.claims.pointing_to(&link));
         keys
@@ -187,52 +187,52 @@ impl Stores {
 
     /// The pods of the clone `key`.
     pub fn pods_of(&self, key: &Key) -> Vec<Arc<Pod>> {
-        let keys = self.pods.pointing_to(&Link::Of(key.clone()));
+        let keys = self.pods.pointing_to(&IndexKey::Of(key.clone()));
         keys.iter().filter_map(|key| self.pods.get(key)).collect()
     }
 }
 
-impl View for DataVolume {
+impl StoreObject for DataVolume {
     fn meta(&self) -> &Meta {
         &self.metadata
     }
 
-    fn looked_at_by(&self) -> Option<Link> {
+    fn indexed_by(&self) -> Option<IndexKey> {
         match wanted(self).ok()? {
-            Wanted::Claim(key) => Some(Link::From(key)),
-            Wanted::DataSource(key) => Some(Link::Through(key)),
+            Wanted::Claim(key) => Some(IndexKey::From(key)),
+            Wanted::DataSource(key) => Some(IndexKey::Through(key)),
             Wanted::NotOurs(_) => None,
         }
     }
 }
 
-impl View for Claim {
+impl StoreObject for Claim {
     fn meta(&self) -> &Meta {
         &self.metadata
     }
 
-    fn looked_at_by(&self) -> Option<Link> {
-        self.metadata.annotation(CLONE_REQUEST)?.parse().ok().map(Link::From)
+    fn indexed_by(&self) -> Option<IndexKey> {
+        self.metadata.annotation(CLONE_REQUEST)?.parse().ok().map(IndexKey::From)
     }
 }
 
-impl View for DataSource {
+impl StoreObject for DataSource {
     fn meta(&self) -> &Meta {
         &self.metadata
     }
 
-    fn looked_at_by(&self) -> Option<Link> {
+    fn indexed_by(&self) -> Option<IndexKey> {
         None
     }
 }
 
-impl View for Pod {
+impl StoreObject for Pod {
     fn meta(&self) -> &Meta {
         &self.metadata
     }
 
-    fn looked_at_by(&self) -> Option<Link> {
-        Identity::said(&self.metadata).map(|identity| Link::Of(identity.clone))
+    fn indexed_by(&self) -> Option<IndexKey> {
+        PodIdentity::said(&self.metadata).map(|identity| IndexKey::Of(identity.clone))
     }
 }
 

@@ -11,21 +11,21 @@ use serde::Deserialize;
 
 use crate::objects::annotations::CLONE_REQUEST;
 use crate::objects::clone_request::Wanted;
-use crate::objects::{Key, Kind, Meta, Object, Uid, Unreadable, clone_request, names, view};
+use crate::objects::{Key, Kind, Meta, Object, Uid, Unreadable, clone_request, decode, names};
 use crate::watch::store::Stores;
 
 /// The least that is read of an object: which one it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Identity {
+pub struct ObjectIdentity {
     /// Its metadata, as far as it says which object it is.
-    pub metadata: IdentityMeta,
+    pub metadata: ObjectIdentityMeta,
 }
 
 /// Which object it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct IdentityMeta {
+pub struct ObjectIdentityMeta {
     /// The namespace.
     pub namespace: String,
     /// The name.
@@ -36,10 +36,10 @@ pub struct IdentityMeta {
     pub resource_version: String,
 }
 
-impl Identity {
+impl ObjectIdentity {
     /// Which object `object` is; `None` when not even that can be read.
     pub fn of(object: &Object) -> Option<Self> {
-        view::<Self>(object).ok().filter(|found| !found.metadata.name.is_empty())
+        decode::<Self>(object).ok().filter(|found| !found.metadata.name.is_empty())
     }
 
     /// Namespace and name.
@@ -50,7 +50,7 @@ impl Identity {
 
 /// An object that cannot be read, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Odd {
+pub struct UnreadableObject {
     /// What it is.
     pub kind: Kind,
     /// Enough of its metadata to report an event about it.
@@ -59,7 +59,7 @@ pub struct Odd {
     pub why: Unreadable,
 }
 
-impl std::fmt::Display for Odd {
+impl std::fmt::Display for UnreadableObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} cannot be read: {}", self.kind.name(), self.meta.key(), self.why)
     }
@@ -67,10 +67,10 @@ impl std::fmt::Display for Odd {
 
 /// All objects that cannot be read.
 #[derive(Debug, Default)]
-pub struct Unreadables(Mutex<Inner>);
+pub struct Unreadables(Mutex<UnreadableIndex>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct UnreadableIndex {
     odd: BTreeMap<(Kind, Key), Entry>,
     /// Versions of objects that could not be read so far, by kind; also of those that say not even their names.
     versions: BTreeMap<Kind, u64>,
@@ -80,7 +80,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
-    odd: Odd,
+    odd: UnreadableObject,
     is_reported: bool,
 }
 
@@ -88,21 +88,21 @@ impl Unreadables {
     /// `object` cannot be read. Returns its key if that can be, and whether this is news: another version of it was
     /// read or reported before.
     pub fn put(&self, kind: Kind, object: &Object, why: Unreadable) -> (Option<Key>, bool) {
-        let identity = Identity::of(object);
+        let identity = ObjectIdentity::of(object);
         let mut inner = self.lock();
         let Some(identity) = identity else {
             *inner.versions.entry(kind).or_default() += 1;
             return (None, true);
         };
         let key = identity.key();
-        let IdentityMeta { namespace, name, uid, resource_version } = identity.metadata;
+        let ObjectIdentityMeta { namespace, name, uid, resource_version } = identity.metadata;
         let meta = Meta { namespace, name, uid, resource_version, ..Meta::default() };
         let at = (kind, key.clone());
         if inner.odd.get(&at).is_some_and(|entry| entry.odd.meta == meta) {
             return (Some(key), false);
         }
         *inner.versions.entry(kind).or_default() += 1;
-        inner.odd.insert(at, Entry { odd: Odd { kind, meta, why }, is_reported: false });
+        inner.odd.insert(at, Entry { odd: UnreadableObject { kind, meta, why }, is_reported: false });
         (Some(key), true)
     }
 
@@ -125,7 +125,7 @@ impl Unreadables {
     }
 
     /// The objects called `key` that have not been reported yet; from now on they count as reported.
-    pub fn to_report(&self, key: &Key) -> Vec<Odd> {
+    pub fn to_report(&self, key: &Key) -> Vec<UnreadableObject> {
         let mut inner = self.lock();
         let mut found = Vec::new();
         for kind in KINDS {
@@ -140,7 +140,7 @@ impl Unreadables {
 
     /// The first object that a look at the clone `key` would need and that cannot be read, and whether it is news that
     /// the clone waits for it.
-    pub fn in_the_way(&self, key: &Key, stores: &Stores) -> Option<(Odd, bool)> {
+    pub fn in_the_way(&self, key: &Key, stores: &Stores) -> Option<(UnreadableObject, bool)> {
         {
             let mut inner = self.lock();
             if inner.odd.is_empty() {
@@ -160,7 +160,7 @@ impl Unreadables {
         Some((odd, before != Some(at)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, UnreadableIndex> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -249,16 +249,16 @@ mod tests {
     #[test]
     fn whatever_a_clone_needs_stands_in_its_way_and_nothing_else() {
         let stores = Stores::new(std::sync::Arc::new(crate::token::key::TokenKey::new(&[7; 32])));
-        let read = |value| view::<crate::objects::DataVolume>(value).unwrap();
+        let read = |value| decode::<crate::objects::DataVolume>(value).unwrap();
         stores.data_volumes.put(read(json!({
             "metadata": { "namespace": "n", "name": "dv" },
             "spec": { "sourceRef": { "kind": "DataSource", "name": "ds" } },
         })));
         let source = json!({ "metadata": { "namespace": "n", "name": "ds" },
                              "spec": { "source": { "pvc": { "namespace": "far", "name": "s" } } } });
-        stores.data_sources.put(view(source).unwrap());
+        stores.data_sources.put(decode(source).unwrap());
         let target = json!({ "metadata": { "namespace": "n", "name": "dv", "uid": "c" } });
-        stores.claims.put(view(target).unwrap());
+        stores.claims.put(decode(target).unwrap());
         for (kind, namespace, name) in [
             (Kind::DataVolume, "n", "dv"),
             (Kind::PersistentVolumeClaim, "n", "dv"),
@@ -284,7 +284,7 @@ mod tests {
         let stores = Stores::new(std::sync::Arc::new(crate::token::key::TokenKey::new(&[7; 32])));
         let target =
             json!({ "metadata": { "namespace": "n", "name": "c", "annotations": { CLONE_REQUEST: "m/s" } } });
-        stores.claims.put(view(target).unwrap());
+        stores.claims.put(decode(target).unwrap());
         let odd = Unreadables::default();
         let source = Object::from(json!({ "metadata": { "namespace": "m", "name": "s" } }));
         odd.put(Kind::PersistentVolumeClaim, &source, why());

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use decant_shared::panics;
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::process::panics;
+use decant_shared::process::stop::{STOP_TICK, Stop};
 
 use crate::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
 use crate::api::listing;
 use crate::api::listing::PAGE_OBJECTS;
 use crate::objects::annotations::{APP, APP_VALUE};
-use crate::objects::{Key, Kind, Object, Unreadable, VIEW_LIMIT_BYTES, view_within};
+use crate::objects::{DECODE_LIMIT_BYTES, Key, Kind, Object, Unreadable, decode_within};
 use crate::watch::backoff::Backoff;
-use crate::watch::store::{Link, Store, Stores, View};
-use crate::watch::unreadable::{Identity, Unreadables};
+use crate::watch::store::{IndexKey, Store, StoreObject, Stores};
+use crate::watch::unreadable::{ObjectIdentity, Unreadables};
 
 /// Between two tries of a watch that cannot be had.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -44,7 +44,7 @@ impl Watches {
         let params =
             ListParams { namespace: namespace.map(str::to_owned), limit: PAGE_OBJECTS, ..Default::default() };
         let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..params.clone() };
-        let ground = Ground {
+        let ground = WatchContext {
             cluster: Arc::clone(cluster),
             stores: Arc::clone(stores),
             unreadable: Arc::clone(unreadable),
@@ -71,11 +71,11 @@ impl Watches {
         }
     }
 
-    fn spawn<T: View>(
+    fn spawn<T: StoreObject>(
         &mut self,
         name: &str,
         kind: Kind,
-        ground: &Ground,
+        ground: &WatchContext,
         params: ListParams,
         store: fn(&Stores) -> &Store<T>,
     ) -> std::io::Result<()> {
@@ -89,7 +89,7 @@ impl Watches {
 
 /// What all watches share.
 #[derive(Clone)]
-struct Ground {
+struct WatchContext {
     cluster: Arc<dyn Cluster>,
     stores: Arc<Stores>,
     unreadable: Arc<Unreadables>,
@@ -97,14 +97,14 @@ struct Ground {
     stop: Stop,
 }
 
-struct Watcher<T: View> {
+struct Watcher<T: StoreObject> {
     kind: Kind,
-    ground: Ground,
+    ground: WatchContext,
     params: ListParams,
     store: fn(&Stores) -> &Store<T>,
 }
 
-impl<T: View> Watcher<T> {
+impl<T: StoreObject> Watcher<T> {
     fn run(&self, synced: &AtomicUsize) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.kind.name());
         let (mut version, mut is_first) = (String::new(), true);
@@ -159,7 +159,7 @@ impl<T: View> Watcher<T> {
                     version = self.put(&object).version.unwrap_or(version);
                 }
                 Ok(Some(WatchEvent::Deleted(object))) => {
-                    if let Some(identity) = Identity::of(&object) {
+                    if let Some(identity) = ObjectIdentity::of(&object) {
                         self.remove(&identity.key());
                         version = Some(identity.metadata.resource_version)
                             .filter(|version| !version.is_empty())
@@ -179,11 +179,11 @@ impl<T: View> Watcher<T> {
     }
 
     /// Puts the object into the store. One that cannot be read is in no store, and affects no other object.
-    fn put(&self, object: &Object) -> Put {
+    fn put(&self, object: &Object) -> StoredVersion {
         // Whatever is wrong with this one, the next one is to be read.
         let read = panics::guarded(|| {
-            let view = view_within::<T>(object, VIEW_LIMIT_BYTES)?;
-            let links = view.looked_at_by();
+            let view = decode_within::<T>(object, DECODE_LIMIT_BYTES)?;
+            let links = view.indexed_by();
             Ok((view, links))
         });
         match read.unwrap_or_else(|panic| Err(Unreadable { field: String::new(), why: panic.to_string() })) {
@@ -192,7 +192,7 @@ impl<T: View> Watcher<T> {
                 let key = view.meta().key();
                 self.remove(&key);
                 let version = view.meta().resource_version.clone();
-                Put { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
+                StoredVersion { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
             }
             Ok((view, links)) => {
                 let key = view.meta().key();
@@ -200,17 +200,17 @@ impl<T: View> Watcher<T> {
                 // In this order: it must never look as if it were gone.
                 let before = self.store().put(view);
                 self.ground.unreadable.remove(self.kind, &key);
-                self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.looked_at_by())));
-                Put { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
+                self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.indexed_by())));
+                StoredVersion { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
             }
             // Whatever a stranger's object is, it stands in the way of none of ours.
             Err(_) if !self.store().admits_unread(object) => {
-                let identity = Identity::of(object);
+                let identity = ObjectIdentity::of(object);
                 if let Some(identity) = &identity {
                     self.remove(&identity.key());
                 }
                 let version = identity.as_ref().map(|identity| identity.metadata.resource_version.clone());
-                Put {
+                StoredVersion {
                     key: identity.map(|identity| identity.key()),
                     version: version.filter(|version| !version.is_empty()),
                 }
@@ -219,7 +219,7 @@ impl<T: View> Watcher<T> {
         }
     }
 
-    fn set_aside(&self, object: &Object, why: Unreadable) -> Put {
+    fn set_aside(&self, object: &Object, why: Unreadable) -> StoredVersion {
         let text = why.to_string();
         // Before it leaves its store: it must never look as if it were gone.
         let (key, is_news) = self.ground.unreadable.put(self.kind, object, why);
@@ -229,29 +229,29 @@ impl<T: View> Watcher<T> {
         }
         if let Some(key) = &key {
             let before = self.store().remove(key);
-            self.wake_all(key, before.and_then(|old| old.looked_at_by()).into_iter());
+            self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
             // Workers report it, whatever its kind.
             (self.ground.wake)(key.clone());
         }
-        let version = Identity::of(object).map(|identity| identity.metadata.resource_version);
-        Put { key, version: version.filter(|version| !version.is_empty()) }
+        let version = ObjectIdentity::of(object).map(|identity| identity.metadata.resource_version);
+        StoredVersion { key, version: version.filter(|version| !version.is_empty()) }
     }
 
     fn remove(&self, key: &Key) {
         let before = self.store().remove(key);
-        self.wake_all(key, before.and_then(|old| old.looked_at_by()).into_iter());
+        self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
         self.ground.unreadable.remove(self.kind, key);
     }
 
-    fn wake_all(&self, key: &Key, links: impl Iterator<Item = Link>) {
+    fn wake_all(&self, key: &Key, links: impl Iterator<Item = IndexKey>) {
         let mut keys = BTreeSet::new();
         match self.kind {
             Kind::Pod => keys.extend(links.filter_map(|link| match link {
-                Link::Of(key) => Some(key),
+                IndexKey::Of(key) => Some(key),
                 _ => None,
             })),
             Kind::DataSource => {
-                keys.extend(self.ground.stores.data_volumes.pointing_to(&Link::Through(key.clone())));
+                keys.extend(self.ground.stores.data_volumes.pointing_to(&IndexKey::Through(key.clone())));
             }
             _ => {
                 keys.insert(key.clone());
@@ -273,7 +273,7 @@ fn next(watch: &mut dyn Watch) -> Result<Option<WatchEvent>, ApiError> {
 }
 
 /// What is known of an object that was put into its place.
-struct Put {
+struct StoredVersion {
     key: Option<Key>,
     version: Option<String>,
 }

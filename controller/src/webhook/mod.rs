@@ -4,7 +4,7 @@
 //! * `review` is what the API server sends and gets, `excerpt` what is repeated of it;
 //! * `mutate` gives and guards tokens, `authorize` asks whether a user may have one;
 //! * `validate` refuses, `spec` compares;
-//! * `serve` is the server, `places` bounds its memory, `callers` says who is answered, `identity` is its certificate,
+//! * `serve` is the server, `review_slots` bounds its memory, `callers` says who is answered, `identity` is its certificate,
 //!   `configuration` makes the API server trust it.
 
 pub(crate) mod authorize;
@@ -14,8 +14,8 @@ pub(crate) mod excerpt;
 pub mod gate;
 pub mod identity;
 pub(crate) mod mutate;
-pub(crate) mod places;
 pub(crate) mod review;
+pub(crate) mod review_slots;
 pub mod serve;
 pub(crate) mod spec;
 pub(crate) mod strict;

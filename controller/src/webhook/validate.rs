@@ -1,7 +1,7 @@
 //! Refuses DataVolumes that cannot become anything (contract 4.3).
 
 use crate::objects::annotations::POPULATED_FOR;
-use crate::objects::{Claim, DataVolume, Kind, clone_request, view};
+use crate::objects::{Claim, DataVolume, Kind, clone_request, decode};
 use crate::reconcile::adoption;
 use crate::webhook::authorize::found;
 use crate::webhook::gate::Gate;
@@ -29,7 +29,7 @@ impl Gate {
         let claim = found(self.cluster.get(Kind::PersistentVolumeClaim, &key))
             .map_err(|e| Denial::failed(format!("whether claim {key} exists is not known: {e}")))?;
         let Some(claim) = claim else { return Ok(()) };
-        let claim = view(claim).unwrap_or_default();
+        let claim = decode(claim).unwrap_or_default();
         if self.may_take(&claim, &dv) {
             return Ok(());
         }

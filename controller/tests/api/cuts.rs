@@ -9,8 +9,8 @@ use decant_controller::api::client::KubeCluster;
 use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::policy::Policy;
-use decant_controller::run::{Settings, run};
-use decant_shared::stop::Stop;
+use decant_controller::run::{RunSettings, run};
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, eventually};
@@ -100,7 +100,7 @@ impl Life {
             last_takes_effect,
             death: stop.clone(),
         });
-        let settings = Settings {
+        let settings = RunSettings {
             namespace: ground.namespace.clone(),
             webhook_service: "cdi-api".to_owned(),
             watch_namespace: Some(ground.namespace.clone()),

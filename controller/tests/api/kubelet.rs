@@ -7,7 +7,7 @@ use std::time::Duration;
 use decant_controller::api::client::KubeCluster;
 use decant_controller::api::cluster::{Cluster, Part};
 use decant_controller::objects::{Key, Kind};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
 use crate::ground::Ground;

@@ -9,7 +9,7 @@ use decant_controller::api::client::KubeCluster;
 use decant_controller::api::cluster::Cluster;
 use decant_controller::leader::hold::Leader;
 use decant_controller::objects::Kind;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use decant_test_support::until;
 use serde_json::Value;
 use time::OffsetDateTime;

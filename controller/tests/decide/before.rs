@@ -32,7 +32,7 @@ fn what_holds_a_clone_up_is_found_before_pods_are_made() {
     );
     assert_eq!(step(&Observed { target_users: writer.clone(), ..claimed() }), Step::TargetInUse(writer));
     assert_eq!(step(&Observed { source_is_filling: true, ..claimed() }), Step::SourceFilling);
-    let turn = Turn::Wait { place: 2, of: 3, limit: "full".to_owned() };
+    let turn = Turn::Wait { position: 2, of: 3, limit: "full".to_owned() };
     let queued = decided(&Observed { turn, ..claimed() });
     assert_eq!(queued.step, Step::Queued);
     assert_eq!(

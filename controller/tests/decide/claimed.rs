@@ -7,7 +7,7 @@ use decant_controller::objects::DataVolume;
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::observed::Observed;
-use decant_controller::reconcile::outcome::Outcome;
+use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::step::Step;
 use serde_json::json;
 
@@ -87,7 +87,7 @@ fn the_digest_is_the_one_that_was_recorded_whatever_the_objects_say() {
     assert_eq!(running.digest(), None);
     assert_eq!(told(&running), Some(BTreeMap::from([("decant.dev/digest", None)])), "none before the end");
 
-    let without = Observed { outcome: Some(Outcome::default()), ..annotated(recorded(), &forged) };
+    let without = Observed { outcome: Some(CloneOutcome::default()), ..annotated(recorded(), &forged) };
     let without = Observed { source_pod: None, ..without };
     assert_eq!(step(&without), Step::MarkDone);
     assert_eq!(

@@ -10,29 +10,29 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use decant_shared::contract::ContentType;
-use decant_shared::dial;
-use decant_shared::http::server::{Limits, Server};
-use decant_shared::progress::Progress;
-use decant_shared::stop::Stop;
-use decant_shared::tls::authority::{Authority, Usage};
-use decant_shared::tls::suites::{Suites, Versions};
-use decant_shared::tls::{client, server};
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Limits, Server};
+use decant_shared::net::tls::authority::{Authority, Usage};
+use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::net::tls::{client, server};
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
 
 use crate::attributes::Kinds;
 use crate::attributes::not_kept::NotKept;
 use crate::commands::cli::{CopyArgs, LogFormat, Verify};
-use crate::commands::copy::new_directory::{NewFolder, mode_without_acl};
-use crate::commands::copy::plan::Plan;
+use crate::commands::copy::new_directory::{NewDirectory, mode_without_acl};
+use crate::commands::copy::plan::CopyPlan;
 use crate::commands::copy::screen::Screen;
 use crate::commands::new_progress;
 use crate::error::{Error, Kind, Result};
 use crate::receive::admission::State;
 use crate::receive::pipeline::IDLE;
 use crate::receive::refusals::Refusals;
-use crate::receive::running::Running;
-use crate::receive::streams::Meeting;
-use crate::receive::uploads::Uploads;
+use crate::receive::running::CurrentTransfer;
+use crate::receive::streams::MultiConnection;
+use crate::receive::uploads::UploadService;
 use crate::receive::{Received, Writing};
 use crate::report::ticker::Ticker;
 use crate::send;
@@ -40,7 +40,7 @@ use crate::send::request::Timeouts;
 use crate::send::source::Source;
 use crate::send::url::UploadUrl;
 use crate::volume::destination::Destination;
-use crate::volume::writer_lock::{Claim, Share};
+use crate::volume::writer_lock::{Share, WriterLock};
 
 /// Common name of the throw-away client certificate.
 const CLIENT_NAME: &str = "decant-copy";
@@ -51,28 +51,28 @@ const TARGET_END: Duration = Duration::from_secs(20);
 
 /// Copies. Prints progress and one line at the end.
 pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
-    let make_plan = || Plan::make(&args.source, &args.target, args.force);
+    let make_plan = || CopyPlan::make(&args.source, &args.target, args.force);
     // Declared first, so that it goes last: also what is cleaned up is ours alone.
     let claim;
     let again;
     let first = make_plan()?;
-    let mut new_folder = match &first.new_folder {
-        Some(like) if !first.final_path.exists() => Some(NewFolder::make(&first.final_path, like)?),
+    let mut new_directory = match &first.new_directory {
+        Some(like) if !first.final_path.exists() => Some(NewDirectory::make(&first.final_path, like)?),
         _ => None,
     };
     claim = claimed(&first)?;
-    let plan = if new_folder.is_some() {
+    let plan = if new_directory.is_some() {
         &first
     } else {
         // Until now another process may have been at work there.
         again = make_plan()?;
-        if let Some(like) = &again.new_folder {
-            new_folder = Some(NewFolder::make(&again.final_path, like)?);
+        if let Some(like) = &again.new_directory {
+            new_directory = Some(NewDirectory::make(&again.final_path, like)?);
         }
         &again
     };
-    if let Some(new_folder) = &mut new_folder {
-        new_folder.mark()?;
+    if let Some(new_directory) = &mut new_directory {
+        new_directory.mark()?;
     }
     let progress = new_progress();
     let screen = Screen::new(args.quiet, format);
@@ -82,8 +82,8 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     ticker.finish();
     screen.clear();
     let not_kept = outcome?;
-    let lost_above = match new_folder {
-        Some(folder) => folder.complete(&args.source)?,
+    let lost_above = match new_directory {
+        Some(directory) => directory.complete(&args.source)?,
         None => Kinds::default(),
     };
     screen.report(&progress, started.elapsed(), &args.source, &plan.final_path);
@@ -99,18 +99,18 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
 }
 
 /// What the copy writes to, claimed; nothing for a device, which is opened for this process alone.
-fn claimed(plan: &Plan) -> Result<Option<Arc<Claim>>> {
-    let Destination::Folder { path, .. } = &plan.destination else { return Ok(None) };
+fn claimed(plan: &CopyPlan) -> Result<Option<Arc<WriterLock>>> {
+    let Destination::Directory { path, .. } = &plan.destination else { return Ok(None) };
     let share = if plan.content == ContentType::Filesystem { Share::Whole } else { Share::Image };
-    Claim::take(path, share).map(|claim| Some(Arc::new(claim)))
+    WriterLock::take(path, share).map(|claim| Some(Arc::new(claim)))
 }
 
 /// Starts the target's end on loopback, sends from the source's end, and returns when both are content: with what could
 /// not be kept.
 fn transfer(
     args: &CopyArgs,
-    plan: &Plan,
-    claim: Option<Arc<Claim>>,
+    plan: &CopyPlan,
+    claim: Option<Arc<WriterLock>>,
     progress: &Arc<Progress>,
     stop: &Stop,
 ) -> Result<Option<String>> {
@@ -126,7 +126,7 @@ fn transfer(
     let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
     let (outcomes, results) = bounded(1);
     let arrived = new_progress();
-    let uploads = Uploads {
+    let uploads = UploadService {
         writing: Writing {
             destination: plan.destination.clone(),
             preallocate: args.preallocate,
@@ -134,7 +134,7 @@ fn transfer(
             grow_to_bytes: None,
             keep_partial: false,
             is_exact: true,
-            is_made: plan.new_folder.is_some(),
+            is_made: plan.new_directory.is_some(),
             read_back: args.verify == Some(Verify::Readback),
             decompress_threads: args.tuning.threads(),
         },
@@ -144,8 +144,8 @@ fn transfer(
         stop: stop.clone(),
         outcomes,
         state: Mutex::new(State::Idle),
-        running: Running::default(),
-        meeting: Meeting::default(),
+        running: CurrentTransfer::default(),
+        multi_connection: MultiConnection::default(),
         held: Mutex::default(),
         refusals: Refusals::default(),
         is_leftover_useless: AtomicBool::new(false),
@@ -185,7 +185,7 @@ fn transfer(
 /// failure is at hand. A failure of the source reaches the target as a cut stream, which explains nothing.
 fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
     let error = match sent {
-        // Only the folder's part is told to a sender; what an image lost is known at hand.
+        // Only the directory's part is told to a sender; what an image lost is known at hand.
         Ok(None) => {
             let received = results.recv_timeout(TARGET_END).ok().and_then(Result::ok);
             return Ok(received

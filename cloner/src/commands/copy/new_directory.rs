@@ -1,6 +1,6 @@
-//! The folder that a copy makes: there while the copy runs, complete or gone afterwards.
+//! The directory that a copy makes: there while the copy runs, complete or gone afterwards.
 //!
-//! A file in the staging folder says so (`MADE` in `unpack`), so that after a kill the next copy knows it from a folder of
+//! A file in the staging directory says so (`layout::MADE`), so that after a kill the next copy knows it from a directory of
 //! the user's, which keeps its owner and its mode and is never removed.
 
 use std::fs::{self, File, Metadata};
@@ -20,10 +20,10 @@ use crate::volume::layout::{MADE, STAGING_NAME};
 use crate::volume::optional_calls::{Call, Verdict};
 use crate::volume::tree::write::attributes::{Attributes, may_give_away};
 use crate::volume::tree::write::staging::mark_made;
-use crate::volume::xattrs::{Place, names, room};
+use crate::volume::xattrs::{XattrAccess, names, room};
 
-/// A folder that is being made like another one; it disappears again unless the copy is completed.
-pub struct NewFolder<'a> {
+/// A directory that is being made like another one; it disappears again unless the copy is completed.
+pub struct NewDirectory<'a> {
     path: &'a Path,
     like: &'a Metadata,
     /// It is certain that a copy has made it, and that no other one is at work in it.
@@ -31,8 +31,8 @@ pub struct NewFolder<'a> {
     completed: bool,
 }
 
-impl<'a> NewFolder<'a> {
-    /// Makes the folder `path` for a copy of the folder that `like` describes; if it is there, then because a copy that was killed
+impl<'a> NewDirectory<'a> {
+    /// Makes the directory `path` for a copy of the directory that `like` describes; if it is there, then because a copy that was killed
     /// has made it.
     pub fn make(path: &'a Path, like: &'a Metadata) -> Result<Self> {
         let is_ours = !path.is_dir();
@@ -44,7 +44,7 @@ impl<'a> NewFolder<'a> {
         Ok(Self { path, like, is_ours, completed: false })
     }
 
-    /// Writes into the folder that a copy has made it. For a process that has claimed it.
+    /// Writes into the directory that a copy has made it. For a process that has claimed it.
     pub fn mark(&mut self) -> Result<()> {
         self.is_ours = true;
         let staging = self.path.join(STAGING_NAME);
@@ -60,7 +60,7 @@ impl<'a> NewFolder<'a> {
         }
     }
 
-    /// Takes that away again, if there is nothing else in the staging folder.
+    /// Takes that away again, if there is nothing else in the staging directory.
     fn unmark(&self) {
         let staging = self.path.join(STAGING_NAME);
         let is_alone = fs::read_dir(&staging)
@@ -71,22 +71,22 @@ impl<'a> NewFolder<'a> {
         }
     }
 
-    /// Gives the new folder what the folder `source` has, by the rules that hold for every entry in it: what cannot be kept is
-    /// returned, and is no failure. It has nothing that the folder around it hands down.
+    /// Gives the new directory what the directory `source` has, by the rules that hold for every entry in it: what cannot be kept is
+    /// returned, and is no failure. It has nothing that the directory around it hands down.
     pub fn complete(mut self, source: &Path) -> Result<Kinds> {
         self.completed = true;
         let path = self.path;
         let fail = |doing: &str, e: Errno| Error::target(doing, path, e.into());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail("open", e))?;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail("open", e))?;
         let attributes = Attributes::of_reused(&entry_of(source, self.like)?, may_give_away());
-        let lost = attributes.apply_to(&folder).map_err(|e| fail("finish", e))?;
-        sync_folder(&folder).map_err(|e| fail("sync", e))?;
+        let lost = attributes.apply_to(&directory).map_err(|e| fail("finish", e))?;
+        sync_directory(&directory).map_err(|e| fail("sync", e))?;
         let parent = parent_of(path);
         match rustix::fs::open(parent, flags, Mode::empty()) {
-            Ok(open) => sync_folder(open),
+            Ok(open) => sync_directory(open),
             // One that may be written to and not be listed.
-            Err(Errno::ACCESS) => sync_filesystem(&folder),
+            Err(Errno::ACCESS) => sync_filesystem(&directory),
             Err(e) => Err(e),
         }
         .map_err(|e| Error::target("sync", parent, e.into()))?;
@@ -94,32 +94,32 @@ impl<'a> NewFolder<'a> {
     }
 }
 
-/// Brings the names in a folder to the disk; where folders cannot be synced, with the whole filesystem.
-fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
-    match rustix::fs::fsync(&folder) {
-        Err(e) if Call::SyncFolder.is_dispensable(e) => sync_filesystem(folder),
+/// Brings the names in a directory to the disk; where directories cannot be synced, with the whole filesystem.
+fn sync_directory(directory: impl AsFd) -> Result<(), Errno> {
+    match rustix::fs::fsync(&directory) {
+        Err(e) if Call::SyncDirectory.is_dispensable(e) => sync_filesystem(directory),
         synced => synced,
     }
 }
 
-fn sync_filesystem(folder: impl AsFd) -> Result<(), Errno> {
-    match rustix::fs::syncfs(folder) {
+fn sync_filesystem(directory: impl AsFd) -> Result<(), Errno> {
+    match rustix::fs::syncfs(directory) {
         Err(e) if Call::SyncFilesystem.is_dispensable(e) => Ok(()),
         synced => synced,
     }
 }
 
-/// The folder `path`, which `meta` describes, as an archive would say it.
+/// The directory `path`, which `meta` describes, as an archive would say it.
 fn entry_of(path: &Path, meta: &Metadata) -> Result<Entry> {
     let fail = |doing: &str, e: Errno| Error::source(doing, path, e.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail("open", e))?;
+    let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail("open", e))?;
     let Xattrs { read, unread } =
-        xattrs_of(folder.as_fd()).map_err(|e| fail("read the extended attributes of", e))?;
+        xattrs_of(directory.as_fd()).map_err(|e| fail("read the extended attributes of", e))?;
     let nanoseconds = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
     Ok(Entry {
         name: Vec::new(),
-        kind: EntryKind::Folder,
+        kind: EntryKind::Directory,
         link: Vec::new(),
         size_bytes: 0,
         mode: meta.mode() & 0o7777,
@@ -131,10 +131,10 @@ fn entry_of(path: &Path, meta: &Metadata) -> Result<Entry> {
     })
 }
 
-/// The rights of a file or folder without its access control list: its mode, where it has none.
+/// The rights of a file or directory without its access control list: its mode, where it has none.
 pub fn mode_without_acl(path: &Path, mode: u32) -> u32 {
     let list = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-        .and_then(|file| Place::Open(file.as_fd()).get(ACCESS_ACL, &mut room()).map(<[u8]>::to_vec));
+        .and_then(|file| XattrAccess::Open(file.as_fd()).get(ACCESS_ACL, &mut room()).map(<[u8]>::to_vec));
     match list {
         Ok(list) => acl::without(mode, Some(&list)),
         // What cannot be opened is not copied, and what has no list has only its mode.
@@ -142,15 +142,15 @@ pub fn mode_without_acl(path: &Path, mode: u32) -> u32 {
     }
 }
 
-/// The extended attributes of a folder.
+/// The extended attributes of a directory.
 struct Xattrs {
     read: Vec<Xattr>,
     /// Kinds of those that may not be read.
     unread: Kinds,
 }
 
-fn xattrs_of(folder: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
-    let (mut names_room, mut value_room, place) = (room(), room(), Place::Open(folder));
+fn xattrs_of(directory: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
+    let (mut names_room, mut value_room, place) = (room(), room(), XattrAccess::Open(directory));
     let (mut read, mut unread) = (Vec::new(), Kinds::default());
     let list = match place.list(&mut names_room) {
         Ok(list) => list,
@@ -176,7 +176,7 @@ fn xattrs_of(folder: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
     Ok(Xattrs { read, unread })
 }
 
-impl Drop for NewFolder<'_> {
+impl Drop for NewDirectory<'_> {
     fn drop(&mut self) {
         if self.is_ours && !self.completed {
             self.unmark();
@@ -195,7 +195,7 @@ mod tests {
     fn it_is_gone_again_when_the_copy_fails() {
         let place = tempfile::tempdir().unwrap();
         let (path, like) = (place.path().join("new"), place.path().metadata().unwrap());
-        let mut new = NewFolder::make(&path, &like).unwrap();
+        let mut new = NewDirectory::make(&path, &like).unwrap();
         assert!(path.is_dir());
         new.mark().unwrap();
         new.mark().unwrap();
@@ -210,7 +210,7 @@ mod tests {
         fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o750)).unwrap();
         let like = place.path().metadata().unwrap();
-        NewFolder::make(&path, &like).unwrap().complete(place.path()).unwrap();
+        NewDirectory::make(&path, &like).unwrap().complete(place.path()).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o750);
     }
 }

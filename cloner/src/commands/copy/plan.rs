@@ -6,21 +6,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use decant_shared::contract::{ContentType, DISK_IMAGE, DISK_IMAGE_MODE};
+use decant_shared::protocol::cdi::{ContentType, DISK_IMAGE, DISK_IMAGE_MODE};
 
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Kind, Result};
-use crate::volume::destination::Destination::{self, Device, Folder};
+use crate::volume::destination::Destination::{self, Device, Directory};
 use crate::volume::layout::{MADE, REPLACED, STAGING_NAME, names_for};
 use crate::volume::tree::write::staging::identity_words;
 
-/// More than a mark of a folder has, in bytes.
+/// More than a mark of a directory has, in bytes.
 const MARK_BYTES: u64 = 64;
 
 /// A copy that makes sense.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CopyPlan {
     /// How the source travels.
     pub content: ContentType,
     /// Where it goes.
@@ -29,17 +29,17 @@ pub struct Plan {
     pub final_path: PathBuf,
     /// Permission bits of a file that is made.
     pub file_mode: u32,
-    /// The folder is to become like this one; it is made first if it is not there.
-    pub new_folder: Option<Metadata>,
+    /// The directory is to become like this one; it is made first if it is not there.
+    pub new_directory: Option<Metadata>,
 }
 
-impl Plan {
+impl CopyPlan {
     /// Decides, or says why not. With `force` what exists may be replaced.
     pub fn make(source: &Path, target: &Path, force: bool) -> Result<Self> {
         let meta = fs::metadata(source).map_err(|e| Error::source("find", source, e))?;
         let kind = meta.file_type();
         if meta.is_dir() {
-            folder(source, &meta, target, force)
+            directory(source, &meta, target, force)
         } else if kind.is_file() || kind.is_block_device() {
             image(source, &meta, target, force)
         } else {
@@ -49,21 +49,21 @@ impl Plan {
     }
 }
 
-fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<Plan> {
-    let plan = |destination, new_folder| Plan {
+fn directory(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<CopyPlan> {
+    let plan = |destination, new_directory| CopyPlan {
         content: ContentType::Filesystem,
         destination,
         final_path: target.to_owned(),
         file_mode: DISK_IMAGE_MODE,
-        new_folder,
+        new_directory,
     };
-    let into = || Folder { path: target.to_owned(), image_name: DISK_IMAGE.into() };
+    let into = || Directory { path: target.to_owned(), image_name: DISK_IMAGE.into() };
     let Some(found) = look(target)? else {
         refuse_inside(source, target)?;
         return Ok(plan(into(), Some(meta.clone())));
     };
     if found.file_type().is_block_device() {
-        // A link is no file: the archive of a folder holds it as a link, whose content may be anywhere.
+        // A link is no file: the archive of a directory holds it as a link, whose content may be anywhere.
         let image = source.join(DISK_IMAGE);
         if !fs::symlink_metadata(&image).is_ok_and(|found| found.is_file()) {
             let path = source.display();
@@ -91,22 +91,22 @@ fn folder(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<
     refuse_inside(source, target)?;
     refuse_inside(target, source)?;
     match content(target)? {
-        FolderContent::Nothing => Ok(plan(into(), None)),
-        FolderContent::MadeByCopy => Ok(plan(into(), Some(meta.clone()))),
-        FolderContent::Entries => {
+        DirectoryContent::Nothing => Ok(plan(into(), None)),
+        DirectoryContent::MadeByCopy => Ok(plan(into(), Some(meta.clone()))),
+        DirectoryContent::Entries => {
             need_force(force, target, "is not empty; entries of the same names would be replaced")?;
             Ok(plan(into(), None))
         }
     }
 }
 
-fn image(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<Plan> {
-    let plan = |destination, final_path| Plan {
+fn image(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<CopyPlan> {
+    let plan = |destination, final_path| CopyPlan {
         content: ContentType::Block,
         destination,
         final_path,
         file_mode: if meta.is_file() { meta.mode() & 0o777 } else { DISK_IMAGE_MODE },
-        new_folder: None,
+        new_directory: None,
     };
     let found = look(target)?;
     if let Some(found) = &found {
@@ -135,11 +135,14 @@ fn image(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<P
         return Err(refusal(target, if found.is_some() { "is not a folder" } else { "does not exist" }));
     }
     let name = target.file_name().ok_or_else(|| refusal(target, "is no name for a file"))?;
-    let folder = parent_of(target);
-    if !folder.is_dir() {
-        return Err(refusal(folder, if folder.exists() { "is not a folder" } else { "does not exist" }));
+    let directory = parent_of(target);
+    if !directory.is_dir() {
+        return Err(refusal(
+            directory,
+            if directory.exists() { "is not a folder" } else { "does not exist" },
+        ));
     }
-    let destination = Folder { path: folder.to_owned(), image_name: name.into() };
+    let destination = Directory { path: directory.to_owned(), image_name: name.into() };
     Ok(plan(destination, target.to_owned()))
 }
 
@@ -159,42 +162,42 @@ fn same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
-/// What a folder holds, from a copy's point of view.
-enum FolderContent {
-    /// Nothing, or nothing but what a copy into this folder left when it was killed; the target's end removes that.
+/// What a directory holds, from a copy's point of view.
+enum DirectoryContent {
+    /// Nothing, or nothing but what a copy into this directory left when it was killed; the target's end removes that.
     Nothing,
-    /// Only what is left of a copy that made this folder, which then never got its owner and mode.
+    /// Only what is left of a copy that made this directory, which then never got its owner and mode.
     MadeByCopy,
     Entries,
 }
 
-fn content(folder: &Path) -> Result<FolderContent> {
-    let fail = |e| Error::target("list", folder, e);
-    let mut found = FolderContent::Nothing;
-    for entry in fs::read_dir(folder).map_err(fail)? {
+fn content(directory: &Path) -> Result<DirectoryContent> {
+    let fail = |e| Error::target("list", directory, e);
+    let mut found = DirectoryContent::Nothing;
+    for entry in fs::read_dir(directory).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
-        let replaced = folder.join(&name).join(REPLACED);
+        let replaced = directory.join(&name).join(REPLACED);
         if !names_for(STAGING_NAME.as_ref()).any(|remains| remains == name) {
             if name != "lost+found" {
-                return Ok(FolderContent::Entries);
+                return Ok(DirectoryContent::Entries);
             }
         } else if fs::read_dir(replaced).is_ok_and(|mut entries| entries.next().is_some()) {
             // It was killed while it replaced something: that may be the only copy of it.
-            return Ok(FolderContent::Entries);
-        } else if is_made(folder, &folder.join(name).join(MADE)) {
-            found = FolderContent::MadeByCopy;
+            return Ok(DirectoryContent::Entries);
+        } else if is_made(directory, &directory.join(name).join(MADE)) {
+            found = DirectoryContent::MadeByCopy;
         }
     }
     Ok(found)
 }
 
-/// Whether the file `mark` says that a copy has made `folder`, and not another one that it came from with everything in it.
-fn is_made(folder: &Path, mark: &Path) -> bool {
+/// Whether the file `mark` says that a copy has made `directory`, and not another one that it came from with everything in it.
+fn is_made(directory: &Path, mark: &Path) -> bool {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let mut words = String::new();
     let read = File::options().read(true).custom_flags(flags).open(mark);
     let read = read.and_then(|mark| mark.take(MARK_BYTES).read_to_string(&mut words));
-    read.is_ok() && rustix::fs::stat(folder).is_ok_and(|found| identity_words(&found) == words)
+    read.is_ok() && rustix::fs::stat(directory).is_ok_and(|found| identity_words(&found) == words)
 }
 
 /// A copy into itself would never end.
@@ -209,7 +212,7 @@ fn refuse_inside(outer: &Path, inner: &Path) -> Result<()> {
     }
 }
 
-/// The folder that `path` is in.
+/// The directory that `path` is in.
 pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
@@ -239,8 +242,8 @@ mod tests {
         fn at(&self, name: &str) -> PathBuf {
             self.0.path().join(name)
         }
-        fn plan(&self, source: &str, target: &str, force: bool) -> Result<Plan> {
-            Plan::make(&self.at(source), &self.at(target), force)
+        fn plan(&self, source: &str, target: &str, force: bool) -> Result<CopyPlan> {
+            CopyPlan::make(&self.at(source), &self.at(target), force)
         }
         fn refused(&self, source: &str, target: &str, force: bool) -> String {
             self.plan(source, target, force).unwrap_err().to_string()
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_goes_into_a_folder_under_its_own_name() {
+    fn a_file_goes_into_a_directory_under_its_own_name() {
         let place = Place::new();
         let plan = place.plan("file", "empty", false).unwrap();
         assert_eq!(plan.final_path, place.at("empty/file"));
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_onto_a_file_and_a_missing_parent_are_refused() {
+    fn a_directory_onto_a_file_and_a_missing_parent_are_refused() {
         let place = Place::new();
         assert!(place.refused("folder", "file", true).contains("is not a folder"));
         assert!(place.refused("file", "nowhere/file", true).ends_with("nowhere does not exist"));
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_says_folder_and_a_link_to_nothing_are_refused_for_a_file() {
+    fn a_name_that_says_directory_and_a_link_to_nothing_are_refused_for_a_file() {
         let place = Place::new();
         std::os::unix::fs::symlink("nowhere", place.at("link")).unwrap();
         assert!(place.refused("file", "new/", true).ends_with("new/ does not exist"));
@@ -291,9 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_a_killed_copy_made_counts_as_new_and_the_users_own_does_not() {
+    fn a_directory_that_a_killed_copy_made_counts_as_new_and_the_users_own_does_not() {
         let place = Place::new();
-        let is_new = |name: &str| place.plan("folder", name, false).unwrap().new_folder.is_some();
+        let is_new = |name: &str| place.plan("folder", name, false).unwrap().new_directory.is_some();
         fs::create_dir_all(place.at("own").join(STAGING_NAME)).unwrap();
         assert!(!is_new("own"));
         let staging = place.at("killed").join(STAGING_NAME);
@@ -301,7 +304,7 @@ mod tests {
         let open = |path: &Path| File::open(path).unwrap();
         crate::volume::tree::write::staging::mark_made(open(&staging), open(&place.at("killed"))).unwrap();
         assert!(is_new("killed"));
-        // A mark that came with everything else from another folder says nothing.
+        // A mark that came with everything else from another directory says nothing.
         fs::copy(staging.join(MADE), place.at("own").join(STAGING_NAME).join(MADE)).unwrap();
         assert!(!is_new("own"));
     }

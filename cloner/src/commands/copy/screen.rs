@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use decant_shared::progress::{Percent, Phase, Progress};
+use decant_shared::protocol::progress::{Percent, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::commands::cli::LogFormat;
-use crate::report::progress_log::{Narrator, describe, summary};
+use crate::report::progress_log::{ProgressLog, describe, summary};
 use crate::report::ticker::TICK;
 
 /// The bar on this process's terminal, if it has one: log lines have to go around it.
@@ -37,12 +37,12 @@ const FRAME: Duration = Duration::from_millis(200);
 
 /// Where progress goes.
 pub struct Screen {
-    kind: Kind,
+    kind: ScreenKind,
     quiet: bool,
 }
 
 #[derive(Clone)]
-enum Kind {
+enum ScreenKind {
     /// A bar on stderr.
     Bar(ProgressBar),
     /// A line on stderr now and then.
@@ -56,25 +56,27 @@ impl Screen {
     /// A bar if stderr is a terminal, else lines (log records if those are JSON), nothing if `quiet`.
     pub fn new(quiet: bool, format: LogFormat) -> Self {
         let kind = match format {
-            _ if quiet => Kind::Nothing,
-            LogFormat::Json => Kind::Log,
-            LogFormat::Text if std::io::stderr().is_terminal() => Kind::Bar(BAR.get_or_init(bar).clone()),
-            LogFormat::Text => Kind::Lines,
+            _ if quiet => ScreenKind::Nothing,
+            LogFormat::Json => ScreenKind::Log,
+            LogFormat::Text if std::io::stderr().is_terminal() => {
+                ScreenKind::Bar(BAR.get_or_init(bar).clone())
+            }
+            LogFormat::Text => ScreenKind::Lines,
         };
         Self { kind, quiet }
     }
 
     /// How often to paint.
     pub fn rhythm(&self) -> Duration {
-        if matches!(self.kind, Kind::Bar(_)) { FRAME } else { TICK }
+        if matches!(self.kind, ScreenKind::Bar(_)) { FRAME } else { TICK }
     }
 
     /// What paints.
     pub fn painter(&self) -> impl FnMut(&Progress) + Send + 'static {
         let kind = self.kind.clone();
-        let mut narrator = Narrator::default();
+        let mut narrator = ProgressLog::default();
         move |progress| match &kind {
-            Kind::Bar(bar) => {
+            ScreenKind::Bar(bar) => {
                 narrator.watch(progress, Instant::now());
                 bar.set_position(progress.percent().hundredths());
                 bar.set_message(match progress.phase() {
@@ -83,24 +85,24 @@ impl Screen {
                     _ => describe(progress, narrator.meter()),
                 });
             }
-            Kind::Lines => {
+            ScreenKind::Lines => {
                 if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
                     // A closed stderr is no reason to fail a copy.
                     let _ = writeln!(std::io::stderr(), "{sentence}");
                 }
             }
-            Kind::Log => {
+            ScreenKind::Log => {
                 if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
                     log::info!("{sentence}");
                 }
             }
-            Kind::Nothing => {}
+            ScreenKind::Nothing => {}
         }
     }
 
     /// Removes the bar.
     pub fn clear(&self) {
-        if let Kind::Bar(bar) = &self.kind {
+        if let ScreenKind::Bar(bar) = &self.kind {
             bar.finish_and_clear();
         }
     }
@@ -108,7 +110,7 @@ impl Screen {
     /// What has to be known although the copy succeeded: on standard error, also where it is quiet.
     pub fn warn(&self, text: &str) {
         match self.kind {
-            Kind::Log => log::warn!("{text}"),
+            ScreenKind::Log => log::warn!("{text}"),
             _ => drop(writeln!(std::io::stderr(), "warning: {text}")),
         }
     }

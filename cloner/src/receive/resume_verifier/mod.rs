@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use crate::digest::segments::{Run, Segments, ZERO_SEGMENT, push_run, zeros_step_bytes};
-use crate::digest::{Digest, HELD_LIMIT, SEGMENT_BYTES, Whole};
+use crate::digest::segments::{SegmentHasher, SegmentRun, ZERO_SEGMENT, push_run, zeros_step_bytes};
+use crate::digest::{ContentDigest, Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::snappy::mark::Mark;
 use crate::stream::{Piece, VerifyContent};
@@ -17,27 +17,27 @@ const BEHIND_LIMIT: usize = HELD_LIMIT + 1024;
 
 /// What was found out about a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Verification {
     /// Its digest as computed here.
-    pub whole: Whole,
+    pub content_digest: ContentDigest,
     /// Whether the sender said the same. Other senders than Decant say nothing.
     pub is_confirmed: bool,
 }
 
 /// The content that arrives, on the writer's thread.
 #[derive(Debug, Default)]
-pub struct Check(RefCell<Inner>);
+pub struct ResumeVerifier(RefCell<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    segments: Segments,
+    segments: SegmentHasher,
     /// Computed and not yet compared.
-    computed: VecDeque<Run>,
+    computed: VecDeque<SegmentRun>,
     /// The sender's, not yet compared.
     expected: VecDeque<(u64, Digest)>,
-    whole: Option<Whole>,
+    content_digest: Option<ContentDigest>,
     /// What was computed, once the content is complete.
-    found: Option<Whole>,
+    found: Option<ContentDigest>,
     has_marks: bool,
     /// What this target held before, by segment.
     held: Vec<Digest>,
@@ -47,7 +47,7 @@ struct Inner {
     passing_bytes: u64,
 }
 
-impl Check {
+impl ResumeVerifier {
     /// Checks a content of which the target holds `held`, from the first segment on.
     pub fn new(held: Vec<Digest>) -> Self {
         Self(RefCell::new(Inner { held, ..Inner::default() }))
@@ -71,35 +71,37 @@ impl Check {
                 inner.expected.push_back((index, digest));
             }
             Mark::Segment(..) => return Err(Error::damaged("digests without data")),
-            Mark::Whole(whole) => inner.whole = Some(whole),
+            Mark::Content(content_digest) => inner.content_digest = Some(content_digest),
             Mark::Hole(_) | Mark::Kept(_) | Mark::Turn(_) => {}
         }
         inner.settle()
     }
 
     /// The content is complete: everything that the sender said must be so.
-    pub fn finish(&self) -> Result<Verdict> {
+    pub fn finish(&self) -> Result<Verification> {
         let inner = &mut *self.0.borrow_mut();
-        let whole = inner.segments.finish();
-        inner.found = Some(whole);
+        let content_digest = inner.segments.finish();
+        inner.found = Some(content_digest);
         inner.settle()?;
         if !inner.has_marks {
-            return Ok(Verdict { whole, is_confirmed: false });
+            return Ok(Verification { content_digest, is_confirmed: false });
         }
         while let Some(run) = inner.computed.pop_front() {
             inner.prove_zeros(run, run.count)?;
         }
-        match inner.whole {
-            Some(said) if said == whole && inner.expected.is_empty() => {
-                Ok(Verdict { whole, is_confirmed: true })
+        match inner.content_digest {
+            Some(said) if said == content_digest && inner.expected.is_empty() => {
+                Ok(Verification { content_digest, is_confirmed: true })
             }
-            Some(said) => Err(Error::damaged(format!("the whole is {whole} here, and {said} at the source"))),
+            Some(said) => {
+                Err(Error::damaged(format!("the whole is {content_digest} here, and {said} at the source")))
+            }
             None => Err(Error::damaged("the digest of the whole is missing")),
         }
     }
 
     /// The digest as computed here; `None` before the end.
-    pub fn found(&self) -> Option<Whole> {
+    pub fn found(&self) -> Option<ContentDigest> {
         self.0.borrow().found
     }
 
@@ -109,7 +111,7 @@ impl Check {
     }
 }
 
-impl VerifyContent for Check {
+impl VerifyContent for ResumeVerifier {
     fn held_bytes(&self) -> u64 {
         self.0.borrow().passing_bytes
     }
@@ -195,7 +197,11 @@ impl Inner {
             self.prove(digest, 1);
             self.expected.pop_front();
             if run.count - before > 1 {
-                self.computed.push_front(Run { first: index + 1, count: run.count - before - 1, ..run });
+                self.computed.push_front(SegmentRun {
+                    first: index + 1,
+                    count: run.count - before - 1,
+                    ..run
+                });
             }
         }
         if self.computed.len() > BEHIND_LIMIT {
@@ -206,7 +212,7 @@ impl Inner {
     }
 
     /// The first `count` segments of `run` have no digest of the sender's: only zeros may come without.
-    fn prove_zeros(&mut self, run: Run, count: u64) -> Result<()> {
+    fn prove_zeros(&mut self, run: SegmentRun, count: u64) -> Result<()> {
         if count > 0 && run.digest != *ZERO_SEGMENT {
             return Err(mismatch(run.first));
         }

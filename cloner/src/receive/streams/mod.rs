@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
-use decant_shared::stop::{STOP_TICK, Stop};
-use decant_shared::stream_of::StreamOf;
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::stream_id::StreamOf;
 
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::lanes::{Deal, LANE_DEPTH, Pool};
-use crate::receive::decompress::Packed;
+use crate::receive::decompress::PackMessage;
 use crate::snappy::split::Pack;
 
 /// How long the others may take to join: a source gives each 20 s for its handshake.
 const JOIN: Duration = Duration::from_secs(30);
 
 /// What a connection hands over.
-pub enum Parcel {
+pub enum StreamMessage {
     /// Whole frames.
     Pack(Pack),
     /// The body was complete.
@@ -30,19 +30,19 @@ pub type Answer = (u16, String);
 
 /// The place at which connections meet.
 #[derive(Default)]
-pub struct Meeting(Mutex<Option<Open>>);
+pub struct MultiConnection(Mutex<Option<Open>>);
 
 struct Open {
     clone: u64,
     count: usize,
     /// Those that nobody has taken.
-    places: Vec<Option<Place>>,
+    places: Vec<Option<StreamSlot>>,
 }
 
 /// What one connection needs to bring its part.
-pub struct Place {
+pub struct StreamSlot {
     /// Where its packs go.
-    pub parcels: Sender<Parcel>,
+    pub parcels: Sender<StreamMessage>,
     /// Where it goes why there will be no more.
     pub failures: Sender<Error>,
     /// Used packs.
@@ -55,10 +55,10 @@ pub struct Place {
 /// The parts of all connections. When it is dropped, they are told that it is over.
 pub struct Streams {
     /// The place of the first one.
-    pub first: Option<Place>,
+    pub first: Option<StreamSlot>,
     /// Used packs.
     pub packs: Pool<Pack>,
-    parcels: Vec<Receiver<Parcel>>,
+    parcels: Vec<Receiver<StreamMessage>>,
     /// Of all of them, so that none is waited for where another one broke.
     failures: Receiver<Error>,
     /// Keeps that open.
@@ -70,7 +70,7 @@ pub struct Streams {
     connection: Stop,
 }
 
-impl Meeting {
+impl MultiConnection {
     /// Opens it for the connections of `lead`'s clone.
     pub fn open(&self, lead: StreamOf, connection: Stop) -> Streams {
         let (is_over, packs) = (Arc::<AtomicBool>::default(), Pool::for_lanes(lead.count));
@@ -80,7 +80,7 @@ impl Meeting {
             let failed = failed.clone();
             let ((parcels, from_place), (to_place, answer)) = (bounded(LANE_DEPTH), bounded(1));
             let (packs, is_over) = (packs.clone(), Arc::clone(&is_over));
-            places.push(Some(Place { parcels, failures: failed, packs, answer, is_over }));
+            places.push(Some(StreamSlot { parcels, failures: failed, packs, answer, is_over }));
             all_parcels.push(from_place);
             answers.push(to_place);
         }
@@ -101,7 +101,7 @@ impl Meeting {
     }
 
     /// The place of a connection that follows; `None` when nobody waits for it.
-    pub fn join(&self, stream: StreamOf) -> Option<Place> {
+    pub fn join(&self, stream: StreamOf) -> Option<StreamSlot> {
         let mut open = self.lock();
         let open = open.as_mut().filter(|open| open.clone == stream.clone && open.count == stream.count)?;
         open.places.get_mut(stream.index)?.take()
@@ -122,7 +122,7 @@ impl Meeting {
     }
 }
 
-impl Place {
+impl StreamSlot {
     /// Whether nobody takes packs any more.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
@@ -143,26 +143,31 @@ impl Place {
 
 impl Streams {
     /// Hands everything on in the order in which the source dealt it, until all of them end.
-    pub fn merge(&self, meeting: &Meeting, deal: &mut Deal<Packed>, stop: &Stop) -> Result<()> {
+    pub fn merge(
+        &self,
+        multi_connection: &MultiConnection,
+        deal: &mut Deal<PackMessage>,
+        stop: &Stop,
+    ) -> Result<()> {
         let count = self.parcels.len();
         for turn in 0_u64.. {
             let index = usize::try_from(turn % count as u64).unwrap_or(0);
             let mut has_begun = false;
             loop {
-                match self.next(index, meeting, stop)? {
-                    Parcel::Pack(pack) => {
+                match self.next(index, multi_connection, stop)? {
+                    StreamMessage::Pack(pack) => {
                         let end = pack.turn()?;
-                        deal.send(Packed::Some(pack))?;
+                        deal.send(PackMessage::Some(pack))?;
                         match end {
                             Some(number) if number == turn => break,
                             Some(number) => return Err(out_of_turn(index, number, turn)),
                             None => has_begun = true,
                         }
                     }
-                    Parcel::End if has_begun => {
+                    StreamMessage::End if has_begun => {
                         return Err(Error::damaged(format!("stream {index} ends within a turn")));
                     }
-                    Parcel::End => return self.all_end(index, meeting, stop),
+                    StreamMessage::End => return self.all_end(index, multi_connection, stop),
                 }
             }
         }
@@ -185,11 +190,11 @@ impl Streams {
     }
 
     /// That the others end where stream `index` has ended.
-    fn all_end(&self, index: usize, meeting: &Meeting, stop: &Stop) -> Result<()> {
+    fn all_end(&self, index: usize, multi_connection: &MultiConnection, stop: &Stop) -> Result<()> {
         for other in (0..self.parcels.len()).filter(|&other| other != index) {
-            match self.next(other, meeting, stop)? {
-                Parcel::End => {}
-                Parcel::Pack(_) => {
+            match self.next(other, multi_connection, stop)? {
+                StreamMessage::End => {}
+                StreamMessage::Pack(_) => {
                     return Err(Error::damaged(format!(
                         "stream {other} goes on behind the end of stream {index}"
                     )));
@@ -199,7 +204,7 @@ impl Streams {
         Ok(())
     }
 
-    fn next(&self, index: usize, meeting: &Meeting, stop: &Stop) -> Result<Parcel> {
+    fn next(&self, index: usize, multi_connection: &MultiConnection, stop: &Stop) -> Result<StreamMessage> {
         loop {
             select! {
                 recv(self.parcels[index]) -> parcel => {
@@ -214,7 +219,7 @@ impl Streams {
             if self.connection.is_set() {
                 return Err(Error::new(Kind::Stalled, crate::receive::running::OUSTED));
             }
-            if self.opened.elapsed() > JOIN && meeting.is_awaited(index) {
+            if self.opened.elapsed() > JOIN && multi_connection.is_awaited(index) {
                 let text = format!("stream {index} did not come within {} s", JOIN.as_secs());
                 return Err(Error::new(Kind::HungUp, text));
             }

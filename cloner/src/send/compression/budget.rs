@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::send::compression::sample::{Sent, Speed};
+use crate::send::compression::sample::{RateSample, Speed};
 
 /// What may be lost at the beginning, when nothing is known. Nobody notices it in a clone that takes seconds.
 const CREDIT_SECS: f64 = 0.04;
@@ -11,20 +11,20 @@ const SHARE: f64 = 0.02;
 
 /// Keeps the account.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(super) struct TrialBudget {
     elapsed: Duration,
     /// What trials took longer than the better way would have, in seconds.
     spent_secs: f64,
 }
 
-impl Budget {
+impl TrialBudget {
     /// Time goes by.
     pub(super) fn elapse(&mut self, time: Duration) {
         self.elapsed += time;
     }
 
     /// A block went the other way than the one that usually gets `usual` through.
-    pub(super) fn charge(&mut self, sent: &Sent, usual: Speed) {
+    pub(super) fn charge(&mut self, sent: &RateSample, usual: Speed) {
         self.spent_secs += sent.time.as_secs_f64() - sent.logical_bytes as f64 / usual;
     }
 

@@ -1,14 +1,14 @@
 //! The comparison of two ways: a function of what was sent, without clocks.
 //!
 //! One of them leads. The other one is tried now and then: rarer the clearer it lost, never where it would cost more than
-//! the [`Budget`] has, and soon when the leader's speed says that something has changed.
+//! the [`TrialBudget`] has, and soon when the leader's speed says that something has changed.
 
 use std::mem;
 use std::time::Duration;
 
-use crate::send::compression::budget::Budget;
-use crate::send::compression::mode::Way;
-use crate::send::compression::sample::{SPAN_BYTES, Sent, Span, Speed};
+use crate::send::compression::budget::TrialBudget;
+use crate::send::compression::mode::BlockMode;
+use crate::send::compression::sample::{RateSample, SPAN_BYTES, Span, Speed};
 use crate::snappy::BLOCK_BYTES;
 
 /// A trial that is not half as fast is given up after this time: longer than most hiccups of a scheduler.
@@ -39,7 +39,7 @@ const ODD_SPANS: u32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// All of them.
-    All(Way),
+    All(BlockMode),
     /// So many of them are stored, the others compressed.
     Probe(u32),
 }
@@ -53,8 +53,8 @@ enum Stage {
 
 /// Who leads, and what is tried.
 #[derive(Debug)]
-pub(super) struct Contest {
-    leader: Way,
+pub(super) struct ModeController {
+    leader: BlockMode,
     /// How fast the leader usually is.
     usual: Option<Speed>,
     /// How many logical bytes stand in one on the wire where blocks are compressed.
@@ -63,7 +63,7 @@ pub(super) struct Contest {
     other_speed: Option<Speed>,
     stage: Stage,
     span: Span,
-    last_way: Way,
+    last_way: BlockMode,
     /// Spans of the leader until the other one is tried.
     left: u32,
     patience: u32,
@@ -71,42 +71,42 @@ pub(super) struct Contest {
     odd: (u32, Duration),
     /// What the sockets hold. Until that is gone, what went before a change is what others work on.
     settling_bytes: u64,
-    budget: Budget,
+    budget: TrialBudget,
 }
 
-impl Contest {
+impl ModeController {
     /// Begins with compressing; the sockets hold at most `settling_bytes`.
     pub(super) fn new(settling_bytes: u64) -> Self {
         Self {
-            leader: Way::Mixed,
+            leader: BlockMode::Adaptive,
             usual: None,
             packing: 1.0,
             other_speed: None,
             stage: Stage::Leading,
             span: Span::default(),
-            last_way: Way::Mixed,
+            last_way: BlockMode::Adaptive,
             // Tried at once: nothing is known yet.
             left: 1,
-            patience: first_patience(Way::Mixed, false),
+            patience: first_patience(BlockMode::Adaptive, false),
             odd: (0, Duration::ZERO),
             settling_bytes,
-            budget: Budget::default(),
+            budget: TrialBudget::default(),
         }
     }
 
     /// Takes note of a block and says which way the next ones go.
-    pub(super) fn sent(&mut self, sent: &Sent) -> Order {
+    pub(super) fn sent(&mut self, sent: &RateSample) -> Order {
         self.budget.elapse(sent.time);
-        if let Some(usual) = self.usual.filter(|_| sent.way != self.leader) {
+        if let Some(usual) = self.usual.filter(|_| sent.mode != self.leader) {
             self.budget.charge(sent, usual);
         }
-        let has_changed = mem::replace(&mut self.last_way, sent.way) != sent.way;
+        let has_changed = mem::replace(&mut self.last_way, sent.mode) != sent.mode;
         // The blocks of a probe stand among others; each of them is counted by itself.
         if has_changed && self.stage != Stage::Probing {
             self.span = Span::behind(self.settling_bytes);
         }
         let watched = if self.stage == Stage::Leading { self.leader } else { other(self.leader) };
-        if sent.way == watched {
+        if sent.mode == watched {
             self.span.add(sent);
             match self.stage {
                 Stage::Leading if self.span.is_long(1) => self.led(),
@@ -125,7 +125,7 @@ impl Contest {
     /// The leader has come a span further.
     fn led(&mut self) {
         let speed = self.span.speed();
-        if self.leader == Way::Mixed {
+        if self.leader == BlockMode::Adaptive {
             self.packing = self.span.packing().max(1.0);
         }
         log::debug!("{:?} gets {:.0} MB/s through", self.leader, speed / 1e6);
@@ -181,19 +181,19 @@ impl Contest {
     /// faster than compressed ones.
     fn expected_speed(&self) -> Speed {
         let usual = self.usual.unwrap_or(f64::MAX);
-        let unknown = if self.leader == Way::Mixed { usual / self.packing } else { usual };
+        let unknown = if self.leader == BlockMode::Adaptive { usual / self.packing } else { usual };
         self.other_speed.unwrap_or(unknown).max(1.0)
     }
 
     /// Whether a trial as a whole would take too long to be risked.
     fn needs_probe(&self) -> bool {
-        self.leader == Way::Mixed && self.expected_speed() < SLOW
+        self.leader == BlockMode::Adaptive && self.expected_speed() < SLOW
     }
 
     /// What a trial will cost.
     fn estimate_secs(&self) -> f64 {
         let settling =
-            if self.leader == Way::Mixed { 1.0 } else { self.packing } * self.settling_bytes as f64;
+            if self.leader == BlockMode::Adaptive { 1.0 } else { self.packing } * self.settling_bytes as f64;
         let judged =
             if self.needs_probe() { u64::from(PROBED_BLOCKS) * BLOCK_BYTES as u64 } else { SPAN_BYTES };
         let saved = 1.0 / self.expected_speed() - 1.0 / self.usual.unwrap_or(f64::MAX);
@@ -230,7 +230,7 @@ impl Contest {
     /// The trial is over.
     fn conclude(&mut self) {
         let (speed, ratio, tried) = (self.span.speed(), self.ratio(), other(self.leader));
-        let wins = ratio >= if tried == Way::Stored { STORED_WINS } else { MIXED_WINS };
+        let wins = ratio >= if tried == BlockMode::Stored { STORED_WINS } else { MIXED_WINS };
         let verdict = if wins { "better" } else { "worse" };
         log::debug!("{tried:?} gets {:.0} MB/s through, which is {verdict}", speed / 1e6);
         if wins {
@@ -247,19 +247,19 @@ impl Contest {
     }
 }
 
-fn other(way: Way) -> Way {
-    match way {
-        Way::Mixed => Way::Stored,
-        Way::Stored => Way::Mixed,
+fn other(mode: BlockMode) -> BlockMode {
+    match mode {
+        BlockMode::Adaptive => BlockMode::Stored,
+        BlockMode::Stored => BlockMode::Adaptive,
     }
 }
 
 /// Spans of a new leader until the other way is tried again. Compressing is dear, so whether it pays is asked again soon;
 /// storing where compressing `lost_clearly` is right until its speed changes, as a rule.
-fn first_patience(leader: Way, lost_clearly: bool) -> u32 {
+fn first_patience(leader: BlockMode, lost_clearly: bool) -> u32 {
     match (leader, lost_clearly) {
-        (Way::Mixed, _) => 2,
-        (Way::Stored, false) => 32,
-        (Way::Stored, true) => 128,
+        (BlockMode::Adaptive, _) => 2,
+        (BlockMode::Stored, false) => 32,
+        (BlockMode::Stored, true) => 128,
     }
 }

@@ -1,7 +1,7 @@
 //! Whether data is compressed: by what is the bottleneck at that moment.
 //!
 //! Two ways are compared by what they get through. `Stored` sends everything as it is: right where compressing, or
-//! decompressing at the other end, is what the others wait for. `Mixed` compresses a block while the socket is full, or frames
+//! decompressing at the other end, is what the others wait for. `Adaptive` compresses a block while the socket is full, or frames
 //! pile up behind it, and stores it when the sender waits for one: right where the network is slower. Which one is better shows
 //! only in trying, since a full socket can mean a slow network or a busy target. So the better one runs, the other one is tried
 //! for a moment now and then, and the longer it has been worse the rarer.
@@ -14,9 +14,9 @@ mod sample;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::send::compression::controller::{Contest, Order};
-use crate::send::compression::mode::{Compression, Way};
-use crate::send::compression::sample::Sent;
+use crate::send::compression::controller::{ModeController, Order};
+use crate::send::compression::mode::{BlockMode, Compression};
+use crate::send::compression::sample::RateSample;
 
 /// What the socket may swallow (Linux: 4 MiB at most, most of it at the beginning) before the speed of a slow network shows,
 /// in bytes on the wire. Until then everything is compressed.
@@ -30,7 +30,7 @@ const ALL: u32 = u32::MAX;
 
 /// What the sender and the compressors share.
 #[derive(Debug)]
-pub struct Choice {
+pub struct CompressionMode {
     compression: Compression,
     /// How many more blocks are stored: none, [`ALL`], or those of a first look.
     stored_left: AtomicU32,
@@ -41,7 +41,7 @@ pub struct Choice {
     full_at_micros: AtomicU64,
 }
 
-impl Choice {
+impl CompressionMode {
     /// Begins with compressing: on a slow network the first megabytes cost the most.
     pub fn new(compression: Compression) -> Self {
         let stored_left = AtomicU32::new(if compression == Compression::Never { ALL } else { 0 });
@@ -50,25 +50,27 @@ impl Choice {
     }
 
     /// The way of the next block, as far as is known yet.
-    pub fn way(&self) -> Way {
-        if self.stored_left.load(Ordering::Relaxed) > 0 { Way::Stored } else { Way::Mixed }
+    pub fn mode(&self) -> BlockMode {
+        if self.stored_left.load(Ordering::Relaxed) > 0 { BlockMode::Stored } else { BlockMode::Adaptive }
     }
 
     /// The way of a block that is made into frames now.
-    pub fn take_way(&self) -> Way {
+    pub fn take_mode(&self) -> BlockMode {
         let take = |left| if left == ALL { Some(ALL) } else { u32::checked_sub(left, 1) };
         match self.stored_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Way::Stored,
-            Err(_) => Way::Mixed,
+            Ok(_) => BlockMode::Stored,
+            Err(_) => BlockMode::Adaptive,
         }
     }
 
-    /// Whether a block is compressed that goes `way`; `is_awaited`: the sender has nothing else to send.
-    pub fn compresses(&self, way: Way, is_awaited: bool) -> bool {
+    /// Whether a block is compressed that goes `mode`; `is_awaited`: the sender has nothing else to send.
+    pub fn compresses(&self, mode: BlockMode, is_awaited: bool) -> bool {
         match self.compression {
             Compression::Always => true,
             Compression::Never => false,
-            Compression::Auto => way == Way::Mixed && !(is_awaited && self.may_starve(self.began.elapsed())),
+            Compression::Auto => {
+                mode == BlockMode::Adaptive && !(is_awaited && self.may_starve(self.began.elapsed()))
+            }
         }
     }
 
@@ -86,12 +88,12 @@ impl Choice {
     }
 
     /// What is told of everything that goes out over `connections`: nobody, where there is nothing to choose.
-    pub fn judge(&self, connections: usize) -> Option<Judge<'_>> {
+    pub fn judge(&self, connections: usize) -> Option<RateMonitor<'_>> {
         let left_to_swallow_bytes = SWALLOWED_BYTES.saturating_mul(connections as u64);
-        let judge = || Judge {
-            choice: self,
-            contest: Contest::new(left_to_swallow_bytes),
-            order: Order::All(Way::Mixed),
+        let judge = || RateMonitor {
+            compression_mode: self,
+            contest: ModeController::new(left_to_swallow_bytes),
+            order: Order::All(BlockMode::Adaptive),
             left_to_swallow_bytes,
         };
         (self.compression == Compression::Auto).then(judge)
@@ -100,30 +102,30 @@ impl Choice {
 
 /// The sender's side: sees how fast each way is.
 #[derive(Debug)]
-pub struct Judge<'a> {
-    choice: &'a Choice,
-    contest: Contest,
+pub struct RateMonitor<'a> {
+    compression_mode: &'a CompressionMode,
+    contest: ModeController,
     /// What the compressors were told last.
     order: Order,
     left_to_swallow_bytes: u64,
 }
 
-impl Judge<'_> {
-    /// A block of `logical_bytes`, `wire_bytes` in frames, that went `way` took the sender `time`, from the one before it on.
-    pub fn sent(&mut self, way: Way, logical_bytes: u64, wire_bytes: u64, time: Duration) {
+impl RateMonitor<'_> {
+    /// A block of `logical_bytes`, `wire_bytes` in frames, that went `mode` took the sender `time`, from the one before it on.
+    pub fn sent(&mut self, mode: BlockMode, logical_bytes: u64, wire_bytes: u64, time: Duration) {
         if self.left_to_swallow_bytes > 0 {
             self.left_to_swallow_bytes = self.left_to_swallow_bytes.saturating_sub(wire_bytes);
             return;
         }
-        self.choice.is_judged.store(true, Ordering::Relaxed);
-        let order = self.contest.sent(&Sent { way, logical_bytes, wire_bytes, time });
+        self.compression_mode.is_judged.store(true, Ordering::Relaxed);
+        let order = self.contest.sent(&RateSample { mode, logical_bytes, wire_bytes, time });
         if std::mem::replace(&mut self.order, order) != order {
             let stored = match order {
-                Order::All(Way::Stored) => ALL,
-                Order::All(Way::Mixed) => 0,
+                Order::All(BlockMode::Stored) => ALL,
+                Order::All(BlockMode::Adaptive) => 0,
                 Order::Probe(blocks) => blocks,
             };
-            self.choice.stored_left.store(stored, Ordering::Relaxed);
+            self.compression_mode.stored_left.store(stored, Ordering::Relaxed);
         }
     }
 }

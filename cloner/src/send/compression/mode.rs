@@ -16,9 +16,9 @@ pub enum Compression {
 
 /// How a block was, or is to be, made into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum BlockMode {
     /// Compressed where the sender has enough to do meanwhile.
-    Mixed,
+    Adaptive,
     /// As it is.
     Stored,
 }

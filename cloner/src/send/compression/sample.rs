@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::send::compression::mode::Way;
+use crate::send::compression::mode::BlockMode;
 
 /// A way is judged by this much, in logical bytes: long enough for the hiccups of a scheduler, short enough to be bearable
 /// when it is the wrong way.
@@ -15,8 +15,8 @@ pub(super) type Speed = f64;
 
 /// A block that the sender is done with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sent {
-    pub(super) way: Way,
+pub(super) struct RateSample {
+    pub(super) mode: BlockMode,
     pub(super) logical_bytes: u64,
     pub(super) wire_bytes: u64,
     /// From the end of the one before it on.
@@ -40,7 +40,7 @@ impl Span {
         Self { settling_bytes, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, sent: &Sent) {
+    pub(super) fn add(&mut self, sent: &RateSample) {
         self.blocks += 1;
         if self.settling_bytes > 0 {
             self.settling_bytes = self.settling_bytes.saturating_sub(sent.wire_bytes);

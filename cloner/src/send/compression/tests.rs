@@ -42,23 +42,23 @@ impl Line {
 
 /// Sends `blocks` blocks over a line on which each way has its speed, in MB/s. Says how long it took, how often the way
 /// changed, and what share of the blocks went compressed.
-fn run(blocks: usize, speeds: impl Fn(usize, Way) -> u64) -> (Duration, usize, f64) {
-    let choice = Choice::new(Compression::Auto);
-    let mut judge = choice.judge(1).unwrap();
-    let mut queue: VecDeque<Way> = (0..IN_FLIGHT).map(|_| choice.take_way()).collect();
+fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, usize, f64) {
+    let compression_mode = CompressionMode::new(Compression::Auto);
+    let mut judge = compression_mode.judge(1).unwrap();
+    let mut queue: VecDeque<BlockMode> = (0..IN_FLIGHT).map(|_| compression_mode.take_mode()).collect();
     let (mut line, mut changes, mut mixed) = (Line::default(), 0, 0);
     for at in 0..blocks {
-        queue.push_back(choice.take_way());
+        queue.push_back(compression_mode.take_mode());
         changes += usize::from(queue[IN_FLIGHT] != queue[IN_FLIGHT - 1]);
-        let way = queue.pop_front().unwrap();
-        mixed += usize::from(way == Way::Mixed);
+        let mode = queue.pop_front().unwrap();
+        mixed += usize::from(mode == BlockMode::Adaptive);
         // Where the network is the slowest part, what compressing gains is what the data shrinks.
-        let (mixed, stored) = (speeds(at, Way::Mixed), speeds(at, Way::Stored));
+        let (mixed, stored) = (speeds(at, BlockMode::Adaptive), speeds(at, BlockMode::Stored));
         let packed_bytes = if mixed > stored { BLOCK_BYTES * stored / mixed } else { BLOCK_BYTES / 2 };
-        let wire_bytes = if way == Way::Mixed { packed_bytes } else { BLOCK_BYTES };
-        let speed = if way == Way::Mixed { mixed } else { stored };
+        let wire_bytes = if mode == BlockMode::Adaptive { packed_bytes } else { BLOCK_BYTES };
+        let speed = if mode == BlockMode::Adaptive { mixed } else { stored };
         let time = line.send(wire_bytes, Duration::from_nanos(BLOCK_BYTES * 1000 / speed));
-        judge.sent(way, BLOCK_BYTES, wire_bytes, time);
+        judge.sent(mode, BLOCK_BYTES, wire_bytes, time);
     }
     (line.end(), changes, mixed as f64 / blocks as f64)
 }
@@ -75,14 +75,14 @@ fn assert_close(took: Duration, best: Duration) {
 
 #[test]
 fn a_slow_network_gets_compressed_data() {
-    let (took, _, mixed) = run(4096, |_, way| if way == Way::Mixed { 40 } else { 12 });
+    let (took, _, mixed) = run(4096, |_, mode| if mode == BlockMode::Adaptive { 40 } else { 12 });
     assert_close(took, alone(4096, 40));
     assert!(mixed > 0.95, "{mixed}");
 }
 
 #[test]
 fn where_compressing_is_the_slower_part_data_is_stored() {
-    let (took, _, mixed) = run(4096, |_, way| if way == Way::Mixed { 400 } else { 1000 });
+    let (took, _, mixed) = run(4096, |_, mode| if mode == BlockMode::Adaptive { 400 } else { 1000 });
     assert_close(took, alone(4096, 1000));
     assert!(mixed < 0.05, "{mixed}");
 }
@@ -96,11 +96,11 @@ fn where_both_are_the_same_the_processor_is_spared_and_nothing_flutters() {
 
 #[test]
 fn it_notices_when_the_network_becomes_slow() {
-    let speeds = |at, way| match (at < 4096, way) {
-        (true, Way::Mixed) => 400,
-        (true, Way::Stored) => 1000,
-        (false, Way::Mixed) => 200,
-        (false, Way::Stored) => 60,
+    let speeds = |at, mode| match (at < 4096, mode) {
+        (true, BlockMode::Adaptive) => 400,
+        (true, BlockMode::Stored) => 1000,
+        (false, BlockMode::Adaptive) => 200,
+        (false, BlockMode::Stored) => 60,
     };
     let (took, ..) = run(40_000, speeds);
     let best = alone(4096, 1000) + alone(40_000 - 4096, 200);
@@ -109,10 +109,10 @@ fn it_notices_when_the_network_becomes_slow() {
 
 #[test]
 fn a_burst_does_not_make_the_other_way_worth_a_trial() {
-    let speeds = |at, way| match way {
-        Way::Mixed if (at / 16) % 20 == 19 => 70,
-        Way::Mixed => 36,
-        Way::Stored => 11,
+    let speeds = |at, mode| match mode {
+        BlockMode::Adaptive if (at / 16) % 20 == 19 => 70,
+        BlockMode::Adaptive => 36,
+        BlockMode::Stored => 11,
     };
     let (.., mixed) = run(8192, speeds);
     assert!(mixed > 0.98, "{mixed}");
@@ -121,8 +121,8 @@ fn a_burst_does_not_make_the_other_way_worth_a_trial() {
 #[test]
 fn noise_of_a_fifth_does_not_make_it_flutter() {
     let chance = std::cell::RefCell::new(chance(1));
-    let (_, changes, _) = run(20_000, |_, way| {
-        let speed = if way == Way::Mixed { 300 } else { 500 };
+    let (_, changes, _) = run(20_000, |_, mode| {
+        let speed = if mode == BlockMode::Adaptive { 300 } else { 500 };
         speed * (80 + (chance.borrow_mut())() * 2 / 5) / 100
     });
     assert!(changes <= 12, "{changes} changes");
@@ -139,10 +139,10 @@ fn hiccups_of_a_busy_machine_leave_no_clone_on_the_slower_way() {
     for seed in 0..200 {
         let chance = std::cell::RefCell::new(chance(seed));
         // One block in 100 waits for 5 ms.
-        let (took, _, mixed) = run(4096, |_, way| match ((chance.borrow_mut())(), way) {
+        let (took, _, mixed) = run(4096, |_, mode| match ((chance.borrow_mut())(), mode) {
             (0, _) => 52,
-            (_, Way::Mixed) => 600,
-            (_, Way::Stored) => 1000,
+            (_, BlockMode::Adaptive) => 600,
+            (_, BlockMode::Stored) => 1000,
         });
         assert!(mixed < 0.2, "{mixed} of it compressed with seed {seed}, in {took:?}");
     }
@@ -154,7 +154,7 @@ fn trials_cost_little_on_a_network_of_any_speed() {
     for (mixed, stored) in [(24, 12), (36, 12), (110, 37), (230, 117), (375, 117)] {
         for secs in [1, 2, 5, 10, 60] {
             let blocks = usize::try_from(secs * mixed * 1_000_000 / BLOCK_BYTES).unwrap();
-            let (took, ..) = run(blocks, |_, way| if way == Way::Mixed { mixed } else { stored });
+            let (took, ..) = run(blocks, |_, mode| if mode == BlockMode::Adaptive { mixed } else { stored });
             let ratio = took.as_secs_f64() / alone(blocks, mixed).as_secs_f64();
             let limit = if secs == 1 {
                 1.08
@@ -171,43 +171,45 @@ fn trials_cost_little_on_a_network_of_any_speed() {
 #[test]
 fn always_and_never_mean_it() {
     for (compression, expected) in [(Compression::Always, true), (Compression::Never, false)] {
-        let choice = Choice::new(compression);
-        assert!(choice.judge(1).is_none());
+        let compression_mode = CompressionMode::new(compression);
+        assert!(compression_mode.judge(1).is_none());
         for is_awaited in [false, true] {
-            assert_eq!(choice.compresses(choice.way(), is_awaited), expected);
+            assert_eq!(compression_mode.compresses(compression_mode.mode(), is_awaited), expected);
         }
     }
 }
 
 #[test]
 fn a_sender_that_waits_gets_its_block_at_once() {
-    let choice = Choice::new(Compression::Auto);
-    let mut judge = choice.judge(1).unwrap();
+    let compression_mode = CompressionMode::new(Compression::Auto);
+    let mut judge = compression_mode.judge(1).unwrap();
     let mut send = |blocks: u64| {
-        (0..blocks).for_each(|_| judge.sent(Way::Mixed, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1)));
+        (0..blocks).for_each(|_| {
+            judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
+        });
     };
     send(SWALLOWED_BYTES / BLOCK_BYTES);
     assert!(
-        choice.compresses(Way::Mixed, true),
+        compression_mode.compresses(BlockMode::Adaptive, true),
         "the sockets swallow what comes first, whatever the network"
     );
     send(1);
-    assert!(choice.compresses(Way::Mixed, false));
-    assert!(!choice.compresses(Way::Mixed, true));
-    assert!(!choice.compresses(Way::Stored, false));
+    assert!(compression_mode.compresses(BlockMode::Adaptive, false));
+    assert!(!compression_mode.compresses(BlockMode::Adaptive, true));
+    assert!(!compression_mode.compresses(BlockMode::Stored, false));
 }
 
 #[test]
 fn a_sender_that_waits_behind_a_full_socket_does_not_starve() {
-    let choice = Choice::new(Compression::Auto);
-    let mut judge = choice.judge(1).unwrap();
+    let compression_mode = CompressionMode::new(Compression::Auto);
+    let mut judge = compression_mode.judge(1).unwrap();
     for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {
-        judge.sent(Way::Mixed, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
+        judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
     }
-    assert!(choice.may_starve(Duration::ZERO));
-    choice.was_full();
-    let full_at = Duration::from_micros(choice.full_at_micros.load(Ordering::Relaxed));
-    assert!(!choice.may_starve(full_at));
-    assert!(!choice.may_starve(full_at + FULL_LATELY / 2));
-    assert!(choice.may_starve(full_at + FULL_LATELY));
+    assert!(compression_mode.may_starve(Duration::ZERO));
+    compression_mode.was_full();
+    let full_at = Duration::from_micros(compression_mode.full_at_micros.load(Ordering::Relaxed));
+    assert!(!compression_mode.may_starve(full_at));
+    assert!(!compression_mode.may_starve(full_at + FULL_LATELY / 2));
+    assert!(compression_mode.may_starve(full_at + FULL_LATELY));
 }

@@ -1,6 +1,6 @@
 //! Finds the disk image in an archive: for a target that is a device or a single file.
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull};
@@ -28,12 +28,12 @@ pub trait ImageSink {
 pub struct FoundImage {
     /// Size of the image with its holes.
     pub size_bytes: u64,
-    /// Members that are not the image, the archive's own folder not counted.
+    /// Members that are not the image, the archive's own directory not counted.
     pub skipped: u64,
 }
 
 /// Gives the regular file `disk.img` at the top of the archive to `sink`, whatever else is there, and takes the
-/// stream to its end. Only that name counts: `old-disk.img.bak`, or a folder of that name, is something else
+/// stream to its end. Only that name counts: `old-disk.img.bak`, or a directory of that name, is something else
 /// (contract 8, #28).
 ///
 /// Without it: `Kind::Damaged`, "no disk image found in tar". Members beside it have at most 64 TiB in all: more is
@@ -58,7 +58,7 @@ pub fn find_image(
                 sink.begin(entry.size_bytes)?;
                 deliver(&mut archive, sink, stop)?;
             }
-            EntryKind::Folder if matches!(entry.name.as_slice(), b"./" | b".") => {}
+            EntryKind::Directory if matches!(entry.name.as_slice(), b"./" | b".") => {}
             _ => {
                 skipped += 1;
                 dropped.skip(&mut archive, &entry, stop)?;

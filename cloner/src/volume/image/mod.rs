@@ -11,7 +11,7 @@ pub mod writer;
 
 use std::fs::File;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::attributes::Kinds;
 use crate::error::Result;

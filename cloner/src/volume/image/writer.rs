@@ -1,9 +1,9 @@
 //! Sorts an image into data and zeros.
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
-use crate::digest::Whole;
-use crate::digest::segments::Segments;
+use crate::digest::ContentDigest;
+use crate::digest::segments::SegmentHasher;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull, is_zero};
 use crate::volume::image::Medium;
@@ -24,7 +24,7 @@ pub struct ImageWriter<'a, M> {
     zeros_bytes: u64,
     end: u64,
     stop: &'a Stop,
-    segments: Option<Segments>,
+    segments: Option<SegmentHasher>,
 }
 
 impl<'a, M: Medium> ImageWriter<'a, M> {
@@ -35,13 +35,13 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
 
     /// Computes the digest of the image on the way, for [`ImageWriter::digest`].
     pub fn digesting(mut self) -> Self {
-        self.segments = Some(Segments::default());
+        self.segments = Some(SegmentHasher::default());
         self
     }
 
     /// The digest of everything so far, if it was to be computed.
-    pub fn digest(&mut self) -> Option<Whole> {
-        self.segments.as_mut().map(Segments::finish)
+    pub fn digest(&mut self) -> Option<ContentDigest> {
+        self.segments.as_mut().map(SegmentHasher::finish)
     }
 
     /// Writes a whole raw stream, `expected_bytes` long if that is known. Returns its length.

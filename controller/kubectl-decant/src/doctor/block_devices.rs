@@ -1,8 +1,8 @@
 //! Whether pods may open their block devices.
 
-use decant_shared::contract::DEVICE_OWNERSHIP_SETTING;
+use decant_shared::protocol::cdi::DEVICE_OWNERSHIP_SETTING;
 
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use crate::session::list;
 use decant_controller::api::cluster::{ApiError, ListParams};
 use decant_controller::objects::annotations::{APP, APP_VALUE, POD_PHASE};
@@ -11,8 +11,8 @@ use decant_controller::objects::{Claim, Kind, Pod};
 
 const ABOUT: &str = "block devices";
 
-pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
-    vec![match everything(place) {
+pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
+    vec![match everything(installation) {
         Ok(found) => judge(&found),
         Err(e) => Check::unseen(ABOUT, &e),
     }]
@@ -24,8 +24,8 @@ struct Evidence {
 }
 
 /// Of all namespaces, or of the session's where that is all that may be seen.
-fn everything(place: &Place<'_>) -> Result<Evidence, ApiError> {
-    let session = place.session;
+fn everything(installation: &Installation<'_>) -> Result<Evidence, ApiError> {
+    let session = installation.session;
     let both = |scope: ListParams| -> Result<Evidence, ApiError> {
         let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope };
         let pods = list(&session.cluster, Kind::Pod, &ours)?.0;

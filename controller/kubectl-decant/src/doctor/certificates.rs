@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use decant_controller::api::cluster::Cluster;
 use decant_controller::certificates::pki::{CLIENT_SECRET, SERVER_SECRET};
 use decant_controller::certificates::signer::Signer;
@@ -12,20 +12,20 @@ use decant_controller::token::key::KEY_SECRET;
 /// The controller looks every ten minutes; who is not renewed a day later has nobody who looks.
 const LATE: time::Duration = time::Duration::days(1);
 
-pub(super) fn check(place: &Place<'_>, has_webhook: bool) -> Vec<Check> {
+pub(super) fn check(installation: &Installation<'_>, has_webhook: bool) -> Vec<Check> {
     let mut names = vec![SERVER_SECRET, CLIENT_SECRET];
     if has_webhook {
         names.push(webhook_configuration::SIGNER_SECRET);
     }
-    let mut checks: Vec<Check> = names.into_iter().map(|name| authority(place, name)).collect();
-    checks.push(token_key(place));
+    let mut checks: Vec<Check> = names.into_iter().map(|name| authority(installation, name)).collect();
+    checks.push(token_key(installation));
     checks
 }
 
-fn authority(place: &Place<'_>, name: &str) -> Check {
-    let key = Key::new(place.namespace, name);
+fn authority(installation: &Installation<'_>, name: &str) -> Check {
+    let key = Key::new(installation.namespace, name);
     let about = format!("certificate authority {key}");
-    match place.session.cluster.get(Kind::Secret, &key) {
+    match installation.session.cluster.get(Kind::Secret, &key) {
         Ok(secret) => judge(about, &key, Signer::of(&secret).as_ref(), OffsetDateTime::now_utc()),
         Err(e) if e.is_not_found() => missing(about),
         Err(e) => Check::unseen(about, &e),
@@ -57,9 +57,9 @@ fn judge(about: String, key: &Key, signer: Result<&Signer, &String>, now: Offset
     Check::ok(about, format!("expires on {until}, in {days} days; it is renewed before"))
 }
 
-fn token_key(place: &Place<'_>) -> Check {
-    let about = format!("key of clone tokens {}/{KEY_SECRET}", place.namespace);
-    match place.session.cluster.get(Kind::Secret, &Key::new(place.namespace, KEY_SECRET)) {
+fn token_key(installation: &Installation<'_>) -> Check {
+    let about = format!("key of clone tokens {}/{KEY_SECRET}", installation.namespace);
+    match installation.session.cluster.get(Kind::Secret, &Key::new(installation.namespace, KEY_SECRET)) {
         Ok(_) => Check::ok(about, "is there"),
         Err(e) if e.is_not_found() => missing(about),
         Err(e) => Check::unseen(about, &e),

@@ -5,22 +5,22 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
 use crate::doctor::controller::trouble;
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use crate::session::list;
 use crate::untold::{Untold, unwritten, without_data_volume};
 use decant_controller::api::cluster::{ApiError, ListParams};
 use decant_controller::objects::annotations::{APP, APP_VALUE};
 use decant_controller::objects::{DataVolume, Key, Kind, Meta, Pod};
 use decant_controller::summary::advice::{GENERAL, advice};
-use decant_controller::summary::clone_summary::{Standing, State};
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::summary::complaint::{Complaint, is_old};
 
 /// More than these are a count.
 const SHOWN: usize = 20;
 
-pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
-    let session = place.session;
-    let (all, pods, scope) = match everything(place) {
+pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
+    let session = installation.session;
+    let (all, pods, scope) = match everything(installation) {
         Ok(found) => found,
         // Without the definition there are no clones; that was said already.
         Err(e) if e.is_not_found() => return vec![Check::note("clones", "there can be none")],
@@ -39,8 +39,8 @@ fn refused(kind: &str, key: &Key, Untold { reason, message }: &Untold) -> Check 
 }
 
 /// Of all namespaces, or of the session's where that is all that may be seen; and which of both.
-fn everything(place: &Place<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>, ListParams), ApiError> {
-    let session = place.session;
+fn everything(installation: &Installation<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>, ListParams), ApiError> {
+    let session = installation.session;
     let both = |scope: ListParams| {
         let pods = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
         let all = list(&session.cluster, Kind::DataVolume, &scope)?.0;
@@ -54,11 +54,11 @@ fn everything(place: &Place<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>, ListParam
 
 /// What is in the namespace `first` comes first. `more` is what DataVolumes cannot tell.
 fn judge(all: &[DataVolume], pods: &[Pod], more: Vec<Check>, first: &str, now: OffsetDateTime) -> Vec<Check> {
-    let mut clones: Vec<(&DataVolume, Standing)> =
-        all.iter().filter_map(|dv| Some((dv, Standing::of(dv)?))).collect();
+    let mut clones: Vec<(&DataVolume, CloneSummary)> =
+        all.iter().filter_map(|dv| Some((dv, CloneSummary::of(dv)?))).collect();
     clones.sort_by_key(|(_, seen)| seen.namespace != first);
     let mut checks = more;
-    let complaint = |(dv, seen): &(&DataVolume, Standing)| {
+    let complaint = |(dv, seen): &(&DataVolume, CloneSummary)| {
         let complaint = Complaint::of(dv, seen, now)?;
         Some(Check::fail(format!("clone {}", seen.key()), complaint.found, complaint.helps))
     };
@@ -77,7 +77,7 @@ fn judge(all: &[DataVolume], pods: &[Pod], more: Vec<Check>, first: &str, now: O
     }
     if checks.is_empty() {
         let count = |state| clones.iter().filter(|(_, seen)| seen.state == state).count();
-        let (run, wait) = (count(State::Running), count(State::Waiting));
+        let (run, wait) = (count(CloneState::Running), count(CloneState::Waiting));
         checks.push(Check::ok(
             "clones",
             format!("{} in all, {run} run, {wait} wait, none stands still", clones.len()),

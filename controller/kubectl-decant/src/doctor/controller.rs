@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use crate::ending::Failure;
 use crate::session::list;
 use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
@@ -58,9 +58,9 @@ struct Status {
 }
 
 /// Looks at the Deployment; returns the controller's service account, too.
-pub(super) fn check(place: &Place<'_>) -> (Vec<Check>, String) {
-    let about = format!("controller in namespace {}", place.namespace);
-    match look(place, LABEL) {
+pub(super) fn check(installation: &Installation<'_>) -> (Vec<Check>, String) {
+    let about = format!("controller in namespace {}", installation.namespace);
+    match look(installation, LABEL) {
         Ok(Some((check, account))) => (vec![check], account.unwrap_or_else(|| ACCOUNT.to_owned())),
         Ok(None) => {
             let help = "install it with `kubectl apply -k controller/deploy`, or say where it is with --controller-namespace";
@@ -71,24 +71,24 @@ pub(super) fn check(place: &Place<'_>) -> (Vec<Check>, String) {
 }
 
 /// The same for the webhook's own Deployment. Without one the controller serves the webhook, under its account.
-pub(super) fn check_webhook(place: &Place<'_>) -> (Vec<Check>, Option<String>) {
-    match look(place, WEBHOOK_LABEL) {
+pub(super) fn check_webhook(installation: &Installation<'_>) -> (Vec<Check>, Option<String>) {
+    match look(installation, WEBHOOK_LABEL) {
         Ok(Some((check, account))) => (vec![check], account),
         Ok(None) => (Vec::new(), None),
-        Err(e) => (vec![Check::unseen(format!("webhook in namespace {}", place.namespace), &e)], None),
+        Err(e) => (vec![Check::unseen(format!("webhook in namespace {}", installation.namespace), &e)], None),
     }
 }
 
 /// What is found of the Deployment with this label, and its service account.
-fn look(place: &Place<'_>, label: &str) -> Result<Option<(Check, Option<String>)>, ApiError> {
-    let namespace = Some(place.namespace.to_owned());
+fn look(installation: &Installation<'_>, label: &str) -> Result<Option<(Check, Option<String>)>, ApiError> {
+    let namespace = Some(installation.namespace.to_owned());
     let params = ListParams { namespace, labels: label.to_owned(), ..ListParams::default() };
-    let cluster = &place.session.cluster;
+    let cluster = &installation.session.cluster;
     let (deployments, _) = list::<Deployment>(cluster, Kind::Deployment, &params)?;
     let Some(deployment) = deployments.into_iter().next() else { return Ok(None) };
     let account = Some(deployment.spec.template.spec.service_account_name.clone());
     let pods = list::<Pod>(cluster, Kind::Pod, &params).map(|(pods, _)| pods).unwrap_or_default();
-    let check = judge(place.namespace, &deployment, &pods);
+    let check = judge(installation.namespace, &deployment, &pods);
     Ok(Some((check, account.filter(|name| !name.is_empty()))))
 }
 
@@ -145,8 +145,8 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Feels the pulse for the first time. Fails when nobody answers at all: then there is nothing to look at.
-    pub(super) fn take(place: &Place<'_>) -> Result<Self, Failure> {
-        let pulse = Self { first: read(place), at: Instant::now() };
+    pub(super) fn take(installation: &Installation<'_>) -> Result<Self, Failure> {
+        let pulse = Self { first: read(installation), at: Instant::now() };
         match &pulse.first {
             Err(e) if e.code == 0 || e.code == 401 => Err(e.clone().into()),
             _ => Ok(pulse),
@@ -154,9 +154,10 @@ impl Pulse {
     }
 
     /// Feels it again, until it moved or should have.
-    pub(super) fn check(self, place: &Place<'_>) -> Check {
-        let about = format!("Lease {}/{}", place.namespace, lease::NAME);
-        let help = format!("look at the logs of the controller's pods in namespace {}", place.namespace);
+    pub(super) fn check(self, installation: &Installation<'_>) -> Check {
+        let about = format!("Lease {}/{}", installation.namespace, lease::NAME);
+        let help =
+            format!("look at the logs of the controller's pods in namespace {}", installation.namespace);
         let first = match self.first {
             Ok(Some(lease)) => lease,
             Ok(None) => return Check::fail(about, "it is not there: no controller has ever acted", help),
@@ -167,7 +168,7 @@ impl Pulse {
         }
         loop {
             let is_last = self.at.elapsed() >= RENEWAL;
-            if let Ok(Some(now)) = read(place)
+            if let Ok(Some(now)) = read(installation)
                 && now.version != first.version
             {
                 return Check::ok(about, format!("{} acts", now.holder));
@@ -182,8 +183,8 @@ impl Pulse {
     }
 }
 
-fn read(place: &Place<'_>) -> Result<Option<Lease>, ApiError> {
-    match place.session.cluster.get(Kind::Lease, &Key::new(place.namespace, lease::NAME)) {
+fn read(installation: &Installation<'_>) -> Result<Option<Lease>, ApiError> {
+    match installation.session.cluster.get(Kind::Lease, &Key::new(installation.namespace, lease::NAME)) {
         Ok(object) => Lease::from_object(&object).map(Some).map_err(|e| unreadable("the Lease", &e)),
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e),

@@ -2,21 +2,21 @@
 
 use serde::Deserialize;
 
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use decant_controller::api::cluster::Cluster;
-use decant_controller::objects::data_volume::Condition;
-use decant_controller::objects::{Key, Kind, Meta, Readable, crds, view};
+use decant_controller::objects::data_volume::DataVolumeCondition;
+use decant_controller::objects::{Key, Kind, Meta, Readable, crds, decode};
 
 const HELP: &str =
     "install them: `controller crds | kubectl apply -f -`, or `kubectl apply -k controller/deploy`";
 
-pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
-    crds::names().iter().map(|name| one(place, name)).collect()
+pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
+    crds::names().iter().map(|name| one(installation, name)).collect()
 }
 
-fn one(place: &Place<'_>, name: &str) -> Check {
+fn one(installation: &Installation<'_>, name: &str) -> Check {
     let about = format!("CustomResourceDefinition {name}");
-    match place.session.cluster.get(Kind::CustomResourceDefinition, &Key::new("", name)) {
+    match installation.session.cluster.get(Kind::CustomResourceDefinition, &Key::new("", name)) {
         Ok(object) => judge(about, &object),
         Err(e) if e.is_not_found() => Check::fail(about, "it is not there", HELP),
         Err(e) => Check::unseen(about, &e),
@@ -48,11 +48,11 @@ struct Version {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct DefinitionStatus {
-    conditions: Vec<Condition>,
+    conditions: Vec<DataVolumeCondition>,
 }
 
 fn judge(about: String, object: &impl Readable) -> Check {
-    let Definition { metadata, spec, status } = match view(object) {
+    let Definition { metadata, spec, status } = match decode(object) {
         Ok(definition) => definition,
         Err(e) => return Check::fail(about, format!("it cannot be read: {e}"), HELP),
     };

@@ -87,34 +87,34 @@ struct Report<'a> {
 }
 
 /// What checks need to know about the installation.
-struct Place<'a> {
+struct Installation<'a> {
     session: &'a Session,
     /// The controller's namespace.
     namespace: &'a str,
 }
 
 pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failure> {
-    let place = Place { session, namespace: &args.controller_namespace };
+    let installation = Installation { session, namespace: &args.controller_namespace };
     let mut printer =
         Printer { colour: is_colourful(&io::stdout()), aloud: args.output.is_none(), checks: Vec::new() };
-    let lease = controller::Pulse::take(&place)?;
-    printer.add(definitions::check(&place));
-    let (checks, account) = controller::check(&place);
+    let lease = controller::Pulse::take(&installation)?;
+    printer.add(definitions::check(&installation));
+    let (checks, account) = controller::check(&installation);
     printer.add(checks);
-    let has_webhook = webhook::is_installed(&place);
+    let has_webhook = webhook::is_installed(&installation);
     let webhook_account = has_webhook.then(|| {
-        let (checks, own) = controller::check_webhook(&place);
+        let (checks, own) = controller::check_webhook(&installation);
         printer.add(checks);
         own.unwrap_or_else(|| account.clone())
     });
-    printer.add(rights::check(&place, &account, webhook_account.as_deref()));
-    printer.add(certificates::check(&place, has_webhook));
-    printer.add(webhook::check(&place));
-    printer.add(storage::check(&place));
-    printer.add(block_devices::check(&place));
-    printer.add(clones::check(&place));
+    printer.add(rights::check(&installation, &account, webhook_account.as_deref()));
+    printer.add(certificates::check(&installation, has_webhook));
+    printer.add(webhook::check(&installation));
+    printer.add(storage::check(&installation));
+    printer.add(block_devices::check(&installation));
+    printer.add(clones::check(&installation));
     // At the end: by now whoever holds the Lease has renewed it.
-    printer.add(vec![lease.check(&place)]);
+    printer.add(vec![lease.check(&installation)]);
     let healthy = printer.checks.iter().all(|check| check.state != State::Fail);
     if let Some(output) = args.output {
         print(output, &Report { healthy, checks: &printer.checks })?;

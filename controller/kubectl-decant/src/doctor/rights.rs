@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use decant_controller::api::cluster::{ApiError, Cluster};
 use decant_controller::api::responses::unreadable;
-use decant_controller::objects::{Kind, view};
+use decant_controller::objects::{Kind, decode};
 
 /// The roles that the controller is installed with.
 const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");
@@ -43,38 +43,42 @@ struct Rule {
 }
 
 /// `webhook_account`: that of the webhook, where there is one.
-pub(super) fn check(place: &Place<'_>, account: &str, webhook_account: Option<&str>) -> Vec<Check> {
+pub(super) fn check(
+    installation: &Installation<'_>,
+    account: &str,
+    webhook_account: Option<&str>,
+) -> Vec<Check> {
     let mut checks = match webhook_account {
         Some(webhook) if webhook == account => {
             let both = [rights_in(ROLES), rights_in(WEBHOOK_ROLE)].concat();
-            vec![of_account(place, account, &both)]
+            vec![of_account(installation, account, &both)]
         }
         Some(webhook) => vec![
-            of_account(place, account, &rights_in(ROLES)),
-            of_account(place, webhook, &rights_in(WEBHOOK_ROLE)),
+            of_account(installation, account, &rights_in(ROLES)),
+            of_account(installation, webhook, &rights_in(WEBHOOK_ROLE)),
         ],
-        None => vec![of_account(place, account, &rights_in(ROLES))],
+        None => vec![of_account(installation, account, &rights_in(ROLES))],
     };
-    checks.push(of_caller(place));
+    checks.push(of_caller(installation));
     checks
 }
 
-fn of_account(place: &Place<'_>, account: &str, rights: &[Right]) -> Check {
-    let user = format!("system:serviceaccount:{}:{account}", place.namespace);
+fn of_account(installation: &Installation<'_>, account: &str, rights: &[Right]) -> Check {
+    let user = format!("system:serviceaccount:{}:{account}", installation.namespace);
     let about = format!("rights of {user}");
     let groups = [
         "system:serviceaccounts",
-        &format!("system:serviceaccounts:{}", place.namespace),
+        &format!("system:serviceaccounts:{}", installation.namespace),
         "system:authenticated",
     ];
     let is_granted = |right: &Right, namespace: &str| {
-        let namespace = if right.is_local { place.namespace } else { namespace };
+        let namespace = if right.is_local { installation.namespace } else { namespace };
         let spec =
             json!({ "user": user, "groups": groups, "resourceAttributes": attributes(right, namespace) });
-        is_allowed(place, Kind::SubjectAccessReview, &spec)
+        is_allowed(installation, Kind::SubjectAccessReview, &spec)
     };
     // A controller that is installed for one namespace has its rights there alone.
-    let here = &place.session.namespace;
+    let here = &installation.session.namespace;
     let (mut missing, mut only_here) = (Vec::new(), false);
     for right in rights {
         let answer = match is_granted(right, "") {
@@ -88,8 +92,8 @@ fn of_account(place: &Place<'_>, account: &str, rights: &[Right]) -> Check {
         }
     }
     if missing.is_empty() {
-        let place = if only_here { format!(", in namespace {here}") } else { String::new() };
-        return Check::ok(about, format!("all {} are there{place}", rights.len()));
+        let installation = if only_here { format!(", in namespace {here}") } else { String::new() };
+        return Check::ok(about, format!("all {} are there{installation}", rights.len()));
     }
     let help = "apply the roles again: `kubectl apply -k controller/deploy` (with the webhook: controller/deploy/webhook)";
     let found = if missing.len() == rights.len() {
@@ -100,8 +104,8 @@ fn of_account(place: &Place<'_>, account: &str, rights: &[Right]) -> Check {
     Check::fail(about, found, help)
 }
 
-fn of_caller(place: &Place<'_>) -> Check {
-    let namespace = &place.session.namespace;
+fn of_caller(installation: &Installation<'_>) -> Check {
+    let namespace = &installation.session.namespace;
     let about = format!("your own rights in namespace {namespace}");
     let mut missing = Vec::new();
     for (verb, kind) in [
@@ -118,7 +122,7 @@ fn of_caller(place: &Place<'_>) -> Check {
             is_local: true,
         };
         let spec = json!({ "resourceAttributes": attributes(&right, namespace) });
-        match is_allowed(place, Kind::SelfSubjectAccessReview, &spec) {
+        match is_allowed(installation, Kind::SelfSubjectAccessReview, &spec) {
             Ok(true) => {}
             Ok(false) => missing.push(format!("{verb} {}", kind.plural())),
             Err(e) => return Check::unseen(about, &e),
@@ -137,10 +141,10 @@ fn attributes(right: &Right, namespace: &str) -> Value {
             "name": right.name, "namespace": namespace })
 }
 
-fn is_allowed(place: &Place<'_>, kind: Kind, spec: &Value) -> Result<bool, ApiError> {
+fn is_allowed(installation: &Installation<'_>, kind: Kind, spec: &Value) -> Result<bool, ApiError> {
     let review = json!({ "apiVersion": kind.api_version(), "kind": kind.name(), "spec": spec });
-    let answer: Review =
-        view(place.session.cluster.create(kind, &review)?).map_err(|e| unreadable(kind.name(), &e))?;
+    let answer: Review = decode(installation.session.cluster.create(kind, &review)?)
+        .map_err(|e| unreadable(kind.name(), &e))?;
     Ok(answer.status.allowed)
 }
 

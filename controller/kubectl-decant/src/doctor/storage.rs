@@ -1,14 +1,14 @@
 //! Storage classes.
 
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use crate::session::list;
 use decant_controller::api::cluster::ListParams;
 use decant_controller::objects::{Kind, StorageClass};
 
 const ABOUT: &str = "storage classes";
 
-pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
-    vec![match list(&place.session.cluster, Kind::StorageClass, &ListParams::default()) {
+pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
+    vec![match list(&installation.session.cluster, Kind::StorageClass, &ListParams::default()) {
         Ok((classes, _)) => judge(&classes),
         Err(e) => Check::unseen(ABOUT, &e),
     }]

@@ -5,33 +5,34 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::doctor::{Check, Place};
+use crate::doctor::{Check, Installation};
 use decant_controller::api::cluster::{ApiError, Cluster};
 use decant_controller::certificates::signer::Signer;
 use decant_controller::objects::webhook_configuration::{MUTATING, SIGNER_SECRET, VALIDATING};
-use decant_controller::objects::{Key, Kind, Object, Readable, view};
+use decant_controller::objects::{Key, Kind, Object, Readable, decode};
 
 const ABOUT: &str = "admission webhook";
 const HELP: &str =
     "install it again with `kubectl apply -k controller/deploy/webhook`, and look at the controller's logs";
 
 /// Whether at least one of the configurations is there.
-pub(super) fn is_installed(place: &Place<'_>) -> bool {
-    configurations(place).iter().any(|(_, answer)| answer.is_ok())
+pub(super) fn is_installed(installation: &Installation<'_>) -> bool {
+    configurations(installation).iter().any(|(_, answer)| answer.is_ok())
 }
 
-fn configurations(place: &Place<'_>) -> [(&'static str, Result<Object, ApiError>); 2] {
+fn configurations(installation: &Installation<'_>) -> [(&'static str, Result<Object, ApiError>); 2] {
     [(Kind::MutatingWebhookConfiguration, MUTATING), (Kind::ValidatingWebhookConfiguration, VALIDATING)]
-        .map(|(kind, name)| (name, place.session.cluster.get(kind, &Key::new("", name))))
+        .map(|(kind, name)| (name, installation.session.cluster.get(kind, &Key::new("", name))))
 }
 
-pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
-    let answers = configurations(place);
+pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
+    let answers = configurations(installation);
     if answers.iter().all(|(_, answer)| answer.as_ref().is_err_and(ApiError::is_not_found)) {
         let found = "is not installed: across namespaces only the owner's consent counts";
         return vec![Check::note(ABOUT, found)];
     }
-    let signer = place.session.cluster.get(Kind::Secret, &Key::new(place.namespace, SIGNER_SECRET));
+    let signer =
+        installation.session.cluster.get(Kind::Secret, &Key::new(installation.namespace, SIGNER_SECRET));
     let bundle = signer.ok().and_then(|secret| Signer::of(&secret).ok()).map(|signer| signer.bundle_pem);
     let mut checks: Vec<Check> = answers
         .into_iter()
@@ -46,7 +47,7 @@ pub(super) fn check(place: &Place<'_>) -> Vec<Check> {
             }
         })
         .collect();
-    checks.push(answers_at_all(place));
+    checks.push(answers_at_all(installation));
     checks
 }
 
@@ -71,7 +72,7 @@ struct ClientConfig {
 
 /// The API server has to trust the authority that signs the webhook's certificate.
 fn configuration(about: String, object: &impl Readable, bundle: Option<&str>) -> Check {
-    let webhooks = match view::<Configuration>(object) {
+    let webhooks = match decode::<Configuration>(object) {
         Ok(configuration) => configuration.webhooks,
         Err(e) => return Check::fail(about, format!("it cannot be read: {e}"), HELP),
     };
@@ -100,8 +101,8 @@ fn configuration(about: String, object: &impl Readable, bundle: Option<&str>) ->
 }
 
 /// Asks it, without making anything, about a DataVolume that it has to refuse.
-fn answers_at_all(place: &Place<'_>) -> Check {
-    let namespace = &place.session.namespace;
+fn answers_at_all(installation: &Installation<'_>) -> Check {
+    let namespace = &installation.session.namespace;
     let object = json!({
         "apiVersion": Kind::DataVolume.api_version(),
         "kind": Kind::DataVolume.name(),
@@ -111,7 +112,7 @@ fn answers_at_all(place: &Place<'_>) -> Check {
             "pvc": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1" } } },
         },
     });
-    answer(place.session.cluster.dry_run(Kind::DataVolume, &object).map(drop))
+    answer(installation.session.cluster.dry_run(Kind::DataVolume, &object).map(drop))
 }
 
 fn answer(answer: Result<(), ApiError>) -> Check {

@@ -10,11 +10,11 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::api::cluster::ApiError;
 use crate::objects::{Kind, Pod, Uid, names};
-use crate::pods::identity::Identity;
+use crate::pods::identity::PodIdentity;
 use crate::pods::keys::{Generation, generation_due};
 use crate::pods::role::Role;
 use crate::pods::secret;
-use crate::reconcile::act::{Hands, created, impossible};
+use crate::reconcile::act::{Executor, created, impossible};
 use crate::reconcile::observed::Observed;
 
 /// What this process gave to which pod.
@@ -46,7 +46,7 @@ pub(super) fn nonce() -> Result<String, String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-impl Hands {
+impl Executor {
     /// Sees that a pod has the keys that are due: creates their Secret, unless that was done before. Secrets are
     /// never read, changed or replaced.
     pub(super) fn make_secret(
@@ -65,7 +65,7 @@ impl Hands {
             return Ok(());
         }
         // The seal was checked when the pod was found; this is where keys are given away.
-        let Some(identity) = Identity::of(&pod.metadata, &self.seal) else {
+        let Some(identity) = PodIdentity::of(&pod.metadata, &self.seal) else {
             return Err(impossible(format!("pod {} is not of this clone", pod.metadata.key())));
         };
         if !seen.permission.as_ref().is_some_and(crate::reconcile::permission::check::Permission::is_given) {
@@ -99,7 +99,7 @@ impl Hands {
     fn pems(
         &self,
         role: Role,
-        identity: &Identity,
+        identity: &PodIdentity,
         life: Duration,
         now: OffsetDateTime,
     ) -> Result<Vec<secret::Pem>, String> {

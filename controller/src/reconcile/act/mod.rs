@@ -18,15 +18,15 @@ use crate::objects::annotations::{
     VOLUME_LIST,
 };
 use crate::objects::{Claim, Key, Kind, Meta, Object, OwnerReference, Pod, names};
-use crate::pods::clone_pods::Clone;
-use crate::pods::identity::Identity;
-use crate::pods::made::Made;
+use crate::pods::clone_pods::ClonePods;
+use crate::pods::identity::PodIdentity;
+use crate::pods::made::MadePods;
 use crate::pods::role::Role;
 use crate::pods::{claim, made, source, target};
 use crate::policy::Policy;
 use crate::reconcile::act::keys::Keyed;
 use crate::reconcile::actions::Action;
-use crate::reconcile::last_error::{Doing, Trouble};
+use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
@@ -34,25 +34,25 @@ use crate::reconcile::{compatibility, reserved_volumes};
 use crate::token::key::TokenKey;
 
 /// What acts.
-pub struct Hands {
+pub struct Executor {
     cluster: Arc<dyn Cluster>,
     pki: Arc<Pki>,
     policy: Arc<Policy>,
     /// What the identities of pods and the outcomes of clones are sealed with.
     seal: Arc<TokenKey>,
     /// The pods that were made.
-    made: Arc<Made>,
+    made: Arc<MadePods>,
     keyed: Mutex<Keyed>,
 }
 
-impl Hands {
+impl Executor {
     /// Hands that act on `cluster`.
     pub fn new(
         cluster: Arc<dyn Cluster>,
         pki: Arc<Pki>,
         policy: Arc<Policy>,
         seal: Arc<TokenKey>,
-        made: Arc<Made>,
+        made: Arc<MadePods>,
     ) -> Self {
         Self { cluster, pki, policy, seal, made, keyed: Mutex::default() }
     }
@@ -63,14 +63,19 @@ impl Hands {
     }
 
     /// Does `actions` in order. A failure ends it, unless the others do not depend on that action. Returns the first failure.
-    pub fn carry_out(&self, actions: &[Action], seen: &Observed, now: OffsetDateTime) -> Result<(), Trouble> {
+    pub fn carry_out(
+        &self,
+        actions: &[Action],
+        seen: &Observed,
+        now: OffsetDateTime,
+    ) -> Result<(), LastError> {
         // A pod that was just made is not in what was seen.
         let mut made: HashMap<Role, Pod> = HashMap::new();
         let mut first = Ok(());
         for action in actions {
             let Err(error) = self.one(action, seen, &mut made, now) else { continue };
-            let trouble = Trouble { doing: doing(action, seen), error };
-            first = first.and(Err(trouble));
+            let last_error = LastError { failed_action: failed_action(action, seen), error };
+            first = first.and(Err(last_error));
             if !stands_alone(action) {
                 break;
             }
@@ -216,7 +221,7 @@ impl Hands {
         let Some(claim) = &seen.target else { return Ok(()) };
         let key = claim.metadata.key();
         let now: Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
-            Ok(object) => objects::view(object).map_err(impossible)?,
+            Ok(object) => objects::decode(object).map_err(impossible)?,
             Err(e) if e.is_not_found() => return Ok(()),
             Err(e) => return Err(e),
         };
@@ -249,7 +254,7 @@ impl Hands {
         };
         let authority = self.pki.authority();
         let nonce = keys::nonce().map_err(impossible)?;
-        let clone = Clone {
+        let clone = ClonePods {
             target,
             source,
             owner_uid: &owner_uid,
@@ -277,15 +282,15 @@ impl Hands {
             };
             return self.found(role, &key, target).map(Some);
         };
-        let pod: Pod = objects::view(pod).map_err(impossible)?;
+        let pod: Pod = objects::decode(pod).map_err(impossible)?;
         self.made.note(&target.metadata.key(), &pod.metadata.uid, Instant::now());
         Ok(Some(pod))
     }
 
     /// A pod of that name is there already: ours, made a moment ago, or one that is in the way. Only its seal tells.
     fn found(&self, role: Role, key: &Key, claim: &Claim) -> Result<Pod, ApiError> {
-        let pod: Pod = objects::view(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
-        let why = match Identity::of(&pod.metadata, &self.seal) {
+        let pod: Pod = objects::decode(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
+        let why = match PodIdentity::of(&pod.metadata, &self.seal) {
             Some(identity) if identity.role == role && identity.target_claim == claim.metadata.uid => {
                 let origin = self.made.provenance(role, &pod.metadata, &claim.metadata, &self.seal);
                 if origin != made::Provenance::Unknown {
@@ -358,28 +363,28 @@ fn stands_alone(action: &Action) -> bool {
 }
 
 /// What a failure of `action` is called: each has a name, so that each is told.
-fn doing(action: &Action, seen: &Observed) -> Doing {
+fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
     // Nothing is done about a claim that is not there.
     let claim = || seen.target.as_ref().map_or_else(|| Key::new("", ""), |claim| claim.metadata.key());
     match action {
-        Action::MakeClaim | Action::MakeKeptClaim => Doing::MakeClaim,
+        Action::MakeClaim | Action::MakeKeptClaim => FailedAction::MakeClaim,
         Action::AdoptClaim
         | Action::ExpectVolume
         | Action::KeepVolume
         | Action::Record(_)
         | Action::RecordPod(_)
         | Action::Annotate(_)
-        | Action::Hold(_) => Doing::ChangeClaim(claim()),
-        Action::KeepToken if seen.data_volume.is_none() => Doing::ChangeClaim(claim()),
+        | Action::Hold(_) => FailedAction::ChangeClaim(claim()),
+        Action::KeepToken if seen.data_volume.is_none() => FailedAction::ChangeClaim(claim()),
         Action::KeepToken | Action::Label(_) | Action::SayPrePopulated | Action::Tell(_) => {
-            Doing::ChangeDataVolume
+            FailedAction::ChangeDataVolume
         }
-        Action::MakePod(role) => Doing::MakePod { role: *role, pod: pod_key(*role, seen) },
-        Action::MakeSecret(role) => Doing::MakeSecret { role: *role, pod: pod_key(*role, seen) },
-        Action::DeletePod(role) => Doing::DeletePods(vec![pod_key(*role, seen)]),
+        Action::MakePod(role) => FailedAction::MakePod { role: *role, pod: pod_key(*role, seen) },
+        Action::MakeSecret(role) => FailedAction::MakeSecret { role: *role, pod: pod_key(*role, seen) },
+        Action::DeletePod(role) => FailedAction::DeletePods(vec![pod_key(*role, seen)]),
         Action::DeleteOrphans => {
             let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
-            Doing::DeletePods(orphans.map(|pod| pod.metadata.key()).collect())
+            FailedAction::DeletePods(orphans.map(|pod| pod.metadata.key()).collect())
         }
     }
 }

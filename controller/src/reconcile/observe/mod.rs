@@ -18,22 +18,22 @@ use crate::objects::annotations::{
 };
 use crate::objects::clone_request::{Invalid, Wanted};
 use crate::objects::{Claim, DataVolume, Key, Kind, Pod, StorageClass, clone_request};
-use crate::pods::identity::Identity;
+use crate::pods::identity::PodIdentity;
 use crate::pods::made;
-use crate::pods::made::Made;
+use crate::pods::made::MadePods;
 use crate::pods::role::Role;
 use crate::progress::poller::Readings;
-use crate::reconcile::last_error::Trouble;
+use crate::reconcile::last_error::LastError;
 use crate::reconcile::observe::drivers::Drivers;
 use crate::reconcile::observe::uses::uses;
 use crate::reconcile::observe::volumes::volumes;
 use crate::reconcile::observed::{Observed, Origin};
-use crate::reconcile::outcome::Outcome;
+use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::permission::check::{Ask, Permission, TargetKind};
 use crate::reconcile::permission::judge::Judge;
 use crate::reconcile::rules::running::waits_for_volume;
-use crate::reconcile::scheduling::{Line, Waiter};
+use crate::reconcile::scheduling::{CloneScheduler, PendingClone};
 use crate::token::key::TokenKey;
 use crate::watch::store::Stores;
 
@@ -41,13 +41,13 @@ use crate::watch::store::Stores;
 const PAGE_PODS: u32 = 250;
 
 /// Where an observer looks.
-pub struct Eyes {
+pub struct Observer {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
     /// What the watches know.
     pub stores: Arc<Stores>,
     /// Whose turn it is.
-    pub line: Line,
+    pub scheduler: CloneScheduler,
     /// What may be cloned.
     pub judge: Judge,
     /// What seals are checked with.
@@ -55,28 +55,28 @@ pub struct Eyes {
     /// Who signs certificates.
     pub pki: Arc<Pki>,
     /// The pods that were made.
-    pub made: Arc<Made>,
+    pub made: Arc<MadePods>,
     /// The CSI drivers of the cluster.
     pub drivers: Drivers,
 }
 
-impl Eyes {
-    /// Everything about `key`. `trouble` is what went wrong last time.
+impl Observer {
+    /// Everything about `key`. `last_error` is what went wrong last time.
     pub fn observe(
         &self,
         key: &Key,
         readings: &Readings,
-        trouble: Option<Trouble>,
+        last_error: Option<LastError>,
     ) -> Result<Observed, ApiError> {
         let mut seen = Observed {
             data_volume: self.stores.data_volumes.get(key),
             target: self.stores.claims.get(key),
             progress: readings.get(key),
             authority: self.pki.authority(),
-            trouble,
+            last_error,
             ..Observed::default()
         };
-        seen.outcome = seen.target.as_ref().and_then(|claim| Outcome::of(&claim.metadata, &self.keys));
+        seen.outcome = seen.target.as_ref().and_then(|claim| CloneOutcome::of(&claim.metadata, &self.keys));
         seen.origin = self.origin(&seen);
         self.pods(key, &mut seen);
         seen.makes_pause = !self.made.may_make(key, Instant::now());
@@ -117,7 +117,7 @@ impl Eyes {
     fn pods(&self, key: &Key, seen: &mut Observed) {
         let claim = seen.target.clone();
         for pod in self.stores.pods_of(key) {
-            let Some(identity) = Identity::said(&pod.metadata) else { continue };
+            let Some(identity) = PodIdentity::said(&pod.metadata) else { continue };
             let of = claim.as_ref().filter(|claim| claim.metadata.uid == identity.target_claim);
             let origin = of.map_or(made::Provenance::Unknown, |claim| {
                 self.made.provenance(identity.role, &pod.metadata, &claim.metadata, &self.keys)
@@ -215,9 +215,9 @@ impl Eyes {
             || seen.target.as_ref().is_some_and(|claim| waits_for_volume(seen, claim));
         if !in_the_way
             && pods(seen).next().is_none()
-            && let Some(waiter) = waiter(seen)
+            && let Some(pending) = pending(seen)
         {
-            seen.turn = self.line.ask(key, waiter, Instant::now());
+            seen.turn = self.scheduler.ask(key, pending, Instant::now());
         }
         Ok(())
     }
@@ -225,10 +225,10 @@ impl Eyes {
     /// Tells the line that this clone runs, and hears whether it may go on.
     fn place(&self, key: &Key, seen: &mut Observed) {
         if pods(seen).next().is_some()
-            && let Some(waiter) = waiter(seen)
+            && let Some(pending) = pending(seen)
         {
             let stuck = pods(seen).any(|pod| pod.finds_no_room());
-            seen.gives_way = self.line.runs(key, waiter, stuck, Instant::now());
+            seen.gives_way = self.scheduler.runs(key, pending, stuck, Instant::now());
         }
     }
 
@@ -238,7 +238,7 @@ impl Eyes {
             return Ok(None);
         };
         match self.cluster.get(Kind::StorageClass, &Key::new("", name)) {
-            Ok(object) => Ok(objects::view(object).ok().map(Arc::new)),
+            Ok(object) => Ok(objects::decode(object).ok().map(Arc::new)),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }
@@ -262,11 +262,13 @@ impl Eyes {
             ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
         let mut users = Vec::new();
         listing::list(&*self.cluster, Kind::Pod, &params, |item| {
-            match objects::view::<Pod>(&item) {
+            match objects::decode::<Pod>(&item) {
                 Ok(pod) if uses(&pod, &key.name, writers) => users.push(pod.metadata.key()),
                 Ok(_) => {}
                 // What cannot be read may be anything.
-                Err(_) => users.extend(crate::watch::unreadable::Identity::of(&item).map(|pod| pod.key())),
+                Err(_) => {
+                    users.extend(crate::watch::unreadable::ObjectIdentity::of(&item).map(|pod| pod.key()))
+                }
             }
         })?;
         Ok(users)
@@ -331,9 +333,9 @@ fn pods(seen: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
 }
 
 /// How it stands in line.
-fn waiter(seen: &Observed) -> Option<Waiter> {
+fn pending(seen: &Observed) -> Option<PendingClone> {
     let claim = seen.target.as_ref()?;
     let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
     let class = claim.spec.storage_class_name.clone().unwrap_or_default();
-    Some(Waiter { since: about.creation_timestamp.clone(), class })
+    Some(PendingClone { since: about.creation_timestamp.clone(), class })
 }

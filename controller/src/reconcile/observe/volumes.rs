@@ -35,7 +35,7 @@ pub(super) fn volumes(cluster: &dyn Cluster, key: &Key, seen: &Observed) -> Resu
 fn reserved(cluster: &dyn Cluster, key: &Key) -> Result<Volumes, ApiError> {
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let listed = listing::list(cluster, Kind::PersistentVolume, &ListParams::default(), |object| {
-        match objects::view::<Volume>(&object) {
+        match objects::decode::<Volume>(&object) {
             Ok(volume) if volume.is_reserved_for(key) => found.push(Arc::new(volume)),
             Ok(_) => {}
             // What cannot be read may be the one.
@@ -52,7 +52,7 @@ fn reserved(cluster: &dyn Cluster, key: &Key) -> Result<Volumes, ApiError> {
 
 fn bound(cluster: &dyn Cluster, name: &str) -> Result<Volumes, ApiError> {
     match cluster.get(Kind::PersistentVolume, &Key::new("", name)) {
-        Ok(object) => Ok(match objects::view(object) {
+        Ok(object) => Ok(match objects::decode(object) {
             Ok(volume) => Volumes::Bound(Arc::new(volume)),
             Err(why) => Volumes::Unseen(why.to_string()),
         }),

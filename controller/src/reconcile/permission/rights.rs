@@ -4,19 +4,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::cluster::{ApiError, Cluster};
-use crate::objects::{Key, Kind, view};
+use crate::objects::{Key, Kind, decode};
 use crate::token::asker::Asker;
 
 /// What is read of the answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Answer {
-    status: Outcome,
+struct AccessReview {
+    status: AccessReviewStatus,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Outcome {
+struct AccessReviewStatus {
     allowed: bool,
     denied: bool,
 }
@@ -44,6 +44,6 @@ fn may(cluster: &dyn Cluster, asker: &Asker, attributes: &Value) -> Result<bool,
     });
     let answer = cluster.create(Kind::SubjectAccessReview, &review)?;
     // An answer of another shape allows nothing.
-    let status = view::<Answer>(answer).unwrap_or_default().status;
+    let status = decode::<AccessReview>(answer).unwrap_or_default().status;
     Ok(status.allowed && !status.denied)
 }

@@ -97,8 +97,8 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
 /// Who is far behind in the queue needs no look every few seconds: the first ones are woken when a place is free.
 fn queue_look(seen: &Observed, wait: Duration) -> Duration {
     match seen.turn {
-        crate::reconcile::observed::Turn::Wait { place, .. } => {
-            wait * 5 + Duration::from_secs(u64::try_from(place / 20).unwrap_or(u64::MAX).min(600))
+        crate::reconcile::observed::Turn::Wait { position, .. } => {
+            wait * 5 + Duration::from_secs(u64::try_from(position / 20).unwrap_or(u64::MAX).min(600))
         }
         crate::reconcile::observed::Turn::Now => wait,
     }

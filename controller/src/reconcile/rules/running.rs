@@ -1,25 +1,26 @@
 //! From a claim of ours to the end of its clone (contract 4.6, rows 1 to 14).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use decant_shared::exit::Exit;
+use decant_shared::protocol::exit_code::Exit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::objects::annotations::{
     AUTHORITY, BIND_IMMEDIATE, CREATED_FOR, REPLACED_PODS, RETAIN_PODS, SOURCE_CLAIM_UID, SOURCE_CONTAINER,
-    TARGET_CONTAINER, TARGET_POD_UID,
+    SOURCE_POD_NAME, TARGET_CONTAINER, TARGET_POD_UID, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
 };
 use crate::objects::{Claim, Pod, names};
 use crate::pods::role::Role;
 use crate::pods::termination;
-use crate::pods::termination::TargetWord;
+use crate::pods::termination::TargetMessage;
 use crate::policy::Policy;
 use crate::reconcile::observed::{Observed, Origin, Turn};
 use crate::reconcile::rules::before_claim::permission;
 use crate::reconcile::rules::kept;
-use crate::reconcile::step::{Step, Why};
-use crate::reconcile::{actions, adoption, compatibility};
+use crate::reconcile::step::{ReplaceReason, Step};
+use crate::reconcile::{adoption, compatibility};
 
 /// A pod that ended so often because of its keys is replaced. The kubelet brings a Secret within a minute or two, and its own pauses
 /// before the third restart take more than one.
@@ -77,8 +78,19 @@ fn finished(seen: &Observed) -> Step {
 }
 
 fn is_named(seen: &Observed, claim: &Claim) -> bool {
-    let mut names = actions::names(seen).into_iter().flatten();
+    let mut names = pod_names(seen).into_iter().flatten();
     names.all(|(name, value)| claim.metadata.annotation(name) == Some(&value)) && claim.is_held()
+}
+
+/// The annotations of the target claim that name the pods of its clone.
+pub(crate) fn pod_names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
+    let claim = seen.target.as_ref()?;
+    let source = seen.source.as_ref()?;
+    Some(BTreeMap::from([
+        (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
+        (UPLOAD_CLIENT_NAME, names::client(&source.metadata.uid, &claim.metadata.uid)),
+        (SOURCE_POD_NAME, names::source_pod(&claim.metadata.uid)),
+    ]))
 }
 
 fn retains(seen: &Observed) -> bool {
@@ -89,9 +101,9 @@ fn retains(seen: &Observed) -> bool {
 /// A target pod that succeeded is final, whatever else is wrong; one that failed is replaced.
 fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
     if pod.ended_well(TARGET_CONTAINER) {
-        return Some(match termination::target_word(pod) {
-            TargetWord::DeadlinePassed => Step::Replace(Role::Target, Why::Deadline),
-            TargetWord::Done { .. } => Step::TargetDone,
+        return Some(match termination::target_message(pod) {
+            TargetMessage::DeadlinePassed => Step::Replace(Role::Target, ReplaceReason::Deadline),
+            TargetMessage::Done { .. } => Step::TargetDone,
         });
     }
     (pod.status.phase == "Failed").then(|| replace(Role::Target, pod, claim, now))
@@ -164,15 +176,15 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     }
     let sends = seen.source_pod.as_deref().is_some_and(runs);
     if is_of_another_source(target, seen) {
-        return replace_in_time(Role::Target, Why::OtherSource, target, claim, now);
+        return replace_in_time(Role::Target, ReplaceReason::OtherSource, target, claim, now);
     }
     if lacks_keys(target, TARGET_CONTAINER) {
-        return replace_in_time(Role::Target, Why::UnusableKeys, target, claim, now);
+        return replace_in_time(Role::Target, ReplaceReason::UnusableKeys, target, claim, now);
     }
     // An end that has certificates of an authority that signs no more does not trust a new end. A pair that is
     // connected stays.
     if !sends && target.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
-        return replace_in_time(Role::Target, Why::OtherAuthority, target, claim, now);
+        return replace_in_time(Role::Target, ReplaceReason::OtherAuthority, target, claim, now);
     }
     let Some(source) = &seen.source_pod else {
         return if claim.is_bound() && is_ready(target) {
@@ -188,13 +200,13 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
         return replace(Role::Source, source, claim, now);
     }
     if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
-        return replace_in_time(Role::Source, Why::OtherTarget, source, claim, now);
+        return replace_in_time(Role::Source, ReplaceReason::OtherTarget, source, claim, now);
     }
     if lacks_keys(source, SOURCE_CONTAINER) {
-        return replace_in_time(Role::Source, Why::UnusableKeys, source, claim, now);
+        return replace_in_time(Role::Source, ReplaceReason::UnusableKeys, source, claim, now);
     }
     if !sends && source.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
-        return replace_in_time(Role::Source, Why::OtherAuthority, source, claim, now);
+        return replace_in_time(Role::Source, ReplaceReason::OtherAuthority, source, claim, now);
     }
     Step::Copying
 }
@@ -245,13 +257,13 @@ fn replace(role: Role, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
     match termination::ended_at(pod).or_else(|| made_at(pod)) {
         // A clock that was set back must not stretch the pause.
         Some(ended) if now >= ended && now - ended < pause(claim) => Step::Pause(role),
-        _ => Step::Replace(role, Why::Failed),
+        _ => Step::Replace(role, ReplaceReason::Failed),
     }
 }
 
 /// A pod that is of no use is replaced, but not sooner after it was made than the pause: whatever makes pods useless again and
 /// again does not make the controller replace them without end.
-fn replace_in_time(role: Role, why: Why, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
+fn replace_in_time(role: Role, why: ReplaceReason, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
     match made_at(pod) {
         Some(made) if now >= made && now - made < pause(claim) => Step::Pause(role),
         _ => Step::Replace(role, why),

@@ -1,27 +1,32 @@
 //! The conditions Bound, Ready and Running (contract 4.7).
 
-use decant_shared::progress::Phase;
+use decant_shared::protocol::progress::Phase;
 
 use crate::objects::Claim;
-use crate::objects::data_volume::{Condition, Status};
+use crate::objects::data_volume::{DataVolumeCondition, DataVolumeStatus};
 use crate::progress::amounts::amounts;
 use crate::progress::clone_progress::Progress;
-use crate::reconcile::last_error::Trouble;
+use crate::reconcile::last_error::LastError;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::reserved_volumes;
 use crate::reconcile::status::reasons;
-use crate::reconcile::status::running::Triples;
+use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 
-pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Triples) -> Vec<Condition> {
+pub(super) fn conditions(
+    step: &Step,
+    phase: &str,
+    seen: &Observed,
+    pod_conditions: &RunningConditions,
+) -> Vec<DataVolumeCondition> {
     let bound = bound(step, seen);
     let mut running = condition("Running", "False", "", "");
-    let joined = triples.joined();
+    let joined = pod_conditions.joined();
     running.reason = joined.reason;
     running.message = joined.message;
     if joined.runs {
         running.status = "True".to_owned();
-        if triples.clone.is_none() {
+        if pod_conditions.clone.is_none() {
             running.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
         }
     }
@@ -41,7 +46,7 @@ pub(super) fn conditions(step: &Step, phase: &str, seen: &Observed, triples: &Tr
 const AWAITED: &str =
     "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
 
-fn bound(step: &Step, seen: &Observed) -> Condition {
+fn bound(step: &Step, seen: &Observed) -> DataVolumeCondition {
     let no = |reason: &str, message: &str| condition("Bound", "False", reason, message);
     if let Some((reason, message)) = cause(step, seen) {
         return no(reason, &message);
@@ -74,8 +79,8 @@ fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
 
 /// Why there is no claim of ours, if it is known.
 fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
-    if let Some(trouble) = seen.trouble_with_making_claim() {
-        return Some((trouble.reason(), trouble.message()));
+    if let Some(last_error) = seen.claim_error() {
+        return Some((last_error.reason(), last_error.message()));
     }
     let dv = seen.data_volume.as_ref()?;
     let name = &dv.metadata.name;
@@ -117,14 +122,14 @@ fn sentence(progress: &Progress) -> String {
 }
 
 /// The status `old` with what fails where no decision is made: the rest stays as it is.
-pub fn with_trouble(old: &Status, trouble: &Trouble) -> Status {
+pub fn with_last_error(old: &DataVolumeStatus, last_error: &LastError) -> DataVolumeStatus {
     let mut new = old.clone();
     let status = old.condition("Running").map_or("False", |running| &running.status).to_owned();
-    put(&mut new, condition("Running", &status, trouble.reason(), &trouble.message()));
+    put(&mut new, condition("Running", &status, last_error.reason(), &last_error.message()));
     new
 }
 
-fn put(status: &mut Status, new: Condition) {
+fn put(status: &mut DataVolumeStatus, new: DataVolumeCondition) {
     match status.conditions.iter_mut().find(|condition| condition.kind == new.kind) {
         Some(before) => *before = new,
         None => status.conditions.push(new),
@@ -132,7 +137,7 @@ fn put(status: &mut Status, new: Condition) {
 }
 
 /// The status `old` after the controller itself failed, with `said`. Of a clone that is done nothing changes.
-pub fn with_fault(old: &Status, said: &str) -> Status {
+pub fn with_fault(old: &DataVolumeStatus, said: &str) -> DataVolumeStatus {
     let mut new = old.clone();
     if matches!(old.phase.as_str(), "Succeeded" | "Failed") {
         return new;
@@ -142,13 +147,13 @@ pub fn with_fault(old: &Status, said: &str) -> Status {
     new
 }
 
-fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition {
-    Condition {
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> DataVolumeCondition {
+    DataVolumeCondition {
         kind: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
-        ..Condition::default()
+        ..DataVolumeCondition::default()
     }
 }
 
@@ -158,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_fault_is_said_of_clones_that_are_not_done() {
-        let mut status = Status { phase: "CloneInProgress".to_owned(), ..Status::default() };
+        let mut status =
+            DataVolumeStatus { phase: "CloneInProgress".to_owned(), ..DataVolumeStatus::default() };
         status.conditions.push(condition("Ready", "False", "TransferRunning", ""));
         let ready = with_fault(&status, "panicked: odd").condition("Ready").cloned().unwrap();
         assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", reasons::FAULT));

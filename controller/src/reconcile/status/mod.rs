@@ -10,14 +10,19 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::objects::annotations::POD_RESTARTS;
-use crate::objects::data_volume::{Condition, Status};
+use crate::objects::data_volume::{DataVolumeCondition, DataVolumeStatus};
 use crate::policy::Policy;
 use crate::reconcile::observed::Observed;
-use crate::reconcile::status::running::Triples;
+use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 
 /// The status for `step`; `None` when there is nothing for us to say.
-pub fn status(step: &Step, seen: &Observed, triples: &Triples, policy: &Policy) -> Option<Status> {
+pub fn status(
+    step: &Step,
+    seen: &Observed,
+    pod_conditions: &RunningConditions,
+    policy: &Policy,
+) -> Option<DataVolumeStatus> {
     // Whoever made the claim of an import says how far it is: CDI's word that it is complete stays when CDI has gone.
     let is_of_another = matches!(step, Step::NotOurs(_)) && seen.target.is_some();
     if is_of_another || matches!(step, Step::Nothing | Step::RemoveOrphans) {
@@ -25,11 +30,11 @@ pub fn status(step: &Step, seen: &Observed, triples: &Triples, policy: &Policy) 
     }
     let phase = phase::phase(step, seen, policy);
     let claim = seen.target.as_ref().filter(|_| seen.target_is_ours());
-    Some(Status {
+    Some(DataVolumeStatus {
         claim_name: claim.map(|claim| claim.metadata.name.clone()).unwrap_or_default(),
         progress: phase::progress(step, &phase, seen),
         restart_count: restarts(seen),
-        conditions: conditions::conditions(step, &phase, seen, triples),
+        conditions: conditions::conditions(step, &phase, seen, pod_conditions),
         phase,
     })
 }
@@ -46,7 +51,11 @@ pub fn restarts(seen: &Observed) -> i64 {
 }
 
 /// Puts the times into the conditions: what did not change keeps its time.
-pub fn with_times(mut new: Status, old: &Status, now: OffsetDateTime) -> Status {
+pub fn with_times(
+    mut new: DataVolumeStatus,
+    old: &DataVolumeStatus,
+    now: OffsetDateTime,
+) -> DataVolumeStatus {
     // A year beyond 9999 is the only time that cannot be written.
     let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     for condition in &mut new.conditions {
@@ -54,7 +63,7 @@ pub fn with_times(mut new: Status, old: &Status, now: OffsetDateTime) -> Status 
         let same_status = before.is_some_and(|before| before.status == condition.status);
         let same = same_status
             && before.is_some_and(|b| b.reason == condition.reason && b.message == condition.message);
-        let time = |keep: bool, of: fn(&Condition) -> &String| match before.map(of) {
+        let time = |keep: bool, of: fn(&DataVolumeCondition) -> &String| match before.map(of) {
             Some(time) if keep && !time.is_empty() => time.clone(),
             _ => now.clone(),
         };
@@ -65,8 +74,8 @@ pub fn with_times(mut new: Status, old: &Status, now: OffsetDateTime) -> Status 
 }
 
 /// Whether the difference between two statuses may wait for the write budget: only progress and the words about it.
-pub fn may_wait(old: &Status, new: &Status) -> bool {
-    let bare = |status: &Status| {
+pub fn may_wait(old: &DataVolumeStatus, new: &DataVolumeStatus) -> bool {
+    let bare = |status: &DataVolumeStatus| {
         let mut bare = status.clone();
         bare.progress.clear();
         for condition in &mut bare.conditions {

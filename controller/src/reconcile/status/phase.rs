@@ -10,7 +10,7 @@ use crate::reconcile::step::Step;
 pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
     let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
         // Refused by a quota, a LimitRange, a policy or a webhook: it is tried again.
-        let is_refused = seen.trouble_with_making_claim().is_some();
+        let is_refused = seen.claim_error().is_some();
         return match step {
             Step::Adopted => "Succeeded",
             Step::AwaitClaim | Step::MakeKeptClaim => "Pending",

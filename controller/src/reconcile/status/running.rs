@@ -33,7 +33,7 @@ const UNPROVEN: &str = "the claim has the annotation k8s.io/CloneOf, but the con
 
 /// One pod's running condition (contract 3.11).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Triple {
+pub struct RunningCondition {
     /// Whether the container runs.
     pub runs: bool,
     /// Why, in a word.
@@ -42,7 +42,7 @@ pub struct Triple {
     pub message: String,
 }
 
-impl Triple {
+impl RunningCondition {
     fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { runs: false, reason: reason.into(), message: message.into() }
     }
@@ -59,50 +59,52 @@ impl Triple {
 
 /// Those of both pods; `None` as long as there is nothing to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Triples {
+pub struct RunningConditions {
     /// The target's.
-    pub target: Option<Triple>,
+    pub target: Option<RunningCondition>,
     /// The source's.
-    pub source: Option<Triple>,
+    pub source: Option<RunningCondition>,
     /// What fails and is not about one pod, or about one that runs all the same.
-    pub clone: Option<Triple>,
+    pub clone: Option<RunningCondition>,
 }
 
-impl Triples {
+impl RunningConditions {
     /// All, for a step. What fails comes before what the pod says that it is about.
     pub fn of(step: &Step, seen: &Observed, now: OffsetDateTime) -> Self {
         let of_pod = |pod: &Option<std::sync::Arc<Pod>>, role: Role| {
-            pod.as_deref().map(|pod| triple(pod, role.container(), now))
+            pod.as_deref().map(|pod| pod_condition(pod, role.container(), now))
         };
-        let mut triples = Self {
+        let mut pod_conditions = Self {
             target: of_pod(&seen.target_pod, Role::Target).or_else(|| waiting(step, seen)),
             source: of_pod(&seen.source_pod, Role::Source),
             clone: None,
         };
         // A claim that cannot be made is told by the condition Bound.
-        if let Some(trouble) = seen.other_trouble() {
-            let said = Triple::no(trouble.reason(), trouble.message());
-            let place = match trouble.doing.side() {
-                Some(Role::Target) => &mut triples.target,
-                Some(Role::Source) => &mut triples.source,
-                None => &mut triples.clone,
+        if let Some(last_error) = seen.other_error() {
+            let said = RunningCondition::no(last_error.reason(), last_error.message());
+            let slot = match last_error.failed_action.side() {
+                Some(Role::Target) => &mut pod_conditions.target,
+                Some(Role::Source) => &mut pod_conditions.source,
+                None => &mut pod_conditions.clone,
             };
             // The next keys of a pod that runs are needed later.
-            let runs = place.as_ref().is_some_and(|triple| triple.runs);
-            *(if runs { &mut triples.clone } else { place }) = Some(said);
+            let runs = slot.as_ref().is_some_and(|pod_condition| pod_condition.runs);
+            *(if runs { &mut pod_conditions.clone } else { slot }) = Some(said);
         }
-        triples
+        pod_conditions
     }
 
     /// Whether bytes can be on their way.
     fn both_run(&self) -> bool {
-        [&self.target, &self.source].iter().all(|triple| triple.as_ref().is_some_and(|triple| triple.runs))
+        [&self.target, &self.source]
+            .iter()
+            .all(|pod_condition| pod_condition.as_ref().is_some_and(|pod_condition| pod_condition.runs))
     }
 
     /// All as one (contract 4.7, "Running"). What fails is told whatever the pods do; while both run it does not stop them.
-    pub fn joined(&self) -> Triple {
+    pub fn joined(&self) -> RunningCondition {
         match &self.clone {
-            Some(said) if self.both_run() => Triple { runs: true, ..said.clone() },
+            Some(said) if self.both_run() => RunningCondition { runs: true, ..said.clone() },
             // What the pods wait for is hidden by nothing else, unless it is what each clone waits for at its beginning.
             Some(said) => match self.pods() {
                 pods if pods.runs || is_usual(&pods.reason) => said.clone(),
@@ -112,9 +114,9 @@ impl Triples {
         }
     }
 
-    fn pods(&self) -> Triple {
+    fn pods(&self) -> RunningCondition {
         match (&self.target, &self.source) {
-            (None, None) => Triple::default(),
+            (None, None) => RunningCondition::default(),
             (Some(one), None) | (None, Some(one)) => one.clone(),
             (Some(target), Some(source)) => match (target.runs, source.runs) {
                 (true, true) | (false, true) => target.clone(),
@@ -127,75 +129,82 @@ impl Triples {
 }
 
 /// Why there is no target pod.
-fn waiting(step: &Step, seen: &Observed) -> Option<Triple> {
+fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
     let list = |pods: &[crate::objects::Key]| {
         let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
         names.join(", ")
     };
     Some(match step {
         Step::Queued => match &seen.turn {
-            Turn::Wait { place, of, limit } => {
-                Triple::no(QUEUED, format!("place {place} of {of} in the queue: {limit}"))
+            Turn::Wait { position, of, limit } => {
+                RunningCondition::no(QUEUED, format!("place {position} of {of} in the queue: {limit}"))
             }
             Turn::Now => return None,
         },
         Step::SourceInUse(pods) => {
             let source = seen.source_key().map(|key| key.name.as_str()).unwrap_or_default();
-            Triple::no("CloneSourceInUse", format!("pod {} using PersistentVolumeClaim {source}", list(pods)))
+            RunningCondition::no(
+                "CloneSourceInUse",
+                format!("pod {} using PersistentVolumeClaim {source}", list(pods)),
+            )
         }
         Step::TargetInUse(pods) => {
-            Triple::no("UploadTargetInUse", format!("pod {} using the target", list(pods)))
+            RunningCondition::no("UploadTargetInUse", format!("pod {} using the target", list(pods)))
         }
-        Step::SourceFilling => Triple::no("ImportPVCNotReady", "the source is still being filled".to_owned()),
-        Step::Incompatible(why) => Triple::no("ErrIncompatiblePVC", why.clone()),
-        Step::Denied(why) => Triple::no("CloneNotAllowed", why.clone()),
-        Step::Unproven => Triple::no("CloneNotProven", UNPROVEN),
-        Step::VolumeInTheWay(why) => Triple::no("VolumeInTheWay", why.clone()),
+        Step::SourceFilling => {
+            RunningCondition::no("ImportPVCNotReady", "the source is still being filled".to_owned())
+        }
+        Step::Incompatible(why) => RunningCondition::no("ErrIncompatiblePVC", why.clone()),
+        Step::Denied(why) => RunningCondition::no("CloneNotAllowed", why.clone()),
+        Step::Unproven => RunningCondition::no("CloneNotProven", UNPROVEN),
+        Step::VolumeInTheWay(why) => RunningCondition::no("VolumeInTheWay", why.clone()),
         Step::NoSource(key) => {
-            Triple::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
+            RunningCondition::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
         }
-        Step::Done | Step::TidyUp | Step::MarkDone => Triple::no(COMPLETED, CLONE_COMPLETE),
+        Step::Done | Step::TidyUp | Step::MarkDone => RunningCondition::no(COMPLETED, CLONE_COMPLETE),
         _ => return None,
     })
 }
 
 /// The running condition of the container `name`.
-fn triple(pod: &Pod, name: &str, now: OffsetDateTime) -> Triple {
+fn pod_condition(pod: &Pod, name: &str, now: OffsetDateTime) -> RunningCondition {
     if pod.status.phase == "Failed" && !pod.status.reason.is_empty() && !pod.ended_well(name) {
-        return Triple::no(&pod.status.reason, &pod.status.message);
+        return RunningCondition::no(&pod.status.reason, &pod.status.message);
     }
     let Some(status) = pod.container_status(name) else { return not_scheduled(pod, now) };
     if status.state.running.is_some() {
-        return Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        return RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
     }
     if let Some(ended) = &status.state.terminated {
-        return ended_triple(ended);
+        return ended_condition(ended);
     }
-    waiting_triple(status)
+    waiting_condition(status)
 }
 
-fn waiting_triple(status: &ContainerStatus) -> Triple {
+fn waiting_condition(status: &ContainerStatus) -> RunningCondition {
     let (reason, message) = match &status.state.waiting {
         Some(waiting) => (waiting.reason.as_str(), waiting.message.as_str()),
         None => ("Pending", ""),
     };
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
-            Triple::no("ImagePullFailed", format!("failed to pull image: {}", status.image))
+            RunningCondition::no("ImagePullFailed", format!("failed to pull image: {}", status.image))
         }
         // The pause between two tries says nothing; why the last one ended does.
-        "CrashLoopBackOff" => last_end(status).map_or_else(|| Triple::no(reason, message), ended_triple),
-        _ => Triple::no(reason, message),
+        "CrashLoopBackOff" => {
+            last_end(status).map_or_else(|| RunningCondition::no(reason, message), ended_condition)
+        }
+        _ => RunningCondition::no(reason, message),
     }
 }
 
-fn ended_triple(ended: &Terminated) -> Triple {
+fn ended_condition(ended: &Terminated) -> RunningCondition {
     if ended.exit_code == 0 {
-        return Triple::no(COMPLETED, CLONE_COMPLETE);
+        return RunningCondition::no(COMPLETED, CLONE_COMPLETE);
     }
     let small = ended.message.to_ascii_lowercase();
     if NO_SPACE.iter().any(|text| small.contains(text)) {
-        return Triple::no("Error", TOO_SMALL);
+        return RunningCondition::no("Error", TOO_SMALL);
     }
     let message = match (ended.reason.as_str(), ended.message.trim()) {
         ("OOMKilled", _) => "the container was killed because it used more memory than its limit".to_owned(),
@@ -203,17 +212,17 @@ fn ended_triple(ended: &Terminated) -> Triple {
         (_, text) => text.to_owned(),
     };
     let reason = if ended.reason.is_empty() { "Error" } else { &ended.reason };
-    Triple::no(reason, message)
+    RunningCondition::no(reason, message)
 }
 
 /// What the scheduler said, once it has lasted: it often refuses a pod whose volume is a moment old.
-fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> Triple {
+fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> RunningCondition {
     let refused = pod.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
     match refused {
         Some(condition) if !is_new(&condition.last_transition_time, now) => {
-            Triple::no(&condition.reason, &condition.message)
+            RunningCondition::no(&condition.reason, &condition.message)
         }
-        _ => Triple::no("Pending", ""),
+        _ => RunningCondition::no("Pending", ""),
     }
 }
 
@@ -262,9 +271,9 @@ mod tests {
                 TOO_SMALL,
             ),
         ] {
-            let triple = triple(&pod(&state), "c", OffsetDateTime::UNIX_EPOCH);
-            assert_eq!(triple.reason, reason, "{state}");
-            assert!(triple.message.contains(message), "{state}: {}", triple.message);
+            let pod_condition = pod_condition(&pod(&state), "c", OffsetDateTime::UNIX_EPOCH);
+            assert_eq!(pod_condition.reason, reason, "{state}");
+            assert!(pod_condition.message.contains(message), "{state}: {}", pod_condition.message);
         }
     }
 
@@ -273,12 +282,15 @@ mod tests {
         let evicted: Pod = serde_json::from_value(json!({
             "status": { "phase": "Failed", "reason": "Evicted", "message": "low on memory" } }))
         .unwrap();
-        assert_eq!(triple(&evicted, "c", OffsetDateTime::UNIX_EPOCH), Triple::no("Evicted", "low on memory"));
+        assert_eq!(
+            pod_condition(&evicted, "c", OffsetDateTime::UNIX_EPOCH),
+            RunningCondition::no("Evicted", "low on memory")
+        );
         let homeless: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" } ] } })).unwrap();
         assert_eq!(
-            triple(&homeless, "c", OffsetDateTime::UNIX_EPOCH),
-            Triple::no("Unschedulable", "0/1 nodes")
+            pod_condition(&homeless, "c", OffsetDateTime::UNIX_EPOCH),
+            RunningCondition::no("Unschedulable", "0/1 nodes")
         );
     }
 
@@ -289,28 +301,28 @@ mod tests {
               "lastTransitionTime": "1970-01-01T00:01:00Z" } ] } }))
         .unwrap();
         let at = |secs: i64| {
-            triple(&pod, "c", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(secs.unsigned_abs()))
+            pod_condition(&pod, "c", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(secs.unsigned_abs()))
         };
-        assert_eq!(at(60), Triple::no("Pending", ""));
-        assert_eq!(at(69), Triple::no("Pending", ""));
-        assert_eq!(at(70), Triple::no("Unschedulable", "unbound claims"));
+        assert_eq!(at(60), RunningCondition::no("Pending", ""));
+        assert_eq!(at(69), RunningCondition::no("Pending", ""));
+        assert_eq!(at(70), RunningCondition::no("Unschedulable", "unbound claims"));
         assert_eq!(
             at(0),
-            Triple::no("Unschedulable", "unbound claims"),
+            RunningCondition::no("Unschedulable", "unbound claims"),
             "a clock that is behind hides nothing"
         );
     }
 
     #[test]
     fn what_fails_besides_hides_nothing_that_keeps_a_pod_from_running() {
-        let run = Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
-        let joined = |target: Triple| {
-            let clone = Some(Triple::no("ErrDeletingPod", "d"));
-            Triples { target: Some(target), source: None, clone }.joined()
+        let run = RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        let joined = |target: RunningCondition| {
+            let clone = Some(RunningCondition::no("ErrDeletingPod", "d"));
+            RunningConditions { target: Some(target), source: None, clone }.joined()
         };
         assert_eq!(joined(run).message, "d");
-        assert_eq!(joined(Triple::no("ContainerCreating", "")).reason, "ErrDeletingPod");
-        let both = joined(Triple::no("ImagePullFailed", "i"));
+        assert_eq!(joined(RunningCondition::no("ContainerCreating", "")).reason, "ErrDeletingPod");
+        let both = joined(RunningCondition::no("ImagePullFailed", "i"));
         assert_eq!(
             (both.reason.as_str(), both.message.as_str()),
             ("ErrDeletingPod and ImagePullFailed", "d and i")
@@ -319,10 +331,11 @@ mod tests {
 
     #[test]
     fn the_pod_that_does_not_run_is_the_one_that_speaks() {
-        let run = Triple { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
-        let stop = |text: &str| Triple::no("R", text);
-        let joined = |target: &Triple, source: &Triple| {
-            Triples { target: Some(target.clone()), source: Some(source.clone()), clone: None }.joined()
+        let run = RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        let stop = |text: &str| RunningCondition::no("R", text);
+        let joined = |target: &RunningCondition, source: &RunningCondition| {
+            RunningConditions { target: Some(target.clone()), source: Some(source.clone()), clone: None }
+                .joined()
         };
         assert_eq!(joined(&run, &stop("s")).message, "s");
         assert_eq!(joined(&run, &run), run);

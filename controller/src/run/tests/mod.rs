@@ -12,7 +12,7 @@ mod sidecars;
 use super::*;
 use crate::api::cluster::{ApiError, ListPage, ListParams, Part, Watch};
 use crate::objects::annotations::{EXTENDED_TOKEN, TOKEN};
-use crate::objects::{Kind, Object, Uid, view};
+use crate::objects::{Kind, Object, Uid, decode};
 use crate::token::asker::Asker;
 use crate::token::grant::Grant;
 
@@ -149,7 +149,7 @@ impl Cluster for Kept {
 /// A controller that does one round at a time.
 struct Bench {
     cluster: Arc<Kept>,
-    shop: Workshop,
+    reconciler: Reconciler,
     keys: Arc<TokenKey>,
 }
 
@@ -179,14 +179,14 @@ impl Bench {
         let guarded = Guarded::new(Arc::clone(&cluster), OWN.to_owned(), "cdi-api".to_owned());
         let judge = Judge::new(Arc::clone(&cluster), Arc::clone(&keys), guarded);
         let wake: Wake = Arc::new(|_| ());
-        let known = Known {
+        let known = WatchedObjects {
             stores: Arc::new(Stores::new(Arc::clone(&keys))),
             unreadable: Arc::default(),
             queue: Arc::default(),
             wake,
         };
-        let shop = workshop(&cluster, policy, &pki, known, Seal { keys: Arc::clone(&keys), judge });
-        Self { cluster: kept, shop, keys }
+        let reconciler = workshop(&cluster, policy, &pki, known, Seal { keys: Arc::clone(&keys), judge });
+        Self { cluster: kept, reconciler, keys }
     }
 
     fn put(&self, kind: Kind, key: &Key, mut object: Value) {
@@ -208,7 +208,7 @@ impl Bench {
 
     /// Tells the controller what there is, as watches do, and lets it do a round.
     fn round(&self) {
-        let stores = &self.shop.eyes.stores;
+        let stores = &self.reconciler.observer.stores;
         for key in stores.pods.keys() {
             stores.pods.remove(&key);
         }
@@ -217,14 +217,14 @@ impl Bench {
         }
         for ((kind, _), object) in &*self.cluster.objects() {
             match kind {
-                Kind::DataVolume => drop(stores.data_volumes.put(view(object.clone()).unwrap())),
-                Kind::DataSource => drop(stores.data_sources.put(view(object.clone()).unwrap())),
-                Kind::PersistentVolumeClaim => drop(stores.claims.put(view(object.clone()).unwrap())),
-                Kind::Pod => drop(stores.pods.put(view(object.clone()).unwrap())),
+                Kind::DataVolume => drop(stores.data_volumes.put(decode(object.clone()).unwrap())),
+                Kind::DataSource => drop(stores.data_sources.put(decode(object.clone()).unwrap())),
+                Kind::PersistentVolumeClaim => drop(stores.claims.put(decode(object.clone()).unwrap())),
+                Kind::Pod => drop(stores.pods.put(decode(object.clone()).unwrap())),
                 _ => {}
             }
         }
-        self.shop.work(&copy());
+        self.reconciler.work(&copy());
     }
 
     fn rounds(&self, count: usize) {
@@ -245,7 +245,7 @@ impl Bench {
     /// Reason and message of a condition of the DataVolume.
     fn condition(&self, kind: &str) -> (String, String) {
         let object = self.cluster.get(Kind::DataVolume, &copy()).unwrap();
-        let dv: crate::objects::DataVolume = view(object).unwrap();
+        let dv: crate::objects::DataVolume = decode(object).unwrap();
         dv.status.condition(kind).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
     }
 
@@ -278,7 +278,7 @@ impl Bench {
     fn kubelet(&self) {
         self.bind();
         for object in self.cluster.of(Kind::Pod) {
-            let pod: crate::objects::Pod = view(object).unwrap();
+            let pod: crate::objects::Pod = decode(object).unwrap();
             let status = json!({"phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [
                 {"name": "cdi-upload-server", "ready": true, "state": {"running": {}}}]});
             self.set(Kind::Pod, &pod.metadata.key(), &json!({"status": status}));

@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::objects::{Key, Uid};
 use crate::token::claims::{Claims, Validity};
-use crate::token::grant::{Grant, Granted, Refusal};
+use crate::token::grant::{Grant, Granted, TokenRefusal};
 use crate::token::key::TokenKey;
 
 /// How long the controller may take to see a new DataVolume.
@@ -52,7 +52,7 @@ impl TokenKey {
         source: &Key,
         target: &Key,
         now: OffsetDateTime,
-    ) -> Result<Granted, Refusal> {
+    ) -> Result<Granted, TokenRefusal> {
         self.read(token)?.check(source, target, None, now)
     }
 
@@ -64,7 +64,7 @@ impl TokenKey {
         target: &Key,
         uid: &Uid,
         now: OffsetDateTime,
-    ) -> Result<Granted, Refusal> {
+    ) -> Result<Granted, TokenRefusal> {
         self.read(token)?.check(source, target, Some(uid), now)
     }
 
@@ -76,20 +76,20 @@ impl TokenKey {
     }
 
     /// The claims of `token`. They are looked at only when they are known to be ours.
-    fn read(&self, token: &str) -> Result<Claims, Refusal> {
+    fn read(&self, token: &str) -> Result<Claims, TokenRefusal> {
         if token.len() > TOKEN_MAX_BYTES {
-            return Err(Refusal::Malformed);
+            return Err(TokenRefusal::Malformed);
         }
-        let (signed, tag) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-        let (header, body) = signed.split_once('.').ok_or(Refusal::Malformed)?;
+        let (signed, tag) = token.rsplit_once('.').ok_or(TokenRefusal::Malformed)?;
+        let (header, body) = signed.split_once('.').ok_or(TokenRefusal::Malformed)?;
         if header != HEADER {
-            return Err(Refusal::Malformed);
+            return Err(TokenRefusal::Malformed);
         }
-        let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Malformed);
+        let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenRefusal::Malformed);
         if !self.has_signed(signed.as_bytes(), &decode(tag)?) {
-            return Err(Refusal::Forged);
+            return Err(TokenRefusal::Forged);
         }
-        Claims::from_json(&decode(body)?).ok_or(Refusal::Malformed)
+        Claims::from_json(&decode(body)?).ok_or(TokenRefusal::Malformed)
     }
 }
 

@@ -37,11 +37,11 @@ fn jane() -> Asker {
     }
 }
 
-fn short_at(token: &str, now: OffsetDateTime) -> Result<(), Refusal> {
+fn short_at(token: &str, now: OffsetDateTime) -> Result<(), TokenRefusal> {
     key().check_short(token, &source(), &target(), now).map(drop)
 }
 
-fn long_at(token: &str, now: OffsetDateTime) -> Result<(), Refusal> {
+fn long_at(token: &str, now: OffsetDateTime) -> Result<(), TokenRefusal> {
     key().check_long(token, &source(), &target(), &uid(), now).map(drop)
 }
 
@@ -111,21 +111,21 @@ fn a_token_is_good_for_what_it_was_written_for() {
 fn a_short_token_lasts_five_minutes_and_the_leeway() {
     assert_eq!(short_at(&short(), noon() + SHORT_LIFE + LEEWAY), Ok(()));
     let late = noon() + SHORT_LIFE + LEEWAY + Duration::SECOND;
-    assert_eq!(short_at(&short(), late), Err(Refusal::Expired));
+    assert_eq!(short_at(&short(), late), Err(TokenRefusal::Expired));
 }
 
 #[test]
 fn a_long_token_lasts_ten_years() {
     assert_eq!(long_at(&long(), noon() + LONG_LIFE), Ok(()));
     let late = noon() + LONG_LIFE + LEEWAY + Duration::SECOND;
-    assert_eq!(long_at(&long(), late), Err(Refusal::Expired));
+    assert_eq!(long_at(&long(), late), Err(TokenRefusal::Expired));
 }
 
 #[test]
 fn a_long_token_from_before_its_source_lasts_an_hour() {
     assert_eq!(long_at(&provisional(), noon() + Duration::hours(1) + LEEWAY), Ok(()));
     let late = noon() + Duration::hours(1) + LEEWAY + Duration::SECOND;
-    assert_eq!(long_at(&provisional(), late), Err(Refusal::Expired));
+    assert_eq!(long_at(&provisional(), late), Err(TokenRefusal::Expired));
 }
 
 #[test]
@@ -151,22 +151,22 @@ fn a_token_of_a_previous_version_is_refused_with_its_reason() {
         claims.get_mut("params").unwrap().as_object_mut().unwrap().remove("sourceUid");
         let old = signed(&key(), header, &claims.to_string());
         let checked = if is_long { long_at(&old, noon()) } else { short_at(&old, noon()) };
-        assert_eq!(checked, Err(Refusal::WithoutAsker));
+        assert_eq!(checked, Err(TokenRefusal::WithoutAsker));
     }
 }
 
 #[test]
 fn a_token_of_the_future_is_not_valid_yet() {
     assert_eq!(short_at(&short(), noon() - LEEWAY), Ok(()));
-    assert_eq!(short_at(&short(), noon() - LEEWAY - Duration::SECOND), Err(Refusal::NotYetValid));
+    assert_eq!(short_at(&short(), noon() - LEEWAY - Duration::SECOND), Err(TokenRefusal::NotYetValid));
     assert_eq!(long_at(&long(), noon() - Duration::hours(23)), Ok(()));
-    assert_eq!(long_at(&long(), noon() - Duration::hours(25)), Err(Refusal::NotYetValid));
+    assert_eq!(long_at(&long(), noon() - Duration::hours(25)), Err(TokenRefusal::NotYetValid));
 }
 
 #[test]
 fn another_key_is_a_forgery() {
     let token = short_of(&TokenKey::new(&[8; 32]), &source(), &target());
-    assert_eq!(short_at(&token, noon()), Err(Refusal::Forged));
+    assert_eq!(short_at(&token, noon()), Err(TokenRefusal::Forged));
 }
 
 #[test]
@@ -181,10 +181,14 @@ fn no_other_algorithm_is_known() {
         r#"{"alg":"HS256","typ":"JWT","kid":"../../etc"}"#,
         r#"{"alg":"HS256","typ":"JWT","jwk":{}}"#,
     ] {
-        assert_eq!(short_at(&signed(&key(), header, &claims), noon()), Err(Refusal::Malformed), "{header}");
+        assert_eq!(
+            short_at(&signed(&key(), header, &claims), noon()),
+            Err(TokenRefusal::Malformed),
+            "{header}"
+        );
     }
     let unsigned = format!("{HEADER}.{}.", BASE64_URL_SAFE_NO_PAD.encode(claims));
-    assert_eq!(short_at(&unsigned, noon()), Err(Refusal::Forged));
+    assert_eq!(short_at(&unsigned, noon()), Err(TokenRefusal::Forged));
 }
 
 #[test]
@@ -194,10 +198,10 @@ fn parts_of_two_tokens_do_not_make_a_third() {
     parts[1] = other.leak().split('.').nth(1).unwrap();
     assert_eq!(
         key().check_short(&parts.join("."), &source(), &Key::new("c", "copy"), noon()).map(drop),
-        Err(Refusal::Forged)
+        Err(TokenRefusal::Forged)
     );
     parts.swap(1, 2);
-    assert_eq!(short_at(&parts.join("."), noon()), Err(Refusal::Forged));
+    assert_eq!(short_at(&parts.join("."), noon()), Err(TokenRefusal::Forged));
 }
 
 #[test]
@@ -223,19 +227,19 @@ fn every_changed_character_is_refused() {
 #[test]
 fn a_token_cannot_be_borrowed() {
     let check = |source: &Key, target: &Key| key().check_short(&short(), source, target, noon()).map(drop);
-    assert_eq!(check(&Key::new("a", "secret"), &target()), Err(Refusal::OtherSource));
-    assert_eq!(check(&Key::new("z", "golden"), &target()), Err(Refusal::OtherSource));
-    assert_eq!(check(&source(), &Key::new("b", "other")), Err(Refusal::OtherTarget));
-    assert_eq!(check(&source(), &Key::new("c", "copy")), Err(Refusal::OtherTarget));
+    assert_eq!(check(&Key::new("a", "secret"), &target()), Err(TokenRefusal::OtherSource));
+    assert_eq!(check(&Key::new("z", "golden"), &target()), Err(TokenRefusal::OtherSource));
+    assert_eq!(check(&source(), &Key::new("b", "other")), Err(TokenRefusal::OtherTarget));
+    assert_eq!(check(&source(), &Key::new("c", "copy")), Err(TokenRefusal::OtherTarget));
     let other = Uid::from("99999999-2222-3333-4444-555555555555");
     let checked = key().check_long(&long(), &source(), &target(), &other, noon());
-    assert_eq!(checked.map(drop), Err(Refusal::OtherUid));
+    assert_eq!(checked.map(drop), Err(TokenRefusal::OtherUid));
 }
 
 #[test]
 fn the_two_kinds_do_not_take_each_others_place() {
-    assert_eq!(short_at(&long(), noon()), Err(Refusal::OtherKind));
-    assert_eq!(long_at(&short(), noon()), Err(Refusal::OtherKind));
+    assert_eq!(short_at(&long(), noon()), Err(TokenRefusal::OtherKind));
+    assert_eq!(long_at(&short(), noon()), Err(TokenRefusal::OtherKind));
 }
 
 #[test]
@@ -265,7 +269,7 @@ fn a_signed_body_of_another_shape_is_refused() {
 fn a_token_that_is_too_long_is_not_looked_at() {
     let body = format!("{{\"x\":\"{}\"}}", "y".repeat(32 << 10));
     let token = signed(&key(), r#"{"alg":"HS256","typ":"JWT"}"#, &body);
-    assert_eq!(short_at(&token, noon()), Err(Refusal::Malformed));
+    assert_eq!(short_at(&token, noon()), Err(TokenRefusal::Malformed));
     let longest = Key::new("n".repeat(63), "n".repeat(253));
     let mut asker = Asker { groups: vec!["g".repeat(60); 250], ..jane() };
     while asker.fits().is_ok() {

@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use crate::objects::annotations::{
     ALLOW_ADOPTION, BANDWIDTH_LIMIT, CHECK_STATIC, EXTENDED_TOKEN, PRE_POPULATED, STREAMS, TOKEN, VERIFY,
 };
-use crate::objects::data_volume::Spec;
-use crate::objects::{DataVolume, Meta, Uid, Unreadable, VIEW_LIMIT_BYTES, view_within};
+use crate::objects::data_volume::DataVolumeSpec;
+use crate::objects::{DECODE_LIMIT_BYTES, DataVolume, Meta, Uid, Unreadable, decode_within};
 use crate::token::asker::Asker;
 use crate::webhook::excerpt::excerpt;
 use crate::webhook::strict::Strict;
@@ -108,7 +108,7 @@ struct RawMeta {
     generate_name: Option<String>,
     uid: Option<String>,
     deletion_timestamp: Option<IgnoredAny>,
-    annotations: Option<Annotations>,
+    annotations: Option<KnownAnnotations>,
 }
 
 #[derive(Default, Deserialize)]
@@ -117,11 +117,11 @@ struct RawStatus {
     phase: Option<String>,
 }
 
-struct Annotations(BTreeMap<&'static str, String>);
+struct KnownAnnotations(BTreeMap<&'static str, String>);
 
-impl<'de> Deserialize<'de> for Annotations {
+impl<'de> Deserialize<'de> for KnownAnnotations {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(AnnotationsVisitor).map(Annotations)
+        deserializer.deserialize_map(AnnotationsVisitor).map(KnownAnnotations)
     }
 }
 
@@ -246,10 +246,10 @@ impl<'b> Request<'b> {
     /// The DataVolume as it is to be, without what users do not decide.
     pub(super) fn data_volume(&self) -> Result<DataVolume, Verdict> {
         let object = self.reviewed()?;
-        let spec: Spec = match object.spec {
-            Some(spec) => view_within(spec, VIEW_LIMIT_BYTES)
+        let spec: DataVolumeSpec = match object.spec {
+            Some(spec) => decode_within(spec, DECODE_LIMIT_BYTES)
                 .map_err(|e| unreadable(Unreadable { field: joined("spec", &e.field), ..e }.to_string()))?,
-            None => Spec::default(),
+            None => DataVolumeSpec::default(),
         };
         for (part, why) in [
             ("source", spec.source.as_ref().and_then(|part| part.0.as_ref().err())),
@@ -300,7 +300,7 @@ fn reviewed(object: Option<&RawValue>) -> Result<Reviewed<'_>, String> {
         generate_name: meta.generate_name.unwrap_or_default(),
         uid: meta.uid.unwrap_or_default(),
         is_deleting: meta.deletion_timestamp.is_some(),
-        annotations: meta.annotations.map(|Annotations(kept)| kept),
+        annotations: meta.annotations.map(|KnownAnnotations(kept)| kept),
         spec: object.spec,
         phase: status.unwrap_or_default().phase.unwrap_or_default(),
     })
@@ -317,7 +317,7 @@ fn unreadable(why: impl AsRef<str>) -> Verdict {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct ReviewAnswer<'a> {
     api_version: &'static str,
     kind: &'static str,
     response: Response<'a>,
@@ -333,11 +333,11 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status<'a>>,
+    status: Option<ReviewStatus<'a>>,
 }
 
 #[derive(Serialize)]
-struct Status<'a> {
+struct ReviewStatus<'a> {
     status: &'static str,
     code: u16,
     reason: &'static str,
@@ -371,7 +371,7 @@ pub(super) fn answer(uid: &str, verdict: &Verdict) -> String {
         Verdict::Denied(Denial { code, reason, field, message }) => {
             let cause = Cause { reason: "FieldValueInvalid", field, message };
             response.allowed = false;
-            response.status = Some(Status {
+            response.status = Some(ReviewStatus {
                 status: "Failure",
                 code: *code,
                 reason,
@@ -380,7 +380,8 @@ pub(super) fn answer(uid: &str, verdict: &Verdict) -> String {
             });
         }
     }
-    serde_json::to_string(&Answer { api_version: API_VERSION, kind: KIND, response }).unwrap_or_default()
+    serde_json::to_string(&ReviewAnswer { api_version: API_VERSION, kind: KIND, response })
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,16 +9,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, renameat, renameat_with};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::attributes::{ACCESS_ACL, Attribute, Kinds};
 use crate::error::{Error, Kind, Result, is_no_space};
 use crate::volume::close::flush;
-use crate::volume::free_space::FreeRoom;
+use crate::volume::free_space::FreeSpace;
 use crate::volume::image::Medium;
-use crate::volume::image::leftover::{self, open_folder, temporary_name};
+use crate::volume::image::leftover::{self, open_directory, temporary_name};
 use crate::volume::optional_calls::Call;
 use crate::volume::remove::remove_all;
 use crate::volume::writer_lock::{busy, is_at};
@@ -48,13 +48,13 @@ pub struct FileOptions {
     pub preallocate: bool,
     /// Leave an unfinished file, for [`ImageFile::reopen`].
     pub keep_partial: bool,
-    /// The file has the rights that its mode says, and none that the folder hands down in an access control list.
+    /// The file has the rights that its mode says, and none that the directory hands down in an access control list.
     pub is_exact: bool,
 }
 
 /// A file that does not exist under its name until it is finished; dropped before that, it leaves nothing.
 pub struct ImageFile {
-    folder: OwnedFd,
+    directory: OwnedFd,
     file: File,
     path: PathBuf,
     name: OsString,
@@ -75,22 +75,22 @@ pub struct ImageFile {
 }
 
 impl ImageFile {
-    /// Starts the file `name` in `folder`. What an earlier attempt left under the temporary name is removed,
+    /// Starts the file `name` in `directory`. What an earlier attempt left under the temporary name is removed,
     /// unless that attempt is still running. `stop` ends the removal.
-    pub fn create(folder: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
-        let path = folder.join(name);
-        let folder = open_folder(folder)?;
+    pub fn create(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
+        let path = directory.join(name);
+        let directory = open_directory(directory)?;
         for _ in 0..ATTEMPTS {
-            let temporary = leftover::free_name(&folder, &temporary_name(name), &path, stop)?;
+            let temporary = leftover::free_name(&directory, &temporary_name(name), &path, stop)?;
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = match rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR) {
+            let file = match rustix::fs::openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR) {
                 // Another process was faster: the next look at the name tells which.
                 Err(Errno::EXIST) => continue,
-                made => made.map_err(|e| cannot_create(&folder, &path, e.into()))?,
+                made => made.map_err(|e| cannot_create(&directory, &path, e.into()))?,
             };
             let file = File::from(file);
-            if leftover::claim(&folder, &temporary, &file, &path)? {
-                let image = Self::of(folder, file, path, temporary, options, stop);
+            if leftover::claim(&directory, &temporary, &file, &path)? {
+                let image = Self::of(directory, file, path, temporary, options, stop);
                 if options.is_exact {
                     remove(image.file.as_fd(), ACCESS_ACL)
                         .map_err(|e| image.fail("change the access control list of", 0, e.into()))?;
@@ -102,18 +102,18 @@ impl ImageFile {
     }
 
     /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
-    pub fn reopen(folder: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
-        let (path, temporary) = (folder.join(name), temporary_name(name));
-        let folder = open_folder(folder)?;
-        match leftover::open(&folder, &temporary, OFlags::WRONLY) {
-            Ok(file) if leftover::claim(&folder, &temporary, &file, &path)? => {
-                let mut image = Self::of(folder, file, path, temporary, options, stop);
+    pub fn reopen(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
+        let (path, temporary) = (directory.join(name), temporary_name(name));
+        let directory = open_directory(directory)?;
+        match leftover::open(&directory, &temporary, OFlags::WRONLY) {
+            Ok(file) if leftover::claim(&directory, &temporary, &file, &path)? => {
+                let mut image = Self::of(directory, file, path, temporary, options, stop);
                 image.is_reused = true;
                 Ok(image)
             }
             unusable => {
                 let why = unusable.err().unwrap_or(Errno::NOENT);
-                leftover::free_name(&folder, &temporary, &path, stop)?;
+                leftover::free_name(&directory, &temporary, &path, stop)?;
                 let text = format!(
                     "cannot resume what an attempt before left of {}: {why}; the next attempt begins from zero",
                     path.display()
@@ -124,7 +124,7 @@ impl ImageFile {
     }
 
     fn of(
-        folder: OwnedFd,
+        directory: OwnedFd,
         file: File,
         path: PathBuf,
         temporary: OsString,
@@ -133,7 +133,7 @@ impl ImageFile {
     ) -> Self {
         let name = path.file_name().unwrap_or_default().to_owned();
         Self {
-            folder,
+            directory,
             file,
             path,
             name,
@@ -151,22 +151,22 @@ impl ImageFile {
 
     /// Whether the temporary name is that of what was written.
     fn has_its_name(&self) -> bool {
-        is_at(&self.folder, self.temporary.as_bytes(), &self.file)
+        is_at(&self.directory, self.temporary.as_bytes(), &self.file)
     }
 
     /// Gives the finished file its name, in place of whatever has it.
     fn rename(&self) -> Result<(), Errno> {
-        let (folder, temporary, name) = (&self.folder, &self.temporary, &self.name);
-        match renameat(folder, temporary, folder, name) {
+        let (directory, temporary, name) = (&self.directory, &self.temporary, &self.name);
+        match renameat(directory, temporary, directory, name) {
             Err(Errno::ISDIR) => {}
             result => return result,
         }
-        // A folder, which an archive unpacked there before left. Names in a tree are replaced the same way.
-        if renameat_with(folder, temporary, folder, name, RenameFlags::EXCHANGE).is_err() {
-            remove_all(folder, name.as_bytes(), &self.stop).map_err(|why| why.cause)?;
-            return renameat(folder, temporary, folder, name);
+        // A directory, which an archive unpacked there before left. Names in a tree are replaced the same way.
+        if renameat_with(directory, temporary, directory, name, RenameFlags::EXCHANGE).is_err() {
+            remove_all(directory, name.as_bytes(), &self.stop).map_err(|why| why.cause)?;
+            return renameat(directory, temporary, directory, name);
         }
-        if let Err(cause) = remove_all(folder, temporary.as_bytes(), &self.stop) {
+        if let Err(cause) = remove_all(directory, temporary.as_bytes(), &self.stop) {
             log::warn!("cannot remove the folder that was {}: {cause}", self.path.display());
         }
         Ok(())
@@ -179,7 +179,7 @@ impl ImageFile {
         self.is_full.set(true);
         let of = self.expected_bytes.map_or(String::new(), |size| format!(" of {size}"));
         let room =
-            FreeRoom::of(&self.folder).map_or_else(String::new, |room| format!("; {}", room.rounded()));
+            FreeSpace::of(&self.directory).map_or_else(String::new, |room| format!("; {}", room.rounded()));
         let path = self.path.display();
         Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
     }
@@ -204,7 +204,7 @@ impl ImageFile {
             Err(e) if Call::Allocate.is_dispensable(e) => {}
             Err(e) => return Err(self.fail("allocate", 0, e.into())),
         }
-        let is_known_to_be_full = rustix::fs::fstatvfs(&self.folder)
+        let is_known_to_be_full = rustix::fs::fstatvfs(&self.directory)
             .is_ok_and(|fs| fs.f_blocks > 0 && size_bytes > fs.f_bfree.saturating_mul(fs.f_frsize));
         if is_known_to_be_full {
             return Err(self.fail("allocate", 0, ErrorKind::StorageFull.into()));
@@ -330,7 +330,7 @@ impl Medium for ImageFile {
 
     fn readable(&self) -> std::io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.folder, &self.temporary, flags, Mode::empty())?.into())
+        Ok(rustix::fs::openat(&self.directory, &self.temporary, flags, Mode::empty())?.into())
     }
 
     fn publish(&mut self) -> Result<()> {
@@ -350,9 +350,9 @@ impl Medium for ImageFile {
         }
         renamed.map_err(|e| Error::target("rename the finished file to", &self.path, e.into()))?;
         self.finished = true;
-        match rustix::fs::fsync(&self.folder) {
+        match rustix::fs::fsync(&self.directory) {
             Ok(()) => Ok(()),
-            Err(e) if Call::SyncFolder.is_dispensable(e) => {
+            Err(e) if Call::SyncDirectory.is_dispensable(e) => {
                 // The filesystem as a whole, then; where that is not possible either, there is nothing more to do.
                 match rustix::fs::syncfs(&self.file) {
                     Err(e) if !Call::SyncFilesystem.is_dispensable(e) => {
@@ -372,7 +372,7 @@ impl Drop for ImageFile {
         if self.finished || (self.options.keep_partial && !self.is_full.get()) || !self.has_its_name() {
             return;
         }
-        if let Err(e) = rustix::fs::unlinkat(&self.folder, &self.temporary, AtFlags::empty()) {
+        if let Err(e) = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty()) {
             let e = std::io::Error::from(e);
             if e.kind() != ErrorKind::NotFound {
                 log::warn!("cannot remove {} next to {}: {e}", self.temporary.display(), self.path.display());
@@ -382,8 +382,8 @@ impl Drop for ImageFile {
 }
 
 /// A file that cannot be made; where the reason is that there is no room, with what there is.
-fn cannot_create(folder: &OwnedFd, path: &Path, cause: std::io::Error) -> Error {
-    match FreeRoom::of(folder) {
+fn cannot_create(directory: &OwnedFd, path: &Path, cause: std::io::Error) -> Error {
+    match FreeSpace::of(directory) {
         Some(room) if is_no_space(&cause) => {
             let text = format!("cannot create {}; {}", path.display(), room.rounded());
             Error::io(Kind::NoSpace, text, cause)

@@ -13,21 +13,21 @@ use crate::tar::pax::{UNSENT_KEY, XATTR_KEY};
 use crate::tar::reader::MAX_PAX_BYTES;
 use crate::volume::optional_calls::{Call, Verdict};
 use crate::volume::tree::read::lstat::Found;
-use crate::volume::xattrs::{Place, Room, names, room};
+use crate::volume::xattrs::{XattrAccess, XattrBuffer, names, room};
 
 /// Collects the records of one entry after the other. Its memory is bounded, whatever an entry has.
 pub(super) struct Extended {
     records: Vec<u8>,
     key: Vec<u8>,
-    names: Room,
-    value: Room,
+    names: XattrBuffer,
+    value: XattrBuffer,
     can_be_named: bool,
     unsent: Kinds,
 }
 
 impl Extended {
     pub(super) fn new() -> Self {
-        let can_be_named = Place::can_be_named();
+        let can_be_named = XattrAccess::can_be_named();
         let (records, key, unsent) = (Vec::new(), Vec::new(), Kinds::default());
         Self { records, key, names: room(), value: room(), can_be_named, unsent }
     }
@@ -68,22 +68,24 @@ impl Extended {
 
     fn xattrs_of(&mut self, found: &Found<'_>, meta: &Meta, fd: Option<BorrowedFd<'_>>) -> Result<Kinds> {
         if let Some(fd) = fd {
-            return self.xattrs(found, &Place::Open(fd));
+            return self.xattrs(found, &XattrAccess::Open(fd));
         }
         // Through `/proc` it takes nearly twice as long as to open the file, to ask, and to close it again.
         let opened = (meta.file_type == FileType::RegularFile).then(|| found.open_file()).flatten();
         match opened {
-            Some(file) => self.xattrs(found, &Place::Open(file.as_fd())),
-            None if self.can_be_named => self.xattrs(found, &Place::named(found.dir, found.name.to_bytes())),
+            Some(file) => self.xattrs(found, &XattrAccess::Open(file.as_fd())),
+            None if self.can_be_named => {
+                self.xattrs(found, &XattrAccess::named(found.dir, found.name.to_bytes()))
+            }
             None if meta.file_type == FileType::RegularFile => {
                 let file = found.open_same(meta)?;
-                self.xattrs(found, &Place::Open(file.as_fd()))
+                self.xattrs(found, &XattrAccess::Open(file.as_fd()))
             }
             None => Ok(Kinds::default()),
         }
     }
 
-    fn xattrs(&mut self, found: &Found<'_>, place: &Place<'_>) -> Result<Kinds> {
+    fn xattrs(&mut self, found: &Found<'_>, place: &XattrAccess<'_>) -> Result<Kinds> {
         let mut kinds = Kinds::default();
         let unsent = &mut self.unsent;
         let list = match place.list(&mut self.names) {

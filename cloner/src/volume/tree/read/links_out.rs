@@ -4,26 +4,26 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fs::FileType;
 
 use crate::error::Result;
-use crate::volume::tree::read::walk::{Budget, Folder, NAMES_BUDGET_BYTES, walk};
+use crate::volume::tree::read::walk::{NAMES_BUDGET_BYTES, WalkBudget, WalkDirectory, walk};
 
 /// So many files of which some names are still to come are remembered: 4 MiB, with the table around them.
 const FILES_LIMIT: usize = 64 << 10;
 
-/// Whether something in the folder `root`, whose path for messages is `root_path`, has a further name that is not in there,
-/// or may have: beyond [`FILES_LIMIT`] that is not known. Folders have no further names.
+/// Whether something in the directory `root`, whose path for messages is `root_path`, has a further name that is not in there,
+/// or may have: beyond [`FILES_LIMIT`] that is not known. Directories have no further names.
 pub(crate) fn has_links_elsewhere(root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<bool> {
     let mut missing: HashMap<(u64, u64), u64> = HashMap::new();
     let mut is_too_much = false;
-    let budget = Budget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: false };
+    let budget = WalkBudget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: false };
     walk(root, root_path, budget, stop, &mut |found, _| {
-        let looked = found.look(false)?;
+        let looked = found.lstat(false)?;
         let meta = looked.meta;
         if meta.file_type == FileType::Directory {
-            return Ok(looked.fd.map(|fd| Folder { fd, meta }));
+            return Ok(looked.fd.map(|fd| WalkDirectory { fd, meta }));
         }
         if meta.links > 1 && !is_too_much {
             is_too_much = missing.len() >= FILES_LIMIT && !missing.contains_key(&meta.identity());

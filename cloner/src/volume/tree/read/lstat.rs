@@ -1,4 +1,4 @@
-//! Looking at one entry without trusting that it still is what the folder said a moment ago.
+//! Looking at one entry without trusting that it still is what the directory said a moment ago.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -7,15 +7,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
 use crate::attributes::meta::Meta;
 use crate::error::{Error, Kind, Result};
 
-/// How folders are opened.
-pub(super) const FOLDER: OFlags =
+/// How directories are opened.
+pub(super) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// How files are opened: never through a symlink, and never waiting for the other end of a fifo that has
 /// taken the file's place.
@@ -31,13 +31,13 @@ const LEASE_PATIENCE: Duration = Duration::from_secs(90);
 /// Between two tries.
 const LEASE_PAUSE: Duration = Duration::from_millis(50);
 
-/// An entry of a folder, as the walk found it.
+/// An entry of a directory, as the walk found it.
 pub(super) struct Found<'a> {
-    /// The open folder it is in.
+    /// The open directory it is in.
     pub(super) dir: BorrowedFd<'a>,
     /// Its name there.
     pub(super) name: &'a CStr,
-    /// What the folder says it is. May be `Unknown`, may be outdated.
+    /// What the directory says it is. May be `Unknown`, may be outdated.
     pub(super) file_type: FileType,
     /// Its path from the root of the walk.
     pub(super) member: &'a [u8],
@@ -47,8 +47,8 @@ pub(super) struct Found<'a> {
     pub(super) stop: &'a Stop,
 }
 
-/// What is there: `stat`, and the opened file or folder if it had to be opened.
-pub(super) struct Looked {
+/// What is there: `stat`, and the opened file or directory if it had to be opened.
+pub(super) struct OpenedEntry {
     pub(super) meta: Meta,
     pub(super) fd: Option<OwnedFd>,
 }
@@ -65,20 +65,20 @@ impl Found<'_> {
         Path::new(OsStr::from_bytes(if len == 0 { b"/" } else { &self.full[..len] }))
     }
 
-    /// Finds out what is there. Folders are opened; files only when `open_files`. What is opened is what
+    /// Finds out what is there. Directories are opened; files only when `open_files`. What is opened is what
     /// `meta` tells about.
-    pub(super) fn look(&self, open_files: bool) -> Result<Looked> {
+    pub(super) fn lstat(&self, open_files: bool) -> Result<OpenedEntry> {
         match self.file_type {
-            FileType::Directory => return self.open(FOLDER, FileType::Directory),
+            FileType::Directory => return self.open(DIRECTORY, FileType::Directory),
             FileType::RegularFile if open_files => return self.open(FILE, FileType::RegularFile),
             _ => {}
         }
         let stat = statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW);
         let meta = Meta::of(&stat.map_err(|errno| self.failed("look at", errno))?);
         match meta.file_type {
-            FileType::Directory => self.open(FOLDER, meta.file_type),
+            FileType::Directory => self.open(DIRECTORY, meta.file_type),
             FileType::RegularFile if open_files => self.open(FILE, meta.file_type),
-            _ => Ok(Looked { meta, fd: None }),
+            _ => Ok(OpenedEntry { meta, fd: None }),
         }
     }
 
@@ -143,21 +143,21 @@ impl Found<'_> {
         }
     }
 
-    fn open(&self, flags: OFlags, expected: FileType) -> Result<Looked> {
+    fn open(&self, flags: OFlags, expected: FileType) -> Result<OpenedEntry> {
         let fd = self.open_patiently(flags)?;
         let meta = meta_of(&fd, self.path())?;
         if meta.file_type != expected {
             return Err(self.changed("was replaced while the folder was read"));
         }
-        Ok(Looked { meta, fd: Some(fd) })
+        Ok(OpenedEntry { meta, fd: Some(fd) })
     }
 }
 
 /// Opens a regular file before its turn; `None` if that does not work.
-pub(super) fn open_quietly(dir: BorrowedFd<'_>, name: &CStr) -> Option<Looked> {
+pub(super) fn open_quietly(dir: BorrowedFd<'_>, name: &CStr) -> Option<OpenedEntry> {
     let fd = openat(dir, name, FILE, Mode::empty()).ok()?;
     let meta = Meta::of(&fstat(&fd).ok()?);
-    (meta.file_type == FileType::RegularFile).then_some(Looked { meta, fd: Some(fd) })
+    (meta.file_type == FileType::RegularFile).then_some(OpenedEntry { meta, fd: Some(fd) })
 }
 
 /// What an open file is.
@@ -174,15 +174,15 @@ mod tests {
     use std::fs::{self, create_dir, hard_link};
     use std::os::unix::fs::symlink;
 
-    /// A folder with one entry of each kind, and what looking at `name` says.
-    fn look(name: &CStr, told: FileType, open_files: bool) -> Result<Looked> {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), "x").unwrap();
-        create_dir(folder.path().join("folder")).unwrap();
-        symlink("folder", folder.path().join("link")).unwrap();
-        let dir = File::open(folder.path()).unwrap();
+    /// A directory with one entry of each kind, and what looking at `name` says.
+    fn lstat(name: &CStr, told: FileType, open_files: bool) -> Result<OpenedEntry> {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), "x").unwrap();
+        create_dir(directory.path().join("folder")).unwrap();
+        symlink("folder", directory.path().join("link")).unwrap();
+        let dir = File::open(directory.path()).unwrap();
         let (member, full) = (name.to_bytes(), name.to_bytes());
-        Found { dir: dir.as_fd(), name, file_type: told, member, full, stop: &Stop::new() }.look(open_files)
+        Found { dir: dir.as_fd(), name, file_type: told, member, full, stop: &Stop::new() }.lstat(open_files)
     }
 
     #[test]
@@ -192,14 +192,14 @@ mod tests {
             (c"folder", FileType::Directory, true),
             (c"link", FileType::Symlink, false),
         ] {
-            let looked = look(name, FileType::Unknown, true).unwrap();
+            let looked = lstat(name, FileType::Unknown, true).unwrap();
             assert_eq!((looked.meta.file_type, looked.fd.is_some()), (is, opened));
         }
-        assert!(look(c"file", FileType::RegularFile, false).unwrap().fd.is_none());
+        assert!(lstat(c"file", FileType::RegularFile, false).unwrap().fd.is_none());
     }
 
     #[test]
-    fn an_entry_that_is_not_what_the_folder_said_is_a_change() {
+    fn an_entry_that_is_not_what_the_directory_said_is_a_change() {
         for (name, told) in [
             (c"folder", FileType::RegularFile),
             (c"link", FileType::RegularFile),
@@ -208,19 +208,19 @@ mod tests {
             (c"gone", FileType::RegularFile),
             (c"gone", FileType::Symlink),
         ] {
-            let error = look(name, told, true).err().unwrap();
+            let error = lstat(name, told, true).err().unwrap();
             assert_eq!(error.kind(), Kind::SourceChanged, "{name:?}: {error}");
         }
     }
 
     #[test]
     fn only_the_file_that_was_looked_at_is_opened() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {
-            fs::write(folder.path().join(name), "x").unwrap();
+            fs::write(directory.path().join(name), "x").unwrap();
         }
-        hard_link(folder.path().join("a"), folder.path().join("same")).unwrap();
-        let dir = File::open(folder.path()).unwrap();
+        hard_link(directory.path().join("a"), directory.path().join("same")).unwrap();
+        let dir = File::open(directory.path()).unwrap();
         let stop = Stop::new();
         let found = |name| Found {
             dir: dir.as_fd(),
@@ -230,7 +230,7 @@ mod tests {
             full: b"x",
             stop: &stop,
         };
-        let meta = found(c"a").look(false).unwrap().meta;
+        let meta = found(c"a").lstat(false).unwrap().meta;
         assert!(found(c"same").open_same(&meta).is_ok());
         assert_eq!(found(c"b").open_same(&meta).unwrap_err().kind(), Kind::SourceChanged);
     }

@@ -1,7 +1,7 @@
-//! Makes one tar archive of a folder, in our own process (contract 1.10).
+//! Makes one tar archive of a directory, in our own process (contract 1.10).
 //!
-//! [`scan`](scan::scan) tells beforehand how long the archive becomes, [`write`](write_archive::write) makes it. Both
-//! are the same pass over the same tree (`layout`), once with the file contents left out, so they cannot
+//! [`scan`](scan::scan) computes beforehand how long the archive becomes, [`write_archive`](write_archive::write_archive)
+//! makes it. Both are the same pass over the same tree (`pass`), once without the content of the files, so they cannot
 //! disagree.
 
 mod census;

@@ -1,4 +1,4 @@
-//! The names in one folder, sorted, in batches of bounded memory.
+//! The names in one directory, sorted, in batches of bounded memory.
 
 use std::ffi::CStr;
 use std::io;
@@ -7,25 +7,25 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{FileType, RawDir, SeekFrom, seek};
 
-/// A sorted part of the names in a folder: the smallest ones after some name, as many as the budget allows.
-pub(super) struct Batch {
+/// A sorted part of the names in a directory: the smallest ones after some name, as many as the budget allows.
+pub(super) struct NameBatch {
     /// The names, each with a zero at its end.
     arena: Vec<u8>,
-    slots: Vec<Slot>,
+    slots: Vec<NameSlot>,
     next: usize,
-    /// Whether the folder has names after this batch.
+    /// Whether the directory has names after this batch.
     more: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Slot {
+struct NameSlot {
     start: u32,
     len: u16,
     file_type: FileType,
 }
 
-impl Batch {
-    /// Reads the folder `dir` from its beginning and keeps the smallest names that come after `after`, in
+impl NameBatch {
+    /// Reads the directory `dir` from its beginning and keeps the smallest names that come after `after`, in
     /// at most `budget_bytes` of memory (at least one name). `buffer` is working space whose capacity is used.
     pub(super) fn read(
         dir: BorrowedFd<'_>,
@@ -57,7 +57,7 @@ impl Batch {
         Ok(batch)
     }
 
-    /// The next name in order, with the type the folder knows of (`Unknown` on some filesystems).
+    /// The next name in order, with the type the directory knows of (`Unknown` on some filesystems).
     pub(super) fn next(&mut self) -> Option<(&CStr, FileType)> {
         let turn = self.next;
         self.next = (turn + 1).min(self.slots.len());
@@ -82,7 +82,7 @@ impl Batch {
         self.next == self.slots.len()
     }
 
-    /// Whether the folder has names after this batch.
+    /// Whether the directory has names after this batch.
     pub(super) fn has_more(&self) -> bool {
         self.more
     }
@@ -98,20 +98,20 @@ impl Batch {
         let start = u32::try_from(self.arena.len()).map_err(too_large)?;
         let len = u16::try_from(name.count_bytes()).map_err(too_large)?;
         self.arena.extend_from_slice(name.to_bytes_with_nul());
-        self.slots.push(Slot { start, len, file_type });
+        self.slots.push(NameSlot { start, len, file_type });
         Ok(())
     }
 
-    fn name(&self, slot: &Slot) -> &[u8] {
+    fn name(&self, slot: &NameSlot) -> &[u8] {
         let start = slot.start as usize;
         &self.arena[start..start + usize::from(slot.len)]
     }
 
     fn sort(&mut self) {
         let Self { arena, slots, .. } = self;
-        let name = |slot: &Slot| &arena[slot.start as usize..slot.start as usize + usize::from(slot.len)];
+        let name = |slot: &NameSlot| &arena[slot.start as usize..slot.start as usize + usize::from(slot.len)];
         slots.sort_unstable_by(|a, b| name(a).cmp(name(b)));
-        // A folder that is changed while it is read may tell a name twice.
+        // A directory that is changed while it is read may tell a name twice.
         slots.dedup_by(|b, a| name(a) == name(b));
     }
 
@@ -134,12 +134,12 @@ impl Batch {
     }
 
     fn used_bytes(&self) -> usize {
-        self.arena.len() + self.slots.len() * size_of::<Slot>()
+        self.arena.len() + self.slots.len() * size_of::<NameSlot>()
     }
 }
 
 fn cost_bytes(name: &[u8]) -> usize {
-    name.len() + 1 + size_of::<Slot>()
+    name.len() + 1 + size_of::<NameSlot>()
 }
 
 #[cfg(test)]
@@ -148,13 +148,14 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
 
-    /// All names of a folder in the order of the batches, and the number of batches.
+    /// All names of a directory in the order of the batches, and the number of batches.
     fn all(dir: &File, budget_bytes: usize) -> (Vec<Vec<u8>>, usize) {
         let mut buffer = Vec::with_capacity(4096);
         let (mut names, mut batches) = (Vec::<Vec<u8>>::new(), 0);
         loop {
             let after = names.last().cloned();
-            let mut batch = Batch::read(dir.as_fd(), after.as_deref(), budget_bytes, &mut buffer).unwrap();
+            let mut batch =
+                NameBatch::read(dir.as_fd(), after.as_deref(), budget_bytes, &mut buffer).unwrap();
             batches += 1;
             while let Some((name, _)) = batch.next() {
                 names.push(name.to_bytes().to_vec());
@@ -168,12 +169,12 @@ mod tests {
 
     #[test]
     fn a_small_budget_gives_the_same_names_in_the_same_order_as_a_large_one() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for i in 0..500_u32 {
             let name = format!("{:x}{}", i.wrapping_mul(2_654_435_761), "n".repeat((i % 90) as usize));
-            File::create(folder.path().join(name)).unwrap();
+            File::create(directory.path().join(name)).unwrap();
         }
-        let dir = File::open(folder.path()).unwrap();
+        let dir = File::open(directory.path()).unwrap();
         let (whole, once) = all(&dir, 1 << 20);
         assert_eq!((whole.len(), once), (500, 1));
         assert!(whole.is_sorted());
@@ -186,11 +187,11 @@ mod tests {
 
     #[test]
     fn names_are_ordered_by_their_bytes() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["a", "B", "é", "a-", "a/..", ".h"].map(|name| name.replace('/', "0")) {
-            File::create(folder.path().join(name)).unwrap();
+            File::create(directory.path().join(name)).unwrap();
         }
-        let dir = File::open(folder.path()).unwrap();
+        let dir = File::open(directory.path()).unwrap();
         let names = all(&dir, 1 << 20).0.into_iter().map(|name| String::from_utf8(name).unwrap());
         assert_eq!(names.collect::<Vec<_>>(), [".h", "B", "a", "a-", "a0..", "é"]);
     }

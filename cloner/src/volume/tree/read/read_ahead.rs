@@ -7,34 +7,34 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{Advice, FileType, fadvise};
 
 use crate::volume::page_cache::SMALL_BYTES;
-use crate::volume::tree::read::lstat::{Looked, open_quietly};
-use crate::volume::tree::read::names::Batch;
+use crate::volume::tree::read::lstat::{OpenedEntry, open_quietly};
+use crate::volume::tree::read::names::NameBatch;
 
 /// Files that are open before their turn. Disks work on 32 to 256 requests at once.
 const FILES: usize = 64;
-/// All folders on the way to where a walk is share these; each gets a few in any case, so that a deep tree has some, too.
+/// All directories on the way to where a walk is share these; each gets a few in any case, so that a deep tree has some, too.
 const SHARED_FILES: usize = 128;
 const FEW_FILES: usize = 8;
 /// What may wait in the page cache to be read.
 const WAITING_BYTES: u64 = 8 << 20;
 
-/// The files of one folder that are open before their turn.
+/// The files of one directory that are open before their turn.
 #[derive(Default)]
-pub(super) struct Ahead {
-    opened: VecDeque<(usize, Looked)>,
+pub(super) struct ReadAhead {
+    opened: VecDeque<(usize, OpenedEntry)>,
     waiting_bytes: u64,
     /// Where to go on in the batch of names.
     next: usize,
 }
 
-impl Ahead {
+impl ReadAhead {
     /// How many files are open.
     pub(super) fn len(&self) -> usize {
         self.opened.len()
     }
 
-    /// Opens files of `dir` whose names come from `turn` on in `batch`. Other folders hold `others` open.
-    pub(super) fn reach(&mut self, batch: &Batch, turn: usize, dir: BorrowedFd<'_>, others: usize) {
+    /// Opens files of `dir` whose names come from `turn` on in `batch`. Other directories hold `others` open.
+    pub(super) fn reach(&mut self, batch: &NameBatch, turn: usize, dir: BorrowedFd<'_>, others: usize) {
         let most = SHARED_FILES.saturating_sub(others).clamp(FEW_FILES, FILES);
         self.next = self.next.max(turn);
         while self.opened.len() < most && self.waiting_bytes < WAITING_BYTES {
@@ -51,7 +51,7 @@ impl Ahead {
     }
 
     /// The file whose name is `turn` in the batch, if it is open. Those before it are closed.
-    pub(super) fn take(&mut self, turn: usize) -> Option<Looked> {
+    pub(super) fn take(&mut self, turn: usize) -> Option<OpenedEntry> {
         while self.opened.front().is_some_and(|(index, _)| *index <= turn) {
             let (index, looked) = self.opened.pop_front()?;
             self.waiting_bytes -= small_bytes(&looked);
@@ -65,7 +65,7 @@ impl Ahead {
 
 /// Has the kernel read it, and says how much that is. Larger files are read ahead of the reader by the kernel itself, and
 /// must not be in the page cache before they are looked at there.
-fn asked_for(looked: &Looked) -> u64 {
+fn asked_for(looked: &OpenedEntry) -> u64 {
     let len = small_bytes(looked);
     if let (Some(len), Some(fd)) = (std::num::NonZeroU64::new(len), &looked.fd) {
         // Advice only: a filesystem that does not take it is read when it is read.
@@ -74,7 +74,7 @@ fn asked_for(looked: &Looked) -> u64 {
     len
 }
 
-fn small_bytes(looked: &Looked) -> u64 {
+fn small_bytes(looked: &OpenedEntry) -> u64 {
     if looked.meta.size_bytes < SMALL_BYTES { looked.meta.size_bytes } else { 0 }
 }
 
@@ -86,22 +86,22 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    fn names(folder: &Path) -> (File, Batch) {
-        let dir = File::open(folder).unwrap();
-        let batch = Batch::read(dir.as_fd(), None, 1 << 20, &mut Vec::with_capacity(32 << 10)).unwrap();
+    fn names(directory: &Path) -> (File, NameBatch) {
+        let dir = File::open(directory).unwrap();
+        let batch = NameBatch::read(dir.as_fd(), None, 1 << 20, &mut Vec::with_capacity(32 << 10)).unwrap();
         (dir, batch)
     }
 
     #[test]
     fn files_are_open_before_their_turn_and_nothing_else_is() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for (index, name) in ["a", "d", "e"].into_iter().enumerate() {
-            fs::write(folder.path().join(name), vec![1; index + 1]).unwrap();
+            fs::write(directory.path().join(name), vec![1; index + 1]).unwrap();
         }
-        fs::create_dir(folder.path().join("b")).unwrap();
-        symlink("a", folder.path().join("c")).unwrap();
-        let (dir, batch) = names(folder.path());
-        let mut ahead = Ahead::default();
+        fs::create_dir(directory.path().join("b")).unwrap();
+        symlink("a", directory.path().join("c")).unwrap();
+        let (dir, batch) = names(directory.path());
+        let mut ahead = ReadAhead::default();
         ahead.reach(&batch, 0, dir.as_fd(), 0);
         assert_eq!(ahead.len(), 3);
         let sizes = [0, 1, 2, 3, 4, 5].map(|turn| ahead.take(turn).map(|looked| looked.meta.size_bytes));
@@ -111,39 +111,39 @@ mod tests {
 
     #[test]
     fn neither_files_nor_bytes_are_without_bound() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for index in 100..200 {
-            fs::write(folder.path().join(index.to_string()), "x").unwrap();
+            fs::write(directory.path().join(index.to_string()), "x").unwrap();
         }
-        let (dir, batch) = names(folder.path());
+        let (dir, batch) = names(directory.path());
         for (others, wanted) in
             [(0, FILES), (SHARED_FILES - 20, 20), (SHARED_FILES, FEW_FILES), (1000, FEW_FILES)]
         {
-            let mut ahead = Ahead::default();
+            let mut ahead = ReadAhead::default();
             ahead.reach(&batch, 0, dir.as_fd(), others);
             assert_eq!(ahead.len(), wanted, "{others}");
             ahead.take(0);
             ahead.reach(&batch, 1, dir.as_fd(), others);
             assert_eq!(ahead.len(), wanted, "{others}");
         }
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for index in 0..30 {
-            let file = File::create(folder.path().join(index.to_string())).unwrap();
+            let file = File::create(directory.path().join(index.to_string())).unwrap();
             file.set_len(SMALL_BYTES - 1).unwrap();
         }
-        let (dir, batch) = names(folder.path());
-        let mut ahead = Ahead::default();
+        let (dir, batch) = names(directory.path());
+        let mut ahead = ReadAhead::default();
         ahead.reach(&batch, 0, dir.as_fd(), 0);
         assert!(ahead.len() < 20 && ahead.waiting_bytes < WAITING_BYTES + SMALL_BYTES, "{}", ahead.len());
     }
 
     #[test]
     fn a_file_that_went_before_it_was_opened_is_left_to_its_turn() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a"), "x").unwrap();
-        let (dir, batch) = names(folder.path());
-        fs::remove_file(folder.path().join("a")).unwrap();
-        let mut ahead = Ahead::default();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a"), "x").unwrap();
+        let (dir, batch) = names(directory.path());
+        fs::remove_file(directory.path().join("a")).unwrap();
+        let mut ahead = ReadAhead::default();
         ahead.reach(&batch, 0, dir.as_fd(), 0);
         assert!(ahead.take(0).is_none());
     }

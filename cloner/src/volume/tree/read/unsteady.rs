@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::volume::tree::read::census::hash_of;
 use crate::volume::tree::read::lstat::meta_of;
-use crate::volume::tree::read::names::Batch;
+use crate::volume::tree::read::names::NameBatch;
 
 /// Between two looks at a time that may follow the clock: longer than a tick of any kernel's coarse clock (10 ms).
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
@@ -82,7 +82,7 @@ fn names_of(dir: BorrowedFd<'_>, path: &Path, buffer: &mut Vec<u8>) -> Result<Na
     let mut names = Names::default();
     let mut last: Option<Vec<u8>> = None;
     loop {
-        let batch = Batch::read(dir, last.as_deref(), NAMES_BYTES, buffer);
+        let batch = NameBatch::read(dir, last.as_deref(), NAMES_BYTES, buffer);
         let mut batch = batch.map_err(|cause| Error::source("read the folder", path, cause))?;
         while let Some((name, _)) = batch.next() {
             names.add(name.to_bytes());
@@ -108,21 +108,21 @@ mod tests {
         met
     }
 
-    fn check(unsteady: &mut Unsteady, folder: &Path, names: &[&str]) -> Result<()> {
-        let dir = File::open(folder).unwrap();
-        unsteady.check(dir.as_fd(), folder, &met(names), &mut Vec::with_capacity(4096))
+    fn check(unsteady: &mut Unsteady, directory: &Path, names: &[&str]) -> Result<()> {
+        let dir = File::open(directory).unwrap();
+        unsteady.check(dir.as_fd(), directory, &met(names), &mut Vec::with_capacity(4096))
     }
 
     #[test]
     fn other_names_are_a_change_whatever_the_time_says() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a"), "").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a"), "").unwrap();
         let mut unsteady = Unsteady {
-            device: Some(meta_of(File::open(folder.path()).unwrap(), folder.path()).unwrap().device),
+            device: Some(meta_of(File::open(directory.path()).unwrap(), directory.path()).unwrap().device),
         };
-        assert!(check(&mut unsteady, folder.path(), &["a"]).is_ok());
+        assert!(check(&mut unsteady, directory.path(), &["a"]).is_ok());
         for names in [&["a", "b"][..], &["b"], &[]] {
-            let error = check(&mut unsteady, folder.path(), names).unwrap_err();
+            let error = check(&mut unsteady, directory.path(), names).unwrap_err();
             assert_eq!(error.kind(), Kind::SourceChanged);
             assert!(error.to_string().contains("names were added to or removed from"), "{error}");
         }
@@ -130,27 +130,27 @@ mod tests {
 
     #[test]
     fn the_same_names_and_a_time_that_stands_still_are_a_change() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a"), "").unwrap();
-        let error = check(&mut Unsteady::default(), folder.path(), &["a"]).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a"), "").unwrap();
+        let error = check(&mut Unsteady::default(), directory.path(), &["a"]).unwrap_err();
         assert!(error.to_string().ends_with("an entry was replaced, or came and went"), "{error}");
     }
 
     #[test]
     fn a_time_that_follows_the_clock_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(check(&mut Unsteady::default(), folder.path(), &[]).is_ok());
-        fs::write(folder.path().join("a"), "").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        assert!(check(&mut Unsteady::default(), directory.path(), &[]).is_ok());
+        fs::write(directory.path().join("a"), "").unwrap();
         let mut unsteady = Unsteady::default();
         let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let dir = File::open(folder.path()).unwrap();
+                let dir = File::open(directory.path()).unwrap();
                 while !ended.load(Ordering::Relaxed) {
                     dir.set_modified(SystemTime::now()).unwrap();
                 }
             });
-            let checked = check(&mut unsteady, folder.path(), &["a"]);
+            let checked = check(&mut unsteady, directory.path(), &["a"]);
             ended.store(true, Ordering::Relaxed);
             assert!(checked.is_ok());
         });

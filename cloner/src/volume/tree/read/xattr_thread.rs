@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::attributes::Kinds;
 use crate::attributes::meta::Meta;
@@ -18,8 +18,8 @@ use crate::volume::tree::read::lstat::Found;
 
 /// Entries that are handed over at once: a wake-up costs as much as some of them.
 const BATCH_ENTRIES: usize = 256;
-/// Folders of one batch: each is one more open file.
-const BATCH_FOLDERS: usize = 8;
+/// Directories of one batch: each is one more open file.
+const BATCH_DIRECTORIES: usize = 8;
 /// Batches that wait. With two the threads run side by side; what is handed over is some 30 KiB each.
 const BATCHES: usize = 2;
 
@@ -43,21 +43,21 @@ impl Measured {
 }
 
 /// The scan's end of it.
-pub(super) struct Apart {
-    batch: Batch,
-    to_thread: Sender<Batch>,
+pub(super) struct XattrThread {
+    batch: XattrBatch,
+    to_thread: Sender<XattrBatch>,
     thread: JoinHandle<Result<Measured>>,
 }
 
 #[derive(Default)]
-struct Batch {
-    folders: Vec<Folder>,
-    entries: Vec<Entry>,
+struct XattrBatch {
+    directories: Vec<XattrDirectory>,
+    entries: Vec<XattrEntry>,
     /// All names, each with a zero byte.
     names: Vec<u8>,
 }
 
-struct Folder {
+struct XattrDirectory {
     fd: OwnedFd,
     /// Its path for messages.
     path: Vec<u8>,
@@ -65,39 +65,39 @@ struct Folder {
     member_start: usize,
 }
 
-struct Entry {
-    /// Which one of the folders it is in.
-    folder: usize,
+struct XattrEntry {
+    /// Which one of the directories it is in.
+    directory: usize,
     meta: Meta,
     /// What is known to be lost of it.
     unsent: Kinds,
 }
 
-impl Apart {
+impl XattrThread {
     /// Starts the thread. It ends when this is gone.
     pub(super) fn start(stop: &Stop) -> Result<Self> {
         let (to_thread, batches) = bounded(BATCHES);
         let stop = stop.clone();
         let thread = Builder::new().name("attributes".to_owned()).spawn(move || measure(&batches, &stop));
         let thread = thread.map_err(|cause| Error::io(Kind::Failed, "cannot start a thread", cause))?;
-        Ok(Self { batch: Batch::default(), to_thread, thread })
+        Ok(Self { batch: XattrBatch::default(), to_thread, thread })
     }
 
     /// An entry whose extended header is to be measured.
     pub(super) fn entry(&mut self, found: &Found<'_>, meta: &Meta, unsent: Kinds) -> Result<()> {
         let path = &found.full[..found.full.len() - found.name.to_bytes().len() - 1];
-        if self.batch.folders.last().is_none_or(|folder| folder.path != path) {
-            if self.batch.folders.len() == BATCH_FOLDERS {
+        if self.batch.directories.last().is_none_or(|directory| directory.path != path) {
+            if self.batch.directories.len() == BATCH_DIRECTORIES {
                 self.hand_over()?;
             }
-            // The walk may leave the folder, and close it, before the thread comes to it.
+            // The walk may leave the directory, and close it, before the thread comes to it.
             let fd = found.dir.try_clone_to_owned();
             let fd = fd.map_err(|cause| Error::source("keep open the folder of", found.path(), cause))?;
             let member_start = found.full.len() - found.member.len();
-            self.batch.folders.push(Folder { fd, path: path.to_vec(), member_start });
+            self.batch.directories.push(XattrDirectory { fd, path: path.to_vec(), member_start });
         }
-        let folder = self.batch.folders.len() - 1;
-        self.batch.entries.push(Entry { folder, meta: *meta, unsent });
+        let directory = self.batch.directories.len() - 1;
+        self.batch.entries.push(XattrEntry { directory, meta: *meta, unsent });
         self.batch.names.extend_from_slice(found.name.to_bytes_with_nul());
         if self.batch.entries.len() == BATCH_ENTRIES { self.hand_over() } else { Ok(()) }
     }
@@ -117,22 +117,22 @@ impl Apart {
     }
 }
 
-fn measure(batches: &Receiver<Batch>, stop: &Stop) -> Result<Measured> {
+fn measure(batches: &Receiver<XattrBatch>, stop: &Stop) -> Result<Measured> {
     let (mut measured, mut extended, mut full) = (Measured::default(), Extended::new(), Vec::new());
     for batch in batches {
         let mut names = batch.names.as_slice();
-        for Entry { folder, meta, unsent } in &batch.entries {
-            let folder = &batch.folders[*folder];
+        for XattrEntry { directory, meta, unsent } in &batch.entries {
+            let directory = &batch.directories[*directory];
             let name = CStr::from_bytes_until_nul(names);
             let name =
                 name.map_err(|_| Error::new(Kind::Failed, "an entry was handed over without its name"))?;
             names = &names[name.to_bytes_with_nul().len()..];
             full.clear();
-            full.extend_from_slice(&folder.path);
+            full.extend_from_slice(&directory.path);
             full.push(b'/');
             full.extend_from_slice(name.to_bytes());
-            let member = &full[folder.member_start..];
-            let (dir, file_type) = (folder.fd.as_fd(), meta.file_type);
+            let member = &full[directory.member_start..];
+            let (dir, file_type) = (directory.fd.as_fd(), meta.file_type);
             let found = Found { dir, name, file_type, member, full: &full, stop };
             let kinds = extended.collect(&found, meta, None, *unsent)?;
             if measured.add(extended.records()) {

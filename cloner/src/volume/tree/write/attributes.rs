@@ -10,12 +10,12 @@ use crate::attributes::{ACCESS_ACL, Attribute, Kinds, Moment, Xattr, acl, may_be
 use crate::tar::entry::Entry;
 use crate::volume::optional_calls::{Call, Verdict, setting};
 use crate::volume::tree::write::subject::Subject;
-use crate::volume::xattrs::{Place, names, remove, room};
+use crate::volume::xattrs::{XattrAccess, names, remove, room};
 
 /// The permission bits with setuid, setgid and the sticky bit.
 const ALL_BITS: u32 = 0o7777;
 
-/// What a finished file or folder gets.
+/// What a finished file or directory gets.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
     owner: Owner,
@@ -57,7 +57,7 @@ enum Owner {
     ShouldBe(Option<u32>, Option<u32>),
 }
 
-/// What the kernel gives to everything that is made in a folder.
+/// What the kernel gives to everything that is made in a directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Birth {
     uid: u32,
@@ -67,10 +67,10 @@ pub(super) struct Birth {
 }
 
 impl Birth {
-    /// In a folder that was just made with all permission bits. It got them, its owner and its group by the same rules
+    /// In a directory that was just made with all permission bits. It got them, its owner and its group by the same rules
     /// as what will be made in it, and hands on its setgid bit and its default ACL.
-    pub(super) fn in_new_folder(folder: &Stat) -> Self {
-        Self { uid: folder.st_uid, gid: folder.st_gid, allowed: folder.st_mode & 0o777 }
+    pub(super) fn in_new_directory(directory: &Stat) -> Self {
+        Self { uid: directory.st_uid, gid: directory.st_gid, allowed: directory.st_mode & 0o777 }
     }
 }
 
@@ -109,21 +109,21 @@ impl Attributes {
         Self { is_reused: true, ..Self::of(entry, own) }
     }
 
-    /// What the archive says about the folder that is unpacked into. Its owner stays: a volume's root belongs to whoever
+    /// What the archive says about the directory that is unpacked into. Its owner stays: a volume's root belongs to whoever
     /// mounts it.
     pub(super) fn of_root(entry: &Entry) -> Self {
         Self { owner: Owner::Stays, xattrs: Vec::new(), lost: Kinds::default(), ..Self::of(entry, false) }
     }
 
-    /// For a folder that the archive uses but does not hold.
-    pub(super) fn of_unnamed_folder(inherited_mode: u32) -> Self {
+    /// For a directory that the archive uses but does not hold.
+    pub(super) fn of_unnamed_directory(inherited_mode: u32) -> Self {
         /// What mkdir(1) makes under the usual umask.
         const USUAL: u32 = 0o755;
         let setgid = inherited_mode & Mode::SGID.as_raw_mode();
         Self::unowned(USUAL | setgid, None)
     }
 
-    /// What a folder already has, to give it back after one more change in it.
+    /// What a directory already has, to give it back after one more change in it.
     pub(super) fn as_found(stat: &Stat) -> Self {
         let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let modified = Moment { seconds: stat.st_mtime, nanoseconds };
@@ -163,7 +163,7 @@ impl Attributes {
         }
     }
 
-    /// Sets them on an open file or folder. Returns what is not permitted, or not possible here.
+    /// Sets them on an open file or directory. Returns what is not permitted, or not possible here.
     pub(crate) fn apply_to(&self, fd: impl AsFd) -> Result<Kinds> {
         self.apply(&Subject::Open(fd.as_fd()))
     }
@@ -206,7 +206,7 @@ impl Attributes {
     }
 
     /// The bits of its mode that it may have: setuid and setgid would lend the rights of another owner, where it does not get
-    /// its own. What is made in a setgid folder gets its group; that lends nothing.
+    /// its own. What is made in a setgid directory gets its group; that lends nothing.
     fn kept_bits(&self, subject: &Subject<'_>) -> Result<u32> {
         let (setuid, setgid) = (Mode::SUID.as_raw_mode(), Mode::SGID.as_raw_mode());
         let Some((uid, gid)) = self.wanted_owner() else { return Ok(!0) };
@@ -214,12 +214,12 @@ impl Attributes {
             return Ok(!0);
         }
         let found = subject.stat()?;
-        let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+        let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
         let mut kept = !0;
         if uid != Some(found.st_uid) {
             kept &= !setuid;
         }
-        if gid != Some(found.st_gid) && !is_folder {
+        if gid != Some(found.st_gid) && !is_directory {
             kept &= !setgid;
         }
         Ok(kept)
@@ -296,7 +296,7 @@ impl Attributes {
     /// Takes away what an attempt before has set and the archive does not have.
     fn remove_others(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let mut room = room();
-        let list = match Place::Open(fd).list(&mut room) {
+        let list = match XattrAccess::Open(fd).list(&mut room) {
             Err(errno) if Call::ListXattrs.is_dispensable(errno) => return Ok(()),
             list => list?,
         };

@@ -1,4 +1,4 @@
-//! Opening folders without ever leaving the one we are in.
+//! Opening directories without ever leaving the one we are in.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
@@ -9,13 +9,13 @@ use rustix::io::{Errno, Result};
 use crate::volume::optional_calls::Call;
 use crate::volume::tree::write::member_name::MemberName;
 
-/// Mode of a folder while it is filled: its own bits come when it is complete.
+/// Mode of a directory while it is filled: its own bits come when it is complete.
 pub(super) const WORKING_MODE: Mode = Mode::RWXU;
 
-/// Opens the folder `name` in `parent` for reading and makes sure that its owner can work in it. Returns also
+/// Opens the directory `name` in `parent` for reading and makes sure that its owner can work in it. Returns also
 /// how it was before that. A symlink is never followed: ENOTDIR.
-pub(crate) fn open_folder(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, Stat)> {
-    let open = || openat(&parent, name, folder_flags() | OFlags::RDONLY, Mode::empty());
+pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, Stat)> {
+    let open = || openat(&parent, name, directory_flags() | OFlags::RDONLY, Mode::empty());
     match open() {
         Err(Errno::ACCESS) => {
             let found = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -29,25 +29,25 @@ pub(crate) fn open_folder(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, St
         // What O_NOFOLLOW says about symlinks depends on the kernel.
         Err(Errno::LOOP) => Err(Errno::NOTDIR),
         result => {
-            let folder = result?;
-            let found = fstat(&folder)?;
+            let directory = result?;
+            let found = fstat(&directory)?;
             let mode = Mode::from_raw_mode(found.st_mode);
             if !mode.contains(WORKING_MODE) {
                 // Where modes are those of the mount, its owner may work in it all the same.
-                match fchmod(&folder, mode | WORKING_MODE) {
+                match fchmod(&directory, mode | WORKING_MODE) {
                     Err(errno) if !Call::Chmod.is_dispensable(errno) => return Err(errno),
                     _ => {}
                 }
             }
-            Ok((folder, found))
+            Ok((directory, found))
         }
     }
 }
 
-/// Opens the folder `name` anywhere below `root`, only to name things in it. Fails on any symlink on the way.
+/// Opens the directory `name` anywhere below `root`, only to name things in it. Fails on any symlink on the way.
 pub(super) fn open_below(root: impl AsFd, name: MemberName<'_>) -> Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match openat2(&root, name.relative(), folder_flags() | OFlags::PATH, Mode::empty(), resolve) {
+    match openat2(&root, name.relative(), directory_flags() | OFlags::PATH, Mode::empty(), resolve) {
         // An old kernel, a seccomp profile that does not know the call, a very long name, a rename meanwhile.
         Err(errno) if Call::OpenBeneath.is_dispensable(errno) => step_by_step(root, name),
         result => result,
@@ -55,16 +55,17 @@ pub(super) fn open_below(root: impl AsFd, name: MemberName<'_>) -> Result<OwnedF
 }
 
 fn step_by_step(root: impl AsFd, name: MemberName<'_>) -> Result<OwnedFd> {
-    let step =
-        |folder: &OwnedFd, name: &[u8]| openat(folder, name, folder_flags() | OFlags::PATH, Mode::empty());
-    let mut folder = openat(root, ".", folder_flags() | OFlags::PATH, Mode::empty())?;
+    let step = |directory: &OwnedFd, name: &[u8]| {
+        openat(directory, name, directory_flags() | OFlags::PATH, Mode::empty())
+    };
+    let mut directory = openat(root, ".", directory_flags() | OFlags::PATH, Mode::empty())?;
     for component in name.components() {
-        folder = step(&folder, component)?;
+        directory = step(&directory, component)?;
     }
-    Ok(folder)
+    Ok(directory)
 }
 
-fn folder_flags() -> OFlags {
+fn directory_flags() -> OFlags {
     OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
@@ -89,6 +90,6 @@ mod tests {
             assert_eq!(open_below(&root, name).is_ok(), is_ok, "{name:?}");
             assert_eq!(step_by_step(&root, name).is_ok(), is_ok, "{name:?}");
         }
-        assert_eq!(open_folder(&root, b"link").err(), Some(Errno::NOTDIR));
+        assert_eq!(open_directory(&root, b"link").err(), Some(Errno::NOTDIR));
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fs::{FallocateFlags, fallocate, ftruncate};
 use rustix::io::retry_on_intr;
 
@@ -14,7 +14,7 @@ use crate::stream::{Piece, Pull, ZEROS};
 use crate::tar::entry::Entry;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
-use crate::volume::tree::write::behind::Behind;
+use crate::volume::page_cache::DropAfterWrite;
 
 /// Between two of these the stop token is asked, in bytes.
 pub(crate) const STEP_BYTES: u64 = 1 << 20;
@@ -58,11 +58,12 @@ pub(super) fn write_content<P: Pull + ?Sized>(
     if size_bytes == 0 {
         return Ok(());
     }
-    let mut room = Room { file, size_bytes, preallocate: manner.preallocate, zeros_are_there: true, end: 0 };
+    let mut room =
+        FileAllocation { file, size_bytes, preallocate: manner.preallocate, zeros_are_there: true, end: 0 };
     if !manner.is_reused {
         room.prepare()?;
     }
-    let (mut is_held, mut behind) = (manner.is_reused, Behind::default());
+    let (mut is_held, mut page_cache) = (manner.is_reused, DropAfterWrite::default());
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
         if is_held && !matches!(piece, Piece::Kept(_)) {
@@ -73,7 +74,7 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             Piece::Data(bytes) => {
                 file.write_all_at(bytes, offset).map_err(failed_at(offset))?;
                 room.end = room.end.max(offset + piece.len());
-                behind.written(file, offset + piece.len());
+                page_cache.written(file, offset + piece.len());
             }
             Piece::Kept(_) if is_held => {}
             Piece::Kept(_) => {
@@ -90,7 +91,7 @@ pub(super) fn write_content<P: Pull + ?Sized>(
 }
 
 /// The space of a file.
-struct Room<'a> {
+struct FileAllocation<'a> {
     file: &'a File,
     size_bytes: u64,
     preallocate: bool,
@@ -100,7 +101,7 @@ struct Room<'a> {
     end: u64,
 }
 
-impl Room<'_> {
+impl FileAllocation<'_> {
     /// Before the first byte.
     fn prepare(&mut self) -> Result<(), Incomplete> {
         if self.preallocate {

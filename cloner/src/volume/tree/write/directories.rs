@@ -1,9 +1,9 @@
-//! The folders between the root and the current member, held open.
+//! The directories between the root and the current member, held open.
 //!
-//! A member costs no walk from the root, and a folder gets its mode and time when it is left, because writing
+//! A member costs no walk from the root, and a directory gets its mode and time when it is left, because writing
 //! into it changes its time and may need more permission than it will have. Archives come depth first, so that
-//! is once per folder; if a later member comes back to a folder, what it already has is given back afterwards.
-//! That way nothing is remembered about folders that were left.
+//! is once per directory; if a later member comes back to a directory, what it already has is given back afterwards.
+//! That way nothing is remembered about directories that were left.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat, fstat, mkdirat, openat};
@@ -11,23 +11,23 @@ use rustix::io::{Errno, Result};
 
 use crate::attributes::not_kept::NotKept;
 use crate::volume::tree::write::attributes::{Attributes, Birth};
-use crate::volume::tree::write::beneath::open_folder;
+use crate::volume::tree::write::beneath::open_directory;
 use crate::volume::tree::write::folding::{Folding, SEEN_BYTES, Seen};
-use crate::volume::tree::write::late::{FOLDER_BITS, Late, chmod_unfollowed};
+use crate::volume::tree::write::late::{DIRECTORY_BITS, Late, chmod_unfollowed};
 use crate::volume::tree::write::member_name::MemberName;
 
 /// At most this many levels are open at once, however deep the tree is.
 const MAX_OPEN: usize = 48;
 /// How many levels are opened again when a way up meets a closed one.
 const REOPENED: usize = 24;
-/// Memory for extended attributes that folders get when they are left. A kernel's own limit for one folder is far less
+/// Memory for extended attributes that directories get when they are left. A kernel's own limit for one directory is far less
 /// than this, but a deep tree has many open.
 const PENDING_XATTRS_BYTES: usize = 4 << 20;
 
-/// The way down to the current folder. The root is the folder that is unpacked into.
-pub(super) struct Folders {
+/// The way down to the current directory. The root is the directory that is unpacked into.
+pub(super) struct Directories {
     root: OwnedFd,
-    levels: Vec<Level>,
+    levels: Vec<DirectoryLevel>,
     /// Of all levels.
     xattrs_bytes: usize,
     /// The entries whose modes come last.
@@ -52,7 +52,7 @@ pub(super) struct Taken {
     pub(super) by: Vec<u8>,
 }
 
-struct Level {
+struct DirectoryLevel {
     name: Vec<u8>,
     /// `None` while there are too many levels below it.
     fd: Option<OwnedFd>,
@@ -60,13 +60,13 @@ struct Level {
     identity: (u64, u64),
     /// What it gets when it is left.
     pending: Attributes,
-    /// What is made in it has from birth; known where the folder itself was made here.
+    /// What is made in it has from birth; known where the directory itself was made here.
     birth: Option<Birth>,
     /// What was made in it.
     seen: Seen,
 }
 
-impl Folders {
+impl Directories {
     /// Starts in `root`, on a filesystem with these names.
     pub(super) fn new(root: OwnedFd, folding: Folding) -> Self {
         let (levels, seen) = (Vec::new(), Seen::of_new());
@@ -89,7 +89,7 @@ impl Folders {
         self.top_names
     }
 
-    /// The name `name` was made in the folder we are in.
+    /// The name `name` was made in the directory we are in.
     pub(super) fn made(&mut self, name: &[u8]) {
         let seen = match self.levels.last_mut() {
             Some(level) => &mut level.seen,
@@ -101,30 +101,30 @@ impl Folders {
         self.folding.note(seen, name, &mut self.seen_room_bytes);
     }
 
-    /// Something that was made in the folder we are in was removed.
+    /// Something that was made in the directory we are in was removed.
     pub(super) fn removed(&mut self) {
         if self.levels.is_empty() {
             self.top_names = self.top_names.saturating_sub(1);
         }
     }
 
-    /// The name in the current folder that the filesystem takes for `name`, which is there, where that is another one.
+    /// The name in the current directory that the filesystem takes for `name`, which is there, where that is another one.
     pub(super) fn other_name(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let seen = self.levels.last().map_or(&self.seen, |level| &level.seen);
         self.folding.other_name(self.current(), seen, name)
     }
 
-    /// The name that was in the way when [`Folders::enter`] said EEXIST.
+    /// The name that was in the way when [`Directories::enter`] said EEXIST.
     pub(super) fn taken(&mut self) -> Option<Taken> {
         self.taken.take()
     }
 
-    /// The folder that is unpacked into.
+    /// The directory that is unpacked into.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
 
-    /// The folder we are in.
+    /// The directory we are in.
     pub(super) fn current(&self) -> BorrowedFd<'_> {
         match self.levels.last().and_then(|level| level.fd.as_ref()) {
             Some(fd) => fd.as_fd(),
@@ -133,18 +133,18 @@ impl Folders {
         }
     }
 
-    /// What everything has from birth that is made in the folder we are in, if that is known.
+    /// What everything has from birth that is made in the directory we are in, if that is known.
     pub(super) fn birth(&self) -> Option<Birth> {
         self.levels.last().and_then(|level| level.birth)
     }
 
-    /// Whether `name` is the folder we are in.
+    /// Whether `name` is the directory we are in.
     pub(super) fn is_current(&self, name: MemberName<'_>) -> bool {
         name.components().eq(self.levels.iter().map(|level| level.name.as_slice()))
     }
 
-    /// Goes to the folder `name`, making what is missing. Something on the way that is no folder: ENOTDIR. A folder that has
-    /// another name, which this filesystem takes for this one: EEXIST, see [`Folders::taken`].
+    /// Goes to the directory `name`, making what is missing. Something on the way that is no directory: ENOTDIR. A directory that has
+    /// another name, which this filesystem takes for this one: EEXIST, see [`Directories::taken`].
     pub(super) fn enter(&mut self, name: MemberName<'_>, not_kept: &mut NotKept) -> Result<()> {
         let mut depth = 0;
         for component in name.components() {
@@ -157,7 +157,7 @@ impl Folders {
         self.leave(depth, not_kept)
     }
 
-    /// Says what the current folder gets when it is left.
+    /// Says what the current directory gets when it is left.
     pub(super) fn set_pending(&mut self, mut attributes: Attributes) {
         let Some(level) = self.levels.last_mut() else { return };
         let others_bytes = self.xattrs_bytes - level.pending.xattrs_bytes();
@@ -168,18 +168,18 @@ impl Folders {
         level.pending = attributes;
     }
 
-    /// Leaves all folders below `depth`, deepest first.
+    /// Leaves all directories below `depth`, deepest first.
     pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
         while self.levels.len() > depth {
             self.open_last()?;
-            if let Some(Level { name, fd: Some(fd), mut pending, seen, .. }) = self.levels.pop() {
+            if let Some(DirectoryLevel { name, fd: Some(fd), mut pending, seen, .. }) = self.levels.pop() {
                 self.seen_room_bytes += seen.bytes();
                 // While it can still be looked into.
                 self.open_above(&fd);
                 self.xattrs_bytes -= pending.xattrs_bytes();
-                if pending.unreadable(FOLDER_BITS).is_some() {
+                if pending.unreadable(DIRECTORY_BITS).is_some() {
                     let path = self.path_of(&name);
-                    self.late.hold(&mut pending, FOLDER_BITS, || path);
+                    self.late.hold(&mut pending, DIRECTORY_BITS, || path);
                 }
                 not_kept.add(pending.apply_to(&fd)?, || self.path_of(&name));
             }
@@ -187,13 +187,13 @@ impl Folders {
         self.open_last()
     }
 
-    /// The mode of `name` in the current folder was lost.
+    /// The mode of `name` in the current directory was lost.
     pub(super) fn forget_late(&mut self, name: &[u8]) {
         let path = self.path_of(name);
         self.late.forget(&path);
     }
 
-    /// Gives `name` in the current folder its mode now, if that was to come last: another entry takes the name, but there may
+    /// Gives `name` in the current directory its mode now, if that was to come last: another entry takes the name, but there may
     /// be other names of it.
     pub(super) fn settle_late(&mut self, name: &[u8]) {
         let path = self.path_of(name);
@@ -203,7 +203,7 @@ impl Folders {
         }
     }
 
-    /// The path from the root of `name` in the current folder.
+    /// The path from the root of `name` in the current directory.
     pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path =
             self.levels.iter().flat_map(|level| [level.name.as_slice(), b"/"].concat()).collect::<Vec<_>>();
@@ -213,14 +213,14 @@ impl Folders {
 
     fn step_into(&mut self, name: &[u8]) -> Result<()> {
         let parent = self.current();
-        let (fd, found, pending, birth, seen) = match open_folder(parent, name) {
+        let (fd, found, pending, birth, seen) = match open_directory(parent, name) {
             Err(Errno::NOENT) => {
                 // With all bits, to see which of them are allowed here. Nobody else can look into staging.
                 mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
-                let (fd, found) = open_folder(parent, name)?;
-                let birth = Birth::in_new_folder(&found);
+                let (fd, found) = open_directory(parent, name)?;
+                let birth = Birth::in_new_directory(&found);
                 self.made(name);
-                (fd, found, Attributes::of_unnamed_folder(found.st_mode), Some(birth), Seen::of_new())
+                (fd, found, Attributes::of_unnamed_directory(found.st_mode), Some(birth), Seen::of_new())
             }
             result => {
                 let (fd, found) = result?;
@@ -232,7 +232,14 @@ impl Folders {
             }
         };
         let identity = identity(&found);
-        self.levels.push(Level { name: name.to_vec(), fd: Some(fd), identity, pending, birth, seen });
+        self.levels.push(DirectoryLevel {
+            name: name.to_vec(),
+            fd: Some(fd),
+            identity,
+            pending,
+            birth,
+            seen,
+        });
         if let Some(far) = self.levels.len().checked_sub(MAX_OPEN + 1) {
             self.levels[far].fd = None;
         }
@@ -240,7 +247,7 @@ impl Folders {
     }
 
     /// Opens the last level, if it was closed, from `below`, which was just left: one step, however deep it is. If that does
-    /// not lead to it, [`Folders::open_last`] finds it from above.
+    /// not lead to it, [`Directories::open_last`] finds it from above.
     fn open_above(&mut self, below: &OwnedFd) {
         let Some(level) = self.levels.last_mut().filter(|level| level.fd.is_none()) else { return };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -265,7 +272,7 @@ impl Folders {
                 }
                 (None, None) => self.root.as_fd(),
             };
-            let (fd, _) = open_folder(parent, &self.levels[at].name)?;
+            let (fd, _) = open_directory(parent, &self.levels[at].name)?;
             if at + REOPENED > last {
                 self.levels[at].fd = Some(fd.try_clone().map_err(|_| Errno::MFILE)?);
             }
@@ -275,8 +282,8 @@ impl Folders {
     }
 }
 
-fn identity(folder: &Stat) -> (u64, u64) {
-    (folder.st_dev, folder.st_ino)
+fn identity(directory: &Stat) -> (u64, u64) {
+    (directory.st_dev, directory.st_ino)
 }
 
 #[cfg(test)]
@@ -289,19 +296,20 @@ mod tests {
     fn attributes_of_a_deep_tree_take_bounded_memory_and_are_counted_beyond() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut folders, mut not_kept) = (Folders::new(root.into(), Folding::of(None)), NotKept::default());
+        let (mut directories, mut not_kept) =
+            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
         let xattr = Xattr { name: b"nowhere.a".to_vec(), value: vec![0; 1 << 20] };
         for depth in 1..=9 {
             let name = "d/".repeat(depth);
-            folders.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
-            let mut entry = Entry::folder(name.as_bytes());
+            directories.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
+            let mut entry = Entry::directory(name.as_bytes());
             entry.xattrs = vec![xattr.clone()];
-            folders.set_pending(Attributes::of(&entry, false));
-            folders.set_pending(Attributes::of(&entry, false));
-            assert!(folders.xattrs_bytes <= PENDING_XATTRS_BYTES);
+            directories.set_pending(Attributes::of(&entry, false));
+            directories.set_pending(Attributes::of(&entry, false));
+            assert!(directories.xattrs_bytes <= PENDING_XATTRS_BYTES);
         }
-        folders.leave(0, &mut not_kept).unwrap();
-        assert_eq!((folders.xattrs_bytes, not_kept.count(Attribute::Xattr)), (0, 9));
+        directories.leave(0, &mut not_kept).unwrap();
+        assert_eq!((directories.xattrs_bytes, not_kept.count(Attribute::Xattr)), (0, 9));
         let (_, lost) = not_kept.iter().last().unwrap();
         assert_eq!(lost.first, format!("{:?}", ["d"; 9].join("/")), "the deepest is left first");
     }
@@ -310,14 +318,15 @@ mod tests {
     fn going_up_and_down_costs_a_step_for_each_level() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut folders, mut not_kept) = (Folders::new(root.into(), Folding::of(None)), NotKept::default());
+        let (mut directories, mut not_kept) =
+            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
         let deep = "d/".repeat(3000);
-        folders.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
-        while let Some(last) = folders.levels.len().checked_sub(1) {
-            folders.leave(last, &mut not_kept).unwrap();
-            let open = folders.levels.iter().filter(|level| level.fd.is_some()).count();
+        directories.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
+        while let Some(last) = directories.levels.len().checked_sub(1) {
+            directories.leave(last, &mut not_kept).unwrap();
+            let open = directories.levels.iter().filter(|level| level.fd.is_some()).count();
             // Opening from above would open some at a time; from below it is the one that is needed.
-            assert!(open <= last.min(MAX_OPEN) && (last == 0 || folders.levels[last - 1].fd.is_some()));
+            assert!(open <= last.min(MAX_OPEN) && (last == 0 || directories.levels[last - 1].fd.is_some()));
             assert!(!(MAX_OPEN..=3000 - MAX_OPEN).contains(&last) || open == 1, "{open} at {last}");
         }
     }
@@ -326,14 +335,14 @@ mod tests {
     fn few_levels_are_open_however_deep_it_goes() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let mut folders = Folders::new(root.into(), Folding::of(None));
+        let mut directories = Directories::new(root.into(), Folding::of(None));
         let mut not_kept = NotKept::default();
         for depth in [500, 3, 200, 0, 500] {
             let name = "d/".repeat(depth);
-            folders.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
-            let open = folders.levels.iter().filter(|level| level.fd.is_some()).count();
+            directories.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
+            let open = directories.levels.iter().filter(|level| level.fd.is_some()).count();
             assert!(open <= MAX_OPEN, "{open}");
-            assert_eq!(folders.levels.len(), depth);
+            assert_eq!(directories.levels.len(), depth);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Filesystems that take different names for one: they fold case (SMB, NTFS, exFAT, HFS+, ext4 with casefold) or normalize
-//! (HFS+, ZFS with `normalization`). There an entry whose name another one has already would replace it, and a folder would be
+//! (HFS+, ZFS with `normalization`). There an entry whose name another one has already would replace it, and a directory would be
 //! merged with the other one, without a word.
 
 use std::cell::OnceCell;
@@ -11,7 +11,7 @@ use rustix::io::{Errno, Result};
 
 use crate::volume::layout::FRESH;
 
-/// Memory for the names of all folders that are open, on such a filesystem.
+/// Memory for the names of all directories that are open, on such a filesystem.
 pub(super) const SEEN_BYTES: usize = 2 << 20;
 /// What a name costs besides its bytes: its place in a set, and an allocation.
 const NAME_OVERHEAD_BYTES: usize = 48;
@@ -22,7 +22,7 @@ const DECOMPOSED: &str = "e\u{301}";
 
 /// What is known about the names of a filesystem: found out when it first matters.
 pub(super) struct Folding {
-    /// The staging folder, with [`FRESH`] in it.
+    /// The staging directory, with [`FRESH`] in it.
     staging: Option<OwnedFd>,
     folds: OnceCell<bool>,
 }
@@ -42,11 +42,11 @@ impl Folding {
         })
     }
 
-    /// The name in `folder` that the filesystem takes for `name`, which is there, where that is another one. `seen` are names
-    /// of this folder.
+    /// The name in `directory` that the filesystem takes for `name`, which is there, where that is another one. `seen` are names
+    /// of this directory.
     pub(super) fn other_name(
         &self,
-        folder: BorrowedFd<'_>,
+        directory: BorrowedFd<'_>,
         seen: &Seen,
         name: &[u8],
     ) -> Result<Option<Vec<u8>>> {
@@ -56,18 +56,18 @@ impl Folding {
         match &seen.names {
             Some(names) if names.contains(name) => return Ok(None),
             Some(_) => {}
-            None if is_listed(folder, name)? => return Ok(None),
+            None if is_listed(directory, name)? => return Ok(None),
             None => {}
         }
         // Only now, because this may ask for every entry, and the clone ends with it.
-        let wanted = identity(&statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        let wanted = identity(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?);
         let is_same = |other: &[u8]| {
-            statat(folder, other, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted)
+            statat(directory, other, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted)
         };
         if let Some(other) = seen.names.iter().flatten().find(|other| is_same(other)) {
             return Ok(Some(other.to_vec()));
         }
-        for entry in Dir::read_from(folder)? {
+        for entry in Dir::read_from(directory)? {
             let entry = entry?;
             let found = entry.file_name().to_bytes();
             if !matches!(found, b"." | b"..") && is_same(found) {
@@ -77,7 +77,7 @@ impl Folding {
         Ok(Some(name.to_vec()))
     }
 
-    /// Notes that `name` was made in the folder of `seen`. `room_bytes` is what all folders may take: beyond that names are not
+    /// Notes that `name` was made in the directory of `seen`. `room_bytes` is what all directories may take: beyond that names are not
     /// noted, and then a second entry of the same name is taken for another name.
     pub(super) fn note(&self, seen: &mut Seen, name: &[u8], room_bytes: &mut usize) {
         let bytes = name.len() + NAME_OVERHEAD_BYTES;
@@ -91,7 +91,7 @@ impl Folding {
     }
 }
 
-/// Names that were made in one folder, as the archive has them: what a folding filesystem lists may be spelled in another way.
+/// Names that were made in one directory, as the archive has them: what a folding filesystem lists may be spelled in another way.
 #[derive(Debug)]
 pub(super) struct Seen {
     /// `None`: it was left and entered again, so that its names are not known. Then it is asked for them.
@@ -101,12 +101,12 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Of a folder that was just made.
+    /// Of a directory that was just made.
     pub(super) fn of_new() -> Self {
         Self { names: Some(BTreeSet::new()), bytes: 0 }
     }
 
-    /// Of a folder that had been there.
+    /// Of a directory that had been there.
     pub(super) fn unknown() -> Self {
         Self { names: None, bytes: 0 }
     }
@@ -117,8 +117,8 @@ impl Seen {
     }
 }
 
-fn is_listed(folder: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
-    for entry in Dir::read_from(folder)? {
+fn is_listed(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
+    for entry in Dir::read_from(directory)? {
         if entry?.file_name().to_bytes() == name {
             return Ok(true);
         }

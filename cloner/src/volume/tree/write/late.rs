@@ -17,8 +17,8 @@ use crate::volume::tree::write::member_name::MemberName;
 
 /// What a file needs to be read by its owner.
 pub(super) const FILE_BITS: Mode = Mode::RUSR;
-/// The same of a folder.
-pub(super) const FOLDER_BITS: Mode = Mode::RUSR.union(Mode::XUSR);
+/// The same of a directory.
+pub(super) const DIRECTORY_BITS: Mode = Mode::RUSR.union(Mode::XUSR);
 /// Memory for the paths of such entries. What comes beyond it gets its mode at once; only root can read it back then.
 const PATHS_BYTES: usize = 8 << 20;
 /// What an entry costs besides its path.
@@ -54,12 +54,13 @@ impl Late {
         Some(mode)
     }
 
-    /// Gives all of them their modes, what is in a folder before the folder.
+    /// Gives all of them their modes, what is in a directory before the directory.
     pub(super) fn settle(self, root: impl AsFd, not_kept: &mut NotKept) -> Result<()> {
         for (path, mode) in self.modes.into_iter().rev() {
             let name = MemberName::new(&path)?;
             let Some((parent, own_name)) = name.split() else { continue };
-            let set = open_below(&root, parent).and_then(|folder| chmod_unfollowed(folder, own_name, mode));
+            let set =
+                open_below(&root, parent).and_then(|directory| chmod_unfollowed(directory, own_name, mode));
             match set {
                 Err(errno) if Call::Chmod.is_dispensable(errno) => {
                     let mut lost = Kinds::default();
@@ -76,12 +77,12 @@ impl Late {
     }
 }
 
-/// Sets the mode of the file or folder `name`. A link has none: nothing happens.
-pub(super) fn chmod_unfollowed(folder: impl AsFd, name: &[u8], mode: u32) -> rustix::io::Result<()> {
-    let found = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+/// Sets the mode of the file or directory `name`. A link has none: nothing happens.
+pub(super) fn chmod_unfollowed(directory: impl AsFd, name: &[u8], mode: u32) -> rustix::io::Result<()> {
+    let found = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile | FileType::Directory => {
-            chmodat(&folder, name, Mode::from_raw_mode(mode), AtFlags::empty())
+            chmodat(&directory, name, Mode::from_raw_mode(mode), AtFlags::empty())
         }
         _ => Ok(()),
     }

@@ -4,7 +4,7 @@ use crate::attributes::name::shown;
 use crate::error::{Error, Result};
 use crate::tar::entry::PATH_LIMIT_BYTES;
 
-/// A name below the target folder: no `..`, no NUL, not too deep. Leading slashes, doubled slashes and `.` mean nothing,
+/// A name below the target directory: no `..`, no NUL, not too deep. Leading slashes, doubled slashes and `.` mean nothing,
 /// as for GNU tar.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemberName<'a>(&'a [u8]);
@@ -33,7 +33,7 @@ impl<'a> MemberName<'a> {
         self.0.split(|&byte| byte == b'/').filter(|&component| !matches!(component, b"" | b"."))
     }
 
-    /// The folder it is in, and its own name there. `None` for the target folder itself.
+    /// The directory it is in, and its own name there. `None` for the target directory itself.
     pub(super) fn split(self) -> Option<(Self, &'a [u8])> {
         let mut rest = self.0;
         loop {
@@ -50,7 +50,7 @@ impl<'a> MemberName<'a> {
         }
     }
 
-    /// As a path relative to the target folder.
+    /// As a path relative to the target directory.
     pub(super) fn relative(self) -> &'a [u8] {
         let start = self.0.iter().position(|&byte| byte != b'/').unwrap_or(self.0.len());
         match &self.0[start..] {

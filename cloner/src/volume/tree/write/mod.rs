@@ -1,11 +1,10 @@
-//! Writes what an archive holds: a tree into a folder, or the disk image in it to wherever an image goes.
+//! Writes the tree that an archive holds into a directory.
 //!
-//! A tree first grows in a staging folder inside the target folder. Only an archive that arrived complete and
+//! A tree first grows in a staging directory inside the target directory. Only an archive that arrived complete and
 //! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
 //! attempt are never in the way (what CDI does instead: contract 8, #27).
 
 pub(crate) mod attributes;
-mod behind;
 pub(crate) mod beneath;
 pub(crate) mod content;
 mod directories;
@@ -24,7 +23,7 @@ mod tree;
 
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::syncfs;
 
@@ -41,12 +40,12 @@ use crate::volume::tree::write::reveal::Reveal;
 use crate::volume::tree::write::staging::Staging;
 use crate::volume::tree::write::tree::{Finished, TreeWriter};
 
-/// Unpacks an archive into the folder `target` and syncs it. `target` must be open for reading (not
-/// `O_PATH`); `path` is its name in messages. Names that stand in the folder already are replaced, all others
+/// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not
+/// `O_PATH`); `path` is its name in messages. Names that stand in the directory already are replaced, all others
 /// stay.
 ///
-/// Errors: `Kind::Damaged` names the member that is broken or leads out of the folder; `Kind::NoSpace` and
-/// `Kind::Target` name the member that could not be written. After an error or a stop the folder is as before,
+/// Errors: `Kind::Damaged` names the member that is broken or leads out of the directory; `Kind::NoSpace` and
+/// `Kind::Target` name the member that could not be written. After an error or a stop the directory is as before,
 /// but for what could not be removed within a second after the stop: the next attempt removes that.
 pub fn unpack_tree(
     pull: &mut (impl Pull + ?Sized),
@@ -58,7 +57,7 @@ pub fn unpack_tree(
     unpack_tree_and(pull, target, path, options, stop, &|_, _| Ok(()))
 }
 
-/// What looks at a complete and synced tree before it gets its names: at the open folder, whose path is for messages.
+/// What looks at a complete and synced tree before it gets its names: at the open directory, whose path is for messages.
 pub type BeforeNames<'a> = dyn Fn(OwnedFd, &Path) -> Result<()> + 'a;
 
 /// The same; `before_names` looks at the complete and synced tree before it gets its names.
@@ -81,7 +80,7 @@ pub fn unpack_tree_and(
     };
     let folding = || {
         staging
-            .folder()
+            .directory()
             .try_clone_to_owned()
             .ok()
             .map_or_else(|| Folding::of(None), |staging| Folding::of(Some(staging)))
@@ -97,7 +96,7 @@ pub fn unpack_tree_and(
         // Before anything gets its final name: an error of delayed writing shows here.
         sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
-        std::mem::take(&mut finished.late).settle(staging.fresh_folder(), &mut finished.done.not_kept)?;
+        std::mem::take(&mut finished.late).settle(staging.fresh_directory(), &mut finished.done.not_kept)?;
         // What an attempt before left was counted as a whole.
         let names = (!options.resume).then_some(finished.top_names);
         let reveal = Reveal { staging: &staging, target, path, names, folds };
@@ -205,7 +204,7 @@ fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &St
     Err(Error::new(Kind::Leftover, text))
 }
 
-/// The folder may belong to another user (a volume's root does); then it stays as it is.
+/// The directory may belong to another user (a volume's root does); then it stays as it is.
 fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let lost = attributes.apply_to(target);
     if !lost.map_err(|cause| Error::target("finish", path, cause.into()))?.is_empty() {

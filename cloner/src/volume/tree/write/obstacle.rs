@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     Access, AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags, accessat, openat, statx,
@@ -14,13 +14,13 @@ use rustix::io::Errno;
 
 use crate::attributes::name::shown;
 
-/// Folders are looked into down to this depth. Each has a descriptor and a buffer; what is further down is met when it is removed.
+/// Directories are looked into down to this depth. Each has a descriptor and a buffer; what is further down is met when it is removed.
 const MAX_DEPTH: usize = 128;
 
 /// Why an entry cannot be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Obstacle {
-    /// Its path below the folder that is unpacked into.
+    /// Its path below the directory that is unpacked into.
     path: Vec<u8>,
     why: Why,
 }
@@ -47,38 +47,38 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// The first obstacle to moving `name` in `folder` aside and removing it with everything in it; `None` where there is none, or
+/// The first obstacle to moving `name` in `directory` aside and removing it with everything in it; `None` where there is none, or
 /// no such name. What cannot be looked at is none: to move or remove it tells why. `Errno::INTR`: `stop` was set.
-pub(super) fn find(folder: BorrowedFd<'_>, name: &[u8], stop: &Stop) -> Result<Option<Obstacle>, Errno> {
-    let Some(entry) = look(folder, name) else { return Ok(None) };
-    let Some(above) = look(folder, b".") else { return Ok(None) };
+pub(super) fn find(directory: BorrowedFd<'_>, name: &[u8], stop: &Stop) -> Result<Option<Obstacle>, Errno> {
+    let Some(entry) = look(directory, name) else { return Ok(None) };
+    let Some(above) = look(directory, b".") else { return Ok(None) };
     let mut path = name.to_vec();
     if let Some(why) = entry.obstacle(&above) {
         return Ok(Some(Obstacle { path, why }));
     }
-    if !entry.is_folder() {
+    if !entry.is_directory() {
         return Ok(None);
     }
-    let Some(opened) = open(folder, name) else { return Ok(None) };
+    let Some(opened) = open(directory, name) else { return Ok(None) };
     let why = below(&opened, &entry, &mut path, 1, stop)?;
     Ok(why.map(|why| Obstacle { path, why }))
 }
 
-/// Why nothing in the open folder `folder` can be replaced or removed, if that is so: it is append-only, for example.
-pub(super) fn of_target(folder: BorrowedFd<'_>) -> Option<Obstacle> {
-    let why = look(folder, b".")?.flagged()?;
+/// Why nothing in the open directory `directory` can be replaced or removed, if that is so: it is append-only, for example.
+pub(super) fn of_target(directory: BorrowedFd<'_>) -> Option<Obstacle> {
+    let why = look(directory, b".")?.flagged()?;
     Some(Obstacle { path: b".".to_vec(), why })
 }
 
-/// Goes through everything in `folder`, which `above` describes; `path` is its own, and after that of the obstacle.
+/// Goes through everything in `directory`, which `above` describes; `path` is its own, and after that of the obstacle.
 fn below(
-    folder: &OwnedFd,
-    above: &Looked,
+    directory: &OwnedFd,
+    above: &EntryStatx,
     path: &mut Vec<u8>,
     depth: usize,
     stop: &Stop,
 ) -> Result<Option<Why>, Errno> {
-    let Ok(entries) = Dir::read_from(folder) else { return Ok(None) };
+    let Ok(entries) = Dir::read_from(directory) else { return Ok(None) };
     let mut has_entries = false;
     for entry in entries {
         if stop.is_set() {
@@ -89,20 +89,20 @@ fn below(
         if matches!(name, b"." | b"..") {
             continue;
         }
-        if !has_entries && !above.can_be_emptied(folder) {
+        if !has_entries && !above.can_be_emptied(directory) {
             return Ok(Some(Why::Foreign));
         }
         has_entries = true;
-        let Some(found) = look(folder.as_fd(), name) else { continue };
+        let Some(found) = look(directory.as_fd(), name) else { continue };
         let path_len = path.len();
         path.push(b'/');
         path.extend_from_slice(name);
         if let Some(why) = found.obstacle(above) {
             return Ok(Some(why));
         }
-        if found.is_folder()
+        if found.is_directory()
             && depth < MAX_DEPTH
-            && let Some(opened) = open(folder.as_fd(), name)
+            && let Some(opened) = open(directory.as_fd(), name)
             && let Some(why) = below(&opened, &found, path, depth + 1, stop)?
         {
             return Ok(Some(why));
@@ -112,21 +112,21 @@ fn below(
     Ok(None)
 }
 
-fn open(folder: BorrowedFd<'_>, name: &[u8]) -> Option<OwnedFd> {
+fn open(directory: BorrowedFd<'_>, name: &[u8]) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(folder, name, flags, Mode::empty()).ok()
+    openat(directory, name, flags, Mode::empty()).ok()
 }
 
 /// An entry, as far as it matters here.
-struct Looked(Statx);
+struct EntryStatx(Statx);
 
-fn look(folder: BorrowedFd<'_>, name: &[u8]) -> Option<Looked> {
+fn look(directory: BorrowedFd<'_>, name: &[u8]) -> Option<EntryStatx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    statx(folder, name, flags, StatxFlags::BASIC_STATS).ok().map(Looked)
+    statx(directory, name, flags, StatxFlags::BASIC_STATS).ok().map(EntryStatx)
 }
 
-impl Looked {
-    fn is_folder(&self) -> bool {
+impl EntryStatx {
+    fn is_directory(&self) -> bool {
         FileType::from_raw_mode(self.0.stx_mode.into()) == FileType::Directory
     }
 
@@ -145,24 +145,24 @@ impl Looked {
         }
     }
 
-    /// Why it stays where it is, in a folder that `above` describes.
+    /// Why it stays where it is, in a directory that `above` describes.
     fn obstacle(&self, above: &Self) -> Option<Why> {
         if self.0.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
             Some(Why::Mounted)
-        } else if self.is_folder() && self.device() != above.device() {
-            // Only folders: files of an overlay have the numbers of the layers that they are in.
+        } else if self.is_directory() && self.device() != above.device() {
+            // Only directories: files of an overlay have the numbers of the layers that they are in.
             Some(Why::Subvolume)
         } else {
             self.flagged()
         }
     }
 
-    /// Whether this process can remove entries of the open folder `folder`, which is this one.
-    fn can_be_emptied(&self, folder: &OwnedFd) -> bool {
+    /// Whether this process can remove entries of the open directory `directory`, which is this one.
+    fn can_be_emptied(&self, directory: &OwnedFd) -> bool {
         let user = rustix::process::geteuid();
         user.is_root()
             || user.as_raw() == self.0.stx_uid
-            || accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+            || accessat(directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
                 != Err(Errno::ACCESS)
     }
 }

@@ -9,14 +9,14 @@ pub struct UnpackOptions {
     pub preallocate: bool,
     /// Restore owners and groups. Otherwise they stay those of this process, and are counted where they differ.
     pub own: bool,
-    /// The archive says everything about its entries, so that they do not get what the target folder hands down: its
+    /// The archive says everything about its entries, so that they do not get what the target directory hands down: its
     /// default access control list.
     pub is_exact: bool,
     /// Go on with what an attempt before left, which the stream passes over.
     pub resume: bool,
     /// Leave what was written when the stream ends early, for an attempt that goes on.
     pub keep_partial: bool,
-    /// The folder that is unpacked into was made by this copy, and goes again with it.
+    /// The directory that is unpacked into was made by this copy, and goes again with it.
     pub is_made: bool,
 }
 
@@ -25,7 +25,7 @@ pub struct UnpackOptions {
 pub struct Unpacked {
     /// Regular files.
     pub files: u64,
-    /// Folders, symbolic and hard links, pipes and devices.
+    /// Directories, symbolic and hard links, pipes and devices.
     pub others: u64,
     /// Members in `lost+found`, which belongs to the filesystem and not to the volume's user.
     pub skipped: u64,

@@ -1,7 +1,7 @@
-//! Moves a folder that the filesystem cannot rename: overlayfs and fuse-overlayfs say EXDEV for a folder of a lower layer.
+//! Moves a directory that the filesystem cannot rename: overlayfs and fuse-overlayfs say EXDEV for a directory of a lower layer.
 //!
-//! A folder like it is made at the other place, and what is in it is moved, one entry after the other. Until the last one is
-//! moved the content is in two places; nothing is copied by us and nothing is removed but empty folders, so that it can be
+//! A directory like it is made at the other place, and what is in it is moved, one entry after the other. Until the last one is
+//! moved the content is in two places; nothing is copied by us and nothing is removed but empty directories, so that it can be
 //! moved back, also after a kill ([`crate::volume::tree::write::put_back`]).
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,19 +11,19 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
-use crate::volume::tree::write::beneath::{WORKING_MODE, open_folder};
-use crate::volume::xattrs::{Place, names, room};
+use crate::volume::tree::write::beneath::{WORKING_MODE, open_directory};
+use crate::volume::xattrs::{XattrAccess, names, room};
 
-/// Levels of folders that are moved in parts: each has two descriptors open.
+/// Levels of directories that are moved in parts: each has two descriptors open.
 const MAX_DEPTH: u32 = 128;
-/// A folder is read so often until it is empty. Names that come up while it is read may be missed.
+/// A directory is read so often until it is empty. Names that come up while it is read may be missed.
 const PASSES: u32 = 16;
 
-/// Moves the folder `name` from `from` to `to` in parts. Where `to` has a folder of that name it gets what it lacks. After an
+/// Moves the directory `name` from `from` to `to` in parts. Where `to` has a directory of that name it gets what it lacks. After an
 /// error everything is back in `from`, as far as that can be.
 ///
-/// Errors: `EXIST`: something in the way; `NAMETOOLONG`: the folder is too deep.
-pub(super) fn move_folder(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+/// Errors: `EXIST`: something in the way; `NAMETOOLONG`: the directory is too deep.
+pub(super) fn move_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     move_within(from, to, name, MAX_DEPTH)
 }
 
@@ -38,29 +38,29 @@ pub(super) fn move_unless_there(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: 
     }
 }
 
-/// Whether `name` in `folder` is a folder.
-pub(super) fn is_folder(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
-    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+/// Whether `name` in `directory` is a directory.
+pub(super) fn is_directory(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
+    statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
 }
 
 fn move_within(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8], depth: u32) -> Result<()> {
     let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
-    if !is_folder(from, name) {
+    if !is_directory(from, name) {
         return Err(Errno::EXIST);
     }
-    let (source, found) = open_folder(from, name)?;
+    let (source, found) = open_directory(from, name)?;
     let is_made = match mkdirat(to, name, WORKING_MODE) {
         Ok(()) => true,
-        Err(Errno::EXIST) if is_folder(to, name) => false,
+        Err(Errno::EXIST) if is_directory(to, name) => false,
         Err(cause) => return Err(cause),
     };
-    let (place, found_there) = open_folder(to, name)?;
+    let (place, found_there) = open_directory(to, name)?;
     if is_made {
         make_alike(&source, &found, &place);
     }
     let moved = move_children(&source, &place, depth);
-    // Only details of folders, of which one is about to go: that they are the same is all that can be tried.
+    // Only details of directories, of which one is about to go: that they are the same is all that can be tried.
     let _ = finish(&place, if is_made { &found } else { &found_there });
     if let Err(cause) = moved {
         let _ = move_children(&place, &source, depth);
@@ -95,27 +95,27 @@ fn move_children(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
     Err(Errno::NOTEMPTY)
 }
 
-/// Gives a new folder the owner and the extended attributes of another one, as far as that is permitted.
-fn make_alike(like: &OwnedFd, found: &Stat, folder: &OwnedFd) {
-    let _ = fchown(folder, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)));
+/// Gives a new directory the owner and the extended attributes of another one, as far as that is permitted.
+fn make_alike(like: &OwnedFd, found: &Stat, directory: &OwnedFd) {
+    let _ = fchown(directory, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)));
     let (mut list, mut value) = (room(), room());
-    let Ok(list) = Place::Open(like.as_fd()).list(&mut list) else { return };
+    let Ok(list) = XattrAccess::Open(like.as_fd()).list(&mut list) else { return };
     for name in names(list) {
-        if let Ok(value) = Place::Open(like.as_fd()).get(name, &mut value) {
-            let _ = Place::Open(folder.as_fd()).set(name, value);
+        if let Ok(value) = XattrAccess::Open(like.as_fd()).get(name, &mut value) {
+            let _ = XattrAccess::Open(directory.as_fd()).set(name, value);
         }
     }
 }
 
-/// Gives a folder the mode and the times that `like` tells.
-fn finish(folder: &OwnedFd, like: &Stat) -> Result<()> {
-    fchmod(folder, Mode::from_raw_mode(like.st_mode))?;
+/// Gives a directory the mode and the times that `like` tells.
+fn finish(directory: &OwnedFd, like: &Stat) -> Result<()> {
+    fchmod(directory, Mode::from_raw_mode(like.st_mode))?;
     let time = |tv_sec, nanoseconds| Timespec { tv_sec, tv_nsec: i64::try_from(nanoseconds).unwrap_or(0) };
     let times = Timestamps {
         last_access: time(like.st_atime, like.st_atime_nsec),
         last_modification: time(like.st_mtime, like.st_mtime_nsec),
     };
-    futimens(folder, &times)
+    futimens(directory, &times)
 }
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_is_moved_in_parts_arrives_with_its_mode_and_time() {
+    fn a_directory_that_is_moved_in_parts_arrives_with_its_mode_and_time() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
         fs::create_dir_all(at("from/a/sub/deep")).unwrap();
@@ -135,7 +135,7 @@ mod tests {
         fs::set_permissions(at("from/a"), fs::Permissions::from_mode(0o550)).unwrap();
         let before = at("from/a").metadata().unwrap();
         let open = |name: &str| fs::File::open(at(name)).unwrap();
-        move_folder(open("from").as_fd(), open("to").as_fd(), b"a").unwrap();
+        move_directory(open("from").as_fd(), open("to").as_fd(), b"a").unwrap();
         let after = at("to/a").metadata().unwrap();
         assert!(!at("from/a").exists() && at("to/a/sub/deep").exists() && at("to/a/sub/file").exists());
         assert_eq!((after.mode(), after.mtime_nsec()), (before.mode(), before.mtime_nsec()));
@@ -151,7 +151,7 @@ mod tests {
         fs::create_dir_all(at("to/a")).unwrap();
         fs::write(at("to/a/sub"), "in the way").unwrap();
         let open = |name: &str| fs::File::open(at(name)).unwrap();
-        assert!(move_folder(open("from").as_fd(), open("to").as_fd(), b"a").is_err());
+        assert!(move_directory(open("from").as_fd(), open("to").as_fd(), b"a").is_err());
         assert!(at("from/a/1").exists() && at("from/a/2").exists() && at("from/a/sub").is_dir());
         assert_eq!(fs::read(at("to/a/sub")).unwrap(), b"in the way");
     }

@@ -1,8 +1,8 @@
 //! Gives back what an attempt had moved aside when it was killed.
 //!
-//! A name is moved aside, and then the new one is moved in. So where both are still in the staging folder, what stands, or
+//! A name is moved aside, and then the new one is moved in. So where both are still in the staging directory, what stands, or
 //! stood, under the name was not replaced, and what was moved aside may be the only copy of it. What was replaced has no new
-//! one in the staging folder any more.
+//! one in the staging directory any more.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, statat};
@@ -10,18 +10,18 @@ use rustix::io::{Errno, Result};
 
 use crate::attributes::name::shown;
 use crate::volume::layout::{FRESH, REPLACED};
-use crate::volume::tree::write::beneath::open_folder;
-use crate::volume::tree::write::parts::{move_folder, move_unless_there};
+use crate::volume::tree::write::beneath::open_directory;
+use crate::volume::tree::write::parts::{move_directory, move_unless_there};
 
-/// Moves what was not replaced from the open staging folder `staging` back into `target`. `EXIST`: another entry has that name
+/// Moves what was not replaced from the open staging directory `staging` back into `target`. `EXIST`: another entry has that name
 /// there by now; then it stays where it is.
 pub(super) fn put_back(staging: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
-    let folder = |name: &str| match open_folder(staging, name.as_bytes()) {
+    let directory = |name: &str| match open_directory(staging, name.as_bytes()) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        result => result.map(|(folder, _)| Some(folder)),
+        result => result.map(|(directory, _)| Some(directory)),
     };
-    let (Some(fresh), Some(replaced)) = (folder(FRESH)?, folder(REPLACED)?) else { return Ok(()) };
-    // Names that come up while a folder is read may be missed.
+    let (Some(fresh), Some(replaced)) = (directory(FRESH)?, directory(REPLACED)?) else { return Ok(()) };
+    // Names that come up while a directory is read may be missed.
     loop {
         let mut is_changed = false;
         for entry in Dir::read_from(&replaced)? {
@@ -33,7 +33,7 @@ pub(super) fn put_back(staging: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Resul
             }
             match move_unless_there(replaced.as_fd(), target, name) {
                 // It was moved in parts, and some of them are still there.
-                Err(Errno::EXIST) => move_folder(replaced.as_fd(), target, name)?,
+                Err(Errno::EXIST) => move_directory(replaced.as_fd(), target, name)?,
                 result => result?,
             }
             is_changed = true;
@@ -55,8 +55,8 @@ mod tests {
     fn what_was_moved_aside_comes_back_and_what_was_replaced_does_not() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
-        for folder in ["staging/new/parts", "staging/old/parts/moved", "parts/still"] {
-            fs::create_dir_all(at(folder)).unwrap();
+        for directory in ["staging/new/parts", "staging/old/parts/moved", "parts/still"] {
+            fs::create_dir_all(at(directory)).unwrap();
         }
         for (name, content) in [
             ("staging/new/aside", "new"),
@@ -80,8 +80,8 @@ mod tests {
     fn what_another_entry_took_the_place_of_stays_aside() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
-        for folder in ["staging/new", "staging/old"] {
-            fs::create_dir_all(at(folder)).unwrap();
+        for directory in ["staging/new", "staging/old"] {
+            fs::create_dir_all(at(directory)).unwrap();
         }
         for name in ["staging/new/a", "staging/old/a", "a"] {
             fs::write(at(name), name).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, RenameFlags, chmodat, renameat, renameat_with, statat};
 use rustix::io::Errno;
@@ -12,10 +12,10 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::layout::REPLACED;
 use crate::volume::tree::write::beneath::WORKING_MODE;
 use crate::volume::tree::write::obstacle;
-use crate::volume::tree::write::parts::{is_folder, move_folder};
+use crate::volume::tree::write::parts::{is_directory, move_directory};
 use crate::volume::tree::write::staging::Staging;
 
-/// Memory for the names of one folder that are remembered at a time. Renaming changes the folder that they are read from.
+/// Memory for the names of one directory that are remembered at a time. Renaming changes the directory that they are read from.
 const BATCH_LIMIT_BYTES: usize = 4 << 20;
 /// What a name costs besides its bytes: its place in the list, and an allocation.
 const NAME_OVERHEAD_BYTES: usize = size_of::<Box<[u8]>>() + 16;
@@ -26,7 +26,7 @@ pub(super) struct Reveal<'a> {
     pub(super) staging: &'a Staging,
     /// Where it goes.
     pub(super) target: BorrowedFd<'a>,
-    /// That folder's name in messages.
+    /// That directory's name in messages.
     pub(super) path: &'a Path,
     /// How many names it has at its top, where that was counted.
     pub(super) names: Option<u64>,
@@ -35,9 +35,9 @@ pub(super) struct Reveal<'a> {
 }
 
 impl Reveal<'_> {
-    /// Moves every name at the top of the staging folder into the target folder. What has that name there changes places with
+    /// Moves every name at the top of the staging directory into the target directory. What has that name there changes places with
     /// it, so that a name that stands there is never missing; on an error all names of the present batch are moved
-    /// back. A folder with less than [`BATCH_LIMIT_BYTES`] of names at its top is then as before.
+    /// back. A directory with less than [`BATCH_LIMIT_BYTES`] of names at its top is then as before.
     ///
     /// Before the first name it is made sure that everything can be replaced, and after the last one that all were there.
     pub(super) fn run(&self, stop: &Stop) -> Result<()> {
@@ -65,7 +65,7 @@ impl Reveal<'_> {
     /// Looks below everything that is to be replaced.
     fn nothing_is_in_the_way(&self, stop: &Stop) -> Result<()> {
         let failed = |cause| self.failed("read a folder in", cause);
-        for entry in Dir::read_from(self.staging.fresh_folder()).map_err(failed)? {
+        for entry in Dir::read_from(self.staging.fresh_directory()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {
@@ -87,7 +87,7 @@ impl Reveal<'_> {
     /// A batch of the names at the top; none when all are placed.
     fn top_names(&self) -> Result<Vec<Box<[u8]>>, Errno> {
         let (mut names, mut bytes) = (Vec::new(), 0);
-        for entry in Dir::read_from(self.staging.fresh_folder())? {
+        for entry in Dir::read_from(self.staging.fresh_directory())? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {
@@ -113,8 +113,8 @@ impl Reveal<'_> {
                 Err(cause) => return Err(self.taken_back(&placed, name, cause)),
             }
         }
-        // Files after folders: what had the name of one of those cannot be put back.
-        in_parts.sort_by_key(|name| !is_folder(self.target, name));
+        // Files after directories: what had the name of one of those cannot be put back.
+        in_parts.sort_by_key(|name| !is_directory(self.target, name));
         for name in in_parts {
             match self.swap_in_parts(name) {
                 Ok(()) => placed.push(name),
@@ -131,9 +131,9 @@ impl Reveal<'_> {
         self.failed(&format!("give {} its place in", shown(name)), cause)
     }
 
-    /// Whether names that were replaced could not be put back: they are only in the staging folder then.
+    /// Whether names that were replaced could not be put back: they are only in the staging directory then.
     pub(super) fn has_lost_names(&self) -> bool {
-        let replaced = Dir::read_from(self.staging.replaced_folder());
+        let replaced = Dir::read_from(self.staging.replaced_directory());
         replaced.is_ok_and(|mut entries| {
             entries
                 .any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
@@ -155,33 +155,33 @@ impl Reveal<'_> {
         if !self.folds && exchange(staging, target, name)? {
             return Ok(Swap::Done);
         }
-        match move_to(target, staging.replaced_folder(), name) {
+        match move_to(target, staging.replaced_directory(), name) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(Errno::XDEV) => return Ok(Swap::NotInOneStep),
             Err(cause) => return Err(cause),
         }
-        move_to(staging.fresh_folder(), target, name).map(|()| Swap::Done).inspect_err(|_| {
-            let _ = move_to(staging.replaced_folder(), target, name);
+        move_to(staging.fresh_directory(), target, name).map(|()| Swap::Done).inspect_err(|_| {
+            let _ = move_to(staging.replaced_directory(), target, name);
         })
     }
 
-    /// The same where the old content cannot be renamed: a folder of a lower layer of overlayfs is emptied first; a file of
+    /// The same where the old content cannot be renamed: a directory of a lower layer of overlayfs is emptied first; a file of
     /// another project (a quota) is replaced without being moved aside, and cannot be put back.
     fn swap_in_parts(&self, name: &[u8]) -> Result<(), Errno> {
         let (staging, target) = (self.staging, self.target);
-        if !is_folder(target, name) {
-            return move_to(staging.fresh_folder(), target, name);
+        if !is_directory(target, name) {
+            return move_to(staging.fresh_directory(), target, name);
         }
-        move_folder(target, staging.replaced_folder(), name)?;
-        move_to(staging.fresh_folder(), target, name).inspect_err(|_| {
-            let _ = move_to(staging.replaced_folder(), target, name);
+        move_directory(target, staging.replaced_directory(), name)?;
+        move_to(staging.fresh_directory(), target, name).inspect_err(|_| {
+            let _ = move_to(staging.replaced_directory(), target, name);
         })
     }
 
     fn swap_out(&self, name: &[u8]) {
         // Nothing more can be done than to try: the error that led here is the one to tell.
-        let _ = move_to(self.target, self.staging.fresh_folder(), name);
-        let _ = move_to(self.staging.replaced_folder(), self.target, name);
+        let _ = move_to(self.target, self.staging.fresh_directory(), name);
+        let _ = move_to(self.staging.replaced_directory(), self.target, name);
     }
 }
 
@@ -194,14 +194,14 @@ enum Swap {
 }
 
 /// Lets the new and the old content of `name` change places in one step and puts the old one aside. `false`:
-/// there is no old one, or this filesystem (or the mode of a folder) does not allow it, and nothing has changed.
+/// there is no old one, or this filesystem (or the mode of a directory) does not allow it, and nothing has changed.
 fn exchange(staging: &Staging, target: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
-    let fresh = staging.fresh_folder();
+    let fresh = staging.fresh_directory();
     let swap = || renameat_with(fresh, name, target, name, RenameFlags::EXCHANGE);
     if swap().is_err() {
         return Ok(false);
     }
-    match move_to(fresh, staging.replaced_folder(), name) {
+    match move_to(fresh, staging.replaced_directory(), name) {
         Ok(()) => Ok(true),
         Err(cause) => {
             let _ = swap();
@@ -210,7 +210,7 @@ fn exchange(staging: &Staging, target: BorrowedFd<'_>, name: &[u8]) -> Result<bo
     }
 }
 
-/// Renames `name` from one folder into another. A folder must be writable for that, because its `..` changes.
+/// Renames `name` from one directory into another. A directory must be writable for that, because its `..` changes.
 fn move_to(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match renameat(from, name, to, name) {
         Err(Errno::ACCESS) => {}

@@ -1,4 +1,4 @@
-//! The folder in which a tree grows before it gets its final names.
+//! The directory in which a tree grows before it gets its final names.
 //!
 //! It belongs to the process that has the lock of the file [`WRITER`] in it, for as long as that runs. Who finds one whose lock
 //! is free may remove it, but takes the lock first: so of two processes that look at the same time, also on two nodes, one
@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::layout::{FRESH, MADE, REPLACED, STAGING_NAME, WRITER, names_for};
 use crate::volume::remove::{NotRemoved, empty, remove_all, remove_one};
 use crate::volume::tree::read::links_out::has_links_elsewhere;
-use crate::volume::tree::write::beneath::{WORKING_MODE, open_folder};
+use crate::volume::tree::write::beneath::{WORKING_MODE, open_directory};
 use crate::volume::tree::write::put_back::put_back;
 use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_words, try_lock, words_in};
 use crate::volume::xattrs::remove;
@@ -31,11 +31,11 @@ const CLOSED: Duration = Duration::from_secs(2);
 /// So often another process may be faster before that is an error.
 const ATTEMPTS: u32 = 16;
 
-/// An open staging folder. Only this process's user can look into it.
+/// An open staging directory. Only this process's user can look into it.
 pub(super) struct Staging {
-    /// Its name in the target folder.
+    /// Its name in the target directory.
     name: OsString,
-    folder: OwnedFd,
+    directory: OwnedFd,
     fresh: OwnedFd,
     replaced: OwnedFd,
     /// Keeps other writers away.
@@ -61,7 +61,7 @@ impl Staging {
                 let path = &path;
                 move |cause: Errno| Error::target(doing, path, cause.into())
             };
-            let folder = match make(target, name.as_bytes()) {
+            let directory = match make(target, name.as_bytes()) {
                 // Another process was faster: with its name, or by removing what it took for a leftover.
                 Err(cause @ (Errno::EXIST | Errno::NOENT)) => {
                     last = failed("create")(cause);
@@ -69,7 +69,7 @@ impl Staging {
                 }
                 made => made.map_err(failed("create"))?,
             };
-            let writer = match claim(folder.as_fd(), true) {
+            let writer = match claim(directory.as_fd(), true) {
                 Ok(Claimed::Held(writer)) => writer,
                 Ok(Claimed::Busy(holder)) => return Err(busy(&path, &holder)),
                 Ok(Claimed::Gone) => continue,
@@ -79,23 +79,24 @@ impl Staging {
                     return Err(failed("create a file in")(cause));
                 }
             };
-            if !is_at(target, name.as_bytes(), &folder) {
+            if !is_at(target, name.as_bytes(), &directory) {
                 continue;
             }
             let parts = || -> Result<(OwnedFd, OwnedFd)> {
                 if is_exact {
-                    remove(folder.as_fd(), DEFAULT_ACL)
+                    remove(directory.as_fd(), DEFAULT_ACL)
                         .map_err(failed("change the access control list of"))?;
                 }
                 if is_made {
-                    mark_made(folder.as_fd(), target).map_err(failed("create a file in"))?;
+                    mark_made(directory.as_fd(), target).map_err(failed("create a file in"))?;
                 }
-                let make =
-                    |name: &str| make(folder.as_fd(), name.as_bytes()).map_err(failed("create folders in"));
+                let make = |name: &str| {
+                    make(directory.as_fd(), name.as_bytes()).map_err(failed("create folders in"))
+                };
                 Ok((make(FRESH)?, make(REPLACED)?))
             };
             return match parts() {
-                Ok((fresh, replaced)) => Ok(Self { name, folder, fresh, replaced, writer }),
+                Ok((fresh, replaced)) => Ok(Self { name, directory, fresh, replaced, writer }),
                 Err(error) => {
                     let _ = remove_all(target, name.as_bytes(), stop);
                     Err(error)
@@ -109,18 +110,18 @@ impl Staging {
     /// process is at work in it.
     pub(super) fn reopen(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<Self> {
         let open = || -> Result<Result<Self, String>, Errno> {
-            let (folder, _) = open_folder(target, STAGING_NAME.as_bytes())?;
-            let writer = match claim(folder.as_fd(), true)? {
+            let (directory, _) = open_directory(target, STAGING_NAME.as_bytes())?;
+            let writer = match claim(directory.as_fd(), true)? {
                 Claimed::Held(writer) => writer,
                 Claimed::Busy(holder) => return Ok(Err(holder)),
                 Claimed::Gone => return Err(Errno::NOENT),
             };
-            let (fresh, _) = open_folder(&folder, FRESH.as_bytes())?;
+            let (fresh, _) = open_directory(&directory, FRESH.as_bytes())?;
             // An attempt before may have been killed between two names. What is not put back was replaced.
-            put_back(folder.as_fd(), target)?;
-            remove_all(&folder, REPLACED.as_bytes(), stop).map_err(|why| why.cause)?;
-            let replaced = make(folder.as_fd(), REPLACED.as_bytes())?;
-            Ok(Ok(Self { name: STAGING_NAME.into(), folder, fresh, replaced, writer }))
+            put_back(directory.as_fd(), target)?;
+            remove_all(&directory, REPLACED.as_bytes(), stop).map_err(|why| why.cause)?;
+            let replaced = make(directory.as_fd(), REPLACED.as_bytes())?;
+            Ok(Ok(Self { name: STAGING_NAME.into(), directory, fresh, replaced, writer }))
         };
         let why = match open() {
             Ok(Err(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
@@ -147,12 +148,12 @@ impl Staging {
         Err(Error::new(Kind::Leftover, text))
     }
 
-    /// Its path for messages. `path` is that of the target folder.
+    /// Its path for messages. `path` is that of the target directory.
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         path.join(&self.name)
     }
 
-    /// The same of the folder in which members are written.
+    /// The same of the directory in which members are written.
     pub(super) fn fresh_path(&self, path: &Path) -> PathBuf {
         self.path(path).join(FRESH)
     }
@@ -163,43 +164,43 @@ impl Staging {
     }
 
     /// Where members are written.
-    pub(super) fn fresh_folder(&self) -> BorrowedFd<'_> {
+    pub(super) fn fresh_directory(&self) -> BorrowedFd<'_> {
         self.fresh.as_fd()
     }
 
     /// Where what they replace is put.
-    pub(super) fn replaced_folder(&self) -> BorrowedFd<'_> {
+    pub(super) fn replaced_directory(&self) -> BorrowedFd<'_> {
         self.replaced.as_fd()
     }
 
-    /// The staging folder itself.
-    pub(super) fn folder(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+    /// The staging directory itself.
+    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
     }
 
     /// Whether it is where it was made, with its parts: nothing took it away while it was filled.
     pub(super) fn is_in_place(&self, target: BorrowedFd<'_>) -> bool {
-        let folder = self.folder();
-        is_at(target, self.name.as_bytes(), folder)
-            && is_at(folder, FRESH.as_bytes(), &self.fresh)
-            && is_at(folder, REPLACED.as_bytes(), &self.replaced)
+        let directory = self.directory();
+        is_at(target, self.name.as_bytes(), directory)
+            && is_at(directory, FRESH.as_bytes(), &self.fresh)
+            && is_at(directory, REPLACED.as_bytes(), &self.replaced)
     }
 
     /// Removes it with everything in it, or what can be removed of it within a second after a stop.
     pub(super) fn remove(self, target: BorrowedFd<'_>, stop: &Stop) -> Result<(), NotRemoved> {
-        let Self { name, folder, fresh, replaced, writer } = self;
+        let Self { name, directory, fresh, replaced, writer } = self;
         drop((fresh, replaced));
-        remove_claimed(target, &name, &folder, writer, stop)
+        remove_claimed(target, &name, &directory, writer, stop)
     }
 }
 
-/// The folder of members that an attempt before left in `target`, if it can be opened; no symlink is followed.
+/// The directory of members that an attempt before left in `target`, if it can be opened; no symlink is followed.
 pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
-    let (staging, _) = open_folder(target, STAGING_NAME.as_bytes()).ok()?;
-    open_folder(staging, FRESH.as_bytes()).ok().map(|(fresh, _)| fresh)
+    let (staging, _) = open_directory(target, STAGING_NAME.as_bytes()).ok()?;
+    open_directory(staging, FRESH.as_bytes()).ok().map(|(fresh, _)| fresh)
 }
 
-/// Writes into `staging`, which is in the folder `target`, that a copy has made that folder.
+/// Writes into `staging`, which is in the directory `target`, that a copy has made that directory.
 pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(staging, MADE, flags, Mode::RUSR | Mode::WUSR)?;
@@ -209,9 +210,9 @@ pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Err
         .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
 }
 
-/// What tells a folder from others, also from a copy of it.
-pub(crate) fn identity_words(folder: &Stat) -> String {
-    format!("{} {}\n", folder.st_dev, folder.st_ino)
+/// What tells a directory from others, also from a copy of it.
+pub(crate) fn identity_words(directory: &Stat) -> String {
+    format!("{} {}\n", directory.st_dev, directory.st_ino)
 }
 
 /// The first name under which nothing is left; everything else that has one of the names is removed, too.
@@ -249,44 +250,44 @@ fn remove_leftover(
     if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
         return Ok(remove_all(target, name_bytes, stop));
     }
-    let Ok((folder, _)) = open_folder(target, name_bytes) else {
+    let Ok((directory, _)) = open_directory(target, name_bytes) else {
         return Ok(remove_all(target, name_bytes, stop));
     };
-    let writer = match claim(folder.as_fd(), false) {
+    let writer = match claim(directory.as_fd(), false) {
         Ok(Claimed::Held(writer)) => writer,
         Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(name), &holder)),
         // It is being removed, or cannot be claimed: it is full, or not ours. Whatever else is wrong shows in a moment.
         Ok(Claimed::Gone) | Err(_) => None,
     };
-    if !is_at(target, name_bytes, &folder) {
+    if !is_at(target, name_bytes, &directory) {
         return Ok(Ok(()));
     }
-    if let Err(cause) = put_back(folder.as_fd(), target) {
+    if let Err(cause) = put_back(directory.as_fd(), target) {
         // It may be the only copy of it.
         return Ok(Err(NotRemoved::new(cause, REPLACED.as_bytes())));
     }
-    Ok(remove_claimed(target, name, &folder, writer, stop))
+    Ok(remove_claimed(target, name, &directory, writer, stop))
 }
 
-/// Removes a folder that this process has claimed. The lock goes last, so that no other process takes the folder before.
+/// Removes a directory that this process has claimed. The lock goes last, so that no other process takes the directory before.
 fn remove_claimed(
     target: BorrowedFd<'_>,
     name: &OsStr,
-    folder: &OwnedFd,
+    directory: &OwnedFd,
     writer: Option<File>,
     stop: &Stop,
 ) -> Result<(), NotRemoved> {
     let is_last = |name: &[u8]| [WRITER, MADE].iter().any(|last| last.as_bytes() == name);
-    empty(folder, &is_last, stop)?;
+    empty(directory, &is_last, stop)?;
     for last in [MADE, WRITER] {
-        remove_all(folder, last.as_bytes(), stop)?;
+        remove_all(directory, last.as_bytes(), stop)?;
     }
     drop(writer);
     let began = Instant::now();
     loop {
         match remove_one(target, name.as_bytes()) {
             // Another process has claimed it in between.
-            Err(Errno::NOTEMPTY) if statat(folder, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
+            Err(Errno::NOTEMPTY) if statat(directory, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
                 return Ok(());
             }
             // NFS and filesystems made with libfuse keep a file that was open until they hear that it is closed.
@@ -296,7 +297,7 @@ fn remove_claimed(
     }
 }
 
-/// What became of an attempt to claim a staging folder.
+/// What became of an attempt to claim a staging directory.
 enum Claimed {
     /// It is ours, with its lock; without one where this filesystem has none.
     Held(Option<File>),
@@ -306,11 +307,11 @@ enum Claimed {
     Gone,
 }
 
-/// Claims the open staging folder `folder`. With `tells`, stores in it who has it.
-fn claim(folder: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
+/// Claims the open staging directory `directory`. With `tells`, stores in it who has it.
+fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     for _ in 0..ATTEMPTS {
-        let opened = openat(folder, WRITER, flags, Mode::RUSR | Mode::WUSR);
+        let opened = openat(directory, WRITER, flags, Mode::RUSR | Mode::WUSR);
         let is_ours = |found: &Stat| {
             FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_nlink <= 1
         };
@@ -322,14 +323,14 @@ fn claim(folder: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
             }
             // Something else has the name, which no writer has made.
             Ok(_) | Err(_) => {
-                remove_all(folder, WRITER.as_bytes(), &Stop::new()).map_err(|why| why.cause)?;
+                remove_all(directory, WRITER.as_bytes(), &Stop::new()).map_err(|why| why.cause)?;
                 continue;
             }
         };
         match try_lock(&file, true)? {
             Lock::Busy => {
                 let stored = openat(
-                    folder,
+                    directory,
                     WRITER,
                     OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                     Mode::empty(),
@@ -343,7 +344,7 @@ fn claim(folder: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
             }
         }
         // The file that is locked must be the one that others will find.
-        if !is_at(folder, WRITER.as_bytes(), &file) {
+        if !is_at(directory, WRITER.as_bytes(), &file) {
             continue;
         }
         let mut file = File::from(file);
@@ -358,7 +359,7 @@ fn claim(folder: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
 
 fn make(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, WORKING_MODE)?;
-    open_folder(parent, name).map(|(folder, _)| folder)
+    open_directory(parent, name).map(|(directory, _)| directory)
 }
 
 #[cfg(test)]
@@ -367,12 +368,12 @@ mod tests {
 
     use super::*;
 
-    fn create(folder: &Path) -> Result<Staging> {
-        Staging::create(File::open(folder).unwrap().as_fd(), folder, true, false, &Stop::new())
+    fn create(directory: &Path) -> Result<Staging> {
+        Staging::create(File::open(directory).unwrap().as_fd(), directory, true, false, &Stop::new())
     }
 
     #[test]
-    fn the_staging_folder_of_a_living_writer_is_not_removed_and_that_of_a_dead_one_is() {
+    fn the_staging_directory_of_a_living_writer_is_not_removed_and_that_of_a_dead_one_is() {
         let scratch = tempfile::tempdir().unwrap();
         let first = create(scratch.path()).unwrap();
         let target = File::open(scratch.path()).unwrap();
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_staging_folder_that_was_taken_away_is_noticed() {
+    fn a_staging_directory_that_was_taken_away_is_noticed() {
         let scratch = tempfile::tempdir().unwrap();
         let target = File::open(scratch.path()).unwrap();
         let staging = create(scratch.path()).unwrap();

@@ -1,4 +1,4 @@
-//! Something that was unpacked: an open file or folder, or a name for what is not opened.
+//! Something that was unpacked: an open file or directory, or a name for what is not opened.
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::{
@@ -8,13 +8,13 @@ use rustix::fs::{
 use rustix::io::{Errno, Result};
 
 use crate::attributes::Moment;
-use crate::volume::xattrs::Place;
+use crate::volume::xattrs::XattrAccess;
 
 /// What gets attributes.
 pub(super) enum Subject<'a> {
-    /// An open file or folder.
+    /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A pipe, device or symlink in an open folder.
+    /// A pipe, device or symlink in an open directory.
     Name { parent: BorrowedFd<'a>, name: &'a [u8], is_symlink: bool },
 }
 
@@ -71,10 +71,10 @@ impl<'a> Subject<'a> {
     }
 
     /// Where its extended attributes are.
-    pub(super) fn place(&self) -> Place<'a> {
+    pub(super) fn place(&self) -> XattrAccess<'a> {
         match self {
-            Self::Open(fd) => Place::Open(*fd),
-            Self::Name { parent, name, .. } => Place::named(*parent, name),
+            Self::Open(fd) => XattrAccess::Open(*fd),
+            Self::Name { parent, name, .. } => XattrAccess::named(*parent, name),
         }
     }
 }

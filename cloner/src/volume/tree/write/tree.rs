@@ -1,9 +1,9 @@
-//! Writes members, one after the other, below one folder.
+//! Writes members, one after the other, below one directory.
 
 use std::fs::File;
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, makedev, mknodat, openat, statat,
@@ -18,13 +18,13 @@ use crate::stream::Pull;
 use crate::tar::entry::{Entry, EntryKind};
 use crate::tar::reader::ArchiveReader;
 use crate::volume::close::close;
-use crate::volume::free_space::FreeRoom;
+use crate::volume::free_space::FreeSpace;
 use crate::volume::layout::is_reserved;
 use crate::volume::optional_calls::Call;
 use crate::volume::remove::{remove_all, remove_one};
 use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
-use crate::volume::tree::write::directories::{Folders, Taken};
+use crate::volume::tree::write::directories::{Directories, Taken};
 use crate::volume::tree::write::folding::Folding;
 use crate::volume::tree::write::late::{FILE_BITS, Late};
 use crate::volume::tree::write::member_name::MemberName;
@@ -35,7 +35,7 @@ use crate::volume::xattrs::remove;
 pub(super) struct Finished {
     /// What was written.
     pub(super) done: Unpacked,
-    /// What the archive says about the folder that is unpacked into.
+    /// What the archive says about the directory that is unpacked into.
     pub(super) root: Option<Attributes>,
     /// How many names were made at its top.
     pub(super) top_names: u64,
@@ -45,7 +45,7 @@ pub(super) struct Finished {
 
 /// The tree that grows.
 pub(super) struct TreeWriter<'a> {
-    pub(super) folders: Folders,
+    pub(super) directories: Directories,
     path: &'a Path,
     options: UnpackOptions,
     stop: &'a Stop,
@@ -57,7 +57,7 @@ pub(super) struct TreeWriter<'a> {
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Writes below `root`, on a filesystem with these names. `path` is the target folder's name in messages.
+    /// Writes below `root`, on a filesystem with these names. `path` is the target directory's name in messages.
     pub(super) fn new(
         root: OwnedFd,
         folding: Folding,
@@ -67,8 +67,8 @@ impl<'a> TreeWriter<'a> {
     ) -> Self {
         let (done, dropped) = (Unpacked::default(), Skipped::default());
         let syncs_each = !is_synced_as_a_whole(&root);
-        let folders = Folders::new(root, folding);
-        Self { folders, path, options, stop, done, dropped, root: None, syncs_each }
+        let directories = Directories::new(root, folding);
+        Self { directories, path, options, stop, done, dropped, root: None, syncs_each }
     }
 
     /// Writes the member `entry`, which `archive` is at.
@@ -91,9 +91,9 @@ impl<'a> TreeWriter<'a> {
             }
             _ => {}
         }
-        if entry.kind == EntryKind::Folder {
+        if entry.kind == EntryKind::Directory {
             self.done.others += 1;
-            return self.folder(entry, name);
+            return self.directory(entry, name);
         }
         self.enter(entry, parent)?;
         if entry.kind == EntryKind::File {
@@ -112,20 +112,20 @@ impl<'a> TreeWriter<'a> {
             EntryKind::BlockDevice(major, minor) => {
                 self.node(entry, own_name, FileType::BlockDevice, makedev(major, minor))
             }
-            EntryKind::File | EntryKind::Folder => Ok(()),
+            EntryKind::File | EntryKind::Directory => Ok(()),
         }
     }
 
-    /// Finishes all folders.
+    /// Finishes all directories.
     pub(super) fn finish(mut self) -> Result<Finished> {
-        let left = self.folders.leave(0, &mut self.done.not_kept);
+        let left = self.directories.leave(0, &mut self.done.not_kept);
         left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
-        let top_names = self.folders.top_names();
-        Ok(Finished { done: self.done, root: self.root, top_names, late: self.folders.late })
+        let top_names = self.directories.top_names();
+        Ok(Finished { done: self.done, root: self.root, top_names, late: self.directories.late })
     }
 
     fn keep_root(&mut self, entry: &Entry) -> Result<()> {
-        if entry.kind != EntryKind::Folder {
+        if entry.kind != EntryKind::Directory {
             let name = shown(&entry.name);
             return Err(Error::damaged(format!(
                 "{name}: the target folder itself is no folder in the archive"
@@ -135,9 +135,9 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, entry: &Entry, folder: MemberName<'_>) -> Result<()> {
-        let entered = self.folders.enter(folder, &mut self.done.not_kept);
-        entered.map_err(|cause| match (cause, self.folders.taken()) {
+    fn enter(&mut self, entry: &Entry, directory: MemberName<'_>) -> Result<()> {
+        let entered = self.directories.enter(directory, &mut self.done.not_kept);
+        entered.map_err(|cause| match (cause, self.directories.taken()) {
             (Errno::NOTDIR, _) => Error::damaged(format!(
                 "the way to {} leads through something that is no folder",
                 shown(&entry.name)
@@ -147,10 +147,10 @@ impl<'a> TreeWriter<'a> {
         })
     }
 
-    fn folder(&mut self, entry: &Entry, name: MemberName<'_>) -> Result<()> {
+    fn directory(&mut self, entry: &Entry, name: MemberName<'_>) -> Result<()> {
         if let Some((parent, own_name)) = name.split() {
             self.enter(entry, parent)?;
-            let found = statat(self.folders.current(), own_name, AtFlags::SYMLINK_NOFOLLOW);
+            let found = statat(self.directories.current(), own_name, AtFlags::SYMLINK_NOFOLLOW);
             if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) != FileType::Directory) {
                 self.make_room(entry, own_name)?;
             }
@@ -158,13 +158,13 @@ impl<'a> TreeWriter<'a> {
         self.enter(entry, name)?;
         let attributes = if self.options.resume {
             // It may be finished already. What comes is not to get what it hands down.
-            let removed = remove(self.folders.current(), DEFAULT_ACL);
+            let removed = remove(self.directories.current(), DEFAULT_ACL);
             removed.map_err(|cause| self.failed("go on in", entry, cause))?;
             Attributes::of_reused(entry, self.options.own)
         } else {
             Attributes::of(entry, self.options.own)
         };
-        self.folders.set_pending(attributes);
+        self.directories.set_pending(attributes);
         Ok(())
     }
 
@@ -184,12 +184,12 @@ impl<'a> TreeWriter<'a> {
             self.hold_readable(&mut attributes, name);
             (file, attributes)
         } else {
-            let birth = self.folders.birth();
+            let birth = self.directories.birth();
             let mode = attributes.mode_at(birth).unwrap_or(Mode::RUSR | Mode::WUSR);
-            let file = self.create(entry, name, |folders| {
+            let file = self.create(entry, name, |directories| {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(folders.current(), name, flags, mode)
+                openat(directories.current(), name, flags, mode)
             })?;
             let mut attributes = attributes.after(birth);
             self.hold_readable(&mut attributes, name);
@@ -205,7 +205,7 @@ impl<'a> TreeWriter<'a> {
         })?;
         let lost = attributes.apply_to(&file).map_err(|cause| self.failed("finish", entry, cause))?;
         if lost.has(Attribute::Mode) {
-            self.folders.forget_late(name);
+            self.directories.forget_late(name);
         }
         self.done.not_kept.add(lost, || entry.name.clone());
         let closed = if self.syncs_each { sync_file(&file) } else { Ok(()) }.and_then(|()| close(file));
@@ -219,8 +219,8 @@ impl<'a> TreeWriter<'a> {
 
     fn hold_readable(&mut self, attributes: &mut Attributes, name: &[u8]) {
         if attributes.unreadable(FILE_BITS).is_some() {
-            let path = self.folders.path_of(name);
-            self.folders.late.hold(attributes, FILE_BITS, || path);
+            let path = self.directories.path_of(name);
+            self.directories.late.hold(attributes, FILE_BITS, || path);
         }
     }
 
@@ -233,13 +233,13 @@ impl<'a> TreeWriter<'a> {
 
     /// The file that an attempt before wrote, or began to write: at least the first `held_bytes` of it.
     fn reopen(&self, entry: &Entry, name: &[u8], held_bytes: u64) -> Result<File> {
-        let folder = self.folders.current();
+        let directory = self.directories.current();
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = || openat(folder, name, flags, Mode::empty());
+        let open = || openat(directory, name, flags, Mode::empty());
         let opened = match open() {
             // It has got its mode already.
-            Err(Errno::ACCESS) if is_file(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)) => {
-                chmodat(folder, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).and_then(|()| open())
+            Err(Errno::ACCESS) if is_file(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) => {
+                chmodat(directory, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).and_then(|()| open())
             }
             opened => opened,
         };
@@ -260,14 +260,17 @@ impl<'a> TreeWriter<'a> {
         if entry.link.is_empty() || entry.link.contains(&0) {
             return Err(Error::damaged(format!("the symlink {} leads nowhere", shown(&entry.name))));
         }
-        self.create(entry, name, |folders| symlinkat(entry.link.as_slice(), folders.current(), name))?;
+        self.create(entry, name, |directories| {
+            symlinkat(entry.link.as_slice(), directories.current(), name)
+        })?;
         self.finish_name(entry, name, true)
     }
 
     fn node(&mut self, entry: &Entry, name: &[u8], kind: FileType, device: u64) -> Result<()> {
-        let make =
-            |folders: &Folders| mknodat(folders.current(), name, kind, Mode::RUSR | Mode::WUSR, device);
-        match make(&self.folders) {
+        let make = |directories: &Directories| {
+            mknodat(directories.current(), name, kind, Mode::RUSR | Mode::WUSR, device)
+        };
+        match make(&self.directories) {
             Err(Errno::PERM) if kind != FileType::Fifo => {
                 // Not a detail to be counted: a volume without its devices is not that volume.
                 let name = shown(&entry.name);
@@ -277,7 +280,7 @@ impl<'a> TreeWriter<'a> {
             Err(Errno::EXIST) => self.create(entry, name, make)?,
             result => {
                 result.map_err(|cause| self.failed("create", entry, cause))?;
-                self.folders.made(name);
+                self.directories.made(name);
             }
         }
         self.finish_name(entry, name, false)
@@ -285,7 +288,7 @@ impl<'a> TreeWriter<'a> {
 
     fn finish_name(&mut self, entry: &Entry, name: &[u8], is_symlink: bool) -> Result<()> {
         let attributes = Attributes::of(entry, self.options.own);
-        let applied = attributes.apply_to_name(self.folders.current(), name, is_symlink);
+        let applied = attributes.apply_to_name(self.directories.current(), name, is_symlink);
         self.count(entry, applied)
     }
 
@@ -294,23 +297,23 @@ impl<'a> TreeWriter<'a> {
         &mut self,
         entry: &Entry,
         name: &[u8],
-        make: impl Fn(&Folders) -> rustix::io::Result<T>,
+        make: impl Fn(&Directories) -> rustix::io::Result<T>,
     ) -> Result<T> {
-        let made = match make(&self.folders) {
+        let made = match make(&self.directories) {
             Err(Errno::EXIST) => {
                 self.make_room(entry, name)?;
-                make(&self.folders)
+                make(&self.directories)
             }
             result => result,
         };
         let made = made.map_err(|cause| self.failed("create", entry, cause))?;
-        self.folders.made(name);
+        self.directories.made(name);
         Ok(made)
     }
 
-    /// Makes sure that what has the name `name` in the current folder has exactly that name.
+    /// Makes sure that what has the name `name` in the current directory has exactly that name.
     pub(super) fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
-        let other = self.folders.other_name(name);
+        let other = self.directories.other_name(name);
         match other.map_err(|cause| self.failed("look for the name of", entry, cause))? {
             None => Ok(()),
             Some(by) => Err(self.taken(entry, &Taken { name: name.to_vec(), by })),
@@ -328,20 +331,20 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn make_room(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
-        self.folders.settle_late(name);
+        self.directories.settle_late(name);
         self.refuse_other_name(entry, name)?;
-        let folder = self.folders.current();
-        // What is in the way may be a folder of an attempt before, when the source had one there.
+        let directory = self.directories.current();
+        // What is in the way may be a directory of an attempt before, when the source had one there.
         let removed = if self.options.resume {
-            remove_all(folder, name, self.stop).map_err(|why| why.cause)
+            remove_all(directory, name, self.stop).map_err(|why| why.cause)
         } else {
-            remove_one(folder, name)
+            remove_one(directory, name)
         };
         if removed == Err(Errno::INTR) {
             Error::check(self.stop)?;
         }
         if removed.is_ok() {
-            self.folders.removed();
+            self.directories.removed();
         }
         removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
@@ -362,22 +365,23 @@ impl<'a> TreeWriter<'a> {
         if !is_no_space(&cause) {
             return Error::io(Kind::Target, what, cause);
         }
-        let room = FreeRoom::of(self.folders.root())
+        let room = FreeSpace::of(self.directories.root())
             .map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
         let size = entry.size_bytes;
         Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
     }
 }
 
-/// Whether `syncfs` brings to the disk what was written. Daemons and servers behind FUSE, SMB, 9p and VirtualBox's folders are
+/// Whether `syncfs` brings to the disk what was written. Daemons and servers behind FUSE, SMB, 9p and VirtualBox's directories are
 /// not told of it, and a sandbox may not allow it: there each file is synced before it is closed.
-fn is_synced_as_a_whole(folder: &OwnedFd) -> bool {
+fn is_synced_as_a_whole(directory: &OwnedFd) -> bool {
     /// FUSE, CIFS, SMB2, 9p, vboxsf (`linux/magic.h`, and the filesystems' own sources).
     const UNTOLD: [u32; 5] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x786f_4256];
     let is_told =
-        fstatfs(folder).is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !UNTOLD.contains(&kind)));
+        fstatfs(directory).is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !UNTOLD.contains(&kind)));
     // Nothing is synced by a descriptor that only names something, but whether there is the call shows.
-    let only_named = openat(folder, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let only_named =
+        openat(directory, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     is_told && only_named.is_ok_and(|fd| syncfs(fd) == Err(Errno::BADF))
 }
 

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::objects::annotations::ALLOW_CLONE_TO;
 use crate::objects::{Key, Uid};
 use crate::token::asker::Asker;
-use crate::token::grant::Refusal;
+use crate::token::grant::TokenRefusal;
 use crate::token::key::TokenKey;
 
 /// A clone that somebody wants, and what speaks for it.
@@ -145,11 +145,11 @@ pub fn consents(annotation: &str, namespace: &str) -> bool {
     !namespace.is_empty() && annotation.split(',').map(str::trim).any(|name| name == "*" || name == namespace)
 }
 
-fn denied(ask: &Ask<'_>, refusal: Option<Refusal>) -> Finding {
+fn denied(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> Finding {
     Finding::Settled(Permission::Denied(denial(ask, refusal)))
 }
 
-fn denial(ask: &Ask<'_>, refusal: Option<Refusal>) -> String {
+fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
     let Ask { source, target, .. } = ask;
     if let Some(data_source) = &ask.through {
         return denial_through(data_source, &target.namespace);

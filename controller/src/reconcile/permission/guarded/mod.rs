@@ -18,7 +18,7 @@ use crate::certificates::pki;
 use crate::objects::webhook_configuration::{
     MUTATE_PATH, MUTATING, SIGNER_SECRET, VALIDATE_PATH, VALIDATING,
 };
-use crate::objects::{Key, Kind, Meta, view};
+use crate::objects::{Key, Kind, Meta, decode};
 
 /// How long an answer is good. Many DataVolumes that are made at once cost one look; who changes a configuration may
 /// change anything, so some seconds give nothing away.
@@ -81,7 +81,7 @@ impl Guarded {
                 false => failed(&format!("cannot be read: {e}")),
             })?;
             let configuration: Configuration =
-                view(object).map_err(|e| failed(&format!("cannot be understood: {e}")))?;
+                decode(object).map_err(|e| failed(&format!("cannot be understood: {e}")))?;
             let expected =
                 Expected { namespace: &self.namespace, service: &self.service, path, bundle: &bundle };
             configuration.guards(&expected).map_err(|why| failed(&why))?;

@@ -16,7 +16,7 @@ const LOOK_AHEAD_SLOTS: usize = 256;
 
 /// What identifies the entries of one slot: for each property the sum of its hashes over all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Slot {
+struct CensusSlot {
     names: u32,
     /// Types, and the numbers of devices.
     kinds: u32,
@@ -34,7 +34,7 @@ pub(super) struct Outline {
     fingerprint: u64,
     /// Entries in each slot; the last slot may have fewer.
     per_slot: u64,
-    slots: Vec<Slot>,
+    slots: Vec<CensusSlot>,
 }
 
 impl Outline {
@@ -52,7 +52,7 @@ pub(super) struct Difference(pub(super) String);
 pub(super) struct Census<'a> {
     planned: Option<&'a Outline>,
     seen: Outline,
-    slot: Slot,
+    slot: CensusSlot,
     in_slot: u64,
     /// The latest entry and the last one of the slot before, where they may have to be named.
     latest: Vec<u8>,
@@ -66,7 +66,7 @@ impl<'a> Census<'a> {
         Self {
             planned,
             seen: Outline { per_slot, ..Outline::default() },
-            slot: Slot::default(),
+            slot: CensusSlot::default(),
             in_slot: 0,
             latest: Vec::new(),
             before_slot: Vec::new(),
@@ -126,7 +126,7 @@ impl<'a> Census<'a> {
         Ok(())
     }
 
-    fn say(&self, property: Property, index: usize, slot: &Slot, in_slot: u64) -> String {
+    fn say(&self, property: Property, index: usize, slot: &CensusSlot, in_slot: u64) -> String {
         let found = self.one_of(in_slot);
         match property {
             Property::Name if self.seen.per_slot == 1 && self.is_planned_later(index, slot) => {
@@ -145,7 +145,7 @@ impl<'a> Census<'a> {
         }
     }
 
-    fn is_planned_later(&self, index: usize, slot: &Slot) -> bool {
+    fn is_planned_later(&self, index: usize, slot: &CensusSlot) -> bool {
         let later = self.planned.and_then(|planned| planned.slots.get(index + 1..)).unwrap_or_default();
         later.iter().take(LOOK_AHEAD_SLOTS).any(|planned| planned.names == slot.names)
     }
@@ -158,7 +158,7 @@ impl<'a> Census<'a> {
 }
 
 impl Outline {
-    fn push(&mut self, slot: Slot) {
+    fn push(&mut self, slot: CensusSlot) {
         self.slots.push(slot);
         if self.slots.len() < SLOTS_LIMIT {
             return;
@@ -214,7 +214,7 @@ enum Property {
     File,
 }
 
-impl Slot {
+impl CensusSlot {
     fn add(&mut self, facts: &Facts, meta: &Meta) {
         // Properties of one entry are tied to its name: two files that swap their sizes are two changes.
         let name = facts.name;

@@ -7,7 +7,7 @@ use crate::attributes::meta::Meta;
 use crate::error::Result;
 use crate::stream::Sink;
 use crate::tar::entry::EntryKind;
-use crate::tar::header::{BLOCK_BYTES, Entries, Member, flag};
+use crate::tar::header::{BLOCK_BYTES, Entries, MemberHeader, flag};
 use crate::tar::sparse_map::SparseMap;
 use crate::tar::writer::{put_member, put_sparse_member};
 use crate::volume::tree::read::extents::{MAX_EXTENTS, data_extents};
@@ -48,12 +48,18 @@ impl Pass<'_> {
         match &map {
             Some(map) => {
                 let stored_bytes = map.data.stored_bytes();
-                let member = Member { name, target, meta, flag: flag::SPARSE, stored_bytes, is_exact };
+                let member = MemberHeader { name, target, meta, flag: flag::SPARSE, stored_bytes, is_exact };
                 put_sparse_member(&mut self.out, &member, map.entries())?;
             }
             None => {
-                let member =
-                    Member { name, target, meta, flag: flag::FILE, stored_bytes: meta.size_bytes, is_exact };
+                let member = MemberHeader {
+                    name,
+                    target,
+                    meta,
+                    flag: flag::FILE,
+                    stored_bytes: meta.size_bytes,
+                    is_exact,
+                };
                 put_member(&mut self.out, &member)?;
             }
         }

@@ -8,7 +8,7 @@ use std::mem::take;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fs::{FileType, readlinkat};
 use rustix::io::Errno;
 
@@ -16,21 +16,21 @@ use crate::attributes::meta::Meta;
 use crate::attributes::name::shown;
 use crate::attributes::{Attribute, Kinds};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::join::verdict;
+use crate::pipeline::join::first_cause;
 use crate::stream::Sink;
-use crate::tar::counting_sink::Counted;
+use crate::tar::counting_sink::CountingSink;
 use crate::tar::entry::{EntryKind, PATH_LIMIT_BYTES};
-use crate::tar::header::{BLOCK_BYTES, Member, flag};
+use crate::tar::header::{BLOCK_BYTES, MemberHeader, flag};
 use crate::tar::record::Record;
 use crate::tar::writer::{put_extended, put_member};
 use crate::volume::tree::read::census::{Census, Difference, Outline};
 use crate::volume::tree::read::extended::Extended;
 use crate::volume::tree::read::links::{Links, Name};
-use crate::volume::tree::read::lstat::{Found, Looked};
+use crate::volume::tree::read::lstat::{Found, OpenedEntry};
 use crate::volume::tree::read::plan::Options;
-use crate::volume::tree::read::walk::{Budget, Folder, NAMES_BUDGET_BYTES, walk};
-use crate::volume::tree::read::xattr_thread::{Apart, Measured};
-use crate::volume::xattrs::Place;
+use crate::volume::tree::read::walk::{NAMES_BUDGET_BYTES, WalkBudget, WalkDirectory, walk};
+use crate::volume::tree::read::xattr_thread::{Measured, XattrThread};
+use crate::volume::xattrs::XattrAccess;
 
 /// The length of every archive is a multiple of this: 20 blocks, GNU tar's default.
 const RECORD_BYTES: u64 = 20 * BLOCK_BYTES;
@@ -45,7 +45,7 @@ pub(super) struct Pass<'a> {
     options: Options,
     /// Whether contents are read. A scan does not: it counts them.
     reading: bool,
-    out: Counted<'a>,
+    out: CountingSink<'a>,
     census: Census<'a>,
     links: Links,
     name: Vec<u8>,
@@ -54,7 +54,7 @@ pub(super) struct Pass<'a> {
     extended: Extended,
     measured: Measured,
     /// Who measures extended headers while the scan goes on.
-    apart: Option<Apart>,
+    apart: Option<XattrThread>,
     stop: Stop,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Pass<'a> {
         Self {
             options,
             reading: sink.is_some(),
-            out: Counted::new(sink),
+            out: CountingSink::new(sink),
             census,
             links: Links::new(),
             name: Vec::new(),
@@ -89,14 +89,14 @@ impl<'a> Pass<'a> {
     pub(super) fn tree(&mut self, root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<()> {
         self.stop = stop.clone();
         // Without names in /proc files have to be opened for it, which is better done by one.
-        if !self.reading && self.options.attributes && Place::can_be_named() {
-            self.apart = Some(Apart::start(stop)?);
+        if !self.reading && self.options.attributes && XattrAccess::can_be_named() {
+            self.apart = Some(XattrThread::start(stop)?);
         }
-        let budget = Budget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: self.reading };
+        let budget = WalkBudget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: self.reading };
         let walked = walk(root, root_path, budget, stop, &mut |found, opened| self.entry(found, opened));
-        match self.apart.take().map(Apart::finish) {
+        match self.apart.take().map(XattrThread::finish) {
             Some(Ok(measured)) => self.measured = measured,
-            Some(Err(error)) => return verdict(walked, vec![error]),
+            Some(Err(error)) => return first_cause(walked, vec![error]),
             None => {}
         }
         walked
@@ -129,10 +129,10 @@ impl<'a> Pass<'a> {
         self.out.bytes()
     }
 
-    fn entry(&mut self, found: &Found<'_>, opened: Option<Looked>) -> Result<Option<Folder>> {
-        let Looked { meta, fd } = match opened {
+    fn entry(&mut self, found: &Found<'_>, opened: Option<OpenedEntry>) -> Result<Option<WalkDirectory>> {
+        let OpenedEntry { meta, fd } = match opened {
             Some(looked) => looked,
-            None => found.look(self.reading)?,
+            None => found.lstat(self.reading)?,
         };
         if meta.file_type == FileType::Socket {
             if self.reading {
@@ -152,11 +152,11 @@ impl<'a> Pass<'a> {
         self.name.extend_from_slice(found.member);
         match meta.file_type {
             FileType::Directory => {
-                self.note(EntryKind::Folder, &[], 0)?;
+                self.note(EntryKind::Directory, &[], 0)?;
                 self.extend(found, &meta, fd.as_ref().map(AsFd::as_fd), Kinds::default())?;
                 self.name.push(b'/');
-                self.member(&meta, flag::FOLDER)?;
-                return Ok(fd.map(|fd| Folder { fd, meta }));
+                self.member(&meta, flag::DIRECTORY)?;
+                return Ok(fd.map(|fd| WalkDirectory { fd, meta }));
             }
             FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
             FileType::Symlink => self.symlink(found, &meta)?,
@@ -240,7 +240,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// The entry's record, for the digest of the folder's content.
+    /// The entry's record, for the digest of the directory's content.
     fn note(&mut self, kind: EntryKind, link: &[u8], size_bytes: u64) -> Result<()> {
         if !self.reading {
             return Ok(());
@@ -253,7 +253,10 @@ impl<'a> Pass<'a> {
         let linked = matches!(flag, flag::SYMLINK | flag::HARD_LINK);
         let target = if linked { self.target.as_slice() } else { &[] };
         let is_exact = self.options.attributes;
-        put_member(&mut self.out, &Member { name: &self.name, target, meta, flag, stored_bytes: 0, is_exact })
+        put_member(
+            &mut self.out,
+            &MemberHeader { name: &self.name, target, meta, flag, stored_bytes: 0, is_exact },
+        )
     }
 }
 
