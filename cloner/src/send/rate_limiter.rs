@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_somebody_else_made_is_not_made_up_for() {
+    fn a_foreign_pause_is_not_caught_up() {
         let (mut rate_limiter, now) = (RateLimiter::new(Some(Rate(1000))), Instant::now());
         rate_limiter.pause(1000, now);
         let late = now + Duration::from_secs(60);

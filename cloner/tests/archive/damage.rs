@@ -36,7 +36,7 @@ fn unknown_types_are_refused_by_name() {
 }
 
 #[test]
-fn sizes_nobody_can_have_are_damage_and_cost_no_memory() {
+fn impossible_sizes_are_damage_and_cost_no_memory() {
     let with_size = |kind: u8, size: [u8; 12]| {
         let mut header = HandMade::header(kind, "huge", 0);
         header.as_old_mut().size = size;

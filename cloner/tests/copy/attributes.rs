@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use super::command::{Place, command, copy};
 use decant_test_support::disks::Mounted;
 use decant_test_support::is_root;
 use decant_test_support::trees::{
     Format, acl, assert_same, describe, give_attributes, make_torture, set_xattr, xattrs_of,
 };
+
+use super::command::{Place, command, copy};
 
 #[test]
 fn everything_that_a_tree_has_arrives() {

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::command::{Place, copy};
 use decant_test_support::disks::{LoopDevice, Mounted};
 use decant_test_support::is_root;
 use decant_test_support::noise;
 use decant_test_support::trees::{Format, make_torture};
+
+use super::command::{Place, copy};
 
 const MIB: usize = 1 << 20;
 

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rustix::process::Signal;
-
-use super::command::{Place, Running, copy, names};
 use decant_test_support::disks::Mounted;
 use decant_test_support::is_root;
 use decant_test_support::noise;
+use rustix::process::Signal;
+
+use super::command::{Place, Running, copy, names};
 
 #[test]
 fn a_full_disk_is_told_in_numbers_and_left_empty() {

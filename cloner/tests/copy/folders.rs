@@ -3,8 +3,9 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use super::command::{Place, copy, names};
 use decant_test_support::trees::{Format, assert_same, describe, make_torture, output, paths};
+
+use super::command::{Place, copy, names};
 
 #[test]
 fn a_new_folder_gets_everything_and_its_own_attributes() {

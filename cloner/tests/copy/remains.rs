@@ -4,11 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use decant_test_support::is_root;
+use decant_test_support::noise;
 use rustix::process::Signal;
 
 use super::command::{Place, Running, copy, names};
-use decant_test_support::is_root;
-use decant_test_support::noise;
 
 fn large(place: &Place) -> PathBuf {
     let source = place.folder("s");

@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::time::Instant;
 
-use super::command::{Place, copy, names};
 use decant_test_support::noise;
 use decant_test_support::trees::allocated_bytes;
+
+use super::command::{Place, copy, names};
 
 const MIB: usize = 1 << 20;
 

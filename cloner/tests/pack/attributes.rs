@@ -9,15 +9,15 @@ use decant_cloner::attributes::Attribute;
 use decant_cloner::error::Kind;
 use decant_cloner::tar::reader::ArchiveReader;
 use decant_cloner::volume::tree::read::plan::Options;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-use tempfile::NamedTempFile;
-
-use crate::tree::{SPARSE, Tree};
 use decant_test_support::able;
 use decant_test_support::is_root;
 use decant_test_support::trees::{
     Format, assert_same, describe, get_xattr, give_attributes, make_torture, paths, set_xattr, xattrs_of,
 };
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use tempfile::NamedTempFile;
+
+use crate::tree::{SPARSE, Tree};
 
 const WITH_ATTRIBUTES: Options = Options { sparse: true, attributes: true };
 

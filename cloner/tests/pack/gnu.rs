@@ -8,8 +8,9 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::tree::{SPARSE, Tree, listing, tar};
 use decant_test_support::able;
+
+use crate::tree::{SPARSE, Tree, listing, tar};
 
 #[test]
 fn an_empty_folder_is_one_record_of_zeros() {

@@ -10,10 +10,10 @@ use std::time::Duration;
 use decant_cloner::volume::tree::read::scan::scan;
 use decant_cloner::volume::tree::read::write_archive::write_archive;
 use decant_shared::process::stop::Stop;
-
-use crate::tree::SPARSE;
 use decant_test_support::disks::{Mounted, run};
 use decant_test_support::{able, is_root};
+
+use crate::tree::SPARSE;
 
 /// Scans, has `between` done, writes, and returns the number of entries.
 fn archived(root: &Path, between: impl FnOnce()) -> u64 {

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use decant_test_support::net::Closed;
+use decant_test_support::{names, until};
+
 use crate::body::{IMAGE, TREE, chunk, chunked, frame, frames, head, head_for, upload};
 use crate::client::{Answer, Client, Who, plain};
 use crate::process::Plan;
-use decant_test_support::net::Closed;
-use decant_test_support::{names, until};
 
 /// A sender that said nothing for so long loses its place to another one.
 const SILENT: Duration = Duration::from_secs(5);
@@ -35,7 +36,7 @@ fn old_controllers_probe_in_plain_text() {
 }
 
 #[test]
-fn nobody_uploads_in_plain_text() {
+fn an_upload_in_plain_text_is_refused() {
     let (target, port) = with_health_port();
     let answer = Answer::parse(&plain(port.port(), &upload(IMAGE, b"image"))).unwrap();
     assert_eq!(answer.status, 401, "{answer:?}");
@@ -139,7 +140,7 @@ fn a_sender_that_fell_silent_makes_room_for_one_that_asks_what_is_held() {
 }
 
 #[test]
-fn a_sender_that_is_not_the_one_is_not_told_that_another_one_is_at_it() {
+fn a_stranger_does_not_learn_about_a_running_transfer() {
     let target = Plan::new().ready();
     let mut first = target.sender();
     first.send(&head(IMAGE, "")).unwrap();

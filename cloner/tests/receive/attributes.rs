@@ -2,12 +2,12 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use decant_test_support::archive::HandMade;
+use decant_test_support::is_root;
 use rustix::fs::lgetxattr;
 
 use crate::body::{TREE, head_for, upload, upload_with};
 use crate::process::{Plan, Target};
-use decant_test_support::archive::HandMade;
-use decant_test_support::is_root;
 
 /// The header of a source that says all attributes.
 const OURS: &str = "x-decant-attributes: 1\r\nx-decant-resume: 0\r\n";

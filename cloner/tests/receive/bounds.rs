@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use decant_cloner::snappy::mark::Mark;
 use decant_shared::process::printable::is_unsafe;
+use decant_test_support::archive::HandMade;
+use decant_test_support::{is_root, names, until};
 use rustix::process::Signal;
 
 use crate::body::{IDENTIFIER, IMAGE, TREE, chunk, chunked, frame, frames, head, upload, upload_with};
 use crate::client::{Answer, Client, Who};
 use crate::dirty_device::{DIRT, Device};
 use crate::process::{Plan, Target};
-use decant_test_support::archive::HandMade;
-use decant_test_support::{is_root, names, until};
 
 fn hole(len: u64) -> Vec<u8> {
     let mut mark = Vec::new();
@@ -195,7 +195,7 @@ fn strangers_cannot_fill_the_log_or_write_into_it_what_a_terminal_obeys() {
 }
 
 #[test]
-fn a_full_node_that_takes_no_termination_message_does_not_undo_a_clone() {
+fn a_clone_succeeds_without_room_for_its_termination_message() {
     let target = Plan::new().set("DECANT_TERMINATION_LOG", "/dev/full").ready();
     assert_eq!(target.ask(&upload_with(IMAGE, "", b"image")).status, 200);
     target.line("cannot write the termination message to /dev/full");

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::body::{IMAGE, TREE, upload, upload_with};
-use crate::process::Plan;
 use decant_test_support::archive::HandMade;
 use decant_test_support::{names, noise};
+
+use crate::body::{IMAGE, TREE, upload, upload_with};
+use crate::process::Plan;
 
 const MIB: usize = 1 << 20;
 

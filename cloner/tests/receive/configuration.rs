@@ -2,10 +2,11 @@
 
 use std::net::TcpListener;
 
-use crate::body::{IMAGE, upload};
-use crate::process::{Ended, Plan};
 use decant_test_support::certificates::Ca;
 use decant_test_support::names;
+
+use crate::body::{IMAGE, upload};
+use crate::process::{Ended, Plan};
 
 const USAGE: Option<i32> = Some(2);
 const IDENTITY: Option<i32> = Some(7);

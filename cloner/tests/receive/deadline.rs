@@ -1,11 +1,11 @@
 //! The time at which a target gives up waiting.
 
+use decant_test_support::{names, until};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::body::{IMAGE, chunk, frames, head, upload};
 use crate::process::Plan;
-use decant_test_support::{names, until};
 
 /// A target that gives up in `limit`.
 fn waiting_for(limit: Duration) -> (Plan, OffsetDateTime) {
@@ -21,7 +21,7 @@ fn assert_passed(message: &str) {
 }
 
 #[test]
-fn a_target_to_which_nobody_comes_says_so_and_ends_well() {
+fn a_target_without_a_sender_reports_the_deadline_and_exits_0() {
     let (plan, deadline) = waiting_for(Duration::seconds(2));
     let ended = plan.ready().ended();
     assert!(OffsetDateTime::now_utc() >= deadline, "it left early: {ended:?}");

@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::FileTypeExt;
 
+use decant_test_support::archive::HandMade;
+use decant_test_support::{is_root, noise};
 use rustix::process::Signal;
 
 use crate::body::{IMAGE, TREE, chunk, chunked, frames, head, upload, upload_with};
 use crate::dirty_device::{DIRT, Device};
 use crate::process::{Plan, Target};
-use decant_test_support::archive::HandMade;
-use decant_test_support::{is_root, noise};
 
 const MIB: usize = 1 << 20;
 

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
-
 use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use tempfile::NamedTempFile;
 
 /// What a device holds before a clone.
 pub(crate) const DIRT: u8 = 0xa5;

@@ -1,12 +1,12 @@
 //! How a target ends: when it is told to, and when it is done.
 
+use decant_test_support::archive::HandMade;
+use decant_test_support::{names, noise, until};
 use rustix::process::Signal;
 
 use crate::body::{IMAGE, TREE, chunk, frames, head, upload};
 use crate::client::Client;
 use crate::process::{Ended, Plan, Target};
-use decant_test_support::archive::HandMade;
-use decant_test_support::{names, noise, until};
 
 const TERMINATED: Option<i32> = Some(143);
 
@@ -58,7 +58,7 @@ fn a_target_that_receives_an_image_ends_and_leaves_nothing_half_written() {
 }
 
 #[test]
-fn a_sender_that_never_pauses_does_not_keep_a_target_from_ending() {
+fn a_target_ends_beside_a_sender_that_never_pauses() {
     let target = Plan::new().ready();
     let mut sender = in_the_middle_of(&target, IMAGE, &noise(1 << 19, 0), ".disk.img.decant-partial");
     let sending = std::thread::spawn(move || {
@@ -94,7 +94,7 @@ fn a_second_signal_ends_a_target_that_hangs() {
 }
 
 #[test]
-fn a_finished_target_does_not_wait_for_a_connection_that_says_nothing() {
+fn a_finished_target_ends_beside_a_silent_connection() {
     let target = Plan::new().ready();
     let silent = target.sender();
     let unfinished = std::net::TcpStream::connect(("127.0.0.1", target.port)).unwrap();
@@ -115,7 +115,7 @@ fn a_finished_target_does_not_wait_for_its_sender_to_hang_up() {
 }
 
 #[test]
-fn a_termination_log_that_is_not_there_is_no_failure_and_is_not_made() {
+fn a_missing_termination_log_is_accepted_and_not_created() {
     let plan = Plan::new();
     let missing = plan.folder().join("termination-log");
     let mut target = plan.set("DECANT_TERMINATION_LOG", missing.to_str().unwrap()).ready();

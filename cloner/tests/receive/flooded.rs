@@ -1,10 +1,11 @@
 //! Strangers hold connections to the target: probes are answered and the sender gets in.
 
+use decant_test_support::flood::{Flood, Sources};
+use decant_test_support::until;
+
 use crate::body::{IMAGE, upload};
 use crate::client::{Client, Who};
 use crate::process::{Plan, Target};
-use decant_test_support::flood::{Flood, Sources};
-use decant_test_support::until;
 
 /// Connections that are held, as the specification of the server has it.
 const HELD: usize = 500;
@@ -31,17 +32,17 @@ fn everybody_gets_in(from: Sources, words: &'static [u8]) {
 }
 
 #[test]
-fn idle_connections_of_one_address_keep_neither_probes_nor_the_sender_out() {
+fn probes_and_the_sender_get_in_beside_idle_connections_of_one_address() {
     everybody_gets_in(Sources::OneAddress, b"");
 }
 
 #[test]
-fn idle_connections_of_many_addresses_keep_neither_probes_nor_the_sender_out() {
+fn probes_and_the_sender_get_in_beside_idle_connections_of_many_addresses() {
     everybody_gets_in(Sources::ManyAddresses, b"");
 }
 
 #[test]
-fn handshakes_that_do_not_end_keep_neither_probes_nor_the_sender_out() {
+fn probes_and_the_sender_get_in_beside_unfinished_handshakes() {
     everybody_gets_in(Sources::ManyAddresses, HALF_A_HELLO);
 }
 

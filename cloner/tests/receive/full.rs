@@ -3,11 +3,12 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::body::{IMAGE, TREE, upload};
-use crate::process::{Plan, Target};
 use decant_test_support::archive::HandMade;
 use decant_test_support::disks::Mounted;
 use decant_test_support::{is_root, names, noise};
+
+use crate::body::{IMAGE, TREE, upload};
+use crate::process::{Plan, Target};
 
 const MIB: usize = 1 << 20;
 const NO_ROOM: &str =
@@ -109,7 +110,7 @@ fn a_folder_that_is_not_there_is_named() {
 }
 
 #[test]
-fn somebody_who_is_not_root_receives_into_a_folder_of_his_own() {
+fn a_user_without_root_receives_into_an_own_directory() {
     if !is_root() {
         return;
     }

@@ -1,9 +1,10 @@
 //! Streams that no honest sender makes.
 
-use crate::body::{IDENTIFIER, IMAGE, TREE, chunked, frame, frames, head, upload, upload_with};
-use crate::process::Plan;
 use decant_test_support::archive::HandMade;
 use decant_test_support::{names, noise};
+
+use crate::body::{IDENTIFIER, IMAGE, TREE, chunked, frame, frames, head, upload, upload_with};
+use crate::process::Plan;
 
 /// That a target refuses this request with this status and these words, has nothing of it, and takes a good one.
 fn assert_refused(plan: Plan, request: &[u8], status: u16, words: &str) {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use decant_test_support::certificates::{Ca, Identity, SENDER};
+use decant_test_support::names;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use time::Duration;
@@ -9,8 +11,6 @@ use time::Duration;
 use crate::body::{IMAGE, upload};
 use crate::client::{Answer, Client, Who};
 use crate::process::{Plan, Target};
-use decant_test_support::certificates::{Ca, Identity, SENDER};
-use decant_test_support::names;
 
 /// What the target answers to this client's upload; `None` when the handshake fails.
 fn answer_to(target: &Target, identity: Option<Identity>) -> Option<Answer> {

@@ -1,10 +1,11 @@
 //! A filesystem's clone onto a device: the archive's disk image is what goes there.
 
+use decant_test_support::archive::HandMade;
+use decant_test_support::{is_root, noise};
+
 use crate::body::{TREE, upload};
 use crate::dirty_device::{DIRT, Device};
 use crate::process::Plan;
-use decant_test_support::archive::HandMade;
-use decant_test_support::{is_root, noise};
 
 const MIB: usize = 1 << 20;
 
@@ -94,7 +95,7 @@ fn an_archive_without_an_image_is_refused_in_cdis_words() {
 }
 
 #[test]
-fn an_archive_that_is_cut_behind_the_image_is_refused() {
+fn an_archive_that_is_cut_after_the_image_is_refused() {
     if !is_root() {
         return;
     }

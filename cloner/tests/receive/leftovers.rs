@@ -6,11 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use decant_test_support::archive::HandMade;
+use decant_test_support::{is_root, names};
+
 use crate::body::{IMAGE, TREE, head_for, upload, upload_with};
 use crate::dirty_device::{DIRT, Device};
 use crate::process::{Plan, Target};
-use decant_test_support::archive::HandMade;
-use decant_test_support::{is_root, names};
 
 const SEGMENT: usize = 64 << 20;
 const STAGING: &str = ".decant-partial";
@@ -206,7 +207,7 @@ fn foreign(plan: Plan) -> Target {
 }
 
 #[test]
-fn a_leftover_that_can_be_read_and_not_removed_does_not_stop_clones_for_ever() {
+fn clones_continue_beside_a_leftover_that_cannot_be_removed() {
     if !is_root() {
         return; // Only root can become somebody else.
     }

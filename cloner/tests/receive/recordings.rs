@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use decant_test_support::{is_root, names};
+
 use crate::body::{IMAGE, TREE, chunked};
 use crate::dirty_device::Device;
 use crate::process::{Plan, Target};
-use decant_test_support::{is_root, names};
 
 /// Sends a recording with the head that Go's client writes for CDI's cloner.
 fn send(target: &Target, content: &str, recording: &str) -> u16 {

@@ -1,9 +1,10 @@
 //! Senders over several connections, made by hand: what a target takes, and what it says to those that do it wrong.
 
+use decant_test_support::names;
+
 use crate::body::{IMAGE, chunk, chunked, frame, frames, head};
 use crate::client::{Client, Who};
 use crate::process::{Plan, Target};
-use decant_test_support::names;
 
 const END: &[u8] = b"0\r\n\r\n";
 const GO_AHEAD: &str = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -48,7 +49,7 @@ fn what_comes_over_two_connections_is_put_together() {
 }
 
 #[test]
-fn a_connection_whose_clone_nobody_waits_for_is_told_to_come_back() {
+fn a_connection_for_no_running_clone_is_asked_to_retry() {
     let target = Plan::new().ready();
     let answer = target.ask(&[stream(7, 1, 2), chunked(&frames(b"second"))].concat());
     assert_eq!((answer.status, answer.body.as_str()), (503, "no clone waits for this connection"));
@@ -62,7 +63,7 @@ fn a_connection_whose_clone_nobody_waits_for_is_told_to_come_back() {
 }
 
 #[test]
-fn a_connection_of_somebody_else_joins_nothing() {
+fn a_connection_of_another_sender_cannot_join() {
     let target = Plan::new().ready();
     let _lead = lead(&target);
     let named = |name| Who::trusting(&target.plan.ca).being(target.plan.ca.client(name));

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use decant_test_support::HANG;
 use rustls::crypto::ring::cipher_suite::{
     TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 };
@@ -10,7 +11,6 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::client::{Client, Who};
 use crate::process::{Plan, Target};
-use decant_test_support::HANG;
 
 fn is_healthy(target: &Target, who: &Who) -> bool {
     let Ok(mut client) = Client::connect(target.port, who) else { return false };

@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use crate::body::{IMAGE, TREE, chunk, frames, head, upload};
-use crate::process::Plan;
 use decant_test_support::archive::HandMade;
 use decant_test_support::disks::Mounted;
 use decant_test_support::{is_root, names, until};
+
+use crate::body::{IMAGE, TREE, chunk, frames, head, upload};
+use crate::process::Plan;
 
 #[test]
 fn a_second_target_on_one_volume_refuses_and_the_first_one_keeps_everything() {

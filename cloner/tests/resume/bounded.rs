@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::pair::{MIB, Pair};
 use decant_test_support::cgroup::Cgroup;
 use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
 use decant_test_support::is_root;
 use decant_test_support::noise;
+
+use crate::pair::{MIB, Pair};
 
 const MEMORY_BYTES: u64 = 64 * MIB;
 const DISK_RATE: u64 = 50_000_000;

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::OnceLock;
 
+use decant_test_support::noise;
+
 use crate::modes::Mode;
 use crate::pair::MIB;
-use decant_test_support::noise;
 
 /// Where clones are interrupted, in per cent of what is sent.
 const POINTS: [u64; 4] = [10, 50, 90, 99];

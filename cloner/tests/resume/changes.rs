@@ -5,13 +5,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
+use decant_test_support::relay::Break;
+use decant_test_support::trees::set_xattr;
+use decant_test_support::{is_root, noise};
+
 use crate::cell::Cell;
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes};
 use crate::pair::{MIB, Pair, SIZE_BYTES, both_well, wire_bytes};
-use decant_test_support::relay::Break;
-use decant_test_support::trees::set_xattr;
-use decant_test_support::{is_root, noise};
 
 /// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
 /// log of the source that finished.
@@ -236,7 +237,7 @@ fn attributes_that_changed_in_between_are_those_of_now() {
 
 /// What its own user may not read could not be read back, and the clone would begin from zero.
 #[test]
-fn a_tree_with_files_that_nobody_may_read_goes_on_where_the_target_is_not_root() {
+fn a_tree_with_unreadable_files_resumes_where_the_target_is_not_root() {
     if !is_root() {
         return;
     }

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+use decant_test_support::relay::Break;
+
 use crate::cell::{Cell, is_long};
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::{MIB, Pair};
-use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
-use decant_test_support::is_root;
-use decant_test_support::relay::Break;
 
 /// Where a disk fails, in per cent.
 const POINT: u64 = 60;

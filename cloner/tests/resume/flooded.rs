@@ -1,10 +1,11 @@
 //! Strangers hold connections to the target while its source comes, loses its connection, and comes again.
 
+use decant_test_support::flood::{Flood, Sources};
+use decant_test_support::relay::Break;
+
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes};
 use crate::pair::both_well;
-use decant_test_support::flood::{Flood, Sources};
-use decant_test_support::relay::Break;
 
 #[test]
 fn a_clone_begins_and_goes_on_after_a_cut_while_strangers_hold_connections() {

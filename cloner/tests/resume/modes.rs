@@ -7,10 +7,6 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tempfile::TempDir;
-
-use crate::cell::scale;
-use crate::pair::{MIB, Pair};
 use decant_test_support::disks::LoopDevice;
 use decant_test_support::is_root;
 use decant_test_support::noise;
@@ -18,6 +14,10 @@ use decant_test_support::relay::{Break, Relay};
 use decant_test_support::trees::{
     Format, assert_same, describe, give_attributes, make_torture, paths, set_xattr,
 };
+use tempfile::TempDir;
+
+use crate::cell::scale;
+use crate::pair::{MIB, Pair};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Mode {

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+
 use crate::cell::{Cell, points};
 use crate::kills::{AGAIN_BYTES, FAST};
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::MIB;
-use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
-use decant_test_support::is_root;
 
 /// Slow enough to be hit at the right moment.
 const LIMIT: &str = "90MiB/s";

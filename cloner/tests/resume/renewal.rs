@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use decant_test_support::certificates::{Ca, SENDER};
+use decant_test_support::relay::{Break, Relay};
+use decant_test_support::until;
 use rustls::crypto::ring::default_provider;
 use tempfile::TempDir;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::kills::FAST;
 use crate::pair::{End, MIB, Pair, both_well};
-use decant_test_support::certificates::{Ca, SENDER};
-use decant_test_support::relay::{Break, Relay};
-use decant_test_support::until;
 
 /// Lives of the first certificates. The upload must be under way before they end; on a machine that is too busy for the
 /// shortest life, the next one is tried.
@@ -255,7 +255,7 @@ fn a_clone_outlives_the_authority_that_vouched_for_both_ends() {
 }
 
 #[test]
-fn generations_that_cannot_be_used_do_not_end_a_clone_and_are_named_once() {
+fn unusable_generations_are_named_once_and_the_clone_continues() {
     let clone = Clone::new(Expires::Both);
     let held = clone.start(&[]);
     clone.renew(1, &clone.authority);

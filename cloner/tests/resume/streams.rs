@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use decant_test_support::disks::Mounted;
+use decant_test_support::is_root;
+use decant_test_support::relay::Break;
+
 use crate::cell::Cell;
 use crate::kills::{FAST, again_over};
 use crate::modes::{Mode, Volumes};
 use crate::pair::{Pair, SIZE_BYTES, both_well};
-use decant_test_support::disks::Mounted;
-use decant_test_support::is_root;
-use decant_test_support::relay::Break;
 
 /// Every volume here has so many segments at least.
 const THREE: [(&str, &str); 1] = [("DECANT_STREAMS", "3")];

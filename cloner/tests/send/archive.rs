@@ -5,11 +5,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::process::Source;
-use super::request::good_target;
 use decant_test_support::certificates::Pki;
 use decant_test_support::noise;
 use decant_test_support::trees::{Format, assert_same, describe, make_torture};
+
+use super::process::Source;
+use super::request::good_target;
 
 /// The archive that a source makes of `folder`.
 fn archive_of(folder: &Path, preallocation: &str) -> Vec<u8> {

@@ -4,13 +4,14 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use super::image::Image;
-use super::process::{Ended, Source};
-use super::target::Target;
 use decant_test_support::certificates::Pki;
 use decant_test_support::disks::LoopDevice;
 use decant_test_support::is_root;
 use decant_test_support::noise;
+
+use super::image::Image;
+use super::process::{Ended, Source};
+use super::target::Target;
 
 /// Runs `source`, which is set up for the URL that it is given, and does `change` when the source reads but
 /// cannot have read far. Returns also whether the body had its end.

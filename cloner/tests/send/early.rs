@@ -1,9 +1,10 @@
 //! Targets that answer before they have read everything: what they said must be what the user reads.
 
+use decant_test_support::certificates::Pki;
+
 use super::image::Image;
 use super::process::{Ended, Source};
 use super::target::{Body, Call, Target};
-use decant_test_support::certificates::Pki;
 
 const REFUSALS: [(u16, &str); 5] = [
     (400, "Saving stream failed: effective image size is larger than the reported available storage: 9 < 10"),
@@ -175,7 +176,7 @@ fn an_interim_answer_in_the_middle_does_not_end_the_upload() {
 }
 
 #[test]
-fn an_interim_answer_in_the_middle_does_not_hide_the_refusal_behind_it() {
+fn a_refusal_after_an_interim_answer_is_seen() {
     let words = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 409 Done\r\nContent-Length: 4\r\n\r\ndone";
     answered(words.to_owned(), Call::reset).assert_failed(6, &["the target answered 409"]);
 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use decant_test_support::certificates::Pki;
+
 use super::image::Image;
 use super::process::Source;
 use super::target::{Call, Door, Target};
-use decant_test_support::certificates::Pki;
 
 const GREETING: &str = "decant 1\nholes\ndigest\nresume\nprogress\nattributes\n";
 
@@ -153,7 +154,7 @@ fn what_a_target_says_is_shown_without_what_a_terminal_obeys_and_not_at_length()
 }
 
 #[test]
-fn a_full_node_that_takes_no_termination_message_does_not_undo_a_clone() {
+fn a_clone_succeeds_without_room_for_its_termination_message() {
     let pki = Pki::new();
     let target = Target::start(pki.server(), |door| {
         let mut call = door.accept();

@@ -3,9 +3,8 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use tempfile::TempDir;
-
 use decant_test_support::noise;
+use tempfile::TempDir;
 
 /// A folder with one file in it.
 pub(crate) struct Image {

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
+use decant_test_support::certificates::{Pki, pem};
+
 use super::image::Image;
 use super::process::Source;
-use decant_test_support::certificates::{Pki, pem};
 
 /// Nobody listens there: what these tests look for comes first.
 const URL: &str = "https://127.0.0.1:9/v1beta1/upload";
@@ -83,7 +84,7 @@ fn without_an_owner_the_clone_still_runs() {
 }
 
 #[test]
-fn without_a_word_about_preallocation_there_is_none() {
+fn without_a_request_nothing_is_preallocated() {
     let (pki, image) = (Pki::new(), Image::with(b"content"));
     let target = super::request::good_target(&pki);
     Source::new(&pki, &target.url).block(&image.path()).without("PREALLOCATION").run().assert_done();

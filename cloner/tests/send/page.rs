@@ -2,6 +2,9 @@
 
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
+use decant_test_support::certificates::Pki;
+use decant_test_support::flood::{Flood, Sources};
+use decant_test_support::until;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::image::Image;
@@ -9,9 +12,6 @@ use super::process::{Running, Source};
 use super::request::good_target;
 use super::scrape::{agent, agent_with, ask, page, page_when, slow_scraper};
 use super::target::Closed;
-use decant_test_support::certificates::Pki;
-use decant_test_support::flood::{Flood, Sources};
-use decant_test_support::until;
 
 /// A source that waits for its target, and its metrics port.
 fn waiting(configure: impl FnOnce(Source) -> Source) -> (Running, u16, Closed) {
@@ -157,7 +157,7 @@ fn a_hundred_silent_connections_at_once_do_not_harm_the_clone() {
 }
 
 #[test]
-fn idle_connections_keep_no_scraper_out() {
+fn scrapers_are_answered_beside_idle_connections() {
     let (_running, port, _closed) = waiting(|source| source);
     for (sources, words) in [
         (Sources::OneAddress, b"".as_slice()),

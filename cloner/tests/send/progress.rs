@@ -5,14 +5,14 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
+use decant_test_support::able;
+use decant_test_support::certificates::Pki;
+use decant_test_support::{HANG, noise};
 
 use super::image::Image;
 use super::process::{OWNER_UID, Source};
 use super::scrape::{ask, known_percent, page, page_when, percent, samples, slow_scraper};
 use super::target::{Closed, Target};
-use decant_test_support::able;
-use decant_test_support::certificates::Pki;
-use decant_test_support::{HANG, noise};
 
 #[test]
 fn before_anything_is_sent_both_names_are_there_with_nought() {
@@ -169,7 +169,7 @@ fn three_hundred_scrapes_see_one_page_a_second_and_a_hundred_at_the_end() {
 }
 
 #[test]
-fn promtool_has_nothing_to_say_but_that_the_contracts_label_is_in_camel_case() {
+fn promtool_remarks_only_on_the_camel_case_label_of_the_contract() {
     let (closed, image) = (Closed::new(), Image::with(b"content"));
     let source = Source::new(&Pki::new(), &closed.url()).block(&image.path());
     let mut running = source.env("DECANT_RETRY_SECS", "600").start();

@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use super::image::Image;
-use super::process::Source;
-use super::target::{Body, Head, Target};
 use decant_test_support::certificates::Pki;
 use decant_test_support::disks::LoopDevice;
 use decant_test_support::noise;
+
+use super::image::Image;
+use super::process::Source;
+use super::target::{Body, Head, Target};
 
 /// A target that takes everything.
 pub(crate) fn good_target(pki: &Pki) -> Target<(Head, Body)> {

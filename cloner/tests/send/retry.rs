@@ -3,10 +3,11 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use decant_test_support::certificates::Pki;
+
 use super::image::Image;
 use super::process::Source;
 use super::target::{Call, Closed, Door, Target};
-use decant_test_support::certificates::Pki;
 
 fn accept_all(door: &Door) {
     let mut call = door.accept();
@@ -62,7 +63,7 @@ fn a_target_that_hangs_up_in_the_handshake_is_asked_again() {
 }
 
 #[test]
-fn patience_with_a_target_that_does_not_come_ends_with_the_last_error() {
+fn an_absent_target_ends_the_retries_with_the_last_error() {
     let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
     let ended = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "1").run();
     ended.assert_failed(5, &["cannot reach the target at 127.0.0.1", "refused"]);
@@ -70,7 +71,7 @@ fn patience_with_a_target_that_does_not_come_ends_with_the_last_error() {
 }
 
 #[test]
-fn patience_with_a_target_that_stays_busy_ends_with_its_answer() {
+fn a_busy_target_ends_the_retries_with_its_answer() {
     let pki = Pki::new();
     let target = Target::start(pki.server(), |door| {
         for _ in 0..2 {
@@ -182,7 +183,7 @@ fn a_target_that_is_slow_but_reads_is_not_given_up() {
 }
 
 #[test]
-fn a_target_that_accepts_and_says_nothing_does_not_keep_a_signal_waiting() {
+fn a_signal_ends_a_source_whose_target_accepts_and_says_nothing() {
     let pki = Pki::new();
     let target = Target::start(pki.server(), |door| {
         let mut socket = door.accept_plain();

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use decant_test_support::{HANG, wait::found};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -13,7 +14,6 @@ use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 use super::process::OWNER_UID;
-use decant_test_support::{HANG, wait::found};
 
 /// A scraper that, like CDI's controllers, does not ask who answers.
 pub(crate) fn agent() -> Agent {

@@ -4,13 +4,13 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use crossbeam_channel::bounded;
+use decant_test_support::HANG;
+use decant_test_support::certificates::Pki;
 use rustix::process::Signal;
 
 use super::image::Image;
 use super::process::Source;
 use super::target::{Closed, Target};
-use decant_test_support::HANG;
-use decant_test_support::certificates::Pki;
 
 #[test]
 fn sigterm_between_two_attempts_ends_it() {

@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 
+use decant_test_support::certificates::Pki;
 use rustls::version::{TLS12, TLS13};
 
 use super::image::Image;
 use super::process::{Ended, Source};
 use super::target::Target;
-use decant_test_support::certificates::Pki;
 
 /// A source that trusts and identifies itself by `ours`, and a target with the server configuration `tls`.
 fn meeting(ours: &Pki, tls: std::sync::Arc<rustls::ServerConfig>) -> Ended {
@@ -55,7 +55,7 @@ fn a_target_that_does_not_trust_us_is_reported_as_that() {
 }
 
 #[test]
-fn a_target_that_does_not_trust_us_is_reported_as_that_while_much_is_unsent() {
+fn a_target_that_does_not_trust_us_is_named_while_much_is_unsent() {
     let (ours, theirs) = (Pki::new(), Pki::new());
     let tls = theirs.server_as(ours.server_identity(&["127.0.0.1"], 1), rustls::DEFAULT_VERSIONS);
     let target = Target::start(tls, |door| {

@@ -23,7 +23,7 @@ fn kubeconfig_for(port: u16) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn nobody_listening_is_told_at_once() {
+fn a_closed_port_of_the_api_server_is_reported_at_once() {
     let closed = Closed::new();
     let cluster = KubeCluster::connect(Some(kubeconfig_for(closed.port()).path())).unwrap();
     let error = cluster.get(Kind::Pod, &Key::new("n", "a")).unwrap_err();

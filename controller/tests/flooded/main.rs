@@ -16,15 +16,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use decant_test_support::flood::{Flood, Sources};
+use decant_test_support::net::Closed;
+use decant_test_support::{HANG, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 use api::Api;
-use decant_test_support::flood::{Flood, Sources};
-use decant_test_support::net::Closed;
-use decant_test_support::{HANG, until};
 
 /// Connections that are held to each port.
 const HELD: usize = 500;
@@ -173,12 +173,12 @@ fn all_floods(process: &Process) {
 }
 
 #[test]
-fn strangers_keep_neither_probes_nor_scrapers_nor_reviews_from_the_controller() {
+fn a_flooded_controller_answers_probes_scrapers_and_reviews() {
     all_floods(&Process::start(&["run", "--no-leader-election"]));
 }
 
 #[test]
-fn strangers_keep_neither_probes_nor_scrapers_nor_reviews_from_the_webhook() {
+fn a_flooded_webhook_answers_probes_scrapers_and_reviews() {
     all_floods(&Process::start(&["webhook"]));
 }
 

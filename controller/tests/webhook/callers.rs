@@ -50,12 +50,12 @@ fn answers(webhook: &Running, caller: &Leaf) -> bool {
 }
 
 #[test]
-fn without_an_authority_for_callers_everybody_is_answered() {
+fn without_an_authority_for_callers_every_caller_is_answered() {
     assert!(answers(&Running::start(None), &stranger()));
 }
 
 #[test]
-fn with_an_authority_for_callers_nobody_else_gets_an_answer() {
+fn with_an_authority_for_callers_only_its_callers_get_an_answer() {
     let files = Files::new();
     let webhook = Running::start(files.callers(&[]));
     assert!(answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Client)));

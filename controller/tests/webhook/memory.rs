@@ -61,7 +61,7 @@ fn eight_reviews_of_three_mib_at_a_time_take_less_than_64_mib() {
 }
 
 #[test]
-fn who_does_not_send_a_large_review_keeps_out_neither_small_nor_large_ones() {
+fn unfinished_large_reviews_block_no_other_review() {
     let webhook = Running::start(None);
     let caller = stranger();
     let large = review(&format!(r#"{{"l":"{}"}}"#, "x".repeat(1 << 20)));

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_is_refused_at_once() {
+    fn a_closed_port_is_reported_at_once() {
         let port = listen(None, 0).unwrap().local_addr().unwrap().port();
         let error = connect("127.0.0.1", port, Duration::from_secs(5), &Stop::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sleeps_wakes_when_the_whole_stops() {
+    fn a_sleeper_wakes_when_the_whole_stops() {
         let whole = Stop::new();
         let part = whole.child().child();
         std::thread::scope(|scope| {

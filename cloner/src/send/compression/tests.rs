@@ -200,7 +200,7 @@ fn a_sender_that_waits_gets_its_block_at_once() {
 }
 
 #[test]
-fn a_sender_that_waits_behind_a_full_socket_does_not_starve() {
+fn a_sender_with_a_full_socket_does_not_starve() {
     let compression_mode = CompressionMode::new(Compression::Auto);
     let mut judge = compression_mode.judge(1).unwrap();
     for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {

@@ -6,12 +6,12 @@ mod parcel;
 use std::fs;
 use std::time::Duration;
 
+use decant_test_support::names;
 use parcel::{Parcel, Place};
 
 use crate::body::{IMAGE, frames};
 use crate::client::{Answer, Client};
 use crate::process::{Plan, Target};
-use decant_test_support::names;
 
 /// A target that waits one second for a sender that says nothing.
 fn impatient() -> Target {
@@ -138,7 +138,7 @@ fn an_image_whose_sender_is_reset_leaves_nothing_wherever_it_was() {
 }
 
 #[test]
-fn a_sender_that_stalls_in_its_head_keeps_nobody_out() {
+fn other_senders_get_in_while_one_stalls_in_its_head() {
     let target = Plan::new().ready();
     let parcel = Parcel::tree();
     let mut staller = target.sender();

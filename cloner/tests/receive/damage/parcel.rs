@@ -4,8 +4,6 @@
 //! stream is also a place on the wire.
 
 use crate::body::{IDENTIFIER, IMAGE, TREE, chunk, frame, head};
-use decant_test_support::archive::HandMade;
-use decant_test_support::noise;
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -23,6 +21,8 @@ pub(super) enum Place {
 }
 
 use Place::{ChunkSize, EndMarker, FrameBody, FrameHeader, HttpHead, LastChunk, TarData, TarHeader};
+use decant_test_support::archive::HandMade;
+use decant_test_support::noise;
 
 /// A good clone of one file.
 pub(super) struct Parcel {

@@ -3,9 +3,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
-
 use decant_test_support::net::Closed;
+use serde_json::{Value, json};
 
 use super::ends::Running;
 

@@ -197,7 +197,7 @@ fn each_refusal_of_a_secret_in_either_namespace_is_told_with_the_servers_words()
 }
 
 #[test]
-fn a_secret_of_the_target_pods_name_is_in_nobodys_way() {
+fn a_secret_with_the_target_pods_name_blocks_no_clone() {
     let double = Arc::new(Double { claim: claim_object(), ..Double::default() });
     let seen = across(Role::Target);
     let actions = decide(&seen, now(), &Policy::default()).actions;

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_takes_nobodys_place_and_keeps_nobody_waiting() {
+    fn a_silent_connection_takes_no_place_and_delays_no_other() {
         assert_eq!(full().waiter(9, 0).silent().next(), Step::Wait);
         assert_eq!(full().waiter(9, 90).silent().waiter(8, 0).next(), Step::End(1));
         assert_eq!(Hall::new().waiter(9, 90).silent().waiter(8, 0).next(), Step::Start(1));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_goes_while_nobody_waits() {
+    fn connections_keep_their_places_while_none_waits() {
         assert_eq!(full().next(), Step::Wait);
     }
 
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn one_with_the_right_certificate_is_never_ended_and_takes_nobodys_place() {
+    fn a_known_connection_is_kept_and_takes_no_public_place() {
         let hall =
             Hall::new().place(1, Phase::Opening, 4_000).known().place(2, Phase::Closing, 4_000).known();
         let hall = hall.place(3, Phase::Serving, 0).place(4, Phase::Serving, 0).place(5, Phase::Serving, 0);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_the_server_waits_for_can_lose_the_place() {
+    fn a_connection_that_the_server_waits_for_can_lose_its_place() {
         for (phase, age_millis) in [
             (Phase::Opening, 250),
             (Phase::Reading, 250),
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_all_its_places_keeps_nobody_else_waiting() {
+    fn an_address_with_all_its_places_delays_no_other_address() {
         let hall = Hall::new().place(2, Phase::Opening, 400).place(2, Phase::Opening, 300);
         assert_eq!(hall.waiter(2, 90).waiter(2, 80).waiter(3, 0).next(), Step::Start(2));
     }
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_does_not_finish_its_head_in_time_goes_and_sooner_under_pressure() {
+    fn an_unfinished_head_ends_its_connection_and_sooner_under_pressure() {
         let calm = |age_millis| Hall::new().place(1, Phase::Opening, age_millis).place(2, Phase::Serving, 0);
         assert_eq!(calm(4_999).next(), Step::Wait);
         assert_eq!(calm(5_000).next(), Step::End(0));

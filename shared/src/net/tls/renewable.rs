@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn no_authorities_do_not_take_the_place_of_some() {
+    fn an_empty_bundle_does_not_replace_authorities() {
         assert!(RenewableClients::new(RootCertStore::empty()).is_err());
         let clients = RenewableClients::new(Authority::new("test", 1).unwrap().roots().unwrap()).unwrap();
         let before = clients.now();

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_begins_anew() {
+    fn a_restart_starts_over() {
         assert_eq!(meter(&[(0, 0), (1000, 9000), (1001, 0)]).rate(), Rate(0));
         assert_eq!(meter(&[(0, 0), (1000, 9000), (1001, 0), (2001, 50)]).rate(), Rate(50));
     }

@@ -113,27 +113,27 @@ fn all_are_answered(from: Sources, words: &'static [u8]) {
 }
 
 #[test]
-fn idle_connections_of_one_address_keep_nobody_out() {
+fn the_server_answers_beside_idle_connections_of_one_address() {
     all_are_answered(Sources::OneAddress, b"");
 }
 
 #[test]
-fn idle_connections_of_many_addresses_keep_nobody_out() {
+fn the_server_answers_beside_idle_connections_of_many_addresses() {
     all_are_answered(Sources::ManyAddresses, b"");
 }
 
 #[test]
-fn idle_connections_of_the_same_address_keep_nobody_out() {
+fn the_server_answers_beside_idle_connections_of_the_same_address() {
     all_are_answered(Sources::TheTestsAddress, b"");
 }
 
 #[test]
-fn heads_that_do_not_end_keep_nobody_out() {
+fn the_server_answers_beside_unfinished_heads() {
     all_are_answered(Sources::ManyAddresses, b"GET /healthz HTTP/1.1\r\n");
 }
 
 #[test]
-fn bodies_that_do_not_come_keep_nobody_out() {
+fn the_server_answers_beside_unfinished_bodies() {
     all_are_answered(
         Sources::ManyAddresses,
         b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n{",
@@ -141,7 +141,7 @@ fn bodies_that_do_not_come_keep_nobody_out() {
 }
 
 #[test]
-fn answered_connections_that_do_not_close_keep_nobody_out() {
+fn the_server_answers_beside_answered_connections_that_stay_open() {
     all_are_answered(Sources::ManyAddresses, GET);
 }
 
