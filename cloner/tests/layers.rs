@@ -92,7 +92,7 @@ fn modules_import_only_from_layers_below_their_own() {
 
 /// The type that this line defines, if it does. An indented `type` is that of a trait.
 fn defined_type(line: &str) -> Option<&str> {
-    let mut words = line.trim_start().split_whitespace().skip_while(|word| word.starts_with("pub"));
+    let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
     let keyword = words.next()?;
     let is_associated = keyword == "type" && line.starts_with(' ');
     if !["struct", "enum", "trait", "type"].contains(&keyword) || is_associated {
