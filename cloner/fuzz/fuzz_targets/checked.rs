@@ -3,15 +3,15 @@
 //! that a few bytes are a long stream.
 #![no_main]
 
-use decant_cloner::receive::resume_verifier::ResumeVerifier;
-use decant_cloner::digest::{Digest, SEGMENT_BYTES, ContentDigest};
+use decant_cloner::digest::{ContentDigest, Digest, SEGMENT_BYTES};
 use decant_cloner::error::{Error, Result};
+use decant_cloner::receive::resume_verifier::ResumeVerifier;
 use decant_cloner::snappy::STREAM_IDENTIFIER;
 use decant_cloner::snappy::decode::{DecodedBatch, Decoder, Item};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::mark::Mark;
 use decant_cloner::snappy::split::{Pack, Splitter};
-use decant_cloner::stream::Piece;
+use decant_cloner::stream::{Piece, VerifyContent};
 use decant_cloner_fuzz::Program;
 use libfuzzer_sys::fuzz_target;
 
@@ -23,14 +23,15 @@ const WIRE_LIMIT_BYTES: usize = 2 << 20;
 fuzz_target!(|bytes: &[u8]| {
     let mut program = Program::new(bytes);
     let held: Vec<Digest> = (0..program.byte() % 4).map(|number| Digest([number; 32])).collect();
-    let check = if program.byte() % 2 == 0 { ResumeVerifier::new(held) } else { ResumeVerifier::passing_over(held) };
+    let check =
+        if program.byte() % 2 == 0 { ResumeVerifier::new(held) } else { ResumeVerifier::passing_over(held) };
     // Content of an archive that is held counts from the beginning.
     let mut sum = u128::from(check.held_bytes());
     let stream = stream(&mut program);
     if receive(&stream, &check, &mut sum).is_ok()
-        && let Ok(verdict) = check.finish()
+        && let Ok(verification) = check.finish()
     {
-        assert_eq!(u128::from(verdict.whole.content_bytes), sum);
+        assert_eq!(u128::from(verification.content_digest.content_bytes), sum);
     }
     assert!(check.proven().len() <= decant_cloner::digest::HELD_LIMIT);
 });
@@ -63,7 +64,8 @@ fn stream(program: &mut Program<'_>) -> Vec<u8> {
 }
 
 fn receive(stream: &[u8], check: &ResumeVerifier, sum: &mut u128) -> Result<()> {
-    let (mut splitter, mut decoder, mut batch) = (Splitter::default(), Decoder::default(), DecodedBatch::default());
+    let (mut splitter, mut decoder, mut batch) =
+        (Splitter::default(), Decoder::default(), DecodedBatch::default());
     let (mut rest, mut pack) = (stream, Pack::default());
     while !rest.is_empty() {
         let taken = splitter.feed(rest, &mut pack)?;

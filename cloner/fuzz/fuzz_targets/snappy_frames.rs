@@ -41,7 +41,8 @@ fn check(stream: &[u8]) {
 }
 
 fn decode(stream: &[u8], step: usize) -> Result<Vec<u8>> {
-    let (mut splitter, mut decoder, mut batch) = (Splitter::default(), Decoder::default(), DecodedBatch::default());
+    let (mut splitter, mut decoder, mut batch) =
+        (Splitter::default(), Decoder::default(), DecodedBatch::default());
     let (mut out, mut pack) = (Vec::new(), Pack::default());
     for mut part in stream.chunks(step.max(1)) {
         while !part.is_empty() {

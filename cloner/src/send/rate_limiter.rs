@@ -71,10 +71,10 @@ mod tests {
     /// A clock of its own, in which each block also takes a millisecond for something else.
     #[test]
     fn a_limit_is_held_within_five_percent_over_ten_seconds() {
-        let (mut pace, start) = (Pace::new(Some(Rate(2 << 20))), Instant::now());
+        let (mut limiter, start) = (RateLimiter::new(Some(Rate(2 << 20))), Instant::now());
         let mut now = start;
         for _ in 0..(20 << 20) / (64 << 10) {
-            now += pace.pause(64 << 10, now) + Duration::from_millis(1);
+            now += limiter.pause(64 << 10, now) + Duration::from_millis(1);
         }
         let secs = (now - start).as_secs_f64();
         assert!((9.5..10.5).contains(&secs), "20 MiB at 2 MiB/s took {secs} s");
