@@ -7,7 +7,7 @@ use decant_shared::process::stop::Stop;
 
 use crate::digest::{ContentDigest, Digest, GROUP_BYTES, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::stream::{ZEROS, is_zero};
+use crate::zeros::{ZEROS, is_zero};
 
 /// A longer run of zeros is taken in steps that end at multiples of this, between which a stop is noticed. One of them
 /// takes less than a millisecond.
@@ -19,7 +19,7 @@ const DIGESTS_AT_ONCE: usize = 512;
 /// most 2^63 - 1 bytes, but a directory may have several of those, all hole.
 pub const CONTENT_LIMIT_BYTES: u64 = u64::MAX - SEGMENT_BYTES;
 
-static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS));
+static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS[..GROUP_BYTES]));
 
 /// The digest of a whole segment of zeros.
 pub static ZERO_SEGMENT: LazyLock<Digest> = LazyLock::new(|| {

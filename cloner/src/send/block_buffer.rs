@@ -3,7 +3,7 @@
 use crate::send::chunk_buffer::{END, SIZE_LINE_BYTES, size_line};
 use crate::snappy::encode::stored_head;
 use crate::snappy::{BLOCK_BYTES, BLOCK_CHUNKS, CHUNK_BYTES, STORED_HEAD_BYTES};
-use crate::stream::is_zero;
+use crate::zeros::is_zero;
 
 /// The chunked coding's size line, frames of 64 KiB, and its end.
 const LAID_OUT_BYTES: usize = SIZE_LINE_BYTES + BLOCK_CHUNKS * (STORED_HEAD_BYTES + CHUNK_BYTES) + END.len();

@@ -7,7 +7,8 @@ use crate::snappy::encode::ZERO_FRAME;
 use crate::snappy::mark::{Mark, may_be_mark};
 use crate::snappy::split::Pack;
 use crate::snappy::{BLOCK_BYTES, CHUNK_BYTES, CHUNK_HEAD_BYTES, STORED, masked_crc};
-use crate::stream::{Piece, is_zero};
+use crate::stream::Piece;
+use crate::zeros::is_zero;
 
 /// A run of logical bytes and where they lie.
 #[derive(Debug, Clone, PartialEq, Eq)]

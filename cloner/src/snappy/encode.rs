@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::snappy::{CHUNK_BYTES, COMPRESSED, STORED, STORED_HEAD_BYTES, masked_crc};
-use crate::stream::{ZEROS, is_zero};
+use crate::zeros::{ZEROS, is_zero};
 
 /// How much of a chunk is tried where the chunk before could not be compressed.
 const SAMPLE_BYTES: usize = 4 << 10;
@@ -14,7 +14,7 @@ const SAMPLED_IN_A_ROW: u32 = 15;
 /// The frame of 64 KiB of zeros as this crate's encoder makes it.
 pub(crate) static ZERO_FRAME: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut frame = Vec::new();
-    Encoder::default().compress_chunk(&ZEROS, &mut frame);
+    Encoder::default().compress_chunk(&ZEROS[..CHUNK_BYTES], &mut frame);
     frame
 });
 

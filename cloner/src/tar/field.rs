@@ -1,12 +1,14 @@
 //! Fields of a 512-byte header block: text, numbers, the checksum.
 //!
-//! The tar crate's own number parser is not used: it drops the high bytes and the sign of base-256 numbers,
-//! so that a hostile size could pass for a small one.
+//! The number parser of the `tar` crate is not used: it drops the high bytes and the sign of base-256 numbers, so that a
+//! hostile size could pass for a small one.
 
 use tar::Header;
 
-/// Size of a header block, and what content is padded to, in bytes.
-pub(crate) const BLOCK_BYTES: usize = 512;
+/// Size of a header block, and what content is padded to.
+pub(crate) const BLOCK_LEN: usize = 512;
+/// The same as a size in a stream.
+pub(crate) const BLOCK_BYTES: u64 = BLOCK_LEN as u64;
 
 /// A text field: up to the first NUL or the end.
 pub(crate) fn text(field: &[u8]) -> &[u8] {
@@ -20,6 +22,24 @@ pub(crate) fn number(field: &[u8]) -> Option<i64> {
     match field.first() {
         Some(0x80 | 0xff) => base_256(field),
         _ => octal(field),
+    }
+}
+
+/// Writes `value` as octal digits with a final zero, or, when it is negative or has too many digits, as a
+/// big-endian two's complement whose first bit is set (GNU's base-256).
+pub(crate) fn put_number(field: &mut [u8], value: i128) {
+    let digits = field.len() - 1;
+    if value < 0 || value >> (3 * digits) != 0 {
+        let bytes = value.to_be_bytes();
+        field.copy_from_slice(&bytes[bytes.len() - field.len()..]);
+        field[0] |= 0x80;
+        return;
+    }
+    field[digits] = 0;
+    let mut left = value;
+    for digit in field[..digits].iter_mut().rev() {
+        *digit = b'0' + u8::try_from(left & 7).unwrap_or(0);
+        left >>= 3;
     }
 }
 
@@ -76,5 +96,29 @@ mod tests {
         assert_eq!(number(&large), None, "2^63");
         large[4] = 0x7f;
         assert_eq!(number(&large), Some(0x7f << 56));
+    }
+
+    fn written<const N: usize>(value: i128) -> [u8; N] {
+        let mut field = [0xee; N];
+        put_number(&mut field, value);
+        field
+    }
+
+    #[test]
+    fn numbers_are_octal_as_long_as_they_fit() {
+        assert_eq!(&written::<8>(0o644), b"0000644\0");
+        assert_eq!(&written::<8>(0o7_777_777), b"7777777\0");
+        assert_eq!(&written::<12>((8 << 30) - 1), b"77777777777\0");
+    }
+
+    #[test]
+    fn greater_numbers_are_base_256() {
+        assert_eq!(written::<8>(0o10_000_000), [0x80, 0, 0, 0, 0, 0x20, 0, 0]);
+        assert_eq!(written::<12>(8 << 30), [0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn times_before_1970_are_negative_base_256() {
+        assert_eq!(written::<12>(-1), [0xff; 12]);
     }
 }

@@ -11,12 +11,14 @@ use tar::{GnuExtSparseHeader, Header};
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull, VerifyContent};
-use crate::tar::blocks::BlockReader;
+use crate::tar::block_reader::BlockReader;
+use crate::tar::content_record::Record;
 use crate::tar::entry::{Entry, MAX_NAME_BYTES};
-use crate::tar::field::BLOCK_BYTES;
-use crate::tar::member::{Extensions, Layout, ParsedMember, block_name, member, member_name, stored_bytes};
+use crate::tar::field::{BLOCK_BYTES, BLOCK_LEN};
+use crate::tar::member_parser::{
+    Extensions, Layout, ParsedMember, block_name, member, member_name, stored_bytes,
+};
 use crate::tar::pax::PaxFields;
-use crate::tar::record::Record;
 use crate::tar::sparse_map::{DecimalMap, MapSegments, SparseMap, push_old_gnu};
 
 /// Longest PAX extended header, in bytes.
@@ -25,7 +27,6 @@ pub const MAX_PAX_BYTES: u64 = 1 << 20;
 /// extended headers, where archivers write one and two long names.
 pub const MAX_EXTENSIONS_BYTES: u64 = 4 << 20;
 
-const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Content that nobody wants is taken in runs of this size.
 const SKIP_BYTES: u64 = 1 << 20;
 
@@ -170,7 +171,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         let named = |error: Error| error.within(&shown(&self.name));
         let ParsedMember { entry, layout, mut stored_bytes } =
             member(header, self.name.clone(), extensions).map_err(named)?;
-        let padding = stored_bytes.next_multiple_of(BLOCK) - stored_bytes;
+        let padding = stored_bytes.next_multiple_of(BLOCK_BYTES) - stored_bytes;
         let map =
             self.map(layout, &mut stored_bytes, &entry).map_err(|error| error.within(&shown(&entry.name)))?;
         self.body = Body {
@@ -200,8 +201,8 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
             Layout::PaxFront => {
                 let mut map = DecimalMap::default();
                 loop {
-                    let mut block = [0; BLOCK_BYTES];
-                    let left = stored_bytes.checked_sub(BLOCK);
+                    let mut block = [0; BLOCK_LEN];
+                    let left = stored_bytes.checked_sub(BLOCK_BYTES);
                     *stored_bytes = left.ok_or_else(|| Error::damaged("the sparse map does not end"))?;
                     self.blocks.fill_all(&mut block)?;
                     if map.feed(&block)? {
@@ -220,7 +221,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         let len = usize::try_from(size_bytes).ok().filter(|_| size_bytes <= max_bytes).ok_or_else(|| {
             named(header)(Error::damaged(format!("an extended header of {size_bytes} bytes is too large")))
         })?;
-        let mut content = vec![0; len.next_multiple_of(BLOCK_BYTES)];
+        let mut content = vec![0; len.next_multiple_of(BLOCK_LEN)];
         self.blocks.fill_all(&mut content).map_err(named(header))?;
         content.truncate(len);
         Ok(content)

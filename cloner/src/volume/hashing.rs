@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -12,6 +11,7 @@ use crate::digest::segments::SegmentHasher;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::stream::Sink;
+use crate::volume::page_cache::drop_pages;
 use crate::volume::raw::{shrank, unreadable};
 
 /// One read.
@@ -102,8 +102,7 @@ impl Sink for HashingSink<'_> {
 
     fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
         if self.past_cache {
-            // Advice: a filesystem in memory has nothing else to read from.
-            let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+            drop_pages(file, offset, len);
         }
         while len > 0 {
             Error::check(self.stop)?;

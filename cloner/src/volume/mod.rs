@@ -37,8 +37,8 @@ use crate::volume::hashing::HashingSink;
 use crate::volume::layout::{STAGING_NAME, names_for, temporary_name};
 use crate::volume::raw::{Stamp, read_range, read_raw, read_stream};
 use crate::volume::tree::read::plan::{ArchivePlan, Options};
-use crate::volume::tree::read::scan::scan;
-use crate::volume::tree::read::write_archive::write_archive;
+use crate::volume::tree::read::scan;
+use crate::volume::tree::read::write_archive;
 
 /// A volume that is open for reading.
 pub struct Volume {

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::close::flush;
 use crate::volume::image::Medium;
 use crate::volume::optional_calls::Call;
+use crate::zeros::write_zeros;
 
 /// Zeroing by the kernel works in whole logical blocks; no device in use has larger ones.
 const ALIGNMENT_BYTES: u64 = 4096;
@@ -20,8 +21,6 @@ const ALIGNMENT_BYTES: u64 = 4096;
 const ZEROED_LEAST_BYTES: u64 = 32 << 10;
 /// A range that the kernel may have to write itself is given to it in parts of this size, so that a stop is noticed.
 const RANGE_AT_ONCE_BYTES: u64 = 64 << 20;
-/// One write of literal zeros.
-static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 /// How zeros get onto the device, best first. What a device does not support is not tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,15 +107,8 @@ impl Device {
         Ok(())
     }
 
-    fn zero_literally(&mut self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
-        while len > 0 {
-            Error::check(stop)?;
-            let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-            self.write(offset, &ZEROS[..part])?;
-            offset += part as u64;
-            len -= part as u64;
-        }
-        Ok(())
+    fn zero_literally(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
+        write_zeros(offset, len, stop, |offset, zeros| self.write(offset, zeros))
     }
 }
 

@@ -5,9 +5,10 @@ use decant_shared::process::stop::Stop;
 use crate::digest::ContentDigest;
 use crate::digest::segments::SegmentHasher;
 use crate::error::{Error, Result};
-use crate::stream::{Piece, Pull, is_zero};
+use crate::stream::{Piece, Pull};
 use crate::volume::image::Medium;
 use crate::volume::image::in_archive::ImageSink;
+use crate::zeros::is_zero;
 
 /// Zeros are looked for in aligned pieces of this size, like CDI's receiver does: smaller holes save little
 /// and break files into many extents.

@@ -23,9 +23,7 @@ use crate::volume::optional_calls::Call;
 use crate::volume::remove::remove_all;
 use crate::volume::writer_lock::{busy, is_at};
 use crate::volume::xattrs::remove;
-
-/// One write of literal zeros.
-static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+use crate::zeros::write_zeros;
 
 /// The bit by which an owner may read.
 const READABLE: u32 = 0o400;
@@ -245,15 +243,10 @@ impl ImageFile {
         Ok(())
     }
 
-    fn write_zeros(&self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
-        while len > 0 {
-            Error::check(stop)?;
-            let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-            self.file.write_all_at(&ZEROS[..part], offset).map_err(|e| self.fail("write", offset, e))?;
-            offset += part as u64;
-            len -= part as u64;
-        }
-        Ok(())
+    fn write_zeros(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
+        write_zeros(offset, len, stop, |offset, zeros| {
+            self.file.write_all_at(zeros, offset).map_err(|e| self.fail("write", offset, e))
+        })
     }
 }
 

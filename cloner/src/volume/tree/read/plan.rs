@@ -17,7 +17,7 @@ impl Options {
     pub const CONTENT: Self = Self { sparse: true, attributes: false };
 }
 
-/// What [`scan`](crate::volume::tree::read::scan::scan) found: what [`write`](crate::volume::tree::read::write_archive::write_archive) is going to do.
+/// What [`scan`](crate::volume::tree::read::scan) found: what [`write`](crate::volume::tree::read::write_archive) is going to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchivePlan {
     /// Length of the whole archive in bytes, without attributes.
@@ -40,7 +40,7 @@ impl ArchivePlan {
     }
 }
 
-/// What [`write`](crate::volume::tree::read::write_archive::write_archive) did.
+/// What [`write`](crate::volume::tree::read::write_archive) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     /// Length of the archive in bytes. Differs from the plan only when the filesystem changed its mind

@@ -12,7 +12,7 @@ use crate::attributes::Kinds;
 use crate::attributes::meta::Meta;
 use crate::attributes::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
-use crate::tar::header::BLOCK_BYTES;
+use crate::tar::field::BLOCK_BYTES;
 use crate::volume::tree::read::extended::Extended;
 use crate::volume::tree::read::lstat::Found;
 

@@ -10,11 +10,12 @@ use rustix::io::retry_on_intr;
 
 use crate::attributes::name::shown;
 use crate::error::Error;
-use crate::stream::{Piece, Pull, ZEROS};
+use crate::stream::{Piece, Pull};
 use crate::tar::entry::Entry;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
 use crate::volume::page_cache::DropAfterWrite;
+use crate::zeros::write_zeros;
 
 /// Between two of these the stop token is asked, in bytes.
 pub(crate) const STEP_BYTES: u64 = 1 << 20;
@@ -82,7 +83,7 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             }
             Piece::Zeros(_) if room.zeros_are_there => {}
             Piece::Zeros(len) => {
-                write_zeros(file, offset, len, stop)?;
+                fill_with_zeros(file, offset, len, stop)?;
                 room.end = room.end.max(offset + len);
             }
         }
@@ -133,7 +134,7 @@ impl FileAllocation<'_> {
         }
         match ftruncate(self.file, self.size_bytes) {
             Err(errno) if Call::Truncate.is_dispensable(errno) => {
-                write_zeros(self.file, self.end, self.size_bytes - self.end, stop)
+                fill_with_zeros(self.file, self.end, self.size_bytes - self.end, stop)
             }
             resized => resized.map_err(io::Error::from).map_err(failed_at(self.end)),
         }
@@ -183,15 +184,10 @@ fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
     }
 }
 
-fn write_zeros(file: &File, mut offset: u64, mut len: u64, stop: &Stop) -> Result<(), Incomplete> {
-    while len > 0 {
-        Error::check(stop)?;
-        let part = usize::try_from(len).unwrap_or(usize::MAX).min(ZEROS.len());
-        file.write_all_at(&ZEROS[..part], offset).map_err(failed_at(offset))?;
-        offset += part as u64;
-        len -= part as u64;
-    }
-    Ok(())
+fn fill_with_zeros(file: &File, offset: u64, len: u64, stop: &Stop) -> Result<(), Incomplete> {
+    write_zeros(offset, len, stop, |offset, zeros| {
+        file.write_all_at(zeros, offset).map_err(failed_at(offset))
+    })
 }
 
 fn failed_at(written_bytes: u64) -> impl Fn(io::Error) -> Incomplete {

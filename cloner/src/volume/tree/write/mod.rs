@@ -9,11 +9,9 @@ pub(crate) mod beneath;
 pub(crate) mod content;
 mod directories;
 mod folding;
-mod hard_link;
 mod late;
 mod member_name;
 mod obstacle;
-pub mod options;
 mod parts;
 mod put_back;
 mod reveal;
@@ -27,18 +25,51 @@ use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::syncfs;
 
+use crate::attributes::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
 use crate::stream::Pull;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
 use crate::volume::tree::read::plan::Options;
-use crate::volume::tree::read::scan::scan;
+use crate::volume::tree::read::scan;
 use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::folding::Folding;
-use crate::volume::tree::write::options::{UnpackOptions, Unpacked};
 use crate::volume::tree::write::reveal::Reveal;
 use crate::volume::tree::write::staging::Staging;
 use crate::volume::tree::write::tree::{Finished, TreeWriter};
+
+/// What to do besides writing names and content.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UnpackOptions {
+    /// Allocate every byte of every file; no holes.
+    pub preallocate: bool,
+    /// Restore owners and groups. Otherwise they stay those of this process, and are counted where they differ.
+    pub own: bool,
+    /// The archive says everything about its entries, so that they do not get what the target directory hands down: its
+    /// default access control list.
+    pub is_exact: bool,
+    /// Go on with what an attempt before left, which the stream passes over.
+    pub resume: bool,
+    /// Leave what was written when the stream ends early, for an attempt that goes on.
+    pub keep_partial: bool,
+    /// The directory that is unpacked into was made by this copy, and goes again with it.
+    pub is_made: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Regular files.
+    pub files: u64,
+    /// Directories, symbolic and hard links, pipes and devices.
+    pub others: u64,
+    /// Members in `lost+found`, which belongs to the filesystem and not to the volume's user.
+    pub skipped: u64,
+    /// Content of the files with their holes, in bytes.
+    pub content_bytes: u64,
+    /// What could not be kept, for want of permission or because the filesystem cannot hold it.
+    pub not_kept: NotKept,
+}
 
 /// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not
 /// `O_PATH`); `path` is its name in messages. Names that stand in the directory already are replaced, all others

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::path::Path;
 
 use decant_shared::process::stop::Stop;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, makedev, mknodat, openat, statat,
-    symlinkat, syncfs,
+    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, linkat, makedev, mknodat, openat,
+    statat, symlinkat, syncfs,
 };
 use rustix::io::Errno;
 
@@ -23,12 +23,13 @@ use crate::volume::layout::is_reserved;
 use crate::volume::optional_calls::Call;
 use crate::volume::remove::{remove_all, remove_one};
 use crate::volume::tree::write::attributes::Attributes;
+use crate::volume::tree::write::beneath::open_below;
 use crate::volume::tree::write::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
 use crate::volume::tree::write::directories::{Directories, Taken};
 use crate::volume::tree::write::folding::Folding;
 use crate::volume::tree::write::late::{FILE_BITS, Late};
 use crate::volume::tree::write::member_name::MemberName;
-use crate::volume::tree::write::options::{UnpackOptions, Unpacked};
+use crate::volume::tree::write::{UnpackOptions, Unpacked};
 use crate::volume::xattrs::remove;
 
 /// A tree that is complete, but for its names.
@@ -45,7 +46,7 @@ pub(super) struct Finished {
 
 /// The tree that grows.
 pub(super) struct TreeWriter<'a> {
-    pub(super) directories: Directories,
+    directories: Directories,
     path: &'a Path,
     options: UnpackOptions,
     stop: &'a Stop,
@@ -256,6 +257,41 @@ impl<'a> TreeWriter<'a> {
         Ok(file.into())
     }
 
+    /// Makes the hard link `entry` under `name` in the current directory. It has no attributes of its own.
+    fn hard_link(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
+        let (shown_name, shown_link) = (shown(&entry.name), shown(&entry.link));
+        let bad = |why: &str| Error::damaged(format!("{shown_name} is a hard link to {shown_link}, {why}"));
+        let (parent, link_name) = MemberName::new(&entry.link)
+            .map_err(|error| error.within(&shown_name))?
+            .split()
+            .ok_or_else(|| bad("the folder itself"))?;
+        let far = if self.directories.is_current(parent) {
+            None
+        } else {
+            Some(open_below(self.directories.root(), parent).map_err(|cause| match cause {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => {
+                    bad("which is not in the archive")
+                }
+                cause => self.failed("find the link target of", entry, cause),
+            })?)
+        };
+        let link_parent = far.as_ref().map_or_else(|| self.directories.current(), AsFd::as_fd);
+        let target = statat(link_parent, link_name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|_| bad("which is not in the archive"))?;
+        if FileType::from_raw_mode(target.st_mode) == FileType::Directory {
+            return Err(bad("a folder"));
+        }
+        let is_same = statat(self.directories.current(), name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|own| (own.st_dev, own.st_ino) == (target.st_dev, target.st_ino));
+        if is_same {
+            return self.refuse_other_name(entry, name);
+        }
+        self.create(entry, name, |directories| {
+            let link_parent = far.as_ref().map_or_else(|| directories.current(), AsFd::as_fd);
+            linkat(link_parent, link_name, directories.current(), name, AtFlags::empty())
+        })
+    }
+
     fn symlink(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
         if entry.link.is_empty() || entry.link.contains(&0) {
             return Err(Error::damaged(format!("the symlink {} leads nowhere", shown(&entry.name))));
@@ -293,7 +329,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Makes something that must not exist yet. The last member of a name wins.
-    pub(super) fn create<T>(
+    fn create<T>(
         &mut self,
         entry: &Entry,
         name: &[u8],
@@ -312,7 +348,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Makes sure that what has the name `name` in the current directory has exactly that name.
-    pub(super) fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+    fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
         let other = self.directories.other_name(name);
         match other.map_err(|cause| self.failed("look for the name of", entry, cause))? {
             None => Ok(()),
@@ -355,7 +391,7 @@ impl<'a> TreeWriter<'a> {
         })
     }
 
-    pub(super) fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
+    fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
         self.failed_after(doing, entry, cause.into(), 0)
     }
 

@@ -3,13 +3,14 @@
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull};
-use crate::tar::field::{BLOCK_BYTES, checksum_is_right};
+use crate::tar::field::{BLOCK_LEN, checksum_is_right};
+use crate::zeros::is_zero;
 
 /// How much padding is drained in one step. It is not looked at.
 const DRAIN_BYTES: u64 = u64::MAX;
 
 /// One block.
-pub(crate) type TarBlock = [u8; BLOCK_BYTES];
+pub(crate) type TarBlock = [u8; BLOCK_LEN];
 
 /// A stream that is taken block by block.
 pub(crate) struct BlockReader<'a, P: ?Sized> {
@@ -37,9 +38,9 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
             0 => Error::damaged(format!("{what} at the start of the archive")),
             _ => Error::damaged(format!("{what} at byte {start} of the archive, after {}", shown(last_name))),
         };
-        let mut block = [0; BLOCK_BYTES];
+        let mut block = [0; BLOCK_LEN];
         match self.fill(&mut block)? {
-            BLOCK_BYTES => {}
+            BLOCK_LEN => {}
             0 if start == 0 => return Ok(None),
             0 => return Err(bad("the stream ends without the end mark of an archive")),
             _ => return Err(bad("the stream ends inside the header")),
@@ -106,8 +107,4 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         self.position += filled as u64;
         Ok(filled)
     }
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|&byte| byte == 0)
 }
