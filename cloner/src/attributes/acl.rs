@@ -31,7 +31,8 @@ pub fn is_a_mode(list: &[u8]) -> bool {
 /// `mode` for an entry that loses its access control list: it lets no one do what the list did not. Without `list` it is not
 /// known what that said: then the group gets what all others get.
 pub fn without(mode: u32, list: Option<&[u8]>) -> u32 {
-    let (mut group, mut other) = (mode >> 3 & ALL, mode & ALL);
+    let mut group = mode >> 3 & ALL;
+    let mut other = mode & ALL;
     let Some(entries) = list.and_then(entries) else {
         return mode & !0o070 | (group & other) << 3;
     };

@@ -260,7 +260,9 @@ mod tests {
 
     #[test]
     fn zeros_in_steps_are_the_same_zeros_and_one_run() {
-        let (mut whole, mut steps, stop) = (SegmentHasher::default(), SegmentHasher::default(), Stop::new());
+        let mut whole = SegmentHasher::default();
+        let mut steps = SegmentHasher::default();
+        let stop = Stop::new();
         for segments in [&mut whole, &mut steps] {
             segments.data(b"not where a segment begins");
         }
@@ -283,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_content_that_cannot_be_counted_is_refused() {
-        let (mut segments, stop) = (SegmentHasher::default(), Stop::new());
+        let mut segments = SegmentHasher::default();
+        let stop = Stop::new();
         segments.known(*ZERO_SEGMENT, SEGMENT_BYTES);
         assert!(segments.long_zeros(u64::MAX, &stop).is_err());
         assert!(segments.long_zeros(CONTENT_LIMIT_BYTES, &stop).is_err());
@@ -313,7 +316,8 @@ mod tests {
         fn how_the_content_comes_does_not_matter(
             runs in prop::collection::vec((any::<bool>(), 0usize..200_000), 0..8),
         ) {
-            let (mut segments, mut content) = (SegmentHasher::default(), Vec::new());
+            let mut segments = SegmentHasher::default();
+            let mut content = Vec::new();
             for (is_zero, len) in runs {
                 if is_zero {
                     segments.zeros(len as u64);

@@ -104,7 +104,9 @@ mod tests {
 
     #[test]
     fn a_sentence_comes_every_five_seconds_while_data_moves() {
-        let (progress, mut narrator, start) = (Progress::new(0), ProgressLog::default(), Instant::now());
+        let progress = Progress::new(0);
+        let mut narrator = ProgressLog::default();
+        let start = Instant::now();
         progress.set_total_bytes(1000);
         assert_eq!(narrator.sentence(&progress, start), None);
         progress.enter(Phase::Copy);

@@ -201,9 +201,11 @@ mod tests {
 
     fn decode(frames: &[u8]) -> Result<Vec<u8>> {
         let stream = [STREAM_IDENTIFIER.as_slice(), frames].concat();
-        let (mut splitter, mut decoder, mut batch) =
-            (Splitter::default(), Decoder::default(), DecodedBatch::default());
-        let (mut out, mut rest) = (Vec::new(), stream.as_slice());
+        let mut splitter = Splitter::default();
+        let mut decoder = Decoder::default();
+        let mut batch = DecodedBatch::default();
+        let mut out = Vec::new();
+        let mut rest = stream.as_slice();
         while !rest.is_empty() {
             let mut pack = Pack::default();
             let taken = splitter.feed(rest, &mut pack)?;

@@ -156,7 +156,8 @@ mod tests {
     fn it_says_how_much_got_smaller() {
         let data =
             [vec![b'a'; CHUNK_BYTES], noise(CHUNK_BYTES, 1), vec![0; CHUNK_BYTES], vec![b'b'; 100]].concat();
-        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        let mut encoder = Encoder::default();
+        let mut frames = Vec::new();
         assert_eq!(encoder.encode(&data, &mut frames), 2 * CHUNK_BYTES as u64 + 100);
         assert_eq!(Encoder::store(&data, &mut frames), CHUNK_BYTES as u64, "zeros cost nothing either way");
     }
@@ -182,7 +183,8 @@ mod tests {
 
     #[test]
     fn text_after_noise_is_compressed_from_its_first_chunk_on() {
-        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        let mut encoder = Encoder::default();
+        let mut frames = Vec::new();
         for _ in 0..10 {
             encoder.encode(&noise(4 * CHUNK_BYTES, 1), &mut frames);
             frames.clear();
@@ -197,7 +199,8 @@ mod tests {
     fn repetitions_that_no_sample_shows_are_found_before_long() {
         // Noise of 24 KiB again and again: any 4 KiB of it are noise.
         let data = noise(24 << 10, 1).repeat(64);
-        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        let mut encoder = Encoder::default();
+        let mut frames = Vec::new();
         encoder.encode(&noise(CHUNK_BYTES, 1), &mut frames);
         frames.clear();
         encoder.encode(&data, &mut frames);

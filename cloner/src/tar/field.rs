@@ -47,7 +47,8 @@ pub(crate) fn put_number(field: &mut [u8], value: i128) {
 pub(crate) fn checksum_is_right(header: &Header) -> bool {
     /// The checksum field counts as eight spaces.
     const FIELD: std::ops::Range<usize> = 148..156;
-    let (mut unsigned, mut signed) = (0_i64, 0_i64);
+    let mut unsigned = 0_i64;
+    let mut signed = 0_i64;
     for (at, &byte) in header.as_bytes().iter().enumerate() {
         let byte = if FIELD.contains(&at) { b' ' } else { byte };
         unsigned += i64::from(byte);

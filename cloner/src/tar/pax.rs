@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn an_entry_cannot_have_endless_attributes() {
-        let (mut fields, value) = (PaxFields::default(), "v".repeat(60_000));
+        let mut fields = PaxFields::default();
+        let value = "v".repeat(60_000);
         let header = record("SCHILY.xattr.user.a", &value);
         let taken = (0..100).take_while(|_| fields.read(header.as_bytes()).is_ok()).count();
         assert!((30..40).contains(&taken), "{taken}");
@@ -316,7 +317,8 @@ mod tests {
 
     #[test]
     fn attributes_without_content_cost_what_their_number_costs() {
-        let (mut fields, header) = (PaxFields::default(), record("SCHILY.xattr.a", ""));
+        let mut fields = PaxFields::default();
+        let header = record("SCHILY.xattr.a", "");
         let taken = (0..1_000_000).take_while(|_| fields.read(header.as_bytes()).is_ok()).count();
         assert!(taken * XATTR_OVERHEAD_BYTES <= XATTRS_LIMIT_BYTES, "{taken}");
         let shortest_names = (64 << 10) / "user.a\0".len();

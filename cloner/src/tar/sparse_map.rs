@@ -39,7 +39,8 @@ impl SparseMap {
 
     /// Offset and length of each segment, without empty ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let (mut at, mut end) = (0, 0);
+        let mut at = 0;
+        let mut end = 0;
         std::iter::from_fn(move || next_segment(&self.packed, &mut at, &mut end))
     }
 

@@ -33,7 +33,9 @@ pub struct HashingSink<'a> {
 impl<'a> HashingSink<'a> {
     /// Starts with an empty content. `seen` is told how many bytes went by.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
-        let (segments, buffer, limit_bytes) = (SegmentHasher::default(), vec![0; READ_BYTES], u64::MAX);
+        let segments = SegmentHasher::default();
+        let buffer = vec![0; READ_BYTES];
+        let limit_bytes = u64::MAX;
         Self { segments, buffer, stop, seen, past_cache: false, limit_bytes }
     }
 

@@ -79,7 +79,8 @@ mod tests {
         let name = |text: String| temporary_name(text.as_ref());
         for letter in ["n", "é", "\u{10ffff}"] {
             let long = letter.repeat(210 / letter.len());
-            let (one, other) = (name(format!("{long}A")), name(format!("{long}B")));
+            let one = name(format!("{long}A"));
+            let other = name(format!("{long}B"));
             assert_ne!(one, other);
             assert!(names_for(&one).all(|name| name.len() <= 255), "{one:?}");
             assert!(one.to_str().is_some());

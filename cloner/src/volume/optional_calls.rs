@@ -115,7 +115,8 @@ struct Row {
 impl Row {
     /// A call whose `unsupported` and `not_permitted` errors are both `verdict`, and all others failures.
     const fn refusable(verdict: Verdict, named: &'static [(Errno, Verdict)]) -> Self {
-        let (vanished, failing) = (Verdict::Fail, Verdict::Fail);
+        let vanished = Verdict::Fail;
+        let failing = Verdict::Fail;
         Self { unsupported: verdict, not_permitted: verdict, vanished, failing, named }
     }
 }

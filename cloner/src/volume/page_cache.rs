@@ -109,7 +109,8 @@ mod tests {
 
     /// Reads it as the reader does.
     fn read_all(file: &File, size_bytes: u64) {
-        let (mut cache, mut buffer) = (DropAfterRead::default(), vec![0; 999_999]);
+        let mut cache = DropAfterRead::default();
+        let mut buffer = vec![0; 999_999];
         let mut offset = 0;
         while offset < size_bytes {
             cache.read(file, offset, size_bytes);

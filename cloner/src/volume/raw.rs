@@ -27,7 +27,8 @@ pub(crate) fn unreadable(path: &Path, offset: u64, cause: io::Error) -> Error {
 /// The content of an open file or device, holes as zeros.
 pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Sink) -> Result<()> {
     let has_holes = file.metadata().map_err(|e| Error::source("look at", path, e))?.is_file();
-    let (mut at, end) = (range.start, range.end);
+    let mut at = range.start;
+    let end = range.end;
     while at < end {
         let data = if has_holes {
             next_data(file, at, end).map_err(|cause| Error::source("look for holes in", path, cause))?
@@ -124,7 +125,8 @@ mod tests {
     fn a_file_that_grew_is_a_changed_source() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"01234567").unwrap();
-        let (path, mut out) = (Path::new("disk.img"), Vec::new());
+        let path = Path::new("disk.img");
+        let mut out = Vec::new();
         let stamp = Stamp::of(&file, path).unwrap();
         file.write_all(b"89").unwrap();
         let error = read_raw(&file, path, (0, 8), stamp, &mut out).unwrap_err();

@@ -137,9 +137,13 @@ impl Removal<'_> {
         directory: BorrowedFd<'_>,
         act: &mut dyn FnMut(&mut Self, &CStr) -> Result<Done, NotRemoved>,
     ) -> Result<(), NotRemoved> {
-        let (mut least, mut stalled) = (u64::MAX, 0);
+        let mut least = u64::MAX;
+        let mut stalled = 0;
         loop {
-            let (moved, mut found, mut gone, mut held_open) = (self.moved, 0_u64, 0_u64, 0);
+            let moved = self.moved;
+            let mut found = 0_u64;
+            let mut gone = 0_u64;
+            let mut held_open = 0;
             let mut last = Vec::new();
             for_each_name(directory, |name| {
                 let bytes = name.to_bytes();

@@ -125,8 +125,10 @@ mod tests {
         let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let file = std::fs::File::create(directory.path().join("a")).unwrap();
         let dir = std::fs::File::open(directory.path()).unwrap();
-        let (open, named) = (XattrAccess::Open(file.as_fd()), XattrAccess::named(dir.as_fd(), b"a"));
-        let (mut one, mut other) = (room(), room());
+        let open = XattrAccess::Open(file.as_fd());
+        let named = XattrAccess::named(dir.as_fd(), b"a");
+        let mut one = room();
+        let mut other = room();
         open.set(b"user.large", &[7; 900]).unwrap();
         named.set(b"user.empty", b"").unwrap();
         for number in 0..40 {

@@ -150,8 +150,11 @@ struct Xattrs {
 }
 
 fn xattrs_of(directory: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
-    let (mut names_room, mut value_room, place) = (room(), room(), XattrAccess::Open(directory));
-    let (mut read, mut unread) = (Vec::new(), Kinds::default());
+    let mut names_room = room();
+    let mut value_room = room();
+    let place = XattrAccess::Open(directory);
+    let mut read = Vec::new();
+    let mut unread = Kinds::default();
     let list = match place.list(&mut names_room) {
         Ok(list) => list,
         Err(e) => match Call::ListXattrs.verdict(e) {
@@ -194,7 +197,8 @@ mod tests {
     #[test]
     fn it_is_gone_again_when_the_copy_fails() {
         let place = tempfile::tempdir().unwrap();
-        let (path, like) = (place.path().join("new"), place.path().metadata().unwrap());
+        let path = place.path().join("new");
+        let like = place.path().metadata().unwrap();
         let mut new = NewDirectory::make(&path, &like).unwrap();
         assert!(path.is_dir());
         new.mark().unwrap();

@@ -120,7 +120,8 @@ impl Screen {
         if self.quiet {
             return;
         }
-        let (from, to) = (source.display(), target.display());
+        let from = source.display();
+        let to = target.display();
         let digest = progress.digest().map_or(String::new(), |digest| format!(", {digest}"));
         let line = format!("{from} -> {to}: {}{digest}", summary(progress, elapsed));
         // Standard output has this line and nothing else, whatever stderr shows.

@@ -2,7 +2,9 @@ use super::*;
 use proptest::prelude::*;
 
 fn split(stream: &[u8], step: usize) -> Result<Vec<Pack>> {
-    let (mut splitter, mut packs, mut pack) = (Splitter::default(), Vec::new(), Pack::default());
+    let mut splitter = Splitter::default();
+    let mut packs = Vec::new();
+    let mut pack = Pack::default();
     for mut part in stream.chunks(step) {
         while !part.is_empty() {
             let taken = splitter.feed(part, &mut pack)?;

@@ -69,7 +69,8 @@ impl Device {
     }
 
     fn too_small(&self, needed_bytes: u64) -> Error {
-        let (size, path) = (self.size_bytes, self.path.display());
+        let size = self.size_bytes;
+        let path = self.path.display();
         Error::new(
             Kind::NoSpace,
             format!(

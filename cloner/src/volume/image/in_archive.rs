@@ -45,7 +45,8 @@ pub fn find_image(
 ) -> Result<FoundImage> {
     let mut archive = ArchiveReader::new(pull);
     let mut image = None;
-    let (mut skipped, mut dropped) = (0_u64, Skipped::default());
+    let mut skipped = 0_u64;
+    let mut dropped = Skipped::default();
     let mut almost = "";
     while let Some(entry) = archive.next_entry()? {
         Error::check(stop)?;

@@ -94,7 +94,8 @@ pub(super) fn free_name(
     path: &Path,
     stop: &Stop,
 ) -> Result<OsString> {
-    let (mut free, mut first) = (None, None);
+    let mut free = None;
+    let mut first = None;
     for name in names_for(temporary) {
         match remove(directory, &name, path, stop)? {
             Ok(()) => free = free.or(Some(name)),

@@ -101,7 +101,8 @@ impl ImageFile {
 
     /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
     pub fn reopen(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
-        let (path, temporary) = (directory.join(name), temporary_name(name));
+        let path = directory.join(name);
+        let temporary = temporary_name(name);
         let directory = open_directory(directory)?;
         match leftover::open(&directory, &temporary, OFlags::WRONLY) {
             Ok(file) if leftover::claim(&directory, &temporary, &file, &path)? => {
@@ -154,7 +155,9 @@ impl ImageFile {
 
     /// Gives the finished file its name, in place of whatever has it.
     fn rename(&self) -> Result<(), Errno> {
-        let (directory, temporary, name) = (&self.directory, &self.temporary, &self.name);
+        let directory = &self.directory;
+        let temporary = &self.temporary;
+        let name = &self.name;
         match renameat(directory, temporary, directory, name) {
             Err(Errno::ISDIR) => {}
             result => return result,

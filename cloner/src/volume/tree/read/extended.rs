@@ -28,7 +28,9 @@ pub(super) struct Extended {
 impl Extended {
     pub(super) fn new() -> Self {
         let can_be_named = XattrAccess::can_be_named();
-        let (records, key, unsent) = (Vec::new(), Vec::new(), Kinds::default());
+        let records = Vec::new();
+        let key = Vec::new();
+        let unsent = Kinds::default();
         Self { records, key, names: room(), value: room(), can_be_named, unsent }
     }
 
@@ -199,7 +201,8 @@ mod tests {
             name in proptest::collection::vec(1..=255_u8, 1..250),
             value in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            let (mut records, mut key) = (Vec::new(), Vec::new());
+            let mut records = Vec::new();
+            let mut key = Vec::new();
             push(&mut records, b"mtime", time(seconds, nanoseconds).as_bytes());
             set_key(&mut key, &name);
             push(&mut records, &key, &value);

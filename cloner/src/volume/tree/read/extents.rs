@@ -111,7 +111,8 @@ impl Merged {
         let (_, &mut largest, _) = gaps.select_nth_unstable(fill - 1);
         let mut equal_left = fill - gaps.iter().filter(|&&gap| gap < largest).count();
         drop(gaps);
-        let (mut map, mut last) = (SparseMap::default(), None::<Extent>);
+        let mut map = SparseMap::default();
+        let mut last = None::<Extent>;
         for next in all() {
             let Some(open) = &mut last else {
                 last = Some(next);

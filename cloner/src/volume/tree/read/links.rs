@@ -73,7 +73,8 @@ impl Links {
 
     /// The file `meta` was stored as `name`.
     pub(super) fn add(&mut self, meta: &Meta, name: &[u8]) {
-        let (identity, cost_bytes) = (meta.identity(), cost_bytes(name));
+        let identity = meta.identity();
+        let cost_bytes = cost_bytes(name);
         if meta.links < 2 || self.first.contains_key(&identity) {
             return;
         }
@@ -82,7 +83,8 @@ impl Links {
             return;
         }
         self.left_bytes -= cost_bytes;
-        let (missing, likeness) = (meta.links - 1, likeness(meta));
+        let missing = meta.links - 1;
+        let likeness = likeness(meta);
         self.first.insert(identity, First { name: name.into(), missing, likeness });
     }
 
@@ -121,9 +123,17 @@ mod tests {
     use rustix::fs::FileType;
 
     fn file(inode: u64, links: u64) -> Meta {
-        let (file_type, mode, uid, gid) = (FileType::RegularFile, 0o644, 0, 0);
-        let (size_bytes, allocated_blocks, mtime_seconds, mtime_nanoseconds) = (1, 8, 1000, 0);
-        let (ctime, device, node) = ((1000, 0), 1, (0, 0));
+        let file_type = FileType::RegularFile;
+        let mode = 0o644;
+        let uid = 0;
+        let gid = 0;
+        let size_bytes = 1;
+        let allocated_blocks = 8;
+        let mtime_seconds = 1000;
+        let mtime_nanoseconds = 0;
+        let ctime = (1000, 0);
+        let device = 1;
+        let node = (0, 0);
         Meta {
             file_type,
             mode,

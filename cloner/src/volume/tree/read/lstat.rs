@@ -132,7 +132,8 @@ impl Found<'_> {
                     self.stop.sleep(LEASE_PAUSE);
                 }
                 Err(Errno::AGAIN) => {
-                    let (path, secs) = (self.path().display(), LEASE_PATIENCE.as_secs());
+                    let path = self.path().display();
+                    let secs = LEASE_PATIENCE.as_secs();
                     let text = format!(
                         "cannot open {path}: another program has held a lease on it for {secs} s; end what uses it"
                     );
@@ -181,7 +182,8 @@ mod tests {
         create_dir(directory.path().join("folder")).unwrap();
         symlink("folder", directory.path().join("link")).unwrap();
         let dir = File::open(directory.path()).unwrap();
-        let (member, full) = (name.to_bytes(), name.to_bytes());
+        let member = name.to_bytes();
+        let full = name.to_bytes();
         Found { dir: dir.as_fd(), name, file_type: told, member, full, stop: &Stop::new() }.lstat(open_files)
     }
 

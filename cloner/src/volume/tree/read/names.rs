@@ -72,7 +72,8 @@ impl NameBatch {
     /// Name `index` in order.
     pub(super) fn get(&self, index: usize) -> Option<(&CStr, FileType)> {
         let slot = self.slots.get(index)?;
-        let (start, len) = (slot.start as usize, usize::from(slot.len));
+        let start = slot.start as usize;
+        let len = usize::from(slot.len);
         let name = CStr::from_bytes_with_nul(&self.arena[start..=start + len]).ok()?;
         Some((name, slot.file_type))
     }
@@ -151,7 +152,8 @@ mod tests {
     /// All names of a directory in the order of the batches, and the number of batches.
     fn all(dir: &File, budget_bytes: usize) -> (Vec<Vec<u8>>, usize) {
         let mut buffer = Vec::with_capacity(4096);
-        let (mut names, mut batches) = (Vec::<Vec<u8>>::new(), 0);
+        let mut names = Vec::<Vec<u8>>::new();
+        let mut batches = 0;
         loop {
             let after = names.last().cloned();
             let mut batch =

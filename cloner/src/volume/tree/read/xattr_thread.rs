@@ -118,7 +118,9 @@ impl XattrThread {
 }
 
 fn measure(batches: &Receiver<XattrBatch>, stop: &Stop) -> Result<Measured> {
-    let (mut measured, mut extended, mut full) = (Measured::default(), Extended::new(), Vec::new());
+    let mut measured = Measured::default();
+    let mut extended = Extended::new();
+    let mut full = Vec::new();
     for batch in batches {
         let mut names = batch.names.as_slice();
         for XattrEntry { directory, meta, unsent } in &batch.entries {
@@ -132,7 +134,8 @@ fn measure(batches: &Receiver<XattrBatch>, stop: &Stop) -> Result<Measured> {
             full.push(b'/');
             full.extend_from_slice(name.to_bytes());
             let member = &full[directory.member_start..];
-            let (dir, file_type) = (directory.fd.as_fd(), meta.file_type);
+            let dir = directory.fd.as_fd();
+            let file_type = meta.file_type;
             let found = Found { dir, name, file_type, member, full: &full, stop };
             let kinds = extended.collect(&found, meta, None, *unsent)?;
             if measured.add(extended.records()) {

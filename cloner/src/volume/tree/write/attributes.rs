@@ -78,7 +78,8 @@ impl Attributes {
     /// The mode to make a file with, so that it needs no other one later, if that can be had. Attributes of users are
     /// set before the final mode.
     pub(super) fn mode_at(&self, birth: Option<Birth>) -> Option<Mode> {
-        let (mode, birth) = (self.mode?.without_acl, birth?);
+        let mode = self.mode?.without_acl;
+        let birth = birth?;
         let is_had = mode & !birth.allowed == 0 && self.xattrs.is_empty();
         is_had.then(|| Mode::from_raw_mode(mode))
     }
@@ -95,12 +96,14 @@ impl Attributes {
     /// What the archive says; the owner is only set when this process may give files away.
     pub(crate) fn of(entry: &Entry, own: bool) -> Self {
         let owner = if own { Owner::Becomes } else { Owner::ShouldBe }(entry.uid, entry.gid);
-        let (xattrs, lost) = (entry.xattrs.clone(), entry.unsent);
+        let xattrs = entry.xattrs.clone();
+        let lost = entry.unsent;
         let list = xattrs.iter().find(|xattr| xattr.name == ACCESS_ACL).map(|xattr| xattr.value.as_slice());
         let has_acl = list.is_some() || lost.has(Attribute::Acl);
         let without_acl = if has_acl { acl::without(entry.mode, list) } else { entry.mode };
         let mode = Some(Modes { wanted: entry.mode, without_acl });
-        let (modified, at_birth) = (Some(entry.modified), AtBirth::default());
+        let modified = Some(entry.modified);
+        let at_birth = AtBirth::default();
         Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth }
     }
 
@@ -132,7 +135,9 @@ impl Attributes {
 
     fn unowned(mode: u32, modified: Option<Moment>) -> Self {
         let mode = Some(Modes { wanted: mode, without_acl: mode });
-        let (owner, xattrs, lost) = (Owner::Stays, Vec::new(), Kinds::default());
+        let owner = Owner::Stays;
+        let xattrs = Vec::new();
+        let lost = Kinds::default();
         Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth: AtBirth::default() }
     }
 
@@ -208,7 +213,8 @@ impl Attributes {
     /// The bits of its mode that it may have: setuid and setgid would lend the rights of another owner, where it does not get
     /// its own. What is made in a setgid directory gets its group; that lends nothing.
     fn kept_bits(&self, subject: &Subject<'_>) -> Result<u32> {
-        let (setuid, setgid) = (Mode::SUID.as_raw_mode(), Mode::SGID.as_raw_mode());
+        let setuid = Mode::SUID.as_raw_mode();
+        let setgid = Mode::SGID.as_raw_mode();
         let Some((uid, gid)) = self.wanted_owner() else { return Ok(!0) };
         if !subject.has_mode() || self.mode.is_none_or(|mode| mode.wanted & (setuid | setgid) == 0) {
             return Ok(!0);
@@ -270,7 +276,8 @@ impl Attributes {
         xattrs: impl Iterator<Item = &'a Xattr>,
         lost: &mut Kinds,
     ) -> Result<bool> {
-        let (mut place, mut has_acl) = (None, false);
+        let mut place = None;
+        let mut has_acl = false;
         for Xattr { name, value } in xattrs {
             let kind = Attribute::of_xattr(name);
             if !may_be_set(name) {

@@ -64,7 +64,8 @@ pub(super) fn write_content<P: Pull + ?Sized>(
     if !manner.is_reused {
         room.prepare()?;
     }
-    let (mut is_held, mut page_cache) = (manner.is_reused, DropAfterWrite::default());
+    let mut is_held = manner.is_reused;
+    let mut page_cache = DropAfterWrite::default();
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
         if is_held && !matches!(piece, Piece::Kept(_)) {

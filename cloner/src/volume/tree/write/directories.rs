@@ -69,7 +69,8 @@ struct DirectoryLevel {
 impl Directories {
     /// Starts in `root`, on a filesystem with these names.
     pub(super) fn new(root: OwnedFd, folding: Folding) -> Self {
-        let (levels, seen) = (Vec::new(), Seen::of_new());
+        let levels = Vec::new();
+        let seen = Seen::of_new();
         let seen_room_bytes = SEEN_BYTES;
         Self {
             root,
@@ -296,8 +297,8 @@ mod tests {
     fn attributes_of_a_deep_tree_take_bounded_memory_and_are_counted_beyond() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut directories, mut not_kept) =
-            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
+        let mut directories = Directories::new(root.into(), Folding::of(None));
+        let mut not_kept = NotKept::default();
         let xattr = Xattr { name: b"nowhere.a".to_vec(), value: vec![0; 1 << 20] };
         for depth in 1..=9 {
             let name = "d/".repeat(depth);
@@ -318,8 +319,8 @@ mod tests {
     fn going_up_and_down_costs_a_step_for_each_level() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut directories, mut not_kept) =
-            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
+        let mut directories = Directories::new(root.into(), Folding::of(None));
+        let mut not_kept = NotKept::default();
         let deep = "d/".repeat(3000);
         directories.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
         while let Some(last) = directories.levels.len().checked_sub(1) {

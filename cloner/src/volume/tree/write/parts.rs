@@ -98,7 +98,8 @@ fn move_children(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
 /// Gives a new directory the owner and the extended attributes of another one, as far as that is permitted.
 fn make_alike(like: &OwnedFd, found: &Stat, directory: &OwnedFd) {
     let _ = fchown(directory, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)));
-    let (mut list, mut value) = (room(), room());
+    let mut list = room();
+    let mut value = room();
     let Ok(list) = XattrAccess::Open(like.as_fd()).list(&mut list) else { return };
     for name in names(list) {
         if let Ok(value) = XattrAccess::Open(like.as_fd()).get(name, &mut value) {

@@ -86,7 +86,8 @@ impl Reveal<'_> {
 
     /// A batch of the names at the top; none when all are placed.
     fn top_names(&self) -> Result<Vec<Box<[u8]>>, Errno> {
-        let (mut names, mut bytes) = (Vec::new(), 0);
+        let mut names = Vec::new();
+        let mut bytes = 0;
         for entry in Dir::read_from(self.staging.fresh_directory())? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
@@ -105,7 +106,8 @@ impl Reveal<'_> {
     /// Places a batch, or nothing of it.
     fn place(&self, names: &[Box<[u8]>]) -> Result<()> {
         // What cannot be moved in one step comes last: then the fewest failures come after it.
-        let (mut placed, mut in_parts) = (Vec::new(), Vec::new());
+        let mut placed = Vec::new();
+        let mut in_parts = Vec::new();
         for name in names.iter().map(AsRef::<[u8]>::as_ref) {
             match self.swap_in(name) {
                 Ok(Swap::Done) => placed.push(name),
@@ -151,7 +153,8 @@ impl Reveal<'_> {
     }
 
     fn swap_in(&self, name: &[u8]) -> Result<Swap, Errno> {
-        let (staging, target) = (self.staging, self.target);
+        let staging = self.staging;
+        let target = self.target;
         if !self.folds && exchange(staging, target, name)? {
             return Ok(Swap::Done);
         }
@@ -168,7 +171,8 @@ impl Reveal<'_> {
     /// The same where the old content cannot be renamed: a directory of a lower layer of overlayfs is emptied first; a file of
     /// another project (a quota) is replaced without being moved aside, and cannot be put back.
     fn swap_in_parts(&self, name: &[u8]) -> Result<(), Errno> {
-        let (staging, target) = (self.staging, self.target);
+        let staging = self.staging;
+        let target = self.target;
         if !is_directory(target, name) {
             return move_to(staging.fresh_directory(), target, name);
         }

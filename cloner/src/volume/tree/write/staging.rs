@@ -217,7 +217,8 @@ pub(crate) fn identity_words(directory: &Stat) -> String {
 
 /// The first name under which nothing is left; everything else that has one of the names is removed, too.
 fn free_name(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<OsString> {
-    let (mut free, mut first) = (None, None);
+    let mut free = None;
+    let mut first = None;
     for name in names_for(STAGING_NAME.as_ref()) {
         match remove_leftover(target, path, &name, stop)? {
             Ok(()) => free = free.or(Some(name)),
@@ -409,7 +410,8 @@ mod tests {
     fn what_has_the_name_of_the_lock_is_neither_followed_nor_waited_for() {
         for at in 0..3 {
             let scratch = tempfile::tempdir().unwrap();
-            let (staging, outside) = (scratch.path().join(STAGING_NAME), scratch.path().join("outside"));
+            let staging = scratch.path().join(STAGING_NAME);
+            let outside = scratch.path().join("outside");
             fs::create_dir(&staging).unwrap();
             fs::write(&outside, "untouched").unwrap();
             let lock = staging.join(WRITER);

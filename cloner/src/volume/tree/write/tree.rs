@@ -66,7 +66,8 @@ impl<'a> TreeWriter<'a> {
         options: UnpackOptions,
         stop: &'a Stop,
     ) -> Self {
-        let (done, dropped) = (Unpacked::default(), Skipped::default());
+        let done = Unpacked::default();
+        let dropped = Skipped::default();
         let syncs_each = !is_synced_as_a_whole(&root);
         let directories = Directories::new(root, folding);
         Self { directories, path, options, stop, done, dropped, root: None, syncs_each }
@@ -212,7 +213,8 @@ impl<'a> TreeWriter<'a> {
         let closed = if self.syncs_each { sync_file(&file) } else { Ok(()) }.and_then(|()| close(file));
         closed.map_err(|cause| {
             let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
-            let (name, path) = (shown(&entry.name), self.path.display());
+            let name = shown(&entry.name);
+            let path = self.path.display();
             let text = format!("cannot close {name} in {path}, so what was written to it may be lost");
             Error::io(kind, text, cause)
         })
@@ -259,7 +261,8 @@ impl<'a> TreeWriter<'a> {
 
     /// Makes the hard link `entry` under `name` in the current directory. It has no attributes of its own.
     fn hard_link(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
-        let (shown_name, shown_link) = (shown(&entry.name), shown(&entry.link));
+        let shown_name = shown(&entry.name);
+        let shown_link = shown(&entry.link);
         let bad = |why: &str| Error::damaged(format!("{shown_name} is a hard link to {shown_link}, {why}"));
         let (parent, link_name) = MemberName::new(&entry.link)
             .map_err(|error| error.within(&shown_name))?
@@ -357,8 +360,10 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn taken(&self, entry: &Entry, taken: &Taken) -> Error {
-        let (name, path) = (shown(&entry.name), self.path.display());
-        let (wanted, by) = (shown(&taken.name), shown(&taken.by));
+        let name = shown(&entry.name);
+        let path = self.path.display();
+        let wanted = shown(&taken.name);
+        let by = shown(&taken.by);
         let text = format!(
             "cannot create {name} in {path}: this filesystem takes the name {wanted} for that of another entry, {by}, because it \
              folds case or normalizes names: rename one of them in the source, or use another filesystem"

@@ -1,9 +1,17 @@
 use super::*;
 
 fn meta(file_type: FileType, size_bytes: u64) -> Meta {
-    let (uid, gid, mode, allocated_blocks) = (0, 0, 0o644, 8);
-    let (mtime_seconds, mtime_nanoseconds, ctime) = (1000, 1, (2000, 2));
-    let (device, inode, links, node) = (1, 7, 1, (0, 0));
+    let uid = 0;
+    let gid = 0;
+    let mode = 0o644;
+    let allocated_blocks = 8;
+    let mtime_seconds = 1000;
+    let mtime_nanoseconds = 1;
+    let ctime = (2000, 2);
+    let device = 1;
+    let inode = 7;
+    let links = 1;
+    let node = (0, 0);
     Meta {
         file_type,
         mode,

@@ -44,7 +44,9 @@ impl Pass<'_> {
         let map = self.map(found, meta, file, disk_image)?;
         self.note(EntryKind::File, &[], meta.size_bytes)?;
         self.extend(found, meta, file.map(AsFd::as_fd), lost_link(name))?;
-        let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
+        let name = self.name.as_slice();
+        let target = [].as_slice();
+        let is_exact = self.options.attributes;
         match &map {
             Some(map) => {
                 let stored_bytes = map.data.stored_bytes();

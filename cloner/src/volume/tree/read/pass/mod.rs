@@ -141,7 +141,8 @@ impl<'a> Pass<'a> {
             return Ok(None);
         }
         if found.member.len() > PATH_LIMIT_BYTES {
-            let (name, bytes) = (shown(found.member), found.member.len());
+            let name = shown(found.member);
+            let bytes = found.member.len();
             let text = format!(
                 "cannot send {name}: its path has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep"
             );
@@ -270,6 +271,7 @@ fn lost_link(name: Name) -> Kinds {
 }
 
 fn changed(root_path: &Path, difference: &Difference) -> Error {
-    let (path, what) = (root_path.display(), &difference.0);
+    let path = root_path.display();
+    let what = &difference.0;
     Error::new(Kind::SourceChanged, format!("{path} changed while it was read: {what}"))
 }

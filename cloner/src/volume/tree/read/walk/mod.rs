@@ -184,7 +184,8 @@ impl Walk {
         let WalkDirectory { fd, meta } = directory;
         let path_len = self.path.len();
         let ahead = ReadAhead::default();
-        let (fd, met) = (Some(fd), Names::default());
+        let fd = Some(fd);
+        let met = Names::default();
         self.levels.push(WalkLevel { meta, path_len, fd, batch: None, ahead, last: None, more: true, met });
         if let Some(far) = self.levels.len().checked_sub(OPEN_DIRECTORIES + 1) {
             self.levels[far].close();
