@@ -10,14 +10,14 @@ pub(crate) const BLOCK_LEN: usize = 512;
 /// The same as a size in a stream.
 pub(crate) const BLOCK_BYTES: u64 = BLOCK_LEN as u64;
 
-/// A text field: up to the first NUL or the end.
+/// The content of a text field: up to the first NUL or the end.
 pub(crate) fn text(field: &[u8]) -> &[u8] {
     let len = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
     &field[..len]
 }
 
-/// A number field: octal digits, or base-256 as GNU tar writes what does not fit. An empty field is 0.
-/// `None`: no number, or beyond 63 bits.
+/// The value of a number field: octal digits, or GNU tar's base-256 for larger numbers. An empty field is 0. `None`: not a
+/// number, or larger than 63 bits.
 pub(crate) fn number(field: &[u8]) -> Option<i64> {
     match field.first() {
         Some(0x80 | 0xff) => base_256(field),
@@ -43,7 +43,7 @@ pub(crate) fn put_number(field: &mut [u8], value: i128) {
     }
 }
 
-/// Whether the header's checksum is right. Some old writers summed signed bytes; GNU tar takes both, so do we.
+/// Whether the checksum of the header is correct. Some old writers summed signed bytes; like GNU tar, this accepts both sums.
 pub(crate) fn checksum_is_right(header: &Header) -> bool {
     /// The checksum field counts as eight spaces.
     const FIELD: std::ops::Range<usize> = 148..156;
@@ -54,7 +54,7 @@ pub(crate) fn checksum_is_right(header: &Header) -> bool {
         unsigned += i64::from(byte);
         signed += i64::from(byte.cast_signed());
     }
-    number(&header.as_old().cksum).is_some_and(|told| told == unsigned || told == signed)
+    number(&header.as_old().cksum).is_some_and(|sum| sum == unsigned || sum == signed)
 }
 
 fn octal(field: &[u8]) -> Option<i64> {
@@ -70,7 +70,7 @@ fn octal(field: &[u8]) -> Option<i64> {
 
 fn base_256(field: &[u8]) -> Option<i64> {
     let (first, rest) = field.split_first()?;
-    // Two's complement without the topmost bit, which only marks the encoding.
+    // Two's complement without the top bit, which only marks the encoding.
     let start = i64::from(first & 0x3f) - i64::from(first & 0x40);
     rest.iter().try_fold(start, |value, byte| value.checked_mul(256)?.checked_add(i64::from(*byte)))
 }

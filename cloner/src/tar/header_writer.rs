@@ -15,10 +15,10 @@ use crate::tar::counting_sink::CountingSink;
 use crate::tar::field::{BLOCK_BYTES, put_number};
 use crate::tar::nanoseconds;
 
-/// Names and link targets up to this length stand in the header; 100 bytes fit without a final zero.
+/// The longest name or link target in a header; 100 bytes fit without a final zero.
 const NAME_BYTES: usize = 100;
 
-/// What a member is: the type flag in its header.
+/// The type flags of members.
 pub(crate) mod flag {
     pub(crate) const FILE: u8 = b'0';
     pub(crate) const HARD_LINK: u8 = b'1';
@@ -33,22 +33,22 @@ pub(crate) mod flag {
     pub(crate) const EXTENDED: u8 = b'x';
 }
 
-/// One member of an archive, up to its content.
+/// The headers of a member.
 pub(crate) struct MemberHeader<'a> {
-    /// Path from the root; a directory's ends with `/`.
+    /// Path from the root; that of a directory ends with `/`.
     pub(crate) name: &'a [u8],
-    /// What a link points to, else empty.
+    /// The target of a link, else empty.
     pub(crate) target: &'a [u8],
     pub(crate) meta: &'a Meta,
     /// One of [`flag`].
     pub(crate) flag: u8,
-    /// Length of the content in the archive, padding not counted.
+    /// Length of the content in the archive, without padding.
     pub(crate) stored_bytes: u64,
-    /// Its time with nanoseconds, for a reader of ours.
+    /// Write the nanoseconds of the time, which only Decant reads.
     pub(crate) is_exact: bool,
 }
 
-/// Puts the header of `member`, behind its long names if it has any.
+/// Writes the header of `member`, after its long names if it has any.
 pub(crate) fn put_member(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Result<()> {
     put_long_names(out, member)?;
     let mut header = member_header(member);
@@ -56,7 +56,7 @@ pub(crate) fn put_member(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) 
     out.frame(header.as_header().as_bytes())
 }
 
-/// Puts the header of a sparse file and the blocks that its map takes beyond it.
+/// Writes the header of a sparse file, and the further blocks of its map.
 pub(crate) fn put_sparse_member(
     out: &mut CountingSink<'_>,
     member: &MemberHeader<'_>,
@@ -73,7 +73,7 @@ pub(crate) fn put_sparse_member(
     Ok(())
 }
 
-/// Puts an extended header with these records. It comes before everything else of its member.
+/// Writes an extended header with these records. It must come before the other headers of its member.
 pub(crate) fn put_extended(out: &mut CountingSink<'_>, records: &[u8]) -> Result<()> {
     let mut header = extended_header(records.len());
     seal(&mut header);
@@ -82,7 +82,7 @@ pub(crate) fn put_extended(out: &mut CountingSink<'_>, records: &[u8]) -> Result
     out.pad(BLOCK_BYTES)
 }
 
-/// Members of their own for what does not fit into the header: first the target, then the name.
+/// Writes names that do not fit into the header as members of their own: first the target, then the name.
 fn put_long_names(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Result<()> {
     for (flag, text) in [(flag::LONG_TARGET, member.target), (flag::LONG_NAME, member.name)] {
         if text.len() > NAME_BYTES {
@@ -97,10 +97,10 @@ fn put_long_names(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Resu
     Ok(())
 }
 
-/// The header of a member, with the first 100 bytes of its name and target. Not sealed yet.
+/// The header of a member, with the first 100 bytes of its name and target, and without a checksum.
 ///
-/// The user's and group's names stay empty: numbers are what counts in a volume, and the images that run
-/// this have no passwd to look names up in.
+/// The names of the user and the group stay empty: a volume only has their numbers, and the container images have no passwd
+/// file.
 fn member_header(member: &MemberHeader<'_>) -> GnuHeader {
     let meta = member.meta;
     let mut header = empty(member.flag);
@@ -121,7 +121,7 @@ fn member_header(member: &MemberHeader<'_>) -> GnuHeader {
     header
 }
 
-/// The header in front of a long name or link target of `len` bytes, the final zero not counted.
+/// The header of a long name or link target of `len` bytes, without the final zero.
 fn long_header(flag: u8, len: usize) -> GnuHeader {
     let mut header = empty(flag);
     copy(&mut header.name, b"././@LongLink");
@@ -133,12 +133,12 @@ fn long_header(flag: u8, len: usize) -> GnuHeader {
     header
 }
 
-/// The header in front of `len` bytes of records (POSIX pax, "pax Extended Header").
+/// The header of `len` bytes of records (POSIX pax, "pax Extended Header").
 fn extended_header(len: usize) -> GnuHeader {
     let mut header = empty(flag::EXTENDED);
     header.magic = *b"ustar\0";
     header.version = *b"00";
-    // Always the same, so that a compressor makes nothing of it.
+    // Always the same name: it compresses to almost nothing.
     copy(&mut header.name, b"././@PaxHeader");
     put_number(&mut header.mode, 0o644);
     put_number(&mut header.uid, 0);
@@ -148,8 +148,8 @@ fn extended_header(len: usize) -> GnuHeader {
     header
 }
 
-/// Puts the beginning of a sparse map into `header`, with the file's real size. The entries that
-/// do not fit go into [`map_block`]s.
+/// Writes the first entries of a sparse map into `header`, with the real size of the file. The entries that do not fit go into
+/// [`map_block`]s.
 fn set_map(header: &mut GnuHeader, size_bytes: u64, map: &mut Entries<'_>) {
     put_number(&mut header.realsize, size_bytes.into());
     fill(&mut header.sparse, map);
@@ -164,15 +164,15 @@ fn map_block(map: &mut Entries<'_>) -> GnuExtSparseHeader {
     block
 }
 
-/// Writes the checksum, the last thing done to a header.
+/// Writes the checksum. Nothing in the header may change after that.
 fn seal(header: &mut GnuHeader) {
     header.cksum = [b' '; 8];
     let sum: u32 = header.as_header().as_bytes().iter().map(|&byte| u32::from(byte)).sum();
-    // Six digits, zero, space: as every tar since the first one.
+    // Six digits, zero, space: as in every tar since the first one.
     put_number(&mut header.cksum[..7], sum.into());
 }
 
-/// The entries of a sparse map that were not written yet: offset and length in bytes. The last one may be empty.
+/// The entries of a sparse map that are not written yet: offset and length in bytes. The last one may be empty.
 pub(crate) type Entries<'a> = Peekable<Box<dyn Iterator<Item = (u64, u64)> + 'a>>;
 
 fn fill(slots: &mut [GnuSparseHeader], map: &mut Entries<'_>) {
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tar_crate_finds_the_checksum_right() {
+    fn the_tar_crate_computes_the_same_checksum() {
         let mut header = long_header(flag::LONG_NAME, 200);
         seal(&mut header);
         let mut again = header.as_header().clone();

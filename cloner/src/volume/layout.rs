@@ -19,7 +19,7 @@ pub(crate) const WRITER: &str = "writer";
 /// The file that says that the directory around it was made by a copy that is not complete: it holds `staging::identity_words` of it.
 pub(crate) const MADE: &str = "made";
 
-/// What is left under a name and cannot be removed (it is immutable, or belongs to another user) is in the way for ever.
+/// What is left under a name and cannot be removed (it is immutable, or belongs to another user) is in the way forever.
 /// So there are this many more names, which end in a number.
 const FURTHER_NAMES: u8 = 9;
 

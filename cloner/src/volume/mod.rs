@@ -65,9 +65,9 @@ impl Volume {
                 let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e {
                     Errno::NOTDIR => Error::new(
                         Kind::Source,
-                        format!("{} is not a folder; for {content} it must be one", path.display()),
+                        format!("{} is not a directory; for {content} it must be one", path.display()),
                     ),
-                    e => Error::source("open the folder", path, e.into()),
+                    e => Error::source("open the directory", path, e.into()),
                 })?;
                 return Self::of_directory(root, path, options, stop);
             }
@@ -170,7 +170,7 @@ fn warn_of_remains(root: &OwnedFd, path: &Path) {
     for name in names_for(STAGING_NAME.as_ref()).chain(names_for(&image)) {
         if rustix::fs::statat(root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             let path = path.join(name);
-            log::warn!("left out {}: a clone into this folder was killed and left it", path.display());
+            log::warn!("left out {}: a clone into this directory was killed and left it", path.display());
         }
     }
     if holds_something(root, "lost+found") {
@@ -198,11 +198,15 @@ fn open_raw(path: &Path) -> Result<Opened> {
     if kind.is_dir() {
         return Err(Error::new(
             Kind::Source,
-            format!("{} is a folder; {} needs a block device or a file", path.display(), ContentType::Block),
+            format!(
+                "{} is a directory; {} needs a block device or a file",
+                path.display(),
+                ContentType::Block
+            ),
         ));
     }
     if kind.is_fifo() || kind.is_socket() {
-        // Opening or reading one can block for ever, and its end may only mean that its writer died.
+        // Opening or reading one can block forever, and its end may only mean that its writer died.
         let path = path.display();
         return Err(Error::new(Kind::Source, format!("{path} is a pipe or socket, which cannot be cloned")));
     }

@@ -49,7 +49,7 @@ impl WriterLock {
             let directory = match rustix::fs::open(path, flags, Mode::empty()) {
                 // A directory may take files without showing its names. The image has a lock of its own.
                 Err(Errno::ACCESS) if share == Share::Image => return Ok(Self { _locked: None }),
-                opened => opened.map_err(|cause| Error::target("open the folder", path, cause.into()))?,
+                opened => opened.map_err(|cause| Error::target("open the directory", path, cause.into()))?,
             };
             match try_lock(&directory, share == Share::Whole) {
                 Ok(Lock::Held) => {}

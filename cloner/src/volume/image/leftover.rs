@@ -32,7 +32,7 @@ pub fn open_directory(directory: &Path) -> Result<OwnedFd> {
         }
         opened => opened,
     };
-    opened.map_err(|e| Error::target("open the folder", directory, e.into()))
+    opened.map_err(|e| Error::target("open the directory", directory, e.into()))
 }
 
 /// What an attempt left of the image `image_name` in `directory`, open for reading; `None` where there is nothing of ours.
@@ -102,7 +102,7 @@ pub(super) fn free_name(
             Err(why) => {
                 Error::check(stop)?;
                 log::warn!(
-                    "cannot remove {}, which an attempt before left beside {}: {why}; it stays in the volume",
+                    "cannot remove {}, which a previous attempt left beside {}: {why}; it stays in the volume",
                     name.display(),
                     path.display()
                 );
@@ -133,7 +133,7 @@ fn remove(directory: &OwnedFd, name: &OsStr, path: &Path, stop: &Stop) -> Result
     }
     let removed = remove_all(directory, name.as_bytes(), stop);
     if removed.is_ok() {
-        log::info!("removed what an earlier attempt left of {}", path.display());
+        log::info!("removed what a previous attempt left of {}", path.display());
     }
     Ok(removed)
 }

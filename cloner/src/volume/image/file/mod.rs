@@ -61,7 +61,7 @@ pub struct ImageFile {
     expected_bytes: Option<u64>,
     /// The filesystem takes a file of this size.
     asked_bytes: u64,
-    /// It has content of an attempt before: what is not written is not zero by itself.
+    /// It has content of a previous attempt: what is not written is not zero by itself.
     is_reused: bool,
     /// There was no room for it: what was written must go, or nobody else has room either.
     is_full: Cell<bool>,
@@ -73,7 +73,7 @@ pub struct ImageFile {
 }
 
 impl ImageFile {
-    /// Starts the file `name` in `directory`. What an earlier attempt left under the temporary name is removed,
+    /// Starts the file `name` in `directory`. What a previous attempt left under the temporary name is removed,
     /// unless that attempt is still running. `stop` ends the removal.
     pub fn create(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = directory.join(name);
@@ -99,7 +99,7 @@ impl ImageFile {
         Err(busy(&path, "others begin again and again"))
     }
 
-    /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
+    /// Goes on with what a previous attempt left. What cannot be used is removed: `Kind::Leftover`.
     pub fn reopen(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = directory.join(name);
         let temporary = temporary_name(name);
@@ -114,7 +114,7 @@ impl ImageFile {
                 let why = unusable.err().unwrap_or(Errno::NOENT);
                 leftover::free_name(&directory, &temporary, &path, stop)?;
                 let text = format!(
-                    "cannot resume what an attempt before left of {}: {why}; the next attempt begins from zero",
+                    "cannot resume what a previous attempt left of {}: {why}; the next attempt starts from zero",
                     path.display()
                 );
                 Err(Error::new(Kind::Leftover, text))
@@ -168,7 +168,7 @@ impl ImageFile {
             return renameat(directory, temporary, directory, name);
         }
         if let Err(cause) = remove_all(directory, temporary.as_bytes(), &self.stop) {
-            log::warn!("cannot remove the folder that was {}: {cause}", self.path.display());
+            log::warn!("cannot remove the directory that was {}: {cause}", self.path.display());
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl ImageFile {
         Ok(())
     }
 
-    /// Makes a hole where an earlier attempt may have written something else.
+    /// Makes a hole where a previous attempt may have written something else.
     fn punch(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match retry_on_intr(|| fallocate(&self.file, flags, offset, len)) {
@@ -303,7 +303,7 @@ impl Medium for ImageFile {
             }
         }
         if self.is_reused {
-            // What an earlier attempt wrote behind the end must not come back when the file grows.
+            // What a previous attempt wrote behind the end must not come back when the file grows.
             self.file.set_len(size_bytes).map_err(|e| self.fail("set the size of", size_bytes, e))?;
         }
         self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
@@ -352,12 +352,12 @@ impl Medium for ImageFile {
                 // The filesystem as a whole, then; where that is not possible either, there is nothing more to do.
                 match rustix::fs::syncfs(&self.file) {
                     Err(e) if !Call::SyncFilesystem.is_dispensable(e) => {
-                        Err(Error::target("sync the folder of", &self.path, e.into()))
+                        Err(Error::target("sync the directory of", &self.path, e.into()))
                     }
                     _ => Ok(()),
                 }
             }
-            Err(e) => Err(Error::target("sync the folder of", &self.path, e.into())),
+            Err(e) => Err(Error::target("sync the directory of", &self.path, e.into())),
         }
     }
 }

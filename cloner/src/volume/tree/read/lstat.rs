@@ -105,7 +105,7 @@ impl Found<'_> {
     pub(super) fn gone(&self) -> Error {
         match statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(errno) => self.failed("look at", errno),
-            Ok(_) => self.changed("was replaced while the folder was read"),
+            Ok(_) => self.changed("was replaced while the directory was read"),
         }
     }
 
@@ -113,9 +113,9 @@ impl Found<'_> {
     /// something of another type, is a change of the source.
     pub(super) fn failed(&self, doing: &str, errno: Errno) -> Error {
         match errno {
-            Errno::NOENT => self.changed("vanished while the folder was read"),
+            Errno::NOENT => self.changed("vanished while the directory was read"),
             Errno::LOOP | Errno::NOTDIR | Errno::NXIO => {
-                self.changed("was replaced while the folder was read")
+                self.changed("was replaced while the directory was read")
             }
             other => Error::source(doing, self.path(), other.into()),
         }
@@ -148,7 +148,7 @@ impl Found<'_> {
         let fd = self.open_patiently(flags)?;
         let meta = meta_of(&fd, self.path())?;
         if meta.file_type != expected {
-            return Err(self.changed("was replaced while the folder was read"));
+            return Err(self.changed("was replaced while the directory was read"));
         }
         Ok(OpenedEntry { meta, fd: Some(fd) })
     }

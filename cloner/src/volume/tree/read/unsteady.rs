@@ -83,7 +83,7 @@ fn names_of(dir: BorrowedFd<'_>, path: &Path, buffer: &mut Vec<u8>) -> Result<Na
     let mut last: Option<Vec<u8>> = None;
     loop {
         let batch = NameBatch::read(dir, last.as_deref(), NAMES_BYTES, buffer);
-        let mut batch = batch.map_err(|cause| Error::source("read the folder", path, cause))?;
+        let mut batch = batch.map_err(|cause| Error::source("read the directory", path, cause))?;
         while let Some((name, _)) = batch.next() {
             names.add(name.to_bytes());
         }

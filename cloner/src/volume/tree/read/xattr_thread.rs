@@ -92,7 +92,7 @@ impl XattrThread {
             }
             // The walk may leave the directory, and close it, before the thread comes to it.
             let fd = found.dir.try_clone_to_owned();
-            let fd = fd.map_err(|cause| Error::source("keep open the folder of", found.path(), cause))?;
+            let fd = fd.map_err(|cause| Error::source("keep open the directory of", found.path(), cause))?;
             let member_start = found.full.len() - found.member.len();
             self.batch.directories.push(XattrDirectory { fd, path: path.to_vec(), member_start });
         }

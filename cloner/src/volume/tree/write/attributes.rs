@@ -300,7 +300,7 @@ impl Attributes {
         Ok(has_acl)
     }
 
-    /// Takes away what an attempt before has set and the archive does not have.
+    /// Takes away what a previous attempt has set and the archive does not have.
     fn remove_others(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let mut room = room();
         let list = match XattrAccess::Open(fd).list(&mut room) {
@@ -310,7 +310,7 @@ impl Attributes {
         let is_other = |name: &&[u8]| !self.xattrs.iter().any(|xattr| xattr.name == *name);
         for name in names(list).filter(|name| may_be_set(name)).filter(is_other) {
             match remove(fd, name) {
-                // Then an attempt before could not have set it.
+                // Then a previous attempt could not have set it.
                 Err(Errno::PERM | Errno::ACCESS) => {}
                 result => result?,
             }

@@ -44,7 +44,7 @@ impl From<Error> for Incomplete {
 pub(super) struct Manner {
     /// Allocate every byte.
     pub(super) preallocate: bool,
-    /// Some of it is there already, of an attempt before: what is kept is not written.
+    /// Some of it is there already, of a previous attempt: what is kept is not written.
     pub(super) is_reused: bool,
 }
 
@@ -122,7 +122,7 @@ impl FileAllocation<'_> {
         Ok(())
     }
 
-    /// Drops what an attempt before wrote from `offset` on.
+    /// Drops what a previous attempt wrote from `offset` on.
     fn cut(&mut self, offset: u64) -> Result<(), Incomplete> {
         self.end = offset;
         self.resize(offset)?;

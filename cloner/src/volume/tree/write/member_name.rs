@@ -13,7 +13,7 @@ impl<'a> MemberName<'a> {
     /// Judges `name`, which stands in the archive as the name of a member or as the target of its hard link.
     pub(super) fn new(name: &'a [u8]) -> Result<Self> {
         if name.split(|&byte| byte == b'/').any(|component| component == b"..") {
-            return Err(Error::damaged(format!("the name {} leads out of the folder", shown(name))));
+            return Err(Error::damaged(format!("the name {} leads out of the directory", shown(name))));
         }
         // A slash at either end is not part of it.
         if name.len() > PATH_LIMIT_BYTES + 2 {

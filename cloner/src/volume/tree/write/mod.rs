@@ -48,7 +48,7 @@ pub struct UnpackOptions {
     /// The archive says everything about its entries, so that they do not get what the target directory hands down: its
     /// default access control list.
     pub is_exact: bool,
-    /// Go on with what an attempt before left, which the stream passes over.
+    /// Go on with what a previous attempt left, which the stream passes over.
     pub resume: bool,
     /// Leave what was written when the stream ends early, for an attempt that goes on.
     pub keep_partial: bool,
@@ -128,7 +128,7 @@ pub fn unpack_tree_and(
         sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
         std::mem::take(&mut finished.late).settle(staging.fresh_directory(), &mut finished.done.not_kept)?;
-        // What an attempt before left was counted as a whole.
+        // What a previous attempt left was counted as a whole.
         let names = (!options.resume).then_some(finished.top_names);
         let reveal = Reveal { staging: &staging, target, path, names, folds };
         reveal.run(stop).map_err(|error| {
@@ -172,13 +172,13 @@ fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     }
 }
 
-/// What an attempt before left may have names in another spelling than the source, where it cannot be told.
+/// What a previous attempt left may have names in another spelling than the source, where it cannot be told.
 fn not_folding(folds: bool, path: &Path) -> Result<()> {
     if !folds {
         return Ok(());
     }
     let text = format!(
-        "cannot resume in {}: this filesystem folds case or normalizes names; the next attempt begins from zero",
+        "cannot resume in {}: this filesystem folds case or normalizes names; the next attempt starts from zero",
         path.display()
     );
     Err(Error::new(Kind::Leftover, text))
@@ -208,20 +208,20 @@ pub fn leaves_something(error: &Error) -> bool {
     !matches!(error.kind(), Kind::NoSpace | Kind::Target | Kind::Leftover)
 }
 
-/// What an attempt before left may be such that nothing can be written into it. Whether it is that, or the volume itself,
-/// the next attempt shows, which begins from zero.
+/// What a previous attempt left may be such that nothing can be written into it. Whether it is that, or the volume itself,
+/// the next attempt shows, which starts from zero.
 fn blamed_on_leftover(error: Error, path: &Path) -> Error {
     match error.kind() {
         Kind::Target => {
             let path = path.display();
-            let text = format!("cannot resume in {path}: {error}; the next attempt begins from zero");
+            let text = format!("cannot resume in {path}: {error}; the next attempt starts from zero");
             Error::new(Kind::Leftover, text)
         }
         _ => error,
     }
 }
 
-/// An attempt before may have written what the source does not have any more. All that it has was written or found by
+/// A previous attempt may have written what the source does not have any more. All that it has was written or found by
 /// now, so the number tells.
 fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &Stop) -> Result<()> {
     let found = scan(&staging.fresh()?, path, Options { sparse: false, attributes: false }, stop)?.entries;
@@ -229,7 +229,7 @@ fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &St
         return Ok(());
     }
     let text = format!(
-        "an attempt before left entries in {} that the source does not have any more; the next one begins anew",
+        "a previous attempt left entries in {} that the source does not have any more; the next attempt starts from zero",
         path.display()
     );
     Err(Error::new(Kind::Leftover, text))

@@ -1,7 +1,7 @@
 //! What keeps something from being replaced: looked for before anything is moved.
 //!
 //! What is replaced is moved aside as a whole and then removed. A mount below would be moved with it, and what cannot be
-//! removed would stay in the volume for ever.
+//! removed would stay in the volume forever.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl fmt::Display for Obstacle {
             Why::Subvolume => "is on another filesystem or is a subvolume: move it away, or delete it",
             Why::Immutable => "is immutable: allow changes with chattr -i",
             Why::AppendOnly => "only takes what is appended: allow changes with chattr -a",
-            Why::Foreign => "is a folder of another user, whose entries this process may not remove",
+            Why::Foreign => "is a directory of another user, whose entries this process may not remove",
         };
         write!(f, "{} {why}", shown(&self.path))
     }

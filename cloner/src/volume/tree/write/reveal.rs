@@ -44,7 +44,7 @@ impl Reveal<'_> {
         self.nothing_is_in_the_way(stop)?;
         let mut placed = 0;
         loop {
-            let names = self.top_names().map_err(|cause| self.failed("read a folder in", cause))?;
+            let names = self.top_names().map_err(|cause| self.failed("read a directory in", cause))?;
             if names.is_empty() {
                 break;
             }
@@ -64,7 +64,7 @@ impl Reveal<'_> {
 
     /// Looks below everything that is to be replaced.
     fn nothing_is_in_the_way(&self, stop: &Stop) -> Result<()> {
-        let failed = |cause| self.failed("read a folder in", cause);
+        let failed = |cause| self.failed("read a directory in", cause);
         for entry in Dir::read_from(self.staging.fresh_directory()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();

@@ -43,7 +43,7 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Makes an empty one in `target`. What a former attempt left is removed; what cannot be removed stays, and another name
+    /// Makes an empty one in `target`. What a previous attempt left is removed; what cannot be removed stays, and another name
     /// is taken. With `is_exact` nothing in it gets the default access control list of `target`. With `is_made`, `target`
     /// itself was made by this copy. `Kind::Target`: another process is at work in one.
     pub(super) fn create(
@@ -91,7 +91,7 @@ impl Staging {
                     mark_made(directory.as_fd(), target).map_err(failed("create a file in"))?;
                 }
                 let make = |name: &str| {
-                    make(directory.as_fd(), name.as_bytes()).map_err(failed("create folders in"))
+                    make(directory.as_fd(), name.as_bytes()).map_err(failed("create directories in"))
                 };
                 Ok((make(FRESH)?, make(REPLACED)?))
             };
@@ -106,7 +106,7 @@ impl Staging {
         Err(last)
     }
 
-    /// The one that an attempt before left. One that cannot be used is removed: `Kind::Leftover`. `Kind::Target`: another
+    /// The one that a previous attempt left. One that cannot be used is removed: `Kind::Leftover`. `Kind::Target`: another
     /// process is at work in it.
     pub(super) fn reopen(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<Self> {
         let open = || -> Result<Result<Self, String>, Errno> {
@@ -117,7 +117,7 @@ impl Staging {
                 Claimed::Gone => return Err(Errno::NOENT),
             };
             let (fresh, _) = open_directory(&directory, FRESH.as_bytes())?;
-            // An attempt before may have been killed between two names. What is not put back was replaced.
+            // A previous attempt may have been killed between two names. What is not put back was replaced.
             put_back(directory.as_fd(), target)?;
             remove_all(&directory, REPLACED.as_bytes(), stop).map_err(|why| why.cause)?;
             let replaced = make(directory.as_fd(), REPLACED.as_bytes())?;
@@ -142,7 +142,7 @@ impl Staging {
             log::warn!("cannot remove {}: {why}", path.join(STAGING_NAME).display());
         }
         let text = format!(
-            "cannot resume in {}, which an attempt before left: {why}; the next attempt begins from zero",
+            "cannot resume in {}, which a previous attempt left: {why}; the next attempt starts from zero",
             path.join(STAGING_NAME).display()
         );
         Err(Error::new(Kind::Leftover, text))
@@ -160,7 +160,7 @@ impl Staging {
 
     /// Where members are written, as a descriptor of its own.
     pub(super) fn fresh(&self) -> Result<OwnedFd> {
-        self.fresh.try_clone().map_err(|cause| Error::io(Kind::Target, "cannot open a folder", cause))
+        self.fresh.try_clone().map_err(|cause| Error::io(Kind::Target, "cannot open a directory", cause))
     }
 
     /// Where members are written.
@@ -194,7 +194,7 @@ impl Staging {
     }
 }
 
-/// The directory of members that an attempt before left in `target`, if it can be opened; no symlink is followed.
+/// The directory of members that a previous attempt left in `target`, if it can be opened; no symlink is followed.
 pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
     let (staging, _) = open_directory(target, STAGING_NAME.as_bytes()).ok()?;
     open_directory(staging, FRESH.as_bytes()).ok().map(|(fresh, _)| fresh)

@@ -121,7 +121,7 @@ impl<'a> TreeWriter<'a> {
     /// Finishes all directories.
     pub(super) fn finish(mut self) -> Result<Finished> {
         let left = self.directories.leave(0, &mut self.done.not_kept);
-        left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
+        left.map_err(|cause| Error::target("finish the directories in", self.path, cause.into()))?;
         let top_names = self.directories.top_names();
         Ok(Finished { done: self.done, root: self.root, top_names, late: self.directories.late })
     }
@@ -130,7 +130,7 @@ impl<'a> TreeWriter<'a> {
         if entry.kind != EntryKind::Directory {
             let name = shown(&entry.name);
             return Err(Error::damaged(format!(
-                "{name}: the target folder itself is no folder in the archive"
+                "{name}: the target directory itself is no directory in the archive"
             )));
         }
         self.root = Some(Attributes::of_root(entry));
@@ -141,7 +141,7 @@ impl<'a> TreeWriter<'a> {
         let entered = self.directories.enter(directory, &mut self.done.not_kept);
         entered.map_err(|cause| match (cause, self.directories.taken()) {
             (Errno::NOTDIR, _) => Error::damaged(format!(
-                "the way to {} leads through something that is no folder",
+                "the way to {} leads through something that is no directory",
                 shown(&entry.name)
             )),
             (_, Some(taken)) => self.taken(entry, &taken),
@@ -234,7 +234,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// The file that an attempt before wrote, or began to write: at least the first `held_bytes` of it.
+    /// The file that a previous attempt wrote, or began to write: at least the first `held_bytes` of it.
     fn reopen(&self, entry: &Entry, name: &[u8], held_bytes: u64) -> Result<File> {
         let directory = self.directories.current();
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -253,7 +253,9 @@ impl<'a> TreeWriter<'a> {
         let is_other = has_size && u64::try_from(found.st_size).ok() != Some(entry.size_bytes);
         if is_other || !is_file(Ok(found)) {
             let name = shown(&entry.name);
-            let text = format!("what an attempt before left of {name} was changed; the next one begins anew");
+            let text = format!(
+                "what a previous attempt left of {name} was changed; the next attempt starts from zero"
+            );
             return Err(Error::new(Kind::Leftover, text));
         }
         Ok(file.into())
@@ -267,7 +269,7 @@ impl<'a> TreeWriter<'a> {
         let (parent, link_name) = MemberName::new(&entry.link)
             .map_err(|error| error.within(&shown_name))?
             .split()
-            .ok_or_else(|| bad("the folder itself"))?;
+            .ok_or_else(|| bad("the directory itself"))?;
         let far = if self.directories.is_current(parent) {
             None
         } else {
@@ -282,7 +284,7 @@ impl<'a> TreeWriter<'a> {
         let target = statat(link_parent, link_name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|_| bad("which is not in the archive"))?;
         if FileType::from_raw_mode(target.st_mode) == FileType::Directory {
-            return Err(bad("a folder"));
+            return Err(bad("a directory"));
         }
         let is_same = statat(self.directories.current(), name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|own| (own.st_dev, own.st_ino) == (target.st_dev, target.st_ino));
@@ -375,7 +377,7 @@ impl<'a> TreeWriter<'a> {
         self.directories.settle_late(name);
         self.refuse_other_name(entry, name)?;
         let directory = self.directories.current();
-        // What is in the way may be a directory of an attempt before, when the source had one there.
+        // What is in the way may be a directory of a previous attempt, when the source had one there.
         let removed = if self.options.resume {
             remove_all(directory, name, self.stop).map_err(|why| why.cause)
         } else {
@@ -389,7 +391,7 @@ impl<'a> TreeWriter<'a> {
         }
         removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
-                "{} was a folder with content earlier in the archive",
+                "{} was a directory with content earlier in the archive",
                 shown(&entry.name)
             )),
             cause => self.failed("replace", entry, cause),

@@ -190,7 +190,7 @@ impl<'a> Pass<'a> {
         let target = readlinkat(found.dir, found.name, take(&mut self.target));
         self.target = target
             .map_err(|errno| match errno {
-                Errno::INVAL => found.changed("was replaced while the folder was read"),
+                Errno::INVAL => found.changed("was replaced while the directory was read"),
                 other => found.failed("read the link", other),
             })?
             .into_bytes();

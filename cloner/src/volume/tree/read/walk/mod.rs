@@ -175,7 +175,7 @@ impl Walk {
         let batch = NameBatch::read(fd.as_fd(), level.last.as_deref(), budget_bytes, &mut self.buffer);
         level.batch = Some(batch.map_err(|cause| {
             let directory = Path::new(OsStr::from_bytes(&self.path[..level.path_len]));
-            Error::source("read the folder", directory, cause)
+            Error::source("read the directory", directory, cause)
         })?);
         Ok(())
     }
