@@ -1,4 +1,4 @@
-//! A sink that computes digests and sends nothing.
+//! A sink that only computes digests.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -14,24 +14,24 @@ use crate::stream::Sink;
 use crate::volume::page_cache::drop_pages;
 use crate::volume::raw::{shrank, unreadable};
 
-/// One read.
+/// The size of a read.
 const READ_BYTES: usize = 256 << 10;
 
-/// Computes the digests of what is put into it.
+/// Computes the digests of what is written to it.
 pub struct HashingSink<'a> {
     segments: SegmentHasher,
     buffer: Vec<u8>,
     stop: &'a Stop,
-    /// Told of every read or skipped run, in bytes.
+    /// Called with the length of every run that is read or skipped.
     seen: &'a dyn Fn(u64),
-    /// Drop pages before they are read, so that the disk answers.
+    /// Drop pages before they are read, so that the data comes from the disk.
     past_cache: bool,
-    /// Nobody wants more than this.
+    /// The end of what is wanted.
     limit_bytes: u64,
 }
 
 impl<'a> HashingSink<'a> {
-    /// Starts with an empty content. `seen` is told how many bytes went by.
+    /// Starts with an empty content. `seen` is called with the length of every run.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
         let segments = SegmentHasher::default();
         let buffer = vec![0; READ_BYTES];
@@ -39,17 +39,17 @@ impl<'a> HashingSink<'a> {
         Self { segments, buffer, stop, seen, past_cache: false, limit_bytes }
     }
 
-    /// The same for the first `count` segments. Whoever puts more into it fails: see [`HashingSink::is_full`].
+    /// Computes the digests of the first `count` segments. Writing more is an error: see [`HashingSink::is_full`].
     pub fn first(count: usize, stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
         Self { limit_bytes: count as u64 * SEGMENT_BYTES, ..Self::new(stop, seen) }
     }
 
-    /// Whether it has seen all that it wants to see.
+    /// Whether all wanted digests are computed.
     pub fn is_full(&self) -> bool {
         self.segments.position_bytes() >= self.limit_bytes
     }
 
-    /// The digests of the whole segments that are complete, at most `limit`.
+    /// The digests of the complete segments, at most `limit`.
     pub fn complete(&mut self, limit: usize) -> Vec<Digest> {
         let mut digests = Vec::new();
         while let Some(run) = self.segments.next_complete() {
@@ -60,12 +60,12 @@ impl<'a> HashingSink<'a> {
         digests
     }
 
-    /// The same past the page cache, for files that were synced.
+    /// Reads past the page cache. For files that were synced.
     pub fn past_cache(stop: &'a Stop) -> Self {
         Self { past_cache: true, ..Self::new(stop, &|_| {}) }
     }
 
-    /// What was computed.
+    /// The digests.
     pub fn segments(&mut self) -> &mut SegmentHasher {
         &mut self.segments
     }
@@ -73,7 +73,7 @@ impl<'a> HashingSink<'a> {
 
 impl Sink for HashingSink<'_> {
     fn frame(&mut self, _: &[u8]) -> Result<()> {
-        // Before each member's content: that of a small one is not worth asking again.
+        // Before each member's content: a small one needs no further check.
         if self.is_full() { Err(Error::neighbour("one who wanted more")) } else { Ok(()) }
     }
 
@@ -130,17 +130,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_an_endless_hole_only_what_is_wanted_is_computed() {
+    fn only_the_wanted_part_of_a_huge_hole_is_hashed() {
         let stop = Stop::new();
         let mut hashing = HashingSink::first(3, &stop, &|_| {});
         hashing.put(b"x").unwrap();
-        assert!(hashing.note_zeros(1 << 62).is_err(), "whoever reads may end");
+        assert!(hashing.note_zeros(1 << 62).is_err(), "the reader can stop");
         assert!(hashing.is_full());
         assert_eq!(hashing.complete(3).len(), 3);
     }
 
     #[test]
-    fn an_endless_hole_ends_when_it_is_told_to() {
+    fn a_stop_ends_a_huge_hole() {
         let stop = Stop::new();
         stop.by_signal(15);
         let error = HashingSink::new(&stop, &|_| {}).put_zeros(1 << 62).unwrap_err();

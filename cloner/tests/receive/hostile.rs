@@ -30,7 +30,7 @@ fn a_stream_without_snappys_identifier_is_refused() {
 #[test]
 fn a_stream_with_another_identifier_is_refused() {
     let request = of_frames(IMAGE, &[b"\xff\x06\x00\x00sNaPpy", &frame(b"image")]);
-    assert_refused(Plan::new(), &request, 500, "the snappy identifier has a wrong length");
+    assert_refused(Plan::new(), &request, 500, "the snappy identifier is wrong");
 }
 
 #[test]

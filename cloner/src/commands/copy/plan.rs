@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use crate::error::{Error, Kind, Result};
 use crate::volume::destination::Destination::{self, Device, Directory};
 use crate::volume::layout::{MADE, REPLACED, STAGING_NAME, names_for};
-use crate::volume::tree::write::staging::identity_words;
+use crate::volume::tree::write::staging::identity_text;
 
 /// Longer than the mark of a directory.
 const MARK_BYTES: u64 = 64;
@@ -194,7 +194,7 @@ fn is_made(directory: &Path, mark: &Path) -> bool {
     let mut words = String::new();
     let read = File::options().read(true).custom_flags(flags).open(mark);
     let read = read.and_then(|mark| mark.take(MARK_BYTES).read_to_string(&mut words));
-    read.is_ok() && rustix::fs::stat(directory).is_ok_and(|found| identity_words(&found) == words)
+    read.is_ok() && rustix::fs::stat(directory).is_ok_and(|found| identity_text(&found) == words)
 }
 
 /// Refuses a copy of a directory into itself, which would never end.

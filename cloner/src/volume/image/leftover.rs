@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::volume::layout::names_for;
 pub use crate::volume::layout::temporary_name;
 use crate::volume::remove::{NotRemoved, remove_all};
-use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_words, shown_words, try_lock};
+use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_description, shown_description, try_lock};
 use crate::volume::xattrs::{self, XattrAccess, room};
 
 /// The extended attribute of an unfinished image that holds its writer's words about itself, for messages of others. Where a
@@ -67,7 +67,7 @@ pub(super) fn claim(directory: &OwnedFd, temporary: &OsStr, file: &File, path: &
     let is_ours = is_at(directory, temporary.as_bytes(), file);
     if is_ours {
         // Only words for others.
-        let _ = XattrAccess::Open(file.as_fd()).set(WRITER_XATTR, own_words().as_bytes());
+        let _ = XattrAccess::Open(file.as_fd()).set(WRITER_XATTR, own_description().as_bytes());
     }
     Ok(is_ours)
 }
@@ -82,7 +82,8 @@ pub(super) fn forget_writer(file: &File) {
 /// Who writes to an unfinished image.
 fn holder(file: impl AsFd) -> String {
     let mut room = room();
-    let stored = XattrAccess::Open(file.as_fd()).get(WRITER_XATTR, &mut room).ok().and_then(shown_words);
+    let stored =
+        XattrAccess::Open(file.as_fd()).get(WRITER_XATTR, &mut room).ok().and_then(shown_description);
     locker(file, stored)
 }
 

@@ -23,7 +23,7 @@ use crate::volume::remove::{NotRemoved, empty, remove_all, remove_one};
 use crate::volume::tree::read::links_out::has_links_elsewhere;
 use crate::volume::tree::write::beneath::{WORKING_MODE, open_directory};
 use crate::volume::tree::write::put_back::put_back;
-use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_words, try_lock, words_in};
+use crate::volume::writer_lock::{Lock, busy, description_in, is_at, locker, own_description, try_lock};
 use crate::volume::xattrs::remove;
 
 /// How long a filesystem may take to remove a file that was open.
@@ -204,14 +204,14 @@ pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
 pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(staging, MADE, flags, Mode::RUSR | Mode::WUSR)?;
-    let words = identity_words(&fstat(target)?);
+    let words = identity_text(&fstat(target)?);
     File::from(file)
         .write_all(words.as_bytes())
         .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
 }
 
 /// What tells a directory from others, also from a copy of it.
-pub(crate) fn identity_words(directory: &Stat) -> String {
+pub(crate) fn identity_text(directory: &Stat) -> String {
     format!("{} {}\n", directory.st_dev, directory.st_ino)
 }
 
@@ -336,7 +336,7 @@ fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
                     OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                     Mode::empty(),
                 );
-                let stored = stored.ok().and_then(|stored| words_in(stored.into()));
+                let stored = stored.ok().and_then(|stored| description_in(stored.into()));
                 return Ok(Claimed::Busy(locker(&file, stored)));
             }
             Lock::Held => {}
@@ -351,7 +351,7 @@ fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
         let mut file = File::from(file);
         if tells {
             // Only words: a volume that has no room for them says so in a moment.
-            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", own_words()));
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", own_description()));
         }
         return Ok(Claimed::Held(Some(file)));
     }
