@@ -1,21 +1,20 @@
-//! Files with several names: the first one met is the file, the others are links to it.
+//! Files with several names: the first name is stored as the file, the others as links to it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::attributes::meta::Meta;
 
-/// Most memory for names of files whose other names are still to come: enough for 80,000 files with usual names. A tree
-/// of hard-linked backups can have millions of them; beyond this budget such a file is stored once per name, which counts
-/// as not kept. Its content stays right.
+/// Memory for names of files whose other names were not found yet: enough for 80,000 files with typical names. A tree of hard-linked
+/// backups can have millions. Beyond this budget such a file is stored once per name, which counts as a link that was not kept.
 const BUDGET_BYTES: usize = 10 << 20;
-/// What an entry costs besides its name: key, count, check, pointer, hash table, allocator.
+/// The memory for an entry in addition to its name: key, count, check, pointer, hash table, allocator.
 const OVERHEAD_BYTES: usize = 104;
-/// Files that were not remembered are at least recognized: so many bits, one or more files each. 256 KiB, only where the
+/// Files beyond the budget are recognized by a bit of this bit set, which several files may share. 256 KiB, only allocated when the
 /// budget is used up.
 const FORGOTTEN_BITS: usize = 1 << 21;
 
-/// Remembers files of which some names have not been met yet. Forgets a file when all were.
+/// Remembers files until all their names were found.
 pub(super) struct Links {
     first: HashMap<(u64, u64), First>,
     left_bytes: usize,
@@ -25,18 +24,18 @@ pub(super) struct Links {
 struct First {
     name: Box<[u8]>,
     missing: u64,
-    /// What two names of one file have in common.
+    /// A hash of the properties that are equal for all names of a file.
     likeness: u64,
 }
 
-/// What a name is.
+/// The role of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
-    /// The only one, or the first one, as far as is known.
+    /// The only one, or the first one, as far as known.
     First,
-    /// A further name of a file that was stored under another one.
+    /// A further name of a stored file.
     Further,
-    /// A further name of a file that was stored, but not remembered.
+    /// A further name of a stored file that was not remembered.
     Unlinked,
 }
 
@@ -45,9 +44,9 @@ impl Links {
         Self { first: HashMap::new(), left_bytes: BUDGET_BYTES, forgotten: Vec::new() }
     }
 
-    /// A name of the file `meta` was met. If it is a further one, the first one is put into `target`.
+    /// Finds the role of a name of the file `meta`. If it is a further name, `target` is set to the first one.
     ///
-    /// A number alone makes no file: filesystems in user space may give one number to several files. Names of one file have
+    /// Equal inode numbers are not enough: filesystems in user space may give one number to several files. All names of a file have
     /// the same size, times, mode and owner.
     pub(super) fn meet(&mut self, meta: &Meta, target: &mut Vec<u8>) -> Name {
         target.clear();
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_forgotten_when_all_its_names_were_met() {
+    fn a_file_is_forgotten_after_its_last_name() {
         let mut links = Links::new();
         let mut target = Vec::new();
         let meta = file(2, 3);
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn one_number_for_different_files_makes_no_link() {
+    fn different_files_with_one_inode_number_are_not_linked() {
         let mut links = Links::new();
         links.add(&file(2, 2), b"a");
         let others: [fn(&mut Meta); 4] = [
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_holds_eighty_thousand_files_with_usual_names() {
+    fn the_budget_is_enough_for_eighty_thousand_files() {
         let mut links = Links::new();
         for inode in 0..80_000 {
             links.add(&file(inode, 2), format!("var/lib/app/{inode:06}").as_bytes());

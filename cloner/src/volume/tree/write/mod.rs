@@ -1,8 +1,8 @@
-//! Writes the tree that an archive holds into a directory.
+//! Writes the tree of an archive into a directory.
 //!
-//! A tree first grows in a staging directory inside the target directory. Only an archive that arrived complete and
-//! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
-//! attempt are never in the way (what CDI does instead: contract 8, #27).
+//! The tree is first written into a staging directory inside the target directory. Only when the archive is complete and intact are its
+//! entries moved to their final names. So no incomplete entry has a final name, and leftovers of a previous attempt are never in the
+//! way (CDI differs: contract 8, #27).
 
 pub(crate) mod attributes;
 pub(crate) mod beneath;
@@ -38,21 +38,20 @@ use crate::volume::tree::write::reveal::Reveal;
 use crate::volume::tree::write::staging::Staging;
 use crate::volume::tree::write::tree::{Finished, TreeWriter};
 
-/// What to do besides writing names and content.
+/// How a tree is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UnpackOptions {
-    /// Allocate every byte of every file; no holes.
+    /// Allocate all space of every file, also for holes.
     pub preallocate: bool,
-    /// Restore owners and groups. Otherwise they stay those of this process, and are counted where they differ.
+    /// Restore owners and groups. Otherwise entries belong to the user of this process, and different owners count as lost.
     pub own: bool,
-    /// The archive says everything about its entries, so that they do not get what the target directory hands down: its
-    /// default access control list.
+    /// The archive has all attributes of its entries, so they do not inherit the default access control list of the target directory.
     pub is_exact: bool,
-    /// Go on with what a previous attempt left, which the stream passes over.
+    /// Resume what a previous attempt left. The stream does not contain that content.
     pub resume: bool,
-    /// Leave what was written when the stream ends early, for an attempt that goes on.
+    /// Keep what was written if the stream ends early, so that a next attempt can resume.
     pub keep_partial: bool,
-    /// The directory that is unpacked into was made by this copy, and goes again with it.
+    /// This copy created the target directory, and removes it if it fails.
     pub is_made: bool,
 }
 
@@ -71,13 +70,12 @@ pub struct Unpacked {
     pub not_kept: NotKept,
 }
 
-/// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not
-/// `O_PATH`); `path` is its name in messages. Names that stand in the directory already are replaced, all others
-/// stay.
+/// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not `O_PATH`); `path` is its name in
+/// messages. Existing entries with the same names are replaced, all others stay.
 ///
-/// Errors: `Kind::Damaged` names the member that is broken or leads out of the directory; `Kind::NoSpace` and
-/// `Kind::Target` name the member that could not be written. After an error or a stop the directory is as before,
-/// but for what could not be removed within a second after the stop: the next attempt removes that.
+/// Errors: `Kind::Damaged` names the member that is damaged or leads out of the directory; `Kind::NoSpace` and `Kind::Target` name the
+/// member that could not be written. After an error or a stop the directory is as before, except for what could not be removed within
+/// a second after a stop. The next attempt removes that.
 pub fn unpack_tree(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
@@ -88,10 +86,10 @@ pub fn unpack_tree(
     unpack_tree_and(pull, target, path, options, stop, &|_, _| Ok(()))
 }
 
-/// What looks at a complete and synced tree before it gets its names: at the open directory, whose path is for messages.
+/// A check of the complete and synced tree before it gets its names: takes the open directory and its path for messages.
 pub type BeforeNames<'a> = dyn Fn(OwnedFd, &Path) -> Result<()> + 'a;
 
-/// The same; `before_names` looks at the complete and synced tree before it gets its names.
+/// The same. `before_names` checks the complete and synced tree before it gets its names.
 pub fn unpack_tree_and(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
@@ -124,11 +122,11 @@ pub fn unpack_tree_and(
         if options.resume {
             nothing_else_is_in(&staging, path, &finished.done, stop)?;
         }
-        // Before anything gets its final name: an error of delayed writing shows here.
+        // Before anything gets its final name: errors of delayed writing appear here.
         sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
         std::mem::take(&mut finished.late).settle(staging.fresh_directory(), &mut finished.done.not_kept)?;
-        // What a previous attempt left was counted as a whole.
+        // Entries of a previous attempt were not counted here.
         let names = (!options.resume).then_some(finished.top_names);
         let reveal = Reveal { staging: &staging, target, path, names, folds };
         reveal.run(stop).map_err(|error| {
@@ -144,10 +142,10 @@ pub fn unpack_tree_and(
         let place = staging.path(path);
         if let Err(why) = staging.remove(target, stop) {
             let place = place.display();
-            // A success with remains is told also where only errors are.
+            // At the level of errors, so that it is shown even if only errors are.
             match &result {
                 Ok(_) => log::error!(
-                    "the clone is complete, but {place}, which holds what it replaced, cannot be removed: {why}; remove it by hand"
+                    "the clone is complete, but {place}, which contains what it replaced, cannot be removed: {why}; remove it manually"
                 ),
                 Err(_) => log::warn!("cannot remove {place}: {why}"),
             }
@@ -157,12 +155,12 @@ pub fn unpack_tree_and(
     if let Some(root) = root {
         apply_to_root(&root, target, path)?;
     }
-    // The new names, too, are only safe once they are on disk.
+    // The new names are only safe when they are on disk.
     sync(target, path)?;
     Ok(done)
 }
 
-/// Syncs the filesystem. One that cannot be synced as a whole had its files synced one by one.
+/// Syncs the filesystem. If it does not support that, the files were synced one by one.
 fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     match syncfs(target) {
         Err(cause) if !Call::SyncFilesystem.is_dispensable(cause) => {
@@ -172,7 +170,7 @@ fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     }
 }
 
-/// What a previous attempt left may have names in another spelling than the source, where it cannot be told.
+/// Refuses to resume on a folding filesystem, where names of a previous attempt may be spelled differently than in the source.
 fn not_folding(folds: bool, path: &Path) -> Result<()> {
     if !folds {
         return Ok(());
@@ -202,14 +200,14 @@ fn fill(
     writer.finish()
 }
 
-/// Whether an unpacking that failed like this can be gone on with: not where it did not fit, where the volume is at
-/// fault, or where it was not what the source has.
+/// Whether an attempt that failed with `error` can be resumed: not if it did not fit, if the volume failed, or if what was left did not
+/// match the source.
 pub fn leaves_something(error: &Error) -> bool {
     !matches!(error.kind(), Kind::NoSpace | Kind::Target | Kind::Leftover)
 }
 
-/// What a previous attempt left may be such that nothing can be written into it. Whether it is that, or the volume itself,
-/// the next attempt shows, which starts from zero.
+/// Turns an error of the target into `Kind::Leftover`: the cause may be what a previous attempt left. The next attempt starts from zero,
+/// and shows whether it is the volume.
 fn blamed_on_leftover(error: Error, path: &Path) -> Error {
     match error.kind() {
         Kind::Target => {
@@ -221,25 +219,25 @@ fn blamed_on_leftover(error: Error, path: &Path) -> Error {
     }
 }
 
-/// A previous attempt may have written what the source does not have any more. All that it has was written or found by
-/// now, so the number tells.
+/// Checks that a previous attempt left no entries that the source no longer has. All entries of the source exist by now, so the number
+/// of entries is enough.
 fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &Stop) -> Result<()> {
     let found = scan(&staging.fresh()?, path, Options { sparse: false, attributes: false }, stop)?.entries;
     if found == done.files + done.others {
         return Ok(());
     }
     let text = format!(
-        "a previous attempt left entries in {} that the source does not have any more; the next attempt starts from zero",
+        "a previous attempt left entries in {} that the source no longer has; the next attempt starts from zero",
         path.display()
     );
     Err(Error::new(Kind::Leftover, text))
 }
 
-/// The directory may belong to another user (a volume's root does); then it stays as it is.
+/// Sets the attributes of the target directory. It may belong to another user, as the root of a volume does; then it is not changed.
 fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let lost = attributes.apply_to(target);
     if !lost.map_err(|cause| Error::target("finish", path, cause.into()))?.is_empty() {
-        log::debug!("{} does not get the mode and time that the archive has for it", path.display());
+        log::debug!("{} does not get its mode and time from the archive", path.display());
     }
     Ok(())
 }
