@@ -68,8 +68,8 @@ pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> 
         (EntryKind::File, Layout::Dense) => stored_bytes,
         (EntryKind::File, Layout::OldGnu { .. }) => old_gnu_size(header)?,
         (EntryKind::File, _) => {
-            let told = pax.sparse.size_bytes;
-            told.ok_or_else(|| Error::damaged("the sparse member has no real size"))?
+            let parsed = pax.sparse.size_bytes;
+            parsed.ok_or_else(|| Error::damaged("the sparse member has no real size"))?
         }
         _ => 0,
     };
@@ -135,8 +135,8 @@ fn layout(header: &Header, pax: &PaxFields) -> Result<Layout> {
 }
 
 fn old_gnu_size(header: &Header) -> Result<u64> {
-    let told = header.as_gnu().and_then(|gnu| field::number(&gnu.realsize));
-    told.and_then(|size| u64::try_from(size).ok())
+    let parsed = header.as_gnu().and_then(|gnu| field::number(&gnu.realsize));
+    parsed.and_then(|size| u64::try_from(size).ok())
         .ok_or_else(|| Error::damaged("the real size is not a number of 0 to 63 bits"))
 }
 
@@ -167,7 +167,7 @@ fn modified(header: &Header) -> Result<Moment> {
 }
 
 fn id(pax: Option<u64>, block: &[u8]) -> Option<u32> {
-    let told = pax.or_else(|| field::number(block).and_then(|number| u64::try_from(number).ok()));
+    let parsed = pax.or_else(|| field::number(block).and_then(|number| u64::try_from(number).ok()));
     // For chown(2) the highest id means "leave it unchanged".
-    told.and_then(|id| u32::try_from(id).ok()).filter(|&id| id != u32::MAX)
+    parsed.and_then(|id| u32::try_from(id).ok()).filter(|&id| id != u32::MAX)
 }

@@ -145,8 +145,8 @@ fn number(encoded: &[u8], at: &mut usize) -> Option<u64> {
 /// Adds the segments of an old GNU header or of a further block. The first unused slot ends them.
 pub(crate) fn push_old_gnu(map: &mut SparseMap, slots: &[tar::GnuSparseHeader]) -> Result<()> {
     for slot in slots.iter().take_while(|slot| slot.numbytes[0] != 0) {
-        let told = |bytes| field::number(bytes).and_then(|number| u64::try_from(number).ok());
-        let (Some(offset), Some(len)) = (told(&slot.offset), told(&slot.numbytes)) else {
+        let parsed = |bytes| field::number(bytes).and_then(|number| u64::try_from(number).ok());
+        let (Some(offset), Some(len)) = (parsed(&slot.offset), parsed(&slot.numbytes)) else {
             return Err(Error::damaged("a sparse segment has no offset or length"));
         };
         map.push(offset, len)?;

@@ -12,7 +12,7 @@ pub fn close(file: impl Into<OwnedFd>) -> io::Result<()> {
 }
 
 /// Returns the error that closing `file` would return, and leaves it open, with its locks: closes a duplicate of the descriptor,
-/// which the filesystem is told like any close.
+/// which the filesystem treats like any other close.
 pub fn flush(file: impl AsFd) -> io::Result<()> {
     close(file.as_fd().try_clone_to_owned()?)
 }

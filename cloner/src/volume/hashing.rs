@@ -74,7 +74,7 @@ impl<'a> HashingSink<'a> {
 impl Sink for HashingSink<'_> {
     fn frame(&mut self, _: &[u8]) -> Result<()> {
         // Before each member's content: a small one needs no further check.
-        if self.is_full() { Err(Error::neighbour("one who wanted more")) } else { Ok(()) }
+        if self.is_full() { Err(Error::neighbour("reader")) } else { Ok(()) }
     }
 
     fn frame_zeros(&mut self, _: u64) -> Result<()> {

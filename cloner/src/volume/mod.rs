@@ -174,7 +174,7 @@ fn warn_of_remains(root: &OwnedFd, path: &Path) {
         if rustix::fs::statat(root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             let path = path.join(name);
             log::warn!(
-                "left out {}: a clone into this directory was killed and left it behind",
+                "left out {}: a clone into this directory was killed and left it",
                 path.display()
             );
         }

@@ -23,7 +23,7 @@ const AFTER_STOP: Duration = Duration::from_secs(1);
 /// The prefix of the name that a filesystem based on libfuse gives to a removed file that a process holds open. Removing that name
 /// only gives the file another one.
 const HELD_OPEN: &[u8] = b".fuse_hidden";
-/// The most such names in one pass over a directory, which could otherwise go on without an end.
+/// The most such names in one pass over a directory, which could otherwise never end.
 const HELD_OPEN_LIMIT: u32 = 64;
 /// A directory is read again while its names become fewer. Names that change while it is read may be missed or returned twice, so
 /// this many further passes may remove nothing.

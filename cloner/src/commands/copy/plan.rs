@@ -301,7 +301,7 @@ mod tests {
         let open = |path: &Path| File::open(path).unwrap();
         crate::volume::tree::write::staging::mark_made(open(&staging), open(&place.at("killed"))).unwrap();
         assert!(is_new("killed"));
-        // A mark that came with everything else from another directory says nothing.
+        // A mark that was copied from another directory does not count.
         fs::copy(staging.join(MADE), place.at("own").join(STAGING_NAME).join(MADE)).unwrap();
         assert!(!is_new("own"));
     }

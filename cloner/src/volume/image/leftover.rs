@@ -35,7 +35,7 @@ pub fn open_directory(directory: &Path) -> Result<OwnedFd> {
     opened.map_err(|e| Error::target("open the directory", directory, e.into()))
 }
 
-/// What an attempt left of the image `image_name` in `directory`, open for reading; `None` where there is nothing of ours.
+/// What an attempt left of the image `image_name` in `directory`, open for reading; `None` if it left nothing usable.
 pub fn readable(directory: &Path, image_name: &OsStr) -> Result<Option<File>> {
     Ok(open(&open_directory(directory)?, &temporary_name(image_name), OFlags::RDONLY).ok())
 }

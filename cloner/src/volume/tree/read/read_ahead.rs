@@ -23,7 +23,7 @@ const WAITING_BYTES: u64 = 8 << 20;
 pub(super) struct ReadAhead {
     opened: VecDeque<(usize, OpenedEntry)>,
     waiting_bytes: u64,
-    /// The next name in the batch to look at.
+    /// The index of the next name in the batch.
     next: usize,
 }
 

@@ -11,7 +11,7 @@ use crate::volume::tree::read::census::hash_of;
 use crate::volume::tree::read::lstat::meta_of;
 use crate::volume::tree::read::names::NameBatch;
 
-/// The pause between two readings of such a time: longer than a tick of any kernel's coarse clock (10 ms).
+/// The pause between two readings of a time: longer than a tick of any kernel's coarse clock (10 ms).
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// How many times in a row a time must change to count as one that follows the clock.
 const LOOKS: usize = 3;

@@ -115,7 +115,7 @@ impl Reveal<'_> {
                 Err(cause) => return Err(self.taken_back(&placed, name, cause)),
             }
         }
-        // Files after directories: the previous entry of such a file cannot be restored.
+        // Files after directories: the previous entry of a file cannot be restored.
         in_parts.sort_by_key(|name| !is_directory(self.target, name));
         for name in in_parts {
             match self.swap_in_parts(name) {

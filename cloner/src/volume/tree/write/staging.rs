@@ -129,7 +129,7 @@ impl Staging {
             Ok(Err(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
             Ok(Ok(staging)) => match has_links_elsewhere(&staging.fresh, &staging.fresh_path(path), stop) {
                 Ok(false) => return Ok(staging),
-                // Writing to such a file, or setting its mode, would change the file under its other name.
+                // Writing to the file, or setting its mode, would change the file under its other name.
                 Ok(true) => "files in it have other names outside of it".to_owned(),
                 Err(error) if matches!(error.kind(), Kind::Signal(_) | Kind::Neighbour) => return Err(error),
                 Err(error) => error.to_string(),
