@@ -26,8 +26,8 @@ use decant_cloner::frame::split::{Pack, Splitter};
 use decant_cloner::pack::plan::Options;
 use decant_cloner::pack::scan::scan;
 use decant_cloner::pack::write::write as pack;
-use decant_shared::http::chunked;
-use decant_shared::stop::Stop;
+use decant_shared::net::http::chunked;
+use decant_shared::process::stop::Stop;
 
 mod data;
 

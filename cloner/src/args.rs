@@ -3,25 +3,25 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use decant_shared::contract::TERMINATION_LOG;
-use decant_shared::exit;
-use decant_shared::log::Format;
-use decant_shared::stream_of;
-use decant_shared::units::Rate;
+use decant_shared::protocol::cdi::TERMINATION_LOG;
+use decant_shared::protocol::exit_code;
+use decant_shared::process::log::Format;
+use decant_shared::protocol::stream_id;
+use decant_shared::protocol::units::Rate;
 use log::LevelFilter;
 
 use crate::digest::Whole;
 use crate::source::choose::Compression;
 
 /// As clap wants it.
-const STREAMS_LIMIT: i64 = stream_of::STREAMS_LIMIT as i64;
+const STREAMS_LIMIT: i64 = stream_id::STREAMS_LIMIT as i64;
 
 /// Clones a volume: both ends of a copy on this machine, or one end of it in a pod.
 ///
 /// Without a command the role follows from the environment, as in the pods that CDI makes: UPLOAD_URL makes
 /// it a source; CLIENT_NAME together with TLS_CERT_FILE or TLS_CERT makes it a target.
 #[derive(Debug, Parser)]
-#[command(name = "cloner", version, after_long_help = exit::help())]
+#[command(name = "cloner", version, after_long_help = exit_code::help())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -46,7 +46,7 @@ pub enum Command {
 
 /// Arguments of `cloner copy`.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct CopyArgs {
     /// The file, block device or folder to copy.
     pub source: PathBuf,
@@ -79,7 +79,7 @@ pub struct CopyArgs {
 
 /// Arguments of `cloner digest`.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct DigestArgs {
     /// The file, block device or folder to read.
     pub path: PathBuf,
@@ -93,7 +93,7 @@ pub struct DigestArgs {
 
 /// Arguments of `cloner source`; CDI's own flags are taken with one dash or two.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct SourceArgs {
     /// What travels: filesystem-clone or blockdevice-clone. Default: from VOLUME_MODE.
     #[arg(long)]
@@ -105,7 +105,7 @@ pub struct SourceArgs {
     #[arg(long, default_value_t = 0)]
     pub upload_bytes: u64,
     /// Port of the metrics page (0: any free port).
-    #[arg(long, default_value_t = decant_shared::contract::TLS_PORT, env = "DECANT_METRICS_PORT")]
+    #[arg(long, default_value_t = decant_shared::protocol::cdi::TLS_PORT, env = "DECANT_METRICS_PORT")]
     pub metrics_port: u16,
     /// For how long a target that is not there yet, or busy, is asked again.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, env = "DECANT_RETRY_SECS")]
@@ -133,7 +133,7 @@ pub struct SourceArgs {
 
 /// Arguments of `cloner target`; everything else is environment, as in CDI's upload server.
 #[derive(Debug, Args)]
-#[command(after_long_help = exit::help())]
+#[command(after_long_help = exit_code::help())]
 pub struct TargetArgs {
     /// Folder of a filesystem volume. Default: the folder of DESTINATION, which is /data.
     #[arg(long)]
@@ -142,7 +142,7 @@ pub struct TargetArgs {
     #[arg(long, value_enum, value_name = "HOW", env = "DECANT_VERIFY")]
     pub verify: Option<Verify>,
     /// Plain-text port that answers /healthz only, for CDI up to 1.60 (0: none).
-    #[arg(long, default_value_t = decant_shared::contract::PLAIN_HEALTH_PORT, env = "DECANT_PLAIN_HEALTH_PORT")]
+    #[arg(long, default_value_t = decant_shared::protocol::cdi::PLAIN_HEALTH_PORT, env = "DECANT_PLAIN_HEALTH_PORT")]
     pub plain_health_port: u16,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -9,7 +9,7 @@ use std::fs::{File, read_to_string};
 use std::io::Read;
 use std::path::Path;
 
-use decant_shared::text::Shown;
+use decant_shared::process::printable::Shown;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor, openat, statat};
 use rustix::io::Errno;

@@ -10,12 +10,12 @@ use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::pod_words::from_pod;
 use decant_cloner::prep::{Called, called};
 use decant_cloner::{copy, role};
-use decant_shared::descriptors;
-use decant_shared::exit::Exit;
-use decant_shared::log::{self, Format};
-use decant_shared::panics;
-use decant_shared::signal;
-use decant_shared::stop::Stop;
+use decant_shared::process::descriptor_limit;
+use decant_shared::protocol::exit_code::Exit;
+use decant_shared::process::log::{self, Format};
+use decant_shared::process::panics;
+use decant_shared::process::signal;
+use decant_shared::process::stop::Stop;
 
 fn main() -> Exit {
     // A thread that is gone must end the pod: what it should have written or proven is missing.
@@ -46,7 +46,7 @@ fn main() -> Exit {
 
 fn run(cli: &Cli, environment: &Environment) -> Result<()> {
     log::init(format(cli), level(cli), Box::new(AroundBar));
-    descriptors::raise_limit();
+    descriptor_limit::raise_limit();
     let stop = Stop::new();
     signal::watch_terminal(&stop).map_err(|e| Error::io(Kind::Failed, "cannot watch for signals", e))?;
     match &cli.command {

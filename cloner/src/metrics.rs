@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use decant_shared::conn::Fault;
-use decant_shared::contract::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
-use decant_shared::http::server::{Exchange, Service};
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::prometheus::{self, Kind, NameError, Page};
+use decant_shared::net::conn::Fault;
+use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
+use decant_shared::net::http::server::{Exchange, Service};
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::protocol::prometheus::{self, Kind, NameError, Page};
 
 /// Serves `/metrics` and `/healthz` to anyone.
 ///
@@ -102,7 +102,7 @@ pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_shared::prometheus::find;
+    use decant_shared::protocol::prometheus::find;
 
     #[test]
     fn both_names_are_there_with_zero_as_soon_as_it_is_known_that_the_clone_begins() {

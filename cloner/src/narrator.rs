@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::progress::{Percent, Phase, Progress, RateMeter};
-use decant_shared::units::{Bytes, Rate, Seconds};
+use decant_shared::protocol::progress::{Percent, Phase, Progress, RateMeter};
+use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 
 /// A sentence about progress at most this often.
 pub const LOG_EVERY: Duration = Duration::from_secs(5);

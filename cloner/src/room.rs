@@ -1,6 +1,6 @@
 //! How much room a filesystem has left, in the words of messages about one that is full.
 
-use decant_shared::units::Bytes;
+use decant_shared::protocol::units::Bytes;
 use rustix::fd::AsFd;
 use rustix::fs::{StatVfs, fstatvfs};
 

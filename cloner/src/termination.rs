@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use decant_shared::contract::TERMINATION_LIMIT_BYTES;
+use decant_shared::protocol::cdi::TERMINATION_LIMIT_BYTES;
 
 use crate::error::{Error, Kind, Result};
 use crate::target::Received;
@@ -68,7 +68,7 @@ mod tests {
     use crate::attribute::{Attribute, Kinds};
     use crate::digest::check::Verdict;
     use crate::digest::{Digest, Whole};
-    use decant_shared::contract::ContentType;
+    use decant_shared::protocol::cdi::ContentType;
 
     fn received(preallocated: bool) -> Received {
         let whole = Whole { content_bytes: 1, digest: Digest([7; 32]) };

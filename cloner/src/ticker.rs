@@ -5,7 +5,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use decant_shared::progress::Progress;
+use decant_shared::protocol::progress::Progress;
 
 use crate::error::{Error, Kind, Result};
 

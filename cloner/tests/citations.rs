@@ -295,7 +295,7 @@ fn every_form_of_a_citation_is_understood() {
         ("of contract 2.6; `x` is 1.2", vec![section("2.6")]),
         ("as [objects.md](objects.md), 4.6 says", vec![section("4.6")]),
         ("`contract 8, #1`, `contract 2.4`", vec![section("8"), row("8", 1), section("2.4")]),
-        ("that the contract, the 4 rows, decant_shared::contract::X and contracts 5 say", vec![]),
+        ("that the contract, the 4 rows, decant_shared::protocol::cdi::X and contracts 5 say", vec![]),
     ] {
         assert_eq!(citations(text), expected, "{text}");
     }

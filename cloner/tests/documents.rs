@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use decant_cloner::metrics;
-use decant_shared::progress::Progress;
+use decant_shared::protocol::progress::Progress;
 
 /// The top folders whose paths documents name.
 const TOPS: [&str; 5] = ["shared", "cloner", "controller", "scripts", "docs"];

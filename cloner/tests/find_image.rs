@@ -6,7 +6,7 @@ mod trees;
 
 use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::unpack::image::{FoundImage, ImageSink, find_image};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use hand_made::HandMade;
 use trees::{output, sparse};
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::stream::{Piece, Pull};
 use decant_cloner::unpack::{STAGING_NAME, UnpackOptions, unpack_tree};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use hand_made::HandMade;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};

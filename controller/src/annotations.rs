@@ -128,7 +128,7 @@ pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
 pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
 /// On a DataVolume or claim: over how many connections it is cloned where it is large; 1 to [`STREAMS_LIMIT`].
 ///
-/// [`STREAMS_LIMIT`]: decant_shared::stream_of::STREAMS_LIMIT
+/// [`STREAMS_LIMIT`]: decant_shared::protocol::stream_id::STREAMS_LIMIT
 pub const STREAMS: &str = "decant.dev/streams";
 /// On a claim and its DataVolume: the digest of what was cloned, as source and target computed it.
 pub const DIGEST: &str = "decant.dev/digest";

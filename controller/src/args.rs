@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use decant_shared::log::Format;
-use decant_shared::units::Overhead;
+use decant_shared::process::log::Format;
+use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
 use crate::policy::Policy;
@@ -16,7 +16,7 @@ use crate::webhook::Callers;
 
 /// Watches DataVolumes and clones what they ask for.
 #[derive(Debug, Parser)]
-#[command(name = "controller", version, arg_required_else_help = true, after_long_help = decant_shared::exit::help())]
+#[command(name = "controller", version, arg_required_else_help = true, after_long_help = decant_shared::protocol::exit_code::help())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -292,7 +292,7 @@ fn format(text: &str) -> Result<Format, String> {
 }
 
 fn overhead(text: &str) -> Result<Overhead, String> {
-    text.parse().map_err(|e: decant_shared::units::OverheadError| e.to_string())
+    text.parse().map_err(|e: decant_shared::protocol::units::OverheadError| e.to_string())
 }
 
 fn class_overhead(text: &str) -> Result<(String, Overhead), String> {

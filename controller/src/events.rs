@@ -1,6 +1,6 @@
 //! What is reported as Kubernetes events (contract 4.7): each change once.
 
-use decant_shared::panics::Panic;
+use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
 
 use crate::annotations::{RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};

@@ -1,6 +1,6 @@
 //! Whether a source fits its target: content, volume modes, sizes (contract 4.6 row 1, 4.8).
 
-use decant_shared::units::{Bytes, Overhead, parse_quantity, usable_bytes};
+use decant_shared::protocol::units::{Bytes, Overhead, parse_quantity, usable_bytes};
 
 use crate::annotations::{CONTENT_TYPE, PERMISSIVE_CLONE};
 use crate::policy::Policy;

@@ -19,11 +19,12 @@ use decant_controller::resource::Key;
 use decant_controller::run::run;
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{self, Webhook};
-use decant_shared::exit::Exit;
-use decant_shared::http::server::Server;
-use decant_shared::panics;
-use decant_shared::stop::Stop;
-use decant_shared::{descriptors, dial};
+use decant_shared::protocol::exit_code::Exit;
+use decant_shared::net::http::server::Server;
+use decant_shared::process::panics;
+use decant_shared::process::stop::Stop;
+use decant_shared::process::descriptor_limit;
+use decant_shared::net::dial;
 
 /// For reviews that are being decided when the process ends.
 const WEBHOOK_END: Duration = Duration::from_secs(5);
@@ -61,10 +62,10 @@ impl Process {
 
 /// Log, signals and connection; then `work`.
 fn start(args: &ProcessArgs, work: impl FnOnce(&Process) -> Exit) -> Exit {
-    decant_shared::log::init(args.log_format, args.log_level, Box::new(std::io::stderr()));
-    descriptors::raise_limit();
+    decant_shared::process::log::init(args.log_format, args.log_level, Box::new(std::io::stderr()));
+    descriptor_limit::raise_limit();
     let stop = Stop::new();
-    if let Err(e) = decant_shared::signal::watch(&stop) {
+    if let Err(e) = decant_shared::process::signal::watch(&stop) {
         log::error!("signals cannot be watched: {e}");
         return Exit::Failed;
     }

@@ -7,12 +7,12 @@ pub mod status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use decant_shared::conn::Fault;
-use decant_shared::dial;
-use decant_shared::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::panics::{self, Panic};
-use decant_shared::prometheus;
-use decant_shared::stop::Stop;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::process::panics::{self, Panic};
+use decant_shared::protocol::prometheus;
+use decant_shared::process::stop::Stop;
 
 use crate::board::Board;
 use crate::calls::Counted;

@@ -63,7 +63,7 @@ impl Pki {
     /// What the controller has to trust when it scrapes.
     pub fn metrics_roots(&self) -> Result<RootCertStore, String> {
         let pem = self.server_bundle_pem();
-        decant_shared::tls::pem::authorities(pem.as_bytes(), SERVER_SECRET).map_err(|e| e.to_string())
+        decant_shared::net::tls::pem::authorities(pem.as_bytes(), SERVER_SECRET).map_err(|e| e.to_string())
     }
 
     /// A server's certificate for `names` that lives for `life`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use decant_shared::units::Overhead;
+use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
 use crate::pods::INTERMEDIATE_CIPHERS;

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use decant_shared::panics;
-use decant_shared::stop::Stop;
+use decant_shared::process::panics;
+use decant_shared::process::stop::Stop;
 
 use crate::annotations::SOURCE_CONTAINER;
 use crate::policy::Intervals;

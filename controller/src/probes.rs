@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use decant_shared::conn::Fault;
-use decant_shared::dial;
-use decant_shared::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::stop::Stop;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::process::stop::Stop;
 
 /// Says whether the process does what it is there for; otherwise why it does not yet.
 pub type Readiness = Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::process::stop::{STOP_TICK, Stop};
 
 use crate::resource::Key;
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use decant_shared::stream_of::STREAMS_LIMIT;
-use decant_shared::units::{Rate, parse_quantity};
+use decant_shared::protocol::stream_id::STREAMS_LIMIT;
+use decant_shared::protocol::units::{Rate, parse_quantity};
 
 use crate::annotations::{BANDWIDTH_LIMIT, READBACK, STREAMS, VERIFY};
 use crate::names::NAME_MAX_BYTES;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use decant_shared::units::parse_quantity;
+use decant_shared::protocol::units::parse_quantity;
 
 use crate::annotations::VOLUME_LIST;
 use crate::pods;

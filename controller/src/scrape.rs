@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_shared::prometheus::PAGE_MAX_BYTES;
+use decant_shared::protocol::prometheus::PAGE_MAX_BYTES;
 use ureq::config::Config;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -87,7 +87,7 @@ fn port(pod: &Pod) -> Result<u16, String> {
 /// `GET https://host/metrics` from `address`, checked against `roots_pem`. No proxy, no redirect, nothing longer
 /// than a metrics page.
 fn fetch(host: &str, address: SocketAddr, roots_pem: &str, limit: Duration) -> Result<String, String> {
-    let roots = decant_shared::tls::pem::certificates(roots_pem.as_bytes(), "the authority")
+    let roots = decant_shared::net::tls::pem::certificates(roots_pem.as_bytes(), "the authority")
         .map_err(|e| e.to_string())?
         .iter()
         .map(|der| Certificate::from_der(der).to_owned())
@@ -125,10 +125,10 @@ impl Resolver for OneAddress {
 mod tests {
     use super::*;
     use crate::pki::{Signer, Usage};
-    use decant_shared::conn::Fault;
-    use decant_shared::http::server::{Exchange, Limits, Server, Service};
-    use decant_shared::stop::Stop;
-    use decant_shared::tls::{pem, server};
+    use decant_shared::net::conn::Fault;
+    use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+    use decant_shared::process::stop::Stop;
+    use decant_shared::net::tls::{pem, server};
     use std::net::TcpListener;
     use std::time::Instant;
     use time::OffsetDateTime;

@@ -4,7 +4,7 @@ mod advice;
 mod complaint;
 mod pick;
 
-use decant_shared::units::{Bytes, Rate, Seconds};
+use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 use serde::Serialize;
 
 pub(crate) use advice::is_usual;

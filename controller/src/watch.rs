@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use decant_shared::panics;
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::process::panics;
+use decant_shared::process::stop::{STOP_TICK, Stop};
 
 use crate::annotations::{APP, APP_VALUE};
 use crate::backoff::Backoff;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use decant_shared::panics::{self, Panic};
-use decant_shared::stop::Stop;
+use decant_shared::process::panics::{self, Panic};
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

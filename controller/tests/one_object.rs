@@ -26,7 +26,7 @@ use decant_controller::token::TokenKey;
 use decant_controller::unreadable::{Identity, Unreadables};
 use decant_controller::watch::{Wake, Watches};
 use decant_controller::worker::{Rounds, Workshop};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use decant_controller::args::Cli;
-use decant_shared::exit::Exit;
+use decant_shared::protocol::exit_code::Exit;
 
 const DOCUMENT: &str = include_str!("../../docs/reference.md");
 /// Has the reasons of conditions, and what helps.

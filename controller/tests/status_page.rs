@@ -16,7 +16,7 @@ use decant_controller::pages;
 use decant_controller::pages::status::{Overview, render};
 use decant_controller::resource::DataVolume;
 use decant_controller::standing::pick;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
 /// Of any number of DataVolumes, with the longest texts that a cluster can hold.

@@ -1,20 +1,10 @@
-//! What both ends of a Decant clone and its controller must agree on.
+//! What both ends of a Decant clone and its controller share. Three rooms, each of which uses only those after it:
+//!
+//! * [`net`]: sockets, TLS and HTTP/1.1. Knows nothing of a clone;
+//! * [`protocol`]: what the ends agree on: names, headers, progress, exit codes. No sockets, no files;
+//! * [`process`]: what every program of Decant does once: logging, signals, panics, stopping.
 #![forbid(unsafe_code)]
 
-pub mod conn;
-pub mod contract;
-pub mod descriptors;
-pub mod dial;
-pub mod exit;
-pub mod http;
-pub mod log;
-pub mod panics;
-pub mod progress;
-pub mod prometheus;
-pub mod session;
-pub mod signal;
-pub mod stop;
-pub mod stream_of;
-pub mod text;
-pub mod tls;
-pub mod units;
+pub mod net;
+pub mod process;
+pub mod protocol;

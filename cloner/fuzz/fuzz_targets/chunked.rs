@@ -1,7 +1,7 @@
 //! The chunked coding: how the bytes were cut on their way makes no difference.
 #![no_main]
 
-use decant_shared::http::chunked::{BadChunk, Decoder};
+use decant_shared::net::http::chunked::{BadChunk, Decoder};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,8 +1,8 @@
 //! The common name: in a certificate, and in the bytes of a subject. The end of a certificate.
 #![no_main]
 
-use decant_shared::tls::name::{common_name, common_names};
-use decant_shared::tls::validity::{in_words, not_after};
+use decant_shared::net::tls::name::{common_name, common_names};
+use decant_shared::net::tls::validity::{in_words, not_after};
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use decant_shared::http::head::{BadHead, parse_request, parse_response};
+use decant_shared::net::http::head::{BadHead, parse_request, parse_response};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! A metrics page: reading it whole and looking for one sample agree.
 #![no_main]
 
-use decant_shared::prometheus::{find, parse};
+use decant_shared::protocol::prometheus::{find, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

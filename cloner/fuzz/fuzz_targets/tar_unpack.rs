@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use decant_cloner::unpack::{UnpackOptions, unpack_tree};
 use decant_cloner_fuzz::with_checksums;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use libfuzzer_sys::fuzz_target;
 use tempfile::{Builder, TempDir};
 

@@ -92,7 +92,7 @@ pub fn shown(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_shared::text::is_unsafe;
+    use decant_shared::process::printable::is_unsafe;
 
     #[test]
     fn names_are_shown_without_what_an_eye_would_obey() {

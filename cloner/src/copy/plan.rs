@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use decant_shared::contract::{ContentType, DISK_IMAGE, DISK_IMAGE_MODE};
+use decant_shared::protocol::cdi::{ContentType, DISK_IMAGE, DISK_IMAGE_MODE};
 
 use rustix::fs::OFlags;
 

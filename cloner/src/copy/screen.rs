@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use decant_shared::progress::{Percent, Phase, Progress};
+use decant_shared::protocol::progress::{Percent, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::LogFormat;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use super::{Digest, GROUP_BYTES, SEGMENT_BYTES, Whole};
 use crate::error::{Error, Result};

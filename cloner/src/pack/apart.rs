@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use super::extended::Extended;
 use super::header::BLOCK_BYTES;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::archive::sparse_map::{MAX_SEGMENTS, SparseMap};
 use crate::error::{Error, Result};

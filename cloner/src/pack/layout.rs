@@ -6,7 +6,7 @@ use std::mem::take;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fs::{FileType, readlinkat};
 use rustix::io::Errno;
 

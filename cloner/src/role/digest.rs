@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use decant_shared::contract::ContentType;
-use decant_shared::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::process::stop::Stop;
 
 use crate::args::DigestArgs;
 use crate::digest::hashing::Hashing;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use decant_shared::progress::Progress;
+use decant_shared::protocol::progress::Progress;
 
 use crate::error::Result;
 use crate::termination;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use decant_shared::dial;
-use decant_shared::http::server::{Limits, Server, Service};
-use decant_shared::stop::{STOP_TICK, Stop};
-use decant_shared::tls::current::Current;
-use decant_shared::units::Bytes;
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Limits, Server, Service};
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::net::tls::current::Current;
+use decant_shared::protocol::units::Bytes;
 use time::OffsetDateTime;
 
 use super::{leave_word, new_progress, with_last_word};

@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
 
-use decant_shared::conn::Conn;
-use decant_shared::contract::ContentType;
-use decant_shared::dial;
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::Stop;
+use decant_shared::net::conn::Conn;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::net::dial;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::process::stop::Stop;
 
 use super::answer::explain;
 use super::blocks::{Blocks, Computed};

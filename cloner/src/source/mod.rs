@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::session::NOT_KEPT;
-use decant_shared::stop::Stop;
-use decant_shared::tls::current::Current;
-use decant_shared::units::Rate;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::protocol::session::NOT_KEPT;
+use decant_shared::process::stop::Stop;
+use decant_shared::net::tls::current::Current;
+use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 
 use crate::digest::SEGMENT_BYTES;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
-use decant_shared::units::Rate;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::units::Rate;
 
 /// How much may be caught up after a pause that somebody else made: enough for a scheduler's hiccups, too little to be
 /// seen as a burst on the wire.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use decant_shared::contract::{
+use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, STREAM_HEADER,
 };
-use decant_shared::stream_of::StreamOf;
+use decant_shared::protocol::stream_id::StreamOf;
 
 use super::url::UploadUrl;
 

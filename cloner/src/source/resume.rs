@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::contract::ContentType;
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::Stop;
-use decant_shared::units::Bytes;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::units::Bytes;
 
 use super::ask::{ANSWER, Abilities};
 use super::blocks::Computed;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use decant_shared::conn::{Conn, Fault, Stall, Written};
-use decant_shared::http::body::Body;
-use decant_shared::http::head::{Framing, Response, parse_response};
-use decant_shared::text::escaped;
+use decant_shared::net::conn::{Conn, Fault, Stall, Written};
+use decant_shared::net::http::body::Body;
+use decant_shared::net::http::head::{Framing, Response, parse_response};
+use decant_shared::process::printable::escaped;
 
 use super::answer::{explain, refused};
 use super::request::Request;

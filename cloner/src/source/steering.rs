@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use decant_shared::stop::Stop;
-use decant_shared::units::Rate;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::units::Rate;
 
 use super::choose::{Choice, Judge, Way};
 use super::pace::Pace;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 use std::time::Instant;
 
-use decant_shared::conn::Conn;
-use decant_shared::stop::{STOP_TICK, Stop};
-use decant_shared::stream_of::StreamOf;
+use decant_shared::net::conn::Conn;
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::stream_id::StreamOf;
 
 use super::compress::Frames;
 use super::request::Request;

@@ -6,11 +6,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use decant_shared::conn::Conn;
-use decant_shared::http::chunked::LAST_CHUNK;
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::Stop;
-use decant_shared::stream_of::StreamOf;
+use decant_shared::net::conn::Conn;
+use decant_shared::net::http::chunked::LAST_CHUNK;
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::stream_id::StreamOf;
 
 use super::answer::judge_early;
 use super::choose::Choice;

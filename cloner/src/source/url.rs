@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use decant_shared::contract::TLS_PORT;
+use decant_shared::protocol::cdi::TLS_PORT;
 use rustls::pki_types::ServerName;
 
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::conn::Fault;
+use decant_shared::net::conn::Fault;
 
 /// How long it may take, and until when.
 #[derive(Debug, Clone, Copy)]

@@ -47,7 +47,7 @@ pub fn size_line(len: usize) -> [u8; SIZE_LINE_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_shared::http::chunked::Decoder;
+    use decant_shared::net::http::chunked::Decoder;
 
     #[test]
     fn it_is_one_chunk_of_the_chunked_coding() {

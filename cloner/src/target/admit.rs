@@ -1,11 +1,11 @@
 //! Who may upload what: the order of contract 2.4 as one function.
 
-use decant_shared::contract::{
+use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
     STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
-use decant_shared::http::head::Request;
-use decant_shared::stream_of::StreamOf;
+use decant_shared::net::http::head::Request;
+use decant_shared::protocol::stream_id::StreamOf;
 
 /// What is known about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ pub fn admit(request: &Request, peer: Peer<'_>, client_name: &str, state: State)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_shared::http::head::parse_request;
+    use decant_shared::net::http::head::parse_request;
 
     const NAME: &str = "ns/src-ns/tgt";
 

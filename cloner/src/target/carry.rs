@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::conn::Fault;
-use decant_shared::http::body::{Body, BodyFault};
-use decant_shared::progress::Progress;
-use decant_shared::stop::{STOP_TICK, Stop, StopReason};
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::protocol::progress::Progress;
+use decant_shared::process::stop::{STOP_TICK, Stop, StopReason};
 
 use super::running::Running;
 use super::streams::{Parcel, Place};

@@ -11,7 +11,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use decant_shared::contract::ContentType;
+use decant_shared::protocol::cdi::ContentType;
 
 use crate::attribute::not_kept::NotKept;
 use crate::digest::check::Verdict;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 /// A sender that said nothing for this long makes room for another one that has its name. There is only one
 /// source to a clone; a second one means that the first is gone, and where a pod's network went with it nothing

@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
-use decant_shared::conn::Fault;
-use decant_shared::contract::ContentType;
-use decant_shared::http::body::{Body, BodyFault};
-use decant_shared::progress::{Phase, Progress};
-use decant_shared::stop::{STOP_TICK, Stop};
+use decant_shared::net::conn::Fault;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::process::stop::{STOP_TICK, Stop};
 
 use super::carry::{Carried, bring, carry};
 use super::decompress::{self, Packed};

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
-use decant_shared::stop::{STOP_TICK, Stop};
-use decant_shared::stream_of::StreamOf;
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::stream_id::StreamOf;
 
 use super::decompress::Packed;
 use crate::error::{Error, Kind, Result};

@@ -1,6 +1,6 @@
 //! Finds the disk image in an archive: for a target that is a device or a single file.
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::archive::entry::EntryKind;
 use crate::archive::read::ArchiveReader;

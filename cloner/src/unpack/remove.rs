@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, RenameFlags, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use decant_shared::contract::DISK_IMAGE;
+use decant_shared::protocol::cdi::DISK_IMAGE;
 
 use crate::unpack::staging::STAGING_NAME;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, RenameFlags, chmodat, renameat, renameat_with, statat};
 use rustix::io::Errno;

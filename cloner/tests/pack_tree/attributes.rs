@@ -163,7 +163,7 @@ fn more_than_a_header_holds_is_left_out_and_told() {
         set_xattr(&path, &format!("user.{}{number:02}", "=".repeat(100)), &[number; 65_536]);
     }
     let root = File::open(mounted.path()).unwrap().into();
-    let stop = decant_shared::stop::Stop::new();
+    let stop = decant_shared::process::stop::Stop::new();
     let plan = decant_cloner::pack::scan::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
     let mut stream = Vec::new();
     decant_cloner::pack::write::write(&root, mounted.path(), WITH_ATTRIBUTES, &plan, &mut stream, &stop)

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use decant_cloner::error::{Kind, Result};
 use decant_cloner::stream::Sink;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::tree::{SPARSE, Tree};
 

@@ -13,7 +13,7 @@ use decant_cloner::pack::plan::{Options, Plan, Totals};
 use decant_cloner::pack::scan::scan;
 use decant_cloner::pack::write::write;
 use decant_cloner::stream::Sink;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use tempfile::TempDir;
 
 pub(crate) const SPARSE: Options = Options { sparse: true, attributes: false };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use decant_cloner::pack::scan::scan;
 use decant_cloner::pack::write::write;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::disks::{Mounted, run};
 use crate::tree::SPARSE;

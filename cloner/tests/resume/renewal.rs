@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use decant_shared::tls::Identity;
+use decant_shared::net::tls::Identity;
 use rustls::crypto::ring::default_provider;
 use tempfile::TempDir;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};

@@ -154,7 +154,7 @@ fn what_a_target_says_is_shown_without_what_a_terminal_obeys_and_not_at_length()
     target.join();
     ended.assert_failed(6, &["the target answered 500: ", "ERROR forged BBB"]);
     let error = ended.error();
-    assert!(!error.contains(decant_shared::text::is_unsafe), "{error:?}");
+    assert!(!error.contains(decant_shared::process::printable::is_unsafe), "{error:?}");
     assert!(error.len() < 700, "{} bytes", error.len());
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use decant_cloner::frame::mark::Mark;
-use decant_shared::text::is_unsafe;
+use decant_shared::process::printable::is_unsafe;
 use rustix::process::Signal;
 
 use crate::hand_made::HandMade;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use decant_shared::tls::Identity;
+use decant_shared::net::tls::Identity;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use time::Duration;

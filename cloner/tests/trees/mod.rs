@@ -13,7 +13,7 @@ use std::process::Command;
 
 use decant_cloner::error::Result;
 use decant_cloner::unpack::{UnpackOptions, Unpacked, unpack_tree};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
 
 #[path = "../able/mod.rs"]

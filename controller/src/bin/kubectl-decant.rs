@@ -5,6 +5,6 @@ use clap::Parser;
 use decant_controller::plugin::{self, Cli, Ending};
 
 fn main() -> Ending {
-    decant_shared::panics::end_the_process();
+    decant_shared::process::panics::end_the_process();
     plugin::run(&Cli::parse())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use decant_shared::exit::Exit;
+use decant_shared::protocol::exit_code::Exit;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

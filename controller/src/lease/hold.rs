@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use time::OffsetDateTime;
 
 use super::record::micro_time;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use decant_shared::prometheus::{Kind, NameError, Page, Value};
+use decant_shared::protocol::prometheus::{Kind, NameError, Page, Value};
 
 use crate::board::Board;
 use crate::calls::Counted;

@@ -159,7 +159,7 @@ impl Signer {
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, String> {
-        use decant_shared::tls::pem;
+        use decant_shared::net::tls::pem;
         let key = pem::private_key(self.key_pem.as_bytes(), "tls.key").map_err(|e| e.to_string())?;
         let key = KeyPair::try_from(&key).map_err(|e| format!("tls.key: {e}"))?;
         // Leaves take their authority's name from here and its key's id from the key.

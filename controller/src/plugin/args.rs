@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use decant_shared::stream_of::STREAMS_LIMIT;
-use decant_shared::units::{Rate, RateError, parse_quantity};
+use decant_shared::protocol::stream_id::STREAMS_LIMIT;
+use decant_shared::protocol::units::{Rate, RateError, parse_quantity};
 
 use super::ending::Ending;
 use crate::annotations::READBACK;

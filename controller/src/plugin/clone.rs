@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use decant_shared::units::{Bytes, parse_quantity};
+use decant_shared::protocol::units::{Bytes, parse_quantity};
 use serde::Serialize;
 use serde_json::{Value, json};
 

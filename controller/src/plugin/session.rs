@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use decant_shared::stop::{Stop, StopReason};
+use decant_shared::process::stop::{Stop, StopReason};
 use serde::de::DeserializeOwned;
 
 use super::args::Place;
@@ -44,7 +44,7 @@ impl Session {
 
     /// From now on a signal ends the waits of this process instead of the process.
     pub(super) fn watch_signals(&self) -> Result<(), Failure> {
-        decant_shared::signal::watch(&self.stop)
+        decant_shared::process::signal::watch(&self.stop)
             .map_err(|e| Failure::new(Ending::Failed, format!("signals cannot be watched: {e}")))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use decant_shared::units::Seconds;
+use decant_shared::protocol::units::Seconds;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

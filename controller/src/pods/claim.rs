@@ -1,6 +1,6 @@
 //! The target claim (contract 3.5, direct flow; 4.8 for sizes).
 
-use decant_shared::units::{parse_quantity, required_bytes};
+use decant_shared::protocol::units::{parse_quantity, required_bytes};
 use serde_json::{Value, json};
 
 use super::frame::recommended;
@@ -97,7 +97,7 @@ fn source_size(source: &Claim) -> Result<String, String> {
         .ok_or_else(|| format!("PVC {} has no size yet", source.metadata.key()))
 }
 
-fn overhead(spec: &ClaimTemplate, policy: &Policy) -> decant_shared::units::Overhead {
+fn overhead(spec: &ClaimTemplate, policy: &Policy) -> decant_shared::protocol::units::Overhead {
     let class = spec.storage_class_name.as_deref();
     class.and_then(|class| policy.class_overheads.get(class)).copied().unwrap_or(policy.overhead)
 }

@@ -1,6 +1,6 @@
 //! The target pod (contract 3.4).
 
-use decant_shared::units::Overhead;
+use decant_shared::protocol::units::Overhead;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

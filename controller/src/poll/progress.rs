@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use decant_shared::progress::Phase;
+use decant_shared::protocol::progress::Phase;
 
 use crate::scrape::Reading;
 

@@ -1,8 +1,8 @@
 //! A metrics page, read.
 
-use decant_shared::contract::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
-use decant_shared::progress::Phase;
-use decant_shared::prometheus::{Sample, parse};
+use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
+use decant_shared::protocol::progress::Phase;
+use decant_shared::protocol::prometheus::{Sample, parse};
 
 /// How far a clone is, by its source's word.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 //! The conditions Bound, Ready and Running (contract 4.7).
 
-use decant_shared::progress::Phase;
+use decant_shared::protocol::progress::Phase;
 
 use super::running::Triples;
 use super::words;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use decant_shared::tls::{Unusable, name, pem};
+use decant_shared::net::tls::{Unusable, name, pem};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use decant_shared::conn::Fault;
-use decant_shared::http::head::Framing;
-use decant_shared::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::panics;
-use decant_shared::stop::Stop;
-use decant_shared::tls::renewable::{Renewable, RenewableClients};
-use decant_shared::tls::{Unusable, pem};
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::head::Framing;
+use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::process::panics;
+use decant_shared::process::stop::Stop;
+use decant_shared::net::tls::renewable::{Renewable, RenewableClients};
+use decant_shared::net::tls::{Unusable, pem};
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
@@ -193,7 +193,7 @@ impl Keeper {
     }
 }
 
-fn read(identity: &WebhookIdentity) -> Result<decant_shared::tls::Identity, Unusable> {
+fn read(identity: &WebhookIdentity) -> Result<decant_shared::net::tls::Identity, Unusable> {
     pem::identity(
         identity.chain_pem.as_bytes(),
         "the webhook's certificate",

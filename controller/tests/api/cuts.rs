@@ -10,7 +10,7 @@ use decant_controller::kube::KubeCluster;
 use decant_controller::policy::Policy;
 use decant_controller::resource::{Key, Kind, Object, Uid};
 use decant_controller::run::{Settings, run};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, eventually};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use decant_controller::cluster::{Cluster, Part};
 use decant_controller::kube::KubeCluster;
 use decant_controller::resource::{Key, Kind};
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
 use crate::ground::Ground;

@@ -9,7 +9,7 @@ use decant_controller::cluster::Cluster;
 use decant_controller::kube::KubeCluster;
 use decant_controller::lease::Leader;
 use decant_controller::resource::Kind;
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::ground::{Ground, eventually};
 use crate::relay::Relay;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use decant_controller::cluster::{Cluster, Part};
 use decant_controller::resource::Kind;
-use decant_shared::conn::Fault;
-use decant_shared::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::stop::Stop;
-use decant_shared::tls::authority::{Authority, Usage};
-use decant_shared::tls::server::config_for_anyone;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::process::stop::Stop;
+use decant_shared::net::tls::authority::{Authority, Usage};
+use decant_shared::net::tls::server::config_for_anyone;
 use serde_json::json;
 
 use crate::ground::Ground;

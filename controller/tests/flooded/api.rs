@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use decant_shared::conn::Fault;
-use decant_shared::dial;
-use decant_shared::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::stop::Stop;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
 /// For a body that is on its way.

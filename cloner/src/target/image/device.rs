@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use decant_shared::stop::Stop;
-use decant_shared::units::Bytes;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::units::Bytes;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
 use super::Medium;

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use crate::attribute::Kinds;
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Sorts an image into data and zeros.
 
-use decant_shared::stop::Stop;
+use decant_shared::process::stop::Stop;
 
 use super::Medium;
 use crate::digest::Whole;

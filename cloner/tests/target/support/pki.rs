@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use decant_shared::tls::Identity;
+use decant_shared::net::tls::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType,

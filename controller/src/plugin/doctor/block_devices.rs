@@ -1,6 +1,6 @@
 //! Whether pods may open their block devices.
 
-use decant_shared::contract::DEVICE_OWNERSHIP_SETTING;
+use decant_shared::protocol::cdi::DEVICE_OWNERSHIP_SETTING;
 
 use super::{Check, Place};
 use crate::annotations::{APP, APP_VALUE, POD_PHASE};

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use decant_controller::pki::Pki;
-use decant_shared::conn::Fault;
-use decant_shared::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::stop::Stop;
-use decant_shared::tls::pem;
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+use decant_shared::process::stop::Stop;
+use decant_shared::net::tls::pem;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;

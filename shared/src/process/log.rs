@@ -11,7 +11,7 @@ use log::{LevelFilter, Record};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::text::{escaped, is_unsafe};
+use crate::process::printable::{escaped, is_unsafe};
 
 /// How a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,8 +9,8 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::conn::poll_one;
-use crate::stop::{STOP_TICK, Stop};
+use crate::net::conn::poll_one;
+use crate::process::stop::{STOP_TICK, Stop};
 
 /// Connections that may wait for `accept`. When there is no room a client tries again only after a second, and again after
 /// two more: a flood of connections should not make a probe wait for that. The kernel takes less where

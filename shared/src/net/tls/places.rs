@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 
 use super::{Identity, Unusable, pem};
-use crate::contract::{RENEWED_KEYS_LIMIT, RENEWED_KEYS_VARIABLE};
+use crate::protocol::cdi::{RENEWED_KEYS_LIMIT, RENEWED_KEYS_VARIABLE};
 
 /// One thing for each part of a set of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]

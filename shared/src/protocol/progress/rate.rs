@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::units::{Rate, Seconds};
+use crate::protocol::units::{Rate, Seconds};
 
 /// How far back the meter looks: long enough to smooth out a slow write, short enough that a person who
 /// looks sees what is going on now.

@@ -8,8 +8,8 @@ use super::body::Body;
 use super::head::{BadHead, HEAD_LIMIT_BYTES, Request, parse_request};
 use super::places::{Limits, Phase};
 use super::room::Marker;
-use crate::conn::{Conn, Fault};
-use crate::stop::Stop;
+use crate::net::conn::{Conn, Fault};
+use crate::process::stop::Stop;
 
 /// One request and the connection it came on.
 pub struct Exchange {

@@ -20,9 +20,9 @@ use super::exchange::Terms;
 pub use super::places::Limits;
 use super::places::{Origin, Phase, Step, Waiter};
 use super::room::{Room, Ticket};
-use crate::conn::{Conn, Fault, are_readable, poll_any, poll_one};
-use crate::stop::{STOP_TICK, Stop};
-use crate::tls::current::Current;
+use crate::net::conn::{Conn, Fault, are_readable, poll_any, poll_one};
+use crate::process::stop::{STOP_TICK, Stop};
+use crate::net::tls::current::Current;
 
 /// How long the accept thread sleeps at most while connections wait for a place: a place that becomes free, or a
 /// connection that has kept the server waiting for long enough, is noticed by then.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::progress::Percent;
+use crate::protocol::progress::Percent;
 
 /// The value of a sample: a number >= 0 with a fixed number of decimals.
 ///

@@ -8,7 +8,7 @@ use super::chunked::{BadChunk, Decoder};
 use super::head::Framing;
 use super::places::Phase;
 use super::room::Marker;
-use crate::conn::{Conn, Fault};
+use crate::net::conn::{Conn, Fault};
 
 /// Why a body could not be read to its end.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    use crate::tls::authority::{Authority, Usage};
+    use crate::net::tls::authority::{Authority, Usage};
 
     #[test]
     fn the_end_of_a_certificate_is_the_one_it_was_issued_with() {

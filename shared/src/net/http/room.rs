@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::places::{Limits, Origin, Phase, Place, Step, Waiter, next_step};
-use crate::stop::Stop;
+use crate::process::stop::Stop;
 
 /// All connections that have a place.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use crate::stop::{STOP_TICK, Stop};
+use crate::process::stop::{STOP_TICK, Stop};
 
 mod close;
 mod fault;

@@ -151,7 +151,7 @@ fn certified(identity: Identity) -> Result<Arc<CertifiedKey>, Unusable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::authority::{Authority, Usage};
+    use crate::net::tls::authority::{Authority, Usage};
 
     #[test]
     fn a_certificate_with_another_ones_key_does_not_take_its_place() {

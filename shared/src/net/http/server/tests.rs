@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 
 use super::{Exchange, Limits, Server, Service};
-use crate::conn::{Conn, Fault};
-use crate::descriptors;
-use crate::dial;
-use crate::stop::Stop;
-use crate::tls::authority::{Authority, Usage};
-use crate::tls::name::common_name;
-use crate::tls::suites::{Suites, Versions};
-use crate::tls::{client, server};
+use crate::net::conn::{Conn, Fault};
+use crate::process::descriptor_limit;
+use crate::net::dial;
+use crate::process::stop::Stop;
+use crate::net::tls::authority::{Authority, Usage};
+use crate::net::tls::name::common_name;
+use crate::net::tls::suites::{Suites, Versions};
+use crate::net::tls::{client, server};
 
-#[path = "../../../tests/flood/mod.rs"]
+#[path = "../../../../tests/flood/mod.rs"]
 mod flood;
 
 use flood::{Flood, Sources};
@@ -64,7 +64,7 @@ struct Bed {
 
 impl Bed {
     fn new(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        descriptors::raise_limit();
+        descriptor_limit::raise_limit();
         let listener = dial::listen(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
         let port = listener.local_addr().unwrap().port();
         let service = Arc::new(Simple::default());

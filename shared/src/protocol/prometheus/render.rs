@@ -137,7 +137,7 @@ impl std::error::Error for NameError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Percent;
+    use crate::protocol::progress::Percent;
 
     #[test]
     fn the_progress_line_is_the_one_that_cdi_looks_for() {

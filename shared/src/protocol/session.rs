@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::progress::{Phase, Progress};
+use crate::protocol::progress::{Phase, Progress};
 
 /// The first line of a target's answer to `OPTIONS`.
 pub const GREETING: &str = "decant 1";

@@ -82,7 +82,7 @@ fn describe(error: rcgen::Error) -> Unusable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::name::common_name;
+    use crate::net::tls::name::common_name;
 
     #[test]
     fn a_leaf_carries_the_name_it_was_issued_for() {

@@ -7,7 +7,7 @@ use std::thread::Builder;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::stop::Stop;
+use crate::process::stop::Stop;
 
 /// Starts the signal thread, for SIGTERM and SIGINT. It lives as long as the process. Needed by PID 1 of a container above
 /// all: the kernel ignores a SIGTERM that PID 1 does not handle.

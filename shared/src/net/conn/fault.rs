@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::stop::StopReason;
+use crate::process::stop::StopReason;
 
 /// Why a connection ended.
 #[derive(Debug)]

@@ -56,7 +56,7 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, ServerConnection};
 
     use super::*;
-    use crate::tls::authority::{Authority, Usage};
+    use crate::net::tls::authority::{Authority, Usage};
 
     /// Two names of this length do not fit into one request for a certificate, which has room for 64 KiB.
     const NAME_BYTES: usize = 40_000;

@@ -163,7 +163,7 @@ mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 
-    use crate::stop::Stop;
+    use crate::process::stop::Stop;
 
     #[test]
     fn small_pieces_in_a_row_become_a_habit_that_only_a_stream_ends() {

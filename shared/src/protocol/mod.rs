@@ -1,0 +1,10 @@
+//! What the source, the target, the controller and the tools agree on (docs/protocol.md): values and text, without sockets
+//! and files.
+
+pub mod cdi;
+pub mod exit_code;
+pub mod progress;
+pub mod prometheus;
+pub mod session;
+pub mod stream_id;
+pub mod units;
