@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use decant_shared::process::log::Format;
 use decant_shared::protocol::cdi::TERMINATION_LOG;
 use decant_shared::protocol::exit_code;
-use decant_shared::process::log::Format;
 use decant_shared::protocol::stream_id;
 use decant_shared::protocol::units::Rate;
 use log::LevelFilter;

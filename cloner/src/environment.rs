@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use decant_shared::protocol::cdi::RENEWED_KEYS_VARIABLE;
 use decant_shared::net::tls::places::{KeySet, Place, RenewedKeys};
+use decant_shared::protocol::cdi::RENEWED_KEYS_VARIABLE;
 
 use crate::error::{Error, Result};
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use decant_shared::protocol::cdi::DEVICE_OWNERSHIP_SETTING;
-use decant_shared::protocol::exit_code::Exit;
+use decant_shared::net::tls::Unusable;
+use decant_shared::process::printable::write_escaped;
 use decant_shared::process::signal;
 use decant_shared::process::stop::{Stop, StopReason};
-use decant_shared::process::printable::write_escaped;
-use decant_shared::net::tls::Unusable;
+use decant_shared::protocol::cdi::DEVICE_OWNERSHIP_SETTING;
+use decant_shared::protocol::exit_code::Exit;
 
 /// The kind of a failure. It decides the exit code, the HTTP status and the rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

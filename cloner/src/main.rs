@@ -11,11 +11,11 @@ use decant_cloner::pod_words::from_pod;
 use decant_cloner::prep::{Called, called};
 use decant_cloner::{copy, role};
 use decant_shared::process::descriptor_limit;
-use decant_shared::protocol::exit_code::Exit;
 use decant_shared::process::log::{self, Format};
 use decant_shared::process::panics;
 use decant_shared::process::signal;
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::exit_code::Exit;
 
 fn main() -> Exit {
     // A thread that is gone must end the pod: what it should have written or proven is missing.

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use decant_shared::net::conn::Fault;
-use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
 use decant_shared::net::http::server::{Exchange, Service};
+use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
 use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::protocol::prometheus::{self, Kind, NameError, Page};
 

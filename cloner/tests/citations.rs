@@ -315,11 +315,13 @@ fn every_document_and_heading_that_a_source_names_exists() {
         for (document, rest) in documents_named(&text) {
             seen += 1;
             let page = fs::read_to_string(root().join(document));
-            let heading = rest.trim_start_matches('\\').strip_prefix(", \\\"").and_then(|rest| rest.split('\\').next());
+            let heading =
+                rest.trim_start_matches('\\').strip_prefix(", \\\"").and_then(|rest| rest.split('\\').next());
             let heading = heading.or_else(|| rest.strip_prefix(", \"")?.split('"').next());
             let has_heading = |page: &str| {
                 heading.is_none_or(|heading| {
-                    page.lines().any(|line| line.starts_with('#') && line.trim_start_matches(['#', ' ']) == heading)
+                    page.lines()
+                        .any(|line| line.starts_with('#') && line.trim_start_matches(['#', ' ']) == heading)
                 })
             };
             if !page.is_ok_and(|page| has_heading(&page)) {
@@ -336,7 +338,8 @@ fn every_document_and_heading_that_a_source_names_exists() {
 fn every_citation_names_its_document() {
     for (path, text) in texts() {
         let lower = text.to_ascii_lowercase();
-        let is_number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit()) || rest.starts_with("section");
+        let is_number =
+            |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit()) || rest.starts_with("section");
         let is_bare = ["contract ", "contract, "].iter().any(|word| lower.split(word).skip(1).any(is_number));
         assert!(!is_bare, "{}: {text}", path.display());
     }
@@ -361,15 +364,15 @@ fn every_form_of_a_citation_is_understood() {
             "(docs/protocol.md section 1.13 and docs/migrate-from-cdi.md row 13)",
             vec![section("1.13"), row(ROWS, 13)],
         ),
-        (
-            "(docs/protocol.md section 4.6 row 1, 4.8)",
-            vec![section("4.6"), row("4.6", 1), section("4.8")],
-        ),
+        ("(docs/protocol.md section 4.6 row 1, 4.8)", vec![section("4.6"), row("4.6", 1), section("4.8")]),
         ("(docs/protocol.md sections 3.3 to 3.5)", vec![section("3.3"), section("3.4"), section("3.5")]),
         ("(docs/protocol.md sections 1 and 2)", vec![section("1"), section("2")]),
         ("docs/protocol.md section 4.4, \"exempt\".", vec![section("4.4"), words("4.4", "exempt")]),
         ("(docs/protocol.md section 3.5, direct flow; 4.8 for sizes)", vec![section("3.5"), section("4.8")]),
-        ("In the order of docs/protocol.md section 1.4 in that of 3.3.", vec![section("1.4"), section("3.3")]),
+        (
+            "In the order of docs/protocol.md section 1.4 in that of 3.3.",
+            vec![section("1.4"), section("3.3")],
+        ),
         ("the tables in `docs/protocol.md` section 7 that", vec![section("7")]),
         ("(docs/protocol.md, 6.5)", vec![section("6.5")]),
         ("of docs/protocol.md section 2.6; `x` is 1.2", vec![section("2.6")]),

@@ -36,7 +36,9 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 fn documents() -> Vec<PathBuf> {
     let mut found = files(&root().join("docs"), "md");
-    found.extend(["README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
+    found.extend(
+        ["README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name)),
+    );
     found
 }
 
@@ -304,7 +306,8 @@ fn cloner_flags() -> String {
     use clap::CommandFactory;
     let command = decant_cloner::args::Cli::command();
     let mut rows: Vec<(String, Vec<String>, String)> = Vec::new();
-    for (name, flags) in command.get_subcommands().map(|sub| (sub.get_name(), sub)).chain([("all", &command)]) {
+    for (name, flags) in command.get_subcommands().map(|sub| (sub.get_name(), sub)).chain([("all", &command)])
+    {
         let is_flag =
             |flag: &&clap::Arg| flag.get_long().is_some_and(|long| !["help", "version"].contains(&long));
         for flag in flags.get_arguments().filter(is_flag) {
@@ -312,8 +315,11 @@ fn cloner_flags() -> String {
             let defaults: Vec<_> =
                 flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
             let default = defaults.join(",");
-            let default =
-                if default.is_empty() || default == "false" { default.replace("false", "") } else { format!("`{default}`") };
+            let default = if default.is_empty() || default == "false" {
+                default.replace("false", "")
+            } else {
+                format!("`{default}`")
+            };
             let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
             let hidden = if flag.is_hide_set() { " (hidden)" } else { "" };
             let help = help.trim_end_matches('.').replace('|', "\\|");
@@ -339,9 +345,14 @@ fn the_table_of_the_cloners_flags_is_that_of_the_code() {
     let (before, rest) = page.split_once("<!-- generated: cloner-flags -->\n").unwrap();
     let (table, after) = rest.split_once("<!-- end -->").unwrap();
     if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
-        let page = format!("{before}<!-- generated: cloner-flags -->\n\n{}\n<!-- end -->{after}", cloner_flags());
+        let page =
+            format!("{before}<!-- generated: cloner-flags -->\n\n{}\n<!-- end -->{after}", cloner_flags());
         fs::write(path, page).unwrap();
     } else {
-        assert_eq!(table.trim(), cloner_flags().trim(), "GOLDEN=write cargo test -p decant-cloner --test documents writes it");
+        assert_eq!(
+            table.trim(),
+            cloner_flags().trim(),
+            "GOLDEN=write cargo test -p decant-cloner --test documents writes it"
+        );
     }
 }

@@ -19,12 +19,12 @@ use decant_controller::resource::Key;
 use decant_controller::run::run;
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{self, Webhook};
-use decant_shared::protocol::exit_code::Exit;
+use decant_shared::net::dial;
 use decant_shared::net::http::server::Server;
+use decant_shared::process::descriptor_limit;
 use decant_shared::process::panics;
 use decant_shared::process::stop::Stop;
-use decant_shared::process::descriptor_limit;
-use decant_shared::net::dial;
+use decant_shared::protocol::exit_code::Exit;
 
 /// For reviews that are being decided when the process ends.
 const WEBHOOK_END: Duration = Duration::from_secs(5);

@@ -11,8 +11,8 @@ use decant_shared::net::conn::Fault;
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::process::panics::{self, Panic};
-use decant_shared::protocol::prometheus;
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::prometheus;
 
 use crate::board::Board;
 use crate::calls::Counted;

@@ -127,8 +127,8 @@ mod tests {
     use crate::pki::{Signer, Usage};
     use decant_shared::net::conn::Fault;
     use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
-    use decant_shared::process::stop::Stop;
     use decant_shared::net::tls::{pem, server};
+    use decant_shared::process::stop::Stop;
     use std::net::TcpListener;
     use std::time::Instant;
     use time::OffsetDateTime;

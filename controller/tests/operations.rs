@@ -96,12 +96,13 @@ fn annotations() -> String {
     let mut comment = String::new();
     for line in ANNOTATIONS.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("///") {
-            comment.push_str(text);
+            comment.push_str(if text.is_empty() { "  " } else { text });
         } else if let Some((_, rest)) = line.split_once("&str = \"decant.dev/") {
             let name = rest.split('"').next().unwrap();
             // What follows an empty line is about the code.
             let text = comment.split("  ").next().unwrap().trim().trim_start_matches("On ");
-            let (on, what) = text.split_once(": ").unwrap_or_else(|| panic!("{name}: On WHERE: WHAT, not {text}"));
+            let (on, what) =
+                text.split_once(": ").unwrap_or_else(|| panic!("{name}: On WHERE: WHAT, not {text}"));
             let what = what.trim_end_matches('.').replace(['[', ']'], "");
             rows.push(vec![format!("`decant.dev/{name}`"), on.to_owned(), what]);
             comment.clear();
@@ -133,7 +134,8 @@ fn check_generated(tables: &[(&str, String)]) {
     let writes = std::env::var_os("GOLDEN").is_some_and(|value| value == "write");
     for (name, table) in tables {
         let mark = format!("<!-- generated: {name} -->\n");
-        let start = page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
+        let start =
+            page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
         let end = start + page[start..].find("<!-- end -->").expect("the region ends");
         if writes {
             page.replace_range(start..end, &format!("\n{table}\n"));

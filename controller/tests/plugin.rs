@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 use decant_controller::plugin::{Cli, Ending};
 
-
 /// Runs the plugin with nothing in its environment but `variables`; returns code and standard error.
 fn plugin(args: &[&str], variables: &[(&str, &Path)]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-decant"));
@@ -143,7 +142,8 @@ fn the_generated_tables_are_those_of_the_code() {
     let tables = commands.map(|command| (command.get_name().to_owned(), flags_of(command)));
     for (name, table) in tables.chain([("exit-codes".to_owned(), exit_codes())]) {
         let mark = format!("<!-- generated: plugin-{name} -->\n");
-        let start = page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
+        let start =
+            page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
         let end = start + page[start..].find("<!-- end -->").expect("the region ends");
         if writes {
             page.replace_range(start..end, &format!("\n{table}\n"));
@@ -156,6 +156,9 @@ fn the_generated_tables_are_those_of_the_code() {
     }
     for flag in cli.get_arguments().filter_map(|flag| flag.get_long()) {
         let is_usual = matches!(flag, "help" | "version");
-        assert!(is_usual || page.contains(&format!("`--{flag}`")), "docs/operations.md says nothing of --{flag}");
+        assert!(
+            is_usual || page.contains(&format!("`--{flag}`")),
+            "docs/operations.md says nothing of --{flag}"
+        );
     }
 }

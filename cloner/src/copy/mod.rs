@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use decant_shared::protocol::cdi::ContentType;
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Limits, Server};
-use decant_shared::protocol::progress::Progress;
-use decant_shared::process::stop::Stop;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::suites::{Suites, Versions};
 use decant_shared::net::tls::{client, server};
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
 
 use crate::args::{CopyArgs, LogFormat, Verify};
 use crate::attribute::Kinds;

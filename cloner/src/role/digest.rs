@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use decant_shared::protocol::cdi::ContentType;
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
 
 use crate::args::DigestArgs;
 use crate::digest::hashing::Hashing;

@@ -4,15 +4,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use decant_shared::protocol::cdi::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Limits, Server};
-use decant_shared::protocol::progress::Progress;
-use decant_shared::process::stop::Stop;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::current::Current;
 use decant_shared::net::tls::places::{KeySet, Places};
 use decant_shared::net::tls::server;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
+use decant_shared::protocol::progress::Progress;
 use rustls::ServerConfig;
 
 use super::{leave_word, new_progress, with_last_word};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Limits, Server, Service};
-use decant_shared::process::stop::{STOP_TICK, Stop};
 use decant_shared::net::tls::current::Current;
+use decant_shared::process::stop::{STOP_TICK, Stop};
 use decant_shared::protocol::units::Bytes;
 use time::OffsetDateTime;
 

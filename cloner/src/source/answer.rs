@@ -1,9 +1,9 @@
 //! What a target's answer, or its silence, means: statuses and broken connections in words.
 
 use decant_shared::net::conn::Fault;
-use decant_shared::protocol::cdi::{ContentType, RENEWED_KEYS_VARIABLE};
-use decant_shared::process::printable::Shown;
 use decant_shared::net::tls::validity::in_words;
+use decant_shared::process::printable::Shown;
+use decant_shared::protocol::cdi::{ContentType, RENEWED_KEYS_VARIABLE};
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
 

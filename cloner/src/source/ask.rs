@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use decant_shared::net::conn::Fault;
-use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
 use decant_shared::net::http::body::{Body, BodyFault};
 use decant_shared::net::http::head::{Framing, parse_response};
-use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
+use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 
 use super::answer::{explain, refused};
 use super::wait::Wait;

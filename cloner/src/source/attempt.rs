@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
 
 use decant_shared::net::conn::Conn;
-use decant_shared::protocol::cdi::ContentType;
 use decant_shared::net::dial;
-use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
 
 use super::answer::explain;
 use super::blocks::{Blocks, Computed};

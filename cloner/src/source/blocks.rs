@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use decant_shared::protocol::progress::Progress;
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::Progress;
 
 use super::behind::Behind;
 use super::buffer::Buffer;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use decant_shared::protocol::cdi::{AUTHORITIES_FILE, CERTIFICATE_FILE, ContentType, KEY_FILE};
 use decant_shared::net::tls::client;
 use decant_shared::net::tls::current::Current;
 use decant_shared::net::tls::places::{KeySet, Places};
+use decant_shared::protocol::cdi::{AUTHORITIES_FILE, CERTIFICATE_FILE, ContentType, KEY_FILE};
 use rustls::ClientConfig;
 
 use super::Source;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::protocol::session::Session;
-use decant_shared::process::stop::Stop;
 
 use super::{Source, ask};
 

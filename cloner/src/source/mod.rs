@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use decant_shared::net::tls::current::Current;
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::protocol::session::NOT_KEPT;
-use decant_shared::process::stop::Stop;
-use decant_shared::net::tls::current::Current;
 use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::process::stop::Stop;
 use decant_shared::protocol::units::Bytes;
 
 use super::ask::{ANSWER, Abilities};

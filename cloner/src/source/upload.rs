@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use decant_shared::net::conn::Conn;
 use decant_shared::net::http::chunked::LAST_CHUNK;
-use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::protocol::stream_id::StreamOf;
 
 use super::answer::judge_early;

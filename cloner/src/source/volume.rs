@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use decant_shared::protocol::cdi::{ContentType, DISK_IMAGE};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::{ContentType, DISK_IMAGE};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 

@@ -1,10 +1,10 @@
 //! Who may upload what: the order of contract 2.4 as one function.
 
+use decant_shared::net::http::head::Request;
 use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
     STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
-use decant_shared::net::http::head::Request;
 use decant_shared::protocol::stream_id::StreamOf;
 
 /// What is known about the peer.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use decant_shared::net::conn::Fault;
 use decant_shared::net::http::body::{Body, BodyFault};
-use decant_shared::protocol::progress::Progress;
 use decant_shared::process::stop::{STOP_TICK, Stop, StopReason};
+use decant_shared::protocol::progress::Progress;
 
 use super::running::Running;
 use super::streams::{Parcel, Place};

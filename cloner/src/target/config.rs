@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use decant_shared::protocol::cdi::{
-    AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
-    TARGET_FOLDER, TLS_PORT,
-};
 use decant_shared::net::tls::current::Current;
 use decant_shared::net::tls::places::{KeySet, Place, Places};
 use decant_shared::net::tls::server::config_asking_clients;
 use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::protocol::cdi::{
+    AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
+    TARGET_FOLDER, TLS_PORT,
+};
 use decant_shared::protocol::units::{Overhead, parse_quantity, usable_bytes};
 use rustls::ServerConfig;
 use time::OffsetDateTime;

@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Phase;
-use decant_shared::process::stop::Stop;
 use rustix::fs::{Mode, OFlags};
 
 use super::image::Medium;

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::thread::scope;
 
+use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Progress;
-use decant_shared::process::stop::Stop;
 
 use super::decompress::Unpacked;
 use super::writeback::{self, Pacer, Synced};

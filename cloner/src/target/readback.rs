@@ -6,8 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::{Phase, Progress};
 use rustix::fs::OFlags;
 
 use super::Destination;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
 use decant_shared::net::http::server::Exchange;
+use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
 use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
 
 use super::Destination;

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use decant_shared::net::conn::Fault;
-use decant_shared::protocol::cdi::ContentType;
 use decant_shared::net::http::server::{Exchange, Service};
+use decant_shared::net::tls::name::common_name;
+use decant_shared::process::printable::Shown;
+use decant_shared::process::stop::{Stop, StopReason};
+use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::protocol::session::NOT_KEPT;
-use decant_shared::process::stop::{Stop, StopReason};
 use decant_shared::protocol::stream_id::StreamOf;
-use decant_shared::process::printable::Shown;
-use decant_shared::net::tls::name::common_name;
 use rustls::pki_types::CertificateDer;
 
 use super::admit::{Admission, Peer, State, Upload, admit};

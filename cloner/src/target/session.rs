@@ -5,10 +5,10 @@ use std::thread::{Builder, scope};
 use std::time::Duration;
 
 use decant_shared::net::conn::Fault;
-use decant_shared::protocol::cdi::ContentType;
 use decant_shared::net::http::body::{Body, BodyFault};
-use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::{Phase, Progress};
 
 use super::carry::{Carried, bring, carry};
 use super::decompress::{self, Packed};

@@ -11,8 +11,8 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
-use decant_shared::protocol::progress::Progress;
 use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::progress::Progress;
 use rustix::io::Errno;
 
 use crate::closing;

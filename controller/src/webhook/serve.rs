@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use decant_shared::net::conn::Fault;
 use decant_shared::net::http::head::Framing;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::process::panics;
-use decant_shared::process::stop::Stop;
 use decant_shared::net::tls::renewable::{Renewable, RenewableClients};
 use decant_shared::net::tls::{Unusable, pem};
+use decant_shared::process::panics;
+use decant_shared::process::stop::Stop;
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 

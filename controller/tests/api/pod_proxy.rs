@@ -9,9 +9,9 @@ use decant_controller::cluster::{Cluster, Part};
 use decant_controller::resource::Kind;
 use decant_shared::net::conn::Fault;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::process::stop::Stop;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::server::config_for_anyone;
+use decant_shared::process::stop::Stop;
 use serde_json::json;
 
 use crate::ground::Ground;

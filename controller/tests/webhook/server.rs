@@ -8,8 +8,8 @@ use decant_controller::pki::{Leaf, Signer, Usage};
 use decant_controller::token::TokenKey;
 use decant_controller::webhook::{Callers, Settings, Webhook, WebhookIdentity};
 use decant_shared::net::conn::{Conn, Fault};
-use decant_shared::process::stop::Stop;
 use decant_shared::net::tls::{client, pem};
+use decant_shared::process::stop::Stop;
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 

@@ -21,8 +21,8 @@ pub use super::places::Limits;
 use super::places::{Origin, Phase, Step, Waiter};
 use super::room::{Room, Ticket};
 use crate::net::conn::{Conn, Fault, are_readable, poll_any, poll_one};
-use crate::process::stop::{STOP_TICK, Stop};
 use crate::net::tls::current::Current;
+use crate::process::stop::{STOP_TICK, Stop};
 
 /// How long the accept thread sleeps at most while connections wait for a place: a place that becomes free, or a
 /// connection that has kept the server waiting for long enough, is noticed by then.

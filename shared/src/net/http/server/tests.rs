@@ -10,13 +10,13 @@ use rustls::pki_types::CertificateDer;
 
 use super::{Exchange, Limits, Server, Service};
 use crate::net::conn::{Conn, Fault};
-use crate::process::descriptor_limit;
 use crate::net::dial;
-use crate::process::stop::Stop;
 use crate::net::tls::authority::{Authority, Usage};
 use crate::net::tls::name::common_name;
 use crate::net::tls::suites::{Suites, Versions};
 use crate::net::tls::{client, server};
+use crate::process::descriptor_limit;
+use crate::process::stop::Stop;
 
 #[path = "../../../../tests/flood/mod.rs"]
 mod flood;
