@@ -44,6 +44,7 @@ scripts/image_test.sh
 # The tests' controllers have the rights of the role and no others.
 kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base/crds.yaml -f controller/deploy/base/rbac.yaml \
     -f controller/deploy/base/proxy.yaml
+cargo build --locked --quiet -p kubectl-decant
 clones() { cargo test --locked -p decant-controller --test clones -- "$@"; }
 if [[ $# -gt 0 ]]; then
     clones --test-threads=1 "$@"

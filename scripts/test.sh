@@ -53,7 +53,7 @@ step_docs() {
 
 step_alone() {
     local crate
-    for crate in decant-shared decant-cloner decant-controller; do
+    for crate in decant-shared decant-cloner decant-controller kubectl-decant; do
         cargo check --locked --quiet -p "$crate"
     done
 }

@@ -9,7 +9,8 @@ use std::process::Command;
 
 /// Crates that end up in each binary or build it, the workspace's own not counted. A new one is a decision:
 /// raise the number in the commit that explains the crate in docs/dependencies.md.
-const AGREED: [(&str, usize); 2] = [("decant-cloner", 66), ("decant-controller", 145)];
+const AGREED: [(&str, usize); 3] =
+    [("decant-cloner", 66), ("decant-controller", 145), ("kubectl-decant", 145)];
 /// The only tables of a manifest that declare dependencies.
 const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
@@ -33,7 +34,9 @@ fn tables(manifest: &Path) -> Vec<(String, String)> {
 }
 
 fn members() -> Vec<PathBuf> {
-    ["shared", "cloner", "controller"].map(|member| root().join(member).join("Cargo.toml")).into()
+    ["shared", "cloner", "controller", "controller/kubectl-decant"]
+        .map(|member| root().join(member).join("Cargo.toml"))
+        .into()
 }
 
 /// The names and declarations under `[workspace.dependencies]`, our own crates left out.
@@ -172,7 +175,7 @@ fn crates_of(package: &str) -> BTreeSet<String> {
     let tree = String::from_utf8(output.stdout).unwrap();
     let crates: BTreeSet<String> = tree
         .lines()
-        .filter(|line| !line.starts_with("decant-"))
+        .filter(|line| !line.starts_with("decant-") && !line.starts_with("kubectl-decant "))
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             Some(format!("{}@{}", words.next()?, words.next()?.strip_prefix('v')?))

@@ -212,7 +212,7 @@ fn every_flag_of_an_example_exists() {
 /// All sources as one text, in which a string that goes on in the next line is one again.
 fn sources() -> String {
     let mut text = String::new();
-    for member in ["cloner/src", "controller/src", "shared/src"] {
+    for member in ["cloner/src", "controller/src", "controller/kubectl-decant/src", "shared/src"] {
         for file in files(&root().join(member), "rs") {
             let source = fs::read_to_string(file).unwrap();
             let mut lines = source.split("\\\n");

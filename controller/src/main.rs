@@ -7,18 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use decant_controller::args::{Cli, Command, GateArgs, ProcessArgs, RunArgs, WebhookArgs};
-use decant_controller::board::Board;
-use decant_controller::calls::Counted;
-use decant_controller::cluster::Cluster;
-use decant_controller::kube::KubeCluster;
-use decant_controller::lease::{self, Leader};
-use decant_controller::pages;
-use decant_controller::probes::{self, Readiness};
-use decant_controller::resource::Key;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::api::counted::Counted;
+use decant_controller::cli::{Cli, Command, GateArgs, ProcessArgs, RunArgs, WebhookArgs};
+use decant_controller::leader::hold::Leader;
+use decant_controller::leader::lease;
+use decant_controller::objects::Key;
+use decant_controller::pages::health::HealthState;
+use decant_controller::pages::probes::Readiness;
+use decant_controller::pages::{probes, server};
 use decant_controller::run::run;
-use decant_controller::token::TokenKey;
-use decant_controller::webhook::{self, Webhook};
+use decant_controller::token::key::TokenKey;
+use decant_controller::webhook::serve::Webhook;
+use decant_controller::webhook::{identity, serve};
 use decant_shared::net::dial;
 use decant_shared::net::http::server::Server;
 use decant_shared::process::descriptor_limit;
@@ -41,7 +43,7 @@ fn main() -> Exit {
         Command::Crds => {
             #[allow(clippy::print_stdout)] // It is what was asked for.
             {
-                print!("{}", decant_controller::crds::manifest());
+                print!("{}", decant_controller::objects::crds::manifest());
             }
             Exit::Done
         }
@@ -84,9 +86,9 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
         let key = Key::new(&args.process.namespace, lease::NAME);
         Leader::new(Arc::clone(&cluster), key, args.identity())
     });
-    let board = Arc::new(Board::new(Arc::clone(&process.calls), leader.clone()));
-    let pages = pages::serve(args.listen, &board, args.status_page, stop);
-    let (pages, probes) = match with_probes(pages, &args.process, pages::readiness(&board), stop) {
+    let health = Arc::new(HealthState::new(Arc::clone(&process.calls), leader.clone()));
+    let pages = server::serve(args.listen, &health, args.status_page, stop);
+    let (pages, probes) = match with_probes(pages, &args.process, server::readiness(&health), stop) {
         Ok(servers) => servers,
         Err(e) => {
             log::error!("{e}");
@@ -105,7 +107,7 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
         }
     };
     let result =
-        lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&board), term));
+        lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&health), term));
     // The API server waits for this answer before it refuses what users want.
     if let Some(webhook) = webhook {
         webhook.shut_down(WEBHOOK_END);
@@ -129,7 +131,7 @@ fn run_webhook(args: &WebhookArgs, process: &Process) -> Exit {
         let serves = Arc::clone(&serves);
         Arc::new(move || if serves.load(Ordering::Acquire) { Ok(()) } else { Err("it does not serve yet") })
     };
-    let pages = pages::serve_calls(args.listen, &process.calls, Arc::clone(&ready), stop);
+    let pages = server::serve_calls(args.listen, &process.calls, Arc::clone(&ready), stop);
     let (pages, probes) = match with_probes(pages, &args.process, ready, stop) {
         Ok(servers) => servers,
         Err(e) => {
@@ -173,12 +175,12 @@ fn serve_webhook(
 ) -> Result<Webhook, String> {
     let failed =
         |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another with --webhook-listen");
-    let settings = webhook::Settings {
+    let settings = serve::WebhookSettings {
         cluster: Arc::clone(cluster),
         keys: Arc::new(TokenKey::load(&**cluster, &process.namespace)?),
         own_user: format!("system:serviceaccount:{}:{}", process.namespace, gate.service_account),
         claim_adoption: gate.claim_adoption,
-        identity: webhook::identity_of(
+        identity: identity::identity_of(
             Arc::clone(cluster),
             process.namespace.clone(),
             gate.webhook_service.clone(),

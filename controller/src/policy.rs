@@ -6,7 +6,10 @@ use std::time::Duration;
 use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
-use crate::pods::INTERMEDIATE_CIPHERS;
+/// What the Intermediate profile allows (contract 2.5).
+pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
+    ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-RSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,\
+    ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,ECDHE-RSA-CHACHA20-POLY1305";
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -14,7 +17,7 @@ pub struct Policy {
     /// What pods are made of.
     pub pods: PodPolicy,
     /// When clones may start.
-    pub admission: AdmissionPolicy,
+    pub admission: SchedulingPolicy,
     /// How often things are looked at.
     pub intervals: Intervals,
     /// Share of a filesystem volume that files cannot use, where no class says otherwise (contract 4.8).
@@ -60,7 +63,7 @@ pub struct PodPolicy {
 
 /// When clones may start.
 #[derive(Debug, Clone)]
-pub struct AdmissionPolicy {
+pub struct SchedulingPolicy {
     /// Clones that run at the same time in the whole cluster.
     pub running_max: usize,
     /// The same for each target storage class.
@@ -106,7 +109,7 @@ impl Default for Policy {
                 certificate_life: Duration::from_secs(24 * 3600),
                 target_deadline: Duration::from_secs(12 * 3600),
             },
-            admission: AdmissionPolicy { running_max: 20, running_max_per_class: 20 },
+            admission: SchedulingPolicy { running_max: 20, running_max_per_class: 20 },
             intervals: Intervals {
                 poll: Duration::from_secs(2),
                 scrape_limit: Duration::from_secs(2),

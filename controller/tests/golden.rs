@@ -7,12 +7,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use decant_controller::decide::Role;
-use decant_controller::pods::{self, Clone};
+use decant_controller::objects::{Claim, DataVolume, Key, Meta, Pod, Uid, Volume, decode};
+use decant_controller::pods::clone_pods::ClonePods;
+use decant_controller::pods::role::Role;
+use decant_controller::pods::{claim, secret, source, target};
 use decant_controller::policy::Policy;
-use decant_controller::reserved;
-use decant_controller::resource::{Claim, DataVolume, Key, Meta, Pod, Uid, Volume, view};
-use decant_controller::token::TokenKey;
+use decant_controller::reconcile::reserved_volumes;
+use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -25,7 +26,7 @@ fn policy() -> Policy {
 }
 
 fn claim(namespace: &str, name: &str, mode: &str) -> Claim {
-    view(json!({
+    decode(json!({
         "metadata": { "namespace": namespace, "name": name, "uid": format!("{name}-uid"), "annotations": {
             "cdi.kubevirt.io/storage.preallocation.requested": "false",
             "cdi.kubevirt.io/storage.pod.priorityclassname": "low",
@@ -47,7 +48,7 @@ fn data_volume(spec: &str) -> DataVolume {
         "pvc" => json!({ "accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": size }),
         _ => json!({ "storageClassName": "fast", "resources": size }),
     };
-    view(json!({
+    decode(json!({
         "metadata": { "namespace": "team", "name": "copy", "uid": "dv-uid", "labels": { "mine": "yes" },
                       "annotations": { "note": "kept", "cdi.kubevirt.io/storage.clone.token": "not for the claim" } },
         "spec": { "source": { "pvc": { "namespace": "golden", "name": "image" } }, "priorityClassName": "low",
@@ -71,7 +72,7 @@ fn pods(mode: &str) {
     let policy = policy();
     let (source, target) = (claim("golden", "image", mode), claim("team", "copy", mode));
     let owner_uid = Uid::from("dv-uid");
-    let clone = Clone {
+    let clone = ClonePods {
         target: &target,
         source: &source,
         owner_uid: &owner_uid,
@@ -81,14 +82,14 @@ fn pods(mode: &str) {
         nonce: "0123456789abcdef",
     };
     let deadline = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-    let overhead = decant_controller::fit::overhead(&target, &policy);
-    check(&format!("target-{}", mode.to_lowercase()), &pods::target_pod(&clone, overhead, deadline));
-    let running: Pod = view(json!({
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
+    check(&format!("target-{}", mode.to_lowercase()), &target::target_pod(&clone, overhead, deadline));
+    let running: Pod = decode(json!({
         "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "target-uid" },
         "status": { "podIP": "10.0.0.7" },
     }))
     .unwrap();
-    check(&format!("source-{}", mode.to_lowercase()), &pods::source_pod(&clone, &running, "(authority)"));
+    check(&format!("source-{}", mode.to_lowercase()), &source::source_pod(&clone, &running, "(authority)"));
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn what_annotations_ask_for_reaches_the_pods() {
     let policy = policy();
     let mut target = claim("team", "copy", "Block");
     target.metadata.annotations.insert("decant.dev/verify".to_owned(), "readback".to_owned());
-    let clone = Clone {
+    let clone = ClonePods {
         target: &target,
         source: &claim("golden", "image", "Block"),
         owner_uid: &Uid::from("dv-uid"),
@@ -105,8 +106,8 @@ fn what_annotations_ask_for_reaches_the_pods() {
         seal: &TokenKey::new(&[7; 32]),
         nonce: "0123456789abcdef",
     };
-    let overhead = decant_controller::fit::overhead(&target, &policy);
-    let pod = pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH);
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
+    let pod = target::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH);
     let environment = pod["spec"]["containers"][0]["env"].as_array().unwrap();
     assert!(environment.contains(&json!({ "name": "DECANT_VERIFY", "value": "readback" })));
 }
@@ -140,7 +141,7 @@ fn secrets_of_both_pods() {
         let pems = keys.iter().map(|key| (*key, format!("({key})"))).collect();
         check(
             &format!("secret-{name}"),
-            &pods::secret(role, &pod, &format!("{name}-0123456789abcdef"), pems, &policy().pods),
+            &secret::secret(role, &pod, &format!("{name}-0123456789abcdef"), pems, &policy().pods),
         );
     }
 }
@@ -150,23 +151,23 @@ fn claims_of_both_sorts_of_request() {
     let policy = policy();
     for spec in ["pvc", "storage"] {
         let dv = data_volume(spec);
-        let wanted = pods::claim_spec(&dv, &claim("golden", "image", "Filesystem"), &policy).unwrap();
+        let wanted = claim::claim_spec(&dv, &claim("golden", "image", "Filesystem"), &policy).unwrap();
         check(
             &format!("claim-{spec}"),
-            &pods::new_claim(&dv, &Key::new("golden", "image"), &wanted, &policy),
+            &claim::new_claim(&dv, &Key::new("golden", "image"), &wanted, &policy),
         );
     }
 }
 
 #[test]
 fn a_claim_for_a_reserved_volume() {
-    let volume: Volume = view(json!({
+    let volume: Volume = decode(json!({
         "metadata": { "name": "restored-7" },
         "spec": { "capacity": { "storage": "20Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
                   "claimRef": { "namespace": "team", "name": "copy" } },
     }))
     .unwrap();
     let (policy, dv) = (policy(), data_volume("storage"));
-    let spec = reserved::claim_spec(&dv, &[Arc::new(volume)], &policy).unwrap();
-    check("claim-kept", &pods::kept_claim(&dv, &spec, &policy));
+    let spec = reserved_volumes::claim_spec(&dv, &[Arc::new(volume)], &policy).unwrap();
+    check("claim-kept", &claim::kept_claim(&dv, &spec, &policy));
 }

@@ -6,26 +6,28 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use decant_controller::act::Hands;
-use decant_controller::budget::Budget;
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
-use decant_controller::decide::Role;
-use decant_controller::line::Line;
-use decant_controller::made::Made;
-use decant_controller::observe::{Drivers, Eyes};
-use decant_controller::permission::{Guarded, Judge};
-use decant_controller::pki::Pki;
-use decant_controller::pods::Identity as PodIdentity;
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::objects::{Key, Kind, Object, Uid};
+use decant_controller::pods::identity::PodIdentity;
+use decant_controller::pods::made::MadePods;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
-use decant_controller::poll::Pollers;
-use decant_controller::queue::Queue;
-use decant_controller::resource::{Key, Kind, Object, Uid};
-use decant_controller::scrape::Scraper;
-use decant_controller::store::Stores;
-use decant_controller::token::TokenKey;
-use decant_controller::unreadable::{Identity, Unreadables};
-use decant_controller::watch::{Wake, Watches};
-use decant_controller::worker::{Rounds, Workshop};
+use decant_controller::progress::poller::Pollers;
+use decant_controller::progress::scraper::Scraper;
+use decant_controller::progress::write_budget::WriteBudget;
+use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::observe::Observer;
+use decant_controller::reconcile::observe::drivers::Drivers;
+use decant_controller::reconcile::permission::guarded::Guarded;
+use decant_controller::reconcile::permission::judge::Judge;
+use decant_controller::reconcile::reconciler::{Reconciler, Rounds};
+use decant_controller::reconcile::scheduling::CloneScheduler;
+use decant_controller::token::key::TokenKey;
+use decant_controller::watch::queue::Queue;
+use decant_controller::watch::store::Stores;
+use decant_controller::watch::unreadable::{ObjectIdentity, Unreadables};
+use decant_controller::watch::watcher::{Wake, Watches};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -112,7 +114,7 @@ impl Cluster for Scene {
         let texts = self.lists.get(&kind).into_iter().flatten();
         let mut objects = texts.filter_map(|text| Object::try_from(text.clone().into_bytes()).ok());
         objects
-            .find(|object| Identity::of(object).is_some_and(|found| found.key() == *key))
+            .find(|object| ObjectIdentity::of(object).is_some_and(|found| found.key() == *key))
             .ok_or_else(missing)
     }
 
@@ -134,7 +136,7 @@ impl Cluster for Scene {
 /// A controller in a scene.
 struct Stage {
     scene: Arc<Scene>,
-    shop: Arc<Workshop>,
+    shop: Arc<Reconciler>,
     stop: Stop,
     watches: Option<Watches>,
 }
@@ -163,13 +165,13 @@ impl Stage {
         };
         let watches = Watches::start(&cluster, &stores, &unreadable, None, &wake, &stop).unwrap();
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
-        let made = Arc::new(Made::default());
-        let shop = Arc::new(Workshop {
+        let made = Arc::new(MadePods::default());
+        let shop = Arc::new(Reconciler {
             cluster: Arc::clone(&cluster),
-            eyes: Eyes {
+            observer: Observer {
                 cluster: Arc::clone(&cluster),
                 stores,
-                line: Line::new(policy.admission.clone()),
+                scheduler: CloneScheduler::new(policy.admission.clone()),
                 judge: Judge::new(
                     Arc::clone(&cluster),
                     Arc::clone(&keys),
@@ -180,14 +182,14 @@ impl Stage {
                 made: Arc::clone(&made),
                 drivers: Drivers::default(),
             },
-            hands: Hands::new(cluster, pki, Arc::clone(&policy), keys, made),
+            executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
             queue,
-            budget: Budget::new(&policy.intervals),
+            budget: WriteBudget::new(&policy.intervals),
             policy,
             rounds: Rounds::default(),
             unreadable,
-            troubles: Mutex::default(),
+            last_errors: Mutex::default(),
         });
         let stage = Self { scene, shop, stop, watches: Some(watches) };
         stage.until("all lists are read", || stage.watches.as_ref().is_some_and(Watches::all_synced));
@@ -254,7 +256,7 @@ fn an_object_that_cannot_be_read_leaves_its_list_and_is_reported_with_field_and_
         data_volume("two", ""),
     ];
     let (stage, _feeds) = Stage::open(Scene { lists: lists(odd), ..Scene::default() }, &[]);
-    let stores = &stage.shop.eyes.stores;
+    let stores = &stage.shop.observer.stores;
     let names: Vec<String> = stores.data_volumes.keys().into_iter().map(|key| key.name).collect();
     assert_eq!(names, ["deep", "one", "two"]);
     // One that says its name, two versions of such: the other says nothing.

@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::CommandFactory;
-use decant_controller::args::Cli;
-use decant_controller::standing::ADVICE;
+use decant_controller::cli::Cli;
+use decant_controller::summary::advice::ADVICE;
 use decant_shared::protocol::exit_code::Exit;
 
 const DOCUMENT: &str = include_str!("../../docs/operations.md");
-const ANNOTATIONS: &str = include_str!("../src/annotations.rs");
+const ANNOTATIONS: &str = include_str!("../src/objects/annotations.rs");
 /// What events and conditions are made of.
 const REASONS: [&str; 4] = [
-    include_str!("../src/events.rs"),
-    include_str!("../src/trouble.rs"),
-    include_str!("../src/status/conditions.rs"),
-    include_str!("../src/status/running.rs"),
+    include_str!("../src/reconcile/events.rs"),
+    include_str!("../src/reconcile/last_error.rs"),
+    include_str!("../src/reconcile/status/conditions.rs"),
+    include_str!("../src/reconcile/status/running.rs"),
 ];
 const SCHEMA: &str = include_str!("../deploy/chart/values.schema.json");
 /// Variables that the chart or the base sets by other values, or that only a process outside of a cluster needs.

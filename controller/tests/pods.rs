@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use clap::Parser;
-use decant_controller::args::{Cli, Command};
-use decant_controller::pods::{self, Clone, Identity};
+use decant_controller::cli::{Cli, Command};
+use decant_controller::objects::{Claim, Pod, Uid, decode};
+use decant_controller::pods::clone_pods::ClonePods;
+use decant_controller::pods::identity::PodIdentity;
+use decant_controller::pods::{source, target};
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Claim, Pod, Uid, view};
-use decant_controller::token::TokenKey;
+use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -20,7 +22,7 @@ fn policy(flags: &[&str]) -> Policy {
 }
 
 fn claim(annotations: &Value) -> Claim {
-    view(json!({
+    decode(json!({
         "metadata": { "namespace": "team", "name": "copy", "uid": "copy-uid", "annotations": annotations },
         "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",
                   "resources": { "requests": { "storage": "1Gi" } } },
@@ -33,7 +35,7 @@ fn both_pods(flags: &[&str], annotations: &Value) -> [Value; 2] {
     let policy = policy(flags);
     let (source, target) = (claim(&json!({})), claim(annotations));
     let owner_uid = Uid::from("dv-uid");
-    let clone = Clone {
+    let clone = ClonePods {
         target: &target,
         source: &source,
         owner_uid: &owner_uid,
@@ -42,15 +44,15 @@ fn both_pods(flags: &[&str], annotations: &Value) -> [Value; 2] {
         seal: &TokenKey::new(&[7; 32]),
         nonce: "0123456789abcdef",
     };
-    let overhead = decant_controller::fit::overhead(&target, &policy);
-    let running: Pod = view(json!({
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
+    let running: Pod = decode(json!({
         "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "target-uid" },
         "status": { "podIP": "10.0.0.7" },
     }))
     .unwrap();
     [
-        pods::source_pod(&clone, &running, "(authority)"),
-        pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH),
+        source::source_pod(&clone, &running, "(authority)"),
+        target::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH),
     ]
 }
 
@@ -98,8 +100,8 @@ fn no_setting_replaces_what_the_controller_finds_its_pods_by() {
     assert_both(&pods, "annotations", "decant.dev/authority", "1-2");
     assert_eq!(pods[0]["metadata"]["annotations"]["decant.dev/target-pod-uid"], "target-uid");
     for pod in &pods {
-        let meta: Pod = view(pod.clone()).unwrap();
-        assert!(Identity::of(&meta.metadata, &TokenKey::new(&[7; 32])).is_some(), "{pod:#}");
+        let meta: Pod = decode(pod.clone()).unwrap();
+        assert!(PodIdentity::of(&meta.metadata, &TokenKey::new(&[7; 32])).is_some(), "{pod:#}");
     }
     assert_both(&pods, "labels", "app", "containerized-data-importer");
     assert_eq!(pods[0]["metadata"]["labels"]["cdi.kubevirt.io"], "cdi-clone-source");
@@ -117,7 +119,7 @@ fn the_owner_of_a_source_in_another_namespace_decides_on_networks_and_priority_o
     source.metadata.namespace = "golden".to_owned();
     let target = claim(&annotations("targets"));
     let seal = TokenKey::new(&[7; 32]);
-    let clone = Clone {
+    let clone = ClonePods {
         target: &target,
         source: &source,
         owner_uid: &Uid::from("dv-uid"),
@@ -126,12 +128,13 @@ fn the_owner_of_a_source_in_another_namespace_decides_on_networks_and_priority_o
         seal: &seal,
         nonce: "0123456789abcdef",
     };
-    let overhead = decant_controller::fit::overhead(&target, &policy);
+    let overhead = decant_controller::reconcile::compatibility::overhead(&target, &policy);
     let running: Pod =
-        view(json!({ "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "u" } })).unwrap();
+        decode(json!({ "metadata": { "namespace": "team", "name": "cdi-upload-copy", "uid": "u" } }))
+            .unwrap();
     for (pod, whose) in [
-        (pods::source_pod(&clone, &running, ""), "sources"),
-        (pods::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH), "targets"),
+        (source::source_pod(&clone, &running, ""), "sources"),
+        (target::target_pod(&clone, overhead, OffsetDateTime::UNIX_EPOCH), "targets"),
     ] {
         assert_eq!(pod["spec"]["priorityClassName"], whose);
         for name in ["k8s.v1.cni.cncf.io/networks", "sidecar.istio.io/inject"] {

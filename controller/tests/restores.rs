@@ -7,22 +7,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use decant_controller::act::Hands;
-use decant_controller::budget::Budget;
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use decant_controller::line::Line;
-use decant_controller::made::Made;
-use decant_controller::observe::{Drivers, Eyes};
-use decant_controller::permission::{Guarded, Judge};
-use decant_controller::pki::Pki;
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Object, Pod, Uid, decode};
+use decant_controller::pods::made::MadePods;
 use decant_controller::policy::Policy;
-use decant_controller::poll::Pollers;
-use decant_controller::queue::Queue;
-use decant_controller::resource::{Claim, DataVolume, Key, Kind, Object, Pod, Uid, view};
-use decant_controller::scrape::Scraper;
-use decant_controller::store::{Store, Stores, View};
-use decant_controller::token::TokenKey;
-use decant_controller::worker::{Rounds, Workshop};
+use decant_controller::progress::poller::Pollers;
+use decant_controller::progress::scraper::Scraper;
+use decant_controller::progress::write_budget::WriteBudget;
+use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::observe::Observer;
+use decant_controller::reconcile::observe::drivers::Drivers;
+use decant_controller::reconcile::permission::guarded::Guarded;
+use decant_controller::reconcile::permission::judge::Judge;
+use decant_controller::reconcile::reconciler::{Reconciler, Rounds};
+use decant_controller::reconcile::scheduling::CloneScheduler;
+use decant_controller::token::key::TokenKey;
+use decant_controller::watch::queue::Queue;
+use decant_controller::watch::store::{Store, StoreObject, Stores};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -145,7 +147,7 @@ impl Cluster for Memory {
 /// A controller in a cluster in memory.
 struct Stage {
     memory: Arc<Memory>,
-    shop: Workshop,
+    shop: Reconciler,
 }
 
 impl Stage {
@@ -157,14 +159,14 @@ impl Stage {
         let (memory, policy) = (Arc::new(memory), Arc::new(Policy::default()));
         let cluster: Arc<dyn Cluster> = memory.clone();
         let keys = Arc::new(TokenKey::new(&[7; 32]));
-        let made = Arc::new(Made::default());
+        let made = Arc::new(MadePods::default());
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
-        let shop = Workshop {
+        let shop = Reconciler {
             cluster: Arc::clone(&cluster),
-            eyes: Eyes {
+            observer: Observer {
                 cluster: Arc::clone(&cluster),
                 stores: Arc::new(Stores::new(Arc::clone(&keys))),
-                line: Line::new(policy.admission.clone()),
+                scheduler: CloneScheduler::new(policy.admission.clone()),
                 judge: Judge::new(
                     Arc::clone(&cluster),
                     Arc::clone(&keys),
@@ -175,14 +177,14 @@ impl Stage {
                 made: Arc::clone(&made),
                 drivers: Drivers::default(),
             },
-            hands: Hands::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made),
+            executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), Arc::new(|_| {}))),
             queue: Arc::new(Queue::default()),
-            budget: Budget::new(&policy.intervals),
+            budget: WriteBudget::new(&policy.intervals),
             policy,
             rounds: Rounds::default(),
             unreadable: Arc::default(),
-            troubles: Mutex::default(),
+            last_errors: Mutex::default(),
         };
         Self { memory, shop }
     }
@@ -190,7 +192,7 @@ impl Stage {
     /// Rounds until nothing new follows, each with what the watches bring.
     fn settle(&self) {
         for _ in 0..ROUNDS {
-            let stores = &self.shop.eyes.stores;
+            let stores = &self.shop.observer.stores;
             refresh::<DataVolume>(&self.memory, Kind::DataVolume, &stores.data_volumes);
             refresh::<Claim>(&self.memory, Kind::PersistentVolumeClaim, &stores.claims);
             refresh::<Pod>(&self.memory, Kind::Pod, &stores.pods);
@@ -227,12 +229,12 @@ impl Stage {
     }
 }
 
-fn refresh<T: View>(memory: &Memory, kind: Kind, store: &Store<T>) {
+fn refresh<T: StoreObject>(memory: &Memory, kind: Kind, store: &Store<T>) {
     for key in store.keys() {
         store.remove(&key);
     }
     for object in memory.all(kind) {
-        let read: T = view(Object::from(object)).unwrap();
+        let read: T = decode(Object::from(object)).unwrap();
         if store.admits(&read) {
             store.put(read);
         }

@@ -9,13 +9,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_controller::board::Board;
-use decant_controller::calls::Counted;
-use decant_controller::kube::KubeCluster;
-use decant_controller::pages;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::counted::Counted;
+use decant_controller::objects::DataVolume;
+use decant_controller::pages::health::HealthState;
+use decant_controller::pages::server;
 use decant_controller::pages::status::{Overview, render};
-use decant_controller::resource::DataVolume;
-use decant_controller::standing::pick;
+use decant_controller::summary::pick::pick;
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
@@ -121,13 +121,13 @@ fn free_address() -> SocketAddr {
 }
 
 /// A board of a controller that does not act yet, at an API server that is not there.
-fn board() -> Arc<Board> {
+fn board() -> Arc<HealthState> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster: {server: 'https://127.0.0.1:9'}\n\
                 contexts:\n- name: c\n  context: {cluster: c, user: u}\nusers:\n- name: u\n  user: {token: t}\n";
     file.write_all(text.as_bytes()).unwrap();
     let cluster = KubeCluster::connect(Some(file.path())).unwrap();
-    Arc::new(Board::new(Arc::new(Counted::new(cluster)), None))
+    Arc::new(HealthState::new(Arc::new(Counted::new(cluster)), None))
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn it_is_served_only_when_it_is_wanted() {
     let stop = Stop::new();
     for (wanted, status) in [(false, 404), (true, 200)] {
         let address = free_address();
-        let server = pages::serve(address, &board(), wanted, &stop).unwrap();
+        let server = server::serve(address, &board(), wanted, &stop).unwrap();
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut answer = agent.get(format!("http://{address}/status")).call().unwrap();
         assert_eq!(answer.status(), status);
@@ -197,7 +197,7 @@ fn a_browser_shows_hostile_names_as_text() {
 #[test]
 fn a_browser_takes_the_page_from_the_controllers_server() {
     let (stop, address) = (Stop::new(), free_address());
-    let server = pages::serve(address, &board(), true, &stop).unwrap();
+    let server = server::serve(address, &board(), true, &stop).unwrap();
     let dom = chromium(&["--dump-dom", &format!("http://{address}/status")]);
     server.shut_down(Duration::from_secs(1));
     if let Some(dom) = dom {

@@ -10,8 +10,9 @@ mod world;
 
 use std::sync::Arc;
 
-use decant_controller::token::TokenKey;
-use decant_controller::webhook::{Caller, Gate, Question};
+use decant_controller::token::key::TokenKey;
+use decant_controller::webhook::callers::Caller;
+use decant_controller::webhook::gate::{Gate, Question};
 use time::OffsetDateTime;
 
 /// Changes in the objects of a clone, through whole rounds.

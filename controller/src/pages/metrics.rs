@@ -4,28 +4,28 @@ use std::collections::BTreeMap;
 
 use decant_shared::protocol::prometheus::{Kind, NameError, Page, Value};
 
-use crate::board::Board;
-use crate::calls::Counted;
-use crate::kube::KubeCluster;
-use crate::poll::Outcome;
-use crate::resource::{Checked, DataVolume};
-use crate::unreadable::KINDS;
-use crate::worker::Workshop;
+use crate::api::client::KubeCluster;
+use crate::api::counted::Counted;
+use crate::objects::{Checked, DataVolume};
+use crate::pages::health::HealthState;
+use crate::progress::poll_outcomes::PollOutcome;
+use crate::reconcile::reconciler::Reconciler;
+use crate::watch::unreadable::KINDS;
 
 /// The page as it is now.
-pub(super) fn page(board: &Board) -> Result<String, NameError> {
+pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
     let mut page = Page::new();
     build(&mut page)?;
     page.family("decant_leader", "1 if this replica acts, 0 if it stands by.", Kind::Gauge)?
-        .sample(&[], u64::from(board.is_leader()))?;
-    calls(&mut page, board.calls())?;
-    if let Some(shop) = board.shop() {
-        work(&mut page, &shop)?;
-        unreadable(&mut page, &shop)?;
-        authorities(&mut page, &shop)?;
-        data_volumes(&mut page, &shop)?;
-        restarts(&mut page, &shop)?;
-        clones(&mut page, &shop)?;
+        .sample(&[], u64::from(health.is_leader()))?;
+    calls(&mut page, health.calls())?;
+    if let Some(reconciler) = health.reconciler() {
+        work(&mut page, &reconciler)?;
+        unreadable(&mut page, &reconciler)?;
+        authorities(&mut page, &reconciler)?;
+        data_volumes(&mut page, &reconciler)?;
+        restarts(&mut page, &reconciler)?;
+        clones(&mut page, &reconciler)?;
     }
     Ok(page.render())
 }
@@ -55,61 +55,61 @@ fn calls(page: &mut Page, counted: &Counted<KubeCluster>) -> Result<(), NameErro
     Ok(())
 }
 
-fn work(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
-    let (depth, overdue) = shop.queue.depth();
+fn work(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+    let (depth, overdue) = reconciler.queue.depth();
     let mut gauge = |name: &str, help: &str, value: Value| {
         page.family(name, help, Kind::Gauge).and_then(|mut family| family.sample(&[], value))
     };
     gauge("decant_queue_depth", "Keys that workers have to look at, now or later.", count(depth))?;
     gauge("decant_queue_overdue_seconds", "For how long the first of them has been due.", overdue.into())?;
-    let (running, waiting) = shop.eyes.line.counts();
+    let (running, waiting) = reconciler.observer.scheduler.counts();
     gauge("decant_clones_running", "Clones that have pods.", count(running))?;
     gauge("decant_clones_waiting", "Clones that wait for their turn.", count(waiting))?;
     let mut rounds =
         page.family("decant_rounds_total", "Looks at one clone, by how they ended.", Kind::Counter)?;
-    let (well, badly) = shop.rounds.counts();
+    let (well, badly) = reconciler.rounds.counts();
     rounds.sample(&[("result", "ok")], well)?;
     rounds.sample(&[("result", "error")], badly)?;
-    rounds.sample(&[("result", "panic")], shop.rounds.panics())?;
+    rounds.sample(&[("result", "panic")], reconciler.rounds.panics())?;
     let mut scrapes = page.family(
         "decant_scrapes_total",
         "Questions to source pods, by the way that brought an answer, or failed.",
         Kind::Counter,
     )?;
-    for outcome in Outcome::ALL {
-        scrapes.sample(&[("result", outcome.name())], shop.pollers.outcomes.count(outcome))?;
+    for outcome in PollOutcome::ALL {
+        scrapes.sample(&[("result", outcome.name())], reconciler.pollers.outcomes.count(outcome))?;
     }
     Ok(())
 }
 
 /// Objects that cannot be read, by kind.
-fn unreadable(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
+fn unreadable(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
     let help = "Objects that cannot be read now; each has an event that says why.";
     let mut family = page.family("decant_unreadable_objects", help, Kind::Gauge)?;
     for kind in KINDS {
-        family.sample(&[("resource", kind.plural())], shop.unreadable.counts(kind).0)?;
+        family.sample(&[("resource", kind.plural())], reconciler.unreadable.counts(kind).0)?;
     }
     let help = "Versions of objects that could not be read.";
     let mut family = page.family("decant_unreadable_versions_total", help, Kind::Counter)?;
     for kind in KINDS {
-        family.sample(&[("resource", kind.plural())], shop.unreadable.counts(kind).1)?;
+        family.sample(&[("resource", kind.plural())], reconciler.unreadable.counts(kind).1)?;
     }
     Ok(())
 }
 
-fn authorities(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
+fn authorities(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
     let help = "When an authority for pods' certificates ends, in seconds since 1970; it is renewed half a year before.";
     let mut family = page.family("decant_authority_expiry_timestamp_seconds", help, Kind::Gauge)?;
-    for (name, end) in shop.hands.pki().ends() {
+    for (name, end) in reconciler.executor.pki().ends() {
         family.sample(&[("authority", name)], u64::try_from(end.unix_timestamp()).unwrap_or_default())?;
     }
     Ok(())
 }
 
-fn data_volumes(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
+fn data_volumes(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
     let mut phases: BTreeMap<String, u64> = BTreeMap::new();
     let mut pending = 0;
-    for dv in shop.eyes.stores.data_volumes.all() {
+    for dv in reconciler.observer.stores.data_volumes.all() {
         *phases.entry(dv.status.phase.clone()).or_default() += 1;
         pending += u64::from(relies_on_default_class(&dv));
     }
@@ -129,11 +129,11 @@ fn relies_on_default_class(dv: &DataVolume) -> bool {
 }
 
 /// Each clone whose pods restarted or were replaced, as long as it is not done.
-fn restarts(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
+fn restarts(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
     let help =
         "How often pods of a clone that is not done restarted or were replaced; absent until the first time.";
     let mut family = page.family("decant_clone_restarts", help, Kind::Gauge)?;
-    for dv in shop.eyes.stores.data_volumes.all() {
+    for dv in reconciler.observer.stores.data_volumes.all() {
         let restarts = u64::try_from(dv.status.restart_count).unwrap_or_default();
         if restarts > 0 && !matches!(dv.status.phase.as_str(), "Succeeded" | "Failed") {
             let metadata = &dv.metadata;
@@ -144,17 +144,20 @@ fn restarts(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
 }
 
 /// Each running clone, by namespace and name.
-fn clones(page: &mut Page, shop: &Workshop) -> Result<(), NameError> {
-    let all = shop.pollers.readings.all();
-    let mut each = |name: &str, help: &str, value: &dyn Fn(&crate::poll::Progress) -> Option<Value>| {
-        let mut family = page.family(name, help, Kind::Gauge)?;
-        for (key, progress) in &all {
-            if let Some(value) = value(progress) {
-                family.sample(&[("namespace", &key.namespace), ("name", &key.name)], value)?;
+fn clones(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+    let all = reconciler.pollers.readings.all();
+    let mut each =
+        |name: &str,
+         help: &str,
+         value: &dyn Fn(&crate::progress::clone_progress::Progress) -> Option<Value>| {
+            let mut family = page.family(name, help, Kind::Gauge)?;
+            for (key, progress) in &all {
+                if let Some(value) = value(progress) {
+                    family.sample(&[("namespace", &key.namespace), ("name", &key.name)], value)?;
+                }
             }
-        }
-        Ok::<(), NameError>(())
-    };
+            Ok::<(), NameError>(())
+        };
     each("decant_clone_progress_percent", "How far a running clone is, 0 to 100.", &|progress| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10,000.
         let hundredths = (progress.percent.clamp(0.0, 100.0) * 100.0) as u64;

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::board::Board;
-use crate::standing::{Picked, Standing, State, pick};
+use crate::pages::health::HealthState;
+use crate::summary::clone_summary::{CloneState, CloneSummary};
+use crate::summary::pick::{Picked, pick};
 
 /// Open clones on the page; more are a count.
 const OPEN_MAX: usize = 100;
@@ -33,12 +34,12 @@ pub struct Overview {
     pub now: String,
 }
 
-/// The page of `board` as it is now.
-pub(super) fn page(board: &Board) -> String {
-    let clones = board.shop().map(|shop| {
-        let mut picked = pick(&shop.eyes.stores.data_volumes.all(), OPEN_MAX, RECENT_MAX);
-        let fresh = |seen: Standing| {
-            let news = shop.pollers.readings.get(&seen.key());
+/// The page of `health` as it is now.
+pub(super) fn page(health: &HealthState) -> String {
+    let clones = health.reconciler().map(|reconciler| {
+        let mut picked = pick(&reconciler.observer.stores.data_volumes.all(), OPEN_MAX, RECENT_MAX);
+        let fresh = |seen: CloneSummary| {
+            let news = reconciler.pollers.readings.get(&seen.key());
             seen.with(news.as_ref())
         };
         picked.open = picked.open.into_iter().map(fresh).collect();
@@ -75,7 +76,7 @@ pub fn render(overview: &Overview) -> String {
 
 /// In one line, for the title of the window, too.
 fn summary(picked: &Picked) -> String {
-    let run = picked.open.iter().filter(|seen| seen.state == State::Running).count();
+    let run = picked.open.iter().filter(|seen| seen.state == CloneState::Running).count();
     let wait = picked.open.len() - run + picked.more_open;
     format!("{run} running, {wait} waiting")
 }
@@ -97,7 +98,7 @@ fn tables(picked: &Picked) -> String {
     html
 }
 
-fn table(html: &mut String, heading: &str, rows: &[Standing]) {
+fn table(html: &mut String, heading: &str, rows: &[CloneSummary]) {
     let _ = write!(
         html,
         "<table>\n<caption>{heading}</caption>\n<thead><tr><th scope=\"col\">Clone</th><th scope=\"col\">State</th>\
@@ -107,13 +108,13 @@ fn table(html: &mut String, heading: &str, rows: &[Standing]) {
     html.push_str("</tbody>\n</table>\n");
 }
 
-fn row(html: &mut String, seen: &Standing) {
+fn row(html: &mut String, seen: &CloneSummary) {
     // A sign of its own for each state: colours are not needed to tell them apart.
     let (class, sign, word) = match seen.state {
-        State::Running => ("run", "\u{25b6}", "runs"),
-        State::Waiting => ("wait", "\u{25cb}", "waits"),
-        State::Failed => ("fail", "\u{2716}", "failed"),
-        State::Succeeded => ("done", "\u{2714}", "succeeded"),
+        CloneState::Running => ("run", "\u{25b6}", "runs"),
+        CloneState::Waiting => ("wait", "\u{25cb}", "waits"),
+        CloneState::Failed => ("fail", "\u{2716}", "failed"),
+        CloneState::Succeeded => ("done", "\u{2714}", "succeeded"),
     };
     let _ = write!(
         html,
@@ -135,7 +136,7 @@ fn row(html: &mut String, seen: &Standing) {
     html.push_str("</td></tr>\n");
 }
 
-fn progress(seen: &Standing) -> String {
+fn progress(seen: &CloneSummary) -> String {
     match seen.percent {
         Some(percent) => {
             let shown = seen.percent_text();
@@ -147,7 +148,7 @@ fn progress(seen: &Standing) -> String {
     }
 }
 
-fn ended(seen: &Standing) -> String {
+fn ended(seen: &CloneSummary) -> String {
     if seen.ended.is_empty() { String::new() } else { format!("ended {}", for_people(&seen.ended)) }
 }
 

@@ -3,15 +3,15 @@
 use decant_shared::protocol::units::{parse_quantity, required_bytes};
 use serde_json::{Value, json};
 
-use super::frame::recommended;
-use super::inherited;
-use crate::annotations::{
+use crate::objects::annotations::{
     APP, APP_VALUE, CLONE_REQUEST, CLONE_TYPE, CONTENT_TYPE, COPY, CREATED_FOR, POD_RESTARTS,
     PREALLOCATION_REQUESTED, PRIORITY_CLASS, SERVICE_ACCOUNT, VOLUME_LIST,
 };
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Claim, ClaimTemplate, DataVolume, Key, Volume};
+use crate::pods::inherited;
+use crate::pods::template::recommended;
 use crate::policy::Policy;
-use crate::resource::claim::VolumeMode;
-use crate::resource::{Claim, ClaimTemplate, DataVolume, Key, Volume};
 
 /// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source. The error
 /// is for the user.

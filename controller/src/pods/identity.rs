@@ -6,17 +6,18 @@
 
 use serde_json::{Map, Value};
 
-use crate::annotations::{
+use crate::objects::annotations::{
     AUTHORITY, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, KEYS, OWNER_REF, PROOF, SOURCE_CLAIM_UID,
     TARGET_CLAIM_UID, TARGET_POD_UID,
 };
-use crate::decide::Role;
-use crate::resource::{Key, Meta, Uid};
-use crate::token::{Purpose, TokenKey};
+use crate::objects::{Key, Meta, Uid};
+use crate::pods::role::Role;
+use crate::token::key::TokenKey;
+use crate::token::seal::Purpose;
 
 /// What a pod of a clone is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct PodIdentity {
     /// Which of the two.
     pub role: Role,
     /// Its own namespace and name.
@@ -35,7 +36,7 @@ pub struct Identity {
     pub keys: String,
 }
 
-impl Identity {
+impl PodIdentity {
     /// The identity of the pod with this metadata, if `key` has sealed it.
     pub fn of(pod: &Meta, key: &TokenKey) -> Option<Self> {
         let identity = Self::said(pod)?;
@@ -107,12 +108,12 @@ pub(crate) fn sealed_pod(
     namespace: &str,
     target_claim: &str,
     key: &TokenKey,
-) -> crate::resource::Pod {
+) -> crate::objects::Pod {
     let (name, component) = match role {
         Role::Source => (format!("{target_claim}-source-pod"), COMPONENT_SOURCE),
         Role::Target => ("cdi-upload-c".to_owned(), COMPONENT_TARGET),
     };
-    let identity = Identity {
+    let identity = PodIdentity {
         role,
         pod: Key::new(namespace, &name),
         clone: Key::new("n", "c"),
@@ -141,7 +142,7 @@ mod tests {
 
     /// The metadata of a source pod as the controller makes it.
     fn pod() -> Meta {
-        let identity = Identity {
+        let identity = PodIdentity {
             role: Role::Source,
             pod: Key::new("a", "1-source-pod"),
             clone: Key::new("b", "copy"),
@@ -164,9 +165,9 @@ mod tests {
 
     #[test]
     fn a_pod_of_ours_is_known_by_its_seal() {
-        let identity = Identity::of(&pod(), &key()).unwrap();
+        let identity = PodIdentity::of(&pod(), &key()).unwrap();
         assert_eq!((identity.role, identity.clone.to_string().as_str()), (Role::Source, "b/copy"));
-        assert_eq!(Identity::of(&pod(), &TokenKey::new(&[6; 32])), None);
+        assert_eq!(PodIdentity::of(&pod(), &TokenKey::new(&[6; 32])), None);
     }
 
     #[test]
@@ -180,7 +181,7 @@ mod tests {
         ] {
             let mut pod = pod();
             change(&mut pod);
-            assert_eq!(Identity::of(&pod, &key()), None, "{pod:?}");
+            assert_eq!(PodIdentity::of(&pod, &key()), None, "{pod:?}");
         }
     }
 
@@ -189,10 +190,10 @@ mod tests {
         for name in pod().annotations.keys() {
             let mut changed = pod();
             changed.annotations.insert(name.clone(), "x/y".to_owned());
-            assert_eq!(Identity::of(&changed, &key()), None, "{name} changed");
+            assert_eq!(PodIdentity::of(&changed, &key()), None, "{name} changed");
             let mut missing = pod();
             missing.annotations.remove(name);
-            assert_eq!(Identity::of(&missing, &key()), None, "{name} missing");
+            assert_eq!(PodIdentity::of(&missing, &key()), None, "{name} missing");
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::annotations::{
+use crate::objects::Meta;
+use crate::objects::annotations::{
     BANDWIDTH_LIMIT, BIND_IMMEDIATE, INSTANCETYPE_LABELS, PERMISSIVE_CLONE, PRIORITY_CLASS, RETAIN_PODS,
     STREAMS, USE_POPULATOR, VERIFY,
 };
-use crate::resource::Meta;
 
 /// Annotations of CDI's and our own that are settings of the user.
 const SETTINGS: [&str; 8] = [

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::decide::Role;
-use crate::names;
+use crate::objects::names;
+use crate::pods::role::Role;
 
 /// Below the directory of the first keys: one directory for each later generation, named by its number.
 const RENEWED: &str = "renewed";

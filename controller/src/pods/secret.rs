@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::frame::labels;
-use crate::annotations::{
+use crate::objects::Meta;
+use crate::objects::annotations::{
     COMPONENT_SOURCE, COMPONENT_TARGET, CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER,
 };
-use crate::decide::Role;
+use crate::pods::role::Role;
+use crate::pods::template::labels;
 use crate::policy::PodPolicy;
-use crate::resource::Meta;
 
 /// A key of a Secret and the PEM text under it.
 pub type Pem = (&'static str, String);

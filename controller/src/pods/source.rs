@@ -2,22 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
-use super::frame::{Frame, attach, data_volume, labels, members, preallocation};
-use super::{Clone, DEVICE, SOURCE_FOLDER, keys};
-use crate::annotations::{
+use crate::objects::annotations::{
     BANDWIDTH_LIMIT, CLONE_UNIQUE_ID, COMPONENT_SOURCE, CREATED_BY_CONTROLLER, PROMETHEUS, SOURCE_CONTAINER,
     SOURCE_POD_OF, STREAMS, UPLOAD_TARGET,
 };
-use crate::decide::Role;
-use crate::names;
-use crate::resource::claim::VolumeMode;
-use crate::resource::{Claim, Key, Pod};
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Claim, Key, Pod, names};
+use crate::pods::clone_pods::{ClonePods, DEVICE, SOURCE_DIRECTORY};
+use crate::pods::keys;
+use crate::pods::role::Role;
+use crate::pods::template::{PodTemplate, attach, data_volume, labels, members, preallocation};
 
 /// Where the certificate of the metrics page is mounted, and what is renewed.
-const METRICS_FOLDER: &str = "/etc/metrics-tls";
+const METRICS_DIRECTORY: &str = "/etc/metrics-tls";
 
 /// The pod that sends to `target`. It reaches it by an alias for its address: no Service and no cluster DNS.
-pub fn source_pod(clone: &Clone<'_>, target: &Pod, server_ca_pem: &str) -> Value {
+pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> Value {
     let (source, claim) = (clone.source, clone.target);
     let name = names::source_pod(&claim.metadata.uid);
     let pod = Key::new(&source.metadata.namespace, &name);
@@ -32,15 +32,15 @@ pub fn source_pod(clone: &Clone<'_>, target: &Pod, server_ca_pem: &str) -> Value
         "env": environment(clone, &identity.keys, &host, server_ca_pem),
         "ports": [{ "name": "metrics", "containerPort": 8443, "protocol": "TCP" }],
     }));
-    let mount = json!({ "name": "metrics-tls", "mountPath": METRICS_FOLDER, "readOnly": true });
-    attach(&mut container, source, SOURCE_FOLDER, true, mount);
+    let mount = json!({ "name": "metrics-tls", "mountPath": METRICS_DIRECTORY, "readOnly": true });
+    attach(&mut container, source, SOURCE_DIRECTORY, true, mount);
     let page = [
         keys::File { key: "metrics.crt", path: "tls.crt" },
         keys::File { key: "metrics.key", path: "tls.key" },
     ];
     // Who may only fill a volume elsewhere does not choose networks and priorities here.
     let is_neighbour = source.metadata.namespace == claim.metadata.namespace;
-    Frame {
+    PodTemplate {
         clone,
         identity: &identity,
         placed_by: if is_neighbour { &claim.metadata } else { &source.metadata },
@@ -61,10 +61,10 @@ pub fn source_pod(clone: &Clone<'_>, target: &Pod, server_ca_pem: &str) -> Value
 }
 
 /// The variables of contract 1.4 in the order of 3.3, then ours.
-fn environment(clone: &Clone<'_>, secret: &str, host: &str, server_ca_pem: &str) -> Vec<Value> {
+fn environment(clone: &ClonePods<'_>, secret: &str, host: &str, server_ca_pem: &str) -> Vec<Value> {
     let (mode, mount) = match clone.source.spec.volume_mode {
         VolumeMode::Block => ("block", DEVICE),
-        VolumeMode::Filesystem => ("filesystem", SOURCE_FOLDER),
+        VolumeMode::Filesystem => ("filesystem", SOURCE_DIRECTORY),
     };
     let from_secret = |name: &str, key: &str| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": key } } });
     let mut environment = vec![
@@ -76,9 +76,9 @@ fn environment(clone: &Clone<'_>, secret: &str, host: &str, server_ca_pem: &str)
         json!({ "name": "PREALLOCATION", "value": preallocation(clone.target) }),
         json!({ "name": "VOLUME_MODE", "value": mode }),
         json!({ "name": "MOUNT_POINT", "value": mount }),
-        json!({ "name": "METRICS_TLS_CERT_FILE", "value": format!("{METRICS_FOLDER}/tls.crt") }),
-        json!({ "name": "METRICS_TLS_KEY_FILE", "value": format!("{METRICS_FOLDER}/tls.key") }),
-        keys::variable(METRICS_FOLDER),
+        json!({ "name": "METRICS_TLS_CERT_FILE", "value": format!("{METRICS_DIRECTORY}/tls.crt") }),
+        json!({ "name": "METRICS_TLS_KEY_FILE", "value": format!("{METRICS_DIRECTORY}/tls.key") }),
+        keys::variable(METRICS_DIRECTORY),
     ];
     if let Some(limit) = clone.target.metadata.annotation(BANDWIDTH_LIMIT) {
         environment.push(json!({ "name": "DECANT_LIMIT", "value": limit }));

@@ -5,27 +5,22 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::frame::{Frame, attach, data_volume, labels, members, preallocation};
-use super::{Clone, DEVICE, keys};
-use crate::annotations::{
+use crate::objects::annotations::{
     COMPONENT_TARGET, CREATED_BY_UPLOAD_CONTROLLER, READBACK, SERVICE_ACCOUNT, TARGET_CONTAINER,
     UPLOAD_TARGET, VERIFY,
 };
-use crate::decide::Role;
-use crate::names;
-use crate::resource::Key;
-use crate::resource::claim::VolumeMode;
-
-/// What the Intermediate profile allows (contract 2.5).
-pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
-    ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-RSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,\
-    ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,ECDHE-RSA-CHACHA20-POLY1305";
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Key, names};
+use crate::pods::clone_pods::{ClonePods, DEVICE};
+use crate::pods::keys;
+use crate::pods::role::Role;
+use crate::pods::template::{PodTemplate, attach, data_volume, labels, members, preallocation};
 
 /// Where the keys are mounted.
-const KEYS_FOLDER: &str = "/etc/tls/";
+const KEYS_DIRECTORY: &str = "/etc/tls/";
 
 /// The pod that receives. `deadline`: until when it waits for a source before it gives up.
-pub fn target_pod(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTime) -> Value {
+pub fn target_pod(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDateTime) -> Value {
     let claim = clone.target;
     let name = names::target_pod(&claim.metadata.name);
     let pod = Key::new(&claim.metadata.namespace, &name);
@@ -43,11 +38,11 @@ pub fn target_pod(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTim
             "periodSeconds": 5,
         },
     }));
-    let mount = json!({ "name": "tls-config", "mountPath": KEYS_FOLDER, "readOnly": true });
+    let mount = json!({ "name": "tls-config", "mountPath": KEYS_DIRECTORY, "readOnly": true });
     attach(&mut container, claim, "/data", false, mount);
     let files = ["tls.key", "tls.crt", "ca.crt"].map(|name| keys::File { key: name, path: name });
     let account = claim.metadata.annotation(SERVICE_ACCOUNT);
-    Frame {
+    PodTemplate {
         clone,
         identity: &identity,
         placed_by: &claim.metadata,
@@ -71,7 +66,7 @@ pub fn target_pod(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTim
 }
 
 /// The variables of contract 2.2, in its order.
-fn environment(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTime) -> Vec<Value> {
+fn environment(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDateTime) -> Vec<Value> {
     let claim = clone.target;
     let client = names::client(&clone.source.metadata.uid, &claim.metadata.uid);
     let mut env = vec![
@@ -86,7 +81,7 @@ fn environment(clone: &Clone<'_>, overhead: Overhead, deadline: OffsetDateTime) 
         json!({ "name": "TLS_MIN_VERSION", "value": clone.policy.tls_min_version }),
         // A year beyond 9999 is the only time that cannot be written.
         json!({ "name": "DEADLINE", "value": deadline.format(&Rfc3339).unwrap_or_default() }),
-        keys::variable(KEYS_FOLDER),
+        keys::variable(KEYS_DIRECTORY),
     ];
     if claim.spec.volume_mode == VolumeMode::Block {
         env.push(json!({ "name": "DESTINATION", "value": DEVICE }));

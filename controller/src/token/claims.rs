@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Grant, Granted, LEEWAY, Refusal};
-use crate::permission::Asker;
-use crate::resource::{Key, Uid};
+use crate::objects::{Key, Uid};
+use crate::token::asker::Asker;
+use crate::token::grant::{Grant, Granted, TokenRefusal};
 
+/// How far the clocks of webhook and controller may be apart.
+pub(super) const LEEWAY: time::Duration = time::Duration::seconds(10);
 /// Who writes short tokens.
 const ISSUER_SHORT: &str = "cdi-apiserver";
 /// Who writes long tokens.
@@ -128,29 +130,29 @@ impl Claims {
         target: &Key,
         uid: Option<&Uid>,
         now: OffsetDateTime,
-    ) -> Result<Granted, Refusal> {
+    ) -> Result<Granted, TokenRefusal> {
         let issuer = if uid.is_some() { ISSUER_LONG } else { ISSUER_SHORT };
         let is_for_clones = self.operation == OPERATION && self.resource == Resource::claims();
         if self.iss != issuer || !is_for_clones || self.params.uid.is_some() != uid.is_some() {
-            return Err(Refusal::OtherKind);
+            return Err(TokenRefusal::OtherKind);
         }
-        let Some(asker) = self.asker else { return Err(Refusal::WithoutAsker) };
+        let Some(asker) = self.asker else { return Err(TokenRefusal::WithoutAsker) };
         if now.unix_timestamp() > self.exp.saturating_add(LEEWAY.whole_seconds()) {
-            return Err(Refusal::Expired);
+            return Err(TokenRefusal::Expired);
         }
         if now.unix_timestamp() < self.nbf.saturating_sub(LEEWAY.whole_seconds()) {
-            return Err(Refusal::NotYetValid);
+            return Err(TokenRefusal::NotYetValid);
         }
         if self.namespace != source.namespace || self.name != source.name {
-            return Err(Refusal::OtherSource);
+            return Err(TokenRefusal::OtherSource);
         }
         if self.params.target_namespace != target.namespace || self.params.target_name != target.name {
-            return Err(Refusal::OtherTarget);
+            return Err(TokenRefusal::OtherTarget);
         }
         if self.params.uid.as_ref() != uid {
-            return Err(Refusal::OtherUid);
+            return Err(TokenRefusal::OtherUid);
         }
-        let written = OffsetDateTime::from_unix_timestamp(self.iat).map_err(|_| Refusal::Malformed)?;
+        let written = OffsetDateTime::from_unix_timestamp(self.iat).map_err(|_| TokenRefusal::Malformed)?;
         Ok(Granted {
             asker,
             source_uid: self.params.source_uid,

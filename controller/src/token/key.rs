@@ -8,8 +8,8 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
-use crate::cluster::{ApiError, Cluster};
-use crate::resource::{Key, Kind};
+use crate::api::cluster::{ApiError, Cluster};
+use crate::objects::{Key, Kind};
 
 /// The Secret with the key, in the controller's namespace. Whoever can read it can allow any clone.
 pub const KEY_SECRET: &str = "decant-token-key";
@@ -37,7 +37,8 @@ impl TokenKey {
     /// so at the same time one wins, and all have its key. The error names the Secret and is for the log.
     pub fn load(cluster: &dyn Cluster, namespace: &str) -> Result<Self, String> {
         let at = Key::new(namespace, KEY_SECRET);
-        let failed = |doing: &str, error: ApiError| format!("cannot {doing} Secret {at}: {error}");
+        let failed =
+            |failed_action: &str, error: ApiError| format!("cannot {failed_action} Secret {at}: {error}");
         let secret = match cluster.get(Kind::Secret, &at) {
             Err(error) if error.is_not_found() => match cluster.create(Kind::Secret, &fresh_secret(&at)?) {
                 Err(error) if error.already_exists() => {
@@ -90,8 +91,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cluster::{ListPage, ListParams, Part, Watch};
-    use crate::resource::{Object, Uid};
+    use crate::api::cluster::{ListPage, ListParams, Part, Watch};
+    use crate::objects::{Object, Uid};
 
     type Answer = Result<Object, ApiError>;
 

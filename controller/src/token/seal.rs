@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::TokenKey;
+use crate::token::key::TokenKey;
 
 /// What comes before everything that is sealed. A token begins with a letter (its header in base64).
 const DOMAIN: &[u8] = b"\0decant seal 1\0";
@@ -14,12 +14,12 @@ const DOMAIN: &[u8] = b"\0decant seal 1\0";
 /// What a seal is for: one that is good for one purpose is good for no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A pod belongs to a clone ([`crate::pods::Identity`]).
+    /// A pod belongs to a clone ([`crate::pods::identity::PodIdentity`]).
     Pod,
-    /// A claim was filled, and with what ([`crate::outcome::Outcome`]).
-    Outcome,
-    /// A pod was made for a claim ([`crate::made`]).
-    Made,
+    /// A claim was filled, and with what ([`crate::reconcile::outcome::CloneOutcome`]).
+    CloneOutcome,
+    /// A pod was made for a claim ([`crate::pods::made`]).
+    MadePods,
 }
 
 impl TokenKey {
@@ -37,8 +37,8 @@ impl TokenKey {
 fn sealed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
     let purpose = match purpose {
         Purpose::Pod => "pod",
-        Purpose::Outcome => "outcome",
-        Purpose::Made => "made",
+        Purpose::CloneOutcome => "outcome",
+        Purpose::MadePods => "made",
     };
     let mut bytes = DOMAIN.to_vec();
     for field in [purpose].iter().chain(fields) {
@@ -61,7 +61,7 @@ mod tests {
         assert!(key.has_sealed(Purpose::Pod, &["ab", "c"], &seal));
         assert!(!key.has_sealed(Purpose::Pod, &["a", "bc"], &seal));
         assert!(!key.has_sealed(Purpose::Pod, &["ab", "c", ""], &seal));
-        assert!(!key.has_sealed(Purpose::Outcome, &["ab", "c"], &seal));
+        assert!(!key.has_sealed(Purpose::CloneOutcome, &["ab", "c"], &seal));
         assert!(!TokenKey::new(&[8; 32]).has_sealed(Purpose::Pod, &["ab", "c"], &seal));
     }
 

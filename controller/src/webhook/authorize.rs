@@ -1,11 +1,13 @@
 //! Whether a user may clone (contract 4.4).
 
-use super::Gate;
-use crate::annotations::ALLOW_CLONE_TO;
-use crate::cluster::ApiError;
-use crate::permission::{Asker, consents, rights};
-use crate::request::{Wanted, resolve};
-use crate::resource::{Claim, DataSource, Key, Kind, Object, Uid, view};
+use crate::api::cluster::ApiError;
+use crate::objects::annotations::ALLOW_CLONE_TO;
+use crate::objects::clone_request::{Wanted, resolve};
+use crate::objects::{Claim, DataSource, Key, Kind, Object, Uid, decode};
+use crate::reconcile::permission::check::consents;
+use crate::reconcile::permission::rights;
+use crate::token::asker::Asker;
+use crate::webhook::gate::Gate;
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl Gate {
         // A DataSource may point to another one, which may not.
         for _ in 0..2 {
             let Some(value) = found(self.cluster.get(Kind::DataSource, &next))? else { return Ok(None) };
-            let Ok(data_source) = view::<DataSource>(value) else { return Ok(None) };
+            let Ok(data_source) = decode::<DataSource>(value) else { return Ok(None) };
             match resolve(&data_source) {
                 Ok(Wanted::Claim(claim)) => return Ok(Some(claim)),
                 Ok(Wanted::DataSource(other)) => next = other,
@@ -106,7 +108,7 @@ impl Gate {
 
     fn claim(&self, key: &Key) -> Result<Option<Claim>, ApiError> {
         let claim = found(self.cluster.get(Kind::PersistentVolumeClaim, key))?;
-        Ok(claim.and_then(|claim| view(claim).ok()))
+        Ok(claim.and_then(|claim| decode(claim).ok()))
     }
 }
 

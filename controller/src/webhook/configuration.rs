@@ -5,13 +5,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Part};
-use crate::resource::{Key, Kind};
-
-/// Name of the mutating configuration (contract 4.3).
-pub const MUTATING: &str = "cdi-api-datavolume-mutate";
-/// Name of the validating configuration (contract 4.3).
-pub const VALIDATING: &str = "cdi-api-datavolume-validate";
+use crate::api::cluster::{Cluster, Part};
+use crate::objects::webhook_configuration::{MUTATING, VALIDATING};
+use crate::objects::{Key, Kind};
 
 /// Writes `ca_pem` into both configurations where it is not there yet. A configuration that is not there is not
 /// made: without webhook, owners' consent is the only way. Returns how many were written; the error names the

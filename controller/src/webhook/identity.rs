@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::{IdentityProvider, WebhookIdentity};
-use crate::cluster::Cluster;
-use crate::pki::{self, Usage};
+use crate::api::cluster::Cluster;
+use crate::certificates::pki;
+use crate::certificates::signer::Usage;
+use crate::objects::webhook_configuration::SIGNER_SECRET;
+use crate::webhook::serve::{IdentityProvider, WebhookIdentity};
 
-/// Signs the webhook's certificates (contract 4.3).
-pub(crate) const SIGNER_SECRET: &str = "cdi-apiserver-signer";
 /// A process that runs for longer gets a new one at half of it.
 const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 

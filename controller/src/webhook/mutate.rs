@@ -4,15 +4,17 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::authorize::Authority;
-use super::review::{Denial, Operation, Request, Reviewed, Verdict};
-use super::{Caller, Gate};
-use crate::annotations::{CHECK_STATIC, EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
-use crate::cluster::ApiError;
-use crate::permission::{Ask, Finding, Permission, TargetKind, check, rights};
-use crate::request::wanted;
-use crate::resource::{DataVolume, Key, Uid};
-use crate::token::Grant;
+use crate::api::cluster::ApiError;
+use crate::objects::annotations::{CHECK_STATIC, EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
+use crate::objects::clone_request::wanted;
+use crate::objects::{DataVolume, Key, Uid};
+use crate::reconcile::permission::check::{Ask, Finding, Permission, TargetKind, check};
+use crate::reconcile::permission::rights;
+use crate::token::grant::Grant;
+use crate::webhook::authorize::Authority;
+use crate::webhook::callers::Caller;
+use crate::webhook::gate::Gate;
+use crate::webhook::review::{Denial, Operation, Request, Reviewed, Verdict};
 
 /// Where the denial points to, also for a DataSource (contract 4.4).
 const FIELD: &str = "spec.source.PVC.namespace";

@@ -16,13 +16,14 @@ use decant_shared::process::stop::Stop;
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::callers::{Caller, Callers};
-use super::configuration::trust;
-use super::excerpt::excerpt;
-use super::places::{Place, Places};
-use super::{Gate, MUTATE_PATH, Question, VALIDATE_PATH};
-use crate::cluster::Cluster;
-use crate::token::TokenKey;
+use crate::api::cluster::Cluster;
+use crate::objects::webhook_configuration::{MUTATE_PATH, VALIDATE_PATH};
+use crate::token::key::TokenKey;
+use crate::webhook::callers::{Caller, Callers};
+use crate::webhook::configuration::trust;
+use crate::webhook::excerpt::excerpt;
+use crate::webhook::gate::{Gate, Question};
+use crate::webhook::review_slots::{ReviewSlot, ReviewSlots};
 
 /// The API server sends at most two objects of 1.5 MiB each (etcd's limit), and some KiB about who asks for what.
 const BODY_MAX_BYTES: usize = (3 << 20) + (256 << 10);
@@ -58,7 +59,7 @@ pub struct WebhookIdentity {
 pub type IdentityProvider = Box<dyn Fn() -> Result<WebhookIdentity, String> + Send + Sync>;
 
 /// What the webhook needs.
-pub struct Settings {
+pub struct WebhookSettings {
     /// Where permissions, claims and DataSources are asked for.
     pub cluster: Arc<dyn Cluster>,
     /// What tokens are written with.
@@ -83,23 +84,23 @@ impl Webhook {
     /// Serves on `listener` until [`Webhook::shut_down`], or the end of the process: while other things stop, the
     /// API server still gets its answers. The certificate is renewed, and its authority written into the two
     /// configurations, by a thread of its own that ends with `stop`.
-    pub fn start(settings: Settings, listener: TcpListener, stop: Stop) -> Result<Self, String> {
-        let Settings { cluster, keys, own_user, claim_adoption, identity, callers } = settings;
+    pub fn start(settings: WebhookSettings, listener: TcpListener, stop: Stop) -> Result<Self, String> {
+        let WebhookSettings { cluster, keys, own_user, claim_adoption, identity, callers } = settings;
         let first = identity()?;
         let said = |e: Unusable| e.to_string();
         let renewable = read(&first).and_then(Renewable::new).map_err(said)?;
-        let known = callers.clone().map(Known::new).transpose().map_err(said)?;
+        let known = callers.clone().map(KnownCallers::new).transpose().map_err(said)?;
         let tls = match &known {
             Some(known) => renewable.config_for_clients(&known.clients),
             None => renewable.config_for_anyone(),
         };
         let failed = |e: io::Error| format!("cannot start the webhook: {e}");
         let gate = Gate { cluster: Arc::clone(&cluster), keys, own_user, claim_adoption };
-        let service = Arc::new(Reviews { gate, callers, places: Places::new(LARGE_MAX) });
+        let service = Arc::new(Reviews { gate, callers, review_slots: ReviewSlots::new(LARGE_MAX) });
         let tls = Some(tls.map_err(said)?.into());
         let server = Server::start("webhook", listener, tls, Limits::default(), service, Stop::new())
             .map_err(failed)?;
-        let keeper = Keeper { cluster, identity, renewable, current: first, known, stop };
+        let keeper = TrustKeeper { cluster, identity, renewable, current: first, known, stop };
         let keeper =
             Builder::new().name("webhook-trust".to_owned()).spawn(move || keeper.run()).map_err(failed)?;
         Ok(Self { server, keeper })
@@ -117,7 +118,7 @@ impl Webhook {
 }
 
 /// The callers' authorities as they were last read.
-struct Known {
+struct KnownCallers {
     callers: Callers,
     text: Vec<u8>,
     clients: Arc<RenewableClients>,
@@ -125,7 +126,7 @@ struct Known {
     complaint: String,
 }
 
-impl Known {
+impl KnownCallers {
     fn new(callers: Callers) -> Result<Self, Unusable> {
         let text = callers.read()?;
         let clients = RenewableClients::new(callers.roots(&text)?)?;
@@ -151,16 +152,16 @@ impl Known {
 }
 
 /// Keeps the certificate and the trust in it up to date.
-struct Keeper {
+struct TrustKeeper {
     cluster: Arc<dyn Cluster>,
     identity: IdentityProvider,
     renewable: Arc<Renewable>,
     current: WebhookIdentity,
-    known: Option<Known>,
+    known: Option<KnownCallers>,
     stop: Stop,
 }
 
-impl Keeper {
+impl TrustKeeper {
     fn run(mut self) {
         let mut renewed = Instant::now();
         while !self.stop.is_set() {
@@ -205,7 +206,7 @@ fn read(identity: &WebhookIdentity) -> Result<decant_shared::net::tls::Identity,
 struct Reviews {
     gate: Gate,
     callers: Option<Callers>,
-    places: Places,
+    review_slots: ReviewSlots,
 }
 
 impl Service for Reviews {
@@ -229,7 +230,7 @@ impl Service for Reviews {
             return exchange.answer(405, "text/plain", "POST an AdmissionReview\n");
         }
         // The place is kept until the answer is there.
-        let (body, _place) = match body(exchange, &self.places) {
+        let (body, _place) = match body(exchange, &self.review_slots) {
             Ok(read) => read,
             Err(Unread::Bad(why)) => return exchange.answer(400, "text/plain", &format!("{why}\n")),
             Err(Unread::Busy) => {
@@ -264,7 +265,10 @@ enum Unread {
 
 /// The whole body, if it is not too long and comes in time, and its place if it is large: that is taken before more
 /// than a small one is read.
-fn body<'p>(exchange: &mut Exchange, places: &'p Places) -> Result<(Vec<u8>, Option<Place<'p>>), Unread> {
+fn body<'p>(
+    exchange: &mut Exchange,
+    review_slots: &'p ReviewSlots,
+) -> Result<(Vec<u8>, Option<ReviewSlot<'p>>), Unread> {
     let too_long = || Unread::Bad(format!("the body has more than {BODY_MAX_BYTES} bytes"));
     let announced = match exchange.request.framing {
         Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX),
@@ -285,7 +289,7 @@ fn body<'p>(exchange: &mut Exchange, places: &'p Places) -> Result<(Vec<u8>, Opt
             return Err(Unread::Bad("the body did not come in time".to_owned()));
         }
         if place.is_none() && announced.max(whole.len()) > SMALL_MAX_BYTES {
-            place = Some(places.take(PLACE_LIMIT).ok_or(Unread::Busy)?);
+            place = Some(review_slots.take(PLACE_LIMIT).ok_or(Unread::Busy)?);
             deadline = Instant::now() + LARGE_LIMIT;
             whole.reserve_exact(announced.saturating_sub(whole.len()));
         }

@@ -34,7 +34,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for StrictVisitor<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::data_volume::ClaimSource;
+    use crate::objects::data_volume::ClaimSource;
 
     #[test]
     fn a_list_is_no_object() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use crate::resource::{Key, Kind, Object, Uid};
+use crate::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use crate::objects::{Key, Kind, Object, Uid};
 
 /// What is there and who may what.
 #[derive(Default)]

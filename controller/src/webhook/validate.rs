@@ -1,12 +1,12 @@
 //! Refuses DataVolumes that cannot become anything (contract 4.3).
 
-use super::Gate;
-use super::authorize::found;
-use super::review::{Denial, Request, Verdict};
-use super::spec;
-use crate::annotations::POPULATED_FOR;
-use crate::resource::{Claim, DataVolume, Kind, view};
-use crate::{adoption, request};
+use crate::objects::annotations::POPULATED_FOR;
+use crate::objects::{Claim, DataVolume, Kind, clone_request, decode};
+use crate::reconcile::adoption;
+use crate::webhook::authorize::found;
+use crate::webhook::gate::Gate;
+use crate::webhook::review::{Denial, Request, Verdict};
+use crate::webhook::spec;
 
 impl Gate {
     /// Answers the validating webhook.
@@ -21,7 +21,7 @@ impl Gate {
 
     fn check_new(&self, request: &Request<'_>) -> Result<(), Verdict> {
         let dv = request.data_volume()?;
-        request::validate(&dv).map_err(|bad| Denial::invalid(bad.field, bad.message))?;
+        clone_request::validate(&dv).map_err(|bad| Denial::invalid(bad.field, bad.message))?;
         if dv.metadata.name.is_empty() {
             return Ok(()); // The API server will append random letters, and no claim has that name.
         }
@@ -29,7 +29,7 @@ impl Gate {
         let claim = found(self.cluster.get(Kind::PersistentVolumeClaim, &key))
             .map_err(|e| Denial::failed(format!("whether claim {key} exists is not known: {e}")))?;
         let Some(claim) = claim else { return Ok(()) };
-        let claim = view(claim).unwrap_or_default();
+        let claim = decode(claim).unwrap_or_default();
         if self.may_take(&claim, &dv) {
             return Ok(());
         }

@@ -5,31 +5,37 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use decant_controller::act::Hands;
-use decant_controller::budget::Budget;
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use decant_controller::decide::Role;
-use decant_controller::lease::{self, Lease, Seen};
-use decant_controller::line::Line;
-use decant_controller::made::{self, Made};
-use decant_controller::observe::{Drivers, Eyes};
-use decant_controller::permission::{Guarded, Judge};
-use decant_controller::pki::{Pki, Signer};
-use decant_controller::pods::Identity;
-use decant_controller::policy::Policy;
-use decant_controller::poll::Pollers;
-use decant_controller::queue::Queue;
-use decant_controller::reserved;
-use decant_controller::resource::{
-    Claim, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, VIEW_LIMIT_BYTES, Volume, view_within,
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::certificates::signer::Signer;
+use decant_controller::leader::lease;
+use decant_controller::leader::lease::Seen;
+use decant_controller::leader::record::Lease;
+use decant_controller::objects::{
+    Claim, DECODE_LIMIT_BYTES, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, Volume, decode_within,
 };
-use decant_controller::scrape::Scraper;
-use decant_controller::standing::Standing;
-use decant_controller::store::{Store, Stores, View};
-use decant_controller::token::TokenKey;
-use decant_controller::unreadable::Unreadables;
-use decant_controller::watch::Wake;
-use decant_controller::worker::{Rounds, Workshop};
+use decant_controller::pods::identity::PodIdentity;
+use decant_controller::pods::made;
+use decant_controller::pods::made::MadePods;
+use decant_controller::pods::role::Role;
+use decant_controller::policy::Policy;
+use decant_controller::progress::poller::Pollers;
+use decant_controller::progress::scraper::Scraper;
+use decant_controller::progress::write_budget::WriteBudget;
+use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::observe::Observer;
+use decant_controller::reconcile::observe::drivers::Drivers;
+use decant_controller::reconcile::permission::guarded::Guarded;
+use decant_controller::reconcile::permission::judge::Judge;
+use decant_controller::reconcile::reconciler::{Reconciler, Rounds};
+use decant_controller::reconcile::reserved_volumes;
+use decant_controller::reconcile::scheduling::CloneScheduler;
+use decant_controller::summary::clone_summary::CloneSummary;
+use decant_controller::token::key::TokenKey;
+use decant_controller::watch::queue::Queue;
+use decant_controller::watch::store::{Store, StoreObject, Stores};
+use decant_controller::watch::unreadable::Unreadables;
+use decant_controller::watch::watcher::Wake;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
@@ -104,7 +110,7 @@ fn owned(kind: &str, name: &str, uid: &str) -> Value {
 
 /// The annotations by which the controller knows a pod of the clone as its own.
 fn identity(role: Role, pod: &str) -> Map<String, Value> {
-    let identity = Identity {
+    let identity = PodIdentity {
         role,
         pod: Key::new("n", pod),
         clone: Key::new("n", "copy"),
@@ -256,15 +262,15 @@ fn objects_of_the_controller(lease: &Value, changed: &[(Kind, Value)]) {
             let _ = signer.is_due(now);
             let _ = signer.successor("n", now);
         }
-        let key = Key::new("decant", decant_controller::token::KEY_SECRET);
+        let key = Key::new("decant", decant_controller::token::key::KEY_SECRET);
         let world =
             World { objects: BTreeMap::from([((Kind::Secret, key), object.clone())]), ..World::default() };
         let _ = TokenKey::load(&world, "decant");
     }
 }
 
-fn put<T: View>(kind: Kind, object: &Object, store: &Store<T>, unreadable: &Unreadables) {
-    match view_within(object, VIEW_LIMIT_BYTES) {
+fn put<T: StoreObject>(kind: Kind, object: &Object, store: &Store<T>, unreadable: &Unreadables) {
+    match decode_within(object, DECODE_LIMIT_BYTES) {
         Ok(view) if !store.admits(&view) => {}
         Ok(view) => drop(store.put(view)),
         Err(why) => drop(unreadable.put(kind, object, why)),
@@ -290,19 +296,19 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
     let (stores, unreadable) = (Arc::new(Stores::new(Arc::clone(&KEYS))), Arc::new(Unreadables::default()));
     watched(changed, &stores, &unreadable);
     for dv in stores.data_volumes.all() {
-        let _ = Standing::of(&dv);
+        let _ = CloneSummary::of(&dv);
     }
     let (cluster, policy) = (Arc::new(world), Arc::new(Policy::default()));
     let wake: Wake = Arc::new(|_| {});
     let as_cluster: Arc<dyn Cluster> = cluster.clone();
     let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
-    let made = Arc::new(Made::default());
-    let shop = Workshop {
+    let made = Arc::new(MadePods::default());
+    let shop = Reconciler {
         cluster: Arc::clone(&as_cluster),
-        eyes: Eyes {
+        observer: Observer {
             cluster: Arc::clone(&as_cluster),
             stores,
-            line: Line::new(policy.admission.clone()),
+            scheduler: CloneScheduler::new(policy.admission.clone()),
             judge: Judge::new(
                 Arc::clone(&as_cluster),
                 Arc::clone(&KEYS),
@@ -313,14 +319,14 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             made: Arc::clone(&made),
             drivers: Drivers::default(),
         },
-        hands: Hands::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS), made),
+        executor: Executor::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS), made),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
         queue: Arc::new(Queue::default()),
-        budget: Budget::new(&policy.intervals),
+        budget: WriteBudget::new(&policy.intervals),
         policy,
         rounds: Rounds::default(),
         unreadable,
-        troubles: Mutex::default(),
+        last_errors: Mutex::default(),
     };
     let mut kinds = Vec::new();
     for _ in 0..2 {
@@ -335,7 +341,7 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
         kinds.extend(made.iter().filter_map(|object| object.get("kind")?.as_str().map(str::to_owned)));
         let made: Vec<(Kind, Value)> =
             made.into_iter().filter_map(|object| Some((kind(&object)?, object))).collect();
-        watched(&made, &shop.eyes.stores, &shop.unreadable);
+        watched(&made, &shop.observer.stores, &shop.unreadable);
     }
     assert_eq!(shop.rounds.panics(), 0, "a round panicked");
     kinds
@@ -351,18 +357,19 @@ pub(crate) fn raw(bytes: &[u8]) {
     put::<Pod>(Kind::Pod, &object, &stores.pods, &unreadable);
     put::<DataSource>(Kind::DataSource, &object, &stores.data_sources, &unreadable);
     for dv in stores.data_volumes.all() {
-        let _ = decant_controller::request::validate(&dv);
+        let _ = decant_controller::objects::clone_request::validate(&dv);
         let _ = unreadable.in_the_way(&dv.metadata.key(), &stores);
     }
     for source in stores.data_sources.all() {
-        let _ = decant_controller::request::resolve(&source);
+        let _ = decant_controller::objects::clone_request::resolve(&source);
     }
-    if let (Ok(volume), Ok(claim)) =
-        (view_within::<Volume>(&object, VIEW_LIMIT_BYTES), view_within::<Claim>(&object, VIEW_LIMIT_BYTES))
-    {
-        let _ = reserved::binding(&volume, &claim);
+    if let (Ok(volume), Ok(claim)) = (
+        decode_within::<Volume>(&object, DECODE_LIMIT_BYTES),
+        decode_within::<Claim>(&object, DECODE_LIMIT_BYTES),
+    ) {
+        let _ = reserved_volumes::binding(&volume, &claim);
         for dv in stores.data_volumes.all() {
-            let _ = reserved::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
+            let _ = reserved_volumes::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
         }
     }
     let _ = Signer::of(&object);

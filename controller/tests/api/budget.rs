@@ -10,8 +10,8 @@ pub(crate) mod process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::{Cluster, ListParams, Part, Watch, WatchEvent};
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::{Cluster, ListParams, Part, Watch, WatchEvent};
+use decant_controller::objects::Kind;
 use serde_json::Value;
 
 use crate::ground::{Ground, eventually};

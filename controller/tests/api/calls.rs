@@ -1,9 +1,9 @@
 //! Single calls.
 
-use decant_controller::calls::Counted;
-use decant_controller::cluster::{Cluster, ListParams, Part};
-use decant_controller::kube::KubeCluster;
-use decant_controller::resource::{Kind, Uid};
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::{Cluster, ListParams, Part};
+use decant_controller::api::counted::Counted;
+use decant_controller::objects::{Kind, Uid};
 use serde_json::json;
 
 use crate::ground::{Ground, kubeconfig, uid, version};

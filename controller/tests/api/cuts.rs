@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use decant_controller::kube::KubeCluster;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind, Object, Uid};
-use decant_controller::run::{Settings, run};
+use decant_controller::run::{RunSettings, run};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
@@ -100,7 +100,7 @@ impl Life {
             last_takes_effect,
             death: stop.clone(),
         });
-        let settings = Settings {
+        let settings = RunSettings {
             namespace: ground.namespace.clone(),
             webhook_service: "cdi-api".to_owned(),
             watch_namespace: Some(ground.namespace.clone()),

@@ -6,9 +6,8 @@ mod prometheus;
 
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::names;
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::{Kind, names};
 use serde_json::{Value, json};
 
 use crate::budget::crowd::{make, make_golden};

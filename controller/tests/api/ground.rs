@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use decant_controller::cluster::{ApiError, Cluster, ListParams};
-use decant_controller::kube::KubeCluster;
-use decant_controller::resource::{Key, Kind, Uid};
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
+use decant_controller::objects::{Key, Kind, Uid};
 use serde_json::{Value, json};
 
 /// For what a cluster does by itself within a second or two.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::kube::KubeCluster;
-use decant_controller::resource::{Key, Kind};
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::{Key, Kind};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 

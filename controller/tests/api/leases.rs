@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::Cluster;
-use decant_controller::kube::KubeCluster;
-use decant_controller::lease::Leader;
-use decant_controller::resource::Kind;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::leader::hold::Leader;
+use decant_controller::objects::Kind;
 use decant_shared::process::stop::Stop;
 
 use crate::ground::{Ground, eventually};

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, kubeconfig};
@@ -29,12 +29,19 @@ impl Said {
     }
 }
 
+/// The built plugin, another package's program: beside the controller.
+pub(crate) fn program() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_controller")).with_file_name("kubectl-decant");
+    assert!(path.exists(), "{} is missing: build it with `cargo build -p kubectl-decant`", path.display());
+    path
+}
+
 fn command(ground: &Ground, args: &[&str]) -> Command {
     command_with(ground, &kubeconfig(), args)
 }
 
 fn command_with(ground: &Ground, kubeconfig: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-decant"));
+    let mut command = Command::new(program());
     command.args(["-n", &ground.namespace, "--kubeconfig"]).arg(kubeconfig).args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -5,8 +5,8 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::Kind;
 use decant_shared::net::conn::Fault;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::net::tls::authority::{Authority, Usage};

@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::Cluster;
-use decant_controller::kube::KubeCluster;
-use decant_controller::resource::{Key, Kind};
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects::{Key, Kind};
 
 use crate::relay::Relay;
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
-use decant_controller::kube::KubeCluster;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch, WatchEvent};
+use decant_controller::objects::{Key, Kind, Object, Uid};
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind, Object, Uid};
-use decant_controller::run::{Settings, run};
+use decant_controller::run::{RunSettings, run};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
@@ -189,7 +189,7 @@ impl Scene {
             inner: Arc::clone(&self.target.cluster),
             namespaces: [self.source.namespace.clone(), self.target.namespace.clone()],
         });
-        let settings = Settings {
+        let settings = RunSettings {
             namespace: self.own.namespace.clone(),
             webhook_service: "cdi-api".to_owned(),
             watch_namespace: None,

@@ -12,7 +12,7 @@ use crate::ground::kubeconfig;
 
 /// Passes bytes on to the API server. The server's certificate must be good for 127.0.0.1.
 pub(crate) struct Relay {
-    state: Arc<State>,
+    state: Arc<CloneState>,
     port: u16,
     /// Names the relay instead of the server.
     pub(crate) kubeconfig: PathBuf,
@@ -21,7 +21,7 @@ pub(crate) struct Relay {
 }
 
 #[derive(Default)]
-struct State {
+struct CloneState {
     ended: AtomicBool,
     silent: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
@@ -38,7 +38,7 @@ impl Relay {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, format!("{before}https://127.0.0.1:{port}{after}")).unwrap();
-        let state = Arc::new(State::default());
+        let state = Arc::new(CloneState::default());
         let shared = state.clone();
         let thread = std::thread::spawn(move || accept(&listener, &server, &shared));
         Self { state, port, kubeconfig, _folder: folder, thread: Some(thread) }
@@ -66,7 +66,7 @@ impl Drop for Relay {
     }
 }
 
-fn accept(listener: &TcpListener, server: &str, state: &Arc<State>) {
+fn accept(listener: &TcpListener, server: &str, state: &Arc<CloneState>) {
     for near in listener.incoming() {
         if state.ended.load(Ordering::SeqCst) {
             return;
@@ -80,7 +80,7 @@ fn accept(listener: &TcpListener, server: &str, state: &Arc<State>) {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &State) {
+fn pass(mut from: TcpStream, mut to: TcpStream, state: &CloneState) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         while state.silent.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {

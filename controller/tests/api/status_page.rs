@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use decant_controller::cluster::Cluster;
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects::Kind;
 use serde_json::json;
 
 use crate::ground::{Ground, eventually, kubeconfig};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::{Cluster, Part, Watch, WatchEvent};
-use decant_controller::kube::KubeCluster;
-use decant_controller::resource::Kind;
+use decant_controller::api::client::KubeCluster;
+use decant_controller::api::cluster::{Cluster, Part, Watch, WatchEvent};
+use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, uid};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use decant_controller::pki::Signer;
+use decant_controller::certificates::signer::Signer;
 use serde_json::json;
 use time::OffsetDateTime;
 

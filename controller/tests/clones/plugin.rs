@@ -12,7 +12,9 @@ use crate::{MIB, SLOW};
 
 /// `kubectl decant ARGS` in the namespace of a test.
 pub(crate) fn decant(namespace: &str, args: &[&str]) -> Command {
-    let folder = Path::new(env!("CARGO_BIN_EXE_kubectl-decant")).parent().unwrap();
+    // Another package's program: beside the controller.
+    let folder = Path::new(env!("CARGO_BIN_EXE_controller")).parent().unwrap();
+    assert!(folder.join("kubectl-decant").exists(), "build it with `cargo build -p kubectl-decant`");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path =
         std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();

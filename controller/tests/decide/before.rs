@@ -1,9 +1,11 @@
 //! Before there are pods.
 
-use decant_controller::decide::{Action, Step};
-use decant_controller::observed::{Observed, Origin, Turn};
-use decant_controller::permission::{Asker, Permission};
-use decant_controller::resource::{Claim, Key, StorageClass};
+use decant_controller::objects::{Claim, Key, StorageClass};
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::observed::{Observed, Origin, Turn};
+use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::step::Step;
+use decant_controller::token::asker::Asker;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ fn what_holds_a_clone_up_is_found_before_pods_are_made() {
     );
     assert_eq!(step(&Observed { target_users: writer.clone(), ..claimed() }), Step::TargetInUse(writer));
     assert_eq!(step(&Observed { source_is_filling: true, ..claimed() }), Step::SourceFilling);
-    let turn = Turn::Wait { place: 2, of: 3, limit: "full".to_owned() };
+    let turn = Turn::Wait { position: 2, of: 3, limit: "full".to_owned() };
     let queued = decided(&Observed { turn, ..claimed() });
     assert_eq!(queued.step, Step::Queued);
     assert_eq!(

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use decant_controller::decide::{Action, Step};
-use decant_controller::observed::Observed;
-use decant_controller::outcome::Outcome;
+use decant_controller::objects::DataVolume;
 use decant_controller::policy::Policy;
-use decant_controller::resource::DataVolume;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::outcome::CloneOutcome;
+use decant_controller::reconcile::step::Step;
 use serde_json::json;
 
 use crate::seen::*;
@@ -86,7 +87,7 @@ fn the_digest_is_the_one_that_was_recorded_whatever_the_objects_say() {
     assert_eq!(running.digest(), None);
     assert_eq!(told(&running), Some(BTreeMap::from([("decant.dev/digest", None)])), "none before the end");
 
-    let without = Observed { outcome: Some(Outcome::default()), ..annotated(recorded(), &forged) };
+    let without = Observed { outcome: Some(CloneOutcome::default()), ..annotated(recorded(), &forged) };
     let without = Observed { source_pod: None, ..without };
     assert_eq!(step(&without), Step::MarkDone);
     assert_eq!(
@@ -135,8 +136,9 @@ fn all_annotations_of_a_claim_that_was_itself_cloned_do_not_make_the_next_clone_
     let seen = Observed { data_volume: Some(Arc::clone(&dv)), ..start() };
     assert_eq!(step(&seen), Step::MakeClaim);
     let source = claim("golden", json!({}));
-    let spec = decant_controller::pods::claim_spec(&dv, &source, &Policy::default()).unwrap();
-    let made = decant_controller::pods::new_claim(&dv, &source.metadata.key(), &spec, &Policy::default());
+    let spec = decant_controller::pods::claim::claim_spec(&dv, &source, &Policy::default()).unwrap();
+    let made =
+        decant_controller::pods::claim::new_claim(&dv, &source.metadata.key(), &spec, &Policy::default());
     let made = made["metadata"]["annotations"].as_object().unwrap();
     assert_eq!(made["k8s.io/CloneRequest"], "n/golden");
     assert_eq!(made["example.com/team"], "storage");

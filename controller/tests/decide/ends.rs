@@ -1,9 +1,12 @@
 //! The end, and what is left after it.
 
-use decant_controller::decide::{Action, Role, Step, Why, decide};
-use decant_controller::observed::Observed;
-use decant_controller::outcome::Outcome;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::decide;
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::outcome::CloneOutcome;
+use decant_controller::reconcile::step::{ReplaceReason, Step};
 use std::sync::Arc;
 
 use crate::seen::*;
@@ -16,7 +19,7 @@ fn a_target_that_succeeded_is_final() {
     let status = decision.status.unwrap();
     assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "100.0%"));
 
-    assert!(decision.actions.contains(&Action::Record(Outcome::default())), "{:?}", decision.actions);
+    assert!(decision.actions.contains(&Action::Record(CloneOutcome::default())), "{:?}", decision.actions);
 
     let done = recorded();
     assert_eq!(step(&done), Step::WaitForSource, "the source gets a moment");
@@ -34,7 +37,7 @@ fn a_target_that_succeeded_is_final() {
 fn a_passed_deadline_is_no_success() {
     let passed = target_pod("Succeeded", false, r#"{"deadlinePassed":true}"#);
     let decision = decided(&Observed { target_pod: Some(passed), ..claimed() });
-    assert_eq!(decision.step, Step::Replace(Role::Target, Why::Deadline));
+    assert_eq!(decision.step, Step::Replace(Role::Target, ReplaceReason::Deadline));
     assert_ne!(decision.status.unwrap().phase, "Succeeded");
 }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use decant_controller::decide::{Action, Decision, Step};
-use decant_controller::observed::{Observed, Origin};
-use decant_controller::permission::Permission;
-use decant_controller::reserved::Volumes;
-use decant_controller::resource::{Claim, DataVolume, Key, Volume};
+use decant_controller::objects::{Claim, DataVolume, Key, Volume};
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::Decision;
+use decant_controller::reconcile::observed::{Observed, Origin};
+use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::reserved_volumes::Volumes;
+use decant_controller::reconcile::step::Step;
 use serde_json::{Value, json};
 
 use crate::seen::*;
@@ -151,7 +153,7 @@ fn a_volume_that_is_reserved_after_the_claim_was_made_is_kept_as_well() {
     let target_pod = Some(target_pod("Pending", false, ""));
     let expects = decided(&reserved(Observed { target_pod, ..late }, &[volume("v", "1Gi")]));
     assert_eq!((&expects.step, phase(&expects).as_str()), (&Step::ExpectVolume, "Pending"));
-    let delete = Action::DeletePod(decant_controller::decide::Role::Target);
+    let delete = Action::DeletePod(decant_controller::pods::role::Role::Target);
     assert_eq!(expects.actions, [delete, Action::Hold(false), Action::ExpectVolume]);
 
     let bound = |name: &str, created: &str| {

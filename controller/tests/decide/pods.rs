@@ -1,8 +1,11 @@
 //! While there are pods.
 
-use decant_controller::decide::{Action, Role, Step, Why, decide};
-use decant_controller::observed::Observed;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::decide;
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::step::{ReplaceReason, Step};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -23,22 +26,26 @@ fn one_row_after_the_other_up_to_the_copy() {
 #[test]
 fn pods_that_are_of_no_use_are_replaced() {
     let failed = Observed { target_pod: Some(target_pod("Failed", false, "")), ..copying() };
-    assert_eq!(step(&failed), Step::Replace(Role::Target, Why::Failed));
+    assert_eq!(step(&failed), Step::Replace(Role::Target, ReplaceReason::Failed));
     let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
     assert_eq!(step(&Observed { target: Some(again), ..failed }), Step::Pause(Role::Target));
     let other = Observed { source_pod: Some(source_pod("Running", "old-uid", "1")), ..copying() };
-    assert_eq!(step(&other), Step::Replace(Role::Source, Why::OtherTarget));
+    assert_eq!(step(&other), Step::Replace(Role::Source, ReplaceReason::OtherTarget));
     let stranger = Observed { source_pod: Some(source_pod("Pending", "target-uid", "2")), ..copying() };
-    assert_eq!(step(&stranger), Step::Replace(Role::Source, Why::OtherAuthority));
+    assert_eq!(step(&stranger), Step::Replace(Role::Source, ReplaceReason::OtherAuthority));
     let renewed = Observed { authority: "2".to_owned(), source_pod: None, ..copying() };
-    assert_eq!(step(&renewed), Step::Replace(Role::Target, Why::OtherAuthority), "the older end goes first");
+    assert_eq!(
+        step(&renewed),
+        Step::Replace(Role::Target, ReplaceReason::OtherAuthority),
+        "the older end goes first"
+    );
     assert_eq!(
         step(&Observed { authority: "2".to_owned(), ..copying() }),
         Step::Copying,
         "a pair that is connected stays"
     );
     let evicted = Observed { source_pod: Some(source_pod("Failed", "target-uid", "1")), ..copying() };
-    assert_eq!(step(&evicted), Step::Replace(Role::Source, Why::Failed));
+    assert_eq!(step(&evicted), Step::Replace(Role::Source, ReplaceReason::Failed));
 }
 
 #[test]
@@ -52,7 +59,7 @@ fn pods_that_become_useless_again_and_again_are_replaced_after_longer_and_longer
     // It was made ten seconds ago, and the pause is half a minute.
     assert_eq!(step(&other), Step::Pause(Role::Source));
     let later = decide(&other, now() + time::Duration::seconds(30), &Policy::default());
-    assert_eq!(later.step, Step::Replace(Role::Source, Why::OtherTarget));
+    assert_eq!(later.step, Step::Replace(Role::Source, ReplaceReason::OtherTarget));
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn a_pod_that_a_kubelet_rejected_is_replaced_after_a_pause_like_any_other() {
 
 #[test]
 fn a_pod_that_cannot_use_its_keys_is_replaced_by_one_with_others() {
-    let failing = |pod: Arc<decant_controller::resource::Pod>, restarts: i64, code: i64| {
+    let failing = |pod: Arc<decant_controller::objects::Pod>, restarts: i64, code: i64| {
         let mut pod = (*pod).clone();
         let status = &mut pod.status.container_statuses[0];
         status.state =
@@ -107,16 +114,20 @@ fn a_pod_that_cannot_use_its_keys_is_replaced_by_one_with_others() {
         source_pod: None,
         ..copying()
     };
-    assert_eq!(step(&target(3, 7)), Step::Replace(Role::Target, Why::UnusableKeys));
+    assert_eq!(step(&target(3, 7)), Step::Replace(Role::Target, ReplaceReason::UnusableKeys));
     assert_ne!(
         step(&target(2, 7)),
-        Step::Replace(Role::Target, Why::UnusableKeys),
+        Step::Replace(Role::Target, ReplaceReason::UnusableKeys),
         "the kubelet tries first"
     );
-    assert_ne!(step(&target(9, 4)), Step::Replace(Role::Target, Why::UnusableKeys), "another error");
+    assert_ne!(
+        step(&target(9, 4)),
+        Step::Replace(Role::Target, ReplaceReason::UnusableKeys),
+        "another error"
+    );
     let source =
         Observed { source_pod: failing(source_pod("Running", "target-uid", "1"), 3, 7), ..copying() };
-    assert_eq!(step(&source), Step::Replace(Role::Source, Why::UnusableKeys));
+    assert_eq!(step(&source), Step::Replace(Role::Source, ReplaceReason::UnusableKeys));
     let running = Observed { source_pod: Some(source_pod("Running", "target-uid", "1")), ..copying() };
     assert_eq!(step(&running), Step::Copying);
 }
@@ -137,7 +148,7 @@ fn a_target_pod_made_for_an_earlier_source_of_the_same_name_is_replaced() {
     assert_eq!(step(&seen), Step::NamePods, "the names on the claim come first");
     let renamed = with(named(), "cdi.kubevirt.io/uploadClientName", "decant:another-uid:copy-uid");
     let seen = Observed { target: Some(claim("copy", renamed)), ..seen };
-    assert_eq!(step(&seen), Step::Replace(Role::Target, Why::OtherSource));
+    assert_eq!(step(&seen), Step::Replace(Role::Target, ReplaceReason::OtherSource));
 }
 
 #[test]
@@ -158,9 +169,9 @@ fn a_clock_that_was_moved_neither_stretches_a_pause_nor_forgets_it() {
         |seconds: i64| decide(&failed, now() + time::Duration::seconds(seconds), &Policy::default()).step;
     // It ended ten seconds ago, and the pause is a minute.
     assert_eq!(at(0), Step::Pause(Role::Target));
-    assert_eq!(at(60), Step::Replace(Role::Target, Why::Failed));
-    assert_eq!(at(-3600), Step::Replace(Role::Target, Why::Failed), "an hour back");
-    assert_eq!(at(86_400 * 365), Step::Replace(Role::Target, Why::Failed), "a year ahead");
+    assert_eq!(at(60), Step::Replace(Role::Target, ReplaceReason::Failed));
+    assert_eq!(at(-3600), Step::Replace(Role::Target, ReplaceReason::Failed), "an hour back");
+    assert_eq!(at(86_400 * 365), Step::Replace(Role::Target, ReplaceReason::Failed), "a year ahead");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What is said about it.
 
-use decant_controller::cluster::ApiError;
-use decant_controller::decide::{Action, Step};
-use decant_controller::observed::{Doing, Observed, Trouble};
-use decant_controller::resource::Key;
+use decant_controller::api::cluster::ApiError;
+use decant_controller::objects::Key;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::last_error::{FailedAction, LastError};
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::step::Step;
 use std::sync::Arc;
 
 use crate::seen::*;
@@ -53,8 +55,8 @@ fn a_storage_class_that_does_not_exist_is_named() {
 fn a_quota_is_no_failure() {
     let error =
         ApiError { code: 403, reason: "Forbidden".to_owned(), message: "exceeded quota: q".to_owned() };
-    let trouble = Trouble { doing: Doing::MakeClaim, error };
-    let decision = decided(&Observed { trouble: Some(trouble), ..start() });
+    let trouble = LastError { failed_action: FailedAction::MakeClaim, error };
+    let decision = decided(&Observed { last_error: Some(trouble), ..start() });
     let status = decision.status.unwrap();
     assert_eq!((decision.step, status.phase.as_str()), (Step::MakeClaim, "Pending"));
     assert_eq!(status.condition("Bound").unwrap().reason, "ErrExceededQuota");

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use decant_controller::decide::{Decision, Step, decide};
-use decant_controller::observed::{Observed, Origin};
-use decant_controller::outcome::Outcome;
-use decant_controller::permission::Permission;
+use decant_controller::objects::{Claim, DataVolume, Key, Pod};
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Claim, DataVolume, Key, Pod};
+use decant_controller::reconcile::decide::{Decision, decide};
+use decant_controller::reconcile::observed::{Observed, Origin};
+use decant_controller::reconcile::outcome::CloneOutcome;
+use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::step::Step;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -117,7 +118,7 @@ pub(crate) fn copying() -> Observed {
 pub(crate) fn recorded() -> Observed {
     Observed {
         target: Some(claim("copy", with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded"))),
-        outcome: Some(Outcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
+        outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
         target_pod: Some(target_pod("Succeeded", false, "{}")),
         ..copying()
     }

@@ -10,7 +10,8 @@ use std::path::Path;
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
 /// Functions that a table of their own stands for.
-const TABLES: [&str; 4] = ["before::step", "before::foreign", "running::marked_done", "running::step"];
+const TABLES: [&str; 4] =
+    ["before_claim::step", "before_claim::foreign", "running::marked_done", "running::step"];
 
 /// A table: its heading, the function that decides there, and the steps that it names but cannot come to.
 struct Table {
@@ -25,21 +26,22 @@ const fn table(heading: &'static str, function: &'static str) -> Table {
 
 /// All tables, in the page's order.
 const ALL: [Table; 5] = [
-    table("7.1 Every clone", "step::step"),
+    table("7.1 Every clone", "rules::step"),
     // The step that calls it is past the sources that are not ours.
-    Table { heading: "7.2 No claim", function: "before::step", unreachable: &["NotOurs"] },
-    table("7.3 A claim of others", "before::foreign"),
+    Table { heading: "7.2 No claim", function: "before_claim::step", unreachable: &["NotOurs"] },
+    table("7.3 A claim of others", "before_claim::foreign"),
     table("7.4 A marked claim", "running::marked_done"),
     table("7.5 A clone under way", "running::step"),
 ];
 
-/// The text of every function in `decide/`, by `module::name`.
+/// The text of every function in `reconcile/rules/`, by `module::name`.
 fn functions() -> BTreeMap<String, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decide");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/rules");
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let module = if stem == "mod" { "rules" } else { stem };
         let text = fs::read_to_string(&path).unwrap();
         // Functions of the module itself are not indented, and end with the first brace that is not.
         for function in text.split("\nfn ").skip(1).chain(visible(&text)) {
@@ -128,7 +130,7 @@ fn each_table_has_the_steps_of_the_code_in_its_order() {
 #[test]
 fn every_step_stands_in_a_table() {
     let source =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decide/step.rs")).unwrap();
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/step.rs")).unwrap();
     let (_, steps) = source.split_once("pub enum Step {\n").unwrap();
     let (steps, _) = steps.split_once("\n}").unwrap();
     let names = steps.lines().map(str::trim).filter(|line| !line.starts_with("//"));

@@ -3,15 +3,15 @@
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use decant_controller::act::Hands;
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use decant_controller::decide::Role;
-use decant_controller::made::Made;
-use decant_controller::pki::Pki;
-use decant_controller::pods::Identity;
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::objects::{Key, Kind, Object, Pod, Uid};
+use decant_controller::pods::identity::PodIdentity;
+use decant_controller::pods::made::MadePods;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind, Object, Pod, Uid};
-use decant_controller::token::TokenKey;
+use decant_controller::reconcile::act::Executor;
+use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -104,15 +104,21 @@ fn seal() -> TokenKey {
     TokenKey::new(&[7; 32])
 }
 
-pub(crate) fn hands(cluster: &Arc<Double>) -> Hands {
+pub(crate) fn hands(cluster: &Arc<Double>) -> Executor {
     let cluster: Arc<dyn Cluster> = cluster.clone();
-    Hands::new(cluster, PKI.clone(), Arc::new(Policy::default()), Arc::new(seal()), Arc::new(Made::default()))
+    Executor::new(
+        cluster,
+        PKI.clone(),
+        Arc::new(Policy::default()),
+        Arc::new(seal()),
+        Arc::new(MadePods::default()),
+    )
 }
 
 /// `pod` with the identity that the controller gives to its own.
 pub(crate) fn sealed(pod: &Arc<Pod>, role: Role) -> Arc<Pod> {
     let mut pod = (**pod).clone();
-    let identity = Identity {
+    let identity = PodIdentity {
         role,
         pod: pod.metadata.key(),
         clone: Key::new("n", "copy"),

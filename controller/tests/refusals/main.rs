@@ -11,17 +11,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use decant_controller::cluster::ApiError;
-use decant_controller::decide::{Action, Decision, Role, decide};
-use decant_controller::observed::{Observed, Trouble};
-use decant_controller::outcome::Outcome;
+use decant_controller::api::cluster::ApiError;
+use decant_controller::objects::{DataVolume, Key, Volume};
 use decant_controller::pages::status::{Overview, render};
-use decant_controller::permission::Permission;
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
-use decant_controller::reserved::Volumes;
-use decant_controller::resource::{DataVolume, Key, Volume};
-use decant_controller::standing::{Complaint, Standing, State, pick};
-use decant_controller::trouble::Troubles;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::{Decision, decide};
+use decant_controller::reconcile::last_error::{LastError, LastErrors};
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::outcome::CloneOutcome;
+use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::reserved_volumes::Volumes;
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
+use decant_controller::summary::complaint::Complaint;
+use decant_controller::summary::pick::pick;
 use proptest::prelude::*;
 
 use double::{Double, claim_object, hands, sealed};
@@ -44,7 +48,7 @@ fn actions() -> Vec<Action> {
         Action::Label(BTreeMap::from([("name".to_owned(), "value".to_owned())])),
         Action::SayPrePopulated,
         Action::Tell(BTreeMap::from([("name", None)])),
-        Action::Record(Outcome::default()),
+        Action::Record(CloneOutcome::default()),
         Action::Annotate(text()),
         Action::Hold(true),
         Action::DeleteOrphans,
@@ -119,7 +123,7 @@ fn changes_claim(action: &Action) -> bool {
 }
 
 /// The trouble that comes of `action` where everything is refused with `error`.
-fn trouble_of(action: &Action, error: &ApiError) -> Trouble {
+fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     let refusal = error.clone();
     let double =
         Arc::new(Double { claim: claim_object(), ..Double::refusing(move |_| Some(refusal.clone())) });
@@ -135,12 +139,12 @@ fn trouble_of(action: &Action, error: &ApiError) -> Trouble {
 }
 
 /// What is told of `trouble` after it has lasted.
-fn lasting(trouble: &Trouble) -> Trouble {
-    let (mut troubles, key, begin) = (Troubles::default(), Key::new("n", "copy"), Instant::now());
+fn lasting(last_error: &LastError) -> LastError {
+    let (mut troubles, key, begin) = (LastErrors::default(), Key::new("n", "copy"), Instant::now());
     let range = (Duration::from_secs(1), Duration::from_secs(60));
-    assert_eq!(troubles.failed(&key, trouble.clone(), begin, range).told, None);
+    assert_eq!(troubles.failed(&key, last_error.clone(), begin, range).told, None);
     troubles
-        .failed(&key, trouble.clone(), begin + Duration::from_secs(10), range)
+        .failed(&key, last_error.clone(), begin + Duration::from_secs(10), range)
         .told
         .expect("it is not told")
 }
@@ -155,7 +159,7 @@ fn after(seen: &Observed, decision: &Decision) -> Observed {
 /// Everywhere where a person may look, with the text that is there.
 fn told(seen: &Observed) -> BTreeMap<&'static str, String> {
     let dv: &DataVolume = seen.data_volume.as_ref().unwrap();
-    let standing = Standing::of(dv).unwrap();
+    let standing = CloneSummary::of(dv).unwrap();
     let conditions: Vec<&str> =
         dv.status.conditions.iter().map(|condition| condition.message.as_str()).collect();
     let complaint = Complaint::of(dv, &standing, now());
@@ -232,7 +236,7 @@ proptest! {
             let trouble = lasting(&trouble_of(&action, &error));
             for (when, seen) in worlds() {
                 let what = format!("{action:?} of a clone {when}");
-                let failing = Observed { trouble: Some(trouble.clone()), ..seen.clone() };
+                let failing = Observed { last_error: Some(trouble.clone()), ..seen.clone() };
                 let decision = decide(&failing, now(), &Policy::default());
                 let events = [&decision.events, &decision.claim_events].map(|events| {
                     events.iter().any(|event| event.kind == "Warning" && event.message.contains(MARK))
@@ -245,7 +249,7 @@ proptest! {
                 }
                 let again = decide(&failing, now(), &Policy::default());
                 prop_assert!(again.events.is_empty(), "{}: told twice: {:?}", what, again.events);
-                let over = Observed { trouble: None, ..failing };
+                let over = Observed { last_error: None, ..failing };
                 let decision = decide(&over, now(), &Policy::default());
                 if decision.status.is_some() {
                     for (place, text) in told(&after(&over, &decision)) {
@@ -261,7 +265,7 @@ proptest! {
 fn a_clone_whose_bytes_flow_runs_on_whatever_fails_besides() {
     let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
     for action in [Action::MakeSecret(Role::Source), Action::DeleteOrphans, Action::Tell(BTreeMap::new())] {
-        let seen = Observed { trouble: Some(lasting(&trouble_of(&action, &error))), ..copying() };
+        let seen = Observed { last_error: Some(lasting(&trouble_of(&action, &error))), ..copying() };
         let status = decide(&seen, now(), &Policy::default()).status.unwrap();
         let running = status.condition("Running").unwrap();
         assert_eq!(
@@ -276,11 +280,11 @@ fn a_clone_whose_bytes_flow_runs_on_whatever_fails_besides() {
 #[test]
 fn a_clone_that_is_complete_stays_so_whatever_cannot_be_tidied_up() {
     let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
-    let seen = Observed { trouble: Some(lasting(&trouble_of(&Action::Hold(true), &error))), ..complete() };
+    let seen = Observed { last_error: Some(lasting(&trouble_of(&Action::Hold(true), &error))), ..complete() };
     let seen = after(&seen, &decide(&seen, now(), &Policy::default()));
     let dv = seen.data_volume.as_ref().unwrap();
-    let standing = Standing::of(dv).unwrap();
-    assert_eq!((standing.state, standing.reason.as_str()), (State::Succeeded, "ErrChangingClaim"));
+    let standing = CloneSummary::of(dv).unwrap();
+    assert_eq!((standing.state, standing.reason.as_str()), (CloneState::Succeeded, "ErrChangingClaim"));
     assert_eq!(dv.status.condition("Ready").unwrap().status, "True");
 }
 

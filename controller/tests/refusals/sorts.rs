@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use decant_controller::cluster::ApiError;
-use decant_controller::decide::{Action, Role, decide};
-use decant_controller::observed::{Observed, Origin};
+use decant_controller::api::cluster::ApiError;
+use decant_controller::objects::{Key, Kind};
+use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
-use decant_controller::resource::{Key, Kind};
-use decant_controller::standing::{Complaint, Standing, State};
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::decide;
+use decant_controller::reconcile::observed::{Observed, Origin};
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
+use decant_controller::summary::complaint::Complaint;
 
 use crate::double::{Double, claim_object, hands, sealed};
 use crate::seen::{claimed, copying, now, source_pod, start, target_pod};
@@ -109,7 +112,7 @@ fn each_refusal_of_a_pod_in_either_namespace_is_told_with_the_servers_words_and_
             let decision = decide(&seen, now(), &Policy::default());
             assert!(decision.actions.contains(&Action::MakePod(role)), "{what}: {decision:?}");
             let trouble = hands(&double).carry_out(&decision.actions, &seen, now()).expect_err(&what);
-            seen.trouble = Some(lasting(&trouble));
+            seen.last_error = Some(lasting(&trouble));
             let decision = decide(&seen, now(), &Policy::default());
             let seen = after(&seen, &decision);
             let dv = seen.data_volume.as_ref().unwrap();
@@ -121,8 +124,8 @@ fn each_refusal_of_a_pod_in_either_namespace_is_told_with_the_servers_words_and_
             assert!(running.message.contains(&format!("in namespace '{}'", namespace(role))), "{what}");
             let event = &decision.events.iter().find(|event| event.reason == wanted).expect(&what);
             assert_eq!((event.kind, event.message.as_str()), ("Warning", running.message.as_str()), "{what}");
-            let standing = Standing::of(dv).unwrap();
-            assert_eq!(standing.state, State::Waiting, "{what}: it is reported as running");
+            let standing = CloneSummary::of(dv).unwrap();
+            assert_eq!(standing.state, CloneState::Waiting, "{what}: it is reported as running");
             let complaint = Complaint::of(dv, &standing, now()).expect(&what);
             assert!(complaint.found.contains(words) && !complaint.helps.is_empty(), "{what}: {complaint:?}");
             let prefix = if role == Role::Source { "source." } else { "" };
@@ -145,7 +148,7 @@ fn each_refusal_of_the_claim_is_a_warning_that_is_tried_again_and_does_not_end_t
         let seen = start();
         let actions = decide(&seen, now(), &Policy::default()).actions;
         let trouble = lasting(&hands(&double).carry_out(&actions, &seen, now()).expect_err(sort));
-        let seen = Observed { trouble: Some(trouble), ..seen };
+        let seen = Observed { last_error: Some(trouble), ..seen };
         let decision = decide(&seen, now(), &Policy::default());
         let status = decision.status.as_ref().unwrap();
         let wanted = if sort == "quota" { "ErrExceededQuota" } else { "ErrCreatingClaim" };
@@ -157,7 +160,7 @@ fn each_refusal_of_the_claim_is_a_warning_that_is_tried_again_and_does_not_end_t
             "{sort}"
         );
         assert!(!decision.events.iter().any(|event| event.kind == "Normal"), "{sort}: {:?}", decision.events);
-        assert!(!decant_controller::standing::is_blocked(wanted), "{sort}");
+        assert!(!decant_controller::summary::advice::is_blocked(wanted), "{sort}");
     }
 }
 
@@ -183,7 +186,7 @@ fn each_refusal_of_a_secret_in_either_namespace_is_told_with_the_servers_words()
             }
             let trouble =
                 hands(&double).carry_out(&[Action::MakeSecret(role)], &seen, now()).expect_err(&what);
-            seen.trouble = Some(lasting(&trouble));
+            seen.last_error = Some(lasting(&trouble));
             let status = decide(&seen, now(), &Policy::default()).status.unwrap();
             let running = status.condition("Running").unwrap();
             let wanted = if sort == "quota" { "ErrExceededQuota" } else { "ErrCreatingSecret" };

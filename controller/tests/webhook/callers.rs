@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use decant_controller::pki::{Leaf, Signer, Usage};
-use decant_controller::webhook::{Callers, MUTATE_PATH};
+use decant_controller::certificates::signer::{Leaf, Signer, Usage};
+use decant_controller::objects::webhook_configuration::MUTATE_PATH;
+use decant_controller::webhook::callers::Callers;
 use time::OffsetDateTime;
 
 use crate::server::{Running, leaf, review, stranger};

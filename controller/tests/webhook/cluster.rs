@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use decant_controller::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
-use decant_controller::resource::{Key, Kind, Object, Uid};
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::objects::{Key, Kind, Object, Uid};
 use serde_json::Value;
 
 /// An empty cluster in which nobody may do anything.

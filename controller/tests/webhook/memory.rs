@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use decant_controller::webhook::{MUTATE_PATH, VALIDATE_PATH};
+use decant_controller::objects::webhook_configuration::{MUTATE_PATH, VALIDATE_PATH};
 
 use crate::server::{PATIENCE, Running, answer, head, review, stranger};
 

@@ -4,9 +4,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_controller::pki::{Leaf, Signer, Usage};
-use decant_controller::token::TokenKey;
-use decant_controller::webhook::{Callers, Settings, Webhook, WebhookIdentity};
+use decant_controller::certificates::signer::{Leaf, Signer, Usage};
+use decant_controller::token::key::TokenKey;
+use decant_controller::webhook::callers::Callers;
+use decant_controller::webhook::serve::{Webhook, WebhookIdentity, WebhookSettings};
 use decant_shared::net::conn::{Conn, Fault};
 use decant_shared::net::tls::{client, pem};
 use decant_shared::process::stop::Stop;
@@ -38,7 +39,7 @@ impl Running {
             key_pem: leaf.key_pem,
             ca_pem: authority.bundle_pem.clone(),
         };
-        let settings = Settings {
+        let settings = WebhookSettings {
             cluster: Arc::new(Empty),
             keys: Arc::new(TokenKey::new(&[7; 32])),
             own_user: "system:serviceaccount:decant-system:decant-controller".to_owned(),

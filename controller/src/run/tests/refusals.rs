@@ -1,8 +1,9 @@
 //! Whole rounds in which one of two namespaces refuses something, until it no longer does.
 
 use super::*;
-use crate::resource::DataVolume;
-use crate::standing::{Complaint, Standing, State};
+use crate::objects::DataVolume;
+use crate::summary::clone_summary::{CloneState, CloneSummary};
+use crate::summary::complaint::Complaint;
 
 /// A refusal is told after a second.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,11 +31,11 @@ impl Bench {
     }
 
     fn dv(&self) -> DataVolume {
-        view(self.cluster.get(Kind::DataVolume, &copy()).unwrap()).unwrap()
+        decode(self.cluster.get(Kind::DataVolume, &copy()).unwrap()).unwrap()
     }
 
-    fn standing(&self) -> Standing {
-        Standing::of(&self.dv()).unwrap()
+    fn standing(&self) -> CloneSummary {
+        CloneSummary::of(&self.dv()).unwrap()
     }
 
     fn complaint(&self) -> Option<Complaint> {
@@ -58,7 +59,7 @@ impl Bench {
 }
 
 /// Refuses, waits until it is told with `reason`, allows it, and waits until it is told no more.
-fn told_until_over(bench: &Bench, refusals: &[Refusal], reason: &str, state: State) {
+fn told_until_over(bench: &Bench, refusals: &[Refusal], reason: &str, state: CloneState) {
     bench.refuse(refusals);
     bench.until("it is told", || bench.standing().reason == reason);
     assert!(bench.standing().message.contains(WORDS), "{:?}", bench.standing());
@@ -78,7 +79,7 @@ fn a_source_pod_that_its_namespace_refuses_is_told_until_it_is_made() {
     bench.rounds(3);
     bench.kubelet();
     let pods = refusal("create", Kind::Pod, "a");
-    told_until_over(&bench, &[pods], "ErrStartingPod", State::Waiting);
+    told_until_over(&bench, &[pods], "ErrStartingPod", CloneState::Waiting);
     assert_eq!(bench.cluster.names_of(Kind::Pod).len(), 2);
 }
 
@@ -87,7 +88,7 @@ fn a_target_pod_that_its_namespace_refuses_is_told_until_it_is_made() {
     let bench = bench();
     bench.rounds(2);
     bench.bind();
-    told_until_over(&bench, &[refusal("create", Kind::Pod, "b")], "ErrStartingPod", State::Waiting);
+    told_until_over(&bench, &[refusal("create", Kind::Pod, "b")], "ErrStartingPod", CloneState::Waiting);
     assert_eq!(bench.cluster.names_of(Kind::Pod), ["b/cdi-upload-copy"]);
 }
 
@@ -97,7 +98,7 @@ fn a_refused_claim_is_told_until_it_is_made() {
     let claims = refusal("create", Kind::PersistentVolumeClaim, "b");
     bench.refuse(std::slice::from_ref(&claims));
     bench.until("the phase is told", || bench.dv().status.phase == "Pending");
-    told_until_over(&bench, &[claims], "ErrCreatingClaim", State::Waiting);
+    told_until_over(&bench, &[claims], "ErrCreatingClaim", CloneState::Waiting);
 }
 
 #[test]
@@ -106,14 +107,14 @@ fn refused_changes_of_the_claim_and_of_the_data_volume_are_told_until_they_are_a
     bench.rounds(1);
     bench.bind();
     let claims = refusal("patch", Kind::PersistentVolumeClaim, "b");
-    told_until_over(&bench, &[claims], "ErrChangingClaim", State::Waiting);
+    told_until_over(&bench, &[claims], "ErrChangingClaim", CloneState::Waiting);
     bench.set(
         Kind::DataVolume,
         &copy(),
         &json!({"metadata": {"annotations": {"decant.dev/digest": "decant1:5:ff"}}}),
     );
     let dvs = refusal("patch", Kind::DataVolume, "b");
-    told_until_over(&bench, &[dvs], "ErrChangingDataVolume", State::Waiting);
+    told_until_over(&bench, &[dvs], "ErrChangingDataVolume", CloneState::Waiting);
 }
 
 #[test]
@@ -121,9 +122,19 @@ fn refused_secrets_of_either_namespace_are_told_until_they_are_made() {
     let bench = bench();
     bench.rounds(2);
     bench.bind();
-    told_until_over(&bench, &[refusal("create", Kind::Secret, "b")], "ErrCreatingSecret", State::Waiting);
+    told_until_over(
+        &bench,
+        &[refusal("create", Kind::Secret, "b")],
+        "ErrCreatingSecret",
+        CloneState::Waiting,
+    );
     bench.kubelet();
-    told_until_over(&bench, &[refusal("create", Kind::Secret, "a")], "ErrCreatingSecret", State::Waiting);
+    told_until_over(
+        &bench,
+        &[refusal("create", Kind::Secret, "a")],
+        "ErrCreatingSecret",
+        CloneState::Waiting,
+    );
     assert_eq!(
         bench.cluster.of(Kind::Secret).iter().filter(|secret| secret.to_string().contains("\"a\"")).count(),
         1
@@ -139,13 +150,13 @@ fn a_pod_that_cannot_be_deleted_after_the_end_is_told_and_the_clone_is_complete_
     bench.kubelet();
     bench.rounds(3);
     for object in bench.cluster.of(Kind::Pod) {
-        let pod: crate::resource::Pod = view(object).unwrap();
+        let pod: crate::objects::Pod = decode(object).unwrap();
         let name = if pod.metadata.namespace == "a" { "cdi-clone-source" } else { "cdi-upload-server" };
         let ended = json!({"exitCode": 0, "message": "{}", "finishedAt": "2026-01-01T00:00:00Z"});
         let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": name, "state": {"terminated": ended}}]});
         bench.set(Kind::Pod, &pod.metadata.key(), &json!({"status": status}));
     }
-    told_until_over(&bench, &[refusal("delete", Kind::Pod, "a")], "ErrDeletingPod", State::Succeeded);
+    told_until_over(&bench, &[refusal("delete", Kind::Pod, "a")], "ErrDeletingPod", CloneState::Succeeded);
     assert!(bench.cluster.names_of(Kind::Pod).is_empty());
 }
 
@@ -153,7 +164,12 @@ fn a_pod_that_cannot_be_deleted_after_the_end_is_told_and_the_clone_is_complete_
 fn a_right_to_read_that_is_missing_is_told_until_it_is_there() {
     let bench = bench();
     bench.rounds(2);
-    told_until_over(&bench, &[refusal("get", Kind::StorageClass, "")], "ErrReadingObjects", State::Waiting);
+    told_until_over(
+        &bench,
+        &[refusal("get", Kind::StorageClass, "")],
+        "ErrReadingObjects",
+        CloneState::Waiting,
+    );
 }
 
 #[test]

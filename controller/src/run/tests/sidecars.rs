@@ -1,7 +1,7 @@
 //! Containers that others put into the pods of a clone.
 
 use super::*;
-use crate::resource::DataVolume;
+use crate::objects::DataVolume;
 
 fn ended(code: i64, message: &str) -> Value {
     json!({"terminated": {"exitCode": code, "reason": "x", "message": message, "finishedAt": "2026-01-01T00:00:00Z"}})
@@ -39,7 +39,7 @@ impl Meshed {
     fn pod(&self, namespace: &str, phase: &str, own: &Value) {
         let name = if namespace == "a" { "cdi-clone-source" } else { "cdi-upload-server" };
         let pods = self.bench.cluster.of(Kind::Pod);
-        let metas = pods.into_iter().map(|pod| view::<crate::resource::Pod>(pod).unwrap().metadata);
+        let metas = pods.into_iter().map(|pod| decode::<crate::objects::Pod>(pod).unwrap().metadata);
         let pod = metas.into_iter().find(|meta| meta.namespace == namespace).unwrap();
         let status = json!({"phase": phase, "podIP": "10.0.0.1", "containerStatuses": [
             {"name": "mesh", "ready": true, "state": self.sidecar}, {"name": name, "ready": true, "state": own}]});
@@ -47,7 +47,7 @@ impl Meshed {
     }
 
     fn phase(&self) -> String {
-        let dv: DataVolume = view(self.bench.cluster.get(Kind::DataVolume, &copy()).unwrap()).unwrap();
+        let dv: DataVolume = decode(self.bench.cluster.get(Kind::DataVolume, &copy()).unwrap()).unwrap();
         dv.status.phase
     }
 

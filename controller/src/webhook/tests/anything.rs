@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{gate, golden, now};
-use crate::webhook::{Caller, Gate, Question};
+use crate::webhook::callers::Caller;
+use crate::webhook::gate::{Gate, Question};
 
 /// Names that are read somewhere, so that other values get where they are.
 const NAMES: [&str; 24] = [

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::review::{Verdict, parse};
-use super::stub::Stub;
-use super::{Caller, Gate};
-use crate::annotations::TOKEN;
-use crate::permission::Asker;
-use crate::resource::{Key, Kind};
-use crate::token::TokenKey;
+use crate::objects::annotations::TOKEN;
+use crate::objects::{Key, Kind};
+use crate::token::asker::Asker;
+use crate::token::key::TokenKey;
+use crate::webhook::callers::Caller;
+use crate::webhook::gate::Gate;
+use crate::webhook::review::{Verdict, parse};
+use crate::webhook::stub::Stub;
 
 const OWN: &str = "system:serviceaccount:decant:decant";
 

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::{
     body, create, dv, gate, gate_and_stub, gives_token_for, golden, key, message, mutated, now, patched,
 };
-use crate::annotations::{ALLOW_CLONE_TO, TOKEN};
-use crate::resource::{Key, Kind, Uid};
-use crate::webhook::Caller;
+use crate::objects::annotations::{ALLOW_CLONE_TO, TOKEN};
+use crate::objects::{Key, Kind, Uid};
+use crate::webhook::callers::Caller;
 use crate::webhook::review::{Verdict, parse};
 use crate::webhook::stub::Stub;
 

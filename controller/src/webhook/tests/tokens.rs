@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use time::Duration;
 
 use super::{OWN, ask, asker, create, dv, gate, gives_token_for, golden, key, mutated, now, patched};
-use crate::annotations::{EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
-use crate::resource::{Key, Kind, Uid};
-use crate::token::Grant;
-use crate::webhook::Gate;
+use crate::objects::annotations::{EXTENDED_TOKEN, PRE_POPULATED, TOKEN};
+use crate::objects::{Key, Kind, Uid};
+use crate::token::grant::Grant;
+use crate::webhook::gate::Gate;
 use crate::webhook::review::Verdict;
 
 #[test]

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{ask, dv, gate, golden, message};
-use crate::annotations::{ALLOW_ADOPTION, POPULATED_FOR};
-use crate::resource::Kind;
-use crate::webhook::Gate;
+use crate::objects::Kind;
+use crate::objects::annotations::{ALLOW_ADOPTION, POPULATED_FOR};
+use crate::webhook::gate::Gate;
 use crate::webhook::review::{Verdict, parse};
 
 fn asked(gate: &Gate, review: &[u8]) -> Verdict {

@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::decide::Role;
-use decant_controller::made;
-use decant_controller::names;
-use decant_controller::pods::Identity;
-use decant_controller::resource::{Kind, Uid};
-use decant_controller::token::TokenKey;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::{Kind, Uid, names};
+use decant_controller::pods::identity::PodIdentity;
+use decant_controller::pods::made;
+use decant_controller::pods::role::Role;
+use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 
 use super::pages::Pages;
@@ -146,7 +145,7 @@ fn identity(
     (name, claim): (&str, &Uid),
     target: Option<&Uid>,
 ) -> Value {
-    let identity = Identity {
+    let identity = PodIdentity {
         role,
         pod: ground.key(pod),
         clone: ground.key(name),

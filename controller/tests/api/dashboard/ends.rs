@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use decant_controller::pki::{Leaf, Pki};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::certificates::signer::Leaf;
 use time::OffsetDateTime;
 
 use crate::budget::crowd::Page;

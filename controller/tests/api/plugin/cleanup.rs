@@ -1,10 +1,10 @@
 //! `kubectl decant cleanup`.
 
-use decant_controller::annotations::{
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::Kind;
+use decant_controller::objects::annotations::{
     APP, APP_VALUE, CLONE_OF, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET, CREATED_BY_CONTROLLER, OWNER_REF,
 };
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::resource::Kind;
 use serde_json::{Value, json};
 
 use super::{make_claim, make_data_volume, plugin, plugin_answered, running, succeeded, tell};

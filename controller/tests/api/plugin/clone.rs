@@ -1,7 +1,7 @@
 //! `kubectl decant clone`.
 
-use decant_controller::cluster::Cluster;
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use super::{

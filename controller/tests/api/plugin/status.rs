@@ -2,11 +2,11 @@
 
 use std::process::{Command, Stdio};
 
-use decant_controller::cluster::{Cluster, Part};
-use decant_controller::resource::Kind;
+use decant_controller::api::cluster::{Cluster, Part};
+use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
-use super::{a_moment, command, end, interrupt, make_data_volume, plugin, running, succeeded, tell};
+use super::{a_moment, command, end, interrupt, make_data_volume, plugin, program, running, succeeded, tell};
 use crate::ground::{Ground, kubeconfig};
 
 #[test]
@@ -114,7 +114,7 @@ fn on_a_terminal_the_bar_stays_in_its_place_and_has_a_colour_unless_that_is_unwa
         make_data_volume(&ground, &name);
         let line = format!(
             "{} -n {} --kubeconfig {} status {name} --follow",
-            env!("CARGO_BIN_EXE_kubectl-decant"),
+            program().display(),
             ground.namespace,
             kubeconfig().display()
         );

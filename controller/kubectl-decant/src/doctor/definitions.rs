@@ -1,0 +1,97 @@
+//! The CustomResourceDefinitions: there, taken by the API server, and in our version.
+
+use serde::Deserialize;
+
+use crate::doctor::{Check, Installation};
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects::data_volume::DataVolumeCondition;
+use decant_controller::objects::{Key, Kind, Meta, Readable, crds, decode};
+
+const HELP: &str =
+    "install them: `controller crds | kubectl apply -f -`, or `kubectl apply -k controller/deploy`";
+
+pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
+    crds::names().iter().map(|name| one(installation, name)).collect()
+}
+
+fn one(installation: &Installation<'_>, name: &str) -> Check {
+    let about = format!("CustomResourceDefinition {name}");
+    match installation.session.cluster.get(Kind::CustomResourceDefinition, &Key::new("", name)) {
+        Ok(object) => judge(about, &object),
+        Err(e) if e.is_not_found() => Check::fail(about, "it is not there", HELP),
+        Err(e) => Check::unseen(about, &e),
+    }
+}
+
+/// What is read of a definition.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Definition {
+    metadata: Meta,
+    spec: DefinitionSpec,
+    status: DefinitionStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DefinitionSpec {
+    versions: Vec<Version>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Version {
+    name: String,
+    served: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DefinitionStatus {
+    conditions: Vec<DataVolumeCondition>,
+}
+
+fn judge(about: String, object: &impl Readable) -> Check {
+    let Definition { metadata, spec, status } = match decode(object) {
+        Ok(definition) => definition,
+        Err(e) => return Check::fail(about, format!("it cannot be read: {e}"), HELP),
+    };
+    let version = Kind::DataVolume.version();
+    let serves = spec.versions.iter().any(|found| found.name == version && found.served);
+    let says = |kind: &str, word: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == word);
+    let established = says("Established", "True").is_some();
+    if metadata.is_deleting() {
+        return Check::fail(
+            about,
+            "it is being deleted, with all objects of this kind",
+            "make it anew afterwards",
+        );
+    }
+    match (serves, established) {
+        (true, true) => Check::ok(about, format!("serves {version}")),
+        (false, _) => Check::fail(about, format!("it does not serve {version}"), HELP),
+        (true, false) => {
+            let bad = says("NamesAccepted", "False").map(|condition| condition.message.as_str());
+            let why = bad.unwrap_or("the API server has not taken it yet");
+            Check::fail(about, why, "look at `kubectl describe crd` of it")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+    use serde_json::json;
+
+    #[test]
+    fn a_definition_has_to_be_taken_and_to_serve_our_version() {
+        let object = |version: &str, established: &str| {
+            json!({ "spec": { "versions": [{ "name": version, "served": true }] },
+                    "status": { "conditions": [{ "type": "Established", "status": established }] } })
+        };
+        assert_eq!(judge(String::new(), &object("v1beta1", "True")).state, State::Ok);
+        assert_eq!(judge(String::new(), &object("v1", "True")).state, State::Fail);
+        assert_eq!(judge(String::new(), &object("v1beta1", "False")).state, State::Fail);
+    }
+}

@@ -1,0 +1,223 @@
+//! Whether the controller may do what it does, whichever roles say so; and the person who asks.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::doctor::{Check, Installation};
+use decant_controller::api::cluster::{ApiError, Cluster};
+use decant_controller::api::responses::unreadable;
+use decant_controller::objects::{Kind, decode};
+
+/// The roles that the controller is installed with.
+const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");
+/// The roles of the webhook.
+const WEBHOOK_ROLE: &str = include_str!("../../../deploy/webhook/rbac.yaml");
+
+/// One thing that somebody may do or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Right {
+    verb: String,
+    group: String,
+    /// With a subresource behind a slash.
+    resource: String,
+    name: String,
+    /// Only in the controller's namespace.
+    is_local: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Document {
+    kind: String,
+    #[serde(default)]
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    api_groups: Vec<String>,
+    resources: Vec<String>,
+    verbs: Vec<String>,
+    #[serde(default)]
+    resource_names: Vec<String>,
+}
+
+/// `webhook_account`: that of the webhook, where there is one.
+pub(super) fn check(
+    installation: &Installation<'_>,
+    account: &str,
+    webhook_account: Option<&str>,
+) -> Vec<Check> {
+    let mut checks = match webhook_account {
+        Some(webhook) if webhook == account => {
+            let both = [rights_in(ROLES), rights_in(WEBHOOK_ROLE)].concat();
+            vec![of_account(installation, account, &both)]
+        }
+        Some(webhook) => vec![
+            of_account(installation, account, &rights_in(ROLES)),
+            of_account(installation, webhook, &rights_in(WEBHOOK_ROLE)),
+        ],
+        None => vec![of_account(installation, account, &rights_in(ROLES))],
+    };
+    checks.push(of_caller(installation));
+    checks
+}
+
+fn of_account(installation: &Installation<'_>, account: &str, rights: &[Right]) -> Check {
+    let user = format!("system:serviceaccount:{}:{account}", installation.namespace);
+    let about = format!("rights of {user}");
+    let groups = [
+        "system:serviceaccounts",
+        &format!("system:serviceaccounts:{}", installation.namespace),
+        "system:authenticated",
+    ];
+    let is_granted = |right: &Right, namespace: &str| {
+        let namespace = if right.is_local { installation.namespace } else { namespace };
+        let spec =
+            json!({ "user": user, "groups": groups, "resourceAttributes": attributes(right, namespace) });
+        is_allowed(installation, Kind::SubjectAccessReview, &spec)
+    };
+    // A controller that is installed for one namespace has its rights there alone.
+    let here = &installation.session.namespace;
+    let (mut missing, mut only_here) = (Vec::new(), false);
+    for right in rights {
+        let answer = match is_granted(right, "") {
+            Ok(false) => is_granted(right, here).inspect(|granted| only_here |= *granted),
+            answer => answer,
+        };
+        match answer {
+            Ok(true) => {}
+            Ok(false) => missing.push(format!("{} {}", right.verb, right.resource)),
+            Err(e) => return Check::unseen(about, &e),
+        }
+    }
+    if missing.is_empty() {
+        let installation = if only_here { format!(", in namespace {here}") } else { String::new() };
+        return Check::ok(about, format!("all {} are there{installation}", rights.len()));
+    }
+    let help = "apply the roles again: `kubectl apply -k controller/deploy` (with the webhook: controller/deploy/webhook)";
+    let found = if missing.len() == rights.len() {
+        format!("it has none of the {} that it needs", rights.len())
+    } else {
+        format!("it may not: {}", missing.join(", "))
+    };
+    Check::fail(about, found, help)
+}
+
+fn of_caller(installation: &Installation<'_>) -> Check {
+    let namespace = &installation.session.namespace;
+    let about = format!("your own rights in namespace {namespace}");
+    let mut missing = Vec::new();
+    for (verb, kind) in [
+        ("create", Kind::DataVolume),
+        ("list", Kind::DataVolume),
+        ("watch", Kind::DataVolume),
+        ("get", Kind::PersistentVolumeClaim),
+    ] {
+        let right = Right {
+            verb: verb.to_owned(),
+            group: kind.group().to_owned(),
+            resource: kind.plural().to_owned(),
+            name: String::new(),
+            is_local: true,
+        };
+        let spec = json!({ "resourceAttributes": attributes(&right, namespace) });
+        match is_allowed(installation, Kind::SelfSubjectAccessReview, &spec) {
+            Ok(true) => {}
+            Ok(false) => missing.push(format!("{verb} {}", kind.plural())),
+            Err(e) => return Check::unseen(about, &e),
+        }
+    }
+    if missing.is_empty() {
+        Check::ok(about, "you may clone and follow clones")
+    } else {
+        Check::note(about, format!("you may not: {}", missing.join(", ")))
+    }
+}
+
+fn attributes(right: &Right, namespace: &str) -> Value {
+    let (resource, subresource) = right.resource.split_once('/').unwrap_or((&right.resource, ""));
+    json!({ "verb": right.verb, "group": right.group, "resource": resource, "subresource": subresource,
+            "name": right.name, "namespace": namespace })
+}
+
+fn is_allowed(installation: &Installation<'_>, kind: Kind, spec: &Value) -> Result<bool, ApiError> {
+    let review = json!({ "apiVersion": kind.api_version(), "kind": kind.name(), "spec": spec });
+    let answer: Review = decode(installation.session.cluster.create(kind, &review)?)
+        .map_err(|e| unreadable(kind.name(), &e))?;
+    Ok(answer.status.allowed)
+}
+
+/// What the API server answers.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Review {
+    status: ReviewStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ReviewStatus {
+    allowed: bool,
+}
+
+/// All rights that the roles in `yaml` give.
+fn rights_in(yaml: &str) -> Vec<Right> {
+    let documents: Vec<Document> = serde_saphyr::from_multiple(yaml).unwrap_or_default();
+    let mut rights = Vec::new();
+    for document in
+        documents.iter().filter(|document| matches!(document.kind.as_str(), "ClusterRole" | "Role"))
+    {
+        for rule in &document.rules {
+            let names = if rule.resource_names.is_empty() {
+                vec![String::new()]
+            } else {
+                rule.resource_names.clone()
+            };
+            for (group, resource, verb, name) in product(rule, &names) {
+                rights.push(Right { verb, group, resource, name, is_local: document.kind == "Role" });
+            }
+        }
+    }
+    rights
+}
+
+/// Everything that a rule speaks of, one by one.
+fn product(rule: &Rule, names: &[String]) -> Vec<(String, String, String, String)> {
+    let mut all = Vec::new();
+    for group in &rule.api_groups {
+        for resource in &rule.resources {
+            for verb in &rule.verbs {
+                all.extend(
+                    names.iter().map(|name| (group.clone(), resource.clone(), verb.clone(), name.clone())),
+                );
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_of_the_roles_is_asked_about() {
+        let rights = rights_in(ROLES);
+        let has = |verb: &str, resource: &str, is_local: bool| {
+            rights.iter().any(|r| r.verb == verb && r.resource == resource && r.is_local == is_local)
+        };
+        assert!(
+            has("patch", "datavolumes/status", false)
+                && has("update", "leases", true)
+                && has("get", "secrets", true)
+        );
+        assert!(!has("get", "secrets", false));
+        assert!(rights.len() > 20, "{rights:?}");
+        let webhook = rights_in(WEBHOOK_ROLE);
+        assert!(
+            webhook.iter().any(|r| r.name == "cdi-api-datavolume-mutate" && r.verb == "patch"),
+            "{webhook:?}"
+        );
+    }
+}

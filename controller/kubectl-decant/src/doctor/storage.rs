@@ -1,0 +1,58 @@
+//! Storage classes.
+
+use crate::doctor::{Check, Installation};
+use crate::session::list;
+use decant_controller::api::cluster::ListParams;
+use decant_controller::objects::{Kind, StorageClass};
+
+const ABOUT: &str = "storage classes";
+
+pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
+    vec![match list(&installation.session.cluster, Kind::StorageClass, &ListParams::default()) {
+        Ok((classes, _)) => judge(&classes),
+        Err(e) => Check::unseen(ABOUT, &e),
+    }]
+}
+
+fn judge(classes: &[StorageClass]) -> Check {
+    let names = |list: Vec<&StorageClass>| {
+        list.iter().map(|class| class.metadata.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let defaults: Vec<&StorageClass> = classes.iter().filter(|class| class.is_default()).collect();
+    if classes.is_empty() {
+        return Check::fail(
+            ABOUT,
+            "there is none: only volumes made by hand can be bound",
+            "install a storage provider",
+        );
+    }
+    let all = names(classes.iter().collect());
+    match defaults.len() {
+        0 => Check::note(
+            ABOUT,
+            format!("{all}; none is the default: clones have to name one (--storage-class)"),
+        ),
+        1 => Check::ok(ABOUT, format!("{all}; the default is {}", names(defaults))),
+        _ => Check::note(ABOUT, format!("{all}; several are the default: {}", names(defaults))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+    use serde_json::json;
+
+    #[test]
+    fn without_a_class_nothing_is_bound_and_without_a_default_it_has_to_be_named() {
+        let class = |default: &str| -> StorageClass {
+            let annotations = json!({ "storageclass.kubernetes.io/is-default-class": default });
+            serde_json::from_value(json!({ "metadata": { "name": "fast", "annotations": annotations } }))
+                .unwrap()
+        };
+        assert_eq!(judge(&[]).state, State::Fail);
+        assert_eq!(judge(&[class("false")]).state, State::Note);
+        assert_eq!(judge(&[class("true")]).state, State::Ok);
+        assert_eq!(judge(&[class("true"), class("true")]).state, State::Note);
+    }
+}

@@ -1,0 +1,239 @@
+//! What clones left behind: found here, deleted in `cleanup.rs`.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ending::Failure;
+use crate::session::{Session, list};
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
+use decant_controller::objects;
+use decant_controller::objects::annotations::{
+    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
+    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
+};
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
+use decant_controller::watch::unreadable::ObjectIdentity;
+
+/// An object that nobody needs any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Leftover {
+    #[serde(serialize_with = "kind_name")]
+    pub(super) kind: Kind,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: Uid,
+    pub(super) why: String,
+}
+
+fn kind_name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+impl Leftover {
+    fn new(kind: Kind, meta: &Meta, why: impl Into<String>) -> Self {
+        let Key { namespace, name } = meta.key();
+        Self { kind, namespace, name, uid: meta.uid.clone(), why: why.into() }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key::new(&self.namespace, &self.name)
+    }
+}
+
+/// What was found, and what could not be looked at.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Found {
+    pub(super) leftovers: Vec<Leftover>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) not_looked_at: Vec<String>,
+}
+
+/// All leftovers in the session's namespace, or in all; with `finished` also DataVolumes that succeeded.
+pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> Result<Found, Failure> {
+    let scope = session.scope(all_namespaces);
+    let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
+    let mut claims = Claims { session, known: HashMap::new() };
+    let mut found = Found::default();
+    let pods: Vec<Pod> = session.list(Kind::Pod, &ours)?;
+    for pod in &pods {
+        match claims.why_left(pod) {
+            Ok(why) => found.leftovers.extend(why.map(|why| Leftover::new(Kind::Pod, &pod.metadata, why))),
+            Err(e) if e.code == 403 => found.not_looked_at.push(format!("pod {}: {e}", pod.metadata.key())),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    match secrets(session, &ours, &pods) {
+        Ok(secrets) => found.leftovers.extend(secrets),
+        Err(e) if e.code == 403 => found.not_looked_at.push(format!("secrets: {e}")),
+        Err(e) => return Err(e.into()),
+    }
+    if finished {
+        for dv in session.list::<DataVolume>(Kind::DataVolume, &scope)? {
+            if is_finished(&dv) && claims.is_marked(&dv)? {
+                let why = "it succeeded; its PVC stays";
+                found.leftovers.push(Leftover::new(Kind::DataVolume, &dv.metadata, why));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether `dv` is a clone that succeeded and nobody's part: what belongs to a virtual machine would be made again.
+fn is_finished(dv: &DataVolume) -> bool {
+    let is_free = dv.metadata.owner_references.is_empty() && !dv.metadata.is_deleting();
+    is_free && CloneState::of(dv) == CloneState::Succeeded && CloneSummary::of(dv).is_some()
+}
+
+/// Claims, asked for once each.
+struct Claims<'s> {
+    session: &'s Session,
+    known: HashMap<Key, Option<Claim>>,
+}
+
+impl Claims<'_> {
+    fn get(&mut self, key: &Key) -> Result<Option<&Claim>, ApiError> {
+        if !self.known.contains_key(key) {
+            let claim = match self.session.cluster.get(Kind::PersistentVolumeClaim, key) {
+                Ok(object) => objects::decode(object).ok(),
+                Err(e) if e.is_not_found() => None,
+                Err(e) => return Err(e),
+            };
+            self.known.insert(key.clone(), claim);
+        }
+        Ok(self.known.get(key).and_then(Option::as_ref))
+    }
+
+    /// Why `pod` is of no use any more; `None` when it may be of some.
+    fn why_left(&mut self, pod: &Pod) -> Result<Option<String>, ApiError> {
+        match claim_of(&pod.metadata) {
+            Some(key) => Ok(why_left(pod, &key, self.get(&key)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the controller goes on alone: the PVC of `dv` is marked as done, or was none of its clones.
+    fn is_marked(&mut self, dv: &DataVolume) -> Result<bool, ApiError> {
+        let claim = self.get(&dv.metadata.key())?;
+        let has = |claim: &Claim, name| claim.metadata.annotation(name).is_some();
+        Ok(claim.is_none_or(|claim| !has(claim, CLONE_REQUEST) || has(claim, CLONE_OF)))
+    }
+}
+
+/// The claim that a pod says it was made for. The plugin cannot check seals; who runs it sees the list, and has only rights of
+/// their own. Pods of earlier versions and of CDI have no seal.
+fn claim_of(pod: &Meta) -> Option<Key> {
+    if let Some(claim) = pod.annotation(OWNER_REF) {
+        return claim.parse().ok();
+    }
+    let owner = pod.controller().filter(|owner| owner.kind == "PersistentVolumeClaim")?;
+    Some(Key::new(&pod.namespace, &owner.name))
+}
+
+/// Why `pod`, which was made for the claim `key`, is of no use any more.
+fn why_left(pod: &Pod, key: &Key, claim: Option<&Claim>) -> Option<String> {
+    let component = pod.metadata.labels.get(COMPONENT).map(String::as_str);
+    if !matches!(component, Some(COMPONENT_SOURCE | COMPONENT_TARGET)) || pod.metadata.is_deleting() {
+        return None;
+    }
+    let Some(claim) = claim else { return Some(format!("PVC {key}, which it was made for, is gone")) };
+    if component == Some(COMPONENT_SOURCE) && pod.metadata.name != names::source_pod(&claim.metadata.uid) {
+        return Some(format!("it was made for an earlier PVC {key}"));
+    }
+    let is_done = claim.metadata.annotation(CLONE_OF).is_some() && pod.has_ended();
+    is_done.then(|| format!("it was kept after the clone into {key} was done"))
+}
+
+/// Metadata alone.
+#[derive(Deserialize)]
+struct Bare {
+    metadata: Meta,
+}
+
+/// Secrets of pods that are gone. Those of pods that are there go with them.
+fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Leftover>, ApiError> {
+    let (secrets, _) = list::<Bare>(&session.cluster, Kind::Secret, ours)?;
+    let made_here = |meta: &Meta| {
+        meta.annotation(CREATED_BY_CONTROLLER).is_some()
+            || meta.annotation(CREATED_BY_UPLOAD_CONTROLLER).is_some()
+    };
+    let mut left = Vec::new();
+    for Bare { metadata: meta } in secrets.iter().filter(|secret| made_here(&secret.metadata)) {
+        let Some(owner) = meta.controller().filter(|owner| owner.kind == "Pod") else { continue };
+        if meta.is_deleting() || pods.iter().any(|pod| pod.metadata.uid == owner.uid) {
+            continue;
+        }
+        // It may have been made since the pods were listed.
+        let is_gone = match session.cluster.get(Kind::Pod, &Key::new(&meta.namespace, &owner.name)) {
+            // One that says not even which it is may be it.
+            Ok(pod) => ObjectIdentity::of(&pod).is_some_and(|found| found.metadata.uid != owner.uid),
+            Err(e) if e.is_not_found() => true,
+            Err(e) => return Err(e),
+        };
+        if is_gone {
+            left.push(Leftover::new(
+                Kind::Secret,
+                meta,
+                format!("pod {}, which it was made for, is gone", owner.name),
+            ));
+        }
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(component: &str, name: &str, phase: &str) -> Pod {
+        let labels = json!({ COMPONENT: component });
+        serde_json::from_value(
+            json!({ "metadata": { "name": name, "labels": labels }, "status": { "phase": phase } }),
+        )
+        .unwrap()
+    }
+
+    fn claim(annotations: &Value) -> Claim {
+        serde_json::from_value(json!({ "metadata": { "uid": "u", "annotations": annotations } })).unwrap()
+    }
+
+    fn left(pod: &Pod, claim: Option<&Claim>) -> bool {
+        why_left(pod, &Key::new("n", "copy"), claim).is_some()
+    }
+
+    #[test]
+    fn pods_of_a_clone_that_goes_on_are_no_leftovers() {
+        let running = claim(&json!({}));
+        assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&running)));
+        assert!(!left(&pod(COMPONENT_TARGET, "cdi-upload-copy", "Failed"), Some(&running)));
+        // Done, but still saying its last words.
+        let done = claim(&json!({ CLONE_OF: "true" }));
+        assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&done)));
+        assert!(!left(&pod("virt-launcher", "vm", "Succeeded"), None));
+    }
+
+    #[test]
+    fn pods_that_were_kept_and_pods_of_claims_that_are_gone_are_leftovers() {
+        let done = claim(&json!({ CLONE_OF: "true" }));
+        assert!(left(&pod(COMPONENT_TARGET, "cdi-upload-copy", "Succeeded"), Some(&done)));
+        assert!(left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), None));
+        assert!(left(&pod(COMPONENT_SOURCE, "other-source-pod", "Running"), Some(&claim(&json!({})))));
+    }
+
+    #[test]
+    fn a_data_volume_of_a_virtual_machine_is_not_finished() {
+        let dv = |owners: Value, phase: &str| -> DataVolume {
+            serde_json::from_value(json!({
+                "metadata": { "name": "d", "ownerReferences": owners },
+                "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
+                "status": { "phase": phase },
+            }))
+            .unwrap()
+        };
+        assert!(is_finished(&dv(json!([]), "Succeeded")));
+        assert!(!is_finished(&dv(json!([]), "CloneInProgress")));
+        assert!(!is_finished(&dv(json!([{ "kind": "VirtualMachine", "name": "vm" }]), "Succeeded")));
+    }
+}

@@ -1,0 +1,10 @@
+//! `kubectl decant`: reads the command line and runs what it says.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use kubectl_decant::{Cli, Ending};
+
+fn main() -> Ending {
+    decant_shared::process::panics::end_the_process();
+    kubectl_decant::run(&Cli::parse())
+}

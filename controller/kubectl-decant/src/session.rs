@@ -1,0 +1,84 @@
+//! The cluster that a command is for, the namespace, and the signals that end it.
+
+use std::time::Duration;
+
+use decant_shared::process::stop::{Stop, StopReason};
+use serde::de::DeserializeOwned;
+
+use crate::args::ClusterArgs;
+use crate::ending::{Ending, Failure};
+use decant_controller::api::client::{KubeCluster, Reached};
+use decant_controller::api::cluster::{Cluster, ListParams};
+use decant_controller::api::kubeconfig::Reach;
+use decant_controller::api::listing;
+use decant_controller::objects;
+use decant_controller::objects::Kind;
+
+/// What the API server writes into its audit log.
+const AGENT: &str = concat!("kubectl-decant/", env!("CARGO_PKG_VERSION"));
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// One run of the plugin.
+pub(super) struct Session {
+    pub(super) cluster: KubeCluster,
+    /// Its address.
+    pub(super) server: String,
+    /// Of `-n`, or of the context.
+    pub(super) namespace: String,
+    /// Set by SIGINT and SIGTERM once [`Session::watch_signals`] was called.
+    pub(super) stop: Stop,
+}
+
+impl Session {
+    pub(super) fn open(place: &ClusterArgs) -> Result<Self, Failure> {
+        let reach = Reach {
+            kubeconfig: place.kubeconfig.clone(),
+            context: place.context.clone(),
+            call_limit: Some(place.request_timeout).filter(|limit| *limit > Duration::ZERO),
+            agent: AGENT,
+        };
+        let Reached { cluster, server, namespace } = KubeCluster::reach(&reach).map_err(Failure::usage)?;
+        let namespace = place.namespace.clone().unwrap_or(namespace);
+        Ok(Self { cluster, server, namespace, stop: Stop::new() })
+    }
+
+    /// From now on a signal ends the waits of this process instead of the process.
+    pub(super) fn watch_signals(&self) -> Result<(), Failure> {
+        decant_shared::process::signal::watch(&self.stop)
+            .map_err(|e| Failure::new(Ending::Failed, format!("signals cannot be watched: {e}")))
+    }
+
+    /// How to end because of a signal, if one came.
+    pub(super) fn signalled(&self) -> Option<Ending> {
+        Some(match self.stop.reason()? {
+            StopReason::Signal(15) => Ending::Terminated,
+            _ => Ending::Interrupted,
+        })
+    }
+
+    /// The namespace of the session, or all.
+    pub(super) fn scope(&self, all: bool) -> ListParams {
+        ListParams { namespace: (!all).then(|| self.namespace.clone()), limit: PAGE, ..ListParams::default() }
+    }
+
+    /// All objects that `params` finds, as views. What cannot be read as one is left out.
+    pub(super) fn list<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        params: &ListParams,
+    ) -> Result<Vec<T>, Failure> {
+        Ok(list(&self.cluster, kind, params)?.0)
+    }
+}
+
+/// All pages of a list, and the version from which a watch goes on.
+pub(super) fn list<T: DeserializeOwned>(
+    cluster: &dyn Cluster,
+    kind: Kind,
+    params: &ListParams,
+) -> Result<(Vec<T>, String), decant_controller::api::cluster::ApiError> {
+    let mut all = Vec::new();
+    let version = listing::list(cluster, kind, params, |item| all.extend(objects::decode(item)))?;
+    Ok((all, version))
+}

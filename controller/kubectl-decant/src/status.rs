@@ -1,0 +1,215 @@
+//! `kubectl decant status`: running clones with bars, and those that ended last.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use decant_shared::protocol::units::Seconds;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::args::StatusArgs;
+use crate::bar;
+use crate::ending::{Ending, Failure};
+use crate::follow::{Following, Until, phase, to_the_end};
+use crate::output::{complain, is_colourful, plain, print, print_next, say, table};
+use crate::screen::{Line, Screen};
+use crate::session::Session;
+use crate::untold::unwritten;
+use decant_controller::api::cluster::Cluster;
+use decant_controller::objects;
+use decant_controller::objects::{DataVolume, Key, Kind};
+use decant_controller::summary::clone_summary::CloneSummary;
+use decant_controller::summary::pick::{Picked, pick};
+
+/// More open clones than a person looks at.
+const OPEN_MAX: usize = 1000;
+
+/// What `-o` prints.
+#[derive(Serialize)]
+struct Clones<'a> {
+    clones: Vec<&'a CloneSummary>,
+}
+
+pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
+    match (&args.name, args.follow) {
+        (Some(name), true) => {
+            let key = Key::new(&session.namespace, name);
+            // The API server has words for a DataVolume that is not there.
+            session.cluster.get(Kind::DataVolume, &key)?;
+            to_the_end(session, &key, &Until { timeout: None, is_blocked: false, output: args.output })
+        }
+        (None, true) => follow_all(session, args),
+        (Some(name), false) => {
+            let object = session.cluster.get(Kind::DataVolume, &Key::new(&session.namespace, name))?;
+            let dv = objects::decode::<DataVolume>(object).ok();
+            let seen = dv.as_ref().and_then(CloneSummary::of);
+            let mut seen = seen.ok_or_else(|| {
+                Failure::new(Ending::Failed, format!("DataVolume {name} is no clone of a PVC"))
+            })?;
+            let unwritten = unwritten(session, &session.scope(false), dv.as_slice());
+            if let Some(untold) = unwritten.get(&seen.key()) {
+                (seen.reason, seen.message) = (untold.reason.clone(), untold.message.clone());
+            }
+            show(session, args, &Picked { open: vec![seen], ..Picked::default() })
+        }
+        (None, false) => {
+            let all: Vec<DataVolume> = session.list(Kind::DataVolume, &session.scope(args.all_namespaces))?;
+            let mut picked = pick(&all, OPEN_MAX, args.recent.into());
+            let unwritten = unwritten(session, &session.scope(args.all_namespaces), &all);
+            for seen in picked.open.iter_mut().chain(&mut picked.recent) {
+                if let Some(untold) = unwritten.get(&seen.key()) {
+                    (seen.reason, seen.message) = (untold.reason.clone(), untold.message.clone());
+                }
+            }
+            show(session, args, &picked)
+        }
+    }
+}
+
+fn show(session: &Session, args: &StatusArgs, picked: &Picked) -> Result<Ending, Failure> {
+    if let Some(output) = args.output {
+        let clones = picked.open.iter().chain(&picked.recent).collect();
+        print(output, &Clones { clones })?;
+        return Ok(Ending::Done);
+    }
+    if picked.open.is_empty() && picked.recent.is_empty() {
+        complain(&nothing(session, args));
+        return Ok(Ending::Done);
+    }
+    for (line, state) in lines(picked, args.all_namespaces) {
+        say(&match state {
+            Some(state) if is_colourful(&io::stdout()) => {
+                crate::screen::with_coloured_bar(&line, Some(state))
+            }
+            _ => line,
+        });
+    }
+    Ok(Ending::Done)
+}
+
+fn nothing(session: &Session, args: &StatusArgs) -> String {
+    if args.all_namespaces {
+        "No clones found".to_owned()
+    } else {
+        format!("No clones found in {} namespace.", session.namespace)
+    }
+}
+
+/// The table, with a heading.
+fn lines(picked: &Picked, all_namespaces: bool) -> Vec<Line> {
+    let now = OffsetDateTime::now_utc();
+    let mut states = vec![None];
+    let mut rows = vec![row(["NAMESPACE", "NAME", "PHASE", "PROGRESS"].map(str::to_owned), all_namespaces)];
+    for seen in picked.open.iter().chain(&picked.recent) {
+        rows.push(cells(seen, all_namespaces, now));
+        states.push(Some(seen.state));
+    }
+    let mut lines: Vec<Line> = table(&rows).into_iter().zip(states).collect();
+    if picked.more_open > 0 {
+        lines.push((format!("... and {} more", picked.more_open), None));
+    }
+    lines
+}
+
+fn cells(seen: &CloneSummary, all_namespaces: bool, now: OffsetDateTime) -> Vec<String> {
+    let mut progress = bar::progress(seen);
+    if seen.state.is_final()
+        && let Some(age) = ago(&seen.ended, now)
+    {
+        progress += &format!("  {age} ago");
+    }
+    row(
+        [seen.namespace.clone(), seen.name.clone(), phase(seen), progress].map(|cell| plain(&cell)),
+        all_namespaces,
+    )
+}
+
+fn row(cells: [String; 4], all_namespaces: bool) -> Vec<String> {
+    cells.into_iter().skip(usize::from(!all_namespaces)).collect()
+}
+
+/// How long ago an RFC 3339 time was, in its largest two parts; `None` when it is none.
+fn ago(time: &str, now: OffsetDateTime) -> Option<String> {
+    let secs = (now - OffsetDateTime::parse(time, &Rfc3339).ok()?).whole_seconds();
+    // Clocks differ.
+    let secs = u64::try_from(secs).unwrap_or(0);
+    Some(if secs >= 86_400 { format!("{}d", secs / 86_400) } else { Seconds(secs).to_string() })
+}
+
+/// Goes on until a signal.
+fn follow_all(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
+    let mut following = Following::new(session, session.scope(args.all_namespaces))?;
+    session.watch_signals()?;
+    let mut screen = if args.output.is_none() { Screen::on(io::stdout()) } else { None };
+    let mut told: BTreeMap<Key, CloneSummary> = BTreeMap::new();
+    let mut is_news = true;
+    loop {
+        if is_news {
+            let all: Vec<&DataVolume> = following.all.values().collect();
+            let picked = pick(&all, OPEN_MAX, args.recent.into());
+            match &mut screen {
+                Some(screen) if picked == Picked::default() => screen.draw(&[(nothing(session, args), None)]),
+                Some(screen) => screen.draw(&lines(&picked, args.all_namespaces)),
+                None => tell_news(&mut told, &picked, args)?,
+            }
+        }
+        if let Some(ending) = session.signalled() {
+            return Ok(ending);
+        }
+        is_news = following.look()?;
+    }
+}
+
+/// A line, or a document, for each clone that is not what it was.
+fn tell_news(
+    told: &mut BTreeMap<Key, CloneSummary>,
+    picked: &Picked,
+    args: &StatusArgs,
+) -> Result<(), Failure> {
+    let now = OffsetDateTime::now_utc();
+    for seen in picked.open.iter().chain(&picked.recent) {
+        if told.insert(seen.key(), seen.clone()).as_ref() == Some(seen) {
+            continue;
+        }
+        match args.output {
+            Some(output) => print_next(output, seen)?,
+            None => say(&cells(seen, args.all_namespaces, now).join("   ")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn clone(name: &str, phase: &str) -> DataVolume {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "n", "name": name },
+            "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
+            "status": { "phase": phase, "progress": "12.34%" },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_table_has_a_heading_and_a_line_for_each_clone() {
+        let picked = pick(&[clone("a", "CloneScheduled"), clone("b\u{7}", "Succeeded")], 10, 10);
+        let text: Vec<String> = lines(&picked, false).into_iter().map(|(text, _)| text).collect();
+        assert!(text[0].starts_with("NAME   PHASE"), "{text:?}");
+        assert_eq!(text[1], "a      CloneScheduled   [==>                     ]  12.34 %");
+        assert!(text[2].starts_with("b      Succeeded"), "{text:?}");
+        assert!(lines(&picked, true)[1].0.starts_with("n           a"));
+    }
+
+    #[test]
+    fn times_ago_are_short() {
+        let now = OffsetDateTime::parse("2026-01-03T00:00:00Z", &Rfc3339).unwrap();
+        assert_eq!(ago("2026-01-02T23:58:57Z", now).as_deref(), Some("1m03s"));
+        assert_eq!(ago("2026-01-01T00:00:00Z", now).as_deref(), Some("2d"));
+        assert_eq!(ago("2026-01-04T00:00:00Z", now).as_deref(), Some("0s"));
+        assert_eq!(ago("", now), None);
+    }
+}

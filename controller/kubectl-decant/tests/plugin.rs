@@ -1,0 +1,164 @@
+//! `kubectl decant` where no cluster is needed: kubeconfigs, the command line, and the documents about them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::CommandFactory;
+use kubectl_decant::{Cli, Ending};
+
+/// Runs the plugin with nothing in its environment but `variables`; returns code and standard error.
+fn plugin(args: &[&str], variables: &[(&str, &Path)]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-decant"));
+    let output = command.args(args).env_clear().envs(variables.iter().copied()).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn kubeconfig(folder: &Path, context: &str, port: u16) -> PathBuf {
+    let path = folder.join(context);
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: {context}\nclusters:\n- name: {context}\n  cluster: {{server: \
+         'https://127.0.0.1:{port}'}}\ncontexts:\n- name: {context}\n  context: {{cluster: {context}, user: u}}\nusers:\n\
+         - name: u\n  user: {{token: t}}\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn without_any_kubeconfig_it_says_where_it_looked() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, text) = plugin(&["status"], &[("HOME", home.path())]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.starts_with("error: no cluster is configured") && text.contains(".kube/config"), "{text}");
+}
+
+#[test]
+fn a_context_that_does_not_exist_is_named_with_those_that_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = kubeconfig(folder.path(), "lab", 9);
+    let (code, text) = plugin(&["status", "--context", "prod"], &[("KUBECONFIG", &file)]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("context \"prod\" does not exist") && text.contains("there are: lab"), "{text}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_at_once_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = kubeconfig(folder.path(), "lab", free_port());
+    for command in [&["status"][..], &["clone", "golden"], &["doctor"], &["cleanup"]] {
+        let asked = Instant::now();
+        let (code, text) = plugin(&[&["--kubeconfig", file.to_str().unwrap()], command].concat(), &[]);
+        assert_eq!(code, 5, "{command:?}: {text}");
+        assert!(text.starts_with("The API server https://127.0.0.1:"), "{text}");
+        assert!(
+            text.contains("cannot be reached")
+                && text.contains("refused")
+                && text.contains("kubectl config view"),
+            "{text}"
+        );
+        assert!(asked.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn several_files_in_kubeconfig_are_read_and_missing_ones_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lab, prod) =
+        (kubeconfig(folder.path(), "lab", free_port()), kubeconfig(folder.path(), "prod", free_port()));
+    let list = std::env::join_paths([&folder.path().join("none"), &lab, &prod]).unwrap();
+    let (code, text) = plugin(&["status", "--context", "prod"], &[("KUBECONFIG", Path::new(&list))]);
+    assert_eq!(code, 5, "the context of the second file leads to a server: {text}");
+    let (code, text) = plugin(&["status", "--context", "x"], &[("KUBECONFIG", Path::new(&list))]);
+    assert_eq!(code, 2);
+    assert!(text.contains("there are: lab, prod") && !text.contains("none"), "{text}");
+}
+
+#[test]
+fn a_silent_server_has_as_long_as_the_flag_says() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = kubeconfig(folder.path(), "lab", listener.local_addr().unwrap().port());
+    let asked = Instant::now();
+    let (code, text) = plugin(&["status", "--request-timeout", "1s"], &[("KUBECONFIG", &file)]);
+    assert_eq!(code, 5, "{text}");
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn what_is_no_time_or_size_is_refused_before_anything_is_asked() {
+    for (args, word) in [
+        (&["status", "--request-timeout", "soon"][..], "30s"),
+        (&["clone", "golden", "--size", "big"], "20Gi"),
+        (&["clone", "golden", "--timeout", "5m"], "--wait"),
+    ] {
+        let (code, text) = plugin(args, &[]);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+/// A table of a command's flags.
+fn flags_of(command: &clap::Command) -> String {
+    let mut text = "| Flag | Meaning |\n|---|---|\n".to_owned();
+    let is_flag = |flag: &&clap::Arg| flag.get_long().is_some_and(|long| long != "help");
+    for flag in command.get_arguments().filter(is_flag) {
+        let short = flag.get_short().map(|short| format!(", `-{short}`")).unwrap_or_default();
+        let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+        let default: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = default.join(",");
+        let default = if default.is_empty() || default == "false" || help.contains(&default) {
+            String::new()
+        } else {
+            format!(" (default `{default}`)")
+        };
+        let help = help.trim_end_matches('.').replace('|', "\\|");
+        text.push_str(&format!("| `--{}`{short} | {help}{default} |\n", flag.get_long().unwrap()));
+    }
+    text
+}
+
+fn exit_codes() -> String {
+    let rows = Ending::ALL.iter().map(|ending| format!("| {} | {} |\n", ending.code(), ending.sentence()));
+    format!("| Code | Meaning |\n|---|---|\n{}", rows.collect::<String>())
+}
+
+/// The tables of `docs/operations.md` about the plugin are rendered from its command line;
+/// `GOLDEN=write cargo test --test plugin` rewrites them.
+#[test]
+fn the_generated_tables_are_those_of_the_code() {
+    let cli = Cli::command();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let mut page = std::fs::read_to_string(&path).unwrap();
+    let writes = std::env::var_os("GOLDEN").is_some_and(|value| value == "write");
+    let commands = cli.get_subcommands().filter(|command| command.get_name() != "help");
+    let tables = commands.map(|command| (command.get_name().to_owned(), flags_of(command)));
+    for (name, table) in tables.chain([("exit-codes".to_owned(), exit_codes())]) {
+        let mark = format!("<!-- generated: plugin-{name} -->\n");
+        let start =
+            page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
+        let end = start + page[start..].find("<!-- end -->").expect("the region ends");
+        if writes {
+            page.replace_range(start..end, &format!("\n{table}\n"));
+        } else {
+            assert_eq!(page[start..end].trim(), table.trim(), "the table plugin-{name}");
+        }
+    }
+    if writes {
+        std::fs::write(path, &page).unwrap();
+    }
+    for flag in cli.get_arguments().filter_map(|flag| flag.get_long()) {
+        let is_usual = matches!(flag, "help" | "version");
+        assert!(
+            is_usual || page.contains(&format!("`--{flag}`")),
+            "docs/operations.md says nothing of --{flag}"
+        );
+    }
+}

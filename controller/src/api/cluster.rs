@@ -1,0 +1,191 @@
+//! What the controller asks of a cluster, as blocking calls.
+//!
+//! `kube.rs` is the real one. The trait is the seam at which tests cut the controller off between any two calls.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::objects::{Key, Kind, Object, Uid};
+
+/// [`ApiError::reason`] of an answer that came and cannot be read.
+pub(crate) const UNREADABLE: &str = "Unreadable";
+/// [`ApiError::reason`] of an answer that is longer than what is read of one.
+pub(crate) const TOO_LONG: &str = "TooLong";
+/// [`ApiError::reason`] of a watch that ended.
+pub(crate) const END_OF_WATCH: &str = "EndOfWatch";
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The HTTP status; 0 when there was no answer, or none that can be read.
+    pub code: u16,
+    /// `Status.reason` of Kubernetes, for example `AlreadyExists`, `Conflict`, `Forbidden`, `Expired`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl ApiError {
+    /// The object is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.code == 404
+    }
+
+    /// An object of that name is already there.
+    pub fn already_exists(&self) -> bool {
+        self.code == 409 && self.reason == "AlreadyExists"
+    }
+
+    /// The object changed in the meantime.
+    pub fn is_conflict(&self) -> bool {
+        self.code == 409 && self.reason != "AlreadyExists"
+    }
+
+    /// The controller may not do this.
+    pub fn is_forbidden(&self) -> bool {
+        self.code == 403
+    }
+
+    /// A quota is used up.
+    pub fn exceeds_quota(&self) -> bool {
+        self.code == 403 && self.message.contains("exceeded quota")
+    }
+
+    /// The namespace is being deleted.
+    pub fn namespace_is_terminating(&self) -> bool {
+        self.code == 403 && self.message.contains("being terminated")
+    }
+
+    /// The resource version is too old; list again.
+    pub fn is_expired(&self) -> bool {
+        self.code == 410
+    }
+
+    /// The answer is longer than what is read of one; a list can be asked for in smaller pages.
+    pub fn is_too_long(&self) -> bool {
+        self.code == 0 && self.reason == TOO_LONG
+    }
+
+    /// Nobody answered, or the server is busy: try again later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.code, 0 | 429 | 500 | 502 | 503 | 504)
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.code {
+            0 if matches!(self.reason.as_str(), UNREADABLE | TOO_LONG | END_OF_WATCH) => {
+                f.write_str(&self.message)
+            }
+            0 => write!(f, "the API server cannot be reached: {}", self.message),
+            code => write!(f, "{} ({code} {})", self.message, self.reason),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// Part of an object that is written apart from the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Everything but the status.
+    Whole,
+    /// The status alone, through `/status`.
+    Status,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, Default)]
+pub struct ListPage {
+    /// The objects, as the API server sent them.
+    pub items: Vec<Object>,
+    /// Where a watch goes on.
+    pub resource_version: String,
+    /// For the next page; empty at the end.
+    pub next: String,
+}
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListParams {
+    /// One namespace, or all.
+    pub namespace: Option<String>,
+    /// A label selector; empty for all.
+    pub labels: String,
+    /// A field selector; empty for all.
+    pub fields: String,
+    /// Objects in a page; 0 for no limit.
+    pub limit: u32,
+    /// From the page before; empty for the first.
+    pub next: String,
+}
+
+/// What a watch reports.
+#[derive(Debug, Clone)]
+pub enum WatchEvent {
+    /// Added or changed.
+    Applied(Object),
+    /// Deleted; its last state.
+    Deleted(Object),
+    /// Nothing changed up to this resource version.
+    Bookmark(String),
+    /// The watch cannot go on.
+    Failed(ApiError),
+}
+
+/// A stream of changes. `next` blocks at most `limit`; `Ok(None)` means that nothing came.
+pub trait Watch: Send {
+    /// The next change. The end of the stream is an error, so that it is never taken for silence.
+    fn next(&mut self, limit: Duration) -> Result<Option<WatchEvent>, ApiError>;
+}
+
+/// A cluster.
+pub trait Cluster: Send + Sync + 'static {
+    /// One object.
+    fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError>;
+    /// One page of objects.
+    fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError>;
+    /// Changes after `resource_version`.
+    fn watch(
+        &self,
+        kind: Kind,
+        params: &ListParams,
+        resource_version: &str,
+    ) -> Result<Box<dyn Watch>, ApiError>;
+    /// Makes an object in its namespace.
+    fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError>;
+    /// A JSON merge patch. `metadata.resourceVersion` in it makes it fail when the object changed.
+    fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Object, ApiError>;
+    /// Replaces an object; its resource version must be the current one.
+    fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Object, ApiError>;
+    /// Deletes the object if it is still the one with `uid`. `grace_secs` as in Kubernetes; `None` for the
+    /// object's own. An object that is gone is not an error.
+    fn delete(&self, kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError>;
+    /// `GET path` on a port of a pod, over TLS, through the API server's proxy; at most `limit_bytes` of the body.
+    fn pod_proxy(
+        &self,
+        pod: &Key,
+        port: u16,
+        path: &str,
+        limit: Duration,
+        limit_bytes: usize,
+    ) -> Result<String, ApiError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_taken_for_an_api_server_that_is_away() {
+        let said = |reason: &str| {
+            ApiError { code: 0, reason: reason.to_owned(), message: "m".to_owned() }.to_string()
+        };
+        assert_eq!(said("Timeout"), "the API server cannot be reached: m");
+        for reason in [UNREADABLE, TOO_LONG, END_OF_WATCH] {
+            assert_eq!(said(reason), "m");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Lists, page by page. Never more than one page is held, and large objects make pages shorter instead of failing.
+
+use crate::api::cluster::{ApiError, Cluster, ListParams};
+use crate::objects::{Kind, Object};
+
+/// Objects in one page. Of usual ones it has some hundred kilobytes; of the largest that there can be, it is longer
+/// than the longest answer that is read, and is asked for again with half as many.
+pub const PAGE_OBJECTS: u32 = 50;
+/// After a page shorter than this the next one has twice as many objects again: it will be far below the longest
+/// answer that is read.
+const SHORT_PAGE_BYTES: usize = 1 << 20;
+
+/// Gives all objects of `kind` that `params` finds to `take`; returns from where a watch goes on. `params.limit` is
+/// the most objects in a page, [`PAGE_OBJECTS`] if it is 0.
+pub fn list(
+    cluster: &dyn Cluster,
+    kind: Kind,
+    params: &ListParams,
+    mut take: impl FnMut(Object),
+) -> Result<String, ApiError> {
+    let most = if params.limit == 0 { PAGE_OBJECTS } else { params.limit };
+    let mut params = ListParams { limit: most, ..params.clone() };
+    loop {
+        let page = match cluster.list(kind, &params) {
+            Err(e) if e.is_too_long() && params.limit > 1 => {
+                params.limit /= 2;
+                continue;
+            }
+            page => page?,
+        };
+        let bytes: usize = page.items.iter().map(|item| item.text().len()).sum();
+        page.items.into_iter().for_each(&mut take);
+        if page.next.is_empty() {
+            return Ok(page.resource_version);
+        }
+        params.next = page.next;
+        if bytes < SHORT_PAGE_BYTES {
+            params.limit = params.limit.saturating_mul(2).min(most);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::cluster::{ListPage, Part, TOO_LONG, Watch};
+    use crate::objects::{Key, Uid};
+
+    /// Objects of these sizes; an answer beyond `limit_bytes` is too long.
+    struct Shelf {
+        sizes: Vec<usize>,
+        limit_bytes: usize,
+        asked: Mutex<Vec<u32>>,
+    }
+
+    impl Cluster for Shelf {
+        fn list(&self, _: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
+            self.asked.lock().unwrap().push(params.limit);
+            let from: usize = params.next.parse().unwrap_or(0);
+            let to = (from + usize::try_from(params.limit).unwrap()).min(self.sizes.len());
+            if self.sizes[from..to].iter().sum::<usize>() > self.limit_bytes {
+                return Err(ApiError { code: 0, reason: TOO_LONG.to_owned(), message: String::new() });
+            }
+            let items = (from..to).map(|n| Object::from(json!({ "n": n, "x": "x".repeat(self.sizes[n]) })));
+            let next = if to < self.sizes.len() { to.to_string() } else { String::new() };
+            Ok(ListPage { items: items.collect(), resource_version: "7".to_owned(), next })
+        }
+
+        fn get(&self, _: Kind, _: &Key) -> Result<Object, ApiError> {
+            panic!("not expected")
+        }
+
+        fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+            panic!("not expected")
+        }
+
+        fn create(&self, _: Kind, _: &Value) -> Result<Object, ApiError> {
+            panic!("not expected")
+        }
+
+        fn patch(&self, _: Kind, _: &Key, _: Part, _: &Value) -> Result<Object, ApiError> {
+            panic!("not expected")
+        }
+
+        fn replace(&self, _: Kind, _: &Key, _: &Value) -> Result<Object, ApiError> {
+            panic!("not expected")
+        }
+
+        fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+            panic!("not expected")
+        }
+
+        fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+            panic!("not expected")
+        }
+    }
+
+    fn listed(shelf: &Shelf) -> Result<Vec<Value>, ApiError> {
+        let mut found = Vec::new();
+        let version = list(shelf, Kind::DataVolume, &ListParams::default(), |object| {
+            found.push(object.value()["n"].clone());
+        })?;
+        assert_eq!(version, "7");
+        Ok(found)
+    }
+
+    #[test]
+    fn a_page_that_is_too_long_is_asked_for_again_with_half_as_many() {
+        let shelf = Shelf { sizes: vec![1000; 120], limit_bytes: 8000, asked: Mutex::default() };
+        assert_eq!(listed(&shelf).unwrap(), (0..120).map(Value::from).collect::<Vec<_>>());
+        assert_eq!(shelf.asked.lock().unwrap()[..4], [50, 25, 12, 6]);
+    }
+
+    #[test]
+    fn pages_grow_again_behind_a_few_large_objects() {
+        let large = 3 << 20;
+        let sizes = std::iter::repeat_n(large, 4).chain(std::iter::repeat_n(100, 200)).collect();
+        let shelf = Shelf { sizes, limit_bytes: 4 << 20, asked: Mutex::default() };
+        assert_eq!(listed(&shelf).unwrap().len(), 204);
+        assert_eq!(shelf.asked.lock().unwrap().last(), Some(&PAGE_OBJECTS));
+    }
+
+    #[test]
+    fn one_object_that_is_too_long_is_an_error_and_no_endless_loop() {
+        let shelf = Shelf { sizes: vec![10], limit_bytes: 5, asked: Mutex::default() };
+        assert!(listed(&shelf).unwrap_err().is_too_long());
+    }
+}

@@ -1,0 +1,229 @@
+//! One authority: a key, its certificate, and the certificates that are still to be trusted.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::objects::{Object, Secret, decode};
+
+/// How long an authority lives. Its successor is made at half of that.
+const LIFE: time::Duration = time::Duration::days(365);
+/// Certificates begin this long ago, so that a clock that is behind still accepts them.
+const BACKDATE: time::Duration = time::Duration::hours(1);
+/// In the Secret: until when the authority lives, in seconds since 1970.
+const NOT_AFTER: &str = "not-after";
+/// In the Secret: the authority's name, which its leaves have to repeat.
+const NAME: &str = "common-name";
+/// In the Secret: all certificates that are still to be trusted.
+const BUNDLE: &str = "ca-bundle.crt";
+
+/// What a leaf is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// Proves a server.
+    Server,
+    /// Proves a client.
+    Client,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    /// The certificate; a server's is followed by its authority's.
+    pub chain_pem: String,
+    /// The key.
+    pub key_pem: String,
+}
+
+/// An authority.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    name: String,
+    certificate_pem: String,
+    key_pem: String,
+    /// What others have to trust: this authority, and the one before while it lives.
+    pub bundle_pem: String,
+    not_after: OffsetDateTime,
+}
+
+impl Signer {
+    /// A new authority. Its key is ECDSA P-256: ring makes no RSA keys.
+    pub fn new(name: &str, now: OffsetDateTime) -> Result<Self, String> {
+        let key = KeyPair::generate().map_err(|e| e.to_string())?;
+        let name = format!("{name}@{}", now.unix_timestamp());
+        let mut params = params(&name, now, LIFE)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let certificate_pem = pem("CERTIFICATE", params.self_signed(&key).map_err(|e| e.to_string())?.der());
+        Ok(Self {
+            name,
+            bundle_pem: certificate_pem.clone(),
+            certificate_pem,
+            key_pem: pem("PRIVATE KEY", key.serialized_der()),
+            not_after: now + LIFE,
+        })
+    }
+
+    /// The authority that takes over; this one stays trusted as long as it lives.
+    pub fn successor(&self, name: &str, now: OffsetDateTime) -> Result<Self, String> {
+        let mut new = Self::new(name, now)?;
+        if now < self.not_after {
+            new.bundle_pem += &self.certificate_pem;
+        }
+        Ok(new)
+    }
+
+    /// Whether it is time for a successor.
+    pub fn is_due(&self, now: OffsetDateTime) -> bool {
+        now > self.not_after - LIFE / 2
+    }
+
+    /// Until when it lives.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
+    /// A few characters that tell this authority from others.
+    pub fn id(&self) -> String {
+        self.not_after.unix_timestamp().to_string()
+    }
+
+    /// The Secret's data.
+    pub fn data(&self) -> Value {
+        let encode = |text: &str| STANDARD.encode(text);
+        json!({
+            "tls.crt": encode(&self.certificate_pem),
+            "tls.key": encode(&self.key_pem),
+            BUNDLE: encode(&self.bundle_pem),
+            NAME: encode(&self.name),
+            NOT_AFTER: encode(&self.not_after.unix_timestamp().to_string()),
+        })
+    }
+
+    /// The authority in a Secret, as the API server sent it.
+    pub fn of(object: &Object) -> Result<Self, String> {
+        Self::read(&decode(object).map_err(|e| e.to_string())?)
+    }
+
+    /// The authority in a Secret.
+    pub fn read(secret: &Secret) -> Result<Self, String> {
+        let text = |name: &str| secret.text(name);
+        let seconds: i64 = text(NOT_AFTER)?.trim().parse().map_err(|e| format!("{NOT_AFTER}: {e}"))?;
+        let signer = Self {
+            name: text(NAME)?,
+            certificate_pem: text("tls.crt")?,
+            key_pem: text("tls.key")?,
+            bundle_pem: text(BUNDLE)?,
+            not_after: OffsetDateTime::from_unix_timestamp(seconds)
+                .map_err(|e| format!("{NOT_AFTER}: {e}"))?,
+        };
+        signer.issuer()?;
+        Ok(signer)
+    }
+
+    /// Issues a leaf for `common_name` and the DNS names `names`.
+    pub fn issue(
+        &self,
+        common_name: &str,
+        names: &[String],
+        usage: Usage,
+        life: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Leaf, String> {
+        let life = time::Duration::try_from(life).map_err(|e| e.to_string())?;
+        let mut params = params(common_name, now, life)?;
+        for name in names {
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(name.as_str().try_into().map_err(|e| format!("{e}"))?));
+        }
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![match usage {
+            Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
+            Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
+        }];
+        let key = KeyPair::generate().map_err(|e| e.to_string())?;
+        let leaf = params.signed_by(&key, &self.issuer()?).map_err(|e| e.to_string())?;
+        let mut chain_pem = pem("CERTIFICATE", leaf.der());
+        if usage == Usage::Server {
+            chain_pem += &self.certificate_pem;
+        }
+        Ok(Leaf { chain_pem, key_pem: pem("PRIVATE KEY", key.serialized_der()) })
+    }
+
+    fn issuer(&self) -> Result<Issuer<'static, KeyPair>, String> {
+        use decant_shared::net::tls::pem;
+        let key = pem::private_key(self.key_pem.as_bytes(), "tls.key").map_err(|e| e.to_string())?;
+        let key = KeyPair::try_from(&key).map_err(|e| format!("tls.key: {e}"))?;
+        // Leaves take their authority's name from here and its key's id from the key.
+        let mut params = CertificateParams::new(Vec::new()).map_err(|e| e.to_string())?;
+        params.distinguished_name = distinguished(&self.name);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        Ok(Issuer::new(params, key))
+    }
+}
+
+fn params(common_name: &str, now: OffsetDateTime, life: time::Duration) -> Result<CertificateParams, String> {
+    let mut params = CertificateParams::new(Vec::new()).map_err(|e| e.to_string())?;
+    params.distinguished_name = distinguished(common_name);
+    params.not_before = now - BACKDATE;
+    params.not_after = now + life;
+    Ok(params)
+}
+
+fn distinguished(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out += &String::from_utf8_lossy(line);
+        out.push('\n');
+    }
+    out + &format!("-----END {label}-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(signer: &Signer) -> Secret {
+        decode(json!({ "data": signer.data() })).unwrap()
+    }
+
+    #[test]
+    fn an_authority_survives_its_secret() {
+        let now = OffsetDateTime::now_utc();
+        let signer = Signer::read(&secret(&Signer::new("ns_name", now).unwrap())).unwrap();
+        let leaf = signer.issue("a", &["a.b.svc".to_owned()], Usage::Server, Duration::from_secs(60), now);
+        assert_eq!(leaf.unwrap().chain_pem.matches("BEGIN CERTIFICATE").count(), 2);
+        assert!(!signer.is_due(now) && signer.is_due(now + LIFE / 2 + BACKDATE));
+    }
+
+    #[test]
+    fn a_successor_keeps_the_old_one_trusted_only_while_it_lives() {
+        let now = OffsetDateTime::now_utc();
+        let old = Signer::new("ns_name", now).unwrap();
+        let count = |signer: &Signer| signer.bundle_pem.matches("BEGIN CERTIFICATE").count();
+        assert_eq!(count(&old.successor("n", now + LIFE / 2).unwrap()), 2);
+        assert_eq!(count(&old.successor("n", now + LIFE * 2).unwrap()), 1);
+    }
+
+    #[test]
+    fn a_damaged_secret_says_what_is_missing() {
+        let mut damaged = secret(&Signer::new("n", OffsetDateTime::now_utc()).unwrap());
+        damaged.data.remove("tls.key");
+        assert!(Signer::read(&damaged).unwrap_err().contains("tls.key is missing"));
+    }
+}

@@ -1,0 +1,306 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use decant_shared::process::log::Format;
+use decant_shared::protocol::units::Overhead;
+use serde_json::Value;
+
+use crate::policy::Policy;
+use crate::run::RunSettings;
+use crate::webhook::callers::Callers;
+
+/// Watches DataVolumes and clones what they ask for.
+#[derive(Debug, Parser)]
+#[command(name = "controller", version, arg_required_else_help = true, after_long_help = decant_shared::protocol::exit_code::help())]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the controller can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch DataVolumes and clone, until SIGTERM
+    Run(Box<RunArgs>),
+    /// Serve the admission webhook alone, until SIGTERM
+    Webhook(Box<WebhookArgs>),
+    /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
+    Crds,
+}
+
+/// What every process of the controller needs.
+#[derive(Debug, Args)]
+pub struct ProcessArgs {
+    /// Cluster to act on; without it, the one this process is a pod of, else $KUBECONFIG or ~/.kube/config
+    #[arg(long, env = "DECANT_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the controller's own Secrets
+    #[arg(long, env = "DECANT_NAMESPACE", default_value = "decant-system")]
+    pub namespace: String,
+    /// Serve /healthz and /readyz at this address, too, where no other page shares their connections
+    #[arg(long, env = "DECANT_PROBE_LISTEN")]
+    pub probe_listen: Option<SocketAddr>,
+    /// Write log lines as text or as json
+    #[arg(long, env = "DECANT_LOG_FORMAT", default_value = "text", value_parser = format)]
+    pub log_format: Format,
+    /// error, warn, info, debug or trace
+    #[arg(long, env = "DECANT_LOG_LEVEL", default_value = "info")]
+    pub log_level: log::LevelFilter,
+}
+
+/// What the admission webhook decides with, whichever process serves it.
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Take over an existing PVC of the DataVolume's name although the PVC is not annotated for it
+    #[arg(long, env = "DECANT_CLAIM_ADOPTION")]
+    pub claim_adoption: bool,
+    /// Service through which the API server reaches the webhook
+    #[arg(long, env = "DECANT_WEBHOOK_SERVICE", default_value = "cdi-api")]
+    pub webhook_service: String,
+    /// PEM file with the authorities that signed the API server's client certificate: the webhook answers only to that
+    #[arg(long, env = "DECANT_WEBHOOK_CLIENT_CA")]
+    pub webhook_client_ca: Option<PathBuf>,
+    /// Common name of the API server's client certificate; may be repeated; without it, every one of those authorities
+    #[arg(
+        long = "webhook-client-name",
+        env = "DECANT_WEBHOOK_CLIENT_NAMES",
+        value_delimiter = ',',
+        requires = "webhook_client_ca"
+    )]
+    pub webhook_client_names: Vec<String>,
+    /// Service account of the controller: it alone may write tokens
+    #[arg(long, env = "DECANT_SERVICE_ACCOUNT", default_value = "decant-controller")]
+    pub service_account: String,
+}
+
+impl GateArgs {
+    /// Whom the webhook answers; `None` for everybody.
+    pub fn callers(&self) -> Option<Callers> {
+        let authorities = self.webhook_client_ca.clone()?;
+        Some(Callers { authorities, names: self.webhook_client_names.clone() })
+    }
+}
+
+/// How to serve the webhook alone. The variables are those of `run`.
+#[derive(Debug, Args)]
+pub struct WebhookArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub gate: GateArgs,
+    /// Serve the admission webhook at this address; `[::]` is every address of both IP families
+    #[arg(long, env = "DECANT_WEBHOOK_LISTEN", default_value = "[::]:8443")]
+    pub webhook_listen: SocketAddr,
+    /// Address of /healthz, /readyz and /metrics; `[::]` is every address of both IP families
+    #[arg(long, env = "DECANT_LISTEN", default_value = "[::]:8080")]
+    pub listen: SocketAddr,
+}
+
+/// How to run. Every flag has an environment variable; flags win.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub gate: GateArgs,
+    /// Only look at this namespace
+    #[arg(long, env = "DECANT_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// Image of the pods that clone
+    #[arg(long, env = "DECANT_CLONER_IMAGE", default_value = concat!("decant/cloner:", env!("CARGO_PKG_VERSION")))]
+    pub cloner_image: String,
+    /// Always, IfNotPresent or Never
+    #[arg(long, env = "DECANT_PULL_POLICY", default_value = "IfNotPresent")]
+    pub pull_policy: String,
+    /// Name of a Secret with credentials of a registry; may be repeated
+    #[arg(long = "pull-secret", env = "DECANT_PULL_SECRETS", value_delimiter = ',')]
+    pub pull_secrets: Vec<String>,
+    /// `resources` of the containers that clone, as JSON
+    #[arg(long, env = "DECANT_POD_RESOURCES", value_parser = json)]
+    pub pod_resources: Option<Value>,
+    /// `tolerations` of the pods that clone, as JSON
+    #[arg(long, env = "DECANT_TOLERATIONS", value_parser = json)]
+    pub tolerations: Option<Value>,
+    /// A label that the node must have, name=value; may be repeated
+    #[arg(long = "node-selector", env = "DECANT_NODE_SELECTOR", value_delimiter = ',', value_parser = pair)]
+    pub node_selector: Vec<(String, String)>,
+    /// Annotations of the pods that clone, as JSON; those of a DataVolume or PVC that its pods get win
+    #[arg(long, env = "DECANT_POD_ANNOTATIONS", value_parser = annotations)]
+    pub pod_annotations: Option<BTreeMap<String, String>>,
+    /// Clones that run at the same time
+    #[arg(long, env = "DECANT_MAX_CLONES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_clones: u16,
+    /// The same for each storage class of the targets
+    #[arg(long, env = "DECANT_MAX_CLONES_PER_CLASS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_clones_per_class: u16,
+    /// Share of a filesystem volume that files cannot use
+    #[arg(long, env = "DECANT_FILESYSTEM_OVERHEAD", default_value = "0.06", value_parser = overhead)]
+    pub filesystem_overhead: Overhead,
+    /// Preallocate where a DataVolume does not say
+    #[arg(long, env = "DECANT_PREALLOCATION")]
+    pub preallocation: bool,
+    /// Threads that look at clones
+    #[arg(long, env = "DECANT_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+    pub workers: u8,
+    /// Threads that ask running clones how far they are
+    #[arg(long, env = "DECANT_POLLERS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+    pub pollers: u8,
+    /// Seconds between two looks at a running clone, when few run
+    #[arg(long, env = "DECANT_POLL_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub poll_secs: u16,
+    /// Progress writes per second, for all clones together
+    #[arg(long, env = "DECANT_PROGRESS_WRITES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub progress_writes: u16,
+    /// Seconds between two progress writes of one clone
+    #[arg(long, env = "DECANT_PROGRESS_SECS", default_value_t = 5)]
+    pub progress_secs: u16,
+    /// Address of /healthz, /readyz and /metrics; `[::]` is every address of both IP families
+    #[arg(long, env = "DECANT_LISTEN", default_value = "[::]:8080")]
+    pub listen: SocketAddr,
+    /// Serve /status there, too: a page that shows clones with bars to whoever can reach it
+    #[arg(long, env = "DECANT_STATUS_PAGE")]
+    pub status_page: bool,
+    /// Act without a Lease; only one such process may run
+    #[arg(long, env = "DECANT_NO_LEADER_ELECTION")]
+    pub no_leader_election: bool,
+    /// What tells this process from others that wait for the Lease: a pod's name; otherwise host and process id
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Share of a filesystem volume of this storage class that files cannot use, class=share; may be repeated
+    #[arg(long = "class-overhead", env = "DECANT_CLASS_OVERHEADS", value_delimiter = ',', value_parser = class_overhead)]
+    pub class_overheads: Vec<(String, Overhead)>,
+    /// Bind targets at once although their storage class waits for the first consumer
+    #[arg(long, env = "DECANT_BIND_IMMEDIATELY")]
+    pub bind_immediately: bool,
+    /// A label of all objects that are made, name=value; may be repeated
+    #[arg(long = "label", env = "DECANT_LABELS", value_delimiter = ',', value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// Suites that targets take, under OpenSSL's names, with commas between them; without it, those of the
+    /// Intermediate profile
+    #[arg(long, env = "DECANT_TLS_CIPHERS")]
+    pub tls_ciphers: Option<String>,
+    /// Oldest version of TLS that targets take
+    #[arg(long, env = "DECANT_TLS_MIN_VERSION", default_value = "VersionTLS12", value_parser = ["VersionTLS12", "VersionTLS13"])]
+    pub tls_min_version: String,
+    /// Seconds that a certificate of a pod lives; renewed at half of it
+    #[arg(long, env = "DECANT_CERTIFICATE_SECS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(30..))]
+    pub certificate_secs: u32,
+    /// Seconds after which a target that no source came to is replaced
+    #[arg(long, env = "DECANT_TARGET_DEADLINE_SECS", default_value_t = 43_200, value_parser = clap::value_parser!(u32).range(60..))]
+    pub target_deadline_secs: u32,
+    /// Seconds that a source pod may live on after its target succeeded
+    #[arg(long, env = "DECANT_SOURCE_GRACE_SECS", default_value_t = 30)]
+    pub source_grace_secs: u16,
+    /// Seconds between two looks at what may become free: a source in use, a missing permission
+    #[arg(long, env = "DECANT_WAIT_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub wait_secs: u16,
+    /// Seconds that a source pod may take to say how far it is
+    #[arg(long, env = "DECANT_SCRAPE_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub scrape_secs: u16,
+    /// Longest pause in seconds before something that failed is tried again
+    #[arg(long, env = "DECANT_BACKOFF_SECS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
+    pub backoff_secs: u16,
+    /// Serve the admission webhook at this address; without it, owners' consent is the only way across namespaces
+    #[arg(long, env = "DECANT_WEBHOOK_LISTEN")]
+    pub webhook_listen: Option<SocketAddr>,
+}
+
+impl RunArgs {
+    /// What tells this process from other replicas.
+    pub fn identity(&self) -> String {
+        self.identity.clone().unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{}-{}", host.trim(), std::process::id())
+        })
+    }
+
+    /// Where and with how many threads.
+    pub fn settings(&self) -> RunSettings {
+        RunSettings {
+            namespace: self.process.namespace.clone(),
+            webhook_service: self.gate.webhook_service.clone(),
+            watch_namespace: self.watch_namespace.clone(),
+            workers: self.workers.into(),
+            pollers: self.pollers.into(),
+        }
+    }
+
+    /// What the operator decided.
+    pub fn policy(&self) -> Policy {
+        let mut policy = Policy::default();
+        policy.pods.image.clone_from(&self.cloner_image);
+        policy.pods.pull_policy.clone_from(&self.pull_policy);
+        policy.pods.pull_secrets.clone_from(&self.pull_secrets);
+        policy.pods.node_selector = self.node_selector.iter().cloned().collect();
+        if let Some(resources) = &self.pod_resources {
+            policy.pods.resources = resources.clone();
+        }
+        if let Some(tolerations) = &self.tolerations {
+            policy.pods.tolerations = tolerations.clone();
+        }
+        policy.pods.annotations = self.pod_annotations.clone().unwrap_or_default();
+        policy.admission.running_max = self.max_clones.into();
+        policy.admission.running_max_per_class = self.max_clones_per_class.into();
+        policy.overhead = self.filesystem_overhead;
+        policy.preallocation = self.preallocation;
+        policy.class_overheads = self.class_overheads.iter().cloned().collect();
+        policy.claim_adoption = self.gate.claim_adoption;
+        policy.honor_wait_for_first_consumer = !self.bind_immediately;
+        policy.pods.extra_labels = self.labels.iter().cloned().collect();
+        policy.pods.tls_min_version.clone_from(&self.tls_min_version);
+        if let Some(ciphers) = &self.tls_ciphers {
+            policy.pods.tls_ciphers.clone_from(ciphers);
+        }
+        policy.pods.certificate_life = Duration::from_secs(self.certificate_secs.into());
+        policy.pods.target_deadline = Duration::from_secs(self.target_deadline_secs.into());
+        policy.intervals.source_grace = Duration::from_secs(self.source_grace_secs.into());
+        policy.intervals.wait = Duration::from_secs(self.wait_secs.into());
+        policy.intervals.scrape_limit = Duration::from_secs(self.scrape_secs.into());
+        policy.intervals.backoff.1 = Duration::from_secs(self.backoff_secs.into());
+        policy.intervals.poll = Duration::from_secs(self.poll_secs.into());
+        policy.intervals.progress_write = Duration::from_secs(self.progress_secs.into());
+        policy.intervals.progress_writes_per_sec = self.progress_writes.into();
+        policy
+    }
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))
+}
+
+/// Not as pairs with commas between them, because annotations hold lists and JSON.
+fn annotations(text: &str) -> Result<BTreeMap<String, String>, String> {
+    serde_json::from_str(text).map_err(|e| format!("not names and texts as JSON: {e}"))
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("use text or json".to_owned()),
+    }
+}
+
+fn overhead(text: &str) -> Result<Overhead, String> {
+    text.parse().map_err(|e: decant_shared::protocol::units::OverheadError| e.to_string())
+}
+
+fn class_overhead(text: &str) -> Result<(String, Overhead), String> {
+    let (class, share) = pair(text)?;
+    Ok((class, overhead(&share)?))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("not name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

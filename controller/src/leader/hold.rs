@@ -1,0 +1,195 @@
+//! Getting the Lease, keeping it, giving it back.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use decant_shared::process::stop::Stop;
+use time::OffsetDateTime;
+
+use crate::api::cluster::{ApiError, Cluster};
+use crate::api::responses::unreadable;
+use crate::leader::lease::{LeaseStep, RENEW_DEADLINE, RETRY_WAIT, Seen, decide_lease};
+use crate::leader::record::{LEASE_DURATION, Lease, micro_time};
+use crate::objects::{Key, Kind, Object};
+
+/// A process that wants to act.
+#[derive(Clone)]
+pub struct Leader {
+    cluster: Arc<dyn Cluster>,
+    key: Key,
+    me: String,
+    holds: Arc<AtomicBool>,
+}
+
+impl Leader {
+    /// `me` must differ between processes that run at the same time: a pod's name does.
+    pub fn new(cluster: Arc<dyn Cluster>, key: Key, me: impl Into<String>) -> Self {
+        Self { cluster, key, me: me.into(), holds: Arc::default() }
+    }
+
+    /// Whether this process acts now.
+    pub fn is_leader(&self) -> bool {
+        self.holds.load(Ordering::Acquire)
+    }
+
+    /// Waits until the Lease is ours, and returns it; `None` when a stop came first. Failures are logged and tried
+    /// again.
+    pub fn acquire(&self, stop: &Stop) -> Option<Held> {
+        let mut seen = Seen { version: String::new(), at: Instant::now() };
+        while !stop.is_set() {
+            let asked = Instant::now();
+            match self.try_acquire(&mut seen) {
+                Ok(Some(lease)) => {
+                    self.holds.store(true, Ordering::Release);
+                    log::info!("{} holds the lease {}", self.me, self.key);
+                    return Some(Held { leader: self.clone(), lease, renewed: asked });
+                }
+                Ok(None) => {}
+                // Somebody else was faster.
+                Err(e) if e.is_conflict() || e.already_exists() => {}
+                Err(e) => log::warn!("the lease {} cannot be had: {e}", self.key),
+            }
+            stop.sleep(RETRY_WAIT);
+        }
+        None
+    }
+
+    fn try_acquire(&self, seen: &mut Seen) -> Result<Option<Lease>, ApiError> {
+        let lease = match self.cluster.get(Kind::Lease, &self.key) {
+            Ok(object) => Some(self.read(&object)?),
+            Err(e) if e.is_not_found() => None,
+            Err(e) => return Err(e),
+        };
+        let version = lease.as_ref().map_or("", |lease| lease.version.as_str());
+        let now = Instant::now();
+        if seen.version != version {
+            *seen = Seen { version: version.to_owned(), at: now };
+        }
+        match (decide_lease(lease.as_ref(), seen, &self.me, now), lease) {
+            (LeaseStep::Wait, _) => Ok(None),
+            (LeaseStep::Renew, Some(lease)) => self.write(&lease).map(Some),
+            (_, before) => self.write(&self.taken(before)).map(Some),
+        }
+    }
+
+    fn read(&self, object: &Object) -> Result<Lease, ApiError> {
+        Lease::from_object(object).map_err(|e| unreadable(&format!("Lease {}", self.key), &e))
+    }
+
+    /// The Lease as ours, after `before`.
+    fn taken(&self, before: Option<Lease>) -> Lease {
+        let transitions = before.as_ref().map_or(0, |lease| lease.transitions.saturating_add(1));
+        Lease {
+            holder: self.me.clone(),
+            duration: LEASE_DURATION,
+            transitions,
+            acquired: micro_time(OffsetDateTime::now_utc()),
+            version: before.map(|lease| lease.version).unwrap_or_default(),
+        }
+    }
+
+    /// Writes the Lease, if nobody else did since it was read, and returns it as it is then.
+    fn write(&self, lease: &Lease) -> Result<Lease, ApiError> {
+        let object = lease.to_object(&self.key, OffsetDateTime::now_utc());
+        let written = if lease.version.is_empty() {
+            self.cluster.create(Kind::Lease, &object)?
+        } else {
+            self.cluster.replace(Kind::Lease, &self.key, &object)?
+        };
+        self.read(&written)
+    }
+}
+
+/// The Lease is ours, for a while.
+pub struct Held {
+    leader: Leader,
+    lease: Lease,
+    /// Before the last renewal was asked for: the Lease is good from then on, at the latest.
+    renewed: Instant,
+}
+
+impl Held {
+    /// Starts the thread `lease`, which renews until [`LeaseKeeper::release`]. `lost` is called once when the Lease is
+    /// somebody else's or could not be renewed within [`RENEW_DEADLINE`]: the process must stop acting at once.
+    pub fn keep(self, lost: impl FnOnce(String) + Send + 'static) -> io::Result<LeaseKeeper> {
+        let end = Stop::new();
+        let until = end.clone();
+        let thread = std::thread::Builder::new()
+            .name("lease".to_owned())
+            .spawn(move || self.renew_until(&until, lost))?;
+        Ok(LeaseKeeper { end, thread })
+    }
+
+    fn renew_until(mut self, end: &Stop, lost: impl FnOnce(String)) {
+        while end.sleep(RETRY_WAIT) {
+            if let Err(why) = self.renew() {
+                self.leader.holds.store(false, Ordering::Release);
+                lost(why);
+                return;
+            }
+        }
+        self.leader.holds.store(false, Ordering::Release);
+        let released = Lease { holder: String::new(), ..self.lease };
+        match self.leader.write(&released) {
+            Ok(_) => log::info!("{} released the lease {}", self.leader.me, self.leader.key),
+            Err(e) => log::warn!("the lease {} was not released, it will run out: {e}", self.leader.key),
+        }
+    }
+
+    /// One try. The error says why nobody may act any more.
+    fn renew(&mut self) -> Result<(), String> {
+        let asked = Instant::now();
+        match self.leader.write(&self.lease) {
+            Ok(lease) => {
+                self.lease = lease;
+                self.renewed = asked;
+                return Ok(());
+            }
+            Err(e) if e.is_conflict() || e.is_not_found() => self.look_again()?,
+            Err(e) => log::warn!("the lease {} was not renewed: {e}", self.leader.key),
+        }
+        if self.renewed.elapsed() >= RENEW_DEADLINE {
+            let secs = RENEW_DEADLINE.as_secs();
+            return Err(format!("the lease {} could not be renewed for {secs} s", self.leader.key));
+        }
+        Ok(())
+    }
+
+    /// The Lease was changed or deleted. If it still names us, or is gone, the next try will do.
+    fn look_again(&mut self) -> Result<(), String> {
+        match self.leader.cluster.get(Kind::Lease, &self.leader.key) {
+            Ok(object) => {
+                let lease = match self.leader.read(&object) {
+                    Ok(lease) => lease,
+                    Err(e) => return Err(e.to_string()),
+                };
+                if lease.holder != self.leader.me {
+                    return Err(format!("the lease {} was taken by {:?}", self.leader.key, lease.holder));
+                }
+                self.lease = lease;
+            }
+            Err(e) if e.is_not_found() => self.lease.version.clear(),
+            Err(e) => log::warn!("the lease {} cannot be read: {e}", self.leader.key),
+        }
+        Ok(())
+    }
+}
+
+/// The thread that renews.
+pub struct LeaseKeeper {
+    end: Stop,
+    thread: JoinHandle<()>,
+}
+
+impl LeaseKeeper {
+    /// Gives the Lease back, so that the next process acts at once. Call it when nothing of this process acts any
+    /// more.
+    pub fn release(self) {
+        self.end.cancel();
+        // Its panic has been printed already.
+        let _ = self.thread.join();
+    }
+}

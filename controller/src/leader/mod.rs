@@ -1,0 +1,5 @@
+//! Which of several controllers acts.
+
+pub mod hold;
+pub mod lease;
+pub mod record;

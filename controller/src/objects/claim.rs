@@ -1,0 +1,155 @@
+//! A PersistentVolumeClaim.
+
+use std::fmt;
+
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::objects::annotations::CLONE_SOURCE_FINALIZER;
+use crate::objects::meta::Meta;
+
+/// What is read of a PersistentVolumeClaim.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Claim {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What was asked for.
+    pub spec: ClaimSpec,
+    /// What there is.
+    pub status: ClaimStatus,
+}
+
+/// What a claim asks for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimSpec {
+    /// Access modes.
+    pub access_modes: Vec<String>,
+    /// Storage class; `None` until the default is filled in, `""` for none.
+    pub storage_class_name: Option<String>,
+    /// `Filesystem` when nothing is said.
+    #[serde(deserialize_with = "mode")]
+    pub volume_mode: VolumeMode,
+    /// The bound volume's name.
+    pub volume_name: String,
+    /// Requests.
+    pub resources: Resources,
+}
+
+/// Requests by resource name, as Kubernetes quantities.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// How much of what.
+    pub requests: Amounts,
+}
+
+/// Amounts by resource name; only storage is read.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Amounts {
+    /// A Kubernetes quantity, as it was written.
+    #[serde(deserialize_with = "quantity")]
+    pub storage: Option<String>,
+}
+
+fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::<Quantity>::deserialize(deserializer).map(|found| found.map(|Quantity(text)| text))
+}
+
+pub(super) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VolumeMode, D::Error> {
+    Option::<VolumeMode>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A Kubernetes quantity as it was written: it may come as text or as a bare number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Quantity(pub String);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(QuantityVisitor)
+    }
+}
+
+struct QuantityVisitor;
+
+impl Visitor<'_> for QuantityVisitor {
+    type Value = Quantity;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a quantity such as 10Gi")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Quantity, E> {
+        Ok(Quantity(text.to_owned()))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Quantity, E> {
+        Ok(Quantity(number.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Quantity, E> {
+        Ok(Quantity(number.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Quantity, E> {
+        Ok(Quantity(number.to_string()))
+    }
+}
+
+/// What a claim has got.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ClaimStatus {
+    /// `Pending`, `Bound`, `Lost`, or empty.
+    pub phase: String,
+    /// How much there is.
+    pub capacity: Amounts,
+}
+
+/// How a volume is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeMode {
+    /// Files.
+    #[default]
+    Filesystem,
+    /// A device.
+    Block,
+}
+
+impl Claim {
+    /// Whether the finalizer that protects source pods is there.
+    pub fn is_held(&self) -> bool {
+        self.metadata.finalizers.iter().any(|name| name == CLONE_SOURCE_FINALIZER)
+    }
+
+    /// Whether it is bound to a volume.
+    pub fn is_bound(&self) -> bool {
+        self.status.phase == "Bound"
+    }
+
+    /// The size that was asked for, as Kubernetes wrote it.
+    pub fn requested(&self) -> Option<String> {
+        self.spec.resources.requests.storage.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_quantity_is_text_or_a_number_and_nothing_else() {
+        let read = |value| serde_json::from_value::<Quantity>(value).map(|Quantity(text)| text).ok();
+        assert_eq!(read(json!("10Gi")).as_deref(), Some("10Gi"));
+        assert_eq!(read(json!(1_073_741_824)).as_deref(), Some("1073741824"));
+        assert_eq!(read(json!(-1)).as_deref(), Some("-1"));
+        assert_eq!(read(json!(1.5)).as_deref(), Some("1.5"));
+        for odd in [json!([]), json!({}), json!(true)] {
+            assert_eq!(read(odd), None);
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The CustomResourceDefinitions: DataVolume (contract 4.1, 4.2), and the four others that KubeVirt insists on.
+
+use serde_json::{Value, json};
+
+const GROUP: &str = "cdi.kubevirt.io";
+
+/// All of them, a document each (Helm takes no list): JSON, which is YAML, too.
+pub fn manifest() -> String {
+    definitions().iter().map(|definition| format!("---\n{definition:#}\n")).collect()
+}
+
+/// Their names.
+pub fn names() -> Vec<String> {
+    let name =
+        |definition: &Value| definition.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+    definitions().iter().filter_map(name).collect()
+}
+
+fn definitions() -> [Value; 5] {
+    [
+        data_volume(),
+        open("CDI", "cdis", "cdi", &["cdi", "cdis"], "Cluster"),
+        open("CDIConfig", "cdiconfigs", "cdiconfig", &[], "Cluster"),
+        data_source(),
+        open("StorageProfile", "storageprofiles", "storageprofile", &[], "Cluster"),
+    ]
+}
+
+fn definition(
+    kind: &str,
+    plural: &str,
+    singular: &str,
+    short: &[&str],
+    scope: &str,
+    version: &Value,
+) -> Value {
+    // The API server drops empty lists: with one, every `kubectl apply` would have something to change.
+    let short = if short.is_empty() { json!({}) } else { json!({ "shortNames": short }) };
+    let names = merged(
+        &json!({
+            "kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": singular, "categories": ["all"],
+        }),
+        &short,
+    );
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.{GROUP}") },
+        "spec": { "group": GROUP, "names": names, "scope": scope, "versions": [version] },
+    })
+}
+
+/// The members of both objects.
+fn merged(one: &Value, other: &Value) -> Value {
+    let members = one.as_object().into_iter().chain(other.as_object()).flatten();
+    members.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// A kind whose content is not ours to check.
+fn open(kind: &str, plural: &str, singular: &str, short: &[&str], scope: &str) -> Value {
+    let any = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let version = json!({
+        "name": "v1beta1", "served": true, "storage": true,
+        "schema": { "openAPIV3Schema": {
+            "type": "object",
+            "properties": { "spec": any, "status": any },
+            "required": ["spec"],
+        } },
+        "subresources": { "status": {} },
+    });
+    definition(kind, plural, singular, short, scope, &version)
+}
+
+fn data_volume() -> Value {
+    let column = |name: &str, kind: &str, path: &str| json!({ "name": name, "type": kind, "jsonPath": path });
+    let version = json!({
+        "name": "v1beta1", "served": true, "storage": true,
+        "subresources": { "status": {} },
+        "additionalPrinterColumns": [
+            column("Phase", "string", ".status.phase"),
+            column("Progress", "string", ".status.progress"),
+            column("Restarts", "integer", ".status.restartCount"),
+            column("Age", "date", ".metadata.creationTimestamp"),
+        ],
+        "schema": { "openAPIV3Schema": {
+            "type": "object",
+            "description": "A volume, and what it is to be filled with.",
+            "required": ["spec"],
+            "properties": {
+                "apiVersion": { "type": "string" },
+                "kind": { "type": "string" },
+                "metadata": { "type": "object" },
+                "spec": spec(),
+                "status": status(),
+            },
+        } },
+    });
+    definition("DataVolume", "datavolumes", "datavolume", &["dv", "dvs"], "Namespaced", &version)
+}
+
+fn data_source() -> Value {
+    let any = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let version = json!({
+        "name": "v1beta1", "served": true, "storage": true,
+        "schema": { "openAPIV3Schema": {
+            "type": "object",
+            "description": "A name for a volume that DataVolumes may refer to.",
+            "required": ["spec"],
+            "properties": {
+                "spec": object("What it points to.", &json!({
+                    "source": object("Exactly one kind of source.", &json!({
+                        "pvc": named("A PVC.", "The DataSource's own if it is not given."),
+                        "snapshot": any,
+                        "dataSource": named("Another DataSource, once.", "Only the DataSource's own."),
+                    })),
+                })),
+                "status": any,
+            },
+        } },
+        "subresources": { "status": {} },
+    });
+    definition("DataSource", "datasources", "datasource", &["das"], "Namespaced", &version)
+}
+
+/// An object whose `properties` are read. What else is in it stays as it is: CDI may know it.
+fn object(description: &str, properties: &Value) -> Value {
+    json!({
+        "type": "object",
+        "description": description,
+        "x-kubernetes-preserve-unknown-fields": true,
+        "properties": properties,
+    })
+}
+
+fn text(description: &str) -> Value {
+    json!({ "type": "string", "description": description })
+}
+
+/// A reference by namespace and name.
+fn named(description: &str, namespace: &str) -> Value {
+    object(description, &json!({ "namespace": text(namespace), "name": text("Its name.") }))
+}
+
+fn spec() -> Value {
+    let any = |text: &str| json!({ "type": "object", "description": text, "x-kubernetes-preserve-unknown-fields": true });
+    let reference = json!({
+        "type": "object",
+        "description": "A DataSource that says where the data comes from.",
+        "required": ["kind", "name"],
+        "properties": {
+            "kind": text("Only DataSource."),
+            "namespace": text("The DataVolume's own if it is not given."),
+            "name": text("Its name."),
+        },
+    });
+    json!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {
+            "source": object(
+                "Exactly one kind of source. Decant clones from pvc: {namespace, name}.",
+                &json!({ "pvc": named("The PVC to clone.", "Its namespace.") }),
+            ),
+            "sourceRef": reference,
+            "pvc": claim_spec("The spec of the PVC to make, taken literally."),
+            "storage": claim_spec("The spec of the PVC to make; what it leaves open follows the source."),
+            "contentType": { "type": "string", "enum": ["kubevirt", "archive"],
+                             "description": "What the volume holds: a disk image, or any files." },
+            "preallocation": { "type": "boolean", "description": "Whether all space is taken in advance." },
+            "priorityClassName": text("Priority class of the pods."),
+            "serviceAccountName": text("Service account of the target pod."),
+            "checkpoints": { "type": "array", "items": any("Not for clones.") },
+            "finalCheckpoint": { "type": "boolean", "description": "Not for clones." },
+        },
+    })
+}
+
+/// All fields of a PersistentVolumeClaimSpec, as `resource/template.rs` reads them. The API server would drop others
+/// from a PVC, so it drops them here already.
+fn claim_spec(description: &str) -> Value {
+    let words = json!({ "type": "array", "items": { "type": "string" } });
+    let amounts = json!({ "type": "object", "additionalProperties": {
+        "anyOf": [{ "type": "integer" }, { "type": "string" }],
+        "pattern": QUANTITY,
+        "x-kubernetes-int-or-string": true,
+    } });
+    let reference = |description: &str| {
+        json!({
+            "type": "object",
+            "description": description,
+            "required": ["kind", "name"],
+            "properties": {
+                "apiGroup": text("Empty for the core."),
+                "kind": text("Its kind."),
+                "name": text("Its name."),
+                "namespace": text("The PVC's own if it is not given."),
+            },
+        })
+    };
+    json!({
+        "type": "object",
+        "description": description,
+        "properties": {
+            "accessModes": words,
+            "selector": {
+                "type": "object",
+                "description": "Which volumes may be bound.",
+                "properties": {
+                    "matchLabels": { "type": "object", "additionalProperties": { "type": "string" } },
+                    "matchExpressions": { "type": "array", "items": {
+                        "type": "object",
+                        "required": ["key", "operator"],
+                        "properties": {
+                            "key": text("The label."),
+                            "operator": text("In, NotIn, Exists or DoesNotExist."),
+                            "values": words,
+                        },
+                    } },
+                },
+            },
+            "resources": {
+                "type": "object",
+                "description": "How much; requests.storage is the size.",
+                "properties": {
+                    "requests": amounts,
+                    "limits": amounts,
+                    // Of former versions of Kubernetes: taken and left out.
+                    "claims": { "type": "array", "items": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    } },
+                },
+            },
+            "volumeName": text("The one volume that may be bound."),
+            "storageClassName": text("The storage class; the cluster's default if it is not given."),
+            "volumeMode": text("Filesystem or Block."),
+            "dataSource": reference("Not for clones."),
+            "dataSourceRef": reference("Not for clones."),
+            "volumeAttributesClassName": text("Attributes of the volume."),
+        },
+    })
+}
+
+/// What Kubernetes takes for a quantity, as in the schemas of its own kinds.
+const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
+fn status() -> Value {
+    let text = json!({ "type": "string" });
+    let time = json!({ "type": "string", "format": "date-time" });
+    json!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {
+            "claimName": text,
+            "phase": text,
+            "progress": text,
+            "restartCount": { "type": "integer", "format": "int32" },
+            "conditions": { "type": "array", "items": {
+                "type": "object",
+                "required": ["type", "status"],
+                "properties": {
+                    "type": text, "status": text, "reason": text, "message": text,
+                    "lastTransitionTime": time, "lastHeartbeatTime": time,
+                },
+            } },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `controller crds > controller/deploy/base/crds.yaml` makes it anew.
+    #[test]
+    fn the_deployed_definitions_are_the_ones_that_are_printed() {
+        assert_eq!(manifest(), include_str!("../../deploy/base/crds.yaml"));
+    }
+
+    /// Whether `value` has the types that `schema` says; the part of the API server's check that matters here.
+    fn fits(schema: &Value, value: &Value) -> bool {
+        if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+            return value.is_string() || value.is_i64() || value.is_u64();
+        }
+        match schema["type"].as_str() {
+            Some("string") => {
+                let words = schema["enum"].as_array();
+                value.is_string() && words.is_none_or(|words| words.contains(value))
+            }
+            Some("boolean") => value.is_boolean(),
+            Some("integer") => value.is_i64() || value.is_u64(),
+            Some("array") => {
+                value.as_array().is_some_and(|items| items.iter().all(|item| fits(&schema["items"], item)))
+            }
+            Some("object") => value.as_object().is_some_and(|members| {
+                members.iter().all(|(name, member)| {
+                    let of_name = schema["properties"].get(name).or(schema.get("additionalProperties"));
+                    of_name.is_none_or(|schema| fits(schema, member))
+                })
+            }),
+            _ => true,
+        }
+    }
+
+    fn schema(definition: &Value) -> &Value {
+        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    }
+
+    #[test]
+    fn what_would_make_a_field_that_is_read_unreadable_is_refused_by_the_schema() {
+        let definition = data_volume();
+        for spec in [
+            json!({ "storage": { "resources": "x" } }),
+            json!({ "storage": { "resources": { "requests": [] } } }),
+            json!({ "storage": { "resources": { "requests": { "storage": [] } } } }),
+            json!({ "storage": { "volumeMode": 7 } }),
+            json!({ "pvc": { "accessModes": "x" } }),
+            json!({ "pvc": { "storageClassName": [] } }),
+            json!({ "pvc": { "selector": { "matchLabels": { "a": 1 } } } }),
+            json!({ "source": { "pvc": { "namespace": 5 } } }),
+            json!({ "source": "golden" }),
+            json!({ "sourceRef": { "name": [] } }),
+            json!({ "contentType": 5 }),
+            json!({ "preallocation": "yes" }),
+            json!({ "priorityClassName": 1 }),
+            json!({ "serviceAccountName": {} }),
+        ] {
+            let object = json!({ "metadata": { "name": "a" }, "spec": spec });
+            assert!(!fits(schema(&definition), &object), "{object}");
+        }
+        let source = data_source();
+        for spec in [
+            json!({ "source": 5 }),
+            json!({ "source": { "pvc": "x" } }),
+            json!({ "source": { "pvc": { "name": [] } } }),
+            json!({ "source": { "dataSource": { "name": 1 } } }),
+        ] {
+            assert!(!fits(schema(&source), &json!({ "spec": spec })), "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_cdi_takes_the_schema_takes_and_nothing_of_a_claims_spec_is_dropped() {
+        let claim = json!({
+            "accessModes": ["ReadWriteOnce"], "volumeName": "v", "storageClassName": "c", "volumeMode": "Block",
+            "selector": { "matchExpressions": [{ "key": "k", "operator": "In", "values": ["x"] }] },
+            "resources": { "requests": { "storage": 1_073_741_824 }, "limits": { "storage": "2Gi" } },
+            "dataSource": { "apiGroup": "g", "kind": "K", "name": "n" },
+            "dataSourceRef": { "kind": "K", "name": "n", "namespace": "m" },
+            "volumeAttributesClassName": "gold",
+        });
+        let object = json!({ "spec": {
+            "source": { "http": { "url": "https://x", "extraHeaders": ["a: b"] } },
+            "pvc": claim, "contentType": "archive", "preallocation": true, "finalCheckpoint": false,
+            "checkpoints": [{ "previous": "", "current": "a" }], "unknown": { "to": "us" },
+        } });
+        let definition = data_volume();
+        assert!(fits(schema(&definition), &object));
+        let known = &schema(&definition)["properties"]["spec"]["properties"]["pvc"]["properties"];
+        for name in claim.as_object().unwrap().keys() {
+            assert!(known.get(name).is_some(), "{name} would be dropped");
+        }
+    }
+
+    /// A structural schema says the type of each part, and only with it whether unknown fields stay.
+    #[test]
+    fn every_part_of_a_schema_has_a_type() {
+        fn check(schema: &Value, path: &str) {
+            let of_two = schema.get("x-kubernetes-int-or-string").is_some();
+            assert!(of_two || schema["type"].is_string(), "{path}");
+            for (name, part) in schema["properties"].as_object().into_iter().flatten() {
+                check(part, &format!("{path}.{name}"));
+            }
+            for name in ["items", "additionalProperties"] {
+                if let Some(part) = schema.get(name) {
+                    check(part, &format!("{path}.{name}"));
+                }
+            }
+        }
+        for definition in definitions() {
+            check(schema(&definition), definition["metadata"]["name"].as_str().unwrap());
+        }
+    }
+}

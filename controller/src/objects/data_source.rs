@@ -1,0 +1,37 @@
+//! A DataSource: a name for a volume that DataVolumes may refer to.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::objects::data_volume::ClaimSource;
+use crate::objects::meta::Meta;
+
+/// What is read of a DataSource.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DataSource {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What it points to.
+    pub spec: DataSourceSpec,
+}
+
+/// What a DataSource points to.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DataSourceSpec {
+    /// Exactly one of its fields should be set.
+    pub source: DataSourceTarget,
+}
+
+/// The kinds of things that a DataSource can point to.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DataSourceTarget {
+    /// A claim.
+    pub pvc: Option<ClaimSource>,
+    /// A snapshot; not ours.
+    pub snapshot: Option<IgnoredAny>,
+    /// Another DataSource of the same namespace.
+    pub data_source: Option<ClaimSource>,
+}

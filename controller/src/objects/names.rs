@@ -1,0 +1,172 @@
+//! How objects of a clone are called (contract 3.1). Tools and alerts look for these names.
+//!
+//! A name that had to be shortened or changed carries 128 bits of a SHA-256 of the original, so that two originals never
+//! share one name.
+
+use ring::digest::{SHA256, digest};
+
+use crate::objects::Uid;
+
+/// Longest name of an object.
+pub const NAME_MAX_BYTES: usize = 253;
+/// Random bytes in the name of a pod's Secrets.
+pub const NONCE_BYTES: usize = 8;
+/// Characters that they take in hexadecimal digits, with the dash before them. The names of pods leave room for them: the name of
+/// a Secret begins with that of its pod, always.
+const NONCE_CHARS: usize = 2 * NONCE_BYTES + 1;
+/// Characters kept free for the number of a generation of keys.
+const GENERATION_CHARS: usize = 3;
+/// Longest DNS label, and so longest name of a Service.
+const LABEL_MAX_BYTES: usize = 63;
+/// Bytes of a hash that a name carries: no two names with the same 128 bits can be found.
+const HASHED_BYTES: usize = 16;
+/// Characters of a hash in a name, with the dash before it.
+const HASH_CHARS: usize = 2 * HASHED_BYTES + 1;
+
+/// `base-suffix`, shortened with a hash of what was cut if it is longer than `max` bytes.
+pub fn joined(base: &str, suffix: &str, max: usize) -> String {
+    let whole = format!("{base}-{suffix}");
+    if whole.len() <= max {
+        return whole;
+    }
+    match max.checked_sub(HASH_CHARS + 1 + suffix.len()) {
+        Some(keep @ 1..) => format!("{}-{}-{suffix}", head(base, keep), hash(base)),
+        _ => format!("{}-{}", head(base, max.saturating_sub(HASH_CHARS)), hash(&whole)),
+    }
+}
+
+/// The target pod of the claim `claim`.
+pub fn target_pod(claim: &str) -> String {
+    joined("cdi-upload", claim, NAME_MAX_BYTES - NONCE_CHARS - GENERATION_CHARS)
+}
+
+/// The name under which a target pod is reached, as a DNS label. A name with dots gets a hash: `a.b` and `a-b` are two
+/// pods.
+pub fn service(target_pod: &str) -> String {
+    if target_pod.len() <= LABEL_MAX_BYTES && !target_pod.contains('.') {
+        return target_pod.to_owned();
+    }
+    let label = target_pod.replace('.', "-");
+    format!("{}-{}", head(&label, LABEL_MAX_BYTES - HASH_CHARS).trim_end_matches('-'), hash(target_pod))
+}
+
+/// The source pod of the claim with `uid`.
+pub fn source_pod(uid: &Uid) -> String {
+    format!("{uid}-source-pod")
+}
+
+/// The common name of the certificate that a source shows (contract 3.9). UIDs are never reused and hold no separator,
+/// so the name is of exactly one pair of claims. Both ends take it from the controller; CDI's ends compare the text.
+pub fn client(source_claim: &Uid, target_claim: &Uid) -> String {
+    format!("decant:{source_claim}:{target_claim}")
+}
+
+/// The Secret with the keys of a pod: the pod's name and random digits of the controller's ([`NONCE_BYTES`] of them), so that
+/// a Secret that was there before is never taken for it.
+pub fn secret(pod: &str, nonce: &str) -> String {
+    format!("{pod}-{nonce}")
+}
+
+/// The Secret with the keys of `generation` of a pod whose first Secret is `secret`.
+pub fn secret_generation(secret: &str, generation: u32) -> String {
+    if generation == 0 { secret.to_owned() } else { format!("{secret}-{generation}") }
+}
+
+/// The host name that a source calls and that its target's certificate is for. It has the UID of the target's claim, so the
+/// certificate of an earlier target of the same name is of no use. An alias in the source's pod leads to the address.
+pub fn target_host(target_pod: &str, namespace: &str, target_claim: &Uid) -> String {
+    format!("{target_claim}.{}.{namespace}.svc", service(target_pod))
+}
+
+/// The names that a target's certificate is for: those under which CDI's tools reach it, and [`target_host`].
+pub fn target_hosts(target_pod: &str, namespace: &str, target_claim: &Uid) -> [String; 4] {
+    let service = service(target_pod);
+    [
+        service.clone(),
+        format!("{service}.{namespace}"),
+        format!("{service}.{namespace}.svc"),
+        target_host(target_pod, namespace, target_claim),
+    ]
+}
+
+/// The name in the certificate of a source's metrics page. It is never looked up: the controller dials the pod's
+/// address and checks this name.
+pub fn metrics_host(source_pod: &str) -> String {
+    format!("{source_pod}.metrics")
+}
+
+/// The first 128 bits of the SHA-256, in hexadecimal digits.
+fn hash(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
+    digest.as_ref().iter().take(HASHED_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first `bytes` bytes. Names are ASCII; other text is cut before a character that does not fit.
+fn head(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_those_of_the_contract() {
+        assert_eq!(target_pod("target-dv"), "cdi-upload-target-dv");
+        assert_eq!(service(&target_pod("target-dv")), "cdi-upload-target-dv");
+    }
+
+    #[test]
+    fn a_shortened_name_carries_128_bits_of_sha_256() {
+        let sha_256_of_whole = "cdi-upload-".to_owned() + &"a".repeat(250);
+        assert_eq!(target_pod(&"a".repeat(250)), format!("cdi-upload-{}", hash(&sha_256_of_whole)));
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223");
+    }
+
+    #[test]
+    fn a_target_is_reached_under_its_service_name() {
+        let hosts = target_hosts("cdi-upload-a-b", "ns", &Uid::from("1"));
+        assert_eq!(hosts[2], "cdi-upload-a-b.ns.svc");
+        assert_eq!(hosts[3], "1.cdi-upload-a-b.ns.svc");
+    }
+
+    #[test]
+    fn a_dot_and_a_dash_are_two_services() {
+        let (dot, dash) = (service("cdi-upload-a.b"), service("cdi-upload-a-b"));
+        assert_ne!(dot, dash);
+        assert!(dot.starts_with("cdi-upload-a-b-"), "{dot}");
+    }
+
+    #[test]
+    fn the_common_name_of_one_pair_of_claims_is_of_no_other() {
+        let uid = |text: &str| Uid::from(text);
+        assert_eq!(client(&uid("1"), &uid("2")), "decant:1:2");
+        assert_ne!(client(&uid("a-b"), &uid("c")), client(&uid("a"), &uid("b-c")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_is_longer_than_allowed(base in ".{0,300}", suffix in "[a-z0-9.-]{1,300}", max in HASH_CHARS + 1..300) {
+            prop_assert!(joined(&base, &suffix, max).len() <= max);
+        }
+
+        #[test]
+        fn a_service_is_a_dns_label_and_of_one_pod(one in "[a-z0-9][a-z0-9.-]{0,250}[a-z0-9]", other in "[a-z0-9][a-z0-9.-]{0,250}[a-z0-9]") {
+            let label = service(&one);
+            prop_assert!(label.len() <= LABEL_MAX_BYTES && !label.contains('.') && !label.ends_with('-'));
+            prop_assert_eq!(one == other, label == service(&other));
+        }
+
+        #[test]
+        fn a_secret_of_any_generation_is_called_like_its_pod_and_not_at_too_great_length(claim in "[a-z0-9.-]{1,253}", generation in 0_u32..=99) {
+            let pod = target_pod(&claim);
+            let name = secret_generation(&secret(&pod, "0123456789abcdef"), generation);
+            prop_assert!(name.len() <= NAME_MAX_BYTES && name.starts_with(&pod), "{name}");
+        }
+    }
+}

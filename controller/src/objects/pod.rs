@@ -1,0 +1,244 @@
+//! A pod: who uses which volume, and how its containers are.
+
+use serde::Deserialize;
+
+use crate::objects::meta::Meta;
+
+/// What is read of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What was asked for.
+    pub spec: PodSpec,
+    /// How it is.
+    pub status: PodStatus,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// Volumes.
+    pub volumes: Vec<PodVolume>,
+    /// Main containers.
+    pub containers: Vec<Container>,
+    /// Containers that run before.
+    pub init_containers: Vec<Container>,
+    /// Containers that somebody added to look inside.
+    pub ephemeral_containers: Vec<Container>,
+    /// The node, once there is one.
+    pub node_name: String,
+}
+
+/// A volume of a pod; only claims are of interest.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodVolume {
+    /// Its name within the pod.
+    pub name: String,
+    /// The claim behind it.
+    pub persistent_volume_claim: Option<ClaimVolume>,
+    /// Whether a claim is made for it that is called like the pod and the volume, with a dash between them.
+    pub ephemeral: Option<EphemeralVolume>,
+}
+
+/// A volume whose claim lives as long as its pod.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct EphemeralVolume {}
+
+/// A claim as a volume.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimVolume {
+    /// The claim's name.
+    pub claim_name: String,
+    /// Whether the whole volume is read-only.
+    pub read_only: bool,
+}
+
+/// A container, as far as volumes go.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// Mounted filesystems.
+    pub volume_mounts: Vec<Mount>,
+    /// Devices.
+    pub volume_devices: Vec<Device>,
+    /// Ports, by name.
+    pub ports: Vec<Port>,
+}
+
+/// A mounted volume.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Mount {
+    /// The volume's name.
+    pub name: String,
+    /// Whether it cannot write.
+    pub read_only: bool,
+}
+
+/// A volume as a device.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Device {
+    /// The volume's name.
+    pub name: String,
+}
+
+/// A port of a container.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub container_port: u16,
+}
+
+/// How a pod is.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
+    pub phase: String,
+    /// For example `Evicted`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Its address, once there is one.
+    #[serde(rename = "podIP")]
+    pub pod_ip: String,
+    /// For example `PodScheduled`, `Ready`.
+    pub conditions: Vec<PodCondition>,
+    /// Main containers.
+    pub container_statuses: Vec<ContainerStatus>,
+    /// Containers that run before.
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+/// A condition of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodCondition {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False`, `Unknown`.
+    pub status: String,
+    /// For example `Unschedulable`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Since when it has this status; RFC 3339.
+    pub last_transition_time: String,
+}
+
+/// How a container is.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether its probes say yes.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restart_count: i64,
+    /// Its image, as asked for.
+    pub image: String,
+    /// Now.
+    pub state: ContainerState,
+    /// Before the last start.
+    pub last_state: ContainerState,
+}
+
+/// One of three states.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// Not started.
+    pub waiting: Option<Waiting>,
+    /// Running.
+    pub running: Option<Running>,
+    /// Ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// Why a container does not run yet.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Waiting {
+    /// For example `ContainerCreating`, `ErrImagePull`, `CrashLoopBackOff`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Since when a container runs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Running {
+    /// RFC 3339.
+    pub started_at: String,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// Exit code.
+    pub exit_code: i64,
+    /// For example `OOMKilled`, `Error`, `Completed`.
+    pub reason: String,
+    /// The termination message.
+    pub message: String,
+    /// RFC 3339.
+    pub finished_at: String,
+}
+
+impl Pod {
+    /// The status of the container `name`; never by position, because meshes inject containers (contract 8, #44).
+    pub fn container_status(&self, name: &str) -> Option<&ContainerStatus> {
+        self.status.container_statuses.iter().find(|status| status.name == name)
+    }
+
+    /// Whether no node has room for it now. Other reasons why it has no node, such as a volume that is elsewhere, do
+    /// not count: they do not go away when other pods end.
+    pub fn finds_no_room(&self) -> bool {
+        self.status.conditions.iter().any(|condition| {
+            condition.kind == "PodScheduled"
+                && condition.status == "False"
+                && (condition.message.contains("Insufficient ")
+                    || condition.message.contains("Too many pods"))
+        })
+    }
+
+    /// Whether it has ended, well or badly.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// Whether the container `name` ended with exit code 0, which is final: the kubelet restarts our containers on any other. What
+    /// other containers do does not matter: one that was added to the pod and never ends keeps the pod's phase at Running, and
+    /// an eviction after the end makes it Failed. In these phases the container must have left a message, which a
+    /// container that never ran does not.
+    pub fn ended_well(&self, name: &str) -> bool {
+        let has_succeeded = self.status.phase == "Succeeded";
+        match self.container_status(name).and_then(|status| status.state.terminated.as_ref()) {
+            Some(ended) => ended.exit_code == 0 && (has_succeeded || !ended.message.trim().is_empty()),
+            None => has_succeeded,
+        }
+    }
+
+    /// Whether the container `name` will not run again.
+    pub fn is_over(&self, name: &str) -> bool {
+        self.has_ended() || self.ended_well(name)
+    }
+}

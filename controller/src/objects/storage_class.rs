@@ -1,0 +1,29 @@
+//! A StorageClass.
+
+use serde::Deserialize;
+
+use crate::objects::meta::Meta;
+
+/// What is read of a StorageClass.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StorageClass {
+    /// Metadata.
+    pub metadata: Meta,
+    /// Who makes the volumes.
+    pub provisioner: String,
+    /// `Immediate` or `WaitForFirstConsumer`.
+    pub volume_binding_mode: String,
+}
+
+impl StorageClass {
+    /// Whether a volume is only bound once a pod wants it.
+    pub fn waits_for_consumer(&self) -> bool {
+        self.volume_binding_mode == "WaitForFirstConsumer"
+    }
+
+    /// Whether claims without a class get this one.
+    pub fn is_default(&self) -> bool {
+        self.metadata.is_annotated_true("storageclass.kubernetes.io/is-default-class")
+    }
+}

@@ -1,0 +1,50 @@
+//! What both pods of a clone are made from.
+
+use crate::objects::{Claim, Key, Uid, names};
+use crate::pods::identity::PodIdentity;
+use crate::pods::role::Role;
+use crate::policy::PodPolicy;
+use crate::token::key::TokenKey;
+
+/// User and group of everything in our pods, and the group of the volumes' files (contract 3.10).
+pub(super) const USER: u32 = 107;
+/// Where block volumes appear in both pods.
+pub(super) const DEVICE: &str = "/dev/cdi-block-volume";
+/// Where a source's filesystem is mounted.
+pub(super) const SOURCE_DIRECTORY: &str = "/var/run/cdi/clone/source";
+
+/// What both pods of a clone are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct ClonePods<'a> {
+    /// The claim that asks for the clone.
+    pub target: &'a Claim,
+    /// The claim that is cloned.
+    pub source: &'a Claim,
+    /// Under which UID the source reports its progress.
+    pub owner_uid: &'a Uid,
+    /// What the operator wants of pods.
+    pub policy: &'a PodPolicy,
+    /// Which authorities issue their certificates.
+    pub authority: &'a str,
+    /// What their identities are sealed with.
+    pub seal: &'a TokenKey,
+    /// Random digits in the name of the pod's Secrets.
+    pub nonce: &'a str,
+}
+
+impl ClonePods<'_> {
+    /// The identity of the pod `pod` of this clone; `target_pod` is what a source sends to.
+    pub(super) fn identity(&self, role: Role, pod: Key, target_pod: Option<&Uid>) -> PodIdentity {
+        let keys = names::secret(&pod.name, self.nonce);
+        PodIdentity {
+            role,
+            pod,
+            clone: self.target.metadata.key(),
+            target_claim: self.target.metadata.uid.clone(),
+            source_claim: self.source.metadata.uid.clone(),
+            target_pod: target_pod.cloned(),
+            authority: self.authority.to_owned(),
+            keys,
+        }
+    }
+}

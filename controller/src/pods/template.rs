@@ -1,0 +1,178 @@
+//! What both pods have in common: labels, copied annotations, security, placement.
+
+use serde_json::{Map, Value, json};
+
+use crate::objects::annotations::{APP, APP_VALUE, COMPONENT, PRIORITY_CLASS};
+use crate::objects::claim::VolumeMode;
+use crate::objects::{Claim, Meta};
+use crate::pods::clone_pods::{ClonePods, DEVICE, USER};
+use crate::pods::identity::PodIdentity;
+use crate::policy::PodPolicy;
+
+/// Annotations that go from a claim to a pod, and what they are when the claim has none (contract 3.11).
+const COPIED: [(&str, Option<&str>); 4] = [
+    ("k8s.v1.cni.cncf.io/networks", None),
+    ("v1.multus-cni.io/default-network", None),
+    ("sidecar.istio.io/inject", Some("false")),
+    ("linkerd.io/inject", Some("disabled")),
+];
+
+/// Labels of every object of a clone.
+pub(super) fn labels(component: &str, policy: &PodPolicy) -> Map<String, Value> {
+    let mut labels = recommended(policy);
+    labels.insert(APP.to_owned(), APP_VALUE.into());
+    labels.insert(COMPONENT.to_owned(), component.into());
+    labels
+}
+
+/// Kubernetes' recommended labels.
+pub(super) fn recommended(policy: &PodPolicy) -> Map<String, Value> {
+    let mut labels = Map::new();
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), "cdi-controller".into());
+    labels.insert("app.kubernetes.io/component".to_owned(), "storage".into());
+    labels.extend(policy.extra_labels.iter().map(|(name, value)| (name.clone(), value.clone().into())));
+    labels
+}
+
+/// Annotations that are not ours: of [`COPIED`] the claim's, else the operator's, else the default; and what else the
+/// operator wants. What the controller itself reads again is inserted afterwards, and so cannot be replaced.
+fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value> {
+    let defaults = COPIED.iter().filter_map(|(name, default)| Some((*name, (*default)?)));
+    let wanted = policy.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let own = COPIED.iter().filter_map(|(name, _)| Some((*name, claim.annotation(name)?)));
+    let all = defaults.chain(wanted).chain(own);
+    all.map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+/// The pod around one container.
+pub(super) struct PodTemplate<'a> {
+    pub(super) clone: &'a ClonePods<'a>,
+    /// Whose identity the pod has.
+    pub(super) identity: &'a PodIdentity,
+    /// The claim whose owner decides on networks and priority of the pod.
+    pub(super) placed_by: &'a Meta,
+    pub(super) labels: Map<String, Value>,
+    /// Annotations of this role alone.
+    pub(super) annotations: Map<String, Value>,
+    pub(super) owners: Vec<Value>,
+    pub(super) container: Map<String, Value>,
+    pub(super) volumes: Vec<Value>,
+    /// Members of the pod's spec that this role alone has.
+    pub(super) spec: Map<String, Value>,
+}
+
+impl PodTemplate<'_> {
+    /// The whole pod, fit for the Pod Security level "restricted" (contract 3.10).
+    pub(super) fn pod(self) -> Value {
+        let policy = self.clone.policy;
+        let mut annotations = annotations(self.placed_by, policy);
+        annotations.extend(self.annotations);
+        // Last, so that no setting replaces what the controller knows its pods by.
+        annotations.extend(self.identity.annotations(self.clone.seal));
+        let mut metadata = members(json!({
+            "name": self.identity.pod.name,
+            "namespace": self.identity.pod.namespace,
+            "labels": self.labels,
+            "annotations": annotations,
+        }));
+        if !self.owners.is_empty() {
+            metadata.insert("ownerReferences".to_owned(), self.owners.into());
+        }
+        let mut container = self.container;
+        container.extend(members(json!({
+            "image": policy.image,
+            "imagePullPolicy": policy.pull_policy,
+            "resources": policy.resources,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "securityContext": {
+                "capabilities": { "drop": ["ALL"] },
+                "seccompProfile": { "type": "RuntimeDefault" },
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "runAsNonRoot": true,
+                "runAsUser": USER,
+            },
+        })));
+        let mut spec = members(json!({
+            "restartPolicy": "OnFailure",
+            "enableServiceLinks": false,
+            // Our pods never talk to the API server.
+            "automountServiceAccountToken": false,
+            "securityContext": {
+                "seccompProfile": { "type": "RuntimeDefault" },
+                "runAsNonRoot": true,
+                // The certificates are files of a Secret: the group may read them.
+                "fsGroup": USER,
+            },
+            "containers": [container],
+            "volumes": self.volumes,
+        }));
+        let mut add = |name: &str, value: Value| spec.insert(name.to_owned(), value);
+        if !policy.node_selector.is_empty() {
+            add("nodeSelector", json!(policy.node_selector));
+        }
+        if policy.tolerations.as_array().is_some_and(|list| !list.is_empty()) {
+            add("tolerations", policy.tolerations.clone());
+        }
+        if !policy.pull_secrets.is_empty() {
+            add("imagePullSecrets", policy.pull_secrets.iter().map(|name| json!({ "name": name })).collect());
+        }
+        if let Some(class) = self.placed_by.annotation(PRIORITY_CLASS) {
+            add("priorityClassName", class.into());
+        }
+        spec.extend(self.spec);
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
+    }
+}
+
+/// The members of an object.
+pub(super) fn members(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+/// The volume `cdi-data-vol` of a claim. One that is read-only is so as a whole: then the kubelet changes no owner and no mode
+/// in it, and the device of a block volume cannot be written to.
+pub(super) fn data_volume(claim: &Claim, read_only: bool) -> Value {
+    let mut volume = members(json!({ "claimName": claim.metadata.name }));
+    if read_only {
+        volume.insert("readOnly".to_owned(), true.into());
+    }
+    json!({ "name": "cdi-data-vol", "persistentVolumeClaim": volume })
+}
+
+/// Adds the data volume to a container, as a device or at `directory`, beside the mount `keys`.
+pub(super) fn attach(
+    container: &mut Map<String, Value>,
+    claim: &Claim,
+    directory: &str,
+    read_only: bool,
+    keys: Value,
+) {
+    let mut mounts = vec![keys];
+    match claim.spec.volume_mode {
+        VolumeMode::Block => {
+            let devices = json!([{ "name": "cdi-data-vol", "devicePath": DEVICE }]);
+            container.insert("volumeDevices".to_owned(), devices);
+        }
+        VolumeMode::Filesystem => {
+            let mut mount = members(json!({ "name": "cdi-data-vol", "mountPath": directory }));
+            if read_only {
+                mount.insert("readOnly".to_owned(), true.into());
+            }
+            mounts.push(mount.into());
+        }
+    }
+    container.insert("volumeMounts".to_owned(), mounts.into());
+}
+
+/// Whether preallocation was asked of the clone into `claim`.
+pub(super) fn preallocation(claim: &Claim) -> &'static str {
+    if claim.metadata.is_annotated_true(crate::objects::annotations::PREALLOCATION_REQUESTED) {
+        "true"
+    } else {
+        "false"
+    }
+}

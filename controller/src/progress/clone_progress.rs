@@ -1,0 +1,77 @@
+//! How far a clone is: from readings that may fall or fail to something that never falls.
+
+use std::time::Duration;
+
+use decant_shared::protocol::progress::Phase;
+
+use crate::progress::page::SourceReading;
+
+/// How much a new rate counts against the ones before.
+const RATE_WEIGHT: f64 = 0.3;
+
+/// How far a clone is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// 0 to 100; never falls.
+    pub percent: f64,
+    /// Logical bytes handed to the target.
+    pub sent_bytes: Option<u64>,
+    /// Logical bytes of the whole.
+    pub total_bytes: Option<u64>,
+    /// Smoothed.
+    pub rate_bytes_per_sec: Option<u64>,
+    /// What the source is doing, where it tells.
+    pub phase: Option<Phase>,
+}
+
+impl Progress {
+    /// Seconds until everything is sent, if it goes on like this.
+    pub fn left_secs(&self) -> Option<u64> {
+        let left_bytes = self.total_bytes?.checked_sub(self.sent_bytes?)?;
+        let rate = self.rate_bytes_per_sec.filter(|rate| *rate > 0)?;
+        Some(left_bytes.div_ceil(rate))
+    }
+}
+
+/// What a new reading makes of what was known.
+pub(super) fn updated(before: Option<&Progress>, new: SourceReading, since: Duration) -> Progress {
+    let percent = before.map_or(0.0, |before| before.percent).max(new.percent);
+    let grown = match (before.and_then(|before| before.sent_bytes), new.sent_bytes) {
+        (Some(old), Some(new)) => new.checked_sub(old),
+        _ => None,
+    };
+    // A restarted source counts from zero: no rate until there are two readings of it.
+    let now_rate = grown.filter(|_| !since.is_zero()).map(|bytes| {
+        #[allow(clippy::cast_precision_loss)] // A rate for people.
+        let bytes = bytes as f64;
+        bytes / since.as_secs_f64()
+    });
+    let old_rate = before.and_then(|before| before.rate_bytes_per_sec);
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rate = match (old_rate, now_rate) {
+        (Some(old), Some(now)) => Some((old as f64 * (1.0 - RATE_WEIGHT) + now * RATE_WEIGHT) as u64),
+        (None, Some(now)) => Some(now as u64),
+        (_, None) => None,
+    };
+    let SourceReading { sent_bytes, total_bytes, phase, .. } = new;
+    Progress { percent, sent_bytes, total_bytes, rate_bytes_per_sec: rate, phase }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(percent: f64, sent: u64) -> SourceReading {
+        SourceReading { percent, sent_bytes: Some(sent), total_bytes: Some(1000), phase: None }
+    }
+
+    #[test]
+    fn progress_never_falls_and_a_restart_has_no_rate() {
+        let first = updated(None, reading(50.0, 500), Duration::from_secs(1));
+        assert_eq!(first.rate_bytes_per_sec, None);
+        let second = updated(Some(&first), reading(60.0, 600), Duration::from_secs(1));
+        assert_eq!((second.rate_bytes_per_sec, second.left_secs()), (Some(100), Some(4)));
+        let restarted = updated(Some(&second), reading(1.0, 10), Duration::from_secs(1));
+        assert_eq!((restarted.percent, restarted.rate_bytes_per_sec), (60.0, None));
+    }
+}

@@ -1,0 +1,101 @@
+//! A metrics page, read.
+
+use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
+use decant_shared::protocol::progress::Phase;
+use decant_shared::protocol::prometheus::{Sample, parse};
+
+/// How far a clone is, by its source's word.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SourceReading {
+    /// 0 to 100.
+    pub percent: f64,
+    /// Logical bytes that are durable at the target, or that it was handed where it does not say; CDI's cloner does
+    /// not tell.
+    pub sent_bytes: Option<u64>,
+    /// Logical bytes of the whole; CDI's cloner does not tell.
+    pub total_bytes: Option<u64>,
+    /// What the source is doing; CDI's cloner does not tell.
+    pub phase: Option<Phase>,
+}
+
+/// Finds the reading of `owner_uid` on a page. The error says what is wrong with the page.
+pub fn reading(page: &str, owner_uid: &str) -> Result<SourceReading, String> {
+    let samples = parse(page).map_err(|e| format!("line {} of the page: {}", e.line, e.what))?;
+    let is_ours = |sample: &&Sample<'_>| {
+        [PROGRESS_METRIC, OLD_PROGRESS_METRIC].contains(&sample.name)
+            && sample.label(OWNER_LABEL) == Some(owner_uid)
+    };
+    let percent = samples.iter().find(is_ours).ok_or("the page says nothing about this clone")?.value;
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(format!("the page says {percent} %"));
+    }
+    let count = |name: &str| {
+        let value = samples.iter().find(|sample| sample.name == name)?.value;
+        // Exact up to 2^53, which is eight petabytes.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        (0.0..9e15).contains(&value).then_some(value as u64)
+    };
+    Ok(SourceReading {
+        percent,
+        sent_bytes: count("decant_durable_bytes").or_else(|| count("decant_sent_bytes_total")),
+        total_bytes: count("decant_stream_size_bytes"),
+        phase: samples.iter().find_map(phase),
+    })
+}
+
+fn phase(sample: &Sample<'_>) -> Option<Phase> {
+    let word = sample.label("phase").filter(|_| sample.name == "decant_phase" && sample.value == 1.0)?;
+    Phase::ALL.into_iter().find(|phase| phase.name() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn both_names_are_understood() {
+        for name in [PROGRESS_METRIC, OLD_PROGRESS_METRIC] {
+            let page = format!("# HELP {name} {name}{{ownerUID=\"u\"}} 99\n{name}{{ownerUID=\"u\"}} 12.34\n");
+            assert_eq!(reading(&page, "u").unwrap().percent, 12.34);
+        }
+    }
+
+    #[test]
+    fn bytes_come_along_where_the_source_tells_them() {
+        let page = format!(
+            "{PROGRESS_METRIC}{{ownerUID=\"u\"}} 50\ndecant_sent_bytes_total 5\ndecant_stream_size_bytes 10\n"
+        );
+        let reading = reading(&page, "u").unwrap();
+        assert_eq!((reading.sent_bytes, reading.total_bytes), (Some(5), Some(10)));
+        let page =
+            page + "decant_durable_bytes 3\ndecant_phase{phase=\"copy\"} 0\ndecant_phase{phase=\"sync\"} 1\n";
+        let reading = super::reading(&page, "u").unwrap();
+        assert_eq!((reading.sent_bytes, reading.phase), (Some(3), Some(Phase::Sync)));
+    }
+
+    #[test]
+    fn someone_elses_uid_garbage_and_impossible_values_are_no_news() {
+        let line = |uid: &str, value: &str| format!("{PROGRESS_METRIC}{{ownerUID=\"{uid}\"}} {value}\n");
+        for page in [
+            line("other", "50"),
+            line("u.", "50"),
+            line("u", "NaN"),
+            line("u", "-1"),
+            line("u", "100.1"),
+            line("u", "+Inf"),
+            "<html>".to_owned(),
+            String::new(),
+        ] {
+            assert!(reading(&page, "u").is_err(), "{page}");
+        }
+        assert_eq!(reading(&line("u", "6.1e-06"), "u").unwrap().percent, 6.1e-06);
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_makes_it_panic(page in ".{0,200}") {
+            let _ = reading(&page, "u");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Polling threads: they ask running sources how far they are, apart from the workers, so that a pod that does not
+//! answer delays nobody's phase (contract 8, #50).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use decant_shared::process::panics;
+use decant_shared::process::stop::Stop;
+
+use crate::objects::annotations::SOURCE_CONTAINER;
+use crate::objects::{Key, Pod, Uid};
+use crate::policy::Intervals;
+use crate::progress::clone_progress::{Progress, updated};
+use crate::progress::poll_outcomes::{PollOutcome, PollOutcomes};
+use crate::progress::scraper::{ScrapeRoute, Scraper};
+use crate::watch::queue::Queue;
+use crate::watch::watcher::Wake;
+
+/// A pod that cannot be asked is asked less and less often, down to this.
+const SILENT_POLL: Duration = Duration::from_secs(30);
+
+/// What is known about the progress of all running clones.
+#[derive(Default)]
+pub struct Readings(Mutex<HashMap<Key, Followed>>);
+
+struct Followed {
+    pod: Arc<Pod>,
+    owner_uid: Uid,
+    progress: Option<Progress>,
+    read_at: Instant,
+    way: ScrapeRoute,
+    failures: u32,
+}
+
+impl Readings {
+    /// Asks `pod` for the clone `key` from now on. Returns whether that is new.
+    pub fn follow(&self, key: &Key, pod: &Arc<Pod>, owner_uid: &Uid) -> bool {
+        let mut map = self.lock();
+        match map.get_mut(key) {
+            Some(old) if old.pod.metadata.uid == pod.metadata.uid => {
+                old.pod = Arc::clone(pod);
+                false
+            }
+            old => {
+                // Another pod starts again at zero; what was seen before still stands.
+                let progress = old.and_then(|old| old.progress.clone());
+                let followed = Followed {
+                    pod: Arc::clone(pod),
+                    owner_uid: owner_uid.clone(),
+                    progress,
+                    read_at: Instant::now(),
+                    way: ScrapeRoute::Direct,
+                    failures: 0,
+                };
+                map.insert(key.clone(), followed);
+                true
+            }
+        }
+    }
+
+    /// The clone `key` does not run any more.
+    pub fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// The last news of the clone `key`.
+    pub fn get(&self, key: &Key) -> Option<Progress> {
+        self.lock().get(key)?.progress.clone()
+    }
+
+    /// All news, for the metrics page.
+    pub fn all(&self) -> Vec<(Key, Progress)> {
+        let map = self.lock();
+        map.iter().filter_map(|(key, one)| Some((key.clone(), one.progress.clone()?))).collect()
+    }
+
+    /// How many clones are followed.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Followed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Between two looks at one clone: what cannot be written need not be read.
+pub fn poll_interval(running: usize, every: &Intervals) -> Duration {
+    let per_sec = every.progress_writes_per_sec.max(1);
+    let running = u32::try_from(running).unwrap_or(u32::MAX);
+    every.poll.max(Duration::from_secs(1).saturating_mul(running) / per_sec)
+}
+
+/// What the polling threads share.
+pub struct Pollers {
+    /// When to ask whom.
+    pub queue: Queue,
+    /// What they said.
+    pub readings: Readings,
+    /// How it went.
+    pub outcomes: PollOutcomes,
+    scraper: Scraper,
+    every: Intervals,
+    wake: Wake,
+}
+
+impl Pollers {
+    /// Nothing is asked before [`Pollers::start`]. `wake` is called for each clone with news.
+    pub fn new(scraper: Scraper, every: Intervals, wake: Wake) -> Self {
+        Self {
+            queue: Queue::default(),
+            readings: Readings::default(),
+            outcomes: PollOutcomes::default(),
+            scraper,
+            every,
+            wake,
+        }
+    }
+
+    /// Starts `count` threads.
+    pub fn start(self: &Arc<Self>, count: usize, stop: &Stop) -> std::io::Result<Vec<JoinHandle<()>>> {
+        (0..count)
+            .map(|number| {
+                let (pollers, stop) = (Arc::clone(self), stop.clone());
+                Builder::new().name(format!("poll-{number}")).spawn(move || {
+                    while let Some(key) = pollers.queue.take(&stop) {
+                        let again = pollers.poll_guarded(&key);
+                        pollers.queue.done(&key, again);
+                    }
+                })
+            })
+            .collect()
+    }
+
+    /// Asks one source. What a pod answers ends at most its own progress.
+    fn poll_guarded(&self, key: &Key) -> Option<Duration> {
+        panics::guarded(|| self.poll(key)).unwrap_or_else(|panic| {
+            self.outcomes.add(PollOutcome::Failed);
+            log::error!("{key}: progress: a fault in the controller, please report it: {panic}");
+            Some(SILENT_POLL)
+        })
+    }
+
+    /// Asks one source; returns when to ask again.
+    fn poll(&self, key: &Key) -> Option<Duration> {
+        let (pod, owner_uid, way) = {
+            let map = self.readings.lock();
+            let followed = map.get(key)?;
+            (Arc::clone(&followed.pod), followed.owner_uid.clone(), followed.way)
+        };
+        let runs =
+            pod.container_status(SOURCE_CONTAINER).is_some_and(|status| status.state.running.is_some());
+        let result =
+            if runs { self.scraper.scrape(&pod, owner_uid.as_str(), way) } else { Err(String::new()) };
+        let interval = poll_interval(self.readings.len(), &self.every);
+        let mut map = self.readings.lock();
+        let followed = map.get_mut(key)?;
+        match result {
+            Ok((reading, way)) => {
+                self.outcomes.add(if way == ScrapeRoute::Direct {
+                    PollOutcome::Direct
+                } else {
+                    PollOutcome::Proxy
+                });
+                let new = updated(followed.progress.as_ref(), reading, followed.read_at.elapsed());
+                followed.way = way;
+                followed.failures = 0;
+                followed.read_at = Instant::now();
+                let has_news = followed.progress.as_ref() != Some(&new);
+                followed.progress = Some(new);
+                drop(map);
+                if has_news {
+                    (self.wake)(key.clone());
+                }
+                Some(interval)
+            }
+            Err(_) if !runs => Some(interval),
+            Err(e) => {
+                self.outcomes.add(PollOutcome::Failed);
+                followed.failures = followed.failures.saturating_add(1);
+                let failures = followed.failures;
+                drop(map);
+                log::debug!("{key}: no news: {e}");
+                Some((interval * failures.min(30)).min(SILENT_POLL.max(interval)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    #[test]
+    fn few_clones_are_asked_every_two_seconds_and_many_less_often() {
+        let every = Policy::default().intervals;
+        assert_eq!(poll_interval(1, &every), Duration::from_secs(2));
+        assert_eq!(poll_interval(40, &every), Duration::from_secs(2));
+        assert_eq!(poll_interval(1000, &every), Duration::from_secs(50));
+    }
+}

@@ -1,0 +1,208 @@
+//! Asks a source pod how far it is. A failed scrape is only "no news": it never changes a phase and never fails a
+//! clone (contract 8, #16 to #20).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use decant_shared::protocol::prometheus::PAGE_MAX_BYTES;
+use ureq::config::Config;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, http};
+
+use crate::api::cluster::Cluster;
+use crate::certificates::pki::Pki;
+use crate::objects::{Pod, names};
+use crate::progress::page::{SourceReading, reading};
+
+/// The port's name in the source pod (contract 3.3).
+const PORT_NAME: &str = "metrics";
+
+/// Which way a page came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScrapeRoute {
+    /// From the pod itself.
+    Direct,
+    /// Through the API server.
+    Proxy,
+}
+
+/// Asks source pods.
+pub struct Scraper {
+    cluster: Arc<dyn Cluster>,
+    pki: Arc<Pki>,
+    limit: Duration,
+}
+
+impl Scraper {
+    /// A scraper that gives each way `limit`.
+    pub fn new(cluster: Arc<dyn Cluster>, pki: Arc<Pki>, limit: Duration) -> Self {
+        Self { cluster, pki, limit }
+    }
+
+    /// How far the clone of `owner_uid` in `pod` is. `first` is the way that worked last time.
+    pub fn scrape(
+        &self,
+        pod: &Pod,
+        owner_uid: &str,
+        first: ScrapeRoute,
+    ) -> Result<(SourceReading, ScrapeRoute), String> {
+        let ways = if first == ScrapeRoute::Direct {
+            [ScrapeRoute::Direct, ScrapeRoute::Proxy]
+        } else {
+            [ScrapeRoute::Proxy, ScrapeRoute::Direct]
+        };
+        let mut failures = Vec::new();
+        for way in ways {
+            let page = match way {
+                ScrapeRoute::Direct => self.direct(pod),
+                ScrapeRoute::Proxy => self.proxied(pod),
+            };
+            match page.and_then(|page| reading(&page, owner_uid)) {
+                Ok(reading) => return Ok((reading, way)),
+                Err(e) => failures.push(format!("{way:?}: {e}")),
+            }
+        }
+        Err(failures.join("; "))
+    }
+
+    fn direct(&self, pod: &Pod) -> Result<String, String> {
+        let ip: IpAddr = pod.status.pod_ip.parse().map_err(|_| "the pod has no address".to_owned())?;
+        let address = SocketAddr::new(ip, port(pod)?);
+        let host = names::metrics_host(&pod.metadata.name);
+        fetch(&host, address, &self.pki.server_bundle_pem(), self.limit)
+    }
+
+    /// The API server does not check the pod's certificate; whoever can stand between it and the kubelet's node can
+    /// lie about a percentage, and nothing else.
+    fn proxied(&self, pod: &Pod) -> Result<String, String> {
+        let page =
+            self.cluster.pod_proxy(&pod.metadata.key(), port(pod)?, "/metrics", self.limit, PAGE_MAX_BYTES);
+        page.map_err(|e| e.to_string())
+    }
+}
+
+fn port(pod: &Pod) -> Result<u16, String> {
+    let mut ports = pod.spec.containers.iter().flat_map(|container| &container.ports);
+    let port = ports.find(|port| port.name == PORT_NAME).map(|port| port.container_port);
+    port.ok_or_else(|| format!("the pod has no port called {PORT_NAME}"))
+}
+
+/// `GET https://host/metrics` from `address`, checked against `roots_pem`. No proxy, no redirect, nothing longer
+/// than a metrics page.
+fn fetch(host: &str, address: SocketAddr, roots_pem: &str, limit: Duration) -> Result<String, String> {
+    let roots = decant_shared::net::tls::pem::certificates(roots_pem.as_bytes(), "the authority")
+        .map_err(|e| e.to_string())?
+        .iter()
+        .map(|der| Certificate::from_der(der).to_owned())
+        .collect::<Vec<_>>();
+    let tls = TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(roots))).build();
+    let config = Config::builder()
+        .tls_config(tls)
+        .proxy(None)
+        .max_redirects(0)
+        .timeout_global(Some(limit))
+        .user_agent("decant-controller")
+        .build();
+    let agent = Agent::with_parts(config, DefaultConnector::default(), OneAddress(address));
+    let mut answer = agent.get(format!("https://{host}/metrics")).call().map_err(|e| e.to_string())?;
+    if answer.status() != 200 {
+        return Err(format!("status {}", answer.status()));
+    }
+    let limit_bytes = u64::try_from(PAGE_MAX_BYTES).unwrap_or(u64::MAX);
+    answer.body_mut().with_config().limit(limit_bytes).read_to_string().map_err(|e| e.to_string())
+}
+
+/// Answers every lookup with the pod's address: the name in the URL is the one in the certificate.
+#[derive(Debug)]
+struct OneAddress(SocketAddr);
+
+impl Resolver for OneAddress {
+    fn resolve(&self, _: &http::Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        addresses.push(self.0);
+        Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificates::signer::{Signer, Usage};
+    use decant_shared::net::conn::Fault;
+    use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
+    use decant_shared::net::tls::{pem, server};
+    use decant_shared::process::stop::Stop;
+    use std::net::TcpListener;
+    use std::time::Instant;
+    use time::OffsetDateTime;
+
+    const HOST: &str = "u-source-pod.metrics";
+
+    struct Answers(u16, String, Duration);
+
+    impl Service for Answers {
+        fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+            std::thread::sleep(self.2);
+            exchange.answer(self.0, "text/plain", &self.1)
+        }
+    }
+
+    /// A metrics server whose certificate is for `name`, asked for [`HOST`].
+    fn ask(name: &str, trusted: bool, answer: Answers) -> Result<String, String> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let now = OffsetDateTime::now_utc();
+        let signer = Signer::new("test", now).unwrap();
+        let leaf =
+            signer.issue(name, &[name.to_owned()], Usage::Server, Duration::from_secs(60), now).unwrap();
+        let identity =
+            pem::identity(leaf.chain_pem.as_bytes(), "chain", leaf.key_pem.as_bytes(), "key").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let tls = server::config_for_anyone(identity).unwrap();
+        let running = Server::start(
+            "test",
+            listener,
+            Some(tls.into()),
+            Limits::default(),
+            Arc::new(answer),
+            Stop::new(),
+        )
+        .unwrap();
+        let roots = if trusted { signer } else { Signer::new("other", now).unwrap() };
+        let page = fetch(HOST, address, &roots.bundle_pem, Duration::from_millis(700));
+        running.shut_down(Duration::from_millis(1));
+        page
+    }
+
+    fn page(text: &str) -> Answers {
+        Answers(200, text.to_owned(), Duration::ZERO)
+    }
+
+    #[test]
+    fn a_page_with_the_right_name_and_authority_is_read() {
+        assert_eq!(ask(HOST, true, page("hello 1\n")).unwrap(), "hello 1\n");
+    }
+
+    #[test]
+    fn another_authority_or_another_name_is_refused() {
+        assert!(ask(HOST, false, page("")).is_err());
+        assert!(ask("v-source-pod.metrics", true, page("")).is_err());
+    }
+
+    #[test]
+    fn a_slow_answer_ends_with_the_limit() {
+        let began = Instant::now();
+        assert!(ask(HOST, true, Answers(200, String::new(), Duration::from_secs(3))).is_err());
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn long_pages_and_other_statuses_are_no_news() {
+        assert!(ask(HOST, true, page(&"x".repeat(PAGE_MAX_BYTES + 1))).is_err());
+        assert!(ask(HOST, true, Answers(500, String::new(), Duration::ZERO)).is_err());
+        assert!(ask(HOST, true, Answers(302, String::new(), Duration::ZERO)).is_err());
+    }
+}

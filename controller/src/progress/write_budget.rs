@@ -1,0 +1,136 @@
+//! How often progress may be written: bounded for each clone and for all together.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::objects::Key;
+use crate::policy::Intervals;
+
+/// What may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// The status.
+    One,
+    /// The status and the annotations.
+    Both,
+}
+
+/// Places in one second.
+#[derive(Debug)]
+pub struct WriteBudget {
+    per_clone: Duration,
+    /// Between two writes of all clones.
+    pace: Duration,
+    inner: Mutex<BudgetState>,
+}
+
+#[derive(Debug, Default)]
+struct BudgetState {
+    /// The next place that nobody has.
+    free: Option<Instant>,
+    /// Who waits for which place: nobody has to ask twice in vain.
+    slots: HashMap<Key, Instant>,
+    /// Before this nobody writes, whatever place he has: late comers do not add up.
+    quiet: Option<Instant>,
+    /// When each clone was written last.
+    last: HashMap<Key, Instant>,
+    /// Grants so far.
+    granted: u64,
+}
+
+impl WriteBudget {
+    /// A budget as the operator wants it.
+    pub fn new(every: &Intervals) -> Self {
+        let pace = Duration::from_secs(1) / every.progress_writes_per_sec.max(1);
+        Self { per_clone: every.progress_write, pace, inner: Mutex::default() }
+    }
+
+    /// Whether the progress of `key` may be written now, and with how many writes: one, or a second one for what is
+    /// of less use. Otherwise, in how long to ask again. Writes are spaced evenly, so that there are never more in a
+    /// second than allowed.
+    pub fn ask(&self, key: &Key, now: Instant) -> Result<Writes, Duration> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = inner.last.get(key) {
+            let since = now.saturating_duration_since(*last);
+            if since < self.per_clone {
+                return Err(self.per_clone - since);
+            }
+        }
+        let slot = match inner.slots.get(key) {
+            Some(slot) => *slot,
+            None => {
+                let slot = inner.free.map_or(now, |free| free.max(now));
+                inner.free = Some(slot + self.pace);
+                inner.slots.insert(key.clone(), slot);
+                slot
+            }
+        };
+        let at = inner.quiet.map_or(slot, |quiet| quiet.max(slot));
+        if at > now {
+            return Err(at - now);
+        }
+        inner.slots.remove(key);
+        inner.granted = inner.granted.wrapping_add(1);
+        // As long as nobody waits, or else for every tenth.
+        let is_idle = inner.free.is_none_or(|free| free <= now + self.pace);
+        let writes = if is_idle || inner.granted.is_multiple_of(10) { Writes::Both } else { Writes::One };
+        let pause = self.pace * if writes == Writes::Both { 2 } else { 1 };
+        inner.quiet = Some(now + pause);
+        inner.free = inner.free.map(|free| free + (pause - self.pace));
+        inner.last.insert(key.clone(), now);
+        Ok(writes)
+    }
+
+    /// The clone `key` is over.
+    pub fn forget(&self, key: &Key) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.last.remove(key);
+        inner.slots.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+    use proptest::prelude::*;
+
+    #[test]
+    fn whoever_waits_is_told_his_own_place() {
+        let budget = WriteBudget::new(&Policy::default().intervals);
+        let now = Instant::now();
+        let ask =
+            |name: &str, after: u64| budget.ask(&Key::new("n", name), now + Duration::from_millis(after));
+        assert_eq!(ask("a", 0), Ok(Writes::Both));
+        assert_eq!(ask("b", 0), Err(Duration::from_millis(100)));
+        assert_eq!(ask("c", 0), Err(Duration::from_millis(150)));
+        assert_eq!(ask("b", 0), Err(Duration::from_millis(100)), "still the same");
+        assert!(ask("c", 150).is_ok(), "b does not come");
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_allowed_in_a_second_nor_twice_for_one_clone(
+            asks in prop::collection::vec((0_u64..40, 0_u8..60), 1..300),
+        ) {
+            let every = Policy::default().intervals;
+            let budget = WriteBudget::new(&every);
+            let (start, mut at, mut writes) = (Instant::now(), Duration::ZERO, Vec::new());
+            for (step, clone) in asks {
+                at += Duration::from_millis(step);
+                if let Ok(granted) = budget.ask(&Key::new("n", clone.to_string()), start + at) {
+                    writes.push((at, clone, if granted == Writes::Both { 2 } else { 1 }));
+                }
+            }
+            for (index, (at, clone, _)) in writes.iter().enumerate() {
+                let window = writes[index..].iter().filter(|(other, ..)| *other < *at + Duration::from_secs(1));
+                let window: u32 = window.map(|(.., count)| count).sum();
+                // The last one of a second may be a double one.
+                prop_assert!(window <= 21, "{window} writes in a second");
+                let again = writes[index + 1..].iter().find(|(_, other, _)| other == clone);
+                prop_assert!(again.is_none_or(|(other, ..)| *other >= *at + every.progress_write));
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Keys of pods: the first when a pod is new, the next generation when half of the life of the previous one is over.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::api::cluster::ApiError;
+use crate::objects::{Kind, Pod, Uid, names};
+use crate::pods::identity::PodIdentity;
+use crate::pods::keys::{Generation, generation_due};
+use crate::pods::role::Role;
+use crate::pods::secret;
+use crate::reconcile::act::{Executor, created, impossible};
+use crate::reconcile::observed::Observed;
+
+/// What this process gave to which pod.
+#[derive(Debug, Default)]
+pub(super) struct Keyed(HashMap<Uid, Given>);
+
+#[derive(Debug)]
+struct Given {
+    generation: Generation,
+    at: OffsetDateTime,
+}
+
+impl Keyed {
+    fn has(&self, pod: &Uid, due: Generation) -> bool {
+        self.0.get(pod).is_some_and(|given| given.generation >= due)
+    }
+
+    fn note(&mut self, pod: &Uid, generation: Generation, first_life: Duration, now: OffsetDateTime) {
+        // Pods that ended long ago need no place here: the next generation of one that lives is due before this one ends.
+        self.0.retain(|_, given| now - given.at < given.generation.life(first_life));
+        self.0.insert(pod.clone(), Given { generation, at: now });
+    }
+}
+
+/// Random digits for the name of a new pod's Secrets.
+pub(super) fn nonce() -> Result<String, String> {
+    let mut bytes = [0; names::NONCE_BYTES];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl Executor {
+    /// Sees that a pod has the keys that are due: creates their Secret, unless that was done before. Secrets are
+    /// never read, changed or replaced.
+    pub(super) fn make_secret(
+        &self,
+        role: Role,
+        pod: &Pod,
+        seen: &Observed,
+        now: OffsetDateTime,
+    ) -> Result<(), ApiError> {
+        if pod.is_over(role.container()) || pod.metadata.is_deleting() {
+            return Ok(());
+        }
+        let first_life = self.policy.pods.certificate_life;
+        let due = generation_due(age(pod, now), first_life);
+        if self.has_keys(pod, due) {
+            return Ok(());
+        }
+        // The seal was checked when the pod was found; this is where keys are given away.
+        let Some(identity) = PodIdentity::of(&pod.metadata, &self.seal) else {
+            return Err(impossible(format!("pod {} is not of this clone", pod.metadata.key())));
+        };
+        if !seen.permission.as_ref().is_some_and(crate::reconcile::permission::check::Permission::is_given) {
+            return Err(impossible(format!(
+                "pod {} gets no new keys: the permission to clone was withdrawn",
+                identity.pod
+            )));
+        }
+        let pems = self.pems(role, &identity, due.life(first_life), now).map_err(impossible)?;
+        let name = names::secret_generation(&identity.keys, due.0);
+        let secret = secret::secret(role, &pod.metadata, &name, pems, &self.policy.pods);
+        // One that is there already was made by this controller before it was started again: its name is random.
+        created(self.cluster.create(Kind::Secret, &secret))?;
+        self.note(pod, due, now);
+        Ok(())
+    }
+
+    fn has_keys(&self, pod: &Pod, due: Generation) -> bool {
+        let keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another process may have given the first: a pod does not run without.
+        let runs = pod.status.container_statuses.iter().any(|status| status.state.running.is_some());
+        keyed.has(&pod.metadata.uid, due) || (due == Generation::FIRST && runs)
+    }
+
+    fn note(&self, pod: &Pod, generation: Generation, now: OffsetDateTime) {
+        let mut keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
+        keyed.note(&pod.metadata.uid, generation, self.policy.pods.certificate_life, now);
+    }
+
+    /// Certificates that live for `life`, for what the pod is and nothing else.
+    fn pems(
+        &self,
+        role: Role,
+        identity: &PodIdentity,
+        life: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Vec<secret::Pem>, String> {
+        let pod = &identity.pod;
+        match role {
+            Role::Target => {
+                let hosts = names::target_hosts(&pod.name, &pod.namespace, &identity.target_claim);
+                let leaf = self.pki.server_leaf(&hosts, life, now)?;
+                Ok(vec![
+                    ("tls.key", leaf.key_pem),
+                    ("tls.crt", leaf.chain_pem),
+                    ("ca.crt", self.pki.client_bundle_pem()),
+                ])
+            }
+            Role::Source => {
+                let name = names::client(&identity.source_claim, &identity.target_claim);
+                let leaf = self.pki.client_leaf(&name, life, now)?;
+                let page = self.pki.server_leaf(&[names::metrics_host(&pod.name)], life, now)?;
+                Ok(vec![
+                    ("tls.key", leaf.key_pem),
+                    ("tls.crt", leaf.chain_pem),
+                    ("ca.crt", self.pki.server_bundle_pem()),
+                    ("metrics.key", page.key_pem),
+                    ("metrics.crt", page.chain_pem),
+                ])
+            }
+        }
+    }
+}
+
+/// How old the pod is; one whose time cannot be read or lies ahead is new.
+fn age(pod: &Pod, now: OffsetDateTime) -> Duration {
+    let made = OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339).unwrap_or(now);
+    Duration::try_from(now - made).unwrap_or_default()
+}

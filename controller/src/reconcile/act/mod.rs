@@ -1,0 +1,406 @@
+//! Carries decisions out: API calls, in order. Each can be repeated; a controller that dies between two of them
+//! leaves nothing that the next one does not finish.
+
+pub(crate) mod keys;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::api::cluster::{ApiError, Cluster, Part};
+use crate::certificates::pki::Pki;
+use crate::objects;
+use crate::objects::annotations::{
+    CLONE_REQUEST, CLONE_SOURCE_FINALIZER, CLONE_TYPE, EXTENDED_TOKEN, POPULATED_FOR, PRE_POPULATED,
+    VOLUME_LIST,
+};
+use crate::objects::{Claim, Key, Kind, Meta, Object, OwnerReference, Pod, names};
+use crate::pods::clone_pods::ClonePods;
+use crate::pods::identity::PodIdentity;
+use crate::pods::made::MadePods;
+use crate::pods::role::Role;
+use crate::pods::{claim, made, source, target};
+use crate::policy::Policy;
+use crate::reconcile::act::keys::Keyed;
+use crate::reconcile::actions::Action;
+use crate::reconcile::last_error::{FailedAction, LastError};
+use crate::reconcile::observed::Observed;
+use crate::reconcile::permission::check::Permission;
+use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::{compatibility, reserved_volumes};
+use crate::token::key::TokenKey;
+
+/// What acts.
+pub struct Executor {
+    cluster: Arc<dyn Cluster>,
+    pki: Arc<Pki>,
+    policy: Arc<Policy>,
+    /// What the identities of pods and the outcomes of clones are sealed with.
+    seal: Arc<TokenKey>,
+    /// The pods that were made.
+    made: Arc<MadePods>,
+    keyed: Mutex<Keyed>,
+}
+
+impl Executor {
+    /// Hands that act on `cluster`.
+    pub fn new(
+        cluster: Arc<dyn Cluster>,
+        pki: Arc<Pki>,
+        policy: Arc<Policy>,
+        seal: Arc<TokenKey>,
+        made: Arc<MadePods>,
+    ) -> Self {
+        Self { cluster, pki, policy, seal, made, keyed: Mutex::default() }
+    }
+
+    /// The authorities that it signs with.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// Does `actions` in order. A failure ends it, unless the others do not depend on that action. Returns the first failure.
+    pub fn carry_out(
+        &self,
+        actions: &[Action],
+        seen: &Observed,
+        now: OffsetDateTime,
+    ) -> Result<(), LastError> {
+        // A pod that was just made is not in what was seen.
+        let mut made: HashMap<Role, Pod> = HashMap::new();
+        let mut first = Ok(());
+        for action in actions {
+            let Err(error) = self.one(action, seen, &mut made, now) else { continue };
+            let last_error = LastError { failed_action: failed_action(action, seen), error };
+            first = first.and(Err(last_error));
+            if !stands_alone(action) {
+                break;
+            }
+        }
+        first
+    }
+
+    fn one(
+        &self,
+        action: &Action,
+        seen: &Observed,
+        made: &mut HashMap<Role, Pod>,
+        now: OffsetDateTime,
+    ) -> Result<(), ApiError> {
+        match action {
+            Action::MakeClaim => self.make_claim(seen),
+            Action::AdoptClaim => {
+                let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Ok(()) };
+                // The list is replaced as a whole; other owners stay.
+                let mut owners: Vec<Value> = claim.metadata.owner_references.iter().map(owner).collect();
+                owners.push(claim::owner(dv));
+                let patch = json!({
+                    "resourceVersion": claim.metadata.resource_version,
+                    "ownerReferences": owners,
+                });
+                self.patch_claim(seen, members(patch))
+            }
+            Action::MakeKeptClaim => self.make_kept_claim(seen),
+            Action::ExpectVolume => {
+                let Volumes::Reserved(volumes) = &seen.volumes else { return Ok(()) };
+                let names: Vec<&String> = volumes.iter().map(|volume| &volume.metadata.name).collect();
+                let annotations = json!({
+                    VOLUME_LIST: json!(names).to_string(), CLONE_REQUEST: null, CLONE_TYPE: null,
+                });
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
+            }
+            Action::KeepVolume => {
+                let name = seen.target.as_ref().map_or("", |claim| &claim.metadata.name);
+                let annotations = json!({
+                    POPULATED_FOR: name, VOLUME_LIST: null, CLONE_REQUEST: null, CLONE_TYPE: null,
+                });
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
+            }
+            Action::Label(labels) => self.patch_data_volume(seen, &json!({ "labels": labels })),
+            Action::SayPrePopulated => {
+                let name = seen.target.as_ref().map_or("", |claim| &claim.metadata.name);
+                self.patch_data_volume(seen, &json!({ "annotations": { PRE_POPULATED: name } }))
+            }
+            Action::Tell(annotations) => self.patch_data_volume(seen, &json!({ "annotations": annotations })),
+            Action::RecordPod(role) => {
+                let (Some(claim), Some(pod)) = (&seen.target, pod_of(*role, seen)) else { return Ok(()) };
+                let record = made::record(*role, &pod.metadata.uid, &claim.metadata.uid, &self.seal);
+                self.patch_claim(seen, members(json!({ "annotations": { made::annotation(*role): record } })))
+            }
+            Action::Record(outcome) => {
+                let Some(claim) = &seen.target else { return Ok(()) };
+                let annotations = outcome.annotations(&claim.metadata, &self.seal);
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
+            }
+            Action::KeepToken => self.keep_token(seen),
+            Action::Annotate(annotations) => {
+                self.patch_claim(seen, members(json!({ "annotations": annotations })))
+            }
+            Action::Hold(hold) => self.hold(seen, *hold),
+            Action::MakePod(role) => {
+                let pod = self.make_pod(*role, seen, now)?;
+                made.extend(pod.map(|pod| (*role, pod)));
+                Ok(())
+            }
+            Action::MakeSecret(role) => {
+                let known = match role {
+                    Role::Source => seen.source_pod.as_deref(),
+                    Role::Target => seen.target_pod.as_deref(),
+                };
+                match made.get(role).or(known) {
+                    Some(pod) => self.make_secret(*role, pod, seen, now),
+                    None => Ok(()),
+                }
+            }
+            Action::DeletePod(role) => {
+                let pod = match role {
+                    Role::Source => &seen.source_pod,
+                    Role::Target => &seen.target_pod,
+                };
+                pod.as_ref().map_or(Ok(()), |pod| self.delete(&pod.metadata))
+            }
+            Action::DeleteOrphans => {
+                let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+                // One that cannot be deleted does not keep the others.
+                let results: Vec<_> = orphans.map(|pod| self.delete(&pod.metadata)).collect();
+                results.into_iter().collect()
+            }
+        }
+    }
+
+    fn make_claim(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(dv), Some(source), Some(key)) = (&seen.data_volume, &seen.source, seen.source_key()) else {
+            return Ok(());
+        };
+        let spec = claim::claim_spec(dv, source, &self.policy).map_err(impossible)?;
+        let claim = claim::new_claim(dv, key, &spec, &self.policy);
+        created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+    }
+
+    fn make_kept_claim(&self, seen: &Observed) -> Result<(), ApiError> {
+        let (Some(dv), Volumes::Reserved(volumes)) = (&seen.data_volume, &seen.volumes) else {
+            return Ok(());
+        };
+        let spec = reserved_volumes::claim_spec(dv, volumes, &self.policy).map_err(impossible)?;
+        let claim = claim::kept_claim(dv, &spec, &self.policy);
+        created(self.cluster.create(Kind::PersistentVolumeClaim, &claim)).map(drop)
+    }
+
+    fn keep_token(&self, seen: &Observed) -> Result<(), ApiError> {
+        let Some(Permission::ExtendToken(token)) = &seen.permission else { return Ok(()) };
+        let metadata = json!({ "annotations": { EXTENDED_TOKEN: token } });
+        match &seen.data_volume {
+            Some(_) => self.patch_data_volume(seen, &metadata),
+            None => self.patch_claim(seen, members(metadata)),
+        }
+    }
+
+    fn patch_data_volume(&self, seen: &Observed, metadata: &Value) -> Result<(), ApiError> {
+        let Some(dv) = &seen.data_volume else { return Ok(()) };
+        let patch = json!({ "metadata": metadata });
+        self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch).map(drop)
+    }
+
+    fn patch_claim(&self, seen: &Observed, mut metadata: Map<String, Value>) -> Result<(), ApiError> {
+        let Some(claim) = &seen.target else { return Ok(()) };
+        // Never another claim of the same name.
+        metadata.insert("uid".to_owned(), claim.metadata.uid.as_str().into());
+        let patch = json!({ "metadata": metadata });
+        let key = claim.metadata.key();
+        match self.cluster.patch(Kind::PersistentVolumeClaim, &key, Part::Whole, &patch) {
+            Err(e) if e.is_not_found() => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Lists are replaced as a whole, so the claim has to be the one that was seen.
+    fn hold(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
+        let Some(claim) = &seen.target else { return Ok(()) };
+        let key = claim.metadata.key();
+        let now: Claim = match self.cluster.get(Kind::PersistentVolumeClaim, &key) {
+            Ok(object) => objects::decode(object).map_err(impossible)?,
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        if now.metadata.uid != claim.metadata.uid {
+            return Ok(());
+        }
+        let mut finalizers = now.metadata.finalizers;
+        let before = finalizers.len();
+        finalizers.retain(|name| name != CLONE_SOURCE_FINALIZER);
+        if hold {
+            finalizers.push(CLONE_SOURCE_FINALIZER.to_owned());
+        }
+        if finalizers.len() == before {
+            return Ok(());
+        }
+        self.patch_claim(
+            seen,
+            members(json!({
+                "resourceVersion": now.metadata.resource_version,
+                "finalizers": finalizers,
+            })),
+        )
+    }
+
+    /// Makes the pod, or finds it made.
+    fn make_pod(&self, role: Role, seen: &Observed, now: OffsetDateTime) -> Result<Option<Pod>, ApiError> {
+        let (Some(target), Some(source), Some(owner_uid)) = (&seen.target, &seen.source, seen.owner_uid())
+        else {
+            return Ok(None);
+        };
+        let authority = self.pki.authority();
+        let nonce = keys::nonce().map_err(impossible)?;
+        let clone = ClonePods {
+            target,
+            source,
+            owner_uid: &owner_uid,
+            policy: &self.policy.pods,
+            authority: &authority,
+            seal: &self.seal,
+            nonce: &nonce,
+        };
+        let object = match role {
+            Role::Target => {
+                let deadline = now + self.policy.pods.target_deadline;
+                target::target_pod(&clone, compatibility::overhead(target, &self.policy), deadline)
+            }
+            Role::Source => {
+                let Some(pod) = &seen.target_pod else { return Ok(None) };
+                source::source_pod(&clone, pod, &self.pki.server_bundle_pem())
+            }
+        };
+        let Some(pod) = created(self.cluster.create(Kind::Pod, &object))? else {
+            let key = match role {
+                Role::Target => {
+                    Key::new(&target.metadata.namespace, names::target_pod(&target.metadata.name))
+                }
+                Role::Source => Key::new(&source.metadata.namespace, names::source_pod(&target.metadata.uid)),
+            };
+            return self.found(role, &key, target).map(Some);
+        };
+        let pod: Pod = objects::decode(pod).map_err(impossible)?;
+        self.made.note(&target.metadata.key(), &pod.metadata.uid, Instant::now());
+        Ok(Some(pod))
+    }
+
+    /// A pod of that name is there already: ours, made a moment ago, or one that is in the way. Only its seal tells.
+    fn found(&self, role: Role, key: &Key, claim: &Claim) -> Result<Pod, ApiError> {
+        let pod: Pod = objects::decode(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
+        let why = match PodIdentity::of(&pod.metadata, &self.seal) {
+            Some(identity) if identity.role == role && identity.target_claim == claim.metadata.uid => {
+                let origin = self.made.provenance(role, &pod.metadata, &claim.metadata, &self.seal);
+                if origin != made::Provenance::Unknown {
+                    return Ok(pod);
+                }
+                "it carries the seal of a pod of this clone that it is not, and will be deleted"
+            }
+            Some(_) => "it belongs to an earlier claim of this name and will go",
+            None => {
+                "this controller did not make it, so it is left alone and nothing is sent to it; delete it, or clone into a \
+                 claim of another name"
+            }
+        };
+        Err(ApiError {
+            code: 409,
+            reason: "AlreadyExists".to_owned(),
+            message: format!("pod {key} is in the way: {why}"),
+        })
+    }
+
+    fn delete(&self, pod: &Meta) -> Result<(), ApiError> {
+        self.cluster.delete(Kind::Pod, &pod.key(), &pod.uid, None)
+    }
+}
+
+fn pod_of(role: Role, seen: &Observed) -> Option<&Arc<Pod>> {
+    match role {
+        Role::Source => seen.source_pod.as_ref(),
+        Role::Target => seen.target_pod.as_ref(),
+    }
+}
+
+/// An owner of a claim that does not control it.
+fn owner(owner: &OwnerReference) -> Value {
+    let mut reference = members(json!({
+        "apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+    }));
+    if owner.block_owner_deletion {
+        reference.insert("blockOwnerDeletion".to_owned(), true.into());
+    }
+    reference.into()
+}
+
+/// The members of an object.
+fn members(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+/// What was made; `None` when it was there already.
+fn created(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
+    match result {
+        Ok(object) => Ok(Some(object)),
+        Err(e) if e.already_exists() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Something on our side went wrong; the user sees it like a refusal.
+fn impossible(why: impl std::fmt::Display) -> ApiError {
+    ApiError { code: 500, reason: "InternalError".to_owned(), message: why.to_string() }
+}
+
+/// Whether the actions after this one can be done although it failed: what one namespace refuses must not stop what has to be
+/// done in the other.
+fn stands_alone(action: &Action) -> bool {
+    matches!(action, Action::DeletePod(_) | Action::DeleteOrphans | Action::MakeSecret(_))
+}
+
+/// What a failure of `action` is called: each has a name, so that each is told.
+fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
+    // Nothing is done about a claim that is not there.
+    let claim = || seen.target.as_ref().map_or_else(|| Key::new("", ""), |claim| claim.metadata.key());
+    match action {
+        Action::MakeClaim | Action::MakeKeptClaim => FailedAction::MakeClaim,
+        Action::AdoptClaim
+        | Action::ExpectVolume
+        | Action::KeepVolume
+        | Action::Record(_)
+        | Action::RecordPod(_)
+        | Action::Annotate(_)
+        | Action::Hold(_) => FailedAction::ChangeClaim(claim()),
+        Action::KeepToken if seen.data_volume.is_none() => FailedAction::ChangeClaim(claim()),
+        Action::KeepToken | Action::Label(_) | Action::SayPrePopulated | Action::Tell(_) => {
+            FailedAction::ChangeDataVolume
+        }
+        Action::MakePod(role) => FailedAction::MakePod { role: *role, pod: pod_key(*role, seen) },
+        Action::MakeSecret(role) => FailedAction::MakeSecret { role: *role, pod: pod_key(*role, seen) },
+        Action::DeletePod(role) => FailedAction::DeletePods(vec![pod_key(*role, seen)]),
+        Action::DeleteOrphans => {
+            let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
+            FailedAction::DeletePods(orphans.map(|pod| pod.metadata.key()).collect())
+        }
+    }
+}
+
+/// The key of the pod of `role`, whether it is there or has yet to be made.
+fn pod_key(role: Role, seen: &Observed) -> Key {
+    if let Some(pod) = pod_of(role, seen) {
+        return pod.metadata.key();
+    }
+    let Some(claim) = &seen.target else { return Key::new("", "") };
+    let Meta { namespace, name, uid, .. } = &claim.metadata;
+    match role {
+        Role::Target => Key::new(namespace, names::target_pod(name)),
+        Role::Source => {
+            let source = seen.source_key().map_or(namespace, |source| &source.namespace);
+            Key::new(source, names::source_pod(uid))
+        }
+    }
+}

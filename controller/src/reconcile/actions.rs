@@ -1,0 +1,289 @@
+//! The actions of each step.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use crate::objects::annotations::{
+    CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
+    PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
+    RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
+    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES,
+};
+use crate::objects::{Claim, Pod};
+use crate::pods::role::Role;
+use crate::pods::termination;
+use crate::pods::termination::TargetMessage;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::outcome::CloneOutcome;
+use crate::reconcile::rules::running::pod_names;
+use crate::reconcile::status::restarts;
+use crate::reconcile::status::running::RunningConditions;
+use crate::reconcile::step::Step;
+
+/// Something to be done in the cluster. Each can be done twice without harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make the target claim.
+    MakeClaim,
+    /// Make the target claim for a volume that is reserved for it.
+    MakeKeptClaim,
+    /// Turn the target claim into one that waits for the volumes that are reserved for it.
+    ExpectVolume,
+    /// Write on the target claim that its volume was not filled by a clone, and that no clone is wanted.
+    KeepVolume,
+    /// Make the DataVolume the owner of the claim.
+    AdoptClaim,
+    /// Write the token that lasts, where the webhook's is.
+    KeepToken,
+    /// Set labels of the DataVolume.
+    Label(BTreeMap<String, String>),
+    /// Write on the DataVolume that somebody else filled its claim.
+    SayPrePopulated,
+    /// Set annotations of the DataVolume, or remove those with nothing.
+    Tell(BTreeMap<&'static str, Option<String>>),
+    /// Write on the target claim what the clone ended with, under the controller's seal.
+    Record(CloneOutcome),
+    /// Write on the target claim which pod was made.
+    RecordPod(Role),
+    /// Set annotations of the target claim.
+    Annotate(BTreeMap<&'static str, String>),
+    /// Add or remove the finalizer on the target claim.
+    Hold(bool),
+    /// Make a pod.
+    MakePod(Role),
+    /// See that a pod has valid keys.
+    MakeSecret(Role),
+    /// Delete a pod, now or with its usual grace.
+    DeletePod(Role),
+    /// Delete source pods of claims that are gone.
+    DeleteOrphans,
+}
+
+/// What follows from `step`, in order.
+pub(super) fn actions(
+    step: &Step,
+    seen: &Observed,
+    pod_conditions: &RunningConditions,
+    _now: OffsetDateTime,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    actions.extend(seen.unrecorded.iter().copied().map(Action::RecordPod));
+    // Beside everything else: who makes such pods again and again holds up no clone.
+    if seen.orphans.iter().any(|pod| !pod.metadata.is_deleting()) && !matches!(step, Step::NotOurs(_)) {
+        actions.push(Action::DeleteOrphans);
+    }
+    actions.extend(corrections(step, seen).or_else(|| clone_type(step, seen)).map(Action::Tell));
+    match step {
+        Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
+        Step::ExtendToken => actions.push(Action::KeepToken),
+        // A pod whose other end must not be made has nothing to do.
+        Step::GiveWay | Step::Denied(_) => delete_pods(seen, &mut actions),
+        Step::Adopt => actions.push(Action::AdoptClaim),
+        Step::MakeClaim => {
+            actions.extend(instancetype(seen).map(Action::Label));
+            actions.push(Action::MakeClaim);
+        }
+        Step::MakeKeptClaim => actions.push(Action::MakeKeptClaim),
+        // What a clone made so far goes first: afterwards the claim no longer looks like that of a clone.
+        Step::ExpectVolume => {
+            clean_up(seen, &mut actions);
+            actions.push(Action::ExpectVolume);
+        }
+        Step::KeepVolume => {
+            clean_up(seen, &mut actions);
+            actions.push(Action::KeepVolume);
+        }
+        Step::VolumeInTheWay(_) => delete_pods(seen, &mut actions),
+        Step::Adopted => {
+            if seen.is_populated() {
+                clean_up(seen, &mut actions);
+            }
+            if is_pre_populated(seen) {
+                actions.push(Action::SayPrePopulated);
+            }
+        }
+        Step::NamePods => {
+            actions.extend(pod_names(seen).map(Action::Annotate));
+            actions.push(Action::Hold(true));
+        }
+        Step::MakeTargetPod => {
+            actions.extend([Action::MakePod(Role::Target), Action::MakeSecret(Role::Target)]);
+        }
+        Step::MakeSourcePod => actions.extend([
+            Action::MakeSecret(Role::Target),
+            Action::MakePod(Role::Source),
+            Action::MakeSecret(Role::Source),
+        ]),
+        Step::WaitForTarget => actions.push(Action::MakeSecret(Role::Target)),
+        Step::Copying => {
+            actions.extend([Action::MakeSecret(Role::Target), Action::MakeSecret(Role::Source)]);
+        }
+        Step::Replace(role, _) => {
+            actions.push(Action::Annotate(replaced(seen)));
+            actions.push(Action::DeletePod(*role));
+        }
+        Step::TargetDone => actions.extend(seen.reported_outcome().map(Action::Record)),
+        Step::MarkDone => {
+            actions.extend(digest(step, seen).map(Action::Tell));
+            actions.push(Action::Annotate(BTreeMap::from([(CLONE_OF, "true".to_owned())])));
+        }
+        _ => {}
+    }
+    // What the pods are like is said on the claim, where CDI's tools look.
+    if let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting())
+        && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken | Step::NotOurs(_))
+        && !matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume)
+        && seen.target_is_ours()
+    {
+        let news = differing(claim, told(step, seen, pod_conditions));
+        if !news.is_empty() {
+            actions.insert(0, Action::Annotate(news));
+        }
+    }
+    actions
+}
+
+/// What the controller tells of a clone on its DataVolume.
+const REPORTS: [&str; 5] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS];
+
+/// What a DataVolume says of its clone although the controller did not: it was written by hand, or applied from a copy
+/// of a DataVolume that was cloned earlier.
+fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    let dv = seen.data_volume.as_ref()?;
+    match step {
+        Step::MakeClaim => {
+            let stale = REPORTS.iter().filter(|name| dv.metadata.annotation(name).is_some());
+            Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
+        }
+        // Nothing was cloned: what a copy of another DataVolume says of a clone does not hold for this one.
+        Step::Adopted => {
+            let is_new = seen.is_populated() && dv.status.phase != "Succeeded";
+            let stale = REPORTS.iter().chain([&CLONE_TYPE]);
+            let stale = stale.filter(|name| is_new && dv.metadata.annotation(name).is_some());
+            Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
+        }
+        // A clone that is marked as done without a record was made by CDI or by an earlier version.
+        Step::Done | Step::TidyUp if seen.outcome.is_none() => None,
+        Step::Nothing
+        | Step::NotOurs(_)
+        | Step::Taken
+        | Step::Adopt
+        | Step::MarkDone
+        | Step::TargetDone
+        | Step::WaitForSource
+        | Step::CleanUp
+        | Step::ClaimLeaving => None,
+        _ => digest(step, seen),
+    }
+}
+
+/// How the DataVolume is cloned, where CDI's users look for it, if it does not say so: written once, with the first thing that
+/// happens to the claim of a clone; after an upgrade at its end.
+fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    let dv = seen.data_volume.as_ref()?;
+    let is_time =
+        matches!(step, Step::WaitForConsumer | Step::WaitForVolume | Step::NamePods | Step::TargetDone);
+    let is_missing = dv.metadata.annotation(CLONE_TYPE) != Some(COPY);
+    (is_time && is_missing && seen.target_is_ours())
+        .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))
+}
+
+/// The digest that the DataVolume should say, if it says another: that of a clone that is complete.
+fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+    let dv = seen.data_volume.as_ref()?;
+    let is_complete = matches!(step, Step::MarkDone | Step::TidyUp | Step::Done);
+    let digest = seen.outcome.as_ref().filter(|_| is_complete).and_then(|outcome| outcome.digest.clone());
+    (dv.metadata.annotation(DIGEST) != digest.as_deref()).then(|| BTreeMap::from([(DIGEST, digest)]))
+}
+
+fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
+    delete_pods(seen, actions);
+    // Only once the API server has taken the deletion of the source pod: the finalizer is what keeps it from being forgotten.
+    // How long the pod takes to go is not this claim's affair.
+    let held = seen.target.as_ref().is_some_and(|claim| claim.is_held());
+    let is_let_go = seen.source_pod.as_ref().is_none_or(|pod| pod.metadata.is_deleting());
+    if is_let_go && held {
+        actions.push(Action::Hold(false));
+    }
+}
+
+/// The source's labels about sizes of machines, if the DataVolume has none of its own (contract 4.9).
+fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
+    let (dv, source) = (seen.data_volume.as_ref()?, seen.source.as_ref()?);
+    if INSTANCETYPE_LABELS.iter().any(|name| dv.metadata.labels.contains_key(*name)) {
+        return None;
+    }
+    let labels = INSTANCETYPE_LABELS.iter().filter_map(|name| source.metadata.labels.get_key_value(*name));
+    let labels: BTreeMap<String, String> =
+        labels.map(|(name, value)| (name.clone(), value.clone())).collect();
+    (!labels.is_empty()).then_some(labels)
+}
+
+/// Whether the claim was filled for this DataVolume, and that is not written on it yet.
+fn is_pre_populated(seen: &Observed) -> bool {
+    let Some(dv) = &seen.data_volume else { return false };
+    seen.is_populated() && dv.metadata.annotation(PRE_POPULATED).is_none()
+}
+
+fn delete_pods(seen: &Observed, actions: &mut Vec<Action>) {
+    for (role, pod) in [(Role::Source, &seen.source_pod), (Role::Target, &seen.target_pod)] {
+        if pod.as_ref().is_some_and(|pod| !pod.metadata.is_deleting()) {
+            actions.push(Action::DeletePod(role));
+        }
+    }
+}
+
+fn replaced(seen: &Observed) -> BTreeMap<&'static str, String> {
+    let before = seen.target_annotation(REPLACED_PODS).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    BTreeMap::from([(REPLACED_PODS, before.saturating_add(1).to_string())])
+}
+
+/// What the claim should say about its pods (contract 3.11).
+fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTreeMap<&'static str, String> {
+    let mut told = BTreeMap::from([(POD_RESTARTS, restarts(seen).to_string())]);
+    if let Some(pod) = &seen.target_pod {
+        let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);
+        told.insert(POD_READY, ready.to_string());
+        if seen.outcome.is_none() && pod.status.phase != "Succeeded" {
+            told.insert(POD_PHASE, pod.status.phase.clone());
+        }
+    } else if seen.outcome.is_none()
+        && seen.target_annotation(POD_PHASE) == Some("Succeeded")
+        && !seen.is_marked_done()
+    {
+        // A user wrote it: no pod of ours succeeded.
+        told.insert(POD_PHASE, "Pending".to_owned());
+    }
+    for (pod_condition, [runs, message, reason]) in [
+        (&pod_conditions.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
+        (&pod_conditions.source, [SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON]),
+    ] {
+        // A place in the queue changes all the time and is only said in the DataVolume.
+        if let Some(pod_condition) = pod_condition.as_ref().filter(|_| *step != Step::Queued) {
+            told.insert(runs, pod_condition.runs.to_string());
+            told.insert(message, pod_condition.message.clone());
+            told.insert(reason, pod_condition.reason.clone());
+        }
+    }
+    if is_preallocated(seen) {
+        told.insert(PREALLOCATION_APPLIED, "true".to_owned());
+    }
+    told
+}
+
+fn is_preallocated(seen: &Observed) -> bool {
+    let asked = seen.target.as_ref().is_some_and(|c| c.metadata.is_annotated_true(PREALLOCATION_REQUESTED));
+    let by_target = |pod: &Pod| {
+        pod.ended_well(TARGET_CONTAINER)
+            && matches!(termination::target_message(pod), TargetMessage::Done { preallocated: true, .. })
+    };
+    let by_source = |pod: &Pod| termination::source_preallocated(pod, SOURCE_CONTAINER);
+    asked
+        && (seen.target_pod.as_deref().is_some_and(by_target)
+            || seen.source_pod.as_deref().is_some_and(by_source))
+}
+
+fn differing(claim: &Claim, told: BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+    told.into_iter().filter(|(name, value)| claim.metadata.annotation(name) != Some(value.as_str())).collect()
+}

@@ -1,0 +1,58 @@
+//! What to do about one key: a pure function of what was seen and the time.
+//!
+//! `step.rs` finds the row of the tables in `docs/states.md` that holds; [`decide`] adds what follows from it: the
+//! actions in their order, the status, the events, and when to look again. Each action can be done twice without
+//! harm, so a controller that dies between any two of them changes nothing.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::objects::data_volume::DataVolumeStatus;
+use crate::policy::Policy;
+use crate::reconcile::actions;
+use crate::reconcile::actions::Action;
+use crate::reconcile::events::Event;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::rules;
+use crate::reconcile::status::conditions;
+use crate::reconcile::status::running::RunningConditions;
+use crate::reconcile::step::Step;
+use crate::reconcile::{events, status};
+
+/// What follows from one look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The row of the table.
+    pub step: Step,
+    /// To be done in this order; the first that fails ends the round.
+    pub actions: Vec<Action>,
+    /// Events about the DataVolume, to be reported before the status is written.
+    pub events: Vec<Event>,
+    /// Events about the target claim, to be reported before anything is done.
+    pub claim_events: Vec<Event>,
+    /// The status that the DataVolume should have; `None` without a DataVolume, or when it is not ours to say.
+    pub status: Option<DataVolumeStatus>,
+    /// When to look again although nothing changed.
+    pub again: Option<Duration>,
+}
+
+/// Decides what to do about one key.
+pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision {
+    let step = rules::step(seen, now, policy);
+    let pod_conditions = RunningConditions::of(&step, seen, now);
+    let status = seen.data_volume.as_ref().and_then(|dv| {
+        let new = if dv.metadata.is_deleting() {
+            // Nothing is said of one that goes, but what keeps it from going.
+            seen.last_error.as_ref().map(|last_error| conditions::with_last_error(&dv.status, last_error))
+        } else {
+            status::status(&step, seen, &pod_conditions, policy)
+        };
+        new.map(|new| status::with_times(new, &dv.status, now))
+    });
+    let events = events::events(&step, seen, status.as_ref());
+    let claim_events = events::about_claim(&step, seen, &pod_conditions);
+    let actions = actions::actions(&step, seen, &pod_conditions, now);
+    let again = rules::again(&step, policy, seen);
+    Decision { step, actions, events, claim_events, status, again }
+}

@@ -1,0 +1,198 @@
+//! What is reported as Kubernetes events (contract 4.7): each change once.
+
+use decant_shared::process::panics::Panic;
+use serde_json::{Value, json};
+
+use crate::objects::annotations::{RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
+use crate::objects::data_volume::DataVolumeStatus;
+use crate::objects::{Key, Kind, Meta};
+use crate::reconcile::last_error::LastError;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::status::running::RunningConditions;
+use crate::reconcile::step::Step;
+use crate::watch::unreadable::UnreadableObject;
+
+/// The name under which events are reported.
+const COMPONENT: &str = "datavolume-pvc-clone-controller";
+
+/// An event about a DataVolume or, where there is none, about the claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// `Normal` or `Warning`.
+    pub kind: &'static str,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+fn normal(reason: &str, message: String) -> Event {
+    Event { kind: "Normal", reason: reason.to_owned(), message }
+}
+
+fn warning(reason: &str, message: &str) -> Event {
+    Event { kind: "Warning", reason: reason.to_owned(), message: message.to_owned() }
+}
+
+/// The events that come with a new status.
+pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> Vec<Event> {
+    let (Some(dv), Some(new)) = (&seen.data_volume, new) else { return Vec::new() };
+    let old = &dv.status;
+    let mut events = Vec::new();
+    if old.phase != new.phase {
+        // What was not cloned was not cloned successfully.
+        events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
+        let digest = seen.digest().filter(|_| new.phase == "Succeeded");
+        events.extend(
+            digest
+                .map(|digest| normal("CloneVerified", format!("Source and target hold the same: {digest}"))),
+        );
+        let not_kept = seen.not_kept().filter(|_| new.phase == "Succeeded");
+        events.extend(not_kept.map(|counts| {
+            let text = format!("The target could not keep all attributes of all entries: {counts}");
+            warning("AttributesNotKept", &text)
+        }));
+    }
+    if let (before, Some(bound)) = (old.condition("Bound"), new.condition("Bound"))
+        && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
+        && !bound.message.is_empty()
+    {
+        let is_refusal = matches!(
+            step,
+            Step::Taken | Step::Invalid(_) | Step::Denied(_) | Step::NotOurs(_) | Step::VolumeInTheWay(_)
+        ) || seen.claim_error().is_some();
+        let event = Event {
+            kind: if is_refusal { "Warning" } else { "Normal" },
+            ..normal(&bound.reason, bound.message.clone())
+        };
+        events.push(event);
+    }
+    let said = old.condition("Running").map(|before| before.message.as_str()).unwrap_or_default();
+    if let Some(last_error) = seen.other_error() {
+        // Whatever else the condition says, and whether or not the clone runs or is complete.
+        if !said.contains(&last_error.message()) {
+            events.push(of_trouble(last_error));
+        }
+    } else if let Some(running) = new.condition("Running")
+        && running.status == "False"
+        && new.phase != "Succeeded"
+        && !running.message.is_empty()
+        && running.message != said
+        && !matches!(running.reason.as_str(), "Queued" | "Completed" | "ContainerCreating")
+    {
+        events.push(warning(&running.reason, &running.message));
+    }
+    events
+}
+
+/// An action that fails.
+pub fn of_trouble(last_error: &LastError) -> Event {
+    warning(last_error.reason(), &last_error.message())
+}
+
+/// Reasons of the target's Running condition that are told about the claim, where CDI tells them. What fails is told in any case.
+const ABOUT_CLAIM: [&str; 5] =
+    ["CloneSourceInUse", "UploadTargetInUse", "ErrIncompatiblePVC", "CloneWithoutSource", "CloneNotAllowed"];
+
+/// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
+/// a clone by itself has no other way to tell.
+pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Event> {
+    let Some(claim) = &seen.target else { return Vec::new() };
+    let is_said = |text: &str| {
+        [RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE]
+            .iter()
+            .any(|name| claim.metadata.annotation(name) == Some(text))
+    };
+    let mut events = Vec::new();
+    if *step == Step::MarkDone {
+        events.push(normal("CloneSucceeded", "Clone Complete".to_owned()));
+    }
+    if let Some(last_error) = seen.last_error.as_ref().filter(|_| seen.target_is_ours()) {
+        events.extend(Some(of_trouble(last_error)).filter(|event| !is_said(&event.message)));
+        return events;
+    }
+    if claim.metadata.is_deleting() || !events.is_empty() {
+        return events;
+    }
+    if *step == Step::KeepVolume {
+        let text = format!(
+            "The volume {} was reserved for this PVC: it is kept as it is, and nothing is cloned into it",
+            claim.spec.volume_name
+        );
+        return vec![normal("VolumeKept", text)];
+    }
+    let said = claim.metadata.annotation(RUNNING_MESSAGE);
+    let news = pod_conditions.target.as_ref().filter(|target| {
+        seen.target_is_ours()
+            && !target.runs
+            && ABOUT_CLAIM.contains(&target.reason.as_str())
+            && said != Some(target.message.as_str())
+    });
+    news.map(|target| warning(&target.reason, &target.message)).into_iter().collect()
+}
+
+/// About an object that cannot be read.
+pub fn unreadable(odd: &UnreadableObject) -> Event {
+    let text =
+        format!("Decant cannot read this object and leaves it alone until it is corrected: {}", odd.why);
+    warning("ObjectUnreadable", &text)
+}
+
+/// About the clone `key`, which waits for an object that cannot be read. What is wrong with one of another namespace
+/// is not for its reader.
+pub fn waits_for_unreadable(odd: &UnreadableObject, key: &Key) -> Event {
+    let text = if odd.meta.namespace == key.namespace {
+        format!("The clone waits: {odd}")
+    } else {
+        format!(
+            "The clone waits: a {} of another namespace that it depends on cannot be read",
+            odd.kind.name()
+        )
+    };
+    warning("WaitsForUnreadable", &text)
+}
+
+/// About a clone at which the controller itself failed.
+pub fn controller_fault(panic: &Panic) -> Event {
+    let text = format!("A fault in the controller, please report it; it is tried again: {panic}");
+    warning("ControllerFault", &text)
+}
+
+fn of_phase(seen: &Observed, phase: &str, name: &str) -> Option<Event> {
+    let (Some(source), Some(dv)) = (seen.source_key(), &seen.data_volume) else { return None };
+    let target = dv.metadata.key();
+    Some(match phase {
+        "CloneScheduled" => normal(phase, format!("Cloning from {source} into {target} scheduled")),
+        "CloneInProgress" => normal(phase, format!("Cloning from {source} into {target} in progress")),
+        "Succeeded" => normal("CloneSucceeded", format!("Successfully cloned from {source} into {target}")),
+        "Failed" => warning("ErrClaimLost", &format!("PVC {name} lost")),
+        _ => return None,
+    })
+}
+
+/// The object to create. Its name follows from what it says and from the state it was said in, so that a repeated
+/// try makes no second event.
+pub fn object(event: &Event, kind: Kind, about: &Meta, now: &str) -> Value {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (&about.uid, &about.resource_version, &event.reason, &event.message).hash(&mut hasher);
+    // Names have at most 253 bytes.
+    let base: String = about.name.chars().take(200).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": { "namespace": about.namespace, "name": format!("{base}.{:016x}", hasher.finish()) },
+        "involvedObject": {
+            "apiVersion": kind.api_version(), "kind": kind.name(), "namespace": about.namespace,
+            "name": about.name, "uid": about.uid, "resourceVersion": about.resource_version,
+        },
+        "type": event.kind,
+        "reason": event.reason,
+        // The API server takes no more than 1024 bytes.
+        "message": event.message.chars().take(1000).collect::<String>(),
+        "source": { "component": COMPONENT },
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    })
+}

@@ -1,0 +1,400 @@
+//! What went wrong for a clone: what it is called in conditions and events, and when it is told.
+//!
+//! Every action that can fail has its [`FailedAction`], and every `FailedAction` its reason and its sentence, so that no refusal stays in
+//! the log alone.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::api::cluster::ApiError;
+use crate::objects::Key;
+use crate::pods::role::Role;
+use crate::watch::backoff::Backoff;
+
+/// A refusal that is over sooner is not told. A namespace that has just been made refuses pods until it has its service account.
+const REFUSED: Duration = Duration::from_secs(1);
+/// Conflicts, servers that are busy and webhooks that restart are usually over sooner.
+const BUSY: Duration = Duration::from_secs(10);
+/// After a conflict the next attempt comes at once: another client has changed the object, and the watch brings it.
+const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+/// A message that differs in each attempt, such as one with a time, changes the condition no more often than this. Each change
+/// wakes the clone again.
+const SAME_WORDS: Duration = Duration::from_secs(30);
+/// What a webhook says can have any length; annotations of an object have 256 KiB together, events 1 KiB.
+const MESSAGE_CHARS: usize = 800;
+
+/// Something that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// What was tried.
+    pub failed_action: FailedAction,
+    /// What the API server said.
+    pub error: ApiError,
+}
+
+/// What the controller does for a clone. There is one for each action, and two for what comes before and after the actions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailedAction {
+    /// Making the target claim.
+    MakeClaim,
+    /// Changing this claim: its annotations, finalizers or owner.
+    ChangeClaim(Key),
+    /// Changing the DataVolume's labels or annotations.
+    ChangeDataVolume,
+    /// Making a pod.
+    MakePod {
+        /// Which of the two.
+        role: Role,
+        /// Its key.
+        pod: Key,
+    },
+    /// Making a Secret with keys of a pod.
+    MakeSecret {
+        /// Which of the two.
+        role: Role,
+        /// The pod's key.
+        pod: Key,
+    },
+    /// Deleting these pods.
+    DeletePods(Vec<Key>),
+    /// Reading what a decision needs.
+    Look,
+    /// Writing the DataVolume's status.
+    WriteStatus,
+}
+
+impl FailedAction {
+    /// The pod that it is about.
+    pub fn side(&self) -> Option<Role> {
+        match self {
+            FailedAction::MakePod { role, .. } | FailedAction::MakeSecret { role, .. } => Some(*role),
+            FailedAction::MakeClaim
+            | FailedAction::ChangeClaim(_)
+            | FailedAction::ChangeDataVolume
+            | FailedAction::DeletePods(_)
+            | FailedAction::Look
+            | FailedAction::WriteStatus => None,
+        }
+    }
+}
+
+/// Every reason of a [`LastError`].
+const REASONS: [&str; 9] = [
+    "ErrExceededQuota",
+    "ErrCreatingClaim",
+    "ErrChangingClaim",
+    "ErrChangingDataVolume",
+    "ErrStartingPod",
+    "ErrCreatingSecret",
+    "ErrDeletingPod",
+    "ErrReadingObjects",
+    "ErrWritingStatus",
+];
+
+/// The reason of a status that cannot be written. Only an event tells it.
+pub const STATUS_REASON: &str = "ErrWritingStatus";
+
+/// Whether `reason` says that something fails, whatever else the condition says.
+pub fn is_reason(reason: &str) -> bool {
+    REASONS.contains(&reason)
+}
+
+impl LastError {
+    /// The reason of the condition and the event.
+    pub fn reason(&self) -> &'static str {
+        match self.failed_action {
+            FailedAction::MakeClaim | FailedAction::MakePod { .. } | FailedAction::MakeSecret { .. }
+                if self.error.exceeds_quota() =>
+            {
+                "ErrExceededQuota"
+            }
+            FailedAction::MakeClaim => "ErrCreatingClaim",
+            FailedAction::ChangeClaim(_) => "ErrChangingClaim",
+            FailedAction::ChangeDataVolume => "ErrChangingDataVolume",
+            FailedAction::MakePod { .. } => "ErrStartingPod",
+            FailedAction::MakeSecret { .. } => "ErrCreatingSecret",
+            FailedAction::DeletePods(_) => "ErrDeletingPod",
+            FailedAction::Look => "ErrReadingObjects",
+            FailedAction::WriteStatus => STATUS_REASON,
+        }
+    }
+
+    /// The sentence: what failed, and the API server's words.
+    pub fn message(&self) -> String {
+        let error = &self.error;
+        let text = match &self.failed_action {
+            // CDI has the API server's words alone.
+            FailedAction::MakeClaim if !error.message.is_empty() => error.message.clone(),
+            FailedAction::MakeClaim => format!("the PVC cannot be made: {error}"),
+            FailedAction::ChangeClaim(claim) => format!("PVC {claim} cannot be changed: {error}"),
+            FailedAction::ChangeDataVolume => {
+                format!("labels or annotations of the DataVolume cannot be changed: {error}")
+            }
+            FailedAction::MakePod { pod, .. } => {
+                format!("Error starting pod '{}' in namespace '{}': {error}", pod.name, pod.namespace)
+            }
+            FailedAction::MakeSecret { pod, .. } => {
+                format!(
+                    "the Secret with the keys of pod '{}' in namespace '{}' cannot be made: {error}",
+                    pod.name, pod.namespace
+                )
+            }
+            FailedAction::DeletePods(pods) => {
+                let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
+                format!("pod {} cannot be deleted: {error}", names.join(", "))
+            }
+            FailedAction::Look => format!("what the clone needs cannot be read: {error}"),
+            FailedAction::WriteStatus => format!("the status of the DataVolume cannot be written: {error}"),
+        };
+        text.chars().take(MESSAGE_CHARS).collect()
+    }
+
+    /// How long it has to last before it is told.
+    fn patience(&self) -> Duration {
+        let error = &self.error;
+        let is_refusal = (400..500).contains(&error.code) && !matches!(error.code, 408 | 429);
+        if is_refusal && !error.is_conflict() { REFUSED } else { BUSY }
+    }
+}
+
+impl std::fmt::Display for LastError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.reason(), self.message())
+    }
+}
+
+/// What fails for which clone, since when, and when to try again.
+#[derive(Debug, Default)]
+pub struct LastErrors(HashMap<Key, Row>);
+
+/// Failures in a row.
+#[derive(Debug)]
+struct Row {
+    backoff: Backoff,
+    /// Of a look or of an action.
+    acting: Option<Failing>,
+    /// Of the status: it is written in every round, also where actions fail.
+    writing: Option<Failing>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    last_error: LastError,
+    since: Instant,
+    worded: Instant,
+    is_told: bool,
+}
+
+/// What follows from a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// When to try again.
+    pub again: Duration,
+    /// What to tell, once it has lasted.
+    pub told: Option<LastError>,
+}
+
+impl LastErrors {
+    /// What was told of `key` and is not over.
+    pub fn told(&self, key: &Key) -> Option<LastError> {
+        let failing = self.0.get(key)?.acting.as_ref()?;
+        failing.is_told.then(|| failing.last_error.clone())
+    }
+
+    /// Remembers a failure. `range` has the shortest and the longest pause.
+    pub fn failed(
+        &mut self,
+        key: &Key,
+        last_error: LastError,
+        now: Instant,
+        range: (Duration, Duration),
+    ) -> Failed {
+        let row = self.row(key, range);
+        let is_conflict = last_error.error.is_conflict();
+        let place = if last_error.failed_action == FailedAction::WriteStatus {
+            &mut row.writing
+        } else {
+            &mut row.acting
+        };
+        let failing = match place.take() {
+            Some(before) if before.last_error.failed_action == last_error.failed_action => {
+                before.again(last_error, now)
+            }
+            _ => Failing { last_error, since: now, worded: now, is_told: false },
+        };
+        let told = failing.is_told.then(|| failing.last_error.clone());
+        let is_fresh = now.saturating_duration_since(failing.since) < REFUSED;
+        *place = Some(failing);
+        let again = if is_conflict && is_fresh { AFTER_CONFLICT } else { row.backoff.next() };
+        Failed { again, told }
+    }
+
+    /// Remembers a failure that has no words: when to try again.
+    pub fn pause(&mut self, key: &Key, range: (Duration, Duration)) -> Duration {
+        self.row(key, range).backoff.next()
+    }
+
+    /// All actions of a round were done. Returns whether one had been told as failing.
+    pub fn acted(&mut self, key: &Key) -> bool {
+        let was_told = self.told(key).is_some();
+        self.over(key, |row| row.acting = None);
+        was_told
+    }
+
+    /// The status is as it should be.
+    pub fn written(&mut self, key: &Key) {
+        self.over(key, |row| row.writing = None);
+    }
+
+    fn over(&mut self, key: &Key, clear: impl FnOnce(&mut Row)) {
+        let Some(row) = self.0.get_mut(key) else { return };
+        clear(row);
+        if row.acting.is_none() && row.writing.is_none() {
+            self.0.remove(key);
+        }
+    }
+
+    fn row(&mut self, key: &Key, (min, max): (Duration, Duration)) -> &mut Row {
+        self.0.entry(key.clone()).or_insert_with(|| Row {
+            backoff: Backoff::new(min, max, key.to_string()),
+            acting: None,
+            writing: None,
+        })
+    }
+}
+
+impl Failing {
+    /// The same has failed once more.
+    fn again(mut self, last_error: LastError, now: Instant) -> Self {
+        self.is_told |= now.saturating_duration_since(self.since) >= last_error.patience();
+        let is_other = (self.last_error.error.code, &self.last_error.error.reason)
+            != (last_error.error.code, &last_error.error.reason);
+        if is_other || now.saturating_duration_since(self.worded) >= SAME_WORDS {
+            (self.last_error, self.worded) = (last_error, now);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+    fn refusal(message: &str) -> LastError {
+        let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: message.to_owned() };
+        LastError { failed_action: FailedAction::MakeClaim, error }
+    }
+
+    fn conflict() -> LastError {
+        let error = ApiError { code: 409, reason: "Conflict".to_owned(), message: "changed".to_owned() };
+        LastError { failed_action: FailedAction::ChangeClaim(key()), error }
+    }
+
+    fn key() -> Key {
+        Key::new("n", "copy")
+    }
+
+    /// What is told after failures at these seconds.
+    fn told(last_error: &LastError, at_secs: &[u64]) -> Vec<bool> {
+        let (mut last_errors, begin) = (LastErrors::default(), Instant::now());
+        let fail = |secs: &u64| {
+            let at = begin + Duration::from_secs(*secs);
+            let failed = last_errors.failed(&key(), last_error.clone(), at, RANGE);
+            assert_eq!(failed.told, last_errors.told(&key()));
+            failed.told.is_some()
+        };
+        at_secs.iter().map(fail).collect()
+    }
+
+    #[test]
+    fn a_failure_that_comes_once_is_never_told() {
+        assert_eq!(told(&refusal("no"), &[0]), [false]);
+        let mut last_errors = LastErrors::default();
+        let begin = Instant::now();
+        for secs in [0, 5, 10, 15] {
+            let failed = last_errors.failed(&key(), refusal("no"), begin + Duration::from_secs(secs), RANGE);
+            assert_eq!(failed.told, None);
+            assert!(!last_errors.acted(&key()));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_the_next_attempt_after_a_second_and_stays_told() {
+        assert_eq!(told(&refusal("no"), &[0, 0, 1, 2, 60]), [false, false, true, true, true]);
+    }
+
+    #[test]
+    fn a_conflict_or_a_busy_server_is_told_when_it_lasts() {
+        assert_eq!(told(&conflict(), &[0, 1, 9, 10]), [false, false, false, true]);
+        for code in [0, 408, 429, 500, 503] {
+            let mut busy = refusal("later");
+            busy.error.code = code;
+            assert_eq!(told(&busy, &[0, 9, 10]), [false, false, true], "{code}");
+        }
+    }
+
+    #[test]
+    fn a_conflict_is_tried_again_at_once_but_not_for_ever() {
+        let (mut last_errors, begin) = (LastErrors::default(), Instant::now());
+        let mut again = |millis| {
+            last_errors.failed(&key(), conflict(), begin + Duration::from_millis(millis), RANGE).again
+        };
+        assert_eq!((again(0), again(200)), (AFTER_CONFLICT, AFTER_CONFLICT));
+        assert!(again(1200) >= Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_succeeds_is_over_and_its_pauses_begin_again() {
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
+        let first = last_errors.failed(&key(), refusal("no"), now, RANGE).again;
+        last_errors.failed(&key(), refusal("no"), now + REFUSED, RANGE);
+        assert!(last_errors.acted(&key()));
+        assert_eq!(last_errors.told(&key()), None);
+        assert_eq!(last_errors.failed(&key(), refusal("no"), now, RANGE).again, first);
+    }
+
+    #[test]
+    fn another_action_that_fails_begins_a_row_of_its_own() {
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
+        last_errors.failed(&key(), refusal("no"), now, RANGE);
+        last_errors.failed(&key(), refusal("no"), now + REFUSED, RANGE);
+        assert_eq!(last_errors.failed(&key(), conflict(), now + REFUSED, RANGE).told, None);
+        assert_eq!(last_errors.told(&key()), None);
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_written_hides_no_action_that_fails() {
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
+        let status = LastError { failed_action: FailedAction::WriteStatus, ..refusal("no status") };
+        for secs in 0..3 {
+            let at = now + Duration::from_secs(secs);
+            last_errors.failed(&key(), refusal("no"), at, RANGE);
+            last_errors.failed(&key(), status.clone(), at, RANGE);
+        }
+        assert_eq!(last_errors.told(&key()), Some(refusal("no")));
+        assert!(last_errors.acted(&key()));
+        assert_eq!(last_errors.failed(&key(), status.clone(), now + BUSY, RANGE).told, Some(status));
+    }
+
+    #[test]
+    fn words_that_differ_in_each_attempt_change_the_condition_no_more_than_twice_a_minute() {
+        let (mut last_errors, now) = (LastErrors::default(), Instant::now());
+        let mut said = |secs: u64| {
+            let last_error = refusal(&format!("no, it is {secs}"));
+            last_errors
+                .failed(&key(), last_error, now + Duration::from_secs(secs), RANGE)
+                .told
+                .map(|told| told.error.message)
+        };
+        said(0);
+        assert_eq!(said(29).as_deref(), Some("no, it is 0"));
+        assert_eq!(said(30).as_deref(), Some("no, it is 30"));
+    }
+
+    #[test]
+    fn a_long_answer_is_cut() {
+        assert_eq!(refusal(&"\u{e4}".repeat(100_000)).message().chars().count(), MESSAGE_CHARS);
+    }
+}

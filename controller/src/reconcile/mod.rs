@@ -1,0 +1,19 @@
+//! One round for one key: look at everything that belongs to it, decide, act, and say how far it is.
+
+pub mod act;
+pub mod actions;
+pub mod adoption;
+pub mod compatibility;
+pub mod decide;
+pub mod events;
+pub mod last_error;
+pub mod observe;
+pub mod observed;
+pub mod outcome;
+pub mod permission;
+pub mod reconciler;
+pub mod reserved_volumes;
+pub mod rules;
+pub mod scheduling;
+pub mod status;
+pub mod step;

@@ -1,0 +1,53 @@
+//! Which provisioners are CSI drivers of this cluster.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::api::cluster::{ApiError, Cluster};
+use crate::objects::{Key, Kind};
+
+/// How long an answer counts: drivers are installed and removed by hand.
+const ANSWER_LIFE_SECS: u64 = 60;
+
+/// Answers of the API server, so that many claims of one class ask once a minute.
+#[derive(Debug, Default)]
+pub struct Drivers {
+    known: Mutex<HashMap<String, DriverAnswer>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct DriverAnswer {
+    is_csi: bool,
+    asked: Instant,
+}
+
+impl Drivers {
+    /// Whether there is a CSIDriver with the name of `provisioner`. Where that must not be asked, it is taken for one: then
+    /// nothing is said that CDI's clients could misunderstand.
+    pub(super) fn has(
+        &self,
+        cluster: &dyn Cluster,
+        provisioner: &str,
+        now: Instant,
+    ) -> Result<bool, ApiError> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(provisioner).copied();
+        if let Some(answer) = known
+            && now.saturating_duration_since(answer.asked) < Duration::from_secs(ANSWER_LIFE_SECS)
+        {
+            return Ok(answer.is_csi);
+        }
+        let is_csi = match cluster.get(Kind::CsiDriver, &Key::new("", provisioner)) {
+            Ok(_) => true,
+            Err(e) if e.is_not_found() => false,
+            Err(e) if e.is_forbidden() => {
+                log::warn!("whether {provisioner} is a CSI driver cannot be seen: {e}");
+                true
+            }
+            Err(e) => return Err(e),
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(provisioner.to_owned(), DriverAnswer { is_csi, asked: now });
+        Ok(is_csi)
+    }
+}

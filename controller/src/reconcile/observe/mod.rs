@@ -1,0 +1,341 @@
+//! Looks at everything that belongs to one key: in the stores first, at the API server only for what no watch brings.
+
+pub mod drivers;
+pub(crate) mod uses;
+pub(crate) mod volumes;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use time::OffsetDateTime;
+
+use crate::api::cluster::{ApiError, Cluster, ListParams};
+use crate::api::listing;
+use crate::certificates::pki::Pki;
+use crate::objects;
+use crate::objects::annotations::{
+    ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
+};
+use crate::objects::clone_request::{Invalid, Wanted};
+use crate::objects::{Claim, DataVolume, Key, Kind, Pod, StorageClass, clone_request};
+use crate::pods::identity::PodIdentity;
+use crate::pods::made;
+use crate::pods::made::MadePods;
+use crate::pods::role::Role;
+use crate::progress::poller::Readings;
+use crate::reconcile::last_error::LastError;
+use crate::reconcile::observe::drivers::Drivers;
+use crate::reconcile::observe::uses::uses;
+use crate::reconcile::observe::volumes::volumes;
+use crate::reconcile::observed::{Observed, Origin};
+use crate::reconcile::outcome::CloneOutcome;
+use crate::reconcile::permission::check;
+use crate::reconcile::permission::check::{Ask, Permission, TargetKind};
+use crate::reconcile::permission::judge::Judge;
+use crate::reconcile::rules::running::waits_for_volume;
+use crate::reconcile::scheduling::{CloneScheduler, PendingClone};
+use crate::token::key::TokenKey;
+use crate::watch::store::Stores;
+
+/// Pods in one page of a list.
+const PAGE_PODS: u32 = 250;
+
+/// Where an observer looks.
+pub struct Observer {
+    /// The API server.
+    pub cluster: Arc<dyn Cluster>,
+    /// What the watches know.
+    pub stores: Arc<Stores>,
+    /// Whose turn it is.
+    pub scheduler: CloneScheduler,
+    /// What may be cloned.
+    pub judge: Judge,
+    /// What seals are checked with.
+    pub keys: Arc<TokenKey>,
+    /// Who signs certificates.
+    pub pki: Arc<Pki>,
+    /// The pods that were made.
+    pub made: Arc<MadePods>,
+    /// The CSI drivers of the cluster.
+    pub drivers: Drivers,
+}
+
+impl Observer {
+    /// Everything about `key`. `last_error` is what went wrong last time.
+    pub fn observe(
+        &self,
+        key: &Key,
+        readings: &Readings,
+        last_error: Option<LastError>,
+    ) -> Result<Observed, ApiError> {
+        let mut seen = Observed {
+            data_volume: self.stores.data_volumes.get(key),
+            target: self.stores.claims.get(key),
+            progress: readings.get(key),
+            authority: self.pki.authority(),
+            last_error,
+            ..Observed::default()
+        };
+        seen.outcome = seen.target.as_ref().and_then(|claim| CloneOutcome::of(&claim.metadata, &self.keys));
+        seen.origin = self.origin(&seen);
+        self.pods(key, &mut seen);
+        seen.makes_pause = !self.made.may_make(key, Instant::now());
+        if let Some(source) = seen.source_key() {
+            seen.source = self.stores.claims.get(source);
+        }
+        seen.permission = ask(key, &seen).map(|ask| self.judge.permission(&ask)).transpose()?;
+        if let Some(source) = &seen.source {
+            seen.source_is_filling = self.is_filling(source);
+        }
+        seen.volumes = volumes(&*self.cluster, key, &seen)?;
+        if is_open(&seen) {
+            self.place(key, &mut seen);
+        }
+        if wants_pods(&seen) {
+            self.before_pods(key, &mut seen)?;
+        } else {
+            seen.class = self.class(&seen)?;
+        }
+        seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
+        Ok(seen)
+    }
+
+    /// To be asked when a pod is about to be made: whether the user whose token allowed the clone has lost the right
+    /// since. Then nothing allows it.
+    pub fn withdrawn(&self, key: &Key, seen: &Observed) -> Result<Option<Permission>, ApiError> {
+        let (Some(Permission::Token(asker)), Some(ask)) = (&seen.permission, ask(key, seen)) else {
+            return Ok(None);
+        };
+        if self.judge.may_clone(asker, ask.source)? {
+            return Ok(None);
+        }
+        Ok(Some(Permission::Denied(check::revoked(&ask, asker))))
+    }
+
+    /// Its pods, and those that are of no use: of an earlier claim of this name, in the namespace of an earlier source, or
+    /// with a seal that was copied from a pod that this controller made. The store has only pods that carry our seal.
+    fn pods(&self, key: &Key, seen: &mut Observed) {
+        let claim = seen.target.clone();
+        for pod in self.stores.pods_of(key) {
+            let Some(identity) = PodIdentity::said(&pod.metadata) else { continue };
+            let of = claim.as_ref().filter(|claim| claim.metadata.uid == identity.target_claim);
+            let origin = of.map_or(made::Provenance::Unknown, |claim| {
+                self.made.provenance(identity.role, &pod.metadata, &claim.metadata, &self.keys)
+            });
+            let is_in_place = identity.role == Role::Target
+                || seen.source_key().is_none_or(|source| source.namespace == pod.metadata.namespace);
+            if origin == made::Provenance::Unknown || !is_in_place {
+                // A target pod of an earlier claim goes with its claim.
+                if identity.role == Role::Source || of.is_some() {
+                    seen.orphans.push(pod);
+                }
+                continue;
+            }
+            if origin == made::Provenance::Remembered {
+                seen.unrecorded.push(identity.role);
+            }
+            match identity.role {
+                Role::Target => seen.target_pod = Some(pod),
+                Role::Source => seen.source_pod = Some(pod),
+            }
+        }
+    }
+
+    fn origin(&self, seen: &Observed) -> Origin {
+        let Some(dv) = &seen.data_volume else {
+            // A claim may ask for a clone without a DataVolume.
+            let request = seen.target_annotation(CLONE_REQUEST).and_then(|text| text.parse().ok());
+            return request.map_or(Origin::None, Origin::Claim);
+        };
+        match clone_request::wanted(dv) {
+            Ok(Wanted::NotOurs(kind)) => Origin::NotOurs(kind),
+            Err(e) => Origin::Invalid(e),
+            Ok(wanted) => match clone_request::validate(dv) {
+                Err(e) => Origin::Invalid(e),
+                Ok(()) => self.resolve(dv, wanted),
+            },
+        }
+    }
+
+    /// Where `wanted` leads. What is wrong with a DataSource of another namespace is not for everybody.
+    fn resolve(&self, dv: &DataVolume, wanted: Wanted) -> Origin {
+        let through = elsewhere(&wanted, &dv.metadata.namespace);
+        match (self.follow(dv, wanted), through) {
+            (Origin::Claim(claim), _) => Origin::Claim(claim),
+            (_, Some(key)) => Origin::Withheld(check::denial_through(&key, &dv.metadata.namespace)),
+            (origin, None) => origin,
+        }
+    }
+
+    /// Follows DataSources: at most two, and only within their namespace.
+    fn follow(&self, dv: &DataVolume, mut wanted: Wanted) -> Origin {
+        for _ in 0..3 {
+            let key = match wanted {
+                Wanted::Claim(key) => return Origin::Claim(key),
+                Wanted::NotOurs(kind) => return Origin::NotOurs(kind),
+                Wanted::DataSource(key) => key,
+            };
+            let Some(source) = self.stores.data_sources.get(&key) else {
+                return Origin::Unresolved(format!("DataSource {key} doesn't exist"));
+            };
+            wanted = match clone_request::resolve(&source) {
+                Ok(next) => next,
+                Err(why) => return Origin::Unresolved(format!("DataSource {key}: {why}")),
+            };
+        }
+        Origin::Invalid(Invalid {
+            field: "spec.sourceRef",
+            message: format!("the DataSource of {} points to a chain of DataSources", dv.metadata.key()),
+        })
+    }
+
+    /// Whether another DataVolume still fills the claim, or another clone.
+    fn is_filling(&self, source: &Claim) -> bool {
+        let key = source.metadata.key();
+        let by_data_volume = self.stores.data_volumes.get(&key).is_some_and(|dv| {
+            source.metadata.is_controlled_by(&dv.metadata.uid) && dv.status.phase != "Succeeded"
+        });
+        let meta = &source.metadata;
+        let is_whole = meta.annotation(CLONE_OF).is_some() || meta.annotation(POPULATED_FOR).is_some();
+        by_data_volume || meta.annotation(CLONE_REQUEST).is_some() && !is_whole
+    }
+
+    /// What has to be known before pods are made.
+    fn before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
+        seen.class = self.class(seen)?;
+        if let Some(source) = seen.source_key().cloned().filter(|_| seen.source_pod.is_none()) {
+            seen.source_writers = self.users(&source, true)?;
+        }
+        if seen.target_pod.is_none() {
+            seen.target_users = self.users(key, false)?;
+        }
+        // Who waits for something else takes no place.
+        let in_the_way = !seen.source_writers.is_empty()
+            || !seen.target_users.is_empty()
+            || seen.target.as_ref().is_some_and(|claim| waits_for_volume(seen, claim));
+        if !in_the_way
+            && pods(seen).next().is_none()
+            && let Some(pending) = pending(seen)
+        {
+            seen.turn = self.scheduler.ask(key, pending, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Tells the line that this clone runs, and hears whether it may go on.
+    fn place(&self, key: &Key, seen: &mut Observed) {
+        if pods(seen).next().is_some()
+            && let Some(pending) = pending(seen)
+        {
+            let stuck = pods(seen).any(|pod| pod.finds_no_room());
+            seen.gives_way = self.scheduler.runs(key, pending, stuck, Instant::now());
+        }
+    }
+
+    fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
+        let Some(claim) = seen.target.as_ref().filter(|claim| !claim.is_bound()) else { return Ok(None) };
+        let Some(name) = claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        match self.cluster.get(Kind::StorageClass, &Key::new("", name)) {
+            Ok(object) => Ok(objects::decode(object).ok().map(Arc::new)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether CDI would fill the target before it is bound: on classes of CSI drivers, unless the DataVolume says otherwise.
+    fn is_filled_unbound(&self, seen: &Observed) -> Result<bool, ApiError> {
+        let (Some(dv), Some(class)) = (&seen.data_volume, &seen.class) else { return Ok(false) };
+        if !class.waits_for_consumer() {
+            return Ok(false);
+        }
+        match dv.metadata.annotation(USE_POPULATOR).and_then(truth) {
+            Some(is_wanted) => Ok(is_wanted),
+            None => self.drivers.has(&*self.cluster, &class.provisioner, Instant::now()),
+        }
+    }
+
+    /// Pods of others that use the claim `key`; with `writers`, only those that may write.
+    fn users(&self, key: &Key, writers: bool) -> Result<Vec<Key>, ApiError> {
+        let params =
+            ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
+        let mut users = Vec::new();
+        listing::list(&*self.cluster, Kind::Pod, &params, |item| {
+            match objects::decode::<Pod>(&item) {
+                Ok(pod) if uses(&pod, &key.name, writers) => users.push(pod.metadata.key()),
+                Ok(_) => {}
+                // What cannot be read may be anything.
+                Err(_) => {
+                    users.extend(crate::watch::unreadable::ObjectIdentity::of(&item).map(|pod| pod.key()))
+                }
+            }
+        })?;
+        Ok(users)
+    }
+}
+
+/// What CDI reads in an annotation that is true or false.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// What speaks for the clone of `seen`, if it is known what is to be cloned.
+fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
+    let (target, target_kind) = match (&seen.data_volume, &seen.target) {
+        (Some(dv), _) => (&dv.metadata, TargetKind::DataVolume),
+        (None, Some(claim)) => (&claim.metadata, TargetKind::Claim),
+        (None, None) => return None,
+    };
+    let wanted = seen.data_volume.as_ref().and_then(|dv| clone_request::wanted(dv).ok());
+    let source = seen.source.as_ref().map(|source| &source.metadata);
+    Some(Ask {
+        source: seen.source_key()?,
+        source_uid: source.map(|source| &source.uid),
+        through: wanted.and_then(|wanted| elsewhere(&wanted, &key.namespace)),
+        target: key,
+        target_uid: &target.uid,
+        target_kind,
+        consent: source.and_then(|source| source.annotation(ALLOW_CLONE_TO)),
+        short_token: target.annotation(TOKEN),
+        long_token: target.annotation(EXTENDED_TOKEN),
+        now: OffsetDateTime::now_utc(),
+    })
+}
+
+/// The DataSource that is wanted, if it is in another namespace than `namespace`.
+fn elsewhere(wanted: &Wanted, namespace: &str) -> Option<Key> {
+    match wanted {
+        Wanted::DataSource(key) if key.namespace != namespace => Some(key.clone()),
+        _ => None,
+    }
+}
+
+/// Whether the clone of `seen` is not done yet.
+fn is_open(seen: &Observed) -> bool {
+    let asks = seen.target_annotation(CLONE_REQUEST).is_some() && !seen.is_populated();
+    asks && seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
+}
+
+/// Whether the clone of `seen` has yet to get a pod.
+fn wants_pods(seen: &Observed) -> bool {
+    let missing = seen.target_pod.is_none() || seen.source_pod.is_none();
+    is_open(seen) && missing && seen.source.is_some()
+}
+
+/// Its pods that are there to stay.
+fn pods(seen: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
+    [&seen.target_pod, &seen.source_pod].into_iter().flatten().filter(|pod| !pod.metadata.is_deleting())
+}
+
+/// How it stands in line.
+fn pending(seen: &Observed) -> Option<PendingClone> {
+    let claim = seen.target.as_ref()?;
+    let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
+    let class = claim.spec.storage_class_name.clone().unwrap_or_default();
+    Some(PendingClone { since: about.creation_timestamp.clone(), class })
+}

@@ -1,0 +1,94 @@
+//! What a clone ended with, as the controller wrote it on the claim.
+//!
+//! The annotations of a claim can be written by its users, restored from a backup or copied from another claim. What says that a
+//! clone succeeded, and with which digest, counts only with the controller's seal over the claim's UID and all of it.
+
+use serde_json::{Map, Value};
+
+use crate::objects::Meta;
+use crate::objects::annotations::{DIGEST, NOT_KEPT, OUTCOME, POD_PHASE};
+use crate::token::key::TokenKey;
+use crate::token::seal::Purpose;
+
+/// What the target pod reported when it succeeded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CloneOutcome {
+    /// The digest that source and target agree on; CDI's target reports none.
+    pub digest: Option<String>,
+    /// The attributes that the target could not keep.
+    pub not_kept: Option<String>,
+}
+
+impl CloneOutcome {
+    /// The outcome on the claim with this metadata, if `key` has sealed it for this very claim.
+    pub fn of(claim: &Meta, key: &TokenKey) -> Option<Self> {
+        if claim.annotation(POD_PHASE) != Some("Succeeded") {
+            return None;
+        }
+        let text = |name| claim.annotation(name).map(str::to_owned);
+        let outcome = Self { digest: text(DIGEST), not_kept: text(NOT_KEPT) };
+        let seal = claim.annotation(OUTCOME)?;
+        key.has_sealed(Purpose::CloneOutcome, &outcome.fields(claim), seal).then_some(outcome)
+    }
+
+    /// The annotations with which the claim tells of it: null for what is not said, whatever stood there before.
+    pub fn annotations(&self, claim: &Meta, key: &TokenKey) -> Map<String, Value> {
+        let said = |text: &Option<String>| text.clone().map_or(Value::Null, Value::from);
+        Map::from_iter([
+            (POD_PHASE.to_owned(), "Succeeded".into()),
+            (DIGEST.to_owned(), said(&self.digest)),
+            (NOT_KEPT.to_owned(), said(&self.not_kept)),
+            (OUTCOME.to_owned(), key.seal(Purpose::CloneOutcome, &self.fields(claim)).into()),
+        ])
+    }
+
+    /// What is sealed. An annotation that is empty says the same as none.
+    fn fields<'a>(&'a self, claim: &'a Meta) -> [&'a str; 3] {
+        let text = |text: &'a Option<String>| text.as_deref().unwrap_or_default();
+        [claim.uid.as_str(), text(&self.digest), text(&self.not_kept)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::Uid;
+
+    fn key() -> TokenKey {
+        TokenKey::new(&[5; 32])
+    }
+
+    fn claim(outcome: &CloneOutcome) -> Meta {
+        let mut claim = Meta { uid: Uid::from("1"), ..Meta::default() };
+        for (name, value) in outcome.annotations(&claim, &key()) {
+            claim.annotations.extend(value.as_str().map(|text| (name, text.to_owned())));
+        }
+        claim
+    }
+
+    fn verified() -> CloneOutcome {
+        CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }
+    }
+
+    #[test]
+    fn an_outcome_survives_its_claim() {
+        for outcome in [verified(), CloneOutcome::default()] {
+            assert_eq!(CloneOutcome::of(&claim(&outcome), &key()), Some(outcome));
+        }
+    }
+
+    #[test]
+    fn an_outcome_of_another_claim_or_another_digest_is_none() {
+        let mut other_claim = claim(&verified());
+        other_claim.uid = Uid::from("2");
+        let mut other_digest = claim(&verified());
+        other_digest.annotations.insert(DIGEST.to_owned(), "decant1:7:cd".to_owned());
+        let mut added = claim(&CloneOutcome::default());
+        added.annotations.insert(NOT_KEPT.to_owned(), "xattrs 1".to_owned());
+        let mut unsealed = claim(&verified());
+        unsealed.annotations.remove(OUTCOME);
+        for changed in [other_claim, other_digest, added, unsealed] {
+            assert_eq!(CloneOutcome::of(&changed, &key()), None, "{changed:?}");
+        }
+    }
+}

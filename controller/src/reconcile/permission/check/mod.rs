@@ -1,0 +1,221 @@
+//! Whether a clone may be made, from what is known: everything that counts is in the [`Ask`].
+
+use time::OffsetDateTime;
+
+use crate::objects::annotations::ALLOW_CLONE_TO;
+use crate::objects::{Key, Uid};
+use crate::token::asker::Asker;
+use crate::token::grant::TokenRefusal;
+use crate::token::key::TokenKey;
+
+/// A clone that somebody wants, and what speaks for it.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    /// The claim that is to be read; of a DataSource, the claim that it points to.
+    pub source: &'a Key,
+    /// Which one of that name; `None` when there is none.
+    pub source_uid: Option<&'a Uid>,
+    /// The DataSource of another namespace that points to the source, if it is named by one.
+    pub through: Option<Key>,
+    /// The DataVolume, or the bare claim, that is to be filled.
+    pub target: &'a Key,
+    /// Which one of that name.
+    pub target_uid: &'a Uid,
+    /// What it is.
+    pub target_kind: TargetKind,
+    /// The annotation [`ALLOW_CLONE_TO`] of the source claim.
+    pub consent: Option<&'a str>,
+    /// The annotation `cdi.kubevirt.io/storage.clone.token` of the target.
+    pub short_token: Option<&'a str>,
+    /// The annotation `cdi.kubevirt.io/storage.extended.clone.token` of the target.
+    pub long_token: Option<&'a str>,
+    /// The time.
+    pub now: OffsetDateTime,
+}
+
+/// What asks for a clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A DataVolume. The webhook sees to it that users do not write its tokens.
+    DataVolume,
+    /// A claim without a DataVolume. Its author writes all its annotations himself.
+    Claim,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permission {
+    /// Source and target are in one namespace, where nothing can be read that could not be read anyway.
+    SameNamespace,
+    /// The source's owner lets everybody in the target's namespace have copies.
+    Consent,
+    /// A long token allows exactly this clone to who is named; it says nothing about whether he may still.
+    Token(Asker),
+    /// A token that is good has to be replaced by this long one: write it to the target before anything else happens.
+    ExtendToken(String),
+    /// Nothing allows it. The sentence says what is missing and how it can be given.
+    Denied(String),
+}
+
+impl Permission {
+    /// Whether the clone may go on now (an [`Permission::ExtendToken`] has to be written first).
+    pub fn is_given(&self) -> bool {
+        matches!(self, Permission::SameNamespace | Permission::Consent | Permission::Token(_))
+    }
+}
+
+/// What annotations and tokens alone say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// The answer.
+    Settled(Permission),
+    /// A long token from before there was a source, and there still is none. It is worth what its user may now.
+    Provisional(Asker),
+    /// A token allows it that has to be replaced by a long one for this source.
+    Extend(Extension),
+}
+
+/// A token that is to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension {
+    /// Who asked.
+    pub asker: Asker,
+    /// Whether the webhook found this very source. Otherwise what its user may counts only when he is asked about again.
+    pub is_bound: bool,
+    /// When it was written, if the one who asked the webhook to write it did not prove to be the API server.
+    pub unproven_since: Option<OffsetDateTime>,
+}
+
+/// Looks for something that allows the clone.
+pub fn check(ask: &Ask<'_>, keys: &TokenKey) -> Finding {
+    if ask.source.namespace == ask.target.namespace {
+        return Finding::Settled(Permission::SameNamespace);
+    }
+    if ask.consent.is_some_and(|consent| consents(consent, &ask.target.namespace)) {
+        return Finding::Settled(Permission::Consent);
+    }
+    // Without a UID the target is not there yet, and nothing can be bound to it.
+    if ask.target_uid.as_str().is_empty() {
+        return denied(ask, None);
+    }
+    let long =
+        ask.long_token.map(|token| keys.check_long(token, ask.source, ask.target, ask.target_uid, ask.now));
+    // Nothing keeps users from writing what they like into their claims.
+    let short = ask.short_token.filter(|_| ask.target_kind == TargetKind::DataVolume);
+    let short = short.map(|token| keys.check_short(token, ask.source, ask.target, ask.now));
+    let fresh = short.as_ref().and_then(|short| short.as_ref().ok());
+    let fresh =
+        fresh.filter(|short| short.source_uid.is_none() || short.source_uid.as_ref() == ask.source_uid);
+    let lasting = long.as_ref().and_then(|long| long.as_ref().ok());
+    // A fresh token of another user was given because the first one may not clone any more.
+    if let Some(long) = lasting.filter(|long| fresh.is_none_or(|fresh| fresh.asker == long.asker)) {
+        match (&long.source_uid, ask.source_uid) {
+            (Some(uid), Some(now)) if uid == now => {
+                return Finding::Settled(Permission::Token(long.asker.clone()));
+            }
+            (None, None) => return Finding::Provisional(long.asker.clone()),
+            (None, Some(_)) => {
+                return Finding::Extend(Extension {
+                    asker: long.asker.clone(),
+                    is_bound: false,
+                    // That was looked at when this one was written.
+                    unproven_since: None,
+                });
+            }
+            // For a claim that is gone. A fresh token may be for the one that is there now.
+            (Some(_), _) => {}
+        }
+    }
+    if let Some(short) = fresh {
+        return Finding::Extend(Extension {
+            asker: short.asker.clone(),
+            is_bound: short.source_uid.is_some(),
+            unproven_since: (!short.caller_is_proven).then_some(short.written),
+        });
+    }
+    // Tokens that are still good are for another source of that name.
+    if let Some(granted) = [&long, &short].into_iter().flatten().find_map(|token| token.as_ref().ok()) {
+        return Finding::Settled(Permission::Denied(revoked(ask, &granted.asker)));
+    }
+    denied(ask, long.or(short).and_then(Result::err))
+}
+
+/// Whether the owner's annotation names `namespace`: a list with commas, `*` for all.
+pub fn consents(annotation: &str, namespace: &str) -> bool {
+    !namespace.is_empty() && annotation.split(',').map(str::trim).any(|name| name == "*" || name == namespace)
+}
+
+fn denied(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> Finding {
+    Finding::Settled(Permission::Denied(denial(ask, refusal)))
+}
+
+fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
+    let Ask { source, target, .. } = ask;
+    if let Some(data_source) = &ask.through {
+        return denial_through(data_source, &target.namespace);
+    }
+    let token = match (refusal, ask.target_kind) {
+        (Some(why), _) => format!("the token is of no use: {why}"),
+        (None, TargetKind::DataVolume) => "there is no token from the admission webhook".to_owned(),
+        (None, TargetKind::Claim) => "a PVC without a DataVolume gets no token".to_owned(),
+    };
+    format!(
+        "Nothing allows cloning claim {source} into namespace {}: {token}, and the claim's owner has not given consent. {}",
+        target.namespace,
+        remedy(ask),
+    )
+}
+
+/// Of a token that was good once. One sentence for both reasons: whether the claim is there is not for everybody.
+pub(crate) fn revoked(ask: &Ask<'_>, asker: &Asker) -> String {
+    let Ask { source, target, .. } = ask;
+    if let Some(data_source) = &ask.through {
+        return denial_through(data_source, &target.namespace);
+    }
+    format!(
+        "Nothing allows cloning claim {source} into namespace {} any more: user {}, who asked for it, may not clone it now, \
+         or the claim that the token was given for is gone. {}",
+        target.namespace,
+        asker.username,
+        remedy(ask),
+    )
+}
+
+/// What a DataSource of another namespace refers to, and whether it is there at all, is only told to those who may
+/// clone it: the same sentence, whatever is in the way.
+pub(crate) fn denial_through(data_source: &Key, target_namespace: &str) -> String {
+    format!(
+        "Nothing allows cloning what DataSource {data_source} refers to into namespace {target_namespace}, or it refers to \
+         no PVC. Either have a user who may create datavolumes/source in the namespace of that PVC make or change this \
+         DataVolume, with the admission webhook installed, or have the owner annotate that PVC with \
+         {ALLOW_CLONE_TO}={target_namespace}"
+    )
+}
+
+/// Of a token that counts only when the webhook sees every DataVolume.
+pub(crate) fn not_guarded(ask: &Ask<'_>, why: &str) -> String {
+    format!(
+        "The token from the admission webhook does not count, because users could have written it themselves: {why}. Have \
+         an administrator apply controller/deploy/webhook, or have the webhook check its caller (--webhook-client-ca). {}",
+        remedy(ask),
+    )
+}
+
+fn remedy(ask: &Ask<'_>) -> String {
+    let Ask { source, target, .. } = ask;
+    let from = &source.namespace;
+    let by_right = match ask.target_kind {
+        TargetKind::DataVolume => format!(
+            "Either have a user who may create datavolumes/source in namespace {from} change this DataVolume in any way \
+             (a label will do), with the admission webhook installed"
+        ),
+        TargetKind::Claim => format!(
+            "Either have a user who may create datavolumes/source in namespace {from} make a DataVolume instead, with the \
+             admission webhook installed"
+        ),
+    };
+    format!("{by_right}, or annotate the claim {source} with {ALLOW_CLONE_TO}={}", target.namespace)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! The controller's word on a clone: what the annotations say, and what has to be asked before that counts.
+
+use std::sync::Arc;
+
+use crate::api::cluster::{ApiError, Cluster};
+use crate::objects::Key;
+use crate::reconcile::permission::check::{Ask, Finding, Permission, check, not_guarded, revoked};
+use crate::reconcile::permission::guarded::Guarded;
+use crate::reconcile::permission::rights;
+use crate::token::asker::Asker;
+use crate::token::grant::Grant;
+use crate::token::key::TokenKey;
+
+/// Decides whether clones may be made.
+pub struct Judge {
+    cluster: Arc<dyn Cluster>,
+    keys: Arc<TokenKey>,
+    guarded: Guarded,
+}
+
+impl Judge {
+    /// A judge that asks `cluster`, and takes tokens of `keys`.
+    pub fn new(cluster: Arc<dyn Cluster>, keys: Arc<TokenKey>, guarded: Guarded) -> Self {
+        Self { cluster, keys, guarded }
+    }
+
+    /// Whether the clone may be made. Nothing is asked of the API server when annotations settle it; a token that is
+    /// new, or given before its source existed, costs a few calls. The error is a question that got no answer.
+    pub fn permission(&self, ask: &Ask<'_>) -> Result<Permission, ApiError> {
+        let (asker, extension) = match check(ask, &self.keys) {
+            Finding::Settled(permission) => return Ok(permission),
+            Finding::Provisional(asker) => (asker, None),
+            Finding::Extend(extension) => {
+                if let Some(written) = extension.unproven_since
+                    && let Err(why) = self.guarded.check(written)
+                {
+                    return Ok(Permission::Denied(not_guarded(ask, &why)));
+                }
+                (extension.asker, Some(extension.is_bound))
+            }
+        };
+        // The webhook asked a moment ago, and about this very claim.
+        let is_known = extension == Some(true);
+        if !is_known && !self.may_clone(&asker, ask.source)? {
+            return Ok(Permission::Denied(revoked(ask, &asker)));
+        }
+        if extension.is_none() {
+            return Ok(Permission::Token(asker));
+        }
+        let grant =
+            Grant { source: ask.source, source_uid: ask.source_uid, target: ask.target, asker: &asker };
+        Ok(Permission::ExtendToken(self.keys.long(&grant, ask.target_uid, ask.now)))
+    }
+
+    /// Asks again whether `asker` may clone `source`: rights can be withdrawn, and users can go.
+    pub fn may_clone(&self, asker: &Asker, source: &Key) -> Result<bool, ApiError> {
+        rights::may_clone(&*self.cluster, asker, source)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! Asks the API server whether a user may clone a claim (contract 4.4).
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::api::cluster::{ApiError, Cluster};
+use crate::objects::{Key, Kind, decode};
+use crate::token::asker::Asker;
+
+/// What is read of the answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AccessReview {
+    status: AccessReviewStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AccessReviewStatus {
+    allowed: bool,
+    denied: bool,
+}
+
+/// Whether `asker` has the right that is made for it, or may make a pod that reads the claim `source`, which comes to
+/// the same. With an empty name the question is about all claims of the namespace.
+pub(crate) fn may_clone(cluster: &dyn Cluster, asker: &Asker, source: &Key) -> Result<bool, ApiError> {
+    let cloning = json!({
+        "verb": "create", "group": "cdi.kubevirt.io", "resource": "datavolumes", "subresource": "source",
+        "namespace": source.namespace, "name": source.name,
+    });
+    let pods = json!({
+        "verb": "create", "group": "", "resource": "pods",
+        "namespace": source.namespace, "name": source.name,
+    });
+    Ok(may(cluster, asker, &cloning)? || may(cluster, asker, &pods)?)
+}
+
+fn may(cluster: &dyn Cluster, asker: &Asker, attributes: &Value) -> Result<bool, ApiError> {
+    let review = json!({
+        "apiVersion": Kind::SubjectAccessReview.api_version(),
+        "kind": Kind::SubjectAccessReview.name(),
+        "metadata": {},
+        "spec": asker.review_spec(attributes),
+    });
+    let answer = cluster.create(Kind::SubjectAccessReview, &review)?;
+    // An answer of another shape allows nothing.
+    let status = decode::<AccessReview>(answer).unwrap_or_default().status;
+    Ok(status.allowed && !status.denied)
+}

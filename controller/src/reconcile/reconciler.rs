@@ -1,0 +1,413 @@
+//! The workers: take a key, observe, decide, act, tell.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use decant_shared::process::panics::{self, Panic};
+use decant_shared::process::stop::Stop;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::api::cluster::{ApiError, Cluster, Part};
+use crate::objects::annotations::{CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::objects::data_volume::DataVolumeStatus;
+use crate::objects::{DECODE_LIMIT_BYTES, DataVolume, Key, Kind, Meta, Object, decode_within};
+use crate::policy::Policy;
+use crate::progress::poller::Pollers;
+use crate::progress::write_budget::{WriteBudget, Writes};
+use crate::reconcile::act::Executor;
+use crate::reconcile::actions::Action;
+use crate::reconcile::decide::Decision;
+use crate::reconcile::events::Event;
+use crate::reconcile::last_error::{Failed, FailedAction, LastError, LastErrors};
+use crate::reconcile::observe::Observer;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::status::conditions::{with_fault, with_last_error};
+use crate::reconcile::status::patch::status_patch;
+use crate::reconcile::status::{may_wait, with_times};
+use crate::reconcile::step::Step;
+use crate::reconcile::{decide, events};
+use crate::watch::queue::Queue;
+use crate::watch::unreadable::{UnreadableObject, Unreadables};
+
+/// Looks at a clone that waits for an object that cannot be read come after this many usual waits: the watch tells
+/// about the clone's own objects, this is for what they refer to.
+const UNREADABLE_LOOKS: u32 = 5;
+/// After what failed for a while was done, the status is looked at again so soon.
+const AFTER_LAST_ERROR: Duration = Duration::from_millis(500);
+
+/// How many rounds there were.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    well: AtomicU64,
+    badly: AtomicU64,
+    panicked: AtomicU64,
+}
+
+impl Rounds {
+    /// Those without and those with an error.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.well.load(Ordering::Relaxed), self.badly.load(Ordering::Relaxed))
+    }
+
+    /// Those that a panic ended.
+    pub fn panics(&self) -> u64 {
+        self.panicked.load(Ordering::Relaxed)
+    }
+}
+
+/// What all workers share.
+pub struct Reconciler {
+    /// The API server.
+    pub cluster: Arc<dyn Cluster>,
+    /// Looks.
+    pub observer: Observer,
+    /// Acts.
+    pub executor: Executor,
+    /// Asks sources.
+    pub pollers: Arc<Pollers>,
+    /// Keys to look at.
+    pub queue: Arc<Queue>,
+    /// Bounds progress writes.
+    pub budget: WriteBudget,
+    /// What the operator wants.
+    pub policy: Arc<Policy>,
+    /// For the metrics.
+    pub rounds: Rounds,
+    /// What cannot be read, and so stands in the way of some keys.
+    pub unreadable: Arc<Unreadables>,
+    /// What went wrong with which key, and when to try again.
+    pub last_errors: Mutex<LastErrors>,
+}
+
+impl Reconciler {
+    /// Starts `count` workers. They end on the stop token.
+    pub fn start(self: &Arc<Self>, count: usize, stop: &Stop) -> std::io::Result<Vec<JoinHandle<()>>> {
+        (0..count)
+            .map(|number| {
+                let (reconciler, stop) = (Arc::clone(self), stop.clone());
+                Builder::new().name(format!("worker-{number}")).spawn(move || {
+                    while let Some(key) = reconciler.queue.take(&stop) {
+                        let again = reconciler.work(&key);
+                        reconciler.queue.done(&key, again);
+                    }
+                })
+            })
+            .collect()
+    }
+
+    /// One round for one key; returns when to look again. A panic in it is a fault of this program that this key
+    /// brought to light: it is told, and tried again like any failure, while all other keys go on.
+    pub fn work(&self, key: &Key) -> Option<Duration> {
+        match panics::guarded(|| self.round(key)) {
+            Ok(Ok(again)) => again,
+            Ok(Err(last_error)) => {
+                self.rounds.badly.fetch_add(1, Ordering::Relaxed);
+                log::warn!("{key}: {last_error}");
+                let failed = self.failed(key, last_error);
+                if let Some(last_error) = failed.told {
+                    self.tell_of_last_error(key, &last_error);
+                }
+                Some(failed.again)
+            }
+            Err(panic) => {
+                self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
+                log::error!("{key}: a fault in the controller, please report it: {panic}");
+                // What tells about it may meet the same fault.
+                if let Err(again) = panics::guarded(|| self.tell_of_panic(key, &panic)) {
+                    log::error!("{key}: it cannot be told: {again}");
+                }
+                Some(self.last_errors().pause(key, self.policy.intervals.backoff))
+            }
+        }
+    }
+
+    fn round(&self, key: &Key) -> Result<Option<Duration>, LastError> {
+        for odd in self.unreadable.to_report(key) {
+            let event = events::unreadable(&odd);
+            self.report(&event, odd.kind, &odd.meta, OffsetDateTime::now_utc());
+        }
+        let now = OffsetDateTime::now_utc();
+        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
+            if odd.meta.namespace != key.namespace && self.deny(key, now)? {
+                return Ok(Some(self.policy.intervals.wait * UNREADABLE_LOOKS));
+            }
+            return Ok(Some(self.wait_for(key, &odd, is_news)));
+        }
+        let last_error = self.last_errors().told(key);
+        let mut seen = self.observer.observe(key, &self.pollers.readings, last_error).map_err(looking)?;
+        // What was set aside in the meantime looked as if it were gone.
+        if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
+            return Ok(Some(self.wait_for(key, &odd, is_news)));
+        }
+        let mut decision = decide::decide(&seen, now, &self.policy);
+        // Not in every round, but always before something is read: the right may have been withdrawn since.
+        if decision.step.makes_pod()
+            && let Some(denied) = self.observer.withdrawn(key, &seen).map_err(looking)?
+        {
+            seen.permission = Some(denied);
+            decision = decide::decide(&seen, now, &self.policy);
+        }
+        log::debug!("{key}: {:?}", decision.step);
+        self.bookkeeping(key, &seen, &decision.step);
+        self.tell_about_claim(&seen, &decision, now);
+        let result = self.executor.carry_out(&decision.actions, &seen, now);
+        let mut again = decision.again;
+        match result {
+            Ok(()) => {
+                self.rounds.well.fetch_add(1, Ordering::Relaxed);
+                if self.last_errors().acted(key) {
+                    // What failed is done, so the status says so as soon as the watch has brought it.
+                    seen.last_error = None;
+                    decision = decide::decide(&seen, now, &self.policy);
+                    again = again.into_iter().chain([AFTER_LAST_ERROR]).min();
+                }
+            }
+            Err(last_error) => {
+                let is_conflict = last_error.error.is_conflict();
+                let failed_action = last_error.failed_action.clone();
+                let can_change_claim = !matches!(failed_action, FailedAction::ChangeClaim(_));
+                if is_conflict {
+                    log::debug!("{key}: {last_error}");
+                } else {
+                    self.rounds.badly.fetch_add(1, Ordering::Relaxed);
+                    log::warn!("{key}: {last_error}");
+                }
+                let failed = self.failed(key, last_error);
+                // A clone that does not depend on what failed is looked at as often as any other.
+                let is_aside =
+                    matches!(failed_action, FailedAction::DeletePods(_) | FailedAction::MakeSecret { .. })
+                        && matches!(
+                            decision.step,
+                            Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
+                        );
+                again = again.filter(|_| is_aside).into_iter().chain([failed.again]).min();
+                seen.last_error = failed.told;
+                // The actions are done with for now; what went wrong belongs into the status and onto the claim.
+                decision = decide::decide(&seen, now, &self.policy);
+                self.tell_about_claim(&seen, &decision, now);
+                self.tell_about_pods(&seen, now);
+                decision
+                    .actions
+                    .retain(|action| matches!(action, Action::Annotate(_) | Action::RecordPod(_)));
+                if can_change_claim
+                    && !is_conflict
+                    && let Err(last_error) = self.executor.carry_out(&decision.actions, &seen, now)
+                {
+                    log::debug!("{key}: {last_error}");
+                }
+            }
+        }
+        let later = self.tell(key, &seen, &decision, now)?;
+        self.last_errors().written(key);
+        Ok(later.into_iter().chain(again).min())
+    }
+
+    /// Tells a clone that has no permission so, and returns whether that is the case: what there is in another namespace, and in what
+    /// shape, is not for its ears. Nothing else is done about it.
+    fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, LastError> {
+        let seen = self.observer.observe(key, &self.pollers.readings, None).map_err(looking)?;
+        let decision = decide::decide(&seen, now, &self.policy);
+        let is_denied = matches!(decision.step, Step::Denied(_));
+        if is_denied {
+            self.tell_about_claim(&seen, &decision, now);
+            self.tell(key, &seen, &decision, now)?;
+        }
+        Ok(is_denied)
+    }
+
+    /// Nothing is done about `key` as long as `odd` cannot be read: whether it is gone, done or changed is not known.
+    fn wait_for(&self, key: &Key, odd: &UnreadableObject, is_news: bool) -> Duration {
+        log::debug!("{key} waits: {odd}");
+        if is_news && let Some((kind, about)) = self.about(key) {
+            self.report(&events::waits_for_unreadable(odd, key), kind, &about, OffsetDateTime::now_utc());
+        }
+        self.policy.intervals.wait * UNREADABLE_LOOKS
+    }
+
+    /// The object that people look at for `key`: the DataVolume, or the claim that asks for a clone by itself.
+    fn about(&self, key: &Key) -> Option<(Kind, Meta)> {
+        let stores = &self.observer.stores;
+        if let Some(dv) = stores.data_volumes.get(key) {
+            return Some((Kind::DataVolume, dv.metadata.clone()));
+        }
+        let claim =
+            stores.claims.get(key).filter(|claim| claim.metadata.annotation(CLONE_REQUEST).is_some())?;
+        Some((Kind::PersistentVolumeClaim, claim.metadata.clone()))
+    }
+
+    /// Says in event and condition that the controller itself failed.
+    fn tell_of_panic(&self, key: &Key, panic: &Panic) {
+        let event = events::controller_fault(panic);
+        self.tell_besides(key, &event, |old| Some(with_fault(old, &panic.to_string())));
+    }
+
+    /// Says in event and condition what fails where no decision is made.
+    fn tell_of_last_error(&self, key: &Key, last_error: &LastError) {
+        self.tell_besides(key, &events::of_trouble(last_error), |old| {
+            // That it cannot be written need not be tried once more.
+            (last_error.failed_action != FailedAction::WriteStatus).then(|| with_last_error(old, last_error))
+        });
+    }
+
+    fn tell_besides(
+        &self,
+        key: &Key,
+        event: &Event,
+        new: impl FnOnce(&DataVolumeStatus) -> Option<DataVolumeStatus>,
+    ) {
+        let Some((kind, about)) = self.about(key) else { return };
+        let now = OffsetDateTime::now_utc();
+        self.report(event, kind, &about, now);
+        let Some(dv) = self.observer.stores.data_volumes.get(key) else { return };
+        let Some(new) = new(&dv.status).map(|new| with_times(new, &dv.status, now)) else { return };
+        if new == dv.status {
+            return;
+        }
+        match self.cluster.patch(Kind::DataVolume, key, Part::Status, &status_patch(&dv.status, &new)) {
+            Err(e) if e.is_not_found() => {}
+            Err(e) => log::debug!("{key}: status: {e}"),
+            Ok(object) => self.remember(&object),
+        }
+    }
+
+    /// Where DataVolume and claim are gone, only the pods are left to tell what keeps them.
+    fn tell_about_pods(&self, seen: &Observed, now: OffsetDateTime) {
+        let Some(last_error) =
+            seen.last_error.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
+        else {
+            return;
+        };
+        for pod in seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting()) {
+            self.report(&events::of_trouble(last_error), Kind::Pod, &pod.metadata, now);
+        }
+    }
+
+    /// The watch will bring it, too, but the next round may come first and would say the same again.
+    fn remember(&self, object: &Object) {
+        if let Ok(view) = decode_within(object, DECODE_LIMIT_BYTES) {
+            self.observer.stores.data_volumes.put(view);
+        }
+    }
+
+    /// Who runs, who is asked for progress.
+    fn bookkeeping(&self, key: &Key, seen: &Observed, step: &Step) {
+        let runs = matches!(
+            step,
+            Step::NamePods
+                | Step::MakeTargetPod
+                | Step::WaitForTarget
+                | Step::MakeSourcePod
+                | Step::Copying
+                | Step::Replace(..)
+                | Step::Pause(_)
+                | Step::PodLeaving(_)
+        );
+        if !runs && !matches!(step, Step::Queued) {
+            for next in self.observer.scheduler.release(key) {
+                self.queue.add(next, Duration::ZERO);
+            }
+        }
+        match (&seen.source_pod, seen.owner_uid()) {
+            (Some(pod), Some(uid)) if *step == Step::Copying => {
+                let is_new = self.pollers.readings.follow(key, pod, &uid);
+                // Asked for at once when it is new; again when its turn comes.
+                let _ = is_new.then(|| self.pollers.queue.add(key.clone(), Duration::from_millis(500)));
+            }
+            _ if !runs => {
+                self.pollers.readings.forget(key);
+                self.budget.forget(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers a failure.
+    fn failed(&self, key: &Key, last_error: LastError) -> Failed {
+        self.last_errors().failed(key, last_error, Instant::now(), self.policy.intervals.backoff)
+    }
+
+    /// Writes events and status, if they say something new. Returns when to try again what had to wait.
+    fn tell(
+        &self,
+        key: &Key,
+        seen: &Observed,
+        decision: &Decision,
+        now: OffsetDateTime,
+    ) -> Result<Option<Duration>, LastError> {
+        let (Some(dv), Some(new)) = (&seen.data_volume, &decision.status) else { return Ok(None) };
+        if dv.status == *new {
+            return Ok(None);
+        }
+        if may_wait(&dv.status, new) {
+            match self.budget.ask(key, Instant::now()) {
+                Err(wait) => return Ok(Some(wait)),
+                Ok(Writes::Both) => self.write_annotations(seen, dv),
+                Ok(Writes::One) => {}
+            }
+        }
+        for event in &decision.events {
+            self.report(event, Kind::DataVolume, &dv.metadata, now);
+        }
+        let patch = status_patch(&dv.status, new);
+        match self.cluster.patch(Kind::DataVolume, key, Part::Status, &patch) {
+            Err(e) if e.is_not_found() => {}
+            result => {
+                let written =
+                    result.map_err(|error| LastError { failed_action: FailedAction::WriteStatus, error })?;
+                self.remember(&written);
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell_about_claim(&self, seen: &Observed, decision: &Decision, now: OffsetDateTime) {
+        let Some(claim) = &seen.target else { return };
+        for event in &decision.claim_events {
+            self.report(event, Kind::PersistentVolumeClaim, &claim.metadata, now);
+        }
+    }
+
+    /// Numbers for programs; people read the Running condition. Best effort, like all progress.
+    fn write_annotations(&self, seen: &Observed, dv: &DataVolume) {
+        let Some(progress) = &seen.progress else { return };
+        let numbers = [
+            (SENT_BYTES, progress.sent_bytes),
+            (TOTAL_BYTES, progress.total_bytes),
+            (RATE_BYTES, progress.rate_bytes_per_sec),
+            (LEFT_SECS, progress.left_secs()),
+        ];
+        let annotations: BTreeMap<&str, Value> = numbers
+            .into_iter()
+            .map(|(name, number)| (name, number.map_or(Value::Null, |number| number.to_string().into())))
+            .collect();
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        if let Err(e) = self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch) {
+            log::debug!("{}: progress annotations: {e}", dv.metadata.key());
+        }
+    }
+
+    /// Events are for people: one that cannot be written changes nothing.
+    fn report(&self, event: &Event, kind: Kind, about: &Meta, now: OffsetDateTime) {
+        let time = now.format(&Rfc3339).unwrap_or_default();
+        let object = events::object(event, kind, about, &time);
+        match self.cluster.create(Kind::Event, &object) {
+            Ok(_) => log::info!("{} {}: {}", about.key(), event.reason, event.message),
+            Err(e) if e.already_exists() => {}
+            Err(e) => log::debug!("{}: event {}: {e}", about.key(), event.reason),
+        }
+    }
+
+    fn last_errors(&self) -> MutexGuard<'_, LastErrors> {
+        self.last_errors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A look that failed.
+fn looking(error: ApiError) -> LastError {
+    LastError { failed_action: FailedAction::Look, error }
+}

@@ -1,0 +1,105 @@
+//! The rows of the tables in `docs/states.md`.
+
+pub(crate) mod before_claim;
+pub(crate) mod kept;
+pub(crate) mod running;
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::objects::Claim;
+use crate::objects::annotations::{CLONE_OF, CLONE_REQUEST, POPULATED_FOR};
+use crate::policy::Policy;
+use crate::reconcile::observed::{Observed, Origin};
+use crate::reconcile::permission::check::Permission;
+use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::step::Step;
+
+/// Finds the row that holds.
+pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
+    if let Some(step) = leaving(seen) {
+        return step;
+    }
+    if let Origin::NotOurs(kind) = &seen.origin {
+        return kept::of_any_source(seen, policy).unwrap_or_else(|| Step::NotOurs(kind.clone()));
+    }
+    // What a restore filled before its DataVolume is there asks for no clone, whatever else it says.
+    let is_restored = seen.target_annotation(POPULATED_FOR).is_some()
+        && seen.target_annotation(CLONE_OF).is_none()
+        && seen.target_pod.is_none()
+        && seen.source_pod.is_none();
+    if seen.data_volume.is_none() && (seen.target_annotation(CLONE_REQUEST).is_none() || is_restored) {
+        return if seen.orphans.is_empty() { Step::Nothing } else { Step::RemoveOrphans };
+    }
+    match &seen.target {
+        None => before_claim::step(seen, policy),
+        Some(claim) if claim.metadata.is_deleting() => Step::ClaimLeaving,
+        Some(_) if !seen.target_is_ours() => before_claim::foreign(seen, policy),
+        Some(claim) => kept::claimed(seen, claim).unwrap_or_else(|| ours(seen, claim, now, policy)),
+    }
+}
+
+/// The claim is ours, and nothing in it is to be kept as far as it says.
+fn ours(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) -> Step {
+    if seen.is_marked_done() {
+        running::marked_done(seen, policy)
+    } else if claim.status.phase == "Lost" {
+        Step::Lost
+    } else if claim.metadata.annotation(CLONE_REQUEST).is_none() {
+        Step::Adopted
+    } else {
+        running::step(seen, now, policy)
+    }
+}
+
+/// Deletion comes before everything else; what is ours has to go first.
+fn leaving(seen: &Observed) -> Option<Step> {
+    let dv_leaves = seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.is_deleting());
+    let claim_leaves = seen.target.as_ref().is_some_and(|claim| claim.metadata.is_deleting());
+    if !(dv_leaves || claim_leaves && seen.target_is_ours()) {
+        return None;
+    }
+    let held = seen.target.as_ref().is_some_and(|claim| claim.is_held());
+    let left = seen.source_pod.is_some() || seen.target_pod.is_some() || !seen.orphans.is_empty() || held;
+    if left {
+        return Some(Step::CleanUp);
+    }
+    Some(if dv_leaves { Step::Nothing } else { Step::ClaimLeaving })
+}
+
+/// When to look again although nothing changed. Everything else is told by the watches; these are the
+/// things that no watch reports.
+pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Duration> {
+    let every = &policy.intervals;
+    match step {
+        Step::SourceInUse(_) | Step::TargetInUse(_) | Step::SourceFilling => Some(every.wait),
+        Step::Unresolved(_) | Step::Denied(_) | Step::Taken | Step::Unproven => Some(every.wait * 5),
+        // A token from before its source exists ends after a while, and its user's right may end before.
+        Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_))) => Some(every.wait * 30),
+        // No watch tells of volumes.
+        Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),
+        Step::VolumeInTheWay(_) => Some(every.wait * 5),
+        // A claim can be enlarged without an event that names this key.
+        Step::Unfit(_) | Step::Incompatible(_) | Step::WaitForConsumer | Step::WaitForVolume => {
+            Some(every.wait * 5)
+        }
+        Step::WaitForTarget | Step::Copying | Step::WaitForSource => Some(every.wait * 5),
+        Step::Pause(_) => Some(Duration::from_secs(1)),
+        Step::PodLeaving(_) | Step::GiveWay | Step::ExtendToken | Step::CleanUp | Step::ClaimLeaving => {
+            Some(every.wait)
+        }
+        Step::Queued => Some(queue_look(seen, every.wait)),
+        _ => None,
+    }
+}
+
+/// Who is far behind in the queue needs no look every few seconds: the first ones are woken when a place is free.
+fn queue_look(seen: &Observed, wait: Duration) -> Duration {
+    match seen.turn {
+        crate::reconcile::observed::Turn::Wait { position, .. } => {
+            wait * 5 + Duration::from_secs(u64::try_from(position / 20).unwrap_or(u64::MAX).min(600))
+        }
+        crate::reconcile::observed::Turn::Now => wait,
+    }
+}

@@ -1,0 +1,299 @@
+//! From a claim of ours to the end of its clone (contract 4.6, rows 1 to 14).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use decant_shared::protocol::exit_code::Exit;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::objects::annotations::{
+    AUTHORITY, BIND_IMMEDIATE, CREATED_FOR, REPLACED_PODS, RETAIN_PODS, SOURCE_CLAIM_UID, SOURCE_CONTAINER,
+    SOURCE_POD_NAME, TARGET_CONTAINER, TARGET_POD_UID, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
+};
+use crate::objects::{Claim, Pod, names};
+use crate::pods::role::Role;
+use crate::pods::termination;
+use crate::pods::termination::TargetMessage;
+use crate::policy::Policy;
+use crate::reconcile::observed::{Observed, Origin, Turn};
+use crate::reconcile::rules::before_claim::permission;
+use crate::reconcile::rules::kept;
+use crate::reconcile::step::{ReplaceReason, Step};
+use crate::reconcile::{adoption, compatibility};
+
+/// A pod that ended so often because of its keys is replaced. The kubelet brings a Secret within a minute or two, and its own pauses
+/// before the third restart take more than one.
+const UNUSABLE_KEYS: i64 = 3;
+/// Longest pause before a failed pod is replaced.
+const PAUSE_MAX_SECS: u64 = 60;
+
+/// The claim asks for a clone that is not done.
+pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
+    let Some(claim) = &seen.target else { return Step::Nothing };
+    if seen.outcome.is_some() {
+        return after_target(seen, now, policy);
+    }
+    if let Some(pod) = &seen.target_pod
+        && let Some(step) = ended_target(pod, claim, now)
+    {
+        return step;
+    }
+    if let Some(step) = kept::instead(seen, claim) {
+        return step;
+    }
+    if let Some(step) = obstacle(seen, claim, policy) {
+        return step;
+    }
+    if !is_named(seen, claim) {
+        return Step::NamePods;
+    }
+    pods(seen, claim, now)
+}
+
+/// The claim carries CDI's mark of a complete clone. It counts if our own record stands beside it, if the DataVolume was told so
+/// before (by CDI or an earlier version: its status is not the user's to write), or if the claim was not made for the
+/// DataVolume but taken over as it is.
+pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
+    let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return finished(seen) };
+    let is_told = dv.status.phase == "Succeeded";
+    let is_made_for_it = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
+    let is_taken_over =
+        !is_made_for_it && adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);
+    if seen.outcome.is_some() || is_told || is_taken_over { finished(seen) } else { Step::Unproven }
+}
+
+/// The clone is complete and marked as such.
+fn finished(seen: &Observed) -> Step {
+    let Some(claim) = &seen.target else { return Step::Nothing };
+    // The user of the target keeps pods that ended, and none in a namespace of others.
+    let keeps_source = seen.source_pod.as_ref().is_none_or(|pod| {
+        pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace
+    });
+    if retains(seen) && keeps_source {
+        return Step::Done;
+    }
+    let left = seen.source_pod.is_some() || seen.target_pod.is_some() || claim.is_held();
+    if left { Step::TidyUp } else { Step::Done }
+}
+
+fn is_named(seen: &Observed, claim: &Claim) -> bool {
+    let mut names = pod_names(seen).into_iter().flatten();
+    names.all(|(name, value)| claim.metadata.annotation(name) == Some(&value)) && claim.is_held()
+}
+
+/// The annotations of the target claim that name the pods of its clone.
+pub(crate) fn pod_names(seen: &Observed) -> Option<BTreeMap<&'static str, String>> {
+    let claim = seen.target.as_ref()?;
+    let source = seen.source.as_ref()?;
+    Some(BTreeMap::from([
+        (UPLOAD_POD_NAME, names::target_pod(&claim.metadata.name)),
+        (UPLOAD_CLIENT_NAME, names::client(&source.metadata.uid, &claim.metadata.uid)),
+        (SOURCE_POD_NAME, names::source_pod(&claim.metadata.uid)),
+    ]))
+}
+
+fn retains(seen: &Observed) -> bool {
+    seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.is_annotated_true(RETAIN_PODS))
+        || seen.target.as_ref().is_some_and(|claim| claim.metadata.is_annotated_true(RETAIN_PODS))
+}
+
+/// A target pod that succeeded is final, whatever else is wrong; one that failed is replaced.
+fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
+    if pod.ended_well(TARGET_CONTAINER) {
+        return Some(match termination::target_message(pod) {
+            TargetMessage::DeadlinePassed => Step::Replace(Role::Target, ReplaceReason::Deadline),
+            TargetMessage::Done { .. } => Step::TargetDone,
+        });
+    }
+    (pod.status.phase == "Failed").then(|| replace(Role::Target, pod, claim, now))
+}
+
+/// What keeps a claim without pods from getting them. Claims whose pods run are past this.
+fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
+    if seen.target_pod.is_some() && seen.source_pod.is_some() {
+        return None;
+    }
+    match &seen.origin {
+        Origin::Invalid(invalid) => return Some(Step::Invalid(invalid.to_string())),
+        Origin::Unresolved(why) => return Some(Step::Unresolved(why.clone())),
+        Origin::Withheld(why) => return Some(Step::Denied(why.clone())),
+        _ => {}
+    }
+    if let Some(step) = permission(seen) {
+        return Some(step);
+    }
+    if waits_for_consumer(seen, claim, policy) {
+        return Some(Step::WaitForConsumer);
+    }
+    let Some(source) = &seen.source else { return seen.source_key().cloned().map(Step::NoSource) };
+    if let Err(why) = compatibility::claims(source, claim, policy) {
+        return Some(Step::Incompatible(why));
+    }
+    if seen.source_is_filling {
+        return Some(Step::SourceFilling);
+    }
+    if seen.source_pod.is_none() && !seen.source_writers.is_empty() {
+        return Some(Step::SourceInUse(seen.source_writers.clone()));
+    }
+    if seen.target_pod.is_none() && !seen.target_users.is_empty() {
+        return Some(Step::TargetInUse(seen.target_users.clone()));
+    }
+    if waits_for_volume(seen, claim) {
+        return Some(Step::WaitForVolume);
+    }
+    (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.turn != Turn::Now).then_some(Step::Queued)
+}
+
+/// A claim whose class binds it at once gets no pod before its volume, as with CDI: no node could take the pod, which would be told as a
+/// warning although nothing is wrong.
+pub(crate) fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
+    let needs_pod = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
+    seen.target_pod.is_none() && !claim.is_bound() && !needs_pod
+}
+
+/// A claim that waits for its first consumer is left to it, unless the user wants it at once (contract 4.9).
+///
+/// Where CDI would keep the claim unbound until it is whole, its clients start a consumer as soon as they may, and rely on that it
+/// cannot run on an empty volume. Here it could, so the clone is the first consumer instead.
+pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy) -> bool {
+    let waits = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
+    let at_once = claim.metadata.annotation(BIND_IMMEDIATE).is_some()
+        || seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.annotation(BIND_IMMEDIATE).is_some());
+    !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once && !seen.is_filled_unbound
+}
+
+/// Target first, then the source that sends to it.
+fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
+    let Some(target) = &seen.target_pod else {
+        return make(Role::Target, Step::MakeTargetPod, &names::target_pod(&claim.metadata.name), seen);
+    };
+    if target.metadata.is_deleting() {
+        return Step::PodLeaving(Role::Target);
+    }
+    if seen.gives_way {
+        return Step::GiveWay;
+    }
+    let sends = seen.source_pod.as_deref().is_some_and(runs);
+    if is_of_another_source(target, seen) {
+        return replace_in_time(Role::Target, ReplaceReason::OtherSource, target, claim, now);
+    }
+    if lacks_keys(target, TARGET_CONTAINER) {
+        return replace_in_time(Role::Target, ReplaceReason::UnusableKeys, target, claim, now);
+    }
+    // An end that has certificates of an authority that signs no more does not trust a new end. A pair that is
+    // connected stays.
+    if !sends && target.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
+        return replace_in_time(Role::Target, ReplaceReason::OtherAuthority, target, claim, now);
+    }
+    let Some(source) = &seen.source_pod else {
+        return if claim.is_bound() && is_ready(target) {
+            make(Role::Source, Step::MakeSourcePod, &names::source_pod(&claim.metadata.uid), seen)
+        } else {
+            Step::WaitForTarget
+        };
+    };
+    if source.metadata.is_deleting() {
+        return Step::PodLeaving(Role::Source);
+    }
+    if source.status.phase == "Failed" && !source.ended_well(SOURCE_CONTAINER) {
+        return replace(Role::Source, source, claim, now);
+    }
+    if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
+        return replace_in_time(Role::Source, ReplaceReason::OtherTarget, source, claim, now);
+    }
+    if lacks_keys(source, SOURCE_CONTAINER) {
+        return replace_in_time(Role::Source, ReplaceReason::UnusableKeys, source, claim, now);
+    }
+    if !sends && source.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
+        return replace_in_time(Role::Source, ReplaceReason::OtherAuthority, source, claim, now);
+    }
+    Step::Copying
+}
+
+/// The step that makes a pod, unless one of its name has to go first, or too many were made.
+fn make(role: Role, step: Step, name: &str, seen: &Observed) -> Step {
+    if seen.orphans.iter().any(|pod| pod.metadata.name == name) {
+        return Step::PodLeaving(role);
+    }
+    if seen.makes_pause { Step::Pause(role) } else { step }
+}
+
+/// Whether the pod was made for a source claim that had the source's name before. The certificates of its peer carry the
+/// claim's UID.
+fn is_of_another_source(pod: &Pod, seen: &Observed) -> bool {
+    seen.source
+        .as_ref()
+        .is_some_and(|source| pod.metadata.annotation(SOURCE_CLAIM_UID) != Some(source.metadata.uid.as_str()))
+}
+
+/// Whether the container ends again and again because it cannot use its keys: a Secret that it needs was made by another user, or
+/// one end does not trust the other.
+fn lacks_keys(pod: &Pod, container: &str) -> bool {
+    pod.container_status(container).is_some_and(|status| {
+        let ended = termination::last_end(status);
+        status.state.running.is_none()
+            && status.restart_count >= UNUSABLE_KEYS
+            && ended.is_some_and(|ended| ended.exit_code == i64::from(Exit::Identity.code()))
+    })
+}
+
+/// Whether the source's container runs.
+fn runs(source: &Pod) -> bool {
+    source.container_status(SOURCE_CONTAINER).is_some_and(|status| status.state.running.is_some())
+}
+
+/// Whether the target listens: its probe said so, and it has an address for the source.
+fn is_ready(pod: &Pod) -> bool {
+    pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready) && !pod.status.pod_ip.is_empty()
+}
+
+/// A failed pod is replaced, each time after a longer pause.
+fn replace(role: Role, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
+    if pod.metadata.is_deleting() {
+        return Step::PodLeaving(role);
+    }
+    // A pod that a kubelet rejected has no container that ended.
+    match termination::ended_at(pod).or_else(|| made_at(pod)) {
+        // A clock that was set back must not stretch the pause.
+        Some(ended) if now >= ended && now - ended < pause(claim) => Step::Pause(role),
+        _ => Step::Replace(role, ReplaceReason::Failed),
+    }
+}
+
+/// A pod that is of no use is replaced, but not sooner after it was made than the pause: whatever makes pods useless again and
+/// again does not make the controller replace them without end.
+fn replace_in_time(role: Role, why: ReplaceReason, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
+    match made_at(pod) {
+        Some(made) if now >= made && now - made < pause(claim) => Step::Pause(role),
+        _ => Step::Replace(role, why),
+    }
+}
+
+fn made_at(pod: &Pod) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339).ok()
+}
+
+/// How long to wait before the next pod is replaced: longer each time.
+fn pause(claim: &Claim) -> Duration {
+    let replaced = claim.metadata.annotation(REPLACED_PODS).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    Duration::from_secs(if replaced == 0 {
+        0
+    } else {
+        PAUSE_MAX_SECS.min(1u64.checked_shl(replaced).unwrap_or(PAUSE_MAX_SECS))
+    })
+}
+
+/// The target is done; the source gets a moment to read its answer (contract 8, #57).
+fn after_target(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
+    let Some(source) = &seen.source_pod else { return Step::MarkDone };
+    if source.is_over(SOURCE_CONTAINER) || source.metadata.is_deleting() {
+        return Step::MarkDone;
+    }
+    let ended =
+        seen.target_pod.as_deref().and_then(|pod| termination::container_ended_at(pod, TARGET_CONTAINER));
+    match ended {
+        Some(ended) if now >= ended && now - ended < policy.intervals.source_grace => Step::WaitForSource,
+        _ => Step::MarkDone,
+    }
+}

@@ -1,0 +1,91 @@
+//! What a DataVolume says about itself (contract 4.7). Pure: from the step and what was seen.
+
+pub mod conditions;
+pub mod patch;
+pub mod phase;
+pub mod reasons;
+pub mod running;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::objects::annotations::POD_RESTARTS;
+use crate::objects::data_volume::{DataVolumeCondition, DataVolumeStatus};
+use crate::policy::Policy;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::status::running::RunningConditions;
+use crate::reconcile::step::Step;
+
+/// The status for `step`; `None` when there is nothing for us to say.
+pub fn status(
+    step: &Step,
+    seen: &Observed,
+    pod_conditions: &RunningConditions,
+    policy: &Policy,
+) -> Option<DataVolumeStatus> {
+    // Whoever made the claim of an import says how far it is: CDI's word that it is complete stays when CDI has gone.
+    let is_of_another = matches!(step, Step::NotOurs(_)) && seen.target.is_some();
+    if is_of_another || matches!(step, Step::Nothing | Step::RemoveOrphans) {
+        return None;
+    }
+    let phase = phase::phase(step, seen, policy);
+    let claim = seen.target.as_ref().filter(|_| seen.target_is_ours());
+    Some(DataVolumeStatus {
+        claim_name: claim.map(|claim| claim.metadata.name.clone()).unwrap_or_default(),
+        progress: phase::progress(step, &phase, seen),
+        restart_count: restarts(seen),
+        conditions: conditions::conditions(step, &phase, seen, pod_conditions),
+        phase,
+    })
+}
+
+/// The highest count of both pods, and of pods that were replaced; never lower than what was said before.
+pub fn restarts(seen: &Observed) -> i64 {
+    use crate::objects::annotations::{REPLACED_PODS, SOURCE_CONTAINER, TARGET_CONTAINER};
+    let count = |pod: &Option<std::sync::Arc<crate::objects::Pod>>, container| {
+        pod.as_ref().and_then(|pod| pod.container_status(container)).map_or(0, |status| status.restart_count)
+    };
+    let number = |name| seen.target_annotation(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+    let now = count(&seen.source_pod, SOURCE_CONTAINER).max(count(&seen.target_pod, TARGET_CONTAINER));
+    now.saturating_add(number(REPLACED_PODS)).max(number(POD_RESTARTS))
+}
+
+/// Puts the times into the conditions: what did not change keeps its time.
+pub fn with_times(
+    mut new: DataVolumeStatus,
+    old: &DataVolumeStatus,
+    now: OffsetDateTime,
+) -> DataVolumeStatus {
+    // A year beyond 9999 is the only time that cannot be written.
+    let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
+    for condition in &mut new.conditions {
+        let before = old.condition(&condition.kind);
+        let same_status = before.is_some_and(|before| before.status == condition.status);
+        let same = same_status
+            && before.is_some_and(|b| b.reason == condition.reason && b.message == condition.message);
+        let time = |keep: bool, of: fn(&DataVolumeCondition) -> &String| match before.map(of) {
+            Some(time) if keep && !time.is_empty() => time.clone(),
+            _ => now.clone(),
+        };
+        condition.last_transition_time = time(same_status, |b| &b.last_transition_time);
+        condition.last_heartbeat_time = time(same, |b| &b.last_heartbeat_time);
+    }
+    new
+}
+
+/// Whether the difference between two statuses may wait for the write budget: only progress and the words about it.
+pub fn may_wait(old: &DataVolumeStatus, new: &DataVolumeStatus) -> bool {
+    let bare = |status: &DataVolumeStatus| {
+        let mut bare = status.clone();
+        bare.progress.clear();
+        for condition in &mut bare.conditions {
+            condition.last_heartbeat_time.clear();
+            let is_news = condition.kind == "Running" && condition.status == "True";
+            if is_news || condition.reason == reasons::QUEUED {
+                condition.message.clear();
+            }
+        }
+        bare
+    };
+    bare(old) == bare(new) && old.progress.is_empty() == new.progress.is_empty() && new.progress != "100.0%"
+}

@@ -1,0 +1,345 @@
+//! Whether the pods run, and if not, why: in words that a user can act on.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::objects::Pod;
+use crate::objects::pod::{ContainerStatus, Terminated};
+use crate::pods::role::Role;
+use crate::pods::termination::last_end;
+use crate::reconcile::observed::{Observed, Turn};
+use crate::reconcile::status::reasons::{CLONE_COMPLETE, COMPLETED, POD_RUNNING, QUEUED, is_usual};
+use crate::reconcile::step::Step;
+
+/// How every "the target is too small" is called (contract 4.7).
+const TOO_SMALL: &str = "DataVolume too small to contain image";
+/// Texts that mean it.
+const NO_SPACE: [&str; 4] = [
+    "no space left on device",
+    "is larger than the reported available",
+    "disk quota exceeded",
+    "file largest block is bigger than maxblock",
+];
+
+/// How long a scheduler may refuse a pod before that is told: it tries again by itself within a few seconds.
+const SCHEDULING: Duration = Duration::from_secs(10);
+
+/// Why a claim with CDI's mark of a complete clone is not believed.
+const UNPROVEN: &str = "the claim has the annotation k8s.io/CloneOf, but the controller completed no clone into it; the volume may \
+    hold anything. Delete the claim to have it cloned, or annotate it with cdi.kubevirt.io/allowClaimAdoption=true and remove \
+    cdi.kubevirt.io/createdForDataVolume if its content is right";
+
+/// One pod's running condition (contract 3.11).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunningCondition {
+    /// Whether the container runs.
+    pub runs: bool,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl RunningCondition {
+    fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { runs: false, reason: reason.into(), message: message.into() }
+    }
+
+    /// Both, where neither runs.
+    fn and(&self, other: &Self) -> Self {
+        let join = |a: &str, b: &str| match (a, b) {
+            ("", one) | (one, "") => one.to_owned(),
+            (a, b) => format!("{a} and {b}"),
+        };
+        Self::no(join(&self.reason, &other.reason), join(&self.message, &other.message))
+    }
+}
+
+/// Those of both pods; `None` as long as there is nothing to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunningConditions {
+    /// The target's.
+    pub target: Option<RunningCondition>,
+    /// The source's.
+    pub source: Option<RunningCondition>,
+    /// What fails and is not about one pod, or about one that runs all the same.
+    pub clone: Option<RunningCondition>,
+}
+
+impl RunningConditions {
+    /// All, for a step. What fails comes before what the pod says that it is about.
+    pub fn of(step: &Step, seen: &Observed, now: OffsetDateTime) -> Self {
+        let of_pod = |pod: &Option<std::sync::Arc<Pod>>, role: Role| {
+            pod.as_deref().map(|pod| pod_condition(pod, role.container(), now))
+        };
+        let mut pod_conditions = Self {
+            target: of_pod(&seen.target_pod, Role::Target).or_else(|| waiting(step, seen)),
+            source: of_pod(&seen.source_pod, Role::Source),
+            clone: None,
+        };
+        // A claim that cannot be made is told by the condition Bound.
+        if let Some(last_error) = seen.other_error() {
+            let said = RunningCondition::no(last_error.reason(), last_error.message());
+            let slot = match last_error.failed_action.side() {
+                Some(Role::Target) => &mut pod_conditions.target,
+                Some(Role::Source) => &mut pod_conditions.source,
+                None => &mut pod_conditions.clone,
+            };
+            // The next keys of a pod that runs are needed later.
+            let runs = slot.as_ref().is_some_and(|pod_condition| pod_condition.runs);
+            *(if runs { &mut pod_conditions.clone } else { slot }) = Some(said);
+        }
+        pod_conditions
+    }
+
+    /// Whether bytes can be on their way.
+    fn both_run(&self) -> bool {
+        [&self.target, &self.source]
+            .iter()
+            .all(|pod_condition| pod_condition.as_ref().is_some_and(|pod_condition| pod_condition.runs))
+    }
+
+    /// All as one (contract 4.7, "Running"). What fails is told whatever the pods do; while both run it does not stop them.
+    pub fn joined(&self) -> RunningCondition {
+        match &self.clone {
+            Some(said) if self.both_run() => RunningCondition { runs: true, ..said.clone() },
+            // What the pods wait for is hidden by nothing else, unless it is what each clone waits for at its beginning.
+            Some(said) => match self.pods() {
+                pods if pods.runs || is_usual(&pods.reason) => said.clone(),
+                pods => said.and(&pods),
+            },
+            None => self.pods(),
+        }
+    }
+
+    fn pods(&self) -> RunningCondition {
+        match (&self.target, &self.source) {
+            (None, None) => RunningCondition::default(),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (Some(target), Some(source)) => match (target.runs, source.runs) {
+                (true, true) | (false, true) => target.clone(),
+                (true, false) => source.clone(),
+                (false, false) if target == source => target.clone(),
+                (false, false) => target.and(source),
+            },
+        }
+    }
+}
+
+/// Why there is no target pod.
+fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
+    let list = |pods: &[crate::objects::Key]| {
+        let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    Some(match step {
+        Step::Queued => match &seen.turn {
+            Turn::Wait { position, of, limit } => {
+                RunningCondition::no(QUEUED, format!("place {position} of {of} in the queue: {limit}"))
+            }
+            Turn::Now => return None,
+        },
+        Step::SourceInUse(pods) => {
+            let source = seen.source_key().map(|key| key.name.as_str()).unwrap_or_default();
+            RunningCondition::no(
+                "CloneSourceInUse",
+                format!("pod {} using PersistentVolumeClaim {source}", list(pods)),
+            )
+        }
+        Step::TargetInUse(pods) => {
+            RunningCondition::no("UploadTargetInUse", format!("pod {} using the target", list(pods)))
+        }
+        Step::SourceFilling => {
+            RunningCondition::no("ImportPVCNotReady", "the source is still being filled".to_owned())
+        }
+        Step::Incompatible(why) => RunningCondition::no("ErrIncompatiblePVC", why.clone()),
+        Step::Denied(why) => RunningCondition::no("CloneNotAllowed", why.clone()),
+        Step::Unproven => RunningCondition::no("CloneNotProven", UNPROVEN),
+        Step::VolumeInTheWay(why) => RunningCondition::no("VolumeInTheWay", why.clone()),
+        Step::NoSource(key) => {
+            RunningCondition::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
+        }
+        Step::Done | Step::TidyUp | Step::MarkDone => RunningCondition::no(COMPLETED, CLONE_COMPLETE),
+        _ => return None,
+    })
+}
+
+/// The running condition of the container `name`.
+fn pod_condition(pod: &Pod, name: &str, now: OffsetDateTime) -> RunningCondition {
+    if pod.status.phase == "Failed" && !pod.status.reason.is_empty() && !pod.ended_well(name) {
+        return RunningCondition::no(&pod.status.reason, &pod.status.message);
+    }
+    let Some(status) = pod.container_status(name) else { return not_scheduled(pod, now) };
+    if status.state.running.is_some() {
+        return RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+    }
+    if let Some(ended) = &status.state.terminated {
+        return ended_condition(ended);
+    }
+    waiting_condition(status)
+}
+
+fn waiting_condition(status: &ContainerStatus) -> RunningCondition {
+    let (reason, message) = match &status.state.waiting {
+        Some(waiting) => (waiting.reason.as_str(), waiting.message.as_str()),
+        None => ("Pending", ""),
+    };
+    match reason {
+        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
+            RunningCondition::no("ImagePullFailed", format!("failed to pull image: {}", status.image))
+        }
+        // The pause between two tries says nothing; why the last one ended does.
+        "CrashLoopBackOff" => {
+            last_end(status).map_or_else(|| RunningCondition::no(reason, message), ended_condition)
+        }
+        _ => RunningCondition::no(reason, message),
+    }
+}
+
+fn ended_condition(ended: &Terminated) -> RunningCondition {
+    if ended.exit_code == 0 {
+        return RunningCondition::no(COMPLETED, CLONE_COMPLETE);
+    }
+    let small = ended.message.to_ascii_lowercase();
+    if NO_SPACE.iter().any(|text| small.contains(text)) {
+        return RunningCondition::no("Error", TOO_SMALL);
+    }
+    let message = match (ended.reason.as_str(), ended.message.trim()) {
+        ("OOMKilled", _) => "the container was killed because it used more memory than its limit".to_owned(),
+        (_, "") => format!("the container ended with exit code {}", ended.exit_code),
+        (_, text) => text.to_owned(),
+    };
+    let reason = if ended.reason.is_empty() { "Error" } else { &ended.reason };
+    RunningCondition::no(reason, message)
+}
+
+/// What the scheduler said, once it has lasted: it often refuses a pod whose volume is a moment old.
+fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> RunningCondition {
+    let refused = pod.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
+    match refused {
+        Some(condition) if !is_new(&condition.last_transition_time, now) => {
+            RunningCondition::no(&condition.reason, &condition.message)
+        }
+        _ => RunningCondition::no("Pending", ""),
+    }
+}
+
+/// Whether this was less than [`SCHEDULING`] ago. A time that cannot be read, or lies ahead, is not new.
+fn is_new(time: &str, now: OffsetDateTime) -> bool {
+    OffsetDateTime::parse(time, &Rfc3339).is_ok_and(|time| now >= time && now - time < SCHEDULING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(state: &Value) -> Pod {
+        serde_json::from_value(json!({ "status": { "phase": "Running", "containerStatuses": [
+            { "name": "c", "image": "decant/cloner:1", "state": state,
+              "lastState": { "terminated": { "exitCode": 4, "reason": "Error", "message": "disk is on fire" } } },
+        ] } }))
+        .unwrap()
+    }
+
+    #[test]
+    fn each_state_has_its_words() {
+        for (state, reason, message) in [
+            (json!({ "running": {} }), "Pod is running", ""),
+            (
+                json!({ "waiting": { "reason": "ImagePullBackOff" } }),
+                "ImagePullFailed",
+                "failed to pull image: decant/cloner:1",
+            ),
+            (json!({ "waiting": { "reason": "CrashLoopBackOff" } }), "Error", "disk is on fire"),
+            (json!({ "waiting": { "reason": "ContainerCreating" } }), "ContainerCreating", ""),
+            (
+                json!({ "terminated": { "exitCode": 0, "reason": "Completed" } }),
+                "Completed",
+                "Clone Complete",
+            ),
+            (
+                json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } }),
+                "OOMKilled",
+                "more memory than its limit",
+            ),
+            (
+                json!({ "terminated": { "exitCode": 4, "reason": "Error", "message": "x: No space left on device" } }),
+                "Error",
+                TOO_SMALL,
+            ),
+        ] {
+            let pod_condition = pod_condition(&pod(&state), "c", OffsetDateTime::UNIX_EPOCH);
+            assert_eq!(pod_condition.reason, reason, "{state}");
+            assert!(pod_condition.message.contains(message), "{state}: {}", pod_condition.message);
+        }
+    }
+
+    #[test]
+    fn an_eviction_and_a_pod_without_a_node_say_why() {
+        let evicted: Pod = serde_json::from_value(json!({
+            "status": { "phase": "Failed", "reason": "Evicted", "message": "low on memory" } }))
+        .unwrap();
+        assert_eq!(
+            pod_condition(&evicted, "c", OffsetDateTime::UNIX_EPOCH),
+            RunningCondition::no("Evicted", "low on memory")
+        );
+        let homeless: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" } ] } })).unwrap();
+        assert_eq!(
+            pod_condition(&homeless, "c", OffsetDateTime::UNIX_EPOCH),
+            RunningCondition::no("Unschedulable", "0/1 nodes")
+        );
+    }
+
+    #[test]
+    fn a_scheduler_that_refuses_a_pod_is_told_once_it_has_lasted() {
+        let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "unbound claims",
+              "lastTransitionTime": "1970-01-01T00:01:00Z" } ] } }))
+        .unwrap();
+        let at = |secs: i64| {
+            pod_condition(&pod, "c", OffsetDateTime::UNIX_EPOCH + Duration::from_secs(secs.unsigned_abs()))
+        };
+        assert_eq!(at(60), RunningCondition::no("Pending", ""));
+        assert_eq!(at(69), RunningCondition::no("Pending", ""));
+        assert_eq!(at(70), RunningCondition::no("Unschedulable", "unbound claims"));
+        assert_eq!(
+            at(0),
+            RunningCondition::no("Unschedulable", "unbound claims"),
+            "a clock that is behind hides nothing"
+        );
+    }
+
+    #[test]
+    fn what_fails_besides_hides_nothing_that_keeps_a_pod_from_running() {
+        let run = RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        let joined = |target: RunningCondition| {
+            let clone = Some(RunningCondition::no("ErrDeletingPod", "d"));
+            RunningConditions { target: Some(target), source: None, clone }.joined()
+        };
+        assert_eq!(joined(run).message, "d");
+        assert_eq!(joined(RunningCondition::no("ContainerCreating", "")).reason, "ErrDeletingPod");
+        let both = joined(RunningCondition::no("ImagePullFailed", "i"));
+        assert_eq!(
+            (both.reason.as_str(), both.message.as_str()),
+            ("ErrDeletingPod and ImagePullFailed", "d and i")
+        );
+    }
+
+    #[test]
+    fn the_pod_that_does_not_run_is_the_one_that_speaks() {
+        let run = RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        let stop = |text: &str| RunningCondition::no("R", text);
+        let joined = |target: &RunningCondition, source: &RunningCondition| {
+            RunningConditions { target: Some(target.clone()), source: Some(source.clone()), clone: None }
+                .joined()
+        };
+        assert_eq!(joined(&run, &stop("s")).message, "s");
+        assert_eq!(joined(&run, &run), run);
+        assert_eq!(joined(&stop("t"), &stop("s")).message, "t and s");
+        assert!(!joined(&stop("t"), &run).runs);
+    }
+}

@@ -1,0 +1,121 @@
+//! The states of a clone: the rows of the tables in `docs/states.md`. `rules` finds the one that holds.
+
+use crate::objects::Key;
+use crate::pods::role::Role;
+
+/// Why a pod is replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplaceReason {
+    /// Its phase is Failed: evicted, or its node went away.
+    Failed,
+    /// It waited for a source until its deadline.
+    Deadline,
+    /// It talks to a target pod that is gone.
+    OtherTarget,
+    /// Its certificates come from an authority that signs no more.
+    OtherAuthority,
+    /// It was made for a source claim that is gone; another one has its name.
+    OtherSource,
+    /// It cannot use its keys. Its Secrets are never changed, so only another pod gets others.
+    UnusableKeys,
+}
+
+/// Where a clone stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing to do with clones.
+    Nothing,
+    /// The request asks for something that Decant does not do; the word says what.
+    NotOurs(String),
+    /// Pods of a claim that is gone are still there.
+    RemoveOrphans,
+    /// Claim or DataVolume are being deleted: remove what belongs to them.
+    CleanUp,
+    /// The request cannot be carried out as it is written.
+    Invalid(String),
+    /// A claim that somebody else filled is taken as it is.
+    Adopt,
+    /// The claim was adopted or filled by somebody else.
+    Adopted,
+    /// A claim of this name belongs to somebody else.
+    Taken,
+    /// A claim of this name is being deleted.
+    ClaimLeaving,
+    /// The reference to the source leads nowhere yet.
+    Unresolved(String),
+    /// The source claim does not exist.
+    NoSource(Key),
+    /// The source may not be cloned to here.
+    Denied(String),
+    /// The claim says that its clone is complete, and no clone of ours was.
+    Unproven,
+    /// The webhook's token has to be turned into one that lasts, before anything else.
+    ExtendToken,
+    /// The source does not fit what was asked for.
+    Unfit(String),
+    /// The claim has to be made.
+    MakeClaim,
+    /// The DataVolume says that another tool fills its claim, and the claim is not there yet.
+    AwaitClaim,
+    /// The claim has to be made for a volume that is reserved for it.
+    MakeKeptClaim,
+    /// A volume turned out to be reserved for a claim that was made to be cloned into: it is to be kept instead.
+    ExpectVolume,
+    /// The claim waits for the volume that is reserved for it.
+    AwaitVolume,
+    /// The claim has the volume that was reserved for it: that is kept as it is.
+    KeepVolume,
+    /// A volume may hold what is to be kept, so nothing is cloned; the word says why and what to do.
+    VolumeInTheWay(String),
+    /// The claim lost its volume.
+    Lost,
+    /// The claim waits for its first consumer, and that is not us.
+    WaitForConsumer,
+    /// Source and target claim do not fit.
+    Incompatible(String),
+    /// Something else still fills the source.
+    SourceFilling,
+    /// Somebody may be writing to the source.
+    SourceInUse(Vec<Key>),
+    /// Somebody else uses the target.
+    TargetInUse(Vec<Key>),
+    /// The claim has no volume yet, and needs no pod to get one.
+    WaitForVolume,
+    /// Other clones come first.
+    Queued,
+    /// The names of both pods have to be written down before they are made.
+    NamePods,
+    /// The target pod has to be made.
+    MakeTargetPod,
+    /// The target pod is not ready.
+    WaitForTarget,
+    /// The source pod has to be made.
+    MakeSourcePod,
+    /// Both pods are there.
+    Copying,
+    /// No node has room for both pods, and others were first: the pods go, the clone waits again.
+    GiveWay,
+    /// A pod is of no use any more.
+    Replace(Role, ReplaceReason),
+    /// A pod of no use is kept for a moment, so that failing pods do not follow each other without a pause.
+    Pause(Role),
+    /// A pod is being deleted.
+    PodLeaving(Role),
+    /// The target succeeded: that is final and has to be written down.
+    TargetDone,
+    /// The target succeeded; the source has not ended yet.
+    WaitForSource,
+    /// Both are done: the claim is marked.
+    MarkDone,
+    /// Marked; pods and finalizer have to go.
+    TidyUp,
+    /// Nothing is left to do.
+    Done,
+}
+
+impl Step {
+    /// Whether it makes a pod.
+    pub fn makes_pod(&self) -> bool {
+        matches!(self, Step::MakeTargetPod | Step::MakeSourcePod)
+    }
+}

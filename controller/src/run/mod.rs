@@ -1,0 +1,180 @@
+//! Puts the parts together and runs them until a stop.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use decant_shared::process::stop::Stop;
+use time::OffsetDateTime;
+
+use crate::api::cluster::Cluster;
+use crate::certificates::pki::Pki;
+use crate::objects::Key;
+use crate::pages::health::HealthState;
+use crate::pods::made::MadePods;
+use crate::policy::Policy;
+use crate::progress::poller::Pollers;
+use crate::progress::scraper::Scraper;
+use crate::progress::write_budget::WriteBudget;
+use crate::reconcile::act::Executor;
+use crate::reconcile::observe::Observer;
+use crate::reconcile::observe::drivers::Drivers;
+use crate::reconcile::permission::guarded::Guarded;
+use crate::reconcile::permission::judge::Judge;
+use crate::reconcile::reconciler::{Reconciler, Rounds};
+use crate::reconcile::scheduling::CloneScheduler;
+use crate::token::key::TokenKey;
+use crate::watch::queue::Queue;
+use crate::watch::store::Stores;
+use crate::watch::unreadable::Unreadables;
+use crate::watch::watcher::{Wake, Watches};
+
+/// Between two looks at the authorities: they live for months, but somebody may have deleted or replaced a Secret.
+const AUTHORITY_LOOK: Duration = Duration::from_secs(600);
+/// Between two looks at whether all threads live.
+const THREADS_LOOK: Duration = Duration::from_secs(1);
+
+/// How many threads, and where.
+#[derive(Debug, Clone)]
+pub struct RunSettings {
+    /// Namespace of the controller's own Secrets.
+    pub namespace: String,
+    /// The Service through which the API server reaches the admission webhook.
+    pub webhook_service: String,
+    /// The one namespace to look at, or all.
+    pub watch_namespace: Option<String>,
+    /// Threads that look at clones.
+    pub workers: usize,
+    /// Threads that ask sources.
+    pub pollers: usize,
+}
+
+/// Runs until `stop`; everything it started has ended when it returns. `health` is told how far it is.
+pub fn run(
+    cluster: &Arc<dyn Cluster>,
+    policy: Policy,
+    settings: &RunSettings,
+    health: Option<&HealthState>,
+    stop: &Stop,
+) -> Result<(), String> {
+    let pki = Pki::open(&**cluster, &settings.namespace, OffsetDateTime::now_utc())?;
+    let pki = Arc::new(pki);
+    let keys = Arc::new(TokenKey::load(&**cluster, &settings.namespace)?);
+    let stores = Arc::new(Stores::new(Arc::clone(&keys)));
+    let unreadable = Arc::new(Unreadables::default());
+    let queue = Arc::new(Queue::default());
+    let wake: Wake = {
+        let queue = Arc::clone(&queue);
+        Arc::new(move |key: Key| queue.add(key, Duration::ZERO))
+    };
+    let failed = |e: std::io::Error| format!("a thread cannot be started: {e}");
+    let namespace = settings.watch_namespace.as_deref();
+    let watches = Watches::start(cluster, &stores, &unreadable, namespace, &wake, stop).map_err(failed)?;
+    // Before all stores are full, what is missing would look as if it were gone.
+    while !watches.all_synced() && stop.sleep(Duration::from_millis(50)) {}
+    if !stop.is_set() {
+        log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
+    }
+
+    let guarded =
+        Guarded::new(Arc::clone(cluster), settings.namespace.clone(), settings.webhook_service.clone());
+    let judge = Judge::new(Arc::clone(cluster), Arc::clone(&keys), guarded);
+    let clones = WatchedObjects { stores, unreadable, queue, wake };
+    let reconciler = Arc::new(workshop(cluster, policy, &pki, clones, Seal { keys, judge }));
+    let mut threads = reconciler.pollers.start(settings.pollers, stop).map_err(failed)?;
+    threads.extend(reconciler.start(settings.workers, stop).map_err(failed)?);
+    if let Some(health) = health {
+        health.open(Arc::clone(&reconciler));
+    }
+    let result = supervise(&threads, stop, || {
+        if let Err(e) = pki.refresh(&**cluster, &settings.namespace, OffsetDateTime::now_utc()) {
+            log::warn!("{e}");
+        }
+    });
+    for thread in threads {
+        // A panic has been printed already.
+        let _ = thread.join();
+    }
+    watches.join();
+    if let Some(health) = health {
+        health.close();
+    }
+    result
+}
+
+/// What the watches know, and whom they tell.
+struct WatchedObjects {
+    stores: Arc<Stores>,
+    unreadable: Arc<Unreadables>,
+    queue: Arc<Queue>,
+    wake: Wake,
+}
+
+/// What the controller signs with, and who may clone.
+struct Seal {
+    keys: Arc<TokenKey>,
+    judge: Judge,
+}
+
+fn workshop(
+    cluster: &Arc<dyn Cluster>,
+    policy: Policy,
+    pki: &Arc<Pki>,
+    known: WatchedObjects,
+    seal: Seal,
+) -> Reconciler {
+    let policy = Arc::new(policy);
+    let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
+    let made = Arc::new(MadePods::default());
+    Reconciler {
+        cluster: Arc::clone(cluster),
+        executor: Executor::new(
+            Arc::clone(cluster),
+            Arc::clone(pki),
+            Arc::clone(&policy),
+            Arc::clone(&seal.keys),
+            Arc::clone(&made),
+        ),
+        observer: Observer {
+            cluster: Arc::clone(cluster),
+            stores: known.stores,
+            scheduler: CloneScheduler::new(policy.admission.clone()),
+            keys: seal.keys,
+            judge: seal.judge,
+            pki: Arc::clone(pki),
+            made,
+            drivers: Drivers::default(),
+        },
+        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), known.wake)),
+        queue: known.queue,
+        budget: WriteBudget::new(&policy.intervals),
+        policy,
+        rounds: Rounds::default(),
+        unreadable: known.unreadable,
+        last_errors: Mutex::default(),
+    }
+}
+
+/// Waits for a stop, and looks after the authorities. A thread that ended before its time ends everything: a
+/// controller that lost a worker would be slower and slower and nobody would know why.
+fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> Result<(), String> {
+    let mut looked = Instant::now();
+    while stop.sleep(THREADS_LOOK) {
+        if let Some(dead) = threads.iter().find(|thread| thread.is_finished()) {
+            let name = dead.thread().name().unwrap_or_default().to_owned();
+            if stop.is_set() {
+                break;
+            }
+            stop.cancel();
+            return Err(format!("the thread {name} died; what it said stands above"));
+        }
+        if looked.elapsed() >= AUTHORITY_LOOK {
+            looked = Instant::now();
+            look_after();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

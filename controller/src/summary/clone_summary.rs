@@ -1,0 +1,189 @@
+//! How a clone stands, as its DataVolume tells it: what `kubectl decant` and the status page show.
+
+use decant_shared::protocol::units::Bytes;
+use serde::Serialize;
+
+use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::objects::clone_request::{Wanted, wanted};
+use crate::objects::{DataVolume, Key};
+use crate::progress::amounts::{amounts, percent};
+use crate::progress::clone_progress::Progress;
+use crate::reconcile::last_error;
+use crate::reconcile::status::reasons::FAULT;
+
+/// A clone in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum CloneState {
+    /// Bytes are on their way.
+    Running,
+    /// Something has to happen first; the reason says what.
+    Waiting,
+    /// It will not go on.
+    Failed,
+    /// Everything is there.
+    Succeeded,
+}
+
+impl CloneState {
+    /// The state of `dv`.
+    pub fn of(dv: &DataVolume) -> Self {
+        match dv.status.phase.as_str() {
+            "Succeeded" => CloneState::Succeeded,
+            "Failed" => CloneState::Failed,
+            _ if dv.status.condition("Running").is_some_and(|running| running.status == "True") => {
+                CloneState::Running
+            }
+            _ => CloneState::Waiting,
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        matches!(self, CloneState::Failed | CloneState::Succeeded)
+    }
+}
+
+/// How one clone stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloneSummary {
+    /// Of the DataVolume.
+    pub namespace: String,
+    /// Of the DataVolume.
+    pub name: String,
+    /// What is cloned: `namespace/name` of a PVC, or of a DataSource; empty when that cannot be read.
+    pub source: String,
+    /// In a word.
+    pub state: CloneState,
+    /// The phase as it stands in the DataVolume.
+    pub phase: String,
+    /// 0 to 100; `None` while nothing is known.
+    pub percent: Option<f64>,
+    /// Logical bytes that the target has.
+    pub sent_bytes: Option<u64>,
+    /// Logical bytes of the whole.
+    pub total_bytes: Option<u64>,
+    /// Smoothed.
+    pub rate_bytes_per_second: Option<u64>,
+    /// If it goes on like this.
+    pub left_secs: Option<u64>,
+    /// Why it does not run, in a word, or what fails although it runs or succeeded; empty when nothing does.
+    pub reason: String,
+    /// The same for people; of one that runs, also what the target does at the end.
+    pub message: String,
+    /// How often its pods were started again or replaced.
+    pub restarts: i64,
+    /// When the DataVolume was made; RFC 3339.
+    pub created: String,
+    /// When it succeeded or failed; RFC 3339, empty before.
+    pub ended: String,
+    /// Of the content, once source and target agree on it.
+    pub digest: Option<String>,
+}
+
+impl CloneSummary {
+    /// How the clone of `dv` stands; `None` when it asks for something else than a clone of a PVC.
+    pub fn of(dv: &DataVolume) -> Option<Self> {
+        let source = match wanted(dv) {
+            Ok(Wanted::NotOurs(_)) => return None,
+            Ok(Wanted::Claim(key) | Wanted::DataSource(key)) => key.to_string(),
+            Err(_) => String::new(),
+        };
+        let state = CloneState::of(dv);
+        let number = |name| dv.metadata.annotation(name).and_then(|text| text.parse::<u64>().ok());
+        let runs = state == CloneState::Running;
+        let (reason, message) = why(dv, state);
+        Some(Self {
+            namespace: dv.metadata.namespace.clone(),
+            name: dv.metadata.name.clone(),
+            source,
+            state,
+            phase: dv.status.phase.clone(),
+            percent: percent(&dv.status.progress),
+            sent_bytes: number(if state == CloneState::Succeeded { TOTAL_BYTES } else { SENT_BYTES }),
+            total_bytes: number(TOTAL_BYTES),
+            rate_bytes_per_second: number(RATE_BYTES).filter(|_| runs),
+            left_secs: number(LEFT_SECS).filter(|_| runs),
+            reason,
+            message,
+            restarts: dv.status.restart_count,
+            created: dv.metadata.creation_timestamp.clone(),
+            ended: ended(dv).to_owned(),
+            digest: dv.metadata.annotation(DIGEST).map(str::to_owned),
+        })
+    }
+
+    /// With what the source itself said since the DataVolume was written.
+    pub fn with(mut self, news: Option<&Progress>) -> Self {
+        if let Some(news) = news.filter(|_| self.state == CloneState::Running) {
+            self.percent = Some(self.percent.unwrap_or(0.0).max(news.percent));
+            self.sent_bytes = news.sent_bytes;
+            self.total_bytes = news.total_bytes;
+            self.rate_bytes_per_second = news.rate_bytes_per_sec;
+            self.left_secs = news.left_secs();
+        }
+        self
+    }
+
+    /// Namespace and name.
+    pub fn key(&self) -> Key {
+        Key::new(&self.namespace, &self.name)
+    }
+
+    /// `12.34 %`, or a dash while nothing is known. Rounded down: only a clone that succeeded has 100.
+    pub fn percent_text(&self) -> String {
+        self.percent
+            .map_or_else(|| "-".to_owned(), |percent| format!("{:.2} %", (percent * 100.0).floor() / 100.0))
+    }
+
+    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left`; empty while nothing is known.
+    pub fn amounts(&self) -> String {
+        if self.state == CloneState::Succeeded {
+            return self.total_bytes.map(|total| Bytes(total).to_string()).unwrap_or_default();
+        }
+        amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_second, self.left_secs)
+    }
+
+    /// Why it does not run, with the reason in front; of one that runs, what it does besides.
+    pub fn why(&self) -> String {
+        match (self.reason.as_str(), self.message.as_str()) {
+            ("", text) | (text, "") => text.to_owned(),
+            (reason, message) => format!("{reason}: {message}"),
+        }
+    }
+}
+
+/// When `dv` succeeded or failed; empty before.
+pub(crate) fn ended(dv: &DataVolume) -> &str {
+    let ready = dv.status.condition("Ready").filter(|_| CloneState::of(dv).is_final());
+    ready.map_or("", |ready| &ready.last_transition_time)
+}
+
+/// Why a clone that waits or failed does so: what is said about its claim comes first, because nothing continues without it. Of one that
+/// runs or succeeded: what fails besides.
+fn why(dv: &DataVolume, state: CloneState) -> (String, String) {
+    let said = |kind: &str| {
+        dv.status.condition(kind).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
+    };
+    let (bound, running, ready) = (said("Bound"), said("Running"), said("Ready"));
+    match state {
+        _ if ready.0 == FAULT => ready,
+        CloneState::Running if last_error::is_reason(&running.0) => running,
+        CloneState::Running => {
+            // The numbers stand elsewhere; behind them may be what the target does at the end.
+            let note = running.1.find("the target is ").map(|at| running.1[at..].to_owned());
+            (String::new(), note.unwrap_or_default())
+        }
+        CloneState::Succeeded if last_error::is_reason(&running.0) => running,
+        CloneState::Succeeded => Default::default(),
+        CloneState::Waiting | CloneState::Failed => match dv.status.phase.as_str() {
+            "WaitForFirstConsumer" if running.0.is_empty() => {
+                ("WaitForFirstConsumer".to_owned(), format!("no pod uses PVC {} yet", dv.status.claim_name))
+            }
+            _ if !matches!(bound.0.as_str(), "" | "Bound" | "Pending" | "NotFound") => bound,
+            _ if !running.0.is_empty() && running.0 != "Completed" => running,
+            _ if bound.0 == "Pending" => bound,
+            _ => Default::default(),
+        },
+    }
+}

@@ -1,0 +1,9 @@
+//! How clones stand, as their DataVolumes tell it: for `kubectl decant` and the status page.
+
+pub mod advice;
+pub mod clone_summary;
+pub mod complaint;
+pub mod pick;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::objects::DataVolume;
+use crate::objects::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::progress::amounts::percent;
+use crate::progress::clone_progress::Progress;
+use crate::summary::advice::is_blocked;
+use crate::summary::clone_summary::{CloneState, CloneSummary};
+use crate::summary::pick::{Picked, pick};
+
+fn data_volume(name: &str, status: &Value, annotations: &Value) -> DataVolume {
+    serde_json::from_value(json!({
+        "metadata": { "namespace": "n", "name": name, "annotations": annotations, "creationTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({ "type": kind, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": "2026-01-01T00:01:00Z" })
+}
+
+fn standing(status: &Value) -> CloneSummary {
+    CloneSummary::of(&data_volume("copy", status, &json!({}))).unwrap()
+}
+
+#[test]
+fn a_running_clone_has_its_numbers() {
+    let status = json!({ "phase": "CloneInProgress", "progress": "52.10%",
+                         "conditions": [condition("Running", "True", "Pod is running", "x")] });
+    let numbers = json!({ SENT_BYTES: "1073741824", TOTAL_BYTES: "2147483648", RATE_BYTES: "1048576", LEFT_SECS: "1024" });
+    let seen = CloneSummary::of(&data_volume("copy", &status, &numbers)).unwrap();
+    assert_eq!(
+        (seen.state, seen.percent, seen.source.as_str()),
+        (CloneState::Running, Some(52.1), "n/golden")
+    );
+    assert_eq!(seen.amounts(), "1.00 GiB of 2.00 GiB, 1.0 MiB/s, 17m04s left");
+    assert_eq!(seen.why(), "");
+    let news = Progress { percent: 60.0, sent_bytes: Some(5), total_bytes: Some(10), ..Progress::default() };
+    let fresh = seen.clone().with(Some(&news));
+    assert_eq!((fresh.percent_text().as_str(), fresh.amounts().as_str()), ("60.00 %", "5 B of 10 B"));
+    let late = Progress { percent: 10.0, ..Progress::default() };
+    assert_eq!(seen.with(Some(&late)).percent, Some(52.1), "progress never falls");
+}
+
+#[test]
+fn a_running_clone_says_what_its_target_does_at_the_end() {
+    let words = "8.00 GiB of 8.00 GiB, the target is writing it to disk";
+    let running = condition("Running", "True", "Pod is running", words);
+    let seen = standing(&json!({ "phase": "CloneInProgress", "conditions": [running] }));
+    assert_eq!(seen.why(), "the target is writing it to disk");
+}
+
+#[test]
+fn a_clone_that_waits_says_what_for() {
+    let queued = condition("Running", "False", "Queued", "place 1 of 2");
+    let bound = condition("Bound", "True", "Bound", "PVC copy Bound");
+    let seen =
+        standing(&json!({ "phase": "CloneScheduled", "progress": "N/A", "conditions": [bound, queued] }));
+    assert_eq!(
+        (seen.state, seen.percent, seen.why().as_str()),
+        (CloneState::Waiting, None, "Queued: place 1 of 2")
+    );
+    assert_eq!(seen.percent_text(), "-");
+
+    let refused = condition("Bound", "False", "CloneNotAllowed", "no");
+    let seen = standing(&json!({ "conditions": [refused, condition("Running", "False", "", "")] }));
+    assert_eq!(seen.why(), "CloneNotAllowed: no");
+    assert!(is_blocked(&seen.reason) && !is_blocked("Queued") && !is_blocked(""));
+
+    let pending = condition("Bound", "False", "Pending", "PVC copy Pending");
+    assert_eq!(
+        standing(&json!({ "phase": "Pending", "conditions": [pending] })).why(),
+        "Pending: PVC copy Pending"
+    );
+    let seen = standing(&json!({ "phase": "WaitForFirstConsumer", "claimName": "copy" }));
+    assert_eq!(seen.why(), "WaitForFirstConsumer: no pod uses PVC copy yet");
+}
+
+#[test]
+fn a_clone_that_succeeded_waits_for_nothing_and_tells_when() {
+    let conditions = [
+        condition("Bound", "True", "Bound", "PVC copy Bound"),
+        condition("Ready", "True", "", ""),
+        condition("Running", "False", "Completed", "Clone Complete"),
+    ];
+    let seen = standing(&json!({ "phase": "Succeeded", "progress": "100.0%", "conditions": conditions }));
+    assert_eq!(
+        (seen.state, seen.percent_text().as_str(), seen.why().as_str()),
+        (CloneState::Succeeded, "100.00 %", "")
+    );
+    assert_eq!(seen.ended, "2026-01-01T00:01:00Z");
+}
+
+#[test]
+fn what_is_no_clone_is_left_out() {
+    let import: DataVolume =
+        serde_json::from_value(json!({ "spec": { "source": { "http": { "url": "x" } } } })).unwrap();
+    assert_eq!(CloneSummary::of(&import), None);
+    let picked = pick(&[import], 10, 10);
+    assert_eq!(picked, Picked::default());
+}
+
+#[test]
+fn those_that_run_come_first_and_only_so_many_are_shown() {
+    let run = json!({ "phase": "CloneInProgress", "conditions": [condition("Running", "True", "", "")] });
+    let wait = json!({ "phase": "CloneScheduled" });
+    let done = |minute: u32| {
+        let mut ready = condition("Ready", "True", "", "");
+        ready["lastTransitionTime"] = format!("2026-01-01T00:{minute:02}:00Z").into();
+        json!({ "phase": "Succeeded", "conditions": [ready] })
+    };
+    let mut all = vec![data_volume("a", &wait, &json!({})), data_volume("z", &run, &json!({}))];
+    all.extend((0..30).map(|n| data_volume(&format!("w{n:02}"), &wait, &json!({}))));
+    all.extend((0..20).map(|n| data_volume(&format!("d{n}"), &done(n), &json!({}))));
+    let picked = pick(&all, 3, 2);
+    let names = |list: &[CloneSummary]| list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&picked.open), names(&picked.recent)),
+        (vec!["z".to_owned(), "a".to_owned(), "w00".to_owned()], vec!["d19".to_owned(), "d18".to_owned()],)
+    );
+    assert_eq!(picked.more_open, 29);
+}
+
+proptest! {
+    #[test]
+    fn any_progress_text_gives_a_percentage_or_none(text in ".{0,12}") {
+        prop_assert!(percent(&text).is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+    }
+
+    #[test]
+    fn what_the_controller_writes_is_read_back(hundredths in 0_u32..10_000) {
+        let number = f64::from(hundredths) / 100.0;
+        prop_assert_eq!(percent(&format!("{number:.2}%")), Some(number));
+    }
+}

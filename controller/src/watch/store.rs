@@ -1,0 +1,316 @@
+//! What the watches know, by key: small views, never whole objects.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+
+use crate::objects::annotations::CLONE_REQUEST;
+use crate::objects::clone_request::{Wanted, wanted};
+use crate::objects::{Claim, DataSource, DataVolume, Key, Meta, Object, Pod, decode};
+use crate::pods::identity::PodIdentity;
+use crate::token::key::TokenKey;
+
+/// A kind of view that a store keeps.
+pub trait StoreObject: serde::de::DeserializeOwned + Send + Sync + 'static {
+    /// Its metadata.
+    fn meta(&self) -> &Meta;
+    /// The keys that look at it: they are woken when it changes.
+    fn indexed_by(&self) -> Option<IndexKey>;
+}
+
+/// What a view points to, so that the way back can be found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IndexKey {
+    /// It is cloned from this claim.
+    From(Key),
+    /// It refers to this DataSource.
+    Through(Key),
+    /// It belongs to the clone of this key.
+    Of(Key),
+}
+
+/// An object of which only the metadata is read.
+#[derive(Deserialize)]
+struct Headed {
+    metadata: Meta,
+}
+
+/// Whether a view may be kept.
+type Admits<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
+
+/// Views of one kind.
+pub struct Store<T> {
+    inner: Mutex<StoreState<T>>,
+    /// `None` admits all.
+    admits: Option<Admits<T>>,
+    /// The same for an object that cannot be read as a view, from its metadata alone.
+    admits_unread: Option<Admits<Meta>>,
+}
+
+#[derive(Debug)]
+struct StoreState<T> {
+    views: HashMap<Key, Arc<T>>,
+    /// From what is pointed to, to those that point.
+    back: BTreeMap<IndexKey, BTreeSet<Key>>,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        let inner = Mutex::new(StoreState { views: HashMap::new(), back: BTreeMap::new() });
+        Self { inner, admits: None, admits_unread: None }
+    }
+}
+
+impl<T: StoreObject> Store<T> {
+    /// A store that keeps only objects whose metadata `admits` lets in.
+    fn guarded(admits: impl Fn(&Meta) -> bool + Send + Sync + 'static) -> Self {
+        let admits = Arc::new(admits);
+        let of_unread = Arc::clone(&admits);
+        Self {
+            admits: Some(Box::new(move |view: &T| admits(view.meta()))),
+            admits_unread: Some(Box::new(move |meta| of_unread(meta))),
+            ..Self::default()
+        }
+    }
+
+    /// Whether an object that cannot be read is one that would be kept. Its metadata is read for that, whatever its size; one whose
+    /// metadata cannot be read is not ours.
+    pub fn admits_unread(&self, object: &Object) -> bool {
+        self.admits_unread
+            .as_ref()
+            .is_none_or(|admits| decode::<Headed>(object).is_ok_and(|headed| admits(&headed.metadata)))
+    }
+
+    /// Whether `view` may be kept; what may not is to be treated as if it were not there.
+    pub fn admits(&self, view: &T) -> bool {
+        self.admits.as_ref().is_none_or(|admits| admits(view))
+    }
+
+    /// The view of `key`.
+    pub fn get(&self, key: &Key) -> Option<Arc<T>> {
+        self.lock().views.get(key).cloned()
+    }
+
+    /// Who points to `link`.
+    pub fn pointing_to(&self, link: &IndexKey) -> Vec<Key> {
+        self.lock().back.get(link).into_iter().flatten().cloned().collect()
+    }
+
+    /// All views.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.lock().views.values().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().views.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds or replaces a view; returns the one before.
+    pub fn put(&self, view: T) -> Option<Arc<T>> {
+        let key = view.meta().key();
+        let mut inner = self.lock();
+        let before = inner.take(&key);
+        if let Some(link) = view.indexed_by() {
+            inner.back.entry(link).or_default().insert(key.clone());
+        }
+        inner.views.insert(key, Arc::new(view));
+        before
+    }
+
+    /// Removes the view of `key` and returns it.
+    pub fn remove(&self, key: &Key) -> Option<Arc<T>> {
+        self.lock().take(key)
+    }
+
+    /// The keys of all views.
+    pub fn keys(&self) -> BTreeSet<Key> {
+        self.lock().views.keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StoreState<T>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: StoreObject> StoreState<T> {
+    fn take(&mut self, key: &Key) -> Option<Arc<T>> {
+        let view = self.views.remove(key)?;
+        if let Some(link) = view.indexed_by()
+            && let Some(keys) = self.back.get_mut(&link)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.back.remove(&link);
+            }
+        }
+        Some(view)
+    }
+}
+
+/// All stores.
+pub struct Stores {
+    /// All DataVolumes.
+    pub data_volumes: Store<DataVolume>,
+    /// All claims.
+    pub claims: Store<Claim>,
+    /// Pods of clones that carry the controller's seal; others are never kept, counted or looked at.
+    pub pods: Store<Pod>,
+    /// All DataSources.
+    pub data_sources: Store<DataSource>,
+}
+
+impl Stores {
+    /// Empty stores that know pods of clones by seals of `key`.
+    pub fn new(key: Arc<TokenKey>) -> Self {
+        Self {
+            data_volumes: Store::default(),
+            claims: Store::default(),
+            pods: Store::guarded(move |pod| PodIdentity::of(pod, &key).is_some()),
+            data_sources: Store::default(),
+        }
+    }
+
+    /// Keys of all clones whose source is the claim `source`.
+    pub fn clones_of(&self, source: &Key) -> BTreeSet<Key> {
+        let link = IndexKey::From(source.clone());
+        let mut keys: BTreeSet<Key> = self.data_volumes.pointing_to(&link).into_iter().collect();
+        keys.extend(self.claims.pointing_to(&link));
+        keys
+    }
+
+    /// The pods of the clone `key`.
+    pub fn pods_of(&self, key: &Key) -> Vec<Arc<Pod>> {
+        let keys = self.pods.pointing_to(&IndexKey::Of(key.clone()));
+        keys.iter().filter_map(|key| self.pods.get(key)).collect()
+    }
+}
+
+impl StoreObject for DataVolume {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexed_by(&self) -> Option<IndexKey> {
+        match wanted(self).ok()? {
+            Wanted::Claim(key) => Some(IndexKey::From(key)),
+            Wanted::DataSource(key) => Some(IndexKey::Through(key)),
+            Wanted::NotOurs(_) => None,
+        }
+    }
+}
+
+impl StoreObject for Claim {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexed_by(&self) -> Option<IndexKey> {
+        self.metadata.annotation(CLONE_REQUEST)?.parse().ok().map(IndexKey::From)
+    }
+}
+
+impl StoreObject for DataSource {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexed_by(&self) -> Option<IndexKey> {
+        None
+    }
+}
+
+impl StoreObject for Pod {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn indexed_by(&self) -> Option<IndexKey> {
+        PodIdentity::said(&self.metadata).map(|identity| IndexKey::Of(identity.clone))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pods::identity::sealed_pod;
+    use crate::pods::role::Role;
+    use serde_json::json;
+
+    fn stores() -> Stores {
+        Stores::new(Arc::new(TokenKey::new(&[5; 32])))
+    }
+
+    fn data_volume(source: &str) -> DataVolume {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "n", "name": "dv" },
+            "spec": { "source": { "pvc": { "namespace": "n", "name": source } } },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_source_finds_its_clones_also_after_they_changed_or_went() {
+        let stores = stores();
+        let dv = Key::new("n", "dv");
+        stores.data_volumes.put(data_volume("a"));
+        assert!(stores.clones_of(&Key::new("n", "a")).contains(&dv));
+        stores.data_volumes.put(data_volume("b"));
+        assert!(stores.clones_of(&Key::new("n", "a")).is_empty());
+        stores.data_volumes.remove(&dv);
+        assert!(stores.clones_of(&Key::new("n", "b")).is_empty());
+    }
+
+    #[test]
+    fn sealed_pods_are_found_by_their_claim_wherever_they_run() {
+        let (stores, key) = (stores(), TokenKey::new(&[5; 32]));
+        for (role, namespace) in [(Role::Source, "far"), (Role::Target, "n")] {
+            let pod = sealed_pod(role, namespace, "1", &key);
+            assert!(stores.pods.admits(&pod));
+            stores.pods.put(pod);
+        }
+        assert_eq!(stores.pods_of(&Key::new("n", "c")).len(), 2);
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_read_counts_only_if_its_seal_fits() {
+        let (stores, key) = (stores(), TokenKey::new(&[5; 32]));
+        let pod = sealed_pod(Role::Source, "far", "1", &key).metadata;
+        let object = |annotations: &BTreeMap<String, String>| {
+            Object::from(json!({
+                "metadata": { "namespace": pod.namespace, "name": pod.name, "labels": pod.labels, "annotations": annotations },
+                "spec": 5,
+            }))
+        };
+        assert!(stores.pods.admits_unread(&object(&pod.annotations)));
+        assert!(!stores.pods.admits_unread(&object(&BTreeMap::new())));
+    }
+
+    #[test]
+    fn a_pod_that_only_says_that_it_belongs_to_a_clone_is_not_admitted() {
+        let (stores, key) = (stores(), TokenKey::new(&[5; 32]));
+        let mut elsewhere = sealed_pod(Role::Source, "far", "1", &key);
+        elsewhere.metadata.namespace = "x".to_owned();
+        let mut of_another_claim = sealed_pod(Role::Target, "n", "1", &key);
+        of_another_claim
+            .metadata
+            .annotations
+            .insert(crate::objects::annotations::TARGET_CLAIM_UID.to_owned(), "2".to_owned());
+        let labels_alone: Pod = serde_json::from_value(json!({ "metadata": {
+            "namespace": "x", "name": "evil",
+            "labels": { "app": "containerized-data-importer", "cdi.kubevirt.io": "cdi-upload-server" },
+            "annotations": { "cdi.kubevirt.io/storage.ownerRef": "n/c" },
+            "ownerReferences": [{ "kind": "PersistentVolumeClaim", "name": "c", "uid": "1", "controller": true }],
+        } }))
+        .unwrap();
+        for stranger in [elsewhere, of_another_claim, labels_alone] {
+            assert!(!stores.pods.admits(&stranger), "{:?}", stranger.metadata);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One thread for each kind: lists, then watches, and wakes the keys that have to look.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use decant_shared::process::panics;
+use decant_shared::process::stop::{STOP_TICK, Stop};
+
+use crate::api::cluster::{ApiError, Cluster, ListParams, Watch, WatchEvent};
+use crate::api::listing;
+use crate::api::listing::PAGE_OBJECTS;
+use crate::objects::annotations::{APP, APP_VALUE};
+use crate::objects::{DECODE_LIMIT_BYTES, Key, Kind, Object, Unreadable, decode_within};
+use crate::watch::backoff::Backoff;
+use crate::watch::store::{IndexKey, Store, StoreObject, Stores};
+use crate::watch::unreadable::{ObjectIdentity, Unreadables};
+
+/// Between two tries of a watch that cannot be had.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Is told which keys have to be looked at.
+pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
+
+/// The running watches.
+pub struct Watches {
+    threads: Vec<JoinHandle<()>>,
+    synced: Arc<AtomicUsize>,
+}
+
+impl Watches {
+    /// Starts all of them, for `namespace` or for the whole cluster.
+    pub fn start(
+        cluster: &Arc<dyn Cluster>,
+        stores: &Arc<Stores>,
+        unreadable: &Arc<Unreadables>,
+        namespace: Option<&str>,
+        wake: &Wake,
+        stop: &Stop,
+    ) -> std::io::Result<Self> {
+        let mut watches = Self { threads: Vec::new(), synced: Arc::default() };
+        let params =
+            ListParams { namespace: namespace.map(str::to_owned), limit: PAGE_OBJECTS, ..Default::default() };
+        let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..params.clone() };
+        let ground = WatchContext {
+            cluster: Arc::clone(cluster),
+            stores: Arc::clone(stores),
+            unreadable: Arc::clone(unreadable),
+            wake: Arc::clone(wake),
+            stop: stop.clone(),
+        };
+        watches.spawn("watch-datavolumes", Kind::DataVolume, &ground, params.clone(), |s| &s.data_volumes)?;
+        watches.spawn("watch-claims", Kind::PersistentVolumeClaim, &ground, params.clone(), |s| &s.claims)?;
+        watches.spawn("watch-pods", Kind::Pod, &ground, ours, |s| &s.pods)?;
+        watches.spawn("watch-datasources", Kind::DataSource, &ground, params, |s| &s.data_sources)?;
+        Ok(watches)
+    }
+
+    /// Whether all stores were filled once.
+    pub fn all_synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire) == self.threads.len()
+    }
+
+    /// Waits for the threads; they end on the stop token.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A panic has been printed already.
+            let _ = thread.join();
+        }
+    }
+
+    fn spawn<T: StoreObject>(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        ground: &WatchContext,
+        params: ListParams,
+        store: fn(&Stores) -> &Store<T>,
+    ) -> std::io::Result<()> {
+        let synced = Arc::clone(&self.synced);
+        let watcher = Watcher { kind, ground: ground.clone(), params, store };
+        let thread = Builder::new().name(name.to_owned()).spawn(move || watcher.run(&synced))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+/// What all watches share.
+#[derive(Clone)]
+struct WatchContext {
+    cluster: Arc<dyn Cluster>,
+    stores: Arc<Stores>,
+    unreadable: Arc<Unreadables>,
+    wake: Wake,
+    stop: Stop,
+}
+
+struct Watcher<T: StoreObject> {
+    kind: Kind,
+    ground: WatchContext,
+    params: ListParams,
+    store: fn(&Stores) -> &Store<T>,
+}
+
+impl<T: StoreObject> Watcher<T> {
+    fn run(&self, synced: &AtomicUsize) {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.kind.name());
+        let (mut version, mut is_first) = (String::new(), true);
+        while !self.ground.stop.is_set() {
+            let result = if version.is_empty() { self.list() } else { self.follow(version.clone()) };
+            match result {
+                Ok(at) => {
+                    version = at;
+                    backoff.reset();
+                    if std::mem::take(&mut is_first) {
+                        synced.fetch_add(1, Ordering::AcqRel);
+                    }
+                }
+                Err(e) => {
+                    version.clear();
+                    if !e.is_expired() {
+                        log::warn!("{}: {e}", self.kind.plural());
+                        self.ground.stop.sleep(backoff.next());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fills the store from the beginning; returns from where to watch.
+    fn list(&self) -> Result<String, ApiError> {
+        let mut gone = self.store().keys();
+        gone.extend(self.ground.unreadable.keys(self.kind));
+        let mut has_nameless = false;
+        let version = listing::list(&*self.ground.cluster, self.kind, &self.params, |object| {
+            match self.put(&object).key {
+                Some(key) => {
+                    gone.remove(&key);
+                }
+                None => has_nameless = true,
+            }
+        })?;
+        // One that does not say its name may be any of these.
+        if !has_nameless {
+            gone.iter().for_each(|key| self.remove(key));
+        }
+        Ok(version)
+    }
+
+    /// Watches until the stream ends; returns from where to go on.
+    fn follow(&self, mut version: String) -> Result<String, ApiError> {
+        let mut watch = self.ground.cluster.watch(self.kind, &self.params, &version)?;
+        while !self.ground.stop.is_set() {
+            match next(&mut *watch) {
+                Ok(None) => {}
+                Ok(Some(WatchEvent::Applied(object))) => {
+                    version = self.put(&object).version.unwrap_or(version);
+                }
+                Ok(Some(WatchEvent::Deleted(object))) => {
+                    if let Some(identity) = ObjectIdentity::of(&object) {
+                        self.remove(&identity.key());
+                        version = Some(identity.metadata.resource_version)
+                            .filter(|version| !version.is_empty())
+                            .unwrap_or(version);
+                    }
+                }
+                Ok(Some(WatchEvent::Bookmark(at))) => version = at,
+                Ok(Some(WatchEvent::Failed(e))) => return Err(e),
+                // Streams end every few minutes; nothing is lost.
+                Err(e) => {
+                    log::debug!("{}: {e}", self.kind.plural());
+                    return Ok(version);
+                }
+            }
+        }
+        Ok(version)
+    }
+
+    /// Puts the object into the store. One that cannot be read is in no store, and affects no other object.
+    fn put(&self, object: &Object) -> StoredVersion {
+        // Whatever is wrong with this one, the next one is to be read.
+        let read = panics::guarded(|| {
+            let view = decode_within::<T>(object, DECODE_LIMIT_BYTES)?;
+            let links = view.indexed_by();
+            Ok((view, links))
+        });
+        match read.unwrap_or_else(|panic| Err(Unreadable { field: String::new(), why: panic.to_string() })) {
+            // Another one's object that only looks like one of ours, also one that was ours before it was changed.
+            Ok((view, _)) if !self.store().admits(&view) => {
+                let key = view.meta().key();
+                self.remove(&key);
+                let version = view.meta().resource_version.clone();
+                StoredVersion { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
+            }
+            Ok((view, links)) => {
+                let key = view.meta().key();
+                let version = view.meta().resource_version.clone();
+                // In this order: it must never look as if it were gone.
+                let before = self.store().put(view);
+                self.ground.unreadable.remove(self.kind, &key);
+                self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.indexed_by())));
+                StoredVersion { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
+            }
+            // Whatever a stranger's object is, it stands in the way of none of ours.
+            Err(_) if !self.store().admits_unread(object) => {
+                let identity = ObjectIdentity::of(object);
+                if let Some(identity) = &identity {
+                    self.remove(&identity.key());
+                }
+                let version = identity.as_ref().map(|identity| identity.metadata.resource_version.clone());
+                StoredVersion {
+                    key: identity.map(|identity| identity.key()),
+                    version: version.filter(|version| !version.is_empty()),
+                }
+            }
+            Err(why) => self.set_aside(object, why),
+        }
+    }
+
+    fn set_aside(&self, object: &Object, why: Unreadable) -> StoredVersion {
+        let text = why.to_string();
+        // Before it leaves its store: it must never look as if it were gone.
+        let (key, is_news) = self.ground.unreadable.put(self.kind, object, why);
+        if is_news {
+            let name = key.as_ref().map_or_else(|| "without a name".to_owned(), Key::to_string);
+            log::warn!("{} {name} cannot be read and is left alone: {text}", self.kind.name());
+        }
+        if let Some(key) = &key {
+            let before = self.store().remove(key);
+            self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
+            // Workers report it, whatever its kind.
+            (self.ground.wake)(key.clone());
+        }
+        let version = ObjectIdentity::of(object).map(|identity| identity.metadata.resource_version);
+        StoredVersion { key, version: version.filter(|version| !version.is_empty()) }
+    }
+
+    fn remove(&self, key: &Key) {
+        let before = self.store().remove(key);
+        self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
+        self.ground.unreadable.remove(self.kind, key);
+    }
+
+    fn wake_all(&self, key: &Key, links: impl Iterator<Item = IndexKey>) {
+        let mut keys = BTreeSet::new();
+        match self.kind {
+            Kind::Pod => keys.extend(links.filter_map(|link| match link {
+                IndexKey::Of(key) => Some(key),
+                _ => None,
+            })),
+            Kind::DataSource => {
+                keys.extend(self.ground.stores.data_volumes.pointing_to(&IndexKey::Through(key.clone())));
+            }
+            _ => {
+                keys.insert(key.clone());
+                keys.extend(self.ground.stores.clones_of(key));
+            }
+        }
+        for key in keys {
+            (self.ground.wake)(key);
+        }
+    }
+
+    fn store(&self) -> &Store<T> {
+        (self.store)(&self.ground.stores)
+    }
+}
+
+fn next(watch: &mut dyn Watch) -> Result<Option<WatchEvent>, ApiError> {
+    watch.next(STOP_TICK)
+}
+
+/// What is known of an object that was put into its place.
+struct StoredVersion {
+    key: Option<Key>,
+    version: Option<String>,
+}
