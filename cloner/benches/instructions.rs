@@ -17,15 +17,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use decant_cloner::archive::read::ArchiveReader;
-use decant_cloner::digest::segments::Segments;
-use decant_cloner::frame::STREAM_IDENTIFIER;
-use decant_cloner::frame::decode::{Batch, Decoder};
-use decant_cloner::frame::encode::Encoder;
-use decant_cloner::frame::split::{Pack, Splitter};
-use decant_cloner::pack::plan::Options;
-use decant_cloner::pack::scan::scan;
-use decant_cloner::pack::write::write as pack;
+use decant_cloner::digest::segments::SegmentHasher;
+use decant_cloner::snappy::STREAM_IDENTIFIER;
+use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
+use decant_cloner::snappy::encode::Encoder;
+use decant_cloner::snappy::split::{Pack, Splitter};
+use decant_cloner::tar::reader::ArchiveReader;
+use decant_cloner::volume::tree::read::plan::Options;
+use decant_cloner::volume::tree::read::scan::scan;
+use decant_cloner::volume::tree::read::write_archive::write_archive as pack;
 use decant_shared::net::http::chunked;
 use decant_shared::process::stop::Stop;
 
@@ -83,7 +83,7 @@ fn decode(data: &[u8]) {
     let mut stream = STREAM_IDENTIFIER.to_vec();
     Encoder::default().encode(data, &mut stream);
     let (mut splitter, mut decoder) = (Splitter::default(), Decoder::default());
-    let (mut pack, mut batch) = (Pack::default(), Batch::default());
+    let (mut pack, mut batch) = (Pack::default(), DecodedBatch::default());
     measured(&mut || {
         // As it comes from TLS: in records.
         for mut record in stream.chunks(16 << 10) {
@@ -100,7 +100,7 @@ fn decode(data: &[u8]) {
 }
 
 fn digest(data: &[u8], step: usize) {
-    let mut segments = Segments::default();
+    let mut segments = SegmentHasher::default();
     measured(&mut || {
         data.chunks(step).for_each(|piece| segments.data(piece));
         black_box(segments.finish());

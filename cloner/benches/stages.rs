@@ -12,11 +12,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::thread;
 
-use decant_cloner::digest::segments::Segments;
-use decant_cloner::frame::decode::{Batch, Decoder};
-use decant_cloner::frame::encode::Encoder;
-use decant_cloner::frame::split::{Pack, Splitter};
-use decant_cloner::frame::{BLOCK_BYTES, STREAM_IDENTIFIER, is_zero};
+use decant_cloner::digest::segments::SegmentHasher;
+use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
+use decant_cloner::snappy::encode::Encoder;
+use decant_cloner::snappy::split::{Pack, Splitter};
+use decant_cloner::snappy::{BLOCK_BYTES, STREAM_IDENTIFIER};
+use decant_cloner::stream::is_zero;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::suites::{Suites, Versions};
 use decant_shared::net::tls::{client, server};
@@ -86,7 +87,7 @@ fn c_crc(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [BLOCK_BYTES, 3_000])]
 fn d_digest(bencher: Bencher<'_, '_>, piece: usize) {
     let block = noise(1 << 20);
-    let mut segments = Segments::default();
+    let mut segments = SegmentHasher::default();
     bencher.counter(bytes(block.len())).bench_local(|| {
         block.chunks(piece).for_each(|piece| segments.data(piece));
         while segments.next_complete().is_some() {}
@@ -163,7 +164,8 @@ fn i_decompress(bencher: Bencher<'_, '_>, kind: Kind) {
     let mut frames = Vec::new();
     Encoder::default().encode(&data, &mut frames);
     let mut pack = Pack::default();
-    let (mut splitter, mut decoder, mut batch) = (Splitter::default(), Decoder::default(), Batch::default());
+    let (mut splitter, mut decoder, mut batch) =
+        (Splitter::default(), Decoder::default(), DecodedBatch::default());
     splitter.feed(STREAM_IDENTIFIER, &mut pack).unwrap();
     bencher.counter(bytes(data.len())).bench_local(|| {
         for mut record in frames.chunks(16 << 10) {

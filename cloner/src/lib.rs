@@ -1,31 +1,16 @@
-//! The data path of Decant: `source` reads a volume and sends it, `target` receives it and writes it,
-//! `copy` is both in one process.
+//! The data path of Decant: `send` reads a volume and sends it, `receive` receives it and writes it. `commands` runs each
+//! of them in a pod, or both in one process. Which module may import which is in docs/architecture.md.
 #![forbid(unsafe_code)]
 
-pub mod archive;
-pub mod args;
-pub mod attribute;
-pub mod claim;
-pub mod closing;
-pub mod copy;
+pub mod attributes;
+pub mod commands;
 pub mod digest;
-pub mod environment;
 pub mod error;
-pub mod frame;
-pub mod holes;
-pub mod lanes;
-pub mod metrics;
-pub mod narrator;
-pub mod optional;
-pub mod pack;
-pub mod pod_words;
-pub mod prep;
-pub mod role;
-mod room;
-pub mod source;
+pub mod pipeline;
+pub mod receive;
+pub mod report;
+pub mod send;
+pub mod snappy;
 pub mod stream;
-pub mod target;
-pub mod termination;
-pub mod threads;
-pub mod ticker;
-pub mod unpack;
+pub mod tar;
+pub mod volume;

@@ -3,13 +3,13 @@
 
 use ::log::LevelFilter;
 use clap::Parser;
-use decant_cloner::args::{Cli, Command, LogFormat};
-use decant_cloner::copy::screen::AroundBar;
-use decant_cloner::environment::Environment;
+use decant_cloner::commands::cdi_args::from_pod;
+use decant_cloner::commands::cli::{Cli, Command, LogFormat};
+use decant_cloner::commands::copy::screen::AroundBar;
+use decant_cloner::commands::environment::Environment;
+use decant_cloner::commands::prep_pod::{Called, called};
+use decant_cloner::commands::{self, copy};
 use decant_cloner::error::{Error, Kind, Result};
-use decant_cloner::pod_words::from_pod;
-use decant_cloner::prep::{Called, called};
-use decant_cloner::{copy, role};
 use decant_shared::process::descriptor_limit;
 use decant_shared::process::log::{self, Format};
 use decant_shared::process::panics;
@@ -50,10 +50,10 @@ fn run(cli: &Cli, environment: &Environment) -> Result<()> {
     let stop = Stop::new();
     signal::watch_terminal(&stop).map_err(|e| Error::io(Kind::Failed, "cannot watch for signals", e))?;
     match &cli.command {
-        Command::Digest(args) => role::digest::run(args, &stop),
+        Command::Digest(args) => commands::digest::run(args, &stop),
         Command::Copy(args) => copy::run(args, cli.log_format, &stop),
-        Command::Source(args) => role::source::run(args, environment, &stop),
-        Command::Target(args) => role::target::run(args, environment, &stop),
+        Command::Source(args) => commands::source::run(args, environment, &stop),
+        Command::Target(args) => commands::target::run(args, environment, &stop),
     }
 }
 

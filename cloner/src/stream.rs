@@ -7,8 +7,18 @@ use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::digest::check::Check;
 use crate::error::{Error, Result};
+
+/// 64 KiB of zeros, to compare with and to write from.
+pub static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Whether all of `bytes` (at most 64 KiB) is zero. Data that is not zero usually shows it in its first word.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    match bytes.first_chunk::<8>() {
+        Some(first) if *first != [0; 8] => false,
+        _ => bytes == &ZEROS[..bytes.len()],
+    }
+}
 
 /// Where the source puts its logical stream. Every method appends.
 ///
@@ -75,6 +85,22 @@ impl Piece<'_> {
     }
 }
 
+/// Follows the content of an archive while it is read: compares it with the sender's digests, and knows which of it a
+/// previous attempt has already written.
+pub trait VerifyContent {
+    /// How much of the archive's content, from here on, is already on the volume.
+    fn held_bytes(&self) -> u64;
+
+    /// The largest run of zeros that [`content`](Self::content) takes without asking for a stop.
+    fn zeros_step_bytes(&self) -> u64;
+
+    /// A record about a member, which is part of the content. It is sent again also where it is held.
+    fn record(&self, bytes: &[u8]) -> Result<()>;
+
+    /// The next content.
+    fn content(&self, piece: &Piece<'_>) -> Result<()>;
+}
+
 /// Where the target takes the logical stream from.
 pub trait Pull {
     /// The next run of at most `max_bytes` bytes (`max_bytes` > 0), never empty; `None` at the real end of
@@ -82,7 +108,7 @@ pub trait Pull {
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>>;
 
     /// What compares the content with the sender's digests, where there is something to compare with.
-    fn check(&self) -> Option<Rc<Check>> {
+    fn verifier(&self) -> Option<Rc<dyn VerifyContent>> {
         None
     }
 

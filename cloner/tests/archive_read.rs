@@ -3,8 +3,8 @@
 
 mod hand_made;
 
-use decant_cloner::archive::entry::EntryKind;
 use decant_cloner::error::Kind;
+use decant_cloner::tar::entry::EntryKind;
 use hand_made::{HandMade, read_all};
 use proptest::prelude::*;
 
@@ -116,7 +116,7 @@ fn old_types_mean_files_and_folders() {
         .block(HandMade::header(b'7', "contiguous", 1), b"c")
         .end();
     let kinds: Vec<_> = read_all(&bytes).unwrap().iter().map(|(entry, _)| entry.kind).collect();
-    assert_eq!(kinds, [EntryKind::File, EntryKind::Folder, EntryKind::File]);
+    assert_eq!(kinds, [EntryKind::File, EntryKind::Directory, EntryKind::File]);
 }
 
 #[test]

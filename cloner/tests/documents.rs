@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use decant_cloner::metrics;
+use decant_cloner::report::metrics;
 use decant_shared::protocol::progress::Progress;
 
 /// The top folders whose paths documents name.
@@ -186,7 +186,7 @@ fn every_script_and_manifest_of_an_example_exists() {
 #[test]
 fn every_flag_of_an_example_exists() {
     use clap::CommandFactory;
-    let command = decant_cloner::args::Cli::command();
+    let command = decant_cloner::commands::cli::Cli::command();
     let long = |command: &clap::Command| -> BTreeSet<String> {
         command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
     };
@@ -304,7 +304,7 @@ fn the_protocol_names_every_series_of_the_metrics_page() {
 /// The flags of the cloner's commands, hidden ones included. Those that several commands have stand there once.
 fn cloner_flags() -> String {
     use clap::CommandFactory;
-    let command = decant_cloner::args::Cli::command();
+    let command = decant_cloner::commands::cli::Cli::command();
     let mut rows: Vec<(String, Vec<String>, String)> = Vec::new();
     for (name, flags) in command.get_subcommands().map(|sub| (sub.get_name(), sub)).chain([("all", &command)])
     {

@@ -5,7 +5,7 @@ mod hand_made;
 mod trees;
 
 use decant_cloner::error::{Error, Kind, Result};
-use decant_cloner::unpack::image::{FoundImage, ImageSink, find_image};
+use decant_cloner::volume::image::in_archive::{FoundImage, ImageSink, find_image};
 use decant_shared::process::stop::Stop;
 use hand_made::HandMade;
 use trees::{output, sparse};

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use decant_cloner::optional::{Call, Class, Verdict};
+use decant_cloner::volume::optional_calls::{Call, Class, Verdict};
 use rustix::io::Errno;
 
 fn word(verdict: Verdict) -> String {

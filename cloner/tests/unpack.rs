@@ -8,8 +8,9 @@ mod trees;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
-use decant_cloner::attribute::Attribute;
-use decant_cloner::unpack::{STAGING_NAME, UnpackOptions};
+use decant_cloner::attributes::Attribute;
+use decant_cloner::volume::layout::STAGING_NAME;
+use decant_cloner::volume::tree::write::options::UnpackOptions;
 use hand_made::HandMade;
 use tempfile::tempdir;
 use trees::{allocated_bytes, assert_same, describe, is_root, output, sparse, unpack, unpack_with};

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use decant_cloner::error::Kind;
-use decant_cloner::unpack::UnpackOptions;
+use decant_cloner::volume::tree::write::options::UnpackOptions;
 use disks::Mounted;
 use hand_made::HandMade;
 use tempfile::tempdir;

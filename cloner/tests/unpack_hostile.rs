@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::stream::{Piece, Pull};
-use decant_cloner::unpack::{STAGING_NAME, UnpackOptions, unpack_tree};
+use decant_cloner::volume::layout::STAGING_NAME;
+use decant_cloner::volume::tree::write::options::UnpackOptions;
+use decant_cloner::volume::tree::write::unpack_tree;
 use decant_shared::process::stop::Stop;
 use hand_made::HandMade;
 use proptest::prelude::*;

@@ -10,7 +10,7 @@ const RULES: &str = include_str!("../deploy/monitoring/rules.yaml");
 const CASES: &str = include_str!("../deploy/monitoring/rules_test.yaml");
 const DASHBOARD: &str = include_str!("../deploy/monitoring/dashboard.json");
 const CONTROLLER: &str = include_str!("../src/pages/metrics.rs");
-const SOURCE: &str = include_str!("../../cloner/src/metrics.rs");
+const SOURCE: &str = include_str!("../../cloner/src/report/metrics.rs");
 
 /// The rules as Prometheus reads them from a file: what stands below `spec`.
 fn plain_rules() -> String {

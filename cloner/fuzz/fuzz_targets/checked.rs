@@ -3,15 +3,15 @@
 //! that a few bytes are a long stream.
 #![no_main]
 
-use decant_cloner::digest::check::Check;
-use decant_cloner::digest::{Digest, SEGMENT_BYTES, Whole};
+use decant_cloner::digest::{ContentDigest, Digest, SEGMENT_BYTES};
 use decant_cloner::error::{Error, Result};
-use decant_cloner::frame::STREAM_IDENTIFIER;
-use decant_cloner::frame::decode::{Batch, Decoder, Item};
-use decant_cloner::frame::encode::Encoder;
-use decant_cloner::frame::mark::Mark;
-use decant_cloner::frame::split::{Pack, Splitter};
-use decant_cloner::stream::Piece;
+use decant_cloner::receive::resume_verifier::ResumeVerifier;
+use decant_cloner::snappy::STREAM_IDENTIFIER;
+use decant_cloner::snappy::decode::{DecodedBatch, Decoder, Item};
+use decant_cloner::snappy::encode::Encoder;
+use decant_cloner::snappy::mark::Mark;
+use decant_cloner::snappy::split::{Pack, Splitter};
+use decant_cloner::stream::{Piece, VerifyContent};
 use decant_cloner_fuzz::Program;
 use libfuzzer_sys::fuzz_target;
 
@@ -23,16 +23,17 @@ const WIRE_LIMIT_BYTES: usize = 2 << 20;
 fuzz_target!(|bytes: &[u8]| {
     let mut program = Program::new(bytes);
     let held: Vec<Digest> = (0..program.byte() % 4).map(|number| Digest([number; 32])).collect();
-    let check = if program.byte() % 2 == 0 { Check::new(held) } else { Check::passing_over(held) };
+    let check =
+        if program.byte() % 2 == 0 { ResumeVerifier::new(held) } else { ResumeVerifier::passing_over(held) };
     // Content of an archive that is held counts from the beginning.
-    let mut sum = u128::from(check.passing_bytes());
+    let mut sum = u128::from(check.held_bytes());
     let stream = stream(&mut program);
     if receive(&stream, &check, &mut sum).is_ok()
-        && let Ok(verdict) = check.finish()
+        && let Ok(verification) = check.finish()
     {
-        assert_eq!(u128::from(verdict.whole.content_bytes), sum);
+        assert_eq!(u128::from(verification.content_digest.content_bytes), sum);
     }
-    assert!(check.proven().len() <= decant_cloner::digest::check::HELD_LIMIT);
+    assert!(check.proven().len() <= decant_cloner::digest::HELD_LIMIT);
 });
 
 fn stream(program: &mut Program<'_>) -> Vec<u8> {
@@ -50,7 +51,7 @@ fn stream(program: &mut Program<'_>) -> Vec<u8> {
             4 => Mark::Segment(program.number(u64::MAX), Digest([program.byte(); 32])).put(&mut step),
             5 => {
                 let (content_bytes, digest) = (program.number(u64::MAX), Digest([program.byte(); 32]));
-                Mark::Whole(Whole { content_bytes, digest }).put(&mut step);
+                Mark::Content(ContentDigest { content_bytes, digest }).put(&mut step);
             }
             6 => Mark::Turn(program.number(u64::MAX)).put(&mut step),
             _ => step.extend(program.bytes(64)),
@@ -62,8 +63,9 @@ fn stream(program: &mut Program<'_>) -> Vec<u8> {
     wire
 }
 
-fn receive(stream: &[u8], check: &Check, sum: &mut u128) -> Result<()> {
-    let (mut splitter, mut decoder, mut batch) = (Splitter::default(), Decoder::default(), Batch::default());
+fn receive(stream: &[u8], check: &ResumeVerifier, sum: &mut u128) -> Result<()> {
+    let (mut splitter, mut decoder, mut batch) =
+        (Splitter::default(), Decoder::default(), DecodedBatch::default());
     let (mut rest, mut pack) = (stream, Pack::default());
     while !rest.is_empty() {
         let taken = splitter.feed(rest, &mut pack)?;
@@ -75,9 +77,9 @@ fn receive(stream: &[u8], check: &Check, sum: &mut u128) -> Result<()> {
                     return Err(Error::damaged("no medium is so large"));
                 }
                 Some(Item::Piece(piece)) => {
-                    let passed_bytes = check.passing_bytes();
+                    let passed_bytes = check.held_bytes();
                     check.content(&piece)?;
-                    *sum += u128::from(piece.len()) - u128::from(passed_bytes - check.passing_bytes());
+                    *sum += u128::from(piece.len()) - u128::from(passed_bytes - check.held_bytes());
                 }
                 Some(Item::Mark(mark)) => check.mark(mark)?,
                 None => panic!("run {index} of {} is not there", batch.len()),

@@ -7,8 +7,8 @@
 use std::io::Read;
 
 use decant_cloner::error::Result;
-use decant_cloner::frame::decode::{Batch, Decoder, Item};
-use decant_cloner::frame::split::{Pack, Splitter};
+use decant_cloner::snappy::decode::{DecodedBatch, Decoder, Item};
+use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::stream::Piece;
 use libfuzzer_sys::fuzz_target;
 
@@ -41,7 +41,8 @@ fn check(stream: &[u8]) {
 }
 
 fn decode(stream: &[u8], step: usize) -> Result<Vec<u8>> {
-    let (mut splitter, mut decoder, mut batch) = (Splitter::default(), Decoder::default(), Batch::default());
+    let (mut splitter, mut decoder, mut batch) =
+        (Splitter::default(), Decoder::default(), DecodedBatch::default());
     let (mut out, mut pack) = (Vec::new(), Pack::default());
     for mut part in stream.chunks(step.max(1)) {
         while !part.is_empty() {
@@ -59,7 +60,7 @@ fn decode(stream: &[u8], step: usize) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn drain(batch: &Batch, out: &mut Vec<u8>) {
+fn drain(batch: &DecodedBatch, out: &mut Vec<u8>) {
     for index in 0..batch.len() {
         match batch.item(index) {
             Some(Item::Piece(Piece::Data(bytes))) => out.extend_from_slice(bytes),

@@ -2,10 +2,10 @@
 //! it is asked for.
 #![no_main]
 
-use decant_cloner::archive::entry::Entry;
-use decant_cloner::archive::read::ArchiveReader;
 use decant_cloner::error::Result;
 use decant_cloner::stream::Piece;
+use decant_cloner::tar::entry::Entry;
+use decant_cloner::tar::reader::ArchiveReader;
 use decant_cloner_fuzz::with_checksums;
 use libfuzzer_sys::fuzz_target;
 

@@ -3,9 +3,10 @@
 //! megabytes, which no mutation of an archive could.
 #![no_main]
 
-use decant_cloner::archive::read::{ArchiveReader, MAX_EXTENSIONS_BYTES, MAX_NAME_BYTES};
 use decant_cloner::error::Result;
 use decant_cloner::stream::{Piece, Pull};
+use decant_cloner::tar::entry::MAX_NAME_BYTES;
+use decant_cloner::tar::reader::{ArchiveReader, MAX_EXTENSIONS_BYTES};
 use decant_cloner_fuzz::{Program, with_checksums};
 use libfuzzer_sys::fuzz_target;
 

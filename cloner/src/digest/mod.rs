@@ -5,20 +5,20 @@
 //! its length. So a run of zeros costs nothing however long it is: the digest of a group of zeros, and of a
 //! segment of them, is a constant. And a clone that was interrupted goes on from whole segments.
 //!
-//! The content of a device or file is its bytes; that of a folder is defined in [`record`].
+//! The content of a device or file is its bytes; that of a directory is defined in `tar::record`.
+
+pub mod segments;
 
 use std::fmt;
 use std::str::FromStr;
-
-pub mod check;
-pub mod hashing;
-pub mod record;
-pub mod segments;
 
 /// Bytes of a group.
 pub const GROUP_BYTES: usize = 64 << 10;
 /// Bytes of a segment: the unit of verification and of resuming.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Digests of segments that are remembered for resuming: 4 TiB of content in 2 MiB of memory. What comes behind
+/// is sent again.
+pub const HELD_LIMIT: usize = 1 << 16;
 /// How a whole digest begins; another way of computing it would have another number.
 const SCHEME: &str = "decant1";
 
@@ -56,20 +56,20 @@ impl FromStr for Digest {
 
 /// The digest of a whole content, with its length in bytes. Shown as `decant1:<length>:<digest>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Whole {
+pub struct ContentDigest {
     /// Length of the content.
     pub content_bytes: u64,
     /// Digest of its segments' digests and its length.
     pub digest: Digest,
 }
 
-impl fmt::Display for Whole {
+impl fmt::Display for ContentDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}:{}:{}", self.content_bytes, self.digest)
     }
 }
 
-impl FromStr for Whole {
+impl FromStr for ContentDigest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -92,10 +92,10 @@ mod tests {
 
     #[test]
     fn a_digest_is_read_as_it_is_written() {
-        let whole = Whole { content_bytes: 77, digest: Digest([0xa5; 32]) };
+        let whole = ContentDigest { content_bytes: 77, digest: Digest([0xa5; 32]) };
         assert_eq!(whole.to_string().parse(), Ok(whole));
         for wrong in ["", "decant1:77", "decant2:77:00", "decant1:x:00", "decant1:7:0g"] {
-            assert!(wrong.parse::<Whole>().is_err(), "{wrong}");
+            assert!(wrong.parse::<ContentDigest>().is_err(), "{wrong}");
         }
         assert!("é".repeat(32).parse::<Digest>().is_err());
     }

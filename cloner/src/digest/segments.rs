@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use decant_shared::process::stop::Stop;
 
-use super::{Digest, GROUP_BYTES, SEGMENT_BYTES, Whole};
+use crate::digest::{ContentDigest, Digest, GROUP_BYTES, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::frame::is_zero;
+use crate::stream::{ZEROS, is_zero};
 
 /// A longer run of zeros is taken in steps that end at multiples of this, between which a stop is noticed. One of them
 /// takes less than a millisecond.
@@ -16,10 +16,9 @@ pub const ZEROS_STEP_BYTES: u64 = 1 << 40;
 /// processor.
 const DIGESTS_AT_ONCE: usize = 512;
 /// No content is longer: its length is a number of 64 bits, also when it is rounded up to whole segments. One file has at
-/// most 2^63 - 1 bytes, but a folder may have several of those, all hole.
+/// most 2^63 - 1 bytes, but a directory may have several of those, all hole.
 pub const CONTENT_LIMIT_BYTES: u64 = u64::MAX - SEGMENT_BYTES;
 
-static ZEROS: [u8; GROUP_BYTES] = [0; GROUP_BYTES];
 static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS));
 
 /// The digest of a whole segment of zeros.
@@ -33,7 +32,7 @@ pub static ZERO_SEGMENT: LazyLock<Digest> = LazyLock::new(|| {
 
 /// Segments in a row that have the same digest: one, or a run of zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct SegmentRun {
     /// Number of the first one; segments are counted from 0.
     pub first: u64,
     /// How many.
@@ -44,17 +43,17 @@ pub struct Run {
 
 /// Computes digests of a content that comes in order.
 #[derive(Debug, Default)]
-pub struct Segments {
+pub struct SegmentHasher {
     /// The group that is not full yet. Small pieces are collected: hashed one by one they would cost several times
     /// as much as one group at once, which keeps all lanes of the processor's vectors busy.
     group: Vec<u8>,
     segment: blake3::Hasher,
     whole: blake3::Hasher,
     position_bytes: u64,
-    complete: VecDeque<Run>,
+    complete: VecDeque<SegmentRun>,
 }
 
-impl Segments {
+impl SegmentHasher {
     /// Bytes so far.
     pub fn position_bytes(&self) -> u64 {
         self.position_bytes
@@ -126,17 +125,17 @@ impl Segments {
         debug_assert!(self.position_bytes.is_multiple_of(SEGMENT_BYTES) && len <= SEGMENT_BYTES);
         let first = self.position_bytes / SEGMENT_BYTES;
         self.whole.update(&digest.0);
-        self.complete.push_back(Run { first, count: 1, digest });
+        self.complete.push_back(SegmentRun { first, count: 1, digest });
         self.position_bytes += len;
     }
 
     /// The next segments that are complete and were not asked for yet.
-    pub fn next_complete(&mut self) -> Option<Run> {
+    pub fn next_complete(&mut self) -> Option<SegmentRun> {
         self.complete.pop_front()
     }
 
     /// The content ends here. What was left of its last segment is complete now.
-    pub fn finish(&mut self) -> Whole {
+    pub fn finish(&mut self) -> ContentDigest {
         if self.in_group() > 0 {
             self.segment.update(blake3::hash(&self.group).as_bytes());
             self.group.clear();
@@ -146,10 +145,10 @@ impl Segments {
             let digest = Digest(*self.segment.finalize().as_bytes());
             self.segment.reset();
             self.whole.update(&digest.0);
-            self.complete.push_back(Run { first: content_bytes / SEGMENT_BYTES, count: 1, digest });
+            self.complete.push_back(SegmentRun { first: content_bytes / SEGMENT_BYTES, count: 1, digest });
         }
         self.whole.update(&content_bytes.to_le_bytes());
-        Whole { content_bytes, digest: Digest(*self.whole.finalize().as_bytes()) }
+        ContentDigest { content_bytes, digest: Digest(*self.whole.finalize().as_bytes()) }
     }
 
     fn in_group(&self) -> usize {
@@ -191,12 +190,15 @@ impl Segments {
                 left -= now;
             }
         }
-        push_run(&mut self.complete, Run { first: self.position_bytes / SEGMENT_BYTES, count, digest });
+        push_run(
+            &mut self.complete,
+            SegmentRun { first: self.position_bytes / SEGMENT_BYTES, count, digest },
+        );
     }
 }
 
 /// Appends a run. Zeros behind zeros make one longer run, so that a hole takes no memory however long it is.
-pub(super) fn push_run(runs: &mut VecDeque<Run>, run: Run) {
+pub(crate) fn push_run(runs: &mut VecDeque<SegmentRun>, run: SegmentRun) {
     match runs.back_mut() {
         Some(last)
             if last.first + last.count == run.first
@@ -227,7 +229,7 @@ mod tests {
     const SEGMENT: usize = 64 << 20;
 
     /// The definition, word by word.
-    fn defined(content: &[u8]) -> Whole {
+    fn defined(content: &[u8]) -> ContentDigest {
         let mut whole = blake3::Hasher::new();
         for segment in content.chunks(SEGMENT) {
             let mut groups = blake3::Hasher::new();
@@ -238,19 +240,19 @@ mod tests {
         }
         let content_bytes = content.len() as u64;
         whole.update(&content_bytes.to_le_bytes());
-        Whole { content_bytes, digest: Digest(*whole.finalize().as_bytes()) }
+        ContentDigest { content_bytes, digest: Digest(*whole.finalize().as_bytes()) }
     }
 
     #[test]
     fn an_empty_content_has_no_segment() {
-        let mut segments = Segments::default();
+        let mut segments = SegmentHasher::default();
         assert_eq!(segments.finish(), defined(b""));
         assert_eq!(segments.next_complete(), None);
     }
 
     #[test]
     fn a_terabyte_of_zeros_is_a_constant_many_times() {
-        let mut segments = Segments::default();
+        let mut segments = SegmentHasher::default();
         segments.zeros(1 << 40);
         let run = segments.next_complete().unwrap();
         assert_eq!((run.first, run.count, run.digest), (0, 1 << 14, *ZERO_SEGMENT));
@@ -258,7 +260,7 @@ mod tests {
 
     #[test]
     fn zeros_in_steps_are_the_same_zeros_and_one_run() {
-        let (mut whole, mut steps, stop) = (Segments::default(), Segments::default(), Stop::new());
+        let (mut whole, mut steps, stop) = (SegmentHasher::default(), SegmentHasher::default(), Stop::new());
         for segments in [&mut whole, &mut steps] {
             segments.data(b"not where a segment begins");
         }
@@ -274,7 +276,7 @@ mod tests {
         let stop = Stop::new();
         let started = std::time::Instant::now();
         std::thread::scope(|scope| {
-            let hashing = scope.spawn(|| Segments::default().long_zeros(1 << 62, &stop));
+            let hashing = scope.spawn(|| SegmentHasher::default().long_zeros(1 << 62, &stop));
             stop.by_signal(15);
             assert!(hashing.join().unwrap().is_err());
         });
@@ -283,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_content_that_cannot_be_counted_is_refused() {
-        let (mut segments, stop) = (Segments::default(), Stop::new());
+        let (mut segments, stop) = (SegmentHasher::default(), Stop::new());
         segments.known(*ZERO_SEGMENT, SEGMENT_BYTES);
         assert!(segments.long_zeros(u64::MAX, &stop).is_err());
         assert!(segments.long_zeros(CONTENT_LIMIT_BYTES, &stop).is_err());
@@ -294,7 +296,7 @@ mod tests {
     fn segments_end_where_they_should() {
         let mut content = vec![7; SEGMENT + 5];
         content[100..10_000_000].fill(0);
-        let mut segments = Segments::default();
+        let mut segments = SegmentHasher::default();
         segments.data(&content[..100]);
         segments.zeros(9_999_900);
         segments.data(&content[10_000_000..]);
@@ -302,7 +304,7 @@ mod tests {
         assert_eq!((first.first, first.count, segments.next_complete()), (0, 1, None));
         assert_eq!(segments.finish(), defined(&content));
         assert_eq!(segments.next_complete().unwrap().first, 1);
-        let mut again = Segments::default();
+        let mut again = SegmentHasher::default();
         again.known(first.digest, SEGMENT_BYTES);
         again.data(&content[SEGMENT..]);
         assert_eq!(again.finish(), defined(&content));
@@ -313,7 +315,7 @@ mod tests {
         fn how_the_content_comes_does_not_matter(
             runs in prop::collection::vec((any::<bool>(), 0usize..200_000), 0..8),
         ) {
-            let (mut segments, mut content) = (Segments::default(), Vec::new());
+            let (mut segments, mut content) = (SegmentHasher::default(), Vec::new());
             for (is_zero, len) in runs {
                 if is_zero {
                     segments.zeros(len as u64);

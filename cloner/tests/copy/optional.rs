@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use decant_cloner::attribute::Attribute;
-use decant_cloner::optional::{Call, Verdict};
+use decant_cloner::attributes::Attribute;
+use decant_cloner::volume::optional_calls::{Call, Verdict};
 use rustix::io::Errno;
 
 use super::command::{Ended, Place, copy};
@@ -76,7 +76,7 @@ fn follows_the_table(name: &str, calls: &[Call], make: &dyn Fn(&Place) -> Vec<Pa
         if verdicts.contains(&Verdict::Fail) {
             assert_eq!(ended.code, Some(4), "{name} {shown}: {ended:#?}");
             // The folder that a tree is in is synced when the tree is complete and has its names.
-            let is_late = calls == [Call::SyncFolder];
+            let is_late = calls == [Call::SyncDirectory];
             let is_left = words.last().unwrap().join("sub").exists();
             assert_eq!(is_left, is_late, "{name} {shown}: what is left");
             continue;
@@ -135,7 +135,7 @@ fn a_tree_without_extended_attributes() {
 
 #[test]
 fn a_tree_without_sync_of_folders() {
-    follows_the_table("fsync", &[Call::SyncFolder], &tree_words);
+    follows_the_table("fsync", &[Call::SyncDirectory], &tree_words);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn an_image_without_chmod() {
 
 #[test]
 fn an_image_without_sync() {
-    follows_the_table("fsync", &[Call::SyncFile, Call::SyncFolder], &image_words);
+    follows_the_table("fsync", &[Call::SyncFile, Call::SyncDirectory], &image_words);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses another part")]
 
-use decant_cloner::archive::entry::Entry;
-use decant_cloner::archive::read::ArchiveReader;
 use decant_cloner::error::Result;
 use decant_cloner::stream::Piece;
+use decant_cloner::tar::entry::Entry;
+use decant_cloner::tar::reader::ArchiveReader;
 use tar::{EntryType, Header};
 
 /// A growing archive.

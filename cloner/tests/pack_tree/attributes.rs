@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use decant_cloner::archive::read::ArchiveReader;
-use decant_cloner::attribute::Attribute;
+use decant_cloner::attributes::Attribute;
 use decant_cloner::error::Kind;
-use decant_cloner::pack::plan::Options;
+use decant_cloner::tar::reader::ArchiveReader;
+use decant_cloner::volume::tree::read::plan::Options;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tempfile::NamedTempFile;
 
@@ -164,10 +164,18 @@ fn more_than_a_header_holds_is_left_out_and_told() {
     }
     let root = File::open(mounted.path()).unwrap().into();
     let stop = decant_shared::process::stop::Stop::new();
-    let plan = decant_cloner::pack::scan::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
+    let plan =
+        decant_cloner::volume::tree::read::scan::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
     let mut stream = Vec::new();
-    decant_cloner::pack::write::write(&root, mounted.path(), WITH_ATTRIBUTES, &plan, &mut stream, &stop)
-        .unwrap();
+    decant_cloner::volume::tree::read::write_archive::write_archive(
+        &root,
+        mounted.path(),
+        WITH_ATTRIBUTES,
+        &plan,
+        &mut stream,
+        &stop,
+    )
+    .unwrap();
     assert_eq!(stream.len() as u64, plan.bytes_with(WITH_ATTRIBUTES));
     let mut bytes = stream.as_slice();
     let entry = ArchiveReader::new(&mut bytes).next_entry().unwrap().unwrap();

@@ -280,8 +280,15 @@ fn a_stop_is_obeyed_between_entries() {
         stop.by_signal(15);
     });
     let path = tree.0.path();
-    let error =
-        decant_cloner::pack::write::write(&tree.root(), path, SPARSE, &plan, &mut sink, &stop).unwrap_err();
+    let error = decant_cloner::volume::tree::read::write_archive::write_archive(
+        &tree.root(),
+        path,
+        SPARSE,
+        &plan,
+        &mut sink,
+        &stop,
+    )
+    .unwrap_err();
     assert_eq!(error.kind(), Kind::Signal(15));
     assert_eq!(files, 1);
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use decant_cloner::error::Result;
-use decant_cloner::pack::plan::{Options, Plan, Totals};
-use decant_cloner::pack::scan::scan;
-use decant_cloner::pack::write::write;
 use decant_cloner::stream::Sink;
+use decant_cloner::volume::tree::read::plan::{ArchivePlan, Options, Totals};
+use decant_cloner::volume::tree::read::scan::scan;
+use decant_cloner::volume::tree::read::write_archive::write_archive;
 use decant_shared::process::stop::Stop;
 use tempfile::TempDir;
 
@@ -53,12 +53,12 @@ impl Tree {
         File::open(self.0.path()).unwrap().into()
     }
 
-    pub(crate) fn scan(&self, options: Options) -> Result<Plan> {
+    pub(crate) fn scan(&self, options: Options) -> Result<ArchivePlan> {
         scan(&self.root(), self.0.path(), options, &Stop::new())
     }
 
-    pub(crate) fn write(&self, options: Options, plan: &Plan, sink: &mut dyn Sink) -> Result<Totals> {
-        write(&self.root(), self.0.path(), options, plan, sink, &Stop::new())
+    pub(crate) fn write(&self, options: Options, plan: &ArchivePlan, sink: &mut dyn Sink) -> Result<Totals> {
+        write_archive(&self.root(), self.0.path(), options, plan, sink, &Stop::new())
     }
 
     /// The archive. Checks that it is as long as was planned.

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use decant_cloner::pack::scan::scan;
-use decant_cloner::pack::write::write;
+use decant_cloner::volume::tree::read::scan::scan;
+use decant_cloner::volume::tree::read::write_archive::write_archive;
 use decant_shared::process::stop::Stop;
 
 use crate::disks::{Mounted, run};
@@ -21,7 +21,7 @@ fn archived(root: &Path, between: impl FnOnce()) -> u64 {
     let plan = scan(&open(), root, SPARSE, &Stop::new()).unwrap();
     between();
     let mut stream = Vec::new();
-    write(&open(), root, SPARSE, &plan, &mut stream, &Stop::new()).unwrap().entries
+    write_archive(&open(), root, SPARSE, &plan, &mut stream, &Stop::new()).unwrap().entries
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use decant_cloner::frame::mark::Mark;
+use decant_cloner::snappy::mark::Mark;
 use decant_shared::process::printable::is_unsafe;
 use rustix::process::Signal;
 

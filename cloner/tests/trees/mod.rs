@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use decant_cloner::error::Result;
-use decant_cloner::unpack::{UnpackOptions, Unpacked, unpack_tree};
+use decant_cloner::volume::tree::write::options::{UnpackOptions, Unpacked};
+use decant_cloner::volume::tree::write::unpack_tree;
 use decant_shared::process::stop::Stop;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
 

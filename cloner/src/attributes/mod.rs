@@ -1,0 +1,176 @@
+//! What an entry of a directory has besides its content: which of it travels, which of it may be set, and what was lost.
+
+pub mod acl;
+pub(crate) mod meta;
+pub mod name;
+pub mod not_kept;
+
+use std::fmt;
+
+/// Longest value of an extended attribute, and longest list of names (Linux: `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
+pub const XATTR_BYTES: usize = 64 << 10;
+/// Longest name of one (`XATTR_NAME_MAX`).
+pub const XATTR_NAME_BYTES: usize = 255;
+
+/// The access control list of an entry, as the kernel has it.
+pub const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+/// The one that a directory hands down to what is made in it.
+pub const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+/// File capabilities.
+pub const CAPABILITY: &[u8] = b"security.capability";
+
+/// A kind of attribute, as losses are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribute {
+    /// Owner and group.
+    Owner,
+    /// Permission bits, setuid and setgid among them.
+    Mode,
+    /// When the content was last modified.
+    Time,
+    /// Any extended attribute that is none of the following.
+    Xattr,
+    /// Access control lists.
+    Acl,
+    /// File capabilities.
+    Capability,
+    /// That it is the same file as another name: it is stored once more.
+    Link,
+}
+
+impl Attribute {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 7] =
+        [Self::Owner, Self::Mode, Self::Time, Self::Xattr, Self::Acl, Self::Capability, Self::Link];
+
+    /// What an extended attribute of this name is.
+    pub fn of_xattr(name: &[u8]) -> Self {
+        match name {
+            CAPABILITY => Self::Capability,
+            ACCESS_ACL | DEFAULT_ACL => Self::Acl,
+            _ => Self::Xattr,
+        }
+    }
+
+    /// Its word in messages that programs read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Owner => "owners",
+            Self::Mode => "modes",
+            Self::Time => "times",
+            Self::Xattr => "xattrs",
+            Self::Acl => "acls",
+            Self::Capability => "capabilities",
+            Self::Link => "links",
+        }
+    }
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Owner => "owners",
+            Self::Mode => "permission bits",
+            Self::Time => "modification times",
+            Self::Xattr => "extended attributes",
+            Self::Acl => "access control lists",
+            Self::Capability => "file capabilities",
+            Self::Link => "hard links",
+        })
+    }
+}
+
+/// A set of kinds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    /// Puts one in.
+    pub fn insert(&mut self, kind: Attribute) {
+        self.0 |= 1 << kind as u8;
+    }
+
+    /// Puts in all of `others`.
+    pub fn extend(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
+    /// Whether one is in it.
+    pub fn has(self, kind: Attribute) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+
+    /// Whether none is.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// An extended attribute: an access control list or a capability, too, as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Xattr {
+    /// With its namespace, such as `user.origin`.
+    pub name: Vec<u8>,
+    /// Any bytes.
+    pub value: Vec<u8>,
+}
+
+/// A point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Seconds since 1970, negative before.
+    pub seconds: i64,
+    /// Nanoseconds after `seconds`, always below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+/// Whether a source leaves it out without counting it: what belongs to the place and not to the content, and XFS's
+/// second names for access control lists.
+pub fn is_of_the_place(name: &[u8]) -> bool {
+    // The kubelet labels a volume for the pod that mounts it; another pod's label would lock that one out.
+    name == b"security.selinux" || is_second_name(name)
+}
+
+/// Whether a target sets it. Of `security.` and `system.` only what stands here: other names decide what the kernel
+/// trusts (IMA, EVM), or belong to one filesystem.
+pub fn may_be_set(name: &[u8]) -> bool {
+    let is_free = name.starts_with(b"user.") || name.starts_with(b"trusted.");
+    (is_free && !is_second_name(name)) || matches!(name, CAPABILITY | ACCESS_ACL | DEFAULT_ACL)
+}
+
+/// XFS shows root its access control lists a second time.
+fn is_second_name(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.SGI_ACL_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_sets_only_what_it_knows() {
+        for name in ["user.a", "trusted.overlay.opaque", "security.capability", "system.posix_acl_access"] {
+            assert!(may_be_set(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "security.selinux",
+            "security.ima",
+            "system.nfs4_acl",
+            "trusted.SGI_ACL_FILE",
+            "user",
+            "",
+            "os2.x",
+        ] {
+            assert!(!may_be_set(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_kinds_has_what_was_put_in() {
+        let mut kinds = Kinds::default();
+        kinds.insert(Attribute::Acl);
+        kinds.insert(Attribute::Owner);
+        let all: Vec<_> = Attribute::ALL.into_iter().filter(|&kind| kinds.has(kind)).collect();
+        assert_eq!(all, [Attribute::Owner, Attribute::Acl]);
+    }
+}

@@ -1,0 +1,25 @@
+//! Names of entries in messages.
+
+/// A name as messages show it: quoted, in one line, of bounded length.
+pub fn shown(name: &[u8]) -> String {
+    /// Longer names are cut: the message ends up in a termination message of 4,096 bytes.
+    const SHOWN_BYTES: usize = 300;
+    match name.get(..SHOWN_BYTES) {
+        Some(head) if name.len() > SHOWN_BYTES => format!("{:?}...", String::from_utf8_lossy(head)),
+        _ => format!("{:?}", String::from_utf8_lossy(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decant_shared::process::printable::is_unsafe;
+
+    #[test]
+    fn names_are_shown_without_what_an_eye_would_obey() {
+        let name = "a\u{1b}[31m\u{9b}\u{202e}\u{2066}\u{200f}\u{feff}\n";
+        let shown = shown(name.as_bytes());
+        assert!(!shown.contains(is_unsafe), "{shown:?}");
+        assert!(shown.contains("u{202e}") && shown.contains("u{1b}"), "{shown}");
+    }
+}

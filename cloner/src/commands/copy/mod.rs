@@ -1,0 +1,227 @@
+//! `cloner copy`: both ends in one process, over the same path as between two pods.
+
+pub mod new_directory;
+pub mod plan;
+pub mod screen;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Limits, Server};
+use decant_shared::net::tls::authority::{Authority, Usage};
+use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::net::tls::{client, server};
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
+
+use crate::attributes::Kinds;
+use crate::attributes::not_kept::NotKept;
+use crate::commands::cli::{CopyArgs, LogFormat, Verify};
+use crate::commands::copy::new_directory::{NewDirectory, mode_without_acl};
+use crate::commands::copy::plan::CopyPlan;
+use crate::commands::copy::screen::Screen;
+use crate::commands::new_progress;
+use crate::error::{Error, Kind, Result};
+use crate::receive::admission::State;
+use crate::receive::pipeline::IDLE;
+use crate::receive::refusals::Refusals;
+use crate::receive::running::CurrentTransfer;
+use crate::receive::streams::MultiConnection;
+use crate::receive::uploads::UploadService;
+use crate::receive::{Received, Writing};
+use crate::report::ticker::Ticker;
+use crate::send;
+use crate::send::request::Timeouts;
+use crate::send::source::Source;
+use crate::send::url::UploadUrl;
+use crate::volume::destination::Destination;
+use crate::volume::writer_lock::{Share, WriterLock};
+
+/// Common name of the throw-away client certificate.
+const CLIENT_NAME: &str = "decant-copy";
+/// The certificates outlive no process, but a copy may take longer than a day.
+const CERTIFICATE_DAYS: i64 = 30;
+/// How long the target's end may take to clean up or to tell why it failed.
+const TARGET_END: Duration = Duration::from_secs(20);
+
+/// Copies. Prints progress and one line at the end.
+pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
+    let make_plan = || CopyPlan::make(&args.source, &args.target, args.force);
+    // Declared first, so that it goes last: also what is cleaned up is ours alone.
+    let claim;
+    let again;
+    let first = make_plan()?;
+    let mut new_directory = match &first.new_directory {
+        Some(like) if !first.final_path.exists() => Some(NewDirectory::make(&first.final_path, like)?),
+        _ => None,
+    };
+    claim = claimed(&first)?;
+    let plan = if new_directory.is_some() {
+        &first
+    } else {
+        // Until now another process may have been at work there.
+        again = make_plan()?;
+        if let Some(like) = &again.new_directory {
+            new_directory = Some(NewDirectory::make(&again.final_path, like)?);
+        }
+        &again
+    };
+    if let Some(new_directory) = &mut new_directory {
+        new_directory.mark()?;
+    }
+    let progress = new_progress();
+    let screen = Screen::new(args.quiet, format);
+    let started = Instant::now();
+    let ticker = Ticker::start(Arc::clone(&progress), screen.rhythm(), screen.painter())?;
+    let outcome = transfer(args, plan, claim.clone(), &progress, stop);
+    ticker.finish();
+    screen.clear();
+    let not_kept = outcome?;
+    let lost_above = match new_directory {
+        Some(directory) => directory.complete(&args.source)?,
+        None => Kinds::default(),
+    };
+    screen.report(&progress, started.elapsed(), &args.source, &plan.final_path);
+    if let Some(not_kept) = not_kept {
+        screen.warn(&format!("not kept: {not_kept}"));
+    }
+    if !lost_above.is_empty() {
+        let mut not_kept = NotKept::default();
+        not_kept.add(lost_above, || plan.final_path.as_os_str().as_encoded_bytes().to_vec());
+        screen.warn(&format!("not kept: {not_kept}"));
+    }
+    Ok(())
+}
+
+/// What the copy writes to, claimed; nothing for a device, which is opened for this process alone.
+fn claimed(plan: &CopyPlan) -> Result<Option<Arc<WriterLock>>> {
+    let Destination::Directory { path, .. } = &plan.destination else { return Ok(None) };
+    let share = if plan.content == ContentType::Filesystem { Share::Whole } else { Share::Image };
+    WriterLock::take(path, share).map(|claim| Some(Arc::new(claim)))
+}
+
+/// Starts the target's end on loopback, sends from the source's end, and returns when both are content: with what could
+/// not be kept.
+fn transfer(
+    args: &CopyArgs,
+    plan: &CopyPlan,
+    claim: Option<Arc<WriterLock>>,
+    progress: &Arc<Progress>,
+    stop: &Stop,
+) -> Result<Option<String>> {
+    let authority = Authority::new("decant-copy", CERTIFICATE_DAYS)?;
+    let listener = loopback()?;
+    let address =
+        listener.local_addr().map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))?;
+    check_route(address)?;
+    let host = address.ip().to_string();
+    let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
+    let server_tls =
+        server::config_asking_clients(identity?, authority.roots()?, Versions::default(), Suites::default());
+    let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
+    let (outcomes, results) = bounded(1);
+    let arrived = new_progress();
+    let uploads = UploadService {
+        writing: Writing {
+            destination: plan.destination.clone(),
+            preallocate: args.preallocate,
+            image_mode: mode_without_acl(&args.source, plan.file_mode),
+            grow_to_bytes: None,
+            keep_partial: false,
+            is_exact: true,
+            is_made: plan.new_directory.is_some(),
+            read_back: args.verify == Some(Verify::Readback),
+            decompress_threads: args.tuning.threads(),
+        },
+        idle: IDLE,
+        client_name: CLIENT_NAME.to_owned(),
+        progress: Arc::clone(&arrived),
+        stop: stop.clone(),
+        outcomes,
+        state: Mutex::new(State::Idle),
+        running: CurrentTransfer::default(),
+        multi_connection: MultiConnection::default(),
+        held: Mutex::default(),
+        refusals: Refusals::default(),
+        is_leftover_useless: AtomicBool::new(false),
+        claim: Mutex::new(claim),
+    };
+    let server = Server::start(
+        "target",
+        listener,
+        Some(server_tls?.into()),
+        Limits::default(),
+        Arc::new(uploads),
+        stop.clone(),
+    )
+    .map_err(|e| Error::io(Kind::Failed, "cannot start the target's end", e))?;
+    let source = Source {
+        path: args.source.clone(),
+        content: plan.content,
+        preallocation: args.preallocate,
+        url: UploadUrl { host, port: address.port(), path: "/v1beta1/upload".to_owned() },
+        tls: client::config(authority.roots()?, client_identity)?.into(),
+        compress_threads: args.tuning.threads(),
+        compression: args.compression,
+        expected_bytes: None,
+        limit: args.limit,
+        streams: 1,
+        patience: Duration::ZERO,
+        timeouts: Timeouts::default(),
+        near: Some(arrived),
+    };
+    let sent = send::send(&source, progress, stop);
+    let outcome = both(sent, &results);
+    server.shut_down(TARGET_END);
+    outcome
+}
+
+/// One outcome out of two. What the source heard from the target is second-hand: here the target's own
+/// failure is at hand. A failure of the source reaches the target as a cut stream, which explains nothing.
+fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
+    let error = match sent {
+        // Only the directory's part is told to a sender; what an image lost is known at hand.
+        Ok(None) => {
+            let received = results.recv_timeout(TARGET_END).ok().and_then(Result::ok);
+            return Ok(received
+                .map(|received| received.not_kept)
+                .filter(|lost| !lost.is_empty())
+                .map(|lost| lost.to_string()));
+        }
+        Ok(not_kept) => return Ok(not_kept),
+        Err(error) => error,
+    };
+    // Also waits until a target that was interrupted has removed what it began.
+    let received = match error.kind() {
+        Kind::Source | Kind::SourceChanged | Kind::Usage if results.is_empty() => {
+            results.recv_timeout(Duration::from_secs(1))
+        }
+        _ => results.recv_timeout(TARGET_END),
+    };
+    match (error.kind(), received) {
+        (Kind::Refused(_) | Kind::HungUp | Kind::Stalled, Ok(Err(cause))) => Err(cause),
+        _ => Err(error),
+    }
+}
+
+/// That the loopback interface is up, which it is not in a new network namespace (`unshare -n`). Nothing is sent: a
+/// datagram socket only looks up the route.
+fn check_route(address: SocketAddr) -> Result<()> {
+    let probe = UdpSocket::bind((address.ip(), 0)).and_then(|socket| socket.connect(address));
+    probe.map_err(|cause| {
+        let text = "both ends of a copy meet on the loopback interface, which does not work here; \
+            `ip link set lo up` starts it";
+        Error::io(Kind::Failed, text, cause)
+    })
+}
+
+fn loopback() -> Result<TcpListener> {
+    let v4 = dial::listen(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0);
+    v4.or_else(|_| dial::listen(Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), 0))
+        .map_err(|e| Error::io(Kind::Failed, "cannot listen on loopback", e))
+}

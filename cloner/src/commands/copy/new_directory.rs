@@ -1,0 +1,216 @@
+//! The directory that a copy makes: there while the copy runs, complete or gone afterwards.
+//!
+//! A file in the staging directory says so (`layout::MADE`), so that after a kill the next copy knows it from a directory of
+//! the user's, which keeps its owner and its mode and is never removed.
+
+use std::fs::{self, File, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::attributes::{ACCESS_ACL, Attribute, Kinds, Moment, Xattr, acl, is_of_the_place};
+use crate::commands::copy::plan::parent_of;
+use crate::error::{Error, Result};
+use crate::tar::entry::{Entry, EntryKind};
+use crate::volume::layout::{MADE, STAGING_NAME};
+use crate::volume::optional_calls::{Call, Verdict};
+use crate::volume::tree::write::attributes::{Attributes, may_give_away};
+use crate::volume::tree::write::staging::mark_made;
+use crate::volume::xattrs::{XattrAccess, names, room};
+
+/// A directory that is being made like another one; it disappears again unless the copy is completed.
+pub struct NewDirectory<'a> {
+    path: &'a Path,
+    like: &'a Metadata,
+    /// It is certain that a copy has made it, and that no other one is at work in it.
+    is_ours: bool,
+    completed: bool,
+}
+
+impl<'a> NewDirectory<'a> {
+    /// Makes the directory `path` for a copy of the directory that `like` describes; if it is there, then because a copy that was killed
+    /// has made it.
+    pub fn make(path: &'a Path, like: &'a Metadata) -> Result<Self> {
+        let is_ours = !path.is_dir();
+        if is_ours {
+            // No other user looks into it before it has its final mode.
+            let made = fs::DirBuilder::new().mode(0o700).create(path);
+            made.map_err(|e| Error::target("create the folder", path, e))?;
+        }
+        Ok(Self { path, like, is_ours, completed: false })
+    }
+
+    /// Writes into the directory that a copy has made it. For a process that has claimed it.
+    pub fn mark(&mut self) -> Result<()> {
+        self.is_ours = true;
+        let staging = self.path.join(STAGING_NAME);
+        let failed = |e| Error::target("create a file in", &staging, e);
+        match fs::DirBuilder::new().mode(0o700).create(&staging) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed(e)),
+            _ => {}
+        }
+        let open = |path: &Path| File::open(path).map_err(|e| Error::target("open", path, e));
+        match mark_made(open(&staging)?, open(self.path)?) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Takes that away again, if there is nothing else in the staging directory.
+    fn unmark(&self) {
+        let staging = self.path.join(STAGING_NAME);
+        let is_alone = fs::read_dir(&staging)
+            .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == MADE)));
+        if is_alone {
+            let _ = fs::remove_file(staging.join(MADE));
+            let _ = fs::remove_dir(staging);
+        }
+    }
+
+    /// Gives the new directory what the directory `source` has, by the rules that hold for every entry in it: what cannot be kept is
+    /// returned, and is no failure. It has nothing that the directory around it hands down.
+    pub fn complete(mut self, source: &Path) -> Result<Kinds> {
+        self.completed = true;
+        let path = self.path;
+        let fail = |doing: &str, e: Errno| Error::target(doing, path, e.into());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail("open", e))?;
+        let attributes = Attributes::of_reused(&entry_of(source, self.like)?, may_give_away());
+        let lost = attributes.apply_to(&directory).map_err(|e| fail("finish", e))?;
+        sync_directory(&directory).map_err(|e| fail("sync", e))?;
+        let parent = parent_of(path);
+        match rustix::fs::open(parent, flags, Mode::empty()) {
+            Ok(open) => sync_directory(open),
+            // One that may be written to and not be listed.
+            Err(Errno::ACCESS) => sync_filesystem(&directory),
+            Err(e) => Err(e),
+        }
+        .map_err(|e| Error::target("sync", parent, e.into()))?;
+        Ok(lost)
+    }
+}
+
+/// Brings the names in a directory to the disk; where directories cannot be synced, with the whole filesystem.
+fn sync_directory(directory: impl AsFd) -> Result<(), Errno> {
+    match rustix::fs::fsync(&directory) {
+        Err(e) if Call::SyncDirectory.is_dispensable(e) => sync_filesystem(directory),
+        synced => synced,
+    }
+}
+
+fn sync_filesystem(directory: impl AsFd) -> Result<(), Errno> {
+    match rustix::fs::syncfs(directory) {
+        Err(e) if Call::SyncFilesystem.is_dispensable(e) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// The directory `path`, which `meta` describes, as an archive would say it.
+fn entry_of(path: &Path, meta: &Metadata) -> Result<Entry> {
+    let fail = |doing: &str, e: Errno| Error::source(doing, path, e.into());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| fail("open", e))?;
+    let Xattrs { read, unread } =
+        xattrs_of(directory.as_fd()).map_err(|e| fail("read the extended attributes of", e))?;
+    let nanoseconds = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
+    Ok(Entry {
+        name: Vec::new(),
+        kind: EntryKind::Directory,
+        link: Vec::new(),
+        size_bytes: 0,
+        mode: meta.mode() & 0o7777,
+        uid: Some(meta.uid()),
+        gid: Some(meta.gid()),
+        modified: Moment { seconds: meta.mtime(), nanoseconds },
+        xattrs: read,
+        unsent: unread,
+    })
+}
+
+/// The rights of a file or directory without its access control list: its mode, where it has none.
+pub fn mode_without_acl(path: &Path, mode: u32) -> u32 {
+    let list = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        .and_then(|file| XattrAccess::Open(file.as_fd()).get(ACCESS_ACL, &mut room()).map(<[u8]>::to_vec));
+    match list {
+        Ok(list) => acl::without(mode, Some(&list)),
+        // What cannot be opened is not copied, and what has no list has only its mode.
+        Err(_) => mode,
+    }
+}
+
+/// The extended attributes of a directory.
+struct Xattrs {
+    read: Vec<Xattr>,
+    /// Kinds of those that may not be read.
+    unread: Kinds,
+}
+
+fn xattrs_of(directory: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
+    let (mut names_room, mut value_room, place) = (room(), room(), XattrAccess::Open(directory));
+    let (mut read, mut unread) = (Vec::new(), Kinds::default());
+    let list = match place.list(&mut names_room) {
+        Ok(list) => list,
+        Err(e) => match Call::ListXattrs.verdict(e) {
+            Verdict::Fail => return Err(e),
+            Verdict::NotKept(kind) => {
+                unread.insert(kind);
+                &[]
+            }
+            Verdict::Continue => &[],
+        },
+    };
+    for name in names(list).filter(|name| !is_of_the_place(name)) {
+        match place.get(name, &mut value_room) {
+            Ok(value) => read.push(Xattr { name: name.to_vec(), value: value.to_vec() }),
+            Err(e) => match Call::GetXattr.verdict(e) {
+                Verdict::Fail => return Err(e),
+                Verdict::NotKept(_) => unread.insert(Attribute::of_xattr(name)),
+                Verdict::Continue => {}
+            },
+        }
+    }
+    Ok(Xattrs { read, unread })
+}
+
+impl Drop for NewDirectory<'_> {
+    fn drop(&mut self) {
+        if self.is_ours && !self.completed {
+            self.unmark();
+            // Only succeeds while it is empty, which the target's clean-up takes care of.
+            let _ = fs::remove_dir(self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn it_is_gone_again_when_the_copy_fails() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, like) = (place.path().join("new"), place.path().metadata().unwrap());
+        let mut new = NewDirectory::make(&path, &like).unwrap();
+        assert!(path.is_dir());
+        new.mark().unwrap();
+        new.mark().unwrap();
+        drop(new);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn one_that_a_killed_copy_made_still_gets_what_the_source_has() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("killed");
+        fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        let like = place.path().metadata().unwrap();
+        NewDirectory::make(&path, &like).unwrap().complete(place.path()).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o750);
+    }
+}

@@ -1,0 +1,118 @@
+//! `cloner source`: the source pod.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Limits, Server};
+use decant_shared::net::tls::authority::{Authority, Usage};
+use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::places::{KeySet, Places};
+use decant_shared::net::tls::server;
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
+use decant_shared::protocol::progress::Progress;
+use rustls::ServerConfig;
+
+use crate::commands::cli::SourceArgs;
+use crate::commands::environment::Environment;
+use crate::commands::{
+    leave_termination_message, new_progress, termination_message, with_termination_message,
+};
+use crate::error::{Error, Kind, Result};
+use crate::report::metrics::Metrics;
+use crate::report::progress_log::{ProgressLog, summary};
+use crate::report::ticker::{TICK, Ticker};
+use crate::send;
+use crate::send::source::Source;
+
+/// Life of the metrics page's own certificate, as CDI's (contract 1.12).
+const METRICS_CERTIFICATE_DAYS: i64 = 365;
+/// What scrapers get to finish reading when the clone is done.
+const SERVER_END: Duration = Duration::from_secs(2);
+
+/// Sends the volume that flags and environment name.
+pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<()> {
+    with_termination_message(&args.pod.termination_log, || {
+        let source = Source::configure(args, environment)?;
+        let owner_uid = environment.get("OWNER_UID").unwrap_or_else(|| {
+            log::warn!("OWNER_UID is missing: controllers will not find this clone's progress");
+            ""
+        });
+        let progress = new_progress();
+        let metrics = serve_metrics(args.metrics_port, owner_uid, environment, &progress)?;
+        log::info!("sending {} as {} to {}", source.path.display(), source.content, source.url);
+        let mut narrator = ProgressLog::default();
+        let ticker = Ticker::start(Arc::clone(&progress), TICK, move |progress| {
+            if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+                log::info!("{sentence}");
+            }
+        })?;
+        let started = Instant::now();
+        let outcome = send::send(&source, &progress, stop);
+        ticker.finish();
+        let digest = progress.digest();
+        if outcome.is_ok() {
+            log::info!("clone complete: {}", summary(&progress, started.elapsed()));
+            log::info!("digest {}", digest.as_deref().unwrap_or_default());
+        }
+        if let Ok(Some(not_kept)) = &outcome {
+            log::warn!("the target does not have everything; not kept: {not_kept}");
+        }
+        metrics.shut_down(SERVER_END);
+        let not_kept = outcome?;
+        let message =
+            termination_message::of_source(source.preallocation, digest.as_deref(), not_kept.as_deref());
+        leave_termination_message(&args.pod.termination_log, &message);
+        Ok(())
+    })
+}
+
+fn serve_metrics(
+    port: u16,
+    owner_uid: &str,
+    environment: &Environment,
+    progress: &Arc<Progress>,
+) -> Result<Server> {
+    let tls = metrics_tls(environment)?;
+    let listener = listen(port)?;
+    let service = Metrics::new(Arc::clone(progress), owner_uid.to_owned());
+    // Its own token: the page stays up while a stop is under way.
+    Server::start("metrics", listener, Some(tls), Limits::default(), Arc::new(service), Stop::new())
+        .map_err(|e| Error::io(Kind::Failed, "cannot start the metrics server", e))
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    let listener = dial::listen(None, port).map_err(|e| {
+        Error::io(
+            Kind::Failed,
+            format!("cannot listen on port {port} for metrics (DECANT_METRICS_PORT changes it)"),
+            e,
+        )
+    })?;
+    if let Ok(address) = listener.local_addr() {
+        log::info!("metrics on https://{address}/metrics");
+    }
+    Ok(listener)
+}
+
+/// With the certificate that the environment names, which may be renewed, or one made now that signs for nobody else and
+/// outlives every clone.
+fn metrics_tls(environment: &Environment) -> Result<Current<ServerConfig>> {
+    const CERTIFICATE: &str = "METRICS_TLS_CERT_FILE";
+    const KEY: &str = "METRICS_TLS_KEY_FILE";
+    if environment.get(CERTIFICATE).is_none() && environment.get(KEY).is_none() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS)?;
+        let name = format!("cloner_target@{now}");
+        let identity = authority.issue(&name, &["cloner_target"], Usage::Server, METRICS_CERTIFICATE_DAYS)?;
+        return Ok(server::config_for_anyone(identity)?.into());
+    }
+    let chain = environment.require_pem_file(CERTIFICATE, "the metrics page's certificate")?;
+    let key = environment.require_pem_file(KEY, "the metrics page's private key")?;
+    let names = KeySet { chain: METRICS_CERTIFICATE_FILE, key: METRICS_KEY_FILE, authorities: None };
+    let first = KeySet { chain, key, authorities: None };
+    let places = Places { first, renewed: environment.renewed_keys(names) };
+    Ok(Current::following(places, |keys| server::config_for_anyone(keys.identity()?))?)
+}

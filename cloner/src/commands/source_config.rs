@@ -1,0 +1,77 @@
+//! A source's configuration as CDI's controllers give it (contract 1.2 to 1.4).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use decant_shared::net::tls::client;
+use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::places::{KeySet, Places};
+use decant_shared::protocol::cdi::{AUTHORITIES_FILE, CERTIFICATE_FILE, ContentType, KEY_FILE};
+use rustls::ClientConfig;
+
+use crate::commands::cli::SourceArgs;
+use crate::commands::environment::Environment;
+use crate::error::{Error, Result};
+use crate::send::request::Timeouts;
+use crate::send::source::Source;
+use crate::send::url::UploadUrl;
+
+impl Source {
+    /// Reads flags and environment. Everything is checked before anything is opened or started.
+    pub fn configure(args: &SourceArgs, environment: &Environment) -> Result<Self> {
+        let content = content(args, environment)?;
+        let path = match (&args.mount, environment.get("MOUNT_POINT")) {
+            (Some(mount), _) if !mount.as_os_str().is_empty() => mount.clone(),
+            (None, Some(mount)) => PathBuf::from(mount),
+            _ => {
+                return Err(Error::usage(
+                    "MOUNT_POINT missing: set it, or -mount, to the folder or device to read",
+                ));
+            }
+        };
+        let url = UploadUrl::parse(environment.require("UPLOAD_URL", "the target's upload URL")?)?;
+        Ok(Self {
+            path,
+            content,
+            preallocation: environment.is_true("PREALLOCATION"),
+            url,
+            tls: tls(environment)?,
+            compress_threads: args.pod.tuning.threads(),
+            compression: args.compression,
+            expected_bytes: (args.upload_bytes > 0).then_some(args.upload_bytes),
+            limit: args.limit,
+            streams: usize::from(args.streams),
+            patience: Duration::from_secs(args.retry_secs),
+            timeouts: Timeouts {
+                stall: Duration::from_secs(args.stall_secs),
+                answer: Duration::from_secs(args.answer_secs),
+                ..Timeouts::default()
+            },
+            near: None,
+        })
+    }
+}
+
+/// Who we are and whom we trust, as the environment holds it at first, and as it is renewed.
+fn tls(environment: &Environment) -> Result<Current<ClientConfig>> {
+    let key = environment.require_pem("CLIENT_KEY", "the client's private key")?;
+    let chain = environment.require_pem("CLIENT_CERT", "the client's certificate")?;
+    let authorities = environment.require_pem("SERVER_CA_CERT", "the certificates that vouch for targets")?;
+    let first = KeySet { chain, key, authorities: Some(authorities) };
+    let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
+    let places = Places { first, renewed: environment.renewed_keys(names) };
+    Ok(Current::following(places, |keys| client::config(keys.roots()?, keys.identity()?))?)
+}
+
+/// `-content-type`, or else what CDI's startup script makes of `VOLUME_MODE`: exactly `block` is a block
+/// volume, anything else that is not empty a filesystem.
+fn content(args: &SourceArgs, environment: &Environment) -> Result<ContentType> {
+    match (&args.content_type, environment.get("VOLUME_MODE")) {
+        (Some(word), _) => word.parse().map_err(Error::usage),
+        (None, Some("block")) => Ok(ContentType::Block),
+        (None, Some(_)) => Ok(ContentType::Filesystem),
+        (None, None) => {
+            Err(Error::usage("VOLUME_MODE missing: set it to block or filesystem, or use -content-type"))
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `cloner target`: the target pod.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use decant_shared::net::dial;
+use decant_shared::net::http::server::{Limits, Server, Service};
+use decant_shared::net::tls::current::Current;
+use decant_shared::process::stop::{STOP_TICK, Stop};
+use decant_shared::protocol::units::Bytes;
+use time::OffsetDateTime;
+
+use crate::commands::cli::TargetArgs;
+use crate::commands::environment::Environment;
+use crate::commands::target_config::TargetConfig;
+use crate::commands::{
+    leave_termination_message, new_progress, termination_message, with_termination_message,
+};
+use crate::error::{Error, Kind, Result};
+use crate::receive::Received;
+use crate::receive::admission::State;
+use crate::receive::refusals::Refusals;
+use crate::receive::running::CurrentTransfer;
+use crate::receive::streams::MultiConnection;
+use crate::receive::uploads::UploadService;
+use crate::report::progress_log::ProgressLog;
+use crate::report::ticker::{TICK, Ticker};
+
+/// What probes and the finished sender get to read their answers, before the process ends regardless.
+const SERVER_END: Duration = Duration::from_secs(5);
+/// A transfer whose stop was asked for has this long to end and clean up: less than the half minute that
+/// Kubernetes gives by default.
+const TRANSFER_END: Duration = Duration::from_secs(15);
+/// Outcomes of transfers; there is one transfer at a time and the main thread is always waiting.
+const OUTCOMES: usize = 4;
+
+/// Waits for one clone, receives it, and returns when it is durable and the sender knows.
+pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<()> {
+    with_termination_message(&args.pod.termination_log, || {
+        let config = TargetConfig::configure(args, environment)?;
+        let listener = dial::listen(config.address, config.port).map_err(|e| {
+            let address = config.address.map_or("[::]".to_owned(), |address| address.to_string());
+            let text =
+                format!("cannot listen on {address} port {} (LISTEN_ADDRESS, LISTEN_PORT)", config.port);
+            Error::io(Kind::Failed, text, e)
+        })?;
+        let place = listener.local_addr().map_or(String::new(), |address| address.to_string());
+        let progress = new_progress();
+        let (outcomes, results) = bounded(OUTCOMES);
+        let uploads = Arc::new(UploadService {
+            writing: config.writing,
+            idle: config.idle,
+            client_name: config.client_name,
+            progress: Arc::clone(&progress),
+            stop: stop.clone(),
+            outcomes,
+            state: Mutex::new(State::Idle),
+            running: CurrentTransfer::default(),
+            multi_connection: MultiConnection::default(),
+            held: Mutex::default(),
+            refusals: Refusals::default(),
+            is_leftover_useless: AtomicBool::new(false),
+            claim: Mutex::default(),
+        });
+        let service: Arc<dyn Service> = uploads.clone();
+        let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;
+        let health = plain_health(args.plain_health_port, &service, stop)?;
+        log::info!("waiting for a clone on https://{place}");
+        let mut narrator = ProgressLog::default();
+        let ticker = Ticker::start(progress, TICK, move |progress| {
+            if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+                log::info!("received {sentence}");
+            }
+        })?;
+        let outcome = wait(&results, &uploads, config.deadline, stop);
+        ticker.finish();
+        let open = server.shut_down(SERVER_END);
+        if open > 0 {
+            log::warn!("{open} connections are still open; leaving anyway");
+        }
+        if let Some(health) = health {
+            health.shut_down(Duration::ZERO);
+        }
+        let message = match outcome? {
+            Some(received) => {
+                log::info!(
+                    "{} received as {}; it is on disk",
+                    Bytes(received.stream_bytes),
+                    received.content
+                );
+                termination_message::of_target(&received)
+            }
+            None => {
+                log::info!("the deadline passed and nobody sent anything");
+                termination_message::of_deadline()
+            }
+        };
+        leave_termination_message(&args.pod.termination_log, &message);
+        Ok(())
+    })
+}
+
+fn start_server(
+    name: &'static str,
+    listener: std::net::TcpListener,
+    tls: Option<Current<rustls::ServerConfig>>,
+    service: &Arc<dyn Service>,
+    stop: &Stop,
+) -> Result<Server> {
+    Server::start(name, listener, tls, Limits::default(), Arc::clone(service), stop.clone())
+        .map_err(|e| Error::io(Kind::Failed, "cannot start the server", e))
+}
+
+/// The plain-text health port. It is only of use under old controllers, so that a port that is taken is no
+/// reason to fail.
+fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Option<Server>> {
+    if port == 0 {
+        return Ok(None);
+    }
+    match dial::listen(None, port) {
+        Ok(listener) => start_server("health", listener, None, service, stop).map(Some),
+        Err(e) => {
+            log::warn!("no plain-text /healthz for old controllers: cannot listen on port {port}: {e}");
+            Ok(None)
+        }
+    }
+}
+
+/// Waits for a transfer that succeeds. A transfer that fails leaves the target waiting for the next one, as
+/// the source will be restarted. `None`: the deadline passed with no transfer under way.
+fn wait(
+    results: &Receiver<Result<Received>>,
+    uploads: &UploadService,
+    deadline: Option<OffsetDateTime>,
+    stop: &Stop,
+) -> Result<Option<Received>> {
+    let mut leave_at = None;
+    loop {
+        match results.recv_timeout(STOP_TICK) {
+            Ok(Ok(received)) => return Ok(Some(received)),
+            Ok(Err(error)) if matches!(error.kind(), Kind::Signal(_)) => return Err(error),
+            Ok(Err(error)) => log::error!("the transfer failed: {error}"),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::neighbour("upload server")),
+        }
+        if stop.is_set() && Instant::now() > *leave_at.get_or_insert_with(|| Instant::now() + TRANSFER_END) {
+            log::warn!("the transfer does not end within {} s; leaving it", TRANSFER_END.as_secs());
+            Error::check(stop)?;
+        }
+        let mut state = uploads.state();
+        if *state == State::Idle {
+            Error::check(stop)?;
+            if deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline) && results.is_empty() {
+                // A connection may be open already: its sender must not be told 200 from here on.
+                *state = State::Leaving;
+                return Ok(None);
+            }
+        }
+    }
+}

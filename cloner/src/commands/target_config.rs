@@ -1,0 +1,226 @@
+//! A target's configuration as CDI's controllers give it (contract 2.2).
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::places::{KeySet, Place, Places};
+use decant_shared::net::tls::server::config_asking_clients;
+use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::protocol::cdi::{
+    AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
+    TARGET_FOLDER, TLS_PORT,
+};
+use decant_shared::protocol::units::{Overhead, parse_quantity, usable_bytes};
+use rustls::ServerConfig;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::commands::cli::{TargetArgs, Verify};
+use crate::commands::environment::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::receive::Writing;
+use crate::receive::pipeline::IDLE;
+use crate::volume::destination::Destination;
+
+/// `DESTINATION` of a block volume.
+const BLOCK_DESTINATION: &str = "/dev/cdi-block-volume";
+
+/// Everything that a target pod is told.
+pub struct TargetConfig {
+    /// Address to listen on; `None` is every address of both IP families.
+    pub address: Option<IpAddr>,
+    /// Port to listen on.
+    pub port: u16,
+    /// Who we are and whose certificates we accept. It follows the keys as they are renewed.
+    pub tls: Current<ServerConfig>,
+    /// Common name of the one sender.
+    pub client_name: String,
+    /// How long it may send nothing.
+    pub idle: Duration,
+    /// When to give up waiting for one.
+    pub deadline: Option<OffsetDateTime>,
+    /// How to write.
+    pub writing: Writing,
+}
+
+impl TargetConfig {
+    /// Reads the environment. Everything is checked before anything is opened or started.
+    pub fn configure(args: &TargetArgs, environment: &Environment) -> Result<Self> {
+        let client_name =
+            environment.require("CLIENT_NAME", "the common name of the sender's certificate")?;
+        let destination = destination(args, environment)?;
+        let grow_to_bytes = match &destination {
+            Destination::Directory { path, .. } if !path.is_dir() => {
+                let text = format!("{} is not a folder; the volume must be mounted there", path.display());
+                return Err(Error::new(Kind::Target, text));
+            }
+            Destination::Directory { .. } => usable_size(environment)?,
+            Destination::Device(_) => None,
+        };
+        Ok(Self {
+            address: address(environment)?,
+            port: port(environment),
+            tls: tls(environment)?,
+            client_name: client_name.to_owned(),
+            idle: idle(environment)?,
+            deadline: deadline(environment)?,
+            writing: Writing {
+                destination,
+                preallocate: environment.is_true("PREALLOCATION"),
+                image_mode: DISK_IMAGE_MODE,
+                grow_to_bytes,
+                keep_partial: true,
+                is_exact: false,
+                is_made: false,
+                read_back: args.verify == Some(Verify::Readback),
+                decompress_threads: args.pod.tuning.threads(),
+            },
+        })
+    }
+}
+
+fn address(environment: &Environment) -> Result<Option<IpAddr>> {
+    match environment.get("LISTEN_ADDRESS") {
+        // CDI's default means every address; on an IPv6 cluster that has to include IPv6.
+        None | Some("0.0.0.0" | "::" | "[::]") => Ok(None),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::usage(format!("LISTEN_ADDRESS is {text:?}: it must be an IP address"))),
+    }
+}
+
+/// Invalid values are ignored, as in CDI.
+fn port(environment: &Environment) -> u16 {
+    environment.get("LISTEN_PORT").and_then(|text| text.parse().ok()).unwrap_or(TLS_PORT)
+}
+
+fn tls(environment: &Environment) -> Result<Current<ServerConfig>> {
+    let first = KeySet {
+        chain: place(environment, "TLS_CERT_FILE", "TLS_CERT", "the server's certificate")?,
+        key: place(environment, "TLS_KEY_FILE", "TLS_KEY", "the server's private key")?,
+        authorities: Some(place(
+            environment,
+            "CLIENT_CERT_FILE",
+            "CLIENT_CERT",
+            "the certificates that vouch for senders",
+        )?),
+    };
+    let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
+    let versions = Versions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default())
+        .map_err(|e| Error::usage(e.0))?;
+    let suites = Suites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
+    let places = Places { first, renewed: environment.renewed_keys(names) };
+    Ok(Current::following(places, move |keys| {
+        config_asking_clients(keys.identity()?, keys.roots()?, versions, suites.clone())
+    })?)
+}
+
+/// PEM in the file that `file_name` names, or (CDI up to 1.59) in `content_name` itself.
+fn place(environment: &Environment, file_name: &str, content_name: &str, purpose: &str) -> Result<Place> {
+    match environment.get(content_name) {
+        Some(_) if environment.get(file_name).is_none() => environment.require_pem(content_name, purpose),
+        _ => environment.require_pem_file(file_name, purpose),
+    }
+}
+
+/// Ours alone: CDI waits for ever.
+fn idle(environment: &Environment) -> Result<Duration> {
+    let Some(text) = environment.get("DECANT_IDLE_SECS") else { return Ok(IDLE) };
+    match text.parse() {
+        Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        _ => Err(Error::usage(format!(
+            "DECANT_IDLE_SECS is {text:?}: it must be a number of seconds, at least 1"
+        ))),
+    }
+}
+
+fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
+    environment
+        .get("DEADLINE")
+        .map(|text| {
+            OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+                Error::usage(format!("DEADLINE is {text:?}: it must be a time like 2026-01-31T12:00:00Z"))
+            })
+        })
+        .transpose()
+}
+
+/// CDI's block path, or anything else than `disk.img` that is a block device, is a device; every other path is an image file in
+/// the directory of a filesystem volume.
+fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
+    use std::os::unix::fs::FileTypeExt;
+    if let Some(directory) = &args.mount {
+        return Ok(Destination::Directory { path: directory.clone(), image_name: DISK_IMAGE.into() });
+    }
+    let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
+    let path = PathBuf::from(text);
+    let name = path.file_name().map(ToOwned::to_owned);
+    // What has the image's usual name is in a volume, which somebody else may have had before: a device node there, or a
+    // link to one, is not where an image goes.
+    let is_in_volume = name.as_deref() == Some(DISK_IMAGE.as_ref());
+    let is_device = || path.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
+    if text == BLOCK_DESTINATION || (!is_in_volume && is_device()) {
+        return Ok(Destination::Device(path));
+    }
+    match (path.parent(), name) {
+        // A directory of the image's usual name is a part of the volume: an archive may hold one, and a clone of an image
+        // replaces it. Any other directory in this place is a mistake.
+        (Some(directory), Some(image_name)) if path.is_absolute() && (is_in_volume || !path.is_dir()) => {
+            Ok(Destination::Directory { path: directory.to_owned(), image_name })
+        }
+        _ => Err(Error::usage(format!(
+            "DESTINATION is {text:?}: it must be a block device or the absolute path of a file, like {TARGET_FOLDER}/{DISK_IMAGE}"
+        ))),
+    }
+}
+
+/// The size to which an image is grown: what a guest can use of a volume of `UPLOAD_IMAGE_SIZE` when the
+/// filesystem keeps `FILESYSTEM_OVERHEAD` of it (contract 4.8).
+fn usable_size(environment: &Environment) -> Result<Option<u64>> {
+    let Some(text) = environment.get("UPLOAD_IMAGE_SIZE") else { return Ok(None) };
+    let size_bytes =
+        parse_quantity(text).map_err(|e| Error::usage(format!("UPLOAD_IMAGE_SIZE is {text:?}: {e}")))?;
+    let overhead = match environment.get("FILESYSTEM_OVERHEAD") {
+        None => Overhead::NONE,
+        Some(text) => text
+            .parse::<Overhead>()
+            .map_err(|e| Error::usage(format!("FILESYSTEM_OVERHEAD is {text:?}: {e}")))?,
+    };
+    Ok(Some(usable_bytes(overhead, size_bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_of_one_gib_with_six_percent_overhead_holds_an_image_of_966_mib() {
+        let environment = Environment::from([("UPLOAD_IMAGE_SIZE", "1Gi"), ("FILESYSTEM_OVERHEAD", "0.06")]);
+        assert_eq!(usable_size(&environment).unwrap(), Some(966 << 20));
+    }
+
+    #[test]
+    fn every_address_of_cdis_default_is_every_address_of_both_families() {
+        for text in ["", "0.0.0.0", "::"] {
+            assert_eq!(address(&Environment::from([("LISTEN_ADDRESS", text)])).unwrap(), None, "{text}");
+        }
+        assert!(address(&Environment::from([("LISTEN_ADDRESS", "host")])).is_err());
+    }
+
+    #[test]
+    fn a_sender_may_be_silent_for_five_minutes_or_as_long_as_is_asked_for() {
+        let with = |text| idle(&Environment::from([("DECANT_IDLE_SECS", text)]));
+        assert_eq!(with("").unwrap(), Duration::from_secs(300));
+        assert_eq!(with("7").unwrap(), Duration::from_secs(7));
+        assert!(with("0").is_err() && with("long").is_err());
+    }
+
+    #[test]
+    fn a_deadline_that_is_no_time_is_a_usage_error() {
+        assert!(deadline(&Environment::from([("DEADLINE", "tomorrow")])).is_err());
+        assert!(deadline(&Environment::from([("DEADLINE", "2026-01-31T12:00:00Z")])).unwrap().is_some());
+    }
+}

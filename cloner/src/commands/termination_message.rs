@@ -1,0 +1,125 @@
+//! The termination message: what Kubernetes shows when the container has ended (contract 1.6 and 2.8).
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use decant_shared::protocol::cdi::TERMINATION_LIMIT_BYTES;
+
+use crate::error::{Error, Kind, Result};
+use crate::receive::Received;
+
+/// What a source that is done says. Plain text: controllers look for a phrase in it.
+pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&str>) -> String {
+    let applied = if preallocation { ", Preallocation applied" } else { "" };
+    let digest = digest.map_or(String::new(), |digest| format!("; {digest}"));
+    let not_kept = not_kept.map_or(String::new(), |words| format!("; not kept: {words}"));
+    format!("Clone Complete{applied}{digest}{not_kept}")
+}
+
+/// What a target that is done says. JSON: controllers from CDI 1.60 on parse it, and older ones look for the
+/// same phrase as in a source's message. Unlike CDI's, it tells the truth about preallocation.
+pub fn of_target(received: &Received) -> String {
+    let verification = received.verification;
+    let mut message = serde_json::json!({
+        "preallocationApplied": received.preallocated,
+        "message": of_source(received.preallocated, None, None),
+        "digest": verification.content_digest.to_string(),
+        "digestConfirmed": verification.is_confirmed,
+    });
+    if !received.not_kept.is_empty() {
+        message["notKept"] = received.not_kept.to_json();
+    }
+    message.to_string()
+}
+
+/// What a target says that nobody sent anything to before its deadline.
+pub fn of_deadline() -> String {
+    serde_json::json!({ "deadlinePassed": true, "message": "Deadline Passed" }).to_string()
+}
+
+/// Writes `text` as one line. Where the file is not there (outside of Kubernetes) nothing is written.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    let mut line = text.replace(['\r', '\n'], " ");
+    if line.len() > TERMINATION_LIMIT_BYTES {
+        let end = (0..=TERMINATION_LIMIT_BYTES).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+        line.truncate(end);
+    }
+    // Not created: the kubelet makes it, and a stray file in /dev helps nobody.
+    let mut file = match OpenOptions::new().write(true).truncate(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            log::debug!("{} is not there; the result would be: {line}", path.display());
+            return Ok(());
+        }
+        Err(e) => return Err(unwritable(path, e)),
+    };
+    file.write_all(line.as_bytes()).map_err(|e| unwritable(path, e))
+}
+
+fn unwritable(path: &Path, cause: std::io::Error) -> Error {
+    Error::io(Kind::Failed, format!("cannot write the termination message to {}", path.display()), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::not_kept::NotKept;
+    use crate::attributes::{Attribute, Kinds};
+    use crate::digest::{ContentDigest, Digest};
+    use crate::receive::resume_verifier::Verification;
+    use decant_shared::protocol::cdi::ContentType;
+
+    fn received(preallocated: bool) -> Received {
+        let content_digest = ContentDigest { content_bytes: 1, digest: Digest([7; 32]) };
+        let verification = Verification { content_digest, is_confirmed: true };
+        Received {
+            content: ContentType::Block,
+            stream_bytes: 1,
+            verification,
+            preallocated,
+            not_kept: NotKept::default(),
+        }
+    }
+
+    #[test]
+    fn the_messages_are_the_contracts() {
+        assert_eq!(of_source(false, None, None), "Clone Complete");
+        assert_eq!(
+            of_source(true, Some("decant1:0:ab"), Some("owners of \"a\"")),
+            "Clone Complete, Preallocation applied; decant1:0:ab; not kept: owners of \"a\""
+        );
+        let json: serde_json::Value = serde_json::from_str(&of_target(&received(false))).unwrap();
+        assert_eq!(
+            (&json["preallocationApplied"], &json["message"]),
+            (&false.into(), &"Clone Complete".into())
+        );
+        let digest = json["digest"].as_str().unwrap();
+        assert!(digest.starts_with("decant1:1:0707") && json["digestConfirmed"] == true, "{json}");
+        assert_eq!(json.get("notKept"), None);
+        let mut lossy = received(false);
+        let mut kinds = Kinds::default();
+        kinds.insert(Attribute::Owner);
+        lossy.not_kept.add(kinds, || b"a".to_vec());
+        let json: serde_json::Value = serde_json::from_str(&of_target(&lossy)).unwrap();
+        assert_eq!(json["notKept"]["owners"]["entries"], 1);
+        let json: serde_json::Value = serde_json::from_str(&of_deadline()).unwrap();
+        assert_eq!(json["deadlinePassed"], true);
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_the_kubelet_keeps_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(file.path(), &format!("a\nb{}", "é".repeat(4000))).unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.starts_with("a bé") && text.len() <= TERMINATION_LIMIT_BYTES);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("termination-log");
+        write(&path, "x").unwrap();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,103 @@
+//! One connection's part of a transfer: its body, cut into packs.
+
+use std::time::{Duration, Instant};
+
+use decant_shared::net::conn::Fault;
+use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::process::stop::{STOP_TICK, Stop, StopReason};
+use decant_shared::protocol::progress::Progress;
+
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::lanes::Pool;
+use crate::receive::running::{CurrentTransfer, OUSTED};
+use crate::receive::streams::{StreamMessage, StreamSlot};
+use crate::snappy::split::{Pack, Splitter};
+
+/// What stands around a connection that carries a clone.
+#[derive(Clone, Copy)]
+pub struct ReceiveContext<'a> {
+    /// A sender that sends nothing for this long has failed.
+    pub idle: Duration,
+    /// Told when the sender is heard.
+    pub running: &'a CurrentTransfer,
+    /// Counts what arrives.
+    pub progress: &'a Progress,
+    /// Ends it early.
+    pub stop: &'a Stop,
+}
+
+/// Reads the body to its proven end; packs of it go to `put`, all but the last one, which may be empty. It ends early when
+/// `is_over`.
+pub fn receive_body(
+    body: &mut Body<'_>,
+    context: ReceiveContext<'_>,
+    packs: &Pool<Pack>,
+    is_over: &dyn Fn() -> bool,
+    put: &mut dyn FnMut(Pack) -> Result<()>,
+) -> Result<Pack> {
+    let mut splitter = Splitter::default();
+    let mut pack = packs.take();
+    loop {
+        wait(body, context.idle, is_over)?;
+        let Some(mut bytes) = body.next(context.idle).map_err(describe)? else { break };
+        Error::check(context.stop)?;
+        context.running.heard();
+        context.progress.add_wire_bytes(bytes.len() as u64);
+        while !bytes.is_empty() {
+            let taken = splitter.feed(bytes, &mut pack)?;
+            bytes = &bytes[taken..];
+            if !bytes.is_empty() || splitter.ends_turn(&pack) {
+                put(std::mem::replace(&mut pack, packs.take()))?;
+            }
+        }
+    }
+    splitter.finish()?;
+    Ok(pack)
+}
+
+/// The same for one of several connections: what it brings, and how it ended, goes to its place. Returns whether it was
+/// complete.
+pub fn receive_stream(body: &mut Body<'_>, context: ReceiveContext<'_>, slot: &StreamSlot) -> bool {
+    let mut put = |pack| slot.parcels.send(StreamMessage::Pack(pack)).map_err(|_| Error::neighbour("merger"));
+    let last = receive_body(body, context, &slot.packs, &|| slot.is_over(), &mut put);
+    let brought = last.and_then(|last| if last.is_empty() { Ok(()) } else { put(last) });
+    match brought {
+        Ok(()) => slot.parcels.send(StreamMessage::End).is_ok(),
+        Err(error) => {
+            // There is room for one of each connection. Where nobody waits for it any more, another one was the cause.
+            let _ = slot.failures.try_send(error);
+            false
+        }
+    }
+}
+
+/// Waits until the body goes on.
+fn wait(body: &mut Body<'_>, idle: Duration, is_over: &dyn Fn() -> bool) -> Result<()> {
+    let began = Instant::now();
+    while !body.ready(STOP_TICK.min(idle)).map_err(describe)? {
+        if is_over() {
+            return Err(Error::neighbour("merger"));
+        }
+        if began.elapsed() >= idle {
+            return Err(describe(BodyFault::Conn(Fault::TimedOut("upload", idle))));
+        }
+    }
+    Ok(())
+}
+
+fn describe(fault: BodyFault) -> Error {
+    match fault {
+        BodyFault::Cut => {
+            Error::new(Kind::HungUp, "the body ends before its terminating chunk: the source gave up")
+        }
+        BodyFault::Bad(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
+        BodyFault::Conn(Fault::Stopped(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
+        BodyFault::Conn(Fault::Stopped(reason)) => Error::stopped(reason),
+        BodyFault::Conn(Fault::TimedOut(_, limit)) => {
+            Error::new(Kind::Stalled, format!("the source sent nothing for {} s", limit.as_secs()))
+        }
+        BodyFault::Conn(fault) => {
+            Error::new(Kind::HungUp, format!("the connection broke before the body was complete: {fault}"))
+        }
+    }
+}

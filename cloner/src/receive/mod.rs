@@ -1,0 +1,80 @@
+//! The receiver: receives one clone and makes it durable.
+//!
+//! ```text
+//! session (a connection's thread): TLS, HTTP body -> packs -> decompressors -> batches -> writer
+//! ```
+//!
+//! [`admission`] decides whether a request may upload; [`mod@pipeline`] runs the stages over its body; [`write`] writes what
+//! they yield, to one of the four combinations of contract 2.6; [`uploads`] holds the state (one transfer at a time, one
+//! success per process) and [`server`] answers.
+
+pub mod admission;
+pub mod body;
+pub mod decompress;
+pub mod held;
+pub mod pipeline;
+pub mod received_stream;
+pub mod refusals;
+pub mod resume_verifier;
+pub mod running;
+pub mod server;
+pub mod session_report;
+pub mod streams;
+pub mod sync;
+pub mod uploads;
+pub mod verify;
+pub mod write;
+
+use decant_shared::protocol::cdi::ContentType;
+
+use crate::attributes::not_kept::NotKept;
+use crate::receive::resume_verifier::Verification;
+use crate::volume::destination::Destination;
+
+/// How to write.
+#[derive(Debug, Clone)]
+pub struct Writing {
+    /// Where to.
+    pub destination: Destination,
+    /// Write or allocate every byte, holes included (contract 2.7).
+    pub preallocate: bool,
+    /// Permission bits of an image file.
+    pub image_mode: u32,
+    /// Grow an image file to at least this size.
+    pub grow_to_bytes: Option<u64>,
+    /// Leave what an interrupted transfer wrote, so that the next one can go on from there.
+    pub keep_partial: bool,
+    /// Read everything back from the disk and compare, before it gets its name.
+    pub read_back: bool,
+    /// The sender says all attributes: entries get no others.
+    pub is_exact: bool,
+    /// The directory was made by the copy that writes to it, and goes again with it.
+    pub is_made: bool,
+    /// Decompressor threads.
+    pub decompress_threads: usize,
+}
+
+impl Writing {
+    /// Whether a clone of `content` that was interrupted can go on. Not that of an image in an archive which is read
+    /// back: its digest is computed while it is written.
+    pub fn can_go_on(&self, content: ContentType) -> bool {
+        let is_lone_image =
+            content == ContentType::Filesystem && matches!(self.destination, Destination::Device(_));
+        self.keep_partial && !(is_lone_image && self.read_back)
+    }
+}
+
+/// A clone that was received, written and synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// What it was.
+    pub content: ContentType,
+    /// Logical bytes of the stream.
+    pub stream_bytes: u64,
+    /// The digest of its content, and whether the source has the same.
+    pub verification: Verification,
+    /// Whether preallocation was asked for, and so done.
+    pub preallocated: bool,
+    /// Attributes that could not be kept.
+    pub not_kept: NotKept,
+}

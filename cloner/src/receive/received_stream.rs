@@ -1,0 +1,200 @@
+//! The logical stream as the writer sees it: pieces out of batches, in order, checked as they go by.
+
+use std::rc::Rc;
+use std::thread::scope;
+
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::cdi::ContentType;
+use decant_shared::protocol::progress::Progress;
+
+use crate::digest::segments::zeros_step_bytes;
+use crate::error::{Error, Result};
+use crate::pipeline::join::{first_cause, join};
+use crate::pipeline::lanes::{Collect, Pool};
+use crate::receive::decompress::BatchMessage;
+use crate::receive::resume_verifier::{ResumeVerifier, Verification};
+use crate::receive::sync::{self, Pacer, Synced};
+use crate::snappy::decode::{DecodedBatch, Item};
+use crate::stream::{Piece, Pull, VerifyContent};
+
+/// Takes batches from the decompressors and yields their pieces.
+pub struct ReceivedStream<'a> {
+    batches: Collect<BatchMessage>,
+    pool: &'a Pool<DecodedBatch>,
+    progress: &'a Progress,
+    batch: DecodedBatch,
+    next_run: usize,
+    /// Bytes of run `next_run` that were yielded already.
+    taken_bytes: u64,
+    stream_bytes: u64,
+    /// How long the sender said the stream is.
+    announced_bytes: Option<u64>,
+    content: ContentType,
+    verifier: Rc<ResumeVerifier>,
+    verification: Option<Verification>,
+    pacer: Option<Pacer>,
+    /// Data that was yielded with the last piece, and so written when the next one is asked for.
+    last_data_bytes: u64,
+    stop: &'a Stop,
+}
+
+impl<'a> ReceivedStream<'a> {
+    /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`. A
+    /// stream of another length than `announced_bytes`, or of another content than its digests say, is damaged: it
+    /// has no end that anyone could act on. It ends early when `stop` is set.
+    pub fn new(
+        batches: Collect<BatchMessage>,
+        pool: &'a Pool<DecodedBatch>,
+        progress: &'a Progress,
+        (content, announced_bytes): (ContentType, Option<u64>),
+        verifier: Rc<ResumeVerifier>,
+        stop: &'a Stop,
+    ) -> Self {
+        Self {
+            batches,
+            pool,
+            progress,
+            batch: DecodedBatch::default(),
+            next_run: 0,
+            taken_bytes: 0,
+            stream_bytes: 0,
+            announced_bytes,
+            content,
+            verifier,
+            verification: None,
+            pacer: None,
+            last_data_bytes: 0,
+            stop,
+        }
+    }
+
+    /// The counters of this transfer.
+    pub fn progress(&self) -> &'a Progress {
+        self.progress
+    }
+
+    /// What compares the content with its digests.
+    pub fn content_verifier(&self) -> Rc<ResumeVerifier> {
+        Rc::clone(&self.verifier)
+    }
+
+    /// Runs `write` over this stream while a thread syncs what was written.
+    pub fn paced<T>(
+        &mut self,
+        synced: Synced,
+        stop: &Stop,
+        write: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let progress = self.progress;
+        scope(|scope| {
+            let (pacer, thread) = sync::start(scope, synced, progress, stop)?;
+            self.pacer = Some(pacer);
+            let written = write(self);
+            self.pacer = None;
+            first_cause(written, join(vec![Ok(thread)]))
+        })
+    }
+
+    /// After everything was written: what is still in the stream is dropped, and its end must come. Returns
+    /// the stream's length and what was found out about its content.
+    pub fn finish(&mut self) -> Result<(u64, Verification)> {
+        loop {
+            if let Some(verification) = self.verification {
+                return Ok((self.stream_bytes, verification));
+            }
+            self.next_piece(u64::MAX)?;
+        }
+    }
+
+    /// Goes to the next run of bytes. `false`: there is none, the stream is complete.
+    fn advance(&mut self) -> Result<bool> {
+        while self.verification.is_none() {
+            match self.batch.item(self.next_run) {
+                Some(Item::Piece(_)) => return Ok(true),
+                Some(Item::Mark(mark)) => {
+                    self.verifier.mark(mark)?;
+                    self.next_run += 1;
+                }
+                None => match self.batches.receive()? {
+                    BatchMessage::Some(batch) => {
+                        self.pool.give(std::mem::replace(&mut self.batch, batch));
+                        self.next_run = 0;
+                    }
+                    BatchMessage::End => {
+                        self.check_length()?;
+                        self.verification = Some(self.verifier.finish()?);
+                    }
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    fn check_length(&self) -> Result<()> {
+        match self.announced_bytes {
+            Some(announced_bytes) if announced_bytes != self.stream_bytes => {
+                Err(other_length(announced_bytes, self.stream_bytes))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn other_length(announced_bytes: u64, sent_bytes: u64) -> Error {
+    Error::damaged(format!("the sender announced {announced_bytes} bytes and sent {sent_bytes}"))
+}
+
+impl Pull for ReceivedStream<'_> {
+    /// Zeros come in steps, because whoever takes them may have to do something about each of them, and because their
+    /// digest is computed. That a run goes beyond what was announced is found out before any of it is taken.
+    fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
+        Error::check(self.stop)?;
+        if let Some(pacer) = &mut self.pacer {
+            pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
+        }
+        if !self.advance()? {
+            // Nothing more is written; what is in flight is synced at the end.
+            self.pacer = None;
+            return Ok(None);
+        }
+        let Some(Item::Piece(piece)) = self.batch.item(self.next_run) else { return Ok(None) };
+        let left_bytes = piece.len() - self.taken_bytes;
+        let end = self.stream_bytes.checked_add(left_bytes);
+        let end = end.ok_or_else(|| Error::damaged("the stream is longer than any volume"))?;
+        if let Some(announced_bytes) = self.announced_bytes.filter(|&announced_bytes| announced_bytes < end) {
+            return Err(other_length(announced_bytes, end));
+        }
+        let len = match piece {
+            Piece::Zeros(_) => left_bytes.min(max_bytes).min(zeros_step_bytes(self.stream_bytes)),
+            Piece::Data(_) | Piece::Kept(_) => left_bytes.min(max_bytes),
+        };
+        let from = self.taken_bytes;
+        self.stream_bytes += len;
+        self.progress.add_sent_bytes(len);
+        if len == left_bytes {
+            self.next_run += 1;
+            self.taken_bytes = 0;
+        } else {
+            self.taken_bytes += len;
+        }
+        let piece = match piece {
+            Piece::Zeros(_) => Piece::Zeros(len),
+            Piece::Kept(_) => Piece::Kept(len),
+            Piece::Data(bytes) => {
+                self.last_data_bytes = len;
+                let start = usize::try_from(from).unwrap_or(usize::MAX);
+                Piece::Data(&bytes[start..start + usize::try_from(len).unwrap_or(usize::MAX)])
+            }
+        };
+        if self.content == ContentType::Block {
+            self.verifier.content(&piece)?;
+        }
+        Ok(Some(piece))
+    }
+
+    /// The content of an archive is known to whoever reads it.
+    fn verifier(&self) -> Option<Rc<dyn VerifyContent>> {
+        let verifier: Rc<dyn VerifyContent> = self.verifier.clone();
+        (self.content == ContentType::Filesystem).then_some(verifier)
+    }
+}

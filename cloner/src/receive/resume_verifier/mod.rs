@@ -1,0 +1,238 @@
+//! Compares what arrives with the digests that came along.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use crate::digest::segments::{SegmentHasher, SegmentRun, ZERO_SEGMENT, push_run, zeros_step_bytes};
+use crate::digest::{ContentDigest, Digest, HELD_LIMIT, SEGMENT_BYTES};
+use crate::error::{Error, Result};
+use crate::snappy::mark::Mark;
+use crate::stream::{Piece, VerifyContent};
+
+/// A sender's digests come right behind the segments; one that sends more than this ahead of its data is broken.
+const AHEAD_LIMIT: usize = 1024;
+/// A sender that sends digests sends one right behind each segment that is not zeros; those of what is kept may be missing.
+/// One that leaves more of them out is broken.
+const BEHIND_LIMIT: usize = HELD_LIMIT + 1024;
+
+/// What was found out about a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verification {
+    /// Its digest as computed here.
+    pub content_digest: ContentDigest,
+    /// Whether the sender said the same. Other senders than Decant say nothing.
+    pub is_confirmed: bool,
+}
+
+/// The content that arrives, on the writer's thread.
+#[derive(Debug, Default)]
+pub struct ResumeVerifier(RefCell<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    segments: SegmentHasher,
+    /// Computed and not yet compared.
+    computed: VecDeque<SegmentRun>,
+    /// The sender's, not yet compared.
+    expected: VecDeque<(u64, Digest)>,
+    content_digest: Option<ContentDigest>,
+    /// What was computed, once the content is complete.
+    found: Option<ContentDigest>,
+    has_marks: bool,
+    /// What this target held before, by segment.
+    held: Vec<Digest>,
+    /// What was compared, from the first segment on.
+    proven: Vec<Digest>,
+    /// Content of an archive that lies in held segments and was not passed over yet.
+    passing_bytes: u64,
+}
+
+impl ResumeVerifier {
+    /// Checks a content of which the target holds `held`, from the first segment on.
+    pub fn new(held: Vec<Digest>) -> Self {
+        Self(RefCell::new(Inner { held, ..Inner::default() }))
+    }
+
+    /// The same for the content of an archive: whoever reads the archive passes over what is held, record by record and
+    /// run by run.
+    pub fn passing_over(held: Vec<Digest>) -> Self {
+        let mut inner = Inner::default();
+        held.into_iter().for_each(|digest| inner.segments.known(digest, SEGMENT_BYTES));
+        inner.passing_bytes = inner.segments.position_bytes();
+        Self(RefCell::new(inner))
+    }
+
+    /// What the sender says about the content.
+    pub fn mark(&self, mark: Mark) -> Result<()> {
+        let inner = &mut *self.0.borrow_mut();
+        inner.has_marks = true;
+        match mark {
+            Mark::Segment(index, digest) if inner.expected.len() < AHEAD_LIMIT => {
+                inner.expected.push_back((index, digest));
+            }
+            Mark::Segment(..) => return Err(Error::damaged("digests without data")),
+            Mark::Content(content_digest) => inner.content_digest = Some(content_digest),
+            Mark::Hole(_) | Mark::Kept(_) | Mark::Turn(_) => {}
+        }
+        inner.settle()
+    }
+
+    /// The content is complete: everything that the sender said must be so.
+    pub fn finish(&self) -> Result<Verification> {
+        let inner = &mut *self.0.borrow_mut();
+        let content_digest = inner.segments.finish();
+        inner.found = Some(content_digest);
+        inner.settle()?;
+        if !inner.has_marks {
+            return Ok(Verification { content_digest, is_confirmed: false });
+        }
+        while let Some(run) = inner.computed.pop_front() {
+            inner.prove_zeros(run, run.count)?;
+        }
+        match inner.content_digest {
+            Some(said) if said == content_digest && inner.expected.is_empty() => {
+                Ok(Verification { content_digest, is_confirmed: true })
+            }
+            Some(said) => {
+                Err(Error::damaged(format!("the whole is {content_digest} here, and {said} at the source")))
+            }
+            None => Err(Error::damaged("the digest of the whole is missing")),
+        }
+    }
+
+    /// The digest as computed here; `None` before the end.
+    pub fn found(&self) -> Option<ContentDigest> {
+        self.0.borrow().found
+    }
+
+    /// The digests of all segments, from the first one on, that arrived and agree.
+    pub fn proven(&self) -> Vec<Digest> {
+        std::mem::take(&mut self.0.borrow_mut().proven)
+    }
+}
+
+impl VerifyContent for ResumeVerifier {
+    fn held_bytes(&self) -> u64 {
+        self.0.borrow().passing_bytes
+    }
+
+    fn zeros_step_bytes(&self) -> u64 {
+        zeros_step_bytes(self.0.borrow().segments.position_bytes())
+    }
+
+    fn record(&self, bytes: &[u8]) -> Result<()> {
+        let passing_bytes = self.held_bytes();
+        let passed = usize::try_from(passing_bytes).unwrap_or(usize::MAX).min(bytes.len());
+        self.0.borrow_mut().passing_bytes -= passed as u64;
+        let rest = &bytes[passed..];
+        if rest.is_empty() { Ok(()) } else { self.content(&Piece::Data(rest)) }
+    }
+
+    fn content(&self, piece: &Piece<'_>) -> Result<()> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.passing_bytes > 0 {
+            return inner.pass_over(piece);
+        }
+        inner.segments.check_room(piece.len())?;
+        match piece {
+            Piece::Data(bytes) => inner.segments.data(bytes),
+            Piece::Zeros(len) => inner.segments.zeros(*len),
+            Piece::Kept(len) => inner.kept(*len)?,
+        }
+        inner.settle()
+    }
+}
+
+impl Inner {
+    /// Content of an archive where it is held: the sender does not send it again.
+    fn pass_over(&mut self, piece: &Piece<'_>) -> Result<()> {
+        let left_bytes = match piece {
+            Piece::Kept(len) => self.passing_bytes.checked_sub(*len),
+            Piece::Data(_) | Piece::Zeros(_) => None,
+        };
+        let wrong = || Error::damaged("the sender goes on somewhere else than where this target is");
+        self.passing_bytes = left_bytes.ok_or_else(wrong)?;
+        Ok(())
+    }
+
+    fn kept(&mut self, mut len: u64) -> Result<()> {
+        let position = self.segments.position_bytes();
+        if !position.is_multiple_of(SEGMENT_BYTES) {
+            return Err(Error::damaged("a kept run that does not begin with a segment"));
+        }
+        let mut index = usize::try_from(position / SEGMENT_BYTES).unwrap_or(usize::MAX);
+        while len > 0 {
+            let Some(&digest) = self.held.get(index) else {
+                return Err(Error::damaged(format!("segment {index} is said to be here, but it is not")));
+            };
+            let part = len.min(SEGMENT_BYTES);
+            self.segments.known(digest, part);
+            len -= part;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Compares as far as both sides are known.
+    fn settle(&mut self) -> Result<()> {
+        while let Some(run) = self.segments.next_complete() {
+            push_run(&mut self.computed, run);
+        }
+        if !self.has_marks && self.computed.len() > HELD_LIMIT {
+            self.computed.pop_front();
+        }
+        while let (Some(&run), Some(&(index, digest))) = (self.computed.front(), self.expected.front()) {
+            if index < run.first {
+                return Err(Error::damaged(format!("the digest of segment {index} comes out of turn")));
+            }
+            let before = (index - run.first).min(run.count);
+            self.prove_zeros(run, before)?;
+            self.computed.pop_front();
+            if before == run.count {
+                continue;
+            }
+            if run.digest != digest {
+                return Err(mismatch(index));
+            }
+            self.prove(digest, 1);
+            self.expected.pop_front();
+            if run.count - before > 1 {
+                self.computed.push_front(SegmentRun {
+                    first: index + 1,
+                    count: run.count - before - 1,
+                    ..run
+                });
+            }
+        }
+        if self.computed.len() > BEHIND_LIMIT {
+            let first = self.computed.front().map_or(0, |run| run.first);
+            return Err(Error::damaged(format!("the digests of the segments from {first} on are missing")));
+        }
+        Ok(())
+    }
+
+    /// The first `count` segments of `run` have no digest of the sender's: only zeros may come without.
+    fn prove_zeros(&mut self, run: SegmentRun, count: u64) -> Result<()> {
+        if count > 0 && run.digest != *ZERO_SEGMENT {
+            return Err(mismatch(run.first));
+        }
+        self.prove(run.digest, count);
+        Ok(())
+    }
+
+    fn prove(&mut self, digest: Digest, count: u64) {
+        let room = HELD_LIMIT - self.proven.len().min(HELD_LIMIT);
+        let count = usize::try_from(count).unwrap_or(room).min(room);
+        self.proven.extend(std::iter::repeat_n(digest, count));
+    }
+}
+
+fn mismatch(index: u64) -> Error {
+    let from = index * (SEGMENT_BYTES >> 20);
+    Error::damaged(format!(
+        "segment {index} (from {from} MiB on) is not what the source read: the digests differ"
+    ))
+}
+
+#[cfg(test)]
+mod tests;

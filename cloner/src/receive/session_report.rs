@@ -1,0 +1,105 @@
+//! What a target tells a source of ours: what it knows, how far it is, what it holds (docs/protocol.md, 6).
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use decant_shared::net::http::server::Exchange;
+use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
+use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
+
+use crate::digest::{HELD_LIMIT, SEGMENT_BYTES};
+use crate::error::Result;
+use crate::receive::admission::State;
+use crate::receive::held;
+use crate::receive::uploads::{Held, UploadService};
+use crate::volume::destination::Destination;
+
+/// Digests in one answer: 16 KiB of text.
+const DIGESTS_AT_ONCE: usize = 256;
+
+/// What it can do, apart from what CDI's can. A device has no place for attributes.
+pub fn greeting(destination: &Destination) -> String {
+    let attributes = match destination {
+        Destination::Directory { .. } => format!("{ATTRIBUTES_WORD}\n"),
+        Destination::Device(_) => String::new(),
+    };
+    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{STREAMS_WORD}\n{attributes}")
+}
+
+impl UploadService {
+    /// How far it is; with a question for digests, also some of those that it holds.
+    pub(super) fn report(&self, exchange: &Exchange) -> (u16, String) {
+        let request = &exchange.request;
+        let mut text = Session::of(&self.progress).to_string();
+        let number = |header| request.header(header).and_then(|value| value.parse::<u64>().ok());
+        let Some(from) = number(FROM_HEADER) else { return (200, text) };
+        let word = request.header(CONTENT_TYPE_HEADER).and_then(|word| word.parse().ok());
+        let content = word.unwrap_or(ContentType::Block);
+        match self.held_from(from, content, number(LENGTH_HEADER)) {
+            Ok(Some(digests)) => {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "\n{digests}");
+                (200, text)
+            }
+            Ok(None) => {
+                // Only a source that is about to send asks.
+                self.give_way(exchange);
+                (503, "another transfer is running".to_owned())
+            }
+            Err(error) => (500, error.to_string()),
+        }
+    }
+
+    /// Digests from segment `from` on, one a line: those that this process knows, or else some that it reads back.
+    /// `None`: a transfer is running.
+    fn held_from(&self, from: u64, content: ContentType, total_bytes: Option<u64>) -> Result<Option<String>> {
+        {
+            let mut state = self.state();
+            match *state {
+                State::Idle => *state = State::Busy,
+                State::Busy => return Ok(None),
+                State::Done | State::Leaving => return Ok(Some(String::new())),
+            }
+        }
+        // Taken, not borrowed: reading back takes its time, and others ask for progress meanwhile.
+        let known = self.held().take().filter(|held| held.content == content);
+        let read = self.claim_directory().and_then(|()| self.with_more(known, from, content, total_bytes));
+        let answer = read.map(|held| {
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let digests = held.digests.iter().skip(from).take(DIGESTS_AT_ONCE);
+            let lines = digests.map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            *self.held() = Some(held);
+            Some(lines)
+        });
+        *self.state() = State::Idle;
+        answer
+    }
+
+    /// What is `known`, and behind it what the volume holds: of an image one segment at a time, of a tree all.
+    fn with_more(
+        &self,
+        known: Option<Held>,
+        from: u64,
+        content: ContentType,
+        total_bytes: Option<u64>,
+    ) -> Result<Held> {
+        let destination = &self.writing.destination;
+        let is_new = known.is_none();
+        let mut held = known.unwrap_or(Held { content, digests: Vec::new() });
+        if held.digests.len() >= HELD_LIMIT || self.is_leftover_useless.load(Ordering::Acquire) {
+            return Ok(held);
+        }
+        match (content, total_bytes) {
+            (ContentType::Block, Some(total_bytes)) if from == held.digests.len() as u64 => {
+                let left_bytes = total_bytes.saturating_sub(from.saturating_mul(SEGMENT_BYTES));
+                let len = left_bytes.min(SEGMENT_BYTES);
+                held.digests.extend(held::segment(destination, from, len, &self.stop)?);
+            }
+            (ContentType::Filesystem, _) if is_new => {
+                held.digests = held::tree(destination, &self.progress, &self.stop)?;
+            }
+            _ => {}
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,296 @@
+//! The reader's end of the first channel: cuts a stream into blocks, and computes the content's digests on the way.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::Progress;
+
+use crate::digest::segments::{SegmentHasher, ZERO_SEGMENT};
+use crate::digest::{Digest, HELD_LIMIT, SEGMENT_BYTES};
+use crate::error::{Error, Result};
+use crate::pipeline::lanes::Deal;
+use crate::send::block_buffer::BlockBuffer;
+use crate::send::compression::CompressionMode;
+use crate::send::compression::mode::BlockMode;
+use crate::send::encode::SourceBlock;
+use crate::send::outgoing::BufferPools;
+use crate::snappy::CHUNK_BYTES;
+use crate::snappy::mark::Mark;
+use crate::stream::Sink;
+use crate::volume::page_cache::DropAfterRead;
+use crate::volume::raw::{shrank, unreadable};
+
+/// One message of zeros covers at most this much, so that its frames (3 KiB per 64 KiB) fit a
+/// buffer.
+const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
+
+/// A hole of a file from this length on is told as one to a target that knows holes: a block of most filesystems, so that
+/// a file keeps all of its holes.
+const HOLE_LEAST_BYTES: u64 = 4 << 10;
+
+/// A longer hole is computed and sent in parts, so that the target hears of it while its digest is computed, which takes
+/// 20 ms for so much.
+const HOLE_AT_ONCE_BYTES: u64 = 64 << 40;
+
+/// Digests of segments, from the first one on, that were computed while they were sent. They outlive an attempt.
+#[derive(Debug, Default)]
+pub struct ComputedDigests(Mutex<Vec<Digest>>);
+
+impl ComputedDigests {
+    /// The digest of segment `index`, if it was sent before.
+    pub fn get(&self, index: usize) -> Option<Digest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(index).copied()
+    }
+
+    /// The digests of the first `count` segments, if so many were sent before.
+    pub fn first(&self, count: usize) -> Option<Vec<Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(..count).map(<[Digest]>::to_vec)
+    }
+
+    /// The digest of segment `index`, where the next one is that.
+    pub(super) fn set(&self, index: u64, digest: Digest) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if index == all.len() as u64 && all.len() < HELD_LIMIT {
+            all.push(digest);
+        }
+    }
+}
+
+/// Cuts the logical stream into blocks and hands them to the compressors.
+pub struct BlockSink<'a> {
+    deal: Deal<SourceBlock>,
+    compression_mode: &'a CompressionMode,
+    buffers: &'a BufferPools,
+    buffer: BlockBuffer,
+    segments: SegmentHasher,
+    page_cache: DropAfterRead,
+    computed: &'a ComputedDigests,
+    /// Content of a directory that the target holds and that was not passed over yet.
+    passing_bytes: u64,
+    /// The target knows what a hole is.
+    has_holes: bool,
+    progress: &'a Progress,
+    stop: &'a Stop,
+}
+
+impl<'a> BlockSink<'a> {
+    /// Blocks go to `deal`: as frames already where `compression_mode` says that they are stored. `has_holes`: the target
+    /// understands holes.
+    pub fn new(
+        deal: Deal<SourceBlock>,
+        (compression_mode, buffers): (&'a CompressionMode, &'a BufferPools),
+        (computed, has_holes): (&'a ComputedDigests, bool),
+        progress: &'a Progress,
+        stop: &'a Stop,
+    ) -> Self {
+        let (buffer, segments, page_cache) =
+            (BlockBuffer::default(), SegmentHasher::default(), DropAfterRead::default());
+        let passing_bytes = 0;
+        Self {
+            deal,
+            compression_mode,
+            buffers,
+            buffer,
+            segments,
+            page_cache,
+            computed,
+            passing_bytes,
+            has_holes,
+            progress,
+            stop,
+        }
+    }
+
+    /// The target holds the first segments of the content, with these digests. Only before anything else.
+    pub fn keep(&mut self, held: &[Digest], content_bytes: u64) -> Result<()> {
+        for &digest in held {
+            let left_bytes = content_bytes - self.segments.position_bytes();
+            self.segments.known(digest, left_bytes.min(SEGMENT_BYTES));
+        }
+        let kept_bytes = self.segments.position_bytes();
+        if kept_bytes > 0 {
+            self.progress.add_read_bytes(kept_bytes);
+            self.deal.send(SourceBlock::Marks(vec![Mark::Kept(kept_bytes)]))?;
+        }
+        self.send_marks(None)
+    }
+
+    /// The same for a directory: its archive is made from the beginning, without the content that lies in those segments.
+    pub fn pass_over(&mut self, held: &[Digest]) -> Result<()> {
+        held.iter().for_each(|&digest| self.segments.known(digest, SEGMENT_BYTES));
+        self.passing_bytes = self.segments.position_bytes();
+        self.send_marks(None)
+    }
+
+    /// How much of the next `len` bytes of content the target holds. It counts as passed over.
+    fn passed(&mut self, len: u64) -> u64 {
+        let passed = len.min(self.passing_bytes);
+        self.passing_bytes -= passed;
+        passed
+    }
+
+    /// Sends what is left, the digest of everything and the end. Only a source that was read to its end may call it.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        let whole = self.segments.finish();
+        self.send_marks(Some(Mark::Content(whole)))?;
+        self.progress.set_digest(whole.to_string());
+        self.deal.send(SourceBlock::End)
+    }
+
+    /// Makes room in the buffer.
+    fn make_room(&mut self) -> Result<()> {
+        if self.buffer.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what is in the buffer, and the digests of the segments that end in it.
+    fn flush(&mut self) -> Result<()> {
+        Error::check(self.stop)?;
+        if !self.buffer.is_empty() {
+            let data = std::mem::replace(&mut self.buffer, self.buffers.block());
+            let len = data.len();
+            self.progress.add_read_bytes(len as u64);
+            self.deal.send(match self.compression_mode.mode() {
+                BlockMode::Adaptive => SourceBlock::Data(data),
+                // Here and now it is in the processor's cache.
+                BlockMode::Stored => data.store().map_or_else(SourceBlock::Data, SourceBlock::Stored),
+            })?;
+        }
+        self.send_marks(None)
+    }
+
+    fn send_marks(&mut self, last: Option<Mark>) -> Result<()> {
+        let mut marks = Vec::new();
+        while let Some(run) = self.segments.next_complete() {
+            let end = (run.first + run.count).min(HELD_LIMIT as u64);
+            (run.first..end).for_each(|index| self.computed.set(index, run.digest));
+            if run.digest != *ZERO_SEGMENT {
+                marks.push(Mark::Segment(run.first, run.digest));
+            }
+        }
+        marks.extend(last);
+        if marks.is_empty() { Ok(()) } else { self.deal.send(SourceBlock::Marks(marks)) }
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            self.make_room()?;
+            let room = self.buffer.room();
+            let len = room.len().min(bytes.len());
+            room[..len].copy_from_slice(&bytes[..len]);
+            self.buffer.filled(len);
+            bytes = &bytes[len..];
+        }
+        Ok(())
+    }
+
+    /// A hole of the source.
+    fn append_hole(&mut self, len: u64) -> Result<()> {
+        if !self.has_holes || len < HOLE_LEAST_BYTES {
+            return self.append_zeros(len);
+        }
+        self.flush()?;
+        self.progress.add_read_bytes(len);
+        self.deal.send(SourceBlock::Marks(vec![Mark::Hole(len)]))
+    }
+
+    fn append_zeros(&mut self, mut len: u64) -> Result<()> {
+        if len >= CHUNK_BYTES as u64 {
+            self.flush()?;
+            if self.has_holes {
+                return self.append_hole(len);
+            }
+        }
+        while len >= CHUNK_BYTES as u64 {
+            Error::check(self.stop)?;
+            let part = len.min(ZEROS_AT_ONCE_BYTES);
+            self.progress.add_read_bytes(part);
+            self.deal.send(SourceBlock::Zeros(part))?;
+            len -= part;
+        }
+        while len > 0 {
+            self.make_room()?;
+            let room = self.buffer.room();
+            let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
+            room[..part].fill(0);
+            self.buffer.filled(part);
+            len -= part as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for BlockSink<'_> {
+    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
+        // What comes behind it is another file.
+        self.page_cache = DropAfterRead::default();
+        self.append(bytes)
+    }
+
+    fn frame_zeros(&mut self, len: u64) -> Result<()> {
+        self.append_zeros(len)
+    }
+
+    fn note(&mut self, bytes: &[u8]) -> Result<()> {
+        let passed = usize::try_from(self.passed(bytes.len() as u64)).unwrap_or(usize::MAX);
+        self.segments.data(&bytes[passed..]);
+        Ok(())
+    }
+
+    fn note_zeros(&mut self, len: u64) -> Result<()> {
+        let passed = self.passed(len);
+        self.segments.long_zeros(len - passed, self.stop)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.segments.data(bytes);
+        self.append(bytes)
+    }
+
+    fn put_zeros(&mut self, mut len: u64) -> Result<()> {
+        loop {
+            let part = len.min(HOLE_AT_ONCE_BYTES);
+            self.segments.long_zeros(part, self.stop)?;
+            self.append_hole(part)?;
+            len -= part;
+            if len == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+        let passed = self.passed(len);
+        if passed > 0 {
+            self.flush()?;
+            self.progress.add_read_bytes(passed);
+            self.deal.send(SourceBlock::Marks(vec![Mark::Kept(passed)]))?;
+            (offset, len) = (offset + passed, len - passed);
+        }
+        let until = offset + len;
+        while len > 0 {
+            self.page_cache.read(file, offset, until);
+            self.make_room()?;
+            let room = self.buffer.room();
+            let part = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
+            let got = match file.read_at(&mut room[..part], offset) {
+                Ok(got) => got,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(unreadable(path, offset, e)),
+            };
+            if got == 0 {
+                return Err(shrank(path, offset, len));
+            }
+            self.segments.data(&room[..got]);
+            self.buffer.filled(got);
+            offset += got as u64;
+            len -= got as u64;
+        }
+        self.page_cache.end(file, until);
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Blocks that went one way, one after the other, and how fast they were.
+
+use std::time::Duration;
+
+use crate::send::compression::mode::BlockMode;
+
+/// A way is judged by this much, in logical bytes: long enough for the hiccups of a scheduler, short enough to be bearable
+/// when it is the wrong way.
+pub(super) const SPAN_BYTES: u64 = 4 << 20;
+/// And for at least this long, on fast networks.
+const SPAN: Duration = Duration::from_millis(15);
+
+/// Bytes per second. Rates are only compared with each other.
+pub(super) type Speed = f64;
+
+/// A block that the sender is done with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RateSample {
+    pub(super) mode: BlockMode,
+    pub(super) logical_bytes: u64,
+    pub(super) wire_bytes: u64,
+    /// From the end of the one before it on.
+    pub(super) time: Duration,
+}
+
+/// A stretch of blocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Span {
+    /// Bytes on the wire until what went before has left the sockets.
+    settling_bytes: u64,
+    blocks: u32,
+    logical_bytes: u64,
+    wire_bytes: u64,
+    time: Duration,
+}
+
+impl Span {
+    /// One that begins when `settling_bytes` are on the wire.
+    pub(super) fn behind(settling_bytes: u64) -> Self {
+        Self { settling_bytes, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, sent: &RateSample) {
+        self.blocks += 1;
+        if self.settling_bytes > 0 {
+            self.settling_bytes = self.settling_bytes.saturating_sub(sent.wire_bytes);
+            return;
+        }
+        self.logical_bytes += sent.logical_bytes;
+        self.wire_bytes += sent.wire_bytes;
+        self.time += sent.time;
+    }
+
+    /// How many blocks it has, those included that only settled.
+    pub(super) fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// How long it took.
+    pub(super) fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// Whether it is `times` as long as it takes to judge a way.
+    pub(super) fn is_long(&self, times: u32) -> bool {
+        self.logical_bytes >= SPAN_BYTES * u64::from(times) && self.time >= SPAN * times
+    }
+
+    /// Whether anything was judged.
+    pub(super) fn has_speed(&self) -> bool {
+        self.logical_bytes > 0
+    }
+
+    /// Logical bytes per second.
+    pub(super) fn speed(&self) -> Speed {
+        per_second(self.logical_bytes, self.time)
+    }
+
+    /// How many logical bytes stand in one on the wire.
+    pub(super) fn packing(&self) -> f64 {
+        self.logical_bytes as f64 / self.wire_bytes.max(1) as f64
+    }
+}
+
+fn per_second(bytes: u64, time: Duration) -> Speed {
+    bytes as f64 / time.as_secs_f64().max(1e-9)
+}

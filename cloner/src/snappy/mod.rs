@@ -1,0 +1,37 @@
+//! Snappy framing (google/snappy, `framing_format.txt`; contract 1.9), written by chunk so that chunks can be
+//! compressed and decompressed in parallel and zeros never meet the codec.
+//!
+//! The format has no length and no end mark: that a stream is complete is proven elsewhere, by HTTP's
+//! terminating chunk.
+
+pub mod decode;
+pub mod encode;
+pub mod mark;
+pub mod split;
+
+/// The first chunk of every stream.
+pub const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
+
+/// Most logical bytes that one chunk may hold.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks in a block: the unit that travels between threads. 256 KiB cost no more CPU per byte than 1 MiB
+/// (docs/decisions/0001) and a quarter of the memory, of which there are a few dozen in flight.
+pub const BLOCK_CHUNKS: usize = 4;
+/// Most logical bytes in a block.
+pub const BLOCK_BYTES: usize = BLOCK_CHUNKS * CHUNK_BYTES;
+
+/// Longest body of a data chunk: CRC and the worst case of compressing 64 KiB.
+pub const DATA_CHUNK_LIMIT_BYTES: usize = 4 + 76_490;
+/// Bytes before a chunk's body: type and length.
+pub const CHUNK_HEAD_BYTES: usize = 4;
+/// Bytes before the content of a stored chunk: its head and the CRC.
+pub const STORED_HEAD_BYTES: usize = CHUNK_HEAD_BYTES + 4;
+
+pub(crate) const COMPRESSED: u8 = 0x00;
+pub(crate) const STORED: u8 = 0x01;
+pub(crate) const IDENTIFIER: u8 = 0xff;
+
+/// CRC-32C, masked as the format wants it.
+pub(crate) fn masked_crc(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+}

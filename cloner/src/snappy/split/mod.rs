@@ -1,0 +1,195 @@
+//! Cuts what arrives into packs of whole frames, so that several threads can decompress them.
+//!
+//! Checks everything that can be seen without decompressing: the identifier, types and lengths.
+
+use crate::error::{Error, Result};
+use crate::snappy::mark::{Mark, TURN_TYPE, may_be_mark};
+use crate::snappy::{
+    BLOCK_CHUNKS, CHUNK_HEAD_BYTES, COMPRESSED, DATA_CHUNK_LIMIT_BYTES, IDENTIFIER, STORED, STREAM_IDENTIFIER,
+};
+
+/// A stream of nothing but marks is cut, too.
+const MARKS_LIMIT: usize = 256;
+
+/// Whole data frames, heads included.
+#[derive(Debug, Default)]
+pub struct Pack {
+    /// The frames, one after the other.
+    pub bytes: Vec<u8>,
+    /// How many they are.
+    pub frames: usize,
+    /// Marks among them.
+    pub marks: usize,
+    /// Where the last of them begins, if it is of the type that ends a turn.
+    pub(super) turn_at: Option<usize>,
+}
+
+impl Pack {
+    /// Empties it for the next frames; the memory stays.
+    pub fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        *self = Self { bytes, ..Self::default() };
+    }
+
+    /// The number of the turn that ends with this pack.
+    pub fn turn(&self) -> Result<Option<u64>> {
+        let Some(start) = self.turn_at else { return Ok(None) };
+        Ok(match Mark::parse(&self.bytes[start..])? {
+            Some(Mark::Turn(number)) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// Whether a further chunk that begins with `kind` belongs into the next one. The end of a turn always belongs to it.
+    fn is_full(&self, kind: u8) -> bool {
+        let is_block = self.frames == BLOCK_CHUNKS || self.marks >= MARKS_LIMIT;
+        self.turn_at.is_some() || (is_block && kind != TURN_TYPE)
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// A chunk's head.
+    Head,
+    /// A data frame, which goes into the pack.
+    Data,
+    /// The body of a stream identifier.
+    Identifier,
+    /// A chunk that every reader must skip.
+    Skipped,
+}
+
+/// Cuts a stream into packs.
+#[derive(Debug)]
+pub struct Splitter {
+    inside: Inside,
+    /// The head as far as it came, or the body of an identifier.
+    head: [u8; 6],
+    have_bytes: usize,
+    /// Bytes of the present chunk's body that are still to come.
+    left_bytes: usize,
+    identified: bool,
+    offset_bytes: u64,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        let head = [0; 6];
+        Self { inside: Inside::Head, head, have_bytes: 0, left_bytes: 0, identified: false, offset_bytes: 0 }
+    }
+}
+
+impl Splitter {
+    /// Takes bytes from the front of `input` into `pack` and returns how many it took. It stops early, at a
+    /// frame's end, when the pack is full: hand it on and come back with an empty one.
+    pub fn feed(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
+        let mut rest = input;
+        while !rest.is_empty() {
+            if self.inside == Inside::Head && self.have_bytes == 0 && pack.is_full(rest[0]) {
+                break;
+            }
+            let taken = match self.inside {
+                Inside::Head => self.take_head(rest, pack)?,
+                Inside::Identifier => self.take_identifier(rest)?,
+                Inside::Data | Inside::Skipped => self.take_body(rest, pack),
+            };
+            rest = &rest[taken..];
+            self.offset_bytes += taken as u64;
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    /// Whether `pack` ends a turn, as far as it came: nothing that follows belongs to it, and others wait for it.
+    pub fn ends_turn(&self, pack: &Pack) -> bool {
+        pack.turn_at.is_some() && self.is_between_chunks()
+    }
+
+    /// Says whether the stream may end here.
+    pub fn finish(&self) -> Result<()> {
+        if self.is_between_chunks() {
+            return Ok(());
+        }
+        Err(self.damaged("the stream ends inside a frame"))
+    }
+
+    fn is_between_chunks(&self) -> bool {
+        self.inside == Inside::Head && self.have_bytes == 0
+    }
+
+    fn take_head(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
+        let taken = input.len().min(CHUNK_HEAD_BYTES - self.have_bytes);
+        self.head[self.have_bytes..self.have_bytes + taken].copy_from_slice(&input[..taken]);
+        self.have_bytes += taken;
+        if self.have_bytes < CHUNK_HEAD_BYTES {
+            return Ok(taken);
+        }
+        self.have_bytes = 0;
+        let [kind, a, b, c, ..] = self.head;
+        self.left_bytes = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+        if !self.identified && kind != IDENTIFIER {
+            return Err(self.damaged("the stream does not begin with snappy's identifier"));
+        }
+        match kind {
+            COMPRESSED | STORED => {
+                if !(4..=DATA_CHUNK_LIMIT_BYTES).contains(&self.left_bytes) {
+                    return Err(self.damaged(&format!("a data frame of {} bytes", self.left_bytes)));
+                }
+                pack.bytes.extend_from_slice(&self.head[..CHUNK_HEAD_BYTES]);
+                pack.frames += 1;
+                self.inside = Inside::Data;
+            }
+            IDENTIFIER if self.left_bytes == 6 => self.inside = Inside::Identifier,
+            IDENTIFIER => return Err(self.damaged("a wrong identifier")),
+            _ if may_be_mark(kind, self.left_bytes) => {
+                pack.turn_at = (kind == TURN_TYPE).then_some(pack.bytes.len());
+                pack.bytes.extend_from_slice(&self.head[..CHUNK_HEAD_BYTES]);
+                pack.marks += 1;
+                self.inside = Inside::Data;
+            }
+            0x80.. => self.inside = if self.left_bytes == 0 { Inside::Head } else { Inside::Skipped },
+            _ => return Err(self.damaged(&format!("a frame of the reserved type {kind:#04x}"))),
+        }
+        Ok(taken)
+    }
+
+    fn take_identifier(&mut self, input: &[u8]) -> Result<usize> {
+        let taken = input.len().min(self.left_bytes);
+        self.head[self.have_bytes..self.have_bytes + taken].copy_from_slice(&input[..taken]);
+        self.have_bytes += taken;
+        self.left_bytes -= taken;
+        if self.left_bytes == 0 {
+            if self.head != STREAM_IDENTIFIER[CHUNK_HEAD_BYTES..] {
+                return Err(self.damaged("a wrong identifier"));
+            }
+            self.identified = true;
+            self.have_bytes = 0;
+            self.inside = Inside::Head;
+        }
+        Ok(taken)
+    }
+
+    fn take_body(&mut self, input: &[u8], pack: &mut Pack) -> usize {
+        let taken = input.len().min(self.left_bytes);
+        if self.inside == Inside::Data {
+            pack.bytes.extend_from_slice(&input[..taken]);
+        }
+        self.left_bytes -= taken;
+        if self.left_bytes == 0 {
+            self.inside = Inside::Head;
+        }
+        taken
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::damaged(format!("{what} (at byte {} of the compressed stream)", self.offset_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Reads an archive member by member. Bytes in, values out: nothing here opens or writes a file.
+//!
+//! Understood: v7, ustar, GNU (long names, old sparse format, base-256 numbers), PAX (sparse formats 0.0, 0.1
+//! and 1.0). The end is two zero blocks, as GNU tar, bsdtar and CDI write it; what follows is padding. An
+//! archive that ends after one of them holds everything too. Without any, it was cut, unless it is empty.
+
+use std::rc::Rc;
+
+use tar::{GnuExtSparseHeader, Header};
+
+use crate::attributes::name::shown;
+use crate::error::{Error, Result};
+use crate::stream::{Piece, Pull, VerifyContent};
+use crate::tar::blocks::BlockReader;
+use crate::tar::entry::{Entry, MAX_NAME_BYTES};
+use crate::tar::field::BLOCK_BYTES;
+use crate::tar::member::{Extensions, Layout, ParsedMember, block_name, member, member_name, stored_bytes};
+use crate::tar::pax::PaxFields;
+use crate::tar::record::Record;
+use crate::tar::sparse_map::{DecimalMap, MapSegments, SparseMap, push_old_gnu};
+
+/// Longest PAX extended header, in bytes.
+pub const MAX_PAX_BYTES: u64 = 1 << 20;
+/// All that may come before one member, global headers and labels too, in bytes of the archive: four of the longest
+/// extended headers, where archivers write one and two long names.
+pub const MAX_EXTENSIONS_BYTES: u64 = 4 << 20;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+/// Content that nobody wants is taken in runs of this size.
+const SKIP_BYTES: u64 = 1 << 20;
+
+/// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
+pub struct ArchiveReader<'a, P: ?Sized> {
+    blocks: BlockReader<'a, P>,
+    globals: PaxFields,
+    name: Vec<u8>,
+    body: Body,
+    has_ended: bool,
+    verifier: Option<Rc<dyn VerifyContent>>,
+}
+
+/// What is still to be read of the current member.
+#[derive(Debug, Default)]
+struct Body {
+    segments: MapSegments,
+    /// Where the current segment starts, and how many of its bytes are left.
+    next_offset: u64,
+    segment_left: u64,
+    /// Where the next piece starts, and how large the file is with its holes.
+    offset: u64,
+    size_bytes: u64,
+    stored_left: u64,
+    padding: u64,
+}
+
+impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
+    /// Reads from `pull`.
+    pub fn new(pull: &'a mut P) -> Self {
+        Self {
+            verifier: pull.verifier(),
+            blocks: BlockReader::new(pull),
+            globals: PaxFields::default(),
+            name: Vec::new(),
+            body: Body::default(),
+            has_ended: false,
+        }
+    }
+
+    /// The next member. What is left of the content of the one before is skipped. `None`: the archive is
+    /// complete, and the stream was taken to its real end.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        // Through `next_data`, so that what nobody wanted is checked, too.
+        while self.next_data(SKIP_BYTES)?.is_some() {}
+        self.skip_rest()?;
+        let mut extensions = Extensions { pax: self.globals.clone(), ..Extensions::default() };
+        let mut is_extended = false;
+        let start = self.blocks.position();
+        while let Some(block) = self.blocks.next_header(&self.name)? {
+            let header = Header::from_byte_slice(&block);
+            if self.blocks.position() - start > MAX_EXTENSIONS_BYTES {
+                let text = format!("more than {MAX_EXTENSIONS_BYTES} bytes of headers before one member");
+                return Err(named(header)(Error::damaged(text)));
+            }
+            match header.as_old().linkflag[0] {
+                b'x' | b'X' => {
+                    extensions.pax.read(&self.extension(header, MAX_PAX_BYTES)?).map_err(named(header))?;
+                }
+                b'g' => {
+                    let records = self.extension(header, MAX_PAX_BYTES)?;
+                    self.globals.read(&records).map_err(named(header))?;
+                    extensions.pax.read(&records).map_err(named(header))?;
+                    if self.globals.sparse.map.is_some() {
+                        // It would be copied for each member, and cannot be right for two.
+                        let text = "a sparse map in a header for all members";
+                        return Err(named(header)(Error::damaged(text)));
+                    }
+                    self.globals.attributes.forget();
+                    extensions.pax.attributes.forget();
+                    // It belongs to no member, so an archive may end with it.
+                    continue;
+                }
+                b'L' => extensions.long_name = Some(self.long_name(header)?),
+                b'K' => extensions.long_link = Some(self.long_name(header)?),
+                // The label of a volume.
+                b'V' => continue,
+                _ => {
+                    let entry = self.begin(header, extensions)?;
+                    if let (Some(verifier), Some(record)) = (&self.verifier, Record::of(&entry)) {
+                        verifier.record(&record.bytes())?;
+                    }
+                    return Ok(Some(entry));
+                }
+            }
+            is_extended = true;
+        }
+        if is_extended {
+            return Err(Error::damaged("the archive ends between an extended header and its member"));
+        }
+        self.has_ended = true;
+        self.blocks.drain()?;
+        Ok(None)
+    }
+
+    /// The next run of the current member's content, with its offset in the file. Runs follow each other
+    /// without gaps up to the size of the file. Holes are `Piece::Zeros` and come whole, however large, unless their
+    /// digest is computed: then in steps, between which the caller can ask its stop token. They are `Piece::Kept` as far as
+    /// they lie in what is held. What takes bytes of the archive comes in runs of at most `max_bytes` (> 0).
+    pub fn next_data(&mut self, max_bytes: u64) -> Result<Option<(u64, Piece<'_>)>> {
+        let body = &mut self.body;
+        if body.segment_left == 0 {
+            if body.offset == body.next_offset && body.offset < body.size_bytes {
+                (body.next_offset, body.segment_left) =
+                    body.segments.next_segment().unwrap_or((body.size_bytes, 0));
+            }
+            if body.offset == body.size_bytes {
+                return Ok(None);
+            }
+        }
+        let offset = body.offset;
+        if offset < body.next_offset {
+            let len = body.next_offset - offset;
+            let piece = match (&self.verifier, held_bytes(self.verifier.as_deref())) {
+                (None, _) => Piece::Zeros(len),
+                (Some(verifier), 0) => Piece::Zeros(len.min(verifier.zeros_step_bytes())),
+                (_, held_bytes) => Piece::Kept(len.min(held_bytes)),
+            };
+            body.offset += piece.len();
+            self.verifier.as_ref().map_or(Ok(()), |verifier| verifier.content(&piece))?;
+            return Ok(Some((offset, piece)));
+        }
+        let piece = self.blocks.content(max_bytes.min(body.segment_left), &self.name)?;
+        body.segment_left -= piece.len();
+        body.stored_left -= piece.len();
+        body.offset += piece.len();
+        body.next_offset = body.offset;
+        self.verifier.as_ref().map_or(Ok(()), |verifier| verifier.content(&piece))?;
+        Ok(Some((offset, piece)))
+    }
+
+    /// How much of the content, from here on, the target holds of an attempt before.
+    pub fn held_bytes(&self) -> u64 {
+        held_bytes(self.verifier.as_deref())
+    }
+
+    fn begin(&mut self, header: &Header, mut extensions: Extensions) -> Result<Entry> {
+        self.name = member_name(header, &mut extensions);
+        let named = |error: Error| error.within(&shown(&self.name));
+        let ParsedMember { entry, layout, mut stored_bytes } =
+            member(header, self.name.clone(), extensions).map_err(named)?;
+        let padding = stored_bytes.next_multiple_of(BLOCK) - stored_bytes;
+        let map =
+            self.map(layout, &mut stored_bytes, &entry).map_err(|error| error.within(&shown(&entry.name)))?;
+        self.body = Body {
+            segments: MapSegments::new(map),
+            size_bytes: entry.size_bytes,
+            stored_left: stored_bytes,
+            padding,
+            ..Body::default()
+        };
+        Ok(entry)
+    }
+
+    /// Completes the map of a member. What it takes of the content is taken off `stored_bytes`.
+    fn map(&mut self, layout: Layout, stored_bytes: &mut u64, entry: &Entry) -> Result<SparseMap> {
+        let map = match layout {
+            Layout::Dense => return Ok(SparseMap::dense(entry.size_bytes)),
+            Layout::PaxMap(map) => map,
+            Layout::OldGnu { mut map, mut more } => {
+                while more {
+                    let mut block = GnuExtSparseHeader::new();
+                    self.blocks.fill_all(block.as_mut_bytes())?;
+                    push_old_gnu(&mut map, &block.sparse)?;
+                    more = block.isextended[0] != 0;
+                }
+                map
+            }
+            Layout::PaxFront => {
+                let mut map = DecimalMap::default();
+                loop {
+                    let mut block = [0; BLOCK_BYTES];
+                    let left = stored_bytes.checked_sub(BLOCK);
+                    *stored_bytes = left.ok_or_else(|| Error::damaged("the sparse map does not end"))?;
+                    self.blocks.fill_all(&mut block)?;
+                    if map.feed(&block)? {
+                        break map.finish();
+                    }
+                }
+            }
+        };
+        map.check(entry.size_bytes, *stored_bytes)?;
+        Ok(map)
+    }
+
+    /// The content of an extended header of at most `max_bytes`.
+    fn extension(&mut self, header: &Header, max_bytes: u64) -> Result<Vec<u8>> {
+        let size_bytes = stored_bytes(header).map_err(named(header))?;
+        let len = usize::try_from(size_bytes).ok().filter(|_| size_bytes <= max_bytes).ok_or_else(|| {
+            named(header)(Error::damaged(format!("an extended header of {size_bytes} bytes is too large")))
+        })?;
+        let mut content = vec![0; len.next_multiple_of(BLOCK_BYTES)];
+        self.blocks.fill_all(&mut content).map_err(named(header))?;
+        content.truncate(len);
+        Ok(content)
+    }
+
+    fn long_name(&mut self, header: &Header) -> Result<Vec<u8>> {
+        let mut name = self.extension(header, MAX_NAME_BYTES)?;
+        let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+        name.truncate(end);
+        Ok(name)
+    }
+
+    fn skip_rest(&mut self) -> Result<()> {
+        let body = std::mem::take(&mut self.body);
+        self.blocks.skip(body.stored_left + body.padding, &self.name)
+    }
+}
+
+fn held_bytes(verifier: Option<&dyn VerifyContent>) -> u64 {
+    verifier.map_or(0, VerifyContent::held_bytes)
+}
+
+/// Names the member that an error is about by its header block alone.
+fn named(header: &Header) -> impl Fn(Error) -> Error + '_ {
+    |error| error.within(&shown(&block_name(header)))
+}

@@ -1,0 +1,28 @@
+//! Where a clone goes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Where a clone goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A block device.
+    Device(PathBuf),
+    /// The directory of a filesystem volume; a raw stream becomes `image_name` in it.
+    Directory {
+        /// The volume's root.
+        path: PathBuf,
+        /// The image's file name.
+        image_name: OsString,
+    },
+}
+
+impl Destination {
+    /// What messages call an image on it: a file's own name, the device's path.
+    pub fn image_label(&self) -> Vec<u8> {
+        match self {
+            Self::Device(path) => path.as_os_str().as_encoded_bytes().to_vec(),
+            Self::Directory { image_name, .. } => image_name.as_encoded_bytes().to_vec(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Where a file holds data, found with SEEK_DATA and SEEK_HOLE.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+
+use crate::volume::optional_calls::Call;
+
+/// The next run of data of `file` at or after the byte `at` and before `end`; empty, at `end`, when only a hole is left.
+/// Where the filesystem cannot tell, all the rest is data. The file's position is moved.
+pub fn next_data(file: impl AsFd, at: u64, end: u64) -> io::Result<Range<u64>> {
+    let file = file.as_fd();
+    let start = match seek(file, SeekFrom::Data(at)) {
+        Ok(start) => start.max(at).min(end),
+        Err(Errno::NXIO) => end,
+        Err(errno) if Call::SeekHole.is_dispensable(errno) => return Ok(at..end),
+        Err(errno) => return Err(errno.into()),
+    };
+    if start == end {
+        return Ok(end..end);
+    }
+    match seek(file, SeekFrom::Hole(start)) {
+        Ok(hole) if hole > start => Ok(start..hole.min(end)),
+        // No filesystem should say that data has no length; to read the rest as data is right in any case.
+        Ok(_) => Ok(start..end),
+        // NXIO: the file was cut in between. Reading it will say so.
+        Err(errno) if errno == Errno::NXIO || Call::SeekHole.is_dispensable(errno) => Ok(start..end),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn runs_of_data_are_found_one_after_the_other() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10 << 20).unwrap();
+        file.write_all_at(&[1; 4096], 1 << 20).unwrap();
+        file.write_all_at(&[1; 4096], 5 << 20).unwrap();
+        let end = 10 << 20;
+        let first = next_data(&file, 0, end).unwrap();
+        assert!(first.start == 1 << 20 && first.end >= (1 << 20) + 4096 && first.end < 5 << 20);
+        assert_eq!(next_data(&file, first.end, end).unwrap().start, 5 << 20);
+        assert_eq!(next_data(&file, 6 << 20, end).unwrap(), end..end);
+        assert_eq!(next_data(&file, 0, 1 << 20).unwrap(), 1 << 20..1 << 20);
+    }
+
+    #[test]
+    fn what_cannot_seek_is_all_data() {
+        // A pipe has no positions.
+        let (pipe, _other) = io::pipe().unwrap();
+        assert_eq!(next_data(&pipe, 3, 100).unwrap(), 3..100);
+    }
+}

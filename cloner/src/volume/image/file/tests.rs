@@ -1,0 +1,117 @@
+use super::*;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+const PLAIN: FileOptions = FileOptions {
+    mode: 0o660,
+    grow_to_bytes: None,
+    preallocate: false,
+    keep_partial: false,
+    is_exact: false,
+};
+
+#[test]
+fn nothing_is_there_before_the_end_and_everything_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
+    file.write(0, b"data").unwrap();
+    let path = directory.path().join("disk.img");
+    assert!(!path.exists());
+    file.seal(1 << 20, &Stop::new()).unwrap();
+    file.publish().unwrap();
+    let meta = path.metadata().unwrap();
+    assert_eq!((meta.len(), meta.permissions().mode() & 0o7777), (1 << 20, 0o660));
+    assert!(meta.blocks() * 512 < 1 << 20);
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("disk.img"), "old").unwrap();
+    let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
+    file.write(0, b"data").unwrap();
+    drop(file);
+    assert_eq!(std::fs::read(directory.path().join("disk.img")).unwrap(), b"old");
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
+    let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
+    file.write(0, b"x").unwrap();
+    file.seal(1, &Stop::new()).unwrap();
+    file.publish().unwrap();
+    assert_eq!(std::fs::read(directory.path().join("disk.img")).unwrap(), b"x");
+}
+
+#[test]
+fn growth_and_preallocation_reach_the_last_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = FileOptions { grow_to_bytes: Some(3 << 20), preallocate: true, ..PLAIN };
+    let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), options, &Stop::new()).unwrap();
+    file.write(0, &[1; 4096]).unwrap();
+    file.zero(4096, (1 << 20) - 4096, &Stop::new()).unwrap();
+    file.seal(1 << 20, &Stop::new()).unwrap();
+    file.publish().unwrap();
+    let meta = directory.path().join("disk.img").metadata().unwrap();
+    assert_eq!(meta.len(), 3 << 20);
+    assert!(meta.blocks() * 512 >= 3 << 20, "{} blocks", meta.blocks());
+}
+
+#[test]
+fn a_name_as_long_as_names_can_be_is_no_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = "n".repeat(255);
+    let mut file = ImageFile::create(directory.path(), name.as_ref(), PLAIN, &Stop::new()).unwrap();
+    file.seal(1, &Stop::new()).unwrap();
+    file.publish().unwrap();
+    assert!(directory.path().join(name).exists());
+}
+
+#[test]
+fn two_writers_of_one_file_do_not_meet() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
+    let error = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).err().unwrap();
+    let own = format!("process {}", std::process::id());
+    for part in ["another process is writing to", "disk.img", &own] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    drop(first);
+    assert!(ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).is_ok());
+}
+
+#[test]
+fn a_writer_whose_file_was_taken_away_gives_no_other_one_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
+    file.seal(1, &Stop::new()).unwrap();
+    let temporary = directory.path().join(temporary_name("disk.img".as_ref()));
+    std::fs::remove_file(&temporary).unwrap();
+    std::fs::write(&temporary, "of another process").unwrap();
+    let error = file.publish().unwrap_err();
+    assert!(error.to_string().contains("taken away"), "{error}");
+    drop(file);
+    assert_eq!(std::fs::read(temporary).unwrap(), b"of another process");
+    assert!(!directory.path().join("disk.img").exists());
+}
+
+#[test]
+fn words_about_the_writer_are_gone_when_the_image_is_complete() {
+    // Where temporary files go there may be no attributes.
+    let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let options = FileOptions { mode: 0o400, ..PLAIN };
+    let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), options, &Stop::new()).unwrap();
+    let mut value = [0; 256];
+    let mut words = |name: &str| {
+        let path = directory.path().join(name);
+        rustix::fs::getxattr(&path, "user.decant.writer", &mut value).map(|len| value[..len].to_vec())
+    };
+    let told = words(".disk.img.decant-partial").unwrap();
+    assert!(told.starts_with(format!("process {}", std::process::id()).as_bytes()));
+    file.seal(1, &Stop::new()).unwrap();
+    file.publish().unwrap();
+    assert!(words("disk.img").is_err());
+}

@@ -1,0 +1,94 @@
+//! Finds the disk image in an archive: for a target that is a device or a single file.
+
+use decant_shared::process::stop::Stop;
+
+use crate::error::{Error, Result};
+use crate::stream::{Piece, Pull};
+use crate::tar::entry::EntryKind;
+use crate::tar::reader::ArchiveReader;
+use crate::volume::tree::write::content::{STEP_BYTES, Skipped};
+
+/// Where a disk image goes. `data` and `zeros` come in ascending order, without gaps, up to the size.
+pub trait ImageSink {
+    /// The image was found; with its holes it has `size_bytes`.
+    fn begin(&mut self, size_bytes: u64) -> Result<()>;
+
+    /// These bytes are at `offset`.
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// `len` zero bytes are at `offset`. A hole comes whole, so `len` may be as large as the image.
+    fn zeros(&mut self, offset: u64, len: u64) -> Result<()>;
+
+    /// `len` bytes at `offset` are there already.
+    fn kept(&mut self, offset: u64, len: u64) -> Result<()>;
+}
+
+/// What an archive held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundImage {
+    /// Size of the image with its holes.
+    pub size_bytes: u64,
+    /// Members that are not the image, the archive's own directory not counted.
+    pub skipped: u64,
+}
+
+/// Gives the regular file `disk.img` at the top of the archive to `sink`, whatever else is there, and takes the
+/// stream to its end. Only that name counts: `old-disk.img.bak`, or a directory of that name, is something else
+/// (contract 8, #28).
+///
+/// Without it: `Kind::Damaged`, "no disk image found in tar". Members beside it have at most 64 TiB in all: more is
+/// `Kind::Damaged`, too.
+pub fn find_image(
+    pull: &mut (impl Pull + ?Sized),
+    sink: &mut impl ImageSink,
+    stop: &Stop,
+) -> Result<FoundImage> {
+    let mut archive = ArchiveReader::new(pull);
+    let mut image = None;
+    let (mut skipped, mut dropped) = (0_u64, Skipped::default());
+    let mut almost = "";
+    while let Some(entry) = archive.next_entry()? {
+        Error::check(stop)?;
+        let has_name = matches!(entry.name.as_slice(), b"disk.img" | b"./disk.img");
+        match entry.kind {
+            EntryKind::File if has_name => {
+                if image.replace(entry.size_bytes).is_some() {
+                    return Err(Error::damaged("the archive holds disk.img twice"));
+                }
+                sink.begin(entry.size_bytes)?;
+                deliver(&mut archive, sink, stop)?;
+            }
+            EntryKind::Directory if matches!(entry.name.as_slice(), b"./" | b".") => {}
+            _ => {
+                skipped += 1;
+                dropped.skip(&mut archive, &entry, stop)?;
+                if has_name {
+                    almost = ": disk.img is no regular file";
+                }
+            }
+        }
+    }
+    let Some(size_bytes) = image else {
+        return Err(Error::damaged(format!("no disk image found in tar{almost}")));
+    };
+    if skipped > 0 {
+        log::warn!("{skipped} members beside disk.img are not written: the target holds only a disk image");
+    }
+    Ok(FoundImage { size_bytes, skipped })
+}
+
+fn deliver<P: Pull + ?Sized>(
+    archive: &mut ArchiveReader<'_, P>,
+    sink: &mut impl ImageSink,
+    stop: &Stop,
+) -> Result<()> {
+    while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
+        Error::check(stop)?;
+        match piece {
+            Piece::Data(bytes) => sink.data(offset, bytes)?,
+            Piece::Zeros(len) => sink.zeros(offset, len)?,
+            Piece::Kept(len) => sink.kept(offset, len)?,
+        }
+    }
+    Ok(())
+}

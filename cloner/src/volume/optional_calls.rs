@@ -1,0 +1,351 @@
+//! Optional system calls: which errors of which call a clone does without, which it counts as not kept, and which end it.
+//! One table, for the reading and the writing side; docs/optional-calls.md shows it.
+
+use rustix::io::Errno;
+
+use crate::attributes::Attribute;
+
+/// A system call that some filesystem, sandbox or kernel does not offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// `fchmod`, `fchmodat`.
+    Chmod,
+    /// `fchown`, `fchownat`.
+    Chown,
+    /// `utimensat`.
+    SetTimes,
+    /// `fsetxattr`, `lsetxattr`, of anything but an access control list.
+    SetXattr,
+    /// The same of an access control list.
+    SetAcl,
+    /// `fremovexattr` of what the new entry is not to have: an access control list that it inherited. Asked only where there
+    /// is one.
+    RemoveAcl,
+    /// `flistxattr`, `llistxattr`.
+    ListXattrs,
+    /// `fgetxattr`, `lgetxattr` of a name that was listed.
+    GetXattr,
+    /// `fsync` of a directory.
+    SyncDirectory,
+    /// `fsync`, `fdatasync` of a file.
+    SyncFile,
+    /// `syncfs`.
+    SyncFilesystem,
+    /// `fallocate` without a mode: preallocation.
+    Allocate,
+    /// `fallocate` with `FALLOC_FL_PUNCH_HOLE` or `FALLOC_FL_ZERO_RANGE`.
+    Zero,
+    /// `fstatfs`, `fstatvfs`.
+    Statfs,
+    /// `ftruncate` before the content is written.
+    Truncate,
+    /// `flock`.
+    Lock,
+    /// `posix_fadvise`.
+    Advise,
+    /// `renameat2` with `RENAME_EXCHANGE`.
+    Exchange,
+    /// `openat2`.
+    OpenBeneath,
+    /// `linkat`.
+    Link,
+    /// `mknodat` of a pipe or a device.
+    MakeNode,
+    /// `lseek` with `SEEK_DATA` or `SEEK_HOLE`.
+    SeekHole,
+}
+
+/// What an error of an optional call means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The clone continues and loses nothing: there is another way, or the call was only advice.
+    Continue,
+    /// The clone continues, and the entry counts as one that lost this.
+    NotKept(Attribute),
+    /// The clone fails.
+    Fail,
+}
+
+/// What kind of error it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Kernel, sandbox or filesystem do not have the call, or not for this.
+    Unsupported,
+    /// They have it and do not allow it.
+    NotPermitted,
+    /// What the call is about is gone.
+    Vanished,
+    /// The disk or the network behind it failed, or there is no room: never read as "not supported".
+    Failing,
+    /// Anything else.
+    Other,
+}
+
+impl Class {
+    /// The class of an error of any of the calls.
+    pub fn of(errno: Errno) -> Self {
+        match errno {
+            Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY => Self::Unsupported,
+            Errno::PERM | Errno::ACCESS | Errno::ROFS => Self::NotPermitted,
+            Errno::NOENT | Errno::STALE => Self::Vanished,
+            Errno::IO | Errno::NOSPC | Errno::DQUOT => Self::Failing,
+            _ => Self::Other,
+        }
+    }
+
+    /// The classes that have a column of the table, and the errors in them.
+    pub const COLUMNS: [(Self, &'static [Errno]); 4] = [
+        (Self::Unsupported, &[Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY]),
+        (Self::NotPermitted, &[Errno::PERM, Errno::ACCESS, Errno::ROFS]),
+        (Self::Vanished, &[Errno::NOENT, Errno::STALE]),
+        (Self::Failing, &[Errno::IO, Errno::NOSPC, Errno::DQUOT]),
+    ];
+}
+
+/// A row of the table. Errors of no class end the clone, unless they are named.
+struct Row {
+    unsupported: Verdict,
+    not_permitted: Verdict,
+    vanished: Verdict,
+    failing: Verdict,
+    /// Errors that mean something else with this call than their class says, or that have none.
+    named: &'static [(Errno, Verdict)],
+}
+
+impl Row {
+    /// A call whose `unsupported` and `not_permitted` errors are both `verdict`, and all others failures.
+    const fn refusable(verdict: Verdict, named: &'static [(Errno, Verdict)]) -> Self {
+        let (vanished, failing) = (Verdict::Fail, Verdict::Fail);
+        Self { unsupported: verdict, not_permitted: verdict, vanished, failing, named }
+    }
+}
+
+impl Call {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 22] = [
+        Self::Chmod,
+        Self::Chown,
+        Self::SetTimes,
+        Self::SetXattr,
+        Self::SetAcl,
+        Self::RemoveAcl,
+        Self::ListXattrs,
+        Self::GetXattr,
+        Self::SyncDirectory,
+        Self::SyncFile,
+        Self::SyncFilesystem,
+        Self::Allocate,
+        Self::Zero,
+        Self::Statfs,
+        Self::Truncate,
+        Self::Lock,
+        Self::Advise,
+        Self::Exchange,
+        Self::OpenBeneath,
+        Self::Link,
+        Self::MakeNode,
+        Self::SeekHole,
+    ];
+
+    fn row(self) -> Row {
+        use Verdict::{Continue, Fail, NotKept};
+        match self {
+            // A seccomp profile or a filesystem's daemon may say anything of these; ids outside of a user namespace: EINVAL.
+            Self::Chmod => Row::refusable(NotKept(Attribute::Mode), &[]),
+            Self::Chown => Row::refusable(
+                NotKept(Attribute::Owner),
+                &[(Errno::OVERFLOW, NotKept(Attribute::Owner)), (Errno::RANGE, NotKept(Attribute::Owner))],
+            ),
+            Self::SetTimes => Row::refusable(
+                NotKept(Attribute::Time),
+                &[(Errno::OVERFLOW, NotKept(Attribute::Time)), (Errno::RANGE, NotKept(Attribute::Time))],
+            ),
+            // Without /proc there is no way to an attribute of what is not opened: ENOENT. What one entry may have ends
+            // with E2BIG or ERANGE; ext4 says ENOSPC, which the caller tells from a full disk.
+            Self::SetXattr => Row::refusable(
+                NotKept(Attribute::Xattr),
+                &[
+                    (Errno::TOOBIG, NotKept(Attribute::Xattr)),
+                    (Errno::RANGE, NotKept(Attribute::Xattr)),
+                    (Errno::OVERFLOW, NotKept(Attribute::Xattr)),
+                    (Errno::NOENT, NotKept(Attribute::Xattr)),
+                ],
+            ),
+            Self::SetAcl => Row::refusable(
+                NotKept(Attribute::Acl),
+                &[
+                    (Errno::TOOBIG, NotKept(Attribute::Acl)),
+                    (Errno::RANGE, NotKept(Attribute::Acl)),
+                    (Errno::OVERFLOW, NotKept(Attribute::Acl)),
+                    (Errno::NOENT, NotKept(Attribute::Acl)),
+                ],
+            ),
+            Self::RemoveAcl => Row {
+                unsupported: Continue,
+                not_permitted: Fail,
+                vanished: Fail,
+                failing: Fail,
+                named: &[(Errno::NODATA, Continue)],
+            },
+            // What cannot be listed is not there for a reader, as for tar and rsync.
+            Self::ListXattrs => Row {
+                unsupported: Continue,
+                not_permitted: NotKept(Attribute::Xattr),
+                vanished: Fail,
+                failing: Fail,
+                named: &[(Errno::NODATA, Continue), (Errno::TOOBIG, NotKept(Attribute::Xattr))],
+            },
+            Self::GetXattr => Row {
+                unsupported: NotKept(Attribute::Xattr),
+                not_permitted: NotKept(Attribute::Xattr),
+                vanished: Fail,
+                failing: Fail,
+                named: &[(Errno::NODATA, Continue), (Errno::TOOBIG, NotKept(Attribute::Xattr))],
+            },
+            // CIFS, DrvFs and many FUSE filesystems have no such call, or only for what is open for writing.
+            Self::SyncDirectory => {
+                Row::refusable(Continue, &[(Errno::BADF, Continue), (Errno::ISDIR, Continue)])
+            }
+            Self::SyncFile => {
+                Row { unsupported: Continue, not_permitted: Fail, vanished: Fail, failing: Fail, named: &[] }
+            }
+            Self::SyncFilesystem => Row::refusable(Continue, &[]),
+            // EFBIG: larger than a file may be. ENODEV: not for this kind of file.
+            Self::Allocate => Row::refusable(Continue, &[(Errno::NODEV, Continue), (Errno::TXTBSY, Fail)]),
+            // EREMOTEIO: a disk that does not know the command. EBUSY: another process reads the device. Zeros are written then.
+            Self::Zero => Row::refusable(
+                Continue,
+                &[(Errno::NODEV, Continue), (Errno::REMOTEIO, Continue), (Errno::BUSY, Continue)],
+            ),
+            Self::Truncate => Row::refusable(Continue, &[]),
+            Self::Lock => Row::refusable(Continue, &[(Errno::NOLCK, Continue), (Errno::BADF, Continue)]),
+            // Nothing is done because of them that would be wrong.
+            Self::Statfs | Self::Advise => Row {
+                unsupported: Continue,
+                not_permitted: Continue,
+                vanished: Continue,
+                failing: Continue,
+                named: &[],
+            },
+            Self::Exchange => Row {
+                unsupported: Continue,
+                not_permitted: Continue,
+                vanished: Continue,
+                failing: Fail,
+                named: &[(Errno::XDEV, Continue), (Errno::BUSY, Continue), (Errno::ISDIR, Continue)],
+            },
+            Self::OpenBeneath => Row {
+                unsupported: Continue,
+                not_permitted: Fail,
+                vanished: Fail,
+                failing: Fail,
+                named: &[
+                    (Errno::PERM, Continue),
+                    (Errno::TOOBIG, Continue),
+                    (Errno::NAMETOOLONG, Continue),
+                    (Errno::AGAIN, Continue),
+                ],
+            },
+            // A volume without its names or its devices is not that volume.
+            Self::Link | Self::MakeNode => Row::refusable(Fail, &[]),
+            Self::SeekHole => Row {
+                unsupported: Continue,
+                not_permitted: Continue,
+                vanished: Fail,
+                failing: Fail,
+                named: &[(Errno::SPIPE, Continue)],
+            },
+        }
+    }
+
+    /// What `errno` of this call means. What is retried or asked for (EINTR, EWOULDBLOCK of a lock, ENXIO of a seek) is the
+    /// caller's.
+    pub fn verdict(self, errno: Errno) -> Verdict {
+        let row = self.row();
+        if let Some((_, verdict)) = row.named.iter().find(|(named, _)| *named == errno) {
+            return *verdict;
+        }
+        match Class::of(errno) {
+            Class::Unsupported => row.unsupported,
+            Class::NotPermitted => row.not_permitted,
+            Class::Vanished => row.vanished,
+            Class::Failing => row.failing,
+            Class::Other if self.is_only_advice() => Verdict::Continue,
+            Class::Other => Verdict::Fail,
+        }
+    }
+
+    /// Whether no error of it matters.
+    pub fn is_only_advice(self) -> bool {
+        matches!(self, Self::Statfs | Self::Advise)
+    }
+
+    /// Whether the clone does without the call after this error.
+    pub fn is_dispensable(self, errno: Errno) -> bool {
+        self.verdict(errno) != Verdict::Fail
+    }
+
+    /// What docs/optional-calls.md calls it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Chmod => "`chmod`",
+            Self::Chown => "`chown`",
+            Self::SetTimes => "`utimensat`",
+            Self::SetXattr => "`setxattr`",
+            Self::SetAcl => "`setxattr` of an ACL",
+            Self::RemoveAcl => "`removexattr` of an inherited ACL",
+            Self::ListXattrs => "`listxattr`",
+            Self::GetXattr => "`getxattr`",
+            Self::SyncDirectory => "`fsync` of a directory",
+            Self::SyncFile => "`fsync` of a file",
+            Self::SyncFilesystem => "`syncfs`",
+            Self::Allocate => "`fallocate`",
+            Self::Zero => "`fallocate`, punch or zero a range",
+            Self::Statfs => "`statfs`",
+            Self::Truncate => "`ftruncate`",
+            Self::Lock => "`flock`",
+            Self::Advise => "`fadvise`",
+            Self::Exchange => "`renameat2`, exchange",
+            Self::OpenBeneath => "`openat2`",
+            Self::Link => "`link`",
+            Self::MakeNode => "`mknod`",
+            Self::SeekHole => "`lseek`, `SEEK_DATA` and `SEEK_HOLE`",
+        }
+    }
+
+    /// The errors that mean something else with this call than their class says, or that have none.
+    pub fn named(self) -> &'static [(Errno, Verdict)] {
+        self.row().named
+    }
+}
+
+/// The call that sets the extended attribute `name`.
+pub fn setting(kind: Attribute) -> Call {
+    if kind == Attribute::Acl { Call::SetAcl } else { Call::SetXattr }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_disk_and_a_full_one_are_never_taken_for_a_call_that_is_not_supported() {
+        for call in Call::ALL.into_iter().filter(|call| !call.is_only_advice()) {
+            for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::NXIO] {
+                assert_eq!(call.verdict(errno), Verdict::Fail, "{call:?} {errno:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_or_not_permitted_is_no_failure_where_there_is_another_way() {
+        let needed = [Call::RemoveAcl, Call::Link, Call::MakeNode, Call::SyncFile, Call::OpenBeneath];
+        for call in Call::ALL.into_iter().filter(|call| !needed.contains(call)) {
+            for errno in
+                [Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY, Errno::PERM, Errno::ACCESS]
+            {
+                assert!(call.is_dispensable(errno), "{call:?} {errno:?}");
+            }
+        }
+    }
+}

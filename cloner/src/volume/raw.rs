@@ -1,0 +1,133 @@
+//! Reading a device or file: holes as zeros, everything else as it is.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::error::{Error, Kind, Result};
+use crate::snappy::CHUNK_BYTES;
+use crate::stream::Sink;
+use crate::volume::holes::next_data;
+
+pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
+    let path = path.display();
+    Error::new(
+        Kind::SourceChanged,
+        format!("{path} changed while it was read: it ends at byte {offset}, {missing_bytes} bytes early"),
+    )
+}
+
+/// That reading `path` failed at the byte `offset`, which tells where on a disk the fault is.
+pub(crate) fn unreadable(path: &Path, offset: u64, cause: io::Error) -> Error {
+    Error::io(Kind::Source, format!("cannot read {} at byte {offset}", path.display()), cause)
+}
+
+/// The content of an open file or device, holes as zeros.
+pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Sink) -> Result<()> {
+    let has_holes = file.metadata().map_err(|e| Error::source("look at", path, e))?.is_file();
+    let (mut at, end) = (range.start, range.end);
+    while at < end {
+        let data = if has_holes {
+            next_data(file, at, end).map_err(|cause| Error::source("look for holes in", path, cause))?
+        } else {
+            at..end
+        };
+        sink.put_zeros(data.start - at)?;
+        sink.put_file(file, path, data.start, data.end - data.start)?;
+        at = data.end;
+    }
+    Ok(())
+}
+
+/// What shows that a file was written to. A device has nothing of the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(Option<(u64, i64, i64)>);
+
+impl Stamp {
+    /// The stamp of an open file.
+    pub fn of(file: &File, path: &Path) -> Result<Self> {
+        let meta = file.metadata().map_err(|e| Error::source("look at", path, e))?;
+        Ok(Self(meta.is_file().then(|| (meta.len(), meta.mtime(), meta.mtime_nsec()))))
+    }
+}
+
+/// The content of `file` from byte `from` on. A file whose stamp is not `stamp` any more is `Kind::SourceChanged`.
+pub fn read_raw(
+    file: &File,
+    path: &Path,
+    (from, size_bytes): (u64, u64),
+    stamp: Stamp,
+    sink: &mut dyn Sink,
+) -> Result<()> {
+    read_range(file, path, from..size_bytes, sink)?;
+    if Stamp::of(file, path)? != stamp {
+        return Err(Error::new(
+            Kind::SourceChanged,
+            format!("{} was written to while it was read; clone it when nothing uses it", path.display()),
+        ));
+    }
+    Ok(())
+}
+
+/// Reads something that cannot tell its size (a character device) to its end.
+pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(len) => {
+                sink.put(&buffer[..len])?;
+                offset += len as u64;
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(unreadable(path, offset, e)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    fn raw(file: &File, size_bytes: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let path = Path::new("disk.img");
+        read_raw(file, path, (0, size_bytes), Stamp::of(file, path)?, &mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn a_file_with_holes_is_read_as_its_content() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(3 << 20).unwrap();
+        file.write_all_at(b"one", 1 << 20).unwrap();
+        file.write_all_at(b"two", 5).unwrap();
+        let mut wanted = vec![0; 3 << 20];
+        wanted[5..8].copy_from_slice(b"two");
+        wanted[1 << 20..(1 << 20) + 3].copy_from_slice(b"one");
+        assert!(raw(&file, 3 << 20).unwrap() == wanted);
+    }
+
+    #[test]
+    fn a_file_that_is_one_hole_has_only_zeros() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(200_000).unwrap();
+        assert!(raw(&file, 200_000).unwrap() == vec![0; 200_000]);
+    }
+
+    #[test]
+    fn a_file_that_grew_is_a_changed_source() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"01234567").unwrap();
+        let (path, mut out) = (Path::new("disk.img"), Vec::new());
+        let stamp = Stamp::of(&file, path).unwrap();
+        file.write_all(b"89").unwrap();
+        let error = read_raw(&file, path, (0, 8), stamp, &mut out).unwrap_err();
+        assert_eq!(error.kind(), Kind::SourceChanged);
+    }
+}

@@ -1,0 +1,139 @@
+//! Regular files: stored in full or with a map of what is no hole, and the only entries with content.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use crate::attributes::meta::Meta;
+use crate::error::Result;
+use crate::stream::Sink;
+use crate::tar::entry::EntryKind;
+use crate::tar::header::{BLOCK_BYTES, Entries, MemberHeader, flag};
+use crate::tar::sparse_map::SparseMap;
+use crate::tar::writer::{put_member, put_sparse_member};
+use crate::volume::tree::read::extents::{MAX_EXTENTS, data_extents};
+use crate::volume::tree::read::links::Name;
+use crate::volume::tree::read::lstat::{Found, meta_of};
+use crate::volume::tree::read::pass::{Pass, lost_link};
+
+/// The one file of a volume that holds a virtual machine's disk.
+const DISK_IMAGE: &[u8] = b"disk.img";
+
+/// The map of a file that is stored as a sparse one.
+struct Map {
+    data: SparseMap,
+    /// GNU tar ends every map that has holes with an empty entry at the end of the file.
+    end: Option<u64>,
+}
+
+impl Map {
+    fn entries(&self) -> Entries<'_> {
+        let entries = self.data.iter().chain(self.end.map(|end| (end, 0)));
+        (Box::new(entries) as Box<dyn Iterator<Item = _>>).peekable()
+    }
+}
+
+impl Pass<'_> {
+    pub(super) fn file(&mut self, found: &Found<'_>, meta: &Meta, file: Option<&File>) -> Result<()> {
+        // Receivers before v1.59 write only members of type `S` named disk.img (contract 1.10), so that
+        // one is never a link to another name.
+        let disk_image = found.member == DISK_IMAGE;
+        let name = if disk_image { self.links.meet(meta, &mut self.target) } else { self.meet(meta)? };
+        if name == Name::Further && !disk_image {
+            return Ok(());
+        }
+        let map = self.map(found, meta, file, disk_image)?;
+        self.note(EntryKind::File, &[], meta.size_bytes)?;
+        self.extend(found, meta, file.map(AsFd::as_fd), lost_link(name))?;
+        let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
+        match &map {
+            Some(map) => {
+                let stored_bytes = map.data.stored_bytes();
+                let member = MemberHeader { name, target, meta, flag: flag::SPARSE, stored_bytes, is_exact };
+                put_sparse_member(&mut self.out, &member, map.entries())?;
+            }
+            None => {
+                let member = MemberHeader {
+                    name,
+                    target,
+                    meta,
+                    flag: flag::FILE,
+                    stored_bytes: meta.size_bytes,
+                    is_exact,
+                };
+                put_member(&mut self.out, &member)?;
+            }
+        }
+        let data = map.map_or_else(|| SparseMap::dense(meta.size_bytes), |map| map.data);
+        self.content(found, meta, file, &data)?;
+        self.links.add(meta, &self.name);
+        Ok(())
+    }
+
+    /// The map of a file that is stored as a sparse one, `None` if it is stored in full.
+    fn map(
+        &self,
+        found: &Found<'_>,
+        meta: &Meta,
+        file: Option<&File>,
+        disk_image: bool,
+    ) -> Result<Option<Map>> {
+        let size_bytes = meta.size_bytes;
+        let whole = || {
+            let end = (size_bytes == 0).then_some(0);
+            disk_image.then(|| Map { data: SparseMap::dense(size_bytes), end })
+        };
+        // Space set aside but never written is a hole too, which the allocated blocks do not show. For a
+        // disk image it always pays to ask.
+        if !self.options.sparse || !(disk_image || meta.may_have_holes()) {
+            return Ok(whole());
+        }
+        let opened;
+        let file = match file {
+            Some(file) => file,
+            None => {
+                opened = found.open_same(meta)?;
+                &opened
+            }
+        };
+        let data = data_extents(file, found.path(), size_bytes, MAX_EXTENTS, &self.stop)?;
+        if data.stored_bytes() == size_bytes {
+            return Ok(whole());
+        }
+        Ok(Some(Map { data, end: Some(size_bytes) }))
+    }
+
+    /// The stored parts of a file, each padded to whole blocks. Fails if it changed meanwhile.
+    fn content(
+        &mut self,
+        found: &Found<'_>,
+        meta: &Meta,
+        file: Option<&File>,
+        data: &SparseMap,
+    ) -> Result<()> {
+        let mut at = 0;
+        for (offset, len) in data.iter() {
+            self.out.note_zeros(offset - at)?;
+            at = offset + len;
+            match file {
+                Some(file) => self.out.put_file(file, found.path(), offset, len)?,
+                None => self.out.put_zeros(len)?,
+            }
+            self.out.pad(BLOCK_BYTES)?;
+        }
+        self.out.note_zeros(meta.size_bytes - at)?;
+        match file {
+            Some(file) => {
+                let later = meta_of(file, found.path())?;
+                // It may have been opened long before its turn.
+                if later.links == 0 && meta.links > 0 {
+                    return Err(found.gone());
+                }
+                if meta.content_differs(&later) {
+                    return Err(found.changed("changed while it was read"));
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The layout of an archive: what each entry puts into the stream. Used by the scan, which only counts,
+//! and by the writer.
+
+mod file;
+
+use std::fs::File;
+use std::mem::take;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use decant_shared::process::stop::Stop;
+use rustix::fs::{FileType, readlinkat};
+use rustix::io::Errno;
+
+use crate::attributes::meta::Meta;
+use crate::attributes::name::shown;
+use crate::attributes::{Attribute, Kinds};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::join::first_cause;
+use crate::stream::Sink;
+use crate::tar::counting_sink::CountingSink;
+use crate::tar::entry::{EntryKind, PATH_LIMIT_BYTES};
+use crate::tar::header::{BLOCK_BYTES, MemberHeader, flag};
+use crate::tar::record::Record;
+use crate::tar::writer::{put_extended, put_member};
+use crate::volume::tree::read::census::{Census, Difference, Outline};
+use crate::volume::tree::read::extended::Extended;
+use crate::volume::tree::read::links::{Links, Name};
+use crate::volume::tree::read::lstat::{Found, OpenedEntry};
+use crate::volume::tree::read::plan::Options;
+use crate::volume::tree::read::walk::{NAMES_BUDGET_BYTES, WalkBudget, WalkDirectory, walk};
+use crate::volume::tree::read::xattr_thread::{Measured, XattrThread};
+use crate::volume::xattrs::XattrAccess;
+
+/// The length of every archive is a multiple of this: 20 blocks, GNU tar's default.
+const RECORD_BYTES: u64 = 20 * BLOCK_BYTES;
+
+/// What an archive of `stream_bytes` without its end becomes: see [`Pass::end`].
+pub(super) fn ended(stream_bytes: u64) -> u64 {
+    (stream_bytes + 2 * BLOCK_BYTES).next_multiple_of(RECORD_BYTES)
+}
+
+/// One pass over a tree: what went into the stream, and what the tree was.
+pub(super) struct Pass<'a> {
+    options: Options,
+    /// Whether contents are read. A scan does not: it counts them.
+    reading: bool,
+    out: CountingSink<'a>,
+    census: Census<'a>,
+    links: Links,
+    name: Vec<u8>,
+    target: Vec<u8>,
+    /// The extended header of the present entry.
+    extended: Extended,
+    measured: Measured,
+    /// Who measures extended headers while the scan goes on.
+    apart: Option<XattrThread>,
+    stop: Stop,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that finds out what the tree is and how long its archive is.
+    pub(super) fn scanning(options: Options) -> Self {
+        Self::new(options, None, Census::new(None))
+    }
+
+    /// A pass that puts the archive into `sink`. A tree that is not the one of `outline` makes it fail.
+    pub(super) fn writing(options: Options, outline: &'a Outline, sink: &'a mut dyn Sink) -> Self {
+        Self::new(options, Some(sink), Census::new(Some(outline)))
+    }
+
+    fn new(options: Options, sink: Option<&'a mut dyn Sink>, census: Census<'a>) -> Self {
+        Self {
+            options,
+            reading: sink.is_some(),
+            out: CountingSink::new(sink),
+            census,
+            links: Links::new(),
+            name: Vec::new(),
+            target: Vec::new(),
+            extended: Extended::new(),
+            measured: Measured::default(),
+            apart: None,
+            stop: Stop::new(),
+        }
+    }
+
+    /// Stores everything below `root`, without the end of the archive.
+    pub(super) fn tree(&mut self, root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<()> {
+        self.stop = stop.clone();
+        // Without names in /proc files have to be opened for it, which is better done by one.
+        if !self.reading && self.options.attributes && XattrAccess::can_be_named() {
+            self.apart = Some(XattrThread::start(stop)?);
+        }
+        let budget = WalkBudget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: self.reading };
+        let walked = walk(root, root_path, budget, stop, &mut |found, opened| self.entry(found, opened));
+        match self.apart.take().map(XattrThread::finish) {
+            Some(Ok(measured)) => self.measured = measured,
+            Some(Err(error)) => return first_cause(walked, vec![error]),
+            None => {}
+        }
+        walked
+    }
+
+    /// Ends the archive: two zero blocks, then zeros up to a whole record. An empty one is zeros only.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.out.frame_zeros(2 * BLOCK_BYTES)?;
+        self.out.pad(RECORD_BYTES)
+    }
+
+    /// Length of all extended headers. A scan counts them here alone, a writer puts them into the stream, too.
+    pub(super) fn extended_bytes(&self) -> u64 {
+        self.measured.extended_bytes
+    }
+
+    /// What the tree is, and what its archive has to hold beyond header blocks.
+    pub(super) fn into_results(mut self, root_path: &Path) -> Result<(Outline, Measured)> {
+        let outline = self.census.finish().map_err(|difference| changed(root_path, &difference))?;
+        Ok((outline, self.measured))
+    }
+
+    /// That the tree was the one that was planned, to its end.
+    pub(super) fn compare(&mut self, root_path: &Path) -> Result<()> {
+        self.census.finish().map(drop).map_err(|difference| changed(root_path, &difference))
+    }
+
+    /// Length of the stream so far.
+    pub(super) fn stream_bytes(&self) -> u64 {
+        self.out.bytes()
+    }
+
+    fn entry(&mut self, found: &Found<'_>, opened: Option<OpenedEntry>) -> Result<Option<WalkDirectory>> {
+        let OpenedEntry { meta, fd } = match opened {
+            Some(looked) => looked,
+            None => found.lstat(self.reading)?,
+        };
+        if meta.file_type == FileType::Socket {
+            if self.reading {
+                log::warn!("left out the socket {:?}", found.path());
+            }
+            return Ok(None);
+        }
+        if found.member.len() > PATH_LIMIT_BYTES {
+            let (name, bytes) = (shown(found.member), found.member.len());
+            let text = format!(
+                "cannot send {name}: its path has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep"
+            );
+            return Err(Error::new(Kind::Source, text));
+        }
+        self.census.add(found.member, &meta).map_err(|difference| changed(found.root(), &difference))?;
+        self.name.clear();
+        self.name.extend_from_slice(found.member);
+        match meta.file_type {
+            FileType::Directory => {
+                self.note(EntryKind::Directory, &[], 0)?;
+                self.extend(found, &meta, fd.as_ref().map(AsFd::as_fd), Kinds::default())?;
+                self.name.push(b'/');
+                self.member(&meta, flag::DIRECTORY)?;
+                return Ok(fd.map(|fd| WalkDirectory { fd, meta }));
+            }
+            FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
+            FileType::Symlink => self.symlink(found, &meta)?,
+            // As in GNU tar, a second name of one of these is one more of them (docs/reference.md says so).
+            FileType::CharacterDevice => {
+                self.note(EntryKind::CharDevice(meta.node.0, meta.node.1), &[], 0)?;
+                self.extend(found, &meta, None, Kinds::default())?;
+                self.member(&meta, flag::CHARACTER_DEVICE)?;
+            }
+            FileType::BlockDevice => {
+                self.note(EntryKind::BlockDevice(meta.node.0, meta.node.1), &[], 0)?;
+                self.extend(found, &meta, None, Kinds::default())?;
+                self.member(&meta, flag::BLOCK_DEVICE)?;
+            }
+            FileType::Fifo => {
+                self.note(EntryKind::Fifo, &[], 0)?;
+                self.extend(found, &meta, None, Kinds::default())?;
+                self.member(&meta, flag::FIFO)?;
+            }
+            _ => return Err(Error::source("store", found.path(), Errno::NOTSUP.into())),
+        }
+        Ok(None)
+    }
+
+    fn symlink(&mut self, found: &Found<'_>, meta: &Meta) -> Result<()> {
+        let name = self.meet(meta)?;
+        if name == Name::Further {
+            return Ok(());
+        }
+        let target = readlinkat(found.dir, found.name, take(&mut self.target));
+        self.target = target
+            .map_err(|errno| match errno {
+                Errno::INVAL => found.changed("was replaced while the folder was read"),
+                other => found.failed("read the link", other),
+            })?
+            .into_bytes();
+        let target = take(&mut self.target);
+        self.note(EntryKind::Symlink, &target, 0)?;
+        self.target = target;
+        self.extend(found, meta, None, lost_link(name))?;
+        self.member(meta, flag::SYMLINK)?;
+        self.links.add(meta, &self.name);
+        Ok(())
+    }
+
+    /// Finds out whether this is a further name of something stored before; if it is, stores that fact.
+    fn meet(&mut self, meta: &Meta) -> Result<Name> {
+        let name = self.links.meet(meta, &mut self.target);
+        if name == Name::Further {
+            let target = take(&mut self.target);
+            self.note(EntryKind::HardLink, &target, 0)?;
+            self.target = target;
+            self.member(meta, flag::HARD_LINK)?;
+        }
+        Ok(name)
+    }
+
+    /// The extended header of the entry, if it has to have one. Further names of a file need none.
+    fn extend(
+        &mut self,
+        found: &Found<'_>,
+        meta: &Meta,
+        fd: Option<BorrowedFd<'_>>,
+        unsent: Kinds,
+    ) -> Result<()> {
+        if !self.options.attributes {
+            return Ok(());
+        }
+        if let Some(apart) = &mut self.apart {
+            return apart.entry(found, meta, unsent);
+        }
+        let kinds = self.extended.collect(found, meta, fd, unsent)?;
+        let records = self.extended.records();
+        if !self.measured.add(records) {
+            return Ok(());
+        }
+        if self.reading {
+            return put_extended(&mut self.out, records);
+        }
+        self.measured.only_in_attributes.add(kinds, || found.member.to_vec());
+        Ok(())
+    }
+
+    /// The entry's record, for the digest of the directory's content.
+    fn note(&mut self, kind: EntryKind, link: &[u8], size_bytes: u64) -> Result<()> {
+        if !self.reading {
+            return Ok(());
+        }
+        self.out.note(&Record { kind, name: &self.name, link, size_bytes }.bytes())
+    }
+
+    /// A member without content. The target is that of a link, else nothing.
+    fn member(&mut self, meta: &Meta, flag: u8) -> Result<()> {
+        let linked = matches!(flag, flag::SYMLINK | flag::HARD_LINK);
+        let target = if linked { self.target.as_slice() } else { &[] };
+        let is_exact = self.options.attributes;
+        put_member(
+            &mut self.out,
+            &MemberHeader { name: &self.name, target, meta, flag, stored_bytes: 0, is_exact },
+        )
+    }
+}
+
+/// What an entry loses whose name is of this sort and that is stored as a file of its own.
+fn lost_link(name: Name) -> Kinds {
+    let mut lost = Kinds::default();
+    if name != Name::First {
+        lost.insert(Attribute::Link);
+    }
+    lost
+}
+
+fn changed(root_path: &Path, difference: &Difference) -> Error {
+    let (path, what) = (root_path.display(), &difference.0);
+    Error::new(Kind::SourceChanged, format!("{path} changed while it was read: {what}"))
+}

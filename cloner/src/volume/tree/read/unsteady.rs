@@ -1,0 +1,159 @@
+//! Directories whose time of modification is none: some filesystems show the present time at every look (btrfs for a
+//! nested subvolume in a snapshot), so that it says nothing about changes.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+use crate::volume::tree::read::census::hash_of;
+use crate::volume::tree::read::lstat::meta_of;
+use crate::volume::tree::read::names::NameBatch;
+
+/// Between two looks at a time that may follow the clock: longer than a tick of any kernel's coarse clock (10 ms).
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// So often a time has to move in a row to count as one that follows the clock.
+const LOOKS: usize = 3;
+/// Memory for names that are read again, in bytes.
+const NAMES_BYTES: usize = 512 << 10;
+
+/// The names of a directory, in any order, without the memory for them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    count: u64,
+    sum: u64,
+}
+
+impl Names {
+    pub(super) fn add(&mut self, name: &[u8]) {
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(hash_of(name));
+    }
+}
+
+/// What is known about times of directories.
+#[derive(Debug, Default)]
+pub(super) struct Unsteady {
+    /// The filesystem last seen whose directories have times that follow the clock.
+    device: Option<u64>,
+}
+
+impl Unsteady {
+    /// The time or size of the directory `dir` changed while its names, which were `met`, were read. That is a change of
+    /// the source, unless it has the same names and its time follows the clock.
+    pub(super) fn check(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        path: &Path,
+        met: &Names,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        if names_of(dir, path, buffer)? != *met {
+            let path = path.display();
+            let text = format!("names were added to or removed from {path} while it was read");
+            return Err(Error::new(Kind::SourceChanged, text));
+        }
+        // In an empty directory nothing can have been replaced that was read.
+        if met.count == 0 {
+            return Ok(());
+        }
+        let mut before = meta_of(dir, path)?;
+        if self.device == Some(before.device) {
+            return Ok(());
+        }
+        for _ in 0..LOOKS {
+            sleep(LOOK_PAUSE);
+            let now = meta_of(dir, path)?;
+            if !before.content_differs(&now) {
+                let path = path.display();
+                let text =
+                    format!("{path} changed while it was read: an entry was replaced, or came and went");
+                return Err(Error::new(Kind::SourceChanged, text));
+            }
+            before = now;
+        }
+        self.device = Some(before.device);
+        Ok(())
+    }
+}
+
+fn names_of(dir: BorrowedFd<'_>, path: &Path, buffer: &mut Vec<u8>) -> Result<Names> {
+    let mut names = Names::default();
+    let mut last: Option<Vec<u8>> = None;
+    loop {
+        let batch = NameBatch::read(dir, last.as_deref(), NAMES_BYTES, buffer);
+        let mut batch = batch.map_err(|cause| Error::source("read the folder", path, cause))?;
+        while let Some((name, _)) = batch.next() {
+            names.add(name.to_bytes());
+        }
+        last = batch.last().map(<[u8]>::to_vec).or(last);
+        if !batch.has_more() {
+            return Ok(names);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::SystemTime;
+
+    fn met(names: &[&str]) -> Names {
+        let mut met = Names::default();
+        names.iter().for_each(|name| met.add(name.as_bytes()));
+        met
+    }
+
+    fn check(unsteady: &mut Unsteady, directory: &Path, names: &[&str]) -> Result<()> {
+        let dir = File::open(directory).unwrap();
+        unsteady.check(dir.as_fd(), directory, &met(names), &mut Vec::with_capacity(4096))
+    }
+
+    #[test]
+    fn other_names_are_a_change_whatever_the_time_says() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a"), "").unwrap();
+        let mut unsteady = Unsteady {
+            device: Some(meta_of(File::open(directory.path()).unwrap(), directory.path()).unwrap().device),
+        };
+        assert!(check(&mut unsteady, directory.path(), &["a"]).is_ok());
+        for names in [&["a", "b"][..], &["b"], &[]] {
+            let error = check(&mut unsteady, directory.path(), names).unwrap_err();
+            assert_eq!(error.kind(), Kind::SourceChanged);
+            assert!(error.to_string().contains("names were added to or removed from"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_same_names_and_a_time_that_stands_still_are_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a"), "").unwrap();
+        let error = check(&mut Unsteady::default(), directory.path(), &["a"]).unwrap_err();
+        assert!(error.to_string().ends_with("an entry was replaced, or came and went"), "{error}");
+    }
+
+    #[test]
+    fn a_time_that_follows_the_clock_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(check(&mut Unsteady::default(), directory.path(), &[]).is_ok());
+        fs::write(directory.path().join("a"), "").unwrap();
+        let mut unsteady = Unsteady::default();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let dir = File::open(directory.path()).unwrap();
+                while !ended.load(Ordering::Relaxed) {
+                    dir.set_modified(SystemTime::now()).unwrap();
+                }
+            });
+            let checked = check(&mut unsteady, directory.path(), &["a"]);
+            ended.store(true, Ordering::Relaxed);
+            assert!(checked.is_ok());
+        });
+        assert!(unsteady.device.is_some());
+    }
+}

@@ -1,0 +1,144 @@
+//! The extended headers of a tree, found out in a thread of its own while the scan goes on: to ask for attributes takes
+//! longer than to look at the entry.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use decant_shared::process::stop::Stop;
+
+use crate::attributes::Kinds;
+use crate::attributes::meta::Meta;
+use crate::attributes::not_kept::NotKept;
+use crate::error::{Error, Kind, Result};
+use crate::tar::header::BLOCK_BYTES;
+use crate::volume::tree::read::extended::Extended;
+use crate::volume::tree::read::lstat::Found;
+
+/// Entries that are handed over at once: a wake-up costs as much as some of them.
+const BATCH_ENTRIES: usize = 256;
+/// Directories of one batch: each is one more open file.
+const BATCH_DIRECTORIES: usize = 8;
+/// Batches that wait. With two the threads run side by side; what is handed over is some 30 KiB each.
+const BATCHES: usize = 2;
+
+/// What an archive has to hold beyond its header blocks.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    /// Length of all extended headers.
+    pub(super) extended_bytes: u64,
+    /// What an archive without them does not hold.
+    pub(super) only_in_attributes: NotKept,
+}
+
+impl Measured {
+    /// An entry whose extended header has these records. Returns whether it has one.
+    pub(super) fn add(&mut self, records: &[u8]) -> bool {
+        if !records.is_empty() {
+            self.extended_bytes += BLOCK_BYTES + (records.len() as u64).next_multiple_of(BLOCK_BYTES);
+        }
+        !records.is_empty()
+    }
+}
+
+/// The scan's end of it.
+pub(super) struct XattrThread {
+    batch: XattrBatch,
+    to_thread: Sender<XattrBatch>,
+    thread: JoinHandle<Result<Measured>>,
+}
+
+#[derive(Default)]
+struct XattrBatch {
+    directories: Vec<XattrDirectory>,
+    entries: Vec<XattrEntry>,
+    /// All names, each with a zero byte.
+    names: Vec<u8>,
+}
+
+struct XattrDirectory {
+    fd: OwnedFd,
+    /// Its path for messages.
+    path: Vec<u8>,
+    /// Where the path of a member begins in the path of an entry.
+    member_start: usize,
+}
+
+struct XattrEntry {
+    /// Which one of the directories it is in.
+    directory: usize,
+    meta: Meta,
+    /// What is known to be lost of it.
+    unsent: Kinds,
+}
+
+impl XattrThread {
+    /// Starts the thread. It ends when this is gone.
+    pub(super) fn start(stop: &Stop) -> Result<Self> {
+        let (to_thread, batches) = bounded(BATCHES);
+        let stop = stop.clone();
+        let thread = Builder::new().name("attributes".to_owned()).spawn(move || measure(&batches, &stop));
+        let thread = thread.map_err(|cause| Error::io(Kind::Failed, "cannot start a thread", cause))?;
+        Ok(Self { batch: XattrBatch::default(), to_thread, thread })
+    }
+
+    /// An entry whose extended header is to be measured.
+    pub(super) fn entry(&mut self, found: &Found<'_>, meta: &Meta, unsent: Kinds) -> Result<()> {
+        let path = &found.full[..found.full.len() - found.name.to_bytes().len() - 1];
+        if self.batch.directories.last().is_none_or(|directory| directory.path != path) {
+            if self.batch.directories.len() == BATCH_DIRECTORIES {
+                self.hand_over()?;
+            }
+            // The walk may leave the directory, and close it, before the thread comes to it.
+            let fd = found.dir.try_clone_to_owned();
+            let fd = fd.map_err(|cause| Error::source("keep open the folder of", found.path(), cause))?;
+            let member_start = found.full.len() - found.member.len();
+            self.batch.directories.push(XattrDirectory { fd, path: path.to_vec(), member_start });
+        }
+        let directory = self.batch.directories.len() - 1;
+        self.batch.entries.push(XattrEntry { directory, meta: *meta, unsent });
+        self.batch.names.extend_from_slice(found.name.to_bytes_with_nul());
+        if self.batch.entries.len() == BATCH_ENTRIES { self.hand_over() } else { Ok(()) }
+    }
+
+    /// What was found out about all entries.
+    pub(super) fn finish(mut self) -> Result<Measured> {
+        // Where the thread has failed, it says why.
+        let _ = self.hand_over();
+        drop(self.to_thread);
+        let panicked = |_| Err(Error::new(Kind::Failed, "the thread for attributes panicked"));
+        self.thread.join().unwrap_or_else(panicked)
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        self.to_thread.send(batch).map_err(|_| Error::neighbour("thread for attributes"))
+    }
+}
+
+fn measure(batches: &Receiver<XattrBatch>, stop: &Stop) -> Result<Measured> {
+    let (mut measured, mut extended, mut full) = (Measured::default(), Extended::new(), Vec::new());
+    for batch in batches {
+        let mut names = batch.names.as_slice();
+        for XattrEntry { directory, meta, unsent } in &batch.entries {
+            let directory = &batch.directories[*directory];
+            let name = CStr::from_bytes_until_nul(names);
+            let name =
+                name.map_err(|_| Error::new(Kind::Failed, "an entry was handed over without its name"))?;
+            names = &names[name.to_bytes_with_nul().len()..];
+            full.clear();
+            full.extend_from_slice(&directory.path);
+            full.push(b'/');
+            full.extend_from_slice(name.to_bytes());
+            let member = &full[directory.member_start..];
+            let (dir, file_type) = (directory.fd.as_fd(), meta.file_type);
+            let found = Found { dir, name, file_type, member, full: &full, stop };
+            let kinds = extended.collect(&found, meta, None, *unsent)?;
+            if measured.add(extended.records()) {
+                measured.only_in_attributes.add(kinds, || member.to_vec());
+            }
+        }
+    }
+    Ok(measured)
+}

@@ -1,0 +1,348 @@
+//! The directories between the root and the current member, held open.
+//!
+//! A member costs no walk from the root, and a directory gets its mode and time when it is left, because writing
+//! into it changes its time and may need more permission than it will have. Archives come depth first, so that
+//! is once per directory; if a later member comes back to a directory, what it already has is given back afterwards.
+//! That way nothing is remembered about directories that were left.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, Stat, fstat, mkdirat, openat};
+use rustix::io::{Errno, Result};
+
+use crate::attributes::not_kept::NotKept;
+use crate::volume::tree::write::attributes::{Attributes, Birth};
+use crate::volume::tree::write::beneath::open_directory;
+use crate::volume::tree::write::folding::{Folding, SEEN_BYTES, Seen};
+use crate::volume::tree::write::late::{DIRECTORY_BITS, Late, chmod_unfollowed};
+use crate::volume::tree::write::member_name::MemberName;
+
+/// At most this many levels are open at once, however deep the tree is.
+const MAX_OPEN: usize = 48;
+/// How many levels are opened again when a way up meets a closed one.
+const REOPENED: usize = 24;
+/// Memory for extended attributes that directories get when they are left. A kernel's own limit for one directory is far less
+/// than this, but a deep tree has many open.
+const PENDING_XATTRS_BYTES: usize = 4 << 20;
+
+/// The way down to the current directory. The root is the directory that is unpacked into.
+pub(super) struct Directories {
+    root: OwnedFd,
+    levels: Vec<DirectoryLevel>,
+    /// Of all levels.
+    xattrs_bytes: usize,
+    /// The entries whose modes come last.
+    pub(super) late: Late,
+    /// Which names the filesystem takes for the same.
+    folding: Folding,
+    /// How many names the root has.
+    top_names: u64,
+    /// Which.
+    seen: Seen,
+    /// Memory that is left for what all levels have seen.
+    seen_room_bytes: usize,
+    /// A name that another one stands for, when that was in the way.
+    taken: Option<Taken>,
+}
+
+/// A name that could not be had, because the filesystem takes another one for it.
+pub(super) struct Taken {
+    /// The name that was wanted.
+    pub(super) name: Vec<u8>,
+    /// The one that is there.
+    pub(super) by: Vec<u8>,
+}
+
+struct DirectoryLevel {
+    name: Vec<u8>,
+    /// `None` while there are too many levels below it.
+    fd: Option<OwnedFd>,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// What it gets when it is left.
+    pending: Attributes,
+    /// What is made in it has from birth; known where the directory itself was made here.
+    birth: Option<Birth>,
+    /// What was made in it.
+    seen: Seen,
+}
+
+impl Directories {
+    /// Starts in `root`, on a filesystem with these names.
+    pub(super) fn new(root: OwnedFd, folding: Folding) -> Self {
+        let (levels, seen) = (Vec::new(), Seen::of_new());
+        let seen_room_bytes = SEEN_BYTES;
+        Self {
+            root,
+            levels,
+            xattrs_bytes: 0,
+            folding,
+            top_names: 0,
+            seen,
+            seen_room_bytes,
+            taken: None,
+            late: Late::default(),
+        }
+    }
+
+    /// How many names were made at the top.
+    pub(super) fn top_names(&self) -> u64 {
+        self.top_names
+    }
+
+    /// The name `name` was made in the directory we are in.
+    pub(super) fn made(&mut self, name: &[u8]) {
+        let seen = match self.levels.last_mut() {
+            Some(level) => &mut level.seen,
+            None => {
+                self.top_names += 1;
+                &mut self.seen
+            }
+        };
+        self.folding.note(seen, name, &mut self.seen_room_bytes);
+    }
+
+    /// Something that was made in the directory we are in was removed.
+    pub(super) fn removed(&mut self) {
+        if self.levels.is_empty() {
+            self.top_names = self.top_names.saturating_sub(1);
+        }
+    }
+
+    /// The name in the current directory that the filesystem takes for `name`, which is there, where that is another one.
+    pub(super) fn other_name(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let seen = self.levels.last().map_or(&self.seen, |level| &level.seen);
+        self.folding.other_name(self.current(), seen, name)
+    }
+
+    /// The name that was in the way when [`Directories::enter`] said EEXIST.
+    pub(super) fn taken(&mut self) -> Option<Taken> {
+        self.taken.take()
+    }
+
+    /// The directory that is unpacked into.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The directory we are in.
+    pub(super) fn current(&self) -> BorrowedFd<'_> {
+        match self.levels.last().and_then(|level| level.fd.as_ref()) {
+            Some(fd) => fd.as_fd(),
+            // Only the root has no level: `leave` opens the level that it ends in.
+            None => self.root(),
+        }
+    }
+
+    /// What everything has from birth that is made in the directory we are in, if that is known.
+    pub(super) fn birth(&self) -> Option<Birth> {
+        self.levels.last().and_then(|level| level.birth)
+    }
+
+    /// Whether `name` is the directory we are in.
+    pub(super) fn is_current(&self, name: MemberName<'_>) -> bool {
+        name.components().eq(self.levels.iter().map(|level| level.name.as_slice()))
+    }
+
+    /// Goes to the directory `name`, making what is missing. Something on the way that is no directory: ENOTDIR. A directory that has
+    /// another name, which this filesystem takes for this one: EEXIST, see [`Directories::taken`].
+    pub(super) fn enter(&mut self, name: MemberName<'_>, not_kept: &mut NotKept) -> Result<()> {
+        let mut depth = 0;
+        for component in name.components() {
+            if self.levels.get(depth).is_none_or(|level| level.name != component) {
+                self.leave(depth, not_kept)?;
+                self.step_into(component)?;
+            }
+            depth += 1;
+        }
+        self.leave(depth, not_kept)
+    }
+
+    /// Says what the current directory gets when it is left.
+    pub(super) fn set_pending(&mut self, mut attributes: Attributes) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let others_bytes = self.xattrs_bytes - level.pending.xattrs_bytes();
+        if others_bytes + attributes.xattrs_bytes() > PENDING_XATTRS_BYTES {
+            attributes.drop_xattrs();
+        }
+        self.xattrs_bytes = others_bytes + attributes.xattrs_bytes();
+        level.pending = attributes;
+    }
+
+    /// Leaves all directories below `depth`, deepest first.
+    pub(super) fn leave(&mut self, depth: usize, not_kept: &mut NotKept) -> Result<()> {
+        while self.levels.len() > depth {
+            self.open_last()?;
+            if let Some(DirectoryLevel { name, fd: Some(fd), mut pending, seen, .. }) = self.levels.pop() {
+                self.seen_room_bytes += seen.bytes();
+                // While it can still be looked into.
+                self.open_above(&fd);
+                self.xattrs_bytes -= pending.xattrs_bytes();
+                if pending.unreadable(DIRECTORY_BITS).is_some() {
+                    let path = self.path_of(&name);
+                    self.late.hold(&mut pending, DIRECTORY_BITS, || path);
+                }
+                not_kept.add(pending.apply_to(&fd)?, || self.path_of(&name));
+            }
+        }
+        self.open_last()
+    }
+
+    /// The mode of `name` in the current directory was lost.
+    pub(super) fn forget_late(&mut self, name: &[u8]) {
+        let path = self.path_of(name);
+        self.late.forget(&path);
+    }
+
+    /// Gives `name` in the current directory its mode now, if that was to come last: another entry takes the name, but there may
+    /// be other names of it.
+    pub(super) fn settle_late(&mut self, name: &[u8]) {
+        let path = self.path_of(name);
+        if let Some(mode) = self.late.forget(&path) {
+            // What goes needs no mode; what stays under another name is readable to its owner then.
+            let _ = chmod_unfollowed(self.current(), name, mode);
+        }
+    }
+
+    /// The path from the root of `name` in the current directory.
+    pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        let mut path =
+            self.levels.iter().flat_map(|level| [level.name.as_slice(), b"/"].concat()).collect::<Vec<_>>();
+        path.extend_from_slice(name);
+        path
+    }
+
+    fn step_into(&mut self, name: &[u8]) -> Result<()> {
+        let parent = self.current();
+        let (fd, found, pending, birth, seen) = match open_directory(parent, name) {
+            Err(Errno::NOENT) => {
+                // With all bits, to see which of them are allowed here. Nobody else can look into staging.
+                mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
+                let (fd, found) = open_directory(parent, name)?;
+                let birth = Birth::in_new_directory(&found);
+                self.made(name);
+                (fd, found, Attributes::of_unnamed_directory(found.st_mode), Some(birth), Seen::of_new())
+            }
+            result => {
+                let (fd, found) = result?;
+                if let Some(by) = self.other_name(name)? {
+                    self.taken = Some(Taken { name: name.to_vec(), by });
+                    return Err(Errno::EXIST);
+                }
+                (fd, found, Attributes::as_found(&found), None, Seen::unknown())
+            }
+        };
+        let identity = identity(&found);
+        self.levels.push(DirectoryLevel {
+            name: name.to_vec(),
+            fd: Some(fd),
+            identity,
+            pending,
+            birth,
+            seen,
+        });
+        if let Some(far) = self.levels.len().checked_sub(MAX_OPEN + 1) {
+            self.levels[far].fd = None;
+        }
+        Ok(())
+    }
+
+    /// Opens the last level, if it was closed, from `below`, which was just left: one step, however deep it is. If that does
+    /// not lead to it, [`Directories::open_last`] finds it from above.
+    fn open_above(&mut self, below: &OwnedFd) {
+        let Some(level) = self.levels.last_mut().filter(|level| level.fd.is_none()) else { return };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        level.fd = openat(below, "..", flags, Mode::empty())
+            .ok()
+            .filter(|fd| fstat(fd).is_ok_and(|found| identity(&found) == level.identity));
+    }
+
+    /// Opens the last level again, and some above it, if it was closed.
+    fn open_last(&mut self) -> Result<()> {
+        let Some(last) = self.levels.len().checked_sub(1) else { return Ok(()) };
+        if self.levels[last].fd.is_some() {
+            return Ok(());
+        }
+        let start = self.levels.iter().rposition(|level| level.fd.is_some());
+        let mut above: Option<OwnedFd> = None;
+        for at in start.map_or(0, |start| start + 1)..=last {
+            let parent = match (&above, at.checked_sub(1)) {
+                (Some(fd), _) => fd.as_fd(),
+                (None, Some(parent)) => {
+                    self.levels[parent].fd.as_ref().map_or(self.root.as_fd(), AsFd::as_fd)
+                }
+                (None, None) => self.root.as_fd(),
+            };
+            let (fd, _) = open_directory(parent, &self.levels[at].name)?;
+            if at + REOPENED > last {
+                self.levels[at].fd = Some(fd.try_clone().map_err(|_| Errno::MFILE)?);
+            }
+            above = Some(fd);
+        }
+        Ok(())
+    }
+}
+
+fn identity(directory: &Stat) -> (u64, u64) {
+    (directory.st_dev, directory.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::{Attribute, Xattr};
+    use crate::tar::entry::Entry;
+
+    #[test]
+    fn attributes_of_a_deep_tree_take_bounded_memory_and_are_counted_beyond() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        let (mut directories, mut not_kept) =
+            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
+        let xattr = Xattr { name: b"nowhere.a".to_vec(), value: vec![0; 1 << 20] };
+        for depth in 1..=9 {
+            let name = "d/".repeat(depth);
+            directories.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
+            let mut entry = Entry::directory(name.as_bytes());
+            entry.xattrs = vec![xattr.clone()];
+            directories.set_pending(Attributes::of(&entry, false));
+            directories.set_pending(Attributes::of(&entry, false));
+            assert!(directories.xattrs_bytes <= PENDING_XATTRS_BYTES);
+        }
+        directories.leave(0, &mut not_kept).unwrap();
+        assert_eq!((directories.xattrs_bytes, not_kept.count(Attribute::Xattr)), (0, 9));
+        let (_, lost) = not_kept.iter().last().unwrap();
+        assert_eq!(lost.first, format!("{:?}", ["d"; 9].join("/")), "the deepest is left first");
+    }
+
+    #[test]
+    fn going_up_and_down_costs_a_step_for_each_level() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        let (mut directories, mut not_kept) =
+            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
+        let deep = "d/".repeat(3000);
+        directories.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
+        while let Some(last) = directories.levels.len().checked_sub(1) {
+            directories.leave(last, &mut not_kept).unwrap();
+            let open = directories.levels.iter().filter(|level| level.fd.is_some()).count();
+            // Opening from above would open some at a time; from below it is the one that is needed.
+            assert!(open <= last.min(MAX_OPEN) && (last == 0 || directories.levels[last - 1].fd.is_some()));
+            assert!(!(MAX_OPEN..=3000 - MAX_OPEN).contains(&last) || open == 1, "{open} at {last}");
+        }
+    }
+
+    #[test]
+    fn few_levels_are_open_however_deep_it_goes() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        let mut directories = Directories::new(root.into(), Folding::of(None));
+        let mut not_kept = NotKept::default();
+        for depth in [500, 3, 200, 0, 500] {
+            let name = "d/".repeat(depth);
+            directories.enter(MemberName::new(name.as_bytes()).unwrap(), &mut not_kept).unwrap();
+            let open = directories.levels.iter().filter(|level| level.fd.is_some()).count();
+            assert!(open <= MAX_OPEN, "{open}");
+            assert_eq!(directories.levels.len(), depth);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A member's name, judged: it can only lead down.
+
+use crate::attributes::name::shown;
+use crate::error::{Error, Result};
+use crate::tar::entry::PATH_LIMIT_BYTES;
+
+/// A name below the target directory: no `..`, no NUL, not too deep. Leading slashes, doubled slashes and `.` mean nothing,
+/// as for GNU tar.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MemberName<'a>(&'a [u8]);
+
+impl<'a> MemberName<'a> {
+    /// Judges `name`, which stands in the archive as the name of a member or as the target of its hard link.
+    pub(super) fn new(name: &'a [u8]) -> Result<Self> {
+        if name.split(|&byte| byte == b'/').any(|component| component == b"..") {
+            return Err(Error::damaged(format!("the name {} leads out of the folder", shown(name))));
+        }
+        // A slash at either end is not part of it.
+        if name.len() > PATH_LIMIT_BYTES + 2 {
+            let (name, bytes) = (shown(name), name.len());
+            let text =
+                format!("the name {name} has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep");
+            return Err(Error::damaged(text));
+        }
+        if name.contains(&0) {
+            return Err(Error::damaged(format!("the name {} holds a zero byte", shown(name))));
+        }
+        Ok(Self(name))
+    }
+
+    /// From the top down.
+    pub(super) fn components(self) -> impl Iterator<Item = &'a [u8]> {
+        self.0.split(|&byte| byte == b'/').filter(|&component| !matches!(component, b"" | b"."))
+    }
+
+    /// The directory it is in, and its own name there. `None` for the target directory itself.
+    pub(super) fn split(self) -> Option<(Self, &'a [u8])> {
+        let mut rest = self.0;
+        loop {
+            let slash = rest.iter().rposition(|&byte| byte == b'/');
+            let (parent, last) = match slash {
+                Some(at) => (&rest[..at], &rest[at + 1..]),
+                None => (&rest[..0], rest),
+            };
+            if !matches!(last, b"" | b".") {
+                return Some((Self(parent), last));
+            }
+            slash?;
+            rest = parent;
+        }
+    }
+
+    /// As a path relative to the target directory.
+    pub(super) fn relative(self) -> &'a [u8] {
+        let start = self.0.iter().position(|&byte| byte != b'/').unwrap_or(self.0.len());
+        match &self.0[start..] {
+            b"" => b".",
+            path => path,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_and_slashes_mean_nothing() {
+        for name in ["a/b", "./a/b", "//a//./b/", "a/b/.", "/a/b//./"] {
+            let name = MemberName::new(name.as_bytes()).unwrap();
+            assert_eq!(name.components().collect::<Vec<_>>(), [b"a", b"b"]);
+            let (parent, last) = name.split().unwrap();
+            assert_eq!(last, b"b");
+            assert_eq!(parent.components().collect::<Vec<_>>(), [b"a"]);
+        }
+        for name in ["", ".", "./", "/", "//./"] {
+            let name = MemberName::new(name.as_bytes()).unwrap();
+            assert!(name.split().is_none() && name.components().next().is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_has_an_end() {
+        let longest = "d/".repeat(PATH_LIMIT_BYTES / 2);
+        assert!(MemberName::new(format!("/{longest}/").as_bytes()).is_ok());
+        assert!(MemberName::new(format!("{longest}fff").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_name_never_leads_up() {
+        for name in ["..", "../a", "a/..", "a/../../b", "/..", "a\0b"] {
+            assert!(MemberName::new(name.as_bytes()).is_err(), "{name:?}");
+        }
+        for name in ["...", "a..", "..a/b"] {
+            assert!(MemberName::new(name.as_bytes()).is_ok(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! The directory in which a tree grows before it gets its final names.
+//!
+//! It belongs to the process that has the lock of the file [`WRITER`] in it, for as long as that runs. Who finds one whose lock
+//! is free may remove it, but takes the lock first: so of two processes that look at the same time, also on two nodes, one
+//! loses.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use decant_shared::process::stop::Stop;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat};
+use rustix::io::Errno;
+
+use crate::attributes::DEFAULT_ACL;
+use crate::error::{Error, Kind, Result};
+use crate::volume::layout::{FRESH, MADE, REPLACED, STAGING_NAME, WRITER, names_for};
+use crate::volume::remove::{NotRemoved, empty, remove_all, remove_one};
+use crate::volume::tree::read::links_out::has_links_elsewhere;
+use crate::volume::tree::write::beneath::{WORKING_MODE, open_directory};
+use crate::volume::tree::write::put_back::put_back;
+use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_words, try_lock, words_in};
+use crate::volume::xattrs::remove;
+
+/// How long a filesystem may take to remove a file that was open.
+const CLOSED: Duration = Duration::from_secs(2);
+/// So often another process may be faster before that is an error.
+const ATTEMPTS: u32 = 16;
+
+/// An open staging directory. Only this process's user can look into it.
+pub(super) struct Staging {
+    /// Its name in the target directory.
+    name: OsString,
+    directory: OwnedFd,
+    fresh: OwnedFd,
+    replaced: OwnedFd,
+    /// Keeps other writers away.
+    writer: Option<File>,
+}
+
+impl Staging {
+    /// Makes an empty one in `target`. What a former attempt left is removed; what cannot be removed stays, and another name
+    /// is taken. With `is_exact` nothing in it gets the default access control list of `target`. With `is_made`, `target`
+    /// itself was made by this copy. `Kind::Target`: another process is at work in one.
+    pub(super) fn create(
+        target: BorrowedFd<'_>,
+        path: &Path,
+        is_exact: bool,
+        is_made: bool,
+        stop: &Stop,
+    ) -> Result<Self> {
+        let mut last = busy(path, "others begin again and again");
+        for _ in 0..ATTEMPTS {
+            let name = free_name(target, path, stop)?;
+            let path = path.join(&name);
+            let failed = |doing: &'static str| {
+                let path = &path;
+                move |cause: Errno| Error::target(doing, path, cause.into())
+            };
+            let directory = match make(target, name.as_bytes()) {
+                // Another process was faster: with its name, or by removing what it took for a leftover.
+                Err(cause @ (Errno::EXIST | Errno::NOENT)) => {
+                    last = failed("create")(cause);
+                    continue;
+                }
+                made => made.map_err(failed("create"))?,
+            };
+            let writer = match claim(directory.as_fd(), true) {
+                Ok(Claimed::Held(writer)) => writer,
+                Ok(Claimed::Busy(holder)) => return Err(busy(&path, &holder)),
+                Ok(Claimed::Gone) => continue,
+                Err(cause) => {
+                    // The first failure is the one to tell.
+                    let _ = remove_one(target, name.as_bytes());
+                    return Err(failed("create a file in")(cause));
+                }
+            };
+            if !is_at(target, name.as_bytes(), &directory) {
+                continue;
+            }
+            let parts = || -> Result<(OwnedFd, OwnedFd)> {
+                if is_exact {
+                    remove(directory.as_fd(), DEFAULT_ACL)
+                        .map_err(failed("change the access control list of"))?;
+                }
+                if is_made {
+                    mark_made(directory.as_fd(), target).map_err(failed("create a file in"))?;
+                }
+                let make = |name: &str| {
+                    make(directory.as_fd(), name.as_bytes()).map_err(failed("create folders in"))
+                };
+                Ok((make(FRESH)?, make(REPLACED)?))
+            };
+            return match parts() {
+                Ok((fresh, replaced)) => Ok(Self { name, directory, fresh, replaced, writer }),
+                Err(error) => {
+                    let _ = remove_all(target, name.as_bytes(), stop);
+                    Err(error)
+                }
+            };
+        }
+        Err(last)
+    }
+
+    /// The one that an attempt before left. One that cannot be used is removed: `Kind::Leftover`. `Kind::Target`: another
+    /// process is at work in it.
+    pub(super) fn reopen(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<Self> {
+        let open = || -> Result<Result<Self, String>, Errno> {
+            let (directory, _) = open_directory(target, STAGING_NAME.as_bytes())?;
+            let writer = match claim(directory.as_fd(), true)? {
+                Claimed::Held(writer) => writer,
+                Claimed::Busy(holder) => return Ok(Err(holder)),
+                Claimed::Gone => return Err(Errno::NOENT),
+            };
+            let (fresh, _) = open_directory(&directory, FRESH.as_bytes())?;
+            // An attempt before may have been killed between two names. What is not put back was replaced.
+            put_back(directory.as_fd(), target)?;
+            remove_all(&directory, REPLACED.as_bytes(), stop).map_err(|why| why.cause)?;
+            let replaced = make(directory.as_fd(), REPLACED.as_bytes())?;
+            Ok(Ok(Self { name: STAGING_NAME.into(), directory, fresh, replaced, writer }))
+        };
+        let why = match open() {
+            Ok(Err(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
+            Ok(Ok(staging)) => match has_links_elsewhere(&staging.fresh, &staging.fresh_path(path), stop) {
+                Ok(false) => return Ok(staging),
+                // Writing into such a file, or giving it a mode, would change what has the other name.
+                Ok(true) => "files in it have other names outside of it".to_owned(),
+                Err(error) if matches!(error.kind(), Kind::Signal(_) | Kind::Neighbour) => return Err(error),
+                Err(error) => error.to_string(),
+            },
+            Err(cause) => {
+                Error::check(stop)?;
+                cause.to_string()
+            }
+        };
+        if let Err(why) = remove_leftover(target, path, STAGING_NAME.as_ref(), stop)? {
+            Error::check(stop)?;
+            log::warn!("cannot remove {}: {why}", path.join(STAGING_NAME).display());
+        }
+        let text = format!(
+            "cannot resume in {}, which an attempt before left: {why}; the next attempt begins from zero",
+            path.join(STAGING_NAME).display()
+        );
+        Err(Error::new(Kind::Leftover, text))
+    }
+
+    /// Its path for messages. `path` is that of the target directory.
+    pub(super) fn path(&self, path: &Path) -> PathBuf {
+        path.join(&self.name)
+    }
+
+    /// The same of the directory in which members are written.
+    pub(super) fn fresh_path(&self, path: &Path) -> PathBuf {
+        self.path(path).join(FRESH)
+    }
+
+    /// Where members are written, as a descriptor of its own.
+    pub(super) fn fresh(&self) -> Result<OwnedFd> {
+        self.fresh.try_clone().map_err(|cause| Error::io(Kind::Target, "cannot open a folder", cause))
+    }
+
+    /// Where members are written.
+    pub(super) fn fresh_directory(&self) -> BorrowedFd<'_> {
+        self.fresh.as_fd()
+    }
+
+    /// Where what they replace is put.
+    pub(super) fn replaced_directory(&self) -> BorrowedFd<'_> {
+        self.replaced.as_fd()
+    }
+
+    /// The staging directory itself.
+    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Whether it is where it was made, with its parts: nothing took it away while it was filled.
+    pub(super) fn is_in_place(&self, target: BorrowedFd<'_>) -> bool {
+        let directory = self.directory();
+        is_at(target, self.name.as_bytes(), directory)
+            && is_at(directory, FRESH.as_bytes(), &self.fresh)
+            && is_at(directory, REPLACED.as_bytes(), &self.replaced)
+    }
+
+    /// Removes it with everything in it, or what can be removed of it within a second after a stop.
+    pub(super) fn remove(self, target: BorrowedFd<'_>, stop: &Stop) -> Result<(), NotRemoved> {
+        let Self { name, directory, fresh, replaced, writer } = self;
+        drop((fresh, replaced));
+        remove_claimed(target, &name, &directory, writer, stop)
+    }
+}
+
+/// The directory of members that an attempt before left in `target`, if it can be opened; no symlink is followed.
+pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
+    let (staging, _) = open_directory(target, STAGING_NAME.as_bytes()).ok()?;
+    open_directory(staging, FRESH.as_bytes()).ok().map(|(fresh, _)| fresh)
+}
+
+/// Writes into `staging`, which is in the directory `target`, that a copy has made that directory.
+pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(staging, MADE, flags, Mode::RUSR | Mode::WUSR)?;
+    let words = identity_words(&fstat(target)?);
+    File::from(file)
+        .write_all(words.as_bytes())
+        .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
+}
+
+/// What tells a directory from others, also from a copy of it.
+pub(crate) fn identity_words(directory: &Stat) -> String {
+    format!("{} {}\n", directory.st_dev, directory.st_ino)
+}
+
+/// The first name under which nothing is left; everything else that has one of the names is removed, too.
+fn free_name(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<OsString> {
+    let (mut free, mut first) = (None, None);
+    for name in names_for(STAGING_NAME.as_ref()) {
+        match remove_leftover(target, path, &name, stop)? {
+            Ok(()) => free = free.or(Some(name)),
+            Err(why) => {
+                Error::check(stop)?;
+                log::warn!(
+                    "cannot remove the leftover {}: {why}; it stays in the volume and is no part of the clone",
+                    path.join(&name).display()
+                );
+                first = first.or(Some(why));
+            }
+        }
+    }
+    free.ok_or_else(|| {
+        let cause = first.map_or(Errno::EXIST, |why| why.cause);
+        Error::target("remove the leftover", &path.join(STAGING_NAME), cause.into())
+    })
+}
+
+/// Removes what has the name `name` in `target`, unless a process is at work in it: `Kind::Target`. What is not there counts as
+/// removed.
+fn remove_leftover(
+    target: BorrowedFd<'_>,
+    path: &Path,
+    name: &OsStr,
+    stop: &Stop,
+) -> Result<Result<(), NotRemoved>> {
+    let name_bytes = name.as_bytes();
+    let Ok(found) = statat(target, name_bytes, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(Ok(())) };
+    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        return Ok(remove_all(target, name_bytes, stop));
+    }
+    let Ok((directory, _)) = open_directory(target, name_bytes) else {
+        return Ok(remove_all(target, name_bytes, stop));
+    };
+    let writer = match claim(directory.as_fd(), false) {
+        Ok(Claimed::Held(writer)) => writer,
+        Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(name), &holder)),
+        // It is being removed, or cannot be claimed: it is full, or not ours. Whatever else is wrong shows in a moment.
+        Ok(Claimed::Gone) | Err(_) => None,
+    };
+    if !is_at(target, name_bytes, &directory) {
+        return Ok(Ok(()));
+    }
+    if let Err(cause) = put_back(directory.as_fd(), target) {
+        // It may be the only copy of it.
+        return Ok(Err(NotRemoved::new(cause, REPLACED.as_bytes())));
+    }
+    Ok(remove_claimed(target, name, &directory, writer, stop))
+}
+
+/// Removes a directory that this process has claimed. The lock goes last, so that no other process takes the directory before.
+fn remove_claimed(
+    target: BorrowedFd<'_>,
+    name: &OsStr,
+    directory: &OwnedFd,
+    writer: Option<File>,
+    stop: &Stop,
+) -> Result<(), NotRemoved> {
+    let is_last = |name: &[u8]| [WRITER, MADE].iter().any(|last| last.as_bytes() == name);
+    empty(directory, &is_last, stop)?;
+    for last in [MADE, WRITER] {
+        remove_all(directory, last.as_bytes(), stop)?;
+    }
+    drop(writer);
+    let began = Instant::now();
+    loop {
+        match remove_one(target, name.as_bytes()) {
+            // Another process has claimed it in between.
+            Err(Errno::NOTEMPTY) if statat(directory, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
+                return Ok(());
+            }
+            // NFS and filesystems made with libfuse keep a file that was open until they hear that it is closed.
+            Err(Errno::NOTEMPTY) if began.elapsed() < CLOSED => std::thread::sleep(CLOSED / 100),
+            removed => return removed.map_err(|cause| NotRemoved::new(cause, name.as_bytes())),
+        }
+    }
+}
+
+/// What became of an attempt to claim a staging directory.
+enum Claimed {
+    /// It is ours, with its lock; without one where this filesystem has none.
+    Held(Option<File>),
+    /// A process has it, which says this about itself.
+    Busy(String),
+    /// It is being removed.
+    Gone,
+}
+
+/// Claims the open staging directory `directory`. With `tells`, stores in it who has it.
+fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    for _ in 0..ATTEMPTS {
+        let opened = openat(directory, WRITER, flags, Mode::RUSR | Mode::WUSR);
+        let is_ours = |found: &Stat| {
+            FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_nlink <= 1
+        };
+        let file = match opened {
+            Ok(file) if is_ours(&fstat(&file)?) => file,
+            Err(Errno::NOENT) => return Ok(Claimed::Gone),
+            Err(cause @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::ACCESS | Errno::IO)) => {
+                return Err(cause);
+            }
+            // Something else has the name, which no writer has made.
+            Ok(_) | Err(_) => {
+                remove_all(directory, WRITER.as_bytes(), &Stop::new()).map_err(|why| why.cause)?;
+                continue;
+            }
+        };
+        match try_lock(&file, true)? {
+            Lock::Busy => {
+                let stored = openat(
+                    directory,
+                    WRITER,
+                    OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                );
+                let stored = stored.ok().and_then(|stored| words_in(stored.into()));
+                return Ok(Claimed::Busy(locker(&file, stored)));
+            }
+            Lock::Held => {}
+            Lock::Unsupported => {
+                log::info!("this filesystem has no locks: a writer on another node would not be noticed");
+            }
+        }
+        // The file that is locked must be the one that others will find.
+        if !is_at(directory, WRITER.as_bytes(), &file) {
+            continue;
+        }
+        let mut file = File::from(file);
+        if tells {
+            // Only words: a volume that has no room for them says so in a moment.
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", own_words()));
+        }
+        return Ok(Claimed::Held(Some(file)));
+    }
+    Ok(Claimed::Gone)
+}
+
+fn make(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    mkdirat(parent, name, WORKING_MODE)?;
+    open_directory(parent, name).map(|(directory, _)| directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn create(directory: &Path) -> Result<Staging> {
+        Staging::create(File::open(directory).unwrap().as_fd(), directory, true, false, &Stop::new())
+    }
+
+    #[test]
+    fn the_staging_directory_of_a_living_writer_is_not_removed_and_that_of_a_dead_one_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let first = create(scratch.path()).unwrap();
+        let target = File::open(scratch.path()).unwrap();
+        let own = format!("process {}", std::process::id());
+        for error in [
+            create(scratch.path()).err(),
+            Staging::reopen(target.as_fd(), scratch.path(), &Stop::new()).err(),
+        ] {
+            let error = error.unwrap();
+            assert_eq!(error.kind(), Kind::Target);
+            assert!(error.to_string().contains(&own), "{error}");
+        }
+        assert!(first.is_in_place(target.as_fd()));
+        // As a kill does.
+        drop(first);
+        create(scratch.path()).unwrap().remove(target.as_fd(), &Stop::new()).unwrap();
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_staging_directory_that_was_taken_away_is_noticed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let target = File::open(scratch.path()).unwrap();
+        let staging = create(scratch.path()).unwrap();
+        let fresh = scratch.path().join(STAGING_NAME).join(FRESH);
+        fs::remove_dir(&fresh).unwrap();
+        assert!(!staging.is_in_place(target.as_fd()));
+        fs::create_dir(&fresh).unwrap();
+        assert!(!staging.is_in_place(target.as_fd()));
+    }
+
+    #[test]
+    fn what_has_the_name_of_the_lock_is_neither_followed_nor_waited_for() {
+        for at in 0..3 {
+            let scratch = tempfile::tempdir().unwrap();
+            let (staging, outside) = (scratch.path().join(STAGING_NAME), scratch.path().join("outside"));
+            fs::create_dir(&staging).unwrap();
+            fs::write(&outside, "untouched").unwrap();
+            let lock = staging.join(WRITER);
+            match at {
+                0 => std::os::unix::fs::symlink(&outside, lock).unwrap(),
+                1 => fs::hard_link(&outside, lock).unwrap(),
+                _ => fs::create_dir_all(lock.join("with/content")).unwrap(),
+            }
+            let target = File::open(scratch.path()).unwrap();
+            create(scratch.path()).unwrap().remove(target.as_fd(), &Stop::new()).unwrap();
+            assert_eq!(fs::read(outside).unwrap(), b"untouched");
+            assert!(!staging.exists());
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Writes members, one after the other, below one directory.
+
+use std::fs::File;
+use std::path::Path;
+
+use decant_shared::process::stop::Stop;
+use rustix::fd::OwnedFd;
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, makedev, mknodat, openat, statat,
+    symlinkat, syncfs,
+};
+use rustix::io::Errno;
+
+use crate::attributes::name::shown;
+use crate::attributes::{Attribute, DEFAULT_ACL, Kinds};
+use crate::error::{Error, Kind, Result, is_no_space};
+use crate::stream::Pull;
+use crate::tar::entry::{Entry, EntryKind};
+use crate::tar::reader::ArchiveReader;
+use crate::volume::close::close;
+use crate::volume::free_space::FreeSpace;
+use crate::volume::layout::is_reserved;
+use crate::volume::optional_calls::Call;
+use crate::volume::remove::{remove_all, remove_one};
+use crate::volume::tree::write::attributes::Attributes;
+use crate::volume::tree::write::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
+use crate::volume::tree::write::directories::{Directories, Taken};
+use crate::volume::tree::write::folding::Folding;
+use crate::volume::tree::write::late::{FILE_BITS, Late};
+use crate::volume::tree::write::member_name::MemberName;
+use crate::volume::tree::write::options::{UnpackOptions, Unpacked};
+use crate::volume::xattrs::remove;
+
+/// A tree that is complete, but for its names.
+pub(super) struct Finished {
+    /// What was written.
+    pub(super) done: Unpacked,
+    /// What the archive says about the directory that is unpacked into.
+    pub(super) root: Option<Attributes>,
+    /// How many names were made at its top.
+    pub(super) top_names: u64,
+    /// Modes that come before the names.
+    pub(super) late: Late,
+}
+
+/// The tree that grows.
+pub(super) struct TreeWriter<'a> {
+    pub(super) directories: Directories,
+    path: &'a Path,
+    options: UnpackOptions,
+    stop: &'a Stop,
+    done: Unpacked,
+    dropped: Skipped,
+    root: Option<Attributes>,
+    /// The filesystem cannot be synced as a whole.
+    syncs_each: bool,
+}
+
+impl<'a> TreeWriter<'a> {
+    /// Writes below `root`, on a filesystem with these names. `path` is the target directory's name in messages.
+    pub(super) fn new(
+        root: OwnedFd,
+        folding: Folding,
+        path: &'a Path,
+        options: UnpackOptions,
+        stop: &'a Stop,
+    ) -> Self {
+        let (done, dropped) = (Unpacked::default(), Skipped::default());
+        let syncs_each = !is_synced_as_a_whole(&root);
+        let directories = Directories::new(root, folding);
+        Self { directories, path, options, stop, done, dropped, root: None, syncs_each }
+    }
+
+    /// Writes the member `entry`, which `archive` is at.
+    pub(super) fn write<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        entry: &Entry,
+    ) -> Result<()> {
+        let name = MemberName::new(&entry.name)?;
+        let Some((parent, own_name)) = name.split() else { return self.keep_root(entry) };
+        match name.components().next() {
+            Some(b"lost+found") => {
+                self.done.skipped += 1;
+                return self.dropped.skip(archive, entry, self.stop);
+            }
+            Some(first) if is_reserved(first) => {
+                let what = "the archive holds a name that Decant uses until a clone is complete; \
+                            a clone into the source volume left it there: remove it from the source";
+                return Err(Error::damaged(format!("{}: {what}", shown(&entry.name))));
+            }
+            _ => {}
+        }
+        if entry.kind == EntryKind::Directory {
+            self.done.others += 1;
+            return self.directory(entry, name);
+        }
+        self.enter(entry, parent)?;
+        if entry.kind == EntryKind::File {
+            self.done.files += 1;
+            self.done.content_bytes = self.done.content_bytes.saturating_add(entry.size_bytes);
+            return self.file(archive, entry, own_name);
+        }
+        self.done.others += 1;
+        match entry.kind {
+            EntryKind::HardLink => self.hard_link(entry, own_name),
+            EntryKind::Symlink => self.symlink(entry, own_name),
+            EntryKind::Fifo => self.node(entry, own_name, FileType::Fifo, 0),
+            EntryKind::CharDevice(major, minor) => {
+                self.node(entry, own_name, FileType::CharacterDevice, makedev(major, minor))
+            }
+            EntryKind::BlockDevice(major, minor) => {
+                self.node(entry, own_name, FileType::BlockDevice, makedev(major, minor))
+            }
+            EntryKind::File | EntryKind::Directory => Ok(()),
+        }
+    }
+
+    /// Finishes all directories.
+    pub(super) fn finish(mut self) -> Result<Finished> {
+        let left = self.directories.leave(0, &mut self.done.not_kept);
+        left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
+        let top_names = self.directories.top_names();
+        Ok(Finished { done: self.done, root: self.root, top_names, late: self.directories.late })
+    }
+
+    fn keep_root(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Directory {
+            let name = shown(&entry.name);
+            return Err(Error::damaged(format!(
+                "{name}: the target folder itself is no folder in the archive"
+            )));
+        }
+        self.root = Some(Attributes::of_root(entry));
+        Ok(())
+    }
+
+    fn enter(&mut self, entry: &Entry, directory: MemberName<'_>) -> Result<()> {
+        let entered = self.directories.enter(directory, &mut self.done.not_kept);
+        entered.map_err(|cause| match (cause, self.directories.taken()) {
+            (Errno::NOTDIR, _) => Error::damaged(format!(
+                "the way to {} leads through something that is no folder",
+                shown(&entry.name)
+            )),
+            (_, Some(taken)) => self.taken(entry, &taken),
+            (cause, None) => self.failed("reach", entry, cause),
+        })
+    }
+
+    fn directory(&mut self, entry: &Entry, name: MemberName<'_>) -> Result<()> {
+        if let Some((parent, own_name)) = name.split() {
+            self.enter(entry, parent)?;
+            let found = statat(self.directories.current(), own_name, AtFlags::SYMLINK_NOFOLLOW);
+            if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) != FileType::Directory) {
+                self.make_room(entry, own_name)?;
+            }
+        }
+        self.enter(entry, name)?;
+        let attributes = if self.options.resume {
+            // It may be finished already. What comes is not to get what it hands down.
+            let removed = remove(self.directories.current(), DEFAULT_ACL);
+            removed.map_err(|cause| self.failed("go on in", entry, cause))?;
+            Attributes::of_reused(entry, self.options.own)
+        } else {
+            Attributes::of(entry, self.options.own)
+        };
+        self.directories.set_pending(attributes);
+        Ok(())
+    }
+
+    fn file<P: Pull + ?Sized>(
+        &mut self,
+        archive: &mut ArchiveReader<'_, P>,
+        entry: &Entry,
+        name: &[u8],
+    ) -> Result<()> {
+        let is_reused = entry.size_bytes > 0 && archive.held_bytes() > 0;
+        let mut attributes = match is_reused {
+            true => Attributes::of_reused(entry, self.options.own),
+            false => Attributes::of(entry, self.options.own),
+        };
+        let (file, attributes) = if is_reused {
+            let file = self.reopen(entry, name, archive.held_bytes())?;
+            self.hold_readable(&mut attributes, name);
+            (file, attributes)
+        } else {
+            let birth = self.directories.birth();
+            let mode = attributes.mode_at(birth).unwrap_or(Mode::RUSR | Mode::WUSR);
+            let file = self.create(entry, name, |directories| {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                openat(directories.current(), name, flags, mode)
+            })?;
+            let mut attributes = attributes.after(birth);
+            self.hold_readable(&mut attributes, name);
+            (File::from(file), attributes)
+        };
+        let manner = Manner { preallocate: self.options.preallocate, is_reused };
+        let written = write_content(archive, &file, entry.size_bytes, manner, self.stop);
+        written.map_err(|why| match why {
+            Incomplete::Stream(error) => error,
+            Incomplete::Write { cause, written_bytes } => {
+                self.failed_after("write", entry, cause, written_bytes)
+            }
+        })?;
+        let lost = attributes.apply_to(&file).map_err(|cause| self.failed("finish", entry, cause))?;
+        if lost.has(Attribute::Mode) {
+            self.directories.forget_late(name);
+        }
+        self.done.not_kept.add(lost, || entry.name.clone());
+        let closed = if self.syncs_each { sync_file(&file) } else { Ok(()) }.and_then(|()| close(file));
+        closed.map_err(|cause| {
+            let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
+            let (name, path) = (shown(&entry.name), self.path.display());
+            let text = format!("cannot close {name} in {path}, so what was written to it may be lost");
+            Error::io(kind, text, cause)
+        })
+    }
+
+    fn hold_readable(&mut self, attributes: &mut Attributes, name: &[u8]) {
+        if attributes.unreadable(FILE_BITS).is_some() {
+            let path = self.directories.path_of(name);
+            self.directories.late.hold(attributes, FILE_BITS, || path);
+        }
+    }
+
+    /// Counts what a finished entry lost.
+    fn count(&mut self, entry: &Entry, applied: rustix::io::Result<Kinds>) -> Result<()> {
+        let lost = applied.map_err(|cause| self.failed("finish", entry, cause))?;
+        self.done.not_kept.add(lost, || entry.name.clone());
+        Ok(())
+    }
+
+    /// The file that an attempt before wrote, or began to write: at least the first `held_bytes` of it.
+    fn reopen(&self, entry: &Entry, name: &[u8], held_bytes: u64) -> Result<File> {
+        let directory = self.directories.current();
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = || openat(directory, name, flags, Mode::empty());
+        let opened = match open() {
+            // It has got its mode already.
+            Err(Errno::ACCESS) if is_file(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) => {
+                chmodat(directory, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).and_then(|()| open())
+            }
+            opened => opened,
+        };
+        let file = opened.map_err(|cause| self.failed("go on with", entry, cause))?;
+        let found = fstat(&file).map_err(|cause| self.failed("look at", entry, cause))?;
+        // A small file that was not complete did not have its size yet.
+        let has_size = held_bytes >= entry.size_bytes || entry.size_bytes >= SIZED_BYTES;
+        let is_other = has_size && u64::try_from(found.st_size).ok() != Some(entry.size_bytes);
+        if is_other || !is_file(Ok(found)) {
+            let name = shown(&entry.name);
+            let text = format!("what an attempt before left of {name} was changed; the next one begins anew");
+            return Err(Error::new(Kind::Leftover, text));
+        }
+        Ok(file.into())
+    }
+
+    fn symlink(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
+        if entry.link.is_empty() || entry.link.contains(&0) {
+            return Err(Error::damaged(format!("the symlink {} leads nowhere", shown(&entry.name))));
+        }
+        self.create(entry, name, |directories| {
+            symlinkat(entry.link.as_slice(), directories.current(), name)
+        })?;
+        self.finish_name(entry, name, true)
+    }
+
+    fn node(&mut self, entry: &Entry, name: &[u8], kind: FileType, device: u64) -> Result<()> {
+        let make = |directories: &Directories| {
+            mknodat(directories.current(), name, kind, Mode::RUSR | Mode::WUSR, device)
+        };
+        match make(&self.directories) {
+            Err(Errno::PERM) if kind != FileType::Fifo => {
+                // Not a detail to be counted: a volume without its devices is not that volume.
+                let name = shown(&entry.name);
+                let text = format!("cannot make the device node {name}: only a target that is root may");
+                return Err(Error::new(Kind::Target, text));
+            }
+            Err(Errno::EXIST) => self.create(entry, name, make)?,
+            result => {
+                result.map_err(|cause| self.failed("create", entry, cause))?;
+                self.directories.made(name);
+            }
+        }
+        self.finish_name(entry, name, false)
+    }
+
+    fn finish_name(&mut self, entry: &Entry, name: &[u8], is_symlink: bool) -> Result<()> {
+        let attributes = Attributes::of(entry, self.options.own);
+        let applied = attributes.apply_to_name(self.directories.current(), name, is_symlink);
+        self.count(entry, applied)
+    }
+
+    /// Makes something that must not exist yet. The last member of a name wins.
+    pub(super) fn create<T>(
+        &mut self,
+        entry: &Entry,
+        name: &[u8],
+        make: impl Fn(&Directories) -> rustix::io::Result<T>,
+    ) -> Result<T> {
+        let made = match make(&self.directories) {
+            Err(Errno::EXIST) => {
+                self.make_room(entry, name)?;
+                make(&self.directories)
+            }
+            result => result,
+        };
+        let made = made.map_err(|cause| self.failed("create", entry, cause))?;
+        self.directories.made(name);
+        Ok(made)
+    }
+
+    /// Makes sure that what has the name `name` in the current directory has exactly that name.
+    pub(super) fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+        let other = self.directories.other_name(name);
+        match other.map_err(|cause| self.failed("look for the name of", entry, cause))? {
+            None => Ok(()),
+            Some(by) => Err(self.taken(entry, &Taken { name: name.to_vec(), by })),
+        }
+    }
+
+    fn taken(&self, entry: &Entry, taken: &Taken) -> Error {
+        let (name, path) = (shown(&entry.name), self.path.display());
+        let (wanted, by) = (shown(&taken.name), shown(&taken.by));
+        let text = format!(
+            "cannot create {name} in {path}: this filesystem takes the name {wanted} for that of another entry, {by}, because it \
+             folds case or normalizes names: rename one of them in the source, or use another filesystem"
+        );
+        Error::new(Kind::Target, text)
+    }
+
+    fn make_room(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
+        self.directories.settle_late(name);
+        self.refuse_other_name(entry, name)?;
+        let directory = self.directories.current();
+        // What is in the way may be a directory of an attempt before, when the source had one there.
+        let removed = if self.options.resume {
+            remove_all(directory, name, self.stop).map_err(|why| why.cause)
+        } else {
+            remove_one(directory, name)
+        };
+        if removed == Err(Errno::INTR) {
+            Error::check(self.stop)?;
+        }
+        if removed.is_ok() {
+            self.directories.removed();
+        }
+        removed.map_err(|cause| match cause {
+            Errno::NOTEMPTY => Error::damaged(format!(
+                "{} was a folder with content earlier in the archive",
+                shown(&entry.name)
+            )),
+            cause => self.failed("replace", entry, cause),
+        })
+    }
+
+    pub(super) fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
+        self.failed_after(doing, entry, cause.into(), 0)
+    }
+
+    /// A failure to write a member; a full filesystem says how full.
+    fn failed_after(&self, doing: &str, entry: &Entry, cause: std::io::Error, written_bytes: u64) -> Error {
+        let what = format!("cannot {doing} {} in {}", shown(&entry.name), self.path.display());
+        if !is_no_space(&cause) {
+            return Error::io(Kind::Target, what, cause);
+        }
+        let room = FreeSpace::of(self.directories.root())
+            .map_or_else(String::new, |room| format!(", and {}", room.in_bytes()));
+        let size = entry.size_bytes;
+        Error::io(Kind::NoSpace, format!("{what}: {written_bytes} of {size} bytes are written{room}"), cause)
+    }
+}
+
+/// Whether `syncfs` brings to the disk what was written. Daemons and servers behind FUSE, SMB, 9p and VirtualBox's directories are
+/// not told of it, and a sandbox may not allow it: there each file is synced before it is closed.
+fn is_synced_as_a_whole(directory: &OwnedFd) -> bool {
+    /// FUSE, CIFS, SMB2, 9p, vboxsf (`linux/magic.h`, and the filesystems' own sources).
+    const UNTOLD: [u32; 5] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x786f_4256];
+    let is_told =
+        fstatfs(directory).is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !UNTOLD.contains(&kind)));
+    // Nothing is synced by a descriptor that only names something, but whether there is the call shows.
+    let only_named =
+        openat(directory, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    is_told && only_named.is_ok_and(|fd| syncfs(fd) == Err(Errno::BADF))
+}
+
+/// Brings a file to the disk, where there is such a call.
+fn sync_file(file: &File) -> std::io::Result<()> {
+    match fsync(file) {
+        Err(errno) if !Call::SyncFile.is_dispensable(errno) => Err(errno.into()),
+        _ => Ok(()),
+    }
+}
+
+fn is_file(stat: rustix::io::Result<Stat>) -> bool {
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+}
