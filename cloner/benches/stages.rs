@@ -19,7 +19,7 @@ use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::snappy::{BLOCK_BYTES, STREAM_IDENTIFIER};
 use decant_cloner::stream::is_zero;
 use decant_shared::net::tls::authority::{Authority, Usage};
-use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::net::tls::{client, server};
 use divan::counter::BytesCount;
 use divan::{Bencher, main as run};
@@ -210,7 +210,8 @@ fn ends() -> (ClientConnection, ServerConnection) {
     let identity = authority.issue("bench", &["localhost"], Usage::Server, 1).unwrap();
     let roots = || authority.roots().unwrap();
     let server =
-        server::config_asking_clients(identity, roots(), Versions::default(), Suites::default()).unwrap();
+        server::config_asking_clients(identity, roots(), TlsVersions::default(), CipherSuites::default())
+            .unwrap();
     let identity = authority.issue("bench", &[], Usage::Client, 1).unwrap();
     let client = client::config(roots(), identity).unwrap();
     let mut client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();

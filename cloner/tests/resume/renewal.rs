@@ -242,8 +242,8 @@ fn a_clone_that_outlives_its_certificates_resumes_and_reports_progress_with_rene
     clone.renew(1, &clone.authority);
     let log = clone.outlives(held, &clone.authority);
     assert!(said(&log, "hung up without an answer") && said(&log, "going on after the first"), "{log:#?}");
-    assert!(said(&log, "source-keys/1/tls.crt is used from now on"), "{log:#?}");
-    assert!(said(&log, "source-keys/1/metrics.crt is used from now on"), "{log:#?}");
+    assert!(said(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
+    assert!(said(&log, "source-keys/1/metrics.crt from now on"), "{log:#?}");
     assert!(!said(&log, "expired"), "{log:#?}");
 }
 
@@ -282,7 +282,7 @@ fn generations_that_cannot_be_used_do_not_end_a_clone_and_are_named_once() {
         fs::File::create(folder.join("ca.crt")).unwrap().set_len(1 << 40).unwrap();
     });
     let log = clone.outlives(held, &clone.authority);
-    assert!(said(&log, "source-keys/1/tls.crt is used from now on"), "{log:#?}");
+    assert!(said(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
     for generation in 2..=4 {
         let part = format!("generation {generation} of the keys in");
         let count = log.iter().filter(|line| line.contains(&part)).count();
@@ -318,7 +318,7 @@ fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_source_ex
     let parts = [
         "does not trust our certificate: CertificateExpired",
         "our own certificate, CLIENT_CERT, expired at 20",
-        "start this end again with a new one in CLIENT_CERT",
+        "restart with a new certificate in CLIENT_CERT",
     ];
     for part in parts {
         assert!(error.contains(part), "{part:?} is not in {error}");

@@ -103,9 +103,9 @@ fn damaged_keys_and_certificates_are_named() {
     let rubbish = pem("CERTIFICATE", b"not DER at all");
     let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
     for (name, value, why) in [
-        ("CLIENT_KEY", "a key", "CLIENT_KEY holds no PEM private key"),
-        ("CLIENT_CERT", "a certificate", "CLIENT_CERT holds no PEM certificate"),
-        ("SERVER_CA_CERT", "an authority", "SERVER_CA_CERT holds no PEM certificate"),
+        ("CLIENT_KEY", "a key", "CLIENT_KEY contains no PEM private key"),
+        ("CLIENT_CERT", "a certificate", "CLIENT_CERT contains no PEM certificate"),
+        ("SERVER_CA_CERT", "an authority", "SERVER_CA_CERT contains no PEM certificate"),
         ("CLIENT_CERT", cut, "CLIENT_CERT"),
         ("SERVER_CA_CERT", cut, "SERVER_CA_CERT"),
         ("CLIENT_CERT", &rubbish, "client certificate"),
@@ -118,7 +118,7 @@ fn damaged_keys_and_certificates_are_named() {
 #[test]
 fn a_key_that_belongs_to_another_certificate_is_not_used() {
     let ended = source(&Image::with(b"x")).env("CLIENT_KEY", Pki::new().client_key_pem).run();
-    ended.assert_failed(7, &["the client certificate and its key cannot be used"]);
+    ended.assert_failed(7, &["cannot use the client certificate and its key"]);
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_second_sigterm_ends_it_at_once() {
     let _scraper = TcpStream::connect(("127.0.0.1", port)).unwrap();
     running.hear("trying again in 2.0 s");
     running.signal(Signal::TERM);
-    running.hear("once more to leave at once");
+    running.hear("send it again to exit at once");
     let start = Instant::now();
     running.signal(Signal::TERM);
     let ended = running.wait();

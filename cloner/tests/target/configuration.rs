@@ -62,7 +62,7 @@ fn a_file_without_pem_is_named() {
 fn authorities_that_are_only_a_key_are_refused_and_plain_http_is_never_spoken() {
     let plan = Plan::new();
     let key = plan.get("TLS_KEY_FILE").to_owned();
-    assert_refused(&plan.set("CLIENT_CERT_FILE", &key).run(), IDENTITY, "holds no PEM certificate");
+    assert_refused(&plan.set("CLIENT_CERT_FILE", &key).run(), IDENTITY, "contains no PEM certificate");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn each_variable_of_the_older_generation_is_named_when_it_is_no_pem() {
         [("TLS_CERT", "TLS_CERT_FILE"), ("TLS_KEY", "TLS_KEY_FILE"), ("CLIENT_CERT", "CLIENT_CERT_FILE")]
     {
         let ended = Plan::new().unset(newer).set(older, "rubbish").run();
-        assert_refused(&ended, IDENTITY, &format!("{older} holds no PEM"));
+        assert_refused(&ended, IDENTITY, &format!("{older} contains no PEM"));
     }
 }
 

@@ -88,7 +88,7 @@ fn a_second_signal_ends_a_target_that_hangs() {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, rustix::fs::Mode::RWXU, 0).unwrap();
     let mut target = plan.set("DECANT_TERMINATION_LOG", &pipe).ready();
     target.signal(Signal::TERM);
-    target.line("once more to leave at once");
+    target.line("send it again to exit at once");
     target.signal(Signal::TERM);
     assert_eq!(target.exit_code(), TERMINATED);
 }

@@ -45,7 +45,7 @@ fn an_expired_certificate_of_the_target_is_replaced_when_its_file_is() {
     let key = plan.file("tls.key", &key_pem(&expired));
     let target = plan.ready();
     target.line(&format!("our own certificate, {chain} (TLS_CERT_FILE), expired at"));
-    target.line("it is read again");
+    target.line("which is re-read");
     let renewed = target.plan.ca.server();
     fs::write(chain, chain_pem(&renewed)).unwrap();
     fs::write(key, key_pem(&renewed)).unwrap();
@@ -69,7 +69,7 @@ fn when_the_authority_is_renewed_senders_of_the_previous_one_are_turned_away() {
     // It trusts the target, so that nothing but the target itself refuses it.
     let previous = Who::trusting(&second).being(first.client(SENDER));
     assert!(health(&target, &previous).is_none());
-    target.line("was turned away in the handshake");
+    target.line("the TLS handshake with");
     let ask = |who: &Who| {
         let mut client = Client::connect(target.port, who).unwrap();
         client.send_as_far_as_it_goes(&upload(IMAGE, b"image"));
@@ -90,7 +90,7 @@ fn renewed_keys_without_an_authority_change_nothing() {
     write_keys(&keys.join("1"), &second);
     fs::write(keys.join("1/ca.crt"), "").unwrap();
     let target = plan.set("DECANT_RENEWED_KEYS", keys.to_str().unwrap()).ready();
-    target.line("1/ca.crt holds no PEM certificate");
+    target.line("1/ca.crt contains no PEM certificate");
     assert!(health(&target, &Who::trusting(&second)).is_none());
     assert_eq!(target.ask(&upload(IMAGE, b"image")).status, 200);
     target.ended().well();

@@ -131,7 +131,7 @@ impl Resolver for OneAddress {
 mod tests {
     use super::*;
     use crate::certificates::signer::{Signer, Usage};
-    use decant_shared::net::conn::Fault;
+    use decant_shared::net::conn::ConnError;
     use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
     use decant_shared::net::tls::{pem, server};
     use decant_shared::process::stop::Stop;
@@ -144,7 +144,7 @@ mod tests {
     struct Answers(u16, String, Duration);
 
     impl Service for Answers {
-        fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+        fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
             std::thread::sleep(self.2);
             exchange.answer(self.0, "text/plain", &self.1)
         }

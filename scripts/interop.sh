@@ -1,74 +1,35 @@
 #!/usr/bin/env bash
-# Strangers judge the cloner: programs that share no code with it, and know only the formats.
+# Tests the cloner against independent programs, which share no code with it and know only the formats.
 #
-#   scripts/strangers.sh                 builds the cloner and tries everything
-#   CLONER=FILE scripts/strangers.sh     tries this binary
+#   scripts/interop.sh                 builds the cloner and runs all tests
+#   CLONER=FILE scripts/interop.sh     tests this binary
 #
-# curl uploads to a target what GNU tar and cramjam made; a recorder in Python and then cramjam, GNU tar and
-# bsdtar read what a source sends; openssl finds out which TLS versions both servers speak; promtool reads the
-# metrics page. Everything stays on loopback and in a temporary folder.
+# curl uploads to a target what GNU tar and cramjam wrote; a recorder in Python and then cramjam, GNU tar and bsdtar read
+# what a source sends; openssl finds out which TLS versions both servers speak; promtool reads the metrics page. All
+# connections use the loopback address, all files are in a temporary directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/ends.sh
 . scripts/lib/ends.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+# shellcheck source=scripts/lib/build.sh
+. scripts/lib/build.sh
+help_if_asked "$@"
 
 if [[ -z ${CLONER-} ]]; then
-    cargo build --quiet --locked -p decant-cloner
-    CLONER=${CARGO_TARGET_DIR:-target}/debug/cloner
+    build_debug
+    CLONER=$debug/cloner
 fi
-python=$(venv_folder)/bin/python
+python=$(venv_directory)/bin/python
 [[ -x $python ]] || die "no Python with cramjam; scripts/test.sh setup installs it"
 
-work=$(mktemp -d)
-running=()
-# What still runs is ended by its id; what is stopped by the tests themselves is waited for there.
-clean_up() {
-    local pid
-    for pid in "${running[@]}"; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
+make_work_directory
 
 certificates=$work/certificates
 make_certificates "$certificates"
-
-# start_target FOLDER: a target that writes below FOLDER. Sets `pid` and `port`.
-start_target() {
-    mkdir -p "$1"
-    # The shell in the background opens it too late for port_in, which would find the last one's port.
-    : >"$work/target.log"
-    (
-        target_environment "$certificates"
-        export LISTEN_PORT=0 DESTINATION=$1/disk.img
-        exec "$CLONER" target --plain-health-port 0 --termination-log "$work/none"
-    ) 2>"$work/target.log" &
-    pid=$!
-    running+=("$pid")
-    port=$(port_in "$work/target.log" "waiting for a clone on" "$pid")
-}
-
-# start_source PORT ARGUMENT...: a source that sends to PORT. Sets `pid`; its log is source.log.
-start_source() {
-    : >"$work/source.log"
-    (
-        source_environment "$certificates" "$1"
-        exec "$CLONER" source --metrics-port 0 --termination-log "$work/none" "${@:2}"
-    ) 2>"$work/source.log" &
-    pid=$!
-    running+=("$pid")
-}
 
 # upload FILE TYPE: posts FILE to the target in chunks of unknown total length, and prints the status.
 upload() {
@@ -88,20 +49,20 @@ expect() {
 
 ok() { echo "ok   $*"; }
 
-# A tree with what gets lost easily.
+# A tree with everything that a copy easily loses.
 tree=$work/tree
-mkdir -p "$tree/folder/deep"
-seq 20000 >"$tree/folder/numbers"
-ln "$tree/folder/numbers" "$tree/hard"
-ln -s folder/numbers "$tree/soft"
+mkdir -p "$tree/directory/deep"
+seq 20000 >"$tree/directory/numbers"
+ln "$tree/directory/numbers" "$tree/hard"
+ln -s directory/numbers "$tree/soft"
 mkfifo "$tree/pipe"
 touch "$tree/empty" "$tree/$(printf 'n%.0s' {1..150})"
 truncate -s 40M "$tree/holes"
 printf end | dd of="$tree/holes" bs=1M seek=30 conv=notrunc status=none
-touch -d @1700000000 "$tree/folder/deep" "$tree/empty"
+touch -d @1700000000 "$tree/directory/deep" "$tree/empty"
 chmod 4750 "$tree/empty"
 
-# A raw disk: text, noise, zeros, and an end that is no multiple of anything.
+# A raw disk: text, noise, zeros, and a size that is not a multiple of any block size.
 disk=$work/disk
 {
     seq 300000
@@ -111,7 +72,7 @@ disk=$work/disk
 } >"$disk"
 
 curl_uploads() {
-    "$python" scripts/strangers/frames.py pack <"$disk" >"$work/disk.sz"
+    "$python" scripts/interop/frames.py pack <"$disk" >"$work/disk.sz"
     start_target "$work/block"
     expect "$(upload "$work/disk.sz" blockdevice-clone)" 200
     wait "$pid"
@@ -121,7 +82,7 @@ curl_uploads() {
     local format
     for format in gnu pax; do
         tar -C "$tree" --sparse --format="$format" -cf "$work/tree.tar" .
-        "$python" scripts/strangers/frames.py pack <"$work/tree.tar" >"$work/tree.sz"
+        "$python" scripts/interop/frames.py pack <"$work/tree.tar" >"$work/tree.sz"
         start_target "$work/$format"
         expect "$(upload "$work/tree.sz" filesystem-clone)" 200
         wait "$pid"
@@ -129,20 +90,20 @@ curl_uploads() {
         ok "curl, cramjam and GNU tar ($format format) upload a tree"
     done
 
-    # A stream that is damaged in its middle must never look like a success.
+    # A stream that is damaged in the middle must not be reported as a success.
     head -c 200000 "$work/disk.sz" >"$work/cut.sz"
     printf 'XXXXXXXX' >>"$work/cut.sz"
     start_target "$work/damaged"
     expect "$(upload "$work/cut.sz" blockdevice-clone)" 500
     kill "$pid"
     wait "$pid" || true
-    ok "curl is told that a stream is damaged"
+    ok "curl gets an error for a damaged stream"
 }
 
-# record ARGUMENT...: runs a source against the recorder. The body is in `body`, unpacked in `content`.
+# record ARGUMENT...: runs a source against the recorder. The body goes to `body`, its decompressed content to `content`.
 record() {
     : >"$work/listener.out"
-    "$python" scripts/strangers/listener.py "$certificates" "$work/body" "$work/head" \
+    "$python" scripts/interop/listener.py "$certificates" "$work/body" "$work/head" \
         >"$work/listener.out" 2>"$work/listener.log" &
     local listener=$! listener_port
     running+=("$listener")
@@ -153,7 +114,7 @@ record() {
         return 1
     }
     wait "$listener"
-    "$python" scripts/strangers/frames.py unpack <"$work/body" >"$work/content"
+    "$python" scripts/interop/frames.py unpack <"$work/body" >"$work/content"
 }
 
 python_listens() {
@@ -164,7 +125,7 @@ python_listens() {
 
     record --content-type filesystem-clone --mount "$tree"
     tar -C "$tree" --compare -f "$work/content"
-    # bsdtar lists folders of its own accord; only the number of members counts.
+    # The two programs print names differently; only the number of members is compared.
     expect "$(bsdtar -tf "$work/content" | grep -c .)" "$(tar -tf "$work/content" | grep -c .)"
     local reader
     for reader in tar bsdtar; do
@@ -176,16 +137,16 @@ python_listens() {
     done
 }
 
-# speaks PORT VERSION: whether a handshake of that version succeeds.
+# speaks PORT VERSION: true if a handshake with that version succeeds.
 speaks() {
-    # Level 0, or else openssl itself would refuse to offer what is old.
+    # At a higher security level openssl itself would refuse to offer old versions.
     openssl s_client -connect "127.0.0.1:$1" "-$2" -cipher DEFAULT@SECLEVEL=0 -CAfile "$certificates/server-ca.crt" \
         -cert "$certificates/client.crt" -key "$certificates/client.key" </dev/null >"$work/s_client" 2>&1
-    # A handshake that was refused reports no cipher.
+    # A refused handshake reports no cipher.
     grep -qE '^New, TLSv1.[23]?.*Cipher is [^(]' "$work/s_client"
 }
 
-# versions PORT WHO
+# versions PORT NAME
 versions() {
     local version
     for version in tls1_2 tls1_3; do
@@ -206,13 +167,13 @@ openssl_and_promtool_look() {
     kill "$pid"
     wait "$pid" || true
 
-    # A source whose target is not there yet keeps its metrics page up.
+    # A source whose target does not answer yet keeps serving its metrics page.
     start_source "$(free_port)" --content-type blockdevice-clone --mount "$disk"
     local metrics_port
     metrics_port=$(port_in "$work/source.log" "metrics on" "$pid")
     versions "$metrics_port" source
     curl --silent --show-error --fail --insecure --noproxy '*' "https://127.0.0.1:$metrics_port/metrics" >"$work/page"
-    # The one complaint is about a label that CDI named.
+    # promtool's only complaint is about a label name, which CDI chose.
     promtool check metrics <"$work/page" >"$work/lint" 2>&1 || true
     if grep -vE "^(kubevirt_cdi_clone_progress_total|clone_progress) label names .* not 'camelCase'$" "$work/lint"; then
         return 1
@@ -221,7 +182,7 @@ openssl_and_promtool_look() {
     kill "$pid"
     wait "$pid" || true
 
-    # The proof that this openssl could have found an old version: its own server speaks one.
+    # Proof that this openssl can find an old version: its own server speaks one.
     local old_port
     old_port=$(free_port)
     openssl s_server -accept "127.0.0.1:$old_port" -tls1_1 -cipher DEFAULT@SECLEVEL=0 -cert "$certificates/server.crt" \
@@ -231,7 +192,7 @@ openssl_and_promtool_look() {
     wait_for_port "$old_port" "$old"
     openssl s_client -connect "127.0.0.1:$old_port" -tls1_1 -cipher DEFAULT@SECLEVEL=0 </dev/null >"$work/s_client" 2>&1 || true
     grep -q 'Cipher is ECDHE' "$work/s_client" && ok "openssl would have found TLS 1.1" ||
-        echo "note this openssl has no TLS 1.1; that it is refused was not tried"
+        echo "note this openssl has no TLS 1.1; it was not tested that the cloner refuses it"
     kill "$old" 2>/dev/null || true
 }
 

@@ -1,12 +1,12 @@
-//! The subject common name of a certificate: what a target compares with `CLIENT_NAME` (contract 2.4).
+//! The common name in a certificate's subject, which a target compares with `CLIENT_NAME` (contract 2.4).
 //!
-//! A small walk over DER instead of an X.509 crate: one value is needed, from a certificate that rustls has
-//! already verified.
+//! A small DER parser instead of an X.509 crate: only one value is needed, from a certificate that rustls has already
+//! verified.
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
-use super::Unusable;
+use super::TlsConfigError;
 use super::der::{
     Element, IA5_STRING, OID, PRINTABLE_STRING, SEQUENCE, SET, T61_STRING, UTF8_STRING, any_element, element,
 };
@@ -14,22 +14,20 @@ use super::der::{
 /// id-at-commonName, 2.5.4.3 (RFC 5280, appendix A.1).
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
-/// The common name in the subject of `leaf`. None or more than one is an error: an identity that can be
-/// read in two ways is no identity.
-pub fn common_name(leaf: &CertificateDer<'_>) -> Result<String, Unusable> {
+/// The common name in the subject of `leaf`. None or more than one is an error: an ambiguous identity is not accepted.
+pub fn common_name(leaf: &CertificateDer<'_>) -> Result<String, TlsConfigError> {
     let certificate = EndEntityCert::try_from(leaf)
-        .map_err(|e| Unusable(format!("the certificate cannot be parsed: {e:?}")))?;
+        .map_err(|e| TlsConfigError(format!("cannot parse the certificate: {e:?}")))?;
     let mut names = common_names(certificate.subject())
-        .ok_or_else(|| Unusable("the certificate's subject is damaged".to_owned()))?;
+        .ok_or_else(|| TlsConfigError("the certificate's subject is malformed".to_owned()))?;
     match (names.pop(), names.is_empty()) {
         (Some(name), true) => Ok(name),
-        (Some(_), false) => Err(Unusable("the certificate has more than one common name".to_owned())),
-        (None, _) => Err(Unusable("the certificate has no common name".to_owned())),
+        (Some(_), false) => Err(TlsConfigError("the certificate has more than one common name".to_owned())),
+        (None, _) => Err(TlsConfigError("the certificate has no common name".to_owned())),
     }
 }
 
-/// All common names in the content of an X.501 `RDNSequence` (without its outer tag and length); `None`
-/// when it is not well-formed.
+/// All common names in the content of an X.501 `RDNSequence` (without its outer tag and length); `None` if it is malformed.
 pub fn common_names(mut subject: &[u8]) -> Option<Vec<String>> {
     let mut names = Vec::new();
     while !subject.is_empty() {
@@ -71,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn other_attributes_are_passed_over() {
+    fn other_attributes_are_skipped() {
         let subject = [rdn(&[0x55, 0x04, 0x0a], "org"), rdn(COMMON_NAME, "name")].concat();
         assert_eq!(common_names(&subject), Some(vec!["name".to_owned()]));
     }
 
     #[test]
-    fn two_common_names_are_both_seen() {
+    fn two_common_names_are_both_found() {
         let subject = [rdn(COMMON_NAME, "a"), rdn(COMMON_NAME, "b")].concat();
         assert_eq!(common_names(&subject).map(|names| names.len()), Some(2));
     }

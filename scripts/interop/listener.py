@@ -1,6 +1,6 @@
-"""A target that only records: `listener.py CERTIFICATES BODY HEAD`.
+"""A target that only records an upload: `listener.py CERTIFICATES BODY HEAD`.
 
-Prints the address it listens on, takes uploads over TLS until one is complete, writes the body (without its chunked
+Prints the address it listens on, accepts uploads over TLS until one is complete, writes the body (without its chunked
 coding) to BODY and the request head to HEAD, and answers 200. Other requests get 404, as from CDI's upload server.
 """
 import ssl
