@@ -6,6 +6,7 @@ mod claimed;
 mod ends;
 mod kept;
 mod pods;
+mod refusals;
 mod said;
 mod seen;
 mod states;

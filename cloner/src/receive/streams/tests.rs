@@ -82,7 +82,7 @@ fn what_cannot_be_the_sources_order_is_damage() {
 }
 
 #[test]
-fn nobody_joins_twice_or_what_is_not_there() {
+fn joining_twice_or_joining_what_is_unknown_is_refused() {
     let multi_connection = MultiConnection::default();
     let follower = StreamId { index: 1, ..LEAD };
     assert!(multi_connection.join(follower).is_none());
@@ -122,7 +122,7 @@ fn a_connection_that_does_not_come_is_waited_for_only_so_long() {
 }
 
 #[test]
-fn everybody_is_told_the_same_and_nobody_waits_when_it_is_over() {
+fn all_waiters_get_the_same_result_at_the_end() {
     let multi_connection = MultiConnection::default();
     let streams = multi_connection.open(LEAD, Stop::new());
     let places = [1, 2].map(|index| multi_connection.join(StreamId { index, ..LEAD }).unwrap());
