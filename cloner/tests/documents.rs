@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use decant_cloner::report::metrics;
 use decant_shared::protocol::progress::Progress;
+use decant_test_support::generated;
 
 /// The top folders whose paths documents name.
 const TOPS: [&str; 5] = ["shared", "cloner", "controller", "scripts", "docs"];
@@ -331,28 +332,12 @@ fn cloner_flags() -> String {
             }
         }
     }
-    let mut text = "| Flag | Commands | Variable | Default | Meaning |\n|---|---|---|---|---|\n".to_owned();
-    for (long, commands, rest) in rows {
-        text.push_str(&format!("| {long} | {} | {rest} |\n", commands.join(", ")));
-    }
-    text
+    let rows = rows.into_iter().map(|(long, commands, rest)| vec![long, commands.join(", "), rest]);
+    // The last cell of a row is three of the table.
+    generated::table(&["Flag", "Commands", "Variable", "Default", "Meaning"], rows)
 }
 
 #[test]
 fn the_table_of_the_cloners_flags_is_that_of_the_code() {
-    let path = root().join("docs/operations.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once("<!-- generated: cloner-flags -->\n").unwrap();
-    let (table, after) = rest.split_once("<!-- end -->").unwrap();
-    if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
-        let page =
-            format!("{before}<!-- generated: cloner-flags -->\n\n{}\n<!-- end -->{after}", cloner_flags());
-        fs::write(path, page).unwrap();
-    } else {
-        assert_eq!(
-            table.trim(),
-            cloner_flags().trim(),
-            "GOLDEN=write cargo test -p decant-cloner --test documents writes it"
-        );
-    }
+    generated::check(&[("cloner-flags", cloner_flags())], "cargo test -p decant-cloner --test documents");
 }

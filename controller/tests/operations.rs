@@ -6,12 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use clap::CommandFactory;
 use decant_controller::cli::Cli;
 use decant_controller::summary::advice::ADVICE;
 use decant_shared::protocol::exit_code::Exit;
+use decant_test_support::generated;
 
 const DOCUMENT: &str = include_str!("../../docs/operations.md");
 const ANNOTATIONS: &str = include_str!("../src/objects/annotations.rs");
@@ -49,16 +49,7 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-/// A table of Markdown.
-fn markdown(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let heads: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let mut text = line(&heads) + &format!("|{}\n", "---|".repeat(head.len()));
-    rows.into_iter().for_each(|row| text.push_str(&line(&row)));
-    text
-}
-
-/// What a flag is without: in backticks, or nothing.
+/// The value of a flag that is not given, in backticks, or nothing.
 fn default_of(flag: &clap::Arg) -> String {
     let values: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     let joined = values.join(",");
@@ -87,7 +78,7 @@ fn controller_flags() -> String {
         let star = if webhook.contains(long) { " *" } else { "" };
         vec![format!("`--{long}`"), variable, default_of(&flag), format!("{}{star}", help_of(&flag))]
     });
-    markdown(&["Flag", "Variable", "Default", "Meaning"], rows)
+    generated::table(&["Flag", "Variable", "Default", "Meaning"], rows)
 }
 
 /// `/// On WHERE: WHAT` above the constant of an annotation of Decant's own.
@@ -110,7 +101,7 @@ fn annotations() -> String {
             comment.clear();
         }
     }
-    markdown(&["Annotation", "On", "Meaning"], rows)
+    generated::table(&["Annotation", "On", "Meaning"], rows)
 }
 
 fn reasons() -> String {
@@ -119,44 +110,23 @@ fn reasons() -> String {
         let reason = if advice.blocks { format!("**{reason}**") } else { reason };
         vec![reason, advice.means.to_owned(), advice.helps.to_owned()]
     });
-    markdown(&["Reason", "Meaning", "What helps"], rows)
+    generated::table(&["Reason", "Meaning", "What helps"], rows)
 }
 
 fn exit_codes() -> String {
     let rows = Exit::ALL.iter().map(|exit| vec![exit.code().to_string(), exit.sentence().to_owned()]);
-    markdown(&["Code", "Meaning"], rows)
-}
-
-/// Compares what stands between `<!-- generated: NAME -->` and `<!-- end -->` with `table`, or writes it there.
-fn check_generated(tables: &[(&str, String)]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
-    let mut page = std::fs::read_to_string(&path).unwrap();
-    let writes = std::env::var_os("GOLDEN").is_some_and(|value| value == "write");
-    for (name, table) in tables {
-        let mark = format!("<!-- generated: {name} -->\n");
-        let start =
-            page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
-        let end = start + page[start..].find("<!-- end -->").expect("the region ends");
-        if writes {
-            page.replace_range(start..end, &format!("\n{table}\n"));
-        } else {
-            let hint = "GOLDEN=write cargo test -p decant-controller --test operations writes it";
-            assert_eq!(page[start..end].trim(), table.trim(), "the table {name}: {hint}");
-        }
-    }
-    if writes {
-        std::fs::write(path, page).unwrap();
-    }
+    generated::table(&["Code", "Meaning"], rows)
 }
 
 #[test]
 fn the_generated_tables_are_those_of_the_code() {
-    check_generated(&[
+    let tables = [
         ("reasons", reasons()),
         ("controller-flags", controller_flags()),
         ("annotations", annotations()),
         ("exit-codes", exit_codes()),
-    ]);
+    ];
+    generated::check(&tables, "cargo test -p decant-controller --test operations");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory;
+use decant_test_support::generated;
 use decant_test_support::net::Closed;
 use kubectl_decant::{Cli, Ending};
 
@@ -101,58 +102,42 @@ fn what_is_no_time_or_size_is_refused_before_anything_is_asked() {
 
 /// A table of a command's flags.
 fn flags_of(command: &clap::Command) -> String {
-    let mut text = "| Flag | Meaning |\n|---|---|\n".to_owned();
     let is_flag = |flag: &&clap::Arg| flag.get_long().is_some_and(|long| long != "help");
-    for flag in command.get_arguments().filter(is_flag) {
+    let rows = command.get_arguments().filter(is_flag).map(|flag| {
         let short = flag.get_short().map(|short| format!(", `-{short}`")).unwrap_or_default();
         let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
         let default: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
         let default = default.join(",");
-        let default = if default.is_empty() || default == "false" || help.contains(&default) {
-            String::new()
-        } else {
-            format!(" (default `{default}`)")
-        };
+        let is_said = default.is_empty() || default == "false" || help.contains(&default);
+        let default = if is_said { String::new() } else { format!(" (default `{default}`)") };
         let help = help.trim_end_matches('.').replace('|', "\\|");
-        text.push_str(&format!("| `--{}`{short} | {help}{default} |\n", flag.get_long().unwrap()));
-    }
-    text
+        vec![format!("`--{}`{short}", flag.get_long().unwrap()), format!("{help}{default}")]
+    });
+    generated::table(&["Flag", "Meaning"], rows)
 }
 
 fn exit_codes() -> String {
-    let rows = Ending::ALL.iter().map(|ending| format!("| {} | {} |\n", ending.code(), ending.sentence()));
-    format!("| Code | Meaning |\n|---|---|\n{}", rows.collect::<String>())
+    let rows = Ending::ALL.iter().map(|ending| vec![ending.code().to_string(), ending.sentence().to_owned()]);
+    generated::table(&["Code", "Meaning"], rows)
 }
 
-/// The tables of `docs/operations.md` about the plugin are rendered from its command line;
-/// `GOLDEN=write cargo test --test plugin` rewrites them.
 #[test]
 fn the_generated_tables_are_those_of_the_code() {
     let cli = Cli::command();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
-    let mut page = std::fs::read_to_string(&path).unwrap();
-    let writes = std::env::var_os("GOLDEN").is_some_and(|value| value == "write");
     let commands = cli.get_subcommands().filter(|command| command.get_name() != "help");
-    let tables = commands.map(|command| (command.get_name().to_owned(), flags_of(command)));
-    for (name, table) in tables.chain([("exit-codes".to_owned(), exit_codes())]) {
-        let mark = format!("<!-- generated: plugin-{name} -->\n");
-        let start =
-            page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
-        let end = start + page[start..].find("<!-- end -->").expect("the region ends");
-        if writes {
-            page.replace_range(start..end, &format!("\n{table}\n"));
-        } else {
-            assert_eq!(page[start..end].trim(), table.trim(), "the table plugin-{name}");
-        }
-    }
-    if writes {
-        std::fs::write(path, &page).unwrap();
-    }
-    for flag in cli.get_arguments().filter_map(|flag| flag.get_long()) {
+    let mut tables: Vec<(String, String)> =
+        commands.map(|command| (format!("plugin-{}", command.get_name()), flags_of(command))).collect();
+    tables.push(("plugin-exit-codes".to_owned(), exit_codes()));
+    let tables: Vec<(&str, String)> =
+        tables.iter().map(|(name, table)| (name.as_str(), table.clone())).collect();
+    generated::check(&tables, "cargo test -p kubectl-decant --test plugin");
+}
+
+#[test]
+fn the_document_has_every_flag_of_all_commands() {
+    let page = include_str!("../../../docs/operations.md");
+    for flag in Cli::command().get_arguments().filter_map(|flag| flag.get_long()) {
         let is_usual = matches!(flag, "help" | "version");
-        assert!(
-            is_usual || page.contains(&format!("`--{flag}`")),
-            "docs/operations.md says nothing of --{flag}"
-        );
+        assert!(is_usual || page.contains(&format!("`--{flag}`")), "docs/operations.md lacks --{flag}");
     }
 }
