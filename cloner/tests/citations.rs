@@ -245,7 +245,7 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 fn sources() -> Vec<PathBuf> {
     let mut sources = ["Cargo.toml", "deny.toml"].map(|name| root().join(name)).to_vec();
     for folder in ["cloner", "controller", "shared", "scripts"] {
-        for extension in ["rs", "sh", "py", "yaml", "toml", "tpl", "txt"] {
+        for extension in ["rs", "sh", "py", "yaml", "toml", "tpl", "txt", "json"] {
             files(&root().join(folder), extension, &mut sources);
         }
     }
