@@ -8,9 +8,9 @@ use decant_shared::process::stop::{STOP_TICK, Stop, StopReason};
 use decant_shared::protocol::progress::Progress;
 
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::lanes::Pool;
+use crate::pipeline::lanes::{Message, Pool};
 use crate::receive::running::{CurrentTransfer, OUSTED};
-use crate::receive::streams::{StreamMessage, StreamSlot};
+use crate::receive::streams::StreamSlot;
 use crate::snappy::split::{Pack, Splitter};
 
 /// What stands around a connection that carries a clone.
@@ -58,11 +58,11 @@ pub fn receive_body(
 /// The same for one of several connections: what it brings, and how it ended, goes to its place. Returns whether it was
 /// complete.
 pub fn receive_stream(body: &mut Body<'_>, context: ReceiveContext<'_>, slot: &StreamSlot) -> bool {
-    let mut put = |pack| slot.parcels.send(StreamMessage::Pack(pack)).map_err(|_| Error::neighbour("merger"));
+    let mut put = |pack| slot.parcels.send(Message::Item(pack)).map_err(|_| Error::neighbour("merger"));
     let last = receive_body(body, context, &slot.packs, &|| slot.is_over(), &mut put);
     let brought = last.and_then(|last| if last.is_empty() { Ok(()) } else { put(last) });
     match brought {
-        Ok(()) => slot.parcels.send(StreamMessage::End).is_ok(),
+        Ok(()) => slot.parcels.send(Message::End).is_ok(),
         Err(error) => {
             // There is room for one of each connection. Where nobody waits for it any more, another one was the cause.
             let _ = slot.failures.try_send(error);

@@ -10,7 +10,6 @@
 
 pub mod admission;
 pub mod body;
-pub mod decompress;
 pub mod held;
 pub mod pipeline;
 pub mod received_stream;

@@ -13,15 +13,15 @@ use decant_shared::protocol::progress::{Phase, Progress};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::join::{first_cause, join};
-use crate::pipeline::lanes::{Deal, Pool, lanes};
+use crate::pipeline::lanes::{Deal, Lane, Pool, lanes};
 use crate::receive::body::{ReceiveContext, receive_body, receive_stream};
-use crate::receive::decompress::{self, PackMessage};
 use crate::receive::received_stream::ReceivedStream;
 use crate::receive::resume_verifier::ResumeVerifier;
 use crate::receive::running::CurrentTransfer;
 use crate::receive::streams::{MultiConnection, Streams};
 use crate::receive::write::{self, WriteResult};
 use crate::receive::{Received, Writing};
+use crate::snappy::decode::{DecodedBatch, Decoder};
 use crate::snappy::split::Pack;
 
 /// How long a sender may send nothing, unless something else is asked for. It keeps a stalled source from
@@ -95,7 +95,7 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
             threads.push(
                 Builder::new()
                     .name(format!("decompressor-{index}"))
-                    .spawn_scoped(scope, move || decompress::run(lane, packs, batches)),
+                    .spawn_scoped(scope, move || decompress(lane, packs, batches)),
             );
         }
         let fed = feed(body, transfer, deal, &packs);
@@ -122,19 +122,17 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
 fn feed(
     body: &mut Body<'_>,
     transfer: &mut Transfer<'_>,
-    mut deal: Deal<PackMessage>,
+    mut deal: Deal<Pack>,
     packs: &Pool<Pack>,
 ) -> Result<()> {
     let (running, stop) = (transfer.running, transfer.stop);
     let context = ReceiveContext { idle: transfer.idle, running, progress: transfer.progress, stop };
     match &mut transfer.streams {
         None => {
-            let last = receive_body(body, context, packs, &|| false, &mut |pack| {
-                deal.send(PackMessage::Some(pack))
-            })?;
+            let last = receive_body(body, context, packs, &|| false, &mut |pack| deal.send(pack))?;
             transfer.ends();
             if !last.is_empty() {
-                deal.send(PackMessage::Some(last))?;
+                deal.send(last)?;
             }
         }
         Some((streams, multi_connection)) => {
@@ -154,7 +152,23 @@ fn feed(
             transfer.ends();
         }
     }
-    deal.send(PackMessage::End)
+    deal.end()
+}
+
+/// Runs one decompressor until its lane ends.
+#[allow(clippy::needless_pass_by_value)] // the thread owns its lane, so that its end is seen
+fn decompress(
+    lane: Lane<Pack, DecodedBatch>,
+    packs: &Pool<Pack>,
+    batches: &Pool<DecodedBatch>,
+) -> Result<()> {
+    let mut decoder = Decoder::default();
+    lane.run("writer", |pack| {
+        let mut batch = batches.take();
+        packs.give(batch.reclaim_pack());
+        decoder.decode(pack, &mut batch)?;
+        Ok(batch)
+    })
 }
 
 /// Reads on for nothing until the writer has cleaned up, which may take minutes after millions of files. A

@@ -11,7 +11,6 @@ use crate::digest::segments::zeros_step_bytes;
 use crate::error::{Error, Result};
 use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::{Collect, Pool};
-use crate::receive::decompress::BatchMessage;
 use crate::receive::resume_verifier::{ResumeVerifier, Verification};
 use crate::receive::sync::{self, Pacer, Synced};
 use crate::snappy::decode::{DecodedBatch, Item};
@@ -19,7 +18,7 @@ use crate::stream::{Piece, Pull, VerifyContent};
 
 /// Takes batches from the decompressors and yields their pieces.
 pub struct ReceivedStream<'a> {
-    batches: Collect<BatchMessage>,
+    batches: Collect<DecodedBatch>,
     pool: &'a Pool<DecodedBatch>,
     progress: &'a Progress,
     batch: DecodedBatch,
@@ -43,7 +42,7 @@ impl<'a> ReceivedStream<'a> {
     /// stream of another length than `announced_bytes`, or of another content than its digests say, is damaged: it
     /// has no end that anyone could act on. It ends early when `stop` is set.
     pub fn new(
-        batches: Collect<BatchMessage>,
+        batches: Collect<DecodedBatch>,
         pool: &'a Pool<DecodedBatch>,
         progress: &'a Progress,
         (content, announced_bytes): (ContentType, Option<u64>),
@@ -116,11 +115,11 @@ impl<'a> ReceivedStream<'a> {
                     self.next_run += 1;
                 }
                 None => match self.batches.receive()? {
-                    BatchMessage::Some(batch) => {
+                    Some(batch) => {
                         self.pool.give(std::mem::replace(&mut self.batch, batch));
                         self.next_run = 0;
                     }
-                    BatchMessage::End => {
+                    None => {
                         self.check_length()?;
                         self.verification = Some(self.verifier.finish()?);
                     }

@@ -13,11 +13,8 @@ use crate::digest::segments::{SegmentHasher, ZERO_SEGMENT};
 use crate::digest::{Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::Deal;
-use crate::send::block_buffer::BlockBuffer;
-use crate::send::compression::CompressionMode;
-use crate::send::compression::mode::BlockMode;
-use crate::send::encode::SourceBlock;
-use crate::send::outgoing::BufferPools;
+use crate::send::block::{BlockBuffer, BufferPools, SourceBlock};
+use crate::send::compression::{BlockMode, CompressionMode};
 use crate::snappy::CHUNK_BYTES;
 use crate::snappy::mark::Mark;
 use crate::stream::Sink;
@@ -139,7 +136,7 @@ impl<'a> BlockSink<'a> {
         let whole = self.segments.finish();
         self.send_marks(Some(Mark::Content(whole)))?;
         self.progress.set_digest(whole.to_string());
-        self.deal.send(SourceBlock::End)
+        self.deal.end()
     }
 
     /// Makes room in the buffer.

@@ -9,18 +9,15 @@
 //! attempt follows a failed one.
 
 pub mod answer;
-pub mod block_buffer;
+pub mod block;
 pub mod block_sink;
-pub mod chunk_buffer;
 pub mod compression;
 mod connect;
 pub mod encode;
 pub mod follow;
 pub mod negotiate;
-pub mod outgoing;
 pub mod pipeline;
 pub mod query;
-pub mod rate_limiter;
 pub mod request;
 pub mod retry;
 mod sender;

@@ -10,7 +10,7 @@ use decant_shared::protocol::progress::Progress;
 use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 
-use crate::send::compression::mode::Compression;
+use crate::send::compression::Compression;
 use crate::send::request::Timeouts;
 use crate::send::url::UploadUrl;
 

@@ -14,13 +14,13 @@ use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::{Collect, Deal, LANE_DEPTH, fan_out};
+use crate::send::block::EncodedBlock;
 use crate::send::connect::connect;
-use crate::send::encode::FramesMessage;
 use crate::send::negotiate::Negotiated;
 use crate::send::request::Request;
 use crate::send::sender::EARLY_ANSWER;
 use crate::send::source::Source;
-use crate::send::throttle::Throttle;
+use crate::send::throttle::{BlockSize, Throttle};
 use crate::send::upload::{SendContext, begin};
 use crate::volume::Volume;
 
@@ -40,7 +40,7 @@ pub fn count(source: &Source, volume: &Volume, peer: &Negotiated) -> usize {
 pub fn post(
     source: &Source,
     (first, request, count): (&mut Conn, Request<'_>, usize),
-    (frames, throttle): (&mut Collect<FramesMessage>, Throttle<'_>),
+    (frames, throttle): (&mut Collect<EncodedBlock>, Throttle<'_>),
     context: SendContext<'_>,
     together: &Stop,
 ) -> Result<String> {
@@ -94,29 +94,25 @@ pub fn post(
 
 /// Everything in turn, and the end to each connection.
 fn deal_out(
-    frames: &mut Collect<FramesMessage>,
-    mut deal: Deal<FramesMessage>,
+    frames: &mut Collect<EncodedBlock>,
+    mut deal: Deal<EncodedBlock>,
     mut throttle: Throttle<'_>,
     stop: &Stop,
 ) -> Result<()> {
-    loop {
-        match frames.receive()? {
-            FramesMessage::Some { wire, logical_bytes, mode, packed_bytes } => {
-                let wire_bytes = wire.as_bytes().len();
-                throttle.wait(wire_bytes, stop);
-                deal.send(FramesMessage::Some { wire, logical_bytes, mode, packed_bytes })?;
-                throttle.sent(mode, logical_bytes, wire_bytes as u64);
-            }
-            FramesMessage::End => return deal.send_each(|| FramesMessage::End),
-        }
+    while let Some(block) = frames.receive()? {
+        let size = BlockSize::of(&block);
+        throttle.wait(&block, stop);
+        deal.send(block)?;
+        throttle.sent(size);
     }
+    deal.end()
 }
 
 /// A connection that follows the first one.
 fn carry(
     source: &Source,
     request: Request<'_>,
-    frames: &mut Collect<FramesMessage>,
+    frames: &mut Collect<EncodedBlock>,
     context: SendContext<'_>,
     together: &Stop,
 ) -> Result<()> {

@@ -15,13 +15,11 @@ use decant_shared::protocol::stream_id::StreamOf;
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::Collect;
 use crate::send::answer::judge_early;
-use crate::send::chunk_buffer::ChunkBuffer;
+use crate::send::block::{BufferPools, ChunkBuffer, EncodedBlock, WireChunk};
 use crate::send::compression::CompressionMode;
-use crate::send::encode::FramesMessage;
-use crate::send::outgoing::{BufferPools, EncodedBlock};
 use crate::send::request::Request;
 use crate::send::sender::{SendOutcome, Sender};
-use crate::send::throttle::Throttle;
+use crate::send::throttle::{BlockSize, Throttle};
 use crate::snappy::STREAM_IDENTIFIER;
 use crate::snappy::mark::Mark;
 
@@ -79,29 +77,28 @@ impl Upload<'_> {
     /// `Kind::Identity` when the target rejects our certificate after the handshake.
     pub fn run(
         mut self,
-        frames: &mut Collect<FramesMessage>,
+        frames: &mut Collect<EncodedBlock>,
         mut throttle: Option<Throttle<'_>>,
         context: SendContext<'_>,
     ) -> Result<String> {
         while self.sent == SendOutcome::All {
             match frames.receive() {
-                Ok(FramesMessage::Some { wire, logical_bytes, mode, packed_bytes }) => {
-                    let wire_bytes = wire.as_bytes().len();
+                Ok(Some(block)) => {
                     if let Some(throttle) = &mut throttle {
-                        throttle.wait(wire_bytes, context.stop);
+                        throttle.wait(&block, context.stop);
                     }
-                    self.sent = self.send(&wire, context.compression_mode)?;
+                    self.sent = self.send(&block.wire, context.compression_mode)?;
                     if self.sent == SendOutcome::All {
-                        context.progress.add_wire_bytes(wire_bytes as u64);
-                        context.progress.add_sent_bytes(logical_bytes);
-                        context.progress.add_packed_bytes(packed_bytes);
+                        context.progress.add_wire_bytes(block.wire.as_bytes().len() as u64);
+                        context.progress.add_sent_bytes(block.logical_bytes);
+                        context.progress.add_packed_bytes(block.packed_bytes);
                     }
                     if let Some(throttle) = &mut throttle {
-                        throttle.sent(mode, logical_bytes, wire_bytes as u64);
+                        throttle.sent(BlockSize::of(&block));
                     }
-                    context.buffers.sent(wire);
+                    context.buffers.sent(block.wire);
                 }
-                Ok(FramesMessage::End) => {
+                Ok(None) => {
                     self.sent = self.sender.send(LAST_CHUNK)?;
                     break;
                 }
@@ -120,7 +117,7 @@ impl Upload<'_> {
     }
 
     /// Sends frames, and behind them whose turn it was.
-    fn send(&mut self, wire: &EncodedBlock, compression_mode: &CompressionMode) -> Result<SendOutcome> {
+    fn send(&mut self, wire: &WireChunk, compression_mode: &CompressionMode) -> Result<SendOutcome> {
         let waits = self.sender.waits();
         let mut sent = self.sender.send(wire.as_bytes())?;
         if let Some((turn, step)) = &mut self.turns {

@@ -10,20 +10,11 @@ use decant_shared::process::stop::{STOP_TICK, Stop};
 use decant_shared::protocol::stream_id::StreamOf;
 
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::lanes::{Deal, LANE_DEPTH, Pool};
-use crate::receive::decompress::PackMessage;
+use crate::pipeline::lanes::{Deal, LANE_DEPTH, Message, Pool};
 use crate::snappy::split::Pack;
 
 /// How long the others may take to join: a source gives each 20 s for its handshake.
 const JOIN: Duration = Duration::from_secs(30);
-
-/// What a connection hands over.
-pub enum StreamMessage {
-    /// Whole frames.
-    Pack(Pack),
-    /// The body was complete.
-    End,
-}
 
 /// Status and text for a connection that follows.
 pub type Answer = (u16, String);
@@ -42,7 +33,7 @@ struct Open {
 /// What one connection needs to bring its part.
 pub struct StreamSlot {
     /// Where its packs go.
-    pub parcels: Sender<StreamMessage>,
+    pub parcels: Sender<Message<Pack>>,
     /// Where it goes why there will be no more.
     pub failures: Sender<Error>,
     /// Used packs.
@@ -58,7 +49,7 @@ pub struct Streams {
     pub first: Option<StreamSlot>,
     /// Used packs.
     pub packs: Pool<Pack>,
-    parcels: Vec<Receiver<StreamMessage>>,
+    parcels: Vec<Receiver<Message<Pack>>>,
     /// Of all of them, so that none is waited for where another one broke.
     failures: Receiver<Error>,
     /// Keeps that open.
@@ -146,7 +137,7 @@ impl Streams {
     pub fn merge(
         &self,
         multi_connection: &MultiConnection,
-        deal: &mut Deal<PackMessage>,
+        deal: &mut Deal<Pack>,
         stop: &Stop,
     ) -> Result<()> {
         let count = self.parcels.len();
@@ -155,19 +146,19 @@ impl Streams {
             let mut has_begun = false;
             loop {
                 match self.next(index, multi_connection, stop)? {
-                    StreamMessage::Pack(pack) => {
+                    Message::Item(pack) => {
                         let end = pack.turn()?;
-                        deal.send(PackMessage::Some(pack))?;
+                        deal.send(pack)?;
                         match end {
                             Some(number) if number == turn => break,
                             Some(number) => return Err(out_of_turn(index, number, turn)),
                             None => has_begun = true,
                         }
                     }
-                    StreamMessage::End if has_begun => {
+                    Message::End if has_begun => {
                         return Err(Error::damaged(format!("stream {index} ends within a turn")));
                     }
-                    StreamMessage::End => return self.all_end(index, multi_connection, stop),
+                    Message::End => return self.all_end(index, multi_connection, stop),
                 }
             }
         }
@@ -193,8 +184,8 @@ impl Streams {
     fn all_end(&self, index: usize, multi_connection: &MultiConnection, stop: &Stop) -> Result<()> {
         for other in (0..self.parcels.len()).filter(|&other| other != index) {
             match self.next(other, multi_connection, stop)? {
-                StreamMessage::End => {}
-                StreamMessage::Pack(_) => {
+                Message::End => {}
+                Message::Item(_) => {
                     return Err(Error::damaged(format!(
                         "stream {other} goes on behind the end of stream {index}"
                     )));
@@ -204,7 +195,7 @@ impl Streams {
         Ok(())
     }
 
-    fn next(&self, index: usize, multi_connection: &MultiConnection, stop: &Stop) -> Result<StreamMessage> {
+    fn next(&self, index: usize, multi_connection: &MultiConnection, stop: &Stop) -> Result<Message<Pack>> {
         loop {
             select! {
                 recv(self.parcels[index]) -> parcel => {

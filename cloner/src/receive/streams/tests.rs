@@ -18,7 +18,7 @@ fn pack(byte: u8, turn: Option<u64>) -> Pack {
 }
 
 /// What comes out where these parcels come in.
-fn merged(parts: [Vec<StreamMessage>; 3]) -> Result<Vec<u8>> {
+fn merged(parts: [Vec<Message<Pack>>; 3]) -> Result<Vec<u8>> {
     let (multi_connection, stop) = (MultiConnection::default(), Stop::new());
     let mut streams = multi_connection.open(LEAD, Stop::new());
     let first = streams.first.take();
@@ -35,7 +35,7 @@ fn merged(parts: [Vec<StreamMessage>; 3]) -> Result<Vec<u8>> {
     })?;
     drop(deal);
     let mut bytes = Vec::new();
-    while let Ok(PackMessage::Some(pack)) = lanes[0].receive() {
+    while let Ok(Some(pack)) = lanes[0].receive() {
         // Behind the frame's head, its CRC, and nothing else.
         bytes.push(pack.bytes[8]);
     }
@@ -49,13 +49,13 @@ fn text(result: Result<Vec<u8>>) -> String {
 #[test]
 fn packs_without_the_end_of_a_turn_belong_to_the_same_one() {
     let first = vec![
-        StreamMessage::Pack(pack(1, None)),
-        StreamMessage::Pack(pack(2, Some(0))),
-        StreamMessage::Pack(pack(4, Some(3))),
-        StreamMessage::End,
+        Message::Item(pack(1, None)),
+        Message::Item(pack(2, Some(0))),
+        Message::Item(pack(4, Some(3))),
+        Message::End,
     ];
-    let second = vec![StreamMessage::Pack(pack(3, Some(1))), StreamMessage::End];
-    let third = vec![StreamMessage::Pack(pack(9, Some(2))), StreamMessage::End];
+    let second = vec![Message::Item(pack(3, Some(1))), Message::End];
+    let third = vec![Message::Item(pack(9, Some(2))), Message::End];
     assert_eq!(merged([first, second, third]).unwrap(), [1, 2, 3, 9, 4]);
 }
 
@@ -72,12 +72,12 @@ fn a_connection_that_broke_is_the_cause_whose_turn_ever_it_is() {
 
 #[test]
 fn what_cannot_be_the_sources_order_is_damage() {
-    let end = || vec![StreamMessage::End];
-    let wrong = merged([vec![StreamMessage::Pack(pack(1, Some(3)))], end(), end()]);
+    let end = || vec![Message::End];
+    let wrong = merged([vec![Message::Item(pack(1, Some(3)))], end(), end()]);
     assert_eq!(text(wrong), "stream 0 brings turn 3 in place of turn 0");
-    let within = merged([vec![StreamMessage::Pack(pack(1, None)), StreamMessage::End], end(), end()]);
+    let within = merged([vec![Message::Item(pack(1, None)), Message::End], end(), end()]);
     assert_eq!(text(within), "stream 0 ends within a turn");
-    let longer = merged([end(), vec![StreamMessage::Pack(pack(1, Some(1))), StreamMessage::End], end()]);
+    let longer = merged([end(), vec![Message::Item(pack(1, Some(1))), Message::End], end()]);
     assert_eq!(text(longer), "stream 1 goes on behind the end of stream 0");
 }
 
@@ -112,7 +112,7 @@ fn a_connection_that_does_not_come_is_waited_for_only_so_long() {
     let mut streams = multi_connection.open(LEAD, Stop::new());
     streams.opened -= JOIN;
     let first = streams.first.take().unwrap();
-    first.parcels.send(StreamMessage::Pack(pack(1, Some(0)))).unwrap();
+    first.parcels.send(Message::Item(pack(1, Some(0)))).unwrap();
     let (mut deal, _lanes) = fan_out(1, 10, "test");
     let error = streams.merge(&multi_connection, &mut deal, &Stop::new()).unwrap_err();
     assert_eq!(
@@ -139,8 +139,8 @@ proptest! {
     fn the_order_is_that_in_which_they_were_dealt(count in 0_u64..100) {
         let part = |index: u64| {
             let turns = (index..count).step_by(3);
-            let packs = turns.map(|turn| StreamMessage::Pack(pack(u8::try_from(turn).unwrap(), Some(turn))));
-            packs.chain([StreamMessage::End]).collect()
+            let packs = turns.map(|turn| Message::Item(pack(u8::try_from(turn).unwrap(), Some(turn))));
+            packs.chain([Message::End]).collect()
         };
         let wanted: Vec<u8> = (0..count).map(|turn| u8::try_from(turn).unwrap()).collect();
         prop_assert_eq!(merged([part(0), part(1), part(2)]).unwrap(), wanted);

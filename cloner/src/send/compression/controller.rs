@@ -6,8 +6,7 @@
 use std::mem;
 use std::time::Duration;
 
-use crate::send::compression::budget::TrialBudget;
-use crate::send::compression::mode::BlockMode;
+use crate::send::compression::BlockMode;
 use crate::send::compression::sample::{RateSample, SPAN_BYTES, Span, Speed};
 use crate::snappy::BLOCK_BYTES;
 
@@ -34,6 +33,11 @@ const PATIENCE_LIMIT: u32 = 512;
 const ODD: Duration = Duration::from_millis(150);
 /// And so many, where one takes as long as that: one burst, or one hiccup, does not count.
 const ODD_SPANS: u32 = 2;
+
+/// What may be lost at the beginning, when nothing is known. Nobody notices it in a clone that takes seconds.
+const CREDIT_SECS: f64 = 0.04;
+/// And after that, of the time that goes by.
+const SHARE: f64 = 0.02;
 
 /// Which way the next blocks go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,5 +265,35 @@ fn first_patience(leader: BlockMode, lost_clearly: bool) -> u32 {
         (BlockMode::Adaptive, _) => 2,
         (BlockMode::Stored, false) => 32,
         (BlockMode::Stored, true) => 128,
+    }
+}
+
+/// Keeps the account.
+#[derive(Debug, Default)]
+struct TrialBudget {
+    elapsed: Duration,
+    /// What trials took longer than the better way would have, in seconds.
+    spent_secs: f64,
+}
+
+impl TrialBudget {
+    /// Time goes by.
+    fn elapse(&mut self, time: Duration) {
+        self.elapsed += time;
+    }
+
+    /// A block went the other way than the one that usually gets `usual` through.
+    fn charge(&mut self, sent: &RateSample, usual: Speed) {
+        self.spent_secs += sent.time.as_secs_f64() - sent.logical_bytes as f64 / usual;
+    }
+
+    /// A trial is over. What it gained is no reason to try more.
+    fn settle(&mut self) {
+        self.spent_secs = self.spent_secs.max(0.0);
+    }
+
+    /// Whether a trial may begin that costs `secs`.
+    fn allows(&self, secs: f64) -> bool {
+        self.spent_secs + secs <= CREDIT_SECS + self.elapsed.as_secs_f64() * SHARE
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::send::compression::mode::BlockMode;
+use crate::send::compression::BlockMode;
 
 /// A way is judged by this much, in logical bytes: long enough for the hiccups of a scheduler, short enough to be bearable
 /// when it is the wrong way.
