@@ -14,7 +14,8 @@ use crate::pipeline::lanes::{Collect, Pool};
 use crate::receive::resume_verifier::{ResumeVerifier, Verification};
 use crate::receive::sync::{self, Pacer, Synced};
 use crate::snappy::decode::{DecodedBatch, Item};
-use crate::stream::{Piece, Pull, VerifyContent};
+use crate::stream::{Piece, Pull};
+use crate::tar::reader::VerifyContent;
 
 /// Takes batches from the decompressors and yields their pieces.
 pub struct ReceivedStream<'a> {
@@ -73,7 +74,7 @@ impl<'a> ReceivedStream<'a> {
     }
 
     /// What compares the content with its digests.
-    pub fn content_verifier(&self) -> Rc<ResumeVerifier> {
+    pub fn verifier(&self) -> Rc<ResumeVerifier> {
         Rc::clone(&self.verifier)
     }
 
@@ -189,11 +190,5 @@ impl Pull for ReceivedStream<'_> {
             self.verifier.content(&piece)?;
         }
         Ok(Some(piece))
-    }
-
-    /// The content of an archive is known to whoever reads it.
-    fn verifier(&self) -> Option<Rc<dyn VerifyContent>> {
-        let verifier: Rc<dyn VerifyContent> = self.verifier.clone();
-        (self.content == ContentType::Filesystem).then_some(verifier)
     }
 }

@@ -16,6 +16,7 @@ use crate::receive::received_stream::ReceivedStream;
 use crate::receive::resume_verifier::Verification;
 use crate::receive::sync::Synced;
 use crate::receive::{Writing, verify};
+use crate::tar::reader::ArchiveReader;
 use crate::volume::destination::Destination;
 use crate::volume::image::Medium;
 use crate::volume::image::device::Device;
@@ -84,7 +85,8 @@ fn image(
                     // The digest that came along is that of all files.
                     image = image.digesting();
                 }
-                find_image(stream, &mut image, stop)?;
+                let verifier = stream.verifier();
+                find_image(&mut ArchiveReader::verified(stream, verifier), &mut image, stop)?;
                 stream.finish()?;
                 let digest = image.digest();
                 image.finish()?;
@@ -177,8 +179,9 @@ fn tree_to_directory(
         is_made: writing.is_made,
     };
     let synced = directory.try_clone().map_err(|e| Error::target("open again", path, e))?;
-    let (check, progress) = (stream.content_verifier(), stream.progress());
-    let before_names = |fresh: OwnedFd, fresh_path: &Path| match check.found() {
+    let verifier = stream.verifier();
+    let progress = stream.progress();
+    let before_names = |fresh: OwnedFd, fresh_path: &Path| match verifier.found() {
         Some(written) if writing.read_back => {
             progress.enter(Phase::Verify);
             verify::compare(written, verify::tree(fresh, fresh_path, stop)?, path)
@@ -186,7 +189,8 @@ fn tree_to_directory(
         _ => Ok(()),
     };
     let done = stream.paced(Synced::Tree(synced, path.to_owned()), stop, |stream| {
-        unpack_tree_and(stream, &directory, path, options, stop, &before_names)
+        let mut archive = ArchiveReader::verified(stream, verifier.clone());
+        unpack_tree_and(&mut archive, &directory, path, options, stop, &before_names)
     })?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
     if !done.not_kept.is_empty() {

@@ -1,9 +1,7 @@
 //! The reader's end of the first channel: cuts a stream into blocks, and computes the content's digests on the way.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use decant_shared::process::stop::Stop;
@@ -17,7 +15,7 @@ use crate::send::block::{BlockBuffer, BufferPools, SourceBlock};
 use crate::send::compression::{BlockMode, CompressionMode};
 use crate::snappy::CHUNK_BYTES;
 use crate::snappy::mark::Mark;
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::page_cache::DropAfterRead;
 use crate::volume::raw::{shrank, unreadable};
 
@@ -219,36 +217,19 @@ impl<'a> BlockSink<'a> {
         }
         Ok(())
     }
-}
 
-impl Sink for BlockSink<'_> {
-    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
-        // What comes behind it is another file.
-        self.page_cache = DropAfterRead::default();
-        self.append(bytes)
-    }
-
-    fn frame_zeros(&mut self, len: u64) -> Result<()> {
-        self.append_zeros(len)
-    }
-
-    fn note(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Content that the archive represents in another way.
+    fn digest_bytes(&mut self, bytes: &[u8]) {
         let passed = usize::try_from(self.passed(bytes.len() as u64)).unwrap_or(usize::MAX);
         self.segments.data(&bytes[passed..]);
-        Ok(())
     }
 
-    fn note_zeros(&mut self, len: u64) -> Result<()> {
+    fn digest_zeros(&mut self, len: u64) -> Result<()> {
         let passed = self.passed(len);
         self.segments.long_zeros(len - passed, self.stop)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.segments.data(bytes);
-        self.append(bytes)
-    }
-
-    fn put_zeros(&mut self, mut len: u64) -> Result<()> {
+    fn content_zeros(&mut self, mut len: u64) -> Result<()> {
         loop {
             let part = len.min(HOLE_AT_ONCE_BYTES);
             self.segments.long_zeros(part, self.stop)?;
@@ -260,13 +241,15 @@ impl Sink for BlockSink<'_> {
         }
     }
 
-    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+    fn content_file(&mut self, range: FileRange<'_>) -> Result<()> {
+        let FileRange { file, path, mut offset, mut len } = range;
         let passed = self.passed(len);
         if passed > 0 {
             self.flush()?;
             self.progress.add_read_bytes(passed);
             self.deal.send(SourceBlock::Marks(vec![Mark::Kept(passed)]))?;
-            (offset, len) = (offset + passed, len - passed);
+            offset += passed;
+            len -= passed;
         }
         let until = offset + len;
         while len > 0 {
@@ -289,5 +272,29 @@ impl Sink for BlockSink<'_> {
         }
         self.page_cache.end(file, until);
         Ok(())
+    }
+}
+
+impl Sink for BlockSink<'_> {
+    fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
+        match (purpose, run) {
+            (Purpose::Archive, Run::Bytes(bytes)) => {
+                // Another file follows.
+                self.page_cache = DropAfterRead::default();
+                self.append(bytes)
+            }
+            (Purpose::Archive, Run::Zeros(len)) => self.append_zeros(len),
+            (Purpose::Digest, Run::Bytes(bytes)) => {
+                self.digest_bytes(bytes);
+                Ok(())
+            }
+            (Purpose::Digest, Run::Zeros(len)) => self.digest_zeros(len),
+            (Purpose::Content, Run::Bytes(bytes)) => {
+                self.segments.data(bytes);
+                self.append(bytes)
+            }
+            (Purpose::Content, Run::Zeros(len)) => self.content_zeros(len),
+            (_, Run::File(range)) => self.content_file(range),
+        }
     }
 }

@@ -7,7 +7,8 @@ use crate::digest::segments::{SegmentHasher, SegmentRun, ZERO_SEGMENT, push_run,
 use crate::digest::{ContentDigest, Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::snappy::mark::Mark;
-use crate::stream::{Piece, VerifyContent};
+use crate::stream::Piece;
+use crate::tar::reader::VerifyContent;
 
 /// A sender's digests come right behind the segments; one that sends more than this ahead of its data is broken.
 const AHEAD_LIMIT: usize = 1024;
