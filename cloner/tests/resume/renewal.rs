@@ -241,7 +241,7 @@ fn a_clone_that_outlives_its_certificates_resumes_and_reports_progress_with_rene
     let held = clone.start(&[]);
     clone.renew(1, &clone.authority);
     let log = clone.outlives(held, &clone.authority);
-    assert!(said(&log, "hung up without an answer") && said(&log, "going on after the first"), "{log:#?}");
+    assert!(said(&log, "hung up without an answer") && said(&log, "resuming after the first"), "{log:#?}");
     assert!(said(&log, "source-keys/1/tls.crt is used from now on"), "{log:#?}");
     assert!(said(&log, "source-keys/1/metrics.crt is used from now on"), "{log:#?}");
     assert!(!said(&log, "expired"), "{log:#?}");
