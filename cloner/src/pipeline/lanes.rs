@@ -120,6 +120,7 @@ impl<I, O> Lane<I, O> {
 
 /// Used buffers on their way back. Never waits: an empty pool makes a new buffer, a full pool drops one. Only the
 /// channels limit how many there can be.
+#[derive(Debug)]
 pub struct Pool<T> {
     give: Sender<T>,
     take: Receiver<T>,

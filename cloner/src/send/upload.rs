@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use decant_shared::net::http::chunked::LAST_CHUNK;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::stream_id::StreamOf;
 
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::Collect;
