@@ -5,7 +5,7 @@ use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
     STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::receive::transfer_state::TransferState;
 
@@ -32,7 +32,7 @@ pub struct AdmittedUpload {
     /// The sender is Decant and sends all attributes.
     pub has_attributes: bool,
     /// It leads other connections, which carry parts of the clone.
-    pub stream: Option<StreamOf>,
+    pub stream: Option<StreamId>,
 }
 
 /// What to do with a request.
@@ -41,7 +41,7 @@ pub enum Admission {
     /// Read its body as a clone.
     Upload(AdmittedUpload),
     /// Read its body as a part of the clone that another connection leads.
-    Join(StreamOf),
+    Join(StreamId),
     /// Answer with this target's capabilities.
     Greet,
     /// Answer with its progress and what it holds.
@@ -97,9 +97,9 @@ pub fn admit(
         // The end of such a body looks like a cut: a clone that was cut would be taken for a complete one.
         return Answer(411, "an upload needs Transfer-Encoding: chunked or Content-Length");
     }
-    let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamOf>) {
+    let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamId>) {
         Some(Err(())) => return Answer(400, "x-decant-stream is not valid"),
-        Some(Ok(stream)) if !stream.leads() => return Admission::Join(stream),
+        Some(Ok(stream)) if !stream.is_leader() => return Admission::Join(stream),
         stream => stream.and_then(Result::ok),
     };
     match state {
@@ -232,7 +232,7 @@ mod tests {
             ask("7 0/3", good, IDLE),
             Admission::Upload(AdmittedUpload { stream: Some(_), .. })
         ));
-        let follower = StreamOf { clone: 7, index: 1, count: 3 };
+        let follower = StreamId { attempt: 7, index: 1, count: 3 };
         assert_eq!(ask("7 1/3", good, busy), Admission::Join(follower));
         assert_eq!(status(&ask("7 1/3", PeerIdentity::Anonymous, busy)), 401);
         assert_eq!(status(&ask("7 3/3", good, IDLE)), 400);

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
-use decant_shared::net::conn::Fault;
-use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::net::conn::ConnError;
+use decant_shared::net::http::body::{Body, BodyError};
 use decant_shared::process::stop::{STOP_TICK, Stop};
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
@@ -24,8 +24,8 @@ use crate::receive::{Received, Writing};
 use crate::snappy::decode::{DecodedBatch, Decoder};
 use crate::snappy::split::Pack;
 
-/// How long a sender may send nothing, unless something else is asked for. It keeps a stalled source from
-/// blocking all retries (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
+/// How long a sender may send nothing, by default. The limit keeps a stalled source from blocking all retries
+/// (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
 pub const IDLE: Duration = Duration::from_secs(300);
 
 /// What is received, and what that needs.
@@ -42,7 +42,7 @@ pub struct Transfer<'a> {
     pub state: &'a UploadState,
     /// Counts what arrives.
     pub progress: &'a Progress,
-    /// Ends it early, the writer and everything else of it.
+    /// Ends all stages early.
     pub stop: &'a Stop,
     /// For a clone that comes over several connections: their parts.
     pub streams: Option<&'a mut Streams>,
@@ -82,9 +82,15 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
                 ContentType::Block => ResumeVerifier::new(held),
                 ContentType::Filesystem => ResumeVerifier::passing_over(held),
             });
-            let length = (content, announced_bytes);
-            let mut stream =
-                ReceivedStream::new(collect, &batches, progress, length, Rc::clone(&verifier), stop);
+            let mut stream = ReceivedStream::new(
+                collect,
+                &batches,
+                progress,
+                content,
+                announced_bytes,
+                Rc::clone(&verifier),
+                stop,
+            );
             let written =
                 write::write_destination(writing, content, announced_bytes, resumes, &mut stream, stop);
             (written, verifier.proven())
@@ -179,7 +185,7 @@ fn decompress(
 pub fn discard(body: &mut Body<'_>, is_done: &dyn Fn() -> bool) {
     while !is_done() {
         match body.next(STOP_TICK) {
-            Ok(Some(_)) | Err(BodyFault::Conn(Fault::TimedOut(..))) => {}
+            Ok(Some(_)) | Err(BodyError::Conn(ConnError::TimedOut(..))) => {}
             Ok(None) | Err(_) => return,
         }
     }

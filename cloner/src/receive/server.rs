@@ -5,14 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Service};
-use decant_shared::net::tls::name::common_name;
-use decant_shared::process::printable::Shown;
+use decant_shared::net::tls::common_name::common_name;
+use decant_shared::process::printable::Escaped;
 use decant_shared::process::stop::{Stop, StopReason};
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::session::NOT_KEPT;
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::session::NOT_KEPT_PREFIX;
+use decant_shared::protocol::stream_id::StreamId;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::{Error, Kind, Result};
@@ -138,8 +138,8 @@ impl UploadService {
         if request.path == "/healthz" {
             return;
         }
-        let method = Shown::of_peer(&request.method);
-        let path = Shown::of_peer(&request.path);
+        let method = Escaped::of_peer(&request.method);
+        let path = Escaped::of_peer(&request.path);
         let peer = &exchange.peer;
         if is_sender {
             log::info!("{method} {path} from {peer}: {status} {text}");
@@ -155,7 +155,7 @@ impl UploadService {
     }
 
     /// Receives a part of the clone that another connection leads, and answers when that has an outcome.
-    fn join(&self, exchange: &mut Exchange, stream: StreamOf) -> Result<(), Fault> {
+    fn join(&self, exchange: &mut Exchange, stream: StreamId) -> Result<(), ConnError> {
         let Some(slot) = self.state.join(stream) else {
             return exchange.answer(503, TEXT, "no clone waits for this connection");
         };
@@ -231,7 +231,7 @@ struct Admitted<'a> {
 }
 
 impl Service for UploadService {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let Admitted { admission, is_sender, busy } = self.admit(exchange);
         let upload = match admission {
             Admission::Greet => {
@@ -267,7 +267,14 @@ impl Service for UploadService {
             Ok(received) => {
                 self.progress.finish_ok();
                 let tells_loss = upload.has_attributes && !received.not_kept.is_empty();
-                (200, if tells_loss { format!("{NOT_KEPT}{}", received.not_kept) } else { String::new() })
+                (
+                    200,
+                    if tells_loss {
+                        format!("{NOT_KEPT_PREFIX}{}", received.not_kept)
+                    } else {
+                        String::new()
+                    },
+                )
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);

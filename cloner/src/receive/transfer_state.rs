@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::digest::Digest;
 use crate::receive::streams::{self, OpenStreams, StreamSlot, Streams};
@@ -150,7 +150,7 @@ impl UploadState {
     }
 
     /// The place of a connection that follows the first one; `None` if no clone waits for it.
-    pub fn join(&self, stream: StreamOf) -> Option<StreamSlot> {
+    pub fn join(&self, stream: StreamId) -> Option<StreamSlot> {
         match &mut *self.lock() {
             TransferState::Busy(CurrentTransfer { streams: Some(streams), .. }) => streams.join(stream),
             _ => None,
@@ -169,7 +169,7 @@ pub struct Busy<'a> {
 
 impl Busy<'_> {
     /// Opens the clone for the other connections of `lead`'s. `connection` is the stop token of the first one.
-    pub fn open_streams(&self, lead: StreamOf, connection: Stop) -> Streams {
+    pub fn open_streams(&self, lead: StreamId, connection: Stop) -> Streams {
         let (streams, open) = streams::open(lead, connection);
         if let TransferState::Busy(transfer) = &mut *self.state.lock() {
             transfer.streams = Some(open);
@@ -234,8 +234,8 @@ mod tests {
     #[test]
     fn a_connection_joins_only_while_its_clone_is_open() {
         let state = UploadState::default();
-        let lead = StreamOf { clone: 7, index: 0, count: 2 };
-        let follower = StreamOf { index: 1, ..lead };
+        let lead = StreamId { attempt: 7, index: 0, count: 2 };
+        let follower = StreamId { index: 1, ..lead };
         assert!(state.join(follower).is_none());
         let busy = state.begin(CurrentTransfer::default()).unwrap();
         assert!(state.join(follower).is_none());

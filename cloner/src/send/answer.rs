@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use decant_shared::net::conn::Fault;
-use decant_shared::net::tls::validity::in_words;
-use decant_shared::process::printable::{Shown, escaped};
+use decant_shared::net::conn::ConnError;
+use decant_shared::net::tls::validity::rfc3339;
+use decant_shared::process::printable::{Escaped, escaped};
 use decant_shared::protocol::cdi::{ContentType, RENEWED_KEYS_VARIABLE};
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
@@ -73,26 +73,26 @@ pub(super) fn refused(answer: &Answer) -> Error {
         503 => "it is busy",
         _ => "",
     };
-    let reason = Shown::first(&answer.line(), REASON_CHARACTERS).to_string();
+    let reason = Escaped::truncated(&answer.line(), REASON_CHARACTERS).to_string();
     let parts = [meaning, reason.as_str()];
     let why: String = parts.iter().filter(|part| !part.is_empty()).flat_map(|part| [": ", part]).collect();
     Error::new(Kind::Refused(status), format!("the target answered {status}{why}"))
 }
 
 /// The error for a broken connection.
-pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
+pub(super) fn explain(fault: ConnError, url: &UploadUrl) -> Error {
     use rustls::{AlertDescription as Alert, CertificateError, Error as Tls};
     let place = url.authority();
     match fault {
-        Fault::Stopped(reason) => Error::stopped(reason),
-        Fault::TimedOut(doing, limit) => Error::new(
+        ConnError::Stopped(reason) => Error::stopped(reason),
+        ConnError::TimedOut(doing, limit) => Error::new(
             Kind::Stalled,
             format!("the target at {place} made no progress for {} s ({doing})", limit.as_secs()),
         ),
-        Fault::HungUp(why) => {
+        ConnError::HungUp(why) => {
             Error::new(Kind::HungUp, format!("the target at {place} hung up without an answer: {why}"))
         }
-        Fault::Tls(Tls::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => {
+        ConnError::Tls(Tls::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => {
             Error::new(
                 Kind::Identity,
                 format!(
@@ -103,13 +103,13 @@ pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
                 ),
             )
         }
-        Fault::Tls(Tls::InvalidCertificate(why)) => Error::new(
+        ConnError::Tls(Tls::InvalidCertificate(why)) => Error::new(
             Kind::Identity,
             format!(
                 "the certificate of the target at {place} is not trusted: {why} (SERVER_CA_CERT decides)"
             ),
         ),
-        Fault::Tls(Tls::AlertReceived(
+        ConnError::Tls(Tls::AlertReceived(
             alert @ (Alert::UnknownCA
             | Alert::BadCertificate
             | Alert::CertificateExpired
@@ -126,14 +126,16 @@ pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
             ),
         ),
         // Nothing is wrong with either end: the connection is as good as cut.
-        Fault::Tls(
+        ConnError::Tls(
             error @ (Tls::DecryptError
             | Tls::AlertReceived(Alert::BadRecordMac | Alert::DecodeError | Alert::RecordOverflow)),
         ) => Error::new(
             Kind::HungUp,
             format!("the data between here and the target at {place} was damaged on its way: {error}"),
         ),
-        Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
+        ConnError::Tls(error) => {
+            Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}"))
+        }
     }
 }
 
@@ -141,5 +143,5 @@ pub(super) fn explain(fault: Fault, url: &UploadUrl) -> Error {
 fn moment(time: UnixTime) -> String {
     let known =
         i64::try_from(time.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
-    known.map_or_else(|| format!("{} s after 1970", time.as_secs()), in_words)
+    known.map_or_else(|| format!("{} s after 1970", time.as_secs()), rfc3339)
 }

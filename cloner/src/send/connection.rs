@@ -5,9 +5,9 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use decant_shared::net::conn::{Conn, Fault, Stall, Written};
+use decant_shared::net::conn::{Conn, ConnError, StallTimeout, WriteOutcome};
 use decant_shared::net::dial;
-use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::net::http::body::{Body, BodyError};
 use decant_shared::net::http::head::{Framing, Response, parse_response};
 use decant_shared::process::stop::Stop;
 
@@ -71,8 +71,8 @@ impl<'a> Connection<'a> {
             }
         };
         // Each connection takes the current keys: the clone may be older than the keys that it began with.
-        let mut conn =
-            Conn::client(socket, source.tls.now(), url.server_name()?, stop.clone()).map_err(unreachable)?;
+        let mut conn = Conn::client(socket, source.tls.current(), url.server_name()?, stop.clone())
+            .map_err(unreachable)?;
         conn.handshake(timeouts.handshake).map_err(unreachable)?;
         Ok(Self { conn, url, timeouts, received: Vec::new(), interim: 0 })
     }
@@ -89,11 +89,11 @@ impl<'a> Connection<'a> {
 
     /// Sends all of `bytes`, unless the target answers meanwhile: then its answer.
     pub(super) fn send(&mut self, mut bytes: &[u8]) -> Result<Option<Answer>> {
-        let mut stall = Stall::of(self.timeouts.stall);
+        let mut stall = StallTimeout::new(self.timeouts.stall);
         loop {
             match self.conn.write_watching(&mut bytes, &mut stall, "upload") {
-                Ok(Written::All) => return Ok(None),
-                Ok(Written::Interrupted) => {}
+                Ok(WriteOutcome::All) => return Ok(None),
+                Ok(WriteOutcome::Interrupted) => {}
                 Err(fault) => return self.answer_before(fault).map(Some),
             }
             // Without a final answer the target still reads.
@@ -130,19 +130,19 @@ impl<'a> Connection<'a> {
     }
 
     /// The answer of a target that answered and closed: it may still be in our socket. Else the failure of the write.
-    fn answer_before(&mut self, fault: Fault) -> Result<Answer> {
+    fn answer_before(&mut self, fault: ConnError) -> Result<Answer> {
         let answer = match &fault {
-            Fault::HungUp(_) => self.read_answer(Wait::of(EARLY_ANSWER), TextNeeded::Beginning),
+            ConnError::HungUp(_) => self.read_answer(Wait::of(EARLY_ANSWER), TextNeeded::Beginning),
             _ => return Err(explain(fault, self.url)),
         };
         answer.map_err(|other| match other {
-            Fault::Tls(_) => explain(other, self.url),
+            ConnError::Tls(_) => explain(other, self.url),
             _ => explain(fault, self.url),
         })
     }
 
     /// An answer before the target has everything; `None` if there were only interim answers.
-    fn early_answer(&mut self) -> Result<Option<Answer>, Fault> {
+    fn early_answer(&mut self) -> Result<Option<Answer>, ConnError> {
         let wait = Wait::of(EARLY_ANSWER);
         loop {
             let answer = self.next_answer(wait, TextNeeded::Beginning)?;
@@ -153,7 +153,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads a final answer.
-    fn read_answer(&mut self, wait: Wait, needed: TextNeeded) -> Result<Answer, Fault> {
+    fn read_answer(&mut self, wait: Wait, needed: TextNeeded) -> Result<Answer, ConnError> {
         loop {
             if let Some(answer) = self.next_answer(wait, needed)? {
                 return Ok(answer);
@@ -162,7 +162,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads an answer; `None` if it is an interim one.
-    fn next_answer(&mut self, wait: Wait, needed: TextNeeded) -> Result<Option<Answer>, Fault> {
+    fn next_answer(&mut self, wait: Wait, needed: TextNeeded) -> Result<Option<Answer>, ConnError> {
         let doing = match needed {
             TextNeeded::Beginning => "wait for the answer",
             TextNeeded::Whole => "ask the target",
@@ -175,7 +175,7 @@ impl<'a> Connection<'a> {
                     self.interim += 1;
                     if self.interim > INTERIM_LIMIT {
                         let why = format!("it gave more than {INTERIM_LIMIT} interim answers");
-                        return Err(Fault::HungUp(why));
+                        return Err(ConnError::HungUp(why));
                     }
                     return Ok(None);
                 }
@@ -188,10 +188,10 @@ impl<'a> Connection<'a> {
                     return Ok(Some(Answer { status: response.status, text }));
                 }
                 Ok(None) => {}
-                Err(bad) => return Err(Fault::HungUp(format!("malformed answer: {bad}"))),
+                Err(bad) => return Err(ConnError::HungUp(format!("malformed answer: {bad}"))),
             }
             match self.conn.read(&mut buffer, wait.left(), doing).map_err(|fault| wait.explain(fault))? {
-                0 => return Err(Fault::HungUp("closed without an answer".to_owned())),
+                0 => return Err(ConnError::HungUp("closed without an answer".to_owned())),
                 len => self.received.extend_from_slice(&buffer[..len]),
             }
         }
@@ -215,17 +215,19 @@ impl<'a> Connection<'a> {
         text
     }
 
-    fn read_whole(&mut self, framing: Framing, early: &[u8], wait: Wait) -> Result<Vec<u8>, Fault> {
+    fn read_whole(&mut self, framing: Framing, early: &[u8], wait: Wait) -> Result<Vec<u8>, ConnError> {
         let mut body = Body::new(&mut self.conn, framing, early);
         let mut text = Vec::new();
         let cut = |fault| match fault {
-            BodyFault::Conn(fault) => wait.explain(fault),
-            other => Fault::HungUp(other.to_string()),
+            BodyError::Conn(fault) => wait.explain(fault),
+            other => ConnError::HungUp(other.to_string()),
         };
         while let Some(part) = body.next(wait.left()).map_err(cut)? {
             text.extend_from_slice(part);
             if text.len() > ANSWER_LIMIT_BYTES {
-                return Err(Fault::HungUp(format!("its answer is longer than {ANSWER_LIMIT_BYTES} bytes")));
+                return Err(ConnError::HungUp(format!(
+                    "its answer is longer than {ANSWER_LIMIT_BYTES} bytes"
+                )));
             }
         }
         Ok(text)
@@ -249,9 +251,9 @@ impl Wait {
     }
 
     /// Names the limit of the whole wait instead of that of the last read.
-    fn explain(self, fault: Fault) -> Fault {
+    fn explain(self, fault: ConnError) -> ConnError {
         match fault {
-            Fault::TimedOut(doing, _) => Fault::TimedOut(doing, self.limit),
+            ConnError::TimedOut(doing, _) => ConnError::TimedOut(doing, self.limit),
             other => other,
         }
     }

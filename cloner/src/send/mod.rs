@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::session::NOT_KEPT;
+use decant_shared::protocol::session::NOT_KEPT_PREFIX;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
@@ -61,7 +61,7 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
             Err(failure) => failure,
         };
         let error = with_own_expiry(failure.error, source);
-        let hope = Hope { resume: failure.can_resume, renewal: has_met && source.tls.is_renewed() };
+        let hope = Hope { resume: failure.can_resume, renewal: has_met && source.tls.can_renew() };
         let now = Instant::now();
         if let Some(bytes) = further(progress, furthest_bytes) {
             // It got further than ever: the time for retries starts again.
@@ -112,7 +112,7 @@ fn attempt(
     let answer = pipeline::run(source, volume, &peer, computed, progress, stop)
         .map_err(|error| AttemptFailure { error, can_resume: peer.capabilities.is_extended })?;
     Ok(match peer.capabilities.keeps_attributes {
-        true => answer.strip_prefix(NOT_KEPT).map(ToOwned::to_owned),
+        true => answer.strip_prefix(NOT_KEPT_PREFIX).map(ToOwned::to_owned),
         // Attributes were not sent at all.
         false => volume.only_in_attributes().map(ToString::to_string),
     })
@@ -121,7 +121,7 @@ fn attempt(
 /// The same error, and that our own certificate has expired where that may be the cause: the target only reports that it
 /// does not accept it.
 fn with_own_expiry(error: Error, source: &Source) -> Error {
-    match source.tls.expired() {
+    match source.tls.expiry_message() {
         Some(expired) if error.kind() == Kind::Identity => {
             Error::new(Kind::Identity, format!("{error}; {expired}"))
         }

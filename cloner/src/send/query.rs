@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
-use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
+use decant_shared::protocol::session::{ATTRIBUTES_LINE, GREETING, STREAMS_LINE, SessionStatus};
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -36,16 +36,16 @@ pub fn capabilities(source: &Source, stop: &Stop) -> Result<Capabilities> {
     let knows = |capability| is_extended && text.lines().skip(1).any(|line| line == capability);
     Ok(Capabilities {
         is_extended,
-        keeps_attributes: knows(ATTRIBUTES_WORD),
-        has_streams: knows(STREAMS_WORD),
+        keeps_attributes: knows(ATTRIBUTES_LINE),
+        has_streams: knows(STREAMS_LINE),
     })
 }
 
 /// Asks the target what it is doing; `None` if it does not tell.
-pub fn session(source: &Source, stop: &Stop) -> Result<Option<Session>> {
+pub fn session(source: &Source, stop: &Stop) -> Result<Option<SessionStatus>> {
     let question = Question { method: "GET", path: SESSION_PATH, headers: "" };
     let answer = query(source, question, ANSWER, stop)?;
-    Ok(if answer.status == 200 { Session::parse(&answer.text()) } else { None })
+    Ok(if answer.status == 200 { SessionStatus::parse(&answer.text()) } else { None })
 }
 
 /// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes` (if that is known):

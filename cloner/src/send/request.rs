@@ -5,7 +5,7 @@ use std::time::Duration;
 use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, STREAM_HEADER,
 };
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::send::url::UploadUrl;
 
@@ -47,7 +47,7 @@ pub struct Request<'a> {
     /// For a Decant target: the stream holds all attributes.
     pub has_attributes: bool,
     /// For a Decant target: the upload is one of several that carry a clone together.
-    pub stream: Option<StreamOf>,
+    pub stream: Option<StreamId>,
 }
 
 impl Request<'_> {
@@ -58,7 +58,7 @@ impl Request<'_> {
 
     /// Whether it leads other connections of the same clone.
     pub(super) fn leads(&self) -> bool {
-        self.stream.is_some_and(StreamOf::leads)
+        self.stream.is_some_and(StreamId::is_leader)
     }
 
     /// The head of the request (contract 1.8).
@@ -68,7 +68,7 @@ impl Request<'_> {
         let attributes =
             if self.has_attributes { format!("{ATTRIBUTES_HEADER}: 1\r\n") } else { String::new() };
         let stream = match self.stream {
-            Some(stream) if stream.leads() => {
+            Some(stream) if stream.is_leader() => {
                 format!("{STREAM_HEADER}: {stream}\r\nExpect: 100-continue\r\n")
             }
             Some(stream) => format!("{STREAM_HEADER}: {stream}\r\n"),

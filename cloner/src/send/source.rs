@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Progress;
 use decant_shared::protocol::units::Rate;
@@ -26,7 +26,7 @@ pub struct Source {
     /// Where the target is.
     pub url: UploadUrl,
     /// Our identity and the trusted authorities, for each new connection.
-    pub tls: Current<ClientConfig>,
+    pub tls: ReloadingConfig<ClientConfig>,
     /// Compressor threads.
     pub compress_threads: usize,
     /// Which blocks they compress.

@@ -7,7 +7,7 @@ use std::thread::{Builder, ScopedJoinHandle, scope};
 use std::time::Instant;
 
 use decant_shared::process::stop::STOP_TICK;
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
@@ -48,7 +48,7 @@ pub(super) fn post<'s>(
     }
     log::info!("sending over {count} connections");
     let clone = RandomState::new().hash_one(Instant::now());
-    let stream = |index| Request { stream: Some(StreamOf { clone, index, count }), ..request };
+    let stream = |index| Request { stream: Some(StreamId { attempt: clone, index, count }), ..request };
     // The target knows what the others belong to only when it has accepted this one.
     let lead = begin(first, stream(0))?;
     let is_broken = AtomicBool::new(false);

@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn whoever_waits_is_told_his_own_place() {
+    fn a_waiting_clone_is_told_its_own_place() {
         let budget = WriteBudget::new(&Policy::default().intervals);
         let now = Instant::now();
         let ask =

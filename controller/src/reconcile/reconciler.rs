@@ -103,7 +103,7 @@ impl Reconciler {
     /// One round for one key; returns when to look again. A panic in it is a fault of this program that this key
     /// brought to light: it is told, and tried again like any failure, while all other keys go on.
     pub fn work(&self, key: &Key) -> Option<Duration> {
-        match panics::guarded(|| self.round(key)) {
+        match panics::catch(|| self.round(key)) {
             Ok(Ok(again)) => again,
             Ok(Err(last_error)) => {
                 self.rounds.badly.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Reconciler {
                 self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
                 log::error!("{key}: a fault in the controller, please report it: {panic}");
                 // What tells about it may meet the same fault.
-                if let Err(again) = panics::guarded(|| self.tell_of_panic(key, &panic)) {
+                if let Err(again) = panics::catch(|| self.tell_of_panic(key, &panic)) {
                     log::error!("{key}: it cannot be told: {again}");
                 }
                 Some(self.last_errors().pause(key, self.policy.intervals.backoff))

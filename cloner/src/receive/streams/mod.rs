@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use decant_shared::process::stop::{STOP_TICK, Stop};
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::lanes::{Deal, LANE_DEPTH, Message, Pool};
@@ -69,7 +69,7 @@ pub struct Streams {
 }
 
 /// Opens the clone that `lead` is the first connection of. `connection` is the stop token of that connection.
-pub fn open(lead: StreamOf, connection: Stop) -> (Streams, OpenStreams) {
+pub fn open(lead: StreamId, connection: Stop) -> (Streams, OpenStreams) {
     let is_over = Arc::<AtomicBool>::default();
     let joined: Arc<[AtomicBool]> = (0..lead.count).map(|index| AtomicBool::new(index == 0)).collect();
     let packs = Pool::for_lanes(lead.count);
@@ -102,13 +102,13 @@ pub fn open(lead: StreamOf, connection: Stop) -> (Streams, OpenStreams) {
         opened: Instant::now(),
         connection,
     };
-    (streams, OpenStreams { clone: lead.clone, count: lead.count, slots, joined, is_over })
+    (streams, OpenStreams { clone: lead.attempt, count: lead.count, slots, joined, is_over })
 }
 
 impl OpenStreams {
     /// The slot of a connection that follows; `None` if the clone does not wait for it.
-    pub fn join(&mut self, stream: StreamOf) -> Option<StreamSlot> {
-        let is_of_clone = stream.clone == self.clone && stream.count == self.count;
+    pub fn join(&mut self, stream: StreamId) -> Option<StreamSlot> {
+        let is_of_clone = stream.attempt == self.clone && stream.count == self.count;
         if !is_of_clone || self.is_over.load(Ordering::Acquire) {
             return None;
         }

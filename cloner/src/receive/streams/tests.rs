@@ -5,7 +5,7 @@ use crate::snappy::mark::Mark;
 use crate::snappy::split::Splitter;
 use proptest::prelude::*;
 
-const LEAD: StreamOf = StreamOf { clone: 7, index: 0, count: 3 };
+const LEAD: StreamId = StreamId { attempt: 7, index: 0, count: 3 };
 
 /// A pack with one frame of `byte`, which ends `turn`, if it is one.
 fn pack(byte: u8, turn: Option<u64>) -> Pack {
@@ -21,7 +21,7 @@ fn pack(byte: u8, turn: Option<u64>) -> Pack {
 fn merged(parts: [Vec<Message<Pack>>; 3]) -> Result<Vec<u8>> {
     let (mut streams, mut open) = open(LEAD, Stop::new());
     let first = streams.first.take();
-    let others = [1, 2].map(|index| open.join(StreamOf { index, ..LEAD }));
+    let others = [1, 2].map(|index| open.join(StreamId { index, ..LEAD }));
     let (mut deal, mut lanes) = fan_out(1, 1000, "test");
     std::thread::scope(|scope| {
         for (slot, messages) in std::iter::once(first).chain(others).zip(parts) {
@@ -61,7 +61,7 @@ fn packs_without_the_end_of_a_turn_belong_to_one_turn() {
 #[test]
 fn a_connection_that_broke_is_the_cause_in_any_turn() {
     let (streams, mut open) = open(LEAD, Stop::new());
-    let broken = open.join(StreamOf { index: 2, ..LEAD }).unwrap();
+    let broken = open.join(StreamId { index: 2, ..LEAD }).unwrap();
     broken.failures.send(Error::new(Kind::HungUp, "it broke")).unwrap();
     let (mut deal, _lanes) = fan_out(1, 1, "test");
     let error = streams.merge(&mut deal, &Stop::new()).unwrap_err();
@@ -80,17 +80,17 @@ fn an_order_that_no_source_uses_is_damage() {
 }
 
 #[test]
-fn a_slot_is_taken_once_and_only_by_its_clone() {
+fn joining_twice_or_joining_what_is_unknown_is_refused() {
     let (mut streams, mut open) = open(LEAD, Stop::new());
-    let follower = StreamOf { index: 1, ..LEAD };
+    let follower = StreamId { index: 1, ..LEAD };
     assert!(open.join(LEAD).is_none());
-    assert!(open.join(StreamOf { clone: 8, ..follower }).is_none());
-    assert!(open.join(StreamOf { count: 2, ..follower }).is_none());
-    assert!(open.join(StreamOf { index: 3, ..follower }).is_none());
+    assert!(open.join(StreamId { attempt: 8, ..follower }).is_none());
+    assert!(open.join(StreamId { count: 2, ..follower }).is_none());
+    assert!(open.join(StreamId { index: 3, ..follower }).is_none());
     assert!(open.join(follower).is_some());
     assert!(open.join(follower).is_none());
     streams.end();
-    assert!(open.join(StreamOf { index: 2, ..LEAD }).is_none());
+    assert!(open.join(StreamId { index: 2, ..LEAD }).is_none());
 }
 
 #[test]
@@ -118,9 +118,9 @@ fn the_wait_for_a_connection_that_does_not_come_is_limited() {
 }
 
 #[test]
-fn all_followers_get_the_same_answer_and_see_that_it_is_over() {
+fn all_waiters_get_the_same_result_at_the_end() {
     let (streams, mut open) = open(LEAD, Stop::new());
-    let places = [1, 2].map(|index| open.join(StreamOf { index, ..LEAD }).unwrap());
+    let places = [1, 2].map(|index| open.join(StreamId { index, ..LEAD }).unwrap());
     assert!(!places[0].is_over() && !places[0].has_answer());
     streams.answer(true);
     for slot in places {
@@ -132,7 +132,7 @@ fn all_followers_get_the_same_answer_and_see_that_it_is_over() {
 #[test]
 fn a_follower_whose_clone_is_dropped_gets_an_answer() {
     let (streams, mut open) = open(LEAD, Stop::new());
-    let slot = open.join(StreamOf { index: 1, ..LEAD }).unwrap();
+    let slot = open.join(StreamId { index: 1, ..LEAD }).unwrap();
     drop((streams, open));
     assert_eq!(slot.wait_for_answer(&Stop::new()), (503, "the clone was given up".to_owned()));
 }

@@ -24,11 +24,11 @@ use clap::ValueEnum;
 use crate::send::compression::controller::{ModeController, Order};
 use crate::send::compression::sample::RateSample;
 
-/// What the socket may swallow (Linux: 4 MiB at most, most of it at the beginning) before the speed of a slow network shows,
-/// in bytes on the wire. Until then everything is compressed.
+/// What socket buffers take (Linux: at most 4 MiB, most of it at the beginning) before the speed of a slow network shows, in
+/// bytes on the wire. Until then everything is compressed.
 const SWALLOWED_BYTES: u64 = 5 << 20;
-/// A socket that was full has much to send still, even if the sender waits: Linux wakes it when a third is free, and that is
-/// filled in bursts.
+/// A socket that was full this recently still has much to send, even if the sender waits: Linux wakes the sender when a third
+/// is free, and bursts fill that.
 const FULL_LATELY: Duration = Duration::from_millis(50);
 
 /// Every block, as a number of blocks.
@@ -59,9 +59,9 @@ pub enum BlockMode {
 #[derive(Debug)]
 pub struct CompressionMode {
     compression: Compression,
-    /// How many more blocks are stored: none, [`ALL`], or those of a first look.
+    /// How many more blocks are stored: none, [`ALL`], or those of a probe.
     stored_left: AtomicU32,
-    /// The network's speed shows.
+    /// The network's speed is visible.
     is_judged: AtomicBool,
     began: Instant,
     /// When the socket was full last, counted from `began`, in microseconds.
@@ -69,19 +69,24 @@ pub struct CompressionMode {
 }
 
 impl CompressionMode {
-    /// Begins with compressing: on a slow network the first megabytes cost the most.
+    /// Starts with compressing: on a slow network the first megabytes cost the most.
     pub fn new(compression: Compression) -> Self {
         let stored_left = AtomicU32::new(if compression == Compression::Never { ALL } else { 0 });
-        let (is_judged, full_at_micros) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { compression, stored_left, is_judged, began: Instant::now(), full_at_micros }
+        Self {
+            compression,
+            stored_left,
+            is_judged: AtomicBool::new(false),
+            began: Instant::now(),
+            full_at_micros: AtomicU64::new(0),
+        }
     }
 
-    /// The way of the next block, as far as is known yet.
+    /// The mode of the next block, as far as it is known.
     pub fn mode(&self) -> BlockMode {
         if self.stored_left.load(Ordering::Relaxed) > 0 { BlockMode::Stored } else { BlockMode::Adaptive }
     }
 
-    /// The way of a block that is made into frames now.
+    /// The mode of a block that is encoded now.
     pub fn take_mode(&self) -> BlockMode {
         let take = |left| if left == ALL { Some(ALL) } else { u32::checked_sub(left, 1) };
         match self.stored_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
@@ -90,7 +95,7 @@ impl CompressionMode {
         }
     }
 
-    /// Whether a block is compressed that goes `mode`; `is_awaited`: the sender has nothing else to send.
+    /// Whether a block in `mode` is compressed; `is_awaited`: the sender has nothing else to send.
     pub fn compresses(&self, mode: BlockMode, is_awaited: bool) -> bool {
         match self.compression {
             Compression::Always => true,
@@ -101,7 +106,7 @@ impl CompressionMode {
         }
     }
 
-    /// Whether a sender that waits for frames has nothing in its socket either. `now` is counted from the beginning.
+    /// Whether the socket of a sender that waits for frames is empty, too. `now` is counted from the beginning.
     fn may_starve(&self, now: Duration) -> bool {
         let full_at = Duration::from_micros(self.full_at_micros.load(Ordering::Relaxed));
         let is_full = full_at > Duration::ZERO && now.saturating_sub(full_at) < FULL_LATELY;
@@ -127,18 +132,18 @@ impl CompressionMode {
     }
 }
 
-/// The sender's side: sees how fast each way is.
+/// The sender's side: measures the speed of each mode.
 #[derive(Debug)]
 pub struct RateMonitor<'a> {
     compression_mode: &'a CompressionMode,
     controller: ModeController,
-    /// What the compressors were told last.
+    /// The last order to the compressors.
     order: Order,
     left_to_swallow_bytes: u64,
 }
 
 impl RateMonitor<'_> {
-    /// A block of `logical_bytes`, `wire_bytes` in frames, that went `mode` took the sender `time`, from the one before it on.
+    /// A block of `logical_bytes`, `wire_bytes` in frames, was sent in `mode`. It took `time` since the previous block.
     pub fn sent(&mut self, mode: BlockMode, logical_bytes: u64, wire_bytes: u64, time: Duration) {
         if self.left_to_swallow_bytes > 0 {
             self.left_to_swallow_bytes = self.left_to_swallow_bytes.saturating_sub(wire_bytes);

@@ -267,7 +267,7 @@ impl Observer {
                 Ok(_) => {}
                 // What cannot be read may be anything.
                 Err(_) => {
-                    users.extend(crate::watch::unreadable::ObjectIdentity::of(&item).map(|pod| pod.key()))
+                    users.extend(crate::watch::unreadable::ObjectIdentity::of(&item).map(|pod| pod.key()));
                 }
             }
         })?;

@@ -15,7 +15,7 @@ fn runs(line: &CloneScheduler, name: &str, stuck: bool, now: Instant) -> bool {
 }
 
 #[test]
-fn the_younger_half_gives_way_when_nobody_finds_room() {
+fn the_younger_half_gives_way_when_no_clone_finds_room() {
     let line = line(9, 9);
     let (begin, later) = (Instant::now(), Instant::now() + GIVE_WAY_AFTER);
     for name in ["1", "2", "3", "4"] {
