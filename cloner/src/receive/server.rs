@@ -258,11 +258,7 @@ impl Service for UploadService {
         let mut streams = upload.stream.map(|lead| busy.open_streams(lead, exchange.stop()));
         let outcome = self.receive(exchange, upload, streams.as_mut(), &mut busy);
         // The state changes before the answer: a sender that got an answer finds it so.
-        if outcome.is_ok() {
-            busy.succeed()
-        } else {
-            drop(busy)
-        }
+        busy.end(outcome.is_ok());
         let (status, text) = match &outcome {
             Ok(received) => {
                 self.progress.finish_ok();

@@ -177,9 +177,9 @@ impl Busy<'_> {
         streams
     }
 
-    /// The transfer has succeeded: there will be no other one.
-    pub fn succeed(mut self) {
-        self.has_succeeded = true;
+    /// The transfer has ended. After one that succeeded there is no other.
+    pub fn end(mut self, has_succeeded: bool) {
+        self.has_succeeded = has_succeeded;
     }
 }
 
@@ -224,10 +224,10 @@ mod tests {
         assert_eq!(state.begin(CurrentTransfer::default()).err(), Some(Unavailable::Busy));
         let held = Held { content: ContentType::Block, digests: Vec::new() };
         busy.held = Some(held.clone());
-        drop(busy);
+        busy.end(false);
         let busy = state.begin(CurrentTransfer::default()).unwrap();
         assert_eq!(busy.held, Some(held), "the next transfer finds what a failed one left");
-        busy.succeed();
+        busy.end(true);
         assert_eq!(state.begin(CurrentTransfer::default()).err(), Some(Unavailable::Over));
     }
 
