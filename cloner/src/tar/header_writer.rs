@@ -10,7 +10,6 @@ use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
 use crate::attributes::meta::Meta;
 use crate::error::Result;
-use crate::stream::Sink;
 use crate::tar::counting_sink::CountingSink;
 use crate::tar::field::{BLOCK_BYTES, put_number};
 use crate::tar::nanoseconds;
@@ -53,7 +52,7 @@ pub(crate) fn put_member(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) 
     put_long_names(out, member)?;
     let mut header = member_header(member);
     seal(&mut header);
-    out.frame(header.as_header().as_bytes())
+    out.header(header.as_header().as_bytes())
 }
 
 /// Writes the header of a sparse file, and the further blocks of its map.
@@ -66,9 +65,9 @@ pub(crate) fn put_sparse_member(
     let mut header = member_header(member);
     set_map(&mut header, member.meta.size_bytes, &mut map);
     seal(&mut header);
-    out.frame(header.as_header().as_bytes())?;
+    out.header(header.as_header().as_bytes())?;
     while map.peek().is_some() {
-        out.frame(map_block(&mut map).as_bytes())?;
+        out.header(map_block(&mut map).as_bytes())?;
     }
     Ok(())
 }
@@ -77,8 +76,8 @@ pub(crate) fn put_sparse_member(
 pub(crate) fn put_extended(out: &mut CountingSink<'_>, records: &[u8]) -> Result<()> {
     let mut header = extended_header(records.len());
     seal(&mut header);
-    out.frame(header.as_header().as_bytes())?;
-    out.frame(records)?;
+    out.header(header.as_header().as_bytes())?;
+    out.header(records)?;
     out.pad(BLOCK_BYTES)
 }
 
@@ -88,9 +87,9 @@ fn put_long_names(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Resu
         if text.len() > NAME_BYTES {
             let mut header = long_header(flag, text.len());
             seal(&mut header);
-            out.frame(header.as_header().as_bytes())?;
-            out.frame(text)?;
-            out.frame(&[0])?;
+            out.header(header.as_header().as_bytes())?;
+            out.header(text)?;
+            out.header(&[0])?;
             out.pad(BLOCK_BYTES)?;
         }
     }

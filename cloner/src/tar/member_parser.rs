@@ -136,7 +136,8 @@ fn layout(header: &Header, pax: &PaxFields) -> Result<Layout> {
 
 fn old_gnu_size(header: &Header) -> Result<u64> {
     let parsed = header.as_gnu().and_then(|gnu| field::number(&gnu.realsize));
-    parsed.and_then(|size| u64::try_from(size).ok())
+    parsed
+        .and_then(|size| u64::try_from(size).ok())
         .ok_or_else(|| Error::damaged("the real size is not a number of 0 to 63 bits"))
 }
 

@@ -1,16 +1,14 @@
 //! A sink that only computes digests.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use decant_shared::process::stop::Stop;
 
 use crate::digest::segments::SegmentHasher;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::page_cache::drop_pages;
 use crate::volume::raw::{shrank, unreadable};
 
@@ -69,46 +67,26 @@ impl<'a> HashingSink<'a> {
     pub fn segments(&mut self) -> &mut SegmentHasher {
         &mut self.segments
     }
-}
 
-impl Sink for HashingSink<'_> {
-    fn frame(&mut self, _: &[u8]) -> Result<()> {
-        // Before each member's content: a small one needs no further check.
+    /// Checks that more is wanted. Called before each member's content: a small one needs no further check.
+    fn check_limit(&self) -> Result<()> {
         if self.is_full() { Err(Error::neighbour("reader")) } else { Ok(()) }
     }
 
-    fn frame_zeros(&mut self, _: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn note(&mut self, bytes: &[u8]) -> Result<()> {
-        self.segments.data(bytes);
-        Ok(())
-    }
-
-    fn note_zeros(&mut self, len: u64) -> Result<()> {
+    fn zeros(&mut self, len: u64) -> Result<()> {
         let wanted = self.limit_bytes.saturating_sub(self.segments.position_bytes());
         self.segments.long_zeros(len.min(wanted), self.stop)?;
-        if len > wanted { self.frame(&[]) } else { Ok(()) }
+        if len > wanted { self.check_limit() } else { Ok(()) }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        (self.seen)(bytes.len() as u64);
-        self.note(bytes)
-    }
-
-    fn put_zeros(&mut self, len: u64) -> Result<()> {
-        (self.seen)(len);
-        self.note_zeros(len)
-    }
-
-    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+    fn read(&mut self, range: FileRange<'_>) -> Result<()> {
+        let FileRange { file, path, mut offset, mut len } = range;
         if self.past_cache {
             drop_pages(file, offset, len);
         }
         while len > 0 {
             Error::check(self.stop)?;
-            self.frame(&[])?;
+            self.check_limit()?;
             let part = usize::try_from(len).map_or(READ_BYTES, |len| len.min(READ_BYTES));
             let got = match file.read_at(&mut self.buffer[..part], offset) {
                 Ok(0) => return Err(shrank(path, offset, len)),
@@ -125,6 +103,24 @@ impl Sink for HashingSink<'_> {
     }
 }
 
+impl Sink for HashingSink<'_> {
+    fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
+        if purpose == Purpose::Archive {
+            return if matches!(run, Run::Bytes(_)) { self.check_limit() } else { Ok(()) };
+        }
+        let is_moved = purpose == Purpose::Content;
+        match run {
+            Run::File(range) => return self.read(range),
+            Run::Bytes(bytes) => self.segments.data(bytes),
+            Run::Zeros(len) => self.zeros(len)?,
+        }
+        if is_moved {
+            (self.seen)(run.len());
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,8 +129,8 @@ mod tests {
     fn only_the_wanted_part_of_a_huge_hole_is_hashed() {
         let stop = Stop::new();
         let mut hashing = HashingSink::first(3, &stop, &|_| {});
-        hashing.put(b"x").unwrap();
-        assert!(hashing.note_zeros(1 << 62).is_err(), "the reader can stop");
+        hashing.write(Purpose::Content, Run::Bytes(b"x")).unwrap();
+        assert!(hashing.write(Purpose::Digest, Run::Zeros(1 << 62)).is_err(), "the reader can stop");
         assert!(hashing.is_full());
         assert_eq!(hashing.complete(3).len(), 3);
     }
@@ -143,7 +139,8 @@ mod tests {
     fn a_stop_ends_a_huge_hole() {
         let stop = Stop::new();
         stop.by_signal(15);
-        let error = HashingSink::new(&stop, &|_| {}).put_zeros(1 << 62).unwrap_err();
+        let error =
+            HashingSink::new(&stop, &|_| {}).write(Purpose::Content, Run::Zeros(1 << 62)).unwrap_err();
         assert!(matches!(error.kind(), crate::error::Kind::Signal(15)), "{error}");
     }
 }

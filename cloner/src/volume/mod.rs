@@ -173,10 +173,7 @@ fn warn_of_remains(root: &OwnedFd, path: &Path) {
     for name in names_for(STAGING_NAME.as_ref()).chain(names_for(&image)) {
         if rustix::fs::statat(root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             let path = path.join(name);
-            log::warn!(
-                "left out {}: a clone into this directory was killed and left it",
-                path.display()
-            );
+            log::warn!("left out {}: a clone into this directory was killed and left it", path.display());
         }
     }
     if holds_something(root, "lost+found") {

@@ -44,7 +44,7 @@ impl Line {
 /// changed, and what share of the blocks went compressed.
 fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, usize, f64) {
     let compression_mode = CompressionMode::new(Compression::Auto);
-    let mut judge = compression_mode.judge(1).unwrap();
+    let mut monitor = compression_mode.monitor(1).unwrap();
     let mut queue: VecDeque<BlockMode> = (0..IN_FLIGHT).map(|_| compression_mode.take_mode()).collect();
     let (mut line, mut changes, mut mixed) = (Line::default(), 0, 0);
     for at in 0..blocks {
@@ -58,7 +58,7 @@ fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, us
         let wire_bytes = if mode == BlockMode::Adaptive { packed_bytes } else { BLOCK_BYTES };
         let speed = if mode == BlockMode::Adaptive { mixed } else { stored };
         let time = line.send(wire_bytes, Duration::from_nanos(BLOCK_BYTES * 1000 / speed));
-        judge.sent(mode, BLOCK_BYTES, wire_bytes, time);
+        monitor.sent(mode, BLOCK_BYTES, wire_bytes, time);
     }
     (line.end(), changes, mixed as f64 / blocks as f64)
 }
@@ -172,7 +172,7 @@ fn trials_cost_little_on_a_network_of_any_speed() {
 fn always_and_never_mean_it() {
     for (compression, expected) in [(Compression::Always, true), (Compression::Never, false)] {
         let compression_mode = CompressionMode::new(compression);
-        assert!(compression_mode.judge(1).is_none());
+        assert!(compression_mode.monitor(1).is_none());
         for is_awaited in [false, true] {
             assert_eq!(compression_mode.compresses(compression_mode.mode(), is_awaited), expected);
         }
@@ -182,10 +182,10 @@ fn always_and_never_mean_it() {
 #[test]
 fn a_sender_that_waits_gets_its_block_at_once() {
     let compression_mode = CompressionMode::new(Compression::Auto);
-    let mut judge = compression_mode.judge(1).unwrap();
+    let mut monitor = compression_mode.monitor(1).unwrap();
     let mut send = |blocks: u64| {
         (0..blocks).for_each(|_| {
-            judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
+            monitor.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
         });
     };
     send(SWALLOWED_BYTES / BLOCK_BYTES);
@@ -202,9 +202,9 @@ fn a_sender_that_waits_gets_its_block_at_once() {
 #[test]
 fn a_sender_with_a_full_socket_does_not_starve() {
     let compression_mode = CompressionMode::new(Compression::Auto);
-    let mut judge = compression_mode.judge(1).unwrap();
+    let mut monitor = compression_mode.monitor(1).unwrap();
     for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {
-        judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
+        monitor.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
     }
     assert!(compression_mode.may_starve(Duration::ZERO));
     compression_mode.was_full();

@@ -37,11 +37,10 @@ pub struct FoundImage {
 ///
 /// Errors: `Kind::Damaged` without such a file ("no disk image found in tar"), and if the other members have more than 64 TiB.
 pub fn find_image(
-    pull: &mut (impl Pull + ?Sized),
+    archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     sink: &mut impl ImageSink,
     stop: &Stop,
 ) -> Result<FoundImage> {
-    let mut archive = ArchiveReader::new(pull);
     let mut image = None;
     let mut skipped = 0_u64;
     let mut dropped = Skipped::default();
@@ -55,12 +54,12 @@ pub fn find_image(
                     return Err(Error::damaged("the archive contains disk.img twice"));
                 }
                 sink.begin(entry.size_bytes)?;
-                deliver(&mut archive, sink, stop)?;
+                deliver(archive, sink, stop)?;
             }
             EntryKind::Directory if matches!(entry.name.as_slice(), b"./" | b".") => {}
             _ => {
                 skipped += 1;
-                dropped.skip(&mut archive, &entry, stop)?;
+                dropped.skip(archive, &entry, stop)?;
                 if has_name {
                     almost = ": disk.img is not a regular file";
                 }
