@@ -92,7 +92,7 @@ fn headers_before_one_member_have_one_limit() {
 #[test]
 fn a_sparse_map_for_all_members_is_damage() {
     let archive = HandMade::default().pax(b'g', &[("GNU.sparse.map", "0,1")]).file("x", "").end();
-    assert!(damage(&archive).contains("a sparse map in a header for all members"));
+    assert!(damage(&archive).contains("a header for all members has a sparse map"));
 }
 
 #[test]
