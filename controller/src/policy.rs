@@ -17,7 +17,7 @@ pub struct Policy {
     /// What pods are made of.
     pub pods: PodPolicy,
     /// When clones may start.
-    pub admission: SchedulingPolicy,
+    pub scheduling: SchedulingPolicy,
     /// How often things are looked at.
     pub intervals: Intervals,
     /// Share of a filesystem volume that files cannot use, where no class says otherwise (contract 4.8).
@@ -109,7 +109,7 @@ impl Default for Policy {
                 certificate_life: Duration::from_secs(24 * 3600),
                 target_deadline: Duration::from_secs(12 * 3600),
             },
-            admission: SchedulingPolicy { running_max: 20, running_max_per_class: 20 },
+            scheduling: SchedulingPolicy { running_max: 20, running_max_per_class: 20 },
             intervals: Intervals {
                 poll: Duration::from_secs(2),
                 scrape_limit: Duration::from_secs(2),

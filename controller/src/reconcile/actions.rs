@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
-
 use crate::objects::annotations::{
     CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
     PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
@@ -17,6 +15,7 @@ use crate::pods::termination::TargetMessage;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::rules::running::pod_names;
+use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::restarts;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
@@ -60,13 +59,13 @@ pub enum Action {
     DeleteOrphans,
 }
 
+/// A clone that runs or is queued needs a slot; any other one gives its slot up.
+pub(super) fn slot_action(step: &Step) -> SlotAction {
+    if step.is_running() || *step == Step::Queued { SlotAction::TakeSlot } else { SlotAction::ReleaseSlot }
+}
+
 /// What follows from `step`, in order.
-pub(super) fn actions(
-    step: &Step,
-    seen: &Observed,
-    pod_conditions: &RunningConditions,
-    _now: OffsetDateTime,
-) -> Vec<Action> {
+pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Action> {
     let mut actions = Vec::new();
     actions.extend(seen.unrecorded.iter().copied().map(Action::RecordPod));
     // Beside everything else: who makes such pods again and again holds up no clone.

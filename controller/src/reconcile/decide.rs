@@ -15,6 +15,7 @@ use crate::reconcile::actions::Action;
 use crate::reconcile::events::Event;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::rules;
+use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::conditions;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
@@ -25,6 +26,8 @@ use crate::reconcile::{events, status};
 pub struct Decision {
     /// The row of the table.
     pub step: Step,
+    /// What happens to the clone's slot, before any action.
+    pub slot: SlotAction,
     /// To be done in this order; the first that fails ends the round.
     pub actions: Vec<Action>,
     /// Events about the DataVolume, to be reported before the status is written.
@@ -52,7 +55,8 @@ pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision
     });
     let events = events::events(&step, seen, status.as_ref());
     let claim_events = events::about_claim(&step, seen, &pod_conditions);
-    let actions = actions::actions(&step, seen, &pod_conditions, now);
+    let slot = actions::slot_action(&step);
+    let actions = actions::actions(&step, seen, &pod_conditions);
     let again = rules::again(&step, policy, seen);
-    Decision { step, actions, events, claim_events, status, again }
+    Decision { step, slot, actions, events, claim_events, status, again }
 }

@@ -12,6 +12,7 @@ use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::scheduling::Slot;
 
 /// One key, seen once. Nothing in it changes while a decision is made.
 #[derive(Debug, Clone, Default)]
@@ -54,10 +55,8 @@ pub struct Observed {
     pub volumes: Volumes,
     /// Whether the source may be cloned to here. Asked only when there is a source.
     pub permission: Option<Permission>,
-    /// Whether the clone may run now. Asked only when it has no pods.
-    pub turn: Turn,
-    /// Whether it has to give its pods up, so that others find room.
-    pub gives_way: bool,
+    /// Whether the clone may run, as the scheduler sees it at this moment.
+    pub slot: Slot,
     /// How far the source is, by its own word.
     pub progress: Option<Progress>,
     /// What has failed for a while and still does.
@@ -81,23 +80,6 @@ pub enum Origin {
     NotOurs(String),
     /// The request cannot be understood.
     Invalid(Invalid),
-}
-
-/// Whether a clone may run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Turn {
-    /// It may, or it runs already.
-    #[default]
-    Now,
-    /// It has to wait.
-    Wait {
-        /// Its place; the first is 1.
-        position: usize,
-        /// How many wait.
-        of: usize,
-        /// What it waits for, for people.
-        limit: String,
-    },
 }
 
 impl Observed {

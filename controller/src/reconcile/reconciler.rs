@@ -26,6 +26,7 @@ use crate::reconcile::events::Event;
 use crate::reconcile::last_error::{Failed, FailedAction, LastError, LastErrors};
 use crate::reconcile::observe::Observer;
 use crate::reconcile::observed::Observed;
+use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::conditions::{with_fault, with_last_error};
 use crate::reconcile::status::patch::status_patch;
 use crate::reconcile::status::{may_wait, with_times};
@@ -140,71 +141,106 @@ impl Reconciler {
         }
         let last_error = self.last_errors().told(key);
         let mut seen = self.observer.observe(key, &self.pollers.readings, last_error).map_err(looking)?;
-        // What was set aside in the meantime looked as if it were gone.
+        // An object that became unreadable meanwhile looked as if it were gone.
         if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
-        let mut decision = decide::decide(&seen, now, &self.policy);
-        // Not in every round, but always before something is read: the right may have been withdrawn since.
-        if decision.step.makes_pod()
-            && let Some(denied) = self.observer.withdrawn(key, &seen).map_err(looking)?
-        {
-            seen.permission = Some(denied);
-            decision = decide::decide(&seen, now, &self.policy);
-        }
+        let decision = self.settled(key, &mut seen, now)?;
         log::debug!("{key}: {:?}", decision.step);
-        self.bookkeeping(key, &seen, &decision.step);
+        self.follow_progress(key, &seen, &decision.step);
         self.tell_about_claim(&seen, &decision, now);
-        let result = self.executor.carry_out(&decision.actions, &seen, now);
-        let mut again = decision.again;
-        match result {
-            Ok(()) => {
-                self.rounds.well.fetch_add(1, Ordering::Relaxed);
-                if self.last_errors().acted(key) {
-                    // What failed is done, so the status says so as soon as the watch has brought it.
-                    seen.last_error = None;
-                    decision = decide::decide(&seen, now, &self.policy);
-                    again = again.into_iter().chain([AFTER_LAST_ERROR]).min();
-                }
-            }
-            Err(last_error) => {
-                let is_conflict = last_error.error.is_conflict();
-                let failed_action = last_error.failed_action.clone();
-                let can_change_claim = !matches!(failed_action, FailedAction::ChangeClaim(_));
-                if is_conflict {
-                    log::debug!("{key}: {last_error}");
-                } else {
-                    self.rounds.badly.fetch_add(1, Ordering::Relaxed);
-                    log::warn!("{key}: {last_error}");
-                }
-                let failed = self.failed(key, last_error);
-                // A clone that does not depend on what failed is looked at as often as any other.
-                let is_aside =
-                    matches!(failed_action, FailedAction::DeletePods(_) | FailedAction::MakeSecret { .. })
-                        && matches!(
-                            decision.step,
-                            Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
-                        );
-                again = again.filter(|_| is_aside).into_iter().chain([failed.again]).min();
-                seen.last_error = failed.told;
-                // The actions are done with for now; what went wrong belongs into the status and onto the claim.
-                decision = decide::decide(&seen, now, &self.policy);
-                self.tell_about_claim(&seen, &decision, now);
-                self.tell_about_pods(&seen, now);
-                decision
-                    .actions
-                    .retain(|action| matches!(action, Action::Annotate(_) | Action::RecordPod(_)));
-                if can_change_claim
-                    && !is_conflict
-                    && let Err(last_error) = self.executor.carry_out(&decision.actions, &seen, now)
-                {
-                    log::debug!("{key}: {last_error}");
-                }
-            }
+        let Acted { failed, told, again } = self.act(key, &seen, &decision, now);
+        let report = if told == seen.last_error {
+            decision
+        } else {
+            // The same observation, with what fails now: status and events say so.
+            seen.last_error = told;
+            decide::decide(&seen, now, &self.policy)
+        };
+        if let Some(failed) = failed {
+            self.tell_of_failure(key, &seen, &report, &failed, now);
         }
-        let later = self.tell(key, &seen, &decision, now)?;
+        let later = self.tell(key, &seen, &report, now)?;
         self.last_errors().written(key);
         Ok(later.into_iter().chain(again).min())
+    }
+
+    /// The decision about `seen`, once the scheduler and, before a pod is made, the permission agree with it. Where they do not,
+    /// `seen` takes their answer and is decided again.
+    fn settled(&self, key: &Key, seen: &mut Observed, now: OffsetDateTime) -> Result<Decision, LastError> {
+        let mut decision = decide::decide(seen, now, &self.policy);
+        if decision.slot == SlotAction::TakeSlot {
+            let slot = self.executor.take_slot(key, seen);
+            if slot != seen.slot {
+                seen.slot = slot;
+                decision = decide::decide(seen, now, &self.policy);
+            }
+        }
+        // Not in every round, but always before something is read: the right may have been withdrawn since.
+        if decision.step.makes_pod()
+            && let Some(denied) = self.observer.withdrawn(key, seen).map_err(looking)?
+        {
+            seen.permission = Some(denied);
+            decision = decide::decide(seen, now, &self.policy);
+        }
+        if decision.slot == SlotAction::ReleaseSlot {
+            for next in self.executor.release_slot(key) {
+                self.queue.add(next, Duration::ZERO);
+            }
+        }
+        Ok(decision)
+    }
+
+    /// Carries `decision` out, and remembers what fails.
+    fn act(&self, key: &Key, seen: &Observed, decision: &Decision, now: OffsetDateTime) -> Acted {
+        let Err(last_error) = self.executor.carry_out(&decision.actions, seen, now) else {
+            self.rounds.well.fetch_add(1, Ordering::Relaxed);
+            // What failed is done, so the status says so as soon as the watch has brought it.
+            let soon = self.last_errors().acted(key).then_some(AFTER_LAST_ERROR);
+            let again = decision.again.into_iter().chain(soon).min();
+            return Acted { failed: None, told: None, again };
+        };
+        if last_error.error.is_conflict() {
+            log::debug!("{key}: {last_error}");
+        } else {
+            self.rounds.badly.fetch_add(1, Ordering::Relaxed);
+            log::warn!("{key}: {last_error}");
+        }
+        let failed = FailedRound {
+            action: last_error.failed_action.clone(),
+            is_conflict: last_error.error.is_conflict(),
+        };
+        let remembered = self.failed(key, last_error);
+        // A clone that does not depend on the failed action is looked at as often as any other.
+        let is_independent =
+            matches!(failed.action, FailedAction::DeletePods(_) | FailedAction::MakeSecret { .. })
+                && matches!(
+                    decision.step,
+                    Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
+                );
+        let again = decision.again.filter(|_| is_independent).into_iter().chain([remembered.again]).min();
+        Acted { failed: Some(failed), told: remembered.told, again }
+    }
+
+    /// Says about claim and pods what failed in this round, and still writes the annotations of the claim.
+    fn tell_of_failure(
+        &self,
+        key: &Key,
+        seen: &Observed,
+        report: &Decision,
+        failed: &FailedRound,
+        now: OffsetDateTime,
+    ) {
+        self.tell_about_claim(seen, report, now);
+        self.tell_about_pods(seen, now);
+        if failed.is_conflict || matches!(failed.action, FailedAction::ChangeClaim(_)) {
+            return;
+        }
+        let is_annotation = |action: &&Action| matches!(action, Action::Annotate(_) | Action::RecordPod(_));
+        let annotations: Vec<Action> = report.actions.iter().filter(is_annotation).cloned().collect();
+        if let Err(last_error) = self.executor.carry_out(&annotations, seen, now) {
+            log::debug!("{key}: {last_error}");
+        }
     }
 
     /// Tells a clone that has no permission so, and returns whether that is the case: what there is in another namespace, and in what
@@ -294,35 +330,17 @@ impl Reconciler {
         }
     }
 
-    /// Who runs, who is asked for progress.
-    fn bookkeeping(&self, key: &Key, seen: &Observed, step: &Step) {
-        let runs = matches!(
-            step,
-            Step::NamePods
-                | Step::MakeTargetPod
-                | Step::WaitForTarget
-                | Step::MakeSourcePod
-                | Step::Copying
-                | Step::Replace(..)
-                | Step::Pause(_)
-                | Step::PodLeaving(_)
-        );
-        if !runs && !matches!(step, Step::Queued) {
-            for next in self.observer.scheduler.release(key) {
-                self.queue.add(next, Duration::ZERO);
-            }
-        }
-        match (&seen.source_pod, seen.owner_uid()) {
-            (Some(pod), Some(uid)) if *step == Step::Copying => {
-                let is_new = self.pollers.readings.follow(key, pod, &uid);
-                // Asked for at once when it is new; again when its turn comes.
-                let _ = is_new.then(|| self.pollers.queue.add(key.clone(), Duration::from_millis(500)));
-            }
-            _ if !runs => {
-                self.pollers.readings.forget(key);
-                self.budget.forget(key);
-            }
-            _ => {}
+    /// Starts and ends the polling of the source of `key`.
+    fn follow_progress(&self, key: &Key, seen: &Observed, step: &Step) {
+        if !step.is_running() {
+            self.pollers.readings.forget(key);
+            self.budget.forget(key);
+        } else if *step == Step::Copying
+            && let (Some(pod), Some(uid)) = (&seen.source_pod, seen.owner_uid())
+            && self.pollers.readings.follow(key, pod, &uid)
+        {
+            // A new source is polled soon; after that in its turn.
+            self.pollers.queue.add(key.clone(), Duration::from_millis(500));
         }
     }
 
@@ -405,6 +423,22 @@ impl Reconciler {
     fn last_errors(&self) -> MutexGuard<'_, LastErrors> {
         self.last_errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What came of the actions of a round.
+struct Acted {
+    /// The action that failed, if one did.
+    failed: Option<FailedRound>,
+    /// What fails, once it has lasted long enough to be told.
+    told: Option<LastError>,
+    /// When to look again.
+    again: Option<Duration>,
+}
+
+/// An action that failed in this round.
+struct FailedRound {
+    action: FailedAction,
+    is_conflict: bool,
 }
 
 /// A look that failed.

@@ -118,4 +118,19 @@ impl Step {
     pub fn makes_pod(&self) -> bool {
         matches!(self, Step::MakeTargetPod | Step::MakeSourcePod)
     }
+
+    /// Whether the clone counts as running: it has a slot of the scheduler, and its source is asked for its progress.
+    pub fn is_running(&self) -> bool {
+        matches!(
+            self,
+            Step::NamePods
+                | Step::MakeTargetPod
+                | Step::WaitForTarget
+                | Step::MakeSourcePod
+                | Step::Copying
+                | Step::Replace(..)
+                | Step::Pause(_)
+                | Step::PodLeaving(_)
+        )
+    }
 }

@@ -126,6 +126,7 @@ fn workshop(
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     let made = Arc::new(MadePods::default());
+    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
     Reconciler {
         cluster: Arc::clone(cluster),
         executor: Executor::new(
@@ -134,11 +135,12 @@ fn workshop(
             Arc::clone(&policy),
             Arc::clone(&seal.keys),
             Arc::clone(&made),
+            Arc::clone(&scheduler),
         ),
         observer: Observer {
             cluster: Arc::clone(cluster),
             stores: known.stores,
-            scheduler: CloneScheduler::new(policy.admission.clone()),
+            scheduler,
             keys: seal.keys,
             judge: seal.judge,
             pki: Arc::clone(pki),

@@ -2,8 +2,9 @@
 
 use decant_controller::objects::{Claim, Key, StorageClass};
 use decant_controller::reconcile::actions::Action;
-use decant_controller::reconcile::observed::{Observed, Origin, Turn};
+use decant_controller::reconcile::observed::{Observed, Origin};
 use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::scheduling::Slot;
 use decant_controller::reconcile::step::Step;
 use decant_controller::token::asker::Asker;
 use serde_json::json;
@@ -32,8 +33,8 @@ fn what_holds_a_clone_up_is_found_before_pods_are_made() {
     );
     assert_eq!(step(&Observed { target_users: writer.clone(), ..claimed() }), Step::TargetInUse(writer));
     assert_eq!(step(&Observed { source_is_filling: true, ..claimed() }), Step::SourceFilling);
-    let turn = Turn::Wait { position: 2, of: 3, limit: "full".to_owned() };
-    let queued = decided(&Observed { turn, ..claimed() });
+    let slot = Slot::Queued { position: 2, of: 3, limit: "full".to_owned() };
+    let queued = decided(&Observed { slot, ..claimed() });
     assert_eq!(queued.step, Step::Queued);
     assert_eq!(
         queued.status.unwrap().condition("Running").unwrap().message,

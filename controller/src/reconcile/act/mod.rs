@@ -30,6 +30,7 @@ use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::scheduling::{CloneScheduler, Slot, SlotRequest};
 use crate::reconcile::{compatibility, reserved_volumes};
 use crate::token::key::TokenKey;
 
@@ -42,19 +43,33 @@ pub struct Executor {
     seal: Arc<TokenKey>,
     /// The pods that were made.
     made: Arc<MadePods>,
+    /// Where slots are taken and released.
+    scheduler: Arc<CloneScheduler>,
     keyed: Mutex<Keyed>,
 }
 
 impl Executor {
-    /// Hands that act on `cluster`.
+    /// An executor that acts on `cluster`.
     pub fn new(
         cluster: Arc<dyn Cluster>,
         pki: Arc<Pki>,
         policy: Arc<Policy>,
         seal: Arc<TokenKey>,
         made: Arc<MadePods>,
+        scheduler: Arc<CloneScheduler>,
     ) -> Self {
-        Self { cluster, pki, policy, seal, made, keyed: Mutex::default() }
+        Self { cluster, pki, policy, seal, made, scheduler, keyed: Mutex::default() }
+    }
+
+    /// Takes a slot for the clone `key`, or queues it, in one step. The answer may differ from what `seen` has: another clone may
+    /// have taken the last slot meanwhile.
+    pub fn take_slot(&self, key: &Key, seen: &Observed) -> Slot {
+        SlotRequest::of(seen).map_or(Slot::Free, |request| self.scheduler.take(key, &request, Instant::now()))
+    }
+
+    /// Gives up the slot of the clone `key`, or its position in the queue. Returns the clones that may start now.
+    pub fn release_slot(&self, key: &Key) -> Vec<Key> {
+        self.scheduler.release(key)
     }
 
     /// The authorities that it signs with.

@@ -32,8 +32,7 @@ use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::permission::check::{Ask, Permission, TargetKind};
 use crate::reconcile::permission::judge::Judge;
-use crate::reconcile::rules::running::waits_for_volume;
-use crate::reconcile::scheduling::{CloneScheduler, PendingClone};
+use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
 use crate::token::key::TokenKey;
 use crate::watch::store::Stores;
 
@@ -46,8 +45,8 @@ pub struct Observer {
     pub cluster: Arc<dyn Cluster>,
     /// What the watches know.
     pub stores: Arc<Stores>,
-    /// Whose turn it is.
-    pub scheduler: CloneScheduler,
+    /// Which clones run and which ones wait. Only read here.
+    pub scheduler: Arc<CloneScheduler>,
     /// What may be cloned.
     pub judge: Judge,
     /// What seals are checked with.
@@ -88,14 +87,15 @@ impl Observer {
             seen.source_is_filling = self.is_filling(source);
         }
         seen.volumes = volumes(&*self.cluster, key, &seen)?;
-        if is_open(&seen) {
-            self.place(key, &mut seen);
+        if is_open(&seen)
+            && let Some(request) = SlotRequest::of(&seen)
+        {
+            seen.slot = self.scheduler.peek(key, &request, Instant::now());
         }
         if wants_pods(&seen) {
-            self.before_pods(key, &mut seen)?;
-        } else {
-            seen.class = self.class(&seen)?;
+            self.users_before_pods(key, &mut seen)?;
         }
+        seen.class = self.class(&seen)?;
         seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
         Ok(seen)
     }
@@ -200,36 +200,15 @@ impl Observer {
         by_data_volume || meta.annotation(CLONE_REQUEST).is_some() && !is_whole
     }
 
-    /// What has to be known before pods are made.
-    fn before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
-        seen.class = self.class(seen)?;
+    /// Finds the pods of others that keep this clone from getting its own.
+    fn users_before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
         if let Some(source) = seen.source_key().cloned().filter(|_| seen.source_pod.is_none()) {
             seen.source_writers = self.users(&source, true)?;
         }
         if seen.target_pod.is_none() {
             seen.target_users = self.users(key, false)?;
         }
-        // Who waits for something else takes no place.
-        let in_the_way = !seen.source_writers.is_empty()
-            || !seen.target_users.is_empty()
-            || seen.target.as_ref().is_some_and(|claim| waits_for_volume(seen, claim));
-        if !in_the_way
-            && pods(seen).next().is_none()
-            && let Some(pending) = pending(seen)
-        {
-            seen.turn = self.scheduler.ask(key, pending, Instant::now());
-        }
         Ok(())
-    }
-
-    /// Tells the line that this clone runs, and hears whether it may go on.
-    fn place(&self, key: &Key, seen: &mut Observed) {
-        if pods(seen).next().is_some()
-            && let Some(pending) = pending(seen)
-        {
-            let stuck = pods(seen).any(|pod| pod.finds_no_room());
-            seen.gives_way = self.scheduler.runs(key, pending, stuck, Instant::now());
-        }
     }
 
     fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
@@ -325,17 +304,4 @@ fn is_open(seen: &Observed) -> bool {
 fn wants_pods(seen: &Observed) -> bool {
     let missing = seen.target_pod.is_none() || seen.source_pod.is_none();
     is_open(seen) && missing && seen.source.is_some()
-}
-
-/// Its pods that are there to stay.
-fn pods(seen: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
-    [&seen.target_pod, &seen.source_pod].into_iter().flatten().filter(|pod| !pod.metadata.is_deleting())
-}
-
-/// How it stands in line.
-fn pending(seen: &Observed) -> Option<PendingClone> {
-    let claim = seen.target.as_ref()?;
-    let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
-    let class = claim.spec.storage_class_name.clone().unwrap_or_default();
-    Some(PendingClone { since: about.creation_timestamp.clone(), class })
 }

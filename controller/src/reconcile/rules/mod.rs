@@ -14,6 +14,7 @@ use crate::policy::Policy;
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::scheduling::Slot;
 use crate::reconcile::step::Step;
 
 /// Finds the row that holds.
@@ -94,12 +95,12 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
     }
 }
 
-/// Who is far behind in the queue needs no look every few seconds: the first ones are woken when a place is free.
+/// A clone that is far back in the queue needs no look every few seconds: the first ones are woken when a slot is free.
 fn queue_look(seen: &Observed, wait: Duration) -> Duration {
-    match seen.turn {
-        crate::reconcile::observed::Turn::Wait { position, .. } => {
+    match seen.slot {
+        Slot::Queued { position, .. } => {
             wait * 5 + Duration::from_secs(u64::try_from(position / 20).unwrap_or(u64::MAX).min(600))
         }
-        crate::reconcile::observed::Turn::Now => wait,
+        Slot::Free | Slot::GiveWay => wait,
     }
 }

@@ -16,9 +16,10 @@ use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
 use crate::policy::Policy;
-use crate::reconcile::observed::{Observed, Origin, Turn};
+use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::rules::before_claim::permission;
 use crate::reconcile::rules::kept;
+use crate::reconcile::scheduling::Slot;
 use crate::reconcile::step::{ReplaceReason, Step};
 use crate::reconcile::{adoption, compatibility};
 
@@ -142,12 +143,13 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if waits_for_volume(seen, claim) {
         return Some(Step::WaitForVolume);
     }
-    (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.turn != Turn::Now).then_some(Step::Queued)
+    (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.slot != Slot::Free)
+        .then_some(Step::Queued)
 }
 
 /// A claim whose class binds it at once gets no pod before its volume, as with CDI: no node could take the pod, which would be told as a
 /// warning although nothing is wrong.
-pub(crate) fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
+fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
     let needs_pod = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
     seen.target_pod.is_none() && !claim.is_bound() && !needs_pod
 }
@@ -171,7 +173,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if target.metadata.is_deleting() {
         return Step::PodLeaving(Role::Target);
     }
-    if seen.gives_way {
+    if seen.slot == Slot::GiveWay {
         return Step::GiveWay;
     }
     let sends = seen.source_pod.as_deref().is_some_and(runs);

@@ -9,7 +9,8 @@ use crate::objects::Pod;
 use crate::objects::pod::{ContainerStatus, Terminated};
 use crate::pods::role::Role;
 use crate::pods::termination::last_end;
-use crate::reconcile::observed::{Observed, Turn};
+use crate::reconcile::observed::Observed;
+use crate::reconcile::scheduling::Slot;
 use crate::reconcile::status::reasons::{CLONE_COMPLETE, COMPLETED, POD_RUNNING, QUEUED, is_usual};
 use crate::reconcile::step::Step;
 
@@ -135,11 +136,11 @@ fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
         names.join(", ")
     };
     Some(match step {
-        Step::Queued => match &seen.turn {
-            Turn::Wait { position, of, limit } => {
+        Step::Queued => match &seen.slot {
+            Slot::Queued { position, of, limit } => {
                 RunningCondition::no(QUEUED, format!("place {position} of {of} in the queue: {limit}"))
             }
-            Turn::Now => return None,
+            Slot::Free | Slot::GiveWay => return None,
         },
         Step::SourceInUse(pods) => {
             let source = seen.source_key().map(|key| key.name.as_str()).unwrap_or_default();
