@@ -150,3 +150,5 @@ pub const TOTAL_BYTES: &str = "decant.dev/total-bytes";
 pub const RATE_BYTES: &str = "decant.dev/rate-bytes-per-second";
 /// On a DataVolume: estimated seconds until all is sent.
 pub const LEFT_SECS: &str = "decant.dev/left-secs";
+/// On a DataVolume: what the transfer does now, as the source's metrics name it: `copy`, `sync`, `verify` and others.
+pub const TRANSFER_PHASE: &str = "decant.dev/transfer-phase";

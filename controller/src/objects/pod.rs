@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::objects::meta::Meta;
+use crate::objects::phase::{ConditionStatus, PodPhase};
 
 /// What is read of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -107,8 +108,8 @@ pub struct Port {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
-    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
-    pub phase: String,
+    /// How far its containers are.
+    pub phase: PodPhase,
     /// For example `Evicted`.
     pub reason: String,
     /// For people.
@@ -131,8 +132,8 @@ pub struct PodCondition {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `True`, `False`, `Unknown`.
-    pub status: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
     /// For example `Unschedulable`.
     pub reason: String,
     /// For people.
@@ -212,17 +213,21 @@ impl Pod {
     /// Whether no node has room for it now. Other reasons why it has no node, such as a volume that is elsewhere, do
     /// not count: they do not go away when other pods end.
     pub fn finds_no_room(&self) -> bool {
-        self.status.conditions.iter().any(|condition| {
-            condition.kind == "PodScheduled"
-                && condition.status == "False"
-                && (condition.message.contains("Insufficient ")
-                    || condition.message.contains("Too many pods"))
+        self.unscheduled().is_some_and(|refused| {
+            refused.message.contains("Insufficient ") || refused.message.contains("Too many pods")
         })
+    }
+
+    /// The condition that says that it has no node; `None` if it has one.
+    pub fn unscheduled(&self) -> Option<&PodCondition> {
+        let mut conditions = self.status.conditions.iter();
+        conditions
+            .find(|condition| condition.kind == "PodScheduled" && condition.status == ConditionStatus::False)
     }
 
     /// Whether it has ended, well or badly.
     pub fn has_ended(&self) -> bool {
-        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+        matches!(self.status.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
     /// Whether the container `name` ended with exit code 0, which is final: the kubelet restarts our containers on any other. What
@@ -230,7 +235,7 @@ impl Pod {
     /// an eviction after the end makes it Failed. In these phases the container must have left a message, which a
     /// container that never ran does not.
     pub fn ended_well(&self, name: &str) -> bool {
-        let has_succeeded = self.status.phase == "Succeeded";
+        let has_succeeded = self.status.phase == PodPhase::Succeeded;
         match self.container_status(name).and_then(|status| status.state.terminated.as_ref()) {
             Some(ended) => ended.exit_code == 0 && (has_succeeded || !ended.message.trim().is_empty()),
             None => has_succeeded,

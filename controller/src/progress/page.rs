@@ -44,8 +44,13 @@ pub fn reading(page: &str, owner_uid: &str) -> Result<SourceReading, String> {
 }
 
 fn phase(sample: &Sample<'_>) -> Option<Phase> {
-    let word = sample.label("phase").filter(|_| sample.name == "decant_phase" && sample.value == 1.0)?;
-    Phase::ALL.into_iter().find(|phase| phase.name() == word)
+    let name = sample.label("phase").filter(|_| sample.name == "decant_phase" && sample.value == 1.0)?;
+    phase_named(name)
+}
+
+/// The phase with this name.
+pub(crate) fn phase_named(name: &str) -> Option<Phase> {
+    Phase::ALL.into_iter().find(|phase| phase.name() == name)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! answer delays nobody's phase (contract 8, #50).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,13 +14,52 @@ use crate::objects::annotations::SOURCE_CONTAINER;
 use crate::objects::{Key, Pod, Uid};
 use crate::policy::Intervals;
 use crate::progress::clone_progress::{Progress, updated};
-use crate::progress::poll_outcomes::{PollOutcome, PollOutcomes};
 use crate::progress::scraper::{ScrapeRoute, Scraper};
 use crate::watch::queue::Queue;
 use crate::watch::watcher::Wake;
 
 /// A pod that cannot be asked is asked less and less often, down to this.
 const SILENT_POLL: Duration = Duration::from_secs(30);
+
+/// How a question to a source pod ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PollOutcome {
+    /// The pod answered.
+    Direct,
+    /// The API server brought the answer.
+    Proxy,
+    /// No news.
+    Failed,
+}
+
+impl PollOutcome {
+    /// All of them.
+    pub const ALL: [PollOutcome; 3] = [PollOutcome::Direct, PollOutcome::Proxy, PollOutcome::Failed];
+
+    /// In metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            PollOutcome::Direct => "direct",
+            PollOutcome::Proxy => "proxy",
+            PollOutcome::Failed => "failed",
+        }
+    }
+}
+
+/// How often each outcome was.
+#[derive(Debug, Default)]
+pub struct PollOutcomes([AtomicU64; 3]);
+
+impl PollOutcomes {
+    /// How often `outcome` was so far.
+    pub fn count(&self, outcome: PollOutcome) -> u64 {
+        self.0[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    fn add(&self, outcome: PollOutcome) {
+        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// What is known about the progress of all running clones.
 #[derive(Default)]
@@ -44,7 +84,7 @@ impl Readings {
                 false
             }
             old => {
-                // Another pod starts again at zero; what was seen before still stands.
+                // The last reading of the previous pod stays until the new one answers.
                 let progress = old.and_then(|old| old.progress.clone());
                 let followed = Followed {
                     pod: Arc::clone(pod),
@@ -128,7 +168,8 @@ impl Pollers {
     pub fn start(self: &Arc<Self>, count: usize, stop: &Stop) -> std::io::Result<Vec<JoinHandle<()>>> {
         (0..count)
             .map(|number| {
-                let (pollers, stop) = (Arc::clone(self), stop.clone());
+                let pollers = Arc::clone(self);
+                let stop = stop.clone();
                 Builder::new().name(format!("poll-{number}")).spawn(move || {
                     while let Some(key) = pollers.queue.take(&stop) {
                         let again = pollers.poll_guarded(&key);

@@ -6,9 +6,9 @@ use crate::objects::annotations::{
     CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
     PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
     RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
-    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES,
+    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_PHASE,
 };
-use crate::objects::{Claim, Pod};
+use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
@@ -144,7 +144,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
 }
 
 /// What the controller tells of a clone on its DataVolume.
-const REPORTS: [&str; 5] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS];
+const REPORTS: [&str; 6] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS, TRANSFER_PHASE];
 
 /// What a DataVolume says of its clone although the controller did not: it was written by hand, or applied from a copy
 /// of a DataVolume that was cloned earlier.
@@ -157,7 +157,7 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
         }
         // Nothing was cloned: what a copy of another DataVolume says of a clone does not hold for this one.
         Step::Adopted => {
-            let is_new = seen.is_populated() && dv.status.phase != "Succeeded";
+            let is_new = seen.is_populated() && dv.status.phase != DataVolumePhase::Succeeded;
             let stale = REPORTS.iter().chain([&CLONE_TYPE]);
             let stale = stale.filter(|name| is_new && dv.metadata.annotation(name).is_some());
             Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
@@ -209,7 +209,8 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
 
 /// The source's labels about sizes of machines, if the DataVolume has none of its own (contract 4.9).
 fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
-    let (dv, source) = (seen.data_volume.as_ref()?, seen.source.as_ref()?);
+    let dv = seen.data_volume.as_ref()?;
+    let source = seen.source.as_ref()?;
     if INSTANCETYPE_LABELS.iter().any(|name| dv.metadata.labels.contains_key(*name)) {
         return None;
     }
@@ -244,15 +245,15 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
     if let Some(pod) = &seen.target_pod {
         let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);
         told.insert(POD_READY, ready.to_string());
-        if seen.outcome.is_none() && pod.status.phase != "Succeeded" {
-            told.insert(POD_PHASE, pod.status.phase.clone());
+        if seen.outcome.is_none() && pod.status.phase != PodPhase::Succeeded {
+            told.insert(POD_PHASE, pod.status.phase.to_string());
         }
     } else if seen.outcome.is_none()
-        && seen.target_annotation(POD_PHASE) == Some("Succeeded")
+        && seen.target_annotation(POD_PHASE) == Some(PodPhase::Succeeded.as_str())
         && !seen.is_marked_done()
     {
         // A user wrote it: no pod of ours succeeded.
-        told.insert(POD_PHASE, "Pending".to_owned());
+        told.insert(POD_PHASE, PodPhase::Pending.to_string());
     }
     for (pod_condition, [runs, message, reason]) in [
         (&pod_conditions.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
@@ -260,7 +261,7 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
     ] {
         // A place in the queue changes all the time and is only said in the DataVolume.
         if let Some(pod_condition) = pod_condition.as_ref().filter(|_| *step != Step::Queued) {
-            told.insert(runs, pod_condition.runs.to_string());
+            told.insert(runs, pod_condition.runs().to_string());
             told.insert(message, pod_condition.message.clone());
             told.insert(reason, pod_condition.reason.clone());
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::api::cluster::ApiError;
-use crate::objects::Key;
+use crate::objects::{Key, Reason};
 use crate::pods::role::Role;
 use crate::watch::backoff::Backoff;
 
@@ -79,43 +79,43 @@ impl FailedAction {
 }
 
 /// Every reason of a [`LastError`].
-const REASONS: [&str; 9] = [
-    "ErrExceededQuota",
-    "ErrCreatingClaim",
-    "ErrChangingClaim",
-    "ErrChangingDataVolume",
-    "ErrStartingPod",
-    "ErrCreatingSecret",
-    "ErrDeletingPod",
-    "ErrReadingObjects",
-    "ErrWritingStatus",
+const REASONS: [Reason; 9] = [
+    Reason::ErrExceededQuota,
+    Reason::ErrCreatingClaim,
+    Reason::ErrChangingClaim,
+    Reason::ErrChangingDataVolume,
+    Reason::ErrStartingPod,
+    Reason::ErrCreatingSecret,
+    Reason::ErrDeletingPod,
+    Reason::ErrReadingObjects,
+    Reason::ErrWritingStatus,
 ];
 
 /// The reason of a status that cannot be written. Only an event tells it.
-pub const STATUS_REASON: &str = "ErrWritingStatus";
+pub const STATUS_REASON: &str = Reason::ErrWritingStatus.as_str();
 
 /// Whether `reason` says that something fails, whatever else the condition says.
 pub fn is_reason(reason: &str) -> bool {
-    REASONS.contains(&reason)
+    REASONS.iter().any(|known| known.is(reason))
 }
 
 impl LastError {
     /// The reason of the condition and the event.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self.failed_action {
             FailedAction::MakeClaim | FailedAction::MakePod { .. } | FailedAction::MakeSecret { .. }
                 if self.error.exceeds_quota() =>
             {
-                "ErrExceededQuota"
+                Reason::ErrExceededQuota
             }
-            FailedAction::MakeClaim => "ErrCreatingClaim",
-            FailedAction::ChangeClaim(_) => "ErrChangingClaim",
-            FailedAction::ChangeDataVolume => "ErrChangingDataVolume",
-            FailedAction::MakePod { .. } => "ErrStartingPod",
-            FailedAction::MakeSecret { .. } => "ErrCreatingSecret",
-            FailedAction::DeletePods(_) => "ErrDeletingPod",
-            FailedAction::Look => "ErrReadingObjects",
-            FailedAction::WriteStatus => STATUS_REASON,
+            FailedAction::MakeClaim => Reason::ErrCreatingClaim,
+            FailedAction::ChangeClaim(_) => Reason::ErrChangingClaim,
+            FailedAction::ChangeDataVolume => Reason::ErrChangingDataVolume,
+            FailedAction::MakePod { .. } => Reason::ErrStartingPod,
+            FailedAction::MakeSecret { .. } => Reason::ErrCreatingSecret,
+            FailedAction::DeletePods(_) => Reason::ErrDeletingPod,
+            FailedAction::Look => Reason::ErrReadingObjects,
+            FailedAction::WriteStatus => Reason::ErrWritingStatus,
         }
     }
 
@@ -159,7 +159,7 @@ impl LastError {
 
 impl std::fmt::Display for LastError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.reason(), self.message())
+        write!(f, "{}: {}", self.reason().as_str(), self.message())
     }
 }
 

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use decant_shared::process::panics::{self, Panic};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::Phase;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::cluster::{ApiError, Cluster, Part};
-use crate::objects::annotations::{CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::objects::annotations::{
+    CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
+};
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{DECODE_LIMIT_BYTES, DataVolume, Key, Kind, Meta, Object, decode_within};
 use crate::policy::Policy;
@@ -28,8 +31,7 @@ use crate::reconcile::observe::Observer;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::conditions::{with_fault, with_last_error};
-use crate::reconcile::status::patch::status_patch;
-use crate::reconcile::status::{may_wait, with_times};
+use crate::reconcile::status::{may_wait, status_patch, with_times};
 use crate::reconcile::step::Step;
 use crate::reconcile::{decide, events};
 use crate::watch::queue::Queue;
@@ -90,7 +92,8 @@ impl Reconciler {
     pub fn start(self: &Arc<Self>, count: usize, stop: &Stop) -> std::io::Result<Vec<JoinHandle<()>>> {
         (0..count)
             .map(|number| {
-                let (reconciler, stop) = (Arc::clone(self), stop.clone());
+                let reconciler = Arc::clone(self);
+                let stop = stop.clone();
                 Builder::new().name(format!("worker-{number}")).spawn(move || {
                     while let Some(key) = reconciler.queue.take(&stop) {
                         let again = reconciler.work(&key);
@@ -399,10 +402,11 @@ impl Reconciler {
             (RATE_BYTES, progress.rate_bytes_per_sec),
             (LEFT_SECS, progress.left_secs()),
         ];
-        let annotations: BTreeMap<&str, Value> = numbers
+        let mut annotations: BTreeMap<&str, Value> = numbers
             .into_iter()
             .map(|(name, number)| (name, number.map_or(Value::Null, |number| number.to_string().into())))
             .collect();
+        annotations.insert(TRANSFER_PHASE, json!(progress.phase.map(Phase::name)));
         let patch = json!({ "metadata": { "annotations": annotations } });
         if let Err(e) = self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch) {
             log::debug!("{}: progress annotations: {e}", dv.metadata.key());

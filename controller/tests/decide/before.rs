@@ -47,7 +47,7 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
     let pending = |annotations| {
         let mut claim = (*claim("copy", annotations)).clone();
-        claim.status.phase = "Pending".to_owned();
+        claim.status.phase = "Pending".into();
         Observed { target: Some(Arc::new(claim)), class: Some(Arc::clone(&class)), ..start() }
     };
     let waits = decided(&pending(named()));
@@ -65,7 +65,7 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
 fn where_cdis_clients_take_a_claim_that_waits_for_a_clone_the_clone_is_the_first_consumer() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
     let mut pending = (*claim("copy", named())).clone();
-    pending.status.phase = "Pending".to_owned();
+    pending.status.phase = "Pending".into();
     let seen =
         Observed { target: Some(Arc::new(pending)), class: Some(class), is_filled_unbound: true, ..start() };
     let first = decided(&seen);
@@ -79,7 +79,7 @@ fn where_cdis_clients_take_a_claim_that_waits_for_a_clone_the_clone_is_the_first
 fn a_claim_that_is_bound_at_once_gets_its_pod_after_its_volume_and_without_a_warning() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "Immediate" }));
     let mut pending = (*claim("copy", named())).clone();
-    pending.status.phase = "Pending".to_owned();
+    pending.status.phase = "Pending".into();
     for class in [Some(class), None] {
         let seen = Observed { target: Some(Arc::new(pending.clone())), class, ..start() };
         let decision = decided(&seen);

@@ -17,7 +17,7 @@ use crate::objects::annotations::{
     ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
-use crate::objects::{Claim, DataVolume, Key, Kind, Pod, StorageClass, clone_request};
+use crate::objects::{Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, StorageClass, clone_request};
 use crate::pods::identity::PodIdentity;
 use crate::pods::made;
 use crate::pods::made::MadePods;
@@ -35,6 +35,7 @@ use crate::reconcile::permission::judge::Judge;
 use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
 use crate::token::key::TokenKey;
 use crate::watch::store::Stores;
+use crate::watch::unreadable::ObjectIdentity;
 
 /// Pods in one page of a list.
 const PAGE_PODS: u32 = 250;
@@ -193,7 +194,8 @@ impl Observer {
     fn is_filling(&self, source: &Claim) -> bool {
         let key = source.metadata.key();
         let by_data_volume = self.stores.data_volumes.get(&key).is_some_and(|dv| {
-            source.metadata.is_controlled_by(&dv.metadata.uid) && dv.status.phase != "Succeeded"
+            source.metadata.is_controlled_by(&dv.metadata.uid)
+                && dv.status.phase != DataVolumePhase::Succeeded
         });
         let meta = &source.metadata;
         let is_whole = meta.annotation(CLONE_OF).is_some() || meta.annotation(POPULATED_FOR).is_some();
@@ -246,7 +248,7 @@ impl Observer {
                 Ok(_) => {}
                 // What cannot be read may be anything.
                 Err(_) => {
-                    users.extend(crate::watch::unreadable::ObjectIdentity::of(&item).map(|pod| pod.key()))
+                    users.extend(ObjectIdentity::of(&item).map(|pod| pod.key()));
                 }
             }
         })?;

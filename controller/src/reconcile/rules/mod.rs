@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::objects::Claim;
 use crate::objects::annotations::{CLONE_OF, CLONE_REQUEST, POPULATED_FOR};
+use crate::objects::{Claim, ClaimPhase};
 use crate::policy::Policy;
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::permission::check::Permission;
@@ -45,7 +45,7 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
 fn ours(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) -> Step {
     if seen.is_marked_done() {
         running::marked_done(seen, policy)
-    } else if claim.status.phase == "Lost" {
+    } else if claim.status.phase == ClaimPhase::Lost {
         Step::Lost
     } else if claim.metadata.annotation(CLONE_REQUEST).is_none() {
         Step::Adopted

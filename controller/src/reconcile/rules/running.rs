@@ -11,7 +11,7 @@ use crate::objects::annotations::{
     AUTHORITY, BIND_IMMEDIATE, CREATED_FOR, REPLACED_PODS, RETAIN_PODS, SOURCE_CLAIM_UID, SOURCE_CONTAINER,
     SOURCE_POD_NAME, TARGET_CONTAINER, TARGET_POD_UID, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
 };
-use crate::objects::{Claim, Pod, names};
+use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase, names};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
@@ -57,7 +57,7 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
 /// DataVolume but taken over as it is.
 pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
     let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return finished(seen) };
-    let is_told = dv.status.phase == "Succeeded";
+    let is_told = dv.status.phase == DataVolumePhase::Succeeded;
     let is_made_for_it = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
     let is_taken_over =
         !is_made_for_it && adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);
@@ -107,7 +107,7 @@ fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
             TargetMessage::Done { .. } => Step::TargetDone,
         });
     }
-    (pod.status.phase == "Failed").then(|| replace(Role::Target, pod, claim, now))
+    (pod.status.phase == PodPhase::Failed).then(|| replace(Role::Target, pod, claim, now))
 }
 
 /// What keeps a claim without pods from getting them. Claims whose pods run are past this.
@@ -198,7 +198,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if source.metadata.is_deleting() {
         return Step::PodLeaving(Role::Source);
     }
-    if source.status.phase == "Failed" && !source.ended_well(SOURCE_CONTAINER) {
+    if source.status.phase == PodPhase::Failed && !source.ended_well(SOURCE_CONTAINER) {
         return replace(Role::Source, source, claim, now);
     }
     if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
