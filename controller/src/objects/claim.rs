@@ -29,7 +29,7 @@ pub struct ClaimSpec {
     pub access_modes: Vec<String>,
     /// Storage class; `None` until the default is filled in, `""` for none.
     pub storage_class_name: Option<String>,
-    /// `Filesystem` when nothing is said.
+    /// `Filesystem` by default.
     #[serde(deserialize_with = "mode")]
     pub volume_mode: VolumeMode,
     /// The bound volume's name.

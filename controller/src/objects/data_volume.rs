@@ -18,7 +18,7 @@ pub struct DataVolume {
     pub metadata: Meta,
     /// What was asked for.
     pub spec: DataVolumeSpec,
-    /// What is said about it.
+    /// Its state.
     pub status: DataVolumeStatus,
 }
 
@@ -34,7 +34,7 @@ pub struct DataVolumeSpec {
     pub pvc: Option<Checked<ClaimTemplate>>,
     /// The target claim's spec, to be completed.
     pub storage: Option<Checked<ClaimTemplate>>,
-    /// `kubevirt` (also when nothing is said) or `archive`.
+    /// `kubevirt` (the default) or `archive`.
     pub content_type: String,
     /// Whether space is taken in advance.
     pub preallocation: Option<bool>,
@@ -103,7 +103,7 @@ pub struct ClaimSource {
 pub struct SourceRef {
     /// Only `DataSource`.
     pub kind: String,
-    /// The DataVolume's own namespace when nothing is said.
+    /// The DataVolume's own namespace by default.
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,

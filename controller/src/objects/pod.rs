@@ -13,7 +13,7 @@ pub struct Pod {
     pub metadata: Meta,
     /// What was asked for.
     pub spec: PodSpec,
-    /// How it is.
+    /// Its status.
     pub status: PodStatus,
 }
 
@@ -25,9 +25,9 @@ pub struct PodSpec {
     pub volumes: Vec<PodVolume>,
     /// Main containers.
     pub containers: Vec<Container>,
-    /// Containers that run before.
+    /// Init containers.
     pub init_containers: Vec<Container>,
-    /// Containers that somebody added to look inside.
+    /// Ephemeral containers, for debugging.
     pub ephemeral_containers: Vec<Container>,
     /// The node, once there is one.
     pub node_name: String,
@@ -39,7 +39,7 @@ pub struct PodSpec {
 pub struct PodVolume {
     /// Its name within the pod.
     pub name: String,
-    /// The claim behind it.
+    /// Its claim.
     pub persistent_volume_claim: Option<ClaimVolume>,
     /// Whether a claim is made for it that is called like the pod and the volume, with a dash between them.
     pub ephemeral: Option<EphemeralVolume>,
@@ -104,7 +104,7 @@ pub struct Port {
     pub container_port: u16,
 }
 
-/// How a pod is.
+/// The status of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
@@ -121,7 +121,7 @@ pub struct PodStatus {
     pub conditions: Vec<PodCondition>,
     /// Main containers.
     pub container_statuses: Vec<ContainerStatus>,
-    /// Containers that run before.
+    /// Init containers.
     pub init_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -142,21 +142,21 @@ pub struct PodCondition {
     pub last_transition_time: String,
 }
 
-/// How a container is.
+/// The status of a container.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
     /// Its name.
     pub name: String,
-    /// Whether its probes say yes.
+    /// Whether its readiness probe succeeds.
     pub ready: bool,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restart_count: i64,
     /// Its image, as asked for.
     pub image: String,
     /// Now.
     pub state: ContainerState,
-    /// Before the last start.
+    /// The state before the last start.
     pub last_state: ContainerState,
 }
 
@@ -218,7 +218,7 @@ impl Pod {
         })
     }
 
-    /// The condition that says that it has no node; `None` if it has one.
+    /// The condition of a pod without a node; `None` if it has a node.
     pub fn unscheduled(&self) -> Option<&PodCondition> {
         let mut conditions = self.status.conditions.iter();
         conditions

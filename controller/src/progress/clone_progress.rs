@@ -7,7 +7,7 @@ use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 
 use crate::progress::page::SourceReading;
 
-/// How much a new rate counts against the ones before.
+/// The weight of a new rate in the smoothed rate.
 const RATE_WEIGHT: f64 = 0.3;
 
 /// How far a clone is.
@@ -21,12 +21,12 @@ pub struct Progress {
     pub total_bytes: Option<u64>,
     /// Smoothed.
     pub rate_bytes_per_sec: Option<u64>,
-    /// What the source is doing, where it tells.
+    /// What the source does, where it reports that.
     pub phase: Option<Phase>,
 }
 
 impl Progress {
-    /// Seconds until everything is sent, if it goes on like this.
+    /// Seconds until everything is sent at the current rate.
     pub fn left_secs(&self) -> Option<u64> {
         let left_bytes = self.total_bytes?.checked_sub(self.sent_bytes?)?;
         let rate = self.rate_bytes_per_sec.filter(|rate| *rate > 0)?;
@@ -61,7 +61,7 @@ pub fn target_activity(phase: Option<Phase>) -> Option<&'static str> {
     }
 }
 
-/// What a new reading makes of what was known.
+/// The progress after a new reading.
 pub(super) fn updated(before: Option<&Progress>, new: SourceReading, since: Duration) -> Progress {
     let grown = match (before.and_then(|before| before.sent_bytes), new.sent_bytes) {
         (Some(old), Some(new)) => new.checked_sub(old),

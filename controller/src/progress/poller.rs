@@ -1,5 +1,5 @@
-//! Polling threads: they ask running sources how far they are, apart from the workers, so that a pod that does not
-//! answer delays nobody's phase (contract 8, #50).
+//! Polling threads: they read the progress of running sources, apart from the workers, so that a pod that does not answer
+//! delays no phase (contract 8, #50).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::progress::scraper::{ScrapeRoute, Scraper};
 use crate::watch::queue::Queue;
 use crate::watch::watcher::Wake;
 
-/// A pod that cannot be asked is asked less and less often, down to this.
+/// A pod that does not answer is polled less and less often, down to this interval.
 const SILENT_POLL: Duration = Duration::from_secs(30);
 
 /// How a question to a source pod ended.
@@ -131,7 +131,7 @@ impl Readings {
     }
 }
 
-/// Between two looks at one clone: what cannot be written need not be read.
+/// Interval of polling one clone: what cannot be written is not read.
 pub fn poll_interval(running: usize, every: &Intervals) -> Duration {
     let per_sec = every.progress_writes_per_sec.max(1);
     let running = u32::try_from(running).unwrap_or(u32::MAX);
@@ -140,11 +140,11 @@ pub fn poll_interval(running: usize, every: &Intervals) -> Duration {
 
 /// What the polling threads share.
 pub struct Pollers {
-    /// When to ask whom.
+    /// Which clone to poll at which time.
     pub queue: Queue,
-    /// What they said.
+    /// The last readings.
     pub readings: Readings,
-    /// How it went.
+    /// Counts of the outcomes.
     pub outcomes: PollOutcomes,
     scraper: Scraper,
     every: Intervals,
@@ -152,7 +152,7 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// Nothing is asked before [`Pollers::start`]. `wake` is called for each clone with news.
+    /// Nothing is polled before [`Pollers::start`]. `wake` is called for each clone with a new reading.
     pub fn new(scraper: Scraper, every: Intervals, wake: Wake) -> Self {
         Self {
             queue: Queue::default(),
@@ -228,7 +228,7 @@ impl Pollers {
                 followed.failures = followed.failures.saturating_add(1);
                 let failures = followed.failures;
                 drop(map);
-                log::debug!("{key}: no news: {e}");
+                log::debug!("{key}: cannot read the progress of the source: {e}");
                 Some((interval * failures.min(30)).min(SILENT_POLL.max(interval)))
             }
         }

@@ -20,9 +20,9 @@ const COMPONENT: &str = "datavolume-pvc-clone-controller";
 pub struct Event {
     /// `Normal` or `Warning`.
     pub kind: &'static str,
-    /// One word.
+    /// The reason, for programs.
     pub reason: String,
-    /// A sentence.
+    /// The message, for people.
     pub message: String,
 }
 
@@ -69,7 +69,7 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     let said =
         old.condition(ConditionType::Running).map(|before| before.message.as_str()).unwrap_or_default();
     if let Some(last_error) = seen.other_error() {
-        // Whatever else the condition says, and whether or not the clone runs or is complete.
+        // Independent of the rest of the condition, and of whether the clone runs or is complete.
         if !said.contains(&last_error.message()) {
             events.push(of_trouble(last_error));
         }
@@ -93,7 +93,7 @@ pub fn of_trouble(last_error: &LastError) -> Event {
     warning(last_error.reason(), &last_error.message())
 }
 
-/// Reasons of the target's Running condition that are told about the claim, where CDI tells them. What fails is told in any case.
+/// Reasons of the target's Running condition that are also reported about the claim, as CDI does. Failures are always reported.
 const ABOUT_CLAIM: [Reason; 5] = [
     Reason::CloneSourceInUse,
     Reason::UploadTargetInUse,
@@ -102,8 +102,8 @@ const ABOUT_CLAIM: [Reason; 5] = [
     Reason::CloneNotAllowed,
 ];
 
-/// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
-/// a clone by itself has no other way to tell.
+/// The events about the target claim: each when the claim's annotations do not have it yet. A claim that asks for a clone by
+/// itself has no other way to report.
 pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Event> {
     let Some(claim) = &seen.target else { return Vec::new() };
     let is_said = |text: &str| {
@@ -184,7 +184,7 @@ fn of_phase(seen: &Observed, phase: &DataVolumePhase, name: &str) -> Option<Even
     })
 }
 
-/// The object to create. Its name follows from what it says and from the state it was said in, so that a repeated
+/// The object to create. Its name follows from its text and from the state of the object that it is about, so that a repeated
 /// try makes no second event.
 pub fn object(event: &Event, kind: Kind, about: &Meta, now: &str) -> Value {
     use std::hash::{DefaultHasher, Hash, Hasher};

@@ -31,7 +31,7 @@ impl CloneOutcome {
         key.has_sealed(Purpose::CloneOutcome, &outcome.fields(claim), seal).then_some(outcome)
     }
 
-    /// The annotations with which the claim tells of it: null for what is not said, whatever stood there before.
+    /// The annotations of the claim that record it; null removes an earlier value.
     pub fn annotations(&self, claim: &Meta, key: &TokenKey) -> Map<String, Value> {
         let said = |text: &Option<String>| text.clone().map_or(Value::Null, Value::from);
         Map::from_iter([

@@ -1,4 +1,4 @@
-//! The workers: take a key, observe, decide, act, tell.
+//! The workers: take a key, observe, decide, act, report.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,10 +37,10 @@ use crate::reconcile::{decide, events};
 use crate::watch::queue::Queue;
 use crate::watch::unreadable::{UnreadableObject, Unreadables};
 
-/// Looks at a clone that waits for an object that cannot be read come after this many usual waits: the watch tells
-/// about the clone's own objects, this is for what they refer to.
+/// A clone that waits for an unreadable object is observed again after this many usual waits. The watch reports changes of the
+/// clone's own objects; this is for the objects that they refer to.
 const UNREADABLE_LOOKS: u32 = 5;
-/// After what failed for a while was done, the status is looked at again so soon.
+/// The pause until the status is checked again, after an action that had failed for a while succeeded.
 const AFTER_LAST_ERROR: Duration = Duration::from_millis(500);
 
 /// How many rounds there were.
@@ -52,12 +52,12 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Those without and those with an error.
+    /// Rounds without and with an error.
     pub fn counts(&self) -> (u64, u64) {
         (self.well.load(Ordering::Relaxed), self.badly.load(Ordering::Relaxed))
     }
 
-    /// Those that a panic ended.
+    /// Rounds that a panic ended.
     pub fn panics(&self) -> u64 {
         self.panicked.load(Ordering::Relaxed)
     }
@@ -67,21 +67,21 @@ impl Rounds {
 pub struct Reconciler {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
-    /// Looks.
+    /// Observes.
     pub observer: Observer,
     /// Acts.
     pub executor: Executor,
-    /// Asks sources.
+    /// Polls the sources.
     pub pollers: Arc<Pollers>,
-    /// Keys to look at.
+    /// Keys to reconcile.
     pub queue: Arc<Queue>,
     /// Bounds progress writes.
     pub budget: WriteBudget,
-    /// What the operator wants.
+    /// The settings of the operator.
     pub policy: Arc<Policy>,
     /// For the metrics.
     pub rounds: Rounds,
-    /// What cannot be read, and so stands in the way of some keys.
+    /// Objects that cannot be read, which block some keys.
     pub unreadable: Arc<Unreadables>,
     /// What went wrong with which key, and when to try again.
     pub last_errors: Mutex<LastErrors>,
@@ -104,8 +104,8 @@ impl Reconciler {
             .collect()
     }
 
-    /// One round for one key; returns when to look again. A panic in it is a fault of this program that this key
-    /// brought to light: it is told, and tried again like any failure, while all other keys go on.
+    /// One round for one key; returns when to look again. A panic is a fault of this program that this key triggered: it is
+    /// reported and retried like any failure, and all other keys continue.
     pub fn work(&self, key: &Key) -> Option<Duration> {
         match panics::guarded(|| self.round(key)) {
             Ok(Ok(again)) => again,
@@ -121,9 +121,9 @@ impl Reconciler {
             Err(panic) => {
                 self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
                 log::error!("{key}: a fault in the controller, please report it: {panic}");
-                // What tells about it may meet the same fault.
+                // The report may trigger the same fault.
                 if let Err(again) = panics::guarded(|| self.tell_of_panic(key, &panic)) {
-                    log::error!("{key}: it cannot be told: {again}");
+                    log::error!("{key}: cannot report the fault: {again}");
                 }
                 Some(self.last_errors().pause(key, self.policy.intervals.backoff))
             }
@@ -198,7 +198,7 @@ impl Reconciler {
     fn act(&self, key: &Key, seen: &Observed, decision: &Decision, now: OffsetDateTime) -> Acted {
         let Err(last_error) = self.executor.carry_out(&decision.actions, seen, now) else {
             self.rounds.well.fetch_add(1, Ordering::Relaxed);
-            // What failed is done, so the status says so as soon as the watch has brought it.
+            // The status is corrected as soon as the watch has brought the change.
             let soon = self.last_errors().acted(key).then_some(AFTER_LAST_ERROR);
             let again = decision.again.into_iter().chain(soon).min();
             return Acted { failed: None, told: None, again };
@@ -246,8 +246,8 @@ impl Reconciler {
         }
     }
 
-    /// Tells a clone that has no permission so, and returns whether that is the case: what there is in another namespace, and in what
-    /// shape, is not for its ears. Nothing else is done about it.
+    /// Reports a missing permission, and returns whether it is missing: the state of another namespace must stay hidden from such a
+    /// clone. Does nothing else.
     fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, LastError> {
         let seen = self.observer.observe(key, &self.pollers.readings, None).map_err(looking)?;
         let decision = decide::decide(&seen, now, &self.policy);
@@ -259,7 +259,7 @@ impl Reconciler {
         Ok(is_denied)
     }
 
-    /// Nothing is done about `key` as long as `odd` cannot be read: whether it is gone, done or changed is not known.
+    /// Does nothing about `key` as long as `odd` cannot be read: it may be gone, complete or changed.
     fn wait_for(&self, key: &Key, odd: &UnreadableObject, is_news: bool) -> Duration {
         log::debug!("{key} waits: {odd}");
         if is_news && let Some((kind, about)) = self.about(key) {
@@ -268,7 +268,7 @@ impl Reconciler {
         self.policy.intervals.wait * UNREADABLE_LOOKS
     }
 
-    /// The object that people look at for `key`: the DataVolume, or the claim that asks for a clone by itself.
+    /// The object that users check for `key`: the DataVolume, or a claim that asks for a clone by itself.
     fn about(&self, key: &Key) -> Option<(Kind, Meta)> {
         let stores = &self.observer.stores;
         if let Some(dv) = stores.data_volumes.get(key) {
@@ -279,16 +279,16 @@ impl Reconciler {
         Some((Kind::PersistentVolumeClaim, claim.metadata.clone()))
     }
 
-    /// Says in event and condition that the controller itself failed.
+    /// Reports a fault of the controller as event and condition.
     fn tell_of_panic(&self, key: &Key, panic: &Panic) {
         let event = events::controller_fault(panic);
         self.tell_besides(key, &event, |old| Some(with_fault(old, &panic.to_string())));
     }
 
-    /// Says in event and condition what fails where no decision is made.
+    /// Reports what fails as event and condition, where no decision is made.
     fn tell_of_last_error(&self, key: &Key, last_error: &LastError) {
         self.tell_besides(key, &events::of_trouble(last_error), |old| {
-            // That it cannot be written need not be tried once more.
+            // A status that cannot be written is not tried once more.
             (last_error.failed_action != FailedAction::WriteStatus).then(|| with_last_error(old, last_error))
         });
     }
@@ -314,7 +314,7 @@ impl Reconciler {
         }
     }
 
-    /// Where DataVolume and claim are gone, only the pods are left to tell what keeps them.
+    /// Where DataVolume and claim are gone, only the pods are left to carry the event.
     fn tell_about_pods(&self, seen: &Observed, now: OffsetDateTime) {
         let Some(last_error) =
             seen.last_error.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
@@ -326,7 +326,7 @@ impl Reconciler {
         }
     }
 
-    /// The watch will bring it, too, but the next round may come first and would say the same again.
+    /// The watch brings it, too, but the next round may come first and would report the same again.
     fn remember(&self, object: &Object) {
         if let Ok(view) = decode_within(object, DECODE_LIMIT_BYTES) {
             self.observer.stores.data_volumes.put(view);
@@ -352,7 +352,7 @@ impl Reconciler {
         self.last_errors().failed(key, last_error, Instant::now(), self.policy.intervals.backoff)
     }
 
-    /// Writes events and status, if they say something new. Returns when to try again what had to wait.
+    /// Writes events and status, if they changed. Returns when to retry a write that had to wait.
     fn tell(
         &self,
         key: &Key,
@@ -413,7 +413,7 @@ impl Reconciler {
         }
     }
 
-    /// Events are for people: one that cannot be written changes nothing.
+    /// Events are for people: a failure to write one changes nothing.
     fn report(&self, event: &Event, kind: Kind, about: &Meta, now: OffsetDateTime) {
         let time = now.format(&Rfc3339).unwrap_or_default();
         let object = events::object(event, kind, about, &time);
@@ -433,7 +433,7 @@ impl Reconciler {
 struct Acted {
     /// The action that failed, if one did.
     failed: Option<FailedRound>,
-    /// What fails, once it has lasted long enough to be told.
+    /// The failure, once it has lasted long enough to be reported.
     told: Option<LastError>,
     /// When to look again.
     again: Option<Duration>,
@@ -445,7 +445,7 @@ struct FailedRound {
     is_conflict: bool,
 }
 
-/// A look that failed.
+/// An observation that failed.
 fn looking(error: ApiError) -> LastError {
     LastError { failed_action: FailedAction::Look, error }
 }

@@ -1,4 +1,5 @@
-//! Looks at everything that belongs to one key: in the stores first, at the API server only for what no watch brings.
+//! Observes everything that belongs to one key: in the stores first, at the API server only what no watch brings. Observing changes
+//! nothing in the cluster and in the scheduler.
 
 pub mod drivers;
 pub(crate) mod uses;
@@ -40,7 +41,7 @@ use crate::watch::unreadable::ObjectIdentity;
 /// Pods in one page of a list.
 const PAGE_PODS: u32 = 250;
 
-/// Where an observer looks.
+/// Observes clones.
 pub struct Observer {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
@@ -48,11 +49,11 @@ pub struct Observer {
     pub stores: Arc<Stores>,
     /// Which clones run and which ones wait. Only read here.
     pub scheduler: Arc<CloneScheduler>,
-    /// What may be cloned.
+    /// Decides what may be cloned.
     pub judge: Judge,
-    /// What seals are checked with.
+    /// The key that checks seals.
     pub keys: Arc<TokenKey>,
-    /// Who signs certificates.
+    /// The authorities that sign certificates.
     pub pki: Arc<Pki>,
     /// The pods that were made.
     pub made: Arc<MadePods>,
@@ -61,7 +62,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Everything about `key`. `last_error` is what went wrong last time.
+    /// Everything about `key`. `last_error` is the failure of the last round.
     pub fn observe(
         &self,
         key: &Key,
@@ -101,8 +102,8 @@ impl Observer {
         Ok(seen)
     }
 
-    /// To be asked when a pod is about to be made: whether the user whose token allowed the clone has lost the right
-    /// since. Then nothing allows it.
+    /// Asked before a pod is created: whether the user whose token allowed the clone has lost the right since. Then nothing
+    /// allows it.
     pub fn withdrawn(&self, key: &Key, seen: &Observed) -> Result<Option<Permission>, ApiError> {
         let (Some(Permission::Token(asker)), Some(ask)) = (&seen.permission, ask(key, seen)) else {
             return Ok(None);
@@ -113,8 +114,8 @@ impl Observer {
         Ok(Some(Permission::Denied(check::revoked(&ask, asker))))
     }
 
-    /// Its pods, and those that are of no use: of an earlier claim of this name, in the namespace of an earlier source, or
-    /// with a seal that was copied from a pod that this controller made. The store has only pods that carry our seal.
+    /// Its pods, and useless pods: of an earlier claim of this name, in the namespace of an earlier source, or with a seal that was
+    /// copied from a pod that this controller created. The store has only pods with a valid seal.
     fn pods(&self, key: &Key, seen: &mut Observed) {
         let claim = seen.target.clone();
         for pod in self.stores.pods_of(key) {
@@ -158,7 +159,7 @@ impl Observer {
         }
     }
 
-    /// Where `wanted` leads. What is wrong with a DataSource of another namespace is not for everybody.
+    /// Where `wanted` leads. What is wrong with a DataSource of another namespace stays secret.
     fn resolve(&self, dv: &DataVolume, wanted: Wanted) -> Origin {
         let through = elsewhere(&wanted, &dv.metadata.namespace);
         match (self.follow(dv, wanted), through) {
@@ -246,7 +247,7 @@ impl Observer {
             match objects::decode::<Pod>(&item) {
                 Ok(pod) if uses(&pod, &key.name, writers) => users.push(pod.metadata.key()),
                 Ok(_) => {}
-                // What cannot be read may be anything.
+                // A pod that cannot be read may use any claim.
                 Err(_) => {
                     users.extend(ObjectIdentity::of(&item).map(|pod| pod.key()));
                 }
@@ -256,7 +257,7 @@ impl Observer {
     }
 }
 
-/// What CDI reads in an annotation that is true or false.
+/// The values that CDI accepts in an annotation that is true or false.
 fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -265,7 +266,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// What speaks for the clone of `seen`, if it is known what is to be cloned.
+/// The request of `seen` for permission, if its source is known.
 fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
     let (target, target_kind) = match (&seen.data_volume, &seen.target) {
         (Some(dv), _) => (&dv.metadata, TargetKind::DataVolume),
@@ -296,13 +297,13 @@ fn elsewhere(wanted: &Wanted, namespace: &str) -> Option<Key> {
     }
 }
 
-/// Whether the clone of `seen` is not done yet.
+/// Whether the clone of `seen` is not complete.
 fn is_open(seen: &Observed) -> bool {
     let asks = seen.target_annotation(CLONE_REQUEST).is_some() && !seen.is_populated();
     asks && seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
 }
 
-/// Whether the clone of `seen` has yet to get a pod.
+/// Whether the clone of `seen` still needs a pod.
 fn wants_pods(seen: &Observed) -> bool {
     let missing = seen.target_pod.is_none() || seen.source_pod.is_none();
     is_open(seen) && missing && seen.source.is_some()

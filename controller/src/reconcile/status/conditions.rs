@@ -81,7 +81,7 @@ fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
     claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty() && seen.class.is_none())
 }
 
-/// Why there is no claim of ours, if it is known.
+/// Why the clone has no claim, if it is known.
 fn cause(step: &Step, seen: &Observed) -> Option<(Reason, String)> {
     if let Some(last_error) = seen.claim_error() {
         return Some((last_error.reason(), last_error.message()));
@@ -122,7 +122,7 @@ fn sentence(progress: &Progress) -> String {
     }
 }
 
-/// The status `old` with what fails where no decision is made: the rest stays as it is.
+/// The status `old` with a failure of a round without a decision. All else stays as it is.
 pub fn with_last_error(old: &DataVolumeStatus, last_error: &LastError) -> DataVolumeStatus {
     let mut new = old.clone();
     let running = old.condition(ConditionType::Running);
@@ -138,7 +138,7 @@ fn put(status: &mut DataVolumeStatus, new: DataVolumeCondition) {
     }
 }
 
-/// The status `old` after the controller itself failed, with `said`. Of a clone that is done nothing changes.
+/// The status `old` after a fault `said` of the controller. The status of a clone that has ended does not change.
 pub fn with_fault(old: &DataVolumeStatus, said: &str) -> DataVolumeStatus {
     let mut new = old.clone();
     if old.phase.is_final() {

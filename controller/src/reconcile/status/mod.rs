@@ -1,4 +1,4 @@
-//! What a DataVolume says about itself (contract 4.7). Pure: from the step and what was seen.
+//! The status of a DataVolume (contract 4.7): a pure function of step and observation.
 
 pub mod conditions;
 pub mod phase;
@@ -18,14 +18,14 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 
-/// The status for `step`; `None` when there is nothing for us to say.
+/// The status for `step`; `None` when the controller does not write it.
 pub fn status(
     step: &Step,
     seen: &Observed,
     pod_conditions: &RunningConditions,
     policy: &Policy,
 ) -> Option<DataVolumeStatus> {
-    // Whoever made the claim of an import says how far it is: CDI's word that it is complete stays when CDI has gone.
+    // The controller that made the claim of an import reports on it: the status stays when CDI has been removed.
     let is_of_another = matches!(step, Step::NotOurs(_)) && seen.target.is_some();
     if is_of_another || matches!(step, Step::Nothing | Step::RemoveOrphans) {
         return None;
@@ -41,7 +41,7 @@ pub fn status(
     })
 }
 
-/// The highest count of both pods, and of pods that were replaced; never lower than what was said before.
+/// The highest restart count of both pods, plus the pods that were replaced; never lower than the previous status.
 pub fn restarts(seen: &Observed) -> i64 {
     let count = |pod: &Option<Arc<Pod>>, container| {
         pod.as_ref().and_then(|pod| pod.container_status(container)).map_or(0, |status| status.restart_count)
@@ -51,7 +51,7 @@ pub fn restarts(seen: &Observed) -> i64 {
     now.saturating_add(number(REPLACED_PODS)).max(number(POD_RESTARTS))
 }
 
-/// Puts the times into the conditions: what did not change keeps its time.
+/// Puts the times into the conditions: an unchanged condition keeps its time.
 pub fn with_times(
     mut new: DataVolumeStatus,
     old: &DataVolumeStatus,
@@ -74,7 +74,7 @@ pub fn with_times(
     new
 }
 
-/// Whether the difference between two statuses may wait for the write budget: only progress and the words about it.
+/// Whether the difference between two statuses may wait for the write budget: only progress and the text about it.
 pub fn may_wait(old: &DataVolumeStatus, new: &DataVolumeStatus) -> bool {
     let bare = |status: &DataVolumeStatus| {
         let mut bare = status.clone();
@@ -93,7 +93,7 @@ pub fn may_wait(old: &DataVolumeStatus, new: &DataVolumeStatus) -> bool {
     bare(old) == bare(new) && !is_first && !new.progress.is_complete()
 }
 
-/// A merge patch that makes the status `new`: only what differs, and null for what is no longer said.
+/// A merge patch that makes the status `new`: only what differs, and null for what is gone.
 pub fn status_patch(old: &DataVolumeStatus, new: &DataVolumeStatus) -> Value {
     let old = json!(old);
     let new = json!(new);

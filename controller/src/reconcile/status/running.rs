@@ -1,4 +1,4 @@
-//! Whether the pods run, and if not, why: in words that a user can act on.
+//! Whether the pods run, and if not, the reason, as a message that a user can act on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const NO_SPACE: [&str; 4] = [
 /// The message of a clone that is complete.
 const CLONE_COMPLETE: &str = "Clone Complete";
 
-/// How long a scheduler may refuse a pod before that is told: it tries again by itself within a few seconds.
+/// How long the scheduler of Kubernetes may refuse a pod before that is reported: it tries again within a few seconds.
 const SCHEDULING: Duration = Duration::from_secs(10);
 
 /// Why a claim with CDI's mark of a complete clone is not believed.
@@ -71,19 +71,19 @@ impl RunningCondition {
     }
 }
 
-/// Those of both pods; `None` as long as there is nothing to say.
+/// The conditions of both pods; `None` as long as nothing is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunningConditions {
     /// The target's.
     pub target: Option<RunningCondition>,
     /// The source's.
     pub source: Option<RunningCondition>,
-    /// What fails and is not about one pod, or about one that runs all the same.
+    /// A failure that is not about one pod, or is about a pod that runs.
     pub clone: Option<RunningCondition>,
 }
 
 impl RunningConditions {
-    /// All, for a step. What fails comes before what the pod says that it is about.
+    /// All, for a step. A failure replaces the condition of the pod that it is about.
     pub fn of(step: &Step, seen: &Observed, now: OffsetDateTime) -> Self {
         let of_pod = |pod: &Option<Arc<Pod>>, role: Role| {
             pod.as_deref().map(|pod| pod_condition(pod, role.container(), now))
@@ -93,7 +93,7 @@ impl RunningConditions {
             source: of_pod(&seen.source_pod, Role::Source),
             clone: None,
         };
-        // A claim that cannot be made is told by the condition Bound.
+        // The condition Bound reports a claim that cannot be created.
         if let Some(last_error) = seen.other_error() {
             let said = RunningCondition::no(last_error.reason(), last_error.message());
             let slot = match last_error.failed_action.side() {
@@ -115,13 +115,13 @@ impl RunningConditions {
             .all(|pod_condition| pod_condition.as_ref().is_some_and(RunningCondition::runs))
     }
 
-    /// All as one (contract 4.7, "Running"). What fails is told whatever the pods do; while both run it does not stop them.
+    /// All as one (contract 4.7, "Running"). A failure is always reported; while both pods run, it does not change that they run.
     pub fn joined(&self) -> RunningCondition {
         match &self.clone {
             Some(said) if self.both_run() => {
                 RunningCondition { status: ConditionStatus::True, ..said.clone() }
             }
-            // What the pods wait for is hidden by nothing else, unless it is what each clone waits for at its beginning.
+            // The failure does not hide what the pods wait for, unless each clone waits for that in the beginning.
             Some(said) => match self.pods() {
                 pods if pods.runs() || is_usual(&pods.reason) => said.clone(),
                 pods => said.and(&pods),
@@ -208,7 +208,7 @@ fn waiting_condition(status: &ContainerStatus) -> RunningCondition {
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
             RunningCondition::no(Reason::ImagePullFailed, format!("failed to pull image: {}", status.image))
         }
-        // The pause between two tries says nothing; why the last one ended does.
+        // The pause between two attempts explains nothing; the end of the last attempt does.
         _ if Reason::CrashLoopBackOff.is(reason) => {
             last_end(status).map_or_else(|| RunningCondition::no(reason, message), ended_condition)
         }
@@ -233,7 +233,7 @@ fn ended_condition(ended: &Terminated) -> RunningCondition {
     RunningCondition::no(reason, message)
 }
 
-/// What the scheduler said, once it has lasted: it often refuses a pod whose volume is a moment old.
+/// The refusal of the scheduler of Kubernetes, once it has lasted: it often refuses a pod whose volume is a moment old.
 fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> RunningCondition {
     match pod.unscheduled() {
         Some(condition) if !is_new(&condition.last_transition_time, now) => {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_its_words() {
+    fn each_state_has_its_reason_and_message() {
         for (state, reason, message) in [
             (json!({ "running": {} }), "Pod is running", ""),
             (
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_and_a_pod_without_a_node_say_why() {
+    fn an_eviction_and_a_pod_without_a_node_have_a_reason() {
         let evicted: Pod = serde_json::from_value(json!({
             "status": { "phase": "Failed", "reason": "Evicted", "message": "low on memory" } }))
         .unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduler_that_refuses_a_pod_is_told_once_it_has_lasted() {
+    fn a_refusal_of_the_scheduler_is_reported_once_it_has_lasted() {
         let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "unbound claims",
               "lastTransitionTime": "1970-01-01T00:01:00Z" } ] } }))
@@ -326,12 +326,12 @@ mod tests {
         assert_eq!(
             at(0),
             RunningCondition::no("Unschedulable", "unbound claims"),
-            "a clock that is behind hides nothing"
+            "a slow clock hides nothing"
         );
     }
 
     #[test]
-    fn what_fails_besides_hides_nothing_that_keeps_a_pod_from_running() {
+    fn a_failure_does_not_hide_why_a_pod_does_not_run() {
         let run = RunningCondition::yes();
         let joined = |target: RunningCondition| {
             let clone = Some(RunningCondition::no("ErrDeletingPod", "d"));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_that_does_not_run_is_the_one_that_speaks() {
+    fn the_condition_is_that_of_the_pod_that_does_not_run() {
         let run = RunningCondition::yes();
         let stop = |text: &str| RunningCondition::no("R", text);
         let joined = |target: &RunningCondition, source: &RunningCondition| {
