@@ -1,70 +1,63 @@
 #!/usr/bin/env bash
-# The cloner for arm64, made on another machine: it is packed as promised and clones, on a processor that QEMU emulates.
+# Tests the cloner for arm64, built on another machine: its image is complete, and it clones on a processor that QEMU
+# emulates.
 #
-#   scripts/arm64.sh            builds it without optimization, in a folder that goes away
-#   scripts/arm64.sh --built    takes what scripts/image.sh --arch arm64 left, both programs and images
+#   scripts/arm64.sh            builds it without optimization in target/arm64, then tests it
+#   scripts/arm64.sh --build    only builds it
+#   scripts/arm64.sh --built    tests what scripts/image.sh --arch arm64 built, both programs and images
 #
-# The image is looked at: machine, size, user, labels, the list of crates inside of the program, the SBOM beside it.
-# Folder and image file are cloned by arm64 alone, and between arm64 and this machine in both directions, as happens in a
-# cluster with nodes of both kinds. The digests must be those that this machine's cloner computes.
+# Checked are the machine, size, user and labels of the image, the list of crates inside the program, and the SBOM next
+# to it. A directory and an image file are cloned on arm64 alone, and between arm64 and this machine in both directions,
+# as in a cluster with nodes of both kinds. The digests must be those that the cloner of this machine computes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/ends.sh
 . scripts/lib/ends.sh
+# shellcheck source=scripts/lib/build.sh
+. scripts/lib/build.sh
+# shellcheck source=scripts/lib/source_copy.sh
+. scripts/lib/source_copy.sh
+help_if_asked "$@"
 
-names=(cloner) built=$PWD
+names=(cloner) built=$PWD/target/arm64/decant only_build=''
 case ${1-} in
-    -h | --help)
-        show_help
-        exit
-        ;;
-    --built) names=(cloner controller) ;;
-    '') built= ;;
+    '') ;;
+    --build) only_build=yes ;;
+    --built) names=(cloner controller) built=$PWD ;;
     *) die "unknown argument $1; see --help" ;;
 esac
 [[ $(uname -m) != aarch64 ]] || {
-    echo "this machine is one itself: scripts/image_test.sh and the others try it"
+    echo "this machine is arm64 itself: scripts/image_test.sh and the other scripts test it"
     exit
 }
 command -v qemu-aarch64-static >/dev/null || die "qemu-aarch64-static is missing; scripts/test.sh setup installs it"
 
-work=$(mktemp -d)
-running=()
-clean_up() {
-    local pid
-    for pid in "${running[@]}"; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-if [[ -z $built ]]; then
-    # Nothing in target/images may be taken for the optimized one.
-    built=$work/decant
-    mkdir "$built"
-    git ls-files -z | tar -c --null --files-from - | tar -x -C "$built"
-    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
-        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 "$built/scripts/image.sh" --arch arm64 cloner
+if [[ $built != "$PWD" ]]; then
+    # In another directory, so that target/images never holds an image without optimization.
+    (
+        without_optimization
+        copy_source "$built"
+        "$built/scripts/image.sh" --arch arm64 cloner
+    )
 fi
+[[ -z $only_build ]] || exit 0
+make_work_directory
 programs=$built/target/static/aarch64-unknown-linux-gnu/release
 
 for name in "${names[@]}"; do
-    [[ -x $programs/$name ]] || die "no $name for arm64; scripts/image.sh --arch arm64 makes it"
+    [[ -x $programs/$name ]] || die "no $name for arm64; scripts/image.sh --arch arm64 builds it"
     readelf --file-header "$programs/$name" | grep -q 'Machine: *AArch64' || die "the $name is for another machine"
     if readelf --program-headers "$programs/$name" | grep -q INTERP; then
-        die "the $name asks for a dynamic linker, and there is none in the image"
+        die "the $name needs a dynamic linker, and the image has none"
     fi
     for path in "$work" "$PWD" "${CARGO_HOME:-$HOME/.cargo}" "${XDG_CACHE_HOME:-$HOME/.cache}/decant"; do
-        if grep -qaF "$path/" "$programs/$name"; then die "the $name holds a path of this machine: $path"; fi
+        if grep -qaF "$path/" "$programs/$name"; then die "the $name contains a path of this machine: $path"; fi
     done
-    # objcopy of this machine cannot write arm64's programs; that compiler's can.
+    # The objcopy of this machine cannot write programs for arm64; the one of the cross compiler can.
     aarch64-linux-gnu-objcopy --dump-section ".dep-v0=$work/$name.deps" "$programs/$name" "$work/$name.copy" ||
-        die "no list of crates in the $name"
+        die "the $name contains no list of crates"
     python3 scripts/images/check.py "$built/target/images/$name-arm64.tar" "$work/$name.deps" \
         "$built/target/images/$name-arm64.cdx.json" aarch64
     qemu-aarch64-static "$programs/$name" --version
@@ -73,9 +66,8 @@ done
 qemu-aarch64-static -0 /bin/bash "$programs/cloner" -c echo "'hello cdi'" || die "a prep pod would fail"
 echo "ok   static programs for arm64 in an image for arm64, with its list of crates and SBOM"
 
-cargo build --quiet --locked -p decant-cloner
-here=$PWD/target/debug/cloner
-[[ -z ${CARGO_TARGET_DIR-} ]] || here=$CARGO_TARGET_DIR/debug/cloner
+build_debug
+here=$debug/cloner
 arm64=$work/arm64-cloner
 printf '#!/bin/sh\nexec qemu-aarch64-static %q "$@"\n' "$programs/cloner" >"$arm64"
 chmod 0755 "$arm64"
@@ -91,7 +83,7 @@ for file in volume/holes disk/disk.img; do
     dd if=/dev/urandom of="$work/$file" bs=1M seek=3 count=1 conv=notrunc status=none
 done
 
-# same WHAT ONE OTHER: content, links and the digests of both machines.
+# same WHAT SOURCE COPY: fails unless content, links and the digests of both machines are equal.
 same() {
     local digest
     diff --recursive --no-dereference "$2" "$3" || die "$1: the content differs"
@@ -102,33 +94,25 @@ same() {
 }
 
 "$arm64" copy --quiet "$work/volume" "$work/copied"
-same "a folder on arm64" "$work/volume" "$work/copied"
+same "a directory on arm64" "$work/volume" "$work/copied"
 "$arm64" copy --quiet "$work/disk/disk.img" "$work/copied.img"
 same "an image file on arm64" "$work/disk/disk.img" "$work/copied.img"
 
-make_certificates "$work/certificates"
-# between SOURCE TARGET FOLDER NAME: clones FOLDER into a folder NAME.
+certificates=$work/certificates
+make_certificates "$certificates"
+# between SOURCE TARGET DIRECTORY NAME: clones DIRECTORY into a new directory NAME.
 between() {
-    local pid port
-    mkdir "$work/$4"
-    : >"$work/target.log"
-    (
-        target_environment "$work/certificates"
-        export LISTEN_PORT=0 DESTINATION=$work/$4/disk.img
-        exec "$2" target --plain-health-port 0 --termination-log "$work/none"
-    ) 2>"$work/target.log" &
-    pid=$!
-    running+=("$pid")
-    port=$(port_in "$work/target.log" "waiting for a clone on" "$pid")
-    (
-        source_environment "$work/certificates" "$port"
-        export VOLUME_MODE=filesystem MOUNT_POINT=$3 PREALLOCATION=false
-        exec "$1" source --metrics-port 0 --termination-log "$work/none"
-    ) 2>"$work/source.log" || {
+    local pid port target
+    CLONER=$2
+    start_target "$work/$4"
+    target=$pid
+    CLONER=$1
+    VOLUME_MODE=filesystem MOUNT_POINT=$3 PREALLOCATION=false start_source "$port"
+    wait "$pid" || {
         cat "$work"/*.log >&2
         die "the source failed"
     }
-    wait "$pid" || die "the target failed: $(<"$work/target.log")"
+    wait "$target" || die "the target failed: $(<"$work/target.log")"
 }
 between "$arm64" "$here" "$work/volume" from-arm64
 same "from arm64 to $(uname -m)" "$work/volume" "$work/from-arm64"

@@ -1,33 +1,30 @@
 #!/usr/bin/env bash
-# Looks for known defects in everything that Decant is built from: cargo-deny against the RustSec database.
+# Looks for known vulnerabilities in all dependencies: cargo-deny with the RustSec advisory database.
 #
 #   scripts/audit.sh              fetches the database, then checks
-#   scripts/audit.sh --db DIR     takes it from DIR, a git clone of the database; no network is needed
+#   scripts/audit.sh --db DIR     uses DIR, a git clone of the database; needs no network
 #
-# When the database cannot be fetched, a copy that an earlier run left is used, and its age is shown. Without
-# one the script fails: "not looked" is not "nothing found". Exceptions stand in deny.toml, with reasons.
+# If the database cannot be fetched, the copy of an earlier run is used and its age is shown. Without a copy the script
+# fails: an audit that did not happen must not look like one that found nothing. deny.toml lists exceptions with reasons.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 
 # cargo-deny's default; with --db, git takes the same address from the local clone instead.
 address=https://github.com/RustSec/advisory-db
+help_if_asked "$@"
 db=
 case ${1-} in
     '') ;;
     --db)
-        [[ $# -eq 2 && -d $2 ]] || die "--db needs the folder of a clone"
-        db=$(cd "$2" && git rev-parse --absolute-git-dir) || die "$2 is no git clone"
-        ;;
-    -h | --help)
-        show_help
-        exit
+        [[ $# -eq 2 && -d $2 ]] || die "--db needs a directory with a git clone"
+        db=$(cd "$2" && git rev-parse --absolute-git-dir) || die "$2 is not a git clone"
         ;;
     *) die "unknown argument $1; see --help" ;;
 esac
 
-# A copy of the configuration that says where the database is kept, so that deny.toml needs no path.
+# A copy of the configuration with the path of the database, so that deny.toml contains no path.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/decant/advisories
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -35,20 +32,20 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$cache"
 sed "s|^\[advisories\]$|&\ndb-path = \"$cache\"\ngit-fetch-with-cli = true|" deny.toml >"$scratch/deny.toml"
 
-# check FOLDER ARGUMENT...: one lock file.
+# check DIRECTORY ARGUMENT...: checks the lock file in DIRECTORY.
 check() {
-    local folder=$1
+    local directory=$1
     shift
-    cargo deny --manifest-path "$folder/Cargo.toml" --locked --config "$scratch/deny.toml" check "$@" advisories
+    cargo deny --manifest-path "$directory/Cargo.toml" --locked --config "$scratch/deny.toml" check "$@" advisories
 }
 
 if [[ $db ]]; then
-    # Only for this process: who owns the clone does not matter for reading it.
+    # Only for this process. To read a clone, its owner does not matter.
     export GIT_CONFIG_COUNT=2
     export GIT_CONFIG_KEY_0=url.$db.insteadOf GIT_CONFIG_VALUE_0=$address
     export GIT_CONFIG_KEY_1=safe.directory GIT_CONFIG_VALUE_1='*'
     echo "advisories of $(git --git-dir "$db" log -1 --format=%cs)"
-    # A copy may be older than the advisory that an exception is about.
+    # The copy may be older than the advisory of an exception.
     check . --allow advisory-not-detected
 elif cargo deny --config "$scratch/deny.toml" fetch db; then
     check . --disable-fetch

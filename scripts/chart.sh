@@ -1,23 +1,21 @@
 #!/usr/bin/env bash
-# The Helm chart against the kustomize base: both make the same objects, values do what they say, wrong ones are refused.
+# Compares the Helm chart with the kustomize base: both render the same objects, values take effect, wrong values are
+# refused.
 #
-#   scripts/chart.sh      without a network; helm and kubectl are those that scripts/test.sh setup fetched
+#   scripts/chart.sh      needs no network; uses the helm and kubectl that scripts/test.sh setup fetched
 #
-# With DECANT_API_KUBECONFIG, the kubeconfig of a cluster where nothing of Decant is installed, the chart is also
-# installed there, upgraded and removed again (its CustomResourceDefinitions stay, as they should).
+# With DECANT_API_KUBECONFIG, the kubeconfig of a cluster without Decant, the chart is also installed there, upgraded and
+# removed (its CustomResourceDefinitions must stay).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+help_if_asked "$@"
 
-tools=$(helm_folder)
-python=$(venv_folder)/bin/python
+tools=$(helm_directory)
+python=$(venv_directory)/bin/python
 [[ -x $tools/helm && -x $python ]] || die "no helm; scripts/test.sh setup fetches it"
 work=$(mktemp -d)
 installed=
@@ -31,7 +29,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# Nothing of this machine's own Helm counts, and every symbolic link would be told about.
+# The settings of this machine's Helm have no effect. Helm warns about every symbolic link; these warnings are left out.
 export HELM_CONFIG_HOME=$work HELM_CACHE_HOME=$work HELM_DATA_HOME=$work
 helm() {
     local status=0
@@ -43,50 +41,50 @@ kubectl() { KUBECONFIG=${DECANT_API_KUBECONFIG-} "$tools/kubectl" "$@"; }
 ok() { echo "ok   $*"; }
 
 helm lint --strict --quiet controller/deploy/chart
-# What is tested is what is handed out: the package, in which the links are files.
+# The tests use the package, as users do. In it the links are files.
 helm package --destination "$work" controller/deploy/chart >/dev/null
 chart=$(echo "$work"/decant-*.tgz)
 render() { helm template decant "$chart" --namespace decant-system "$@"; }
 
-# same FOLDER VALUES...: the chart with these values makes what kustomize makes of the folders.
+# same DIRECTORY VALUES...: the chart with these values renders the same as kustomize for the directories.
 same() {
-    local folder
-    for folder in $1; do
+    local directory
+    for directory in $1; do
         echo ---
-        kubectl kustomize "controller/deploy$folder" 2>/dev/null
+        kubectl kustomize "controller/deploy$directory" 2>/dev/null
     done >"$work/kustomize.yaml"
     render --include-crds "${@:2}" >"$work/helm.yaml"
     "$python" scripts/chart/compare.py same "$work/kustomize.yaml" "$work/helm.yaml"
 }
 same "/"
-ok "without values the chart makes what kubectl apply -k controller/deploy makes"
+ok "without values the chart renders the same as controller/deploy"
 same "/webhook" --set webhook.enabled=true
-ok "with webhook.enabled it makes what controller/deploy/webhook makes"
+ok "with webhook.enabled it renders the same as controller/deploy/webhook"
 same "/ /admission" --set admissionPolicy.enabled=true
-ok "with admissionPolicy.enabled it makes what controller/deploy/admission makes besides"
+ok "with admissionPolicy.enabled it also renders controller/deploy/admission"
 same "/namespaced" --set namespaced=true,settings.watchNamespace=team
-ok "with namespaced it makes what controller/deploy/namespaced makes"
+ok "with namespaced it renders the same as controller/deploy/namespaced"
 same "/ /monitoring" --set monitoring.podMonitors=true,monitoring.rules=true,monitoring.dashboard=true
-ok "with everything of monitoring it makes what controller/deploy/monitoring makes besides"
+ok "with all values of monitoring it also renders controller/deploy/monitoring"
 
 render --namespace elsewhere --values scripts/chart/values.yaml >"$work/helm.yaml"
 "$python" scripts/chart/compare.py values "$work/helm.yaml"
-ok "every value arrives, in another namespace"
+ok "every value takes effect, in another namespace"
 
-# As `kubectl apply -n` puts them into a namespace.
+# As if applied with `kubectl apply -n`.
 render --set 'networkPolicies.cloneNamespaces={a,b}' >"$work/helm.yaml"
 kubectl kustomize controller/deploy/clone-policies >"$work/kustomize.yaml" 2>/dev/null
 "$python" scripts/chart/compare.py policies "$work/kustomize.yaml" "$work/helm.yaml" a b
-ok "each namespace of networkPolicies.cloneNamespaces gets what controller/deploy/clone-policies makes"
+ok "each namespace of networkPolicies.cloneNamespaces gets the policies of controller/deploy/clone-policies"
 
 render --set networkPolicies.enabled=false,progressProxy=false >"$work/helm.yaml"
-! grep -E 'NetworkPolicy|pods/proxy' "$work/helm.yaml" || die "the chart makes what was not wanted"
-ok "policies and the right to pods/proxy can be left out"
+! grep -E 'NetworkPolicy|pods/proxy' "$work/helm.yaml" || die "the chart renders objects that were switched off"
+ok "the policies and the right to pods/proxy can be switched off"
 
 "$python" scripts/chart/admission.py controller/deploy/admission/policies.yaml controller/tests/golden
-ok "the admission policies take what the controller makes, and nothing else"
+ok "the admission policies accept the objects of the controller, and no others"
 
-# refused VALUE WORD: an error that names the value.
+# refused VALUE TEXT: fails unless the chart refuses the value with an error that contains TEXT.
 refused() {
     if render --set "$1" >/dev/null 2>"$work/error"; then
         die "$1 was not refused"
@@ -104,7 +102,7 @@ refused webhook.on=true "'on'"
 refused namespaced=true settings.watchNamespace
 refused namespaced=true,settings.watchNamespace=team,webhook.enabled=true "exclude each other"
 refused networkPolicies.cloneNamespaces=team /networkPolicies/cloneNamespaces
-ok "values that cannot be are refused by name"
+ok "wrong values are refused, and the error names the value"
 
 [[ ${DECANT_API_KUBECONFIG-} ]] || exit 0
 installed=chart-$$
@@ -117,6 +115,6 @@ kubectl get validatingwebhookconfiguration cdi-api-datavolume-validate >/dev/nul
 helm uninstall decant --namespace "$installed" >/dev/null
 kubectl get crd datavolumes.cdi.kubevirt.io >/dev/null
 if kubectl get clusterrole decant-controller >/dev/null 2>&1; then
-    die "the role is left"
+    die "the role was not removed"
 fi
-ok "it is installed, upgraded and removed on a cluster, and DataVolumes stay"
+ok "it is installed, upgraded and removed on a cluster, and the CustomResourceDefinitions stay"

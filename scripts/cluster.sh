@@ -1,44 +1,44 @@
 #!/usr/bin/env bash
-# A real Kubernetes with one node on this machine, from Debian packages alone; as root, on Debian 12.
+# Runs a real Kubernetes with one node on this machine, from Debian packages alone. As root, on Debian 12.
 #
 #   scripts/cluster.sh setup            installs the packages and builds Kubernetes (once, about 8 minutes)
 #   scripts/cluster.sh up               starts everything; prints the path of the kubeconfig
-#   scripts/cluster.sh env              shell commands that make this cluster yours: eval "$(scripts/cluster.sh env)"
-#   scripts/cluster.sh down             ends everything that `up` started and removes what it made
-#   scripts/cluster.sh status           what runs; 0 if the node is ready
+#   scripts/cluster.sh env              shell commands that select this cluster: eval "$(scripts/cluster.sh env)"
+#   scripts/cluster.sh down             stops everything that `up` started and removes its files
+#   scripts/cluster.sh status           shows what runs; exits with 0 if the node is ready
 #   scripts/cluster.sh images           builds both images and loads them (scripts/image.sh)
 #   scripts/cluster.sh volume add block|filesystem SIZE CLASS NAME...
 #   scripts/cluster.sh volume remove NAME...
-#   scripts/cluster.sh api up|down      an API server alone, beside the cluster or without one: objects, and nobody
-#                                       who acts on them; `up` prints the path of its kubeconfig
-#   scripts/cluster.sh restart-api [SECONDS]    ends the API server, waits, starts it again
+#   scripts/cluster.sh api up|down      an API server alone, next to the cluster or without one: it stores objects, and
+#                                       no controller acts on them; `up` prints the path of its kubeconfig
+#   scripts/cluster.sh restart-api [SECONDS]    stops the API server, waits, starts it again
 #
-# Storage classes: decant-now (Immediate, the default) and decant-wait (WaitForFirstConsumer). `up` makes four
+# Storage classes: decant-now (Immediate, the default) and decant-wait (WaitForFirstConsumer). `up` creates four
 # volumes of 256Mi of each mode in decant-now.
 #
 # Environment: DECANT_CLUSTER_DIR (/var/tmp/decant-cluster) holds all state; the programs are kept in
-# ~/.cache/decant. With KUBECONFIG set to another cluster, `up` starts nothing: use that one.
+# ~/.cache/decant. With KUBECONFIG set to another cluster, `up` starts nothing, and that cluster is used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
-# shellcheck source=scripts/lib/pack.sh
-. scripts/lib/pack.sh
+# shellcheck source=scripts/lib/oci.sh
+. scripts/lib/oci.sh
 for part in build certificates processes node volumes; do
     # shellcheck source=/dev/null
     . "scripts/cluster/$part.sh"
 done
 
 CLUSTER=${DECANT_CLUSTER_DIR:-/var/tmp/decant-cluster}
-BIN=$(kubernetes_folder)
-# Used by the parts.
+BIN=$(kubernetes_directory)
+# For scripts/cluster/*.sh.
 export API_PORT ETCD_PORT API_FLAGS NODE=node1 NODE_IP=10.244.0.1 SERVICE_IP=10.96.0.1 BRIDGE=decant0
 API_PORT=6443 ETCD_PORT=2379 API_FLAGS=()
 if [[ ${1-} = api ]]; then
     CLUSTER+=-api API_PORT=6543 ETCD_PORT=2479
-    # Nobody makes service accounts there, and nobody reaches it under its service's address.
+    # No controller creates service accounts there, and no client uses the address of its Service.
     API_FLAGS=(--disable-admission-plugins=ServiceAccount --endpoint-reconciler-type=none)
 fi
 ADMIN=$CLUSTER/pki/admin.kubeconfig
@@ -51,12 +51,10 @@ PROGRAMS=(proxy kubelet scheduler controller-manager apiserver etcd)
 kube() { "$BIN/kubectl" --kubeconfig "$ADMIN" "$@"; }
 
 install_cluster() {
-    local tool packages=()
-    for tool in "${PACKAGES[@]}"; do
-        has "${tool%%:*}" || packages+=("${tool#*:}")
-    done
+    local packages=()
+    add_missing "${PACKAGES[@]}"
     [[ -x /usr/lib/cni/bridge ]] || packages+=(containernetworking-plugins)
-    # The packages of etcd and containerd would start services of their own.
+    # The packages of etcd and containerd start services.
     if [[ ${#packages[@]} -gt 0 ]]; then
         echo "installing ${packages[*]}"
         install_packages "${packages[@]}"
@@ -78,17 +76,17 @@ stop_services() {
 
 up() {
     if [[ ${KUBECONFIG-} && $KUBECONFIG != "$ADMIN" ]]; then
-        echo "KUBECONFIG names a cluster already ($KUBECONFIG): that one is used"
+        echo "KUBECONFIG is set: using the cluster of $KUBECONFIG"
         return
     fi
     if [[ -d $CLUSTER ]]; then
-        status >/dev/null 2>&1 || die "$CLUSTER is left from another time: scripts/cluster.sh down"
+        status >/dev/null 2>&1 || die "$CLUSTER is left from a cluster that no longer runs; scripts/cluster.sh down removes it"
         echo "$ADMIN"
         return
     fi
     install_cluster
     mkdir -p "$CLUSTER/run"
-    # A half-started cluster is taken down again.
+    # A cluster that starts only in part is stopped again.
     trap 'down; exit 1' ERR INT TERM
     start_network
     make_pki
@@ -108,15 +106,15 @@ up() {
 down() {
     [[ -d $CLUSTER ]] || return 0
     local name path
-    # Whatever cannot be ended or is gone already, the rest still has to go.
+    # Continue if something cannot be stopped or no longer exists.
     set +e
-    # Pods go with the kubelet gone, so that nothing is started again.
+    # The kubelet stops before the containers, so that it does not restart them.
     end kubelet
     end_containers
     for name in "${PROGRAMS[@]}" containerd; do
         end "$name"
     done
-    # Deepest first: volumes of pods, containers' roots, shared memory, namespaces.
+    # The deepest mount points first: volumes of pods, root directories of containers, shared memory, namespaces.
     awk -v root="$CLUSTER/" 'index($5, root) == 1 {print $5}' /proc/self/mountinfo | sort -r |
         while read -r path; do
             umount "$path" 2>/dev/null || umount -l "$path" 2>/dev/null || true
@@ -157,7 +155,7 @@ volume() {
     case $what in
         add)
             [[ $# -ge 5 ]] || die "volume add block|filesystem SIZE CLASS NAME..."
-            [[ $2 = block || $2 = filesystem ]] || die "a volume is block or filesystem, not $2"
+            [[ $2 = block || $2 = filesystem ]] || die "unknown volume mode $2: use block or filesystem"
             add_volumes "${@:2}"
             ;;
         remove)
@@ -208,5 +206,5 @@ case ${1-} in
     api) api "${2-}" ;;
     volume) volume "${@:2}" ;;
     restart-api) restart_api "${2-}" ;;
-    *) die "no command is called $1; see --help" ;;
+    *) die "unknown command $1; see --help" ;;
 esac

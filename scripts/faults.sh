@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The long form of the fault matrix (docs/specification.md): every fault at 10, 50, 90 and 99 % and at random
-# points, in every mode, on larger volumes; and clones whose ends are killed by turns until they are done. As root,
-# on Linux with loop devices. Prints a table and fails if a cell was wrong.
+# The long form of the fault matrix (docs/specification.md): every fault at 10, 50, 90 and 99 % and at random points, in
+# every mode, on larger volumes; and clones whose ends are killed in turn until the clone is complete. As root, on Linux
+# with loop devices. Prints a table and fails if a cell is wrong.
 #
 #   scripts/faults.sh [--rounds N] [--seed N] [--scale N] [--streams N] [FILTER...]
 #
-#   --rounds N   random points of each cell besides the fixed ones (4)
-#   --seed N     of the random points; printed, so that a run can be repeated (the time)
+#   --rounds N   random points of each cell in addition to the fixed ones (4)
+#   --seed N     seed of the random points (the time); printed, so that a run can be repeated
 #   --scale N    volumes are this many times as large as in CI, which is about 266 MiB each (4)
 #   --streams N  connections of each clone (1)
 #   FILTER       only tests with this in their names, such as kills:: or a_tree
@@ -14,9 +14,10 @@
 # Environment: TMPDIR needs room for eight volumes; JOBS (2) tests at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 
+help_if_asked "$@"
 rounds=4 seed=$(date +%s) scale=4 streams=1 filters=()
 while [[ $# -gt 0 ]]; do
     case $1 in
@@ -24,10 +25,6 @@ while [[ $# -gt 0 ]]; do
             [[ ${2-} =~ ^[0-9]+$ ]] || die "$1 needs a number"
             declare "${1#--}=$2"
             shift
-            ;;
-        -h | --help)
-            show_help
-            exit
             ;;
         -*) die "unknown argument $1; see --help" ;;
         *) filters+=("$1") ;;
@@ -47,11 +44,11 @@ export DECANT_FAULTS_STREAMS=$streams DECANT_FAULTS_TABLE=$work/table CI=true
 echo "--rounds $rounds --seed $seed --scale $scale --streams $streams" >&2
 status=0
 cargo test --locked -p decant-cloner --test resume -- --test-threads "${JOBS:-2}" "${filters[@]}" || status=$?
-# System calls that fail, two writers, filesystems that fold case: they have no points and no cells.
+# Failing system calls, two writers, filesystems that ignore case: these tests have no points and no cells.
 if [[ $all = yes ]]; then
     cargo test --locked -p decant-cloner --test copy -- --test-threads "${JOBS:-2}" \
         optional:: writers:: spelling:: || status=$?
-    cargo test --locked -p decant-cloner --test target -- --test-threads "${JOBS:-2}" writers:: || status=$?
+    cargo test --locked -p decant-cloner --test receive -- --test-threads "${JOBS:-2}" writers:: || status=$?
 fi
 
 echo

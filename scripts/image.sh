@@ -1,41 +1,36 @@
 #!/usr/bin/env bash
-# Makes the two images: one static program each, no shell, no libc, user 107.
+# Builds the two images: one static program each, no shell, no libc, user 107.
 #
 #   scripts/image.sh [--arch amd64|arm64] [cloner|controller]...
 #
-# Leaves target/images/cloner.tar and target/images/controller.tar (OCI archives) for
-# localhost/decant/cloner:VERSION and localhost/decant/controller:VERSION, beside each its SBOM (CycloneDX,
-# cloner.cdx.json), and prints names, sizes and digests. Images for another machine than this one are called
-# cloner-arm64.tar and so on; they need Debian's cross compiler (gcc-aarch64-linux-gnu, gcc-x86-64-linux-gnu)
-# and Rust for that machine: rustup target add, or else what scripts/test.sh setup fetches of Debian's.
+# Writes target/images/cloner.tar and target/images/controller.tar (OCI archives) for localhost/decant/cloner:VERSION and
+# localhost/decant/controller:VERSION, and next to each its SBOM (CycloneDX, cloner.cdx.json). Prints names, sizes and
+# digests. Images for another kind of machine are called cloner-arm64.tar and so on; they need Debian's cross compiler
+# (gcc-aarch64-linux-gnu, gcc-x86-64-linux-gnu) and Rust for that machine: from `rustup target add`, or Debian's Rust,
+# which scripts/test.sh setup fetches.
 #
-# The same commit makes the same digests in every folder (scripts/reproduce.sh compares). SOURCE_DATE_EPOCH is the
-# time in the image; without it, that of the last commit.
+# The same commit has the same digests in every directory (scripts/reproduce.sh compares them). The time in the image is
+# SOURCE_DATE_EPOCH, by default the time of the last commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
-# shellcheck source=scripts/lib/pack.sh
-. scripts/lib/pack.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
+# shellcheck source=scripts/lib/oci.sh
+. scripts/lib/oci.sh
 # shellcheck source=scripts/lib/cross.sh
 . scripts/lib/cross.sh
 
+help_if_asked "$@"
 own=$(uname -m) arch=
-case ${1-} in
-    -h | --help)
-        show_help
-        exit
-        ;;
-    --arch)
-        arch=${2-}
-        shift 2 || die "--arch amd64 or --arch arm64"
-        ;;
-esac
+if [[ ${1-} = --arch ]]; then
+    arch=${2-}
+    shift 2 || die "--arch needs a value: amd64 or arm64"
+fi
 [[ $# -gt 0 ]] || set -- cloner controller
 case ${arch:-$own} in
     amd64 | x86_64) machine=x86_64 arch=amd64 ;;
     arm64 | aarch64) machine=aarch64 arch=arm64 ;;
-    *) die "no image for ${arch:-$own}: use amd64 or arm64" ;;
+    *) die "no image for ${arch:-$own}: only for amd64 and arm64" ;;
 esac
 target=$machine-unknown-linux-gnu suffix=
 command -v buildah >/dev/null || die "buildah is missing; scripts/test.sh setup installs it"
@@ -50,8 +45,8 @@ fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 revision=$(git rev-parse HEAD 2>/dev/null || true)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-# glibc can be linked statically; what is missing then is the lookup of names over DNS modules, and a source only
-# needs /etc/hosts. No path of this machine gets into the programs, neither by rustc nor by the C compiler.
+# glibc can be linked statically. Only the modules for name resolution are missing then, and a source needs only
+# /etc/hosts. Neither rustc nor the C compiler writes a path of this machine into the programs.
 home=${CARGO_HOME:-$HOME/.cargo}
 flags="-C target-feature=+crt-static --remap-path-prefix=$PWD=/decant --remap-path-prefix=$home=/cargo"
 export CFLAGS="${CFLAGS-} -ffile-prefix-map=$PWD=/decant -ffile-prefix-map=$home=/cargo"
@@ -59,12 +54,12 @@ mkdir -p target/images
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
-# lay_out NAME: the image's files in $root.
+# lay_out NAME: puts the files of the image into $root.
 lay_out() {
     rm -rf "${root:?}"/*
     install -D -m 0555 "target/static/$target/release/$1" "$root/usr/bin/$1"
     if [[ $1 = cloner ]]; then
-        # CDI's prep pods ask for it (docs/protocol.md, 1.1).
+        # CDI's prep pods run it (docs/protocol.md, 1.1).
         mkdir "$root/bin"
         ln -s /usr/bin/cloner "$root/bin/bash"
     fi
@@ -72,7 +67,7 @@ lay_out() {
 }
 
 for name in "$@"; do
-    [[ $name = cloner || $name = controller ]] || die "no image is called $name"
+    [[ $name = cloner || $name = controller ]] || die "no such image: $name"
     RUSTFLAGS=$flags cargo auditable build --locked --quiet --release --target "$target" --target-dir target/static \
         -p "decant-$name" --bin "$name"
     lay_out "$name"

@@ -1,49 +1,46 @@
 #!/usr/bin/env bash
-# The kustomize folders with the oldest kubectl that counts and the newest: both render them and say nothing else.
+# Tests the kustomize directories with the oldest supported kubectl and the newest: both render them without a warning.
 #
-#   scripts/manifests.sh      without a network; the newest kubectl is the one that scripts/test.sh setup fetched, the oldest the
-#                             one that scripts/cluster.sh builds (left out while it is not there)
+#   scripts/manifests.sh      needs no network. scripts/test.sh setup fetches the newest kubectl, scripts/cluster.sh builds
+#                             the oldest, which is left out if it is not there
 #
-# With DECANT_API_KUBECONFIG, the kubeconfig of a cluster that is thrown away afterwards, each of them also applies
-# controller/deploy twice: the second time changes nothing.
+# With DECANT_API_KUBECONFIG, the kubeconfig of a temporary cluster, each kubectl also applies controller/deploy twice: the
+# second time must change nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+help_if_asked "$@"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-newest=$(helm_folder)/kubectl
-oldest=$(kubernetes_folder)/kubectl
+newest=$(helm_directory)/kubectl
+oldest=$(kubernetes_directory)/kubectl
 [[ -x $newest ]] || die "no kubectl in ${newest%/*}; scripts/test.sh setup fetches it"
 version() { "$1" version --client -o json | sed -n 's/.*"gitVersion": "\(.*\)".*/\1/p'; }
 ok() { echo "ok   $*"; }
 
-# quietly WHAT COMMAND...: an error, a warning or anything else on standard error is a failure.
+# quietly WHAT COMMAND...: fails on an error, and on any output on standard error.
 quietly() {
     "${@:2}" >"$work/out" 2>"$work/said" || { cat "$work/said" >&2; die "$1 fails"; }
-    [[ ! -s $work/said ]] || { cat "$work/said" >&2; die "$1 says something besides"; }
+    [[ ! -s $work/said ]] || { cat "$work/said" >&2; die "$1 prints a warning"; }
 }
 
-# renders KUBECTL FOLDER...
+# renders KUBECTL DIRECTORY...
 renders() {
-    local folder
-    for folder in "${@:2}"; do
-        quietly "$1 kustomize controller/deploy/$folder" "$1" kustomize "controller/deploy/$folder"
-        [[ -s $work/out ]] || die "controller/deploy/$folder makes nothing"
+    local directory
+    for directory in "${@:2}"; do
+        quietly "$1 kustomize controller/deploy/$directory" "$1" kustomize "controller/deploy/$directory"
+        [[ -s $work/out ]] || die "controller/deploy/$directory renders nothing"
     done
     ok "kubectl $(version "$1") renders controller/deploy/{$(IFS=, && echo "${*:2}")} without a warning"
 }
-# Those that stand alone. The other two build on base/, for which kubectl before 1.21 has another word.
+# These do not include base/. Old versions of kubectl (before 1.21) do not know the field that includes it.
 alone=(. base admission clone-policies monitoring)
 renders "$newest" "${alone[@]}" webhook namespaced
 kubectls=("$newest")
@@ -54,7 +51,7 @@ fi
 
 [[ ${DECANT_API_KUBECONFIG-} ]] || exit 0
 export KUBECONFIG=$DECANT_API_KUBECONFIG
-# twice KUBECTL FOLDER
+# twice KUBECTL DIRECTORY
 twice() {
     quietly "$1 apply -k $2" "$1" apply -k "$2"
     quietly "$1 apply -k $2, a second time," "$1" apply -k "$2"

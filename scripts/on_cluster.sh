@@ -1,65 +1,66 @@
 #!/usr/bin/env bash
-# Brings up a cluster, loads the images, and runs the tests that need both; takes the cluster down again, also after
-# a failure. A cluster that is up already is used and left up. As root.
+# Starts a cluster, loads the images, and runs the tests that need both; then stops the cluster, also after a failure. A
+# cluster that already runs is used and stays. As root.
 #
 #   scripts/on_cluster.sh [NAME]      only tests whose name contains NAME
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh
+# shellcheck source=scripts/lib/build.sh
+. scripts/lib/build.sh
 
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
-[[ $EUID -eq 0 ]] || die "a cluster needs root"
+help_if_asked "$@"
+[[ $EUID -eq 0 ]] || die "starting a cluster needs root"
 unset KUBECONFIG
-# take_down: of what was brought up here.
+# What this script started, as arguments of scripts/cluster.sh.
 ours=()
 take_down() {
     local what
     for what in "${ours[@]}"; do
-        # shellcheck disable=SC2086  # two words
+        # shellcheck disable=SC2086  # two arguments
         scripts/cluster.sh $what
     done
 }
 trap take_down EXIT
 trap 'exit 130' INT TERM
 if ! scripts/cluster.sh status >/dev/null 2>&1; then
-    # What a machine that went down left behind.
+    # Removes what is left of a cluster that was not stopped.
     scripts/cluster.sh down
     ours+=("down")
 fi
 KUBECONFIG=$(scripts/cluster.sh up | tail -n 1)
 export KUBECONFIG
-PATH=$PATH:$(kubernetes_folder)
-DECANT_NEWEST_KUBECTL=$(helm_folder)/kubectl
+PATH=$PATH:$(kubernetes_directory)
+DECANT_NEWEST_KUBECTL=$(helm_directory)/kubectl
 export DECANT_NEWEST_KUBECTL
 scripts/cluster.sh images
 scripts/image_test.sh
-# The tests' controllers have the rights of the role and no others.
+# The controllers of the tests have the rights of the role and no others.
 kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base/crds.yaml -f controller/deploy/base/rbac.yaml \
     -f controller/deploy/base/proxy.yaml
-cargo build --locked --quiet -p kubectl-decant
-clones() { cargo test --locked -p decant-controller --test clones -- "$@"; }
+# The tests also run the plugin of kubectl.
+build_debug
+# With the features of the whole workspace, as in the other steps: nothing is compiled twice.
+clones() { cargo test --locked --workspace --test clones -- "$@"; }
 if [[ $# -gt 0 ]]; then
     clones --test-threads=1 "$@"
     exit
 fi
 DECANT_CALLS_FILE=$(mktemp)
 export DECANT_CALLS_FILE
-# First those that need the whole cluster, then those with a controller for a namespace of their own, then what
-# all of them noted.
+# First the tests that need the whole cluster, then those with a controller for their own namespace, then the test that
+# reads the calls which all of them recorded.
 clones --test-threads=1 alone:: installed::
 clones --test-threads=4 --skip alone:: --skip installed:: --skip rights::
 clones rights::
 rm "$DECANT_CALLS_FILE"
 
-# An API server without a node, and the optimized program that is in the image.
+# An API server without a node, and the optimized programs from the images.
 ours+=("api down")
 DECANT_API_KUBECONFIG=$(scripts/cluster.sh api up | tail -n 1)
 DECANT_CONTROLLER=$PWD/target/static/$(uname -m)-unknown-linux-gnu/release/controller
@@ -67,9 +68,9 @@ DECANT_CLONER=${DECANT_CONTROLLER%/*}/cloner
 export DECANT_API_KUBECONFIG DECANT_CONTROLLER DECANT_CLONER
 kubectl --kubeconfig "$DECANT_API_KUBECONFIG" apply -f controller/deploy/base/crds.yaml
 scripts/chart.sh
-api() { cargo test --locked -p decant-controller --test api -- "$@"; }
+api() { cargo test --locked --workspace --test api -- "$@"; }
 api --skip budget::
-# Alone: it counts CPU time.
+# Alone, because it counts CPU time.
 api --nocapture budget::
-# Last: it leaves an installation.
+# Last, because it leaves an installation.
 scripts/manifests.sh

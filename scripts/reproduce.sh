@@ -1,69 +1,66 @@
 #!/usr/bin/env bash
-# Builds an image twice, in two folders and with two Cargo homes, and compares: archive digest and SBOM are the same.
+# Builds an image twice, in two directories and with two Cargo homes, and compares: archive digest and SBOM must be equal.
 #
-#   scripts/reproduce.sh                    the cloner, without optimization: what could differ is where, not how fast
-#   scripts/reproduce.sh --full [NAME]...   both images, or these, as they are released (four builds of minutes)
+#   scripts/reproduce.sh                    the cloner, without optimization: the path could leak into the image at any
+#                                           level of optimization
+#   scripts/reproduce.sh --full [NAME]...   both images, or the named ones, as they are released (four builds of minutes)
 #
-# With --arch arm64 before that, the images for that machine, by a cross compiler.
+# --arch arm64 as the first argument selects the images for that machine, built by a cross compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
-# shellcheck source=scripts/lib/pack.sh
-. scripts/lib/pack.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
+# shellcheck source=scripts/lib/oci.sh
+. scripts/lib/oci.sh
+# shellcheck source=scripts/lib/source_copy.sh
+. scripts/lib/source_copy.sh
+help_if_asked "$@"
 
 names=(cloner) arch=() suffix='' machine=$(uname -m)
 if [[ ${1-} = --arch ]]; then
-    [[ ${2-} = arm64 && $machine != aarch64 ]] || die "--arch arm64, on another machine"
+    [[ ${2-} = arm64 && $machine != aarch64 ]] || die "--arch takes arm64, on another machine"
     arch=(--arch arm64) suffix=-arm64 machine=aarch64
     shift 2
 fi
 case ${1-} in
-    -h | --help)
-        show_help
-        exit
-        ;;
     --full)
         shift
         names=("$@")
         [[ $# -gt 0 ]] || names=(cloner controller)
         ;;
-    '')
-        export CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-        ;;
+    '') without_optimization ;;
     *) die "unknown argument $1; see --help" ;;
 esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH
 home=${CARGO_HOME:-$HOME/.cargo}
+first=$work/first second=$work/a/second/and/longer/one
 cargo fetch --locked --quiet
 
-# build FOLDER CARGO_HOME: both with names of their own, of different lengths.
+# build DIRECTORY CARGO_HOME
 build() {
-    mkdir -p "$1"
-    git ls-files -z | tar -c --null --files-from - | tar -x -C "$1"
+    copy_source "$1"
     CARGO_HOME=$2 CARGO_NET_OFFLINE=true "$1/scripts/image.sh" "${arch[@]}" "${names[@]}"
 }
-build "$work/first" "$home"
-mkdir -p "$work/another-home"
+mkdir -p "$work/second-home"
 for part in registry bin; do
-    [[ ! -e $home/$part ]] || ln -s "$home/$part" "$work/another-home/$part"
+    [[ ! -e $home/$part ]] || ln -s "$home/$part" "$work/second-home/$part"
 done
-build "$work/a/second/and/longer/one" "$work/another-home"
+# Both at once: each alone leaves processors idle while it waits for one crate.
+build "$first" "$home" &
+build "$second" "$work/second-home" || die "the second build failed"
+wait $! || die "the first build failed"
 
 for name in "${names[@]}"; do
-    for folder in first a/second/and/longer/one; do
-        program=$work/$folder/target/static/$machine-unknown-linux-gnu/release/$name
+    for directory in "$first" "$second"; do
+        program=$directory/target/static/$machine-unknown-linux-gnu/release/$name
         if grep -qaF "$work" "$program" || grep -qaF "$home/registry" "$program"; then
-            die "$name holds a path of this machine"
+            die "$name contains a path of this machine"
         fi
     done
-    [[ $(image_digest "$work/first/target/images/$name$suffix.tar") = \
-        $(image_digest "$work/a/second/and/longer/one/target/images/$name$suffix.tar") ]] ||
+    [[ $(image_digest "$first/target/images/$name$suffix.tar") = "$(image_digest "$second/target/images/$name$suffix.tar")" ]] ||
         die "two builds of $name have two digests"
-    cmp "$work"/{first,a/second/and/longer/one}/target/images/"$name$suffix.cdx.json"
-    echo "ok   two builds of $name$suffix in two folders have one digest and one SBOM"
+    cmp "$first/target/images/$name$suffix.cdx.json" "$second/target/images/$name$suffix.cdx.json"
+    echo "ok   two builds of $name$suffix in two directories have one digest and one SBOM"
 done

@@ -1,16 +1,13 @@
 #!/usr/bin/env bash
-# Makes docs/status-page.png anew: the status page with sample clones, in headless Chromium (Debian's `chromium`).
+# Renders docs/status-page.png: the status page with sample clones, in headless Chromium (Debian's `chromium`).
 #
 #   scripts/screenshot.sh [FILE]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+help_if_asked "$@"
 command -v chromium >/dev/null || die "chromium is missing; scripts/test.sh setup installs it"
 DECANT_SCREENSHOT=$(realpath "${1:-docs/status-page.png}")
 export DECANT_SCREENSHOT

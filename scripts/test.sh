@@ -1,37 +1,48 @@
 #!/usr/bin/env bash
-# All checks of Decant, on a Debian 12 machine with Rust. What is missing is installed first (as root or with
-# sudo). Fails if any step fails, but always runs them all.
+# Runs all checks of Decant on a Debian 12 machine with Rust. Fails if a step fails, but always runs all steps.
 #
-#   scripts/test.sh              every step, in this order:
-#     setup      installs packages and tools that are missing
-#     format     rustfmt
-#     lint       clippy, warnings are errors
-#     docs       rustdoc, warnings are errors
-#     alone      each crate builds without the others' features
-#     unit       unit, integration and documentation tests
-#     guard      instructions of fixed pieces of work against a baseline: has the data path become dearer?
-#     scripts    shellcheck
-#     supply     licences, duplicates and sources of all crates (advisories: scripts/audit.sh)
-#     chart      the Helm chart makes what kustomize makes
-#     images     the cloner's image, built twice, has one digest; packed without optimization.
-#                And for arm64, where it clones on an emulated processor
-#     strangers  curl, tar, openssl, cramjam and promtool against the built cloner
-#     cluster    clones on a real Kubernetes that is brought up for it (the first time it is built: 8 minutes)
-#     fuzz       every fuzz target for a few seconds
-#   scripts/test.sh STEP...      only these
+#   scripts/test.sh              runs every step, in this order
+#   scripts/test.sh STEP...      runs only these steps
+#   scripts/test.sh lint unit    is the loop for daily work: less than five minutes after a small change
 #
-# Environment: FUZZ_SECS (10) for each fuzz target; CI=true makes a step that cannot run a failure.
+# Steps, and how long each takes on two cores, in a warm target directory / in a new checkout:
+#     setup      installs missing packages and tools, as root or with sudo          10 s / 25 min
+#     format     rustfmt                                                             3 s
+#     lint       clippy; warnings are errors                                        1 min / 3 min
+#     docs       rustdoc; warnings are errors                                       30 s
+#     alone      each crate compiles without the features that the others enable    15 s
+#     unit       library tests, documentation tests and the short integration tests 3 min / 9 min
+#     system     integration tests with loop devices, killed processes, resumed
+#                clones and large copies (the list: scripts/test/targets.py)        12 min
+#     guard      counts the instructions of the data path, compares with a baseline  1 min
+#     scripts    shellcheck                                                         15 s
+#     supply     licences, duplicates and sources of all crates (scripts/audit.sh
+#                looks for known vulnerabilities)                                    2 s
+#     chart      the Helm chart renders the same objects as kustomize               25 s
+#     interop    curl, tar, openssl, cramjam and promtool use the cloner             5 s
+#     cluster    clones on a real Kubernetes that the step starts. The first run
+#                builds Kubernetes, which takes 8 minutes                           20 min
+#     images     two builds of the cloner's image have one digest; the image for
+#                arm64 clones on an emulated processor                              7 min
+#     fuzz       runs every fuzz target for a few seconds                            2 min / 5 min
+#
+# A run of all steps builds what cluster, images and fuzz need in the background, at the lowest priority, while other
+# steps wait for timers and disks (scripts/test/prepare.sh).
+#
+# Environment: FUZZ_SECS (10) for each fuzz target; RUST_TEST_THREADS (twice the number of processors: most tests wait);
+# CI=true turns a step that cannot run into a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/lib/words.sh
-. scripts/lib/words.sh
+# shellcheck source=scripts/lib/messages.sh
+. scripts/lib/messages.sh
 # shellcheck source=scripts/lib/setup.sh
 . scripts/lib/setup.sh
+help_if_asked "$@"
 
-STEPS=(setup format lint docs alone unit guard scripts supply chart images strangers cluster fuzz)
+STEPS=(setup format lint docs alone unit system guard scripts supply chart interop cluster images fuzz)
 
-# A step that returns this could not run here.
-CANNOT=75
+# The exit code of a step that cannot run on this machine.
+CANNOT_RUN=75
 
 step_setup() { setup; }
 
@@ -43,8 +54,10 @@ step_format() {
 
 step_lint() {
     cargo clippy --locked --workspace --all-targets -- -D warnings
-    # Those that need a cluster: "all targets" leaves out what `cargo test` does not run by itself.
-    cargo clippy --locked -p decant-controller --test clones --test api -- -D warnings
+    # `--all-targets` leaves out the tests that `cargo test` does not run by itself.
+    local selection
+    select_tests cluster
+    cargo clippy --locked --workspace "${selection[@]}" -- -D warnings
 }
 
 step_docs() {
@@ -52,13 +65,39 @@ step_docs() {
 }
 
 step_alone() {
-    local crate
-    for crate in decant-shared decant-cloner decant-controller kubectl-decant; do
+    local crates crate
+    crates=$(cargo metadata --locked --no-deps --format-version 1 |
+        python3 -c 'import json, sys; print("\n".join(package["name"] for package in json.load(sys.stdin)["packages"]))')
+    [[ $crates ]]
+    for crate in $crates; do
         cargo check --locked --quiet -p "$crate"
     done
 }
 
-step_unit() { cargo test --locked --workspace --no-fail-fast; }
+# select_tests STEP: sets `selection` to the arguments that select the test binaries of a step.
+select_tests() {
+    local output
+    output=$(scripts/test/targets.py "$1")
+    mapfile -t selection <<<"$output"
+}
+
+# run_tests STEP
+run_tests() {
+    local selection
+    select_tests "$1"
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+    cargo test --locked --workspace --no-fail-fast "${selection[@]}"
+}
+
+step_unit() {
+    run_tests unit
+    cargo test --locked --workspace --doc --quiet
+}
+
+step_system() {
+    run_tests system
+    scripts/test/targets.py check
+}
 
 step_guard() { scripts/guard.sh; }
 
@@ -69,43 +108,52 @@ step_scripts() {
 
 step_supply() {
     needs cargo-deny || return
-    # What the check reads must be there before it runs without a network.
+    # The check reads the crates, and has no network.
     cargo fetch --locked --quiet
     cargo deny --locked --offline check bans licenses sources
 }
 
 step_chart() {
-    needs "$(helm_folder)/helm" "$(venv_folder)/bin/python" || return
+    needs "$(helm_directory)/helm" "$(venv_directory)/bin/python" || return
     scripts/manifests.sh
     scripts/chart.sh
 }
 
 step_images() {
     [[ $EUID -eq 0 ]] || {
-        echo "images are packed as root"
-        return "$CANNOT"
+        echo "packing an image needs root"
+        return "$CANNOT_RUN"
     }
     needs buildah cargo-auditable || return
     [[ $(uname -m) = aarch64 ]] || needs aarch64-linux-gnu-gcc qemu-aarch64-static || return
-    scripts/reproduce.sh
+    if [[ $prepare_pid ]]; then
+        wait_for reproduce
+        cat "$prepared/reproduce.log"
+        [[ $(<"$prepared/reproduce.status") = 0 ]]
+    else
+        scripts/reproduce.sh
+    fi
+    wait_for arm64
     scripts/arm64.sh
 }
 
-step_strangers() {
-    needs curl openssl bsdtar promtool "$(venv_folder)/bin/python" || return
-    scripts/strangers.sh
+step_interop() {
+    needs curl openssl bsdtar promtool "$(venv_directory)/bin/python" || return
+    scripts/interop.sh
 }
 
 step_cluster() {
     [[ $EUID -eq 0 ]] || {
-        echo "a cluster needs root"
-        return "$CANNOT"
+        echo "starting a cluster needs root"
+        return "$CANNOT_RUN"
     }
+    wait_for image
     scripts/on_cluster.sh
 }
 
 step_fuzz() {
     needs cargo-fuzz c++ || return
+    wait_for fuzz
     scripts/fuzz.sh "${FUZZ_SECS:-10}"
 }
 
@@ -114,49 +162,76 @@ needs() {
     for tool in "$@"; do
         command -v "$tool" >/dev/null || {
             echo "$tool is missing; scripts/test.sh setup installs it"
-            return "$CANNOT"
+            return "$CANNOT_RUN"
         }
     done
 }
 
-case ${1-} in -h | --help)
-    show_help
-    exit ;;
-esac
+# The background builds; empty if there are none.
+prepare_pid='' prepared=''
+
+start_preparing() {
+    prepared=$(mktemp -d)
+    # The leader of a process group, so that all of its compilers end with it.
+    setsid nice -n 19 scripts/test/prepare.sh "$prepared" </dev/null &
+    prepare_pid=$!
+}
+
+stop_preparing() {
+    [[ $prepare_pid ]] || return 0
+    kill -- "-$prepare_pid" 2>/dev/null || true
+    wait "$prepare_pid" 2>/dev/null || true
+    rm -rf "$prepared"
+}
+trap stop_preparing EXIT
+trap 'exit 130' INT TERM
+
+# wait_for JOB: waits until a background job has ended, if there are background jobs.
+wait_for() {
+    [[ $prepare_pid ]] || return 0
+    until [[ -f $prepared/$1.status ]]; do
+        kill -0 "$prepare_pid" 2>/dev/null || die "the background job $1 was killed"
+        sleep 1
+    done
+}
+
 chosen=("$@")
 [[ $# -gt 0 ]] || chosen=("${STEPS[@]}")
 for step in "${chosen[@]}"; do
-    [[ " ${STEPS[*]} " = *" $step "* ]] || die "no step is called $step; see --help"
+    [[ " ${STEPS[*]} " = *" $step "* ]] || die "no such step: $step; see --help"
 done
 
 export PATH=$PATH:$HOME/.cargo/bin
-failed=() left_out=()
+failed=() skipped=()
 for step in "${chosen[@]}"; do
     echo "==> $step"
-    began=$SECONDS status=0
-    # In a shell of its own and not as a condition: there `set -e` still ends the step at its first failure.
+    start=$SECONDS status=0
+    # In a subshell, and not as a condition: `set -e` has no effect in a condition.
     set +e
     (
+        trap - EXIT
         set -e
         "step_$step"
     )
     status=$?
     set -e
-    if [[ $status -eq $CANNOT && ${CI-} != true ]]; then
-        left_out+=("$step")
-        echo "==> $step left out"
+    if [[ $status -eq $CANNOT_RUN && ${CI-} != true ]]; then
+        skipped+=("$step")
+        echo "==> $step skipped"
     elif [[ $status -ne 0 ]]; then
         failed+=("$step")
-        echo "==> $step FAILED after $((SECONDS - began)) s"
+        echo "==> $step FAILED after $((SECONDS - start)) s"
     else
-        echo "==> $step ok, $((SECONDS - began)) s"
+        echo "==> $step ok, $((SECONDS - start)) s"
     fi
+    # Not before `setup` has installed the tools.
+    [[ $# -gt 0 || $step != setup ]] || start_preparing
 done
 
 echo
-[[ ${#left_out[@]} -eq 0 ]] || echo "left out: ${left_out[*]}"
+[[ ${#skipped[@]} -eq 0 ]] || echo "skipped: ${skipped[*]}"
 [[ ${#failed[@]} -eq 0 ]] || echo "failed: ${failed[*]}"
 echo "in $SECONDS s"
-passed=$((${#chosen[@]} - ${#failed[@]} - ${#left_out[@]}))
-echo "steps: $passed passed, ${#failed[@]} failed, ${#left_out[@]} skipped"
+passed=$((${#chosen[@]} - ${#failed[@]} - ${#skipped[@]}))
+echo "steps: $passed passed, ${#failed[@]} failed, ${#skipped[@]} skipped"
 [[ ${#failed[@]} -eq 0 ]]

@@ -1,4 +1,4 @@
-//! A network for `scripts/bench_streams.sh` in which each connection has its own limit: what comes in on a port of loopback
+//! A network for `scripts/bench.sh streams` in which each connection has its own limit: what comes in on a port of loopback
 //! goes on to another port, each byte later by half a round trip, and no faster than a rate.
 //!
 //! `relay PORT MBIT ROUND_TRIP_MS` prints its own port and carries connections until it is killed. Traffic shaping of the

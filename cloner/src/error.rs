@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use decant_shared::net::tls::Unusable;
+use decant_shared::net::tls::TlsConfigError;
 use decant_shared::process::printable::write_escaped;
 use decant_shared::process::signal;
 use decant_shared::process::stop::{Stop, StopReason};
@@ -181,8 +181,8 @@ impl Error {
 }
 
 /// A certificate or key that cannot be used.
-impl From<Unusable> for Error {
-    fn from(unusable: Unusable) -> Self {
+impl From<TlsConfigError> for Error {
+    fn from(unusable: TlsConfigError) -> Self {
         Self::new(Kind::Identity, unusable.0)
     }
 }

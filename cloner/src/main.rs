@@ -19,7 +19,7 @@ use decant_shared::protocol::exit_code::Exit;
 
 fn main() -> Exit {
     // A thread that is gone must end the pod: what it should have written or proven is missing.
-    panics::end_the_process();
+    panics::abort_on_panic();
     let environment = Environment::of_process();
     let words: Vec<_> = std::env::args_os().collect();
     match called(&words) {

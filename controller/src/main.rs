@@ -36,7 +36,7 @@ const PAGES_END: Duration = Duration::from_secs(1);
 const STOP_LOOK: Duration = Duration::from_secs(3600);
 
 fn main() -> Exit {
-    panics::end_the_process();
+    panics::abort_on_panic();
     match Cli::parse().command {
         Command::Run(args) => start(&args.process, |process| run_controller(&args, process)),
         Command::Webhook(args) => start(&args.process, |process| run_webhook(&args, process)),

@@ -339,7 +339,7 @@ fn a_clone_whose_claim_or_data_volume_becomes_unreadable_waits_and_nothing_of_it
 }
 
 #[test]
-fn an_unreadable_object_that_is_deleted_stands_in_nobodys_way() {
+fn a_deleted_unreadable_object_blocks_no_clone() {
     let scene = Scene { lists: lists(vec![data_volume("odd", r#","contentType":1"#)]), ..Scene::default() };
     let (stage, feeds) = Stage::open(scene, &[Kind::DataVolume]);
     assert_eq!(stage.shop.unreadable.counts(Kind::DataVolume).0, 1);

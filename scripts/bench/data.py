@@ -1,5 +1,5 @@
-"""Makes a data set of the bench: `data.py dense|text|vmdisk|tree|memory TARGET SCALE`. The same bytes on every machine, but
-for `dense` (noise) and `vmdisk` (made of what lies in /usr)."""
+"""Makes a data set of scripts/bench.sh: `data.py SET TARGET SCALE`. The bytes are the same on every machine, except for `noise`,
+and for `text`, `binaries` and `vmdisk`, which consist of files below /usr."""
 import os
 import random
 import subprocess
@@ -8,14 +8,15 @@ import sys
 MIB = 1 << 20
 
 
-def dense(path: str, scale: float) -> None:
+def noise(path: str, scale: float) -> None:
+    """1 GiB of random bytes."""
     with open(path, "wb") as file:
         for _ in range(int(1024 * scale)):
             file.write(os.urandom(MIB))
 
 
 def vmdisk(path: str, scale: float) -> None:
-    """8 GiB with 1.1 GiB of programs, libraries and texts in pieces of 1 to 16 MiB, scattered."""
+    """8 GiB with 1.1 GiB of programs, libraries and texts in pieces of 1 to 16 MiB, at random places."""
     size, left = int(8192 * scale) * MIB, int(1126 * scale) * MIB
     chance = random.Random(1)
     pieces = []
@@ -35,7 +36,7 @@ def vmdisk(path: str, scale: float) -> None:
             disk.seek(offset)
             offset += piece
             while piece > 0:
-                # A /usr that is too small is read again.
+                # If /usr is too small, it is read again.
                 if tar is None:
                     tar = subprocess.Popen(["tar", "-C", "/usr", "--sort=name", "-cf", "-", "."], stdout=subprocess.PIPE,
                                            stderr=subprocess.DEVNULL)
@@ -51,16 +52,16 @@ def vmdisk(path: str, scale: float) -> None:
         tar.wait()
 
 
-def prose(chance: random.Random, vocabulary: int) -> bytes:
-    """About 12 MB that read like sources of so many words."""
-    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(vocabulary)]
-    return " ".join(chance.choices(words, k=1_500_000)).encode()
+def words(chance: random.Random, vocabulary: int) -> bytes:
+    """About 12 MB that look like source code with so many different words."""
+    known = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(vocabulary)]
+    return " ".join(chance.choices(known, k=1_500_000)).encode()
 
 
-def text(path: str, scale: float) -> None:
-    """1 GiB of few words, in pieces of 1 MiB from anywhere: snappy makes a third of it."""
+def prose(path: str, scale: float) -> None:
+    """1 GiB of few words, in pieces of 1 MiB: snappy compresses them to a third."""
     chance = random.Random(3)
-    pool = prose(chance, 300)
+    pool = words(chance, 300)
     with open(path, "wb") as file:
         for _ in range(int(1024 * scale)):
             start = chance.randrange(len(pool) - MIB)
@@ -68,33 +69,57 @@ def text(path: str, scale: float) -> None:
 
 
 def files(path: str, count: int, mean_bytes: int) -> None:
-    """`count` files of half to one and a half times `mean_bytes`, a hundred to a folder, that read like sources."""
+    """`count` files of half to one and a half times `mean_bytes`, a hundred per directory, that look like source code."""
     chance = random.Random(2)
-    pool = prose(chance, 3000)
+    pool = words(chance, 3000)
     for index in range(count):
-        folder = f"{path}/{index // 10_000:02}/{index // 100 % 100:02}"
+        directory = f"{path}/{index // 10_000:02}/{index // 100 % 100:02}"
         if index % 100 == 0:
-            os.makedirs(folder)
+            os.makedirs(directory)
         size = chance.randint(mean_bytes // 2, mean_bytes * 3 // 2)
         start = chance.randrange(len(pool) - size)
-        with open(f"{folder}/{index % 100:02}", "wb") as file:
+        with open(f"{directory}/{index % 100:02}", "wb") as file:
             file.write(pool[start:start + size])
 
 
-def main() -> None:
-    kind, path, scale = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    if kind == "dense":
-        dense(path, scale)
-    elif kind == "text":
-        text(path, scale)
-    elif kind == "vmdisk":
-        vmdisk(path, scale)
-    elif kind == "tree":
-        files(path, int(69_000 * scale), 14_500)
-    elif kind == "memory":
-        files(path, int(200_000 * scale), 600)
-    else:
-        sys.exit(f"no data set is called {kind}")
+def found(roots: list[str], is_wanted, most: int) -> list[str]:
+    """The first files below the roots, in the order of their names."""
+    paths = [os.path.join(top, name) for root in roots for top, _, names in os.walk(root) for name in names]
+    return sorted(path for path in paths if not os.path.islink(path) and is_wanted(path))[:most]
 
 
-main()
+def repeated(path: str, scale: float, sources: list[str]) -> None:
+    """1 GiB of files one after the other, from the start again until it is enough."""
+    left = int(1024 * scale) * MIB
+    with open(path, "wb") as target:
+        while left:
+            for name in sources:
+                with open(name, "rb") as source:
+                    left -= target.write(source.read(left))
+
+
+def text(path: str, scale: float) -> None:
+    """Headers of C."""
+    repeated(path, scale, found(["/usr/include", "/usr/lib/gcc"], lambda name: name.endswith(".h"), 4000))
+
+
+def binaries(path: str, scale: float) -> None:
+    """Programs of more than 64 KiB."""
+    repeated(path, scale, found(["/usr/bin"], lambda name: os.path.getsize(name) > 64 << 10, 300))
+
+
+def tree(path: str, scale: float) -> None:
+    """69,000 files, 1 GB."""
+    files(path, int(69_000 * scale), 14_500)
+
+
+def memory(path: str, scale: float) -> None:
+    """200,000 files of 600 bytes."""
+    files(path, int(200_000 * scale), 600)
+
+
+SETS = {"dense": noise, "noise": noise, "vmdisk": vmdisk, "tree": tree, "memory": memory, "text": text, "binaries": binaries,
+        "prose": prose}
+
+if __name__ == "__main__":
+    SETS[sys.argv[1]](sys.argv[2], float(sys.argv[3]))

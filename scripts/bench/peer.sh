@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Runs one end of CDI's pair for scripts/bench.sh, with its configuration in the environment.
 #
-#   peer.sh target FOLDER PROGRAM                        FOLDER becomes its /data
+#   peer.sh target DIRECTORY PROGRAM                        DIRECTORY becomes its /data
 #   peer.sh source fs|block PATH BYTES PROGRAM STARTED   PATH becomes its /data or its /dev/cdi-block-volume
 #
-# Its paths are fixed, so it gets a root of its own: the machine's folders, but another /dev, /data and /scratch.
-# All of it is mounted in a private namespace and gone when the program ends. STARTED gets the time at which the
-# program itself began. Everything is an exec: this process's id and exit code are the program's.
+# Its paths are fixed, so it gets its own root directory: the directories of the machine, but another /dev, /data and
+# /scratch. They are mounted in a private namespace, which ends with the program. The time at which the program started is
+# written to STARTED. Every step is an exec: the process id and the exit code are those of the program.
 set -euo pipefail
 
 if [[ ${1-} != --inside ]]; then
@@ -14,7 +14,7 @@ if [[ ${1-} != --inside ]]; then
 fi
 shift
 
-# The mount point must exist outside; nothing is ever written there.
+# The mount point must exist; nothing is written to it.
 root=$PEER_ROOT
 mount -t tmpfs -o size=64m,mode=755 tmpfs "$root"
 for path in /*; do
@@ -40,7 +40,7 @@ case $1 in
     target)
         mount --bind "$2" "$root/data"
         mount --bind "$(dirname "$3")" "$root/peer"
-        # The certificates may lie below the machine's /dev.
+        # The certificates may be below /dev of the machine.
         mount --bind "$(dirname "$TLS_CERT_FILE")" "$root/certificates"
         for name in TLS_CERT_FILE TLS_KEY_FILE CLIENT_CERT_FILE; do
             export "$name=/certificates/${!name##*/}"

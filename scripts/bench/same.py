@@ -1,4 +1,4 @@
-"""Whether two files hold the same: `same.py A B`. Like cmp, but does not read where both have holes."""
+"""Compares the content of two files: `same.py A B`. Like cmp, but does not read where both have holes."""
 import os
 import sys
 
@@ -6,7 +6,7 @@ STEP = 4 << 20
 
 
 def extents(file):
-    """The parts of a file that are no holes."""
+    """The parts of a file that are not holes."""
     end, at = os.fstat(file).st_size, 0
     while at < end:
         try:
@@ -20,8 +20,8 @@ def extents(file):
 def main() -> None:
     one, two = (os.open(path, os.O_RDONLY) for path in sys.argv[1:])
     if os.fstat(one).st_size != os.fstat(two).st_size:
-        sys.exit(f"{os.fstat(one).st_size} bytes against {os.fstat(two).st_size}")
-    # Where either has data the other must have the same; everywhere else both are zero.
+        sys.exit(f"{os.fstat(one).st_size} bytes and {os.fstat(two).st_size}")
+    # Where either has data, the other must have the same data. Everywhere else both are zero.
     for file in (one, two):
         for start, end in extents(file):
             for at in range(start, end, STEP):

@@ -1,6 +1,6 @@
-"""The expressions of controller/deploy/admission, evaluated for what the controller makes and for what it must not make.
+"""Evaluates the expressions of controller/deploy/admission for objects of the controller and for objects to refuse.
 
-admission.py POLICIES GOLDEN    POLICIES is a file with the policies, GOLDEN the folder with the controller's objects
+admission.py POLICIES GOLDEN    POLICIES is a file with the policies, GOLDEN the directory with the objects of the controller
 """
 
 import copy
@@ -30,7 +30,7 @@ class Policy:
         self.validations = [(v["message"], program(v["expression"])) for v in spec["validations"]]
 
     def refusals(self, resource, request, params):
-        """Messages of the validations that refuse. An expression that cannot be evaluated refuses, too (failurePolicy)."""
+        """Messages of the validations that refuse. An expression that cannot be evaluated refuses as well (failurePolicy)."""
         if not any(resource in rule["resources"] and request["operation"] in rule["operations"] for rule in self.rules):
             return []
         known = {
@@ -68,7 +68,7 @@ class Gate:
             found = [item for item in yaml.safe_load_all(file) if item]
         self.policies = [Policy(item) for item in found if item["kind"] == "ValidatingAdmissionPolicy"]
         bound = {item["spec"]["policyName"] for item in found if item["kind"] == "ValidatingAdmissionPolicyBinding"}
-        assert bound == {policy.name for policy in self.policies}, "a policy without a binding does nothing"
+        assert bound == {policy.name for policy in self.policies}, "a policy without a binding has no effect"
 
     def refusals(self, resource, new=None, old=None, user=CONTROLLER, image="registry.example/cloner:1"):
         operation = "DELETE" if new is None else "CREATE" if old is None else "UPDATE"
@@ -79,7 +79,7 @@ class Gate:
 
 
 def changed(item, path, value):
-    """A copy with another value at PATH; `None` takes it away, "+" at the end of a path appends."""
+    """A copy with another value at `path`; `None` removes it, "+" at the end of a path appends."""
     item = copy.deepcopy(item)
     place = item
     for step in path[:-1]:
@@ -94,7 +94,7 @@ def changed(item, path, value):
 
 
 def stored(secret):
-    """As admission sees it: the API server has moved `stringData` into `data`."""
+    """The Secret as admission gets it: the API server has moved `stringData` into `data`."""
     secret = copy.deepcopy(secret)
     secret["data"] = secret.pop("stringData", {})
     secret.setdefault("type", "Opaque")
@@ -161,27 +161,27 @@ BAD_SECRETS = [
 ]
 
 
-def refuses(gate, word, *args, **more):
+def refuses(gate, text, *args, **more):
     said = gate.refusals(*args, **more)
-    assert any(word in message for message in said), f"not refused with {word!r} but {said}: {json.dumps(args, indent=1)}"
+    assert any(text in message for message in said), f"not refused with {text!r} but with {said}: {json.dumps(args, indent=1)}"
 
 
-def takes(gate, *args, **more):
+def accepts(gate, *args, **more):
     said = gate.refusals(*args, **more)
     assert not said, f"{said}: {json.dumps(args, indent=1)}"
 
 
-def main(policies, folder):
+def main(policies, directory):
     gate = Gate(policies)
-    golden = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in pathlib.Path(folder).glob("*.json")}
+    golden = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in pathlib.Path(directory).glob("*.json")}
     kinds = {kind: {name: o for name, o in golden.items() if o["kind"] == kind} for kind in ("Pod", "Secret", "PersistentVolumeClaim")}
     assert all(len(objects) >= 2 for objects in kinds.values()), {kind: list(objects) for kind, objects in kinds.items()}
     for pod in kinds["Pod"].values():
-        takes(gate, "pods", pod)
-        takes(gate, "pods", None, pod)
-        takes(gate, "pods", changed(pod, (*C, "image"), "any"), user="system:serviceaccount:team:somebody")
-        for path, value, word in BAD_PODS:
-            refuses(gate, word, "pods", changed(pod, path, value))
+        accepts(gate, "pods", pod)
+        accepts(gate, "pods", None, pod)
+        accepts(gate, "pods", changed(pod, (*C, "image"), "any"), user="system:serviceaccount:team:other")
+        for path, value, text in BAD_PODS:
+            refuses(gate, text, "pods", changed(pod, path, value))
         refuses(gate, "image", "pods", pod, image="registry.example/cloner:2")
         refuses(gate, "deleted", "pods", None, changed(pod, ("metadata", "labels"), None))
         refuses(gate, "deleted", "pods", None, changed(pod, ("metadata", "name"), "web"))
@@ -193,27 +193,27 @@ def main(policies, folder):
         volume = next(i for i, v in enumerate(source["spec"]["volumes"]) if v["name"] == "cdi-data-vol")
         refuses(gate, "read-only", "pods", changed(source, ("spec", "volumes", volume, "persistentVolumeClaim", "readOnly"), None))
     for secret in map(stored, kinds["Secret"].values()):
-        takes(gate, "secrets", secret)
-        for path, value, word in BAD_SECRETS:
-            refuses(gate, word, "secrets", changed(secret, path, value))
+        accepts(gate, "secrets", secret)
+        for path, value, text in BAD_SECRETS:
+            refuses(gate, text, "secrets", changed(secret, path, value))
         refuses(gate, "never changes", "secrets", secret, secret)
     for name in ("cdi-uploadserver-signer", "cdi-uploadserver-client-signer", "decant-token-key"):
         own = {"metadata": {"namespace": OWN, "name": name}, "type": "Opaque", "data": {"key": "QQ=="}}
-        takes(gate, "secrets", own)
+        accepts(gate, "secrets", own)
         refuses(gate, "called", "secrets", changed(own, ("metadata", "namespace"), "team"))
         refuses(gate, "called", "secrets", changed(own, ("metadata", "name"), "another"))
     for claim in kinds["PersistentVolumeClaim"].values():
-        takes(gate, "persistentvolumeclaims", claim)
-        takes(gate, "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "a"), "b"), claim)
+        accepts(gate, "persistentvolumeclaims", claim)
+        accepts(gate, "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "a"), "b"), claim)
         refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), None))
         refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", 0, "name"), "another"))
-        refuses(gate, "stays", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "somebody-elses"), claim)
+        refuses(gate, "stays", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "another-volume"), claim)
         gone = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"}]
         refuses(gate, "keeps its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), gone), claim)
         bare = changed(claim, ("metadata", "ownerReferences"), None)
-        takes(gate, "persistentvolumeclaims", claim, bare)
+        accepts(gate, "persistentvolumeclaims", claim, bare)
         owned = changed(claim, ("metadata", "ownerReferences"), gone)
-        takes(gate, "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), owned)
+        accepts(gate, "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), owned)
         refuses(gate, "keeps its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), bare)
         refuses(gate, "owner", "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "decant.dev/allow-clone-to"), "*"), claim)
 

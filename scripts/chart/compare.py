@@ -1,8 +1,8 @@
-"""What the Helm chart makes, compared.
+"""Compares the objects that the Helm chart renders.
 
-compare.py same KUSTOMIZE HELM    both files hold the same objects
+compare.py same KUSTOMIZE HELM    both files contain the same objects
 compare.py policies KUSTOMIZE HELM NAMESPACE...    HELM has the policies of KUSTOMIZE in each namespace
-compare.py values HELM            the values of scripts/chart/values.yaml are where they belong
+compare.py values HELM            the values of scripts/chart/values.yaml are in the right places
 """
 
 import json
@@ -20,7 +20,7 @@ def objects(path):
 
 
 def without_hashes(value):
-    """Kustomize puts the content's hash behind the ConfigMap's name, the chart into an annotation."""
+    """Kustomize appends the hash of the content to the name of the ConfigMap, the chart puts it into an annotation."""
     text = json.dumps(value, sort_keys=True)
     return json.loads(re.sub(r"decant-controller-[a-z0-9]{10}(?=\")", "decant-controller", text))
 
@@ -35,11 +35,11 @@ def without_sum(item):
 
 def same(kustomize, helm):
     wanted = {(kind, space, without_hashes(name)): without_hashes(o) for (kind, space, name), o in objects(kustomize).items()}
-    # Helm makes the namespace, if at all, before it looks into a chart.
+    # Helm creates the namespace, if asked to, before it renders a chart.
     wanted.pop(("Namespace", "", "decant-system"), None)
     made = {key: without_sum(item) for key, item in objects(helm).items()}
-    assert len(made) > 10, f"the chart was not understood: {list(made)}"
-    assert made.keys() == wanted.keys(), f"only one has {sorted(made.keys() ^ wanted.keys())}"
+    assert len(made) > 10, f"the chart renders too few objects: {list(made)}"
+    assert made.keys() == wanted.keys(), f"only one of the two renders {sorted(made.keys() ^ wanted.keys())}"
     for key, item in made.items():
         assert item == wanted[key], f"{key}\nchart:     {json.dumps(item)}\nkustomize: {json.dumps(wanted[key])}"
 
@@ -68,7 +68,7 @@ def values(helm):
         | {(space, name) for space in ("team-a", "team-b") for name in ("decant-sources", "decant-targets")},
     )
     equal("the image that pods may have", made["ConfigMap", "elsewhere", "decant-admission"]["data"]["image"], "registry.example/decant/cloner:9")
-    assert "decant-system" not in json.dumps(list(made.values())), "the base's namespace is left somewhere"
+    assert "decant-system" not in json.dumps(list(made.values())), "the namespace of the base is still used"
     equal(
         "the controller's variables",
         made["ConfigMap", "elsewhere", "decant-controller"]["data"],

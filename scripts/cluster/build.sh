@@ -1,27 +1,27 @@
 # shellcheck shell=bash
-# Sourced by scripts/cluster.sh: makes Kubernetes' programs from Debian's source package, once.
+# Sourced by scripts/cluster.sh: builds the programs of Kubernetes from Debian's source package, once.
 
-# Debian ships no server programs of Kubernetes, but its source package holds the whole upstream tree.
+# Debian has no packages with the server programs of Kubernetes, but its source package contains the whole upstream tree.
 KUBERNETES_PACKAGE=kubernetes
 KUBERNETES_VERSION=1.20.2
-# Counts what is changed below, so that older builds are not taken for this one.
+# Incremented when the build below changes, so that older builds are not used.
 KUBERNETES_BUILD=2
 KUBERNETES_PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
-# Where the programs are kept. The name has the version, so that another one never meets these.
-kubernetes_folder() {
+# The directory of the programs. Each version has its own.
+kubernetes_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/kubernetes-$KUBERNETES_VERSION-$KUBERNETES_BUILD"
 }
 
-# build_kubernetes: leaves all programs in kubernetes_folder. They are moved there at the end, so that a half
-# build is never taken for a whole one.
+# build_kubernetes: builds all programs into kubernetes_directory. They are moved there at the end, so that an incomplete
+# build is not used.
 build_kubernetes() (
     set -euo pipefail
-    folder=$(kubernetes_folder)
-    [[ ! -d $folder ]] || exit 0
-    mkdir -p "${folder%/*}"
-    work=$(mktemp -d "${folder%/*}/build.XXXXXX")
-    # shellcheck disable=SC2064  # the folder of now
+    directory=$(kubernetes_directory)
+    [[ ! -d $directory ]] || exit 0
+    mkdir -p "${directory%/*}"
+    work=$(mktemp -d "${directory%/*}/build.XXXXXX")
+    # shellcheck disable=SC2064  # the current value
     trap "chmod -R u+w '$work'; rm -rf '$work'" EXIT
     fetch_source "$work"
     root=$work/go/src/k8s.io/kubernetes
@@ -30,15 +30,15 @@ build_kubernetes() (
     cd "$root"
     replace_reflect2 "$work"
     export GOPATH=$work/go GO111MODULE=off CGO_ENABLED=0 GOFLAGS='' GOCACHE=$work/cache
-    echo "building Kubernetes $KUBERNETES_VERSION: about 6 minutes on two cores, only this once"
+    echo "building Kubernetes $KUBERNETES_VERSION: about 6 minutes on two cores, only once"
     mkdir "$work/bin"
     generate_openapi "$work/bin"
     go build -ldflags "$(version_flags)" -o "$work/bin/" "${KUBERNETES_PROGRAMS[@]/#/./cmd/}"
     rm -f "$work/bin/openapi-gen"
-    mv "$work/bin" "$folder"
+    mv "$work/bin" "$directory"
 )
 
-# fetch_source FOLDER: the source package, through an entry of its own that is removed again.
+# fetch_source DIRECTORY: downloads the source package, through a temporary entry in the list of sources.
 fetch_source() {
     local list=/etc/apt/sources.list.d/decant-source.sources
     sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources | as_root tee "$list" >/dev/null
@@ -51,8 +51,8 @@ fetch_source() {
     as_root rm "$list"
 }
 
-# replace_reflect2 FOLDER: the copy in the source package predates Go 1.18 and corrupts memory with it: the API server
-# would crash every few minutes. Debian has a newer one.
+# replace_reflect2 DIRECTORY: the vendored copy is older than Go 1.18 and corrupts memory with it: the API server would crash
+# every few minutes. Debian has a newer version.
 replace_reflect2() {
     local vendored=vendor/github.com/modern-go/reflect2
     (
@@ -65,7 +65,7 @@ replace_reflect2() {
     rm -f "$vendored"/*_test.go
 }
 
-# generate_openapi FOLDER: the one generated file that the source package lacks.
+# generate_openapi DIRECTORY: generates the only file that the source package lacks.
 generate_openapi() {
     go build -o "$1/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
     local packages
@@ -79,7 +79,7 @@ generate_openapi() {
         --go-header-file hack/boilerplate/boilerplate.generatego.txt --report-filename /dev/null
 }
 
-# Without these flags clients see v0.0.0-master.
+# Without these flags the version is v0.0.0-master.
 version_flags() {
     local package
     for package in k8s.io/kubernetes/vendor/k8s.io/component-base k8s.io/kubernetes/vendor/k8s.io/client-go/pkg; do

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by scripts/cluster.sh: the certificates and kubeconfigs of the cluster, in $CLUSTER/pki.
 
-# make_pki: one authority for everything, as it lives only as long as the cluster.
+# make_pki: one authority for everything, because it exists only as long as the cluster.
 make_pki() (
     mkdir -p "$CLUSTER/pki"
     cd "$CLUSTER/pki" || exit
@@ -11,13 +11,13 @@ make_pki() (
     local names=DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:localhost
     issue apiserver /CN=kube-apiserver "$names,IP:127.0.0.1,IP:$NODE_IP,IP:$SERVICE_IP"
     issue kubelet-server "/O=system:nodes/CN=system:node:$NODE" "DNS:$NODE,IP:$NODE_IP"
-    local who
-    for who in admin controller-manager scheduler proxy kubelet; do
-        make_kubeconfig "$who"
+    local name
+    for name in admin controller-manager scheduler proxy kubelet; do
+        make_kubeconfig "$name"
     done
 )
 
-# make_kubeconfig WHO
+# make_kubeconfig NAME
 make_kubeconfig() {
     local name=$1 group='' user=system:kube-$1
     case $name in
@@ -50,9 +50,9 @@ issue() {
 }
 
 quiet() {
-    local words
-    words=$("$@" 2>&1) || {
-        echo "$words" >&2
+    local output
+    output=$("$@" 2>&1) || {
+        echo "$output" >&2
         return 1
     }
 }

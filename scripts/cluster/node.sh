@@ -3,7 +3,7 @@
 
 PAUSE_IMAGE=localhost/decant-pause:1
 
-# The bridge is there before anything else: its address is the node's.
+# The bridge comes first, because its address is the address of the node.
 start_network() {
     cat /proc/sys/net/ipv4/ip_forward >"$CLUSTER/run/ip_forward"
     ip link add "$BRIDGE" type bridge
@@ -50,9 +50,9 @@ state = "$CLUSTER/run/containerd"
   address = "$CLUSTER/run/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$PAUSE_IMAGE"
-  # Inside of a container nobody may lower the score, and then no pod would start.
+  # Inside a container the score cannot be lowered, and then no pod would start.
   restrict_oom_score_adj = true
-  # Block volumes of pods that are not root.
+  # For block volumes of pods that do not run as root.
   device_ownership_from_security_context = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "native"
@@ -67,14 +67,14 @@ EOF
 
 ctr_here() { ctr --address "$CLUSTER/run/containerd.sock" --namespace k8s.io "$@"; }
 
-# Every pod's first container: it holds the network and waits.
+# The first container of every pod: it holds the network namespace and waits.
 make_pause_image() {
-    local folder=$CLUSTER/pause
-    mkdir -p "$folder/root"
-    printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$folder/pause.c"
-    cc -static -O2 -o "$folder/root/pause" "$folder/pause.c"
-    pack_image "$PAUSE_IMAGE" "$folder/root" /pause "$folder/pause.tar"
-    ctr_here images import "$folder/pause.tar" >/dev/null
+    local directory=$CLUSTER/pause
+    mkdir -p "$directory/root"
+    printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$directory/pause.c"
+    cc -static -O2 -o "$directory/root/pause" "$directory/pause.c"
+    pack_image "$PAUSE_IMAGE" "$directory/root" /pause "$directory/pause.tar"
+    ctr_here images import "$directory/pause.tar" >/dev/null
 }
 
 start_kubelet() {
@@ -89,15 +89,15 @@ tlsPrivateKeyFile: $pki/kubelet-server.key
 cgroupDriver: $driver
 failSwapOn: false
 evictionHard: {}
-# Images come from no registry: one that is cleared away because the disk is nearly full does not come back.
+# Images do not come from a registry: an image that is removed because the disk is nearly full is lost.
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 enableControllerAttachDetach: true
 volumePluginDir: $CLUSTER/kubelet/plugins-exec
-# Nobody is asked for names: there is no DNS in this cluster.
+# There is no DNS in this cluster.
 resolvConf: ""
 maxPods: 200
-# 200 pods start at once in a test; the default of 5 a second is for bigger clusters than one node.
+# A test starts 200 pods at once; the default of 5 requests per second is too low for that.
 registryPullQPS: 0
 kubeAPIQPS: 50
 kubeAPIBurst: 100
@@ -117,7 +117,7 @@ node_is_ready() {
     [[ $(kube get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}') = True ]]
 }
 
-# Containers and their shims outlive containerd: they go first.
+# Containers and their shims survive containerd, so they are stopped first.
 end_containers() {
     local pod
     if runs containerd; then
@@ -132,7 +132,7 @@ end_containers() {
             ctr_here containers delete "$pod" >/dev/null 2>&1 || true
         done
     fi
-    # Shims are named by the socket of this containerd and no other.
+    # The arguments of a shim contain the socket of its containerd. Only shims of this one are ended.
     for pod in $(pgrep -f -- "containerd-shim.*-address $CLUSTER/run/containerd.sock"); do
         kill -9 "$pod" 2>/dev/null || true
     done

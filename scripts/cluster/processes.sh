@@ -1,28 +1,28 @@
 # shellcheck shell=bash
-# Sourced by scripts/cluster.sh: starting and ending the programs. Each has a pid file and a log.
+# Sourced by scripts/cluster.sh: starts and stops the programs. Each has a pid file and a log.
 
-# start NAME COMMAND...: in the background, remembered.
+# start NAME COMMAND...: starts a program in the background and writes its pid file.
 start() {
     local name=$1
     shift
     mkdir -p "$CLUSTER/run" "$CLUSTER/log"
-    # A session of its own: a Ctrl-C at the terminal is not for it.
+    # In its own session, so that Ctrl-C at the terminal does not end it.
     setsid "$@" >"$CLUSTER/log/$name.log" 2>&1 </dev/null &
     echo $! >"$CLUSTER/run/$name.pid"
-    # What a pid file names must be what was started: pids are used again.
+    # Pids are reused: the start time tells whether a pid still belongs to the program.
     sleep 0.1
     pid_start_time $! >"$CLUSTER/run/$name.since" || true
 }
 
 pid_start_time() { awk '{print $22}' "/proc/$1/stat" 2>/dev/null; }
 
-# runs NAME: whether what `start` started still runs.
+# runs NAME: true if the program that `start` started still runs.
 runs() {
     local file=$CLUSTER/run/$1
     [[ -f $file.pid ]] && [[ -n $(<"$file.since") ]] && [[ $(pid_start_time "$(<"$file.pid")") = "$(<"$file.since")" ]]
 }
 
-# end NAME: asks it to end, and insists after 15 seconds.
+# end NAME: sends SIGTERM, and SIGKILL after 15 seconds.
 end() {
     local pid
     if runs "$1"; then
@@ -37,13 +37,13 @@ end() {
     rm -f "$CLUSTER/run/$1".{pid,since}
 }
 
-# wait_until SECONDS WHAT COMMAND...
+# wait_until SECONDS WHAT COMMAND...: waits until the command succeeds; fails after SECONDS.
 wait_until() {
     local deadline=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
         if [[ $SECONDS -ge $deadline ]]; then
-            echo "$what: still not so; see $CLUSTER/log" >&2
+            echo "timed out: $what; see $CLUSTER/log" >&2
             return 1
         fi
         sleep 0.3

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by scripts/cluster.sh: local PersistentVolumes on loop devices. A filesystem volume has an ext4 of its own,
-# so that "no space left" is real.
+# Sourced by scripts/cluster.sh: local PersistentVolumes on loop devices. Every filesystem volume has its own ext4, so that it
+# can really become full.
 
 # add_volumes MODE SIZE CLASS NAME...
 add_volumes() {
@@ -13,20 +13,20 @@ add_volumes() {
 }
 
 add_volume() {
-    local mode=$1 size=$2 class=$3 name=$4 folder path
-    folder=$CLUSTER/volumes/$name
-    [[ ! -e $folder ]] || die "volume $name is there already"
-    mkdir "$folder"
-    truncate -s "$(numfmt --from=iec-i "${size%B}")" "$folder/file"
+    local mode=$1 size=$2 class=$3 name=$4 directory path
+    directory=$CLUSTER/volumes/$name
+    [[ ! -e $directory ]] || die "volume $name already exists"
+    mkdir "$directory"
+    truncate -s "$(numfmt --from=iec-i "${size%B}")" "$directory/file"
     if [[ $mode = block ]]; then
-        path=$(losetup --find --show "$folder/file")
-        echo "$path" >"$folder/device"
+        path=$(losetup --find --show "$directory/file")
+        echo "$path" >"$directory/device"
         mode=Block
     else
-        mkfs.ext4 -q -m 0 -E nodiscard "$folder/file"
-        path=$folder/mount
+        mkfs.ext4 -q -m 0 -E nodiscard "$directory/file"
+        path=$directory/mount
         mkdir "$path"
-        mount -o loop "$folder/file" "$path"
+        mount -o loop "$directory/file" "$path"
         mode=Filesystem
     fi
     cat <<EOF
@@ -50,15 +50,15 @@ EOF
 
 # remove_volume NAME
 remove_volume() {
-    local folder=$CLUSTER/volumes/$1
+    local directory=$CLUSTER/volumes/$1
     kube delete pv "$1" --ignore-not-found --wait=false >/dev/null 2>&1 || true
-    free_volume "$folder"
+    free_volume "$directory"
 }
 
 free_volume() {
     local device
     umount "$1/mount" 2>/dev/null || true
-    # Also the loop devices that the kubelet attached to the same file.
+    # Includes the loop devices that the kubelet attached to the same file.
     for device in $(losetup --noheadings --output NAME --associated "$1/file" 2>/dev/null); do
         losetup --detach "$device" 2>/dev/null || true
     done
@@ -66,9 +66,9 @@ free_volume() {
 }
 
 end_volumes() {
-    local folder
-    for folder in "$CLUSTER"/volumes/*/; do
-        [[ -d $folder ]] && free_volume "${folder%/}"
+    local directory
+    for directory in "$CLUSTER"/volumes/*/; do
+        [[ -d $directory ]] && free_volume "${directory%/}"
     done
     return 0
 }

@@ -1,7 +1,7 @@
-"""Whether an image is what was promised: check.py ARCHIVE CRATES SBOM MACHINE
+"""Checks an image: check.py ARCHIVE CRATES SBOM MACHINE
 
-ARCHIVE is the OCI archive, CRATES the section that cargo-auditable writes into programs, SBOM the file beside the
-archive, MACHINE x86_64 or aarch64. Says what is wrong, and ends with 1.
+ARCHIVE is the OCI archive, CRATES the section that cargo-auditable writes into programs, SBOM the file next to the
+archive, MACHINE x86_64 or aarch64. Prints what is wrong, and exits with 1.
 """
 
 import gzip
@@ -13,7 +13,7 @@ import tarfile
 import zlib
 
 LABELS = ("title", "description", "version", "licenses", "created")
-# Compressed, as a node fetches them.
+# Compressed sizes, as a node fetches them.
 LARGEST = {"/usr/bin/cloner": 6 << 20, "/usr/bin/controller": 12 << 20}
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -31,7 +31,7 @@ def image(path):
         return json.loads(blob(manifest["config"]["digest"])), layers
 
 
-def look_at_image(path, machine):
+def check_image(path, machine):
     config, layers = image(path)
     assert config["architecture"] == ARCHITECTURES[machine], f"for {config['architecture']}"
     own = config["config"]
@@ -45,13 +45,13 @@ def look_at_image(path, machine):
     assert ["/" + entry.name for entry in files] == own["Entrypoint"], f"files {[entry.name for entry in files]}"
     for entry in entries:
         mode = oct(entry.mode)
-        assert (entry.uid, entry.gid) == (0, 0), f"{entry.name} belongs to {entry.uid}:{entry.gid}"
-        assert entry.issym() or not entry.mode & 0o022, f"{entry.name} can be changed: {mode}"
-        assert not entry.mode & 0o6000, f"{entry.name} runs as another: {mode}"
+        assert (entry.uid, entry.gid) == (0, 0), f"{entry.name} is owned by {entry.uid}:{entry.gid}"
+        assert entry.issym() or not entry.mode & 0o022, f"{entry.name} is writable: {mode}"
+        assert not entry.mode & 0o6000, f"{entry.name} is setuid or setgid: {mode}"
 
 
 def main(archive, crates, sbom, machine):
-    look_at_image(archive, machine)
+    check_image(archive, machine)
     with open(crates, "rb") as file:
         inside = json.loads(zlib.decompress(file.read()))["packages"]
     built = {(p["name"], p["version"]) for p in inside}
@@ -59,11 +59,11 @@ def main(archive, crates, sbom, machine):
         bom = json.load(file)
     target = {p["name"]: p["value"] for p in bom["metadata"]["properties"]}["decant:target"]
     assert target.startswith(machine + "-"), f"an SBOM for {target}"
-    told = {(c["name"], c["version"]) for c in [*bom["components"], bom["metadata"]["component"]]}
-    assert len(told) > 20, "the SBOM was not understood"
-    # Not the other way round: cargo-auditable asks for the features of all members of the workspace together, and so
-    # lists crates that are not in this program.
-    assert told <= built, f"in the SBOM but not in the program: {sorted(told - built)}"
+    listed = {(c["name"], c["version"]) for c in [*bom["components"], bom["metadata"]["component"]]}
+    assert len(listed) > 20, "the SBOM lists too few crates"
+    # The reverse does not hold: cargo-auditable unifies the features of all workspace members, and so lists crates that
+    # are not in this program.
+    assert listed <= built, f"in the SBOM but not in the program: {sorted(listed - built)}"
     for item in bom["components"]:
         own = item["name"].startswith("decant-")
         assert item.get("licenses"), f"{item['name']} has no licence in the SBOM"

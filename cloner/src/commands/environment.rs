@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use decant_shared::net::tls::places::{KeySet, Place, RenewedKeys};
+use decant_shared::net::tls::key_sources::{KeySet, KeySource, RenewedKeys};
 use decant_shared::protocol::cdi::RENEWED_KEYS_VARIABLE;
 
 use crate::error::{Error, Result};
@@ -40,21 +40,21 @@ impl Environment {
     }
 
     /// The PEM file that `name` names; its absence is a usage error that says what it is for.
-    pub fn require_pem_file(&self, name: &str, purpose: &str) -> Result<Place> {
+    pub fn require_pem_file(&self, name: &str, purpose: &str) -> Result<KeySource> {
         let path = self.require(name, &format!("the path of a PEM file with {purpose}"))?;
-        Ok(Place::File { path: PathBuf::from(path), variable: name.to_owned() })
+        Ok(KeySource::File { path: PathBuf::from(path), variable: name.to_owned() })
     }
 
     /// The PEM that `name` holds; its absence is a usage error that says what it is for.
-    pub fn require_pem(&self, name: &str, purpose: &str) -> Result<Place> {
+    pub fn require_pem(&self, name: &str, purpose: &str) -> Result<KeySource> {
         let text = self.require(name, &format!("{purpose} as PEM"))?;
-        Ok(Place::Text { text: text.to_owned(), variable: name.to_owned() })
+        Ok(KeySource::Variable { text: text.to_owned(), variable: name.to_owned() })
     }
 
     /// The directory in which renewed keys appear, if there is to be one; they are called `names` there.
     pub fn renewed_keys(&self, names: KeySet<&'static str>) -> Option<RenewedKeys> {
         self.get(RENEWED_KEYS_VARIABLE)
-            .map(|directory| RenewedKeys { folder: PathBuf::from(directory), names })
+            .map(|directory| RenewedKeys { directory: PathBuf::from(directory), file_names: names })
     }
 
     /// A truth value as Go's `strconv.ParseBool` reads it; everything else is false (contract 1.4).

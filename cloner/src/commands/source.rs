@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Limits, Server};
 use decant_shared::net::tls::authority::{Authority, Usage};
-use decant_shared::net::tls::current::Current;
-use decant_shared::net::tls::places::{KeySet, Places};
+use decant_shared::net::tls::key_sources::{KeySet, KeySources};
+use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::net::tls::server;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::{METRICS_CERTIFICATE_FILE, METRICS_KEY_FILE};
@@ -99,7 +99,7 @@ fn listen(port: u16) -> Result<TcpListener> {
 
 /// With the certificate that the environment names, which may be renewed, or one made now that signs for nobody else and
 /// outlives every clone.
-fn metrics_tls(environment: &Environment) -> Result<Current<ServerConfig>> {
+fn metrics_tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     const CERTIFICATE: &str = "METRICS_TLS_CERT_FILE";
     const KEY: &str = "METRICS_TLS_KEY_FILE";
     if environment.get(CERTIFICATE).is_none() && environment.get(KEY).is_none() {
@@ -113,6 +113,6 @@ fn metrics_tls(environment: &Environment) -> Result<Current<ServerConfig>> {
     let key = environment.require_pem_file(KEY, "the metrics page's private key")?;
     let names = KeySet { chain: METRICS_CERTIFICATE_FILE, key: METRICS_KEY_FILE, authorities: None };
     let first = KeySet { chain, key, authorities: None };
-    let places = Places { first, renewed: environment.renewed_keys(names) };
-    Ok(Current::following(places, |keys| server::config_for_anyone(keys.identity()?))?)
+    let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
+    Ok(ReloadingConfig::from_keys(places, |keys| server::config_for_anyone(keys.identity()?))?)
 }

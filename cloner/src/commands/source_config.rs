@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use decant_shared::net::tls::client;
-use decant_shared::net::tls::current::Current;
-use decant_shared::net::tls::places::{KeySet, Places};
+use decant_shared::net::tls::key_sources::{KeySet, KeySources};
+use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::protocol::cdi::{AUTHORITIES_FILE, CERTIFICATE_FILE, ContentType, KEY_FILE};
 use rustls::ClientConfig;
 
@@ -53,14 +53,14 @@ impl Source {
 }
 
 /// Who we are and whom we trust, as the environment holds it at first, and as it is renewed.
-fn tls(environment: &Environment) -> Result<Current<ClientConfig>> {
+fn tls(environment: &Environment) -> Result<ReloadingConfig<ClientConfig>> {
     let key = environment.require_pem("CLIENT_KEY", "the client's private key")?;
     let chain = environment.require_pem("CLIENT_CERT", "the client's certificate")?;
     let authorities = environment.require_pem("SERVER_CA_CERT", "the certificates that vouch for targets")?;
     let first = KeySet { chain, key, authorities: Some(authorities) };
     let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
-    let places = Places { first, renewed: environment.renewed_keys(names) };
-    Ok(Current::following(places, |keys| client::config(keys.roots()?, keys.identity()?))?)
+    let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
+    Ok(ReloadingConfig::from_keys(places, |keys| client::config(keys.roots()?, keys.identity()?))?)
 }
 
 /// `-content-type`, or else what CDI's startup script makes of `VOLUME_MODE`: exactly `block` is a block

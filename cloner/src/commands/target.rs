@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Limits, Server, Service};
-use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::process::stop::{STOP_TICK, Stop};
 use decant_shared::protocol::units::Bytes;
 use time::OffsetDateTime;
@@ -105,7 +105,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
 fn start_server(
     name: &'static str,
     listener: std::net::TcpListener,
-    tls: Option<Current<rustls::ServerConfig>>,
+    tls: Option<ReloadingConfig<rustls::ServerConfig>>,
     service: &Arc<dyn Service>,
     stop: &Stop,
 ) -> Result<Server> {

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use decant_shared::net::tls::current::Current;
-use decant_shared::net::tls::places::{KeySet, Place, Places};
+use decant_shared::net::tls::key_sources::{KeySet, KeySource, KeySources};
+use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::net::tls::server::config_asking_clients;
-use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::protocol::cdi::{
     AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
-    TARGET_FOLDER, TLS_PORT,
+    TARGET_DIRECTORY, TLS_PORT,
 };
 use decant_shared::protocol::units::{Overhead, parse_quantity, usable_bytes};
 use rustls::ServerConfig;
@@ -34,7 +34,7 @@ pub struct TargetConfig {
     /// Port to listen on.
     pub port: u16,
     /// Who we are and whose certificates we accept. It follows the keys as they are renewed.
-    pub tls: Current<ServerConfig>,
+    pub tls: ReloadingConfig<ServerConfig>,
     /// Common name of the one sender.
     pub client_name: String,
     /// How long it may send nothing.
@@ -97,7 +97,7 @@ fn port(environment: &Environment) -> u16 {
     environment.get("LISTEN_PORT").and_then(|text| text.parse().ok()).unwrap_or(TLS_PORT)
 }
 
-fn tls(environment: &Environment) -> Result<Current<ServerConfig>> {
+fn tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     let first = KeySet {
         chain: place(environment, "TLS_CERT_FILE", "TLS_CERT", "the server's certificate")?,
         key: place(environment, "TLS_KEY_FILE", "TLS_KEY", "the server's private key")?,
@@ -109,17 +109,17 @@ fn tls(environment: &Environment) -> Result<Current<ServerConfig>> {
         )?),
     };
     let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
-    let versions = Versions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default())
+    let versions = TlsVersions::parse(environment.get("TLS_MIN_VERSION").unwrap_or_default())
         .map_err(|e| Error::usage(e.0))?;
-    let suites = Suites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
-    let places = Places { first, renewed: environment.renewed_keys(names) };
-    Ok(Current::following(places, move |keys| {
+    let suites = CipherSuites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
+    let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
+    Ok(ReloadingConfig::from_keys(places, move |keys| {
         config_asking_clients(keys.identity()?, keys.roots()?, versions, suites.clone())
     })?)
 }
 
 /// PEM in the file that `file_name` names, or (CDI up to 1.59) in `content_name` itself.
-fn place(environment: &Environment, file_name: &str, content_name: &str, purpose: &str) -> Result<Place> {
+fn place(environment: &Environment, file_name: &str, content_name: &str, purpose: &str) -> Result<KeySource> {
     match environment.get(content_name) {
         Some(_) if environment.get(file_name).is_none() => environment.require_pem(content_name, purpose),
         _ => environment.require_pem_file(file_name, purpose),
@@ -172,7 +172,7 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
             Ok(Destination::Directory { path: directory.to_owned(), image_name })
         }
         _ => Err(Error::usage(format!(
-            "DESTINATION is {text:?}: it must be a block device or the absolute path of a file, like {TARGET_FOLDER}/{DISK_IMAGE}"
+            "DESTINATION is {text:?}: it must be a block device or the absolute path of a file, like {TARGET_DIRECTORY}/{DISK_IMAGE}"
         ))),
     }
 }

@@ -274,13 +274,11 @@ mod tests {
     #[test]
     fn a_hole_as_large_as_a_file_can_be_ends_when_it_is_asked_to() {
         let stop = Stop::new();
-        let started = std::time::Instant::now();
         std::thread::scope(|scope| {
             let hashing = scope.spawn(|| SegmentHasher::default().long_zeros(1 << 62, &stop));
             stop.by_signal(15);
             assert!(hashing.join().unwrap().is_err());
         });
-        assert!(started.elapsed().as_secs() < 10);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, SESSION_PATH,
     STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 /// What is known about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct AdmittedUpload {
     /// It is of a source of ours, which says all attributes.
     pub has_attributes: bool,
     /// It leads others, which carry parts of the clone.
-    pub stream: Option<StreamOf>,
+    pub stream: Option<StreamId>,
 }
 
 /// What to do with a request.
@@ -52,7 +52,7 @@ pub enum Admission {
     /// Read its body as a clone.
     Upload(AdmittedUpload),
     /// Read its body as a part of the clone that another connection leads.
-    Join(StreamOf),
+    Join(StreamId),
     /// Tell what this target can do.
     Greet,
     /// Tell how far it is, and what it holds.
@@ -103,9 +103,9 @@ pub fn admit(request: &Request, peer: PeerIdentity<'_>, client_name: &str, state
         // What follows has no end that could be told from a cut: an empty clone would be taken for a whole one.
         return Answer(411, "an upload needs Transfer-Encoding: chunked or Content-Length");
     }
-    let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamOf>) {
+    let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamId>) {
         Some(Err(())) => return Answer(400, "x-decant-stream makes no sense"),
-        Some(Ok(stream)) if !stream.leads() => return Admission::Join(stream),
+        Some(Ok(stream)) if !stream.is_leader() => return Admission::Join(stream),
         stream => stream.and_then(Result::ok),
     };
     match state {
@@ -232,7 +232,7 @@ mod tests {
             ask("7 0/3", good, State::Idle),
             Admission::Upload(AdmittedUpload { stream: Some(_), .. })
         ));
-        let follower = StreamOf { clone: 7, index: 1, count: 3 };
+        let follower = StreamId { attempt: 7, index: 1, count: 3 };
         assert_eq!(ask("7 1/3", good, State::Busy), Admission::Join(follower));
         assert_eq!(status(&ask("7 1/3", PeerIdentity::Anonymous, State::Busy)), 401);
         assert_eq!(status(&ask("7 3/3", good, State::Idle)), 400);

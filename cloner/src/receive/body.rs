@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::net::conn::Fault;
-use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::net::conn::ConnError;
+use decant_shared::net::http::body::{Body, BodyError};
 use decant_shared::process::stop::{STOP_TICK, Stop, StopReason};
 use decant_shared::protocol::progress::Progress;
 
@@ -79,24 +79,24 @@ fn wait(body: &mut Body<'_>, idle: Duration, is_over: &dyn Fn() -> bool) -> Resu
             return Err(Error::neighbour("merger"));
         }
         if began.elapsed() >= idle {
-            return Err(describe(BodyFault::Conn(Fault::TimedOut("upload", idle))));
+            return Err(describe(BodyError::Conn(ConnError::TimedOut("upload", idle))));
         }
     }
     Ok(())
 }
 
-fn describe(fault: BodyFault) -> Error {
+fn describe(fault: BodyError) -> Error {
     match fault {
-        BodyFault::Cut => {
+        BodyError::Cut => {
             Error::new(Kind::HungUp, "the body ends before its terminating chunk: the source gave up")
         }
-        BodyFault::Bad(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
-        BodyFault::Conn(Fault::Stopped(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
-        BodyFault::Conn(Fault::Stopped(reason)) => Error::stopped(reason),
-        BodyFault::Conn(Fault::TimedOut(_, limit)) => {
+        BodyError::Chunk(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
+        BodyError::Conn(ConnError::Stopped(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
+        BodyError::Conn(ConnError::Stopped(reason)) => Error::stopped(reason),
+        BodyError::Conn(ConnError::TimedOut(_, limit)) => {
             Error::new(Kind::Stalled, format!("the source sent nothing for {} s", limit.as_secs()))
         }
-        BodyFault::Conn(fault) => {
+        BodyError::Conn(fault) => {
             Error::new(Kind::HungUp, format!("the connection broke before the body was complete: {fault}"))
         }
     }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
-use decant_shared::net::conn::Fault;
-use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::net::conn::ConnError;
+use decant_shared::net::http::body::{Body, BodyError};
 use decant_shared::process::stop::{STOP_TICK, Stop};
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
@@ -162,7 +162,7 @@ fn feed(
 pub fn discard(body: &mut Body<'_>, is_done: &dyn Fn() -> bool) {
     while !is_done() {
         match body.next(STOP_TICK) {
-            Ok(Some(_)) | Err(BodyFault::Conn(Fault::TimedOut(..))) => {}
+            Ok(Some(_)) | Err(BodyError::Conn(ConnError::TimedOut(..))) => {}
             Ok(None) | Err(_) => return,
         }
     }

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Service};
-use decant_shared::net::tls::name::common_name;
-use decant_shared::process::printable::Shown;
+use decant_shared::net::tls::common_name::common_name;
+use decant_shared::process::printable::Escaped;
 use decant_shared::process::stop::StopReason;
 use decant_shared::protocol::progress::Phase;
-use decant_shared::protocol::session::NOT_KEPT;
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::session::NOT_KEPT_PREFIX;
+use decant_shared::protocol::stream_id::StreamId;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::{Error, Kind, Result};
@@ -56,7 +56,7 @@ impl UploadService {
         if request.path == "/healthz" {
             return;
         }
-        let (method, path) = (Shown::of_peer(&request.method), Shown::of_peer(&request.path));
+        let (method, path) = (Escaped::of_peer(&request.method), Escaped::of_peer(&request.path));
         let peer = &exchange.peer;
         if is_sender {
             log::info!("{method} {path} from {peer}: {status} {text}");
@@ -72,7 +72,7 @@ impl UploadService {
     }
 
     /// Receives a part of the clone that another connection leads, and answers when that has an outcome.
-    fn join(&self, exchange: &mut Exchange, stream: StreamOf) -> Result<(), Fault> {
+    fn join(&self, exchange: &mut Exchange, stream: StreamId) -> Result<(), ConnError> {
         let Some(slot) = self.multi_connection.join(stream) else {
             return exchange.answer(503, TEXT, "no clone waits for this connection");
         };
@@ -137,7 +137,7 @@ impl UploadService {
 }
 
 impl Service for UploadService {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let (admission, is_sender) = self.admit(exchange);
         let upload = match admission {
             Admission::Greet => {
@@ -164,7 +164,7 @@ impl Service for UploadService {
             Ok(received) => {
                 self.progress.finish_ok();
                 let is_told = upload.has_attributes && !received.not_kept.is_empty();
-                (200, if is_told { format!("{NOT_KEPT}{}", received.not_kept) } else { String::new() })
+                (200, if is_told { format!("{NOT_KEPT_PREFIX}{}", received.not_kept) } else { String::new() })
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);

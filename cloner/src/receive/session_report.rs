@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use decant_shared::net::http::server::Exchange;
 use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, ContentType, FROM_HEADER, LENGTH_HEADER};
-use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
+use decant_shared::protocol::session::{ATTRIBUTES_LINE, GREETING, STREAMS_LINE, SessionStatus};
 
 use crate::digest::{HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::Result;
@@ -20,17 +20,17 @@ const DIGESTS_AT_ONCE: usize = 256;
 /// What it can do, apart from what CDI's can. A device has no place for attributes.
 pub fn greeting(destination: &Destination) -> String {
     let attributes = match destination {
-        Destination::Directory { .. } => format!("{ATTRIBUTES_WORD}\n"),
+        Destination::Directory { .. } => format!("{ATTRIBUTES_LINE}\n"),
         Destination::Device(_) => String::new(),
     };
-    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{STREAMS_WORD}\n{attributes}")
+    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{STREAMS_LINE}\n{attributes}")
 }
 
 impl UploadService {
     /// How far it is; with a question for digests, also some of those that it holds.
     pub(super) fn report(&self, exchange: &Exchange) -> (u16, String) {
         let request = &exchange.request;
-        let mut text = Session::of(&self.progress).to_string();
+        let mut text = SessionStatus::of(&self.progress).to_string();
         let number = |header| request.header(header).and_then(|value| value.parse::<u64>().ok());
         let Some(from) = number(FROM_HEADER) else { return (200, text) };
         let word = request.header(CONTENT_TYPE_HEADER).and_then(|word| word.parse().ok());

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Service};
 use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::prometheus::{self, Kind, NameError, Page};
+use decant_shared::protocol::prometheus::{self, MetricKind, MetricsPage, NameError};
 
 /// Serves `/metrics` and `/healthz` to anyone.
 ///
@@ -38,7 +38,7 @@ impl Metrics {
 }
 
 impl Service for Metrics {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let known = matches!(exchange.request.path.as_str(), "/metrics" | "/healthz");
         let readable = matches!(exchange.request.method.as_str(), "GET" | "HEAD");
         match exchange.request.path.as_str() {
@@ -57,16 +57,16 @@ impl Service for Metrics {
 /// our own series. The percentage is that of the last tick.
 pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
     let owner = [(OWNER_LABEL, owner_uid)];
-    let mut page = Page::new();
+    let mut page = MetricsPage::new();
     // Who finds no sample keeps what an earlier process of this source said.
     if let Some(percent) = progress.known_percent() {
-        page.family(PROGRESS_METRIC, "The clone progress in percentage", Kind::Counter)?
+        page.family(PROGRESS_METRIC, "The clone progress in percentage", MetricKind::Counter)?
             .sample(&owner, percent)?;
         // The old name does not end in _total and so must not be called a counter.
         page.family(
             OLD_PROGRESS_METRIC,
             "The clone progress in percentage, under its name before CDI 1.60",
-            Kind::Gauge,
+            MetricKind::Gauge,
         )?
         .sample(&owner, percent)?;
     }
@@ -80,22 +80,31 @@ pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
             progress.packed_bytes(),
         ),
     ] {
-        page.family(name, help, Kind::Counter)?.sample(&[], value)?;
+        page.family(name, help, MetricKind::Counter)?.sample(&[], value)?;
     }
     if let Some(total_bytes) = progress.total_bytes() {
-        page.family("decant_stream_size_bytes", "Logical bytes of the whole stream.", Kind::Gauge)?
+        page.family("decant_stream_size_bytes", "Logical bytes of the whole stream.", MetricKind::Gauge)?
             .sample(&[], total_bytes)?;
     }
     if let Some(durable_bytes) = progress.durable_bytes() {
-        page.family("decant_durable_bytes", "Logical bytes that are on the target's disk.", Kind::Gauge)?
-            .sample(&[], durable_bytes)?;
+        page.family(
+            "decant_durable_bytes",
+            "Logical bytes that are on the target's disk.",
+            MetricKind::Gauge,
+        )?
+        .sample(&[], durable_bytes)?;
     }
-    let mut phases = page.family("decant_phase", "1 for the phase that the clone is in.", Kind::Gauge)?;
+    let mut phases =
+        page.family("decant_phase", "1 for the phase that the clone is in.", MetricKind::Gauge)?;
     for phase in Phase::ALL {
         phases.sample(&[("phase", phase.name())], u64::from(phase == progress.phase()))?;
     }
-    page.family("decant_start_time_seconds", "When the clone started, in seconds since 1970.", Kind::Gauge)?
-        .sample(&[], progress.start_unix_seconds())?;
+    page.family(
+        "decant_start_time_seconds",
+        "When the clone started, in seconds since 1970.",
+        MetricKind::Gauge,
+    )?
+    .sample(&[], progress.start_unix_seconds())?;
     Ok(page.render())
 }
 

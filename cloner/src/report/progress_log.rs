@@ -42,7 +42,7 @@ impl ProgressLog {
     pub fn watch(&mut self, progress: &Progress, now: Instant) {
         // The rate is that of the copy, not of the scan before it.
         if matches!(progress.phase(), Phase::Copy | Phase::Sync | Phase::Verify) {
-            self.meter.mark(now, progress.moved_bytes());
+            self.meter.record(now, progress.moved_bytes());
         }
     }
 
@@ -71,7 +71,7 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
     let rate = rate.map_or(String::new(), |rate| format!(", {rate}"));
     match progress.total_bytes() {
         Some(total_bytes) => {
-            let left = meter.left(total_bytes.saturating_sub(sent_bytes));
+            let left = meter.time_left(total_bytes.saturating_sub(sent_bytes));
             let left = left.map_or(String::new(), |left| format!(", {left} left"));
             // Of these bytes, and not of an attempt before that came further.
             let percent = Percent::of_unfinished(sent_bytes, total_bytes);

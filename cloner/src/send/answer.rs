@@ -1,8 +1,8 @@
 //! What a target's answer, or its silence, means: statuses and broken connections in words.
 
-use decant_shared::net::conn::Fault;
-use decant_shared::net::tls::validity::in_words;
-use decant_shared::process::printable::Shown;
+use decant_shared::net::conn::ConnError;
+use decant_shared::net::tls::validity::rfc3339;
+use decant_shared::process::printable::Escaped;
 use decant_shared::protocol::cdi::{ContentType, RENEWED_KEYS_VARIABLE};
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
@@ -41,7 +41,7 @@ pub fn refused(status: u16, text: &str) -> Error {
         503 => "it takes nothing now",
         _ => "",
     };
-    let shown = Shown::first(text, REASON_CHARACTERS).to_string();
+    let shown = Escaped::truncated(text, REASON_CHARACTERS).to_string();
     let words = match (meaning, shown.as_str()) {
         ("", "") => String::new(),
         (meaning, "") => format!(": {meaning}"),
@@ -52,19 +52,19 @@ pub fn refused(status: u16, text: &str) -> Error {
 }
 
 /// A broken connection in words.
-pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
+pub fn explain(fault: ConnError, url: &UploadUrl) -> Error {
     use rustls::{AlertDescription as Alert, CertificateError, Error as Tls};
     let place = url.authority();
     match fault {
-        Fault::Stopped(reason) => Error::stopped(reason),
-        Fault::TimedOut(doing, limit) => Error::new(
+        ConnError::Stopped(reason) => Error::stopped(reason),
+        ConnError::TimedOut(doing, limit) => Error::new(
             Kind::Stalled,
             format!("the target at {place} made no progress for {} s ({doing})", limit.as_secs()),
         ),
-        Fault::HungUp(why) => {
+        ConnError::HungUp(why) => {
             Error::new(Kind::HungUp, format!("the target at {place} hung up without an answer: {why}"))
         }
-        Fault::Tls(Tls::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => {
+        ConnError::Tls(Tls::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => {
             Error::new(
                 Kind::Identity,
                 format!(
@@ -75,13 +75,13 @@ pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
                 ),
             )
         }
-        Fault::Tls(Tls::InvalidCertificate(why)) => Error::new(
+        ConnError::Tls(Tls::InvalidCertificate(why)) => Error::new(
             Kind::Identity,
             format!(
                 "the certificate of the target at {place} is not trusted: {why} (SERVER_CA_CERT decides)"
             ),
         ),
-        Fault::Tls(Tls::AlertReceived(
+        ConnError::Tls(Tls::AlertReceived(
             alert @ (Alert::UnknownCA
             | Alert::BadCertificate
             | Alert::CertificateExpired
@@ -98,14 +98,16 @@ pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
             ),
         ),
         // Nothing is wrong with either end: a connection that is as good as cut.
-        Fault::Tls(
+        ConnError::Tls(
             error @ (Tls::DecryptError
             | Tls::AlertReceived(Alert::BadRecordMac | Alert::DecodeError | Alert::RecordOverflow)),
         ) => Error::new(
             Kind::HungUp,
             format!("what went between here and the target at {place} was damaged on its way: {error}"),
         ),
-        Fault::Tls(error) => Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}")),
+        ConnError::Tls(error) => {
+            Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}"))
+        }
     }
 }
 
@@ -113,5 +115,5 @@ pub fn explain(fault: Fault, url: &UploadUrl) -> Error {
 fn moment(time: UnixTime) -> String {
     let known =
         i64::try_from(time.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
-    known.map_or_else(|| format!("{} s after 1970", time.as_secs()), in_words)
+    known.map_or_else(|| format!("{} s after 1970", time.as_secs()), rfc3339)
 }

@@ -31,7 +31,7 @@ pub(super) fn connect(source: &Source, stop: &Stop) -> Result<Conn> {
     };
     // Each connection looks for renewed keys: the clone may be older than those that it began with.
     let mut conn =
-        Conn::client(socket, source.tls.now(), url.server_name()?, stop.clone()).map_err(unreachable)?;
+        Conn::client(socket, source.tls.current(), url.server_name()?, stop.clone()).map_err(unreachable)?;
     conn.handshake(timeouts.handshake).map_err(unreachable)?;
     Ok(conn)
 }

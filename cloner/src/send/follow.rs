@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::session::Session;
+use decant_shared::protocol::session::SessionStatus;
 
 use crate::send::query;
 use crate::send::source::Source;
@@ -20,7 +20,7 @@ pub fn run(source: &Source, progress: &Progress, ended: &Stop) {
     let every = if source.near.is_some() { NEAR } else { EVERY };
     while ended.sleep(every) {
         let session = match &source.near {
-            Some(target) => Ok(Some(Session::of(target))),
+            Some(target) => Ok(Some(SessionStatus::of(target))),
             None => query::session(source, ended),
         };
         match session {
@@ -31,7 +31,7 @@ pub fn run(source: &Source, progress: &Progress, ended: &Stop) {
     }
 }
 
-fn note(session: Session, progress: &Progress) {
+fn note(session: SessionStatus, progress: &Progress) {
     // A target cannot have more than there is.
     let most_bytes = progress.total_bytes().unwrap_or_else(|| progress.read_bytes());
     if session.durable_bytes > most_bytes {
@@ -55,7 +55,7 @@ mod tests {
         let progress = Progress::new(0);
         progress.set_total_bytes(100);
         for (durable_bytes, wanted) in [(50, 50), (101, 50), (u64::MAX, 50), (100, 100)] {
-            note(Session { phase: Phase::Copy, durable_bytes }, &progress);
+            note(SessionStatus { phase: Phase::Copy, durable_bytes }, &progress);
             assert_eq!(progress.durable_bytes(), Some(wanted), "{durable_bytes}");
         }
     }
@@ -64,7 +64,7 @@ mod tests {
     fn where_the_length_is_not_known_what_was_read_is_the_limit() {
         let progress = Progress::new(0);
         progress.add_read_bytes(10);
-        note(Session { phase: Phase::Copy, durable_bytes: 11 }, &progress);
+        note(SessionStatus { phase: Phase::Copy, durable_bytes: 11 }, &progress);
         assert_eq!(progress.durable_bytes(), None);
     }
 }

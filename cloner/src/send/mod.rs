@@ -35,7 +35,7 @@ use std::time::Instant;
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::session::NOT_KEPT;
+use decant_shared::protocol::session::NOT_KEPT_PREFIX;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
@@ -66,7 +66,7 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
             }
             Err((error, resume)) => (with_own_end(error, source), resume),
         };
-        let hope = Hope { resume, renewal: has_met && source.tls.is_renewed() };
+        let hope = Hope { resume, renewal: has_met && source.tls.can_renew() };
         let now = Instant::now();
         if let Some(bytes) = further(progress, furthest_bytes) {
             // It got further than ever: what comes is another failure, and not a longer one.
@@ -111,7 +111,7 @@ fn once(
     let said = pipeline::run(source, volume, &peer, computed, progress, stop);
     let said = said.map_err(|error| (error, peer.capabilities.is_extended))?;
     Ok(match peer.capabilities.keeps_attributes {
-        true => said.strip_prefix(NOT_KEPT).map(ToOwned::to_owned),
+        true => said.strip_prefix(NOT_KEPT_PREFIX).map(ToOwned::to_owned),
         // It was not sent at all.
         false => volume.only_in_attributes().map(ToString::to_string),
     })
@@ -120,7 +120,7 @@ fn once(
 /// The same error, and behind it that our own certificate has ended, where that may be the cause: the target only says that
 /// it does not like it.
 fn with_own_end(error: Error, source: &Source) -> Error {
-    match source.tls.expired() {
+    match source.tls.expiry_message() {
         Some(expired) if error.kind() == Kind::Identity => {
             Error::new(Kind::Identity, format!("{error}; {expired}"))
         }

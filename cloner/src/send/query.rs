@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use decant_shared::net::conn::Fault;
-use decant_shared::net::http::body::{Body, BodyFault};
+use decant_shared::net::conn::ConnError;
+use decant_shared::net::http::body::{Body, BodyError};
 use decant_shared::net::http::head::{Framing, parse_response};
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::{CONTENT_TYPE_HEADER, FROM_HEADER, LENGTH_HEADER, SESSION_PATH};
-use decant_shared::protocol::session::{ATTRIBUTES_WORD, GREETING, STREAMS_WORD, Session};
+use decant_shared::protocol::session::{ATTRIBUTES_LINE, GREETING, STREAMS_LINE, SessionStatus};
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -42,15 +42,15 @@ pub fn capabilities(source: &Source, stop: &Stop) -> Result<Capabilities> {
     let knows = |word| is_extended && text.lines().skip(1).any(|line| line == word);
     Ok(Capabilities {
         is_extended,
-        keeps_attributes: knows(ATTRIBUTES_WORD),
-        has_streams: knows(STREAMS_WORD),
+        keeps_attributes: knows(ATTRIBUTES_LINE),
+        has_streams: knows(STREAMS_LINE),
     })
 }
 
 /// What the target is doing; `None` when it does not say.
-pub fn session(source: &Source, stop: &Stop) -> Result<Option<Session>> {
+pub fn session(source: &Source, stop: &Stop) -> Result<Option<SessionStatus>> {
     let (status, text) = query(source, "GET", SESSION_PATH, "", stop)?;
-    Ok(if status == 200 { Session::parse(&text) } else { None })
+    Ok(if status == 200 { SessionStatus::parse(&text) } else { None })
 }
 
 /// Digests of segments that the target holds, from segment `from` on, of a stream of `total_bytes`, if that is known:
@@ -100,16 +100,16 @@ fn query_within(
     if let Err(fault) = conn.write_all(request.as_bytes(), source.timeouts.stall, doing) {
         // A target that does not want us said why before it closed; that may still be in our socket.
         let said = conn.read(&mut buffer, LAST_WORDS, doing).err();
-        return Err(broken(said.filter(|said| matches!(said, Fault::Tls(_))).unwrap_or(fault)));
+        return Err(broken(said.filter(|said| matches!(said, ConnError::Tls(_))).unwrap_or(fault)));
     }
     let (response, head_len) = loop {
         match parse_response(&heard) {
             Ok(Some(found)) => break found,
             Ok(None) => {}
-            Err(bad) => return Err(broken(Fault::HungUp(format!("its answer makes no sense: {bad}")))),
+            Err(bad) => return Err(broken(ConnError::HungUp(format!("its answer makes no sense: {bad}")))),
         }
         match conn.read(&mut buffer, wait.left(), doing).map_err(|fault| broken(wait.explain(fault)))? {
-            0 => return Err(broken(Fault::HungUp("closed without an answer".to_owned()))),
+            0 => return Err(broken(ConnError::HungUp("closed without an answer".to_owned()))),
             len => heard.extend_from_slice(&buffer[..len]),
         }
     };
@@ -120,13 +120,13 @@ fn query_within(
     let mut text = Vec::new();
     let mut body = Body::new(&mut conn, framing, &heard[head_len..]);
     let cut = |fault| match fault {
-        BodyFault::Conn(fault) => broken(wait.explain(fault)),
-        other => broken(Fault::HungUp(other.to_string())),
+        BodyError::Conn(fault) => broken(wait.explain(fault)),
+        other => broken(ConnError::HungUp(other.to_string())),
     };
     while let Some(part) = body.next(wait.left()).map_err(cut)? {
         text.extend_from_slice(part);
         if text.len() > ANSWER_LIMIT_BYTES {
-            return Err(broken(Fault::HungUp("its answer does not end".to_owned())));
+            return Err(broken(ConnError::HungUp("its answer does not end".to_owned())));
         }
     }
     conn.close(source.timeouts.connect);

@@ -60,12 +60,24 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_somebody_else_made_is_not_made_up_for() {
+    fn a_foreign_pause_is_not_caught_up() {
         let (mut rate_limiter, now) = (RateLimiter::new(Some(Rate(1000))), Instant::now());
         rate_limiter.pause(1000, now);
         let late = now + Duration::from_secs(60);
         assert_eq!(rate_limiter.pause(1000, late), Duration::ZERO);
         assert_eq!(rate_limiter.pause(1000, late), Duration::from_millis(900));
+    }
+
+    /// A clock of its own, in which each block also takes a millisecond for something else.
+    #[test]
+    fn a_limit_is_held_within_five_percent_over_ten_seconds() {
+        let (mut limiter, start) = (RateLimiter::new(Some(Rate(2 << 20))), Instant::now());
+        let mut now = start;
+        for _ in 0..(20 << 20) / (64 << 10) {
+            now += limiter.pause(64 << 10, now) + Duration::from_millis(1);
+        }
+        let secs = (now - start).as_secs_f64();
+        assert!((9.5..10.5).contains(&secs), "20 MiB at 2 MiB/s took {secs} s");
     }
 
     proptest! {

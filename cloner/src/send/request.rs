@@ -5,7 +5,7 @@ use std::time::Duration;
 use decant_shared::protocol::cdi::{
     ATTRIBUTES_HEADER, CONTENT_TYPE_HEADER, ContentType, LENGTH_HEADER, RESUME_HEADER, STREAM_HEADER,
 };
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::send::url::UploadUrl;
 
@@ -49,7 +49,7 @@ pub struct Request<'a> {
     /// For a target of ours: the stream holds all attributes.
     pub has_attributes: bool,
     /// For a target of ours: it is one of several that carry a clone together.
-    pub stream: Option<StreamOf>,
+    pub stream: Option<StreamId>,
 }
 
 impl Request<'_> {
@@ -65,7 +65,7 @@ impl Request<'_> {
         let attributes =
             if self.has_attributes { format!("{ATTRIBUTES_HEADER}: 1\r\n") } else { String::new() };
         let stream = match self.stream {
-            Some(stream) if stream.leads() => {
+            Some(stream) if stream.is_leader() => {
                 format!("{STREAM_HEADER}: {stream}\r\nExpect: 100-continue\r\n")
             }
             Some(stream) => format!("{STREAM_HEADER}: {stream}\r\n"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use decant_shared::net::conn::{Conn, Fault, Stall, Written};
+use decant_shared::net::conn::{Conn, ConnError, StallTimeout, WriteOutcome};
 use decant_shared::net::http::body::Body;
 use decant_shared::net::http::head::{Framing, Response, parse_response};
 use decant_shared::process::printable::escaped;
@@ -63,11 +63,11 @@ impl<'a> Sender<'a> {
 
     /// Sends `bytes` to the last one, unless the target answers meanwhile.
     pub(super) fn send(&mut self, mut bytes: &[u8]) -> Result<SendOutcome> {
-        let mut stall = Stall::of(self.request.timeouts.stall);
+        let mut stall = StallTimeout::new(self.request.timeouts.stall);
         loop {
             match self.conn.write_watching(&mut bytes, &mut stall, "upload") {
-                Ok(Written::All) => return Ok(SendOutcome::All),
-                Ok(Written::Interrupted) => {}
+                Ok(WriteOutcome::All) => return Ok(SendOutcome::All),
+                Ok(WriteOutcome::Interrupted) => {}
                 Err(fault) => return self.broken(fault),
             }
             match self.early_answer() {
@@ -94,11 +94,11 @@ impl<'a> Sender<'a> {
     }
 
     /// A write that failed. A target that answered and closed: what it said may still be in our socket.
-    fn broken(&mut self, fault: Fault) -> Result<SendOutcome> {
+    fn broken(&mut self, fault: ConnError) -> Result<SendOutcome> {
         match fault {
-            Fault::HungUp(_) => match self.read_answer(EARLY_ANSWER) {
+            ConnError::HungUp(_) => match self.read_answer(EARLY_ANSWER) {
                 Ok((status, text)) => Ok(SendOutcome::Answered(status, text)),
-                Err(Fault::Tls(error)) => Err(explain(Fault::Tls(error), self.request.url)),
+                Err(ConnError::Tls(error)) => Err(explain(ConnError::Tls(error), self.request.url)),
                 Err(_) => Err(explain(fault, self.request.url)),
             },
             fault => Err(explain(fault, self.request.url)),
@@ -106,7 +106,7 @@ impl<'a> Sender<'a> {
     }
 
     /// What the target says before it has everything; `None` when it was an interim answer and nothing else.
-    fn early_answer(&mut self) -> Result<Option<(u16, String)>, Fault> {
+    fn early_answer(&mut self) -> Result<Option<(u16, String)>, ConnError> {
         let wait = Wait::of(EARLY_ANSWER);
         loop {
             let answer = self.next_answer(wait)?;
@@ -126,7 +126,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Reads a final answer: its status and the beginning of its text.
-    fn read_answer(&mut self, limit: Duration) -> Result<(u16, String), Fault> {
+    fn read_answer(&mut self, limit: Duration) -> Result<(u16, String), ConnError> {
         let wait = Wait::of(limit);
         loop {
             if let Some(answer) = self.next_answer(wait)? {
@@ -136,7 +136,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Reads an answer; `None` when it is an interim one.
-    fn next_answer(&mut self, wait: Wait) -> Result<Option<(u16, String)>, Fault> {
+    fn next_answer(&mut self, wait: Wait) -> Result<Option<(u16, String)>, ConnError> {
         let mut buffer = [0; 4096];
         loop {
             match parse_response(&self.heard) {
@@ -145,7 +145,7 @@ impl<'a> Sender<'a> {
                     self.interim += 1;
                     if self.interim > INTERIM_LIMIT {
                         let why = format!("it gave more than {INTERIM_LIMIT} interim answers");
-                        return Err(Fault::HungUp(why));
+                        return Err(ConnError::HungUp(why));
                     }
                     return Ok(None);
                 }
@@ -154,10 +154,10 @@ impl<'a> Sender<'a> {
                     return Ok(Some((response.status, self.read_text(response.framing, &early))));
                 }
                 Ok(None) => {}
-                Err(bad) => return Err(Fault::HungUp(format!("its answer makes no sense: {bad}"))),
+                Err(bad) => return Err(ConnError::HungUp(format!("its answer makes no sense: {bad}"))),
             }
             match self.conn.read(&mut buffer, wait.left(), WAIT).map_err(|fault| wait.explain(fault))? {
-                0 => return Err(Fault::HungUp("closed without an answer".to_owned())),
+                0 => return Err(ConnError::HungUp("closed without an answer".to_owned())),
                 len => self.heard.extend_from_slice(&buffer[..len]),
             }
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use decant_shared::net::tls::current::Current;
+use decant_shared::net::tls::reloading_config::ReloadingConfig;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::Progress;
 use decant_shared::protocol::units::Rate;
@@ -26,7 +26,7 @@ pub struct Source {
     /// Where to.
     pub url: UploadUrl,
     /// Whom to trust and who we are, at each connection.
-    pub tls: Current<ClientConfig>,
+    pub tls: ReloadingConfig<ClientConfig>,
     /// Compressor threads.
     pub compress_threads: usize,
     /// Which data they compress.

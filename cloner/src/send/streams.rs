@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use decant_shared::net::conn::Conn;
 use decant_shared::process::stop::{STOP_TICK, Stop};
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
@@ -49,7 +49,7 @@ pub fn post(
     }
     log::info!("sending over {count} connections");
     let clone = RandomState::new().hash_one(Instant::now());
-    let stream = |index| Request { stream: Some(StreamOf { clone, index, count }), ..request };
+    let stream = |index| Request { stream: Some(StreamId { attempt: clone, index, count }), ..request };
     // Only when the target has taken this one it knows what the others are about.
     let lead = begin(first, stream(0))?;
     let is_broken = AtomicBool::new(false);

@@ -10,7 +10,7 @@ use decant_shared::net::conn::Conn;
 use decant_shared::net::http::chunked::LAST_CHUNK;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::Collect;
@@ -57,7 +57,7 @@ pub fn begin<'a>(conn: &'a mut Conn, request: Request<'a>) -> Result<Upload<'a>>
     let mut sender = Sender::new(conn, request);
     let head = sender.request().head();
     let mut sent = sender.send(head.as_bytes())?;
-    if stream.is_some_and(StreamOf::leads) {
+    if stream.is_some_and(StreamId::is_leader) {
         sent = sent.and(|| sender.go_ahead())?;
     }
     let mut first = ChunkBuffer::default();
@@ -139,7 +139,7 @@ impl Upload<'_> {
     /// No more frames come, and no end. If that is so because another connection of this clone broke, the target may
     /// know why.
     fn left_alone(&mut self, error: Error, is_broken: &AtomicBool) -> Result<SendOutcome> {
-        let leads = self.sender.request().stream.is_some_and(StreamOf::leads);
+        let leads = self.sender.request().stream.is_some_and(StreamId::is_leader);
         let told = if leads && is_broken.load(Ordering::Acquire) { self.sender.last_words() } else { None };
         told.ok_or(error)
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 
 /// How long it may take, and until when.
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +23,9 @@ impl Wait {
     }
 
     /// What was waited for in all, in place of what the last read was given.
-    pub(super) fn explain(self, fault: Fault) -> Fault {
+    pub(super) fn explain(self, fault: ConnError) -> ConnError {
         match fault {
-            Fault::TimedOut(doing, _) => Fault::TimedOut(doing, self.limit),
+            ConnError::TimedOut(doing, _) => ConnError::TimedOut(doing, self.limit),
             other => other,
         }
     }

@@ -129,6 +129,7 @@ fn chunks(data: &[u8], out: &mut Vec<u8>, mut put: impl FnMut(&[u8], &mut Vec<u8
 mod tests {
     use super::*;
     use crate::snappy::STREAM_IDENTIFIER;
+    use decant_test_support::noise;
     use proptest::prelude::*;
     use std::io::{Read, Write};
 
@@ -153,15 +154,8 @@ mod tests {
 
     #[test]
     fn it_says_how_much_got_smaller() {
-        let noise: Vec<u8> = {
-            let mut state = 1_u64;
-            let mut byte = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                state.to_le_bytes()[7]
-            };
-            (0..CHUNK_BYTES).map(|_| byte()).collect()
-        };
-        let data = [vec![b'a'; CHUNK_BYTES], noise, vec![0; CHUNK_BYTES], vec![b'b'; 100]].concat();
+        let data =
+            [vec![b'a'; CHUNK_BYTES], noise(CHUNK_BYTES, 1), vec![0; CHUNK_BYTES], vec![b'b'; 100]].concat();
         let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
         assert_eq!(encoder.encode(&data, &mut frames), 2 * CHUNK_BYTES as u64 + 100);
         assert_eq!(Encoder::store(&data, &mut frames), CHUNK_BYTES as u64, "zeros cost nothing either way");
@@ -174,16 +168,6 @@ mod tests {
             Encoder::default().encode_zeros(len, &mut frames);
             assert_eq!(judge(&frames), vec![0; usize::try_from(len).unwrap()], "{len}");
         }
-    }
-
-    /// Bytes that no codec makes shorter.
-    fn noise(len: usize) -> Vec<u8> {
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            state.to_le_bytes()[7]
-        };
-        (0..len).map(|_| next()).collect()
     }
 
     #[test]
@@ -200,7 +184,7 @@ mod tests {
     fn text_after_noise_is_compressed_from_its_first_chunk_on() {
         let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
         for _ in 0..10 {
-            encoder.encode(&noise(4 * CHUNK_BYTES), &mut frames);
+            encoder.encode(&noise(4 * CHUNK_BYTES, 1), &mut frames);
             frames.clear();
             let text = b"decant ".repeat(CHUNK_BYTES / 7);
             encoder.encode(&text, &mut frames);
@@ -212,9 +196,9 @@ mod tests {
     #[test]
     fn repetitions_that_no_sample_shows_are_found_before_long() {
         // Noise of 24 KiB again and again: any 4 KiB of it are noise.
-        let data = noise(24 << 10).repeat(64);
+        let data = noise(24 << 10, 1).repeat(64);
         let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
-        encoder.encode(&noise(CHUNK_BYTES), &mut frames);
+        encoder.encode(&noise(CHUNK_BYTES, 1), &mut frames);
         frames.clear();
         encoder.encode(&data, &mut frames);
         let stored_bytes = (SAMPLED_IN_A_ROW as usize) * (CHUNK_BYTES + 8);
@@ -227,10 +211,7 @@ mod tests {
         fn another_reader_gets_back_what_went_in(
             seed in any::<u64>(), len in 0usize..200_000, zeros in 0usize..100_000,
         ) {
-            let mut state = seed | 1;
-            let mut data: Vec<u8> = (0..len)
-                .map(|_| { state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1); state.to_le_bytes()[7] })
-                .collect();
+            let mut data = noise(len, seed);
             data.extend(vec![0; zeros]);
             let mut frames = Vec::new();
             Encoder::default().encode(&data, &mut frames);

@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_disk_and_a_full_one_are_never_taken_for_a_call_that_is_not_supported() {
+    fn a_failing_or_full_disk_is_told_from_an_unsupported_call() {
         for call in Call::ALL.into_iter().filter(|call| !call.is_only_advice()) {
             for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::NXIO] {
                 assert_eq!(call.verdict(errno), Verdict::Fail, "{call:?} {errno:?}");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_or_not_permitted_is_no_failure_where_there_is_another_way() {
+    fn an_unsupported_or_forbidden_call_has_a_substitute() {
         let needed = [Call::RemoveAcl, Call::Link, Call::MakeNode, Call::SyncFile, Call::OpenBeneath];
         for call in Call::ALL.into_iter().filter(|call| !needed.contains(call)) {
             for errno in

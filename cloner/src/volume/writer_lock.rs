@@ -9,7 +9,7 @@ use std::fs::{File, read_to_string};
 use std::io::Read;
 use std::path::Path;
 
-use decant_shared::process::printable::Shown;
+use decant_shared::process::printable::Escaped;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor, openat, statat};
 use rustix::io::Errno;
@@ -139,7 +139,7 @@ pub(crate) fn own_words() -> String {
 pub(crate) fn shown_words(stored: &[u8]) -> Option<String> {
     let stored = String::from_utf8_lossy(stored);
     let line = stored.lines().next()?.trim();
-    (!line.is_empty()).then(|| Shown::of_peer(line).to_string())
+    (!line.is_empty()).then(|| Escaped::of_peer(line).to_string())
 }
 
 /// Who has the lock of `fd`, as far as that can be known: the kernel tells of processes that this one can see, and others have
@@ -182,7 +182,7 @@ fn seen(fd: impl AsFd) -> Option<String> {
         .find(|line| line.contains(" FLOCK ") && !line.contains(" -> ") && line.contains(&place))?;
     let number: u32 = line.split_whitespace().nth(4)?.parse().ok().filter(|&number| number > 0)?;
     let name = read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
-    Some(format!("process {number} {}", Shown::of_peer(name.trim())).trim_end().to_owned())
+    Some(format!("process {number} {}", Escaped::of_peer(name.trim())).trim_end().to_owned())
 }
 
 #[cfg(test)]

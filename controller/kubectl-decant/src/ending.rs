@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_our_kinds_says_that_nothing_is_installed() {
+    fn a_server_without_our_kinds_is_reported_as_not_installed() {
         for (reason, message) in
             [("", "404 page not found"), ("NotFound", "the server could not find the requested resource")]
         {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_and_bad_credentials_have_their_own_words() {
+    fn an_absent_server_and_bad_credentials_have_their_own_messages() {
         let nobody = failure(0, "NoAnswer", "tcp connect error: Connection refused");
         assert_eq!(nobody.ending, Ending::Unreachable);
         assert!(nobody.message.contains("Is it running"), "{nobody}");

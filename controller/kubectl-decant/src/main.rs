@@ -5,6 +5,6 @@ use clap::Parser;
 use kubectl_decant::{Cli, Ending};
 
 fn main() -> Ending {
-    decant_shared::process::panics::end_the_process();
+    decant_shared::process::panics::abort_on_panic();
     kubectl_decant::run(&Cli::parse())
 }

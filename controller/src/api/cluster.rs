@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_cannot_be_read_is_not_taken_for_an_api_server_that_is_away() {
+    fn an_unreadable_answer_is_told_from_an_absent_api_server() {
         let said = |reason: &str| {
             ApiError { code: 0, reason: reason.to_owned(), message: "m".to_owned() }.to_string()
         };

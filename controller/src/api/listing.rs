@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_grow_again_behind_a_few_large_objects() {
+    fn pages_grow_again_after_a_few_large_objects() {
         let large = 3 << 20;
         let sizes = std::iter::repeat_n(large, 4).chain(std::iter::repeat_n(100, 200)).collect();
         let shelf = Shelf { sizes, limit_bytes: 4 << 20, asked: Mutex::default() };

@@ -218,7 +218,7 @@ mod tests {
 
     /// Provisioners are called so, and the API server would take the part behind an escaped slash for a subresource.
     #[test]
-    fn what_no_object_can_be_called_is_not_found_without_a_question() {
+    fn an_impossible_object_name_is_not_found_without_a_request() {
         for name in ["kubernetes.io/no-provisioner", "rancher.io/local-path", "a%2Fb", "..", ".", ""] {
             let error = get(Kind::CsiDriver, &Key::new("", name)).unwrap_err();
             assert!(error.is_not_found(), "{name}: {error}");

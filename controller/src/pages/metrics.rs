@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use decant_shared::protocol::prometheus::{Kind, NameError, Page, Value};
+use decant_shared::protocol::prometheus::{MetricKind, MetricsPage, NameError, SampleValue};
 
 use crate::api::client::KubeCluster;
 use crate::api::counted::Counted;
@@ -14,9 +14,9 @@ use crate::watch::unreadable::KINDS;
 
 /// The page as it is now.
 pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
-    let mut page = Page::new();
+    let mut page = MetricsPage::new();
     build(&mut page)?;
-    page.family("decant_leader", "1 if this replica acts, 0 if it stands by.", Kind::Gauge)?
+    page.family("decant_leader", "1 if this replica acts, 0 if it stands by.", MetricKind::Gauge)?
         .sample(&[], u64::from(health.is_leader()))?;
     calls(&mut page, health.calls())?;
     if let Some(reconciler) = health.reconciler() {
@@ -32,22 +32,22 @@ pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
 
 /// The page of a process that only asks the API server.
 pub(super) fn page_of_calls(counted: &Counted<KubeCluster>) -> Result<String, NameError> {
-    let mut page = Page::new();
+    let mut page = MetricsPage::new();
     build(&mut page)?;
     calls(&mut page, counted)?;
     Ok(page.render())
 }
 
-fn build(page: &mut Page) -> Result<(), NameError> {
+fn build(page: &mut MetricsPage) -> Result<(), NameError> {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    page.family("decant_build_info", "Always 1; the label says which version runs.", Kind::Gauge)?
+    page.family("decant_build_info", "Always 1; the label says which version runs.", MetricKind::Gauge)?
         .sample(&version, 1)
         .map(drop)
 }
 
-fn calls(page: &mut Page, counted: &Counted<KubeCluster>) -> Result<(), NameError> {
+fn calls(page: &mut MetricsPage, counted: &Counted<KubeCluster>) -> Result<(), NameError> {
     let help = "Calls to the API server; code 0 means that nobody answered.";
-    let mut family = page.family("decant_api_calls_total", help, Kind::Counter)?;
+    let mut family = page.family("decant_api_calls_total", help, MetricKind::Counter)?;
     for (call, count) in counted.calls() {
         let code = call.code.to_string();
         family.sample(&[("verb", call.verb), ("resource", &call.resource()), ("code", &code)], count)?;
@@ -55,10 +55,10 @@ fn calls(page: &mut Page, counted: &Counted<KubeCluster>) -> Result<(), NameErro
     Ok(())
 }
 
-fn work(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+fn work(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let (depth, overdue) = reconciler.queue.depth();
-    let mut gauge = |name: &str, help: &str, value: Value| {
-        page.family(name, help, Kind::Gauge).and_then(|mut family| family.sample(&[], value))
+    let mut gauge = |name: &str, help: &str, value: SampleValue| {
+        page.family(name, help, MetricKind::Gauge).and_then(|mut family| family.sample(&[], value))
     };
     gauge("decant_queue_depth", "Keys that workers have to look at, now or later.", count(depth))?;
     gauge("decant_queue_overdue_seconds", "For how long the first of them has been due.", overdue.into())?;
@@ -66,7 +66,7 @@ fn work(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
     gauge("decant_clones_running", "Clones that have pods.", count(running))?;
     gauge("decant_clones_waiting", "Clones that wait for their turn.", count(waiting))?;
     let mut rounds =
-        page.family("decant_rounds_total", "Looks at one clone, by how they ended.", Kind::Counter)?;
+        page.family("decant_rounds_total", "Looks at one clone, by how they ended.", MetricKind::Counter)?;
     let (well, badly) = reconciler.rounds.counts();
     rounds.sample(&[("result", "ok")], well)?;
     rounds.sample(&[("result", "error")], badly)?;
@@ -74,7 +74,7 @@ fn work(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
     let mut scrapes = page.family(
         "decant_scrapes_total",
         "Questions to source pods, by the way that brought an answer, or failed.",
-        Kind::Counter,
+        MetricKind::Counter,
     )?;
     for outcome in PollOutcome::ALL {
         scrapes.sample(&[("result", outcome.name())], reconciler.pollers.outcomes.count(outcome))?;
@@ -83,43 +83,43 @@ fn work(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
 }
 
 /// Objects that cannot be read, by kind.
-fn unreadable(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+fn unreadable(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let help = "Objects that cannot be read now; each has an event that says why.";
-    let mut family = page.family("decant_unreadable_objects", help, Kind::Gauge)?;
+    let mut family = page.family("decant_unreadable_objects", help, MetricKind::Gauge)?;
     for kind in KINDS {
         family.sample(&[("resource", kind.plural())], reconciler.unreadable.counts(kind).0)?;
     }
     let help = "Versions of objects that could not be read.";
-    let mut family = page.family("decant_unreadable_versions_total", help, Kind::Counter)?;
+    let mut family = page.family("decant_unreadable_versions_total", help, MetricKind::Counter)?;
     for kind in KINDS {
         family.sample(&[("resource", kind.plural())], reconciler.unreadable.counts(kind).1)?;
     }
     Ok(())
 }
 
-fn authorities(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+fn authorities(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let help = "When an authority for pods' certificates ends, in seconds since 1970; it is renewed half a year before.";
-    let mut family = page.family("decant_authority_expiry_timestamp_seconds", help, Kind::Gauge)?;
+    let mut family = page.family("decant_authority_expiry_timestamp_seconds", help, MetricKind::Gauge)?;
     for (name, end) in reconciler.executor.pki().ends() {
         family.sample(&[("authority", name)], u64::try_from(end.unix_timestamp()).unwrap_or_default())?;
     }
     Ok(())
 }
 
-fn data_volumes(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+fn data_volumes(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let mut phases: BTreeMap<String, u64> = BTreeMap::new();
     let mut pending = 0;
     for dv in reconciler.observer.stores.data_volumes.all() {
         *phases.entry(dv.status.phase.to_string()).or_default() += 1;
         pending += u64::from(relies_on_default_class(&dv));
     }
-    let mut family = page.family("decant_datavolumes", "DataVolumes by phase.", Kind::Gauge)?;
+    let mut family = page.family("decant_datavolumes", "DataVolumes by phase.", MetricKind::Gauge)?;
     for (phase, count) in phases {
         family.sample(&[("phase", &phase)], count)?;
     }
     // CDI's alert about a missing default class is written for this name (contract 4.11).
     let help = "DataVolumes that are pending and rely on a default storage class.";
-    page.family("kubevirt_cdi_datavolume_pending", help, Kind::Gauge)?.sample(&[], pending)
+    page.family("kubevirt_cdi_datavolume_pending", help, MetricKind::Gauge)?.sample(&[], pending)
 }
 
 fn relies_on_default_class(dv: &DataVolume) -> bool {
@@ -129,10 +129,10 @@ fn relies_on_default_class(dv: &DataVolume) -> bool {
 }
 
 /// Each clone whose pods restarted or were replaced, as long as it is not done.
-fn restarts(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+fn restarts(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let help =
         "How often pods of a clone that is not done restarted or were replaced; absent until the first time.";
-    let mut family = page.family("decant_clone_restarts", help, Kind::Gauge)?;
+    let mut family = page.family("decant_clone_restarts", help, MetricKind::Gauge)?;
     for dv in reconciler.observer.stores.data_volumes.all() {
         let restarts = u64::try_from(dv.status.restart_count).unwrap_or_default();
         if restarts > 0 && !dv.status.phase.is_final() {
@@ -144,13 +144,13 @@ fn restarts(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
 }
 
 /// Each running clone, by namespace and name.
-fn clones(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
+fn clones(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let all = reconciler.pollers.readings.all();
     let mut each =
         |name: &str,
          help: &str,
-         value: &dyn Fn(&crate::progress::clone_progress::Progress) -> Option<Value>| {
-            let mut family = page.family(name, help, Kind::Gauge)?;
+         value: &dyn Fn(&crate::progress::clone_progress::Progress) -> Option<SampleValue>| {
+            let mut family = page.family(name, help, MetricKind::Gauge)?;
             for (key, progress) in &all {
                 if let Some(value) = value(progress) {
                     family.sample(&[("namespace", &key.namespace), ("name", &key.name)], value)?;
@@ -161,19 +161,19 @@ fn clones(page: &mut Page, reconciler: &Reconciler) -> Result<(), NameError> {
     each("decant_clone_progress_percent", "How far a running clone is, 0 to 100.", &|progress| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10,000.
         let hundredths = (progress.percent.clamp(0.0, 100.0) * 100.0) as u64;
-        Some(Value::fixed(hundredths, 2))
+        Some(SampleValue::fixed(hundredths, 2))
     })?;
     each("decant_clone_sent_bytes", "Bytes that a running clone has sent.", &|progress| {
-        progress.sent_bytes.map(Value::from)
+        progress.sent_bytes.map(SampleValue::from)
     })?;
     each("decant_clone_size_bytes", "Bytes that a running clone has to send.", &|progress| {
-        progress.total_bytes.map(Value::from)
+        progress.total_bytes.map(SampleValue::from)
     })?;
     each("decant_clone_rate_bytes_per_second", "How fast a running clone sends.", &|progress| {
-        progress.rate_bytes_per_sec.map(Value::from)
+        progress.rate_bytes_per_sec.map(SampleValue::from)
     })
 }
 
-fn count(number: usize) -> Value {
+fn count(number: usize) -> SampleValue {
     u64::try_from(number).unwrap_or(u64::MAX).into()
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::process::stop::Stop;
@@ -27,7 +27,7 @@ pub fn serve(address: SocketAddr, ready: Readiness, stop: &Stop) -> Result<Serve
 struct Probes(Readiness);
 
 impl Service for Probes {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         match answer(&exchange.request.method, &exchange.request.path, &self.0) {
             Some((status, text)) => exchange.answer(status, "text/plain", text),
             None => exchange.answer(404, "text/plain", "see /healthz and /readyz"),

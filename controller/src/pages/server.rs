@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::process::panics::{self, Panic};
@@ -66,7 +66,7 @@ struct Pages {
 }
 
 impl Service for Pages {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let (method, path) = (exchange.request.method.as_str(), exchange.request.path.as_str());
         if let Some((status, text)) = probes::answer(method, path, &self.ready) {
             return exchange.answer(status, "text/plain", text);
@@ -74,12 +74,12 @@ impl Service for Pages {
         let readable = matches!(method, "GET" | "HEAD");
         match path {
             "/metrics" | "/status" if !readable => exchange.answer(405, "text/plain", "GET only"),
-            "/metrics" => match panics::guarded(|| metrics::page(&self.health)) {
+            "/metrics" => match panics::catch(|| metrics::page(&self.health)) {
                 Ok(Ok(page)) => exchange.answer(200, prometheus::CONTENT_TYPE, &page),
                 Ok(Err(e)) => exchange.answer(500, "text/plain", &format!("{e:?}")),
                 Err(panic) => fault(exchange, &panic),
             },
-            "/status" if self.status_page => match panics::guarded(|| status::page(&self.health)) {
+            "/status" if self.status_page => match panics::catch(|| status::page(&self.health)) {
                 Ok(page) => exchange.answer(200, status::CONTENT_TYPE, &page),
                 Err(panic) => fault(exchange, &panic),
             },
@@ -95,7 +95,7 @@ struct CallPages {
 }
 
 impl Service for CallPages {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let (method, path) = (exchange.request.method.as_str(), exchange.request.path.as_str());
         if let Some((status, text)) = probes::answer(method, path, &self.ready) {
             return exchange.answer(status, "text/plain", text);
@@ -112,7 +112,7 @@ impl Service for CallPages {
 }
 
 /// A page shows what others wrote; that it cannot be shown must not end what the controller does.
-fn fault(exchange: &mut Exchange, panic: &Panic) -> Result<(), Fault> {
+fn fault(exchange: &mut Exchange, panic: &Panic) -> Result<(), ConnError> {
     log::error!("{}: a fault in the controller, please report it: {panic}", exchange.request.path);
     exchange.answer(500, "text/plain", "a fault in the controller; its log says which")
 }

@@ -182,7 +182,7 @@ impl Pollers {
 
     /// Asks one source. What a pod answers ends at most its own progress.
     fn poll_guarded(&self, key: &Key) -> Option<Duration> {
-        panics::guarded(|| self.poll(key)).unwrap_or_else(|panic| {
+        panics::catch(|| self.poll(key)).unwrap_or_else(|panic| {
             self.outcomes.add(PollOutcome::Failed);
             log::error!("{key}: progress: a fault in the controller, please report it: {panic}");
             Some(SILENT_POLL)

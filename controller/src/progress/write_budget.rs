@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_clone_that_waits_keeps_its_slot() {
+    fn a_waiting_clone_is_told_its_own_place() {
         let budget = WriteBudget::new(&Policy::default().intervals);
         let now = Instant::now();
         let ask =

@@ -107,7 +107,7 @@ impl Reconciler {
     /// One round for one key; returns when to look again. A panic is a fault of this program that this key triggered: it is
     /// reported and retried like any failure, and all other keys continue.
     pub fn work(&self, key: &Key) -> Option<Duration> {
-        match panics::guarded(|| self.round(key)) {
+        match panics::catch(|| self.round(key)) {
             Ok(Ok(again)) => again,
             Ok(Err(last_error)) => {
                 self.rounds.badly.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl Reconciler {
                 self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
                 log::error!("{key}: a fault in the controller, please report it: {panic}");
                 // The report may trigger the same fault.
-                if let Err(again) = panics::guarded(|| self.tell_of_panic(key, &panic)) {
+                if let Err(again) = panics::catch(|| self.tell_of_panic(key, &panic)) {
                     log::error!("{key}: cannot report the fault: {again}");
                 }
                 Some(self.last_errors().pause(key, self.policy.intervals.backoff))

@@ -183,7 +183,7 @@ impl<T: StoreObject> Watcher<T> {
     /// Puts the object into the store. One that cannot be read is in no store, and affects no other object.
     fn put(&self, object: &Object) -> StoredVersion {
         // Whatever is wrong with this object, the next one is read.
-        let read = panics::guarded(|| {
+        let read = panics::catch(|| {
             let view = decode_within::<T>(object, DECODE_LIMIT_BYTES)?;
             let links = view.indexed_by();
             Ok((view, links))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use decant_shared::net::tls::{Unusable, name, pem};
+use decant_shared::net::tls::{TlsConfigError, common_name, pem};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
@@ -34,12 +34,12 @@ pub struct Callers {
 
 impl Callers {
     /// The authorities' certificates as they are in the file now.
-    pub(super) fn read(&self) -> Result<Vec<u8>, Unusable> {
+    pub(super) fn read(&self) -> Result<Vec<u8>, TlsConfigError> {
         pem::read_file(&self.authorities)
     }
 
     /// The authorities in `text`.
-    pub(super) fn roots(&self, text: &[u8]) -> Result<RootCertStore, Unusable> {
+    pub(super) fn roots(&self, text: &[u8]) -> Result<RootCertStore, TlsConfigError> {
         pem::authorities(text, &self.authorities.display().to_string())
     }
 
@@ -49,7 +49,7 @@ impl Callers {
         if self.names.is_empty() {
             return Ok(());
         }
-        let name = name::common_name(leaf).map_err(|e| e.to_string())?;
+        let name = common_name::common_name(leaf).map_err(|e| e.to_string())?;
         if self.names.contains(&name) { Ok(()) } else { Err(format!("it is called {name}")) }
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::head::Framing;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
-use decant_shared::net::tls::renewable::{Renewable, RenewableClients};
-use decant_shared::net::tls::{Unusable, pem};
+use decant_shared::net::tls::renewable::{RenewableCertificate, RenewableClientVerifier};
+use decant_shared::net::tls::{TlsConfigError, pem};
 use decant_shared::process::panics;
 use decant_shared::process::stop::Stop;
 use rustls::pki_types::CertificateDer;
@@ -87,8 +87,8 @@ impl Webhook {
     pub fn start(settings: WebhookSettings, listener: TcpListener, stop: Stop) -> Result<Self, String> {
         let WebhookSettings { cluster, keys, own_user, claim_adoption, identity, callers } = settings;
         let first = identity()?;
-        let said = |e: Unusable| e.to_string();
-        let renewable = read(&first).and_then(Renewable::new).map_err(said)?;
+        let said = |e: TlsConfigError| e.to_string();
+        let renewable = read(&first).and_then(RenewableCertificate::new).map_err(said)?;
         let known = callers.clone().map(KnownCallers::new).transpose().map_err(said)?;
         let tls = match &known {
             Some(known) => renewable.config_for_clients(&known.clients),
@@ -121,15 +121,15 @@ impl Webhook {
 struct KnownCallers {
     callers: Callers,
     text: Vec<u8>,
-    clients: Arc<RenewableClients>,
+    clients: Arc<RenewableClientVerifier>,
     /// The last complaint, so that it is said once.
     complaint: String,
 }
 
 impl KnownCallers {
-    fn new(callers: Callers) -> Result<Self, Unusable> {
+    fn new(callers: Callers) -> Result<Self, TlsConfigError> {
         let text = callers.read()?;
-        let clients = RenewableClients::new(callers.roots(&text)?)?;
+        let clients = RenewableClientVerifier::new(callers.roots(&text)?)?;
         Ok(Self { callers, text, clients, complaint: String::new() })
     }
 
@@ -155,7 +155,7 @@ impl KnownCallers {
 struct TrustKeeper {
     cluster: Arc<dyn Cluster>,
     identity: IdentityProvider,
-    renewable: Arc<Renewable>,
+    renewable: Arc<RenewableCertificate>,
     current: WebhookIdentity,
     known: Option<KnownCallers>,
     stop: Stop,
@@ -194,7 +194,7 @@ impl TrustKeeper {
     }
 }
 
-fn read(identity: &WebhookIdentity) -> Result<decant_shared::net::tls::Identity, Unusable> {
+fn read(identity: &WebhookIdentity) -> Result<decant_shared::net::tls::Identity, TlsConfigError> {
     pem::identity(
         identity.chain_pem.as_bytes(),
         "the webhook's certificate",
@@ -210,7 +210,7 @@ struct Reviews {
 }
 
 impl Service for Reviews {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let caller = match &self.callers {
             None => Caller::Unknown,
             Some(callers) => match callers.accept(exchange.peer_certificates().first()) {
@@ -239,7 +239,7 @@ impl Service for Reviews {
             }
         };
         // Whatever one review brings to light must not end the answers to all others.
-        match panics::guarded(|| self.gate.answer(question, &body, caller, OffsetDateTime::now_utc())) {
+        match panics::catch(|| self.gate.answer(question, &body, caller, OffsetDateTime::now_utc())) {
             Ok(Ok(answer)) => exchange.answer(200, "application/json", &answer),
             Ok(Err(why)) => exchange.answer(400, "text/plain", &format!("{why}\n")),
             Err(panic) => {

@@ -143,14 +143,14 @@ fn a_thousand_running_clones_stay_within_the_budget() {
 }
 
 #[test]
-#[ignore = "a figure to compare with: scripts/bench_controller.sh"]
+#[ignore = "a figure to compare with: scripts/bench.sh controller"]
 fn a_hundred_running_clones() {
     let figures = measure(100, 100);
     print(100, 100, &figures);
 }
 
 #[test]
-#[ignore = "takes minutes to set up: scripts/bench_controller.sh"]
+#[ignore = "takes minutes to set up: scripts/bench.sh controller"]
 fn a_hundred_running_clones_among_ten_thousand() {
     let figures = measure(10_000, 100);
     print(10_000, 100, &figures);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use decant_controller::api::cluster::{Cluster, Part};
 use decant_controller::objects::Kind;
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::server::config_for_anyone;
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 struct Page(Duration);
 
 impl Service for Page {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         std::thread::sleep(self.0);
         exchange.answer(200, "text/plain", &"0123456789".repeat(10_000))
     }

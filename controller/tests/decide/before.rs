@@ -155,7 +155,7 @@ fn a_size_that_does_not_fit_is_looked_at_again() {
 }
 
 #[test]
-fn a_claim_of_somebody_else_is_never_touched() {
+fn a_foreign_claim_is_never_touched() {
     let mut foreign = (*claim("copy", json!({}))).clone();
     foreign.metadata.owner_references.clear();
     let taken = decided(&Observed { target: Some(Arc::new(foreign.clone())), ..start() });

@@ -103,7 +103,7 @@ fn a_pod_that_cannot_use_its_keys_is_replaced_by_one_with_others() {
         let status = &mut pod.status.container_statuses[0];
         status.state =
             serde_json::from_value(json!({ "waiting": { "reason": "CrashLoopBackOff" } })).unwrap();
-        let message = "/etc/tls/tls.crt holds no PEM certificate";
+        let message = "/etc/tls/tls.crt contains no PEM certificate";
         status.last_state =
             serde_json::from_value(json!({ "terminated": { "exitCode": code, "message": message } }))
                 .unwrap();

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::process::stop::Stop;
@@ -41,7 +41,7 @@ impl Drop for Api {
 struct Objects(Mutex<HashMap<String, Value>>);
 
 impl Service for Objects {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let path = exchange.request.path.clone();
         let is_collection = ["datavolumes", "datasources", "persistentvolumeclaims", "pods"]
             .iter()
@@ -68,10 +68,10 @@ fn missing() -> Value {
             "message": "not found" })
 }
 
-fn body(exchange: &mut Exchange) -> Result<Vec<u8>, Fault> {
+fn body(exchange: &mut Exchange) -> Result<Vec<u8>, ConnError> {
     let mut body = exchange.body()?;
     let mut whole = Vec::new();
-    while let Some(part) = body.next(LIMIT).map_err(|e| Fault::HungUp(e.to_string()))? {
+    while let Some(part) = body.next(LIMIT).map_err(|e| ConnError::HungUp(e.to_string()))? {
         whole.extend_from_slice(part);
     }
     Ok(whole)

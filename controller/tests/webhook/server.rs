@@ -8,13 +8,12 @@ use decant_controller::certificates::signer::{Leaf, Signer, Usage};
 use decant_controller::token::key::TokenKey;
 use decant_controller::webhook::callers::Callers;
 use decant_controller::webhook::serve::{Webhook, WebhookIdentity, WebhookSettings};
-use decant_shared::net::conn::{Conn, Fault};
+use decant_controller_test_support::cluster::Empty;
+use decant_shared::net::conn::{Conn, ConnError};
 use decant_shared::net::tls::{client, pem};
 use decant_shared::process::stop::Stop;
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
-
-use crate::cluster::Empty;
 
 pub(crate) const SERVICE: &str = "cdi-api.decant-system.svc";
 /// Far above what anything here takes.
@@ -55,7 +54,7 @@ impl Running {
     }
 
     /// A connection to it that shows `leaf`, after the handshake.
-    pub(crate) fn connect(&self, leaf: &Leaf) -> Result<Conn, Fault> {
+    pub(crate) fn connect(&self, leaf: &Leaf) -> Result<Conn, ConnError> {
         let roots = pem::authorities(self.authority.bundle_pem.as_bytes(), "webhook").unwrap();
         let identity =
             pem::identity(leaf.chain_pem.as_bytes(), "chain", leaf.key_pem.as_bytes(), "key").unwrap();
@@ -67,7 +66,7 @@ impl Running {
     }
 
     /// What it answers to `body`, head and all.
-    pub(crate) fn post(&self, leaf: &Leaf, path: &str, body: &[u8]) -> Result<String, Fault> {
+    pub(crate) fn post(&self, leaf: &Leaf, path: &str, body: &[u8]) -> Result<String, ConnError> {
         let mut conn = self.connect(leaf)?;
         conn.write_all(head(path, body.len()).as_bytes(), PATIENCE, "head")?;
         conn.write_all(body, PATIENCE, "body")?;
@@ -89,7 +88,7 @@ pub(crate) fn head(path: &str, len: usize) -> String {
 }
 
 /// Everything until the server closes.
-pub(crate) fn answer(conn: &mut Conn) -> Result<String, Fault> {
+pub(crate) fn answer(conn: &mut Conn) -> Result<String, ConnError> {
     let mut text = Vec::new();
     let mut part = [0; 4096];
     loop {

@@ -1,4 +1,4 @@
-//! Opening a TCP connection: bounded in time and stoppable, and listening on both IP families.
+//! Opening a TCP connection with a time limit and a stop token; listening on both IP families.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -12,15 +12,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::net::conn::poll_one;
 use crate::process::stop::{STOP_TICK, Stop};
 
-/// Connections that may wait for `accept`. When there is no room a client tries again only after a second, and again after
-/// two more: a flood of connections should not make a probe wait for that. The kernel takes less where
-/// `net.core.somaxconn` says so.
+/// Connections that may wait for `accept`. When the queue is full, a client retries after one second, then after two more;
+/// a flood of connections should not delay a probe that long. The kernel caps the value at `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// Connects to the first address of `host:port` that answers, spending at most `limit` on each. The error is
-/// the last address's; [`io::ErrorKind::Interrupted`] means the stop token was set.
+/// Connects to the first address of `host:port` that answers, with at most `limit` for each address. The error is that of
+/// the last address; [`io::ErrorKind::Interrupted`] means that the stop token was set.
 pub fn connect(host: &str, port: u16, limit: Duration, stop: &Stop) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name resolves to no address");
     for address in (host, port).to_socket_addrs()? {
         match connect_one(address, limit, stop) {
             Ok(stream) => return Ok(stream),
@@ -54,8 +53,8 @@ fn connect_one(address: SocketAddr, limit: Duration, stop: &Stop) -> io::Result<
     }
 }
 
-/// Listens on `address`:`port`. `None` and `::` are every address of both families; where the machine has no IPv6,
-/// of IPv4. Port 0 takes any free port.
+/// Listens on `address`:`port`. `None` and `::` mean every address of both families, or of IPv4 on a machine without IPv6.
+/// Port 0 takes any free port.
 pub fn listen(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     match address {
         Some(address) if address != Ipv6Addr::UNSPECIFIED => listen_on(SocketAddr::new(address, port)),
@@ -70,7 +69,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = new_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        // The machine's default may differ; one socket has to serve both families.
+        // The system default may differ; one socket has to serve both families.
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
     rustix::net::bind(&socket, &address)?;
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_is_refused_at_once() {
+    fn a_port_without_a_listener_refuses_the_connection() {
         let port = listen(None, 0).unwrap().local_addr().unwrap().port();
         let error = connect("127.0.0.1", port, Duration::from_secs(5), &Stop::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -1,4 +1,5 @@
-//! Connections with limits: TCP, TLS and as much HTTP/1.1 as a clone needs. Every wait has a limit and asks the stop token.
+//! Connections with limits: TCP, TLS and the part of HTTP/1.1 that a clone needs. Every wait has a time limit and checks the
+//! stop token.
 
 pub mod conn;
 pub mod dial;

@@ -1,8 +1,8 @@
-//! Log lines on stderr: text for people, JSON for machines, never coloured, one line per record.
+//! Log lines on stderr: text for people, JSON for machines, no colours, one line per record.
 //!
-//! Levels: `error` ends the process; `warn` is something the user did not ask for; `info` tells the story of a
-//! clone in a dozen lines; `debug` and `trace` are for developers. Keys and certificates are never logged. Controls and
-//! marks that reorder text are escaped, wherever they come from.
+//! Levels: `error` ends the process; `warn` is an unexpected condition; `info` describes a clone in about a dozen lines;
+//! `debug` and `trace` are for developers. Keys and certificates are never logged. Control characters and characters that
+//! reorder text are always escaped.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::process::printable::{escaped, is_unsafe};
 
-/// How a record is written.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// `2026-11-23T10:00:00Z INFO message`
@@ -25,14 +25,13 @@ pub enum Format {
     Plain,
 }
 
-/// Starts logging to `out`: records of `level` and above, or what `RUST_LOG` says instead. A second call does
-/// nothing.
+/// Starts logging to `out`: records of `level` and above, unless `RUST_LOG` sets other filters. A second call does nothing.
 pub fn init(format: Format, level: LevelFilter, out: Box<dyn Write + Send>) {
     let mut builder = Builder::new();
     match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => builder.parse_filters(&filter),
         _ => {
-            // They speak up about every connection, also about those that fail, which we report ourselves.
+            // These libraries log every connection, including failed ones, which we report ourselves.
             for library in ["rustls", "ureq", "ureq_proto", "hyper_util", "tower"] {
                 builder.filter_module(library, LevelFilter::Warn);
             }
@@ -62,12 +61,12 @@ fn render(format: Format, record: &Record<'_>, now: OffsetDateTime) -> String {
     }
 }
 
-/// In one line, without anything that a terminal would obey.
+/// `message` in one line, without characters that a terminal interprets.
 fn line(message: String) -> String {
     if message.contains(is_unsafe) { escaped(&message.replace('\n', " ")) } else { message }
 }
 
-/// The same, but line breaks stay: JSON has its own way to write them.
+/// Like [`line`], but keeps line breaks: JSON escapes them itself.
 fn lines(message: &str) -> String {
     message.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_holds_nothing_that_a_terminal_obeys() {
+    fn a_record_contains_no_character_that_a_terminal_interprets() {
         let message = "GET /\u{9b}31mFAKE\u{2028}ERROR\u{202e}\u{1b}[2J\r";
         for format in [Format::Text, Format::Plain, Format::Json] {
             let line = line(format, message);
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_record_is_an_object_whatever_the_message_holds() {
+    fn a_json_record_is_an_object_for_any_message() {
         let parsed: serde_json::Value =
             serde_json::from_str(&line(Format::Json, "a \"quote\"\nand more")).unwrap();
         assert_eq!(parsed["message"], "a \"quote\"\nand more");

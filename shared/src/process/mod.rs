@@ -1,4 +1,4 @@
-//! What each program of Decant does once for its process: log, handle signals and panics, stop, raise limits.
+//! What every Decant program does once per process: logging, signals, panics, stopping, resource limits.
 
 pub mod descriptor_limit;
 pub mod log;

@@ -1,13 +1,13 @@
-//! Text from a peer or another user, made fit for a log line, a termination message or a condition.
+//! Escapes text from a peer or another user for a log line, a termination message or a condition.
 
 use std::fmt::{self, Write};
 
-/// Characters of a peer's text that are shown where anybody may be the peer: enough to recognise a request, too few to
-/// fill a disk with log lines.
-pub const PEER_CHARACTERS: usize = 200;
+/// Maximum length of an unauthenticated peer's text in messages: enough to recognise a request, too little to fill a disk
+/// with log lines.
+pub const PEER_TEXT_MAX_CHARS: usize = 200;
 
-/// Whether `character` changes what a reader sees around it: controls (C0, DEL and C1), line and paragraph separators,
-/// marks that reorder or hide text, and letters that nobody sees (fillers of Hangul).
+/// Whether `character` changes how the text around it is displayed: control characters (C0, DEL and C1), line and paragraph
+/// separators, characters that reorder or hide text, and invisible letters (Hangul fillers).
 pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -25,7 +25,7 @@ pub fn is_unsafe(character: char) -> bool {
         )
 }
 
-/// Writes `text` with everything that [`is_unsafe`] escaped, as `\n` or `\u{9b}`.
+/// Writes `text` with every character that [`is_unsafe`] escaped, as `\n` or `\u{9b}`.
 pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
     let mut plain = text;
     while let Some(at) = plain.find(is_unsafe) {
@@ -40,7 +40,7 @@ pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
     out.write_str(plain)
 }
 
-/// `text` with everything that [`is_unsafe`] escaped.
+/// `text` with every character that [`is_unsafe`] escaped.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     // Writing to a string cannot fail.
@@ -48,28 +48,28 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Text of a peer as messages show it: escaped, and cut after so many characters.
+/// Displays a text escaped, and truncated with `...` to a maximum length.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown<'a> {
+pub struct Escaped<'a> {
     text: &'a str,
-    characters: usize,
+    max_chars: usize,
 }
 
-impl<'a> Shown<'a> {
-    /// At most [`PEER_CHARACTERS`] of `text`.
+impl<'a> Escaped<'a> {
+    /// At most [`PEER_TEXT_MAX_CHARS`] characters of `text`.
     pub fn of_peer(text: &'a str) -> Self {
-        Self { text, characters: PEER_CHARACTERS }
+        Self { text, max_chars: PEER_TEXT_MAX_CHARS }
     }
 
-    /// At most `characters` of `text`.
-    pub fn first(text: &'a str, characters: usize) -> Self {
-        Self { text, characters }
+    /// At most `max_chars` characters of `text`.
+    pub fn truncated(text: &'a str, max_chars: usize) -> Self {
+        Self { text, max_chars }
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.text.char_indices().nth(self.characters) {
+        match self.text.char_indices().nth(self.max_chars) {
             Some((end, _)) => {
                 write_escaped(f, &self.text[..end])?;
                 f.write_str("...")
@@ -85,7 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_a_terminal_or_an_eye_would_obey_is_escaped() {
+    fn characters_that_change_the_display_are_escaped() {
         let text = "a\u{1b}[2J\u{9b}31m\r\n\u{7f}\u{202e}b\u{2066}\u{200f}\u{2028}\u{feff}\u{200b}c";
         let wanted = r"a\u{1b}[2J\u{9b}31m\r\n\u{7f}\u{202e}b\u{2066}\u{200f}\u{2028}\u{feff}\u{200b}c";
         assert_eq!(escaped(text), wanted);
@@ -93,23 +93,26 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_cannot_be_seen_are_escaped() {
+    fn invisible_letters_are_escaped() {
         let (text, wanted) = ("a\u{115f}\u{1160}\u{3164}\u{ffa0}b", r"a\u{115f}\u{1160}\u{3164}\u{ffa0}b");
         assert_eq!(escaped(text), wanted);
         assert_eq!(escaped("한글"), "한글");
     }
 
     #[test]
-    fn text_of_a_peer_is_cut_by_characters_and_says_so() {
-        assert_eq!(Shown::of_peer(&"ä".repeat(PEER_CHARACTERS)).to_string(), "ä".repeat(PEER_CHARACTERS));
-        let long = Shown::of_peer(&"ä".repeat(15_000)).to_string();
-        assert_eq!(long, format!("{}...", "ä".repeat(PEER_CHARACTERS)));
-        assert_eq!(Shown::first("abc", 2).to_string(), "ab...");
+    fn a_long_text_is_truncated_by_characters_and_marked() {
+        assert_eq!(
+            Escaped::of_peer(&"ä".repeat(PEER_TEXT_MAX_CHARS)).to_string(),
+            "ä".repeat(PEER_TEXT_MAX_CHARS)
+        );
+        let long = Escaped::of_peer(&"ä".repeat(15_000)).to_string();
+        assert_eq!(long, format!("{}...", "ä".repeat(PEER_TEXT_MAX_CHARS)));
+        assert_eq!(Escaped::truncated("abc", 2).to_string(), "ab...");
     }
 
     proptest! {
         #[test]
-        fn nothing_unsafe_is_left_of_any_text(text in any::<String>()) {
+        fn escaped_text_has_no_unsafe_character(text in any::<String>()) {
             prop_assert!(!escaped(&text).contains(is_unsafe));
         }
     }

@@ -1,4 +1,4 @@
-//! The signal thread: the first signal asks for a clean stop, the second one ends the process.
+//! The signal thread: the first signal requests a clean stop, the second one exits the process.
 
 use std::fs;
 use std::io;
@@ -9,13 +9,13 @@ use signal_hook::iterator::Signals;
 
 use crate::process::stop::Stop;
 
-/// Starts the signal thread, for SIGTERM and SIGINT. It lives as long as the process. Needed by PID 1 of a container above
-/// all: the kernel ignores a SIGTERM that PID 1 does not handle.
+/// Starts the signal thread for SIGTERM and SIGINT. It runs as long as the process. PID 1 of a container needs it in any
+/// case: the kernel ignores a SIGTERM that PID 1 does not handle.
 pub fn watch(stop: &Stop) -> io::Result<()> {
     start(stop, &[SIGTERM, SIGINT])
 }
 
-/// The same for a process that works at a terminal and has something to clean up: also for SIGHUP, unless it is ignored
+/// Like [`watch`], for a process that runs in a terminal and has to clean up: also handles SIGHUP, unless it is ignored
 /// (`nohup`).
 pub fn watch_terminal(stop: &Stop) -> io::Result<()> {
     if is_ignored(SIGHUP) { watch(stop) } else { start(stop, &[SIGTERM, SIGINT, SIGHUP]) }
@@ -29,16 +29,16 @@ fn start(stop: &Stop, signals: &[i32]) -> io::Result<()> {
             if stop.is_set() {
                 std::process::exit(128 + signal);
             }
-            // First the stop: a log line may block.
+            // The stop comes first: logging may block.
             stop.by_signal(signal);
-            log::warn!("{}: stopping; once more to leave at once", name(signal));
+            log::warn!("{}: stopping; send it again to exit at once", name(signal));
         }
     });
     watching.map(drop).map_err(explained)
 }
 
-/// The first thread of a process. The C library takes another way to a thread only where the kernel does not know `clone3`;
-/// old profiles of container runtimes say that it is not permitted.
+/// Explains why the first thread of a process cannot be started. The C library uses another system call only if `clone3` is
+/// unknown (ENOSYS), but old seccomp profiles of container runtimes answer that it is not permitted.
 fn explained(cause: io::Error) -> io::Error {
     match cause.kind() {
         io::ErrorKind::PermissionDenied => io::Error::other(format!(
@@ -49,7 +49,7 @@ fn explained(cause: io::Error) -> io::Error {
     }
 }
 
-/// The name of a signal that is handled, or its number.
+/// The name of a handled signal, or the number of another one.
 pub fn name(signal: i32) -> String {
     match signal {
         SIGHUP => "SIGHUP".to_owned(),
@@ -59,13 +59,13 @@ pub fn name(signal: i32) -> String {
     }
 }
 
-/// Whether this process was started with `signal` ignored. Where that cannot be found out, it is left as it is: ignored or
-/// not, the kernel does then what it was told.
+/// Whether this process was started with `signal` ignored. If that cannot be determined, the answer is yes, so that the
+/// signal's disposition is left unchanged.
 fn is_ignored(signal: i32) -> bool {
     fs::read_to_string("/proc/self/status").map_or(true, |status| is_in_mask(&status, signal))
 }
 
-/// Whether the line `SigIgn` of a process's status has `signal`. Its lowest bit stands for signal 1.
+/// Whether the line `SigIgn` of a process's status contains `signal`. Its lowest bit means signal 1.
 fn is_in_mask(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
@@ -84,6 +84,6 @@ mod tests {
         assert!(is_in_mask(&status("0000000000000001"), SIGHUP));
         assert!(!is_in_mask(&status("0000000000001000"), SIGHUP));
         assert!(is_in_mask(&status("0000000000004002"), SIGINT) && !is_in_mask(&status("1"), SIGTERM));
-        assert!(is_in_mask("no such line", SIGHUP), "what is not known is left as it is");
+        assert!(is_in_mask("no such line", SIGHUP), "unknown counts as ignored");
     }
 }

@@ -1,66 +1,66 @@
-//! The stop token: asked at every wait, set by the first signal or the first failure.
+//! The stop token: every wait checks it; the first signal or the first failure sets it.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a blocking wait may last before it asks the token again. Short enough that a stop feels
-/// immediate to a person, long enough that waiting costs no measurable CPU.
+/// How long a blocking wait may last before it checks the token again. Short enough that a stop feels immediate, long enough
+/// that waiting costs no measurable CPU.
 pub const STOP_TICK: Duration = Duration::from_millis(200);
 
-/// Nothing asked for a stop yet.
+/// No stop was requested.
 const RUNNING: i32 = 0;
-/// Some part of the program failed and the others have to end.
+/// A part of the program failed and the others have to end.
 const CANCELLED: i32 = -1;
 
-/// Tells all threads of one clone to end. Clones share one state; it only ever goes from running to
-/// stopped, and the first reason stays.
+/// Tells all threads of a clone to end. Copies of a token share their state, which changes only once, from running to
+/// stopped. The first reason is kept.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     state: Arc<AtomicI32>,
-    /// Stops this one, too.
+    /// Its stop also stops this token.
     parent: Option<Box<Stop>>,
-    /// Wakes those who sleep: one for all that come from the same token.
-    bell: Arc<Bell>,
+    /// Wakes sleeping threads; shared by a token and all its descendants.
+    wakeup: Arc<Wakeup>,
 }
 
 #[derive(Debug, Default)]
-struct Bell {
+struct Wakeup {
     lock: Mutex<()>,
-    rung: Condvar,
+    condvar: Condvar,
 }
 
-/// Why a token says stop.
+/// Why a token was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// A signal of this number arrived.
+    /// The signal with this number arrived.
     Signal(i32),
-    /// Another thread of the same work failed or finished; its own result says why.
+    /// Another thread of the same work failed or finished; its own result has the reason.
     Cancelled,
 }
 
 impl Stop {
-    /// A token that lets everything run.
+    /// A token that is not set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A token for a part of the work: it stops with this one, but can be stopped alone.
+    /// A token for a part of the work: it stops with this one, but can also be stopped alone.
     pub fn child(&self) -> Self {
-        Self { state: Arc::default(), parent: Some(Box::new(self.clone())), bell: Arc::clone(&self.bell) }
+        Self { state: Arc::default(), parent: Some(Box::new(self.clone())), wakeup: Arc::clone(&self.wakeup) }
     }
 
-    /// Asks for a stop because signal `number` arrived.
+    /// Requests a stop because the signal `number` arrived.
     pub fn by_signal(&self, number: i32) {
         self.set(number);
     }
 
-    /// Asks for a stop because some other part of the work ended.
+    /// Requests a stop because another part of the work ended.
     pub fn cancel(&self) {
         self.set(CANCELLED);
     }
 
-    /// The reason to stop, if there is one.
+    /// The reason to stop, if a stop was requested.
     pub fn reason(&self) -> Option<StopReason> {
         match self.state.load(Ordering::Acquire) {
             RUNNING => self.parent.as_ref().and_then(|parent| parent.reason()),
@@ -69,31 +69,31 @@ impl Stop {
         }
     }
 
-    /// Whether to stop.
+    /// Whether a stop was requested.
     pub fn is_set(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// Sleeps for `duration`, or until a stop is asked for: then it wakes at once. Returns whether to go on.
+    /// Sleeps for `duration`, or until a stop is requested. Returns whether to continue.
     pub fn sleep(&self, duration: Duration) -> bool {
         let began = Instant::now();
-        let mut guard = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.wakeup.lock.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.is_set() {
             let left = duration.saturating_sub(began.elapsed());
             if left.is_zero() {
                 return true;
             }
-            guard = self.bell.rung.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+            guard = self.wakeup.condvar.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         false
     }
 
     fn set(&self, value: i32) {
-        // Losing the race means that somebody else gave the first reason.
+        // Losing the race means that another thread set the first reason.
         let _ = self.state.compare_exchange(RUNNING, value, Ordering::AcqRel, Ordering::Acquire);
-        // With the lock nobody is between asking and falling asleep.
-        let _guard = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.bell.rung.notify_all();
+        // While this holds the lock, no thread is between its check and its sleep.
+        let _guard = self.wakeup.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wakeup.condvar.notify_all();
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_stays() {
+    fn the_first_reason_is_kept() {
         let stop = Stop::new();
         assert_eq!(stop.reason(), None);
         stop.by_signal(15);
@@ -111,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn a_part_stops_with_the_whole_but_not_the_other_way_round() {
-        let whole = Stop::new();
-        let (one, other) = (whole.child(), whole.child());
+    fn a_child_stops_with_its_parent_but_not_the_other_way_round() {
+        let parent = Stop::new();
+        let (one, other) = (parent.child(), parent.child());
         one.cancel();
-        assert!(one.is_set() && !other.is_set() && !whole.is_set());
-        whole.by_signal(15);
+        assert!(one.is_set() && !other.is_set() && !parent.is_set());
+        parent.by_signal(15);
         assert_eq!(other.reason(), Some(StopReason::Signal(15)));
         assert_eq!(one.reason(), Some(StopReason::Cancelled));
     }
@@ -129,20 +129,20 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sleeps_wakes_when_the_whole_stops() {
-        let whole = Stop::new();
-        let part = whole.child().child();
+    fn a_sleeping_thread_wakes_when_the_parent_token_is_set() {
+        let parent = Stop::new();
+        let child = parent.child().child();
         std::thread::scope(|scope| {
-            let sleeper = scope.spawn(|| part.sleep(Duration::from_secs(3600)));
-            whole.cancel();
+            let sleeper = scope.spawn(|| child.sleep(Duration::from_secs(3600)));
+            parent.cancel();
             assert!(!sleeper.join().unwrap());
         });
     }
 
     #[test]
-    fn a_neighbours_stop_does_not_cut_a_sleep_short() {
-        let whole = Stop::new();
-        let (one, other) = (whole.child(), whole.child());
+    fn the_stop_of_a_sibling_does_not_end_a_sleep() {
+        let parent = Stop::new();
+        let (one, other) = (parent.child(), parent.child());
         let (began, pause) = (Instant::now(), Duration::from_millis(30));
         std::thread::scope(|scope| {
             let sleeper = scope.spawn(|| one.sleep(pause));

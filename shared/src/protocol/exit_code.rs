@@ -1,47 +1,47 @@
-//! Exit codes: one number per kind of failure, the same for every role.
+//! Exit codes: one number per kind of failure, the same for every command.
 
 use std::fmt;
 use std::process::{ExitCode, Termination};
 
-/// What the help page of every program says about its exit codes.
+/// The section about exit codes in the help text of every program.
 pub fn help() -> String {
     let lines: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {exit}")).collect();
     format!("Exit codes:\n{}", lines.join("\n"))
 }
 
-/// How a Decant process ended. The sentence of each variant is what the documentation prints.
+/// How a Decant process ended. The documentation prints the sentence of each variant.
 ///
-/// Kubernetes restarts a container on any code but 0, so the codes are for people and scripts.
+/// Kubernetes restarts a container on any code except 0, so the codes are for people and scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything that was asked for was done.
+    /// Success.
     Done,
-    /// Something failed that no other code describes.
+    /// A failure that no other code describes.
     Failed,
     /// An argument or an environment variable is missing or wrong; nothing was started.
     Usage,
-    /// The source cannot be read, or changed while it was read.
+    /// The source cannot be read, or it changed while it was read.
     Source,
-    /// The target cannot be written, exists already, or is too small.
+    /// The target cannot be written, already exists, or is too small.
     Target,
-    /// The other end cannot be reached, or stopped answering.
+    /// The peer cannot be reached, or it stopped answering.
     Unreachable,
-    /// The other end answered and refused; its status and its words are in the message.
+    /// The peer refused the request; the message has its status and its reason.
     Refused,
-    /// A certificate or key is unusable, or one end does not trust the other.
+    /// A certificate or key cannot be used, or one end does not trust the other.
     Identity,
-    /// What arrived is not an intact clone stream.
+    /// The received data is not an intact clone stream.
     Damaged,
-    /// SIGHUP ended it: its terminal was closed.
+    /// Ended by SIGHUP: the terminal was closed.
     HungUp,
-    /// SIGINT ended it.
+    /// Ended by SIGINT.
     Interrupted,
-    /// SIGTERM ended it.
+    /// Ended by SIGTERM.
     Terminated,
 }
 
 impl Exit {
-    /// All codes in the order of their numbers.
+    /// All variants in the order of their codes.
     pub const ALL: [Exit; 12] = [
         Exit::Done,
         Exit::Failed,
@@ -57,7 +57,7 @@ impl Exit {
         Exit::Terminated,
     ];
 
-    /// The number the process ends with.
+    /// The process's exit code.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -75,23 +75,21 @@ impl Exit {
         }
     }
 
-    /// One sentence that says what the code means.
+    /// The meaning of the code in one sentence.
     pub fn sentence(self) -> &'static str {
         match self {
-            Exit::Done => "Everything that was asked for was done.",
-            Exit::Failed => "Something failed that no other code describes.",
+            Exit::Done => "Success.",
+            Exit::Failed => "A failure that no other code describes.",
             Exit::Usage => "An argument or an environment variable is missing or wrong; nothing was started.",
-            Exit::Source => "The source cannot be read, or changed while it was read.",
-            Exit::Target => "The target cannot be written, exists already, or is too small.",
-            Exit::Unreachable => "The other end cannot be reached, or stopped answering.",
-            Exit::Refused => {
-                "The other end answered and refused; its status and its words are in the message."
-            }
-            Exit::Identity => "A certificate or key is unusable, or one end does not trust the other.",
-            Exit::Damaged => "What arrived is not an intact clone stream.",
-            Exit::HungUp => "SIGHUP ended it: its terminal was closed.",
-            Exit::Interrupted => "SIGINT ended it.",
-            Exit::Terminated => "SIGTERM ended it.",
+            Exit::Source => "The source cannot be read, or it changed while it was read.",
+            Exit::Target => "The target cannot be written, already exists, or is too small.",
+            Exit::Unreachable => "The peer cannot be reached, or it stopped answering.",
+            Exit::Refused => "The peer refused the request; the message has its status and its reason.",
+            Exit::Identity => "A certificate or key cannot be used, or one end does not trust the other.",
+            Exit::Damaged => "The received data is not an intact clone stream.",
+            Exit::HungUp => "Ended by SIGHUP: the terminal was closed.",
+            Exit::Interrupted => "Ended by SIGINT.",
+            Exit::Terminated => "Ended by SIGTERM.",
         }
     }
 }
@@ -113,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_exits_share_a_number() {
+    fn every_exit_has_its_own_code() {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();

@@ -1,5 +1,5 @@
-//! What the source, the target, the controller and the tools agree on (docs/protocol.md): values and text, without sockets
-//! and files.
+//! What the source, the target, the controller and the tools agree on (docs/protocol.md): values and text. No sockets, no
+//! files.
 
 pub mod cdi;
 pub mod exit_code;

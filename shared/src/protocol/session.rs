@@ -1,4 +1,4 @@
-//! What a target says about its session: `GET /v1/session` (docs/protocol.md, 6).
+//! What a target reports about its session: `GET /v1/session` (docs/protocol.md, 6).
 
 use std::fmt;
 
@@ -7,37 +7,37 @@ use crate::protocol::progress::{Phase, Progress};
 /// The first line of a target's answer to `OPTIONS`.
 pub const GREETING: &str = "decant 1";
 
-/// The line of that answer for a target that reads attributes from extended headers.
-pub const ATTRIBUTES_WORD: &str = "attributes";
+/// The line in that answer of a target that reads attributes from extended headers.
+pub const ATTRIBUTES_LINE: &str = "attributes";
 
-/// The line of that answer for a target that takes a clone over several connections.
-pub const STREAMS_WORD: &str = "streams";
+/// The line in that answer of a target that accepts a clone over several connections.
+pub const STREAMS_LINE: &str = "streams";
 
-/// What stands before what a target could not keep, in its answer to an upload.
-pub const NOT_KEPT: &str = "not kept: ";
+/// The prefix of the list of attributes that a target could not keep, in its answer to an upload.
+pub const NOT_KEPT_PREFIX: &str = "not kept: ";
 
-/// How far a target is.
+/// The progress of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Session {
-    /// What it is doing: starting (nothing), copy, sync, verify, done or failed.
+pub struct SessionStatus {
+    /// Its phase: starting (no transfer yet), copy, sync, verify, done or failed.
     pub phase: Phase,
-    /// Bytes of the stream that survive a loss of power.
+    /// Bytes of the stream that would survive a power loss.
     pub durable_bytes: u64,
 }
 
-impl fmt::Display for Session {
+impl fmt::Display for SessionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "phase {}\ndurable-bytes {}", self.phase, self.durable_bytes)
     }
 }
 
-impl Session {
-    /// What the counters of a target say.
+impl SessionStatus {
+    /// The state of a target's counters.
     pub fn of(progress: &Progress) -> Self {
         Self { phase: progress.phase(), durable_bytes: progress.durable_bytes().unwrap_or(0) }
     }
 
-    /// Reads what a target wrote; lines that are not known are skipped.
+    /// Parses a target's report; unknown lines are skipped. `None` if a line is missing or malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let phase = value("phase")?;
@@ -52,19 +52,19 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_session_is_read_as_it_is_written() {
+    fn a_status_survives_display_and_parse() {
         for phase in Phase::ALL {
-            let session = Session { phase, durable_bytes: 77 };
-            assert_eq!(Session::parse(&session.to_string()), Some(session));
+            let status = SessionStatus { phase, durable_bytes: 77 };
+            assert_eq!(SessionStatus::parse(&status.to_string()), Some(status));
         }
         let later = "phase copy\nmood good\ndurable-bytes 5\n\n00ff";
-        assert_eq!(Session::parse(later), Some(Session { phase: Phase::Copy, durable_bytes: 5 }));
+        assert_eq!(SessionStatus::parse(later), Some(SessionStatus { phase: Phase::Copy, durable_bytes: 5 }));
     }
 
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in any::<String>()) {
-            let _ = Session::parse(&text);
+            let _ = SessionStatus::parse(&text);
         }
     }
 }

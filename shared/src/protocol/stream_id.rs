@@ -1,45 +1,46 @@
-//! One of several connections that carry a clone together, as its request says it (docs/protocol.md, 6.5).
+//! Identifies one of several connections that carry a clone together (docs/protocol.md, 6.5).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// No clone has more connections: each costs either end about 2 MiB.
+/// Maximum number of connections of a clone: each costs about 2 MiB at both ends.
 pub const STREAMS_LIMIT: usize = 8;
 
-/// Which connection of which clone.
+/// Which connection of which attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamOf {
-    /// Made up by the source for each attempt, so that what is left of one before cannot join it.
-    pub clone: u64,
-    /// Counted from 0. The first one leads: it is admitted like any upload, and answered for all of them.
+pub struct StreamId {
+    /// A random number that the source chooses for each attempt, so that connections of a previous attempt cannot join it.
+    pub attempt: u64,
+    /// Counted from 0. The first connection leads: it is admitted like any upload, and its answer is for all of them.
     pub index: usize,
-    /// How many there are.
+    /// The number of connections.
     pub count: usize,
 }
 
-impl StreamOf {
-    /// Whether it is the one that is admitted.
-    pub fn leads(self) -> bool {
+impl StreamId {
+    /// Whether this is the connection that is admitted and answered.
+    pub fn is_leader(self) -> bool {
         self.index == 0
     }
 }
 
-impl fmt::Display for StreamOf {
+impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x} {}/{}", self.clone, self.index, self.count)
+        write!(f, "{:016x} {}/{}", self.attempt, self.index, self.count)
     }
 }
 
-impl FromStr for StreamOf {
+impl FromStr for StreamId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (clone, place) = text.split_once(' ').ok_or(())?;
-        let (index, count) = place.split_once('/').ok_or(())?;
-        let clone = u64::from_str_radix(clone, 16).map_err(|_| ())?;
-        let (index, count) = (index.parse().map_err(|_| ())?, count.parse().map_err(|_| ())?);
+        let (attempt, position) = text.split_once(' ').ok_or(())?;
+        let (index, count) = position.split_once('/').ok_or(())?;
+        let attempt = u64::from_str_radix(attempt, 16).map_err(|_| ())?;
+        let index = index.parse().map_err(|_| ())?;
+        let count = count.parse().map_err(|_| ())?;
         let is_possible = (2..=STREAMS_LIMIT).contains(&count) && index < count;
-        if is_possible { Ok(Self { clone, index, count }) } else { Err(()) }
+        if is_possible { Ok(Self { attempt, index, count }) } else { Err(()) }
     }
 }
 
@@ -49,22 +50,22 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn impossible_values_are_refused() {
         for text in ["", "7", "7 0", "7 0/1", "7 2/2", "7 0/9", "7 -1/2", "x 0/2", "7 0/2/3"] {
-            assert!(text.parse::<StreamOf>().is_err(), "{text}");
+            assert!(text.parse::<StreamId>().is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn it_is_read_as_it_is_written(clone: u64, index in 0..8_usize) {
-            let stream = StreamOf { clone, index, count: 8 };
+        fn an_id_survives_display_and_parse(attempt: u64, index in 0..8_usize) {
+            let stream = StreamId { attempt, index, count: 8 };
             prop_assert_eq!(stream.to_string().parse(), Ok(stream));
         }
 
         #[test]
         fn arbitrary_text_never_panics(text: String) {
-            let _ = text.parse::<StreamOf>();
+            let _ = text.parse::<StreamId>();
         }
     }
 }

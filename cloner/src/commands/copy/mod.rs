@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, bounded};
 use decant_shared::net::dial;
 use decant_shared::net::http::server::{Limits, Server};
 use decant_shared::net::tls::authority::{Authority, Usage};
-use decant_shared::net::tls::suites::{Suites, Versions};
+use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::net::tls::{client, server};
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
@@ -121,8 +121,12 @@ fn transfer(
     check_route(address)?;
     let host = address.ip().to_string();
     let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
-    let server_tls =
-        server::config_asking_clients(identity?, authority.roots()?, Versions::default(), Suites::default());
+    let server_tls = server::config_asking_clients(
+        identity?,
+        authority.roots()?,
+        TlsVersions::default(),
+        CipherSuites::default(),
+    );
     let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
     let (outcomes, results) = bounded(1);
     let arrived = new_progress();

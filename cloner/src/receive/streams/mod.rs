@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use decant_shared::process::stop::{STOP_TICK, Stop};
-use decant_shared::protocol::stream_id::StreamOf;
+use decant_shared::protocol::stream_id::StreamId;
 
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::lanes::{Deal, LANE_DEPTH, Pool};
@@ -72,7 +72,7 @@ pub struct Streams {
 
 impl MultiConnection {
     /// Opens it for the connections of `lead`'s clone.
-    pub fn open(&self, lead: StreamOf, connection: Stop) -> Streams {
+    pub fn open(&self, lead: StreamId, connection: Stop) -> Streams {
         let (is_over, packs) = (Arc::<AtomicBool>::default(), Pool::for_lanes(lead.count));
         let (mut places, mut all_parcels, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         let (failed, failures) = bounded(lead.count);
@@ -85,7 +85,7 @@ impl MultiConnection {
             answers.push(to_place);
         }
         let first = places[0].take();
-        *self.lock() = Some(Open { clone: lead.clone, count: lead.count, places });
+        *self.lock() = Some(Open { clone: lead.attempt, count: lead.count, places });
         let opened = Instant::now();
         Streams {
             first,
@@ -101,9 +101,9 @@ impl MultiConnection {
     }
 
     /// The place of a connection that follows; `None` when nobody waits for it.
-    pub fn join(&self, stream: StreamOf) -> Option<StreamSlot> {
+    pub fn join(&self, stream: StreamId) -> Option<StreamSlot> {
         let mut open = self.lock();
-        let open = open.as_mut().filter(|open| open.clone == stream.clone && open.count == stream.count)?;
+        let open = open.as_mut().filter(|open| open.clone == stream.attempt && open.count == stream.count)?;
         open.places.get_mut(stream.index)?.take()
     }
 

@@ -5,7 +5,7 @@ use crate::snappy::mark::Mark;
 use crate::snappy::split::Splitter;
 use proptest::prelude::*;
 
-const LEAD: StreamOf = StreamOf { clone: 7, index: 0, count: 3 };
+const LEAD: StreamId = StreamId { attempt: 7, index: 0, count: 3 };
 
 /// A pack with one frame of `byte`, which ends `turn`, if it is one.
 fn pack(byte: u8, turn: Option<u64>) -> Pack {
@@ -22,7 +22,7 @@ fn merged(parts: [Vec<StreamMessage>; 3]) -> Result<Vec<u8>> {
     let (multi_connection, stop) = (MultiConnection::default(), Stop::new());
     let mut streams = multi_connection.open(LEAD, Stop::new());
     let first = streams.first.take();
-    let others = [1, 2].map(|index| multi_connection.join(StreamOf { index, ..LEAD }));
+    let others = [1, 2].map(|index| multi_connection.join(StreamId { index, ..LEAD }));
     let (mut deal, mut lanes) = fan_out(1, 1000, "test");
     std::thread::scope(|scope| {
         for (slot, parcels) in std::iter::once(first).chain(others).zip(parts) {
@@ -63,7 +63,7 @@ fn packs_without_the_end_of_a_turn_belong_to_the_same_one() {
 fn a_connection_that_broke_is_the_cause_whose_turn_ever_it_is() {
     let multi_connection = MultiConnection::default();
     let streams = multi_connection.open(LEAD, Stop::new());
-    let broken = multi_connection.join(StreamOf { index: 2, ..LEAD }).unwrap();
+    let broken = multi_connection.join(StreamId { index: 2, ..LEAD }).unwrap();
     broken.failures.send(Error::new(Kind::HungUp, "it broke")).unwrap();
     let (mut deal, _lanes) = fan_out(1, 1, "test");
     let error = streams.merge(&multi_connection, &mut deal, &Stop::new()).unwrap_err();
@@ -82,18 +82,18 @@ fn what_cannot_be_the_sources_order_is_damage() {
 }
 
 #[test]
-fn nobody_joins_twice_or_what_is_not_there() {
+fn joining_twice_or_joining_what_is_unknown_is_refused() {
     let multi_connection = MultiConnection::default();
-    let follower = StreamOf { index: 1, ..LEAD };
+    let follower = StreamId { index: 1, ..LEAD };
     assert!(multi_connection.join(follower).is_none());
     let _streams = multi_connection.open(LEAD, Stop::new());
-    assert!(multi_connection.join(StreamOf { clone: 8, ..follower }).is_none());
-    assert!(multi_connection.join(StreamOf { count: 2, ..follower }).is_none());
-    assert!(multi_connection.join(StreamOf { index: 3, ..follower }).is_none());
+    assert!(multi_connection.join(StreamId { attempt: 8, ..follower }).is_none());
+    assert!(multi_connection.join(StreamId { count: 2, ..follower }).is_none());
+    assert!(multi_connection.join(StreamId { index: 3, ..follower }).is_none());
     assert!(multi_connection.join(follower).is_some());
     assert!(multi_connection.join(follower).is_none());
     multi_connection.close();
-    assert!(multi_connection.join(StreamOf { index: 2, ..LEAD }).is_none());
+    assert!(multi_connection.join(StreamId { index: 2, ..LEAD }).is_none());
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn a_connection_that_does_not_come_is_waited_for_only_so_long() {
 }
 
 #[test]
-fn everybody_is_told_the_same_and_nobody_waits_when_it_is_over() {
+fn all_waiters_get_the_same_result_at_the_end() {
     let multi_connection = MultiConnection::default();
     let streams = multi_connection.open(LEAD, Stop::new());
-    let places = [1, 2].map(|index| multi_connection.join(StreamOf { index, ..LEAD }).unwrap());
+    let places = [1, 2].map(|index| multi_connection.join(StreamId { index, ..LEAD }).unwrap());
     assert!(!places[0].is_over() && !places[0].has_answer());
     streams.answer(true);
     for slot in places {

@@ -1,6 +1,8 @@
 use super::*;
 use std::collections::VecDeque;
 
+use decant_test_support::noise::Numbers;
+
 const BLOCK_BYTES: u64 = 256 << 10;
 /// Blocks between a decision and the sender.
 const IN_FLIGHT: usize = 10;
@@ -128,11 +130,8 @@ fn noise_of_a_fifth_does_not_make_it_flutter() {
 
 /// Numbers from 0 to 99 that look like chance.
 fn chance(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 33) % 100
-    }
+    let mut numbers = Numbers::new(seed);
+    move || numbers.below(100)
 }
 
 #[test]
@@ -201,7 +200,7 @@ fn a_sender_that_waits_gets_its_block_at_once() {
 }
 
 #[test]
-fn a_sender_that_waits_behind_a_full_socket_does_not_starve() {
+fn a_sender_with_a_full_socket_does_not_starve() {
     let compression_mode = CompressionMode::new(Compression::Auto);
     let mut judge = compression_mode.judge(1).unwrap();
     for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_whose_status_cannot_be_written_is_not_said_to_be_overlooked() {
+    fn a_clone_with_an_unwritable_status_does_not_count_as_overlooked() {
         let untold = Untold { reason: "ErrWritingStatus".to_owned(), message: "no".to_owned() };
         let more = vec![refused("clone", &Key::new("n", "copy"), &untold)];
         let now = OffsetDateTime::parse(NOW, &Rfc3339).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_that_nobody_looks_at_is_told() {
+    fn a_clone_without_a_controller_is_reported() {
         assert!(judged(&json!({}))[0].found.contains("no controller has looked"));
     }
 

@@ -24,7 +24,7 @@ fn gives_way(scheduler: &CloneScheduler, name: &str, is_stuck: bool, now: Instan
 }
 
 #[test]
-fn the_younger_half_of_the_stuck_clones_gives_way() {
+fn the_younger_half_gives_way_when_no_clone_finds_room() {
     let scheduler = scheduler(9, 9);
     let (begin, later) = (Instant::now(), Instant::now() + GIVE_WAY_AFTER);
     for name in ["1", "2", "3", "4"] {

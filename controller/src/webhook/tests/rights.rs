@@ -73,7 +73,7 @@ fn the_question_names_user_groups_extra_and_claim() {
 }
 
 #[test]
-fn in_one_namespace_nobody_is_asked_about() {
+fn within_one_namespace_no_right_is_asked_about() {
     let (gate, stub) = gate_and_stub(|stub| stub.is_down = true);
     let verdict = create(&gate, dv(&json!({"pvc": {"namespace": "b", "name": "golden"}}), &json!({})));
     assert_eq!(verdict, Verdict::Allowed);
@@ -99,7 +99,7 @@ fn a_source_namespace_that_does_not_exist_is_told_to_those_who_might_use_it() {
 }
 
 #[test]
-fn when_rights_cannot_be_asked_for_nobody_gets_in() {
+fn without_an_answer_about_rights_access_is_denied() {
     let verdict = create(&gate(|stub| stub.is_down = true), dv(&golden(), &json!({})));
     assert!(message(&verdict).starts_with("whether jane may clone is not known"));
 }

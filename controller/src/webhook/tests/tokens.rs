@@ -109,7 +109,7 @@ fn with_source(users: &[&str]) -> Gate {
 }
 
 #[test]
-fn a_token_that_came_too_late_is_renewed_by_whoever_may_clone() {
+fn an_expired_token_is_renewed_by_a_user_with_permission() {
     let old = short(Some("s-1"), Duration::hours(1));
     let allowing = with_source(&["jane"]);
     assert!(gives_token_for(&update(&allowing, "jane", &old, &old), &source(), &target()));
@@ -136,7 +136,7 @@ fn a_token_whose_user_may_not_clone_any_more_is_renewed_by_one_who_may() {
 }
 
 #[test]
-fn a_token_of_a_previous_version_is_renewed_by_whoever_may_clone() {
+fn a_token_of_a_previous_version_is_renewed_by_a_user_with_permission() {
     let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &asker("jane") };
     let old = json!({EXTENDED_TOKEN: key().long_without_asker(&grant, &Uid::from("u-1"), now())});
     assert!(gives_token_for(&update(&with_source(&["jane"]), "jane", &old, &old), &source(), &target()));

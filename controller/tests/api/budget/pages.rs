@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use decant_controller::certificates::pki::Pki;
-use decant_shared::net::conn::Fault;
+use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::net::tls::pem;
 use decant_shared::process::stop::Stop;
@@ -88,7 +88,7 @@ impl Drop for Pages {
 struct Page(Arc<Shared>);
 
 impl Service for Page {
-    fn serve(&self, exchange: &mut Exchange) -> Result<(), Fault> {
+    fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
         let host = exchange.request.header("host").unwrap_or_default().to_owned();
         let owner = self.0.owners.lock().unwrap().get(&host).cloned().unwrap_or_default();
         self.0.asked.lock().unwrap().insert(host);

@@ -1,9 +1,11 @@
-//! One connection: a non-blocking socket, TLS on it, and waits that end when they should.
+//! One connection: a non-blocking socket, TLS on top, and waits with limits.
 //!
-//! Everything here blocks the calling thread, but never for longer than the limit it was given and never past
-//! a stop: each wait is a `poll` that asks the [`Stop`] token every [`STOP_TICK`].
+//! Every function blocks the calling thread, but not longer than its limit and not after a stop: each wait is a `poll` that
+//! checks the [`Stop`] token every [`STOP_TICK`].
 
-use std::net::TcpStream;
+use std::fmt;
+use std::io::{ErrorKind, Read};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,86 +13,116 @@ use rustix::event::PollFlags;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use crate::process::stop::{STOP_TICK, Stop};
+use crate::process::stop::{STOP_TICK, Stop, StopReason};
 
-mod close;
-mod fault;
-mod ready;
+mod poll;
 mod receive;
 mod send;
 
-pub use fault::Fault;
-use ready::prepare;
-pub(crate) use ready::{are_readable, poll_any, poll_one};
-pub use send::{Stall, Written};
+use poll::prepare;
+pub(crate) use poll::{are_readable, poll_any, poll_one};
+pub use send::{StallTimeout, WriteOutcome};
 
-/// What rustls may hold of encrypted, unsent data: some records of 16 KiB, so that one system call sends many.
+/// How much encrypted, unsent data rustls may hold: several records of 16 KiB, so that one system call sends many.
 const OUTBOX_BYTES: usize = 256 << 10;
+/// How much of a peer's data [`Conn::close`] reads and discards.
+const DRAIN_LIMIT_BYTES: u64 = 64 << 20;
 
-/// A connection, either end.
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum ConnError {
+    /// No byte moved for this long in this phase.
+    TimedOut(&'static str, Duration),
+    /// The peer closed or reset the connection, or vanished.
+    HungUp(String),
+    /// TLS failed: trust, alerts, damaged records.
+    Tls(rustls::Error),
+    /// The stop token was set.
+    Stopped(StopReason),
+}
+
+impl fmt::Display for ConnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnError::TimedOut(doing, limit) => {
+                write!(f, "no progress for {} s during the {doing}", limit.as_secs())
+            }
+            ConnError::HungUp(why) => write!(f, "the peer hung up: {why}"),
+            ConnError::Tls(error) => write!(f, "TLS: {error}"),
+            ConnError::Stopped(_) => f.write_str("stopped"),
+        }
+    }
+}
+
+impl std::error::Error for ConnError {}
+
+/// One end of a connection.
 pub struct Conn {
     socket: TcpStream,
-    /// `None` is plain text, for the health port alone.
+    /// `None` is plain text, which only the health port uses.
     tls: Option<Connection>,
     inbox: Vec<u8>,
     inbox_start: usize,
     inbox_end: usize,
     socket_ended: bool,
     write_waits: u64,
-    /// Small pieces that came one after the other.
-    drips: u8,
+    /// How many small reads came in a row.
+    small_reads: u8,
     stop: Stop,
 }
 
 impl Conn {
-    /// The client's end, for a server that proves to be `name`.
+    /// The client's end. The server has to prove that it is `name`.
     pub fn client(
         socket: TcpStream,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
         stop: Stop,
-    ) -> Result<Self, Fault> {
-        let tls = ClientConnection::new(config, name).map_err(Fault::Tls)?;
+    ) -> Result<Self, ConnError> {
+        let tls = ClientConnection::new(config, name).map_err(ConnError::Tls)?;
         Self::new(socket, Some(tls.into()), stop)
     }
 
     /// The server's end. Without a configuration the connection is plain text.
-    pub fn server(socket: TcpStream, config: Option<Arc<ServerConfig>>, stop: Stop) -> Result<Self, Fault> {
-        let tls = config.map(ServerConnection::new).transpose().map_err(Fault::Tls)?;
+    pub fn server(
+        socket: TcpStream,
+        config: Option<Arc<ServerConfig>>,
+        stop: Stop,
+    ) -> Result<Self, ConnError> {
+        let tls = config.map(ServerConnection::new).transpose().map_err(ConnError::Tls)?;
         Self::new(socket, tls.map(Into::into), stop)
     }
 
-    fn new(socket: TcpStream, mut tls: Option<Connection>, stop: Stop) -> Result<Self, Fault> {
-        prepare(&socket).map_err(|e| Fault::HungUp(e.to_string()))?;
+    fn new(socket: TcpStream, mut tls: Option<Connection>, stop: Stop) -> Result<Self, ConnError> {
+        prepare(&socket).map_err(|e| ConnError::HungUp(e.to_string()))?;
         if let Some(tls) = &mut tls {
             tls.set_buffer_limit(Some(OUTBOX_BYTES));
         }
-        let (inbox, inbox_start, inbox_end) = (Vec::new(), 0, 0);
         Ok(Self {
             socket,
             tls,
-            inbox,
-            inbox_start,
-            inbox_end,
+            inbox: Vec::new(),
+            inbox_start: 0,
+            inbox_end: 0,
             socket_ended: false,
             write_waits: 0,
-            drips: 0,
+            small_reads: 0,
             stop,
         })
     }
 
-    /// Whether TLS protects it.
+    /// Whether the connection uses TLS.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The peer's verified certificates, leaf first; empty when it gave none.
+    /// The peer's verified certificates, leaf first; empty if it sent none.
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.tls.as_ref().and_then(|tls| tls.peer_certificates()).unwrap_or_default()
     }
 
     /// Completes the TLS handshake within `limit`.
-    pub fn handshake(&mut self, limit: Duration) -> Result<(), Fault> {
+    pub fn handshake(&mut self, limit: Duration) -> Result<(), ConnError> {
         let deadline = Instant::now() + limit;
         loop {
             self.push_out()?;
@@ -100,21 +132,53 @@ impl Conn {
             }
             if !self.pull_in()? {
                 if self.socket_ended {
-                    return Err(Fault::HungUp("closed during the handshake".to_owned()));
+                    return Err(ConnError::HungUp("closed during the handshake".to_owned()));
                 }
                 self.wait(PollFlags::IN, deadline, "TLS handshake", limit)?;
             }
         }
     }
 
-    /// Waits until the socket is ready for one of `flags`, or for writing if TLS has something to send.
+    /// Closes the connection such that the peer receives everything that was written: sends the TLS close_notify and the
+    /// end of the stream, then reads and discards input for at most `limit`. Closing a socket with unread input would send
+    /// a reset, which can overtake the answer.
+    pub fn close(mut self, limit: Duration) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+        }
+        let deadline = Instant::now() + limit;
+        while self.push_out().is_ok() && self.wants_write() {
+            if self.wait(PollFlags::OUT, deadline, "close", limit).is_err() {
+                return;
+            }
+        }
+        if self.socket.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let mut dropped_bytes = 0;
+        let mut buf = vec![0; 64 << 10];
+        while dropped_bytes < DRAIN_LIMIT_BYTES {
+            match self.socket.read(&mut buf) {
+                Ok(0) => return,
+                Ok(len) => dropped_bytes += len as u64,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    if self.wait(PollFlags::IN, deadline, "close", limit).is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Waits until the socket is ready for one of `flags`, or for writing if TLS has data to send.
     fn wait(
         &mut self,
         mut flags: PollFlags,
         deadline: Instant,
         doing: &'static str,
         limit: Duration,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ConnError> {
         if self.wants_write() {
             flags |= PollFlags::OUT;
         }
@@ -123,11 +187,11 @@ impl Conn {
         }
         loop {
             if let Some(reason) = self.stop.reason() {
-                return Err(Fault::Stopped(reason));
+                return Err(ConnError::Stopped(reason));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Fault::TimedOut(doing, limit));
+                return Err(ConnError::TimedOut(doing, limit));
             }
             if poll_one(&self.socket, flags, left.min(STOP_TICK)) {
                 return Ok(());

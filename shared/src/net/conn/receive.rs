@@ -1,32 +1,32 @@
-//! Receiving: what the socket brings goes into the inbox, from there into TLS, and comes out as plain bytes that are
-//! looked at where they lie.
+//! Receiving: bytes go from the socket into the inbox and from there into TLS. Callers read the plain bytes in place.
 
 use std::io::{self, BufRead, Read};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::{Conn, Fault};
+use super::{Conn, ConnError};
 
-/// rustls takes at most 4 KiB a time from its reader; one large read from the socket feeds many of those
-/// steps (measured: 1.2 to 1.5 times the rate of reading through).
+/// rustls takes at most 4 KiB at a time from its reader. One large read from the socket feeds many of those steps
+/// (measured: 1.2 to 1.5 times the rate of reading directly).
 const INBOX_BYTES: usize = 256 << 10;
-/// What every connection begins with: enough for probes, scrapers and those who only want to occupy memory.
+/// The initial inbox of a connection: enough for probes and scrapers, and small if a peer opens connections only to
+/// occupy memory.
 const FIRST_INBOX_BYTES: usize = 16 << 10;
-/// A sender whose data comes in pieces smaller than this wakes its receiver for each of them, which costs both more than
-/// the piece. CDI's source sends 64 KiB of zeros as 3 KiB.
-const DRIP_BYTES: usize = 16 << 10;
-/// So many of them in a row are the habit of a sender.
-const DRIPS: u8 = 4;
-/// Then others are waited for after the first one. Nothing is lost by that: the socket has room for what comes meanwhile.
-const GATHERING: Duration = Duration::from_millis(1);
-/// A sender of whom so much comes at once has lost that habit.
-const STREAM_BYTES: usize = 128 << 10;
+/// A read below this size is small: waking the receiver costs both ends more than the data. CDI's source sends 64 KiB of
+/// zeros as 3 KiB.
+const SMALL_READ_BYTES: usize = 16 << 10;
+/// After this many small reads in a row the connection gathers data before it reads.
+const SMALL_READS: u8 = 4;
+/// How long it gathers after the first byte arrived. Nothing is lost: the socket buffers what arrives meanwhile.
+const GATHER_TIME: Duration = Duration::from_millis(1);
+/// A read of at least this size ends the gathering.
+const LARGE_READ_BYTES: usize = 128 << 10;
 
 impl Conn {
-    /// Reads some plain bytes; 0 is the peer's orderly end. A connection that is cut is a fault, never 0.
+    /// Reads plain bytes; 0 means that the peer closed in good order. A cut connection is an error, never 0.
     /// `idle` limits how long nothing may arrive, `doing` names the phase for messages.
-    pub fn read(&mut self, buf: &mut [u8], idle: Duration, doing: &'static str) -> Result<usize, Fault> {
+    pub fn read(&mut self, buf: &mut [u8], idle: Duration, doing: &'static str) -> Result<usize, ConnError> {
         let waiting = self.fill(idle, doing)?;
         let len = waiting.len().min(buf.len());
         buf[..len].copy_from_slice(&waiting[..len]);
@@ -34,21 +34,21 @@ impl Conn {
         Ok(len)
     }
 
-    /// The same without copying: plain bytes that stay until they are consumed, at most one record of them. None at
-    /// all: the peer's orderly end.
-    pub fn fill(&mut self, idle: Duration, doing: &'static str) -> Result<&[u8], Fault> {
+    /// Like [`Conn::read`] without a copy: plain bytes that stay until they are consumed, at most one TLS record. An empty
+    /// slice means that the peer closed in good order.
+    pub fn fill(&mut self, idle: Duration, doing: &'static str) -> Result<&[u8], ConnError> {
         let deadline = Instant::now() + idle;
         while !self.has_plain()? {
             self.push_out()?;
             self.wait(PollFlags::IN, deadline, doing, idle)?;
-            if self.drips >= DRIPS {
-                std::thread::sleep(GATHERING);
+            if self.small_reads >= SMALL_READS {
+                std::thread::sleep(GATHER_TIME);
             }
         }
         Ok(self.plain())
     }
 
-    /// What [`Conn::fill`] gave, once more; empty when all of it was consumed.
+    /// The bytes that [`Conn::fill`] returned and that are not consumed yet.
     pub fn plain(&mut self) -> &[u8] {
         match &mut self.tls {
             Some(tls) => tls.reader().into_first_chunk().unwrap_or_default(),
@@ -56,7 +56,7 @@ impl Conn {
         }
     }
 
-    /// Drops the first `len` plain bytes, of those that [`Conn::fill`] gave.
+    /// Drops the first `len` of the bytes that [`Conn::fill`] returned.
     pub fn consume(&mut self, len: usize) {
         match &mut self.tls {
             Some(tls) => tls.reader().consume(len),
@@ -64,45 +64,45 @@ impl Conn {
         }
     }
 
-    /// Whether the peer has said something that [`Conn::read`] would return at once (its end included).
-    pub fn has_input(&mut self) -> Result<bool, Fault> {
+    /// Whether [`Conn::read`] would return at once: with bytes, or with the peer's end.
+    pub fn has_input(&mut self) -> Result<bool, ConnError> {
         while self.pull_in()? {}
         Ok(self.socket_ended || self.plain_waiting())
     }
 
-    /// Takes one step of input towards plain bytes without waiting. Returns whether there was any.
-    pub(super) fn pull_in(&mut self) -> Result<bool, Fault> {
+    /// Processes one step of input without waiting. Returns whether there was any.
+    pub(super) fn pull_in(&mut self) -> Result<bool, ConnError> {
         let refilled = self.inbox_start == self.inbox_end && self.refill()?;
         let Some(tls) = &mut self.tls else { return Ok(refilled) };
         if self.inbox_start == self.inbox_end && !refilled {
             return Ok(false);
         }
         if self.socket_ended {
-            // Tells rustls about the end, so that its reader can tell a goodbye from a cut.
+            // Tells rustls about the end, so that its reader can distinguish close_notify from a cut.
             let _ = tls.read_tls(&mut io::empty());
         } else if tls.wants_read() {
             let mut waiting = &self.inbox[self.inbox_start..self.inbox_end];
-            let len = tls.read_tls(&mut waiting).map_err(|e| Fault::HungUp(e.to_string()))?;
+            let len = tls.read_tls(&mut waiting).map_err(|e| ConnError::HungUp(e.to_string()))?;
             self.inbox_start += len;
         } else {
             return Ok(false);
         }
         if let Err(error) = tls.process_new_packets() {
-            // The alert that tells the peer why; if it cannot be sent the local error still stands.
+            // Sends the alert that tells the peer why. If that fails, the local error is still returned.
             let _ = self.push_out();
-            return Err(Fault::Tls(error));
+            return Err(ConnError::Tls(error));
         }
         Ok(true)
     }
 
-    /// Whether [`Conn::plain`] has something to say without waiting: bytes, or the orderly end.
-    fn has_plain(&mut self) -> Result<bool, Fault> {
+    /// Whether [`Conn::plain`] has a result without waiting: bytes, or the orderly end.
+    fn has_plain(&mut self) -> Result<bool, ConnError> {
         loop {
             let is_ready = match &mut self.tls {
                 Some(tls) => match tls.reader().into_first_chunk() {
                     Ok(_) => true,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
-                    Err(_) => return Err(Fault::HungUp("closed without a goodbye".to_owned())),
+                    Err(_) => return Err(ConnError::HungUp("closed without a TLS close_notify".to_owned())),
                 },
                 None => self.inbox_start < self.inbox_end || self.socket_ended,
             };
@@ -119,12 +119,12 @@ impl Conn {
         }
     }
 
-    /// Reads from the socket into the empty inbox. Returns whether something new is known: bytes, or the end.
-    fn refill(&mut self) -> Result<bool, Fault> {
+    /// Reads from the socket into the empty inbox. Returns whether there is something new: bytes, or the end.
+    fn refill(&mut self) -> Result<bool, ConnError> {
         if self.socket_ended {
             return Ok(false);
         }
-        // Full last time: there is more where that came from.
+        // The last read filled the inbox: more data is likely to be waiting.
         if self.inbox_end == self.inbox.len() && self.inbox.len() < INBOX_BYTES {
             let len = (self.inbox.len() * 4).max(FIRST_INBOX_BYTES);
             self.inbox.resize(len, 0);
@@ -137,22 +137,22 @@ impl Conn {
                 }
                 Ok(len) => {
                     (self.inbox_start, self.inbox_end) = (0, len);
-                    self.drips = drips_after(self.drips, len);
+                    self.small_reads = small_reads_after(self.small_reads, len);
                     return Ok(true);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Fault::HungUp(e.to_string())),
+                Err(e) => return Err(ConnError::HungUp(e.to_string())),
             }
         }
     }
 }
 
-/// How many small pieces have come in a row when `len` bytes come after `drips` of them; no more than [`DRIPS`] are counted.
-fn drips_after(drips: u8, len: usize) -> u8 {
+/// The number of small reads in a row, at most [`SMALL_READS`], when a read of `len` bytes follows `small_reads` of them.
+fn small_reads_after(small_reads: u8, len: usize) -> u8 {
     match len {
-        0..DRIP_BYTES => DRIPS.min(drips + 1),
-        0..STREAM_BYTES if drips == DRIPS => DRIPS,
+        0..SMALL_READ_BYTES => SMALL_READS.min(small_reads + 1),
+        0..LARGE_READ_BYTES if small_reads == SMALL_READS => SMALL_READS,
         _ => 0,
     }
 }
@@ -166,17 +166,17 @@ mod tests {
     use crate::process::stop::Stop;
 
     #[test]
-    fn small_pieces_in_a_row_become_a_habit_that_only_a_stream_ends() {
-        let after = |lens: &[usize]| lens.iter().fold(0, |drips, &len| drips_after(drips, len));
-        assert_eq!(after(&[3000; 3]), DRIPS - 1);
-        assert_eq!(after(&[3000, 3000, 3000, DRIP_BYTES, 3000]), 1);
-        assert_eq!(after(&[3000; 1000]), DRIPS);
-        assert_eq!(after(&[3000, 3000, 3000, 3000, STREAM_BYTES - 1]), DRIPS);
-        assert_eq!(after(&[3000, 3000, 3000, 3000, STREAM_BYTES]), 0);
+    fn gathering_starts_after_small_reads_and_ends_with_a_large_one() {
+        let after = |lens: &[usize]| lens.iter().fold(0, |count, &len| small_reads_after(count, len));
+        assert_eq!(after(&[3000; 3]), SMALL_READS - 1);
+        assert_eq!(after(&[3000, 3000, 3000, SMALL_READ_BYTES, 3000]), 1);
+        assert_eq!(after(&[3000; 1000]), SMALL_READS);
+        assert_eq!(after(&[3000, 3000, 3000, 3000, LARGE_READ_BYTES - 1]), SMALL_READS);
+        assert_eq!(after(&[3000, 3000, 3000, 3000, LARGE_READ_BYTES]), 0);
     }
 
     #[test]
-    fn of_what_is_gathered_nothing_is_lost() {
+    fn gathering_loses_no_bytes() {
         const PIECES: usize = 2000;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -1,32 +1,32 @@
-//! Sending: plain bytes go into TLS, and what TLS makes of them goes to the socket.
+//! Sending: plain bytes go into TLS, and its records go to the socket.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::{Conn, Fault};
+use super::{Conn, ConnError};
 
-/// Whether a watched write was finished.
+/// How a watched write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Written {
-    /// All of it is with the operating system.
+pub enum WriteOutcome {
+    /// The operating system accepted all data.
     All,
-    /// The peer said something (or closed) first; the rest was not sent.
+    /// The peer sent something or closed first; the rest was not sent.
     Interrupted,
 }
 
-/// How long no byte of something that is sent may move. Only bytes that move renew it, not what the peer says meanwhile.
+/// The time limit of a write that makes no progress. Only sent bytes renew it; received bytes do not.
 #[derive(Debug, Clone, Copy)]
-pub struct Stall {
+pub struct StallTimeout {
     limit: Duration,
     deadline: Instant,
 }
 
-impl Stall {
-    /// From now on at most `limit` without a byte that moves.
-    pub fn of(limit: Duration) -> Self {
+impl StallTimeout {
+    /// Starts now: at most `limit` may pass until the next byte moves.
+    pub fn new(limit: Duration) -> Self {
         Self { limit, deadline: Instant::now() + limit }
     }
 
@@ -36,23 +36,28 @@ impl Stall {
 }
 
 impl Conn {
-    /// Sends all of `data`. `stall` limits how long no byte may move.
-    pub fn write_all(&mut self, mut data: &[u8], stall: Duration, doing: &'static str) -> Result<(), Fault> {
-        self.write(&mut data, &mut Stall::of(stall), doing, false).map(|_| ())
+    /// Sends all of `data`. `stall` limits how long no byte may move, `doing` names the phase for messages.
+    pub fn write_all(
+        &mut self,
+        mut data: &[u8],
+        stall: Duration,
+        doing: &'static str,
+    ) -> Result<(), ConnError> {
+        self.write(&mut data, &mut StallTimeout::new(stall), doing, false).map(|_| ())
     }
 
-    /// Sends all of `data`, unless the peer answers or closes first; then `data` is what to go on with, and `stall` stays
-    /// that of the whole.
+    /// Sends all of `data`, unless the peer answers or closes first. Then `data` is the unsent rest; pass it again with the
+    /// same `stall` to continue.
     pub fn write_watching(
         &mut self,
         data: &mut &[u8],
-        stall: &mut Stall,
+        stall: &mut StallTimeout,
         doing: &'static str,
-    ) -> Result<Written, Fault> {
+    ) -> Result<WriteOutcome, ConnError> {
         self.write(data, stall, doing, true)
     }
 
-    /// How often a write waited because the operating system had no room for more.
+    /// How many times a write had to wait because the socket's send buffer was full.
     pub fn write_waits(&self) -> u64 {
         self.write_waits
     }
@@ -61,17 +66,17 @@ impl Conn {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Sends what TLS wants to send, as far as the socket takes it. Returns whether anything moved.
-    pub(super) fn push_out(&mut self) -> Result<bool, Fault> {
+    /// Sends pending TLS records until the socket would block. Returns whether anything moved.
+    pub(super) fn push_out(&mut self) -> Result<bool, ConnError> {
         let Some(tls) = &mut self.tls else { return Ok(false) };
         let mut moved = false;
         while tls.wants_write() {
             match tls.write_tls(&mut self.socket) {
-                Ok(0) => return Err(Fault::HungUp("the socket takes no more".to_owned())),
+                Ok(0) => return Err(ConnError::HungUp("the socket accepts no more data".to_owned())),
                 Ok(_) => moved = true,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Fault::HungUp(e.to_string())),
+                Err(e) => return Err(ConnError::HungUp(e.to_string())),
             }
         }
         Ok(moved)
@@ -80,12 +85,12 @@ impl Conn {
     fn write(
         &mut self,
         data: &mut &[u8],
-        stall: &mut Stall,
+        stall: &mut StallTimeout,
         doing: &'static str,
         watch: bool,
-    ) -> Result<Written, Fault> {
+    ) -> Result<WriteOutcome, ConnError> {
         if watch && self.has_input()? {
-            return Ok(Written::Interrupted);
+            return Ok(WriteOutcome::Interrupted);
         }
         loop {
             let mut moved = self.accept_plain(data)?;
@@ -94,7 +99,7 @@ impl Conn {
                 stall.renew();
             }
             if data.is_empty() && !self.wants_write() {
-                return Ok(Written::All);
+                return Ok(WriteOutcome::All);
             }
             if moved {
                 continue;
@@ -103,13 +108,13 @@ impl Conn {
             self.write_waits += 1;
             self.wait(flags, stall.deadline, doing, stall.limit)?;
             if watch && self.has_input()? {
-                return Ok(Written::Interrupted);
+                return Ok(WriteOutcome::Interrupted);
             }
         }
     }
 
-    /// Moves plain bytes into TLS (or the socket, when there is no TLS). Returns whether any moved.
-    fn accept_plain(&mut self, data: &mut &[u8]) -> Result<bool, Fault> {
+    /// Moves plain bytes into TLS, or into the socket if there is no TLS. Returns whether any moved.
+    fn accept_plain(&mut self, data: &mut &[u8]) -> Result<bool, ConnError> {
         if data.is_empty() {
             return Ok(false);
         }
@@ -123,7 +128,7 @@ impl Conn {
                 Ok(len > 0)
             }
             Err(e) if is_transient(&e) => Ok(false),
-            Err(e) => Err(Fault::HungUp(e.to_string())),
+            Err(e) => Err(ConnError::HungUp(e.to_string())),
         }
     }
 }

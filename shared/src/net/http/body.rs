@@ -1,151 +1,160 @@
-//! A request's body, read from its connection.
+//! Reads a body from its connection.
 
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::chunked::{BadChunk, Decoder};
+use super::admission::ConnPhase;
+use super::chunked::{ChunkError, Decoder};
+use super::connection_slots::PhaseReporter;
 use super::head::Framing;
-use super::places::Phase;
-use super::room::Marker;
-use crate::net::conn::{Conn, Fault};
+use crate::net::conn::{Conn, ConnError};
 
-/// Why a body could not be read to its end.
+/// Why a body could not be read completely.
 #[derive(Debug)]
-pub enum BodyFault {
+pub enum BodyError {
     /// The connection failed.
-    Conn(Fault),
-    /// The peer closed in good order, but before the body was complete.
+    Conn(ConnError),
+    /// The peer closed in good order before the body was complete.
     Cut,
     /// The chunked coding is broken.
-    Bad(BadChunk),
+    Chunk(ChunkError),
 }
 
-impl fmt::Display for BodyFault {
+impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BodyFault::Conn(fault) => fault.fmt(f),
-            BodyFault::Cut => f.write_str("the body ends before its terminating chunk"),
-            BodyFault::Bad(bad) => bad.fmt(f),
+            BodyError::Conn(error) => error.fmt(f),
+            BodyError::Cut => f.write_str("the body ends before its terminating chunk"),
+            BodyError::Chunk(error) => error.fmt(f),
         }
     }
 }
 
-enum Rest {
+/// What is left of the body, by its framing.
+enum Remaining {
     Length(u64),
     Chunked(Decoder),
 }
 
-/// Yields the body's bytes. Its end is only ever the end that the framing proves.
+/// Yields the bytes of a body. It ends only where the framing proves that the body is complete.
 pub struct Body<'c> {
     conn: &'c mut Conn,
-    rest: Rest,
-    /// Bytes that came along with the head, and how many of them were taken.
+    remaining: Remaining,
+    /// Bytes that arrived together with the head, and how many of them were taken.
     early: Vec<u8>,
     early_taken: usize,
-    /// What comes next, if it is there.
-    found: Option<Found>,
-    /// What was yielded last and still lies in the connection.
+    /// The next bytes, if they have arrived.
+    next: Option<NextBytes>,
+    /// Yielded by the last call and not yet consumed from the connection.
     lent_bytes: usize,
-    /// Told when all of it has been read.
-    marker: Option<Marker>,
+    /// Informed when all of the body has been read.
+    phase: Option<PhaseReporter>,
 }
 
-/// Where the next bytes lie.
-enum Found {
-    /// With those that came along with the head.
+/// Where the next bytes are.
+enum NextBytes {
+    /// In this part of the bytes that arrived together with the head.
     Early(Range<usize>),
-    /// This many at the front of the connection's plain bytes.
+    /// At the front of the connection's plain bytes, this many.
     InConn(usize),
 }
 
 impl<'c> Body<'c> {
-    /// A body framed like `framing` whose first bytes, `early`, came along with the head.
+    /// A body with this `framing` whose first bytes, `early`, arrived together with the head.
     pub fn new(conn: &'c mut Conn, framing: Framing, early: &[u8]) -> Self {
-        let rest = match framing {
-            Framing::Chunked => Rest::Chunked(Decoder::default()),
-            Framing::Length(len) => Rest::Length(len),
-            Framing::UntilClose => Rest::Length(0),
+        let remaining = match framing {
+            Framing::Chunked => Remaining::Chunked(Decoder::default()),
+            Framing::Length(len) => Remaining::Length(len),
+            Framing::UntilClose => Remaining::Length(0),
         };
-        Self { conn, rest, early: early.to_vec(), early_taken: 0, found: None, lent_bytes: 0, marker: None }
-    }
-
-    /// From now on the peer is waited for, until all of the body has been read.
-    pub(super) fn marking(mut self, marker: Marker) -> Self {
-        marker.enter(Phase::Receiving);
-        self.marker = Some(marker);
-        self
-    }
-
-    /// Waits at most `limit` until [`Body::next`] would not have to wait. `false`: not yet.
-    pub fn ready(&mut self, limit: Duration) -> Result<bool, BodyFault> {
-        match self.find(limit) {
-            Ok(()) => Ok(true),
-            Err(BodyFault::Conn(Fault::TimedOut(..))) => Ok(false),
-            Err(fault) => Err(fault),
+        Self {
+            conn,
+            remaining,
+            early: early.to_vec(),
+            early_taken: 0,
+            next: None,
+            lent_bytes: 0,
+            phase: None,
         }
     }
 
-    /// The next bytes, never empty; `None` at the proven end. `idle` limits how long none may come.
-    pub fn next(&mut self, idle: Duration) -> Result<Option<&[u8]>, BodyFault> {
+    /// Reports [`ConnPhase::Receiving`] now and [`ConnPhase::Serving`] when all of the body has been read.
+    pub(super) fn reporting(mut self, phase: PhaseReporter) -> Self {
+        phase.enter(ConnPhase::Receiving);
+        self.phase = Some(phase);
+        self
+    }
+
+    /// Waits at most `limit` until [`Body::next`] would return without waiting. Returns whether it would.
+    pub fn ready(&mut self, limit: Duration) -> Result<bool, BodyError> {
+        match self.find(limit) {
+            Ok(()) => Ok(true),
+            Err(BodyError::Conn(ConnError::TimedOut(..))) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next bytes, never empty; `None` at the proven end. `idle` limits how long nothing may arrive.
+    pub fn next(&mut self, idle: Duration) -> Result<Option<&[u8]>, BodyError> {
         self.find(idle)?;
-        Ok(match self.found.take() {
+        Ok(match self.next.take() {
             None => {
-                if let Some(marker) = self.marker.take() {
-                    marker.enter(Phase::Serving);
+                if let Some(phase) = self.phase.take() {
+                    phase.enter(ConnPhase::Serving);
                 }
                 None
             }
-            Some(Found::Early(range)) => Some(&self.early[range]),
-            Some(Found::InConn(len)) => {
+            Some(NextBytes::Early(range)) => Some(&self.early[range]),
+            Some(NextBytes::InConn(len)) => {
                 self.lent_bytes = len;
                 Some(&self.conn.plain()[..len])
             }
         })
     }
 
-    /// Goes on to the next bytes, or to the proven end, past what belongs to the framing alone.
-    fn find(&mut self, idle: Duration) -> Result<(), BodyFault> {
+    /// Skips the framing up to the next bytes of the body, or to its proven end.
+    fn find(&mut self, idle: Duration) -> Result<(), BodyError> {
         self.conn.consume(std::mem::take(&mut self.lent_bytes));
-        while self.found.is_none() && !self.rest.is_done() {
+        while self.next.is_none() && !self.remaining.is_done() {
             let early = &self.early[self.early_taken..];
             let is_early = !early.is_empty();
             let bytes =
-                if is_early { early } else { self.conn.fill(idle, "upload").map_err(BodyFault::Conn)? };
+                if is_early { early } else { self.conn.fill(idle, "upload").map_err(BodyError::Conn)? };
             if bytes.is_empty() {
-                return Err(BodyFault::Cut);
+                return Err(BodyError::Cut);
             }
-            let (skip, len) = self.rest.take(bytes).map_err(BodyFault::Bad)?;
+            let (skip, len) = self.remaining.take(bytes).map_err(BodyError::Chunk)?;
             if is_early {
                 let from = self.early_taken + skip;
                 self.early_taken = from + len;
-                self.found = (len > 0).then_some(Found::Early(from..from + len));
+                self.next = (len > 0).then_some(NextBytes::Early(from..from + len));
             } else {
                 self.conn.consume(skip);
-                self.found = (len > 0).then_some(Found::InConn(len));
+                self.next = (len > 0).then_some(NextBytes::InConn(len));
             }
         }
         Ok(())
     }
 }
 
-impl Rest {
+impl Remaining {
     fn is_done(&self) -> bool {
         match self {
-            Rest::Length(left) => *left == 0,
-            Rest::Chunked(decoder) => decoder.is_done(),
+            Remaining::Length(left) => *left == 0,
+            Remaining::Chunked(decoder) => decoder.is_done(),
         }
     }
 
-    /// Of `bytes`, how many belong to the framing, and how many of the body follow them.
-    fn take(&mut self, bytes: &[u8]) -> Result<(usize, usize), BadChunk> {
+    /// How many of `bytes` are framing, and how many bytes of the body follow them.
+    fn take(&mut self, bytes: &[u8]) -> Result<(usize, usize), ChunkError> {
         match self {
-            Rest::Length(left) => {
+            Remaining::Length(left) => {
                 let len = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= len as u64;
                 Ok((0, len))
             }
-            Rest::Chunked(decoder) => decoder.next(bytes),
+            Remaining::Chunked(decoder) => decoder.next(bytes),
         }
     }
 }

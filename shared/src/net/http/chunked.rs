@@ -1,91 +1,82 @@
-//! The chunked transfer coding (RFC 9112, 7.1), both ways.
+//! Encodes and decodes the chunked transfer coding (RFC 9112, 7.1).
 //!
-//! The decoder is a state machine over bytes: it neither buffers data nor knows where bytes come from.
+//! The decoder is a state machine over bytes: it does not buffer data and does not read from a connection.
 
 use std::fmt;
 
-/// What ends a chunked body that is complete. A sender that gave up never writes it.
+/// The end of a complete chunked body. A sender that gave up never writes it.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// A chunk's size line, extensions included, may be this long.
+/// Maximum length of a chunk's size line, including extensions.
 const SIZE_LINE_LIMIT_BYTES: usize = 256;
-/// All trailer lines together may be this long.
+/// Maximum length of all trailer lines together.
 const TRAILER_LIMIT_BYTES: usize = 8 << 10;
 
-/// The line that goes before a chunk of `len` bytes. After the chunk comes `\r\n`.
+/// The size line in front of a chunk of `len` bytes. `\r\n` follows the chunk.
 pub fn size_line(len: usize) -> String {
     format!("{len:x}\r\n")
 }
 
-/// A body that breaks the coding.
+/// Why a body is not valid chunked coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadChunk(pub &'static str);
+pub struct ChunkError(pub &'static str);
 
-impl fmt::Display for BadChunk {
+impl fmt::Display for ChunkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// In a size line: the value so far, whether it has digits, whether digits are over (extension, CR).
-    Size {
-        value: u64,
-        digits: bool,
-        extension: bool,
-    },
+enum DecoderState {
+    /// In a size line: the value so far, whether it has digits, whether an extension has started.
+    Size { value: u64, digits: bool, extension: bool },
     /// After the CR of a size line.
-    SizeEnd {
-        value: u64,
-    },
+    SizeEnd { value: u64 },
     /// Inside a chunk with this many bytes left.
     Data(u64),
-    /// At the CR, then the LF, after a chunk.
+    /// At the CR after a chunk.
     DataCr,
+    /// At the LF after a chunk.
     DataLf,
-    /// In a trailer line; whether this line has anything in it.
-    Trailer {
-        empty: bool,
-    },
+    /// In a trailer line; whether the line is empty so far.
+    Trailer { empty: bool },
     /// After the CR of a trailer line.
-    TrailerEnd {
-        empty: bool,
-    },
-    /// Behind the terminating chunk.
+    TrailerEnd { empty: bool },
+    /// After the terminating chunk.
     Done,
 }
 
-/// Decodes a chunked body piece by piece.
+/// Decodes a chunked body incrementally.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     line_bytes: usize,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { state: State::Size { value: 0, digits: false, extension: false }, line_bytes: 0 }
+        Self { state: DecoderState::Size { value: 0, digits: false, extension: false }, line_bytes: 0 }
     }
 }
 
 impl Decoder {
-    /// Whether the terminating chunk has been seen: the only proof that a body is complete.
+    /// Whether the terminating chunk was decoded: the only proof that a body is complete.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == DecoderState::Done
     }
 
-    /// Takes coding bytes from the front of `input` and returns how many they were and how many bytes of data
-    /// follow them in `input`; those are the caller's, and count as taken. Call again with the rest.
-    /// `(n, 0)` means that `input` ran out or that the body [`is done`](Self::is_done).
-    pub fn next(&mut self, input: &[u8]) -> Result<(usize, usize), BadChunk> {
+    /// Skips the framing at the front of `input`. Returns its length and the number of data bytes that follow it in `input`.
+    /// Both count as taken; call again with the rest of `input`. `(n, 0)` means that `input` is exhausted or that the body
+    /// [is done](Self::is_done).
+    pub fn next(&mut self, input: &[u8]) -> Result<(usize, usize), ChunkError> {
         for (index, &byte) in input.iter().enumerate() {
             match self.state {
-                State::Done => return Ok((index, 0)),
-                State::Data(left) => {
+                DecoderState::Done => return Ok((index, 0)),
+                DecoderState::Data(left) => {
                     let rest = input.len() - index;
                     let len = usize::try_from(left).map_or(rest, |left| left.min(rest));
                     let left = left - len as u64;
-                    self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                    self.state = if left == 0 { DecoderState::DataCr } else { DecoderState::Data(left) };
                     return Ok((index, len));
                 }
                 state => self.state = self.step(state, byte)?,
@@ -94,58 +85,68 @@ impl Decoder {
         Ok((input.len(), 0))
     }
 
-    fn step(&mut self, state: State, byte: u8) -> Result<State, BadChunk> {
+    fn step(&mut self, state: DecoderState, byte: u8) -> Result<DecoderState, ChunkError> {
         match state {
-            State::Size { value, digits, extension } => self.in_size(value, digits, extension, byte),
-            State::SizeEnd { value } => {
+            DecoderState::Size { value, digits, extension } => self.in_size(value, digits, extension, byte),
+            DecoderState::SizeEnd { value } => {
                 expect(byte, b'\n', "a chunk's size line does not end in CRLF")?;
                 self.line_bytes = 0;
-                Ok(if value == 0 { State::Trailer { empty: true } } else { State::Data(value) })
+                Ok(if value == 0 { DecoderState::Trailer { empty: true } } else { DecoderState::Data(value) })
             }
-            State::DataCr => {
+            DecoderState::DataCr => {
                 expect(byte, b'\r', "a chunk is longer than its size")?;
-                Ok(State::DataLf)
+                Ok(DecoderState::DataLf)
             }
-            State::DataLf => {
+            DecoderState::DataLf => {
                 expect(byte, b'\n', "a chunk is longer than its size")?;
-                Ok(State::Size { value: 0, digits: false, extension: false })
+                Ok(DecoderState::Size { value: 0, digits: false, extension: false })
             }
-            State::Trailer { empty } => {
+            DecoderState::Trailer { empty } => {
                 self.count(TRAILER_LIMIT_BYTES, "the trailer is too long")?;
-                Ok(if byte == b'\r' { State::TrailerEnd { empty } } else { State::Trailer { empty: false } })
+                Ok(if byte == b'\r' {
+                    DecoderState::TrailerEnd { empty }
+                } else {
+                    DecoderState::Trailer { empty: false }
+                })
             }
-            State::TrailerEnd { empty } => {
+            DecoderState::TrailerEnd { empty } => {
                 expect(byte, b'\n', "a trailer line does not end in CRLF")?;
-                Ok(if empty { State::Done } else { State::Trailer { empty: true } })
+                Ok(if empty { DecoderState::Done } else { DecoderState::Trailer { empty: true } })
             }
-            State::Data(_) | State::Done => Ok(state),
+            DecoderState::Data(_) | DecoderState::Done => Ok(state),
         }
     }
 
-    fn in_size(&mut self, value: u64, digits: bool, extension: bool, byte: u8) -> Result<State, BadChunk> {
+    fn in_size(
+        &mut self,
+        value: u64,
+        digits: bool,
+        extension: bool,
+        byte: u8,
+    ) -> Result<DecoderState, ChunkError> {
         self.count(SIZE_LINE_LIMIT_BYTES, "a chunk's size line is too long")?;
         if byte == b'\r' && digits {
-            return Ok(State::SizeEnd { value });
+            return Ok(DecoderState::SizeEnd { value });
         }
         if extension || (digits && matches!(byte, b';' | b' ' | b'\t')) {
             return match byte {
-                b'\n' | b'\r' => Err(BadChunk("a chunk's size line does not end in CRLF")),
-                _ => Ok(State::Size { value, digits, extension: true }),
+                b'\n' | b'\r' => Err(ChunkError("a chunk's size line does not end in CRLF")),
+                _ => Ok(DecoderState::Size { value, digits, extension: true }),
             };
         }
-        let digit = char::from(byte).to_digit(16).ok_or(BadChunk("a chunk's size is not hexadecimal"))?;
-        let value = value.checked_mul(16).ok_or(BadChunk("a chunk's size is too large"))?;
-        Ok(State::Size { value: value | u64::from(digit), digits: true, extension: false })
+        let digit = char::from(byte).to_digit(16).ok_or(ChunkError("a chunk's size is not hexadecimal"))?;
+        let value = value.checked_mul(16).ok_or(ChunkError("a chunk's size is too large"))?;
+        Ok(DecoderState::Size { value: value | u64::from(digit), digits: true, extension: false })
     }
 
-    fn count(&mut self, limit: usize, what: &'static str) -> Result<(), BadChunk> {
+    fn count(&mut self, limit: usize, what: &'static str) -> Result<(), ChunkError> {
         self.line_bytes += 1;
-        if self.line_bytes > limit { Err(BadChunk(what)) } else { Ok(()) }
+        if self.line_bytes > limit { Err(ChunkError(what)) } else { Ok(()) }
     }
 }
 
-fn expect(byte: u8, wanted: u8, what: &'static str) -> Result<(), BadChunk> {
-    if byte == wanted { Ok(()) } else { Err(BadChunk(what)) }
+fn expect(byte: u8, wanted: u8, what: &'static str) -> Result<(), ChunkError> {
+    if byte == wanted { Ok(()) } else { Err(ChunkError(what)) }
 }
 
 #[cfg(test)]
@@ -154,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Feeds `input` in pieces of `step` bytes.
-    fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, bool), BadChunk> {
+    fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, bool), ChunkError> {
         let (mut decoder, mut out) = (Decoder::default(), Vec::new());
         for mut part in input.chunks(step.max(1)) {
             while !part.is_empty() && !decoder.is_done() {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn extensions_and_trailers_are_passed_over() {
+    fn extensions_and_trailers_are_skipped() {
         let body = b"3;name=\"v\"\r\nabc\r\n0\r\nDigest: x\r\nMore: y\r\n\r\n";
         assert_eq!(decode(body, 1), Ok((b"abc".to_vec(), true)));
     }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_are_no_sizes_are_refused() {
+    fn invalid_chunk_sizes_are_refused() {
         for bad in ["\r\n", "g\r\n", "-1\r\n", "+1\r\n", "11111111111111111\r\n", " 1\r\n", "1\n", "1;a\n"] {
             assert!(decode(bad.as_bytes(), 64).is_err(), "{bad:?}");
         }
@@ -194,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(
+        fn an_encoded_body_decodes_to_the_same_bytes(
             parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8),
             step in 1usize..64,
         ) {

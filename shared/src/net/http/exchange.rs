@@ -1,14 +1,14 @@
-//! One request, from its head to the answer.
+//! One request, from its head to its answer.
 
 use std::time::Instant;
 
 use rustls::pki_types::CertificateDer;
 
+use super::admission::{ConnPhase, Limits};
 use super::body::Body;
-use super::head::{BadHead, HEAD_LIMIT_BYTES, Request, parse_request};
-use super::places::{Limits, Phase};
-use super::room::Marker;
-use crate::net::conn::{Conn, Fault};
+use super::connection_slots::PhaseReporter;
+use super::head::{HEAD_LIMIT_BYTES, HeadError, Request, parse_request};
+use crate::net::conn::{Conn, ConnError};
 use crate::process::stop::Stop;
 
 /// One request and the connection it came on.
@@ -18,23 +18,22 @@ pub struct Exchange {
     /// The peer's address, for logs.
     pub peer: String,
     conn: Conn,
-    /// What came behind the head.
+    /// Bytes that arrived together with the head, after it.
     early: Vec<u8>,
     limits: Limits,
     stop: Stop,
-    marker: Marker,
+    phase: PhaseReporter,
 }
 
 /// What an exchange needs besides its connection.
-pub(super) struct Terms {
-    /// What is allowed.
+pub(super) struct ExchangeContext {
     pub(super) limits: Limits,
-    /// Until when the request's head has to be complete.
+    /// Deadline for the request's head.
     pub(super) head_by: Instant,
     /// Ends every wait of the connection.
     pub(super) stop: Stop,
-    /// Is told what the connection is doing.
-    pub(super) marker: Marker,
+    /// Reports what the connection is doing.
+    pub(super) phase: PhaseReporter,
 }
 
 impl Exchange {
@@ -48,22 +47,22 @@ impl Exchange {
         self.conn.is_encrypted()
     }
 
-    /// Ends every wait of this connection alone.
+    /// The stop token of this connection: setting it ends the waits of this connection only.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
     }
 
-    /// The body. Tells a client that waits for it (`Expect: 100-continue`) to go ahead.
-    pub fn body(&mut self) -> Result<Body<'_>, Fault> {
+    /// The body. Sends `100 Continue` if the client waits for it.
+    pub fn body(&mut self) -> Result<Body<'_>, ConnError> {
         if self.request.expects_continue {
             self.conn.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", self.limits.write, "answer")?;
         }
         let early = std::mem::take(&mut self.early);
-        Ok(Body::new(&mut self.conn, self.request.framing, &early).marking(self.marker.clone()))
+        Ok(Body::new(&mut self.conn, self.request.framing, &early).reporting(self.phase.clone()))
     }
 
-    /// Sends an answer and announces the end of the connection. A `HEAD` request gets no body.
-    pub fn answer(&mut self, status: u16, content_type: &str, body: &str) -> Result<(), Fault> {
+    /// Sends an answer with `Connection: close`. A `HEAD` request gets no body.
+    pub fn answer(&mut self, status: u16, content_type: &str, body: &str) -> Result<(), ConnError> {
         let reason = reason(status);
         let len = body.len();
         let mut text =
@@ -75,18 +74,22 @@ impl Exchange {
         if self.request.method != "HEAD" {
             text += body;
         }
-        self.marker.enter(Phase::Answering);
+        self.phase.enter(ConnPhase::Answering);
         self.conn.write_all(text.as_bytes(), self.limits.write, "answer")
     }
 
-    /// Reads a request's head. `None` when there is nothing to serve: the peer left without a word, or what it
-    /// said is no request and was answered here.
-    pub(super) fn open(mut conn: Conn, peer: &str, terms: Terms) -> Result<Option<Self>, Fault> {
-        let Terms { limits, head_by, stop, marker } = terms;
+    /// Reads the head of a request. `None` if there is nothing to serve: the peer sent nothing, or sent something that is
+    /// not a request and was answered here.
+    pub(super) fn open(
+        mut conn: Conn,
+        peer: &str,
+        context: ExchangeContext,
+    ) -> Result<Option<Self>, ConnError> {
+        let ExchangeContext { limits, head_by, stop, phase } = context;
         match read_head(&mut conn, head_by)? {
             Some(Ok((request, early))) => {
-                marker.enter(Phase::Serving);
-                Ok(Some(Self { request, peer: peer.to_owned(), conn, early, limits, stop, marker }))
+                phase.enter(ConnPhase::Serving);
+                Ok(Some(Self { request, peer: peer.to_owned(), conn, early, limits, stop, phase }))
             }
             Some(Err(bad)) => {
                 let text = format!(
@@ -94,28 +97,29 @@ impl Exchange {
                     bad.status(),
                     reason(bad.status())
                 );
-                marker.enter(Phase::Closing);
+                phase.enter(ConnPhase::Closing);
                 conn.write_all(text.as_bytes(), limits.write, "answer")?;
                 conn.close(limits.linger);
                 log::debug!("{peer}: {bad}");
                 Ok(None)
             }
-            // TCP probes do that.
+            // TCP probes connect and send nothing.
             None => Ok(None),
         }
     }
 
-    /// Ends the connection; what was answered still arrives.
+    /// Closes the connection; the peer still receives the answer.
     pub(super) fn close(self) {
-        self.marker.enter(Phase::Closing);
+        self.phase.enter(ConnPhase::Closing);
         self.conn.close(self.limits.linger);
     }
 }
 
-type Head = Result<(Request, Vec<u8>), BadHead>;
+/// A parsed request with the bytes that arrived after its head, or why the head is not accepted.
+type Head = Result<(Request, Vec<u8>), HeadError>;
 
-/// The request's head and what came behind it; `None` when the peer closed before it said anything.
-fn read_head(conn: &mut Conn, deadline: Instant) -> Result<Option<Head>, Fault> {
+/// Reads a head; `None` if the peer closed before it sent anything.
+fn read_head(conn: &mut Conn, deadline: Instant) -> Result<Option<Head>, ConnError> {
     let mut bytes = vec![0; HEAD_LIMIT_BYTES + 1];
     let mut len = 0;
     loop {
@@ -129,7 +133,7 @@ fn read_head(conn: &mut Conn, deadline: Instant) -> Result<Option<Head>, Fault> 
         let left = deadline.saturating_duration_since(Instant::now());
         match conn.read(&mut bytes[len..], left, "request head")? {
             0 if len == 0 => return Ok(None),
-            0 => return Err(Fault::HungUp("closed inside the request head".to_owned())),
+            0 => return Err(ConnError::HungUp("closed within the request head".to_owned())),
             more => len += more,
         }
     }
@@ -140,7 +144,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         400 => "Bad Request",
         401 => "Unauthorized",
-        404 => "Not Found",
+        404 => "Not NextBytes",
         405 => "Method Not Allowed",
         409 => "Conflict",
         411 => "Length Required",

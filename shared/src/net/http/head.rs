@@ -1,34 +1,34 @@
-//! Heads of requests and responses.
+//! Parses the heads of requests and responses.
 
 use std::fmt;
 
-/// No head may be longer. CDI's is 200 bytes, a proxy adds some.
+/// Maximum length of a head. CDI's has 200 bytes, a proxy adds some.
 pub const HEAD_LIMIT_BYTES: usize = 16 << 10;
-/// No head may have more header lines.
+/// Maximum number of header lines.
 const HEADER_LIMIT: usize = 64;
 
-/// What a request asks for.
+/// The head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The method, as sent.
     pub method: String,
     /// The path without the query.
     pub path: String,
-    /// How the body is framed; without a word of the client, as if it had said that there is none.
+    /// How the body is framed; [`Framing::Length`] 0 if the client does not say.
     pub framing: Framing,
-    /// Whether the client said how the body is framed.
+    /// Whether the client says how the body is framed.
     pub is_framed: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
     headers: Headers,
 }
 
-/// What a response says before its body.
+/// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// How the body is framed; [`Framing::UntilClose`] when nothing is said.
+    /// How the body is framed; [`Framing::UntilClose`] if the server does not say.
     pub framing: Framing,
 }
 
@@ -39,61 +39,61 @@ pub enum Framing {
     Length(u64),
     /// Chunks follow; the terminating chunk is the only proof that the body is complete.
     Chunked,
-    /// Everything until the connection closes (responses only).
+    /// All bytes until the connection closes (responses only).
     UntilClose,
 }
 
 /// Why a head is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadHead {
-    /// Longer than [`HEAD_LIMIT_BYTES`] or more lines than allowed.
+pub enum HeadError {
+    /// Longer than [`HEAD_LIMIT_BYTES`], or too many lines.
     TooLarge,
     /// Not HTTP/1.x.
     Malformed,
-    /// Two framings, or one that cannot be trusted: a request smuggler's tool.
+    /// Two framings or an ambiguous one, which would allow request smuggling.
     Framing,
 }
 
-impl BadHead {
+impl HeadError {
     /// The status to answer with.
     pub fn status(self) -> u16 {
         match self {
-            BadHead::TooLarge => 431,
-            BadHead::Malformed | BadHead::Framing => 400,
+            HeadError::TooLarge => 431,
+            HeadError::Malformed | HeadError::Framing => 400,
         }
     }
 }
 
-impl fmt::Display for BadHead {
+impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            BadHead::TooLarge => "the head is too large",
-            BadHead::Malformed => "the head is not HTTP/1.1",
-            BadHead::Framing => "the body's length is ambiguous",
+            HeadError::TooLarge => "the head is too large",
+            HeadError::Malformed => "the head is not HTTP/1.1",
+            HeadError::Framing => "the body's length is ambiguous",
         })
     }
 }
 
 impl Request {
-    /// The value of header `name` (any case), if it is there and is text.
+    /// The value of the header `name` (case-insensitive), if it is present and is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)
     }
 }
 
-type Parsed<T> = Result<Option<(T, usize)>, BadHead>;
+type Parsed<T> = Result<Option<(T, usize)>, HeadError>;
 
-/// Parses a request head at the start of `bytes`: the request and the length of its head, or `None` when more
-/// bytes are needed.
+/// Parses the request head at the start of `bytes`. Returns the request and the length of its head, or `None` if more bytes
+/// are needed.
 pub fn parse_request(bytes: &[u8]) -> Parsed<Request> {
     let mut lines = [httparse::EMPTY_HEADER; HEADER_LIMIT];
     let mut parsed = httparse::Request::new(&mut lines);
     let Some(len) = complete(parsed.parse(bytes), bytes)? else { return Ok(None) };
     let headers = Headers::from(&*parsed.headers);
-    let target = parsed.path.ok_or(BadHead::Malformed)?;
+    let target = parsed.path.ok_or(HeadError::Malformed)?;
     let framing = headers.framing()?;
     let request = Request {
-        method: parsed.method.ok_or(BadHead::Malformed)?.to_owned(),
+        method: parsed.method.ok_or(HeadError::Malformed)?.to_owned(),
         path: path_of(target).to_owned(),
         framing: framing.unwrap_or(Framing::Length(0)),
         is_framed: framing.is_some(),
@@ -103,13 +103,13 @@ pub fn parse_request(bytes: &[u8]) -> Parsed<Request> {
     Ok(Some((request, len)))
 }
 
-/// Parses a response head at the start of `bytes`, like [`parse_request`].
+/// Parses the response head at the start of `bytes`, like [`parse_request`].
 pub fn parse_response(bytes: &[u8]) -> Parsed<Response> {
     let mut lines = [httparse::EMPTY_HEADER; HEADER_LIMIT];
     let mut parsed = httparse::Response::new(&mut lines);
     let Some(len) = complete(parsed.parse(bytes), bytes)? else { return Ok(None) };
     let headers = Headers::from(&*parsed.headers);
-    let status = parsed.code.ok_or(BadHead::Malformed)?;
+    let status = parsed.code.ok_or(HeadError::Malformed)?;
     let framing = match status {
         100..=199 | 204 | 304 => Framing::Length(0),
         _ => headers.framing()?.unwrap_or(Framing::UntilClose),
@@ -120,12 +120,12 @@ pub fn parse_response(bytes: &[u8]) -> Parsed<Response> {
 fn complete(
     outcome: Result<httparse::Status<usize>, httparse::Error>,
     bytes: &[u8],
-) -> Result<Option<usize>, BadHead> {
+) -> Result<Option<usize>, HeadError> {
     match outcome {
         Ok(httparse::Status::Complete(len)) if len <= HEAD_LIMIT_BYTES => Ok(Some(len)),
         Ok(httparse::Status::Partial) if bytes.len() <= HEAD_LIMIT_BYTES => Ok(None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(BadHead::TooLarge),
-        Err(_) => Err(BadHead::Malformed),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooLarge),
+        Err(_) => Err(HeadError::Malformed),
     }
 }
 
@@ -140,7 +140,7 @@ fn path_of(target: &str) -> &str {
     path.split('?').next().unwrap_or(path)
 }
 
-/// Header lines: lower-case name, raw value.
+/// Header lines: lower-case name and raw value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Headers(Vec<(String, Vec<u8>)>);
 
@@ -160,9 +160,9 @@ impl Headers {
         self.all(name).next().and_then(|value| std::str::from_utf8(value).ok()).map(str::trim)
     }
 
-    /// The framing that the headers name. More than one, or one that is not exactly `chunked` or a plain
-    /// number, is refused.
-    fn framing(&self) -> Result<Option<Framing>, BadHead> {
+    /// The framing in the headers, if any. More than one is refused, and so is one that is not exactly `chunked` or a plain
+    /// number.
+    fn framing(&self) -> Result<Option<Framing>, HeadError> {
         let mut codings = self.all("transfer-encoding");
         let mut lengths = self.all("content-length");
         match (codings.next(), codings.next(), lengths.next(), lengths.next()) {
@@ -171,16 +171,16 @@ impl Headers {
                 Ok(Some(Framing::Chunked))
             }
             (None, _, Some(length), None) => decimal(length.trim_ascii()).map(Framing::Length).map(Some),
-            _ => Err(BadHead::Framing),
+            _ => Err(HeadError::Framing),
         }
     }
 }
 
-fn decimal(digits: &[u8]) -> Result<u64, BadHead> {
+fn decimal(digits: &[u8]) -> Result<u64, HeadError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(BadHead::Framing);
+        return Err(HeadError::Framing);
     }
-    std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or(BadHead::Framing)
+    std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or(HeadError::Framing)
 }
 
 #[cfg(test)]
@@ -188,12 +188,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn request(text: &str) -> Result<Option<Request>, BadHead> {
+    fn request(text: &str) -> Result<Option<Request>, HeadError> {
         parse_request(text.as_bytes()).map(|found| found.map(|(request, _)| request))
     }
 
     #[test]
-    fn the_head_that_cdi_sends_is_understood() {
+    fn the_request_head_of_cdi_is_parsed() {
         let text = "POST /v1beta1/upload HTTP/1.1\r\nHost: localhost:9557\r\nUser-Agent: Go-http-client/1.1\r\n\
                     Transfer-Encoding: chunked\r\nX-Cdi-Content-Type: blockdevice-clone\r\nAccept-Encoding: gzip\r\n\r\n";
         let found = request(text).unwrap().unwrap();
@@ -203,33 +203,33 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_says_nothing_about_its_body_is_told_from_one_without_a_body() {
+    fn a_request_without_framing_differs_from_one_with_an_empty_body() {
         let is_framed = |line: &str| request(&format!("POST / HTTP/1.1\r\n{line}\r\n")).unwrap().unwrap();
         let found = ["", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n"].map(is_framed);
         assert_eq!(found.map(|request| request.is_framed), [false, true, true]);
     }
 
     #[test]
-    fn half_a_head_needs_more() {
+    fn an_incomplete_head_needs_more_bytes() {
         assert_eq!(request("POST / HTTP/1.1\r\nHost: x\r\n"), Ok(None));
     }
 
     #[test]
     fn two_framings_are_refused() {
         let text = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n";
-        assert_eq!(request(text), Err(BadHead::Framing));
+        assert_eq!(request(text), Err(HeadError::Framing));
         let text = "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
-        assert_eq!(request(text), Err(BadHead::Framing));
+        assert_eq!(request(text), Err(HeadError::Framing));
         let text = "POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n";
-        assert_eq!(request(text), Err(BadHead::Framing));
+        assert_eq!(request(text), Err(HeadError::Framing));
     }
 
     #[test]
-    fn a_head_beyond_the_limit_is_too_large() {
+    fn a_head_above_the_limit_is_too_large() {
         let text = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(HEAD_LIMIT_BYTES));
-        assert_eq!(request(&text), Err(BadHead::TooLarge));
+        assert_eq!(request(&text), Err(HeadError::TooLarge));
         let text = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADER_LIMIT + 1));
-        assert_eq!(request(&text), Err(BadHead::TooLarge));
+        assert_eq!(request(&text), Err(HeadError::TooLarge));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Throw-away certificates: an authority that lives as long as one process.
+//! Short-lived certificates from an authority that exists only in the memory of one process.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -8,26 +8,26 @@ use rustls::RootCertStore;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use time::{Duration, OffsetDateTime};
 
-use super::{Identity, Unusable};
+use super::{Identity, TlsConfigError};
 
-/// Certificates begin this long ago, so that a clock that is a little behind still accepts them.
+/// Certificates are valid from this long ago, so that a peer whose clock is slow accepts them.
 const BACKDATE: Duration = Duration::hours(1);
 
-/// What a leaf is for.
+/// The purpose of a leaf certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
-    /// Proves a server.
+    /// Authenticates a server.
     Server,
-    /// Proves a client.
+    /// Authenticates a client.
     Client,
 }
 
-/// Signs certificates in memory; its key never leaves it.
+/// Issues certificates. Its key never leaves the process.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// A new authority with its own key, named `common_name`, valid for `days`.
-    pub fn new(common_name: &str, days: i64) -> Result<Self, Unusable> {
+    /// Creates an authority with a new key, the common name `common_name` and a validity of `days`.
+    pub fn new(common_name: &str, days: i64) -> Result<Self, TlsConfigError> {
         let mut params = params(common_name, &[], days)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -35,21 +35,22 @@ impl Authority {
         CertifiedIssuer::self_signed(params, key).map(Self).map_err(describe)
     }
 
-    /// A trust store of this authority alone.
-    pub fn roots(&self) -> Result<RootCertStore, Unusable> {
+    /// A trust store that contains only this authority.
+    pub fn roots(&self) -> Result<RootCertStore, TlsConfigError> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).map_err(|e| Unusable(e.to_string()))?;
+        roots.add(self.0.der().clone()).map_err(|e| TlsConfigError(e.to_string()))?;
         Ok(roots)
     }
 
-    /// Issues a leaf with a new key: subject `common_name`, DNS names and IP addresses `names`.
+    /// Issues a leaf with a new key: subject `common_name`, alternative names `names` (DNS names and IP addresses), valid for
+    /// `days`.
     pub fn issue(
         &self,
         common_name: &str,
         names: &[&str],
         usage: Usage,
         days: i64,
-    ) -> Result<Identity, Unusable> {
+    ) -> Result<Identity, TlsConfigError> {
         let mut params = params(common_name, names, days)?;
         params.extended_key_usages = vec![match usage {
             Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
@@ -64,7 +65,7 @@ impl Authority {
     }
 }
 
-fn params(common_name: &str, names: &[&str], days: i64) -> Result<CertificateParams, Unusable> {
+fn params(common_name: &str, names: &[&str], days: i64) -> Result<CertificateParams, TlsConfigError> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).map_err(describe)?;
     params.distinguished_name.push(DnType::CommonName, common_name);
@@ -74,18 +75,18 @@ fn params(common_name: &str, names: &[&str], days: i64) -> Result<CertificatePar
     Ok(params)
 }
 
-#[allow(clippy::needless_pass_by_value)] // the shape that map_err wants
-fn describe(error: rcgen::Error) -> Unusable {
-    Unusable(format!("cannot make a certificate: {error}"))
+#[allow(clippy::needless_pass_by_value)] // the signature that map_err requires
+fn describe(error: rcgen::Error) -> TlsConfigError {
+    TlsConfigError(format!("cannot create a certificate: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::tls::name::common_name;
+    use crate::net::tls::common_name::common_name;
 
     #[test]
-    fn a_leaf_carries_the_name_it_was_issued_for() {
+    fn a_leaf_has_the_common_name_it_was_issued_for() {
         let authority = Authority::new("test", 1).unwrap();
         let leaf = authority.issue("ns-a/pvc-ns-b/pvc", &[], Usage::Client, 1).unwrap();
         assert_eq!(common_name(&leaf.chain[0]).unwrap(), "ns-a/pvc-ns-b/pvc");

@@ -1,4 +1,4 @@
-//! DER, as far as a certificate that rustls has parsed already needs it. Bytes in, value out; never trusts a length.
+//! The part of DER that is needed for certificates that rustls has already parsed. Never trusts a length.
 
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const OID: u8 = 0x06;
@@ -20,13 +20,13 @@ pub(super) struct Element<'a> {
     pub(super) rest: &'a [u8],
 }
 
-/// The content of the element at the head of `input`, which must have this tag, and what follows it.
+/// The content of the first element of `input`, which must have this tag, and what follows it.
 pub(super) fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let found = any_element(input)?;
     (found.tag == tag).then_some((found.content, found.rest))
 }
 
-/// The element at the head of `input`. Lengths of more than two bytes are not known: nothing of ours has them.
+/// The first element of `input`. Lengths of more than two bytes are not supported: our certificates have none.
 pub(super) fn any_element(input: &[u8]) -> Option<Element<'_>> {
     let (&tag, input) = input.split_first()?;
     let (&first, mut input) = input.split_first()?;

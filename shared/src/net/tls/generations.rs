@@ -1,42 +1,46 @@
-//! Which generation of keys counts. Pure: what is there and what is known in, the choice out.
+//! Decides which generation of keys to use.
 //!
-//! Generation 0 is what an end was started with; each renewal adds one with a higher number. The highest one that can be
-//! used counts. An end never returns to a lower one than it has used: that has been replaced, and perhaps for a reason.
+//! Generation 0 is the set of keys that a process was started with; each renewal adds a generation with a higher number. The
+//! highest usable one is used. A process never returns to a lower generation than it has used: that one was replaced,
+//! possibly because it was compromised.
 
 use std::ops::ControlFlow;
 
-use super::Unusable;
+use super::TlsConfigError;
 
-/// What a look at all generations found.
+/// The result of [`choose`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Choice<T> {
-    /// The generation to use from now on; `None`: what is used already stays.
+pub struct GenerationChoice<T> {
+    /// The generation to use from now on; `None` keeps the current one.
     pub found: Option<(u8, T)>,
-    /// Generations that would have counted, but cannot be used, highest first.
-    pub skipped: Vec<(u8, Unusable)>,
+    /// Generations from the current one on that cannot be used, highest first.
+    pub skipped: Vec<(u8, TlsConfigError)>,
 }
 
-/// Chooses among the generations that are `there`, in any order, for an end that uses `current`. `take` reads one; it
-/// says [`ControlFlow::Break`] where that is what is used already.
+/// Chooses among the generations that are `available` (in any order) for a process that uses `current`. `read` reads one; it
+/// returns [`ControlFlow::Break`] if that is what is already in use.
 ///
-/// Only generations from `current` on are read, the highest first, and none after the first that can be used.
+/// Only generations from `current` on are read, the highest first, and none after the first usable one.
 pub fn choose<T>(
-    there: &[u8],
+    available: &[u8],
     current: u8,
-    mut take: impl FnMut(u8) -> Result<ControlFlow<(), T>, Unusable>,
-) -> Choice<T> {
-    let mut candidates: Vec<u8> = there.iter().copied().filter(|&generation| generation >= current).collect();
+    mut read: impl FnMut(u8) -> Result<ControlFlow<(), T>, TlsConfigError>,
+) -> GenerationChoice<T> {
+    let mut candidates: Vec<u8> =
+        available.iter().copied().filter(|&generation| generation >= current).collect();
     candidates.sort_unstable_by(|a, b| b.cmp(a));
     candidates.dedup();
     let mut skipped = Vec::new();
     for generation in candidates {
-        match take(generation) {
-            Ok(ControlFlow::Continue(taken)) => return Choice { found: Some((generation, taken)), skipped },
+        match read(generation) {
+            Ok(ControlFlow::Continue(value)) => {
+                return GenerationChoice { found: Some((generation, value)), skipped };
+            }
             Ok(ControlFlow::Break(())) => break,
-            Err(unusable) => skipped.push((generation, unusable)),
+            Err(error) => skipped.push((generation, error)),
         }
     }
-    Choice { found: None, skipped }
+    GenerationChoice { found: None, skipped }
 }
 
 #[cfg(test)]
@@ -44,44 +48,47 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Chooses where the generations `bad` are of no use.
-    fn chosen(there: &[u8], current: u8, bad: &[u8]) -> Choice<()> {
-        choose(there, current, |generation| match bad.contains(&generation) {
-            true => Err(Unusable(format!("bad {generation}"))),
+    /// Chooses while the generations `bad` are unusable.
+    fn chosen(available: &[u8], current: u8, bad: &[u8]) -> GenerationChoice<()> {
+        choose(available, current, |generation| match bad.contains(&generation) {
+            true => Err(TlsConfigError(format!("bad {generation}"))),
             false if generation == current => Ok(ControlFlow::Break(())),
             false => Ok(ControlFlow::Continue(())),
         })
     }
 
-    fn number(choice: &Choice<()>) -> Option<u8> {
+    fn number(choice: &GenerationChoice<()>) -> Option<u8> {
         choice.found.map(|(generation, ())| generation)
     }
 
     #[test]
-    fn the_highest_generation_counts_in_whatever_order_they_are_listed() {
+    fn the_highest_generation_is_used_in_any_order_of_the_list() {
         assert_eq!(number(&chosen(&[0, 2, 8, 1], 0, &[])), Some(8));
     }
 
     #[test]
-    fn one_that_is_of_no_use_is_skipped_and_named() {
+    fn an_unusable_generation_is_skipped_and_reported() {
         let choice = chosen(&[0, 1, 2, 3], 0, &[3, 2]);
         assert_eq!(number(&choice), Some(1));
-        assert_eq!(choice.skipped, [(3, Unusable("bad 3".to_owned())), (2, Unusable("bad 2".to_owned()))]);
+        assert_eq!(
+            choice.skipped,
+            [(3, TlsConfigError("bad 3".to_owned())), (2, TlsConfigError("bad 2".to_owned()))]
+        );
     }
 
     #[test]
-    fn what_is_used_stays_when_nothing_higher_is_of_use() {
+    fn the_current_generation_stays_if_no_higher_one_is_usable() {
         assert_eq!(number(&chosen(&[0, 1, 2, 3], 2, &[3])), None);
         assert_eq!(number(&chosen(&[0, 1, 2], 2, &[2])), None);
     }
 
     #[test]
-    fn an_end_does_not_return_to_a_lower_generation_when_its_own_is_gone() {
-        assert_eq!(chosen(&[0, 1, 2], 3, &[]), Choice { found: None, skipped: Vec::new() });
+    fn a_lower_generation_is_never_used_again_even_if_the_current_one_is_gone() {
+        assert_eq!(chosen(&[0, 1, 2], 3, &[]), GenerationChoice { found: None, skipped: Vec::new() });
     }
 
     #[test]
-    fn nothing_below_the_one_that_counts_is_read() {
+    fn generations_below_the_chosen_one_are_not_read() {
         let mut read = Vec::new();
         let choice = choose(&[0, 1, 2], 0, |generation| {
             read.push(generation);
@@ -92,13 +99,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_counts_is_the_highest_good_one_from_the_present_one_on(
-            there in prop::collection::vec(0_u8..=8, 0..12),
+        fn the_highest_usable_generation_from_the_current_one_on_is_chosen(
+            available in prop::collection::vec(0_u8..=8, 0..12),
             bad in prop::collection::vec(0_u8..=8, 0..9),
             current in 0_u8..=8,
         ) {
-            let best = there.iter().copied().filter(|g| *g >= current && !bad.contains(g)).max();
-            let found = number(&chosen(&there, current, &bad));
+            let best = available.iter().copied().filter(|g| *g >= current && !bad.contains(g)).max();
+            let found = number(&chosen(&available, current, &bad));
             prop_assert_eq!(found, best.filter(|&best| best != current));
         }
     }

@@ -1,13 +1,13 @@
-//! TLS for both ends: only what was configured is trusted, nothing comes from the system.
+//! TLS for both ends: only configured authorities are trusted, never those of the system.
 //!
-//! * [`pem`] reads certificates and keys, the only file that knows about PEM;
-//! * [`authority`] issues throw-away certificates;
-//! * [`client`] and [`server`] build the two rustls configurations, [`renewable`] one whose certificate changes;
-//! * [`places`] says where keys are, first and renewed; [`generations`] decides which of them count; [`current`] keeps a
-//!   configuration that follows them;
-//! * [`validity`] reads the end of a certificate;
-//! * [`suites`] maps CDI's cipher and version names to what rustls has;
-//! * [`name`] reads the common name out of a client's certificate.
+//! * [`pem`] reads certificates and keys; no other file parses PEM;
+//! * [`authority`] issues short-lived certificates in memory;
+//! * [`client`] and [`server`] build the two rustls configurations, [`renewable`] one whose certificate can be replaced;
+//! * [`key_sources`] knows where a pod's keys are, initial and renewed; [`generations`] decides which of them to use;
+//!   [`reloading_config`] rebuilds a configuration when they change;
+//! * [`validity`] reads the expiry time of a certificate;
+//! * [`suites`] maps CDI's names of cipher suites and TLS versions to those of rustls;
+//! * [`common_name`] reads the common name of a client's certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,33 +17,33 @@ use rustls::crypto::CryptoProvider;
 
 pub mod authority;
 pub mod client;
-pub mod current;
+pub mod common_name;
 mod der;
 pub mod generations;
-pub mod name;
+pub mod key_sources;
 pub mod pem;
-pub mod places;
+pub mod reloading_config;
 pub mod renewable;
 pub mod server;
 pub mod suites;
 pub mod validity;
 
-/// A certificate, key or TLS setting that cannot be used; the text names it and says why.
+/// Why a certificate, a key or a TLS setting cannot be used. The text names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unusable(pub String);
+pub struct TlsConfigError(pub String);
 
-impl fmt::Display for Unusable {
+impl fmt::Display for TlsConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Unusable {}
+impl std::error::Error for TlsConfigError {}
 
 /// A certificate chain (leaf first) and its private key.
 #[derive(Debug)]
 pub struct Identity {
-    /// Leaf first, then what leads to the authority.
+    /// Leaf first, then the intermediates.
     pub chain: Vec<rustls::pki_types::CertificateDer<'static>>,
     /// The leaf's key.
     pub key: rustls::pki_types::PrivateKeyDer<'static>,
@@ -55,8 +55,8 @@ impl Clone for Identity {
     }
 }
 
-/// Where the cryptography comes from: ring, with AES-128-GCM first. A server of ours follows the client's
-/// order, and 128 bits cost a fifth less CPU per byte than 256 where the processor has AES instructions.
+/// The cryptography provider: ring, with AES-128-GCM first. Our servers follow the client's order, and AES-128 costs a fifth
+/// less CPU per byte than AES-256 on processors with AES instructions.
 pub(crate) fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     let last = provider.cipher_suites.len();
@@ -68,7 +68,7 @@ pub(crate) fn provider() -> CryptoProvider {
     provider
 }
 
-/// [`provider`] behind the reference count that rustls wants.
+/// [`provider`] in the `Arc` that rustls requires.
 pub(crate) fn shared_provider() -> Arc<CryptoProvider> {
     Arc::new(provider())
 }

@@ -1,4 +1,4 @@
-//! What a server proves itself with, and what it knows its clients by, both replaceable while it runs.
+//! A server's certificate and the authorities of its clients, both replaceable while the server runs.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,77 +10,77 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
 
-use super::suites::{Suites, Versions};
-use super::{Identity, Unusable, shared_provider};
+use super::suites::{CipherSuites, TlsVersions};
+use super::{Identity, TlsConfigError, shared_provider};
 
-/// Holds the certificate of a server. New connections get the last one, open ones keep theirs.
-pub struct Renewable(Mutex<Arc<CertifiedKey>>);
+/// The certificate of a server. New connections use the latest one, open connections keep theirs.
+pub struct RenewableCertificate(Mutex<Arc<CertifiedKey>>);
 
-impl Renewable {
-    /// Begins with `identity`.
-    pub fn new(identity: Identity) -> Result<Arc<Self>, Unusable> {
+impl RenewableCertificate {
+    /// Starts with `identity`.
+    pub fn new(identity: Identity) -> Result<Arc<Self>, TlsConfigError> {
         Ok(Arc::new(Self(Mutex::new(certified(identity)?))))
     }
 
-    /// Goes on with `identity`. When it is of no use, the one before stays.
-    pub fn replace(&self, identity: Identity) -> Result<(), Unusable> {
+    /// Replaces the certificate with `identity`. If that cannot be used, the previous one stays.
+    pub fn replace(&self, identity: Identity) -> Result<(), TlsConfigError> {
         let next = certified(identity)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
 
-    /// A configuration for any client, like [`super::server::config_for_anyone`].
-    pub fn config_for_anyone(self: &Arc<Self>) -> Result<Arc<ServerConfig>, Unusable> {
-        let config = ServerConfig::builder_with_provider(Suites::default().into_provider())
-            .with_protocol_versions(Versions::default().as_slice())
-            .map_err(|e| Unusable(e.to_string()))?
+    /// A configuration that accepts any client, like [`super::server::config_for_anyone`].
+    pub fn config_for_anyone(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsConfigError> {
+        let config = ServerConfig::builder_with_provider(CipherSuites::default().into_provider())
+            .with_protocol_versions(TlsVersions::default().as_slice())
+            .map_err(|e| TlsConfigError(e.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         Ok(Arc::new(config))
     }
 
-    /// A configuration for clients that `clients` knows: the handshake with any other fails.
+    /// A configuration that accepts only clients whose certificates `clients` verifies.
     pub fn config_for_clients(
         self: &Arc<Self>,
-        clients: &Arc<RenewableClients>,
-    ) -> Result<Arc<ServerConfig>, Unusable> {
-        let config = ServerConfig::builder_with_provider(Suites::default().into_provider())
-            .with_protocol_versions(Versions::default().as_slice())
-            .map_err(|e| Unusable(e.to_string()))?
+        clients: &Arc<RenewableClientVerifier>,
+    ) -> Result<Arc<ServerConfig>, TlsConfigError> {
+        let config = ServerConfig::builder_with_provider(CipherSuites::default().into_provider())
+            .with_protocol_versions(TlsVersions::default().as_slice())
+            .map_err(|e| TlsConfigError(e.to_string()))?
             .with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>)
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         Ok(Arc::new(config))
     }
 }
 
-/// Knows clients by authorities. New connections are checked with the last ones.
-pub struct RenewableClients(Mutex<Arc<dyn ClientCertVerifier>>);
+/// Verifies client certificates with a replaceable set of authorities. New connections are checked with the latest set.
+pub struct RenewableClientVerifier(Mutex<Arc<dyn ClientCertVerifier>>);
 
-impl RenewableClients {
-    /// Begins with `authorities`.
-    pub fn new(authorities: RootCertStore) -> Result<Arc<Self>, Unusable> {
+impl RenewableClientVerifier {
+    /// Starts with `authorities`.
+    pub fn new(authorities: RootCertStore) -> Result<Arc<Self>, TlsConfigError> {
         Ok(Arc::new(Self(Mutex::new(verifier(authorities)?))))
     }
 
-    /// Goes on with `authorities`. When they are of no use, those before stay.
-    pub fn replace(&self, authorities: RootCertStore) -> Result<(), Unusable> {
+    /// Replaces the authorities. If the new ones cannot be used, the previous ones stay.
+    pub fn replace(&self, authorities: RootCertStore) -> Result<(), TlsConfigError> {
         let next = verifier(authorities)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
 
-    fn now(&self) -> Arc<dyn ClientCertVerifier> {
+    fn current(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// rustls' own verifier does all the checks; this only chooses which one.
-impl ClientCertVerifier for RenewableClients {
+/// Delegates all checks to the latest verifier of rustls.
+impl ClientCertVerifier for RenewableClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         true
     }
 
-    /// No hints: what is lent here would have to outlive a change. Clients then send the certificate that they have.
+    /// No hints: the returned reference would have to outlive a replacement. Clients then send the certificate that they have.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -91,7 +91,7 @@ impl ClientCertVerifier for RenewableClients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.now().verify_client_cert(leaf, intermediates, now)
+        self.current().verify_client_cert(leaf, intermediates, now)
     }
 
     fn verify_tls12_signature(
@@ -100,7 +100,7 @@ impl ClientCertVerifier for RenewableClients {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.now().verify_tls12_signature(message, leaf, signature)
+        self.current().verify_tls12_signature(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -109,43 +109,43 @@ impl ClientCertVerifier for RenewableClients {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.now().verify_tls13_signature(message, leaf, signature)
+        self.current().verify_tls13_signature(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.now().supported_verify_schemes()
+        self.current().supported_verify_schemes()
     }
 }
 
-impl fmt::Debug for RenewableClients {
+impl fmt::Debug for RenewableClientVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RenewableClients")
+        f.write_str("RenewableClientVerifier")
     }
 }
 
-fn verifier(authorities: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
-    let provider = Suites::default().into_provider();
+fn verifier(authorities: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
+    let provider = CipherSuites::default().into_provider();
     WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
         .build()
-        .map_err(|e| Unusable(format!("the authorities of clients cannot be used: {e}")))
+        .map_err(|e| TlsConfigError(format!("cannot use the client authorities: {e}")))
 }
 
-impl ResolvesServerCert for Renewable {
+impl ResolvesServerCert for RenewableCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-impl fmt::Debug for Renewable {
+impl fmt::Debug for RenewableCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Renewable")
+        f.write_str("RenewableCertificate")
     }
 }
 
-fn certified(identity: Identity) -> Result<Arc<CertifiedKey>, Unusable> {
+fn certified(identity: Identity) -> Result<Arc<CertifiedKey>, TlsConfigError> {
     CertifiedKey::from_der(identity.chain, identity.key, &shared_provider())
         .map(Arc::new)
-        .map_err(|e| Unusable(format!("the server certificate and its key cannot be used: {e}")))
+        .map_err(|e| TlsConfigError(format!("cannot use the server certificate and its key: {e}")))
 }
 
 #[cfg(test)]
@@ -154,22 +154,23 @@ mod tests {
     use crate::net::tls::authority::{Authority, Usage};
 
     #[test]
-    fn a_certificate_with_another_ones_key_does_not_take_its_place() {
+    fn a_certificate_with_the_wrong_key_does_not_replace_the_current_one() {
         let authority = Authority::new("test", 1).unwrap();
         let issue = || authority.issue("server", &["localhost"], Usage::Server, 1).unwrap();
         let (first, second) = (issue(), issue());
-        let renewable = Renewable::new(first.clone()).unwrap();
+        let renewable = RenewableCertificate::new(first.clone()).unwrap();
         let mixed = Identity { chain: second.chain, key: first.key.clone_key() };
         assert!(renewable.replace(mixed).is_err());
         assert_eq!(renewable.0.lock().unwrap().cert, first.chain);
     }
 
     #[test]
-    fn no_authorities_do_not_take_the_place_of_some() {
-        assert!(RenewableClients::new(RootCertStore::empty()).is_err());
-        let clients = RenewableClients::new(Authority::new("test", 1).unwrap().roots().unwrap()).unwrap();
-        let before = clients.now();
+    fn an_empty_set_of_authorities_does_not_replace_the_current_one() {
+        assert!(RenewableClientVerifier::new(RootCertStore::empty()).is_err());
+        let clients =
+            RenewableClientVerifier::new(Authority::new("test", 1).unwrap().roots().unwrap()).unwrap();
+        let previous = clients.current();
         assert!(clients.replace(RootCertStore::empty()).is_err());
-        assert!(Arc::ptr_eq(&before, &clients.now()));
+        assert!(Arc::ptr_eq(&previous, &clients.current()));
     }
 }

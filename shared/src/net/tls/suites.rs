@@ -1,15 +1,15 @@
-//! `TLS_MIN_VERSION` and `TLS_CIPHERS` as CDI's controllers set them (contract 2.2), mapped to what rustls has.
+//! Maps `TLS_MIN_VERSION` and `TLS_CIPHERS`, as CDI's controllers set them (contract 2.2), to versions and suites of rustls.
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::{CipherSuite, SupportedProtocolVersion};
 
-use super::{Unusable, provider};
+use super::{TlsConfigError, provider};
 
-/// The protocol versions to offer. rustls has 1.2 and 1.3 only; a lower minimum means 1.2.
+/// The protocol versions to offer. rustls supports only 1.2 and 1.3; a lower minimum means 1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Versions {
+pub enum TlsVersions {
     /// TLS 1.2 and 1.3.
     #[default]
     From12,
@@ -17,14 +17,14 @@ pub enum Versions {
     Only13,
 }
 
-impl Versions {
-    /// Parses `VersionTLS10` … `VersionTLS13`; empty means the default.
-    pub fn parse(text: &str) -> Result<Self, Unusable> {
+impl TlsVersions {
+    /// Parses `VersionTLS10` to `VersionTLS13`; empty means the default.
+    pub fn parse(text: &str) -> Result<Self, TlsConfigError> {
         match text {
             "" | "VersionTLS10" | "VersionTLS11" | "VersionTLS12" => Ok(Self::From12),
             "VersionTLS13" => Ok(Self::Only13),
-            other => Err(Unusable(format!(
-                "TLS_MIN_VERSION is {other:?}; use VersionTLS10, VersionTLS11, VersionTLS12 or VersionTLS13"
+            other => Err(TlsConfigError(format!(
+                "invalid TLS_MIN_VERSION {other:?}: use VersionTLS10, VersionTLS11, VersionTLS12 or VersionTLS13"
             ))),
         }
     }
@@ -41,15 +41,15 @@ impl Versions {
 
 /// The cipher suites to offer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Suites {
+pub struct CipherSuites {
     /// TLS 1.2 suites by name; `None` offers all of them. TLS 1.3 suites are always offered, as in Go.
     tls12: Option<Vec<CipherSuite>>,
 }
 
-impl Suites {
-    /// Parses a comma list of OpenSSL or IANA names. Names that rustls does not have (CBC, DHE, RSA key
-    /// exchange) are left out, as CDI leaves out what Go does not have. Unlike CDI, an empty list means all,
-    /// and so does a list without a single TLS 1.2 name that we have: TLS 1.3 is still there.
+impl CipherSuites {
+    /// Parses a comma-separated list of OpenSSL or IANA names. Names that rustls does not support (CBC, DHE, RSA key exchange)
+    /// are ignored, as CDI ignores those that Go does not support. Unlike in CDI, an empty list means all suites, and so does a
+    /// list without any supported TLS 1.2 name: TLS 1.3 is always offered.
     pub fn parse(list: &str) -> Self {
         let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
         let known: Vec<CipherSuite> = names.filter_map(tls12_suite).collect();
@@ -96,9 +96,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_named_list_leaves_only_its_tls12_suites_and_all_of_tls13() {
+    fn a_list_limits_the_tls12_suites_and_keeps_all_of_tls13() {
         let provider =
-            Suites::parse("TLS_AES_128_GCM_SHA256, ECDHE-RSA-AES128-GCM-SHA256,DHE-RSA-AES128-SHA")
+            CipherSuites::parse("TLS_AES_128_GCM_SHA256, ECDHE-RSA-AES128-GCM-SHA256,DHE-RSA-AES128-SHA")
                 .into_provider();
         let tls12: Vec<_> = provider.cipher_suites.iter().filter(|s| s.tls13().is_none()).collect();
         assert_eq!(tls12.len(), 1);
@@ -106,8 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_offers_everything() {
-        assert_eq!(Suites::parse("").into_provider().cipher_suites.len(), provider().cipher_suites.len());
+    fn an_empty_list_offers_all_suites() {
+        assert_eq!(
+            CipherSuites::parse("").into_provider().cipher_suites.len(),
+            provider().cipher_suites.len()
+        );
     }
 
     #[test]
@@ -116,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_minimum_version_is_refused_by_name() {
-        assert!(Versions::parse("SSLv3").unwrap_err().0.contains("SSLv3"));
-        assert_eq!(Versions::parse("VersionTLS13"), Ok(Versions::Only13));
+    fn the_error_names_an_unknown_minimum_version() {
+        assert!(TlsVersions::parse("SSLv3").unwrap_err().0.contains("SSLv3"));
+        assert_eq!(TlsVersions::parse("VersionTLS13"), Ok(TlsVersions::Only13));
     }
 }

@@ -1,4 +1,4 @@
-//! When a certificate ends, so that an end whose own certificate has ended can say so.
+//! When a certificate expires, so that a process can report that its own certificate has expired.
 
 use rustls::pki_types::CertificateDer;
 use time::format_description::well_known::Rfc3339;
@@ -6,7 +6,7 @@ use time::{Date, Month, OffsetDateTime, Time};
 
 use super::der::{Element, GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, VERSION, any_element, element};
 
-/// The last moment at which `leaf` is valid (`notAfter`); `None` when the certificate is not well-formed.
+/// The last moment at which `leaf` is valid (`notAfter`); `None` if the certificate is malformed.
 pub fn not_after(leaf: &CertificateDer<'_>) -> Option<OffsetDateTime> {
     let (certificate, _) = element(leaf, SEQUENCE)?;
     let (mut body, _) = element(certificate, SEQUENCE)?;
@@ -22,12 +22,12 @@ pub fn not_after(leaf: &CertificateDer<'_>) -> Option<OffsetDateTime> {
     if rest.is_empty() { moment(tag, content) } else { None }
 }
 
-/// A moment in words: RFC 3339 in UTC, without fractions of a second.
-pub fn in_words(moment: OffsetDateTime) -> String {
+/// `moment` in RFC 3339 format, in UTC, without fractions of a second.
+pub fn rfc3339(moment: OffsetDateTime) -> String {
     moment.replace_nanosecond(0).unwrap_or(moment).format(&Rfc3339).unwrap_or_default()
 }
 
-/// The two forms of RFC 5280, 4.1.2.5: `YYMMDDhhmmssZ` and `YYYYMMDDhhmmssZ`.
+/// Parses the two forms of RFC 5280, 4.1.2.5: `YYMMDDhhmmssZ` and `YYYYMMDDhhmmssZ`.
 fn moment(tag: u8, text: &[u8]) -> Option<OffsetDateTime> {
     let (&b'Z', digits) = text.split_last()? else { return None };
     let (year, rest) = match tag {
@@ -38,11 +38,11 @@ fn moment(tag: u8, text: &[u8]) -> Option<OffsetDateTime> {
         GENERALIZED_TIME => number(digits, 4)?,
         _ => return None,
     };
-    let (month, rest) = two(rest)?;
-    let (day, rest) = two(rest)?;
-    let (hour, rest) = two(rest)?;
-    let (minute, rest) = two(rest)?;
-    let (second, rest) = two(rest)?;
+    let (month, rest) = two_digits(rest)?;
+    let (day, rest) = two_digits(rest)?;
+    let (hour, rest) = two_digits(rest)?;
+    let (minute, rest) = two_digits(rest)?;
+    let (second, rest) = two_digits(rest)?;
     if !rest.is_empty() {
         return None;
     }
@@ -50,7 +50,7 @@ fn moment(tag: u8, text: &[u8]) -> Option<OffsetDateTime> {
     Some(date.with_time(Time::from_hms(hour, minute, second).ok()?).assume_utc())
 }
 
-fn two(digits: &[u8]) -> Option<(u8, &[u8])> {
+fn two_digits(digits: &[u8]) -> Option<(u8, &[u8])> {
     let (value, rest) = number(digits, 2)?;
     Some((u8::try_from(value).ok()?, rest))
 }
@@ -70,9 +70,9 @@ mod tests {
     use crate::net::tls::authority::{Authority, Usage};
 
     #[test]
-    fn the_end_of_a_certificate_is_the_one_it_was_issued_with() {
+    fn the_expiry_time_is_the_one_the_certificate_was_issued_with() {
         let authority = Authority::new("test", 30_000).unwrap();
-        // Before and after 2050 the moment is written in two forms.
+        // Times from 2050 on are encoded in the other form.
         for days in [1, 20_000] {
             let leaf = authority.issue("leaf", &[], Usage::Client, days).unwrap();
             let wanted = OffsetDateTime::now_utc() + time::Duration::days(days);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_a_moment_are_read() {
+    fn both_forms_of_a_time_are_parsed() {
         let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).ok();
         assert_eq!(moment(UTC_TIME, b"261127230111Z"), at(1_795_820_471));
         assert_eq!(moment(UTC_TIME, b"500101000000Z"), at(-631_152_000));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_none() {
+    fn an_invalid_time_is_none() {
         for bad in [&b"261327230111Z"[..], b"2611272301Z", b"261127230111", b"2611272x0111Z", b"", b"Z"] {
             assert_eq!(moment(UTC_TIME, bad), None, "{bad:?}");
         }
@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_have_no_end_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = not_after(&CertificateDer::from(bytes));
         }
 

@@ -1,4 +1,4 @@
-//! How far a clone is: counters that its threads share, and the percentage made of them.
+//! The progress of a clone: counters that its threads share, and the percentage computed from them.
 
 mod percent;
 mod phase;
@@ -11,13 +11,13 @@ pub use percent::Percent;
 pub use phase::Phase;
 pub use rate::RateMeter;
 
-/// Stands for a total that nobody knows yet. No volume is this large.
+/// The value of a counter that is not known yet. No volume is this large.
 const UNKNOWN: u64 = u64::MAX;
 
 /// The counters of one clone. All methods take `&self`, from any thread.
 ///
-/// The percentage is made by [`Progress::tick`] only. It never goes back, and it is 100 only after the other
-/// end confirmed the clone: CDI shows 100 while the target still writes (contract 1.13 and 8, #13).
+/// Only [`Progress::tick`] computes the percentage. It never decreases, and it is 100 only after the target confirmed the
+/// clone: CDI shows 100 while the target still writes (contract 1.13 and 8, #13).
 #[derive(Debug)]
 pub struct Progress {
     total_bytes: AtomicU64,
@@ -25,9 +25,9 @@ pub struct Progress {
     sent_bytes: AtomicU64,
     wire_bytes: AtomicU64,
     packed_bytes: AtomicU64,
-    /// What the other end made durable, where it says so.
+    /// What the target made durable, if it reports that.
     durable_bytes: AtomicU64,
-    /// What the other end had before this attempt; unknown until it was asked.
+    /// What the target had before this attempt; unknown until the source asked.
     kept_bytes: AtomicU64,
     percent_hundredths: AtomicU64,
     ticks: AtomicU64,
@@ -39,8 +39,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The counters of a clone that starts at `start_unix_seconds` (seconds since 1970). All are 0, the total
-    /// is unknown.
+    /// The counters of a clone that starts at `start_unix_seconds` (seconds since 1970). All are 0, the total is unknown.
     pub fn new(start_unix_seconds: u64) -> Self {
         Self {
             total_bytes: AtomicU64::new(UNKNOWN),
@@ -64,12 +63,12 @@ impl Progress {
         self.start_unix_seconds
     }
 
-    /// Sets the length of the whole logical stream.
+    /// Sets the length of the logical stream in bytes.
     pub fn set_total_bytes(&self, bytes: u64) {
         self.total_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// The length of the whole logical stream, once it is known.
+    /// The length of the logical stream in bytes, once it is known.
     pub fn total_bytes(&self) -> Option<u64> {
         Some(self.total_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes != UNKNOWN)
     }
@@ -84,34 +83,34 @@ impl Progress {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts `bytes` of the logical stream as handed to the other end.
+    /// Counts `bytes` of the logical stream as sent to the target.
     pub fn add_sent_bytes(&self, bytes: u64) {
         self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Logical bytes handed to the other end so far.
+    /// Logical bytes sent to the target so far.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 
-    /// The other end says that the first `bytes` of the stream survive a loss of power. From now on the percentage
-    /// is made of that, and not of what was sent.
+    /// Sets how many bytes at the start of the stream would survive a power loss, as the target reports. From now on the
+    /// percentage is computed from them and not from the sent bytes.
     pub fn set_durable_bytes(&self, bytes: u64) {
         self.durable_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// What the other end made durable; `None` where it does not say.
+    /// Bytes that the target made durable; `None` if it does not report them.
     pub fn durable_bytes(&self) -> Option<u64> {
         Some(self.durable_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes != UNKNOWN)
     }
 
-    /// The other end was asked and has the first `bytes` of the stream from an earlier attempt. From now on there is a
-    /// percentage to tell, which begins there.
+    /// Sets how many bytes at the start of the stream the target has from a previous attempt. From now on there is a
+    /// percentage to report, which starts there.
     pub fn set_kept_bytes(&self, bytes: u64) {
         self.kept_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// How far the clone is: what is durable, or else what was sent; and never less than what was there before.
+    /// The clone's progress in bytes: the durable bytes, or else the sent bytes; at least what the target had before.
     pub fn moved_bytes(&self) -> u64 {
         let moved_bytes = self.durable_bytes().unwrap_or_else(|| self.sent_bytes());
         self.kept_bytes().map_or(moved_bytes, |kept_bytes| kept_bytes.max(moved_bytes))
@@ -121,56 +120,56 @@ impl Progress {
         Some(self.kept_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes != UNKNOWN)
     }
 
-    /// The digest of the whole content, once it is known.
+    /// Sets the digest of the content.
     pub fn set_digest(&self, digest: String) {
         *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
     }
 
-    /// The digest of the whole content, once it is known.
+    /// The digest of the content, once it is known.
     pub fn digest(&self) -> Option<String> {
         self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts `bytes`, compressed as they are, as sent.
+    /// Counts `bytes` on the wire, after compression, as sent.
     pub fn add_wire_bytes(&self, bytes: u64) {
         self.wire_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Compressed bytes sent so far.
+    /// Bytes sent on the wire so far.
     pub fn wire_bytes(&self) -> u64 {
         self.wire_bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts `bytes` of the logical stream as sent compressed, zeros and holes included.
+    /// Counts `bytes` of the logical stream as sent in compressed form, including zeros and holes.
     pub fn add_packed_bytes(&self, bytes: u64) {
         self.packed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Logical bytes that were sent compressed so far.
+    /// Logical bytes that were sent in compressed form so far.
     pub fn packed_bytes(&self) -> u64 {
         self.packed_bytes.load(Ordering::Relaxed)
     }
 
-    /// Enters `phase`. [`Phase::Done`] is entered by [`Progress::finish_ok`]; named here it is shown, but the
-    /// percentage stays below 100.
+    /// Enters `phase`. Only [`Progress::finish_ok`] completes a clone: with [`Phase::Done`] here the percentage stays below
+    /// 100.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase.number(), Ordering::Relaxed);
     }
 
-    /// What the clone is doing.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         Phase::from_number(self.phase.load(Ordering::Relaxed))
     }
 
-    /// The other end confirmed the clone: the percentage is 100 from here on, without another tick.
+    /// Records that the target confirmed the clone: the percentage is 100 from now on, without another tick.
     pub fn finish_ok(&self) {
         self.enter(Phase::Done);
         self.is_done.store(true, Ordering::Relaxed);
         self.tick();
     }
 
-    /// A new try from the start of the stream: the counters go back to 0, the percentage stays (contract 8,
-    /// #14) until the new try has passed it. The threads of the former try must have ended.
+    /// Starts a new attempt from the start of the stream. The counters return to 0; the percentage stays until the new attempt
+    /// has passed it (contract 8, #14). The threads of the previous attempt must have ended.
     pub fn restart(&self) {
         for counter in [&self.read_bytes, &self.sent_bytes, &self.wire_bytes, &self.packed_bytes] {
             counter.store(0, Ordering::Relaxed);
@@ -180,26 +179,26 @@ impl Progress {
         self.enter(Phase::Starting);
     }
 
-    /// Brings the percentage up to date with what was sent.
+    /// Updates the percentage.
     pub fn tick(&self) {
         let percent = if self.is_done.load(Ordering::Relaxed) {
             Percent::FULL
         } else {
             Percent::of_unfinished(self.moved_bytes(), self.total_bytes().unwrap_or(0))
         };
-        // The larger one stays, also if two threads tick at once.
+        // The maximum is kept even if two threads tick at once.
         self.percent_hundredths.fetch_max(percent.hundredths(), Ordering::Relaxed);
-        // Behind the percentage: who sees the tick sees that, too.
+        // After the percentage: a thread that sees the new tick also sees the new percentage.
         self.ticks.fetch_add(1, Ordering::Release);
     }
 
-    /// How often it was brought up to date. What is shown to programs is made again when this changes.
+    /// The number of updates so far. The metrics page is rendered again when this changes.
     pub fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Acquire)
     }
 
-    /// The percentage of the last tick, once it can be told: before the other end was asked, it is not known whether it has a
-    /// part of the clone. A source that was restarted in the middle would say 0 there.
+    /// The percentage of the last tick. `None` until the source knows whether the target has a part of the clone: a source
+    /// that was restarted in the middle would otherwise report 0.
     pub fn known_percent(&self) -> Option<Percent> {
         let is_known = self.kept_bytes().is_some() || self.is_done.load(Ordering::Relaxed);
         is_known.then(|| self.percent())
@@ -217,7 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_unknown_or_empty_total_is_nought_per_cent_until_the_end() {
+    fn the_percentage_of_an_unknown_or_empty_total_is_zero_until_the_end() {
         let progress = Progress::new(7);
         assert_eq!((progress.start_unix_seconds(), progress.total_bytes()), (7, None));
         for total in [None, Some(0)] {
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_hundredth_waits_for_the_other_end() {
+    fn the_percentage_stays_below_100_until_the_target_confirms() {
         let progress = Progress::new(0);
         progress.set_total_bytes(10);
         progress.add_sent_bytes(10);
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_that_goes_on_begins_where_it_was_and_says_nothing_before_that_is_known() {
+    fn a_resumed_clone_reports_no_percentage_until_it_knows_where_it_resumes() {
         let progress = Progress::new(0);
         progress.set_total_bytes(1000);
         progress.tick();
@@ -253,7 +252,7 @@ mod tests {
         progress.tick();
         let shown = || progress.known_percent().map(|percent| percent.to_string());
         assert_eq!((shown().as_deref(), progress.moved_bytes()), (Some("30.00"), 300));
-        // The other end counts from the beginning of its own process.
+        // The target counts from the start of its own process.
         progress.set_durable_bytes(100);
         progress.tick();
         assert_eq!((shown().as_deref(), progress.moved_bytes()), (Some("30.00"), 300));
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_try_keeps_the_percentage_until_it_has_passed_it() {
+    fn a_restart_keeps_the_percentage_until_the_new_attempt_has_passed_it() {
         let progress = Progress::new(0);
         progress.set_total_bytes(1000);
         progress.add_read_bytes(900);
@@ -285,17 +284,17 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_tick_at_once_never_see_it_go_back() {
+    fn the_percentage_never_decreases_with_concurrent_ticks() {
         let progress = Progress::new(0);
         progress.set_total_bytes(100_000);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
-                        let before = progress.percent();
+                        let previous = progress.percent();
                         progress.add_sent_bytes(1);
                         progress.tick();
-                        assert!(progress.percent() >= before);
+                        assert!(progress.percent() >= previous);
                     }
                 });
             }
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[derive(Debug, Clone)]
-    enum Step {
+    enum Operation {
         Total(u64),
         Sent(u64),
         Enter(Phase),
@@ -312,34 +311,34 @@ mod tests {
         Tick,
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn operation() -> impl Strategy<Value = Operation> {
         prop_oneof![
-            prop_oneof![any::<u64>(), 0..100_u64].prop_map(Step::Total),
-            prop_oneof![any::<u64>(), 0..50_u64].prop_map(Step::Sent),
-            prop::sample::select(Phase::ALL.to_vec()).prop_map(Step::Enter),
-            Just(Step::Restart),
-            Just(Step::Tick),
+            prop_oneof![any::<u64>(), 0..100_u64].prop_map(Operation::Total),
+            prop_oneof![any::<u64>(), 0..50_u64].prop_map(Operation::Sent),
+            prop::sample::select(Phase::ALL.to_vec()).prop_map(Operation::Enter),
+            Just(Operation::Restart),
+            Just(Operation::Tick),
         ]
     }
 
     proptest! {
         #[test]
-        fn the_percentage_never_goes_back_and_is_full_only_at_the_end(
-            steps in prop::collection::vec(step(), 0..60)
+        fn the_percentage_never_decreases_and_is_100_only_at_the_end(
+            operations in prop::collection::vec(operation(), 0..60)
         ) {
             let progress = Progress::new(0);
-            let mut before = progress.percent();
-            for step in steps {
-                match step {
-                    Step::Total(bytes) => progress.set_total_bytes(bytes),
-                    Step::Sent(bytes) => progress.add_sent_bytes(bytes),
-                    Step::Enter(phase) => progress.enter(phase),
-                    Step::Restart => progress.restart(),
-                    Step::Tick => progress.tick(),
+            let mut previous = progress.percent();
+            for operation in operations {
+                match operation {
+                    Operation::Total(bytes) => progress.set_total_bytes(bytes),
+                    Operation::Sent(bytes) => progress.add_sent_bytes(bytes),
+                    Operation::Enter(phase) => progress.enter(phase),
+                    Operation::Restart => progress.restart(),
+                    Operation::Tick => progress.tick(),
                 }
-                prop_assert!(progress.percent() >= before);
+                prop_assert!(progress.percent() >= previous);
                 prop_assert!(progress.percent() < Percent::FULL);
-                before = progress.percent();
+                previous = progress.percent();
             }
             progress.finish_ok();
             progress.restart();

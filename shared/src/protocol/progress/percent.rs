@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A percentage from 0.00 to 100.00, in hundredths. Shown like `12.34`.
+/// A percentage from 0.00 to 100.00, in hundredths. Displayed like `12.34`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Percent {
     hundredths: u64,
@@ -12,10 +12,10 @@ impl Percent {
     /// 100.00
     pub const FULL: Percent = Percent { hundredths: 10_000 };
 
-    /// As far as something unfinished can be: 99.99
+    /// The maximum of unfinished work: 99.99
     const ALMOST: u64 = Self::FULL.hundredths - 1;
 
-    /// The percentage of this many hundredths of a percent; more than 10,000 are 100.00.
+    /// A percentage in hundredths of a percent; more than 10,000 is 100.00.
     pub fn from_hundredths(hundredths: u64) -> Self {
         Self { hundredths: hundredths.min(Self::FULL.hundredths) }
     }
@@ -25,8 +25,7 @@ impl Percent {
         self.hundredths
     }
 
-    /// `done_bytes` out of `total_bytes`, rounded down, of something that is not finished: never 100, and 0 of
-    /// an empty total.
+    /// The percentage `done_bytes` of `total_bytes` of unfinished work, rounded down: never 100, and 0 if the total is 0.
     pub fn of_unfinished(done_bytes: u64, total_bytes: u64) -> Self {
         let scaled = u128::from(done_bytes) * u128::from(Self::FULL.hundredths);
         let hundredths = scaled.checked_div(u128::from(total_bytes)).unwrap_or(0);
@@ -45,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_decimals_are_always_shown() {
+    fn a_percentage_has_two_decimals() {
         let shown = |hundredths| Percent::from_hundredths(hundredths).to_string();
         assert_eq!([shown(0), shown(5), shown(1234), shown(10_000)], ["0.00", "0.05", "12.34", "100.00"]);
         assert_eq!(shown(u64::MAX), "100.00");
     }
 
     #[test]
-    fn something_unfinished_is_rounded_down_and_never_full() {
+    fn unfinished_work_is_rounded_down_and_never_100() {
         let shown = |done, total| Percent::of_unfinished(done, total).to_string();
         assert_eq!(shown(2, 3), "66.66");
         assert_eq!(shown(3, 3), "99.99");

@@ -2,24 +2,24 @@
 
 use std::fmt;
 
-/// What a clone is doing. The order is that in which a clone goes through them.
+/// What a clone is doing. The variants are in the order in which a clone passes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Reads its arguments and keys.
+    /// Reading arguments and keys.
     Starting,
-    /// Looks at the source to learn what there is to send.
+    /// Scanning the source to determine what to send.
     Scan,
-    /// Opens the connection to the other end.
+    /// Connecting to the target.
     Connect,
-    /// Sends content.
+    /// Sending content.
     Copy,
-    /// Everything is sent; the other end writes it to disk.
+    /// All content was sent; the target writes it to disk.
     Sync,
-    /// The other end reads back what it wrote.
+    /// The target reads back what it wrote.
     Verify,
-    /// The other end confirmed it.
+    /// The target confirmed the clone.
     Done,
-    /// It ended without that.
+    /// The clone ended without a confirmation.
     Failed,
 }
 
@@ -36,7 +36,7 @@ impl Phase {
         Phase::Failed,
     ];
 
-    /// The phase as one lower-case word, as metrics and messages name it.
+    /// The lower-case name in metrics and messages.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Starting => "starting",
@@ -50,7 +50,7 @@ impl Phase {
         }
     }
 
-    /// The place in [`Phase::ALL`], for an atomic.
+    /// The index in [`Phase::ALL`], for an atomic.
     pub(super) fn number(self) -> u8 {
         match self {
             Phase::Starting => 0,
@@ -64,7 +64,7 @@ impl Phase {
         }
     }
 
-    /// The phase of this number. Only numbers of phases are ever stored.
+    /// The phase with this index. Only valid indexes are ever stored.
     pub(super) fn from_number(number: u8) -> Self {
         Self::ALL.get(usize::from(number)).copied().unwrap_or(Phase::Failed)
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_leads_back_to_its_phase() {
+    fn a_phase_survives_conversion_to_its_number() {
         for phase in Phase::ALL {
             assert_eq!(Phase::from_number(phase.number()), phase);
         }

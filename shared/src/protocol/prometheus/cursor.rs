@@ -1,4 +1,4 @@
-//! The small steps in which a line of a page is read.
+//! A cursor over one line of a metrics page.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use super::{in_label_name, is_name};
 /// Names and values of labels.
 pub(super) type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
-/// How many labels a sample may have. Every name is compared with those before it, so a hostile line with
-/// a hundred thousand of them would keep the reader busy for long.
+/// Maximum number of labels of a sample. Every name is compared with all previous ones, so a hostile line with a hundred
+/// thousand labels would take very long.
 const LABELS_MAX: usize = 64;
 
-/// What is left of a line.
+/// The rest of a line.
 pub(super) struct Cursor<'a> {
     rest: &'a str,
 }
@@ -32,24 +32,24 @@ impl<'a> Cursor<'a> {
         !self.take_while(|c| matches!(c, ' ' | '\t')).is_empty()
     }
 
-    /// What stands before the next space or tab; may be empty.
-    pub(super) fn word(&mut self) -> &'a str {
+    /// The text up to the next space or tab; may be empty.
+    pub(super) fn token(&mut self) -> &'a str {
         self.take_while(|c| !matches!(c, ' ' | '\t'))
     }
 
     /// Takes `wanted` if it comes next; whether it did.
     pub(super) fn eat(&mut self, wanted: char) -> bool {
-        let behind = self.rest.strip_prefix(wanted);
-        self.rest = behind.unwrap_or(self.rest);
-        behind.is_some()
+        let after = self.rest.strip_prefix(wanted);
+        self.rest = after.unwrap_or(self.rest);
+        after.is_some()
     }
 
-    /// A name of `allowed` characters.
+    /// A name that consists of `allowed` characters.
     pub(super) fn name(&mut self, allowed: fn(char) -> bool) -> Option<&'a str> {
         Some(self.take_while(allowed)).filter(|name| is_name(name, allowed))
     }
 
-    /// The labels behind an opening brace, up to and with the closing one. A comma may end the list.
+    /// The labels after an opening brace, including the closing one. A trailing comma is allowed.
     pub(super) fn labels(&mut self) -> Result<Labels<'a>, &'static str> {
         let mut labels = Labels::new();
         loop {
@@ -58,26 +58,26 @@ impl<'a> Cursor<'a> {
                 return Ok(labels);
             }
             if labels.len() == LABELS_MAX {
-                return Err("there are too many labels");
+                return Err("too many labels");
             }
-            let name = self.name(in_label_name).ok_or("a label name is expected")?;
+            let name = self.name(in_label_name).ok_or("expected a label name")?;
             if labels.iter().any(|(taken, _)| *taken == name) {
-                return Err("a label name comes twice");
+                return Err("duplicate label name");
             }
             self.blanks();
             if !self.eat('=') {
-                return Err("an equals sign is expected behind a label name");
+                return Err("expected '=' after a label name");
             }
             self.blanks();
             labels.push((name, self.quoted()?));
             self.blanks();
             if !self.eat(',') && !self.rest.starts_with('}') {
-                return Err("a comma or a closing brace is expected behind a label value");
+                return Err("expected ',' or '}' after a label value");
             }
         }
     }
 
-    /// A label value between its quotation marks, with its escapes undone. Borrowed if there are none.
+    /// A label value between quotation marks, unescaped. Borrowed if it has no escapes.
     fn quoted(&mut self) -> Result<Cow<'a, str>, &'static str> {
         if !self.eat('"') {
             return Err("a label value does not start with a quotation mark");
@@ -89,13 +89,13 @@ impl<'a> Cursor<'a> {
                 return Ok(value);
             }
             if !self.eat('\\') {
-                return Err("a label value does not end");
+                return Err("unterminated label value");
             }
             value += match self.rest.chars().next() {
                 Some('\\') => "\\",
                 Some('"') => "\"",
                 Some('n') => "\n",
-                _ => return Err("a label value has an unknown escape"),
+                _ => return Err("unknown escape in a label value"),
             };
             // All three are one byte long.
             self.rest = &self.rest[1..];

@@ -1,5 +1,4 @@
-//! Reading a page, line by line, without trust: nothing a page holds can make the reader panic, and the
-//! work is linear in its length.
+//! Parses an untrusted page line by line. No page can make the parser panic, and its work is linear in the page's length.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,32 +11,32 @@ use super::in_metric_name;
 pub struct Sample<'a> {
     /// The metric.
     pub name: &'a str,
-    /// Names and values of the labels, in the order of the page; no name comes twice.
+    /// Names and values of the labels in the order of the page; names are unique.
     pub labels: Vec<(&'a str, Cow<'a, str>)>,
-    /// The value: any number, infinite and not-a-number among them.
+    /// The value: any number, including infinity and not-a-number.
     pub value: f64,
-    /// When it was taken, in milliseconds since 1970, if the page says so.
+    /// When the sample was taken, in milliseconds since 1970, if the page has it.
     pub timestamp_ms: Option<i64>,
 }
 
-/// A line that is not part of the format.
+/// A line that does not follow the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseError {
-    /// Which line, counted from 1.
+    /// The line number, counted from 1.
     pub line: usize,
     /// What is wrong with it.
     pub what: &'static str,
 }
 
-/// All samples of a page. Comments are skipped; the first bad line is an error.
+/// All samples of a page. Comments are skipped; the first malformed line is an error.
 pub fn parse(text: &str) -> Result<Vec<Sample<'_>>, ParseError> {
     samples(text).collect()
 }
 
-/// The value of the first sample whose name is one of `names` and whose label `label` has exactly the value
-/// `label_value`. Lines that do not parse are passed over: one odd metric must not hide all others.
+/// The value of the first sample whose name is one of `names` and whose label `label` has exactly the value `label_value`.
+/// Malformed lines are skipped: one malformed metric must not hide all others.
 ///
-/// The value is the page's word and may be any number, infinite and not-a-number among them.
+/// The value is not checked and may be any number, including infinity and not-a-number.
 pub fn find(text: &str, names: &[&str], label: &str, label_value: &str) -> Option<f64> {
     samples(text)
         .filter_map(Result::ok)
@@ -61,7 +60,7 @@ impl fmt::Display for ParseError {
 impl std::error::Error for ParseError {}
 
 fn samples(text: &str) -> impl Iterator<Item = Result<Sample<'_>, ParseError>> {
-    // Not `lines()`: a carriage return may be the last byte of what this format calls a line.
+    // Not `lines()`: in this format a carriage return is part of the line.
     text.split_inclusive('\n').enumerate().filter_map(|(index, line)| {
         read_line(line).map_err(|what| ParseError { line: index + 1, what }).transpose()
     })
@@ -69,14 +68,14 @@ fn samples(text: &str) -> impl Iterator<Item = Result<Sample<'_>, ParseError>> {
 
 /// The sample of a line; `None` for comments and empty lines.
 fn read_line(line: &str) -> Result<Option<Sample<'_>>, &'static str> {
-    // A page that was cut shows a plausible but wrong number in its last line.
-    let line = line.strip_suffix('\n').ok_or("the line feed at its end is missing; was the page cut?")?;
+    // A cut page may end in a plausible but wrong number.
+    let line = line.strip_suffix('\n').ok_or("missing line feed at the end: the page may be cut")?;
     let mut cursor = Cursor::new(line);
     cursor.blanks();
     if cursor.is_at_end() || cursor.eat('#') {
         return Ok(None);
     }
-    let name = cursor.name(in_metric_name).ok_or("it does not start with a metric name")?;
+    let name = cursor.name(in_metric_name).ok_or("expected a metric name")?;
     let mut spaced = cursor.blanks();
     let mut labels = Vec::new();
     if cursor.eat('{') {
@@ -84,29 +83,29 @@ fn read_line(line: &str) -> Result<Option<Sample<'_>>, &'static str> {
         spaced = cursor.blanks();
     }
     if !spaced {
-        return Err("no space before the value");
+        return Err("expected a space before the value");
     }
-    let value = number(cursor.word()).ok_or("the value is not a number")?;
+    let value = number(cursor.token()).ok_or("the value is not a number")?;
     cursor.blanks();
-    let timestamp_ms = match cursor.word() {
+    let timestamp_ms = match cursor.token() {
         "" => None,
-        word => Some(word.parse().map_err(|_| "the timestamp is not a whole number")?),
+        token => Some(token.parse().map_err(|_| "the timestamp is not a whole number")?),
     };
     cursor.blanks();
     if !cursor.is_at_end() {
-        return Err("something is left over behind the timestamp");
+        return Err("unexpected text after the timestamp");
     }
     Ok(Some(Sample { name, labels, value, timestamp_ms }))
 }
 
-/// A sample value. Rust reads more spellings of infinity than the format has, so those are picked first.
-fn number(word: &str) -> Option<f64> {
-    match word {
+/// A sample value. Rust parses more spellings of infinity than the format has, so the special values are matched first.
+fn number(token: &str) -> Option<f64> {
+    match token {
         "NaN" => Some(f64::NAN),
         "+Inf" | "Inf" => Some(f64::INFINITY),
         "-Inf" => Some(f64::NEG_INFINITY),
-        _ if word.bytes().all(|byte| b"0123456789+-.eE".contains(&byte)) => {
-            word.parse().ok().filter(|value: &f64| value.is_finite())
+        _ if token.bytes().all(|byte| b"0123456789+-.eE".contains(&byte)) => {
+            token.parse().ok().filter(|value: &f64| value.is_finite())
         }
         _ => None,
     }
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_a_name_labels_a_value_and_maybe_a_time() {
+    fn a_line_has_a_name_and_labels_and_a_value_and_optionally_a_time() {
         let page =
             "# HELP a b\n\n \t# odd\n\ta { x = \"1\" , y=\"\\\\ \\\" \\n {},\", } \t-1.5e3 -42 \nb 2\n";
         let found = parse(page).unwrap();
@@ -147,37 +146,34 @@ mod tests {
     }
 
     #[test]
-    fn anything_left_over_is_an_error_of_its_line() {
-        assert_eq!(bad("a 1 2 3"), "something is left over behind the timestamp");
+    fn a_malformed_line_is_an_error_with_its_line_number() {
+        assert_eq!(bad("a 1 2 3"), "unexpected text after the timestamp");
         assert_eq!(bad("a 1 2.5"), "the timestamp is not a whole number");
         assert_eq!(bad("a 1\r"), "the value is not a number");
-        assert_eq!(bad("a"), "no space before the value");
+        assert_eq!(bad("a"), "expected a space before the value");
         assert_eq!(bad("a "), "the value is not a number");
-        assert_eq!(bad("a{}1"), "no space before the value");
-        assert_eq!(bad("a+1"), "no space before the value");
-        assert_eq!(bad("1a 1"), "it does not start with a metric name");
-        assert_eq!(bad("{x=\"1\"} 1"), "it does not start with a metric name");
+        assert_eq!(bad("a{}1"), "expected a space before the value");
+        assert_eq!(bad("a+1"), "expected a space before the value");
+        assert_eq!(bad("1a 1"), "expected a metric name");
+        assert_eq!(bad("{x=\"1\"} 1"), "expected a metric name");
     }
 
     #[test]
-    fn broken_labels_are_an_error_of_their_line() {
-        assert_eq!(bad("a{,} 1"), "a label name is expected");
-        assert_eq!(bad("a{x:y=\"\"} 1"), "an equals sign is expected behind a label name");
+    fn malformed_labels_are_an_error_with_their_line_number() {
+        assert_eq!(bad("a{,} 1"), "expected a label name");
+        assert_eq!(bad("a{x:y=\"\"} 1"), "expected '=' after a label name");
         assert_eq!(bad("a{x=1} 1"), "a label value does not start with a quotation mark");
-        assert_eq!(bad("a{x=\"1} 1"), "a label value does not end");
-        assert_eq!(bad("a{x=\"\\"), "a label value has an unknown escape");
-        assert_eq!(bad("a{x=\"\\é\"} 1"), "a label value has an unknown escape");
-        assert_eq!(
-            bad("a{x=\"1\" y=\"2\"} 1"),
-            "a comma or a closing brace is expected behind a label value"
-        );
-        assert_eq!(bad("a{x=\"1\",x=\"1\"} 1"), "a label name comes twice");
+        assert_eq!(bad("a{x=\"1} 1"), "unterminated label value");
+        assert_eq!(bad("a{x=\"\\"), "unknown escape in a label value");
+        assert_eq!(bad("a{x=\"\\é\"} 1"), "unknown escape in a label value");
+        assert_eq!(bad("a{x=\"1\" y=\"2\"} 1"), "expected ',' or '}' after a label value");
+        assert_eq!(bad("a{x=\"1\",x=\"1\"} 1"), "duplicate label name");
         let many: String = (0..1000).map(|index| format!("x{index}=\"\",")).collect();
-        assert_eq!(bad(&format!("a{{{many}}} 1")), "there are too many labels");
+        assert_eq!(bad(&format!("a{{{many}}} 1")), "too many labels");
     }
 
     #[test]
-    fn a_cut_page_does_not_give_a_wrong_number() {
+    fn a_cut_page_does_not_yield_a_wrong_number() {
         let whole = "a 1\nprogress{uid=\"u\"} 12.34\n";
         assert_eq!(find(whole, &["progress"], "uid", "u"), Some(12.34));
         for end in 0..whole.len() {
@@ -187,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_real_sample_with_exactly_this_label_is_found() {
+    fn only_a_valid_sample_with_exactly_this_label_is_found() {
         let page = "# HELP p p{uid=\"u\"} 1\nbroken{\nq{uid=\"u\"} 2\np{uid=\"uu\"} 3\np{my_uid=\"u\"} 4\n\
                     p{x=\"p{uid=\\\"u\\\"} 5\"} 5\np{uid=\"U\"} 6\nr{a=\"\",uid=\"u\"} 7\np{uid=\"u\"} 8\n";
         assert_eq!(find(page, &["p"], "uid", "u"), Some(8.0));

@@ -1,29 +1,29 @@
-//! Writing a page.
+//! Renders a page.
 
 use std::fmt;
 
-use super::{Value, in_label_name, in_metric_name, is_name};
+use super::{SampleValue, in_label_name, in_metric_name, is_name};
 
-/// A page under construction. It holds valid text at any time: what is refused leaves no trace.
+/// A page under construction. Its text is valid at any time: a refused name adds nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct MetricsPage {
     text: String,
     names: Vec<String>,
 }
 
-/// One metric of a page, ready to take its samples.
+/// One metric of a page, to which samples can be added.
 #[derive(Debug)]
-pub struct Family<'a> {
+pub struct MetricFamily<'a> {
     text: &'a mut String,
     name: &'a str,
 }
 
-/// What a metric's values mean.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// They only grow, save for a restart of the process.
+pub enum MetricKind {
+    /// Its value only increases, except after a restart of the process.
     Counter,
-    /// They go up and down.
+    /// Its value increases and decreases.
     Gauge,
 }
 
@@ -32,22 +32,27 @@ pub enum Kind {
 pub enum NameError {
     /// Not a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
     Metric(String),
-    /// Not a label name: `[a-zA-Z_][a-zA-Z0-9_]*` without two underscores in front, which are reserved.
+    /// Not a label name: `[a-zA-Z_][a-zA-Z0-9_]*`, except that two leading underscores are reserved.
     Label(String),
-    /// The page has a metric of this name already.
+    /// The page already has a metric with this name.
     MetricTwice(String),
-    /// The sample has a label of this name already.
+    /// The sample already has a label with this name.
     LabelTwice(String),
 }
 
-impl Page {
+impl MetricsPage {
     /// An empty page.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins the metric `name`. Metrics stand on the page in the order of these calls.
-    pub fn family<'a>(&'a mut self, name: &'a str, help: &str, kind: Kind) -> Result<Family<'a>, NameError> {
+    /// Starts the metric `name`. Metrics appear on the page in the order of these calls.
+    pub fn family<'a>(
+        &'a mut self,
+        name: &'a str,
+        help: &str,
+        kind: MetricKind,
+    ) -> Result<MetricFamily<'a>, NameError> {
         if !is_name(name, in_metric_name) {
             return Err(NameError::Metric(name.to_owned()));
         }
@@ -63,10 +68,10 @@ impl Page {
         text.push_str("\n# TYPE ");
         text.push_str(name);
         text.push_str(match kind {
-            Kind::Counter => " counter\n",
-            Kind::Gauge => " gauge\n",
+            MetricKind::Counter => " counter\n",
+            MetricKind::Gauge => " gauge\n",
         });
-        Ok(Family { text, name })
+        Ok(MetricFamily { text, name })
     }
 
     /// The page as text.
@@ -75,9 +80,13 @@ impl Page {
     }
 }
 
-impl Family<'_> {
-    /// Adds a sample. Two samples of one metric must differ in their labels; that is up to the caller.
-    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<Value>) -> Result<(), NameError> {
+impl MetricFamily<'_> {
+    /// Adds a sample. The caller ensures that two samples of one metric differ in their labels.
+    pub fn sample(
+        &mut self,
+        labels: &[(&str, &str)],
+        value: impl Into<SampleValue>,
+    ) -> Result<(), NameError> {
         for (index, &(name, _)) in labels.iter().enumerate() {
             if !is_name(name, in_label_name) || name.starts_with("__") {
                 return Err(NameError::Label(name.to_owned()));
@@ -108,8 +117,8 @@ impl Family<'_> {
     }
 }
 
-/// Appends `raw` such that it stays on its line. A quotation mark is escaped inside quotes only: in a help
-/// text the backslash would be shown.
+/// Appends `raw` escaped, such that it does not break the line. Quotation marks are escaped only inside quotes: in a help
+/// text the backslash would be visible.
 fn push_escaped(text: &mut String, raw: &str, quoted: bool) {
     for c in raw.chars() {
         match c {
@@ -124,10 +133,10 @@ fn push_escaped(text: &mut String, raw: &str, quoted: bool) {
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NameError::Metric(name) => write!(f, "{name:?} is not a metric name"),
-            NameError::Label(name) => write!(f, "{name:?} is not a label name"),
-            NameError::MetricTwice(name) => write!(f, "the metric {name} is on the page already"),
-            NameError::LabelTwice(name) => write!(f, "the label {name} is on the sample already"),
+            NameError::Metric(name) => write!(f, "invalid metric name {name:?}"),
+            NameError::Label(name) => write!(f, "invalid label name {name:?}"),
+            NameError::MetricTwice(name) => write!(f, "duplicate metric {name}"),
+            NameError::LabelTwice(name) => write!(f, "duplicate label {name}"),
         }
     }
 }
@@ -140,10 +149,11 @@ mod tests {
     use crate::protocol::progress::Percent;
 
     #[test]
-    fn the_progress_line_is_the_one_that_cdi_looks_for() {
-        let mut page = Page::new();
+    fn the_progress_line_matches_what_cdi_reads() {
+        let mut page = MetricsPage::new();
         for name in ["kubevirt_cdi_clone_progress_total", "clone_progress"] {
-            let mut family = page.family(name, "The clone progress in percentage", Kind::Counter).unwrap();
+            let mut family =
+                page.family(name, "The clone progress in percentage", MetricKind::Counter).unwrap();
             family.sample(&[("ownerUID", "a-b")], Percent::from_hundredths(1234)).unwrap();
         }
         assert_eq!(
@@ -158,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn help_and_label_values_stay_on_their_line() {
-        let mut page = Page::new();
-        let mut family = page.family("m", "a\\b\n\"c\"", Kind::Gauge).unwrap();
+    fn help_and_label_values_are_escaped_to_one_line() {
+        let mut page = MetricsPage::new();
+        let mut family = page.family("m", "a\\b\n\"c\"", MetricKind::Gauge).unwrap();
         family.sample(&[("x", "a\\b\n\"c\""), ("y", "")], 7).unwrap();
         family.sample(&[], 8).unwrap();
         assert_eq!(
@@ -170,20 +180,26 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_name_is_refused_and_leaves_no_trace() {
-        let mut page = Page::new();
+    fn an_invalid_name_is_refused_and_adds_nothing_to_the_page() {
+        let mut page = MetricsPage::new();
         for name in ["", "1a", "a-b", "a b", "é", "a\nb"] {
-            assert_eq!(page.family(name, "", Kind::Gauge).unwrap_err(), NameError::Metric(name.to_owned()));
+            assert_eq!(
+                page.family(name, "", MetricKind::Gauge).unwrap_err(),
+                NameError::Metric(name.to_owned())
+            );
         }
-        page.family("m", "", Kind::Gauge).unwrap();
-        let before = page.clone().render();
-        assert_eq!(page.family("m", "", Kind::Gauge).unwrap_err(), NameError::MetricTwice("m".to_owned()));
+        page.family("m", "", MetricKind::Gauge).unwrap();
+        let previous = page.clone().render();
+        assert_eq!(
+            page.family("m", "", MetricKind::Gauge).unwrap_err(),
+            NameError::MetricTwice("m".to_owned())
+        );
 
-        let mut family = page.family("n", "", Kind::Gauge).unwrap();
+        let mut family = page.family("n", "", MetricKind::Gauge).unwrap();
         for name in ["", "1a", "a:b", "__name__"] {
             assert_eq!(family.sample(&[("ok", ""), (name, "")], 1), Err(NameError::Label(name.to_owned())));
         }
         assert_eq!(family.sample(&[("a", ""), ("a", "")], 1), Err(NameError::LabelTwice("a".to_owned())));
-        assert_eq!(page.render(), before + "# HELP n \n# TYPE n gauge\n");
+        assert_eq!(page.render(), previous + "# HELP n \n# TYPE n gauge\n");
     }
 }

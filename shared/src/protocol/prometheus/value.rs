@@ -1,4 +1,4 @@
-//! Sample values on their way out.
+//! Formats sample values.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,43 +7,43 @@ use crate::protocol::progress::Percent;
 
 /// The value of a sample: a number >= 0 with a fixed number of decimals.
 ///
-/// It is never shown with an exponent: the patterns of CDI's controllers would read `6.1e-06` as 6.1
-/// (contract 1.12 and 8, #11).
+/// It is never formatted with an exponent: the patterns of CDI's controllers would read `6.1e-06` as 6.1 (contract 1.12 and
+/// 8, #11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value {
+pub struct SampleValue {
     amount: u64,
     decimals: u8,
 }
 
-impl Value {
+impl SampleValue {
     /// `amount` times ten to the power -`decimals`: `fixed(1234, 2)` is 12.34.
     pub fn fixed(amount: u64, decimals: u8) -> Self {
         Self { amount, decimals }
     }
 }
 
-impl From<u64> for Value {
-    /// A whole number, shown without a decimal point.
+impl From<u64> for SampleValue {
+    /// A whole number, formatted without a decimal point.
     fn from(amount: u64) -> Self {
         Self::fixed(amount, 0)
     }
 }
 
-impl From<Percent> for Value {
+impl From<Percent> for SampleValue {
     /// From 0.00 to 100.00, as CDI counts its progress (contract 1.13).
     fn from(percent: Percent) -> Self {
         Self::fixed(percent.hundredths(), 2)
     }
 }
 
-impl From<Duration> for Value {
-    /// Seconds, the unit that Prometheus asks for, to the millisecond.
+impl From<Duration> for SampleValue {
+    /// Seconds, the unit that Prometheus recommends, with millisecond precision.
     fn from(duration: Duration) -> Self {
         Self::fixed(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), 3)
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for SampleValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = usize::from(self.decimals);
         let digits = format!("{:0width$}", self.amount, width = decimals + 1);
@@ -59,22 +59,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_numbers_have_no_point() {
-        assert_eq!(Value::from(0).to_string(), "0");
-        assert_eq!(Value::from(u64::MAX).to_string(), "18446744073709551615");
+    fn a_whole_number_has_no_decimal_point() {
+        assert_eq!(SampleValue::from(0).to_string(), "0");
+        assert_eq!(SampleValue::from(u64::MAX).to_string(), "18446744073709551615");
     }
 
     #[test]
-    fn decimals_are_always_all_there() {
-        assert_eq!(Value::fixed(1234, 2).to_string(), "12.34");
-        assert_eq!(Value::fixed(10_000, 2).to_string(), "100.00");
-        assert_eq!(Value::fixed(0, 2).to_string(), "0.00");
-        assert_eq!(Value::from(Duration::from_micros(1_500_999)).to_string(), "1.500");
+    fn the_number_of_decimals_is_fixed() {
+        assert_eq!(SampleValue::fixed(1234, 2).to_string(), "12.34");
+        assert_eq!(SampleValue::fixed(10_000, 2).to_string(), "100.00");
+        assert_eq!(SampleValue::fixed(0, 2).to_string(), "0.00");
+        assert_eq!(SampleValue::from(Duration::from_micros(1_500_999)).to_string(), "1.500");
     }
 
     #[test]
     fn small_values_have_no_exponent() {
-        assert_eq!(Value::fixed(6, 9).to_string(), "0.000000006");
-        assert_eq!(Value::fixed(1, u8::MAX).to_string().len(), 257);
+        assert_eq!(SampleValue::fixed(6, 9).to_string(), "0.000000006");
+        assert_eq!(SampleValue::fixed(1, u8::MAX).to_string().len(), 257);
     }
 }

@@ -1,21 +1,21 @@
-//! Decimal numbers of any length, exactly: what quantities and overheads are made of.
+//! Exact decimal numbers of any length, for quantities and overheads.
 
 /// A number >= 0: `0.d1d2d3…` times ten to the power `point`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decimal {
-    /// One digit each, most significant first; neither starts nor ends with a zero. Empty is the number 0.
+    /// Decimal digits, most significant first, without leading and trailing zeros. Empty for the number 0.
     digits: Vec<u8>,
-    /// How many digits stand before the decimal point; negative when zeros stand right behind it.
+    /// How many digits precede the decimal point; negative if zeros follow it directly.
     point: i64,
 }
 
 impl Decimal {
-    /// Takes a number off the front of `text`: digits with at most one point among them. Gives the number
-    /// and what follows it, or `None` if there is no digit.
+    /// Parses a number at the start of `text`: digits with at most one point. Returns the number and what follows it, or
+    /// `None` if there is no digit.
     pub(super) fn take(text: &str) -> Option<(Self, &str)> {
         let (whole, rest) = split_digits(text);
         let (fraction, rest) = match rest.strip_prefix('.') {
-            Some(behind) => split_digits(behind),
+            Some(after) => split_digits(after),
             None => ("", rest),
         };
         if whole.is_empty() && fraction.is_empty() {
@@ -26,7 +26,7 @@ impl Decimal {
         Some((Self { digits, point }.trimmed(), rest))
     }
 
-    /// The number times ten to the power `exponent`; `None` if the power is out of all reason.
+    /// The number times ten to the power `exponent`; `None` if the exponent overflows.
     pub(super) fn times_ten_to(mut self, exponent: i64) -> Option<Self> {
         self.point = self.point.checked_add(exponent)?;
         Some(self)
@@ -57,7 +57,7 @@ impl Decimal {
             return Some(0);
         }
         let mut whole = 0_u64;
-        // The first digit is not zero, so a far away point overflows after 20 rounds.
+        // The first digit is not zero, so a distant point overflows after 20 rounds.
         for place in 0..self.point.max(0) {
             let digit = usize::try_from(place).ok().and_then(|index| self.digits.get(index));
             whole = whole.checked_mul(10)?.checked_add(digit.copied().unwrap_or(0).into())?;
@@ -102,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn zeros_around_a_number_change_nothing() {
+    fn leading_and_trailing_zeros_are_ignored() {
         assert_eq!(number("0012.3400"), number("12.34"));
         assert_eq!(number("0.00"), number("0"));
     }
 
     #[test]
-    fn what_follows_the_number_is_handed_back() {
+    fn the_text_after_the_number_is_returned() {
         assert_eq!(Decimal::take("1.5.2").map(|(_, rest)| rest), Some(".2"));
         assert_eq!(Decimal::take(".").map(|(_, rest)| rest), None);
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_away_point_neither_hangs_nor_overflows() {
+    fn a_distant_point_neither_hangs_nor_overflows() {
         assert_eq!(number("0").times_ten_to(i64::MAX).and_then(|n| n.ceil()), Some(0));
         assert_eq!(number("1").times_ten_to(i64::MAX - 1).and_then(|n| n.ceil()), None);
         assert_eq!(number("1").times_ten_to(i64::MIN).and_then(|n| n.ceil()), Some(1));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_step_is_exact() {
+    fn a_multiplication_by_1024_is_exact() {
         assert_eq!(number("0.0009765625").times_1024(), number("1"));
         assert_eq!(number("999").times_1024(), number("1022976"));
     }

@@ -1,8 +1,7 @@
-//! Amounts as people read and write them: sizes, rates and time spans on their way out, Kubernetes
-//! quantities and filesystem overheads on their way in.
+//! Formats sizes, rates and durations for people; parses rates, Kubernetes quantities and filesystem overheads.
 //!
-//! Everything is integer arithmetic and nothing is rounded up for display: a clone must not look larger,
-//! faster or further than it is.
+//! All arithmetic is on integers, and nothing is rounded up for display: a clone must not look larger, faster or further
+//! along than it is.
 
 mod decimal;
 mod overhead;
@@ -16,16 +15,15 @@ pub use overhead::{Overhead, OverheadError, required_bytes, usable_bytes};
 pub use quantity::{QuantityError, parse_quantity};
 pub use rate::RateError;
 
-/// A number of bytes. Shown in the largest binary unit that fits, with two decimals, rounded down:
-/// `512 B`, `1.50 GiB`.
+/// A number of bytes. Displayed in the largest binary unit that fits, with two decimals, rounded down: `512 B`, `1.50 GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Bytes(pub u64);
 
-/// A number of bytes per second. Shown like `123.4 MiB/s`, rounded down.
+/// A number of bytes per second. Displayed like `123.4 MiB/s`, rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Rate(pub u64);
 
-/// A number of seconds. Shown like `5s`, `1m23s`, `2h05m00s`; hours just go on counting.
+/// A number of seconds. Displayed like `5s`, `1m23s`, `2h05m00s`; hours may exceed 24.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Seconds(pub u64);
 
@@ -58,7 +56,9 @@ impl fmt::Display for Rate {
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        let hours = self.0 / 3600;
+        let minutes = self.0 / 60 % 60;
+        let seconds = self.0 % 60;
         match (hours, minutes) {
             (0, 0) => write!(f, "{seconds}s"),
             (0, _) => write!(f, "{minutes}m{seconds:02}s"),
@@ -69,7 +69,7 @@ impl fmt::Display for Seconds {
 
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
-/// A number split at its largest binary unit.
+/// A number of bytes in its largest binary unit.
 struct Scaled {
     whole: u64,
     thousandths: u64,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_start_at_the_largest_part_that_is_not_zero() {
+    fn a_duration_starts_with_its_largest_unit_that_is_not_zero() {
         assert_eq!(Seconds(5).to_string(), "5s");
         assert_eq!(Seconds(83).to_string(), "1m23s");
         assert_eq!(Seconds(7500).to_string(), "2h05m00s");

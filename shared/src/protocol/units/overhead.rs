@@ -1,4 +1,4 @@
-//! Filesystem overhead: how much of a volume its filesystem keeps for itself (contract 4.8).
+//! Filesystem overhead: the part of a volume that its filesystem uses itself (contract 4.8).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,27 +8,28 @@ use super::decimal::Decimal;
 const MIB_BYTES: u128 = 1 << 20;
 const BILLION: u64 = 1_000_000_000;
 
-/// The share that a filesystem needs on top of its content: 0 <= overhead < 1, to nine decimals, exactly.
+/// The space that a filesystem needs in addition to its content, as a fraction of the content: 0 <= overhead < 1, exact to
+/// nine decimals.
 ///
-/// CDI writes it as a decimal string, like `0.06`; the API allows three decimals there.
+/// CDI writes it as a decimal string, like `0.06`; the API allows three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Overhead {
     billionths: u64,
 }
 
-/// Why a text is not an overhead.
+/// Why a string is not an overhead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverheadError {
-    /// It is not a decimal number without a sign.
+    /// Not an unsigned decimal number.
     Malformed,
-    /// It is 1 or more.
+    /// 1 or more.
     TooLarge,
-    /// It has more than nine decimals.
+    /// More than nine decimals.
     TooFine,
 }
 
-/// How many bytes of content fit a filesystem volume of `size_bytes`: `size_bytes` / (1 + `overhead`),
-/// rounded up to a byte and then down to 1 MiB (contract 4.8, "usable").
+/// How many bytes of content fit into a filesystem volume of `size_bytes`: `size_bytes` / (1 + `overhead`), rounded up to a
+/// byte and then down to 1 MiB (contract 4.8, "usable").
 pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
     let billion = u128::from(BILLION);
     let content = (u128::from(size_bytes) * billion).div_ceil(billion + u128::from(overhead.billionths));
@@ -37,8 +38,8 @@ pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
     u64::try_from(whole_mib).unwrap_or(size_bytes)
 }
 
-/// How large a filesystem volume has to be for `content_bytes`: rounded up to 1 MiB, times (1 + `overhead`), rounded
-/// up (contract 4.8, "required").
+/// The size that a filesystem volume needs for `content_bytes`: rounded up to 1 MiB, times (1 + `overhead`), rounded up
+/// (contract 4.8, "required").
 pub fn required_bytes(overhead: Overhead, content_bytes: u64) -> u64 {
     let billion = u128::from(BILLION);
     let whole = u128::from(content_bytes).div_ceil(MIB_BYTES) * MIB_BYTES;
@@ -47,7 +48,7 @@ pub fn required_bytes(overhead: Overhead, content_bytes: u64) -> u64 {
 }
 
 impl Overhead {
-    /// No overhead: that of block volumes and of the storage class "" (contract 4.8).
+    /// No overhead, as for block volumes and the storage class "" (contract 4.8).
     pub const NONE: Overhead = Overhead { billionths: 0 };
 }
 
@@ -61,7 +62,7 @@ impl FromStr for Overhead {
         let scaled = number.times_ten_to(9).ok_or(OverheadError::TooLarge)?;
         match scaled.ceil() {
             Some(billionths) if billionths < BILLION && scaled.is_whole() => Ok(Self { billionths }),
-            // Just below 1 rounds up to 1: that is too fine, not too large.
+            // A value just below 1 rounds up to 1; its error is `TooFine`, not `TooLarge`.
             Some(billionths) if billionths <= BILLION && !scaled.is_whole() => Err(OverheadError::TooFine),
             _ => Err(OverheadError::TooLarge),
         }
@@ -102,21 +103,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_required_is_enough() {
+    fn the_required_size_of_known_contents() {
         assert_eq!(required_bytes(overhead("0.06"), 1 << 30), 1_138_166_334);
         assert_eq!(required_bytes(Overhead::NONE, 1), MIB);
     }
 
     proptest! {
         #[test]
-        fn content_fits_what_it_requires(content in 0_u64..1 << 50, billionths in 0_u64..BILLION) {
+        fn content_fits_into_its_required_size(content in 0_u64..1 << 50, billionths in 0_u64..BILLION) {
             let overhead = Overhead { billionths };
             prop_assert!(usable_bytes(overhead, required_bytes(overhead, content)) >= content);
         }
     }
 
     #[test]
-    fn only_numbers_from_zero_to_below_one_are_overheads() {
+    fn only_numbers_from_0_to_below_1_are_overheads() {
         for text in ["0", "0.0", "0.06", "0.055", ".5", "0.999999999", "0.0600000000000"] {
             assert!(text.parse::<Overhead>().is_ok(), "{text}");
         }
@@ -132,26 +133,26 @@ mod tests {
     }
 
     #[test]
-    fn without_overhead_all_whole_mebibytes_are_usable() {
+    fn without_overhead_every_whole_mebibyte_is_usable() {
         assert_eq!(usable_bytes(Overhead::NONE, 5 * MIB + 1), 5 * MIB);
         assert_eq!(usable_bytes(Overhead::NONE, MIB - 1), 0);
         assert_eq!(usable_bytes(Overhead::NONE, u64::MAX), u64::MAX - u64::MAX % MIB);
     }
 
     #[test]
-    fn the_default_overhead_leaves_a_known_size() {
+    fn the_usable_size_with_the_default_overhead() {
         // 1 GiB / 1.06 = 1_012_964_928.3 bytes = 966.04 MiB.
         assert_eq!(usable_bytes(overhead("0.06"), 1 << 30), 966 * MIB);
     }
 
     #[test]
-    fn an_exact_quotient_loses_nothing() {
+    fn an_exact_quotient_is_not_rounded() {
         assert_eq!(usable_bytes(overhead("0.06"), 106 * MIB), 100 * MIB);
         assert_eq!(usable_bytes(overhead("0.1"), 11 * MIB), 10 * MIB);
     }
 
     #[test]
-    fn rounding_up_to_a_byte_comes_before_rounding_down_to_a_mebibyte() {
+    fn the_quotient_is_rounded_up_to_a_byte_and_then_down_to_a_mebibyte() {
         // One byte less than 106 MiB: the quotient is 100 MiB - 0.94 bytes, which rounds up to 100 MiB.
         assert_eq!(usable_bytes(overhead("0.06"), 106 * MIB - 1), 100 * MIB);
         assert_eq!(usable_bytes(overhead("0.06"), 106 * MIB - 2), 99 * MIB);
@@ -169,13 +170,13 @@ mod tests {
             let usable = usable_bytes(Overhead { billionths }, size_bytes);
             prop_assert_eq!(usable % MIB, 0);
             prop_assert!(usable <= size_bytes);
-            // Less than 1 MiB of content is given away.
+            // Less than 1 MiB of content is lost by rounding.
             let needed = (u128::from(usable) + MIB_BYTES) * u128::from(BILLION + billionths);
             prop_assert!(needed > u128::from(size_bytes) * u128::from(BILLION));
         }
 
         #[test]
-        fn more_overhead_never_leaves_more(a in 0..BILLION, b in 0..BILLION, size_bytes: u64) {
+        fn a_larger_overhead_never_leaves_a_larger_size(a in 0..BILLION, b in 0..BILLION, size_bytes: u64) {
             let usable = |billionths| usable_bytes(Overhead { billionths }, size_bytes);
             prop_assert!(usable(a.min(b)) >= usable(a.max(b)));
         }

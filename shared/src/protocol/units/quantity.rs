@@ -1,25 +1,25 @@
-//! Kubernetes quantities (`1Gi`, `1.5G`, `500m`, `1e9`) as a number of bytes.
+//! Parses Kubernetes quantities (`1Gi`, `1.5G`, `500m`, `1e9`) as a number of bytes.
 
 use std::fmt;
 
 use super::decimal::Decimal;
 
-/// Why a text is not a number of bytes.
+/// Why a string is not a number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuantityError {
-    /// It does not have the form of a quantity.
+    /// Not a quantity.
     Malformed,
-    /// It has a minus sign.
+    /// A minus sign.
     Negative,
-    /// It is above 2^64-1 bytes.
+    /// More than 2^64-1 bytes.
     TooLarge,
 }
 
-/// The number of bytes that a Kubernetes quantity stands for; a fraction of a byte counts as a whole one.
+/// The number of bytes of a Kubernetes quantity, rounded up to a whole byte.
 ///
-/// The form is that of the Kubernetes API (`resource.Quantity`): an optional sign, a decimal number, then
-/// nothing, one of `n u m k M G T P E`, one of `Ki Mi Gi Ti Pi Ei`, or `e`/`E` with a whole exponent.
-/// Unlike there, more than the type holds is refused and not cut.
+/// The syntax is that of the Kubernetes API (`resource.Quantity`): an optional sign, a decimal number, then nothing, one of
+/// `n u m k M G T P E`, one of `Ki Mi Gi Ti Pi Ei`, or `e`/`E` with an integer exponent. Unlike in Kubernetes, a value that
+/// does not fit is an error and is not truncated.
 pub fn parse_quantity(text: &str) -> Result<u64, QuantityError> {
     if text.starts_with('-') {
         return Err(QuantityError::Negative);
@@ -30,7 +30,7 @@ pub fn parse_quantity(text: &str) -> Result<u64, QuantityError> {
     scale.apply(number).and_then(|bytes| bytes.ceil()).ok_or(QuantityError::TooLarge)
 }
 
-/// What a suffix multiplies by.
+/// The factor of a suffix.
 enum Scale {
     /// Ten to this power.
     Ten(i64),
@@ -57,7 +57,7 @@ impl Scale {
             "Ti" => Scale::Binary(4),
             "Pi" => Scale::Binary(5),
             "Ei" => Scale::Binary(6),
-            // A lone `E` is exa, so only what is longer can be an exponent.
+            // A single `E` means exa, so an exponent is always longer.
             _ => Scale::Ten(suffix.strip_prefix(['e', 'E'])?.parse().ok()?),
         })
     }
@@ -78,7 +78,7 @@ impl Scale {
 impl fmt::Display for QuantityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            QuantityError::Malformed => "not a quantity (expected something like 10Gi, 1.5G or 1e9)",
+            QuantityError::Malformed => "not a quantity such as 10Gi, 1.5G or 1e9",
             QuantityError::Negative => "a number of bytes cannot be negative",
             QuantityError::TooLarge => "more than 2^64-1 bytes",
         })
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn exponents_are_not_exa() {
+    fn an_exponent_is_not_parsed_as_exa() {
         assert_eq!(parse_quantity("1e9"), Ok(1_000_000_000));
         assert_eq!(parse_quantity("1E9"), Ok(1_000_000_000));
         assert_eq!(parse_quantity("1E+3"), Ok(1000));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn fractions_of_a_byte_round_up() {
+    fn a_fraction_of_a_byte_is_rounded_up() {
         assert_eq!(parse_quantity("1.5Gi"), Ok(3 << 29));
         assert_eq!(parse_quantity(".5Ki"), Ok(512));
         assert_eq!(parse_quantity("5."), Ok(5));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_of_bytes_is_refused_with_its_reason() {
+    fn an_invalid_quantity_is_refused_with_its_reason() {
         for text in
             ["", "Gi", "1 Gi", " 1", "1gi", "1K", "1Gib", "0x10", "1e", "1e1.5", "1e+-3", "1.2.3", "+"]
         {
@@ -140,19 +140,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn plain_numbers_are_themselves(bytes: u64) {
+        fn a_plain_number_is_parsed_as_bytes(bytes: u64) {
             prop_assert_eq!(parse_quantity(&bytes.to_string()), Ok(bytes));
         }
 
         #[test]
-        fn thousandths_agree_with_integer_arithmetic(thousandths in 0..u64::MAX / 1024) {
+        fn thousandths_are_parsed_exactly(thousandths in 0..u64::MAX / 1024) {
             prop_assert_eq!(parse_quantity(&format!("{thousandths}m")), Ok(thousandths.div_ceil(1000)));
             let text = format!("{}.{:03}Ki", thousandths / 1000, thousandths % 1000);
             prop_assert_eq!(parse_quantity(&text), Ok((thousandths * 1024).div_ceil(1000)));
         }
 
         #[test]
-        fn no_text_panics(text: String, near in "[+-]?[0-9.]{0,30}[eEkKMGTPnum]?[i+-]?[0-9]{0,25}") {
+        fn arbitrary_text_never_panics(text: String, near in "[+-]?[0-9.]{0,30}[eEkKMGTPnum]?[i+-]?[0-9]{0,25}") {
             let _ = parse_quantity(&text);
             let _ = parse_quantity(&near);
         }

@@ -1,11 +1,11 @@
-//! Rates on their way in: `50MiB/s`.
+//! Parses rates such as `50MiB/s`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Rate, parse_quantity};
 
-/// Why a text is not a rate.
+/// The error of a string that is not a rate, or of one that is too low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateError;
 
@@ -13,7 +13,7 @@ impl fmt::Display for RateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "use a rate of at least {}, such as 50MiB/s, 50Mi or 400kB/s",
+            "not a rate of at least {}, such as 50MiB/s, 50Mi or 400kB/s",
             Rate(Rate::MIN_BYTES_PER_SEC)
         )
     }
@@ -22,14 +22,14 @@ impl fmt::Display for RateError {
 impl std::error::Error for RateError {}
 
 impl Rate {
-    /// Below this a single block would take longer than a minute, and everything would look stalled.
+    /// At a lower rate a single block would take longer than a minute, and the clone would look stalled.
     pub const MIN_BYTES_PER_SEC: u64 = 4096;
 }
 
 impl FromStr for Rate {
     type Err = RateError;
 
-    /// A Kubernetes quantity of bytes, with `B` and `/s` or without: `50MiB/s`, `50Mi`, `1GB/s`.
+    /// Parses a Kubernetes quantity of bytes, with or without `B` and `/s`: `50MiB/s`, `50Mi`, `1GB/s`.
     fn from_str(text: &str) -> Result<Self, RateError> {
         let amount = text.strip_suffix("/s").unwrap_or(text).trim_end();
         let amount = amount.strip_suffix('B').unwrap_or(amount).trim_end();
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_and_kubernetes_write_rates() {
+    fn a_rate_is_parsed_in_the_notations_of_people_and_of_kubernetes() {
         for text in ["50MiB/s", "50 MiB/s", "50Mi/s", "50Mi", "52428800"] {
             assert_eq!(text.parse(), Ok(Rate(50 << 20)), "{text}");
         }
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_or_too_slow_is_refused() {
+    fn an_invalid_or_too_low_rate_is_refused() {
         for text in ["", "fast", "-1Mi", "50 Mi per second", "0", "4095", "50Mbit/s", "/s", "B"] {
             assert_eq!(text.parse::<Rate>(), Err(RateError), "{text}");
         }

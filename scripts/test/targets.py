@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Which step of scripts/test.sh runs which test binaries.
+
+targets.py unit|system|cluster    prints the arguments of `cargo test` that select the binaries of a step
+targets.py check                  proves that the steps together run every test binary of the workspace, each exactly once
+
+Binaries that are not named here run in the step `unit`: a new one never gets lost.
+"""
+
+import collections
+import json
+import subprocess
+import sys
+
+# Integration tests that use loop devices, kill processes, copy gigabytes or wait for timeouts: minutes in total.
+SYSTEM = {"copy", "flooded", "receive", "resume", "send"}
+# Integration tests that need a cluster. Cargo.toml has `test = false` for them; scripts/on_cluster.sh runs them.
+CLUSTER = {"api", "clones"}
+
+
+def targets():
+    command = ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"]
+    metadata = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return [target for package in metadata["packages"] for target in package["targets"]]
+
+
+def arguments(step):
+    tests = [target for target in targets() if "test" in target["kind"]]
+    if step == "cluster":
+        names = {target["name"] for target in tests} & CLUSTER
+    elif step == "system":
+        names = {target["name"] for target in tests if target["test"]} & SYSTEM
+    else:
+        names = {target["name"] for target in tests if target["test"]} - SYSTEM
+    # Library and program tests belong to the unit step.
+    start = ["--lib", "--bins"] if step == "unit" else []
+    return start + [word for name in sorted(names) for word in ("--test", name)]
+
+
+def binaries(selection):
+    """The test binaries that Cargo builds for a selection."""
+    command = ["cargo", "test", "--locked", "--workspace", "--no-run", "--message-format", "json-render-diagnostics", *selection]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        sys.exit("the tests do not compile")
+    messages = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    return [m["executable"] for m in messages if m["reason"] == "compiler-artifact" and m["profile"]["test"]]
+
+
+def check():
+    left_out = {target["name"] for target in targets() if "test" in target["kind"] and not target["test"]}
+    if left_out != CLUSTER:
+        sys.exit(f"test = false in Cargo.toml: {sorted(left_out)}, but the cluster step runs {sorted(CLUSTER)}")
+    run = collections.Counter(path for step in ("unit", "system") for path in binaries(arguments(step)))
+    everything = set(binaries([]))
+    if not everything or run.keys() != everything:
+        sys.exit(f"run by only one of the steps and `cargo test --workspace`: {sorted(run.keys() ^ everything)}")
+    repeated = sorted(path for path, times in run.items() if times > 1)
+    if repeated:
+        sys.exit(f"run by two steps: {repeated}")
+    print(f"ok   the steps unit and system run all {len(everything)} test binaries, each once")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "check":
+        check()
+    else:
+        print("\n".join(arguments(sys.argv[1])))
