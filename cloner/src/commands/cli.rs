@@ -11,7 +11,7 @@ use decant_shared::protocol::units::Rate;
 use log::LevelFilter;
 
 use crate::digest::ContentDigest;
-use crate::send::compression::mode::Compression;
+use crate::send::compression::Compression;
 
 /// As clap wants it.
 const STREAMS_LIMIT: i64 = stream_id::STREAMS_LIMIT as i64;

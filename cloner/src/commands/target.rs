@@ -1,7 +1,6 @@
 //! `cloner target`: the target pod.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -20,11 +19,7 @@ use crate::commands::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::receive::Received;
-use crate::receive::admission::State;
-use crate::receive::refusals::Refusals;
-use crate::receive::running::CurrentTransfer;
-use crate::receive::streams::MultiConnection;
-use crate::receive::uploads::UploadService;
+use crate::receive::server::UploadService;
 use crate::report::progress_log::ProgressLog;
 use crate::report::ticker::{TICK, Ticker};
 
@@ -49,21 +44,14 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         let place = listener.local_addr().map_or(String::new(), |address| address.to_string());
         let progress = new_progress();
         let (outcomes, results) = bounded(OUTCOMES);
-        let uploads = Arc::new(UploadService {
-            writing: config.writing,
-            idle: config.idle,
-            client_name: config.client_name,
-            progress: Arc::clone(&progress),
-            stop: stop.clone(),
+        let uploads = Arc::new(UploadService::new(
+            config.writing,
+            config.idle,
+            config.client_name,
+            Arc::clone(&progress),
+            stop.clone(),
             outcomes,
-            state: Mutex::new(State::Idle),
-            running: CurrentTransfer::default(),
-            multi_connection: MultiConnection::default(),
-            held: Mutex::default(),
-            refusals: Refusals::default(),
-            is_leftover_useless: AtomicBool::new(false),
-            claim: Mutex::default(),
-        });
+        ));
         let service: Arc<dyn Service> = uploads.clone();
         let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;
         let health = plain_health(args.plain_health_port, &service, stop)?;
@@ -149,14 +137,14 @@ fn wait(
             log::warn!("the transfer does not end within {} s; leaving it", TRANSFER_END.as_secs());
             Error::check(stop)?;
         }
-        let mut state = uploads.state();
-        if *state == State::Idle {
+        // A connection may be open already: its sender must not get 200 after this.
+        let has_left = uploads.leave_if(|| {
             Error::check(stop)?;
-            if deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline) && results.is_empty() {
-                // A connection may be open already: its sender must not be told 200 from here on.
-                *state = State::Leaving;
-                return Ok(None);
-            }
+            let is_late = deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline);
+            Ok(is_late && results.is_empty())
+        })?;
+        if has_left {
+            return Ok(None);
         }
     }
 }

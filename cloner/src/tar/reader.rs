@@ -10,7 +10,7 @@ use tar::{GnuExtSparseHeader, Header};
 
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
-use crate::stream::{Piece, Pull, VerifyContent};
+use crate::stream::{Piece, Pull};
 use crate::tar::blocks::BlockReader;
 use crate::tar::entry::{Entry, MAX_NAME_BYTES};
 use crate::tar::field::BLOCK_BYTES;
@@ -28,6 +28,22 @@ pub const MAX_EXTENSIONS_BYTES: u64 = 4 << 20;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Content that nobody wants is taken in runs of this size.
 const SKIP_BYTES: u64 = 1 << 20;
+
+/// Follows the content of an archive while it is read: compares it with the sender's digests, and knows how much of it a
+/// previous attempt wrote.
+pub trait VerifyContent {
+    /// How much of the content, from here on, is already on the volume.
+    fn held_bytes(&self) -> u64;
+
+    /// The largest run of zeros that [`content`](Self::content) takes without asking for a stop.
+    fn zeros_step_bytes(&self) -> u64;
+
+    /// A record about a member, which is part of the content. It is sent again even if it is held.
+    fn record(&self, bytes: &[u8]) -> Result<()>;
+
+    /// The next content.
+    fn content(&self, piece: &Piece<'_>) -> Result<()>;
+}
 
 /// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
 pub struct ArchiveReader<'a, P: ?Sized> {
@@ -56,8 +72,17 @@ struct Body {
 impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     /// Reads from `pull`.
     pub fn new(pull: &'a mut P) -> Self {
+        Self::with_verifier(pull, None)
+    }
+
+    /// Reads from `pull`, and tells `verifier` the archive's content.
+    pub fn verified(pull: &'a mut P, verifier: Rc<dyn VerifyContent>) -> Self {
+        Self::with_verifier(pull, Some(verifier))
+    }
+
+    fn with_verifier(pull: &'a mut P, verifier: Option<Rc<dyn VerifyContent>>) -> Self {
         Self {
-            verifier: pull.verifier(),
+            verifier,
             blocks: BlockReader::new(pull),
             globals: PaxFields::default(),
             name: Vec::new(),

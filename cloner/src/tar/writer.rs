@@ -1,7 +1,6 @@
 //! Putting a member's blocks into the stream, all but its content.
 
 use crate::error::Result;
-use crate::stream::Sink;
 use crate::tar::counting_sink::CountingSink;
 use crate::tar::header::{self, BLOCK_BYTES, Entries, MemberHeader, NAME_BYTES, flag};
 
@@ -10,7 +9,7 @@ pub(crate) fn put_member(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) 
     put_long_names(out, member)?;
     let mut header = header::member(member);
     header::seal(&mut header);
-    out.frame(header.as_header().as_bytes())
+    out.header(header.as_header().as_bytes())
 }
 
 /// Puts the header of a sparse file and the blocks that its map takes beyond it.
@@ -23,9 +22,9 @@ pub(crate) fn put_sparse_member(
     let mut header = header::member(member);
     header::set_map(&mut header, member.meta.size_bytes, &mut map);
     header::seal(&mut header);
-    out.frame(header.as_header().as_bytes())?;
+    out.header(header.as_header().as_bytes())?;
     while map.peek().is_some() {
-        out.frame(header::map_block(&mut map).as_bytes())?;
+        out.header(header::map_block(&mut map).as_bytes())?;
     }
     Ok(())
 }
@@ -34,8 +33,8 @@ pub(crate) fn put_sparse_member(
 pub(crate) fn put_extended(out: &mut CountingSink<'_>, records: &[u8]) -> Result<()> {
     let mut header = header::extended(records.len());
     header::seal(&mut header);
-    out.frame(header.as_header().as_bytes())?;
-    out.frame(records)?;
+    out.header(header.as_header().as_bytes())?;
+    out.header(records)?;
     out.pad(BLOCK_BYTES)
 }
 
@@ -45,9 +44,9 @@ fn put_long_names(out: &mut CountingSink<'_>, member: &MemberHeader<'_>) -> Resu
         if text.len() > NAME_BYTES {
             let mut header = header::long(flag, text.len());
             header::seal(&mut header);
-            out.frame(header.as_header().as_bytes())?;
-            out.frame(text)?;
-            out.frame(&[0])?;
+            out.header(header.as_header().as_bytes())?;
+            out.header(text)?;
+            out.header(&[0])?;
             out.pad(BLOCK_BYTES)?;
         }
     }

@@ -1,17 +1,15 @@
 //! A sink that computes digests and sends nothing.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use decant_shared::process::stop::Stop;
 
 use crate::digest::segments::SegmentHasher;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::raw::{shrank, unreadable};
 
 /// One read.
@@ -67,47 +65,27 @@ impl<'a> HashingSink<'a> {
     pub fn segments(&mut self) -> &mut SegmentHasher {
         &mut self.segments
     }
-}
 
-impl Sink for HashingSink<'_> {
-    fn frame(&mut self, _: &[u8]) -> Result<()> {
-        // Before each member's content: that of a small one is not worth asking again.
+    /// That more is wanted. Asked before each member's content: that of a small one is not worth asking again.
+    fn check_limit(&self) -> Result<()> {
         if self.is_full() { Err(Error::neighbour("one who wanted more")) } else { Ok(()) }
     }
 
-    fn frame_zeros(&mut self, _: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn note(&mut self, bytes: &[u8]) -> Result<()> {
-        self.segments.data(bytes);
-        Ok(())
-    }
-
-    fn note_zeros(&mut self, len: u64) -> Result<()> {
+    fn zeros(&mut self, len: u64) -> Result<()> {
         let wanted = self.limit_bytes.saturating_sub(self.segments.position_bytes());
         self.segments.long_zeros(len.min(wanted), self.stop)?;
-        if len > wanted { self.frame(&[]) } else { Ok(()) }
+        if len > wanted { self.check_limit() } else { Ok(()) }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        (self.seen)(bytes.len() as u64);
-        self.note(bytes)
-    }
-
-    fn put_zeros(&mut self, len: u64) -> Result<()> {
-        (self.seen)(len);
-        self.note_zeros(len)
-    }
-
-    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+    fn read(&mut self, range: FileRange<'_>) -> Result<()> {
+        let FileRange { file, path, mut offset, mut len } = range;
         if self.past_cache {
             // Advice: a filesystem in memory has nothing else to read from.
             let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
         }
         while len > 0 {
             Error::check(self.stop)?;
-            self.frame(&[])?;
+            self.check_limit()?;
             let part = usize::try_from(len).map_or(READ_BYTES, |len| len.min(READ_BYTES));
             let got = match file.read_at(&mut self.buffer[..part], offset) {
                 Ok(0) => return Err(shrank(path, offset, len)),
@@ -124,6 +102,24 @@ impl Sink for HashingSink<'_> {
     }
 }
 
+impl Sink for HashingSink<'_> {
+    fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
+        if purpose == Purpose::Archive {
+            return if matches!(run, Run::Bytes(_)) { self.check_limit() } else { Ok(()) };
+        }
+        let is_moved = purpose == Purpose::Content;
+        match run {
+            Run::File(range) => return self.read(range),
+            Run::Bytes(bytes) => self.segments.data(bytes),
+            Run::Zeros(len) => self.zeros(len)?,
+        }
+        if is_moved {
+            (self.seen)(run.len());
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,8 +128,8 @@ mod tests {
     fn of_an_endless_hole_only_what_is_wanted_is_computed() {
         let stop = Stop::new();
         let mut hashing = HashingSink::first(3, &stop, &|_| {});
-        hashing.put(b"x").unwrap();
-        assert!(hashing.note_zeros(1 << 62).is_err(), "whoever reads may end");
+        hashing.write(Purpose::Content, Run::Bytes(b"x")).unwrap();
+        assert!(hashing.write(Purpose::Digest, Run::Zeros(1 << 62)).is_err(), "whoever reads may end");
         assert!(hashing.is_full());
         assert_eq!(hashing.complete(3).len(), 3);
     }
@@ -142,7 +138,8 @@ mod tests {
     fn an_endless_hole_ends_when_it_is_told_to() {
         let stop = Stop::new();
         stop.by_signal(15);
-        let error = HashingSink::new(&stop, &|_| {}).put_zeros(1 << 62).unwrap_err();
+        let error =
+            HashingSink::new(&stop, &|_| {}).write(Purpose::Content, Run::Zeros(1 << 62)).unwrap_err();
         assert!(matches!(error.kind(), crate::error::Kind::Signal(15)), "{error}");
     }
 }

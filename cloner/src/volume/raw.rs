@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::snappy::CHUNK_BYTES;
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::holes::next_data;
 
 pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
@@ -34,8 +34,9 @@ pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Si
         } else {
             at..end
         };
-        sink.put_zeros(data.start - at)?;
-        sink.put_file(file, path, data.start, data.end - data.start)?;
+        sink.write(Purpose::Content, Run::Zeros(data.start - at))?;
+        let stored = FileRange { file, path, offset: data.start, len: data.end - data.start };
+        sink.write(Purpose::Content, Run::File(stored))?;
         at = data.end;
     }
     Ok(())
@@ -79,7 +80,7 @@ pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<
         match file.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(len) => {
-                sink.put(&buffer[..len])?;
+                sink.write(Purpose::Content, Run::Bytes(&buffer[..len]))?;
                 offset += len as u64;
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use decant_cloner::error::{Kind, Result};
-use decant_cloner::stream::Sink;
+use decant_cloner::stream::{Purpose, Run, Sink};
 use decant_shared::process::stop::Stop;
 
 use crate::tree::{SPARSE, Tree};
@@ -17,16 +17,10 @@ use crate::tree::{SPARSE, Tree};
 struct Meddler<F: FnMut(&Path)>(F);
 
 impl<F: FnMut(&Path)> Sink for Meddler<F> {
-    fn put(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn put_zeros(&mut self, _: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn put_file(&mut self, _: &File, path: &Path, _: u64, _: u64) -> Result<()> {
-        (self.0)(path);
+    fn write(&mut self, _: Purpose, run: Run<'_>) -> Result<()> {
+        if let Run::File(range) = run {
+            (self.0)(range.path);
+        }
         Ok(())
     }
 }

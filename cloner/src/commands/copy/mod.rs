@@ -5,8 +5,7 @@ pub mod plan;
 pub mod screen;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -27,12 +26,8 @@ use crate::commands::copy::plan::CopyPlan;
 use crate::commands::copy::screen::Screen;
 use crate::commands::new_progress;
 use crate::error::{Error, Kind, Result};
-use crate::receive::admission::State;
 use crate::receive::pipeline::IDLE;
-use crate::receive::refusals::Refusals;
-use crate::receive::running::CurrentTransfer;
-use crate::receive::streams::MultiConnection;
-use crate::receive::uploads::UploadService;
+use crate::receive::server::UploadService;
 use crate::receive::{Received, Writing};
 use crate::report::ticker::Ticker;
 use crate::send;
@@ -130,31 +125,21 @@ fn transfer(
     let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
     let (outcomes, results) = bounded(1);
     let arrived = new_progress();
-    let uploads = UploadService {
-        writing: Writing {
-            destination: plan.destination.clone(),
-            preallocate: args.preallocate,
-            image_mode: mode_without_acl(&args.source, plan.file_mode),
-            grow_to_bytes: None,
-            keep_partial: false,
-            is_exact: true,
-            is_made: plan.new_directory.is_some(),
-            read_back: args.verify == Some(Verify::Readback),
-            decompress_threads: args.tuning.threads(),
-        },
-        idle: IDLE,
-        client_name: CLIENT_NAME.to_owned(),
-        progress: Arc::clone(&arrived),
-        stop: stop.clone(),
-        outcomes,
-        state: Mutex::new(State::Idle),
-        running: CurrentTransfer::default(),
-        multi_connection: MultiConnection::default(),
-        held: Mutex::default(),
-        refusals: Refusals::default(),
-        is_leftover_useless: AtomicBool::new(false),
-        claim: Mutex::new(claim),
+    let writing = Writing {
+        destination: plan.destination.clone(),
+        preallocate: args.preallocate,
+        image_mode: mode_without_acl(&args.source, plan.file_mode),
+        grow_to_bytes: None,
+        keep_partial: false,
+        is_exact: true,
+        is_made: plan.new_directory.is_some(),
+        read_back: args.verify == Some(Verify::Readback),
+        decompress_threads: args.tuning.threads(),
     };
+    let client_name = CLIENT_NAME.to_owned();
+    let uploads =
+        UploadService::new(writing, IDLE, client_name, Arc::clone(&arrived), stop.clone(), outcomes)
+            .claimed(claim);
     let server = Server::start(
         "target",
         listener,

@@ -39,11 +39,10 @@ pub struct FoundImage {
 /// Without it: `Kind::Damaged`, "no disk image found in tar". Members beside it have at most 64 TiB in all: more is
 /// `Kind::Damaged`, too.
 pub fn find_image(
-    pull: &mut (impl Pull + ?Sized),
+    archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     sink: &mut impl ImageSink,
     stop: &Stop,
 ) -> Result<FoundImage> {
-    let mut archive = ArchiveReader::new(pull);
     let mut image = None;
     let (mut skipped, mut dropped) = (0_u64, Skipped::default());
     let mut almost = "";
@@ -56,12 +55,12 @@ pub fn find_image(
                     return Err(Error::damaged("the archive holds disk.img twice"));
                 }
                 sink.begin(entry.size_bytes)?;
-                deliver(&mut archive, sink, stop)?;
+                deliver(archive, sink, stop)?;
             }
             EntryKind::Directory if matches!(entry.name.as_slice(), b"./" | b".") => {}
             _ => {
                 skipped += 1;
-                dropped.skip(&mut archive, &entry, stop)?;
+                dropped.skip(archive, &entry, stop)?;
                 if has_name {
                     almost = ": disk.img is no regular file";
                 }

@@ -54,7 +54,7 @@ pub fn unpack_tree(
     options: UnpackOptions,
     stop: &Stop,
 ) -> Result<Unpacked> {
-    unpack_tree_and(pull, target, path, options, stop, &|_, _| Ok(()))
+    unpack_tree_and(&mut ArchiveReader::new(pull), target, path, options, stop, &|_, _| Ok(()))
 }
 
 /// What looks at a complete and synced tree before it gets its names: at the open directory, whose path is for messages.
@@ -62,7 +62,7 @@ pub type BeforeNames<'a> = dyn Fn(OwnedFd, &Path) -> Result<()> + 'a;
 
 /// The same; `before_names` looks at the complete and synced tree before it gets its names.
 pub fn unpack_tree_and(
-    pull: &mut (impl Pull + ?Sized),
+    archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     target: impl AsFd,
     path: &Path,
     options: UnpackOptions,
@@ -88,7 +88,7 @@ pub fn unpack_tree_and(
     let folds = folding().folds();
     let mut has_lost_names = false;
     let result = not_folding(options.resume && folds, path)
-        .and_then(|()| fill(pull, &staging, folding(), path, options, stop));
+        .and_then(|()| fill(archive, &staging, folding(), path, options, stop));
     let result = result.and_then(|mut finished| {
         if options.resume {
             nothing_else_is_in(&staging, path, &finished.done, stop)?;
@@ -155,18 +155,17 @@ fn not_folding(folds: bool, path: &Path) -> Result<()> {
 
 /// Writes all members.
 fn fill(
-    pull: &mut (impl Pull + ?Sized),
+    archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     staging: &Staging,
     folding: Folding,
     path: &Path,
     options: UnpackOptions,
     stop: &Stop,
 ) -> Result<Finished> {
-    let mut archive = ArchiveReader::new(pull);
     let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, stop);
     while let Some(entry) = archive.next_entry()? {
         Error::check(stop)?;
-        writer.write(&mut archive, &entry)?;
+        writer.write(archive, &entry)?;
     }
     writer.finish()
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use crate::attributes::meta::Meta;
 use crate::error::Result;
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::tar::entry::EntryKind;
 use crate::tar::header::{BLOCK_BYTES, Entries, MemberHeader, flag};
 use crate::tar::sparse_map::SparseMap;
@@ -112,15 +112,16 @@ impl Pass<'_> {
     ) -> Result<()> {
         let mut at = 0;
         for (offset, len) in data.iter() {
-            self.out.note_zeros(offset - at)?;
+            self.out.write(Purpose::Digest, Run::Zeros(offset - at))?;
             at = offset + len;
-            match file {
-                Some(file) => self.out.put_file(file, found.path(), offset, len)?,
-                None => self.out.put_zeros(len)?,
-            }
+            let run = match file {
+                Some(file) => Run::File(FileRange { file, path: found.path(), offset, len }),
+                None => Run::Zeros(len),
+            };
+            self.out.write(Purpose::Content, run)?;
             self.out.pad(BLOCK_BYTES)?;
         }
-        self.out.note_zeros(meta.size_bytes - at)?;
+        self.out.write(Purpose::Digest, Run::Zeros(meta.size_bytes - at))?;
         match file {
             Some(file) => {
                 let later = meta_of(file, found.path())?;

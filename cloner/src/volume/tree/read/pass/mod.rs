@@ -17,7 +17,7 @@ use crate::attributes::name::shown;
 use crate::attributes::{Attribute, Kinds};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::join::first_cause;
-use crate::stream::Sink;
+use crate::stream::{Purpose, Run, Sink};
 use crate::tar::counting_sink::CountingSink;
 use crate::tar::entry::{EntryKind, PATH_LIMIT_BYTES};
 use crate::tar::header::{BLOCK_BYTES, MemberHeader, flag};
@@ -104,7 +104,7 @@ impl<'a> Pass<'a> {
 
     /// Ends the archive: two zero blocks, then zeros up to a whole record. An empty one is zeros only.
     pub(super) fn end(&mut self) -> Result<()> {
-        self.out.frame_zeros(2 * BLOCK_BYTES)?;
+        self.out.write(Purpose::Archive, Run::Zeros(2 * BLOCK_BYTES))?;
         self.out.pad(RECORD_BYTES)
     }
 
@@ -245,7 +245,8 @@ impl<'a> Pass<'a> {
         if !self.reading {
             return Ok(());
         }
-        self.out.note(&Record { kind, name: &self.name, link, size_bytes }.bytes())
+        let record = Record { kind, name: &self.name, link, size_bytes }.bytes();
+        self.out.write(Purpose::Digest, Run::Bytes(&record))
     }
 
     /// A member without content. The target is that of a link, else nothing.
