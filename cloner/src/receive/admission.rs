@@ -58,7 +58,8 @@ pub fn admit(
     state: &TransferState,
 ) -> Admission {
     use Admission::Answer;
-    let (path, method) = (request.path.as_str(), request.method.as_str());
+    let path = request.path.as_str();
+    let method = request.method.as_str();
     if path == "/healthz" {
         return Answer(200, "OK");
     }
@@ -195,7 +196,7 @@ mod tests {
         let good = PeerIdentity::Named(Some(NAME));
         for stream in ["", "x-decant-stream: 7 0/3\r\n", "x-decant-stream: 7 1/3\r\n"] {
             assert_eq!(ask("", good, stream), 411);
-            assert_eq!(ask("", PeerIdentity::Anonymous, stream), 401, "nothing is said to a stranger");
+            assert_eq!(ask("", PeerIdentity::Anonymous, stream), 401, "a stranger gets no details");
             assert_eq!(ask("Transfer-Encoding: chunked\r\n", good, stream), 200);
             assert_eq!(ask("Content-Length: 0\r\n", good, stream), 200);
         }

@@ -97,7 +97,8 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
         });
         let mut threads = Vec::new();
         for (index, lane) in workers.into_iter().enumerate() {
-            let (packs, batches) = (&packs, &batches);
+            let packs = &packs;
+            let batches = &batches;
             threads.push(
                 Builder::new()
                     .name(format!("decompressor-{index}"))

@@ -9,18 +9,17 @@ const IN_FLIGHT: usize = 10;
 /// What the sockets hold.
 const SOCKET_BYTES: u64 = 4 << 20;
 
-/// The way of the bytes behind the sender: sockets that take what they have room for, and behind them a network and a target
-/// that work on one block after the other.
+/// What follows the sender: sockets with limited space, then a network and a target that work on one block at a time.
 #[derive(Default)]
 struct Line {
-    /// Bytes of each block in the sockets, and when the last one of it is gone.
+    /// The bytes of each block in the sockets, and when the last of them is gone.
     blocks: VecDeque<(u64, Duration)>,
     held_bytes: u64,
     now: Duration,
 }
 
 impl Line {
-    /// Sends a block whose way to the disk takes `work`. Returns how long the sender had to wait.
+    /// Sends a block that takes `work` on its way to the disk. Returns how long the sender had to wait.
     fn send(&mut self, wire_bytes: u64, work: Duration) -> Duration {
         let before = self.now;
         let idle_from = self.blocks.back().map_or(self.now, |last| last.1);
@@ -40,8 +39,8 @@ impl Line {
     }
 }
 
-/// Sends `blocks` blocks over a line on which each way has its speed, in MB/s. Says how long it took, how often the way
-/// changed, and what share of the blocks went compressed.
+/// Sends `blocks` blocks over a line on which each mode has its speed, in MB/s. Returns how long it took, how often the mode
+/// changed, and the share of compressed blocks.
 fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, usize, f64) {
     let compression_mode = CompressionMode::new(Compression::Auto);
     let mut monitor = compression_mode.monitor(1).unwrap();
@@ -63,14 +62,14 @@ fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, us
     (line.end(), changes, mixed as f64 / blocks as f64)
 }
 
-/// The time it takes when only one way is gone.
+/// The time it takes in one mode only.
 fn alone(blocks: usize, speed: u64) -> Duration {
     Duration::from_nanos(BLOCK_BYTES * 1000 / speed) * u32::try_from(blocks).unwrap()
 }
 
 fn assert_close(took: Duration, best: Duration) {
     let ratio = took.as_secs_f64() / best.as_secs_f64();
-    assert!(ratio < 1.05, "{ratio:.3} times as long as the better way");
+    assert!(ratio < 1.05, "{ratio:.3} times as long as the better mode");
 }
 
 #[test]
