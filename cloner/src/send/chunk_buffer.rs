@@ -47,7 +47,7 @@ pub fn size_line(len: usize) -> [u8; SIZE_LINE_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decant_shared::net::http::chunked::Decoder;
+    use decant_shared::net::http::chunked::{Decoded, Decoder};
 
     #[test]
     fn it_is_one_chunk_of_the_chunked_coding() {
@@ -55,7 +55,8 @@ mod tests {
         wire.open().extend_from_slice(b"content");
         wire.seal();
         assert_eq!(wire.as_bytes(), b"00000007\r\ncontent\r\n");
-        assert_eq!(Decoder::default().next(wire.as_bytes()), Ok((10, 7)));
+        let decoded = Decoded { framing_len: 10, data_len: 7 };
+        assert_eq!(Decoder::default().next(wire.as_bytes()), Ok(decoded));
     }
 
     #[test]

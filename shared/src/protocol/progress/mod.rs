@@ -27,7 +27,7 @@ pub struct Progress {
     packed_bytes: AtomicU64,
     /// What the target made durable, if it reports that.
     durable_bytes: AtomicU64,
-    /// What the target had before this attempt; unknown until the source asked.
+    /// What the target had before this attempt; unknown until the source has asked.
     kept_bytes: AtomicU64,
     percent_hundredths: AtomicU64,
     ticks: AtomicU64,
@@ -110,7 +110,8 @@ impl Progress {
         self.kept_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// The clone's progress in bytes: the durable bytes, or else the sent bytes; at least what the target had before.
+    /// The clone's progress in bytes: the durable bytes, or the sent bytes if the target does not report durable ones. Never less
+    /// than what the target had before this attempt.
     pub fn moved_bytes(&self) -> u64 {
         let moved_bytes = self.durable_bytes().unwrap_or_else(|| self.sent_bytes());
         self.kept_bytes().map_or(moved_bytes, |kept_bytes| kept_bytes.max(moved_bytes))

@@ -25,7 +25,7 @@ pub enum OverheadError {
     /// 1 or more.
     TooLarge,
     /// More than nine decimals.
-    TooFine,
+    TooPrecise,
 }
 
 /// How many bytes of content fit into a filesystem volume of `size_bytes`: `size_bytes` / (1 + `overhead`), rounded up to a
@@ -62,8 +62,8 @@ impl FromStr for Overhead {
         let scaled = number.times_ten_to(9).ok_or(OverheadError::TooLarge)?;
         match scaled.ceil() {
             Some(billionths) if billionths < BILLION && scaled.is_whole() => Ok(Self { billionths }),
-            // A value just below 1 rounds up to 1; its error is `TooFine`, not `TooLarge`.
-            Some(billionths) if billionths <= BILLION && !scaled.is_whole() => Err(OverheadError::TooFine),
+            // A value just below 1 rounds up to 1; its error is `TooPrecise`, not `TooLarge`.
+            Some(billionths) if billionths <= BILLION && !scaled.is_whole() => Err(OverheadError::TooPrecise),
             _ => Err(OverheadError::TooLarge),
         }
     }
@@ -84,7 +84,7 @@ impl fmt::Display for OverheadError {
         f.write_str(match self {
             OverheadError::Malformed => "not a decimal number such as 0.06",
             OverheadError::TooLarge => "a filesystem overhead must be below 1",
-            OverheadError::TooFine => "a filesystem overhead has at most nine decimals",
+            OverheadError::TooPrecise => "a filesystem overhead has at most nine decimals",
         })
     }
 }
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooLarge), "{text}");
         }
         for text in ["0.0000000001", "0.9999999999"] {
-            assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooFine), "{text}");
+            assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooPrecise), "{text}");
         }
     }
 
