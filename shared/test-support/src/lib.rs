@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod cgroup;
 pub mod disks;
 pub mod flood;
+pub mod generated;
 pub mod net;
 pub mod noise;
 pub mod process;
