@@ -147,10 +147,10 @@ BAD_PODS = [
     ((*SC, "procMount"), "Unmasked", "restricted"),
     (("spec", "automountServiceAccountToken"), None, "token"),
     (("spec", "automountServiceAccountToken"), True, "token"),
-    (("spec", "volumes", "+"), {"name": "two", "persistentVolumeClaim": {"claimName": "another"}}, "only one claim"),
-    (("spec", "volumes", "+"), {"name": "node", "hostPath": {"path": "/"}}, "only one claim"),
-    (("spec", "volumes", "+"), {"name": "keys", "secret": {"secretName": "db-password"}}, "only one claim"),
-    (("spec", "volumes", "+"), {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, "only one claim"),
+    (("spec", "volumes", "+"), {"name": "two", "persistentVolumeClaim": {"claimName": "another"}}, "only one PVC"),
+    (("spec", "volumes", "+"), {"name": "node", "hostPath": {"path": "/"}}, "only one PVC"),
+    (("spec", "volumes", "+"), {"name": "keys", "secret": {"secretName": "db-password"}}, "only one PVC"),
+    (("spec", "volumes", "+"), {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, "only one PVC"),
     ((*C, "envFrom"), [{"secretRef": {"name": "db-password"}}], "variables"),
     ((*C, "env", "+"), {"name": "X", "valueFrom": {"secretKeyRef": {"name": "db-password", "key": "k"}}}, "variables"),
     ((*C, "env", "+"), {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "any", "key": "k"}}}, "variables"),
@@ -214,7 +214,7 @@ def main(policies, directory):
         accepts(gate, "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "a"), "b"), claim)
         refuses(gate, "must belong", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), None))
         refuses(gate, "must belong", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", 0, "name"), "another"))
-        refuses(gate, "spec of a claim", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "another-volume"), claim)
+        refuses(gate, "spec of a PVC", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "another-volume"), claim)
         gone = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"}]
         refuses(gate, "must keep its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), gone), claim)
         bare = changed(claim, ("metadata", "ownerReferences"), None)
