@@ -28,7 +28,7 @@ ok() { echo "ok   $*"; }
 # quietly WHAT COMMAND...: fails on an error, and on any output on standard error.
 quietly() {
     "${@:2}" >"$work/out" 2>"$work/stderr" || { cat "$work/stderr" >&2; die "$1 fails"; }
-    [[ ! -s $work/said ]] || { cat "$work/stderr" >&2; die "$1 prints a warning"; }
+    [[ ! -s $work/stderr ]] || { cat "$work/stderr" >&2; die "$1 prints a warning"; }
 }
 
 # renders KUBECTL DIRECTORY...: fails unless kubectl renders each directory without a warning.
