@@ -59,7 +59,7 @@ lay_out() {
     rm -rf "${root:?}"/*
     install -D -m 0555 "target/static/$target/release/$1" "$root/usr/bin/$1"
     if [[ $1 = cloner ]]; then
-        # CDI's prep pods run it (docs/protocol.md, 1.1).
+        # CDI's prep pods run it (docs/protocol.md section 1.1).
         mkdir "$root/bin"
         ln -s /usr/bin/cloner "$root/bin/bash"
     fi

@@ -1,5 +1,5 @@
-//! The names and numbers on which both ends rely: those of CDI and Kubernetes (contract, sections 1, 2, 3 and 6), and the headers
-//! and variables that Decant adds. They never change.
+//! The names and numbers on which both ends rely: those of CDI and Kubernetes, and the headers and variables that Decant adds
+//! (docs/protocol.md sections 1, 2, 3 and 6). They never change.
 
 use std::fmt;
 use std::str::FromStr;
@@ -97,7 +97,7 @@ impl FromStr for ContentType {
     }
 }
 
-/// Whether a clone can be uploaded to `path` with one request (contract 2.3).
+/// Whether a clone can be uploaded to `path` with one request (docs/protocol.md section 2.3).
 pub fn is_upload_path(path: &str) -> bool {
     let plain = path.strip_suffix("-archive").unwrap_or(path);
     matches!(plain, "/v1beta1/upload" | "/v1alpha1/upload")
@@ -109,7 +109,7 @@ pub fn is_other_upload_path(path: &str) -> bool {
     matches!(rest, Some("async" | "form" | "form-async"))
 }
 
-/// Whether a `HEAD` request to `path` is answered with 200 before any check (contract 2.4, row 0).
+/// Whether a `HEAD` request to `path` is answered with 200 before any check (docs/protocol.md section 2.4, row 0).
 pub fn is_async_path(path: &str) -> bool {
     is_other_upload_path(path) && path.ends_with("async")
 }

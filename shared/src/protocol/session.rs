@@ -1,4 +1,4 @@
-//! What a target reports about its session: `GET /v1/session` (docs/protocol.md, 6).
+//! What a target reports about its session: `GET /v1/session` (docs/protocol.md section 6).
 
 use std::fmt;
 

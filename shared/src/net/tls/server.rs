@@ -9,7 +9,7 @@ use super::suites::{CipherSuites, TlsVersions};
 use super::{Identity, TlsConfigError};
 
 /// A configuration that requests a client certificate but also accepts clients without one (so that the kubelet can probe).
-/// An offered certificate must be signed by `client_roots`, or the handshake fails (contract 2.5).
+/// An offered certificate must be signed by `client_roots`, or the handshake fails (docs/protocol.md section 2.5).
 ///
 /// The names of the authorities are not sent: TLS has room for 64 KiB of names, and there may be more. Clients then send the
 /// certificate that they have.
@@ -39,7 +39,7 @@ pub fn config_with_optional_client_auth(
     Ok(Arc::new(config))
 }
 
-/// A configuration that accepts any client (contract 1.12).
+/// A configuration that accepts any client (docs/protocol.md section 1.12).
 pub fn config_without_client_auth(identity: Identity) -> Result<Arc<ServerConfig>, TlsConfigError> {
     let config = ServerConfig::builder_with_provider(CipherSuites::default().into_provider())
         .with_protocol_versions(TlsVersions::default().as_slice())

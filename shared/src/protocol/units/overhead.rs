@@ -1,4 +1,4 @@
-//! Filesystem overhead: the part of a volume that its filesystem uses itself (contract 4.8).
+//! Filesystem overhead: the part of a volume that its filesystem uses itself (docs/protocol.md section 4.8).
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +29,7 @@ pub enum OverheadError {
 }
 
 /// How many bytes of content fit into a filesystem volume of `size_bytes`: `size_bytes` / (1 + `overhead`), rounded up to a
-/// byte and then down to 1 MiB (contract 4.8, "usable").
+/// byte and then down to 1 MiB (docs/protocol.md section 4.8, "usable").
 pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
     let billion = u128::from(BILLION);
     let content = (u128::from(size_bytes) * billion).div_ceil(billion + u128::from(overhead.billionths));
@@ -39,7 +39,7 @@ pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
 }
 
 /// The size that a filesystem volume needs for `content_bytes`: rounded up to 1 MiB, times (1 + `overhead`), rounded up
-/// (contract 4.8, "required").
+/// (docs/protocol.md section 4.8, "required").
 pub fn required_bytes(overhead: Overhead, content_bytes: u64) -> u64 {
     let billion = u128::from(BILLION);
     let whole = u128::from(content_bytes).div_ceil(MIB_BYTES) * MIB_BYTES;
@@ -48,7 +48,7 @@ pub fn required_bytes(overhead: Overhead, content_bytes: u64) -> u64 {
 }
 
 impl Overhead {
-    /// No overhead, as for block volumes and the storage class "" (contract 4.8).
+    /// No overhead, as for block volumes and the storage class "" (docs/protocol.md section 4.8).
     pub const NONE: Overhead = Overhead { billionths: 0 };
 }
 

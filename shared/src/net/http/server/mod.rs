@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Stops accepting and waits at most `limit` for open connections. Returns how many are still open: a stuck client never
-    /// keeps a finished process alive (contract 8, #35).
+    /// keeps a finished process alive (docs/migrate-from-cdi.md row 35).
     pub fn shut_down(mut self, limit: Duration) -> usize {
         drop(self.closing.take());
         if let Some(accept) = self.accept.take() {
