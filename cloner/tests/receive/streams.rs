@@ -81,7 +81,7 @@ fn places_that_cannot_be_are_refused() {
     let target = Plan::new().ready();
     for (index, count) in [(0, 1), (2, 2), (0, 9)] {
         let answer = target.ask(&stream(7, index, count));
-        assert_eq!((answer.status, answer.body.as_str()), (400, "x-decant-stream makes no sense"));
+        assert_eq!((answer.status, answer.body.as_str()), (400, "x-decant-stream is not valid"));
     }
 }
 
@@ -92,7 +92,7 @@ fn a_turn_out_of_place_is_damage_and_leaves_nothing() {
     lead.send(&chunk(&[frames(b"first "), end_of(0)].concat())).unwrap();
     let answer = lead.answer();
     assert_eq!(answer.status, 500);
-    assert!(answer.body.contains("stream 1 brings turn 3 in place of turn 1"), "{answer:?}");
+    assert!(answer.body.contains("stream 1 sent turn 3 instead of turn 1"), "{answer:?}");
     assert_eq!(second.answer().status, 503);
     assert!(names(&target.folder()).is_empty());
 }
@@ -104,7 +104,10 @@ fn bodies_that_do_not_end_together_are_damage() {
     lead.send(&chunked(&[frames(b"first "), end_of(0)].concat())).unwrap();
     second.send(&[chunk(&[frame(b"more"), end_of(3)].concat()), END.to_vec()].concat()).unwrap();
     let answer = lead.answer();
-    assert!(answer.status == 500 && answer.body.contains("goes on behind the end of stream 0"), "{answer:?}");
+    assert!(
+        answer.status == 500 && answer.body.contains("continues after the end of stream 0"),
+        "{answer:?}"
+    );
     assert_eq!(second.answer().status, 503);
 }
 

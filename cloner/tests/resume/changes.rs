@@ -52,7 +52,7 @@ fn write_into(path: &Path, at_bytes: u64) {
 
 fn assert_differs_from(log: &[String], segment: u64) {
     let line = match segment {
-        0 => "nothing of this clone is there yet".to_owned(),
+        0 => "the target holds nothing of this clone".to_owned(),
         _ => format!("it differs from segment {segment} on"),
     };
     assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
@@ -232,7 +232,7 @@ fn attributes_that_changed_in_between_are_those_of_now() {
         set_xattr(&at("d1/f1"), "user.new", b"new");
     };
     let log = changed(Mode::Tree, (95, true), "as they are now", change).unwrap();
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
 }
 
 /// What its own user may not read could not be read back, and the clone would begin from zero.

@@ -181,7 +181,7 @@ fn source_fails(mode: Mode) {
     let log = pair.source(FAST).well();
     target.well();
     volumes.assert_same();
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
     cell.right(None, "exit 3, Input/output error; the next source went on");
 }
 

@@ -230,7 +230,7 @@ fn a_clone_that_outlives_its_certificates_resumes_and_reports_progress_with_rene
     let held = clone.start(&[]);
     clone.renew(1, &clone.authority);
     let log = clone.outlives(held, &clone.authority);
-    assert!(said(&log, "hung up without an answer") && said(&log, "going on after the first"), "{log:#?}");
+    assert!(said(&log, "hung up without an answer") && said(&log, "resuming after the first"), "{log:#?}");
     assert!(said(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
     assert!(said(&log, "source-keys/1/metrics.crt from now on"), "{log:#?}");
     assert!(!said(&log, "expired"), "{log:#?}");
@@ -289,7 +289,7 @@ fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_target_ex
     let (code, log) = held.source.ended();
     let error = log.iter().find(|line| line.contains("ERROR")).unwrap();
     assert_eq!(code, Some(7), "{log:#?}");
-    for part in ["the certificate of the target at", "expired at 20", "it has to be renewed there"] {
+    for part in ["the certificate of the target at", "expired at 20", "renew it there"] {
         assert!(error.contains(part), "{part:?} is not in {error}");
     }
 }

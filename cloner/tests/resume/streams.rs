@@ -45,7 +45,7 @@ fn breaks(mode: Mode, how: Break, words: &str) {
     let (target, source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     let log = both_well(source, target);
     assert!(volumes.relay().has_broken() && said(&log, words), "{log:#?}");
-    assert!(said(&log, "going on after the first"), "{log:#?}");
+    assert!(said(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
     cell.right(Some(again_over(3, &volumes, before_bytes, 1)), "went on by itself");
 }
@@ -74,7 +74,7 @@ fn a_source_gives_up_when_one_connection_falls_silent_and_the_next_one_goes_on()
     let (code, log) = volumes.pair.source_with(FAST, &variables).ended();
     assert!(code == Some(5) && said(&log, "made no progress for 2 s"), "{code:?} {log:#?}");
     let log = both_well(volumes.pair.source_with(FAST, &THREE), target);
-    assert!(said(&log, "going on after the first"), "{log:#?}");
+    assert!(said(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
 }
 
@@ -87,7 +87,7 @@ fn a_source_that_was_killed_is_followed_by_one_with_another_number_of_connection
     source.kill();
     volumes.relay().release();
     let log = both_well(volumes.pair.source_with(FAST, &[("DECANT_STREAMS", "1")]), target);
-    assert!(said(&log, "going on after the first"), "{log:#?}");
+    assert!(said(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
     again_over(3, &volumes, before_bytes, 1);
 }

@@ -116,14 +116,14 @@ fn half_an_answer_is_none() {
 #[test]
 fn an_answer_that_is_no_http_is_reported_as_such() {
     for words in ["SSH-2.0-OpenSSH_9.6\r\n\r\n", "\0\u{1}\u{2}\u{3}\r\n\r\n"] {
-        answered(words.to_owned(), Call::goodbye).assert_failed(5, &["its answer makes no sense"]);
+        answered(words.to_owned(), Call::goodbye).assert_failed(5, &["malformed answer"]);
     }
 }
 
 #[test]
 fn an_answer_with_an_endless_head_is_reported_as_such() {
     let words = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(20 << 10));
-    answered(words, Call::goodbye).assert_failed(5, &["its answer makes no sense"]);
+    answered(words, Call::goodbye).assert_failed(5, &["malformed answer"]);
 }
 
 /// Sends a little to a target that has read it all when it says `words`.
