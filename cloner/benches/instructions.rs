@@ -24,8 +24,8 @@ use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::tar::reader::ArchiveReader;
 use decant_cloner::volume::tree::read::plan::Options;
-use decant_cloner::volume::tree::read::scan::scan;
-use decant_cloner::volume::tree::read::write_archive::write_archive as pack;
+use decant_cloner::volume::tree::read::scan;
+use decant_cloner::volume::tree::read::write_archive as pack;
 use decant_shared::net::http::chunked;
 use decant_shared::process::stop::Stop;
 

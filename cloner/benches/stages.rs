@@ -17,7 +17,7 @@ use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::snappy::{BLOCK_BYTES, STREAM_IDENTIFIER};
-use decant_cloner::stream::is_zero;
+use decant_cloner::zeros::is_zero;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::net::tls::{client, server};

@@ -14,3 +14,4 @@ pub mod snappy;
 pub mod stream;
 pub mod tar;
 pub mod volume;
+pub mod zeros;

@@ -9,17 +9,6 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// 64 KiB of zeros, to compare with and to write from.
-pub static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-/// Whether all of `bytes` (at most 64 KiB) is zero. Data usually differs in its first eight bytes.
-pub fn is_zero(bytes: &[u8]) -> bool {
-    match bytes.first_chunk::<8>() {
-        Some(first) if *first != [0; 8] => false,
-        _ => bytes == &ZEROS[..bytes.len()],
-    }
-}
-
 /// Where the source writes its logical stream.
 pub trait Sink {
     /// Appends `run` to what `purpose` names.

@@ -23,8 +23,8 @@ use crate::volume::image::device::Device;
 use crate::volume::image::file::{FileOptions, ImageFile};
 use crate::volume::image::in_archive::find_image;
 use crate::volume::image::writer::ImageWriter;
+use crate::volume::tree::write::UnpackOptions;
 use crate::volume::tree::write::attributes::may_give_away;
-use crate::volume::tree::write::options::UnpackOptions;
 use crate::volume::tree::write::unpack_tree_and;
 
 /// A stream that was written and synced.

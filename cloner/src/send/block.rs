@@ -9,7 +9,7 @@ use crate::send::compression::BlockMode;
 use crate::snappy::encode::stored_head;
 use crate::snappy::mark::Mark;
 use crate::snappy::{BLOCK_BYTES, BLOCK_CHUNKS, CHUNK_BYTES, STORED_HEAD_BYTES};
-use crate::stream::is_zero;
+use crate::zeros::is_zero;
 
 /// Length of the size line: eight hexadecimal digits (leading zeros are allowed, RFC 9112, 7.1) and CRLF.
 const SIZE_LINE_BYTES: usize = 10;

@@ -22,7 +22,7 @@ impl<'a> CountingSink<'a> {
     fn count(&mut self, len: u64) -> Result<()> {
         let sum = self.bytes.checked_add(len).filter(|&sum| i64::try_from(sum).is_ok());
         self.bytes = sum.ok_or_else(|| {
-            let text = "the files together are longer than an archive can be (2^63 - 1 bytes)";
+            let text = "the files together are larger than an archive can be (2^63 - 1 bytes)";
             Error::new(Kind::Source, text)
         })?;
         Ok(())

@@ -23,7 +23,7 @@ fn one_flipped_bit_in_a_header_is_damage() {
         }
         let mut flipped = whole.clone();
         flipped[at] ^= 4;
-        assert!(damage(&flipped).contains("no tar header"), "byte {at}");
+        assert!(damage(&flipped).contains("tar header is missing"), "byte {at}");
     }
 }
 

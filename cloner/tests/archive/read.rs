@@ -92,7 +92,7 @@ fn the_end_mark_may_be_followed_by_anything() {
 #[test]
 fn a_lone_zero_block_in_the_middle_is_damage() {
     let bytes = HandMade::default().file("a", "").raw(&[0; 512]).file("b", "").end();
-    assert!(damage(&bytes).contains("lone zero block"));
+    assert!(damage(&bytes).contains("single zero block"));
 }
 
 #[test]

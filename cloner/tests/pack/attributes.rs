@@ -165,9 +165,9 @@ fn more_than_a_header_holds_is_left_out_and_told() {
     let root = File::open(mounted.path()).unwrap().into();
     let stop = decant_shared::process::stop::Stop::new();
     let plan =
-        decant_cloner::volume::tree::read::scan::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
+        decant_cloner::volume::tree::read::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
     let mut stream = Vec::new();
-    decant_cloner::volume::tree::read::write_archive::write_archive(
+    decant_cloner::volume::tree::read::write_archive(
         &root,
         mounted.path(),
         WITH_ATTRIBUTES,

@@ -97,8 +97,8 @@ fn an_entry_removed_after_the_scan_is_a_change() {
 #[test]
 fn the_place_of_an_entry_removed_before_its_folder_is_read_is_named() {
     for (removed, words) in [
-        ("b/x", r#"an entry behind "b" and before "b/y" was removed"#),
-        ("b/y", r#"1 of its entries are gone, behind "b/x""#),
+        ("b/x", r#"an entry after "b" and before "b/y" was removed"#),
+        ("b/y", r#"1 of its entries after "b/x" were removed"#),
     ] {
         let tree = Tree::new();
         tree.file("a", "x");
@@ -274,15 +274,9 @@ fn a_stop_is_obeyed_between_entries() {
         stop.by_signal(15);
     });
     let path = tree.0.path();
-    let error = decant_cloner::volume::tree::read::write_archive::write_archive(
-        &tree.root(),
-        path,
-        SPARSE,
-        &plan,
-        &mut sink,
-        &stop,
-    )
-    .unwrap_err();
+    let error =
+        decant_cloner::volume::tree::read::write_archive(&tree.root(), path, SPARSE, &plan, &mut sink, &stop)
+            .unwrap_err();
     assert_eq!(error.kind(), Kind::Signal(15));
     assert_eq!(files, 1);
 }

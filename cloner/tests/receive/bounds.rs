@@ -119,7 +119,7 @@ fn attributes_without_names_or_without_number_are_refused() {
     let nameless = [("SCHILY.xattr.", ""); 2];
     for (records, words) in [
         (&nameless[..], "an extended attribute without a name"),
-        (&many[..], "more extended attributes than any entry has"),
+        (&many[..], "the extended attributes are larger than those of any entry"),
     ] {
         let tree = HandMade::default().pax(b'x', records).file("file", "content").end();
         assert_refused(&upload(TREE, &tree), 500, words);

@@ -106,7 +106,7 @@ fn a_folder_that_may_not_be_written_is_named() {
 fn a_folder_that_is_not_there_is_named() {
     let ended = Plan::new().set("DESTINATION", "/nowhere/disk.img").run();
     assert_eq!(ended.code, Some(4));
-    assert!(ended.message.contains("/nowhere is not a folder"), "{}", ended.message);
+    assert!(ended.message.contains("/nowhere is not a directory"), "{}", ended.message);
 }
 
 #[test]

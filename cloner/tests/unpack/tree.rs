@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use crate::unpacking::{unpack, unpack_with};
 use decant_cloner::attributes::Attribute;
 use decant_cloner::volume::layout::STAGING_NAME;
-use decant_cloner::volume::tree::write::options::UnpackOptions;
+use decant_cloner::volume::tree::write::UnpackOptions;
 use decant_test_support::archive::HandMade;
 use decant_test_support::is_root;
 use decant_test_support::trees::{allocated_bytes, assert_same, describe, output, sparse};

@@ -6,9 +6,9 @@ use decant_shared::protocol::prometheus::{MetricKind, MetricsPage, NameError, Sa
 
 use crate::api::client::KubeCluster;
 use crate::api::counted::Counted;
-use crate::objects::{Checked, DataVolume};
+use crate::objects::{Checked, DataVolume, DataVolumePhase};
 use crate::pages::health::HealthState;
-use crate::progress::poll_outcomes::PollOutcome;
+use crate::progress::poller::PollOutcome;
 use crate::reconcile::reconciler::Reconciler;
 use crate::watch::unreadable::KINDS;
 
@@ -110,7 +110,7 @@ fn data_volumes(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), N
     let mut phases: BTreeMap<String, u64> = BTreeMap::new();
     let mut pending = 0;
     for dv in reconciler.observer.stores.data_volumes.all() {
-        *phases.entry(dv.status.phase.clone()).or_default() += 1;
+        *phases.entry(dv.status.phase.to_string()).or_default() += 1;
         pending += u64::from(relies_on_default_class(&dv));
     }
     let mut family = page.family("decant_datavolumes", "DataVolumes by phase.", MetricKind::Gauge)?;
@@ -124,7 +124,7 @@ fn data_volumes(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), N
 
 fn relies_on_default_class(dv: &DataVolume) -> bool {
     let spec = dv.spec.pvc.as_ref().or(dv.spec.storage.as_ref());
-    matches!(dv.status.phase.as_str(), "" | "Pending")
+    matches!(dv.status.phase, DataVolumePhase::Unset | DataVolumePhase::Pending)
         && spec.and_then(Checked::good).is_some_and(|spec| spec.storage_class_name.is_none())
 }
 
@@ -135,7 +135,7 @@ fn restarts(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameE
     let mut family = page.family("decant_clone_restarts", help, MetricKind::Gauge)?;
     for dv in reconciler.observer.stores.data_volumes.all() {
         let restarts = u64::try_from(dv.status.restart_count).unwrap_or_default();
-        if restarts > 0 && !matches!(dv.status.phase.as_str(), "Succeeded" | "Failed") {
+        if restarts > 0 && !dv.status.phase.is_final() {
             let metadata = &dv.metadata;
             family.sample(&[("namespace", &metadata.namespace), ("name", &metadata.name)], restarts)?;
         }

@@ -1,6 +1,6 @@
 //! Why clones stand still and what helps: the table of `docs/operations.md`, for those who do not read it.
 
-use crate::reconcile::status::reasons::is_usual;
+use crate::objects::reason::is_usual;
 
 /// What a reason means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -303,12 +303,13 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
     let as_cluster: Arc<dyn Cluster> = cluster.clone();
     let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
     let made = Arc::new(MadePods::default());
+    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
     let shop = Reconciler {
         cluster: Arc::clone(&as_cluster),
         observer: Observer {
             cluster: Arc::clone(&as_cluster),
             stores,
-            scheduler: CloneScheduler::new(policy.admission.clone()),
+            scheduler: Arc::clone(&scheduler),
             judge: Judge::new(
                 Arc::clone(&as_cluster),
                 Arc::clone(&KEYS),
@@ -319,7 +320,14 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             made: Arc::clone(&made),
             drivers: Drivers::default(),
         },
-        executor: Executor::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS), made),
+        executor: Executor::new(
+            as_cluster,
+            Arc::clone(&PKI),
+            Arc::clone(&policy),
+            Arc::clone(&KEYS),
+            made,
+            scheduler,
+        ),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
         queue: Arc::new(Queue::default()),
         budget: WriteBudget::new(&policy.intervals),

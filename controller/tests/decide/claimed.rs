@@ -58,7 +58,7 @@ fn a_clone_that_cdi_or_an_earlier_version_completed_stays_complete() {
     let mut seen =
         Observed { target: Some(claim("copy", with(named(), "k8s.io/CloneOf", "true"))), ..claimed() };
     let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
-    dv.status.phase = "Succeeded".to_owned();
+    dv.status.phase = "Succeeded".into();
     dv.metadata.annotations.insert("decant.dev/digest".to_owned(), "decant1:7:ab".to_owned());
     seen.data_volume = Some(Arc::new(dv));
     let decision = decided(&seen);

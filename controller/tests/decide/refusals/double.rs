@@ -11,6 +11,7 @@ use decant_controller::pods::made::MadePods;
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::scheduling::CloneScheduler;
 use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -112,6 +113,7 @@ pub(crate) fn hands(cluster: &Arc<Double>) -> Executor {
         Arc::new(Policy::default()),
         Arc::new(seal()),
         Arc::new(MadePods::default()),
+        Arc::new(CloneScheduler::new(Policy::default().scheduling)),
     )
 }
 

@@ -298,7 +298,7 @@ fn what_one_namespace_refuses_does_not_stop_what_has_to_be_done_in_the_other() {
         Arc::new(Double::refusing(move |(_, _, namespace)| (namespace == "images").then(|| error.clone())));
     let actions = [Action::DeletePod(Role::Source), Action::DeletePod(Role::Target)];
     let trouble = hands(&double).carry_out(&actions, &seen, now()).unwrap_err();
-    assert_eq!(trouble.reason(), "ErrDeletingPod");
+    assert_eq!(trouble.reason().as_str(), "ErrDeletingPod");
     assert!(trouble.message().starts_with("pod images/copy-uid-source-pod cannot be deleted"), "{trouble}");
     assert_eq!(double.done.lock().unwrap().len(), 1, "the target pod is deleted");
 }
