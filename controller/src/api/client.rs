@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -30,7 +30,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// For calls about a Lease: a renewal that hangs must fail before the lease ends (see `lease.rs`).
 const LEASE_CALL_LIMIT: Duration = Duration::from_secs(4);
 /// When the API server ends a watch. Proxies on the way like to cut connections at five minutes.
-const WATCH_SECS: u64 = 290;
+const WATCH_SECS: u32 = 290;
 /// The API server sends a bookmark each minute. A longer silence means that the connection may be dead; the watch
 /// is begun again from where it was, which costs one request.
 const WATCH_SILENCE: Duration = Duration::from_secs(90);
@@ -120,8 +120,9 @@ impl KubeCluster {
         if kind == Kind::Lease { LEASE_CALL_LIMIT.min(self.call_limit) } else { self.call_limit }
     }
 
-    fn named(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    fn with_headers(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
         request.headers_mut().insert(USER_AGENT, self.agent.clone());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         request
     }
 
@@ -133,7 +134,7 @@ impl KubeCluster {
 
     /// The body of a good answer, at most `limit_bytes` of it.
     fn text(&self, limit: Duration, built: Built, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
-        let request = self.named(built?);
+        let request = self.with_headers(built?);
         self.io.run(limit, async {
             let response = send(&self.client, request).await?;
             read(response.into_body(), limit_bytes).await
@@ -156,7 +157,7 @@ impl Cluster for KubeCluster {
         params: &ListParams,
         resource_version: &str,
     ) -> Result<Box<dyn Watch>, ApiError> {
-        let request = self.named(requests::watch(kind, params, resource_version, WATCH_SECS)?);
+        let request = self.with_headers(requests::watch(kind, params, resource_version, WATCH_SECS)?);
         let response = self.io.run(self.call_limit, send(&self.client, request))?;
         let lines = Lines::default();
         Ok(Box::new(KubeWatch {

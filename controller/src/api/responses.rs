@@ -2,63 +2,38 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use kube::core::{ObjectList, Status, WatchEvent as WireEvent};
 use serde_json::value::RawValue;
 
 use crate::api::cluster::{ApiError, END_OF_WATCH, ListPage, UNREADABLE, WatchEvent};
-use crate::objects::{Kind, Meta, Object, decode};
+use crate::objects::{Kind, Object};
 
 /// The start of an error that is not a `Status`, for people.
 const ERROR_TEXT_CHARS: usize = 300;
 /// As much as an answer about one object may have (see `kube.rs`).
 const LINE_LIMIT_BYTES: usize = 8 << 20;
 
-/// A page of a list, as it is on the wire. Its items are told apart and not looked into.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct List<'a> {
-    metadata: ListMeta,
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ListMeta {
-    resource_version: String,
-    #[serde(rename = "continue")]
-    next: String,
-}
-
 /// The page of a list of `kind`.
 pub(crate) fn page(kind: Kind, bytes: Vec<u8>) -> Result<ListPage, ApiError> {
     let what = || format!("the list of {}", kind.plural());
     let text = Arc::new(String::from_utf8(bytes).map_err(|e| unreadable(&what(), &e))?);
-    let list: List<'_> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
+    let list: ObjectList<&RawValue> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
     Ok(ListPage {
-        items: list.items.into_iter().flatten().map(|item| Object::within(&text, item)).collect(),
-        resource_version: list.metadata.resource_version,
-        next: list.metadata.next,
+        items: list.items.into_iter().map(|item| Object::within(&text, item)).collect(),
+        resource_version: list.metadata.resource_version.unwrap_or_default(),
+        next: list.metadata.continue_.unwrap_or_default(),
     })
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RefusalBody {
-    reason: String,
-    message: String,
-    code: u16,
 }
 
 /// The error of an answer with `code`, in the API server's own words where there are any.
 pub(crate) fn refusal(code: u16, text: &[u8]) -> ApiError {
-    let said: RefusalBody = serde_json::from_slice(text).unwrap_or_default();
-    let message = if said.message.is_empty() {
+    let status: Status = serde_json::from_slice(text).unwrap_or_default();
+    let message = if status.message.is_empty() {
         String::from_utf8_lossy(text).trim().chars().take(ERROR_TEXT_CHARS).collect()
     } else {
-        said.message
+        status.message
     };
-    ApiError { code, reason: said.reason, message }
+    ApiError { code, reason: status.reason, message }
 }
 
 /// Nothing that could be called an answer came.
@@ -126,44 +101,36 @@ impl Lines {
     }
 }
 
-#[derive(Deserialize)]
-struct EventLine<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(borrow, default)]
-    object: Option<&'a RawValue>,
-}
-
-/// What a bookmark says.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Bookmark {
-    metadata: Meta,
-}
-
 /// The event that a line of a watch of `kind` tells. Its object is not looked into.
 pub(crate) fn event(kind: Kind, line: Vec<u8>) -> Result<WatchEvent, ApiError> {
     let what = || format!("changes of {}", kind.plural());
     let text = Arc::new(String::from_utf8(line).map_err(|e| unreadable(&what(), &e))?);
-    let line: EventLine<'_> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
-    let object = line.object.ok_or_else(|| unreadable(&what(), &"a change without an object"))?;
-    Ok(match line.kind.as_str() {
-        "ADDED" | "MODIFIED" => WatchEvent::Applied(Object::within(&text, object)),
-        "DELETED" => WatchEvent::Deleted(Object::within(&text, object)),
-        "BOOKMARK" => {
-            let Bookmark { metadata } = decode(object).map_err(|e| unreadable(&what(), &e))?;
-            WatchEvent::Bookmark(metadata.resource_version)
+    let line: WireEvent<&RawValue> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
+    Ok(match line {
+        WireEvent::Added(object) | WireEvent::Modified(object) => {
+            WatchEvent::Applied(Object::within(&text, object))
         }
-        _ => {
-            let code = decode::<RefusalBody>(object).map(|said| said.code).unwrap_or_default();
-            WatchEvent::Failed(refusal(if code == 0 { 500 } else { code }, object.get().as_bytes()))
-        }
+        WireEvent::Deleted(object) => WatchEvent::Deleted(Object::within(&text, object)),
+        WireEvent::Bookmark(bookmark) => WatchEvent::Bookmark(bookmark.metadata.resource_version),
+        WireEvent::Error(status) => WatchEvent::Failed(ApiError {
+            code: if status.code == 0 { 500 } else { status.code },
+            reason: status.reason,
+            message: status.message,
+        }),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::{Meta, decode};
+    use serde::Deserialize;
+
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Named {
+        metadata: Meta,
+    }
 
     #[test]
     fn a_refusal_has_the_servers_words_or_the_start_of_its_body() {
@@ -210,7 +177,7 @@ mod tests {
         );
         let page = page(Kind::DataVolume, text.into_bytes()).unwrap();
         assert_eq!((page.items.len(), page.resource_version.as_str(), page.next.as_str()), (4, "5", "c"));
-        let names: Vec<_> = page.items.iter().filter_map(|item| decode::<Bookmark>(item).ok()).collect();
+        let names: Vec<_> = page.items.iter().filter_map(|item| decode::<Named>(item).ok()).collect();
         assert_eq!(
             names.iter().map(|found| found.metadata.name.as_str()).collect::<Vec<_>>(),
             ["a", "", "b"]
