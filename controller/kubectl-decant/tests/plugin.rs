@@ -1,6 +1,6 @@
-//! `kubectl decant` where no cluster is needed: kubeconfigs, the command line, and the documents about them.
+//! `kubectl decant` without a cluster: kubeconfigs, the command line, and the documents about them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue has failed")]
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -22,8 +22,8 @@ fn plugin(args: &[&str], variables: &[(&str, &Path)]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn kubeconfig(folder: &Path, context: &str, port: u16) -> PathBuf {
-    let path = folder.join(context);
+fn kubeconfig(directory: &Path, context: &str, port: u16) -> PathBuf {
+    let path = directory.join(context);
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: {context}\nclusters:\n- name: {context}\n  cluster: {{server: \
          'https://127.0.0.1:{port}'}}\ncontexts:\n- name: {context}\n  context: {{cluster: {context}, user: u}}\nusers:\n\
@@ -38,7 +38,7 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn without_any_kubeconfig_it_says_where_it_looked() {
+fn without_a_kubeconfig_the_error_lists_the_searched_paths() {
     let home = tempfile::tempdir().unwrap();
     let (code, text) = plugin(&["status"], &[("HOME", home.path())]);
     assert_eq!(code, 2, "{text}");
@@ -46,18 +46,18 @@ fn without_any_kubeconfig_it_says_where_it_looked() {
 }
 
 #[test]
-fn a_context_that_does_not_exist_is_named_with_those_that_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = kubeconfig(folder.path(), "lab", 9);
+fn a_missing_context_is_named_with_the_existing_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = kubeconfig(directory.path(), "lab", 9);
     let (code, text) = plugin(&["status", "--context", "prod"], &[("KUBECONFIG", &file)]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("context \"prod\" does not exist") && text.contains("there are: lab"), "{text}");
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_at_once_with_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = kubeconfig(folder.path(), "lab", free_port());
+fn an_unreachable_server_is_reported_immediately_with_a_hint() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = kubeconfig(directory.path(), "lab", free_port());
     for command in [&["status"][..], &["clone", "golden"], &["doctor"], &["cleanup"]] {
         let asked = Instant::now();
         let (code, text) = plugin(&[&["--kubeconfig", file.to_str().unwrap()], command].concat(), &[]);
@@ -74,11 +74,11 @@ fn a_server_that_is_not_there_is_told_at_once_with_what_to_do() {
 }
 
 #[test]
-fn several_files_in_kubeconfig_are_read_and_missing_ones_passed_over() {
-    let folder = tempfile::tempdir().unwrap();
+fn several_files_in_kubeconfig_are_merged_and_missing_ones_skipped() {
+    let directory = tempfile::tempdir().unwrap();
     let (lab, prod) =
-        (kubeconfig(folder.path(), "lab", free_port()), kubeconfig(folder.path(), "prod", free_port()));
-    let list = std::env::join_paths([&folder.path().join("none"), &lab, &prod]).unwrap();
+        (kubeconfig(directory.path(), "lab", free_port()), kubeconfig(directory.path(), "prod", free_port()));
+    let list = std::env::join_paths([&directory.path().join("none"), &lab, &prod]).unwrap();
     let (code, text) = plugin(&["status", "--context", "prod"], &[("KUBECONFIG", Path::new(&list))]);
     assert_eq!(code, 5, "the context of the second file leads to a server: {text}");
     let (code, text) = plugin(&["status", "--context", "x"], &[("KUBECONFIG", Path::new(&list))]);
@@ -87,10 +87,10 @@ fn several_files_in_kubeconfig_are_read_and_missing_ones_passed_over() {
 }
 
 #[test]
-fn a_silent_server_has_as_long_as_the_flag_says() {
+fn the_request_timeout_limits_a_silent_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = kubeconfig(folder.path(), "lab", listener.local_addr().unwrap().port());
+    let directory = tempfile::tempdir().unwrap();
+    let file = kubeconfig(directory.path(), "lab", listener.local_addr().unwrap().port());
     let asked = Instant::now();
     let (code, text) = plugin(&["status", "--request-timeout", "1s"], &[("KUBECONFIG", &file)]);
     assert_eq!(code, 5, "{text}");
@@ -98,15 +98,15 @@ fn a_silent_server_has_as_long_as_the_flag_says() {
 }
 
 #[test]
-fn what_is_no_time_or_size_is_refused_before_anything_is_asked() {
-    for (args, word) in [
+fn invalid_durations_and_sizes_are_refused_before_any_request() {
+    for (args, hint) in [
         (&["status", "--request-timeout", "soon"][..], "30s"),
         (&["clone", "golden", "--size", "big"], "20Gi"),
         (&["clone", "golden", "--timeout", "5m"], "--wait"),
     ] {
         let (code, text) = plugin(args, &[]);
         assert_eq!(code, 2, "{text}");
-        assert!(text.contains(word), "{text}");
+        assert!(text.contains(hint), "{text}");
     }
 }
 
@@ -119,7 +119,7 @@ fn the_document_has_every_command_and_every_flag() {
         let section = section.split("\n## ").next().unwrap();
         for flag in command.get_arguments().filter_map(|flag| flag.get_long()).filter(|long| *long != "help")
         {
-            assert!(section.contains(&format!("`--{flag}")), "{heading} says nothing about --{flag}");
+            assert!(section.contains(&format!("`--{flag}")), "{heading} does not mention --{flag}");
         }
     }
     for flag in cli
@@ -140,13 +140,13 @@ fn the_document_has_every_exit_code() {
 }
 
 #[test]
-fn the_plugin_has_advice_for_exactly_the_reasons_that_are_documented() {
+fn the_plugin_has_advice_for_exactly_the_documented_reasons() {
     let start = OPERATIONS.find("| Reason |").unwrap();
     let rows = OPERATIONS[start..].lines().take_while(|line| line.starts_with('|')).skip(2);
-    let told: BTreeSet<&str> = rows
+    let documented: BTreeSet<&str> = rows
         .flat_map(|row| row.split('|').nth(1).unwrap().split('`'))
         .filter(|word| word.chars().next().is_some_and(|c| c.is_ascii_uppercase()))
         .collect();
     let known: BTreeSet<&str> = ADVICE.iter().map(|advice| advice.reason).collect();
-    assert_eq!(told, known);
+    assert_eq!(documented, known);
 }

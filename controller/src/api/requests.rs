@@ -38,9 +38,7 @@ pub(crate) fn watch(kind: Kind, params: &ListParams, resource_version: &str, sec
         timeout: Some(secs),
         ..WatchParams::default()
     };
-    built(
-        collection(kind, params.namespace.as_deref().unwrap_or_default()).watch(&query, resource_version),
-    )
+    built(collection(kind, params.namespace.as_deref().unwrap_or_default()).watch(&query, resource_version))
 }
 
 pub(crate) fn create(kind: Kind, object: &Value) -> Built {
@@ -113,7 +111,11 @@ impl ObjectPath {
             return Err(ApiError {
                 code: 404,
                 reason: "NotFound".to_owned(),
-                message: format!("{} {:?} not found: no object can have this name", kind.name(), key.to_string()),
+                message: format!(
+                    "{} {:?} not found: no object can have this name",
+                    kind.name(),
+                    key.to_string()
+                ),
             });
         }
         Ok(Self { collection: collection(kind, &key.namespace), name: encode(&key.name) })

@@ -1,4 +1,4 @@
-//! The controller's own metrics. What a series means stands in `docs/reference.md`.
+//! The metrics of the controller. `docs/reference.md` explains each series.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::progress::poll_outcomes::PollOutcome;
 use crate::reconcile::reconciler::Reconciler;
 use crate::watch::unreadable::KINDS;
 
-/// The page as it is now.
+/// The current page.
 pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
     let mut page = MetricsPage::new();
     build(&mut page)?;
@@ -30,7 +30,7 @@ pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
     Ok(page.render())
 }
 
-/// The page of a process that only asks the API server.
+/// The page of a process that only serves the webhook.
 pub(super) fn page_of_calls(counted: &Counted<KubeCluster>) -> Result<String, NameError> {
     let mut page = MetricsPage::new();
     build(&mut page)?;

@@ -1,15 +1,15 @@
-//! Why clones stand still and what helps: the table of `docs/operations.md`, for those who do not read it.
+//! What to do about a clone that does not continue, by reason: the table of `docs/operations.md`.
 
 use crate::reconcile::status::reasons::is_usual;
 
-/// What a reason means.
+/// Advice for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advice {
-    /// As it stands in a condition.
+    /// The reason of a condition.
     pub reason: &'static str,
-    /// What helps.
+    /// What to do.
     pub helps: &'static str,
-    /// Whether the clone stays where it is until somebody does that.
+    /// Whether the clone does not continue until that is done.
     pub blocks: bool,
 }
 
@@ -21,51 +21,51 @@ const fn blocks(reason: &'static str, helps: &'static str) -> Advice {
     Advice { reason, helps, blocks: true }
 }
 
-/// Everything that can be in the way of a clone.
+/// All reasons with advice.
 pub const ADVICE: [Advice; 37] = [
-    helps("CloneWithoutSource", "make the source; the clone goes on by itself"),
+    helps("CloneWithoutSource", "create the source; the clone then continues automatically"),
     blocks(
         "CloneNotAllowed",
-        "annotate the source with decant.dev/allow-clone-to, or clone as a user with the right",
+        "annotate the source with decant.dev/allow-clone-to, or clone as a user with the required right",
     ),
-    blocks("CloneValidationFailed", "clone into a larger target, with the source's kind of content"),
-    blocks("ErrIncompatiblePVC", "clone into a larger target, with the source's kind of content"),
+    blocks("CloneValidationFailed", "clone into a larger target with the content type of the source"),
+    blocks("ErrIncompatiblePVC", "clone into a larger target with the content type of the source"),
     helps(
         "ErrCreatingClaim",
-        "change the LimitRange, policy or webhook that refuses the PVC, or clone with another size; it is tried again by itself",
+        "change the LimitRange, policy or webhook that refuses the PVC, or clone with another size; the controller retries",
     ),
     helps(
         "ErrChangingClaim",
-        "let the controller change the PVC: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller change the PVC: change the policy, webhook or role that refuses it; the controller retries",
     ),
     helps(
         "ErrChangingDataVolume",
-        "let the controller change the DataVolume: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller change the DataVolume: change the policy, webhook or role that refuses it; the controller retries",
     ),
     helps(
         "ErrCreatingSecret",
-        "let the controller make Secrets in the namespace that the message names: change the policy, webhook or role that \
-         refuses them; it is tried again by itself",
+        "let the controller create Secrets in the namespace that the message names: change the policy, webhook or role that \
+         refuses them; the controller retries",
     ),
     helps(
         "ErrDeletingPod",
-        "let the controller delete its pods: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller delete its pods: change the policy, webhook or role that refuses it; the controller retries",
     ),
     helps(
         "ErrReadingObjects",
-        "give the controller the rights that the message names (`kubectl decant doctor` shows all), or see to the API server; it is tried \
-         again by itself",
+        "give the controller the rights that the message names (`kubectl decant doctor` shows all), or check the API server; the controller \
+         retries",
     ),
     helps(
         "ErrWritingStatus",
-        "let the controller write the status of DataVolumes: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller write the status of DataVolumes: change the policy, webhook or role that refuses it; the controller retries",
     ),
-    blocks("ErrClaimNotValid", "correct the DataVolume as the message says: delete it and make it anew"),
+    blocks("ErrClaimNotValid", "correct the DataVolume as the message says: delete it and create it again"),
     blocks("ErrResourceExists", "choose another name, or delete the PVC of this name"),
-    blocks("ClaimLost", "the volume is gone: delete the DataVolume and make it anew"),
+    blocks("ClaimLost", "the volume is gone: delete the DataVolume and create it again"),
     blocks(
         "CloneNotProven",
-        "delete the PVC to have it cloned; if its content is right, let the DataVolume adopt it as docs/operations.md says",
+        "delete the PVC to clone it again; if its content is correct, let the DataVolume adopt it (docs/operations.md)",
     ),
     blocks(
         "VolumeInTheWay",
@@ -73,44 +73,44 @@ pub const ADVICE: [Advice; 37] = [
     ),
     helps(
         "ErrStartingPod",
-        "do what the message says, or delete the pod that is in the way; it is tried again by itself",
+        "follow the message, or delete the pod that has the name; the controller retries",
     ),
-    helps("ErrExceededQuota", "raise the quota, or delete what uses it up; it is tried again by itself"),
-    helps("CloneSourceInUse", "end the pods that the message names"),
-    helps("UploadTargetInUse", "end the pods that the message names"),
-    helps("ImportPVCNotReady", "wait until the source is filled, or see to what fills it"),
-    blocks("SourceNotSupported", "clone from a PVC; other sources are for other controllers"),
-    helps("ControllerFault", "report it with the controller's log; it is tried again by itself"),
-    helps("Queued", "wait; the message has its place"),
+    helps("ErrExceededQuota", "raise the quota, or delete objects that use it; the controller retries"),
+    helps("CloneSourceInUse", "stop the pods that the message names"),
+    helps("UploadTargetInUse", "stop the pods that the message names"),
+    helps("ImportPVCNotReady", "wait until the source is filled, or check the import that fills it"),
+    blocks("SourceNotSupported", "clone from a PVC; Decant does not support other sources"),
+    helps("ControllerFault", "report it with the controller's log; the controller retries"),
+    helps("Queued", "wait; the message has the position in the queue"),
     helps(
         "Unschedulable",
-        "make room on a node; a clone whose source finds none gives way to older ones after 15 s",
+        "free resources on a node; a clone whose source pod does not fit lets older clones go first after 15 s",
     ),
-    helps("ImagePullFailed", "make the image available, or give the controller a --pull-secret"),
-    helps(
-        "Error",
-        "do what the message says; the pods' logs have more. They are started again by themselves",
-    ),
-    helps("CrashLoopBackOff", "see the logs of the pod; it is started again by itself"),
+    helps("ImagePullFailed", "make the image available, or set --pull-secret of the controller"),
+    helps("Error", "follow the message and see the logs of the pods; the pods restart automatically"),
+    helps("CrashLoopBackOff", "see the logs of the pod; it restarts automatically"),
     helps(
         "CreateContainerConfigError",
-        "see to what the message names; a pod whose Secret cannot be used can be deleted, it is made again",
+        "correct what the message names; a pod with an unusable Secret can be deleted, the controller creates it again",
     ),
-    helps("CreateContainerError", "see to what the message names on the pod's node; the kubelet tries again"),
-    helps("RunContainerError", "see to what the message names on the pod's node; the kubelet tries again"),
-    helps("Evicted", "give the node what the message says it lacks; the pod is replaced by itself"),
+    helps(
+        "CreateContainerError",
+        "correct what the message names on the node of the pod; the kubelet retries",
+    ),
+    helps("RunContainerError", "correct what the message names on the node of the pod; the kubelet retries"),
+    helps("Evicted", "free the resource of the node that the message names; the controller replaces the pod"),
     helps("Pending", "see `kubectl describe` of the PVC and of the pod"),
     helps("ContainerCreating", "see `kubectl describe` of the pod: a volume or a Secret cannot be mounted"),
     helps("PodInitializing", "see the logs of the init containers that were added to the pod"),
-    helps("OOMKilled", "give the pods more memory with the controller's --pod-resources"),
+    helps("OOMKilled", "give the pods more memory with --pod-resources of the controller"),
     helps("WaitForFirstConsumer", "start a pod that uses the PVC, or clone with --immediate"),
 ];
 
-/// What helps where the reason is not known: it comes from Kubernetes or a plugin of the node.
+/// Advice for an unknown reason: it comes from Kubernetes or a plugin of the node.
 pub const GENERAL: &str =
-    "do what the message says; `kubectl describe` of the DataVolume, its PVC and its pods has more";
+    "follow the message; `kubectl describe` of the DataVolume, its PVC and its pods shows more";
 
-/// What helps against `reason`. Where both pods have one, against the first that is known; one that is usual comes last.
+/// Advice for `reason`. If both pods have a reason, for the first known one; usual reasons come last.
 pub fn advice(reason: &str) -> Option<&'static Advice> {
     let known = || {
         let find = |reason| ADVICE.iter().find(|advice| advice.reason == reason);
@@ -119,7 +119,7 @@ pub fn advice(reason: &str) -> Option<&'static Advice> {
     known().find(|advice| !is_usual(advice.reason)).or_else(|| known().next())
 }
 
-/// Whether a clone with this reason stays where it is until somebody does something about it.
+/// Whether a clone with this reason does not continue without help.
 pub fn is_blocked(reason: &str) -> bool {
     advice(reason).is_some_and(|advice| advice.blocks)
 }

@@ -47,7 +47,7 @@ fn an_object_of_another_shape_is_refused_with_a_reason() {
     ] {
         let request = json!({"uid": "1", "object": object});
         let Err(Verdict::Denied(denial)) = data_volume(&request) else { panic!("{object}") };
-        assert!(denial.message.starts_with("the DataVolume cannot be read"), "{}", denial.message);
+        assert!(denial.message.starts_with("cannot read the DataVolume"), "{}", denial.message);
     }
 }
 
