@@ -48,7 +48,7 @@ cargo test --locked -p decant-cloner --test resume -- --test-threads "${JOBS:-2}
 if [[ $all = yes ]]; then
     cargo test --locked -p decant-cloner --test copy -- --test-threads "${JOBS:-2}" \
         optional:: writers:: spelling:: || status=$?
-    cargo test --locked -p decant-cloner --test target -- --test-threads "${JOBS:-2}" writers:: || status=$?
+    cargo test --locked -p decant-cloner --test receive -- --test-threads "${JOBS:-2}" writers:: || status=$?
 fi
 
 echo

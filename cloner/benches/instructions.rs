@@ -24,26 +24,24 @@ use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::tar::reader::ArchiveReader;
 use decant_cloner::volume::tree::read::plan::Options;
-use decant_cloner::volume::tree::read::scan::scan;
-use decant_cloner::volume::tree::read::write_archive::write_archive as pack;
+use decant_cloner::volume::tree::read::scan;
+use decant_cloner::volume::tree::read::write_archive as pack;
 use decant_shared::net::http::chunked;
 use decant_shared::process::stop::Stop;
 
-mod data;
-
-use data::{noise, text};
+use decant_test_support::noise::{noise, text};
 
 /// A piece of work: its name, and what does it.
 type Case = (&'static str, fn());
 
 const CASES: [Case; 10] = [
     ("encode-text", || encode(&text(2 << 20))),
-    ("encode-noise", || encode(&noise(8 << 20))),
+    ("encode-noise", || encode(&noise(8 << 20, 1))),
     ("encode-zeros", || encode(&vec![0; 32 << 20])),
     ("decode-text", || decode(&text(4 << 20))),
-    ("decode-noise", || decode(&noise(8 << 20))),
-    ("digest", || digest(&noise(8 << 20), 256 << 10)),
-    ("digest-small-files", || digest(&noise(8 << 20), 3_000)),
+    ("decode-noise", || decode(&noise(8 << 20, 1))),
+    ("digest", || digest(&noise(8 << 20, 1), 256 << 10)),
+    ("digest-small-files", || digest(&noise(8 << 20, 1), 3_000)),
     ("chunked", chunks),
     ("pack", packing),
     ("read-archive", reading),

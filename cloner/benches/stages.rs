@@ -17,17 +17,14 @@ use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::snappy::{BLOCK_BYTES, STREAM_IDENTIFIER};
-use decant_cloner::stream::is_zero;
+use decant_cloner::zeros::is_zero;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::net::tls::{client, server};
+use decant_test_support::noise::{noise, text};
 use divan::counter::BytesCount;
 use divan::{Bencher, main as run};
 use rustls::{ClientConnection, ServerConnection};
-
-mod data;
-
-use data::{noise, text};
 
 /// What a file of the bench holds: more than a cache close to a core, so that memory answers as in a clone.
 const FILE_BYTES: usize = 64 << 20;
@@ -49,7 +46,7 @@ impl Kind {
     fn data(self) -> Vec<u8> {
         match self {
             Kind::Text => text(FILE_BYTES / 8),
-            Kind::Noise => noise(FILE_BYTES / 8),
+            Kind::Noise => noise(FILE_BYTES / 8, 1),
         }
     }
 }
@@ -79,14 +76,14 @@ fn b_zero_check(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn c_crc(bencher: Bencher<'_, '_>) {
-    let block = noise(BLOCK_BYTES);
+    let block = noise(BLOCK_BYTES, 1);
     bencher.counter(bytes(block.len())).bench(|| crc32c::crc32c(black_box(&block)));
 }
 
 /// In pieces as a large file has them, and as small files have them.
 #[divan::bench(args = [BLOCK_BYTES, 3_000])]
 fn d_digest(bencher: Bencher<'_, '_>, piece: usize) {
-    let block = noise(1 << 20);
+    let block = noise(1 << 20, 1);
     let mut segments = SegmentHasher::default();
     bencher.counter(bytes(block.len())).bench_local(|| {
         block.chunks(piece).for_each(|piece| segments.data(piece));
@@ -110,7 +107,7 @@ fn e_compress(bencher: Bencher<'_, '_>, kind: Kind) {
 #[divan::bench]
 fn f_tls_send(bencher: Bencher<'_, '_>) {
     let (mut client, _) = ends();
-    let (block, mut wire) = (noise(BLOCK_BYTES), Vec::with_capacity(2 * BLOCK_BYTES));
+    let (block, mut wire) = (noise(BLOCK_BYTES, 1), Vec::with_capacity(2 * BLOCK_BYTES));
     bencher.counter(bytes(block.len())).bench_local(|| {
         wire.clear();
         send(&mut client, &block, &mut wire);
@@ -127,7 +124,7 @@ fn g_socket(bencher: Bencher<'_, '_>) {
         let mut buffer = vec![0; BLOCK_BYTES];
         while far.read(&mut buffer).unwrap() > 0 {}
     });
-    let block = noise(BLOCK_BYTES);
+    let block = noise(BLOCK_BYTES, 1);
     bencher.counter(bytes(FILE_BYTES)).bench_local(|| {
         for _ in 0..FILE_BYTES / BLOCK_BYTES {
             near.write_all(&block).unwrap();
@@ -140,7 +137,7 @@ fn g_socket(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_size = 1)]
 fn h_tls_receive(bencher: Bencher<'_, '_>) {
     let (client, mut server) = ends();
-    let (client, block) = (RefCell::new(client), noise(BLOCK_BYTES));
+    let (client, block) = (RefCell::new(client), noise(BLOCK_BYTES, 1));
     let sent = || {
         let mut wire = Vec::with_capacity(2 * BLOCK_BYTES);
         send(&mut client.borrow_mut(), &block, &mut wire);
@@ -183,7 +180,7 @@ fn i_decompress(bencher: Bencher<'_, '_>, kind: Kind) {
 /// Into the page cache of a new file.
 #[divan::bench]
 fn j_write(bencher: Bencher<'_, '_>) {
-    let block = noise(BLOCK_BYTES);
+    let block = noise(BLOCK_BYTES, 1);
     bencher.counter(bytes(FILE_BYTES)).with_inputs(empty).bench_local_refs(|file| {
         for at in (0..FILE_BYTES).step_by(64 << 10) {
             let from = at % BLOCK_BYTES;
@@ -200,7 +197,7 @@ fn empty() -> File {
 
 fn filled() -> File {
     let mut file = empty();
-    file.write_all(&noise(FILE_BYTES)).unwrap();
+    file.write_all(&noise(FILE_BYTES, 1)).unwrap();
     file
 }
 

@@ -1,9 +1,9 @@
-//! Sections and rows that comments and documents cite exist in `docs/protocol.md` and `docs/objects.md`.
+//! Documents, sections and rows that sources, scripts and documents cite exist.
 //!
-//! A citation is the word "contract", or one of the two file names, with numbers after it: `contract 4.6, rows 1 to 14`, `contract 8,
-//! #16 to #20`, `protocol.md, 6.5`. It ends with its parenthesis, its sentence, or where the next one begins. In sources and on the pages
-//! themselves, numbers alone in a parenthesis, `(6.4)`, are one, too. What stands in quotes or backticks after a number has to stand in
-//! that section.
+//! A citation is the name of a document with `section` or `row` after it: `docs/protocol.md section 4.6, rows 1 to 14`,
+//! `docs/protocol.md sections 1.12 and 1.13`, `docs/migrate-from-cdi.md row 14`. It ends with its parenthesis, its sentence, or where the
+//! next one begins. In sources and on the page itself, numbers alone in a parenthesis, `(6.4)`, are sections of the protocol. What is in
+//! quotes or backticks after a number has to be in that section. `docs/operations.md, "Block devices"` names a heading.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -11,10 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The pages that are cited. They share one numbering.
-const PAGES: [&str; 2] = ["docs/protocol.md", "docs/objects.md"];
+/// The page whose sections have numbers.
+const PAGE: &str = "docs/protocol.md";
+/// The page whose rows have numbers. It counts as one section, [`ROWS`].
+const PAGE_OF_ROWS: &str = "docs/migrate-from-cdi.md";
+/// How the part of [`PAGE_OF_ROWS`] with the rows is called among the sections.
+const ROWS: &str = "rows";
 /// Words that numbers follow.
-const ANCHORS: [&str; 3] = ["contract", "protocol.md", "objects.md"];
+const ANCHORS: [&str; 3] = ["protocol.md", "protocol", "migrate-from-cdi.md"];
 /// Words that may stand between the numbers of one citation.
 const JOINING: [&str; 5] = ["and", "or", "section", "sections", "to"];
 
@@ -71,10 +75,12 @@ fn add_sections(page: &str, sections: &mut Sections) -> Vec<String> {
 
 fn sections() -> Sections {
     let mut sections = Sections::new();
-    for page in PAGES {
-        let twice = add_sections(&fs::read_to_string(root().join(page)).unwrap(), &mut sections);
-        assert!(twice.is_empty(), "{page}: sections of this number were there before: {twice:?}");
-    }
+    let twice = add_sections(&fs::read_to_string(root().join(PAGE)).unwrap(), &mut sections);
+    assert!(twice.is_empty(), "{PAGE}: sections of this number were there before: {twice:?}");
+    let page = fs::read_to_string(root().join(PAGE_OF_ROWS)).unwrap();
+    let (_, differences) = page.split_once("\n## Where CDI and Decant differ\n").unwrap();
+    let differences = differences.split("\n## ").next().unwrap();
+    sections.insert(ROWS.to_owned(), differences.to_owned());
     sections
 }
 
@@ -95,7 +101,7 @@ fn exists(cited: &Cited, sections: &Sections) -> bool {
 /// `text` up to the end of the parenthesis or, outside of one, of the clause, and up to the next citation.
 fn passage(text: &str, is_in_parenthesis: bool) -> &str {
     let ends: &[&str] = if is_in_parenthesis { &[")", ". "] } else { &[")", ". ", ": ", "; "] };
-    let all = ends.iter().chain(&ANCHORS);
+    let all = ends.iter().chain(&["docs/", "protocol.md", "migrate-from-cdi.md"]);
     let end = all.filter_map(|end| text.find(end)).min().unwrap_or(text.len());
     text[..end].trim_end_matches(['.', ' '])
 }
@@ -105,10 +111,10 @@ fn is_in_parenthesis(text: &str) -> bool {
     text.rfind('(') > text.rfind(')')
 }
 
-/// What the numbers of `passage` name. The first word has to be a number, or `section`.
-fn cited(passage: &str) -> Vec<Cited> {
+/// What the numbers of `passage`, which follow `anchor`, name. The first word has to be a number, `section` or `row`.
+fn cited(passage: &str, anchor: &str) -> Vec<Cited> {
     let mut found: Vec<Cited> = Vec::new();
-    let mut section = String::new();
+    let mut section = if PAGE_OF_ROWS.ends_with(anchor) { ROWS.to_owned() } else { String::new() };
     let mut is_of_rows = false;
     // Whether a number without a dot can be meant: after words of other kinds, it counts something else.
     let mut is_joined = true;
@@ -172,8 +178,10 @@ fn citations(text: &str) -> Vec<Cited> {
             let rest = rest.trim_start_matches(['`', ')']);
             let rest = rest.strip_prefix(',').unwrap_or(rest);
             let Some(numbers) = rest.strip_prefix(' ') else { continue };
+            let is_named = ["section", "row"].iter().any(|word| numbers.starts_with(word));
+            // The bare word is also one of prose: "protocol 1".
             let is_citation =
-                numbers.starts_with(|c: char| c.is_ascii_digit()) || numbers.starts_with("section");
+                is_named || anchor.contains('.') && numbers.starts_with(|c: char| c.is_ascii_digit());
             if is_word && is_citation {
                 let before = &text[..at];
                 let numbers = if before.ends_with('`') {
@@ -181,7 +189,7 @@ fn citations(text: &str) -> Vec<Cited> {
                 } else {
                     numbers
                 };
-                found.extend(cited(passage(numbers, is_in_parenthesis(before))));
+                found.extend(cited(passage(numbers, is_in_parenthesis(before)), anchor));
             }
         }
     }
@@ -195,17 +203,18 @@ fn bare_citations(text: &str) -> Vec<Cited> {
         let mut words = inner.split([' ', ',']).filter(|word| !word.is_empty());
         let is_bare = words.all(|word| is_section(word) && word.contains('.') || JOINING.contains(&word));
         if is_bare && inner.contains('.') {
-            found.extend(cited(inner));
+            found.extend(cited(inner, PAGE));
         }
     }
     found
 }
 
-/// The comments of a source, those of successive lines as one text.
+/// The comments of a source or script, those of successive lines as one text.
 fn comments(source: &str) -> Vec<String> {
     let mut found = vec![String::new()];
     for line in source.lines().map(str::trim_start) {
-        let whole = line.starts_with("//").then(|| line.trim_start_matches(['/', '!']));
+        let is_comment = line.starts_with("//") || line.starts_with('#') && !line.starts_with("#[");
+        let whole = is_comment.then(|| line.trim_start_matches(['/', '!', '#']));
         match (whole, found.last_mut()) {
             (Some(comment), Some(last)) => last.extend([comment.trim(), " "]),
             _ => {
@@ -232,13 +241,23 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Sources, scripts, manifests and settings, but for this file, whose examples name what there is not.
+fn sources() -> Vec<PathBuf> {
+    let mut sources = ["Cargo.toml", "deny.toml"].map(|name| root().join(name)).to_vec();
+    for folder in ["cloner", "controller", "shared", "scripts"] {
+        for extension in ["rs", "sh", "py", "yaml", "toml", "tpl", "txt", "json"] {
+            files(&root().join(folder), extension, &mut sources);
+        }
+    }
+    sources.retain(|path| !path.ends_with(file!()));
+    sources
+}
+
 /// Every text that may cite, with the file that it is in.
 fn texts() -> Vec<(PathBuf, String)> {
-    let mut sources = Vec::new();
-    for member in ["cloner", "controller", "shared"] {
-        files(&root().join(member), "rs", &mut sources);
-    }
-    let mut pages = ["README.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name)).to_vec();
+    let sources = sources();
+    let top = ["README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"];
+    let mut pages = top.map(|name| root().join(name)).to_vec();
     files(&root().join("docs"), "md", &mut pages);
     let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
     let in_sources =
@@ -257,7 +276,7 @@ fn every_section_and_row_that_is_cited_exists() {
     let mut seen = 0;
     for (path, text) in texts() {
         let mut all = citations(&text);
-        if path.extension() != Some("md".as_ref()) || PAGES.iter().any(|page| path.ends_with(page)) {
+        if path.extension() == Some("rs".as_ref()) || path.ends_with(PAGE) {
             all.extend(bare_citations(&text));
         }
         for cited in all {
@@ -272,30 +291,94 @@ fn every_section_and_row_that_is_cited_exists() {
     assert!(missing.is_empty(), "no page has {missing:#?}");
 }
 
+/// Names of documents in `text`: what is after `docs/` up to `.md`, and what follows.
+fn documents_named(text: &str) -> Vec<(&str, &str)> {
+    let ends = |rest: &str| rest.find(|c: char| !(c.is_alphanumeric() || "/-_.".contains(c)));
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("docs/") {
+        let rest = &text[at..];
+        let name = &rest[..ends(rest).unwrap_or(rest.len())];
+        if let Some(stem) = name.trim_end_matches('.').strip_suffix(".md") {
+            found.push((&rest[..stem.len() + 3], &rest[stem.len() + 3..]));
+        }
+    }
+    found
+}
+
+/// `docs/operations.md, "Block devices"` has a heading of that name.
+#[test]
+fn every_document_and_heading_that_a_source_names_exists() {
+    let mut missing = BTreeSet::new();
+    let mut seen = 0;
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        for (document, rest) in documents_named(&text) {
+            seen += 1;
+            let page = fs::read_to_string(root().join(document));
+            let heading =
+                rest.trim_start_matches('\\').strip_prefix(", \\\"").and_then(|rest| rest.split('\\').next());
+            let heading = heading.or_else(|| rest.strip_prefix(", \"")?.split('"').next());
+            let has_heading = |page: &str| {
+                heading.is_none_or(|heading| {
+                    page.lines()
+                        .any(|line| line.starts_with('#') && line.trim_start_matches(['#', ' ']) == heading)
+                })
+            };
+            if !page.is_ok_and(|page| has_heading(&page)) {
+                missing.insert(format!("{}: {document} {heading:?}", path.display()));
+            }
+        }
+    }
+    assert!(seen > 100, "the sources were not understood: {seen}");
+    assert!(missing.is_empty(), "there is no {missing:#?}");
+}
+
+/// Numbers need the name of a document in front of them: "contract 4.6" leads nowhere.
+#[test]
+fn every_citation_names_its_document() {
+    for (path, text) in texts() {
+        let lower = text.to_ascii_lowercase();
+        let is_number =
+            |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit()) || rest.starts_with("section");
+        let is_bare = ["contract ", "contract, "].iter().any(|word| lower.split(word).skip(1).any(is_number));
+        assert!(!is_bare, "{}: {text}", path.display());
+    }
+}
+
 #[test]
 fn every_form_of_a_citation_is_understood() {
     let section = |number: &str| Cited::Section(number.to_owned());
     let row = |number: &str, row| Cited::Row(number.to_owned(), row);
     let words = |number: &str, words: &str| Cited::Words(number.to_owned(), words.to_owned());
     for (text, expected) in [
-        ("Ends (contract 1.12), as 2 of 3.", vec![section("1.12")]),
-        ("The four of contract 2.6: two of them.", vec![section("2.6")]),
-        ("(contract 4.6, rows 1 to 3)", vec![section("4.6"), row("4.6", 1), row("4.6", 2), row("4.6", 3)]),
-        ("(contract 8, #16 and #20)", vec![section("8"), row("8", 16), row("8", 20)]),
-        ("(contract 8, row 28)", vec![section("8"), row("8", 28)]),
-        ("(contract 1.13 and 8, #13)", vec![section("1.13"), section("8"), row("8", 13)]),
-        ("(contract 4.6 row 1, 4.8)", vec![section("4.6"), row("4.6", 1), section("4.8")]),
-        ("(contract 3.3 to 3.5)", vec![section("3.3"), section("3.4"), section("3.5")]),
-        ("(contract, sections 1 and 2)", vec![section("1"), section("2")]),
-        ("Contract 4.4, \"exempt\".", vec![section("4.4"), words("4.4", "exempt")]),
-        ("(contract 3.5, direct flow; 4.8 for sizes)", vec![section("3.5"), section("4.8")]),
-        ("In the order of contract 1.4 in that of 3.3, then 2.", vec![section("1.4"), section("3.3")]),
+        ("Ends (docs/protocol.md section 1.12), as 2 of 3.", vec![section("1.12")]),
+        ("The four of docs/protocol.md section 2.6: two of them.", vec![section("2.6")]),
+        (
+            "(docs/protocol.md section 4.6, rows 1 to 3)",
+            vec![section("4.6"), row("4.6", 1), row("4.6", 2), row("4.6", 3)],
+        ),
+        ("(docs/migrate-from-cdi.md rows 16 and 20)", vec![row(ROWS, 16), row(ROWS, 20)]),
+        ("(docs/migrate-from-cdi.md rows 16 to 18)", vec![row(ROWS, 16), row(ROWS, 17), row(ROWS, 18)]),
+        ("(docs/migrate-from-cdi.md row 28)", vec![row(ROWS, 28)]),
+        (
+            "(docs/protocol.md section 1.13 and docs/migrate-from-cdi.md row 13)",
+            vec![section("1.13"), row(ROWS, 13)],
+        ),
+        ("(docs/protocol.md section 4.6 row 1, 4.8)", vec![section("4.6"), row("4.6", 1), section("4.8")]),
+        ("(docs/protocol.md sections 3.3 to 3.5)", vec![section("3.3"), section("3.4"), section("3.5")]),
+        ("(docs/protocol.md sections 1 and 2)", vec![section("1"), section("2")]),
+        ("docs/protocol.md section 4.4, \"exempt\".", vec![section("4.4"), words("4.4", "exempt")]),
+        ("(docs/protocol.md section 3.5, direct flow; 4.8 for sizes)", vec![section("3.5"), section("4.8")]),
+        (
+            "In the order of docs/protocol.md section 1.4 in that of 3.3.",
+            vec![section("1.4"), section("3.3")],
+        ),
+        ("the tables in `docs/protocol.md` section 7 that", vec![section("7")]),
         ("(docs/protocol.md, 6.5)", vec![section("6.5")]),
-        ("of it (`protocol.md`, 6.5), which", vec![section("6.5")]),
-        ("of contract 2.6; `x` is 1.2", vec![section("2.6")]),
-        ("as [objects.md](objects.md), 4.6 says", vec![section("4.6")]),
-        ("`contract 8, #1`, `contract 2.4`", vec![section("8"), row("8", 1), section("2.4")]),
-        ("that the contract, the 4 rows, decant_shared::protocol::cdi::X and contracts 5 say", vec![]),
+        ("of docs/protocol.md section 2.6; `x` is 1.2", vec![section("2.6")]),
+        ("as [protocol.md](protocol.md), 4.6 says", vec![section("4.6")]),
+        ("see protocol section 4.4", vec![section("4.4")]),
+        ("that the protocol, its 4 rows, decant_shared::protocol::X and protocol 5 say", vec![]),
     ] {
         assert_eq!(citations(text), expected, "{text}");
     }
@@ -309,16 +392,16 @@ fn what_a_page_does_not_have_is_found_missing() {
     let page = "# P\n\n## 2. A\n\n### 2.4 B\n\n| # | T |\n|---|---|\n| 0 | x |\n| 9, 10 | \"y\" |\n";
     assert_eq!(add_sections(page, &mut sections), Vec::<String>::new());
     for (text, is_there) in [
-        ("(contract 2)", true),
-        ("(contract 3)", false),
-        ("(contract 2.4, row 0)", true),
-        ("(contract 2.4, rows 9 to 10)", true),
-        ("(contract 2.4, row 8)", false),
-        ("(contract 2.4, rows 9 to 11)", false),
-        ("(contract 2.5)", false),
-        ("(contract 2.4, `y`)", true),
-        ("(contract 2.4, `z`)", false),
-        ("(contract 2, #9)", false),
+        ("(protocol.md section 2)", true),
+        ("(protocol.md section 3)", false),
+        ("(protocol.md section 2.4, row 0)", true),
+        ("(protocol.md section 2.4, rows 9 to 10)", true),
+        ("(protocol.md section 2.4, row 8)", false),
+        ("(protocol.md section 2.4, rows 9 to 11)", false),
+        ("(protocol.md section 2.5)", false),
+        ("(protocol.md section 2.4, `y`)", true),
+        ("(protocol.md section 2.4, `z`)", false),
+        ("(migrate-from-cdi.md row 9)", false),
     ] {
         let is_all_there = citations(text).iter().all(|cited| exists(cited, &sections));
         assert_eq!(is_all_there, is_there, "{text}");
@@ -328,7 +411,7 @@ fn what_a_page_does_not_have_is_found_missing() {
 
 #[test]
 fn comments_of_successive_lines_are_one_text() {
-    let source = "//! One (contract 8,\n//! #14).\nlet a = 1; // two\n// three\n// four\n";
+    let source = "//! One (protocol.md\n//! section 1.4).\nlet a = 1; // two\n// three\n// four\n";
     let comments: Vec<String> = comments(source).into_iter().filter(|text| !text.is_empty()).collect();
-    assert_eq!(comments, ["One (contract 8, #14). ", "two", "three four "]);
+    assert_eq!(comments, ["One (protocol.md section 1.4). ", "two", "three four "]);
 }

@@ -34,9 +34,16 @@ fn tables(manifest: &Path) -> Vec<(String, String)> {
 }
 
 fn members() -> Vec<PathBuf> {
-    ["shared", "cloner", "controller", "controller/kubectl-decant"]
-        .map(|member| root().join(member).join("Cargo.toml"))
-        .into()
+    [
+        "shared",
+        "shared/test-support",
+        "cloner",
+        "controller",
+        "controller/kubectl-decant",
+        "controller/test-support",
+    ]
+    .map(|member| root().join(member).join("Cargo.toml"))
+    .into()
 }
 
 /// The names and declarations under `[workspace.dependencies]`, our own crates left out.

@@ -1,5 +1,6 @@
-//! What the documents say about the sources: paths that they name exist, and protocol.md names what users set and
-//! what they read.
+//! What the documents say about the sources: paths that they name exist, and they name what users set and read.
+//!
+//! `GOLDEN=write cargo test -p decant-cloner --test documents` rewrites the table of the cloner's flags in `docs/operations.md`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use decant_cloner::report::metrics;
 use decant_shared::protocol::progress::Progress;
+use decant_test_support::generated;
 
 /// The top folders whose paths documents name.
 const TOPS: [&str; 5] = ["shared", "cloner", "controller", "scripts", "docs"];
@@ -35,7 +37,9 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 fn documents() -> Vec<PathBuf> {
     let mut found = files(&root().join("docs"), "md");
-    found.extend(["README.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name)));
+    found.extend(
+        ["README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name)),
+    );
     found
 }
 
@@ -223,10 +227,12 @@ fn sources() -> String {
 #[test]
 fn every_message_under_troubleshooting_is_one_of_the_code() {
     let sources = sources();
-    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, page) = page.split_once("\n### Messages\n").unwrap();
+    let (page, _) = page.split_once("\n## ").unwrap();
     let messages: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix("| `")?.split("` | ").next()).collect();
-    assert!(messages.len() > 30, "the page was not understood: {messages:?}");
+    assert!(messages.len() > 90, "the page was not understood: {messages:?}");
     for message in messages {
         let pieces: Vec<&str> = message.split('…').filter(|piece| piece.trim().len() > 3).collect();
         assert!(!pieces.is_empty(), "{message}: nothing of it can be looked for");
@@ -263,15 +269,15 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
-fn the_protocol_names_every_variable_of_ours() {
+fn the_documents_name_every_variable_of_ours() {
     let sources = ["cloner/src", "shared/src"].map(|folder| files(&root().join(folder), "rs")).concat();
     let texts: Vec<String> = sources.iter().map(|source| fs::read_to_string(source).unwrap()).collect();
     let used: BTreeSet<&str> = texts.iter().flat_map(|text| variables(text)).collect();
     assert!(used.len() > 5, "the sources were not understood: {used:?}");
-    let protocol = protocol();
-    let named = variables(&protocol);
+    let pages = protocol() + &fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let named = variables(&pages);
     let missing: Vec<&&str> = used.difference(&named).collect();
-    assert!(missing.is_empty(), "docs/protocol.md lacks {missing:?}");
+    assert!(missing.is_empty(), "docs/protocol.md and docs/operations.md lack {missing:?}");
 }
 
 fn variables(text: &str) -> BTreeSet<&str> {
@@ -294,4 +300,44 @@ fn the_protocol_names_every_series_of_the_metrics_page() {
     let is_named = |name: &str| ['`', '{'].iter().any(|end| protocol.contains(&format!("`{name}{end}")));
     let missing: Vec<&str> = series.into_iter().filter(|name| !is_named(name)).collect();
     assert!(missing.is_empty(), "docs/protocol.md lacks {missing:?}");
+}
+
+/// The flags of the cloner's commands, hidden ones included. Those that several commands have stand there once.
+fn cloner_flags() -> String {
+    use clap::CommandFactory;
+    let command = decant_cloner::commands::cli::Cli::command();
+    let mut rows: Vec<(String, Vec<String>, String)> = Vec::new();
+    for (name, flags) in command.get_subcommands().map(|sub| (sub.get_name(), sub)).chain([("all", &command)])
+    {
+        let is_flag =
+            |flag: &&clap::Arg| flag.get_long().is_some_and(|long| !["help", "version"].contains(&long));
+        for flag in flags.get_arguments().filter(is_flag) {
+            let variable = flag.get_env().map(|name| format!("`{}`", name.to_string_lossy()));
+            let defaults: Vec<_> =
+                flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+            let default = defaults.join(",");
+            let default = if default.is_empty() || default == "false" {
+                default.replace("false", "")
+            } else {
+                format!("`{default}`")
+            };
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let hidden = if flag.is_hide_set() { " (hidden)" } else { "" };
+            let help = help.trim_end_matches('.').replace('|', "\\|");
+            let long = format!("`--{}`{hidden}", flag.get_long().unwrap());
+            let rest = format!("{} | {default} | {help}", variable.unwrap_or_default());
+            match rows.iter_mut().find(|(other, _, same)| *other == long && *same == rest) {
+                Some((_, commands, _)) => commands.push(name.to_owned()),
+                None => rows.push((long, vec![name.to_owned()], rest)),
+            }
+        }
+    }
+    let rows = rows.into_iter().map(|(long, commands, rest)| vec![long, commands.join(", "), rest]);
+    // The last cell of a row is three of the table.
+    generated::table(&["Flag", "Commands", "Variable", "Default", "Meaning"], rows)
+}
+
+#[test]
+fn the_table_of_the_cloners_flags_is_that_of_the_code() {
+    generated::check(&[("cloner-flags", cloner_flags())], "cargo test -p decant-cloner --test documents");
 }

@@ -1,4 +1,4 @@
-//! docs/optional-calls.md says what the table in `optional.rs` says.
+//! `docs/specification.md` says, under "Optional system calls", what the table in `optional.rs` says.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -65,21 +65,26 @@ fn row(call: Call) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
+/// The section about optional system calls.
+fn section() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/specification.md");
+    let page = fs::read_to_string(page).unwrap();
+    page.split_once("\n## Optional system calls\n").expect("the section is there").1.to_owned()
+}
+
 #[test]
 fn the_page_and_the_table_in_the_code_say_the_same() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/optional-calls.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = section();
     let rows: Vec<_> = Call::ALL.into_iter().map(row).collect();
     let missing: Vec<_> = rows.iter().filter(|row| !page.contains(row.as_str())).collect();
-    assert!(missing.is_empty(), "docs/optional-calls.md needs:\n{}", rows.join("\n"));
+    assert!(missing.is_empty(), "docs/specification.md needs:\n{}", rows.join("\n"));
     let told = page.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(told, rows.len(), "a row of the page has no call");
 }
 
 #[test]
 fn the_page_names_every_error_of_a_class() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/optional-calls.md"));
-    let page = page.unwrap();
+    let page = section();
     for (_, errors) in Class::COLUMNS {
         let list: Vec<_> = errors.iter().map(|&errno| name(errno)).collect();
         assert!(page.contains(&list.join(", ")), "{list:?}");

@@ -249,8 +249,8 @@ impl RunArgs {
             policy.pods.tolerations = tolerations.clone();
         }
         policy.pods.annotations = self.pod_annotations.clone().unwrap_or_default();
-        policy.admission.running_max = self.max_clones.into();
-        policy.admission.running_max_per_class = self.max_clones_per_class.into();
+        policy.scheduling.running_max = self.max_clones.into();
+        policy.scheduling.running_max_per_class = self.max_clones_per_class.into();
         policy.overhead = self.filesystem_overhead;
         policy.preallocation = self.preallocation;
         policy.class_overheads = self.class_overheads.iter().cloned().collect();

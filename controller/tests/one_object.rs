@@ -166,12 +166,13 @@ impl Stage {
         let watches = Watches::start(&cluster, &stores, &unreadable, None, &wake, &stop).unwrap();
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
         let made = Arc::new(MadePods::default());
+        let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
         let shop = Arc::new(Reconciler {
             cluster: Arc::clone(&cluster),
             observer: Observer {
                 cluster: Arc::clone(&cluster),
                 stores,
-                scheduler: CloneScheduler::new(policy.admission.clone()),
+                scheduler: Arc::clone(&scheduler),
                 judge: Judge::new(
                     Arc::clone(&cluster),
                     Arc::clone(&keys),
@@ -182,7 +183,7 @@ impl Stage {
                 made: Arc::clone(&made),
                 drivers: Drivers::default(),
             },
-            executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made),
+            executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made, scheduler),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
             queue,
             budget: WriteBudget::new(&policy.intervals),
@@ -338,7 +339,7 @@ fn a_clone_whose_claim_or_data_volume_becomes_unreadable_waits_and_nothing_of_it
 }
 
 #[test]
-fn an_unreadable_object_that_is_deleted_stands_in_nobodys_way() {
+fn a_deleted_unreadable_object_blocks_no_clone() {
     let scene = Scene { lists: lists(vec![data_volume("odd", r#","contentType":1"#)]), ..Scene::default() };
     let (stage, feeds) = Stage::open(scene, &[Kind::DataVolume]);
     assert_eq!(stage.shop.unreadable.counts(Kind::DataVolume).0, 1);

@@ -1,4 +1,7 @@
-//! What `docs/reference.md` says about flags, annotations, series, events and exit codes is what there is.
+//! The tables of `docs/operations.md` are those of the code: flags, annotations, reasons and exit codes are rendered from it, series and
+//! events are compared with it.
+//!
+//! `GOLDEN=write cargo test -p decant-controller --test operations` rewrites the rendered tables.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -6,16 +9,16 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use decant_controller::cli::Cli;
+use decant_controller::summary::advice::ADVICE;
 use decant_shared::protocol::exit_code::Exit;
+use decant_test_support::generated;
 
-const DOCUMENT: &str = include_str!("../../docs/reference.md");
-/// Has the reasons of conditions, and what helps.
-const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const DOCUMENT: &str = include_str!("../../docs/operations.md");
 const ANNOTATIONS: &str = include_str!("../src/objects/annotations.rs");
 /// What events and conditions are made of.
 const REASONS: [&str; 4] = [
+    include_str!("../src/objects/reason.rs"),
     include_str!("../src/reconcile/events.rs"),
-    include_str!("../src/reconcile/last_error.rs"),
     include_str!("../src/reconcile/status/conditions.rs"),
     include_str!("../src/reconcile/status/running.rs"),
 ];
@@ -46,44 +49,100 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-#[test]
-fn every_flag_stands_in_the_table_with_its_variable_and_default() {
+/// The value of a flag that is not given, in backticks, or nothing.
+fn default_of(flag: &clap::Arg) -> String {
+    let values: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let joined = values.join(",");
+    if joined.is_empty() || joined == "false" { String::new() } else { format!("`{joined}`") }
+}
+
+fn help_of(flag: &clap::Arg) -> String {
+    flag.get_help().map(ToString::to_string).unwrap_or_default().trim_end_matches('.').replace('|', "\\|")
+}
+
+fn long_flags(command: &clap::Command) -> Vec<clap::Arg> {
+    let is_flag = |flag: &&clap::Arg| flag.get_long().is_some_and(|long| !matches!(long, "help" | "version"));
+    command.get_arguments().filter(is_flag).cloned().collect()
+}
+
+/// The flags of `controller run`, with a star where `controller webhook` has them, too.
+fn controller_flags() -> String {
     let cli = Cli::command();
-    let run = cli.find_subcommand("run").unwrap();
-    let flags: BTreeSet<(String, String, String)> = run
-        .get_arguments()
-        .filter(|flag| flag.get_long().is_some_and(|long| long != "help"))
-        .map(|flag| {
-            let default: Vec<String> =
-                flag.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
-            let default = default.join(",");
-            let default = if default.is_empty() || default == "false" {
-                default.replace("false", "")
-            } else {
-                format!("`{default}`")
-            };
-            let env = flag.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            (format!("`--{}`", flag.get_long().unwrap()), format!("`{env}`"), default)
-        })
+    let webhook: BTreeSet<String> = long_flags(cli.find_subcommand("webhook").unwrap())
+        .iter()
+        .filter_map(|flag| flag.get_long().map(str::to_owned))
         .collect();
-    let told: BTreeSet<(String, String, String)> =
-        table("Flag").into_iter().map(|row| (row[0].clone(), row[1].clone(), row[2].clone())).collect();
-    assert_eq!(flags, told);
+    let rows = long_flags(cli.find_subcommand("run").unwrap()).into_iter().map(|flag| {
+        let long = flag.get_long().unwrap();
+        let variable = flag.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();
+        let star = if webhook.contains(long) { " *" } else { "" };
+        vec![format!("`--{long}`"), variable, default_of(&flag), format!("{}{star}", help_of(&flag))]
+    });
+    generated::table(&["Flag", "Variable", "Default", "Meaning"], rows)
+}
+
+/// `/// On WHERE: WHAT` above the constant of an annotation of Decant's own.
+fn annotations() -> String {
+    let mut rows = Vec::new();
+    let mut comment = String::new();
+    for line in ANNOTATIONS.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            comment.push_str(if text.is_empty() { "  " } else { text });
+        } else if let Some((_, rest)) = line.split_once("&str = \"decant.dev/") {
+            let name = rest.split('"').next().unwrap();
+            // What follows an empty line is about the code.
+            let text = comment.split("  ").next().unwrap().trim().trim_start_matches("On ");
+            let (on, what) =
+                text.split_once(": ").unwrap_or_else(|| panic!("{name}: On WHERE: WHAT, not {text}"));
+            let what = what.trim_end_matches('.').replace(['[', ']'], "");
+            rows.push(vec![format!("`decant.dev/{name}`"), on.to_owned(), what]);
+            comment.clear();
+        } else {
+            comment.clear();
+        }
+    }
+    generated::table(&["Annotation", "On", "Meaning"], rows)
+}
+
+fn reasons() -> String {
+    let rows = ADVICE.iter().map(|advice| {
+        let reason = format!("`{}`", advice.reason);
+        let reason = if advice.blocks { format!("**{reason}**") } else { reason };
+        vec![reason, advice.means.to_owned(), advice.helps.to_owned()]
+    });
+    generated::table(&["Reason", "Meaning", "What helps"], rows)
+}
+
+fn exit_codes() -> String {
+    let rows = Exit::ALL.iter().map(|exit| vec![exit.code().to_string(), exit.sentence().to_owned()]);
+    generated::table(&["Code", "Meaning"], rows)
 }
 
 #[test]
-fn the_flags_of_the_webhook_alone_are_those_that_are_marked() {
-    let cli = Cli::command();
-    let webhook = cli.find_subcommand("webhook").unwrap();
-    let flags: BTreeSet<String> = webhook
-        .get_arguments()
-        .filter_map(|flag| flag.get_long())
-        .filter(|long| *long != "help")
-        .map(|long| format!("`--{long}`"))
-        .collect();
-    let marked: BTreeSet<String> =
-        table("Flag").into_iter().filter(|row| row[3].ends_with(" *")).map(|row| row[0].clone()).collect();
-    assert_eq!(flags, marked);
+fn the_generated_tables_are_those_of_the_code() {
+    let tables = [
+        ("reasons", reasons()),
+        ("controller-flags", controller_flags()),
+        ("annotations", annotations()),
+        ("exit-codes", exit_codes()),
+    ];
+    generated::check(&tables, "cargo test -p decant-controller --test operations");
+}
+
+#[test]
+fn every_flag_has_a_variable_and_a_meaning() {
+    let flags = long_flags(Cli::command().find_subcommand("run").unwrap());
+    assert!(flags.len() > 30);
+    for flag in flags {
+        assert!(flag.get_env().is_some() && !help_of(&flag).is_empty(), "{flag:?}");
+    }
+}
+
+#[test]
+fn every_annotation_of_ours_is_in_the_table() {
+    let exist = ANNOTATIONS.matches("\"decant.dev/").count();
+    assert!(exist > 8, "the source was not understood");
+    assert_eq!(annotations().lines().count(), exist + 2);
 }
 
 /// Names in quotes or backticks that look like series.
@@ -99,18 +158,6 @@ fn series(text: &str, quote: char) -> BTreeSet<String> {
 fn every_series_stands_in_the_table() {
     let told: String = table("Series").into_iter().map(|row| row[0].clone()).collect::<Vec<_>>().join(" ");
     assert_eq!(series(SERIES, '"'), series(&told, '`'));
-}
-
-#[test]
-fn every_annotation_of_ours_stands_in_the_table_and_no_other() {
-    let of_ours = |text: &str, quote: char| -> BTreeSet<String> {
-        text.split(quote).filter(|word| word.starts_with("decant.dev/")).map(str::to_owned).collect()
-    };
-    let told: String =
-        table("Annotation").into_iter().map(|row| row[0].clone()).collect::<Vec<_>>().join(" ");
-    let exist = of_ours(ANNOTATIONS, '"');
-    assert!(exist.len() > 8, "the source was not understood: {exist:?}");
-    assert_eq!(exist, of_ours(&told, '`'));
 }
 
 /// `maxClones` is `DECANT_MAX_CLONES`.
@@ -141,15 +188,6 @@ fn every_flag_is_a_setting_of_the_chart_and_nothing_else_is() {
     assert_eq!(flags, settings);
 }
 
-#[test]
-fn every_exit_code_stands_in_the_table() {
-    let told: Vec<(String, String)> =
-        table("Code").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
-    let codes: Vec<(String, String)> =
-        Exit::ALL.iter().map(|exit| (exit.code().to_string(), exit.sentence().to_owned())).collect();
-    assert_eq!(codes, told);
-}
-
 /// Whether it looks like a reason of Kubernetes: two words or more in one, each with a capital.
 fn is_reason(word: &str) -> bool {
     let capitals = word.chars().filter(char::is_ascii_uppercase).count();
@@ -163,8 +201,7 @@ fn every_reason_of_an_event_is_explained() {
     let reasons: BTreeSet<&str> =
         REASONS.iter().flat_map(|source| source.split('"')).filter(|word| is_reason(word)).collect();
     assert!(reasons.len() > 20, "the sources were not understood: {reasons:?}");
-    let is_told =
-        |reason: &&&str| [DOCUMENT, OPERATIONS].iter().any(|page| page.contains(&format!("`{reason}`")));
-    let missing: Vec<&&str> = reasons.iter().filter(|reason| !is_told(reason)).collect();
-    assert!(missing.is_empty(), "docs/reference.md and docs/operations.md lack {missing:?}");
+    let missing: Vec<&&str> =
+        reasons.iter().filter(|reason| !DOCUMENT.contains(&format!("`{reason}`"))).collect();
+    assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
 }

@@ -5,6 +5,8 @@
 
 use std::process::{Command, Stdio};
 
+use decant_test_support::is_root;
+
 /// Starts the controller inside, asks for its page until it answers, and ends it. The API server is not there; the page
 /// tells of the process alone.
 const SCRIPT: &str = r#"
@@ -19,7 +21,7 @@ done
 
 #[test]
 fn with_ipv6_alone_the_default_addresses_answer() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

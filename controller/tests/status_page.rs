@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use decant_controller::pages::server;
 use decant_controller::pages::status::{Overview, render};
 use decant_controller::summary::pick::pick;
 use decant_shared::process::stop::Stop;
+use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
 /// Of any number of DataVolumes, with the longest texts that a cluster can hold.
@@ -116,10 +116,6 @@ fn the_page_asks_for_nothing_else_and_tells_states_apart_in_words() {
     }
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// A board of a controller that does not act yet, at an API server that is not there.
 fn board() -> Arc<HealthState> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -134,7 +130,8 @@ fn board() -> Arc<HealthState> {
 fn it_is_served_only_when_it_is_wanted() {
     let stop = Stop::new();
     for (wanted, status) in [(false, 404), (true, 200)] {
-        let address = free_address();
+        let port = Closed::new();
+        let address = port.address();
         let server = server::serve(address, &board(), wanted, &stop).unwrap();
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut answer = agent.get(format!("http://{address}/status")).call().unwrap();
@@ -196,7 +193,8 @@ fn a_browser_shows_hostile_names_as_text() {
 
 #[test]
 fn a_browser_takes_the_page_from_the_controllers_server() {
-    let (stop, address) = (Stop::new(), free_address());
+    let (stop, port) = (Stop::new(), Closed::new());
+    let address = port.address();
     let server = server::serve(address, &board(), true, &stop).unwrap();
     let dom = chromium(&["--dump-dom", &format!("http://{address}/status")]);
     server.shut_down(Duration::from_secs(1));

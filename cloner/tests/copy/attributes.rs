@@ -5,17 +5,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use super::command::{Place, command, copy};
-use super::disks::Mounted;
-use super::trees::{
-    Wealth, acl, assert_same, describe, give_attributes, is_root, make_torture, set_xattr, xattrs_of,
+use decant_test_support::disks::Mounted;
+use decant_test_support::is_root;
+use decant_test_support::trees::{
+    Format, acl, assert_same, describe, give_attributes, make_torture, set_xattr, xattrs_of,
 };
+
+use super::command::{Place, command, copy};
 
 #[test]
 fn everything_that_a_tree_has_arrives() {
     let place = Place::new();
     let source = place.folder("a");
-    make_torture(&source, Wealth::Full);
+    make_torture(&source, Format::Full);
     give_attributes(&source);
     let target = place.at("b");
     let ended = copy(&["--log-format=json".as_ref(), source.as_os_str(), target.as_os_str()]);
@@ -30,7 +32,7 @@ fn everything_that_a_tree_has_arrives() {
 fn a_default_list_of_the_targets_folder_is_not_handed_down() {
     let place = Place::new();
     let (source, target) = (place.folder("a"), place.folder("b"));
-    make_torture(&source, Wealth::Ustar);
+    make_torture(&source, Format::Ustar);
     let list = acl(7, 7, 7, 7, 0);
     set_xattr(&target, "system.posix_acl_default", &list);
     copy(&[&source, &target]).assert_done();
@@ -51,7 +53,7 @@ fn what_a_user_may_not_keep_is_counted_and_named() {
     place.file("a/capable", b"x");
     place.file("a/sub/read-only", b"x");
     place.file("a/sub/shared", b"x");
-    set_xattr(&place.at("a/capable"), "security.capability", &super::trees::CAPABILITY);
+    set_xattr(&place.at("a/capable"), "security.capability", &decant_test_support::trees::CAPABILITY);
     set_xattr(&place.at("a/sub/read-only"), "user.a", b"kept");
     fs::set_permissions(place.at("a/sub/read-only"), Permissions::from_mode(0o444)).unwrap();
     fs::set_permissions(place.at("a/sub/shared"), Permissions::from_mode(0o2755)).unwrap();

@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use decant_test_support::process::Process;
+use decant_test_support::until;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// How one ended.
@@ -52,56 +52,33 @@ pub(crate) fn copy<W: AsRef<OsStr>>(words: &[W]) -> Ended {
 }
 
 /// A copy under way; killed when dropped.
-pub(crate) struct Running {
-    child: Child,
-    _stderr: BufReader<ChildStderr>,
-}
+pub(crate) struct Running(Process);
 
 impl Running {
     /// Starts to copy `source` to `target`, and returns when `appears` is there.
     pub(crate) fn until(appears: &Path, source: &Path, target: &Path) -> Self {
         // So slowly that it is not done before a busy machine gets to the next line.
         let words = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
-        let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("\"receiving a ") {
-            line.clear();
-            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before it had begun");
-        }
-        let running = Self { child, _stderr: stderr };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !appears.exists() {
-            assert!(Instant::now() < deadline, "{} does not appear", appears.display());
-            std::thread::yield_now();
-        }
-        running
+        let process = Process::spawn(&mut command(&words));
+        process.line("\"receiving a ");
+        until(&appears.display().to_string(), || appears.exists());
+        Self(process)
     }
 
     /// Waits until it has ended by itself, and well.
-    pub(crate) fn well(mut self) {
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    pub(crate) fn well(self) {
+        self.0.succeeded();
     }
 
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.0.id()
     }
 
-    /// Ends it by `signal`. Returns its exit code and how long it took.
-    pub(crate) fn end(mut self, signal: Signal) -> (Option<i32>, Duration) {
-        let start = Instant::now();
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        let status = self.child.wait().unwrap();
-        (status.code(), start.elapsed())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Harmless once it has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Ends it by `signal` and waits for its end. Returns its exit code.
+    pub(crate) fn end(mut self, signal: Signal) -> Option<i32> {
+        self.0.signal(signal);
+        self.0.wait()
     }
 }
 
@@ -136,12 +113,4 @@ impl Place {
     }
 }
 
-/// The names in a folder, sorted.
-pub(crate) fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
+pub(crate) use decant_test_support::names;

@@ -5,10 +5,11 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+use decant_test_support::noise;
+
 use super::command::{Place, command, copy, names};
-use super::disks::{LoopDevice, Mounted, make_ext4};
-use super::noise::noise;
-use super::trees::is_root;
 
 const MIB: usize = 1 << 20;
 

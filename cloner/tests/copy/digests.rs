@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use decant_test_support::disks::{LoopDevice, Mounted};
+use decant_test_support::is_root;
+use decant_test_support::noise;
+use decant_test_support::trees::{Format, make_torture};
+
 use super::command::{Place, copy};
-use super::disks::{LoopDevice, Mounted};
-use super::noise::noise;
-use super::trees::{Wealth, is_root, make_torture};
 
 const MIB: usize = 1 << 20;
 
@@ -46,7 +48,7 @@ fn a_file_has_the_same_digest_wherever_it_is_computed() {
 fn a_folder_has_the_same_digest_wherever_it_is_computed() {
     let place = Place::new();
     let source = place.folder("tree");
-    make_torture(&source, Wealth::Full);
+    make_torture(&source, Format::Full);
     all_agree(&source, &place.at("copy"));
 }
 
@@ -57,7 +59,7 @@ fn a_folder_on_another_filesystem_has_the_same_digest() {
     }
     let place = Place::new();
     let source = place.folder("tree");
-    make_torture(&source, Wealth::Full);
+    make_torture(&source, Format::Full);
     let other = Mounted::ext4(64 * MIB as u64, "^has_journal").unwrap();
     std::fs::remove_dir(other.path().join("lost+found")).unwrap();
     all_agree(&source, other.path());

@@ -3,14 +3,15 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use decant_test_support::trees::{Format, assert_same, describe, make_torture, output, paths};
+
 use super::command::{Place, copy, names};
-use super::trees::{Wealth, assert_same, describe, make_torture, output, paths};
 
 #[test]
 fn a_new_folder_gets_everything_and_its_own_attributes() {
     let place = Place::new();
     let source = place.folder("a");
-    make_torture(&source, Wealth::Full);
+    make_torture(&source, Format::Full);
     fs::set_permissions(&source, Permissions::from_mode(0o2751)).unwrap();
     let target = place.at("b");
     copy(&[&source, &target]).assert_done();
@@ -26,7 +27,7 @@ fn a_new_folder_gets_everything_and_its_own_attributes() {
 fn an_empty_folder_gets_everything_and_stays_itself() {
     let place = Place::new();
     let source = place.folder("a");
-    make_torture(&source, Wealth::Ustar);
+    make_torture(&source, Format::Ustar);
     let target = place.folder("b");
     fs::set_permissions(&target, Permissions::from_mode(0o700)).unwrap();
     copy(&[&source, &target]).assert_done();
@@ -89,7 +90,7 @@ fn with_force_same_names_are_replaced_and_others_stay() {
 #[test]
 fn a_copy_of_a_copy_is_the_same() {
     let place = Place::new();
-    make_torture(&place.folder("a"), Wealth::V7);
+    make_torture(&place.folder("a"), Format::V7);
     for (from, to) in [("a", "b"), ("b", "c")] {
         copy(&[&place.at(from), &place.at(to)]).assert_done();
     }

@@ -9,11 +9,12 @@ use std::process::{Command, Stdio};
 
 use decant_cloner::attributes::Attribute;
 use decant_cloner::volume::optional_calls::{Call, Verdict};
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+use decant_test_support::trees::{acl, set_xattr, xattrs_of};
 use rustix::io::Errno;
 
 use super::command::{Ended, Place, copy};
-use super::disks::{LoopDevice, Mounted, make_ext4};
-use super::trees::{acl, is_root, set_xattr, xattrs_of};
 
 /// Copies with each call of `name` failing with `errno`; with `path`, only those about that path.
 fn copy_without(name: &str, errno: &str, path: Option<&Path>, words: &[&Path]) -> Ended {

@@ -5,11 +5,11 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use decant_test_support::trees::{assert_same, describe};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::command::{Place, copy};
-use super::trees::{assert_same, describe};
 
 #[derive(Debug, Clone)]
 enum Node {

@@ -60,7 +60,7 @@ fn a_folder_is_not_copied_into_itself_nor_over_what_holds_it() {
 fn a_folder_does_not_replace_a_file() {
     let place = Place::new();
     let file = place.file("a", b"content");
-    forced(&place.folder("folder"), &file).assert_failed(4, &["is not a folder"]);
+    forced(&place.folder("folder"), &file).assert_failed(4, &["is not a directory"]);
     assert_eq!(fs::read(&file).unwrap(), b"content");
 }
 
@@ -87,7 +87,7 @@ fn what_is_neither_file_nor_folder_nor_block_device_is_no_source() {
     let made = Command::new("mkfifo").arg(place.at("pipe")).status();
     assert!(made.unwrap().success());
     for source in [place.at("pipe").as_path(), Path::new("/dev/null")] {
-        let parts = [source.to_str().unwrap(), "neither a file, a block device nor a folder"];
+        let parts = [source.to_str().unwrap(), "neither a file, a block device nor a directory"];
         copy(&[source, &place.at("b")]).assert_failed(3, &parts);
     }
     let file = place.file("a", b"content");

@@ -4,11 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use decant_test_support::is_root;
+use decant_test_support::noise;
 use rustix::process::Signal;
 
 use super::command::{Place, Running, copy, names};
-use super::noise::noise;
-use super::trees::is_root;
 
 fn large(place: &Place) -> PathBuf {
     let source = place.folder("s");
@@ -21,7 +21,7 @@ fn large(place: &Place) -> PathBuf {
 
 fn killed(source: &Path, target: &Path) {
     let running = Running::until(&target.join(".decant-partial/new"), source, target);
-    assert_eq!(running.end(Signal::KILL).0, None);
+    assert_eq!(running.end(Signal::KILL), None);
 }
 
 fn attributes(folder: &Path) -> (u32, u32, u32) {
@@ -50,7 +50,7 @@ fn the_users_own_folder_is_not_removed_when_the_next_copy_ends_early() {
     let (source, own) = (large(&place), place.folder("own"));
     killed(&source, &own);
     let running = Running::until(&own.join(".decant-partial/new/0"), &source, &own);
-    assert_eq!(running.end(Signal::INT).0, Some(130));
+    assert_eq!(running.end(Signal::INT), Some(130));
     assert_eq!(names(&own), [""; 0]);
 }
 
@@ -60,7 +60,7 @@ fn a_folder_that_a_killed_copy_made_gets_what_the_source_has_or_goes() {
     let (source, new) = (large(&place), place.at("new"));
     killed(&source, &new);
     let running = Running::until(&new.join(".decant-partial/new/0"), &source, &new);
-    assert_eq!(running.end(Signal::INT).0, Some(130));
+    assert_eq!(running.end(Signal::INT), Some(130));
     assert!(!new.exists());
     killed(&source, &new);
     copy(&[&source, &new]).assert_done();

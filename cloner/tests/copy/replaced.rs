@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decant_test_support::disks::Mounted;
+use decant_test_support::trees::{assert_same, describe, output};
+use decant_test_support::{able, is_root};
+
 use super::command::{Ended, Place, copy, names};
-use super::disks::Mounted;
-use super::trees::{able, assert_same, describe, is_root, output};
 
 fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
     made.map_err(|why| able(false, &why)).ok()

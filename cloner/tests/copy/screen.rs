@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use decant_test_support::noise;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{Place, command, copy};
-use super::noise::noise;
 
 /// With [`LIMIT`] it takes two seconds: the bar is drawn, and a line is printed.
 const LONG_BYTES: usize = 24 << 20;

@@ -3,9 +3,10 @@
 
 use std::process::{Command, Stdio};
 
+use decant_test_support::is_root;
+use decant_test_support::noise;
+
 use super::command::Place;
-use super::noise::noise;
-use super::trees::is_root;
 
 const SCRIPT: &str =
     r#"ip link set lo up && ip address del 127.0.0.1/8 dev lo && exec "$CLONER" copy --quiet a b"#;

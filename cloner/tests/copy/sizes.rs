@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use decant_test_support::noise;
+use decant_test_support::trees::allocated_bytes;
 
 use super::command::{Place, copy, names};
-use super::noise::noise;
-use super::trees::allocated_bytes;
 
 const MIB: usize = 1 << 20;
 
@@ -22,16 +23,18 @@ fn files_of_every_size_arrive_unchanged() {
     }
 }
 
+/// No machine makes a copy faster than its limit. That it is not slower either is shown with a clock of its own, where
+/// the limit is computed (`a_limit_is_held_within_five_percent_over_ten_seconds`).
 #[test]
-fn a_limit_is_held_within_five_percent_over_ten_seconds() {
+fn no_copy_is_faster_than_its_limit() {
     let place = Place::new();
-    let source = place.file("a", &noise(20 * MIB, 1));
-    let begun = Instant::now();
+    let source = place.file("a", &noise(6 * MIB, 1));
+    let start = Instant::now();
     let target = place.at("b");
     copy(&[source.as_os_str(), target.as_os_str(), "--limit".as_ref(), "2MiB/s".as_ref()]).assert_done();
-    let secs = begun.elapsed().as_secs_f64();
-    // Start and end of the processes count, too: some hundredths of a second.
-    assert!((9.5..10.5).contains(&secs), "20 MiB at 2 MiB/s took {secs} s");
+    let secs = start.elapsed().as_secs_f64();
+    // The last blocks may leave at once: no wait follows them.
+    assert!(secs > 2.5, "6 MiB at 2 MiB/s took {secs} s");
 }
 
 #[test]
@@ -65,9 +68,10 @@ fn five_gib_with_little_data_are_copied_fast_and_stay_sparse() {
     for island in islands {
         file.write_all_at(&noise(5000, island), island).unwrap();
     }
-    let start = Instant::now();
-    copy(&[&source, &place.at("b")]).assert_done();
-    let elapsed = start.elapsed();
+    let ended = copy(&[&source, &place.at("b")]);
+    ended.assert_done();
+    // Holes are neither read nor sent.
+    assert!(ended.stdout.contains(" KiB on the wire"), "{ended:?}");
     let target = fs::File::open(place.at("b")).unwrap();
     assert_eq!(target.metadata().unwrap().len(), 5 << 30);
     assert!(allocated_bytes(&place.at("b")) < 1 << 20, "{} bytes", allocated_bytes(&place.at("b")));
@@ -76,7 +80,6 @@ fn five_gib_with_little_data_are_copied_fast_and_stay_sparse() {
         target.read_exact_at(&mut found, island).unwrap();
         assert!(found == noise(5000, island), "at {island}");
     }
-    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Filesystems that take different names for one: nothing is merged.
 
 use super::command::{Place, copy, names};
-use super::disks::Mounted;
-use super::trees::{able, is_root};
 use std::fs;
 use std::os::unix::fs::symlink;
+
+use decant_test_support::disks::Mounted;
+use decant_test_support::{able, is_root};
 
 fn folding() -> Option<Mounted> {
     if !is_root() {

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decant_test_support::is_root;
+use decant_test_support::noise;
+
 use super::command::{Place, Running, command, copy, names};
-use super::noise::noise;
-use super::trees::is_root;
 
 /// A folder that takes some seconds to copy, and what grows while that is under way.
 fn slow(place: &Place, target: &str) -> (PathBuf, PathBuf, PathBuf) {

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::disks::{LoopDevice, Mounted, make_ext4};
-use crate::noise::noise;
+use decant_test_support::cgroup::Cgroup;
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+use decant_test_support::noise;
+
 use crate::pair::{MIB, Pair};
-use crate::room::Room;
-use crate::trees_of_files::is_root;
 
 const MEMORY_BYTES: u64 = 64 * MIB;
 const DISK_RATE: u64 = 50_000_000;
@@ -40,10 +41,10 @@ impl Bench {
         Self { source, device: LoopDevice::on(&backing), _place: place }
     }
 
-    fn room(&self) -> Room {
+    fn cgroup(&self) -> Cgroup {
         let number = std::fs::metadata(&self.device.0).unwrap().rdev();
         let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-        Room::new(MEMORY_BYTES, &format!("{major}:{minor}"), DISK_RATE)
+        Cgroup::new(MEMORY_BYTES, &format!("{major}:{minor}"), DISK_RATE)
     }
 
     fn mounted(&self) -> Mounted {
@@ -58,12 +59,12 @@ impl Bench {
     }
 
     fn copy(&self, target: &Path) {
-        let room = self.room();
-        let mut command = room.command(env!("CARGO_BIN_EXE_cloner"));
+        let cgroup = self.cgroup();
+        let mut command = cgroup.command(env!("CARGO_BIN_EXE_cloner"));
         let done = command.args(["copy", "-q", "--force"]).args([&self.source, target]);
         let done = done.stdout(Stdio::null()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        println!("copy: {} MiB at most", room.peak_bytes() / MIB);
+        println!("copy: {} MiB at most", cgroup.peak_bytes() / MIB);
         self.assert_equal(target);
     }
 
@@ -77,11 +78,11 @@ impl Bench {
     }
 
     fn run(&self, pair: Pair, target: &Path) {
-        let pair = pair.within([self.room(), self.room()]);
+        let pair = pair.within([self.cgroup(), self.cgroup()]);
         let (receiver, sender) = (pair.target(), pair.source("10GiB/s"));
         sender.well();
         receiver.well();
-        let [source, receiver] = pair.rooms();
+        let [source, receiver] = pair.cgroups();
         println!(
             "source: {}, target: {} MiB at most",
             source.peak_bytes() / MIB,

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::OnceLock;
 
+use decant_test_support::noise;
+
 use crate::modes::Mode;
-use crate::noise::noise;
 use crate::pair::MIB;
 
 /// Where clones are interrupted, in per cent of what is sent.

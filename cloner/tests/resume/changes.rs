@@ -5,12 +5,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
+use decant_test_support::relay::Break;
+use decant_test_support::trees::set_xattr;
+use decant_test_support::{is_root, noise};
+
 use crate::cell::Cell;
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes};
 use crate::pair::{MIB, Pair, SIZE_BYTES, both_well, wire_bytes};
-use crate::relay::Break;
-use crate::trees_of_files::{is_root, set_xattr};
 
 /// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
 /// log of the source that finished.
@@ -50,7 +52,7 @@ fn write_into(path: &Path, at_bytes: u64) {
 
 fn assert_differs_from(log: &[String], segment: u64) {
     let line = match segment {
-        0 => "nothing of this clone is there yet".to_owned(),
+        0 => "the target holds nothing of this clone".to_owned(),
         _ => format!("it differs from segment {segment} on"),
     };
     assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
@@ -230,12 +232,12 @@ fn attributes_that_changed_in_between_are_those_of_now() {
         set_xattr(&at("d1/f1"), "user.new", b"new");
     };
     let log = changed(Mode::Tree, (95, true), "as they are now", change).unwrap();
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
 }
 
 /// What its own user may not read could not be read back, and the clone would begin from zero.
 #[test]
-fn a_tree_with_files_that_nobody_may_read_goes_on_where_the_target_is_not_root() {
+fn a_tree_with_unreadable_files_resumes_where_the_target_is_not_root() {
     if !is_root() {
         return;
     }
@@ -250,9 +252,9 @@ fn a_tree_with_files_that_nobody_may_read_goes_on_where_the_target_is_not_root()
         fs::set_permissions(source.join(name), open(mode)).unwrap();
     }
     fs::set_permissions(source.join("etc/locked"), open(0o111)).unwrap();
-    fs::write(source.join("large"), crate::noise::noise(usize::try_from(3 * 64 * MIB).unwrap(), 7)).unwrap();
-    let pair = Pair::of_folder(&source, &target.join("disk.img")).with_relay().with_target_by(65_534);
-    let relay = pair.relay().unwrap();
+    fs::write(source.join("large"), noise(usize::try_from(3 * 64 * MIB).unwrap(), 7)).unwrap();
+    let pair = Pair::of_folder(&source, &target.join("disk.img")).with_target_by(65_534);
+    let relay = pair.relay();
     relay.break_at(150 * MIB, Break::Hold);
     let (mut first, mut sender) = (pair.target(), pair.source(FAST));
     relay.wait_until_held();

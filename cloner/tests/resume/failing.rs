@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+use decant_test_support::relay::Break;
+
 use crate::cell::{Cell, is_long};
-use crate::disks::{LoopDevice, Mounted, make_ext4};
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::{MIB, Pair};
-use crate::relay::Break;
-use crate::trees_of_files::is_root;
 
 /// Where a disk fails, in per cent.
 const POINT: u64 = 60;
@@ -87,7 +88,7 @@ fn target_fails(mode: Mode) {
         let disk = Unplugged::new(&backing, volumes.needed_bytes() + 200 * MIB);
         let (target, _device) = target_in(&volumes, disk.path());
         let pair = volumes.pair_to(&target);
-        let relay = pair.relay().unwrap();
+        let relay = pair.relay();
         relay.break_at(volumes.data_bytes * POINT / 100, Break::Hold);
         let (_receiver, source) = (pair.target(), pair.source(FAST));
         relay.wait_until_held();
@@ -163,7 +164,7 @@ fn source_fails(mode: Mode) {
     assert!(copied.unwrap().success());
     rustix::fs::syncfs(File::open(disk.path()).unwrap()).unwrap();
     let pair = volumes.pair_from(&disk.path().join("source"));
-    let relay = pair.relay().unwrap();
+    let relay = pair.relay();
     relay.break_at(volumes.data_bytes * POINT / 100, Break::Hold);
     let (target, source) = (pair.target(), pair.source(FAST));
     relay.wait_until_held();
@@ -180,7 +181,7 @@ fn source_fails(mode: Mode) {
     let log = pair.source(FAST).well();
     target.well();
     volumes.assert_same();
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
     cell.right(None, "exit 3, Input/output error; the next source went on");
 }
 

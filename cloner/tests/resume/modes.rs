@@ -7,16 +7,17 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decant_test_support::disks::LoopDevice;
+use decant_test_support::is_root;
+use decant_test_support::noise;
+use decant_test_support::relay::{Break, Relay};
+use decant_test_support::trees::{
+    Format, assert_same, describe, give_attributes, make_torture, paths, set_xattr,
+};
 use tempfile::TempDir;
 
 use crate::cell::scale;
-use crate::disks::LoopDevice;
-use crate::noise::noise;
 use crate::pair::{MIB, Pair};
-use crate::relay::{Break, Relay};
-use crate::trees_of_files::{
-    Wealth, assert_same, describe, give_attributes, is_root, make_torture, paths, set_xattr,
-};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Mode {
@@ -210,15 +211,13 @@ impl Volumes {
     }
 
     pub(crate) fn relay(&self) -> &Relay {
-        self.pair.relay().unwrap()
+        self.pair.relay()
     }
 }
 
 fn pair_for(mode: Mode, source: &Path, target: &Path) -> Pair {
     let target = if mode.is_onto_device() { target.to_owned() } else { target.join("disk.img") };
-    let pair =
-        if mode.is_from_folder() { Pair::of_folder(source, &target) } else { Pair::new(source, &target) };
-    pair.with_relay()
+    if mode.is_from_folder() { Pair::of_folder(source, &target) } else { Pair::new(source, &target) }
 }
 
 fn image_of(mode: Mode, source: &Path) -> PathBuf {
@@ -252,7 +251,7 @@ pub(crate) fn small_files(folder: &Path) {
 
 /// Some of everything, with a large file in its middle.
 fn mixture(folder: &Path) {
-    make_torture(folder, Wealth::Ustar);
+    make_torture(folder, Format::Ustar);
     give_attributes(folder);
     small_files(&folder.join("small"));
     noise_file(&folder.join("middle.img"), 90 * scale() as u64);

@@ -1,42 +1,36 @@
-//! A source and a target, each a process that can be killed and started again.
+//! A source and a target, each a process that can be killed and started again, with a relay between them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
+use decant_test_support::certificates::{Ca, SENDER};
+use decant_test_support::cgroup::Cgroup;
+use decant_test_support::noise;
+use decant_test_support::process::Process;
+use decant_test_support::relay::Relay;
 use tempfile::TempDir;
 
 use crate::cell::streams;
-use crate::noise::noise;
-use crate::pki::{Ca, SENDER, chain_pem, key_pem};
-use crate::relay::Relay;
-use crate::room::Room;
 
 pub(crate) const MIB: u64 = 1 << 20;
 /// Four segments and a piece of a fifth one.
 pub(crate) const SIZE_BYTES: u64 = 4 * 64 * MIB + 10 * MIB;
-/// Longer than any of these clones takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Both ends of a clone, and where they live.
 pub(crate) struct Pair {
     place: TempDir,
-    port: u16,
     source: PathBuf,
     destination: PathBuf,
     volume_mode: &'static str,
     /// The target's user, if it is another one.
     target_uid: Option<u32>,
     /// Each end starts in one of these.
-    rooms: Option<[Room; 2]>,
-    /// Stands between both.
-    relay: Option<Relay>,
+    cgroups: Option<[Cgroup; 2]>,
+    /// The source connects to it. So each target can listen on a port that the system chooses.
+    relay: Relay,
 }
 
 impl Pair {
@@ -45,33 +39,23 @@ impl Pair {
         let place = tempfile::tempdir().unwrap();
         let ca = Ca::new("authority");
         std::fs::write(place.path().join("ca.crt"), ca.pem()).unwrap();
-        for (name, identity) in [("tls", ca.server()), ("client", ca.client(SENDER))] {
-            std::fs::write(place.path().join(format!("{name}.crt")), chain_pem(&identity)).unwrap();
-            std::fs::write(place.path().join(format!("{name}.key")), key_pem(&identity)).unwrap();
-        }
-        // Taken and let go: both targets of a test listen there, one after the other.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        ca.server().write(place.path(), "tls");
+        ca.client(SENDER).write(place.path(), "client");
         let (source, destination) = (source.to_owned(), destination.to_owned());
         Self {
             place,
-            port,
             source,
             destination,
             volume_mode: "block",
             target_uid: None,
-            rooms: None,
-            relay: None,
+            cgroups: None,
+            relay: Relay::new(),
         }
     }
 
     /// The same for a source that is a folder.
     pub(crate) fn of_folder(source: &Path, destination: &Path) -> Self {
         Self { volume_mode: "filesystem", ..Self::new(source, destination) }
-    }
-
-    /// The same with a relay between both ends.
-    pub(crate) fn with_relay(self) -> Self {
-        Self { relay: Some(Relay::to(self.port)), ..self }
     }
 
     /// The same with a target of this user, who gets the folder.
@@ -87,29 +71,24 @@ impl Pair {
         Self { source: source.to_owned(), ..self }
     }
 
-    /// Where the target listens.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    pub(crate) fn relay(&self) -> &Relay {
+        &self.relay
     }
 
-    pub(crate) fn relay(&self) -> Option<&Relay> {
-        self.relay.as_ref()
+    /// Starts the source in the first and the target in the second of `cgroups`.
+    pub(crate) fn within(self, cgroups: [Cgroup; 2]) -> Self {
+        Self { cgroups: Some(cgroups), ..self }
     }
 
-    /// Starts the source in the first and the target in the second of `rooms`.
-    pub(crate) fn within(self, rooms: [Room; 2]) -> Self {
-        Self { rooms: Some(rooms), ..self }
+    pub(crate) fn cgroups(&self) -> &[Cgroup; 2] {
+        self.cgroups.as_ref().unwrap()
     }
 
-    pub(crate) fn rooms(&self) -> &[Room; 2] {
-        self.rooms.as_ref().unwrap()
-    }
-
-    /// The cloner, in its room if it has one. Without environment.
-    fn cloner(&self, room: usize) -> Command {
+    /// The cloner, in the control group of this end if it has one. Without environment.
+    fn cloner(&self, end: usize) -> Command {
         let cloner = env!("CARGO_BIN_EXE_cloner");
-        let mut command = match &self.rooms {
-            Some(rooms) => rooms[room].command(cloner),
+        let mut command = match &self.cgroups {
+            Some(cgroups) => cgroups[end].command(cloner),
             None => Command::new(cloner),
         };
         command.env_clear();
@@ -154,8 +133,14 @@ impl Pair {
             command.env(name, self.place.path().join(file));
         }
         command.env("DESTINATION", destination).env("CLIENT_NAME", SENDER);
-        command.env("LISTEN_ADDRESS", "127.0.0.1").env("LISTEN_PORT", self.port.to_string());
-        End::start(command.env("DECANT_PLAIN_HEALTH_PORT", "0").envs(variables.iter().copied()))
+        command.env("LISTEN_ADDRESS", "127.0.0.1").env("LISTEN_PORT", "0");
+        command.env("DECANT_PLAIN_HEALTH_PORT", "0").envs(variables.iter().copied());
+        let set_target = self.relay.target_setter();
+        End(Process::spawn_watched(&mut command, move |line| {
+            if let Some((_, address)) = line.split_once("waiting for a clone on https://") {
+                set_target(address.rsplit(':').next().unwrap().trim().parse().unwrap());
+            }
+        }))
     }
 
     pub(crate) fn source(&self, limit: &str) -> End {
@@ -164,7 +149,7 @@ impl Pair {
 
     /// A source with some more in its environment.
     pub(crate) fn source_with(&self, limit: &str, variables: &[(&str, &str)]) -> End {
-        let port = self.relay.as_ref().map_or(self.port, Relay::port);
+        let port = self.relay.port();
         let mut command = self.cloner(0);
         command.arg("source");
         command.env("UPLOAD_URL", format!("https://127.0.0.1:{port}/v1beta1/upload"));
@@ -173,7 +158,7 @@ impl Pair {
         command.env("VOLUME_MODE", self.volume_mode).env("MOUNT_POINT", &self.source);
         command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
         command.env("DECANT_STREAMS", streams().to_string());
-        End::start(command.env("DECANT_RETRY_SECS", "60").envs(variables.iter().copied()))
+        End(Process::spawn(command.env("DECANT_RETRY_SECS", "60").envs(variables.iter().copied())))
     }
 
     /// That what arrived is what was sent, to the last byte.
@@ -194,94 +179,48 @@ impl Pair {
 }
 
 /// A process, killed with the test.
-pub(crate) struct End {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    /// Adds lines until there are no more.
-    log: Option<JoinHandle<()>>,
-}
+pub(crate) struct End(Process);
 
 impl End {
-    fn start(command: &mut Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let log = std::thread::spawn({
-            let lines = Arc::clone(&lines);
-            move || stderr.lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line))
-        });
-        Self { child, lines, log: Some(log) }
-    }
-
     /// Waits until its log has a line with this.
-    pub(crate) fn hear(&self, part: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.lines.lock().unwrap().iter().any(|line| line.contains(part)) {
-            assert!(Instant::now() < deadline, "{part:?} is not in {:#?}", self.lines.lock().unwrap());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    pub(crate) fn hear(&self, part: &str) -> String {
+        self.0.line(part)
     }
 
     /// The whole log of one that has ended.
     pub(crate) fn whole_log(&mut self) -> Vec<String> {
-        self.log.take().unwrap().join().unwrap();
-        std::mem::take(&mut self.lines.lock().unwrap())
+        self.0.wait();
+        self.0.log()
     }
 
     /// As a node that fails, or a kernel short of memory, does it.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.0.kill();
     }
 
     /// Stops it until it is killed.
     pub(crate) fn halt(&self) {
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.child),
-            rustix::process::Signal::STOP,
-        )
-        .unwrap();
+        self.0.signal(rustix::process::Signal::STOP);
     }
 
     /// Whether it ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.0.has_ended()
     }
 
     /// Whether it ended by itself, and well.
     pub(crate) fn ended_well(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some_and(|status| status.success())
+        self.0.has_succeeded()
     }
 
     /// Its exit code and its log.
-    pub(crate) fn ended(mut self) -> (Option<i32>, Vec<String>) {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None if Instant::now() > deadline => {
-                    self.child.kill().unwrap();
-                    panic!("it does not end: {:#?}", self.whole_log());
-                }
-                None => std::thread::sleep(Duration::from_millis(20)),
-            }
-        };
-        (status.code(), self.whole_log())
+    pub(crate) fn ended(self) -> (Option<i32>, Vec<String>) {
+        self.0.ended()
     }
 
     /// That it ended well, and what its log says.
     pub(crate) fn well(self) -> Vec<String> {
-        let (code, log) = self.ended();
-        assert_eq!(code, Some(0), "{log:#?}");
-        log
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.succeeded()
     }
 }
 

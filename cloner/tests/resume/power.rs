@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
+use decant_test_support::is_root;
+
 use crate::cell::{Cell, points};
-use crate::disks::{LoopDevice, Mounted, make_ext4};
 use crate::kills::{AGAIN_BYTES, FAST};
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::MIB;
-use crate::trees_of_files::is_root;
 
 /// Slow enough to be hit at the right moment.
 const LIMIT: &str = "90MiB/s";
@@ -69,7 +70,7 @@ fn power_lost(mode: Mode) {
         let (backing, saved) = (volumes.place().join("disk"), volumes.place().join("saved"));
         let before = Disk::new(&backing, mode, size_bytes);
         let pair = volumes.pair_to(&before.target());
-        let relay = pair.relay().unwrap();
+        let relay = pair.relay();
         let (mut target, mut first) = (pair.target(), pair.source(LIMIT));
         while relay.sent_bytes() < volumes.data_bytes * percent / 100 {
             std::thread::sleep(Duration::from_millis(2));
@@ -93,7 +94,7 @@ fn power_lost(mode: Mode) {
             continue;
         }
         let rest_bytes = volumes.data_bytes - sent_bytes;
-        let again_bytes = pair.relay().unwrap().sent_bytes().saturating_sub(rest_bytes);
+        let again_bytes = pair.relay().sent_bytes().saturating_sub(rest_bytes);
         assert!(again_bytes <= AGAIN_BYTES + UNSYNCED_BYTES, "{again_bytes} bytes went again");
         cell.right(Some(again_bytes), "went on");
     }

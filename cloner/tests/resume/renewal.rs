@@ -3,21 +3,21 @@
 //! The first certificates live for seconds. An upload is held until they have ended, and then cut. What is renewed meanwhile
 //! appears as the kubelet lets it appear.
 
+use std::cell::Cell;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use decant_shared::net::tls::Identity;
+use decant_test_support::certificates::{Ca, SENDER};
+use decant_test_support::relay::{Break, Relay};
+use decant_test_support::until;
 use rustls::crypto::ring::default_provider;
 use tempfile::TempDir;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::kills::FAST;
-use crate::pair::{End, MIB, PATIENCE, Pair, both_well};
-use crate::pki::{Ca, SENDER, chain_pem, key_pem};
-use crate::relay::{Break, Relay};
+use crate::pair::{End, MIB, Pair, both_well};
 
 /// Lives of the first certificates. The upload must be under way before they end; on a machine that is too busy for the
 /// shortest life, the next one is tried.
@@ -45,7 +45,8 @@ struct Clone {
     pair: Pair,
     expires: Expires,
     destination: PathBuf,
-    metrics_port: u16,
+    /// That of the source that was started last.
+    metrics_port: Cell<u16>,
     authority: Ca,
     folder: TempDir,
 }
@@ -66,16 +67,14 @@ impl Clone {
         for end in ["source", "target"] {
             fs::create_dir(folder.path().join(format!("{end}-keys"))).unwrap();
         }
-        let pair = Pair::new(&Pair::source_file(folder.path()), &destination).with_relay();
+        let pair = Pair::new(&Pair::source_file(folder.path()), &destination);
         let authority = Ca::new("the first");
         fs::write(pair.place().join("ca.crt"), authority.pem()).unwrap();
-        // Taken and let go.
-        let metrics_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { pair, expires, destination, metrics_port, authority, folder }
+        Self { pair, expires, destination, metrics_port: Cell::new(0), authority, folder }
     }
 
     fn relay(&self) -> &Relay {
-        self.pair.relay().unwrap()
+        self.pair.relay()
     }
 
     /// The directory for an end's renewed keys.
@@ -93,7 +92,7 @@ impl Clone {
             ("client", self.authority.client_until(SENDER, source)),
             ("metrics", self.authority.server_until(source)),
         ] {
-            write_identity(self.pair.place(), name, &identity);
+            identity.write(self.pair.place(), name);
         }
         end
     }
@@ -101,11 +100,11 @@ impl Clone {
     /// Starts both ends and holds the upload in its middle.
     fn start(&self, variables: &[(&str, &str)]) -> Held {
         let [keys_of_target, keys_of_source] = ["target", "source"].map(|end| self.keys(end));
-        let (port, place) = (self.metrics_port.to_string(), self.pair.place().to_str().unwrap());
+        let place = self.pair.place().to_str().unwrap();
         let [certificate, key] = ["crt", "key"].map(|end| format!("{place}/metrics.{end}"));
         let own = [
             ("DECANT_RENEWED_KEYS", keys_of_source.as_str()),
-            ("DECANT_METRICS_PORT", &port),
+            ("DECANT_METRICS_PORT", "0"),
             ("METRICS_TLS_CERT_FILE", &certificate),
             ("METRICS_TLS_KEY_FILE", &key),
         ];
@@ -116,6 +115,9 @@ impl Clone {
             let target =
                 self.pair.target_with(&self.destination, &[("DECANT_RENEWED_KEYS", &keys_of_target)]);
             let mut source = self.pair.source_with(FAST, &[&own[..], variables].concat());
+            let page = source.hear("metrics on https://");
+            let port = page.trim_end_matches("/metrics").rsplit(':').next().unwrap();
+            self.metrics_port.set(port.parse().unwrap());
             match self.wait_until_held(&mut source) {
                 Ok(()) => return Held { source, target, end },
                 Err(said) => log = said,
@@ -151,7 +153,7 @@ impl Clone {
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
             for (name, identity) in identities {
-                write_identity(&folder, name, identity);
+                identity.write(&folder, name);
             }
             spoil(&folder);
             appear(&folder, generation);
@@ -162,11 +164,7 @@ impl Clone {
     fn cut(&self) {
         self.relay().break_at(0, Break::Cut);
         self.relay().let_go();
-        let deadline = Instant::now() + PATIENCE;
-        while !self.relay().has_broken() {
-            assert!(Instant::now() < deadline, "nothing was cut");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("the upload is cut", || self.relay().has_broken());
     }
 
     /// What the metrics page says to a scraper that trusts `authority` alone.
@@ -175,7 +173,7 @@ impl Clone {
         let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root]));
         let tls = tls.unversioned_rustls_crypto_provider(Arc::new(default_provider())).build();
         let config = ureq::Agent::config_builder().tls_config(tls).proxy(None).build();
-        let url = format!("https://127.0.0.1:{}/metrics", self.metrics_port);
+        let url = format!("https://127.0.0.1:{}/metrics", self.metrics_port.get());
         ureq::Agent::from(config).get(url).call()?.body_mut().read_to_string()
     }
 
@@ -202,11 +200,7 @@ impl Clone {
         self.wait_until_held(&mut source).unwrap();
         assert_eq!(self.page(&self.authority).is_ok(), self.is_same(authority), "the page's authority");
         // Only the target knows, and it is asked on a connection of its own.
-        let deadline = Instant::now() + PATIENCE;
-        while self.durable_bytes(authority) <= before_bytes {
-            assert!(Instant::now() < deadline, "progress stands still at {before_bytes}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until("progress of the target", || self.durable_bytes(authority) > before_bytes);
         self.relay().let_go();
         let log = both_well(source, target);
         self.pair.assert_equal(&self.destination);
@@ -218,11 +212,6 @@ impl Held {
     fn wait_until_expired(&self) {
         std::thread::sleep(self.end.saturating_duration_since(Instant::now()));
     }
-}
-
-fn write_identity(folder: &Path, name: &str, identity: &Identity) {
-    fs::write(folder.join(format!("{name}.crt")), chain_pem(identity)).unwrap();
-    fs::write(folder.join(format!("{name}.key")), key_pem(identity)).unwrap();
 }
 
 /// Lets a folder appear under the number of a generation, at once and behind a symbolic link, as the kubelet does it.
@@ -241,7 +230,7 @@ fn a_clone_that_outlives_its_certificates_resumes_and_reports_progress_with_rene
     let held = clone.start(&[]);
     clone.renew(1, &clone.authority);
     let log = clone.outlives(held, &clone.authority);
-    assert!(said(&log, "hung up without an answer") && said(&log, "going on after the first"), "{log:#?}");
+    assert!(said(&log, "hung up without an answer") && said(&log, "resuming after the first"), "{log:#?}");
     assert!(said(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
     assert!(said(&log, "source-keys/1/metrics.crt from now on"), "{log:#?}");
     assert!(!said(&log, "expired"), "{log:#?}");
@@ -266,7 +255,7 @@ fn a_clone_outlives_the_authority_that_vouched_for_both_ends() {
 }
 
 #[test]
-fn generations_that_cannot_be_used_do_not_end_a_clone_and_are_named_once() {
+fn unusable_generations_are_named_once_and_the_clone_continues() {
     let clone = Clone::new(Expires::Both);
     let held = clone.start(&[]);
     clone.renew(1, &clone.authority);
@@ -276,7 +265,7 @@ fn generations_that_cannot_be_used_do_not_end_a_clone_and_are_named_once() {
         fs::write(folder.join("tls.crt"), &whole[..whole.len() / 2]).unwrap();
     });
     clone.renew_spoiled(3, &clone.authority, |folder| {
-        fs::write(folder.join("tls.key"), key_pem(&clone.authority.server_until(life))).unwrap();
+        fs::write(folder.join("tls.key"), clone.authority.server_until(life).key_pem()).unwrap();
     });
     clone.renew_spoiled(4, &clone.authority, |folder| {
         fs::File::create(folder.join("ca.crt")).unwrap().set_len(1 << 40).unwrap();
@@ -300,7 +289,7 @@ fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_target_ex
     let (code, log) = held.source.ended();
     let error = log.iter().find(|line| line.contains("ERROR")).unwrap();
     assert_eq!(code, Some(7), "{log:#?}");
-    for part in ["the certificate of the target at", "expired at 20", "it has to be renewed there"] {
+    for part in ["the certificate of the target at", "expired at 20", "renew it there"] {
         assert!(error.contains(part), "{part:?} is not in {error}");
     }
 }

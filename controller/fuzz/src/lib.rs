@@ -1,18 +1,12 @@
-//! The cases of `controller/tests/any_json`, for the fuzzer.
+//! The cases of `controller/tests/any_json.rs`, for the fuzzer.
 #![forbid(unsafe_code)]
-
-#[path = "../../tests/any_json/bytes.rs"]
-mod bytes;
-#[path = "../../tests/webhook/cluster.rs"]
-mod cluster;
-#[path = "../../tests/any_json/world.rs"]
-mod world;
 
 use std::sync::Arc;
 
 use decant_controller::token::key::TokenKey;
 use decant_controller::webhook::callers::Caller;
 use decant_controller::webhook::gate::{Gate, Question};
+use decant_controller_test_support::{bytes, cluster, world};
 use time::OffsetDateTime;
 
 /// Changes in the objects of a clone, through whole rounds.

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_may_come_before_or_after_the_command() {
+    fn flags_are_accepted_before_and_after_the_command() {
         for line in [["kubectl-decant", "-n", "a", "status"], ["kubectl-decant", "status", "-n", "a"]] {
             assert_eq!(Cli::try_parse_from(line).unwrap().place.namespace.as_deref(), Some("a"));
         }

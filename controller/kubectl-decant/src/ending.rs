@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_data_volumes_means_that_decant_is_not_installed() {
+    fn a_server_without_our_kinds_is_reported_as_not_installed() {
         for (reason, message) in
             [("", "404 page not found"), ("NotFound", "the server could not find the requested resource")]
         {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreachable_server_and_bad_credentials_have_messages_of_their_own() {
+    fn an_absent_server_and_bad_credentials_have_their_own_messages() {
         let unreachable = failure(0, "NoAnswer", "tcp connect error: Connection refused");
         assert_eq!(unreachable.ending, Ending::Unreachable);
         let text = unreachable.to_string();

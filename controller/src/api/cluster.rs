@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unreadable_response_is_not_an_unreachable_server() {
+    fn an_unreadable_answer_is_told_from_an_absent_api_server() {
         let text = |reason: &str| {
             ApiError { code: 0, reason: reason.to_owned(), message: "m".to_owned() }.to_string()
         };

@@ -187,7 +187,7 @@ mod tests {
 
     /// Provisioners have such names, and the API server would take the part after an escaped slash for a subresource.
     #[test]
-    fn an_impossible_name_is_not_found_without_a_request() {
+    fn an_impossible_object_name_is_not_found_without_a_request() {
         for name in ["kubernetes.io/no-provisioner", "rancher.io/local-path", "a%2Fb", "..", ".", ""] {
             let error = get(Kind::CsiDriver, &Key::new("", name)).unwrap_err();
             assert!(error.is_not_found(), "{name}: {error}");

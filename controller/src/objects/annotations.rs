@@ -27,13 +27,13 @@ pub const SOURCE_POD_NAME: &str = "cdi.kubevirt.io/storage.sourceClonePodName";
 pub const RUNNING: &str = "cdi.kubevirt.io/storage.condition.running";
 /// On a claim: why the target runs or not, for people.
 pub const RUNNING_MESSAGE: &str = "cdi.kubevirt.io/storage.condition.running.message";
-/// On a claim: why the target runs or not, in a word.
+/// On a claim: the reason why the target runs or not.
 pub const RUNNING_REASON: &str = "cdi.kubevirt.io/storage.condition.running.reason";
 /// On a claim: `true` while the source container runs.
 pub const SOURCE_RUNNING: &str = "cdi.kubevirt.io/storage.condition.source.running";
 /// On a claim: why the source runs or not, for people.
 pub const SOURCE_RUNNING_MESSAGE: &str = "cdi.kubevirt.io/storage.condition.source.running.message";
-/// On a claim: why the source runs or not, in a word.
+/// On a claim: the reason why the source runs or not.
 pub const SOURCE_RUNNING_REASON: &str = "cdi.kubevirt.io/storage.condition.source.running.reason";
 /// On a claim: `true` if preallocation is wanted.
 pub const PREALLOCATION_REQUESTED: &str = "cdi.kubevirt.io/storage.preallocation.requested";
@@ -49,7 +49,7 @@ pub const EXTENDED_TOKEN: &str = "cdi.kubevirt.io/storage.extended.clone.token";
 pub const PERMISSIVE_CLONE: &str = "cdi.kubevirt.io/permissiveClone";
 /// On a claim and its DataVolume: how it is cloned; always [`COPY`] here.
 pub const CLONE_TYPE: &str = "cdi.kubevirt.io/cloneType";
-/// The host-assisted way.
+/// The host-assisted clone.
 pub const COPY: &str = "copy";
 /// On a DataVolume or claim: `false` asks for the direct flow, `true` for the populator flow.
 pub const USE_POPULATOR: &str = "cdi.kubevirt.io/storage.usePopulator";
@@ -57,9 +57,9 @@ pub const USE_POPULATOR: &str = "cdi.kubevirt.io/storage.usePopulator";
 pub const CREATED_FOR: &str = "cdi.kubevirt.io/createdForDataVolume";
 /// On a claim: a DataVolume of its name may take it over. On a DataVolume only `false` counts: it takes nothing over.
 pub const ALLOW_ADOPTION: &str = "cdi.kubevirt.io/allowClaimAdoption";
-/// On a claim: name of the DataVolume that it was filled for by somebody else.
+/// On a claim: name of the DataVolume for which another tool filled it.
 pub const POPULATED_FOR: &str = "cdi.kubevirt.io/storage.populatedFor";
-/// On a DataVolume: its claim was filled by somebody else.
+/// On a DataVolume: another tool filled its claim.
 pub const PRE_POPULATED: &str = "cdi.kubevirt.io/storage.prePopulated";
 /// On a DataVolume: a volume reserved for it may exist already.
 pub const CHECK_STATIC: &str = "cdi.kubevirt.io/storage.checkStaticVolume";
@@ -89,7 +89,7 @@ pub const SOURCE_POD_OF: &str = "cdi.kubevirt.io/hostAssistedSourcePodCloneSourc
 pub const UPLOAD_TARGET: &str = "cdi.kubevirt.io/uploadTarget";
 /// Label of pods whose metrics may be scraped; the value is `true`.
 pub const PROMETHEUS: &str = "prometheus.cdi.kubevirt.io";
-/// Label that says which part of CDI an object is.
+/// Label that names the part of CDI that an object belongs to.
 pub const COMPONENT: &str = "cdi.kubevirt.io";
 /// Value of [`COMPONENT`] on source pods.
 pub const COMPONENT_SOURCE: &str = "cdi-clone-source";
@@ -99,54 +99,54 @@ pub const COMPONENT_TARGET: &str = "cdi-upload-server";
 pub const APP: &str = "app";
 /// Value of [`APP`].
 pub const APP_VALUE: &str = "containerized-data-importer";
-/// Finalizer on a target claim, there before the source pod is.
+/// Finalizer on a target claim; it exists before the source pod does.
 pub const CLONE_SOURCE_FINALIZER: &str = "cdi.kubevirt.io/cloneSource";
 /// Name of the source pod's container.
 pub const SOURCE_CONTAINER: &str = "cdi-clone-source";
 /// Name of the target pod's container.
 pub const TARGET_CONTAINER: &str = "cdi-upload-server";
 
-/// On a source claim: comma-separated namespaces into which its owner lets it be cloned; `*` for all.
+/// On a source PVC, by its owner: comma-separated namespaces into which it may be cloned; `*` for all.
 pub const ALLOW_CLONE_TO: &str = "decant.dev/allow-clone-to";
-/// On both pods: UID of the claim that is filled.
+/// On both pods: UID of the PVC that the clone writes.
 pub const TARGET_CLAIM_UID: &str = "decant.dev/target-claim-uid";
-/// On both pods: UID of the claim that is read.
+/// On both pods: UID of the PVC that the clone reads.
 pub const SOURCE_CLAIM_UID: &str = "decant.dev/source-claim-uid";
-/// On both pods: the Secret with their first keys; those of later ones begin with the same name.
+/// On both pods: name of the Secret with their first keys; those of renewed keys end in `-1`, `-2` and so on.
 pub const KEYS: &str = "decant.dev/keys";
-/// On both pods: the controller's seal over all of the above that says which clone they belong to.
+/// On both pods: the controller's seal over the annotations that say to which clone they belong; a pod without it is not a clone pod.
 pub const PROOF: &str = "decant.dev/proof";
-/// On a claim: UID of the target pod that the controller made, and a seal.
+/// On a PVC: UID of the target pod that the controller created, with a seal.
 pub const TARGET_POD: &str = "decant.dev/target-pod";
-/// On a claim: UID of the source pod that the controller made, and a seal.
+/// On a PVC: UID of the source pod that the controller created, with a seal.
 pub const SOURCE_POD: &str = "decant.dev/source-pod";
-/// On a claim: the controller's seal over what its clone ended with.
+/// On a PVC: the controller's seal over the outcome of its clone; without it, phase and digest on the PVC do not count.
 pub const OUTCOME: &str = "decant.dev/outcome";
-/// On a source pod: UID of the target pod whose address it was given.
+/// On a source pod: UID of the target pod to which it sends.
 pub const TARGET_POD_UID: &str = "decant.dev/target-pod-uid";
-/// On a DataVolume or claim: no more bytes on the wire than this, such as `50MiB/s`.
+/// On a DataVolume or PVC, by its user: limit of the bytes on the wire, such as `50MiB/s`.
 pub const BANDWIDTH_LIMIT: &str = "decant.dev/bandwidth-limit";
-/// On a DataVolume or claim: over how many connections it is cloned where it is large; 1 to [`STREAMS_LIMIT`].
-///
-/// [`STREAMS_LIMIT`]: decant_shared::protocol::stream_id::STREAMS_LIMIT
+/// On a DataVolume or PVC, by its user: number of connections for a large volume, 1 to 8.
 pub const STREAMS: &str = "decant.dev/streams";
-/// On a claim and its DataVolume: the digest of what was cloned, as source and target computed it.
+/// On a PVC and its DataVolume: the digest that source and target both computed.
 pub const DIGEST: &str = "decant.dev/digest";
-/// On a claim: what kinds of attributes the target could not keep, and for how many entries.
+/// On a PVC: attributes that the target could not keep, counted by kind.
 pub const NOT_KEPT: &str = "decant.dev/not-kept";
-/// On a DataVolume or claim: [`READBACK`] makes the target read back what it wrote.
+/// On a DataVolume or PVC, by its user: `readback` makes the target read everything back from its disk.
 pub const VERIFY: &str = "decant.dev/verify";
 /// The only value of [`VERIFY`].
 pub const READBACK: &str = "readback";
-/// On both pods: which authority issued their certificates.
+/// On both pods: the authority that issued their certificates.
 pub const AUTHORITY: &str = "decant.dev/authority";
-/// On a claim: pods that were replaced because they failed or vanished.
+/// On a PVC: number of pods that were replaced because they failed or vanished.
 pub const REPLACED_PODS: &str = "decant.dev/replaced-pods";
-/// On a DataVolume: logical bytes sent to the target.
+/// On a DataVolume: logical bytes of the clone that are done.
 pub const SENT_BYTES: &str = "decant.dev/sent-bytes";
 /// On a DataVolume: logical bytes of the whole clone.
 pub const TOTAL_BYTES: &str = "decant.dev/total-bytes";
-/// On a DataVolume: current rate.
+/// On a DataVolume: the current rate.
 pub const RATE_BYTES: &str = "decant.dev/rate-bytes-per-second";
-/// On a DataVolume: estimated seconds until all is sent.
+/// On a DataVolume: estimated seconds until the clone is done.
 pub const LEFT_SECS: &str = "decant.dev/left-secs";
+/// On a DataVolume: what the transfer does now, as the source's metrics name it: `copy`, `sync`, `verify` and others.
+pub const TRANSFER_PHASE: &str = "decant.dev/transfer-phase";

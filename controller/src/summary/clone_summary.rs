@@ -3,13 +3,13 @@
 use decant_shared::protocol::units::Bytes;
 use serde::Serialize;
 
-use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
 use crate::objects::clone_request::{Wanted, wanted};
-use crate::objects::{DataVolume, Key};
-use crate::progress::amounts::{amounts, percent};
-use crate::progress::clone_progress::Progress;
+use crate::objects::data_volume::higher_percent;
+use crate::objects::{ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Reason};
+use crate::progress::clone_progress::{Progress, amounts, target_activity};
+use crate::progress::page::phase_named;
 use crate::reconcile::last_error;
-use crate::reconcile::status::reasons::FAULT;
 
 /// The state of a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -27,10 +27,11 @@ pub enum CloneState {
 impl CloneState {
     /// The state of `dv`.
     pub fn of(dv: &DataVolume) -> Self {
-        match dv.status.phase.as_str() {
-            "Succeeded" => CloneState::Succeeded,
-            "Failed" => CloneState::Failed,
-            _ if dv.status.condition("Running").is_some_and(|running| running.status == "True") => {
+        let running = dv.status.condition(ConditionType::Running);
+        match dv.status.phase {
+            DataVolumePhase::Succeeded => CloneState::Succeeded,
+            DataVolumePhase::Failed => CloneState::Failed,
+            _ if running.is_some_and(|running| running.status == ConditionStatus::True) => {
                 CloneState::Running
             }
             _ => CloneState::Waiting,
@@ -98,8 +99,8 @@ impl CloneSummary {
             name: dv.metadata.name.clone(),
             source,
             state,
-            phase: dv.status.phase.clone(),
-            percent: percent(&dv.status.progress),
+            phase: dv.status.phase.to_string(),
+            percent: dv.status.progress.percent(),
             sent_bytes: number(if state == CloneState::Succeeded { TOTAL_BYTES } else { SENT_BYTES }),
             total_bytes: number(TOTAL_BYTES),
             rate_bytes_per_second: number(RATE_BYTES).filter(|_| runs),
@@ -116,7 +117,10 @@ impl CloneSummary {
     /// Adds newer progress that the source has reported since the DataVolume was written.
     pub fn with(mut self, news: Option<&Progress>) -> Self {
         if let Some(news) = news.filter(|_| self.state == CloneState::Running) {
-            self.percent = Some(self.percent.unwrap_or(0.0).max(news.percent));
+            self.percent = higher_percent(self.percent, Some(news.percent));
+            if self.reason.is_empty() {
+                self.message = target_activity(news.phase).unwrap_or_default().to_owned();
+            }
             self.sent_bytes = news.sent_bytes;
             self.total_bytes = news.total_bytes;
             self.rate_bytes_per_second = news.rate_bytes_per_sec;
@@ -155,34 +159,37 @@ impl CloneSummary {
 
 /// When `dv` succeeded or failed; empty until then.
 pub(crate) fn ended(dv: &DataVolume) -> &str {
-    let ready = dv.status.condition("Ready").filter(|_| CloneState::of(dv).is_final());
+    let ready = dv.status.condition(ConditionType::Ready).filter(|_| CloneState::of(dv).is_final());
     ready.map_or("", |ready| &ready.last_transition_time)
 }
+
+/// Reasons of the Bound condition that explain nothing.
+const HARMLESS: [Reason; 3] = [Reason::Bound, Reason::Pending, Reason::NotFound];
 
 /// Why a clone that waits or failed does so: what is said about its claim comes first, because nothing continues without it. Of one that
 /// runs or succeeded: what fails besides.
 fn why(dv: &DataVolume, state: CloneState) -> (String, String) {
-    let said = |kind: &str| {
+    let said = |kind: ConditionType| {
         dv.status.condition(kind).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
     };
-    let (bound, running, ready) = (said("Bound"), said("Running"), said("Ready"));
+    let (bound, running, ready) =
+        (said(ConditionType::Bound), said(ConditionType::Running), said(ConditionType::Ready));
     match state {
-        _ if ready.0 == FAULT => ready,
+        _ if Reason::ControllerFault.is(&ready.0) => ready,
         CloneState::Running if last_error::is_reason(&running.0) => running,
         CloneState::Running => {
-            // The numbers stand elsewhere; behind them may be what the target does at the end.
-            let note = running.1.find("the target is ").map(|at| running.1[at..].to_owned());
-            (String::new(), note.unwrap_or_default())
+            let phase = dv.metadata.annotation(TRANSFER_PHASE).and_then(phase_named);
+            (String::new(), target_activity(phase).unwrap_or_default().to_owned())
         }
         CloneState::Succeeded if last_error::is_reason(&running.0) => running,
         CloneState::Succeeded => Default::default(),
-        CloneState::Waiting | CloneState::Failed => match dv.status.phase.as_str() {
-            "WaitForFirstConsumer" if running.0.is_empty() => {
-                ("WaitForFirstConsumer".to_owned(), format!("no pod uses PVC {} yet", dv.status.claim_name))
+        CloneState::Waiting | CloneState::Failed => match dv.status.phase {
+            DataVolumePhase::WaitForFirstConsumer if running.0.is_empty() => {
+                (dv.status.phase.to_string(), format!("no pod uses PVC {} yet", dv.status.claim_name))
             }
-            _ if !matches!(bound.0.as_str(), "" | "Bound" | "Pending" | "NotFound") => bound,
-            _ if !running.0.is_empty() && running.0 != "Completed" => running,
-            _ if bound.0 == "Pending" => bound,
+            _ if !bound.0.is_empty() && !HARMLESS.iter().any(|reason| reason.is(&bound.0)) => bound,
+            _ if !running.0.is_empty() && !Reason::Completed.is(&running.0) => running,
+            _ if Reason::Pending.is(&bound.0) => bound,
             _ => Default::default(),
         },
     }

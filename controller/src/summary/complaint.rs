@@ -3,8 +3,8 @@
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::objects::DataVolume;
-use crate::reconcile::status::reasons::is_usual;
+use crate::objects::reason::is_usual;
+use crate::objects::{ConditionType, DataVolume};
 use crate::summary::advice::{GENERAL, advice};
 use crate::summary::clone_summary::{CloneState, CloneSummary};
 
@@ -47,7 +47,7 @@ impl Complaint {
 
 /// Since when the conditions of `dv` about its PVC and pods are unchanged; RFC 3339, empty without conditions.
 fn since(dv: &DataVolume) -> &str {
-    let times = ["Bound", "Running"]
+    let times = [ConditionType::Bound, ConditionType::Running]
         .map(|kind| dv.status.condition(kind).map_or("", |condition| &condition.last_heartbeat_time));
     // Times in UTC sort as text.
     times.into_iter().max().unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use crate::objects::DataVolume;
+use crate::objects::{ConditionType, DataVolume};
 use crate::reconcile::last_error;
 use crate::summary::clone_summary::{CloneState, CloneSummary, ended};
 
@@ -44,5 +44,5 @@ pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize
 }
 
 fn has_trouble(dv: &DataVolume) -> bool {
-    dv.status.condition("Running").is_some_and(|running| last_error::is_reason(&running.reason))
+    dv.status.condition(ConditionType::Running).is_some_and(|running| last_error::is_reason(&running.reason))
 }

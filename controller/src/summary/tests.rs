@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::objects::DataVolume;
-use crate::objects::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
-use crate::progress::amounts::percent;
+use crate::objects::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
+use crate::objects::data_volume::ReportedProgress;
 use crate::progress::clone_progress::Progress;
 use crate::summary::advice::is_blocked;
 use crate::summary::clone_summary::{CloneState, CloneSummary};
@@ -23,12 +23,12 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
             "lastTransitionTime": "2026-01-01T00:01:00Z" })
 }
 
-fn summary(status: &Value) -> CloneSummary {
+fn standing(status: &Value) -> CloneSummary {
     CloneSummary::of(&data_volume("copy", status, &json!({}))).unwrap()
 }
 
 #[test]
-fn a_running_clone_has_its_amounts() {
+fn a_running_clone_has_its_numbers() {
     let status = json!({ "phase": "CloneInProgress", "progress": "52.10%",
                          "conditions": [condition("Running", "True", "Pod is running", "x")] });
     let numbers = json!({ SENT_BYTES: "1073741824", TOTAL_BYTES: "2147483648", RATE_BYTES: "1048576", LEFT_SECS: "1024" });
@@ -47,19 +47,20 @@ fn a_running_clone_has_its_amounts() {
 }
 
 #[test]
-fn a_running_clone_shows_what_its_target_does_at_the_end() {
+fn a_running_clone_says_what_its_target_does_at_the_end() {
     let words = "8.00 GiB of 8.00 GiB, the target is writing it to disk";
     let running = condition("Running", "True", "Pod is running", words);
-    let seen = summary(&json!({ "phase": "CloneInProgress", "conditions": [running] }));
+    let status = json!({ "phase": "CloneInProgress", "conditions": [running] });
+    let seen = CloneSummary::of(&data_volume("copy", &status, &json!({ TRANSFER_PHASE: "sync" }))).unwrap();
     assert_eq!(seen.why(), "the target is writing it to disk");
 }
 
 #[test]
-fn a_waiting_clone_has_its_reason() {
+fn a_clone_that_waits_says_what_for() {
     let queued = condition("Running", "False", "Queued", "place 1 of 2");
     let bound = condition("Bound", "True", "Bound", "PVC copy Bound");
     let seen =
-        summary(&json!({ "phase": "CloneScheduled", "progress": "N/A", "conditions": [bound, queued] }));
+        standing(&json!({ "phase": "CloneScheduled", "progress": "N/A", "conditions": [bound, queued] }));
     assert_eq!(
         (seen.state, seen.percent, seen.why().as_str()),
         (CloneState::Waiting, None, "Queued: place 1 of 2")
@@ -67,27 +68,27 @@ fn a_waiting_clone_has_its_reason() {
     assert_eq!(seen.percent_text(), "-");
 
     let refused = condition("Bound", "False", "CloneNotAllowed", "no");
-    let seen = summary(&json!({ "conditions": [refused, condition("Running", "False", "", "")] }));
+    let seen = standing(&json!({ "conditions": [refused, condition("Running", "False", "", "")] }));
     assert_eq!(seen.why(), "CloneNotAllowed: no");
     assert!(is_blocked(&seen.reason) && !is_blocked("Queued") && !is_blocked(""));
 
     let pending = condition("Bound", "False", "Pending", "PVC copy Pending");
     assert_eq!(
-        summary(&json!({ "phase": "Pending", "conditions": [pending] })).why(),
+        standing(&json!({ "phase": "Pending", "conditions": [pending] })).why(),
         "Pending: PVC copy Pending"
     );
-    let seen = summary(&json!({ "phase": "WaitForFirstConsumer", "claimName": "copy" }));
+    let seen = standing(&json!({ "phase": "WaitForFirstConsumer", "claimName": "copy" }));
     assert_eq!(seen.why(), "WaitForFirstConsumer: no pod uses PVC copy yet");
 }
 
 #[test]
-fn a_succeeded_clone_has_no_reason_and_the_time_of_its_end() {
+fn a_clone_that_succeeded_waits_for_nothing_and_tells_when() {
     let conditions = [
         condition("Bound", "True", "Bound", "PVC copy Bound"),
         condition("Ready", "True", "", ""),
         condition("Running", "False", "Completed", "Clone Complete"),
     ];
-    let seen = summary(&json!({ "phase": "Succeeded", "progress": "100.0%", "conditions": conditions }));
+    let seen = standing(&json!({ "phase": "Succeeded", "progress": "100.0%", "conditions": conditions }));
     assert_eq!(
         (seen.state, seen.percent_text().as_str(), seen.why().as_str()),
         (CloneState::Succeeded, "100.00 %", "")
@@ -96,7 +97,7 @@ fn a_succeeded_clone_has_no_reason_and_the_time_of_its_end() {
 }
 
 #[test]
-fn other_data_volumes_are_left_out() {
+fn what_is_no_clone_is_left_out() {
     let import: DataVolume =
         serde_json::from_value(json!({ "spec": { "source": { "http": { "url": "x" } } } })).unwrap();
     assert_eq!(CloneSummary::of(&import), None);
@@ -105,7 +106,7 @@ fn other_data_volumes_are_left_out() {
 }
 
 #[test]
-fn running_clones_come_first_and_the_number_is_limited() {
+fn those_that_run_come_first_and_only_so_many_are_shown() {
     let run = json!({ "phase": "CloneInProgress", "conditions": [condition("Running", "True", "", "")] });
     let wait = json!({ "phase": "CloneScheduled" });
     let done = |minute: u32| {
@@ -128,12 +129,12 @@ fn running_clones_come_first_and_the_number_is_limited() {
 proptest! {
     #[test]
     fn any_progress_text_gives_a_percentage_or_none(text in ".{0,12}") {
-        prop_assert!(percent(&text).is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+        prop_assert!(ReportedProgress::from(&*text).percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
     }
 
     #[test]
-    fn a_written_percentage_is_read_back(hundredths in 0_u32..10_000) {
+    fn what_the_controller_writes_is_read_back(hundredths in 0_u32..10_000) {
         let number = f64::from(hundredths) / 100.0;
-        prop_assert_eq!(percent(&format!("{number:.2}%")), Some(number));
+        prop_assert_eq!(ReportedProgress::default().raised_to(Some(number)).percent(), Some(number));
     }
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use decant_controller::api::cluster::{Cluster, Part};
 use decant_controller::objects::{Kind, names};
+use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
 use crate::budget::crowd::{make, make_golden};
 use crate::ground::Ground;
-use ends::{Ends, Running, free_port};
+use ends::{Ends, Running};
 use prometheus::Prometheus;
 
 const DASHBOARD: &str = include_str!("../../deploy/monitoring/dashboard.json");
@@ -60,7 +61,8 @@ fn restart_target(ground: &Ground) {
 #[test]
 fn every_query_of_the_dashboard_has_an_answer_and_every_rule_works() {
     let ground = Ground::new();
-    let (metrics_port, pages_port) = (free_port(), free_port());
+    let (metrics, pages) = (Closed::new(), Closed::new());
+    let (metrics_port, pages_port) = (metrics.port(), pages.port());
     make_golden(&ground);
     let page = make(&ground, metrics_port, 0, true).unwrap();
     restart_target(&ground);

@@ -10,13 +10,25 @@ use decant_controller::api::cluster::Cluster;
 use decant_controller::leader::hold::Leader;
 use decant_controller::objects::Kind;
 use decant_shared::process::stop::Stop;
+use decant_test_support::until;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::ground::{Ground, eventually};
 use crate::relay::Relay;
 
+/// What the Lease says.
+fn lease(ground: &Ground) -> Value {
+    ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap().value()["spec"].clone()
+}
+
 fn holder(ground: &Ground) -> String {
-    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap().value();
-    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    lease(ground)["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+fn renewed_at(ground: &Ground) -> OffsetDateTime {
+    OffsetDateTime::parse(lease(ground)["renewTime"].as_str().unwrap(), &Rfc3339).unwrap()
 }
 
 fn leader(ground: &Ground, cluster: Arc<dyn Cluster>, me: &str) -> Leader {
@@ -37,8 +49,9 @@ fn the_second_waits_while_the_first_renews() {
     let stop = Stop::new();
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| second.acquire(&stop).is_some());
-        // Longer than the Lease lasts without renewals.
-        std::thread::sleep(Duration::from_secs(16));
+        let lasts = Duration::from_secs(lease(&ground)["leaseDurationSeconds"].as_u64().unwrap());
+        let first_end = renewed_at(&ground) + lasts;
+        until("a renewal after the end of the first one", || renewed_at(&ground) > first_end);
         assert!(first.is_leader() && !second.is_leader());
         assert_eq!(holder(&ground), "first");
         stop.cancel();
@@ -78,7 +91,8 @@ fn a_holder_that_is_cut_off_stops_before_the_next_one_acts() {
     let second = leader(&ground, ground.cluster.clone(), "second");
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| second.acquire(&Stop::new()).map(|_| Instant::now()));
-        std::thread::sleep(Duration::from_secs(5));
+        let first_renewal = renewed_at(&ground);
+        until("a renewal", || renewed_at(&ground) > first_renewal);
         relay.fall_silent();
         let cut = Instant::now();
         let taken = waits.join().unwrap().unwrap();

@@ -1,11 +1,11 @@
 //! The status page of a controller that acts.
 
-use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use decant_controller::api::cluster::Cluster;
 use decant_controller::objects::Kind;
+use decant_test_support::net::Closed;
 use serde_json::json;
 
 use crate::ground::{Ground, eventually, kubeconfig};
@@ -25,7 +25,8 @@ impl Drop for Controller {
 fn a_clone_is_on_the_page_until_it_is_done_and_among_the_last_ones_then() {
     let ground = Ground::new();
     let namespace = &ground.namespace;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = Closed::new();
+    let address = port.address();
     let child = Command::new(env!("CARGO_BIN_EXE_controller"))
         .args(["run", "--status-page", "--namespace", namespace, "--watch-namespace", namespace])
         .args(["--listen", &address.to_string(), "--log-level", "warn", "--kubeconfig"])

@@ -7,6 +7,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
 use crate::kubectl::{kubectl, script, try_kubectl};
@@ -31,6 +32,8 @@ pub(crate) struct Bed {
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
     pub(crate) pages: SocketAddr,
+    /// Held, so that no other process gets it while no controller runs.
+    _port: Closed,
 }
 
 impl Bed {
@@ -51,6 +54,7 @@ impl Bed {
             std::env::var("DECANT_CLUSTER_DIR").unwrap_or_else(|_| "/var/tmp/decant-cluster".to_owned());
         let namespace = format!("t{}-{}", std::process::id(), BEDS.fetch_add(1, Ordering::Relaxed));
         kubectl(&["create", "namespace", &namespace], None);
+        let port = Closed::new();
         Self {
             class: namespace.clone(),
             namespace,
@@ -59,7 +63,8 @@ impl Bed {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             cluster: cluster.into(),
             made: Vec::new(),
-            pages: rights::free_address(),
+            pages: port.address(),
+            _port: port,
         }
     }
 

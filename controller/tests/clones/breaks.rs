@@ -95,7 +95,7 @@ fn goes_on_without(pod: &str) {
     kubectl(&["-n", &bed.namespace, "delete", "pod", gone, "--force", "--grace-period=0"], None);
     let goes_on = || {
         let (_, log) = try_kubectl(&["-n", &bed.namespace, "logs", &source_pod], None);
-        log.contains("going on after the first")
+        log.contains("resuming after the first")
     };
     bed.wait("dv", "copy", |dv| goes_on() || dv["status"]["phase"] == "Succeeded");
     assert!(goes_on(), "it began anew");

@@ -102,7 +102,7 @@ impl Drop for Deaf {
 }
 
 #[test]
-fn progress_moves_although_nobody_lets_the_controller_reach_the_pod() {
+fn progress_moves_where_the_controller_cannot_reach_the_pod() {
     let mut bed = Bed::new(&[SLOW, [OFTEN[0], OFTEN[1]], [OFTEN[2], OFTEN[3]]].concat());
     slow_clone(&mut bed);
     let user = 54_000 + std::process::id() % 1000;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -19,11 +19,6 @@ const NOT_SEEN: [&str; 3] =
 /// Where the calls are noted; scripts/on_cluster.sh names it.
 fn notes() -> Option<PathBuf> {
     std::env::var_os("DECANT_CALLS_FILE").map(PathBuf::from)
-}
-
-/// An address for the controller's pages.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The role of the controller's own namespace, for the namespace of a test.

@@ -16,7 +16,7 @@ fn with_source(flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {
 }
 
 #[test]
-fn a_source_that_somebody_may_write_to_is_waited_for() {
+fn a_source_in_use_is_waited_for() {
     let (mut bed, noise) = with_source(&[], 1);
     bed.user_of("writer", "golden", true);
     bed.start();

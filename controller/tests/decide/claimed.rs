@@ -29,7 +29,7 @@ fn told(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
 }
 
 #[test]
-fn a_phase_that_somebody_wrote_on_the_claim_ends_no_clone() {
+fn a_forged_phase_on_the_claim_ends_no_clone() {
     let written = with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
     let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
     let decision = decided(&seen);
@@ -40,7 +40,7 @@ fn a_phase_that_somebody_wrote_on_the_claim_ends_no_clone() {
 }
 
 #[test]
-fn a_mark_of_completion_that_somebody_wrote_is_neither_believed_nor_cloned_over() {
+fn a_forged_mark_of_completion_is_ignored_and_its_claim_is_kept() {
     let written = with(named(), "k8s.io/CloneOf", "true");
     let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
     let decision = decided(&seen);
@@ -58,7 +58,7 @@ fn a_clone_that_cdi_or_an_earlier_version_completed_stays_complete() {
     let mut seen =
         Observed { target: Some(claim("copy", with(named(), "k8s.io/CloneOf", "true"))), ..claimed() };
     let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
-    dv.status.phase = "Succeeded".to_owned();
+    dv.status.phase = "Succeeded".into();
     dv.metadata.annotations.insert("decant.dev/digest".to_owned(), "decant1:7:ab".to_owned());
     seen.data_volume = Some(Arc::new(dv));
     let decision = decided(&seen);

@@ -1,4 +1,4 @@
-//! The tables of `docs/states.md`: what is seen, and the step that follows.
+//! The tables of `docs/protocol.md` section 7: what is seen, and the step that follows.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod before;
@@ -6,6 +6,7 @@ mod claimed;
 mod ends;
 mod kept;
 mod pods;
+mod refusals;
 mod said;
 mod seen;
 mod states;

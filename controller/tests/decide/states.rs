@@ -1,4 +1,4 @@
-//! The tables of `docs/states.md` have the steps of the code in the order in which the code tries them.
+//! The tables of `docs/protocol.md` section 7 have the steps of the code in the order in which the code tries them.
 //!
 //! What the code tries is read from its text: the steps that a function names, and those of the functions that it calls, in the order in
 //! which they stand there.
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-const PAGE: &str = include_str!("../../../docs/states.md");
+const PAGE: &str = include_str!("../../../docs/protocol.md");
 
 /// Functions that a table of their own stands for.
 const TABLES: [&str; 4] =
@@ -26,12 +26,12 @@ const fn table(heading: &'static str, function: &'static str) -> Table {
 
 /// All tables, in the page's order.
 const ALL: [Table; 5] = [
-    table("Every clone", "rules::step"),
+    table("7.1 Every clone", "rules::step"),
     // The step that calls it is past the sources that are not ours.
-    Table { heading: "No claim", function: "before_claim::step", unreachable: &["NotOurs"] },
-    table("A claim of others", "before_claim::foreign"),
-    table("A marked claim", "running::marked_done"),
-    table("A clone under way", "running::step"),
+    Table { heading: "7.2 No claim", function: "before_claim::step", unreachable: &["NotOurs"] },
+    table("7.3 A claim of others", "before_claim::foreign"),
+    table("7.4 A marked claim", "running::marked_done"),
+    table("7.5 A clone under way", "running::step"),
 ];
 
 /// The text of every function in `reconcile/rules/`, by `module::name`.
@@ -98,8 +98,8 @@ fn called(word: &str, module: &str, all: &BTreeMap<String, String>) -> Option<St
 
 /// The steps of the table below `heading`, in its order.
 fn rows(heading: &str) -> Vec<String> {
-    let (_, section) = PAGE.split_once(&format!("\n## {heading}\n")).expect(heading);
-    let lines = section.lines().take_while(|line| !line.starts_with("## "));
+    let (_, section) = PAGE.split_once(&format!(" {heading}\n")).expect(heading);
+    let lines = section.lines().take_while(|line| !line.starts_with('#'));
     let cells = lines.filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     cells.flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`').to_owned())).collect()
 }

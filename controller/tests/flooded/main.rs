@@ -9,22 +9,22 @@
 )]
 
 mod api;
-#[path = "../../../shared/tests/flood/mod.rs"]
-mod flood;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use decant_test_support::flood::{Flood, Sources};
+use decant_test_support::net::Closed;
+use decant_test_support::{HANG, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 use api::Api;
-use flood::{Flood, Sources};
 
 /// Connections that are held to each port.
 const HELD: usize = 500;
@@ -32,23 +32,19 @@ const HELD: usize = 500;
 const ASKED: u32 = 8;
 /// What the process may use, in KiB: half of the limit of its Deployment.
 const MEMORY_MAX_KIB: u64 = 128 << 10;
-/// A kubelet waits for 5 s, as the Deployment says; an API server for 30 s.
-const SOON: Duration = Duration::from_secs(5);
 /// The beginning of a handshake, or of something that is no request, without an end.
 const HALF_A_HELLO: &[u8] = b"\x16\x03\x01\x02\x00";
 
 /// A process of the controller; killed with the test.
 struct Process {
     child: Child,
+    /// Held, so that no other process gets them before this one listens.
+    _ports: [Closed; 3],
     pages: SocketAddr,
     probes: SocketAddr,
     webhook: SocketAddr,
     _api: Api,
     _folder: TempDir,
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 fn write_kubeconfig(path: &Path, server: SocketAddr) {
@@ -67,7 +63,8 @@ impl Process {
         let (api, folder) = (Api::start(), tempfile::tempdir().unwrap());
         let kubeconfig = folder.path().join("kubeconfig");
         write_kubeconfig(&kubeconfig, api.address);
-        let [pages, probes, webhook] = [free_address(), free_address(), free_address()];
+        let ports = [Closed::new(), Closed::new(), Closed::new()];
+        let [pages, probes, webhook] = ports.each_ref().map(Closed::address);
         let child = Command::new(env!("CARGO_BIN_EXE_controller"))
             .args(command)
             .arg("--kubeconfig")
@@ -78,12 +75,10 @@ impl Process {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let process = Self { child, pages, probes, webhook, _api: api, _folder: folder };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while process.get(process.probes, "readyz").is_err() || TcpStream::connect(webhook).is_err() {
-            assert!(Instant::now() < deadline, "it does not become ready");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let process = Self { child, _ports: ports, pages, probes, webhook, _api: api, _folder: folder };
+        until("it is ready", || {
+            process.get(process.probes, "readyz").is_ok() && TcpStream::connect(webhook).is_ok()
+        });
         process
     }
 
@@ -134,7 +129,7 @@ fn agent() -> Agent {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls =
         TlsConfig::builder().disable_verification(true).unversioned_rustls_crypto_provider(provider).build();
-    Agent::config_builder().tls_config(tls).proxy(None).timeout_global(Some(SOON)).build().into()
+    Agent::config_builder().tls_config(tls).proxy(None).timeout_global(Some(HANG)).build().into()
 }
 
 /// Asks everything while all ports are flooded, and prints a row of docs/performance.md.
@@ -178,12 +173,12 @@ fn all_floods(process: &Process) {
 }
 
 #[test]
-fn strangers_keep_neither_probes_nor_scrapers_nor_reviews_from_the_controller() {
+fn a_flooded_controller_answers_probes_scrapers_and_reviews() {
     all_floods(&Process::start(&["run", "--no-leader-election"]));
 }
 
 #[test]
-fn strangers_keep_neither_probes_nor_scrapers_nor_reviews_from_the_webhook() {
+fn a_flooded_webhook_answers_probes_scrapers_and_reviews() {
     all_floods(&Process::start(&["webhook"]));
 }
 

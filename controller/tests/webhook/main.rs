@@ -3,6 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod callers;
-mod cluster;
 mod memory;
 mod server;

@@ -8,13 +8,12 @@ use decant_controller::certificates::signer::{Leaf, Signer, Usage};
 use decant_controller::token::key::TokenKey;
 use decant_controller::webhook::callers::Callers;
 use decant_controller::webhook::serve::{Webhook, WebhookIdentity, WebhookSettings};
+use decant_controller_test_support::cluster::Empty;
 use decant_shared::net::conn::{Conn, ConnError};
 use decant_shared::net::tls::{client, pem};
 use decant_shared::process::stop::Stop;
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
-
-use crate::cluster::Empty;
 
 pub(crate) const SERVICE: &str = "cdi-api.decant-system.svc";
 /// Far above what anything here takes.

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_error_replaces_the_outdated_status() {
+    fn a_clone_with_an_unwritable_status_does_not_count_as_overlooked() {
         let error = UnreportedError { reason: "ErrWritingStatus".to_owned(), message: "no".to_owned() };
         let evidence = Evidence {
             data_volumes: vec![clone(&json!({}))],
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_without_a_controller_is_a_failure() {
+    fn a_clone_without_a_controller_is_reported() {
         assert!(judged(&json!({}))[0].found.contains("no controller has processed"));
     }
 

@@ -48,7 +48,7 @@ impl Meshed {
 
     fn phase(&self) -> String {
         let dv: DataVolume = decode(self.bench.cluster.get(Kind::DataVolume, &copy()).unwrap()).unwrap();
-        dv.status.phase
+        dv.status.phase.to_string()
     }
 
     fn is_complete_and_tidy(&self) -> bool {
@@ -57,7 +57,7 @@ impl Meshed {
 }
 
 #[test]
-fn a_sidecar_that_never_ends_does_not_keep_a_finished_clone_open() {
+fn a_finished_clone_ends_beside_a_running_sidecar() {
     let meshed = Meshed::new(runs());
     meshed.pod("b", "Running", &ended(0, r#"{"message":"Clone Complete"}"#));
     meshed.pod("a", "Running", &ended(0, "Clone Complete"));

@@ -1,13 +1,13 @@
 //! The programs of a clone on loopback, with certificates from the controller's own authorities.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use decant_controller::certificates::pki::Pki;
 use decant_controller::certificates::signer::Leaf;
+use decant_test_support::net::Closed;
 use time::OffsetDateTime;
 
 use crate::budget::crowd::Page;
@@ -20,11 +20,6 @@ const LIFE: Duration = Duration::from_secs(3600);
 /// Noise does not compress: this much at this rate takes longer than the test.
 const DISK_BYTES: u64 = 256 << 20;
 const LIMIT: &str = "1MiB/s";
-
-/// A port that was free a moment ago.
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A program that is ended when dropped.
 pub(super) struct Running(Child);
@@ -54,6 +49,7 @@ impl Drop for Running {
 pub(super) struct Ends {
     _source: Running,
     _target: Running,
+    _port: Closed,
     _folder: tempfile::TempDir,
 }
 
@@ -82,7 +78,8 @@ impl Ends {
             pair("target", &pki.server_leaf(&["localhost".to_owned()], LIFE, now).unwrap());
         let (page_crt, page_key) =
             pair("page", &pki.server_leaf(std::slice::from_ref(&page.host), LIFE, now).unwrap());
-        let upload_port = free_port();
+        let held = Closed::new();
+        let upload_port = held.port();
         let target = Running::start(
             Command::new(cloner())
                 .args(["target", "--plain-health-port", "0", "--termination-log"])
@@ -116,6 +113,6 @@ impl Ends {
                 .env("METRICS_TLS_KEY_FILE", page_key)
                 .stderr(Stdio::null()),
         );
-        Self { _source: source, _target: target, _folder: folder }
+        Self { _source: source, _target: target, _port: held, _folder: folder }
     }
 }

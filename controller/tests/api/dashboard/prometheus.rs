@@ -3,9 +3,10 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
-use super::ends::{Running, free_port};
+use super::ends::Running;
 
 /// The PrometheusRule.
 const RULES: &str = include_str!("../../../deploy/monitoring/rules.yaml");
@@ -13,6 +14,8 @@ const RULES: &str = include_str!("../../../deploy/monitoring/rules.yaml");
 /// Ended when dropped; what it stored goes with it.
 pub(super) struct Prometheus {
     port: u16,
+    /// No other process gets the port.
+    _held: Closed,
     _server: Running,
     _folder: tempfile::TempDir,
 }
@@ -43,7 +46,8 @@ impl Prometheus {
         });
         let file = folder.path().join("prometheus.yaml");
         fs::write(&file, configuration.to_string()).unwrap();
-        let port = free_port();
+        let held = Closed::new();
+        let port = held.port();
         let server = Running::start(
             Command::new("prometheus")
                 .arg(format!("--config.file={}", file.display()))
@@ -52,7 +56,7 @@ impl Prometheus {
                 .arg("--log.level=error")
                 .stdout(Stdio::null()),
         );
-        Self { port, _server: server, _folder: folder }
+        Self { port, _held: held, _server: server, _folder: folder }
     }
 
     /// The result vector of a query; empty as long as the server does not answer.

@@ -83,7 +83,7 @@ fn a_dry_run_names_what_is_left_and_deletes_nothing() {
 }
 
 #[test]
-fn nothing_is_deleted_before_somebody_said_yes() {
+fn nothing_is_deleted_before_the_user_confirms() {
     let ground = left_behind();
     let said = plugin(&ground, &["cleanup"]);
     assert_eq!(said.code, 2, "{}", said.err);

@@ -114,7 +114,7 @@ fn waiting_tells_how_far_it_is_line_by_line_where_there_is_no_terminal() {
 }
 
 #[test]
-fn a_clone_that_nobody_allows_ends_the_wait_with_what_helps() {
+fn a_clone_without_permission_ends_the_wait_with_a_hint() {
     let ground = Ground::new();
     make_claim(&ground, "golden", &json!({}));
     let child = command(&ground, &["clone", "golden", "--to", "copy", "--wait"]).spawn().unwrap();

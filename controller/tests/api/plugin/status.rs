@@ -60,7 +60,7 @@ fn running_clones_come_first_with_bars_and_those_that_ended_after_them() {
 }
 
 #[test]
-fn nothing_to_show_and_nobody_of_that_name_are_told() {
+fn an_empty_list_and_an_unknown_name_are_reported() {
     let ground = Ground::new();
     let said = plugin(&ground, &["status"]);
     assert_eq!((said.code, said.out.as_str()), (0, ""));

@@ -122,7 +122,7 @@ fn a_short_token_becomes_a_long_one_for_this_very_object() {
 }
 
 #[test]
-fn a_short_token_does_not_count_on_a_claim_without_a_data_volume() {
+fn a_short_token_on_a_bare_claim_is_ignored() {
     let case = Case { kind: TargetKind::Claim, ..Case::new() };
     let why = case.denied(Some(&case.short()), None);
     assert!(why.contains("a PVC without a DataVolume gets no token"), "{why}");

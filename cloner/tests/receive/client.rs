@@ -1,0 +1,170 @@
+//! A sender that does what no good sender does: any bytes, cut anywhere, or nothing at all.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use decant_test_support::HANG;
+use decant_test_support::certificates::{Ca, Identity};
+use rustix::net::sockopt::set_socket_linger;
+use rustls::pki_types::ServerName;
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedCipherSuite,
+};
+
+/// Who a client is, and which TLS it speaks.
+pub(crate) struct Who {
+    roots: RootCertStore,
+    identity: Option<Identity>,
+    versions: Vec<&'static rustls::SupportedProtocolVersion>,
+    suites: Vec<SupportedCipherSuite>,
+}
+
+impl Who {
+    /// Nobody, who knows a server of `ca`.
+    pub(crate) fn trusting(ca: &Ca) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        Self {
+            roots,
+            identity: None,
+            versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
+            suites: rustls::crypto::ring::ALL_CIPHER_SUITES.to_vec(),
+        }
+    }
+
+    pub(crate) fn being(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    pub(crate) fn speaking(mut self, version: &'static rustls::SupportedProtocolVersion) -> Self {
+        self.versions = vec![version];
+        self
+    }
+
+    pub(crate) fn with_suite(mut self, suite: SupportedCipherSuite) -> Self {
+        self.suites = vec![suite];
+        self
+    }
+
+    /// Connections of one configuration share what a server gave them to resume sessions with.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites.clone_from(&self.suites);
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .with_root_certificates(self.roots.clone());
+        Arc::new(match &self.identity {
+            Some(identity) => {
+                config.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key()).unwrap()
+            }
+            None => config.with_no_client_auth(),
+        })
+    }
+}
+
+/// An answer, as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Reads an answer out of what a server sent; `None` if it is none.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+        Some(Self { status, body: body.to_owned() })
+    }
+}
+
+/// A TLS connection to a target.
+pub(crate) struct Client(StreamOwned<ClientConnection, TcpStream>);
+
+impl Client {
+    /// Connects and completes the handshake. (In TLS 1.3 the client's part of it ends before the server has
+    /// looked at the client's certificate.)
+    pub(crate) fn connect(port: u16, who: &Who) -> io::Result<Self> {
+        Self::connect_by(port, who.config())
+    }
+
+    /// The same by a configuration that may have been used before.
+    pub(crate) fn connect_by(port: u16, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_read_timeout(Some(HANG))?;
+        socket.set_write_timeout(Some(HANG))?;
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut tls = ClientConnection::new(config, name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket)?;
+        }
+        Ok(Self(StreamOwned::new(tls, socket)))
+    }
+
+    /// Whether the session was new or resumed.
+    pub(crate) fn handshake_kind(&self) -> Option<HandshakeKind> {
+        self.0.conn.handshake_kind()
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)?;
+        self.0.flush()
+    }
+
+    /// Sends until the server has had enough, which is its right once it has answered.
+    pub(crate) fn send_as_far_as_it_goes(&mut self, bytes: &[u8]) {
+        let _ = self.send(bytes);
+    }
+
+    /// Everything that the server says until it closes.
+    pub(crate) fn hear(&mut self) -> io::Result<Vec<u8>> {
+        let mut heard = Vec::new();
+        match self.0.read_to_end(&mut heard) {
+            // It hung up without a goodbye: what it said stands.
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => {}
+            result => drop(result?),
+        }
+        Ok(heard)
+    }
+
+    /// The server's answer.
+    pub(crate) fn answer(&mut self) -> Answer {
+        let heard = self.hear().unwrap();
+        Answer::parse(&heard).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&heard)))
+    }
+
+    /// Reads until the server has sent exactly this.
+    pub(crate) fn expect(&mut self, text: &str) {
+        let mut heard = vec![0; text.len()];
+        self.0.read_exact(&mut heard).unwrap();
+        assert_eq!(String::from_utf8_lossy(&heard), text);
+    }
+
+    /// Says goodbye in good order, and goes on listening.
+    pub(crate) fn finish_sending(&mut self) {
+        self.0.conn.send_close_notify();
+        self.0.flush().unwrap();
+        self.0.sock.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Breaks the connection off as a machine does that was switched off and on.
+    pub(crate) fn reset(self) {
+        set_socket_linger(&self.0.sock, Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// What a server says on a connection without TLS.
+pub(crate) fn plain(port: u16, request: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(HANG)).unwrap();
+    socket.write_all(request).unwrap();
+    let mut heard = Vec::new();
+    // A server that resets has said what it wanted to say.
+    let _ = socket.read_to_end(&mut heard);
+    heard
+}

@@ -1,0 +1,199 @@
+//! The metrics server: who is served, what is refused, and that nobody can harm the clone through it.
+
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+
+use decant_test_support::certificates::Pki;
+use decant_test_support::flood::{Flood, Sources};
+use decant_test_support::until;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use super::image::Image;
+use super::process::{Running, Source};
+use super::request::good_target;
+use super::scrape::{agent, agent_with, ask, page, page_when, slow_scraper};
+use super::target::Closed;
+
+/// A source that waits for its target, and its metrics port.
+fn waiting(configure: impl FnOnce(Source) -> Source) -> (Running, u16, Closed) {
+    let (closed, image) = (Closed::new(), Image::with(b"content"));
+    let source = Source::new(&Pki::new(), &closed.url()).block(&image.path());
+    let mut running = configure(source.env("DECANT_RETRY_SECS", "600")).start();
+    let port = running.metrics_port();
+    // The volume is open: the image may go.
+    running.hear("trying again");
+    (running, port, closed)
+}
+
+#[test]
+fn both_families_of_addresses_are_served() {
+    let (_running, port, _closed) = waiting(|source| source);
+    for host in ["127.0.0.1", "[::1]"] {
+        let answer = agent().get(format!("https://{host}:{port}/metrics")).call().unwrap();
+        assert_eq!(answer.status(), 200, "{host}");
+        let content_type = answer.headers()["content-type"].to_str().unwrap();
+        assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
+    }
+}
+
+#[test]
+fn paths_and_methods_have_the_answers_of_a_plain_server() {
+    let (_running, port, _closed) = waiting(|source| source);
+    let url = |path: &str| format!("https://127.0.0.1:{port}{path}");
+    let agent = agent();
+    for (path, status) in [("/healthz", 200), ("/metrics?x=1", 200), ("/", 404), ("/metrics/x", 404)] {
+        assert_eq!(agent.get(url(path)).call().unwrap().status(), status, "GET {path}");
+    }
+    assert_eq!(agent.head(url("/metrics")).call().unwrap().status(), 200);
+    for path in ["/metrics", "/healthz"] {
+        assert_eq!(agent.post(url(path)).send_empty().unwrap().status(), 405, "POST {path}");
+        assert_eq!(agent.delete(url(path)).call().unwrap().status(), 405, "DELETE {path}");
+    }
+}
+
+#[test]
+fn a_head_beyond_16_kib_is_431() {
+    let (_running, port, _closed) = waiting(|source| source);
+    let request = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(16 << 10));
+    let answer = ask(&mut slow_scraper(port), &request);
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[test]
+fn what_is_no_http_is_400() {
+    let (_running, port, _closed) = waiting(|source| source);
+    let answer = ask(&mut slow_scraper(port), "HELO metrics\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[test]
+fn a_certificate_from_files_is_used() {
+    let pki = Pki::new();
+    let identity = pki.server_identity(&["localhost"], 1);
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    std::fs::write(&certificate, identity.chain_pem()).unwrap();
+    std::fs::write(&key, identity.key_pem()).unwrap();
+    let (_running, port, _closed) =
+        waiting(|source| source.env("METRICS_TLS_CERT_FILE", &certificate).env("METRICS_TLS_KEY_FILE", &key));
+    let root = Certificate::from_pem(pki.authority_pem.as_bytes()).unwrap();
+    let trusting = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root]));
+    let answer = agent_with(trusting).get(format!("https://localhost:{port}/healthz")).call().unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[test]
+fn a_certificate_whose_files_are_replaced_is_shown_to_the_next_scraper() {
+    let (first, second) = (Pki::new(), Pki::new());
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let write = |pki: &Pki| {
+        let identity = pki.server_identity(&["localhost"], 1);
+        std::fs::write(&certificate, identity.chain_pem()).unwrap();
+        std::fs::write(&key, identity.key_pem()).unwrap();
+    };
+    write(&first);
+    let (_running, port, _closed) =
+        waiting(|source| source.env("METRICS_TLS_CERT_FILE", &certificate).env("METRICS_TLS_KEY_FILE", &key));
+    let is_shown = |pki: &Pki| {
+        let root = Certificate::from_pem(pki.authority_pem.as_bytes()).unwrap();
+        let trusting = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root]));
+        agent_with(trusting).get(format!("https://localhost:{port}/healthz")).call().is_ok()
+    };
+    assert!(is_shown(&first) && !is_shown(&second));
+    write(&second);
+    until("the second certificate is shown", || is_shown(&second));
+    assert!(!is_shown(&first));
+}
+
+#[test]
+fn half_of_a_certificate_from_files_is_an_error() {
+    let image = Image::with(b"content");
+    let source = || Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
+    let ended = source().env("METRICS_TLS_CERT_FILE", "/nowhere/tls.crt").run();
+    ended.assert_failed(2, &["METRICS_TLS_KEY_FILE is missing"]);
+    let ended = source().env("METRICS_TLS_KEY_FILE", "/nowhere/tls.key").run();
+    ended.assert_failed(2, &["METRICS_TLS_CERT_FILE is missing"]);
+}
+
+#[test]
+fn a_file_of_the_certificate_that_is_not_there_is_named() {
+    let image = Image::with(b"content");
+    let source = Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
+    let both = source
+        .env("METRICS_TLS_CERT_FILE", "/nowhere/tls.crt")
+        .env("METRICS_TLS_KEY_FILE", "/nowhere/tls.key");
+    both.run().assert_failed(7, &["METRICS_TLS_CERT_FILE: cannot read /nowhere/tls.crt"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let image = Image::with(b"content");
+    let source = Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
+    let ended = source.env("DECANT_METRICS_PORT", port.to_string()).run();
+    ended.assert_failed(1, &[&format!("port {port} for metrics"), "DECANT_METRICS_PORT", "in use"]);
+}
+
+#[test]
+fn a_hundred_silent_connections_at_once_do_not_harm_the_clone() {
+    let (pki, closed) = (Pki::new(), Closed::new());
+    let image = Image::with(b"content");
+    let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
+    let mut running = source.start();
+    let port = running.metrics_port();
+    let _silent: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    running.hear("trying again");
+    let target = closed.open(pki.server(), |door| {
+        let mut call = door.accept();
+        call.head();
+        assert!(call.body().complete);
+        call.answer(200, "");
+        call.goodbye();
+    });
+    running.wait().assert_done();
+    target.join();
+}
+
+#[test]
+fn scrapers_are_answered_beside_idle_connections() {
+    let (_running, port, _closed) = waiting(|source| source);
+    for (sources, words) in [
+        (Sources::OneAddress, b"".as_slice()),
+        (Sources::ManyAddresses, b""),
+        // The beginning of a handshake.
+        (Sources::ManyAddresses, b"\x16\x03\x01\x02\x00"),
+    ] {
+        let _flood = Flood::begin(port, 500, sources, words);
+        for _ in 0..10 {
+            assert!(page(port).contains("clone_progress"));
+        }
+    }
+}
+
+#[test]
+fn a_scraper_that_sends_its_request_byte_by_byte_does_not_keep_others_out() {
+    use std::io::Write;
+    let (_running, port, _closed) = waiting(|source| source);
+    let mut slow = slow_scraper(port);
+    for byte in b"GET /metrics HTTP/1.1\r\n" {
+        slow.write_all(&[*byte]).unwrap();
+        slow.flush().unwrap();
+    }
+    assert!(page(port).contains("clone_progress"));
+    assert!(ask(&mut slow, "\r\n").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn scrapers_get_their_page_while_the_clone_runs() {
+    let pki = Pki::new();
+    let target = good_target(&pki);
+    let image = Image::large();
+    let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
+    let port = running.metrics_port();
+    // It has no percentage before the first look at the volume.
+    page_when(port, |page| page.contains("clone_progress"));
+    running.wait().assert_done();
+    target.join();
+}

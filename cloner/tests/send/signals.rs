@@ -1,0 +1,144 @@
+//! SIGTERM and SIGINT in each phase of a clone.
+
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use crossbeam_channel::bounded;
+use decant_test_support::HANG;
+use decant_test_support::certificates::Pki;
+use rustix::process::Signal;
+
+use super::image::Image;
+use super::process::Source;
+use super::target::{Closed, Target};
+
+#[test]
+fn sigterm_between_two_attempts_ends_it() {
+    let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
+    let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
+    let mut running = source.start();
+    running.hear("trying again in 2.0 s");
+    let ended = running.terminate();
+    ended.assert_failed(143, &["stopped by SIGTERM"]);
+}
+
+#[test]
+fn sigterm_right_after_the_start_ends_it() {
+    let pki = Pki::new();
+    let closed = Closed::new();
+    // Enough names that the first look at them is most likely still under way.
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..5000 {
+        std::fs::hard_link(folder.path().join("0"), folder.path().join(number.to_string()))
+            .or_else(|_| std::fs::write(folder.path().join(number.to_string()), ""))
+            .unwrap();
+    }
+    let source = Source::new(&pki, &closed.url()).filesystem(folder.path()).env("DECANT_RETRY_SECS", "600");
+    let mut running = source.start();
+    running.hear("sending ");
+    let ended = running.terminate();
+    ended.assert_failed(143, &["stopped by SIGTERM"]);
+}
+
+#[test]
+fn sigterm_in_the_middle_ends_it_and_leaves_the_body_without_an_end() {
+    for image in [Image::large(), Image::hole(10 << 30)] {
+        let pki = Pki::new();
+        let (began, beginning) = bounded(1);
+        let (ended, end) = bounded(1);
+        let target = Target::start(pki.server(), move |door| {
+            let mut call = door.accept();
+            call.head();
+            call.chunk().unwrap();
+            began.send(()).unwrap();
+            // Reads on only when the source is gone.
+            end.recv().unwrap();
+            call.body().complete
+        });
+        let running = Source::new(&pki, &target.url).block(&image.path()).start();
+        beginning.recv_timeout(HANG).unwrap();
+        let outcome = running.terminate();
+        ended.send(()).unwrap();
+        outcome.assert_failed(143, &["stopped by SIGTERM"]);
+        assert!(!target.join(), "the terminating chunk was sent");
+    }
+}
+
+#[test]
+fn sigint_in_the_middle_has_its_own_exit_code() {
+    let pki = Pki::new();
+    let (began, beginning) = bounded(1);
+    let target = Target::start(pki.server(), move |door| {
+        let mut call = door.accept();
+        call.head();
+        call.chunk().unwrap();
+        began.send(()).unwrap();
+        call
+    });
+    let image = Image::large();
+    let running = Source::new(&pki, &target.url).block(&image.path()).start();
+    beginning.recv_timeout(HANG).unwrap();
+    running.signal(Signal::INT);
+    running.wait().assert_failed(130, &["stopped by SIGINT"]);
+    target.join();
+}
+
+#[test]
+fn sigterm_before_the_answer_ends_it() {
+    let pki = Pki::new();
+    let (read, everything) = bounded(1);
+    let target = Target::start(pki.server(), move |door| {
+        let mut call = door.accept();
+        call.head();
+        assert!(call.body().complete);
+        read.send(()).unwrap();
+        call
+    });
+    let image = Image::with(b"content");
+    let running = Source::new(&pki, &target.url).block(&image.path()).start();
+    everything.recv_timeout(HANG).unwrap();
+    let ended = running.terminate();
+    target.join();
+    ended.assert_failed(143, &["stopped by SIGTERM"]);
+}
+
+#[test]
+fn a_second_sigterm_ends_it_at_once() {
+    let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
+    let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
+    let mut running = source.start();
+    // A scraper that says nothing makes an orderly end take its full two seconds.
+    let port = running.metrics_port();
+    let _scraper = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    running.hear("trying again in 2.0 s");
+    running.signal(Signal::TERM);
+    running.hear("send it again to exit at once");
+    running.signal(Signal::TERM);
+    let ended = running.wait();
+    // An orderly end leaves a termination message.
+    assert_eq!((ended.code, ended.word.as_str()), (Some(143), ""));
+}
+
+#[test]
+fn sighup_ends_it_in_good_order_unless_it_is_ignored() {
+    let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
+    for (is_ignored, code, words) in [(false, 129, "stopped by SIGHUP"), (true, 143, "stopped by SIGTERM")] {
+        let mut source =
+            Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
+        if is_ignored {
+            // As nohup does it.
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "trap '' HUP; exec \"$0\""]).arg(source.command.get_program()).env_clear();
+            let variables = source.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+            command.envs(variables).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            source.command = command;
+        }
+        let mut running = source.start();
+        running.hear("trying again in 2.0 s");
+        running.signal(Signal::HUP);
+        if is_ignored {
+            running.signal(Signal::TERM);
+        }
+        running.wait().assert_failed(code, &[words]);
+    }
+}

@@ -1,0 +1,385 @@
+//! A clone at some moment, with anything in its objects, through everything that the controller does with it:
+//! decoding, stores, observation, decision, construction of objects, status, events, Secrets, the Lease.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
+use decant_controller::certificates::pki::Pki;
+use decant_controller::certificates::signer::Signer;
+use decant_controller::leader::lease;
+use decant_controller::leader::lease::Seen;
+use decant_controller::leader::record::Lease;
+use decant_controller::objects::{
+    Claim, DECODE_LIMIT_BYTES, DataSource, DataVolume, Key, Kind, Object, Pod, Uid, Volume, decode_within,
+};
+use decant_controller::pods::identity::PodIdentity;
+use decant_controller::pods::made;
+use decant_controller::pods::made::MadePods;
+use decant_controller::pods::role::Role;
+use decant_controller::policy::Policy;
+use decant_controller::progress::poller::Pollers;
+use decant_controller::progress::scraper::Scraper;
+use decant_controller::progress::write_budget::WriteBudget;
+use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::observe::Observer;
+use decant_controller::reconcile::observe::drivers::Drivers;
+use decant_controller::reconcile::permission::guarded::Guarded;
+use decant_controller::reconcile::permission::judge::Judge;
+use decant_controller::reconcile::reconciler::{Reconciler, Rounds};
+use decant_controller::reconcile::reserved_volumes;
+use decant_controller::reconcile::scheduling::CloneScheduler;
+use decant_controller::summary::clone_summary::CloneSummary;
+use decant_controller::token::key::TokenKey;
+use decant_controller::watch::queue::Queue;
+use decant_controller::watch::store::{Store, StoreObject, Stores};
+use decant_controller::watch::unreadable::Unreadables;
+use decant_controller::watch::watcher::Wake;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::bytes::Bytes;
+
+static PKI: LazyLock<Arc<Pki>> =
+    LazyLock::new(|| Arc::new(Pki::open(&World::default(), "decant", OffsetDateTime::now_utc()).unwrap()));
+static KEYS: LazyLock<Arc<TokenKey>> =
+    LazyLock::new(|| Arc::new(TokenKey::load(&World::default(), "decant").unwrap()));
+static SIGNER: LazyLock<Value> =
+    LazyLock::new(|| Signer::new("n", OffsetDateTime::now_utc()).unwrap().data());
+
+/// A cluster that has these objects and takes everything that is made.
+#[derive(Default)]
+struct World {
+    objects: BTreeMap<(Kind, Key), Value>,
+    /// Whether everything that is made is there already.
+    is_made: bool,
+    made: Mutex<Vec<Value>>,
+}
+
+impl World {
+    fn read(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
+        let missing = || ApiError { code: 404, reason: "NotFound".to_owned(), message: format!("no {key}") };
+        self.objects.get(&(kind, key.clone())).cloned().map(Object::from).ok_or_else(missing)
+    }
+}
+
+impl Cluster for World {
+    fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
+        self.read(kind, key)
+    }
+
+    fn list(&self, kind: Kind, _: &ListParams) -> Result<ListPage, ApiError> {
+        let all = self.objects.iter().filter(|((of, _), _)| *of == kind);
+        Ok(ListPage { items: all.map(|(_, object)| object.clone().into()).collect(), ..ListPage::default() })
+    }
+
+    fn watch(&self, _: Kind, _: &ListParams, _: &str) -> Result<Box<dyn Watch>, ApiError> {
+        Err(ApiError { code: 410, reason: "Expired".to_owned(), message: String::new() })
+    }
+
+    fn create(&self, _: Kind, object: &Value) -> Result<Object, ApiError> {
+        self.made.lock().unwrap().push(object.clone());
+        if self.is_made {
+            let message = "it is there already".to_owned();
+            return Err(ApiError { code: 409, reason: "AlreadyExists".to_owned(), message });
+        }
+        Ok(object.clone().into())
+    }
+
+    fn patch(&self, kind: Kind, key: &Key, _: Part, _: &Value) -> Result<Object, ApiError> {
+        self.read(kind, key)
+    }
+
+    fn replace(&self, _: Kind, _: &Key, object: &Value) -> Result<Object, ApiError> {
+        Ok(object.clone().into())
+    }
+
+    fn delete(&self, _: Kind, _: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn pod_proxy(&self, _: &Key, _: u16, _: &str, _: Duration, _: usize) -> Result<String, ApiError> {
+        Err(ApiError { code: 503, reason: String::new(), message: String::new() })
+    }
+}
+
+fn owned(kind: &str, name: &str, uid: &str) -> Value {
+    json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "controller": true }])
+}
+
+/// The annotations by which the controller knows a pod of the clone as its own.
+fn identity(role: Role, pod: &str) -> Map<String, Value> {
+    let identity = PodIdentity {
+        role,
+        pod: Key::new("n", pod),
+        clone: Key::new("n", "copy"),
+        target_claim: Uid::from("copy-uid"),
+        source_claim: Uid::from("golden-uid"),
+        target_pod: (role == Role::Source).then(|| Uid::from("target-uid")),
+        authority: PKI.authority(),
+        keys: format!("{pod}-keys"),
+    };
+    identity.annotations(&KEYS)
+}
+
+/// The objects of a clone that runs, in the order in which they come to be.
+fn objects() -> [(Kind, Value); 8] {
+    let spec = json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "c",
+                       "resources": { "requests": { "storage": "1Gi" } } });
+    let labels =
+        |component: &str| json!({ "app": "containerized-data-importer", "cdi.kubevirt.io": component });
+    let running = |name: &str| {
+        json!({ "phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [
+            { "name": name, "ready": true, "restartCount": 1, "state": { "running": { "startedAt": "2026-01-01T12:00:00Z" } } }] })
+    };
+    [
+        (
+            Kind::DataVolume,
+            json!({
+                "metadata": { "namespace": "n", "name": "copy", "uid": "dv-uid", "labels": {}, "annotations": {},
+                              "creationTimestamp": "2026-01-01T12:00:00Z" },
+                "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } }, "storage": spec },
+                "status": { "phase": "Pending", "conditions": [{ "type": "Bound", "status": "False" }] },
+            }),
+        ),
+        (
+            Kind::PersistentVolumeClaim,
+            json!({
+                "metadata": { "namespace": "n", "name": "golden", "uid": "golden-uid", "labels": {}, "annotations": {} },
+                "spec": spec, "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } },
+            }),
+        ),
+        (
+            Kind::StorageClass,
+            json!({
+                "metadata": { "name": "c" }, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer",
+            }),
+        ),
+        (
+            Kind::PersistentVolumeClaim,
+            json!({
+                "metadata": { "namespace": "n", "name": "copy", "uid": "copy-uid", "finalizers": ["cdi.kubevirt.io/cloneSource"],
+                    "ownerReferences": owned("DataVolume", "copy", "dv-uid"),
+                    "annotations": {
+                        "k8s.io/CloneRequest": "n/golden",
+                        "cdi.kubevirt.io/storage.uploadPodName": "cdi-upload-copy",
+                        "cdi.kubevirt.io/uploadClientName": "decant:golden-uid:copy-uid",
+                        "cdi.kubevirt.io/storage.sourceClonePodName": "copy-uid-source-pod",
+                        "cdi.kubevirt.io/storage.pod.restarts": "1",
+                        "decant.dev/replaced-pods": "1",
+                        "decant.dev/target-pod": made::record(Role::Target, &Uid::from("target-uid"), &Uid::from("copy-uid"), &KEYS),
+                        "decant.dev/source-pod": made::record(Role::Source, &Uid::from("source-uid"), &Uid::from("copy-uid"), &KEYS),
+                    } },
+                "spec": spec, "status": { "phase": "Bound" },
+            }),
+        ),
+        (
+            Kind::Pod,
+            json!({
+                "metadata": { "namespace": "n", "name": "cdi-upload-copy", "uid": "target-uid",
+                    "labels": labels("cdi-upload-server"),
+                    "annotations": identity(Role::Target, "cdi-upload-copy"),
+                    "ownerReferences": owned("PersistentVolumeClaim", "copy", "copy-uid") },
+                "spec": { "containers": [{ "name": "cdi-upload-server", "volumeDevices": [{ "name": "v" }] }],
+                          "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "copy" } }] },
+                "status": running("cdi-upload-server"),
+            }),
+        ),
+        (
+            Kind::Pod,
+            json!({
+                "metadata": { "namespace": "n", "name": "copy-uid-source-pod", "uid": "source-uid",
+                    "labels": labels("cdi-clone-source"),
+                    "annotations": identity(Role::Source, "copy-uid-source-pod") },
+                "spec": { "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "golden", "readOnly": true } }] },
+                "status": running("cdi-clone-source"),
+            }),
+        ),
+        (
+            Kind::DataSource,
+            json!({
+                "metadata": { "namespace": "n", "name": "golden" },
+                "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
+            }),
+        ),
+        (
+            Kind::Secret,
+            json!({
+                "metadata": { "namespace": "decant", "name": "cdi-uploadserver-signer" }, "data": *SIGNER,
+            }),
+        ),
+    ]
+}
+
+/// One case: which objects are there, what is changed in them, and everything that is done with them. Returns the
+/// kinds of the objects that were made.
+pub fn case(input: &[u8]) -> Vec<String> {
+    let mut bytes = Bytes::new(input);
+    // As a rule the first ones: a clone is somewhere on its way.
+    let (count, odd, by_name) = (bytes.take() % 9, bytes.take() % 16, bytes.take().is_multiple_of(4));
+    let mut world = World { is_made: bytes.take().is_multiple_of(4), ..World::default() };
+    let mut changed = Vec::new();
+    for (at, (kind, mut object)) in (0_u8..).zip(objects()) {
+        if at == 0 && by_name {
+            object["spec"]["source"] = Value::Null;
+            object["spec"]["sourceRef"] = json!({ "kind": "DataSource", "name": "golden" });
+        }
+        if at < count || at == odd || at >= 6 {
+            bytes.change(&mut object);
+            changed.push((kind, object));
+        }
+    }
+    for (kind, object) in &changed {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let key = Key::new(text("/metadata/namespace"), text("/metadata/name"));
+        world.objects.insert((*kind, key), object.clone());
+    }
+    let (lease, class) = (bytes.json(4), bytes.json(4));
+    objects_of_the_controller(&lease, &changed);
+    if bytes.take().is_multiple_of(8) {
+        world.objects.insert((Kind::StorageClass, Key::new("", "c")), class);
+    }
+    clone(world, &changed)
+}
+
+/// The controller's own objects: the Lease, authorities and the key of tokens.
+fn objects_of_the_controller(lease: &Value, changed: &[(Kind, Value)]) {
+    let now = OffsetDateTime::now_utc();
+    for object in [
+        lease,
+        &json!({ "spec": lease }),
+        &json!({ "metadata": {}, "spec": { "leaseDurationSeconds": lease } }),
+    ] {
+        if let Ok(read) = Lease::from_object(object) {
+            let seen = Seen { version: String::new(), at: Instant::now() };
+            lease::decide_lease(Some(&read), &seen, "me", Instant::now());
+            let _ = read.to_object(&Key::new("n", "l"), now);
+        }
+    }
+    for (_, object) in changed.iter().filter(|(kind, _)| *kind == Kind::Secret) {
+        if let Ok(signer) = Signer::of(&Object::from(object.clone())) {
+            let _ = signer.is_due(now);
+            let _ = signer.successor("n", now);
+        }
+        let key = Key::new("decant", decant_controller::token::key::KEY_SECRET);
+        let world =
+            World { objects: BTreeMap::from([((Kind::Secret, key), object.clone())]), ..World::default() };
+        let _ = TokenKey::load(&world, "decant");
+    }
+}
+
+fn put<T: StoreObject>(kind: Kind, object: &Object, store: &Store<T>, unreadable: &Unreadables) {
+    match decode_within(object, DECODE_LIMIT_BYTES) {
+        Ok(view) if !store.admits(&view) => {}
+        Ok(view) => drop(store.put(view)),
+        Err(why) => drop(unreadable.put(kind, object, why)),
+    }
+}
+
+/// What the watches do with `objects`.
+fn watched(objects: &[(Kind, Value)], stores: &Stores, unreadable: &Unreadables) {
+    for (kind, object) in objects {
+        let object = Object::from(object.clone());
+        match kind {
+            Kind::DataVolume => put::<DataVolume>(*kind, &object, &stores.data_volumes, unreadable),
+            Kind::PersistentVolumeClaim => put::<Claim>(*kind, &object, &stores.claims, unreadable),
+            Kind::Pod => put::<Pod>(*kind, &object, &stores.pods, unreadable),
+            Kind::DataSource => put::<DataSource>(*kind, &object, &stores.data_sources, unreadable),
+            _ => {}
+        }
+    }
+}
+
+/// Rounds of a worker, as often as one leads to the next.
+fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
+    let (stores, unreadable) = (Arc::new(Stores::new(Arc::clone(&KEYS))), Arc::new(Unreadables::default()));
+    watched(changed, &stores, &unreadable);
+    for dv in stores.data_volumes.all() {
+        let _ = CloneSummary::of(&dv);
+    }
+    let (cluster, policy) = (Arc::new(world), Arc::new(Policy::default()));
+    let wake: Wake = Arc::new(|_| {});
+    let as_cluster: Arc<dyn Cluster> = cluster.clone();
+    let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
+    let made = Arc::new(MadePods::default());
+    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
+    let shop = Reconciler {
+        cluster: Arc::clone(&as_cluster),
+        observer: Observer {
+            cluster: Arc::clone(&as_cluster),
+            stores,
+            scheduler: Arc::clone(&scheduler),
+            judge: Judge::new(
+                Arc::clone(&as_cluster),
+                Arc::clone(&KEYS),
+                Guarded::new(Arc::clone(&as_cluster), "decant".to_owned(), "cdi-api".to_owned()),
+            ),
+            keys: Arc::clone(&KEYS),
+            pki: Arc::clone(&PKI),
+            made: Arc::clone(&made),
+            drivers: Drivers::default(),
+        },
+        executor: Executor::new(
+            as_cluster,
+            Arc::clone(&PKI),
+            Arc::clone(&policy),
+            Arc::clone(&KEYS),
+            made,
+            scheduler,
+        ),
+        pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
+        queue: Arc::new(Queue::default()),
+        budget: WriteBudget::new(&policy.intervals),
+        policy,
+        rounds: Rounds::default(),
+        unreadable,
+        last_errors: Mutex::default(),
+    };
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        shop.work(&Key::new("n", "copy"));
+        // What was made comes back by the watch.
+        let made = std::mem::take(&mut *cluster.made.lock().unwrap());
+        let kind = |object: &Value| match object.get("kind").and_then(Value::as_str) {
+            Some("PersistentVolumeClaim") => Some(Kind::PersistentVolumeClaim),
+            Some("Pod") => Some(Kind::Pod),
+            _ => None,
+        };
+        kinds.extend(made.iter().filter_map(|object| object.get("kind")?.as_str().map(str::to_owned)));
+        let made: Vec<(Kind, Value)> =
+            made.into_iter().filter_map(|object| Some((kind(&object)?, object))).collect();
+        watched(&made, &shop.observer.stores, &shop.unreadable);
+    }
+    assert_eq!(shop.rounds.panics(), 0, "a round panicked");
+    kinds
+}
+
+/// Everything that reads an object, with whatever bytes.
+pub fn raw(bytes: &[u8]) {
+    let Ok(object) = Object::try_from(bytes.to_vec()) else { return };
+    let _ = object.value();
+    let (stores, unreadable) = (Stores::new(Arc::clone(&KEYS)), Unreadables::default());
+    put::<DataVolume>(Kind::DataVolume, &object, &stores.data_volumes, &unreadable);
+    put::<Claim>(Kind::PersistentVolumeClaim, &object, &stores.claims, &unreadable);
+    put::<Pod>(Kind::Pod, &object, &stores.pods, &unreadable);
+    put::<DataSource>(Kind::DataSource, &object, &stores.data_sources, &unreadable);
+    for dv in stores.data_volumes.all() {
+        let _ = decant_controller::objects::clone_request::validate(&dv);
+        let _ = unreadable.in_the_way(&dv.metadata.key(), &stores);
+    }
+    for source in stores.data_sources.all() {
+        let _ = decant_controller::objects::clone_request::resolve(&source);
+    }
+    if let (Ok(volume), Ok(claim)) = (
+        decode_within::<Volume>(&object, DECODE_LIMIT_BYTES),
+        decode_within::<Claim>(&object, DECODE_LIMIT_BYTES),
+    ) {
+        let _ = reserved_volumes::binding(&volume, &claim);
+        for dv in stores.data_volumes.all() {
+            let _ = reserved_volumes::claim_spec(&dv, &[Arc::new(volume.clone())], &Policy::default());
+        }
+    }
+    let _ = Signer::of(&object);
+    let _ = Lease::from_object(&object);
+}

@@ -1,0 +1,304 @@
+//! Every refusal reaches the user: in the condition, as a Warning event, in `kubectl decant status` and `doctor`, and on the status page.
+
+mod double;
+mod sorts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use decant_controller::api::cluster::ApiError;
+use decant_controller::objects::{DataVolume, Key, Volume};
+use decant_controller::pages::status::{Overview, render};
+use decant_controller::pods::role::Role;
+use decant_controller::policy::Policy;
+use decant_controller::reconcile::actions::Action;
+use decant_controller::reconcile::decide::{Decision, decide};
+use decant_controller::reconcile::last_error::{LastError, LastErrors};
+use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::outcome::CloneOutcome;
+use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::reserved_volumes::Volumes;
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
+use decant_controller::summary::complaint::Complaint;
+use decant_controller::summary::pick::pick;
+use proptest::prelude::*;
+
+use crate::seen::{claimed, complete, copying, now, read, recorded, source_pod, start, target_pod};
+use double::{Double, claim_object, hands, sealed};
+use serde_json::json;
+
+/// What every message has, so that it is found wherever it is told.
+const MARK: &str = "refused-by-test";
+
+/// One of each. A variant that is missing here does not compile in [`kind`].
+fn actions() -> Vec<Action> {
+    let text = || BTreeMap::from([("name", "value".to_owned())]);
+    let mut actions = vec![
+        Action::MakeClaim,
+        Action::MakeKeptClaim,
+        Action::ExpectVolume,
+        Action::KeepVolume,
+        Action::AdoptClaim,
+        Action::KeepToken,
+        Action::Label(BTreeMap::from([("name".to_owned(), "value".to_owned())])),
+        Action::SayPrePopulated,
+        Action::Tell(BTreeMap::from([("name", None)])),
+        Action::Record(CloneOutcome::default()),
+        Action::Annotate(text()),
+        Action::Hold(true),
+        Action::DeleteOrphans,
+    ];
+    for role in [Role::Source, Role::Target] {
+        actions.extend([
+            Action::RecordPod(role),
+            Action::MakePod(role),
+            Action::MakeSecret(role),
+            Action::DeletePod(role),
+        ]);
+    }
+    let kinds: std::collections::BTreeSet<u8> = actions.iter().map(kind).collect();
+    assert_eq!(kinds.len(), 17, "an action is missing in this list");
+    actions
+}
+
+/// A number for each variant. One that is new here belongs into [`actions`], too.
+fn kind(action: &Action) -> u8 {
+    match action {
+        Action::MakeClaim => 0,
+        Action::AdoptClaim => 1,
+        Action::KeepToken => 2,
+        Action::Label(_) => 3,
+        Action::SayPrePopulated => 4,
+        Action::Tell(_) => 5,
+        Action::Record(_) => 6,
+        Action::RecordPod(_) => 7,
+        Action::Annotate(_) => 8,
+        Action::Hold(_) => 9,
+        Action::MakePod(_) => 10,
+        Action::MakeSecret(_) => 11,
+        Action::DeletePod(_) => 12,
+        Action::DeleteOrphans => 13,
+        Action::MakeKeptClaim => 14,
+        Action::ExpectVolume => 15,
+        Action::KeepVolume => 16,
+    }
+}
+
+/// A clone with everything that an action can be about: pods that start, one that is of no use, a token to be kept.
+fn everything() -> Observed {
+    Observed {
+        target_pod: Some(sealed(&target_pod("Pending", false, ""), Role::Target)),
+        source_pod: Some(sealed(&source_pod("Pending", "target-uid", "1"), Role::Source)),
+        orphans: vec![source_pod("Running", "old-uid", "1")],
+        volumes: Volumes::Reserved(vec![volume()]),
+        ..claimed()
+    }
+}
+
+/// A volume that is reserved for the clone's claim.
+fn volume() -> Arc<Volume> {
+    read(json!({
+        "metadata": { "name": "v", "creationTimestamp": "2026-01-01T11:00:00Z" },
+        "spec": { "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "volumeMode": "Block",
+                  "storageClassName": "c", "claimRef": { "namespace": "n", "name": "copy" } },
+    }))
+}
+
+fn changes_claim(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::AdoptClaim
+            | Action::ExpectVolume
+            | Action::KeepVolume
+            | Action::Record(_)
+            | Action::RecordPod(_)
+            | Action::Annotate(_)
+            | Action::Hold(_)
+    )
+}
+
+/// The trouble that comes of `action` where everything is refused with `error`.
+fn trouble_of(action: &Action, error: &ApiError) -> LastError {
+    let refusal = error.clone();
+    let double =
+        Arc::new(Double { claim: claim_object(), ..Double::refusing(move |_| Some(refusal.clone())) });
+    let mut seen = everything();
+    if *action == Action::KeepToken {
+        seen.permission = Some(Permission::ExtendToken("token".to_owned()));
+    }
+    let trouble = hands(&double)
+        .carry_out(std::slice::from_ref(action), &seen, now())
+        .expect_err("the failure was swallowed");
+    assert_eq!(trouble.error, *error, "{action:?}");
+    trouble
+}
+
+/// What is told of `trouble` after it has lasted.
+fn lasting(last_error: &LastError) -> LastError {
+    let (mut troubles, key, begin) = (LastErrors::default(), Key::new("n", "copy"), Instant::now());
+    let range = (Duration::from_secs(1), Duration::from_secs(60));
+    assert_eq!(troubles.failed(&key, last_error.clone(), begin, range).told, None);
+    troubles
+        .failed(&key, last_error.clone(), begin + Duration::from_secs(10), range)
+        .told
+        .expect("it is not told")
+}
+
+/// The clone as it is after the controller wrote what it decided.
+fn after(seen: &Observed, decision: &Decision) -> Observed {
+    let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
+    dv.status = decision.status.clone().expect("there is a status");
+    Observed { data_volume: Some(Arc::new(dv)), ..seen.clone() }
+}
+
+/// Everywhere where a person may look, with the text that is there.
+fn told(seen: &Observed) -> BTreeMap<&'static str, String> {
+    let dv: &DataVolume = seen.data_volume.as_ref().unwrap();
+    let standing = CloneSummary::of(dv).unwrap();
+    let conditions: Vec<&str> =
+        dv.status.conditions.iter().map(|condition| condition.message.as_str()).collect();
+    let complaint = Complaint::of(dv, &standing, now());
+    if let Some(complaint) = &complaint {
+        assert!(!complaint.helps.is_empty());
+    }
+    let page = Overview { clones: Some(pick(std::slice::from_ref(dv), 10, 10)), now: String::new() };
+    BTreeMap::from([
+        ("condition", conditions.join("\n")),
+        ("status", standing.why()),
+        ("doctor", complaint.map(|complaint| complaint.found).unwrap_or_default()),
+        ("page", render(&page)),
+    ])
+}
+
+/// Clones at all times of their lives.
+fn worlds() -> Vec<(&'static str, Observed)> {
+    let leaving = |mut seen: Observed| {
+        let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
+        dv.metadata.deletion_timestamp = Some(crate::seen::NOW.to_owned());
+        seen.data_volume = Some(Arc::new(dv));
+        seen
+    };
+    let mut bound = (**claimed().target.as_ref().unwrap()).clone();
+    bound.metadata.creation_timestamp = crate::seen::NOW.to_owned();
+    let kept = Observed { target: Some(Arc::new(bound)), volumes: Volumes::Bound(volume()), ..claimed() };
+    vec![
+        ("without a claim", start()),
+        ("with a claim", claimed()),
+        (
+            "with a target that starts",
+            Observed { target_pod: Some(target_pod("Pending", false, "")), ..claimed() },
+        ),
+        ("with a target that is ready", Observed { source_pod: None, ..copying() }),
+        ("with pods that start", everything()),
+        ("with both pods running", copying()),
+        (
+            "with a target that ended",
+            Observed { target_pod: Some(target_pod("Succeeded", false, "{}")), ..copying() },
+        ),
+        ("with its outcome recorded", recorded()),
+        ("marked as complete", complete()),
+        ("being deleted", leaving(copying())),
+        (
+            "with a volume that is reserved",
+            Observed { volumes: Volumes::Reserved(vec![volume()]), ..start() },
+        ),
+        ("with a claim that has a reserved volume", kept),
+        (
+            "with a claim that a restore filled",
+            Observed {
+                target: Some(crate::seen::claim(
+                    "copy",
+                    json!({ "cdi.kubevirt.io/storage.populatedFor": "copy" }),
+                )),
+                ..start()
+            },
+        ),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_action_that_fails_is_told_in_every_place_at_any_time_until_it_is_over(
+        code in prop::sample::select(vec![0_u16, 400, 403, 404, 409, 410, 413, 415, 422, 429, 500, 503, 504]),
+        reason in "[A-Z][a-z]{2,9}",
+        text in ".{0,60}",
+    ) {
+        let error = ApiError { code, reason, message: format!("{MARK} {text}") };
+        for action in actions() {
+            // A claim that is gone needs no change.
+            if code == 404 && changes_claim(&action) {
+                continue;
+            }
+            let trouble = lasting(&trouble_of(&action, &error));
+            for (when, seen) in worlds() {
+                let what = format!("{action:?} of a clone {when}");
+                let failing = Observed { last_error: Some(trouble.clone()), ..seen.clone() };
+                let decision = decide(&failing, now(), &Policy::default());
+                let events = [&decision.events, &decision.claim_events].map(|events| {
+                    events.iter().any(|event| event.kind == "Warning" && event.message.contains(MARK))
+                });
+                prop_assert!(events[0], "{}: no event: {:?}", what, decision.events);
+                prop_assert!(events[1] || seen.target.is_none(), "{}: no event about the claim", what);
+                let failing = after(&failing, &decision);
+                for (place, text) in told(&failing) {
+                    prop_assert!(text.contains(MARK), "{}: not in {}: {}", what, place, text);
+                }
+                let again = decide(&failing, now(), &Policy::default());
+                prop_assert!(again.events.is_empty(), "{}: told twice: {:?}", what, again.events);
+                let over = Observed { last_error: None, ..failing };
+                let decision = decide(&over, now(), &Policy::default());
+                if decision.status.is_some() {
+                    for (place, text) in told(&after(&over, &decision)) {
+                        prop_assert!(!text.contains(MARK), "{}: still in {}: {}", what, place, text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clone_whose_bytes_flow_runs_on_whatever_fails_besides() {
+    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
+    for action in [Action::MakeSecret(Role::Source), Action::DeleteOrphans, Action::Tell(BTreeMap::new())] {
+        let seen = Observed { last_error: Some(lasting(&trouble_of(&action, &error))), ..copying() };
+        let status = decide(&seen, now(), &Policy::default()).status.unwrap();
+        let running = status.condition("Running").unwrap();
+        assert_eq!(
+            (running.status.as_str(), status.phase.as_str()),
+            ("True", "CloneInProgress"),
+            "{action:?}"
+        );
+        assert!(running.message.contains(MARK));
+    }
+}
+
+#[test]
+fn a_clone_that_is_complete_stays_so_whatever_cannot_be_tidied_up() {
+    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
+    let seen = Observed { last_error: Some(lasting(&trouble_of(&Action::Hold(true), &error))), ..complete() };
+    let seen = after(&seen, &decide(&seen, now(), &Policy::default()));
+    let dv = seen.data_volume.as_ref().unwrap();
+    let standing = CloneSummary::of(dv).unwrap();
+    assert_eq!((standing.state, standing.reason.as_str()), (CloneState::Succeeded, "ErrChangingClaim"));
+    assert_eq!(dv.status.condition("Ready").unwrap().status, "True");
+}
+
+#[test]
+fn what_one_namespace_refuses_does_not_stop_what_has_to_be_done_in_the_other() {
+    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
+    let mut seen = everything();
+    let mut elsewhere = (**seen.source_pod.as_ref().unwrap()).clone();
+    elsewhere.metadata.namespace = "images".to_owned();
+    seen.source_pod = Some(Arc::new(elsewhere));
+    let double =
+        Arc::new(Double::refusing(move |(_, _, namespace)| (namespace == "images").then(|| error.clone())));
+    let actions = [Action::DeletePod(Role::Source), Action::DeletePod(Role::Target)];
+    let trouble = hands(&double).carry_out(&actions, &seen, now()).unwrap_err();
+    assert_eq!(trouble.reason().as_str(), "ErrDeletingPod");
+    assert!(trouble.message().starts_with("pod images/copy-uid-source-pod cannot be deleted"), "{trouble}");
+    assert_eq!(double.done.lock().unwrap().len(), 1, "the target pod is deleted");
+}
