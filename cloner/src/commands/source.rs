@@ -25,7 +25,7 @@ use crate::report::ticker::{TICK, Ticker};
 use crate::send;
 use crate::send::source::Source;
 
-/// Validity of the certificate that the metrics page makes for itself, as in CDI (contract 1.12).
+/// Validity of the certificate that the metrics page makes for itself, as in CDI (docs/protocol.md section 1.12).
 const METRICS_CERTIFICATE_DAYS: i64 = 365;
 /// How long scrapers may take to finish reading after the clone.
 const SERVER_END: Duration = Duration::from_secs(2);
@@ -105,12 +105,12 @@ fn metrics_tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig
         let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS)?;
         let name = format!("cloner_target@{now}");
         let identity = authority.issue(&name, &["cloner_target"], Usage::Server, METRICS_CERTIFICATE_DAYS)?;
-        return Ok(server::config_for_anyone(identity)?.into());
+        return Ok(server::config_without_client_auth(identity)?.into());
     }
     let chain = environment.require_pem_file(CERTIFICATE, "the metrics page's certificate")?;
     let key = environment.require_pem_file(KEY, "the metrics page's private key")?;
     let names = KeySet { chain: METRICS_CERTIFICATE_FILE, key: METRICS_KEY_FILE, authorities: None };
     let first = KeySet { chain, key, authorities: None };
     let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
-    Ok(ReloadingConfig::from_keys(places, |keys| server::config_for_anyone(keys.identity()?))?)
+    Ok(ReloadingConfig::from_keys(places, |keys| server::config_without_client_auth(keys.identity()?))?)
 }

@@ -1,4 +1,4 @@
-//! A target's configuration as CDI's controllers give it (contract 2.2).
+//! A target's configuration as CDI's controllers give it (docs/protocol.md section 2.2).
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use decant_shared::net::tls::key_sources::{KeySet, KeySource, KeySources};
 use decant_shared::net::tls::reloading_config::ReloadingConfig;
-use decant_shared::net::tls::server::config_asking_clients;
+use decant_shared::net::tls::server::config_with_optional_client_auth;
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::protocol::cdi::{
     AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
@@ -114,7 +114,7 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     let suites = CipherSuites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
     let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
     Ok(ReloadingConfig::from_keys(places, move |keys| {
-        config_asking_clients(keys.identity()?, keys.roots()?, versions, suites.clone())
+        config_with_optional_client_auth(keys.identity()?, keys.roots()?, versions, suites.clone())
     })?)
 }
 
@@ -178,7 +178,7 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
 }
 
 /// The size to which an image is grown: what a guest can use of a volume of `UPLOAD_IMAGE_SIZE` when the
-/// filesystem keeps `FILESYSTEM_OVERHEAD` of it (contract 4.8).
+/// filesystem keeps `FILESYSTEM_OVERHEAD` of it (docs/protocol.md section 4.8).
 fn usable_size(environment: &Environment) -> Result<Option<u64>> {
     let Some(text) = environment.get("UPLOAD_IMAGE_SIZE") else { return Ok(None) };
     let size_bytes =
