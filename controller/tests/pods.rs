@@ -162,6 +162,6 @@ fn an_annotation_that_is_no_text_is_refused_at_the_start() {
     for wrong in [r#"{"sidecar.istio.io/inject":false}"#, "inject=false", "[]"] {
         let line = ["controller", "run", "--pod-annotations", wrong];
         let error = Cli::try_parse_from(line).expect_err("it is refused").to_string();
-        assert!(error.contains("not names and texts as JSON"), "{error}");
+        assert!(error.contains("not a JSON object of strings"), "{error}");
     }
 }

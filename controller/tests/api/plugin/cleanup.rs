@@ -104,7 +104,7 @@ fn nothing_is_deleted_before_the_user_confirms() {
     assert!(gone(Kind::Pod, "kept") && gone(Kind::Pod, "orphan") && gone(Kind::Secret, "old"));
     assert!(!gone(Kind::Pod, "cdi-upload-copy") && !gone(Kind::Secret, "new"));
     let again = plugin(&ground, &["cleanup", "--yes"]);
-    assert_eq!((again.code, again.err.as_str()), (0, "Nothing is left behind.\n"), "{}", again.out);
+    assert_eq!((again.code, again.err.as_str()), (0, "Nothing is left over.\n"), "{}", again.out);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn data_volumes_go_only_when_that_is_asked_for_and_let_go_of_their_claims() {
     }
     tell(&ground, "done", &succeeded());
     tell(&ground, "copy", &running("1.00%"));
-    assert!(plugin(&ground, &["cleanup", "--yes"]).err.contains("Nothing is left behind"));
+    assert!(plugin(&ground, &["cleanup", "--yes"]).err.contains("Nothing is left over"));
     let said = plugin(&ground, &["cleanup", "--finished", "--yes"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert_eq!(said.out.matches(" deleted").count(), 1, "{}", said.out);

@@ -142,7 +142,7 @@ fn a_wait_ends_with_its_time_with_a_signal_and_with_the_data_volume() {
     make_claim(&ground, "golden", &json!({}));
     let said = plugin(&ground, &["clone", "golden", "--to", "a", "--wait", "--timeout", "1s"]);
     assert_eq!(said.code, 7, "{}", said.err);
-    assert!(said.err.contains("timed out") && said.err.contains("it goes on"), "{}", said.err);
+    assert!(said.err.contains("timed out") && said.err.contains("the clone continues"), "{}", said.err);
 
     let child = command(&ground, &["clone", "golden", "--to", "b", "--wait"]).spawn().unwrap();
     eventually("it is made", PATIENCE, || ground.cluster.get(Kind::DataVolume, &ground.key("b")).is_ok());

@@ -34,9 +34,9 @@ fn what_is_there_is_well_and_what_is_missing_is_named_with_what_to_do() {
         ("controller in namespace", "kubectl apply -k"),
         ("Lease", "no controller has ever acted"),
         ("rights of system:serviceaccount", "none of the"),
-        ("certificate authority", "the controller makes it"),
+        ("certificate authority", "the controller creates it"),
         ("storage classes", "storage provider"),
-        (&format!("clone {}/copy", ground.namespace), "end the pods"),
+        (&format!("clone {}/copy", ground.namespace), "stop the pods"),
     ] {
         let found = checks(&report, about);
         assert!(
@@ -73,7 +73,7 @@ fn who_may_see_nothing_gets_notes_and_no_alarm_about_it() {
     assert_eq!(said.code, 0, "{report:#}");
     let notes = checks(&report, "CustomResourceDefinition");
     assert!(
-        notes.iter().all(|(state, text)| state == "note" && text.contains("cannot be looked at")),
+        notes.iter().all(|(state, text)| state == "note" && text.contains("cannot be checked")),
         "{report:#}"
     );
     assert!(checks(&report, "your own rights")[0].1.contains("create datavolumes"), "{report:#}");
