@@ -117,8 +117,8 @@ fn chunks() {
         let mut decoder = chunked::Decoder::default();
         let mut rest = body.as_slice();
         while !decoder.is_done() {
-            let (skip, len) = decoder.next(rest).unwrap();
-            rest = &rest[skip + len..];
+            let chunked::Decoded { framing_len, data_len } = decoder.next(rest).unwrap();
+            rest = &rest[framing_len + data_len..];
         }
     });
 }

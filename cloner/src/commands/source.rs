@@ -105,12 +105,12 @@ fn metrics_tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig
         let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS)?;
         let name = format!("cloner_target@{now}");
         let identity = authority.issue(&name, &["cloner_target"], Usage::Server, METRICS_CERTIFICATE_DAYS)?;
-        return Ok(server::config_for_anyone(identity)?.into());
+        return Ok(server::config_without_client_auth(identity)?.into());
     }
     let chain = environment.require_pem_file(CERTIFICATE, "the metrics page's certificate")?;
     let key = environment.require_pem_file(KEY, "the metrics page's private key")?;
     let names = KeySet { chain: METRICS_CERTIFICATE_FILE, key: METRICS_KEY_FILE, authorities: None };
     let first = KeySet { chain, key, authorities: None };
     let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
-    Ok(ReloadingConfig::from_keys(places, |keys| server::config_for_anyone(keys.identity()?))?)
+    Ok(ReloadingConfig::from_keys(places, |keys| server::config_without_client_auth(keys.identity()?))?)
 }

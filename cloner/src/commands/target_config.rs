@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use decant_shared::net::tls::key_sources::{KeySet, KeySource, KeySources};
 use decant_shared::net::tls::reloading_config::ReloadingConfig;
-use decant_shared::net::tls::server::config_asking_clients;
+use decant_shared::net::tls::server::config_with_optional_client_auth;
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::protocol::cdi::{
     AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
@@ -114,7 +114,7 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     let suites = CipherSuites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
     let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
     Ok(ReloadingConfig::from_keys(places, move |keys| {
-        config_asking_clients(keys.identity()?, keys.roots()?, versions, suites.clone())
+        config_with_optional_client_auth(keys.identity()?, keys.roots()?, versions, suites.clone())
     })?)
 }
 

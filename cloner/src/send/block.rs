@@ -245,7 +245,7 @@ impl BufferPools {
 mod tests {
     use super::*;
     use crate::snappy::encode::Encoder;
-    use decant_shared::net::http::chunked::Decoder;
+    use decant_shared::net::http::chunked::{Decoded, Decoder};
     use proptest::prelude::*;
 
     fn filled(data: &[u8]) -> BlockBuffer {
@@ -293,7 +293,8 @@ mod tests {
         wire.open().extend_from_slice(b"content");
         wire.seal();
         assert_eq!(wire.as_bytes(), b"00000007\r\ncontent\r\n");
-        assert_eq!(Decoder::default().next(wire.as_bytes()), Ok((10, 7)));
+        let decoded = Decoded { framing_len: 10, data_len: 7 };
+        assert_eq!(Decoder::default().next(wire.as_bytes()), Ok(decoded));
     }
 
     #[test]

@@ -48,9 +48,9 @@ pub struct Volume {
 
 enum Opened {
     /// A directory and the plan of its archive.
-    Directory(OwnedFd, Options, Box<ArchivePlan>),
+    Directory { root: OwnedFd, options: Options, plan: Box<ArchivePlan> },
     /// A device or file with its size, and a stamp that changes when it is written to.
-    Raw(File, u64, Stamp),
+    Raw { file: File, size_bytes: u64, stamp: Stamp },
     /// A character device, whose size is unknown.
     Stream(File),
 }
@@ -80,15 +80,17 @@ impl Volume {
     pub fn of_directory(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
         let plan = scan(&root, path, options, stop)?;
         warn_of_remains(&root, path);
-        Ok(Self { path: path.to_owned(), kind: Opened::Directory(root, options, Box::new(plan)) })
+        Ok(Self { path: path.to_owned(), kind: Opened::Directory { root, options, plan: Box::new(plan) } })
     }
 
     /// Logical bytes of the stream, for progress; `None` if they are unknown before the end. With `attributes`, those of an archive
     /// with attributes.
     pub fn stream_bytes(&self, attributes: bool) -> Option<u64> {
         match &self.kind {
-            Opened::Directory(_, options, plan) => Some(plan.bytes_with(Options { attributes, ..*options })),
-            Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
+            Opened::Directory { options, plan, .. } => {
+                Some(plan.bytes_with(Options { attributes, ..*options }))
+            }
+            Opened::Raw { size_bytes, .. } => Some(*size_bytes),
             Opened::Stream(_) => None,
         }
     }
@@ -96,8 +98,8 @@ impl Volume {
     /// Attributes of a directory that only an archive with attributes contains; `None` if there are none.
     pub fn only_in_attributes(&self) -> Option<&NotKept> {
         match &self.kind {
-            Opened::Directory(_, _, plan) => Some(&plan.only_in_attributes).filter(|lost| !lost.is_empty()),
-            Opened::Raw(..) | Opened::Stream(_) => None,
+            Opened::Directory { plan, .. } => Some(&plan.only_in_attributes).filter(|lost| !lost.is_empty()),
+            Opened::Raw { .. } | Opened::Stream(_) => None,
         }
     }
 
@@ -105,8 +107,8 @@ impl Volume {
     /// without a change of the content.
     pub fn certain_bytes(&self) -> Option<u64> {
         match &self.kind {
-            Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
-            Opened::Directory(..) | Opened::Stream(_) => None,
+            Opened::Raw { size_bytes, .. } => Some(*size_bytes),
+            Opened::Directory { .. } | Opened::Stream(_) => None,
         }
     }
 
@@ -114,11 +116,11 @@ impl Volume {
     /// contains attributes if `attributes` is set.
     pub fn read(&self, start_bytes: u64, attributes: bool, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
-            Opened::Directory(root, options, plan) => {
+            Opened::Directory { root, options, plan } => {
                 let options = Options { attributes, ..*options };
                 write_archive(root, &self.path, options, plan, sink, stop).map(drop)
             }
-            Opened::Raw(file, size_bytes, stamp) => {
+            Opened::Raw { file, size_bytes, stamp } => {
                 let from = start_bytes.min(*size_bytes);
                 read_raw(file, &self.path, from..*size_bytes, *stamp, sink)
             }
@@ -128,7 +130,7 @@ impl Volume {
 
     /// The current digest of the segment `index` of a device or file of `total_bytes`, see [`Volume::certain_bytes`].
     pub fn segment(&self, index: u64, total_bytes: u64, stop: &Stop) -> Result<Digest> {
-        let Opened::Raw(file, ..) = &self.kind else {
+        let Opened::Raw { file, .. } = &self.kind else {
             return Err(Error::new(
                 Kind::Failed,
                 "only a device or file has segments that can be read alone",
@@ -155,11 +157,11 @@ impl Volume {
     /// Reads the content into `sink`, for its digest. Of a device or file only the first `limit_bytes`.
     pub fn read_into(&self, limit_bytes: u64, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
-            Opened::Directory(root, options, plan) => {
+            Opened::Directory { root, options, plan } => {
                 let options = Options { attributes: false, ..*options };
                 write_archive(root, &self.path, options, plan, sink, stop).map(drop)
             }
-            Opened::Raw(file, size_bytes, stamp) => {
+            Opened::Raw { file, size_bytes, stamp } => {
                 read_raw(file, &self.path, 0..limit_bytes.min(*size_bytes), *stamp, sink)
             }
             Opened::Stream(file) => read_stream(file, &self.path, sink),
@@ -224,7 +226,7 @@ fn open_raw(path: &Path) -> Result<Opened> {
         // Advice only: the kernel then reads further ahead.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
         let stamp = Stamp::of(&file, path)?;
-        return Ok(Opened::Raw(file, size_bytes, stamp));
+        return Ok(Opened::Raw { file, size_bytes, stamp });
     }
     Ok(Opened::Stream(file))
 }

@@ -118,7 +118,7 @@ fn attributes_without_names_or_without_number_are_refused() {
     let many = [("SCHILY.xattr.a", ""); 30_000];
     let nameless = [("SCHILY.xattr.", ""); 2];
     for (records, words) in [
-        (&nameless[..], "an extended attribute without a name"),
+        (&nameless[..], "an extended attribute has no name"),
         (&many[..], "the extended attributes are larger than those of any entry"),
     ] {
         let tree = HandMade::default().pax(b'x', records).file("file", "content").end();

@@ -22,7 +22,7 @@ fn probe(target: &Target) -> bool {
 
 fn everybody_gets_in(from: Sources, words: &'static [u8]) {
     let target = Plan::new().ready();
-    let _flood = Flood::begin(target.port, HELD, from, words);
+    let _flood = Flood::start(target.port, HELD, from, words);
     for _ in 0..10 {
         assert!(probe(&target));
     }
@@ -49,7 +49,7 @@ fn probes_and_the_sender_get_in_beside_unfinished_handshakes() {
 #[test]
 fn a_flood_of_connections_costs_the_target_little_memory() {
     let target = Plan::new().ready();
-    let flood = Flood::begin(target.port, 2 * HELD, Sources::ManyAddresses, HALF_A_HELLO);
+    let flood = Flood::start(target.port, 2 * HELD, Sources::ManyAddresses, HALF_A_HELLO);
     until("each connection is opened again and again", || flood.opened() >= 10 * HELD);
     let peak = target.peak_kib();
     assert!(peak < MEMORY_MAX_KIB, "{peak} KiB");

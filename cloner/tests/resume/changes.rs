@@ -37,7 +37,7 @@ fn interrupted(
         target.kill();
         target = volumes.pair.target();
     }
-    volumes.relay().let_go();
+    volumes.relay().release();
     change(&volumes);
     let log = both_well(volumes.pair.source(FAST), target);
     volumes.assert_same();
@@ -260,7 +260,7 @@ fn a_tree_with_unreadable_files_resumes_where_the_target_is_not_root() {
     relay.wait_until_held();
     sender.kill();
     first.kill();
-    relay.let_go();
+    relay.release();
     let log = both_well(pair.source(FAST), pair.target());
     assert!(wire_bytes(&log) < 150 * MIB, "it began from zero: {log:#?}");
     let mode =

@@ -93,7 +93,7 @@ fn target_fails(mode: Mode) {
         let (_receiver, source) = (pair.target(), pair.source(FAST));
         relay.wait_until_held();
         disk.fail();
-        relay.let_go();
+        relay.release();
         let (code, log) = source.ended();
         assert_eq!(code, Some(6), "{log:#?}");
         said(&log, &["the target answered 500", target.to_str().unwrap(), "Input/output error"]);
@@ -169,7 +169,7 @@ fn source_fails(mode: Mode) {
     let (target, source) = (pair.target(), pair.source(FAST));
     relay.wait_until_held();
     disk.fail();
-    relay.let_go();
+    relay.release();
     let (code, log) = source.ended();
     assert_eq!(code, Some(3), "{log:#?}");
     said(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);

@@ -14,7 +14,7 @@ fn a_clone_begins_and_goes_on_after_a_cut_while_strangers_hold_connections() {
     let target = volumes.pair.target();
     let port = volumes.relay().target_port();
     // Half a head of TLS: what only says nothing does not even get a thread.
-    let _flood = Flood::begin(port, 500, Sources::ManyAddresses, b"\x16\x03\x01\x02\x00");
+    let _flood = Flood::start(port, 500, Sources::ManyAddresses, b"\x16\x03\x01\x02\x00");
     let log = both_well(volumes.pair.source(FAST), target);
     assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
     volumes.assert_same();

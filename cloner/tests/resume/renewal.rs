@@ -163,7 +163,7 @@ impl Clone {
     /// Ends the connection that carries the upload.
     fn cut(&self) {
         self.relay().break_at(0, Break::Cut);
-        self.relay().let_go();
+        self.relay().release();
         until("the upload is cut", || self.relay().has_broken());
     }
 
@@ -201,7 +201,7 @@ impl Clone {
         assert_eq!(self.page(&self.authority).is_ok(), self.is_same(authority), "the page's authority");
         // Only the target knows, and it is asked on a connection of its own.
         until("progress of the target", || self.durable_bytes(authority) > before_bytes);
-        self.relay().let_go();
+        self.relay().release();
         let log = both_well(source, target);
         self.pair.assert_equal(&self.destination);
         log

@@ -85,7 +85,7 @@ fn a_source_that_was_killed_is_followed_by_one_with_another_number_of_connection
     let (target, mut source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     volumes.relay().wait_until_held();
     source.kill();
-    volumes.relay().let_go();
+    volumes.relay().release();
     let log = both_well(volumes.pair.source_with(FAST, &[("DECANT_STREAMS", "1")]), target);
     assert!(said(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
@@ -99,7 +99,7 @@ fn a_target_that_was_killed_is_followed_by_one_that_goes_on() {
     let (mut target, source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     volumes.relay().wait_until_held();
     target.kill();
-    volumes.relay().let_go();
+    volumes.relay().release();
     both_well(source, volumes.pair.target());
     volumes.assert_same();
     again_over(3, &volumes, before_bytes, 1);

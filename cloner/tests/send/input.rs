@@ -46,14 +46,14 @@ fn a_source_that_may_not_be_read_is_named() {
 fn a_folder_instead_of_a_device_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let ended = Source::new(&Pki::new(), URL).block(folder.path()).run();
-    ended.assert_failed(3, &[folder.path().to_str().unwrap(), "is a folder"]);
+    ended.assert_failed(3, &[folder.path().to_str().unwrap(), "is a directory"]);
 }
 
 #[test]
 fn a_file_instead_of_a_folder_is_named() {
     let image = Image::with(b"content");
     let ended = Source::new(&Pki::new(), URL).filesystem(&image.path()).run();
-    ended.assert_failed(3, &[image.path().to_str().unwrap(), "is not a folder"]);
+    ended.assert_failed(3, &[image.path().to_str().unwrap(), "is not a directory"]);
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn scrapers_are_answered_beside_idle_connections() {
         // The beginning of a handshake.
         (Sources::ManyAddresses, b"\x16\x03\x01\x02\x00"),
     ] {
-        let _flood = Flood::begin(port, 500, sources, words);
+        let _flood = Flood::start(port, 500, sources, words);
         for _ in 0..10 {
             assert!(page(port).contains("clone_progress"));
         }

@@ -222,7 +222,7 @@ fn a_device_node_is_made_or_its_absence_is_an_error() {
         done.unwrap();
         assert!(fs::metadata(target.path().join("null")).unwrap().file_type().is_char_device());
     } else {
-        assert!(done.unwrap_err().to_string().starts_with("cannot make the device node \"null\""));
+        assert!(done.unwrap_err().to_string().starts_with("cannot create the device node \"null\""));
         assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
     }
 }

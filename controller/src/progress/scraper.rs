@@ -160,7 +160,7 @@ mod tests {
             pem::identity(leaf.chain_pem.as_bytes(), "chain", leaf.key_pem.as_bytes(), "key").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let tls = server::config_for_anyone(identity).unwrap();
+        let tls = server::config_without_client_auth(identity).unwrap();
         let running = Server::start(
             "test",
             listener,

@@ -91,8 +91,8 @@ impl Webhook {
         let renewable = read(&first).and_then(RenewableCertificate::new).map_err(text)?;
         let known = callers.clone().map(KnownCallers::new).transpose().map_err(text)?;
         let tls = match &known {
-            Some(known) => renewable.config_for_clients(&known.clients),
-            None => renewable.config_for_anyone(),
+            Some(known) => renewable.config_with_client_auth(&known.clients),
+            None => renewable.config_without_client_auth(),
         };
         let failed = |e: io::Error| format!("cannot start the webhook: {e}");
         let gate = Gate { cluster: Arc::clone(&cluster), keys, own_user, claim_adoption };

@@ -115,7 +115,7 @@ fn transfer(
     check_route(address)?;
     let host = address.ip().to_string();
     let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
-    let server_tls = server::config_asking_clients(
+    let server_tls = server::config_with_optional_client_auth(
         identity?,
         authority.roots()?,
         TlsVersions::default(),
