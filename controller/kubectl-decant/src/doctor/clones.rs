@@ -19,7 +19,7 @@ use decant_controller::summary::complaint::{Complaint, is_old};
 const SHOWN: usize = 20;
 
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
-    match Evidence::collect(installation) {
+    match CloneEvidence::collect(installation) {
         Ok(evidence) => judge(&evidence, &installation.session.namespace, OffsetDateTime::now_utc()),
         // Without the definition there are no clones; the check of the definitions reports it.
         Err(e) if e.is_not_found() => vec![Check::note("clones", "there can be none")],
@@ -28,7 +28,7 @@ pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
 }
 
 #[derive(Default)]
-struct Evidence {
+struct CloneEvidence {
     data_volumes: Vec<DataVolume>,
     pods: Vec<Pod>,
     /// Of DataVolumes whose status cannot be written: their status is outdated.
@@ -37,7 +37,7 @@ struct Evidence {
     other_errors: BTreeMap<(&'static str, Key), UnreportedError>,
 }
 
-impl Evidence {
+impl CloneEvidence {
     /// Of all namespaces, or of the session's namespace if the user may not read the others.
     fn collect(installation: &Installation<'_>) -> Result<Self, ApiError> {
         let session = installation.session;
@@ -66,7 +66,7 @@ fn refused(kind: &str, key: &Key, UnreportedError { reason, message }: &Unreport
 }
 
 /// Clones in the namespace `first` come first.
-fn judge(evidence: &Evidence, first: &str, now: OffsetDateTime) -> Vec<Check> {
+fn judge(evidence: &CloneEvidence, first: &str, now: OffsetDateTime) -> Vec<Check> {
     let mut clones: Vec<(&DataVolume, CloneSummary)> =
         evidence.data_volumes.iter().filter_map(|dv| Some((dv, CloneSummary::of(dv)?))).collect();
     clones.sort_by_key(|(_, seen)| seen.namespace != first);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn judged(status: &Value) -> Vec<Check> {
-        let evidence = Evidence { data_volumes: vec![clone(status)], ..Evidence::default() };
+        let evidence = CloneEvidence { data_volumes: vec![clone(status)], ..CloneEvidence::default() };
         judge(&evidence, "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap())
     }
 
@@ -176,10 +176,10 @@ mod tests {
     #[test]
     fn a_clone_with_an_unwritable_status_does_not_count_as_overlooked() {
         let error = UnreportedError { reason: "ErrWritingStatus".to_owned(), message: "no".to_owned() };
-        let evidence = Evidence {
+        let evidence = CloneEvidence {
             data_volumes: vec![clone(&json!({}))],
             status_errors: BTreeMap::from([(Key::new("n", "copy"), error)]),
-            ..Evidence::default()
+            ..CloneEvidence::default()
         };
         let checks = judge(&evidence, "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
         assert_eq!(checks.len(), 1);
@@ -203,7 +203,7 @@ mod tests {
         let mut all: Vec<DataVolume> = (0..99).map(|_| clone(&waits("Unschedulable"))).collect();
         all.push(clone(&waits("Unschedulable")));
         all[99].metadata.namespace = "mine".to_owned();
-        let evidence = Evidence { data_volumes: all, ..Evidence::default() };
+        let evidence = CloneEvidence { data_volumes: all, ..CloneEvidence::default() };
         let checks = judge(&evidence, "mine", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
         assert_eq!(checks.len(), SHOWN + 1);
         assert!(checks[SHOWN].found.starts_with("80 more"));
