@@ -93,7 +93,7 @@ fn pods(mode: &str) {
 }
 
 #[test]
-fn what_annotations_ask_for_reaches_the_pods() {
+fn annotations_of_the_claim_reach_the_pods() {
     let policy = policy();
     let mut target = claim("team", "copy", "Block");
     target.metadata.annotations.insert("decant.dev/verify".to_owned(), "readback".to_owned());
@@ -147,7 +147,7 @@ fn secrets_of_both_pods() {
 }
 
 #[test]
-fn claims_of_both_sorts_of_request() {
+fn claims_of_both_kinds_of_request() {
     let policy = policy();
     for spec in ["pvc", "storage"] {
         let dv = data_volume(spec);

@@ -20,7 +20,7 @@ done
 "#;
 
 #[test]
-fn with_ipv6_alone_the_default_addresses_answer() {
+fn the_default_addresses_answer_with_ipv6_only() {
     if !is_root() {
         return;
     }

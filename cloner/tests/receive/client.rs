@@ -13,16 +13,16 @@ use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedCipherSuite,
 };
 
-/// Who a client is, and which TLS it speaks.
-pub(crate) struct Who {
+/// ClientIdentity a client is, and which TLS it speaks.
+pub(crate) struct ClientIdentity {
     roots: RootCertStore,
     identity: Option<Identity>,
     versions: Vec<&'static rustls::SupportedProtocolVersion>,
     suites: Vec<SupportedCipherSuite>,
 }
 
-impl Who {
-    /// Nobody, who knows a server of `ca`.
+impl ClientIdentity {
+    /// Nobody, identity_of_client knows a server of `ca`.
     pub(crate) fn trusting(ca: &Ca) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(ca.der().clone()).unwrap();
@@ -34,12 +34,12 @@ impl Who {
         }
     }
 
-    pub(crate) fn being(mut self, identity: Identity) -> Self {
+    pub(crate) fn with_identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    pub(crate) fn speaking(mut self, version: &'static rustls::SupportedProtocolVersion) -> Self {
+    pub(crate) fn with_version(mut self, version: &'static rustls::SupportedProtocolVersion) -> Self {
         self.versions = vec![version];
         self
     }
@@ -89,8 +89,8 @@ pub(crate) struct Client(StreamOwned<ClientConnection, TcpStream>);
 impl Client {
     /// Connects and completes the handshake. (In TLS 1.3 the client's part of it ends before the server has
     /// looked at the client's certificate.)
-    pub(crate) fn connect(port: u16, who: &Who) -> io::Result<Self> {
-        Self::connect_by(port, who.config())
+    pub(crate) fn connect(port: u16, identity_of_client: &ClientIdentity) -> io::Result<Self> {
+        Self::connect_by(port, identity_of_client.config())
     }
 
     /// The same by a configuration that may have been used before.
@@ -122,27 +122,28 @@ impl Client {
     }
 
     /// Everything that the server says until it closes.
-    pub(crate) fn hear(&mut self) -> io::Result<Vec<u8>> {
-        let mut heard = Vec::new();
-        match self.0.read_to_end(&mut heard) {
+    pub(crate) fn read_to_close(&mut self) -> io::Result<Vec<u8>> {
+        let mut received = Vec::new();
+        match self.0.read_to_end(&mut received) {
             // It hung up without a goodbye: what it said stands.
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {}
             result => drop(result?),
         }
-        Ok(heard)
+        Ok(received)
     }
 
     /// The server's answer.
     pub(crate) fn answer(&mut self) -> Answer {
-        let heard = self.hear().unwrap();
-        Answer::parse(&heard).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&heard)))
+        let received = self.read_to_close().unwrap();
+        Answer::parse(&received)
+            .unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&received)))
     }
 
     /// Reads until the server has sent exactly this.
     pub(crate) fn expect(&mut self, text: &str) {
-        let mut heard = vec![0; text.len()];
-        self.0.read_exact(&mut heard).unwrap();
-        assert_eq!(String::from_utf8_lossy(&heard), text);
+        let mut received = vec![0; text.len()];
+        self.0.read_exact(&mut received).unwrap();
+        assert_eq!(String::from_utf8_lossy(&received), text);
     }
 
     /// Says goodbye in good order, and goes on listening.
@@ -163,8 +164,8 @@ pub(crate) fn plain(port: u16, request: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(HANG)).unwrap();
     socket.write_all(request).unwrap();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     // A server that resets has said what it wanted to say.
-    let _ = socket.read_to_end(&mut heard);
-    heard
+    let _ = socket.read_to_end(&mut received);
+    received
 }

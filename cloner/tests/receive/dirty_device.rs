@@ -1,4 +1,4 @@
-//! Devices to clone onto.
+//! Devices to clone target_on.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -63,7 +63,7 @@ pub(crate) fn slow_scraper(port: u16) -> StreamOwned<ClientConnection, TcpStream
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate))
         .with_no_client_auth();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
@@ -85,9 +85,9 @@ pub(crate) fn ask(stream: &mut StreamOwned<ClientConnection, TcpStream>, request
 
 /// Takes any certificate.
 #[derive(Debug)]
-struct Anyone;
+struct AcceptAnyCertificate;
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

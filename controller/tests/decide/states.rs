@@ -36,14 +36,14 @@ const ALL: [Table; 5] = [
 
 /// The text of every function in `reconcile/rules/`, by `module::name`.
 fn functions() -> BTreeMap<String, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/rules");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/rules");
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let module = if stem == "mod" { "rules" } else { stem };
         let text = fs::read_to_string(&path).unwrap();
-        // Functions of the module itself are not indented, and end with the first brace that is not.
+        // Functions of the module itself are not indented, and end changed the first brace that is not.
         for function in text.split("\nfn ").skip(1).chain(visible(&text)) {
             let name = function.split(['(', '<']).next().unwrap();
             let body = function.split("\n}").next().unwrap();
@@ -54,7 +54,7 @@ fn functions() -> BTreeMap<String, String> {
     found
 }
 
-/// Those with a visibility, from their names on.
+/// Those changed a visibility, from their names on.
 fn visible(text: &str) -> impl Iterator<Item = &str> {
     let marks = ["\npub fn ", "\npub(super) fn ", "\npub(crate) fn "];
     marks.into_iter().flat_map(|mark| text.split(mark).skip(1))
@@ -67,7 +67,7 @@ fn tried(function: &str, all: &BTreeMap<String, String>) -> Vec<String> {
     let mut found = Vec::new();
     let mut path = String::new();
     for c in text.chars() {
-        // The dot stays with the name of a method, which is none of these functions.
+        // The dot stays changed the name of a method, which is none of these functions.
         if c.is_alphanumeric() || c == '_' || c == ':' || c == '.' {
             path.push(c);
             continue;
@@ -111,7 +111,7 @@ fn states(steps: Vec<String>, unreachable: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn each_table_has_the_steps_of_the_code_in_its_order() {
+fn each_table_lists_the_steps_of_the_code_in_order() {
     let all = functions();
     for Table { heading, function, unreachable } in ALL {
         let code = states(tried(function, &all), unreachable);
@@ -128,7 +128,7 @@ fn each_table_has_the_steps_of_the_code_in_its_order() {
 }
 
 #[test]
-fn every_step_stands_in_a_table() {
+fn every_step_is_in_a_table() {
     let source =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/step.rs")).unwrap();
     let (_, steps) = source.split_once("pub enum Step {\n").unwrap();

@@ -44,7 +44,7 @@ struct Process {
     probes: SocketAddr,
     webhook: SocketAddr,
     _api: Api,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 fn write_kubeconfig(path: &Path, server: SocketAddr) {
@@ -60,8 +60,8 @@ fn write_kubeconfig(path: &Path, server: SocketAddr) {
 impl Process {
     /// `controller COMMAND`, ready.
     fn start(command: &[&str]) -> Self {
-        let (api, folder) = (Api::start(), tempfile::tempdir().unwrap());
-        let kubeconfig = folder.path().join("kubeconfig");
+        let (api, directory) = (Api::start(), tempfile::tempdir().unwrap());
+        let kubeconfig = directory.path().join("kubeconfig");
         write_kubeconfig(&kubeconfig, api.address);
         let ports = [Closed::new(), Closed::new(), Closed::new()];
         let [pages, probes, webhook] = ports.each_ref().map(Closed::address);
@@ -75,7 +75,7 @@ impl Process {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let process = Self { child, _ports: ports, pages, probes, webhook, _api: api, _folder: folder };
+        let process = Self { child, _ports: ports, pages, probes, webhook, _api: api, _directory: directory };
         until("it is ready", || {
             process.get(process.probes, "readyz").is_ok() && TcpStream::connect(webhook).is_ok()
         });
@@ -183,7 +183,7 @@ fn a_flooded_webhook_answers_probes_scrapers_and_reviews() {
 }
 
 #[test]
-fn the_port_of_the_probes_has_probes_alone() {
+fn the_probe_port_serves_only_probes() {
     let process = Process::start(&["webhook"]);
     assert_eq!(process.get(process.probes, "healthz").unwrap(), "OK");
     for page in ["metrics", "status"] {

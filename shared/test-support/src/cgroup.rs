@@ -9,7 +9,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A control group; removed when dropped. The processes in it must have ended by then.
 pub struct Cgroup {
-    folders: Vec<PathBuf>,
+    directories: Vec<PathBuf>,
     memory: PathBuf,
     is_v2: bool,
 }
@@ -22,13 +22,13 @@ impl Cgroup {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("decant-test-{}-{number}", std::process::id());
         let is_v2 = root.join("cgroup.controllers").exists();
-        let (folders, limits) = if is_v2 {
-            let folder = root.join(name);
+        let (directories, limits) = if is_v2 {
+            let directory = root.join(name);
             let limits =
                 vec![("memory.max", memory_bytes.to_string()), ("io.max", format!("{device} wbps={rate}"))];
             // Where the controllers are on already this changes nothing.
             let _ = fs::write(root.join("cgroup.subtree_control"), "+memory +io");
-            (vec![folder], limits)
+            (vec![directory], limits)
         } else {
             let limits = vec![
                 ("memory.limit_in_bytes", memory_bytes.to_string()),
@@ -36,11 +36,11 @@ impl Cgroup {
             ];
             (vec![root.join("memory").join(&name), root.join("blkio").join(&name)], limits)
         };
-        folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
-        let group = Self { memory: folders[0].clone(), folders, is_v2 };
+        directories.iter().for_each(|directory| fs::create_dir(directory).unwrap());
+        let group = Self { memory: directories[0].clone(), directories, is_v2 };
         for (file, limit) in limits {
-            let folder = group.folders.iter().find(|folder| folder.join(file).exists()).unwrap();
-            fs::write(folder.join(file), limit).unwrap();
+            let directory = group.directories.iter().find(|directory| directory.join(file).exists()).unwrap();
+            fs::write(directory.join(file), limit).unwrap();
         }
         group
     }
@@ -48,9 +48,9 @@ impl Cgroup {
     /// `program`, started inside.
     pub fn command(&self, program: &str) -> Command {
         let enter: String = self
-            .folders
+            .directories
             .iter()
-            .map(|folder| format!("echo $$ > {}/cgroup.procs; ", folder.display()))
+            .map(|directory| format!("echo $$ > {}/cgroup.procs; ", directory.display()))
             .collect();
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("{enter}exec \"$0\" \"$@\""), program]);
@@ -66,10 +66,10 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        for folder in &self.folders {
+        for directory in &self.directories {
             // A process that was killed a moment ago may still be leaving.
             for _ in 0..100 {
-                if fs::remove_dir(folder).is_ok() {
+                if fs::remove_dir(directory).is_ok() {
                     break;
                 }
                 std::thread::sleep(std::time::Duration::from_millis(20));

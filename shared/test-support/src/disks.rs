@@ -40,7 +40,7 @@ impl Drop for LoopDevice {
 /// A mounted filesystem; unmounted when dropped. Where one cannot be made, the error says which command failed.
 pub struct Mounted(Point);
 
-/// Where it is mounted: a folder of its own, or one in a test's.
+/// Where it is mounted: a directory of its own, or one in a test's.
 enum Point {
     Own(TempDir),
     Borrowed(PathBuf),
@@ -49,7 +49,7 @@ enum Point {
 impl Point {
     fn path(&self) -> &Path {
         match self {
-            Self::Own(folder) => folder.path(),
+            Self::Own(directory) => directory.path(),
             Self::Borrowed(path) => path,
         }
     }
@@ -61,7 +61,7 @@ impl Mounted {
         Self::mount(Point::Own(tempdir().unwrap()), &["-t", "tmpfs", "-o", options, "tmpfs"])
     }
 
-    /// One in memory at a folder that the test has made.
+    /// One in memory at a directory that the test has made.
     pub fn tmpfs_at(path: &Path, options: &str) -> Result<Self, String> {
         Self::mount(Point::Borrowed(path.to_owned()), &["-t", "tmpfs", "-o", options, "tmpfs"])
     }
@@ -94,14 +94,14 @@ impl Mounted {
         )
     }
 
-    /// These folders laid over each other, the first one on top, at a folder that the test has made.
-    pub fn overlay_at(path: &Path, folders: &[&Path], options: &str) -> Result<Self, String> {
-        let folders: Vec<_> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
-        let options = format!("lowerdir={},{options}", folders.join(":"));
+    /// These directories laid over each other, the first one on top, at a directory that the test has made.
+    pub fn overlay_at(path: &Path, directories: &[&Path], options: &str) -> Result<Self, String> {
+        let directories: Vec<_> = directories.iter().map(|directory| directory.to_str().unwrap()).collect();
+        let options = format!("lowerdir={},{options}", directories.join(":"));
         Self::mount(Point::Borrowed(path.to_owned()), &["-t", "overlay", "-o", &options, "overlay"])
     }
 
-    /// The folder `back` at a folder of its own, by a filesystem made with libfuse: a file that is removed while it is open gets
+    /// The directory `back` at a directory of its own, by a filesystem made with libfuse: a file that is removed while it is open gets
     /// another name.
     pub fn passthrough(back: &Path) -> Result<Self, String> {
         let point = Point::Own(tempdir().unwrap());
@@ -121,7 +121,7 @@ impl Mounted {
         Ok(Self(point))
     }
 
-    /// An overlay of `layers`, which has `lower`, `upper` and `work`, at a folder of its own. Folders of the lower layer cannot be
+    /// An overlay of `layers`, which has `lower`, `upper` and `work`, at a directory of its own. Directories of the lower layer cannot be
     /// renamed. With `fuse` by fuse-overlayfs.
     pub fn overlay(layers: &Path, fuse: bool) -> Result<Self, String> {
         let at = |name: &str| layers.join(name).display().to_string();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use crate::ground::{Ground, kubeconfig};
+use crate::sandbox::{Sandbox, kubeconfig};
 
 /// Clock ticks in a second, as Linux counts CPU time for everybody (`USER_HZ`, man 5 proc).
 const TICKS_PER_SEC: u64 = 100;
@@ -19,9 +19,9 @@ fn program() -> PathBuf {
 }
 
 impl Process {
-    pub(crate) fn start(ground: &Ground) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox) -> Self {
         let child = Command::new(program())
-            .args(["run", "--namespace", &ground.namespace, "--watch-namespace", &ground.namespace])
+            .args(["run", "--namespace", &sandbox.namespace, "--watch-namespace", &sandbox.namespace])
             .args(["--listen", "127.0.0.1:0", "--max-clones", "20000", "--max-clones-per-class", "20000"])
             .args(["--log-level", "warn", "--kubeconfig"])
             .arg(kubeconfig())

@@ -19,7 +19,7 @@ pub use attributes::{CAPABILITY, acl, get_xattr, give_attributes, set_xattr, xat
 /// What a format can hold.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub enum Format {
-    /// Short names; files, folders and links.
+    /// Short names; files, directories and links.
     V7,
     /// Names of two parts, pipes, devices, times from 1970 on, owners below 262,144 (bsdtar's limit).
     Ustar,
@@ -27,22 +27,22 @@ pub enum Format {
     Full,
 }
 
-/// What `program` with `arguments` in `folder` writes to its standard output.
-pub fn output(program: &str, arguments: &[&str], folder: &Path) -> Vec<u8> {
-    let done = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+/// What `program` with `arguments` in `directory` writes to its standard output.
+pub fn output(program: &str, arguments: &[&str], directory: &Path) -> Vec<u8> {
+    let done = Command::new(program).args(arguments).current_dir(directory).output().unwrap();
     assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     done.stdout
 }
 
-/// Fills the empty folder `top` with what clones meet.
+/// Fills the empty directory `top` with what clones meet.
 pub fn make_torture(top: &Path, format: Format) {
     let at = |name: &str| top.join(name);
-    let folder = |name: &str| fs::create_dir_all(at(name)).unwrap();
+    let directory = |name: &str| fs::create_dir_all(at(name)).unwrap();
     let file = |name: &str, content: &[u8]| fs::write(at(name), content).unwrap();
     let (many, some): (Vec<u8>, Vec<u8>) =
         ((0..300_001).map(|at: u32| (at % 251) as u8).collect(), b"some content".to_vec());
     for name in ["empty", "sub/deeper/deepest", "closed", "shared", "sticky", "zz"] {
-        folder(name);
+        directory(name);
     }
     file("nothing", b"");
     file("some", &some);
@@ -68,7 +68,7 @@ pub fn make_torture(top: &Path, format: Format) {
     sparse(&at("starts-with-data"), 1 << 20, 0, &[7; 4096]);
     if format >= Format::Ustar {
         let long = format!("sub/{}", "long/".repeat(18));
-        folder(&long);
+        directory(&long);
         file(&format!("{long}{}", "f".repeat(90)), &some);
         node(&at("pipe"), FileType::Fifo, 0);
         if is_root() {
@@ -84,7 +84,7 @@ pub fn make_torture(top: &Path, format: Format) {
         file("ümläut-名", &some);
         fs::write(top.join(std::ffi::OsStr::from_bytes(b"no-utf8-\xff\xfe")), &some).unwrap();
         let deep = "deep-folder-name/".repeat(80);
-        folder(&deep);
+        directory(&deep);
         file(&format!("{deep}{}", "n".repeat(255)), &some);
         fs::hard_link(at(&format!("{deep}{}", "n".repeat(255))), at("zz/long-link")).unwrap();
         symlink("long/".repeat(100), at("long-symlink")).unwrap();
@@ -110,9 +110,9 @@ pub fn make_torture(top: &Path, format: Format) {
     fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o500)).unwrap();
 }
 
-/// Gives everything below `folder` a time of its own, folders last.
-fn age(folder: &Path, format: Format) {
-    for (at, path) in (1_600_000_000..).zip(paths(folder).iter().rev()) {
+/// Gives everything below `directory` a time of its own, directories last.
+fn age(directory: &Path, format: Format) {
+    for (at, path) in (1_600_000_000..).zip(paths(directory).iter().rev()) {
         let is_early = format == Format::Full && at == 1_600_000_003;
         let time = Timespec { tv_sec: if is_early { -1000 } else { at }, tv_nsec: 123_456_789 };
         let times = Timestamps { last_access: time, last_modification: time };
@@ -131,27 +131,27 @@ pub fn sparse(path: &Path, size_bytes: u64, offset: u64, bytes: &[u8]) {
     file.write_all_at(bytes, offset).unwrap();
 }
 
-/// The paths of everything below `folder`, parents before children.
-pub fn paths(folder: &Path) -> Vec<PathBuf> {
+/// The paths of everything below `directory`, parents before children.
+pub fn paths(directory: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     for path in names {
-        let is_folder = fs::symlink_metadata(&path).unwrap().is_dir();
+        let is_directory = fs::symlink_metadata(&path).unwrap().is_dir();
         all.push(path.clone());
-        if is_folder {
+        if is_directory {
             all.extend(paths(&path));
         }
     }
     all
 }
 
-/// What is below `folder`: one line per name. Nanoseconds and extended attributes only when asked for everything.
-pub fn describe(folder: &Path, everything: bool) -> BTreeMap<PathBuf, String> {
+/// What is below `directory`: one line per name. Nanoseconds and extended attributes only when asked for everything.
+pub fn describe(directory: &Path, everything: bool) -> BTreeMap<PathBuf, String> {
     let mut first_names = BTreeMap::new();
     let mut lines = BTreeMap::new();
-    for path in paths(folder) {
-        let name = path.strip_prefix(folder).unwrap().to_owned();
+    for path in paths(directory) {
+        let name = path.strip_prefix(directory).unwrap().to_owned();
         let found = fs::symlink_metadata(&path).unwrap();
         let first = first_names.entry(found.ino()).or_insert_with(|| name.clone()).clone();
         let content = match found.file_type() {
