@@ -1,5 +1,5 @@
-//! A network for `scripts/bench.sh streams` in which each connection has its own limit: what comes in on a port of loopback
-//! goes on to another port, each byte later by half a round trip, and no faster than a rate.
+//! A network for `scripts/bench.sh streams` in which each connection has its own limit: what arrives on a loopback port
+//! is forwarded to another port, each byte later by half a round trip, and no faster than a rate.
 //!
 //! `relay PORT MBIT ROUND_TRIP_MS` prints its own port and carries connections until it is killed. Traffic shaping of the
 //! kernel holds an interface as a whole; networks that hold each connection (overlays that hash a flow onto one link, tunnels
@@ -51,7 +51,7 @@ fn main() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of loopback");
     println!("{}", listener.local_addr().expect("its address").port());
     for near in listener.incoming().flatten() {
-        // Nobody listens there yet: whoever asks finds the connection closed, and asks again.
+        // No server listens there yet: the client finds its connection closed and retries.
         let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
         let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else { continue };
         for (from, to) in [(near, far), (far_too, near_too)] {

@@ -174,7 +174,7 @@ fn citations(text: &str) -> Vec<Cited> {
             let is_word =
                 !text[..at].ends_with(|c: char| c.is_alphanumeric() || ['_', ':', '-'].contains(&c));
             let rest = &text[at + anchor.len()..];
-            // The name may stand in backticks, or be where a link leads.
+            // The name may be in backticks, or be the target of a link.
             let rest = rest.trim_start_matches(['`', ')']);
             let rest = rest.strip_prefix(',').unwrap_or(rest);
             let Some(numbers) = rest.strip_prefix(' ') else { continue };

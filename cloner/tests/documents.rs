@@ -53,7 +53,7 @@ fn paragraphs(document: &Path) -> Vec<String> {
     text.split("\n```").step_by(2).flat_map(|prose| prose.split("\n\n")).map(str::to_owned).collect()
 }
 
-/// What stands between `open` and the next `close`, each time.
+/// Each text between `open` and the next `close`.
 fn between<'t>(text: &'t str, open: &str, close: char) -> Vec<&'t str> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -211,7 +211,7 @@ fn flags_of_examples_exist() {
     assert!(seen > 3, "the documents were not understood: {seen} flags");
 }
 
-/// All sources as one text, in which a string that goes on in the next line is one again.
+/// All sources as one text, in which a string that continues on the next line is joined.
 fn sources() -> String {
     let mut text = String::new();
     for member in ["cloner/src", "controller/src", "controller/kubectl-decant/src", "shared/src"] {
@@ -303,7 +303,7 @@ fn the_protocol_names_every_series_of_the_metrics_page() {
     assert!(missing.is_empty(), "docs/protocol.md lacks {missing:?}");
 }
 
-/// The flags of the cloner's commands, hidden ones included. Those that several commands have stand there once.
+/// The flags of the cloner's commands, hidden ones included. Those of several commands are listed once.
 fn cloner_flags() -> String {
     use clap::CommandFactory;
     let command = decant_cloner::commands::cli::Cli::command();

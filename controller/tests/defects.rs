@@ -21,7 +21,7 @@ fn sources(directory: &Path, text: &mut String) {
     }
 }
 
-/// Whether one of the sources has a test of this name; a property stands in `proptest!` and has arguments.
+/// Whether one of the sources has a test of this name; a property is in `proptest!` and has arguments.
 fn is_test(name: &str, sources: &str) -> bool {
     ["", "    ", "        "].iter().any(|indent| sources.contains(&format!("#[test]\n{indent}fn {name}(")))
 }

@@ -1,6 +1,6 @@
 //! Pods, Secrets and claims as they are sent to the API server, in files that show what a change changes.
 //!
-//! `GOLDEN=write cargo test -p decant-controller --test golden` writes them anew.
+//! `GOLDEN=write cargo test -p decant-controller --test golden` rewrites them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 

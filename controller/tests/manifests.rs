@@ -102,7 +102,7 @@ fn policies_open_exactly_the_ports_of_controller_and_webhook() {
     }
 }
 
-/// Both lists exist because kubectl of 1.20 and kubectl of today have no word in common for "the directory below".
+/// Both lists exist because kubectl of 1.20 and kubectl of today share no syntax for "the directory below".
 #[test]
 fn the_top_directory_and_the_base_render_the_same() {
     let [mut top] = <[Value; 1]>::try_from(objects("kustomization.yaml")).unwrap();

@@ -12,13 +12,13 @@ const DASHBOARD: &str = include_str!("../deploy/monitoring/dashboard.json");
 const CONTROLLER: &str = include_str!("../src/pages/metrics.rs");
 const SOURCE: &str = include_str!("../../cloner/src/report/metrics.rs");
 
-/// The rules as Prometheus reads them from a file: what stands below `spec`.
+/// The rules as Prometheus reads them from a file: the part below `spec`.
 fn plain_rules() -> String {
     let groups = RULES.split_once("\nspec:\n").expect("a PrometheusRule").1;
     groups.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect()
 }
 
-/// What `promtool ARGS` says in a directory with the rules and their cases; nothing where it is not installed.
+/// The output of `promtool ARGS` in a directory with the rules and their cases; nothing where it is not installed.
 fn promtool(args: &[&str]) -> Option<(bool, String)> {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("rules.yaml"), plain_rules()).unwrap();
@@ -40,7 +40,7 @@ fn values<'t>(text: &'t str, key: &str) -> BTreeSet<&'t str> {
     text.split(key).skip(1).filter_map(|rest| rest.split([' ', ',', '\n', '}']).next()).collect()
 }
 
-/// Words of queries that look like series of ours.
+/// Words of queries that look like Decant's series.
 fn series(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
         .filter(|word| word.starts_with("decant_") || word.starts_with("kubevirt_cdi_"))

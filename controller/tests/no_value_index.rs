@@ -21,7 +21,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The part of a file that is not for tests: unit tests stand at the end.
+/// The part of a file that is not for tests: unit tests are at the end.
 fn program(text: &str) -> &str {
     text.split("\n#[cfg(test)]").next().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! One object affects no others: whatever it holds, and whatever goes wrong in a look at it.
+//! One object affects no others, whatever it contains and whatever fails while it is processed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
@@ -133,7 +133,7 @@ impl Cluster for StubCluster {
     }
 }
 
-/// A controller in a stub.
+/// A controller with a stub cluster.
 struct TestController {
     stub: Arc<StubCluster>,
     reconciler: Arc<Reconciler>,
@@ -151,7 +151,7 @@ impl TestController {
         }
         let now = OffsetDateTime::now_utc();
         let policy = Arc::new(Policy::default());
-        // Its Secrets are no deeds of this stub.
+        // Calls for its Secrets are not recorded.
         let pki = Pki::open(&StubCluster::default(), "decant", now).unwrap();
         let keys = Arc::new(token_key());
         let stub = Arc::new(stub);
@@ -213,7 +213,7 @@ impl Drop for TestController {
     }
 }
 
-/// What the pods of a stub are sealed with.
+/// The key of the pods' identities.
 fn token_key() -> TokenKey {
     TokenKey::new(&[7; 32])
 }
@@ -257,7 +257,7 @@ fn an_unreadable_object_is_dropped_and_reported_with_field_and_reason() {
     let stores = &controller.reconciler.observer.stores;
     let names: Vec<String> = stores.data_volumes.keys().into_iter().map(|key| key.name).collect();
     assert_eq!(names, ["deep", "one", "two"]);
-    // One that says its name, two versions of such: the other says nothing.
+    // Two versions of the object with a name; the other has none.
     assert_eq!(controller.reconciler.unreadable.counts(Kind::DataVolume), (1, 2));
     for _ in 0..2 {
         controller.reconciler.work(&key("odd"));

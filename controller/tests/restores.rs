@@ -1,5 +1,5 @@
 //! Restores, from the objects that a backup tool or an administrator makes to what the controller makes of them: whole rounds
-//! of a worker, against a cluster in stub.
+//! of a worker, against a cluster in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
     Arc::new(Pki::open(&MemoryCluster::default(), "decant", OffsetDateTime::now_utc()).unwrap())
 });
 
-/// A cluster in stub.
+/// A cluster in memory.
 #[derive(Default)]
 struct MemoryCluster {
     objects: Mutex<BTreeMap<(Kind, Key), Value>>,
@@ -145,7 +145,7 @@ impl Cluster for MemoryCluster {
     }
 }
 
-/// A controller in a cluster in stub.
+/// A controller in a cluster in memory.
 struct TestController {
     stub: Arc<MemoryCluster>,
     reconciler: Reconciler,

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 /// Of any number of DataVolumes, with the longest texts that a cluster can hold.
 const PAGE_MAX_BYTES: usize = 512 << 10;
 const PICTURE_MAX_BYTES: u64 = 100 << 10;
-/// What a browser would take for more than text.
+/// Text that a browser could interpret as HTML.
 const HOSTILE: &str = "<script>document.title='x'</script><img src=x onerror=\"document.title='x'\">&amp;'";
 
 fn data_volume(key: (&str, &str), source: (&str, &str), status: &Value, annotations: &Value) -> DataVolume {
@@ -65,7 +65,7 @@ fn ended(name: &str, phase: &str, at: &str) -> DataVolume {
     data_volume(("shop", name), ("images", "debian-12"), &status, &annotations)
 }
 
-/// What a busy minute looks like.
+/// A busy controller.
 fn sample() -> Overview {
     let clones = [
         running("web-1", "83.10%", [7_137_700_000, 8 << 30, 214_958_080, 6]),

@@ -14,7 +14,7 @@ fn damage(bytes: &[u8]) -> String {
     text
 }
 
-/// One of everything, so that cuts and flips meet every kind of header.
+/// One entry of every kind, so that truncations and bit flips hit every kind of header.
 fn rich() -> Vec<u8> {
     let long = "n".repeat(300);
     HandMade::default()
@@ -65,7 +65,7 @@ fn every_kind_of_header_is_parsed() {
 fn a_truncated_archive_is_damage_at_every_offset() {
     let whole = rich();
     assert!(read_all(&[]).unwrap().is_empty(), "but nothing at all is an empty archive");
-    // With one of the two zero blocks everything is there.
+    // One of the two zero blocks is enough.
     for len in (1..whole.len() - 512).filter(|len| len % 512 < 2 || len % 37 == 0) {
         if len % 512 == 0 && len == whole.len() - 512 {
             continue;

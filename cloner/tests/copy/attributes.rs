@@ -1,4 +1,4 @@
-//! What entries have besides their content.
+//! Metadata and attributes of entries.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

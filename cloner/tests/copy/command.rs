@@ -10,7 +10,7 @@ use decant_test_support::until;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// How one ended.
+/// The result of a copy.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -23,7 +23,7 @@ impl Outcome {
         assert_eq!(self.code, Some(0), "{self:#?}");
     }
 
-    /// One line on stderr, with all `parts` in it, behind the program's name.
+    /// One line on stderr, with all `parts` in it, after the program's name.
     pub(crate) fn assert_failed(&self, code: i32, parts: &[&str]) {
         let error = self.stderr.strip_suffix('\n').unwrap_or(&self.stderr);
         assert!(error.starts_with("cloner: ") && !error.contains('\n'), "{self:#?}");
@@ -34,7 +34,7 @@ impl Outcome {
     }
 }
 
-/// The command with these arguments, and nothing of this process's environment.
+/// The command with these arguments and an empty environment.
 pub(crate) fn command<W: AsRef<OsStr>>(arguments: &[W]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
     command.env_clear().arg("copy").args(arguments).stdin(Stdio::null());
@@ -57,7 +57,7 @@ pub(crate) struct Running(Process);
 impl Running {
     /// Starts to copy `source` to `target`, and returns when `appears` is there.
     pub(crate) fn start_and_wait_for(appears: &Path, source: &Path, target: &Path) -> Self {
-        // So slowly that it is not done before a busy machine gets to the next line.
+        // Slow enough that it still runs when a busy machine reaches the next line.
         let arguments = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
         let process = Process::spawn(&mut command(&arguments));
         process.line("\"receiving a ");
@@ -65,7 +65,7 @@ impl Running {
         Self(process)
     }
 
-    /// Waits until it has ended by itself, and well.
+    /// Waits until it has ended by itself with success.
     pub(crate) fn assert_success(self) {
         self.0.succeeded();
     }
@@ -106,7 +106,7 @@ impl Scratch {
         self.at(name)
     }
 
-    /// A file that is one hole.
+    /// A file that consists of one hole.
     pub(crate) fn hole(&self, name: &str, size_bytes: u64) -> PathBuf {
         fs::File::create(self.at(name)).unwrap().set_len(size_bytes).unwrap();
         self.at(name)

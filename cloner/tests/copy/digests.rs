@@ -24,7 +24,7 @@ fn digest(arguments: &[&str], path: &Path) -> (Option<i32>, String, String) {
     (output.status.code(), digest, String::from_utf8(output.stderr).unwrap())
 }
 
-/// Copies with a look at the disk, and compares the digests of the last line, the source and the target.
+/// Copies with read-back verification, and compares the digests of the last line, the source and the target.
 fn assert_all_digests_agree(source: &Path, target: &Path) {
     let arguments =
         ["--force".as_ref(), "--verify=readback".as_ref(), source.as_os_str(), target.as_os_str()];

@@ -1,4 +1,4 @@
-//! Copies that fail or are ended in the middle: what they leave behind.
+//! What copies leave when they fail or are interrupted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ fn a_source_with_a_read_error_leaves_nothing() {
     if !is_root() {
         return;
     }
-    // A loop device that is larger than the file behind it has become: its end cannot be read.
+    // The backing file of the loop device was truncated: the end of the device cannot be read.
     let scratch = Scratch::new();
     let backing = scratch.file("backing", &noise(8 << 20, 3));
     let device = decant_test_support::disks::LoopDevice::on(&backing);

@@ -1,4 +1,4 @@
-//! What a copy leaves that was killed: the next one takes over and removes nothing but that.
+//! Leftovers of a killed copy: the next copy takes them over and removes nothing else.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

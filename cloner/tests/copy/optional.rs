@@ -1,4 +1,4 @@
-//! System calls that fail, one at a time: what the table of `optional.rs` says is what a copy does. strace answers in scratch of
+//! System calls that fail, one at a time: a copy behaves as the table of `optional.rs` states. strace answers in place of
 //! the kernel.
 
 use std::fs::{self, Permissions};
@@ -63,7 +63,7 @@ const ERRORS: [(&str, Errno); 10] = [
     ("EDQUOT", Errno::DQUOT),
 ];
 
-/// That a copy with this call failing ends as the table says.
+/// Asserts that a copy in which this call fails ends as the table states.
 fn follows_the_table(name: &str, calls: &[Call], make: &dyn Fn(&Scratch) -> Vec<PathBuf>) {
     if !is_root() {
         return;
@@ -184,7 +184,7 @@ fn an_image_without_advice() {
     follows_the_table("fadvise64", &[Call::Advise], &image_words);
 }
 
-/// Where there is no `syncfs`, each file is synced: nothing else would say that the disk failed.
+/// Where there is no `syncfs`, each file is synced: no other call reports a failed disk.
 #[test]
 fn without_syncfs_each_file_of_a_tree_is_synced() {
     for (errno, code) in [("EPERM", 0), ("ENOSYS", 0), ("EINVAL", 0), ("EIO", 4), ("ENOSPC", 4)] {
@@ -314,7 +314,7 @@ impl Drop for BindMount {
     }
 }
 
-/// The daemon behind FUSE is not reported of `syncfs`.
+/// The kernel does not forward `syncfs` to a FUSE daemon.
 #[test]
 fn on_fuse_each_file_of_a_tree_is_synced() {
     if !is_root() {
@@ -401,7 +401,7 @@ fn a_user_can_copy_into_a_writable_directory_without_read_permission() {
     }
 }
 
-/// What is kept for root is no less room for root; `fallocate` knows, `statfs` does not say.
+/// Reserved blocks are free space for root. `fallocate` uses them, `statfs` does not count them.
 #[test]
 fn an_image_that_fits_only_into_root_reserved_blocks_is_preallocated() {
     if !is_root() {

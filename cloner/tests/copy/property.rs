@@ -66,7 +66,7 @@ fn make(path: &Path, node: &Node) {
             for (offset, bytes) in islands {
                 file.write_all_at(bytes, *offset).unwrap();
             }
-            // Whoever runs the test must be able to read it.
+            // The user who runs the test must be able to read it.
             fs::set_permissions(path, Permissions::from_mode(mode | 0o400)).unwrap();
         }
         Node::Link(target) => symlink(target, path).unwrap(),

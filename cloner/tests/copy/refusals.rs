@@ -1,4 +1,4 @@
-//! What `cloner copy` does not do, each with its exit code and one line, and with nothing touched.
+//! Copies that are refused, each with its exit code and one line, and without any change.
 
 use std::fs;
 use std::os::unix::fs::symlink;

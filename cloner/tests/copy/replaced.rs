@@ -1,4 +1,4 @@
-//! What is replaced: what stands in the way is reported before anything is moved, and afterwards nothing is left.
+//! Replaced entries: obstacles are reported before anything is moved, and no leftovers remain.
 
 use std::fs;
 use std::path::{Path, PathBuf};

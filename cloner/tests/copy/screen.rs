@@ -1,4 +1,4 @@
-//! What a person, or a program, sees of a copy.
+//! The output of a copy, for people and for programs.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

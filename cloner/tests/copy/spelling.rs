@@ -1,4 +1,4 @@
-//! Filesystems that take different names for one: nothing is merged.
+//! Filesystems that fold names: no entries are merged.
 
 use super::command::{Scratch, copy, names};
 use std::fs;

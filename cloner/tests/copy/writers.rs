@@ -1,4 +1,4 @@
-//! Two writers at one scratch: the second one is assert_refused and reported who is at work.
+//! Two writers at one place: the second one is refused with the name of the first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ fn a_writer_in_another_pid_namespace_is_identified_by_its_record() {
     let arguments = scratch.at("target/.decant-partial/writer");
     let first = Running::start_and_wait_for(&growing, &source, &target);
     let stored = fs::read_to_string(arguments).unwrap();
-    // As in another pod: with processes of its own.
+    // As in another pod: in its own PID namespace.
     let inner = command(&[scratch.at("other"), target.clone()]);
     let mut apart = Command::new("unshare");
     apart.args(["--pid", "--fork", "--mount-proc"]).arg(inner.get_program()).args(inner.get_args());

@@ -1,4 +1,4 @@
-//! Archives with attributes: our own reader is not the only one that understands them.
+//! Archives with attributes can be read by other archivers too.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -149,7 +149,7 @@ fn attributes_changed_after_the_plan_are_a_source_change() {
     tree.write(SPARSE, &plan, &mut Vec::new()).unwrap();
 }
 
-/// What has no room in one header of ours is told to have been left out.
+/// Attributes that do not fit into one header are reported as omitted.
 #[test]
 fn attributes_beyond_one_header_are_omitted_and_reported() {
     if !is_root() {

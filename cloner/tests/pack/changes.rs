@@ -31,7 +31,7 @@ impl<F: FnMut(&Path)> Sink for ModifyingSink<F> {
     }
 }
 
-/// What writing says when `modify` is called for each file that is read.
+/// The error of writing when `modify` is called for each file that is read.
 fn failure(tree: &Tree, modify: impl FnMut(&Path)) -> (Kind, String) {
     let plan = tree.scan(SPARSE).unwrap();
     let error = tree.write(SPARSE, &plan, &mut ModifyingSink(modify)).unwrap_err();
@@ -215,10 +215,10 @@ fn an_unreadable_file_or_directory_is_named() {
     }
 }
 
-/// The cloner, about to run in `tree` as somebody who may not read everything.
+/// The cloner, to be run in `tree` as a user who may not read every file.
 fn without_privileges(tree: &Tree) -> Command {
     let mut command = if rustix::process::geteuid().is_root() {
-        // Nobody else need reach the directory of the build. `cp` rather than our own hands: a file that another
+        // The build directory may be unreadable for that user. `cp` instead of std::fs: a file that another
         // test's child inherits while it is open for writing cannot be run.
         let program = tree.path("cloner");
         let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_cloner")).arg(&program).status();
@@ -250,7 +250,7 @@ fn a_file_truncated_while_it_is_read_is_a_source_change() {
     assert_eq!(failure(&tree, cut).0, Kind::SourceChanged);
 }
 
-/// Filesystems may tell holes differently later (delayed allocation, compression) with nothing changed.
+/// Filesystems may report other holes later (delayed allocation, compression) although nothing changed.
 #[test]
 fn holes_moved_after_the_scan_are_not_a_source_change() {
     let tree = Tree::new();

@@ -88,7 +88,7 @@ fn unstable_inode_numbers_are_not_a_source_change() {
     let before = numbers();
     let entries = archived(point.path(), || {
         drop(overlay.take());
-        // What forgets its inodes under memory pressure forgets them here. Numbers are dealt out in the order of the looks.
+        // This drops cached inodes, as memory pressure does. Numbers are assigned in the order of the lookups.
         overlay = Some(mount().unwrap());
         fs::metadata(point.path().join("b")).unwrap();
     });

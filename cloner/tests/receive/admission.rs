@@ -1,4 +1,4 @@
-//! ClientIdentity is let in, in the order of contract 2.4, over real connections.
+//! Which requests are admitted, in the order of contract 2.4, over real connections.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::body::{IMAGE, TREE, chunk, chunked, frame, frames, head, head_for, up
 use crate::client::{Answer, Client, ClientIdentity, plain};
 use crate::process::TargetBuilder;
 
-/// A sender that said nothing for so long loses its place to another one.
+/// A sender that is silent for this long is replaced by another one.
 const SILENT: Duration = Duration::from_secs(5);
 
 #[test]
@@ -126,7 +126,7 @@ fn a_silent_sender_is_replaced_by_the_next_one() {
     assert_eq!(std::fs::read(target.directory().join("disk.img")).unwrap(), b"alive");
 }
 
-/// A source of ours asks what is there before it sends.
+/// Decant's source queries the held segments before it sends.
 #[test]
 fn a_silent_sender_is_replaced_by_a_query_for_held_segments() {
     let target = TargetBuilder::new().ready();

@@ -1,4 +1,4 @@
-//! What a target does with attributes, and what it says about those that it cannot keep.
+//! How a target sets attributes and reports those that it cannot keep.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -9,7 +9,7 @@ use rustix::fs::lgetxattr;
 use crate::body::{TREE, head_for, upload, upload_with};
 use crate::process::{Target, TargetBuilder};
 
-/// The header of a source that says all attributes.
+/// The headers of a source that sends all attributes.
 const DECANT_HEADERS: &str = "x-decant-attributes: 1\r\nx-decant-resume: 0\r\n";
 
 fn a_tree() -> Vec<u8> {

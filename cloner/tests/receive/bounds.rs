@@ -1,5 +1,5 @@
-//! Streams that cost their sender little and their receiver much: holes without end, numbers that overflow, attributes
-//! without content, uploads without an end, log lines of strangers.
+//! Streams that are cheap for the sender and expensive for the receiver: endless holes, numbers that overflow, attributes
+//! without content, uploads without an end, log lines caused by unknown clients.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ fn image_of(more: &str, parts: &[&[u8]]) -> Vec<u8> {
     [head(IMAGE, more), chunked(&[&[IDENTIFIER], parts].concat().concat())].concat()
 }
 
-/// That the target refuses this, at once and leaving nothing, and takes a good image.
-fn assert_refused(request: &[u8], status: u16, arguments: &str) {
+/// Asserts that the target refuses this immediately, leaves nothing, and then accepts a valid image.
+fn assert_refused(request: &[u8], status: u16, expected_text: &str) {
     let target = TargetBuilder::new().ready();
     let answer = target.request(request);
-    assert_eq!(answer.status, status, "{arguments:?}: {answer:?}");
-    assert!(answer.body.contains(arguments), "{arguments:?} is not in {answer:?}");
-    assert!(names(&target.directory()).is_empty(), "{arguments:?} left {:?}", names(&target.directory()));
+    assert_eq!(answer.status, status, "{expected_text:?}: {answer:?}");
+    assert!(answer.body.contains(expected_text), "{expected_text:?} is not in {answer:?}");
+    assert!(names(&target.directory()).is_empty(), "{expected_text:?} left {:?}", names(&target.directory()));
     assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
     target.ended().assert_success();
 }
@@ -46,7 +46,7 @@ fn holes_whose_sum_overflows_are_damage() {
     for holes in [[1 << 63, 1 << 63], [u64::MAX, 1001]] {
         let request = image_of("", &[&hole(holes[0]), &hole(holes[1])]);
         assert_refused(&request, 500, "longer than any volume");
-        // Not in one pack: between them is data.
+        // Not in one batch: data is between them.
         let request = image_of("", &[&hole(holes[0]), &frame(b"data"), &hole(holes[1])]);
         let status = TargetBuilder::new().ready().request(&request).status;
         assert!(matches!(status, 400 | 500), "{status}");
@@ -73,7 +73,7 @@ fn a_hole_larger_than_the_device_is_refused_immediately() {
     assert!(device.content() == vec![DIRT; 1 << 20]);
 }
 
-/// A tree with a file that is one hole, where nothing is written and so nothing but the hole's digest is to be done.
+/// A tree with a file that is one hole: nothing is written, only the digest of the hole is computed.
 fn endless_hole() -> Vec<u8> {
     let size = (1_u64 << 62).to_string();
     HandMade::default()
@@ -82,7 +82,7 @@ fn endless_hole() -> Vec<u8> {
         .0
 }
 
-/// A target that works on a hole of 2^62 bytes, and the sender of it, identity_of_client says nothing more.
+/// The now silent sender of a hole of 2^62 bytes, which the target processes.
 fn at_work_on_a_hole(target: &Target) -> Client {
     let mut sender = target.sender();
     sender.send(&[head(TREE, ""), chunk(&frames(&endless_hole()))].concat()).unwrap();
@@ -117,12 +117,12 @@ fn a_silent_sender_is_replaced_while_its_huge_hole_is_processed() {
 fn empty_attribute_names_and_too_many_attributes_are_refused() {
     let many = [("SCHILY.xattr.a", ""); 30_000];
     let nameless = [("SCHILY.xattr.", ""); 2];
-    for (records, arguments) in [
+    for (records, expected_text) in [
         (&nameless[..], "an extended attribute without a name"),
         (&many[..], "more extended attributes than any entry has"),
     ] {
         let tree = HandMade::default().pax(b'x', records).file("file", "content").end();
-        assert_refused(&upload(TREE, &tree), 500, arguments);
+        assert_refused(&upload(TREE, &tree), 500, expected_text);
     }
 }
 

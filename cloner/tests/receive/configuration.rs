@@ -1,4 +1,4 @@
-//! What a target is told, and what it says when that is not right.
+//! The configuration of a target, and the errors for invalid values.
 
 use std::net::TcpListener;
 
@@ -11,12 +11,12 @@ use crate::process::{Outcome, TargetBuilder};
 const USAGE: Option<i32> = Some(2);
 const IDENTITY: Option<i32> = Some(7);
 
-/// That it ended with this code, and with one line that holds `arguments`, in the log and for the kubelet.
-fn assert_refused(ended: &Outcome, code: Option<i32>, arguments: &str) {
+/// Asserts that it ended with this code and one line with `expected_text`, in the log and in the termination message.
+fn assert_refused(ended: &Outcome, code: Option<i32>, expected_text: &str) {
     assert_eq!(ended.code, code, "{ended:?}");
     assert_eq!(ended.stderr.len(), 1, "{ended:?}");
-    assert!(ended.stderr[0].contains(arguments), "{arguments:?} is not in {ended:?}");
-    assert!(ended.message.contains(arguments), "{arguments:?} is not in {ended:?}");
+    assert!(ended.stderr[0].contains(expected_text), "{expected_text:?} is not in {ended:?}");
+    assert!(ended.message.contains(expected_text), "{expected_text:?} is not in {ended:?}");
 }
 
 #[test]

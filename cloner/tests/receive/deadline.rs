@@ -65,7 +65,7 @@ fn after_the_deadline_a_failed_transfer_is_not_retried() {
     assert_passed(&ended.message);
 }
 
-/// A sender that were let in then would be cut off, or told 200 by a target that reports that anonymous came.
+/// A sender admitted then would be cut off, or get 200 from a target that reports "no sender".
 #[test]
 fn a_sender_during_the_shutdown_is_refused() {
     let (builder, deadline) = waiting_for(Duration::seconds(1));

@@ -1,4 +1,4 @@
-//! Targets that are block devices: loop devices full of dirt.
+//! Targets that are block devices: loop devices with old content.
 
 use std::os::unix::fs::FileTypeExt;
 
@@ -25,7 +25,7 @@ fn an_image() -> Vec<u8> {
     image
 }
 
-/// That the device holds the image, and behind it what it held before.
+/// Asserts that the device holds the image, followed by its previous content.
 fn assert_holds(device: &Device, image: &[u8]) {
     let content = device.content();
     assert!(content[..image.len()] == *image, "the image is not what was sent");
@@ -77,12 +77,12 @@ fn nothing_is_written_if_the_announced_image_does_not_fit() {
     let target = target_on(&device);
     let answer = target.request(&upload_with(IMAGE, "x-decant-length: 2097152\r\n", &noise(2 * MIB, 0)));
     assert_eq!(answer.status, 400, "{answer:?}");
-    for arguments in [
+    for expected_text in [
         "Saving stream failed: effective image size is larger than the reported available storage",
         "1048576",
         "2097152",
     ] {
-        assert!(answer.body.contains(arguments), "{arguments:?} is not in {answer:?}");
+        assert!(answer.body.contains(expected_text), "{expected_text:?} is not in {answer:?}");
     }
     assert_holds(&device, b"");
     assert_is_a_device(&device);
@@ -164,8 +164,8 @@ fn a_mounted_device_is_not_written() {
     let target = target_on(&device);
     let answer = target.request(&upload(IMAGE, &an_image()));
     assert_eq!(answer.status, 500, "{answer:?}");
-    let arguments = format!("{} is in use (mounted, or held open)", device.name());
-    assert!(answer.body.contains(&arguments), "{answer:?}");
+    let expected_text = format!("{} is in use (mounted, or held open)", device.name());
+    assert!(answer.body.contains(&expected_text), "{answer:?}");
     assert_eq!(std::fs::read_to_string(mounted.path().join("file")).unwrap(), "content");
     drop(mounted);
     assert_eq!(target.request(&upload(IMAGE, &an_image())).status, 200);

@@ -1,4 +1,4 @@
-//! How a target ends: when it is told to, and when it is done.
+//! How a target ends: on a signal, and after a clone.
 
 use decant_test_support::archive::HandMade;
 use decant_test_support::{names, noise, until};
@@ -42,7 +42,7 @@ fn sigterm_while_receiving_a_tree_leaves_nothing_partial() {
     let _sender = in_the_middle_of(&target, TREE, &half_a_tree(), ".decant-partial");
     std::fs::write(directory.join("mine"), "stays").unwrap();
     target.signal(Signal::TERM);
-    // Its directory goes away with the target, so what is in it is looked at before.
+    // The directory is removed with the target, so its content is checked here.
     until("the staging folder is gone", || names(&directory) == ["mine"]);
     assert_stopped(&target.ended());
 }
@@ -78,7 +78,7 @@ fn sigint_has_its_own_exit_code() {
     assert_eq!((ended.code, ended.message.as_str()), (Some(130), "stopped by SIGINT"));
 }
 
-/// A pipe that anonymous reads keeps the target from leaving its message, and so from ending in good order.
+/// A pipe without a reader blocks the termination message, and with it the orderly end of the target.
 #[test]
 fn a_second_signal_ends_a_target_that_hangs() {
     let builder = TargetBuilder::new();
@@ -99,7 +99,7 @@ fn a_finished_target_ends_despite_a_silent_connection() {
     let silent = target.sender();
     let unfinished = std::net::TcpStream::connect(("127.0.0.1", target.port)).unwrap();
     assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
-    // It waits for a while, in case that they have something to say: as long as it lets any connection say nothing.
+    // It waits for requests on them as long as for a request on any silent connection.
     target.ended().assert_success();
     drop((silent, unfinished));
 }

@@ -1,4 +1,4 @@
-//! Strangers hold connections to the target: probes are answered and the sender gets in.
+//! Unknown clients hold connections to the target: probes are answered and the sender is served.
 
 use decant_test_support::flood::{Flood, Sources};
 use decant_test_support::until;
@@ -9,9 +9,9 @@ use crate::process::{Target, TargetBuilder};
 
 /// Connections that are held, as the specification of the server has it.
 const HELD_CONNECTIONS: usize = 500;
-/// The beginning of a handshake that does not come to its end.
+/// The start of a handshake that is never completed.
 const HALF_A_HELLO: &[u8] = b"\x16\x03\x01\x02\x00";
-/// What a target under a flood may use.
+/// The memory that a target under a flood may use.
 const MEMORY_MAX_KIB: u64 = 48 << 10;
 
 fn probe(target: &Target) -> bool {
@@ -20,9 +20,9 @@ fn probe(target: &Target) -> bool {
     probe.send(b"GET /healthz HTTP/1.1\r\nHost: target\r\n\r\n").is_ok() && probe.answer().status == 200
 }
 
-fn assert_all_are_served(from: Sources, arguments: &'static [u8]) {
+fn assert_all_are_served(from: Sources, bytes: &'static [u8]) {
     let target = TargetBuilder::new().ready();
-    let _flood = Flood::begin(target.port, HELD_CONNECTIONS, from, arguments);
+    let _flood = Flood::begin(target.port, HELD_CONNECTIONS, from, bytes);
     for _ in 0..10 {
         assert!(probe(&target));
     }

@@ -89,7 +89,7 @@ fn growth_beyond_the_free_space_becomes_a_hole() {
 #[test]
 fn a_read_only_directory_is_named() {
     if !is_root() {
-        return; // Only root can become somebody else.
+        return; // Only root can change its user.
     }
     let builder = TargetBuilder::new().with_uid(65534);
     let directory = builder.directory();

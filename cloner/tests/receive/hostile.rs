@@ -1,4 +1,4 @@
-//! Streams that no honest sender makes.
+//! Streams that only a hostile sender produces.
 
 use decant_test_support::archive::HandMade;
 use decant_test_support::{names, noise};
@@ -6,13 +6,13 @@ use decant_test_support::{names, noise};
 use crate::body::{IDENTIFIER, IMAGE, TREE, chunked, frame, frames, head, upload, upload_with};
 use crate::process::TargetBuilder;
 
-/// That a target refuses this request with this status and these arguments, has nothing of it, and takes a good one.
-fn assert_refused(builder: TargetBuilder, request: &[u8], status: u16, arguments: &str) {
+/// Asserts that a target refuses this request with this status and text, keeps nothing, and accepts a valid one.
+fn assert_refused(builder: TargetBuilder, request: &[u8], status: u16, expected_text: &str) {
     let target = builder.ready();
     let answer = target.request(request);
-    assert_eq!(answer.status, status, "{arguments:?}: {answer:?}");
-    assert!(answer.body.contains(arguments), "{arguments:?} is not in {answer:?}");
-    assert!(names(&target.directory()).is_empty(), "{arguments:?} left {:?}", names(&target.directory()));
+    assert_eq!(answer.status, status, "{expected_text:?}: {answer:?}");
+    assert!(answer.body.contains(expected_text), "{expected_text:?} is not in {answer:?}");
+    assert!(names(&target.directory()).is_empty(), "{expected_text:?} left {:?}", names(&target.directory()));
     assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
     target.ended().assert_success();
 }
@@ -87,9 +87,9 @@ fn a_preallocated_file_larger_than_the_disk_is_reported_as_a_full_disk() {
 #[test]
 fn impossible_sparse_maps_are_refused() {
     for segments in [
-        [(0, 512), (0, 512)],        // twice the same place
+        [(0, 512), (0, 512)],        // the same range twice
         [(4096, 512), (0, 512)],     // backwards
-        [(0, 512), (1 << 40, 512)],  // behind the end
+        [(0, 512), (1 << 40, 512)],  // beyond the end
         [(0, 512), (8192, 1 << 30)], // more than there is
     ] {
         let tree = HandMade::default().sparse("disk.img", 1 << 20, &segments, &noise(1024, 0)).end();
@@ -112,8 +112,8 @@ fn a_stream_that_differs_from_its_announced_length_is_refused() {
     for (content, stream) in [(IMAGE, noise(5000, 0)), (TREE, tree)] {
         for announced in [stream.len() - 1, stream.len() + 1] {
             let request = upload_with(content, &format!("x-decant-length: {announced}\r\n"), &stream);
-            let arguments = format!("the sender announced {announced} bytes and sent {}", stream.len());
-            assert_refused(TargetBuilder::new(), &request, 500, &arguments);
+            let expected_text = format!("the sender announced {announced} bytes and sent {}", stream.len());
+            assert_refused(TargetBuilder::new(), &request, 500, &expected_text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! ClientIdentity a sender is: the certificate it shows, and what the target makes of it.
+//! The identity of a sender: its certificate, and how the target checks it.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::process::{Target, TargetBuilder};
 
 /// What the target answers to this client's upload; `None` when the handshake fails.
 fn answer_to(target: &Target, identity: Option<Identity>) -> Option<Answer> {
-    let mut identity_of_client = ClientIdentity::trusting(&target.builder.ca);
+    let mut client_identity = ClientIdentity::trusting(&target.builder.ca);
     if let Some(identity) = identity {
-        identity_of_client = identity_of_client.with_identity(identity);
+        client_identity = client_identity.with_identity(identity);
     }
-    let mut client = Client::connect(target.port, &identity_of_client).ok()?;
+    let mut client = Client::connect(target.port, &client_identity).ok()?;
     client.send_as_far_as_it_goes(&upload(IMAGE, b"image"));
     let received = client.read_to_close().ok()?;
     Answer::parse(&received)
 }
 
-/// That nothing was written, and that the right sender is still welcome.
+/// Asserts that nothing was written, and that the expected sender is still accepted.
 fn assert_nothing_happened(target: Target) {
     assert!(names(&target.directory()).is_empty());
     assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
@@ -82,7 +82,7 @@ fn the_expected_name_in_an_issuer_is_not_accepted() {
     assert_nothing_happened(target);
 }
 
-/// A session that is resumed skips the check of certificates: what was valid once would stay so.
+/// A session that is resumed skips the check of certificates: an expired certificate would stay valid.
 #[test]
 fn tls_sessions_are_not_resumed() {
     let target = TargetBuilder::new().ready();
@@ -91,7 +91,7 @@ fn tls_sessions_are_not_resumed() {
         for _ in 0..2 {
             let mut client = Client::connect_by(target.port, Arc::clone(&config)).unwrap();
             client.send(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
-            // Tickets come behind the handshake.
+            // Tickets follow the handshake.
             assert_eq!(client.answer().status, 200);
             assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full), "{version:?}");
         }

@@ -1,4 +1,4 @@
-//! A filesystem's clone target_on a device: the archive's disk image is what goes there.
+//! A filesystem's clone onto a device: the archive's disk image is what goes there.
 
 use decant_test_support::archive::HandMade;
 use decant_test_support::{is_root, noise};
@@ -21,7 +21,7 @@ fn written_from(tree: &[u8]) -> Result<Vec<u8>, (u16, String)> {
     Ok(device.content())
 }
 
-/// The image, and the dirt behind it.
+/// The image, followed by the old content.
 fn on_dirt(image: &[u8]) -> Vec<u8> {
     let mut content = image.to_vec();
     content.resize(4 * MIB, DIRT);

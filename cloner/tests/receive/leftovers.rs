@@ -1,5 +1,5 @@
-//! What somebody identity_of_client had the volume before may have left in it: it is never followed, never in the way for ever, and what
-//! has another name stays as it is.
+//! Entries that a previous user of the volume left: they are never followed, never block clones forever, and a file with
+//! another hard link stays unchanged.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -17,7 +17,7 @@ const SEGMENT: usize = 64 << 20;
 const STAGING: &str = ".decant-partial";
 const PARTIAL: &str = ".disk.img.decant-partial";
 
-/// The digests that a target says it holds, as lines.
+/// The digests that a target reports as held, as lines.
 fn held(target: &Target, content: &str, length: Option<usize>) -> Vec<String> {
     let length = length.map_or(String::new(), |length| format!("x-decant-length: {length}\r\n"));
     let headers = format!("x-decant-from: 0\r\nx-cdi-content-type: {content}\r\n{length}");
@@ -81,7 +81,7 @@ fn the_tree_of_a_previous_attempt_is_read_back() {
     assert_eq!(held(&builder.ready(), TREE, None).len(), 2);
 }
 
-/// Puts something at this path that is no file of ours.
+/// Creates an entry at this path that is not a leftover of Decant.
 type MakeObstacle = fn(&Path);
 
 const OBSTACLES: [(&str, MakeObstacle); 6] = [
@@ -200,7 +200,7 @@ fn hard_linked_files_of_a_leftover_tree_are_not_written_to() {
     assert_eq!(mine.metadata().unwrap().permissions().mode() & 0o7777, 0o640, "its mode stays");
 }
 
-/// A target of another user than the one identity_of_client left what is in its volume: he may read that, and neither change nor remove it.
+/// A target whose user may read the leftovers in its volume, but neither change nor remove them.
 fn foreign(builder: TargetBuilder) -> Target {
     fs::set_permissions(builder.directory(), Permissions::from_mode(0o777)).unwrap();
     builder.with_uid(65534).ready()
@@ -209,7 +209,7 @@ fn foreign(builder: TargetBuilder) -> Target {
 #[test]
 fn a_leftover_that_cannot_be_removed_does_not_prevent_a_clone() {
     if !is_root() {
-        return; // Only root can become somebody else.
+        return; // Only root can change its user.
     }
     let builder = TargetBuilder::new();
     let resume = resumed_tree(&builder);
@@ -232,7 +232,7 @@ fn a_leftover_that_cannot_be_removed_does_not_prevent_a_clone() {
 #[test]
 fn a_read_only_leftover_image_is_replaced_after_a_retry() {
     if !is_root() {
-        return; // Only root can become somebody else.
+        return; // Only root can change its user.
     }
     let builder = TargetBuilder::new();
     let partial = builder.directory().join(PARTIAL);

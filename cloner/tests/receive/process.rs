@@ -1,4 +1,4 @@
-//! A target as a process: started, watched, and gone with the test.
+//! A target as a process, killed with the test.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::client::{Answer, Client, ClientIdentity};
 
-/// What a target is started with.
+/// The configuration that a target is started with.
 pub(crate) struct TargetBuilder {
     pub(crate) ca: Ca,
     place: TempDir,
@@ -84,7 +84,7 @@ impl TargetBuilder {
         path.to_str().unwrap().to_owned()
     }
 
-    /// The volume's directory, unless DESTINATION says something else.
+    /// The volume's directory, unless DESTINATION is set.
     pub(crate) fn directory(&self) -> PathBuf {
         self.place.path().join("data")
     }
@@ -123,7 +123,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// That it ended as a finished clone does. Says whether preallocation is reported.
+    /// Asserts that it ended as a finished clone does. Returns whether preallocation is reported.
     pub(crate) fn assert_success(self) -> bool {
         assert_eq!(self.code, Some(0), "{self:?}");
         let json: serde_json::Value = serde_json::from_str(&self.message).unwrap();

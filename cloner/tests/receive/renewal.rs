@@ -1,4 +1,4 @@
-//! Keys of a target that are renewed while it waits: what is shown then, and identity_of_client is accepted.
+//! Keys of a target that are renewed while it waits: what is shown then, and who is accepted.
 
 use std::fs;
 use std::path::Path;
@@ -11,9 +11,9 @@ use crate::body::{IMAGE, upload};
 use crate::client::{Answer, Client, ClientIdentity};
 use crate::process::{Target, TargetBuilder};
 
-/// What the target tells a client about its health; `None` where either does not trust the other.
-fn health(target: &Target, identity_of_client: &ClientIdentity) -> Option<Answer> {
-    let mut client = Client::connect(target.port, identity_of_client).ok()?;
+/// The target's answer to a health probe; `None` if either does not trust the other.
+fn health(target: &Target, client_identity: &ClientIdentity) -> Option<Answer> {
+    let mut client = Client::connect(target.port, client_identity).ok()?;
     client.send(b"GET /healthz HTTP/1.1\r\n\r\n").ok()?;
     Answer::parse(&client.read_to_close().ok()?)
 }
@@ -30,12 +30,11 @@ fn write_keys(directory: &Path, ca: &Ca) {
 #[test]
 fn certificate_files_renewed_in_place_are_used_for_the_next_connection() {
     let target = TargetBuilder::new().ready();
-    let second_connection = Ca::new("the second");
-    let identity_of_client =
-        ClientIdentity::trusting(&second_connection).with_identity(second_connection.client(SENDER));
-    assert!(health(&target, &identity_of_client).is_none());
-    write_keys(Path::new(target.builder.get("TLS_KEY_FILE")).parent().unwrap(), &second_connection);
-    until("the second certificate is shown", || health(&target, &identity_of_client).is_some());
+    let second = Ca::new("the second");
+    let client_identity = ClientIdentity::trusting(&second).with_identity(second.client(SENDER));
+    assert!(health(&target, &client_identity).is_none());
+    write_keys(Path::new(target.builder.get("TLS_KEY_FILE")).parent().unwrap(), &second);
+    until("the second certificate is shown", || health(&target, &client_identity).is_some());
 }
 
 #[test]
@@ -61,26 +60,25 @@ fn after_the_authority_is_renewed_the_previous_one_is_refused() {
     let keys = builder.directory().with_file_name("keys");
     fs::create_dir(&keys).unwrap();
     let target = builder.set("DECANT_RENEWED_KEYS", keys.to_str().unwrap()).ready();
-    let (first, second_connection) = (&target.builder.ca, Ca::new("the second"));
+    let (first, second) = (&target.builder.ca, Ca::new("the second"));
     assert!(health(&target, &target.sender_identity()).is_some());
-    write_keys(&keys.join("..2"), &second_connection);
+    write_keys(&keys.join("..2"), &second);
     std::os::unix::fs::symlink("..2", keys.join("2")).unwrap();
-    let renewed =
-        ClientIdentity::trusting(&second_connection).with_identity(second_connection.client(SENDER));
+    let renewed = ClientIdentity::trusting(&second).with_identity(second.client(SENDER));
     until("the second authority counts", || health(&target, &renewed).is_some());
     // It trusts the target, so that nothing but the target itself refuses it.
-    let previous = ClientIdentity::trusting(&second_connection).with_identity(first.client(SENDER));
+    let previous = ClientIdentity::trusting(&second).with_identity(first.client(SENDER));
     assert!(health(&target, &previous).is_none());
     target.line("the TLS handshake with");
-    let ask = |identity_of_client: &ClientIdentity| {
-        let mut client = Client::connect(target.port, identity_of_client).unwrap();
+    let ask = |client_identity: &ClientIdentity| {
+        let mut client = Client::connect(target.port, client_identity).unwrap();
         client.send_as_far_as_it_goes(&upload(IMAGE, b"image"));
         client.answer().status
     };
-    let other = ClientIdentity::trusting(&second_connection)
-        .with_identity(second_connection.client("source-ns/other-target-ns/target-pvc"));
+    let other = ClientIdentity::trusting(&second)
+        .with_identity(second.client("source-ns/other-target-ns/target-pvc"));
     assert_eq!(ask(&other), 401, "the name counts as before");
-    assert_eq!(ask(&ClientIdentity::trusting(&second_connection)), 401);
+    assert_eq!(ask(&ClientIdentity::trusting(&second)), 401);
     assert_eq!(ask(&renewed), 200);
     target.ended().assert_success();
 }
@@ -89,12 +87,12 @@ fn after_the_authority_is_renewed_the_previous_one_is_refused() {
 fn renewed_keys_without_an_authority_change_nothing() {
     let builder = TargetBuilder::new();
     let keys = builder.directory().with_file_name("keys");
-    let second_connection = Ca::new("the second");
-    write_keys(&keys.join("1"), &second_connection);
+    let second = Ca::new("the second");
+    write_keys(&keys.join("1"), &second);
     fs::write(keys.join("1/ca.crt"), "").unwrap();
     let target = builder.set("DECANT_RENEWED_KEYS", keys.to_str().unwrap()).ready();
     target.line("1/ca.crt contains no PEM certificate");
-    assert!(health(&target, &ClientIdentity::trusting(&second_connection)).is_none());
+    assert!(health(&target, &ClientIdentity::trusting(&second)).is_none());
     assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
     target.ended().assert_success();
 }

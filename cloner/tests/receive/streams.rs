@@ -1,4 +1,4 @@
-//! Senders over several connections, made by hand: what a target takes, and what it says to those that do it wrong.
+//! Hand-made senders over several connections: what a target accepts, and how it refuses invalid ones.
 
 use decant_test_support::names;
 
@@ -27,7 +27,7 @@ fn first_connection(target: &Target) -> Client {
     first_connection
 }
 
-/// The second_connection one, with its first turn.
+/// The second one, with its first turn.
 fn second_connection(target: &Target, turn: u8) -> Client {
     let mut second_connection = target.sender();
     let body = [frames(b"second "), end_of(turn)].concat();
@@ -55,7 +55,7 @@ fn a_connection_for_no_running_clone_is_asked_to_retry() {
     let answer = target.request(&[stream(7, 1, 2), chunked(&frames(b"second"))].concat());
     assert_eq!((answer.status, answer.body.as_str()), (503, "no clone waits for this connection"));
     let _lead = first_connection(&target);
-    // Of another clone, of another number of connections, a second_connection time.
+    // Of another clone, of another number of connections, a second time.
     assert_eq!(target.request(&stream(8, 1, 2)).status, 503);
     assert_eq!(target.request(&stream(7, 1, 3)).status, 503);
     let _second = second_connection(&target, 1);
@@ -69,8 +69,8 @@ fn a_connection_of_another_sender_cannot_join() {
     let _lead = first_connection(&target);
     let named =
         |name| ClientIdentity::trusting(&target.builder.ca).with_identity(target.builder.ca.client(name));
-    for identity_of_client in [named("somebody else"), ClientIdentity::trusting(&target.builder.ca)] {
-        let mut other = Client::connect(target.port, &identity_of_client).unwrap();
+    for client_identity in [named("somebody else"), ClientIdentity::trusting(&target.builder.ca)] {
+        let mut other = Client::connect(target.port, &client_identity).unwrap();
         other.send_as_far_as_it_goes(&stream(7, 1, 2));
         assert_eq!(other.answer().status, 401);
     }

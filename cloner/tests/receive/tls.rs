@@ -12,8 +12,8 @@ use rustls::version::{TLS12, TLS13};
 use crate::client::{Client, ClientIdentity};
 use crate::process::{Target, TargetBuilder};
 
-fn is_healthy(target: &Target, identity_of_client: &ClientIdentity) -> bool {
-    let Ok(mut client) = Client::connect(target.port, identity_of_client) else { return false };
+fn is_healthy(target: &Target, client_identity: &ClientIdentity) -> bool {
+    let Ok(mut client) = Client::connect(target.port, client_identity) else { return false };
     client.send(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
     client.answer().status == 200
 }
@@ -75,7 +75,7 @@ fn the_same_client_hello_in_1_2_is_accepted() {
 }
 
 /// The record type and, of an alert, level and description of what a client of this version gets. Written by
-/// hand, because current libraries do not say such things any more.
+/// hand, because current libraries do not send such messages.
 fn answer_to_hello(target: &Target, version: [u8; 2]) -> [u8; 3] {
     let hello = [
         version.as_slice(),

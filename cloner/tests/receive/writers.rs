@@ -1,4 +1,4 @@
-//! Two targets on one volume: the second_connection one refuses its sender and says identity_of_client is at work.
+//! Two targets on one volume: the second one refuses its sender and names the first.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn a_second_target_on_a_volume_refuses_and_the_first_one_completes() {
         let volume = tempfile::tempdir().unwrap();
         let image = volume.path().join("disk.img");
         let on_it = || TargetBuilder::new().set("DESTINATION", image.to_str().unwrap()).ready();
-        let (first, second_connection) = (on_it(), on_it());
+        let (first, second) = (on_it(), on_it());
         let mut sender = first.sender();
         let begun = [head(content, ""), chunk(&frames(stream))].concat();
         sender.send(&begun).unwrap();
@@ -25,7 +25,7 @@ fn a_second_target_on_a_volume_refuses_and_the_first_one_completes() {
             names(volume.path()).iter().any(|name| name.ends_with("partial"))
         });
         for (content, stream) in [(TREE, second_tree.as_slice()), (IMAGE, b"other")] {
-            let answer = second_connection.request(&upload(content, stream));
+            let answer = second.request(&upload(content, stream));
             assert_eq!(answer.status, 500, "{answer:?}");
             assert!(answer.body.contains("another process is writing to"), "{answer:?}");
             assert!(answer.body.contains("cloner"), "{answer:?}");
@@ -35,7 +35,7 @@ fn a_second_target_on_a_volume_refuses_and_the_first_one_completes() {
         assert_eq!(names(volume.path()), [wanted]);
         first.ended().assert_success();
         // It has gone with its process.
-        let answer = second_connection.request(&upload(TREE, &second_tree));
+        let answer = second.request(&upload(TREE, &second_tree));
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 }

@@ -153,10 +153,10 @@ fn a_large_file_does_not_stay_in_the_page_cache() {
     }
 }
 
-/// How much of a file can be had without the disk, by a look at each MiB.
+/// How much of a file is in the page cache, sampled once per MiB.
 fn cached(path: &Path, size_bytes: u64) -> u64 {
     let file = File::open(path).unwrap();
-    // The look itself brings a page, but no more than that.
+    // The sample itself reads one page, but no more.
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
     let is_there = |offset: &u64| {
         let mut byte = [0];

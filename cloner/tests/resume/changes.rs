@@ -1,4 +1,4 @@
-//! What was interrupted is not always what goes on: the source changed in between.
+//! The source changes between an interrupted attempt and the next one.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ use crate::matrix::MatrixCell;
 use crate::modes::{Mode, Volumes};
 use crate::pair::{MIB, Pair, SIZE_BYTES, assert_both_succeed, wire_bytes};
 
-/// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
+/// Kills the source, and with `both` the target, when `percent` are sent; changes the source and resumes. Returns the
 /// log of the source that finished.
 fn changed(mode: Mode, when: (u64, bool), what: &str, change: impl FnOnce(&Path)) -> Option<Vec<String>> {
     interrupted("source changed in between", mode, when, what, |volumes| change(volumes.source()))
@@ -58,7 +58,7 @@ fn assert_differs_from(log: &[String], segment: u64) {
     assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
 }
 
-/// Segments before the change are kept, those behind it are sent: never a mix of both.
+/// Segments before the change are kept, later ones are sent: never a mix of both.
 #[test]
 fn a_device_changed_between_attempts_is_cloned_in_its_current_state() {
     let is_new = |source: &Path| write_into(source, 100 * MIB);
@@ -98,14 +98,14 @@ fn a_disk_image_grown_between_attempts_is_cloned_in_its_current_state() {
         file.set_len(file.metadata().unwrap().len() + 80 * MIB).unwrap();
     };
     let log = changed(Mode::Disk, (80, true), "as it is now", grown).unwrap();
-    // The size stands in the first segment.
+    // The first segment contains the size.
     assert_differs_from(&log, 0);
 }
 
 /// A directory that was written, all of it, and is in no segment that the target holds.
 const LEFT: &str = "small/d6";
 
-/// What changed there. The target has another state of it, and must not keep anything of that.
+/// A change in that directory. The target has its old state and must not keep any of it.
 fn tree_changed(change: impl FnOnce(&Path)) {
     changed(Mode::Tree, (90, false), "as it is now", |source| change(&source.join(LEFT)));
 }
@@ -125,7 +125,7 @@ fn a_file_added_to_a_tree_is_in_its_clone() {
     tree_changed(|directory| fs::write(directory.join("f20"), "new").unwrap());
 }
 
-/// The target has it, and finds that only at the end: it begins anew, for the same source.
+/// The target notices the extra file only at the end and restarts, for the same source.
 #[test]
 fn a_file_removed_from_a_tree_is_not_in_its_clone() {
     tree_changed(|directory| fs::remove_file(directory.join("f19")).unwrap());
@@ -167,7 +167,7 @@ fn files_replaced_by_links_are_links_in_the_clone() {
     });
 }
 
-/// As a filesystem leaves it that lost its power between name, size and content: one file of zeros, one without length,
+/// The state of a filesystem that lost power between name, size and content: one file of zeros, one without length,
 /// in a segment that was there.
 #[test]
 fn content_lost_by_the_disk_is_sent_again() {
@@ -185,7 +185,7 @@ fn content_lost_by_the_disk_is_sent_again() {
     assert_differs_from(&log, 2);
 }
 
-/// Early in the tree: what is held ends before the change.
+/// Early in the tree: the held segments end before the change.
 #[test]
 fn a_tree_changed_in_a_held_segment_resumes_before_the_change() {
     let log = changed(Mode::Tree, (90, true), "as it is now", |source| {
@@ -221,7 +221,7 @@ fn leftovers_of_another_clone_are_not_reused() {
     assert!(wire_bytes(&log) >= SIZE_BYTES, "{log:#?}");
 }
 
-/// Attributes are no content, so what an attempt before has finished is passed over and yet gets those of now.
+/// Attributes are not content: a file that a previous attempt completed is skipped but gets its current attributes.
 #[test]
 fn attributes_changed_between_attempts_are_current() {
     let change = |source: &Path| {
@@ -235,7 +235,7 @@ fn attributes_changed_between_attempts_are_current() {
     assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
 }
 
-/// What its own user may not read could not be read back, and the clone would begin from zero.
+/// Files that the target's user cannot read could not be read back, and the clone would restart from zero.
 #[test]
 fn a_tree_with_unreadable_files_resumes_on_an_unprivileged_target() {
     if !is_root() {

@@ -6,7 +6,7 @@ use crate::kills::{FAST, resent_bytes};
 use crate::matrix::{MatrixCell, points, streams};
 use crate::modes::{Mode, Volumes, in_each_mode};
 
-/// The same source and the same target go on.
+/// The same source and the same target resume.
 fn cut(mode: Mode) {
     let Some(volumes) = Volumes::new(mode) else { return };
     for percent in points(&[60], mode, "cut") {
@@ -25,7 +25,7 @@ fn cut(mode: Mode) {
     }
 }
 
-/// A source that nobody hears gives up and says so; the one that comes after it goes on.
+/// A source whose data does not arrive gives up with a message; the next source resumes.
 fn silent(mode: Mode) {
     let Some(volumes) = Volumes::new(mode) else { return };
     for percent in points(&[60], mode, "silent") {
@@ -61,9 +61,9 @@ fn flipped(mode: Mode) {
     }
 }
 
-/// That the source has_line it in these parts or, where another connection is left for that, heard it from the target.
-fn broken_connection_is_reported(log: &[String], parts: &str) -> bool {
-    has_line(log, parts)
+/// Whether the source reported it with this text or, if another connection was left, got it from the target.
+fn broken_connection_is_reported(log: &[String], text: &str) -> bool {
+    has_line(log, text)
         || (streams() > 1 && has_line(log, "the connection broke before the body was complete"))
 }
 

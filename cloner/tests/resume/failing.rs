@@ -1,4 +1,4 @@
-//! Disks that fail, are full, or may not be written: what is has_line, and that the next attempt is right.
+//! Disks that fail, are full, or are read-only: what is reported, and that the next attempt succeeds.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::matrix::{MatrixCell, is_long};
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::{MIB, Pair};
 
-/// Where a disk assert_fails, in per cent.
+/// Where a disk fails, in per cent.
 const POINT: u64 = 60;
 
 /// A filesystem that can fail as one whose disk was unplugged: everything is an input/output error from then on.
@@ -26,7 +26,7 @@ impl FailingFilesystem {
     fn on(backing: &Path) -> Self {
         let device = LoopDevice::on(backing);
         let mounted = Mounted::device(&device.0).unwrap();
-        // Not an orphan's place, and not in anybody's way.
+        // Not in the orphan list, and in no other file's way.
         let _ = std::fs::remove_dir(mounted.path().join("lost+found"));
         Self { mounted, _device: device }
     }
@@ -50,13 +50,13 @@ impl FailingFilesystem {
     }
 }
 
-/// The modes that cross have nothing of their own here: they are left to the long form.
+/// Modes between devices and directories test nothing new here: only the long form runs them.
 fn volumes(mode: Mode) -> Option<Volumes> {
     let has_time = is_long() || !matches!(mode, Mode::DeviceToDirectory | Mode::DirectoryToDevice);
     if is_root() && has_time { Volumes::new(mode) } else { None }
 }
 
-fn has_line(log: &[String], parts: &[&str]) {
+fn assert_has_line(log: &[String], parts: &[&str]) {
     let last = log.last().unwrap();
     assert!(parts.iter().all(|part| last.contains(part)), "{parts:?}: {log:#?}");
 }
@@ -76,10 +76,10 @@ fn target_in(volumes: &Volumes, directory: &Path) -> (PathBuf, Option<LoopDevice
 fn assert_fails(pair: &Pair, code: i32, parts: &[&str]) {
     let (found, log) = pair.source(FAST).ended();
     assert_eq!(found, Some(code), "{log:#?}");
-    has_line(&log, parts);
+    assert_has_line(&log, parts);
 }
 
-/// The target's disk is gone in the middle; when it is back the clone is made.
+/// The target's disk is gone in the middle; when it is back the clone succeeds.
 fn target_fails(mode: Mode) {
     let Some(volumes) = volumes(mode) else { return };
     let cell = MatrixCell::new("target's disk fails", mode, &format!("{POINT} %"));
@@ -96,7 +96,7 @@ fn target_fails(mode: Mode) {
         relay.let_go();
         let (code, log) = source.ended();
         assert_eq!(code, Some(6), "{log:#?}");
-        has_line(&log, &["the target answered 500", target.to_str().unwrap(), "Input/output error"]);
+        assert_has_line(&log, &["the target answered 500", target.to_str().unwrap(), "Input/output error"]);
     }
     let disk = FailingFilesystem::on(&backing);
     let (target, _device) = target_in(&volumes, disk.path());
@@ -113,7 +113,7 @@ fn target_fails(mode: Mode) {
     cell.passed(None, "exit 6, 500, Input/output error; the next clone is right");
 }
 
-/// There is too little room; when there is enough the clone is made.
+/// There is too little space; with enough space the clone succeeds.
 fn target_is_full(mode: Mode) {
     let Some(volumes) = volumes(mode) else { return };
     let cell = MatrixCell::new("target full", mode, "100 MiB");
@@ -153,7 +153,7 @@ fn target_is_read_only(mode: Mode) {
     cell.passed(None, "exit 6, 500; nothing is written");
 }
 
-/// The source's disk is gone in the middle; when it is back the clone goes on.
+/// The source's disk is gone in the middle; when it is back the clone resumes.
 fn source_fails(mode: Mode) {
     let Some(volumes) = volumes(mode) else { return };
     let cell = MatrixCell::new("source's disk fails", mode, &format!("{POINT} %"));
@@ -172,7 +172,7 @@ fn source_fails(mode: Mode) {
     relay.let_go();
     let (code, log) = source.ended();
     assert_eq!(code, Some(3), "{log:#?}");
-    has_line(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);
+    assert_has_line(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);
     assert!(!volumes.has_names());
     // Another kubelet mounts it somewhere else.
     drop(disk);

@@ -1,4 +1,4 @@
-//! Strangers hold connections to the target while its source comes, loses its connection, and comes again.
+//! Unknown clients hold connections to the target while its source connects, is cut off, and reconnects.
 
 use decant_test_support::flood::{Flood, Sources};
 use decant_test_support::relay::Break;
@@ -13,7 +13,7 @@ fn a_clone_starts_and_resumes_during_a_flood_of_connections() {
     volumes.break_at(60, Break::Cut);
     let target = volumes.pair.target();
     let port = volumes.relay().target_port();
-    // Half a head of TLS: what only says nothing does not even get a thread.
+    // Half a TLS record header: a connection without any byte does not even get a thread.
     let _flood = Flood::begin(port, 500, Sources::ManyAddresses, b"\x16\x03\x01\x02\x00");
     let log = assert_both_succeed(volumes.pair.source(FAST), target);
     assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");

@@ -12,7 +12,7 @@ use crate::pair::{CloneProcess, MIB, assert_both_succeed};
 /// Fast enough for a test, slow enough to be hit several times.
 const SLOW: &str = "120MiB/s";
 pub(crate) const FAST: &str = "4GiB/s";
-/// At most one segment is sent resent after each interruption, and what was on its way: in sockets, in the relay, in
+/// At most one segment is sent again after each interruption, and what was on its way: in sockets, in the relay, in
 /// pipelines.
 pub(crate) const RESENT_MAX_BYTES: u64 = (64 + 16) * MIB;
 
@@ -33,7 +33,7 @@ impl Kill {
     }
 }
 
-/// What went over the wire more than once, when the clone is done. TLS and headers are not counted.
+/// The bytes that went over the wire more than once, after the clone. TLS and headers are not counted.
 pub(crate) fn resent_bytes(volumes: &Volumes, before_bytes: u64, interruptions: u64) -> u64 {
     resent_bytes_over(streams(), volumes, before_bytes, interruptions)
 }
@@ -48,14 +48,13 @@ pub(crate) fn resent_bytes_over(
     let sent_bytes = volumes.relay().sent_bytes() - before_bytes;
     let framed_bytes = volumes.data_bytes + volumes.data_bytes / 500;
     let resent_bytes = sent_bytes.saturating_sub(framed_bytes);
-    // Records of a tree go resent, too.
+    // Records of a tree go again, too.
     let limit_bytes = interruptions * (RESENT_MAX_BYTES + 4 * MIB * connections);
     assert!(resent_bytes <= limit_bytes, "{resent_bytes} of {limit_bytes} bytes went again");
     resent_bytes
 }
 
-/// A device that holds the image of a directory cannot tell what else was in the directory: a target that was restarted does
-/// not know how far it was.
+/// A device with the image of a directory does not record what else was in the directory: a restarted target cannot resume.
 fn restarts_from_zero(mode: Mode) -> bool {
     mode == Mode::DirectoryToDevice
 }
@@ -78,7 +77,7 @@ fn killed(mode: Mode, kill: Kill, short: &[u64]) {
         if kill != Kill::Source {
             target.kill();
         }
-        // What the relay holds never assert_cloned, also at 99 %: the clone was not complete, and now it cannot be.
+        // What the relay holds never arrives, also at 99 %: the clone was not complete, and now it cannot be.
         volumes.relay().cut_held();
         let is_complete = target.ended_well() || source.ended_well() || volumes.has_names();
         assert!(!is_complete, "it was complete before the kill");
@@ -107,7 +106,7 @@ in_each_mode!(goes_on_after_its_source_was_killed, |mode| killed(mode, Kill::Sou
 in_each_mode!(goes_on_after_its_target_was_killed, |mode| killed(mode, Kill::Target, &[10, 50, 90, 99]));
 in_each_mode!(goes_on_after_both_ends_were_killed, |mode| killed(mode, Kill::Both, &[50, 99]));
 
-/// What is sent between two kills in the short form: more than what may be sent resent after a kill, so that each attempt
+/// What is sent between two kills in the short form: more than what may be sent again after a kill, so that each attempt
 /// gets further, and less than a third of any volume.
 const BETWEEN_KILLS_BYTES: u64 = 72 * MIB;
 
@@ -167,8 +166,8 @@ fn killed_again_and_again(mode: Mode) {
     cell.passed(Some(resent_bytes(&volumes, 0, kills)), &format!("done after {kills} kills"));
 }
 
-/// Waits for a second in which more than a segment went, longer where the machine has no time: whoever is killed more
-/// often than that does not get further. `false`: either end has ended.
+/// Waits for a second in which more than a segment went, longer on a busy machine: a process that is killed more
+/// often makes no progress. `false`: either end has ended.
 fn progresses(volumes: &Volumes, target: &mut CloneProcess, source: &mut CloneProcess) -> bool {
     let (start_bytes, start) = (volumes.relay().sent_bytes(), Instant::now());
     loop {

@@ -36,7 +36,7 @@ fn width() -> &'static MatrixSize {
     })
 }
 
-/// Whether there is time for what takes minutes.
+/// Whether tests may take minutes.
 pub(crate) fn is_long() -> bool {
     width().rounds.is_some()
 }
@@ -46,7 +46,7 @@ pub(crate) fn scale() -> usize {
     width().scale
 }
 
-/// How many connections a clone has, where a test does not say.
+/// How many connections a clone has by default.
 pub(crate) fn streams() -> u64 {
     width().streams
 }
@@ -61,7 +61,7 @@ pub(crate) fn points(short: &[u64], mode: Mode, fault: &str) -> Vec<u64> {
     POINTS.into_iter().chain(random).collect()
 }
 
-/// A line of the table. Whoever goes without telling what came of it has failed.
+/// A row of the table. Dropped without an outcome, it counts as failed.
 pub(crate) struct MatrixCell {
     what: String,
     is_told: bool,
@@ -72,7 +72,7 @@ impl MatrixCell {
         Self { what: format!("{fault}\t{mode}\t{point}"), is_told: false }
     }
 
-    /// The clone is right; these bytes went twice.
+    /// The clone is correct; these bytes were sent twice.
     pub(crate) fn passed(self, resent_bytes: Option<u64>, outcome: &str) {
         let resent = resent_bytes.map_or("-".to_owned(), |bytes| format!("{:.1}", in_mib(bytes)));
         self.write_row(&resent, outcome);

@@ -203,7 +203,7 @@ impl Volumes {
         }
     }
 
-    /// From now on, something happens to the upload when `percent` of the clone were sent. Returns what was sent before.
+    /// From now on, the upload breaks when `percent` of the clone were sent. Returns what was sent before.
     pub(crate) fn break_at(&self, percent: u64, how: Break) -> u64 {
         let before_bytes = self.relay().sent_bytes();
         self.relay().break_at(before_bytes + self.data_bytes * percent / 100, how);
@@ -232,7 +232,7 @@ fn noise_file(path: &Path, mib: u64) {
     }
 }
 
-/// The usual volume: one huge file, with a hole of more than a segment, and something behind it.
+/// The usual volume: one huge file, with a hole of more than a segment, and data after it.
 pub(crate) fn disk_image(directory: &Path) {
     let (path, scale) = (directory.join("disk.img"), scale() as u64);
     noise_file(&path, 230 * scale);
@@ -260,7 +260,7 @@ fn mixture(directory: &Path) {
     }
 }
 
-/// The content that no compressor shortens: what is behind the holes of a tree, and its headers, is little.
+/// The content that no compressor shortens: the data after the holes of a tree, and its headers, are small.
 fn noise_bytes(path: &Path) -> u64 {
     let all = if path.is_dir() { paths(path) } else { vec![path.to_owned()] };
     let metas = all.iter().map(|path| std::fs::symlink_metadata(path).unwrap());

@@ -29,7 +29,7 @@ pub(crate) struct Pair {
     target_uid: Option<u32>,
     /// Each end starts in one of these.
     cgroups: Option<[Cgroup; 2]>,
-    /// The source connects to it. So each target can listen on a port that the system chooses.
+    /// The source connects to it, so each target can listen on a port that the system chooses.
     relay: Relay,
 }
 
@@ -115,7 +115,7 @@ impl Pair {
         self.target_to(&self.destination)
     }
 
-    /// A target for another place than that of the pair.
+    /// A target with another destination than that of the pair.
     pub(crate) fn target_to(&self, destination: &Path) -> CloneProcess {
         self.target_with(destination, &[])
     }
@@ -161,7 +161,7 @@ impl Pair {
         CloneProcess(Process::spawn(command.env("DECANT_RETRY_SECS", "60").envs(variables.iter().copied())))
     }
 
-    /// That what arrived is what was sent, to the last byte.
+    /// Asserts that source and destination are equal to the last byte.
     pub(crate) fn assert_equal(&self, destination: &Path) {
         let mut ends =
             [&self.source, &destination.to_owned()].map(|path| BufReader::new(File::open(path).unwrap()));
@@ -193,7 +193,7 @@ impl CloneProcess {
         self.0.log()
     }
 
-    /// As a node that assert_fails, or a kernel short of memory, does it.
+    /// As a failing node, or a kernel short of memory, does.
     pub(crate) fn kill(&mut self) {
         self.0.kill();
     }
@@ -208,7 +208,7 @@ impl CloneProcess {
         self.0.has_ended()
     }
 
-    /// Whether it ended by itself, and well.
+    /// Whether it ended by itself with success.
     pub(crate) fn ended_well(&mut self) -> bool {
         self.0.has_succeeded()
     }
@@ -218,13 +218,13 @@ impl CloneProcess {
         self.0.ended()
     }
 
-    /// That it ended well, and what its log says.
+    /// Asserts that it succeeded; its log.
     pub(crate) fn assert_success(self) -> Vec<String> {
         self.0.succeeded()
     }
 }
 
-/// That both ended well, and what the source's log says. Where the source did not, the target's log tells why.
+/// Asserts that both succeeded; the source's log. If the source failed, the target's log shows why.
 pub(crate) fn assert_both_succeed(source: CloneProcess, mut target: CloneProcess) -> Vec<String> {
     let (code, log) = source.ended();
     if code != Some(0) {
@@ -236,7 +236,7 @@ pub(crate) fn assert_both_succeed(source: CloneProcess, mut target: CloneProcess
     log
 }
 
-/// Bytes that a source's last attempt put on the wire, from its last parts.
+/// Bytes that a source's last attempt put on the wire, from its last log line.
 pub(crate) fn wire_bytes(log: &[String]) -> u64 {
     let line = log.iter().find(|line| line.contains("clone complete")).unwrap();
     let wire = line.rsplit_once('(').unwrap().1.split_once(" on the wire, ").unwrap().0;

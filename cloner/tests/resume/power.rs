@@ -17,7 +17,7 @@ const LIMIT: &str = "90MiB/s";
 /// What a tree may have in memory (docs/protocol.md, 2.6), and what was on its way.
 const UNSYNCED_BYTES: u64 = 2 * 48 * MIB;
 
-/// A disk that can be lost and come up resent as it was at one moment.
+/// A disk that can be lost and come up again as it was at one moment.
 struct Disk {
     backing: PathBuf,
     mounted: Option<Mounted>,
@@ -55,8 +55,7 @@ impl Disk {
     }
 }
 
-/// What is on the disk at the instant of the kill is on the node that comes up resent, and nothing else. Both ends begin
-/// there.
+/// The rebooted node has exactly what was on the disk at the instant of the kill. Both ends restart from there.
 fn power_lost(mode: Mode) {
     if !is_root() {
         return;
@@ -75,7 +74,7 @@ fn power_lost(mode: Mode) {
         while relay.sent_bytes() < volumes.data_bytes * percent / 100 {
             std::thread::sleep(Duration::from_millis(2));
         }
-        // It writes nothing more; what it had not synced stays in memory.
+        // It is stopped: what it has not synced stays in memory.
         target.stop();
         std::thread::sleep(Duration::from_millis(300));
         before.copy_to(&saved);

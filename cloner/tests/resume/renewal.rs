@@ -1,7 +1,7 @@
-//! Clones that outlive the certificates that they began with.
+//! Clones that outlive their first certificates.
 //!
 //! The first certificates live for seconds. An upload is held until they have ended, and then cut. What is renewed meanwhile
-//! appears as the kubelet lets it publish_generation.
+//! appears as the kubelet lets it appear.
 
 use std::cell::Cell;
 use std::fs;
@@ -55,7 +55,7 @@ struct CloneSetup {
 struct HeldClone {
     source: CloneProcess,
     target: CloneProcess,
-    /// When the short-lived ones of the first certificates have ended for certain.
+    /// When the short-lived certificates have certainly expired.
     end: Instant,
 }
 
@@ -167,7 +167,7 @@ impl CloneSetup {
         until("the upload is cut", || self.relay().has_broken());
     }
 
-    /// What the metrics page says to a scraper that trusts `authority` alone.
+    /// The metrics page for a scraper that trusts only `authority`.
     fn page(&self, authority: &Ca) -> Result<String, ureq::Error> {
         let root = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
         let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root]));
@@ -182,7 +182,7 @@ impl CloneSetup {
         authority.der() == self.authority.der()
     }
 
-    /// How much is on the target's disk, as the source has heard from it.
+    /// How much is on the target's disk, as reported to the source.
     fn durable_bytes(&self, authority: &Ca) -> u64 {
         let page = self.page(authority).unwrap();
         let line = page.lines().find(|line| line.starts_with("decant_durable_bytes ")).unwrap();
@@ -214,7 +214,7 @@ impl HeldClone {
     }
 }
 
-/// Lets a directory publish_generation under the number of a generation, at once and behind a symbolic link, as the kubelet does it.
+/// Lets a directory appear under the number of a generation, atomically and through a symbolic link, as the kubelet does.
 fn publish_generation(directory: &Path, generation: u8) {
     let link = directory.with_file_name(generation.to_string());
     std::os::unix::fs::symlink(directory.file_name().unwrap(), link).unwrap();

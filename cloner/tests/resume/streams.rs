@@ -1,4 +1,4 @@
-//! Clones over several connections: what assert_cloned is the same, and what assert_resumes_after on one of them is told and gone on from.
+//! Clones over several connections: what arrives is the same, and a failure of one of them is reported and the clone resumes.
 
 use std::time::Instant;
 
@@ -37,14 +37,14 @@ fn a_tree_is_cloned_over_several_connections() {
     assert_cloned(Mode::Tree);
 }
 
-/// One of three assert_resumes_after when so much was sent over all of them.
-fn assert_resumes_after(mode: Mode, how: Break, parts: &str) {
+/// One of three connections breaks after this many bytes over all of them.
+fn assert_resumes_after(mode: Mode, how: Break, text: &str) {
     let Some(volumes) = Volumes::new(mode) else { return };
     let cell = MatrixCell::new("one connection of three broken", mode, "60 %");
     let before_bytes = volumes.break_at(60, how);
     let (target, source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     let log = assert_both_succeed(source, target);
-    assert!(volumes.relay().has_broken() && has_line(&log, parts), "{log:#?}");
+    assert!(volumes.relay().has_broken() && has_line(&log, text), "{log:#?}");
     assert!(has_line(&log, "going on after the first"), "{log:#?}");
     volumes.assert_same();
     cell.passed(Some(resent_bytes_over(3, &volumes, before_bytes, 1)), "went on by itself");
@@ -115,7 +115,7 @@ fn the_rate_limit_applies_to_all_connections_together() {
     assert_both_succeed(pair.source_with("64MiB/s", &THREE), target);
     let took = began.elapsed().as_secs_f64();
     let least = SIZE_BYTES as f64 / f64::from(64 << 20);
-    // Nothing but noise is in it, so all of it is on the wire.
+    // It contains only noise, so all of it is on the wire.
     assert!(took > least * 0.95, "{took} s and not {least} s");
     pair.assert_equal(&image);
 }

@@ -1,4 +1,4 @@
-//! A volume that somebody writes to while it is read: the clone fails, and the target can tell that it did.
+//! A volume that is written to while it is read: the clone fails, and the target can detect that.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -137,8 +137,8 @@ fn a_file_in_a_directory_with_a_changed_mtime_fails_the_clone() {
     assert_noticed(changed(|source| source.filesystem(directory.path()), change), &path);
 }
 
-/// The kernel tells nobody that a device was written to. Its clone is what was read, and has the digest of that; that
-/// nobody writes to it meanwhile is for whoever starts the clone to see to, as the controller does.
+/// The kernel does not report writes to a device. Its clone is what was read, with the digest of that. The caller that
+/// starts the clone must exclude writers, as the controller does.
 #[test]
 fn a_device_that_is_written_to_is_cloned_as_it_was_read() {
     if !is_root() {

@@ -1,4 +1,4 @@
-//! Targets that answer before they have read everything: what they said must be what the user reads.
+//! Targets that answer before they have read everything: their text is what the user reads.
 
 use decant_test_support::certificates::Pki;
 
@@ -14,7 +14,7 @@ const REFUSALS: [(u16, &str); 5] = [
     (503, "another transfer is running"),
 ];
 
-/// Sends 10 GiB to a target that answers `raw_text` when it has read the head and then ends the connection.
+/// Sends 10 GiB to a target that answers `raw_text` when it has read the head and then ends the call.
 fn answered(raw_text: String, end: fn(Connection)) -> Outcome {
     let pki = Pki::new();
     let target = Target::start(pki.server(), move |server| {
@@ -130,7 +130,7 @@ fn an_answer_with_an_endless_head_is_reported() {
     answered(raw_text, Connection::close_notify).assert_failed(5, &["its answer makes no sense"]);
 }
 
-/// Sends a little to a target that has read it all when it says `raw_text`.
+/// Sends a few bytes to a target that reads them all before it answers `raw_text`.
 fn answered_at_the_end(raw_text: &'static str) -> Outcome {
     let pki = Pki::new();
     let target = Target::start(pki.server(), move |server| {

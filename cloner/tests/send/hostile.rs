@@ -1,5 +1,5 @@
-//! Targets that hold their source: with interim answers, with answers that bring one digest at a time, with single bytes,
-//! with progress that cannot be.
+//! Targets that try to hold their source: with interim responses, with one digest per answer, with single bytes, with
+//! impossible progress.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn the_number_of_digest_queries_is_bounded() {
     std::fs::write(directory.path().join("file"), vec![7; 3 << 20]).unwrap();
     let image = Image::large();
     let answer = format!("phase starting\ndurable-bytes 5\n\n{}\n", "0".repeat(64));
-    // A directory's digests are compared when all are told; an image's one by one, and this one is wrong.
+    // The digests of a directory are compared when all are known; those of an image one by one, and this one is wrong.
     for (is_image, most) in [(false, 300), (true, 1)] {
         let answer = answer.clone();
         let target = Target::start(pki.server(), move |server| answer_queries(server, &answer));

@@ -1,4 +1,4 @@
-//! What a controller or a user may get wrong: one line, naming the thing, and an exit code of its own.
+//! Configuration errors: each is one line that names the cause, with its own exit code.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use decant_test_support::certificates::{Pki, pem};
 use super::image::Image;
 use super::process::Source;
 
-/// Nobody listens there: what these tests look for comes first.
+/// Nothing listens there: the errors of these tests occur earlier.
 const URL: &str = "https://127.0.0.1:9/v1beta1/upload";
 
 fn source(image: &Image) -> Source {
@@ -31,7 +31,7 @@ fn an_unreadable_source_is_named() {
     let image = Image::with(b"secret");
     fs::set_permissions(image.path(), Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(image.directory.path(), Permissions::from_mode(0o755)).unwrap();
-    // Somebody who is not root; where the tests run as such, it is the one who runs them.
+    // A user other than root; the current user if that is not root.
     let mut source = source(&image).without("DECANT_TERMINATION_LOG");
     if rustix::process::geteuid().is_root() {
         source.command.uid(65_534).gid(65_534);

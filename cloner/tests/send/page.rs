@@ -1,4 +1,4 @@
-//! The metrics server: who is served, what is refused, and that nobody can harm the clone through it.
+//! The metrics server: what is served and refused, and that its clients cannot harm the clone.
 
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
@@ -19,7 +19,7 @@ fn waiting(configure: impl FnOnce(Source) -> Source) -> (Running, u16, Closed) {
     let source = Source::new(&Pki::new(), &closed.url()).block(&image.path());
     let mut running = configure(source.env("DECANT_RETRY_SECS", "600")).start();
     let port = running.metrics_port();
-    // The volume is open: the image may go.
+    // The volume is open: the image can be removed.
     running.wait_for_line("trying again");
     (running, port, closed)
 }
@@ -192,7 +192,7 @@ fn the_page_is_served_while_the_clone_runs() {
     let image = Image::large();
     let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
     let port = running.metrics_port();
-    // It has no percentage before the first look at the volume.
+    // It has no percentage before the first scan of the volume.
     page_when(port, |page| page.contains("clone_progress"));
     running.wait().assert_done();
     target.join();

@@ -52,7 +52,7 @@ fn the_percentage_only_grows_while_the_target_reads() {
     let port = running.metrics_port();
     let mut percentages: Vec<f64> = Vec::new();
     while read_on.send_timeout((), HANG).is_ok() {
-        // Only while the target has something left to read nobody can be done.
+        // As long as the target has data left to read, the clone cannot be complete.
         if percentages.len() < 3 {
             let before = percentages.last().copied().unwrap_or(-1.0);
             let parsed = |page: &str| known_percent(page).map_or(-1.0, |percent| percent.parse().unwrap());
@@ -132,7 +132,7 @@ fn a_new_attempt_does_not_decrease_the_percentage() {
     target.join();
 }
 
-/// A controller that scrapes whenever the number has changed must not be kept busy by its own scrapes.
+/// A controller that scrapes on every change must not trigger itself by its scrapes.
 #[test]
 fn the_page_changes_at_most_once_a_second_and_ends_at_one_hundred() {
     let pki = Pki::new();

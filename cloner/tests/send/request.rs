@@ -1,4 +1,4 @@
-//! What goes over the wire when everything is well (contract 1.8 to 1.11).
+//! The request of a clone without faults (contract 1.8 to 1.11).
 
 use std::fs;
 

@@ -26,7 +26,7 @@ fn sigterm_between_attempts_ends_the_source() {
 fn sigterm_during_the_first_scan_ends_the_source() {
     let pki = Pki::new();
     let closed = Closed::new();
-    // Enough names that the first look at them is most likely still under way.
+    // So many names that the first scan most likely still runs.
     let directory = tempfile::tempdir().unwrap();
     for number in 0..5000 {
         std::fs::hard_link(directory.path().join("0"), directory.path().join(number.to_string()))
@@ -52,7 +52,7 @@ fn sigterm_during_the_upload_leaves_the_body_unterminated() {
             connection.head();
             connection.chunk().unwrap();
             began.send(()).unwrap();
-            // Reads on only when the source is gone.
+            // Continues to read only after the source has ended.
             end.recv().unwrap();
             connection.body().complete
         });
@@ -108,7 +108,7 @@ fn a_second_sigterm_ends_the_source_immediately() {
     let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
     let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
     let mut running = source.start();
-    // A scraper that says nothing makes an orderly end take its full two seconds.
+    // A silent scraper makes an orderly end take its full two seconds.
     let port = running.metrics_port();
     let _scraper = TcpStream::connect(("127.0.0.1", port)).unwrap();
     running.wait_for_line("trying again in 2.0 s");

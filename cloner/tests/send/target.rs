@@ -1,4 +1,4 @@
-//! A target that does what a test's script says: it may answer early, stall, reset, or not be there yet.
+//! A target that follows a test's script: it may answer early, stall, reset, or not exist yet.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -51,7 +51,7 @@ impl<T: Send + 'static> Target<T> {
         Closed::new().open(tls, script)
     }
 
-    /// What the script returned. A connection that it returns stays open until here.
+    /// What the script returned. A call that it returns stays open until here.
     pub(crate) fn join(self) -> T {
         self.script.join().expect("the target's script has failed")
     }
@@ -68,7 +68,7 @@ impl TestServer {
     pub(crate) fn accept_plain(&self) -> TcpStream {
         let (socket, _) = self.listener.accept().expect("nobody came");
         socket.set_read_timeout(Some(HANG)).unwrap();
-        // What was said is on its way before a reset can overtake it.
+        // The answer is sent before a reset can overtake it.
         socket.set_nodelay(true).unwrap();
         socket
     }
@@ -82,7 +82,7 @@ impl TestServer {
         connection
     }
 
-    /// The next upload, or whatever comes in its place. The question that a source of ours asks first is answered
+    /// The next upload, or another request in its place. The first query of a Decant source is answered
     /// as CDI's target answers it.
     pub(crate) fn accept(&self) -> Connection {
         loop {
@@ -216,15 +216,15 @@ impl Connection {
         self.stream.get_mut().flush()
     }
 
-    /// Says close_notify as TLS wants it, and waits until the other end has gone.
+    /// Sends close_notify, and waits until the other end has closed.
     pub(crate) fn close_notify(mut self) {
         self.stream.get_mut().conn.send_close_notify();
-        // A source that was refused may be gone already.
+        // A refused source may have closed already.
         let _ = self.stream.get_mut().flush();
         self.close();
     }
 
-    /// Ends its side of the connection without a close_notify, and waits until the other end has gone.
+    /// Closes its side of the connection without close_notify, and waits until the other end has closed.
     pub(crate) fn close(mut self) {
         let _ = self.stream.get_mut().sock.shutdown(Shutdown::Write);
         let _ = io::copy(&mut self.stream.get_mut().sock, &mut io::sink());

@@ -1,4 +1,4 @@
-//! Whom the source trusts, and what it says when it is not trusted itself.
+//! Which targets the source trusts, and what it reports if it is not trusted itself.
 
 use std::io::{Read, Write};
 

@@ -82,7 +82,7 @@ fn recorded_cdi_archives_are_unpacked_exactly() {
         for line in fs::read_to_string(captures().join("tree.tsv")).unwrap().lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             let [path, kind, mode, size, links, link, digest] = fields[..] else { panic!("{line}") };
-            // The line of the volume's own directory has no path, so its fields stand one to the left.
+            // The line of the volume's own directory has no path, so its fields are shifted one to the left.
             if kind.len() > 1 {
                 continue;
             }

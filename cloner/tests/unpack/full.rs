@@ -25,8 +25,8 @@ fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
     }
 }
 
-/// A process that a test beside this one starts has our files open for a moment, between its fork and its exec: until then
-/// the room of what was removed is not free.
+/// A process that a concurrent test starts has our files open between its fork and its exec: until then the space of
+/// removed files is not free.
 fn assert_room_comes_back(path: &Path, free_blocks: u64) {
     let until = Instant::now() + Duration::from_secs(10);
     while free_blocks_of(path) < free_blocks {

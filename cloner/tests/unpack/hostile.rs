@@ -1,4 +1,4 @@
-//! Whatever the archive, the stream or the filesystem does: nothing outside changes, and after a failure
+//! Hostile archives, streams and filesystems: nothing outside the target changes, and after a failure
 //! nothing inside either.
 
 use std::collections::BTreeMap;

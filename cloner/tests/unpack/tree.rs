@@ -1,4 +1,4 @@
-//! What the unpacker does with members, directories and what was there before.
+//! How the unpacker handles members, directories and existing entries.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -181,7 +181,7 @@ fn trees_deeper_than_the_descriptor_limit_are_unpacked() {
     let done = unpack(&archive, target.path()).unwrap();
     assert_eq!((done.files, done.others), (2, 1));
     assert_eq!(fs::read_to_string(target.path().join("link")).unwrap(), "less deep");
-    // And once more: the old one has to be removed.
+    // Once more: the existing tree has to be removed.
     unpack(&archive, target.path()).unwrap();
     assert!(!target.path().join(STAGING_NAME).exists());
 }

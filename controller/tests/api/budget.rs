@@ -20,13 +20,13 @@ use many_clones::ManyClones;
 use pages::Pages;
 use process::Process;
 
-/// What a clone's page says may cost: writes of progress in a second, of all clones.
+/// The budget for progress writes per second of all clones.
 const WRITES_PER_SEC: f64 = 20.0;
 /// For how long is counted; longer than one round through 1,000 clones.
 const COUNTED: Duration = Duration::from_secs(60);
-/// When a write is seen is not when it was made: the API server hands changes out in lots.
+/// Writes are observed later than they are made: the API server delivers changes in batches.
 const WINDOW_SECS: usize = 5;
-/// Clones that end while the others go on.
+/// Clones that end while the others continue.
 const ENDING: usize = 20;
 
 /// What was measured.
@@ -77,13 +77,13 @@ fn measure(all: usize, running: usize) -> Figures {
 
 /// All changes of DataVolumes from now on.
 fn changes(sandbox: &Sandbox) -> Box<dyn Watch> {
-    // One object is enough to hear where everything stands; a long list would be old when it arrives.
+    // One object is enough to get the current version; a long list would be outdated when it arrives.
     let one = ListParams { limit: 1, ..sandbox.params() };
     let version = sandbox.cluster.list(Kind::DataVolume, &one).unwrap().resource_version;
     sandbox.cluster.watch(Kind::DataVolume, &sandbox.params(), &version).unwrap()
 }
 
-/// Waits until what is written is progress: first every DataVolume is told what the controller knows about it.
+/// Waits until only progress is written: first the controller writes the status of every DataVolume.
 fn settle(sandbox: &Sandbox) {
     let deadline = Instant::now() + Duration::from_secs(180);
     loop {

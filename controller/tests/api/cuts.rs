@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Lives that are played at the same time.
 const AT_ONCE: usize = 8;
 
-/// Lets some calls through that change something; from then on nobody answers, and the process is told to end.
+/// Lets some changing calls through; then no call is answered, and the process is stopped.
 struct DyingCluster {
     inner: Arc<KubeCluster>,
     /// Changing calls so far.
@@ -90,7 +90,7 @@ struct ControllerRun {
 }
 
 impl ControllerRun {
-    /// A controller for `sandbox` that dies at its changing call number `last`.
+    /// A controller for `ground` that dies at its changing call number `last`.
     fn start(sandbox: &Sandbox, last: usize, last_takes_effect: bool) -> Self {
         let stop = Stop::new();
         let cluster = Arc::new(DyingCluster {
@@ -181,7 +181,7 @@ impl<'g> Reserved<'g> {
         Self(sandbox)
     }
 
-    /// Whether the volume is kept, and the DataVolume told so.
+    /// Whether the volume is kept, and the DataVolume reports it.
     fn is_kept(&self) -> bool {
         let dv = self.0.cluster.get(Kind::DataVolume, &self.0.key("copy")).unwrap().value();
         let Ok(claim) = self.0.cluster.get(Kind::PersistentVolumeClaim, &self.0.key("copy")) else {

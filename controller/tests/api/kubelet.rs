@@ -1,4 +1,4 @@
-//! The cluster around a clone, played by the test: volumes are bound, pods run and end. Nothing is copied.
+//! A simulated cluster around a clone: volumes are bound, pods run and end. Nothing is copied.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
-/// Between two looks.
+/// Between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
-/// Plays until dropped.
+/// Runs until dropped.
 pub(crate) struct Kubelet {
     stop: Stop,
     thread: Option<JoinHandle<()>>,
@@ -26,7 +26,7 @@ impl Kubelet {
         Self::over(&[sandbox])
     }
 
-    /// Plays for several namespaces; the pods of a clone may be in two of them.
+    /// Simulates several namespaces; the pods of a clone may be in two of them.
     pub(crate) fn over(sandboxes: &[&Sandbox]) -> Self {
         let (stop, cluster) = (Stop::new(), Arc::clone(&sandboxes[0].cluster));
         let params: Vec<_> = sandboxes.iter().map(|sandbox| sandbox.params()).collect();

@@ -18,7 +18,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::relay::Relay;
 use crate::sandbox::{Sandbox, eventually};
 
-/// What the Lease says.
+/// The spec of the Lease.
 fn lease(sandbox: &Sandbox) -> Value {
     sandbox.cluster.get(Kind::Lease, &sandbox.key("controller")).unwrap().value()["spec"].clone()
 }

@@ -1,4 +1,4 @@
-//! Tests against an API server without nodes: nobody but the test acts on the objects. `scripts/on_cluster.sh` starts
+//! Tests against an API server without nodes: only the test acts on the objects. `scripts/on_cluster.sh` starts
 //! one and names it with DECANT_API_KUBECONFIG. Without it they fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]

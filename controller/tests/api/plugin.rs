@@ -29,7 +29,7 @@ impl PluginOutput {
     }
 }
 
-/// The built plugin, another package's program: beside the controller.
+/// The built plugin, a program of another package: next to the controller.
 pub(crate) fn program() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_controller")).with_file_name("kubectl-decant");
     assert!(path.exists(), "{} is missing: build it with `cargo build -p kubectl-decant`", path.display());
@@ -50,7 +50,7 @@ fn command_with(sandbox: &Sandbox, kubeconfig: &Path, args: &[&str]) -> Command 
 fn end(child: Child) -> PluginOutput {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    // Nothing but an exit code or a signal end a process.
+    // Nothing but an exit code or a signal ends a process.
     let code = output.status.code().unwrap_or(-1);
     PluginOutput { code, out: text(output.stdout), err: text(output.stderr) }
 }
@@ -59,7 +59,7 @@ pub(crate) fn plugin(sandbox: &Sandbox, args: &[&str]) -> PluginOutput {
     end(command(sandbox, args).spawn().unwrap())
 }
 
-/// The same with somebody who answers.
+/// The same with an answer on standard input.
 fn plugin_answered(sandbox: &Sandbox, args: &[&str], answer: &str) -> PluginOutput {
     let mut child = command(sandbox, args).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
@@ -97,8 +97,8 @@ fn make_data_volume(sandbox: &Sandbox, name: &str) -> Value {
     sandbox.cluster.create(Kind::DataVolume, &dv).unwrap().value()
 }
 
-/// Says about a DataVolume what the controller would.
-fn tell(sandbox: &Sandbox, name: &str, status: &Value) {
+/// Writes a DataVolume's status as the controller would.
+fn write_status(sandbox: &Sandbox, name: &str, status: &Value) {
     let patch = json!({ "status": status });
     sandbox.cluster.patch(Kind::DataVolume, &sandbox.key(name), Part::Status, &patch).unwrap();
 }

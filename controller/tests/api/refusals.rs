@@ -1,5 +1,5 @@
-//! Refusals of a real API server, in the namespace of the source or of the target, and what becomes of them: told in the condition,
-//! by a Warning event, in `kubectl decant status` and `doctor`; over as soon as nothing refuses any more.
+//! Refusals of a real API server, in the namespace of the source or of the target, and how they are reported: in the condition,
+//! by a Warning event, in `kubectl decant status` and `doctor`; they end as soon as nothing is refused any more.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ use crate::kubelet::Kubelet;
 use crate::plugin::plugin;
 use crate::sandbox::{Sandbox, eventually, kubeconfig};
 
-/// Webhooks that do not answer are told after ten seconds, with the next attempt.
+/// Webhooks that do not answer are reported after ten seconds, with the next attempt.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster with two namespaces: other tests have controllers of their own.
@@ -112,7 +112,7 @@ impl RefusingObject {
         Self { kind, namespace: text("namespace"), name: text("name").unwrap() }
     }
 
-    /// Nobody computes the quota's status there, so the test does.
+    /// No controller computes the quota's status there, so the test does.
     fn quota(sandbox: &Sandbox, resource: &str) -> Self {
         let metadata = json!({ "namespace": sandbox.namespace, "name": "none" });
         let mut quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": { "hard": { resource: "0" } } });
@@ -129,7 +129,7 @@ impl RefusingObject {
         Self::new("limitrange", &object)
     }
 
-    /// A webhook without a server: what it should read at is refused.
+    /// A webhook without a server: the requests that it should review are refused.
     fn webhook(sandbox: &Sandbox, operation: &str, group: &str, resource: &str) -> Self {
         let namespace = &sandbox.namespace;
         kubectl(
@@ -156,7 +156,7 @@ impl Drop for RefusingObject {
     }
 }
 
-/// A clone from one namespace into another, a controller that carries it out, and what plays the cluster around it.
+/// A clone from one namespace into another, a controller that carries it out, and a simulated cluster around it.
 struct CrossNamespaceClone {
     source: Sandbox,
     target: Sandbox,
@@ -225,7 +225,7 @@ impl CrossNamespaceClone {
         })
     }
 
-    /// What `kubectl decant` says about the clone.
+    /// The output of `kubectl decant` about the clone.
     fn plugin_output(&self, args: &[&str]) -> String {
         let output = plugin(&self.target, args);
         let name = format!("{}/copy", self.target.namespace);
@@ -234,7 +234,7 @@ impl CrossNamespaceClone {
         at.map_or(String::new(), |at| lines[at..lines.len().min(at + 2)].join("\n"))
     }
 
-    /// Waits until condition and event tell it, looks at what people are told, and returns the condition.
+    /// Waits until condition and event report it, checks the output for users, and returns the condition.
     fn assert_reported(&self, condition: &str, reason: &str, expected_text: &str) -> Value {
         let begun = Instant::now();
         eventually(&format!("{reason}: {expected_text}"), PATIENCE, || {
@@ -257,7 +257,7 @@ impl CrossNamespaceClone {
     }
 
     /// Waits until the clone is complete and nothing of it is left.
-    fn end(&self) {
+    fn wait_until_complete(&self) {
         eventually("the clone is over", PATIENCE, || {
             let pods = [&self.source, &self.target]
                 .iter()
@@ -280,7 +280,7 @@ impl Drop for CrossNamespaceClone {
     }
 }
 
-/// A clone while `refusing_object` refuses, and after it is gone.
+/// A clone while `refuser` refuses, and after it is gone.
 fn refused_until_allowed(
     refusing_object: impl Fn(&CrossNamespaceClone) -> RefusingObject,
     condition: &str,
@@ -293,7 +293,7 @@ fn refused_until_allowed(
     let told = clone_setup.assert_reported(condition, reason, expected_text);
     assert_eq!(told["status"], "False");
     drop(refusing_object);
-    clone_setup.end();
+    clone_setup.wait_until_complete();
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn a_webhook_that_refuses_pod_deletion_is_reported_and_the_clone_completes() {
     assert_eq!(clone_setup.condition("Ready")["status"], "True");
     assert_eq!(clone_setup.dv()["status"]["phase"], "Succeeded");
     drop(refusing_object);
-    clone_setup.end();
+    clone_setup.wait_until_complete();
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn a_webhook_that_refuses_status_updates_is_reported_by_event_and_plugin() {
         clone_setup.plugin_output(&["doctor", "--controller-namespace", &clone_setup.target.namespace]);
     assert!(doctor.contains("ErrWritingStatus") && doctor.contains("failed calling webhook"), "{doctor}");
     drop(refusing_object);
-    clone_setup.end();
+    clone_setup.wait_until_complete();
     let doctor =
         clone_setup.plugin_output(&["doctor", "--controller-namespace", &clone_setup.target.namespace]);
     assert!(!doctor.contains("ErrWritingStatus"), "{doctor}");
@@ -412,7 +412,7 @@ fn a_webhook_that_refuses_status_updates_is_reported_by_event_and_plugin() {
 fn a_clone_without_obstacles_emits_no_warning_event() {
     let mut clone_setup = CrossNamespaceClone::new();
     clone_setup.start();
-    clone_setup.end();
+    clone_setup.wait_until_complete();
     for sandbox in [&clone_setup.source, &clone_setup.target] {
         let events = sandbox.cluster.list(Kind::Event, &sandbox.params()).unwrap().items;
         let events: Vec<Value> = events.iter().map(Object::value).collect();

@@ -102,7 +102,7 @@ pub(crate) fn version(object: &Value) -> String {
     object["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
 }
 
-/// Waits until `assert_within_budget`, and fails with `what` when it does not come.
+/// Waits until `holds`, and fails with `what` when it does not come.
 pub(crate) fn eventually(
     what: &str,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! What needs the whole cluster for itself.
+//! Tests that need the whole cluster for themselves.
 
 use std::time::Duration;
 

@@ -29,7 +29,7 @@ fn a_source_restarted_after_its_certificate_expired_uses_the_renewed_one() {
     target.sees("/etc/tls/renewed/1/ca.crt", SECRET_UPDATE_MAX);
     // The first certificates end 30 s after the pods were made.
     std::thread::sleep(Duration::from_secs(35).saturating_sub(begun.elapsed()));
-    // The kubelet starts it again in the same pod: what stands in its environment ended before.
+    // The kubelet starts it again in the same pod: the certificate in its environment has expired.
     source.signal("-KILL");
     env.wait("pod", &source_pod, |pod| {
         let container = &pod["status"]["containerStatuses"][0];

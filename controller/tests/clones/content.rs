@@ -13,8 +13,8 @@ pub(crate) fn content(path: &Path, bytes: usize) -> Vec<u8> {
     content
 }
 
-/// Fails when the volume backing_path `claim` does not begin with `expected`.
+/// Fails when the volume behind `claim` does not begin with `expected`.
 pub(crate) fn assert_content(env: &TestEnv, claim: &str, expected: &[u8]) {
-    // Not with assert_eq: nobody wants to read fifty megabytes.
+    // Not with assert_eq, which would print fifty megabytes.
     assert!(content(&env.backing_path(claim), expected.len()) == expected, "{claim} differs from its source");
 }

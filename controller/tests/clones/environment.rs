@@ -28,7 +28,7 @@ pub(crate) struct TestEnv {
     controller: Option<Child>,
     flags: Vec<String>,
     cluster: PathBuf,
-    /// Made beside the namespace: kind and name.
+    /// Objects outside of the namespace: kind and name.
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
     pub(crate) pages: SocketAddr,
@@ -68,7 +68,7 @@ impl TestEnv {
         }
     }
 
-    /// Claims of this env wait for their first consumer.
+    /// Claims of this environment wait for their first consumer.
     pub(crate) fn use_class_with_late_binding(&mut self) {
         self.make_class("kubernetes.io/no-provisioner");
     }
@@ -136,7 +136,7 @@ impl TestEnv {
         let image = if self.flags.iter().any(|flag| flag == "--cloner-image") { None } else { Some(IMAGE) };
         command.args(["run", "--pull-policy", "Never", "--namespace", &self.namespace]);
         command.args(["--listen", &self.pages.to_string()]);
-        // Nobody listens there: whoever asked a proxy would get nowhere.
+        // Nothing listens there: a call through a proxy would fail.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");
         command.args(image.into_iter().flat_map(|image| ["--cloner-image", image])).args(&self.flags);
         command
@@ -188,7 +188,7 @@ impl TestEnv {
         }
     }
 
-    /// Waits until the source of a clone sends.
+    /// Waits until the source of a clone sends data.
     pub(crate) fn wait_for_copying(&self, name: &str) {
         let running = "cdi.kubevirt.io/storage.condition.source.running";
         self.wait("pvc", name, |claim| claim["metadata"]["annotations"][running] == "true");
@@ -210,7 +210,7 @@ impl TestEnv {
         assert_eq!(pods, "", "pods are left");
     }
 
-    /// The file or device backing_path a claim, on this machine.
+    /// The backing file or device of a claim, on this machine.
     pub(crate) fn backing_path(&self, claim: &str) -> PathBuf {
         let spec = self.get("pvc", claim).unwrap()["spec"].clone();
         self.backing_path_of_volume(

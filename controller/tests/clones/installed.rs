@@ -1,4 +1,4 @@
-//! `kubectl apply -k controller/deploy`: what the README says, with two replicas in the cluster.
+//! `kubectl apply -k controller/deploy`, as in the README, with two replicas in the cluster.
 
 mod doctor;
 
@@ -118,7 +118,7 @@ fn a_second_replica_takes_over_within_twenty_seconds() {
     let other = names.iter().find(|name| **name != first).unwrap();
     assert!(installed.page(other, "metrics").contains("\ndecant_leader 0\n"));
 
-    // Frozen, not killed: a pod that is killed is back within a second and still assert_content its Lease.
+    // Frozen, not killed: a pod that is killed is back within a second and still holds its Lease.
     let process = Process::with("POD_NAME", &first);
     process.signal("-STOP");
     let frozen = Instant::now();
@@ -138,7 +138,7 @@ fn a_second_replica_takes_over_within_twenty_seconds() {
     assert_content(&env, "second", &noise);
 }
 
-/// Lets `user` do with `resource` of `namespace` what `verbs` says.
+/// Lets `user` do with `resource` of `namespace` what `verbs` allows.
 fn grant(namespace: &str, user: &str, verbs: &str, resource: &str) {
     let (verbs, resource) = (format!("--verb={verbs}"), format!("--resource={resource}"));
     kubectl(&["-n", namespace, "create", "role", user, &verbs, &resource], None);
@@ -146,7 +146,7 @@ fn grant(namespace: &str, user: &str, verbs: &str, resource: &str) {
     kubectl(&["-n", namespace, "create", "rolebinding", user, &role, &user_flag], None);
 }
 
-/// What `kubectl` says when `user` makes a DataVolume.
+/// The output of `kubectl` when `user` creates a DataVolume.
 fn create_as(user: &str, namespace: &str, object: &Value) -> (bool, String) {
     try_kubectl(&["-n", namespace, "--as", user, "create", "-f", "-", "-o", "json"], Some(object))
 }
@@ -211,7 +211,7 @@ fn across_namespaces_the_webhook_decides_and_tokens_cannot_be_forged_or_moved() 
     let args = ["-n", &target, "--as", "jane", "patch", "dv", "copy", "--type=merge", "-p", patch];
     let (done, text) = try_kubectl(&args, None);
     assert!(!done && text.contains("Cannot update DataVolume Spec"), "{text}");
-    // Behind a DataSource it is the claim that counts.
+    // With a DataSource, the rights on its claim count.
     env.apply(&json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataSource", "metadata": { "name": "images" },
         "spec": { "source": { "pvc": { "namespace": owner.namespace, "name": "golden" } } },

@@ -6,7 +6,7 @@ use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::rights;
 
-/// What every pod of that cluster has beside its own containers.
+/// The image of the pause container of that cluster.
 const PAUSE_IMAGE: &str = "localhost/decant-pause:1";
 
 impl TestEnv {

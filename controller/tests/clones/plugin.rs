@@ -1,4 +1,4 @@
-//! `kubectl decant` with a controller, nodes and bytes backing_path it. Found by `kubectl` itself, as users find it.
+//! `kubectl decant` with a real controller, nodes and data. Found by `kubectl` itself, as users find it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use crate::{MIB, SLOW};
 
 /// `kubectl decant ARGS` in the namespace of a test.
 pub(crate) fn decant(namespace: &str, args: &[&str]) -> Command {
-    // Another package's program: beside the controller.
+    // A program of another package: next to the controller.
     let directory = Path::new(env!("CARGO_BIN_EXE_controller")).parent().unwrap();
     assert!(directory.join("kubectl-decant").exists(), "build it with `cargo build -p kubectl-decant`");
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a user sees while a clone runs.
+//! The progress that a user sees while a clone runs.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -71,7 +71,7 @@ fn kubectl_get_shows_every_phase_and_a_growing_percentage() {
     let rows = screen.end();
     let mut phases: Vec<&str> = rows.iter().map(|(phase, _)| phase.as_str()).collect();
     phases.dedup();
-    // A phase that lasts for less than a moment may be passed over, but not these.
+    // Very short phases may be missing, but not these.
     let order = ["Pending", "CloneScheduled", "CloneInProgress", "Succeeded"];
     let seen: Vec<&&str> = order.iter().filter(|phase| phases.contains(phase)).collect();
     assert!(phases.ends_with(&["CloneScheduled", "CloneInProgress", "Succeeded"]), "{rows:?}");

@@ -1,4 +1,4 @@
-//! What cannot be done, in words that a user can act on.
+//! Impossible requests are reported with what to do.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What a restore brought is kept: reserved volumes, claims that another tool filled or will fill.
+//! Restored content is kept: reserved volumes, claims that another tool filled or will fill.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ fn annotated(env: &TestEnv, name: &str, mode: &str, annotations: &Value) {
     }));
 }
 
-/// A env with a full source, and with its other volume reserved for the claim `restored`: its name.
+/// A bed with a full source, and with its other volume reserved for the claim `restored`: its name.
 fn reserved(mode: &str) -> (TestEnv, String) {
     let kind = if mode == "Block" { "block" } else { "filesystem" };
     let mut env = TestEnv::new(&[]);

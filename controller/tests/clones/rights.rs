@@ -1,5 +1,5 @@
-//! The controllers of these tests have the rights of `controller/deploy/base/rbac.yaml` and no others; what they ask the
-//! API server for is noted, and compared with the role at the end.
+//! The controllers of these tests have the rights of `controller/deploy/base/rbac.yaml` and no others; their calls to the
+//! API server are noted, and compared with the role at the end.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -41,7 +41,7 @@ pub(crate) fn write_kubeconfig(path: &Path) {
 
 /// Adds what the controller at `pages` asked for to the notes.
 pub(crate) fn note_calls(pages: SocketAddr) {
-    // A controller that ended already has nothing to say.
+    // A controller that has ended serves no page.
     let Ok(mut page) = ureq::get(format!("http://{pages}/metrics")).call() else { return };
     note_page(&page.body_mut().read_to_string().unwrap());
 }

@@ -43,7 +43,7 @@ fn imitations_of_clone_pods_in_other_namespaces_get_no_keys_and_change_nothing()
     make_imitation(&env, "cdi-upload-copy", "cdi-upload-copy", &elsewhere);
     make_imitation(&env, &source_pod, &source_pod, &elsewhere);
     make_imitation(&env, &source_pod, "another-source-pod", &elsewhere);
-    // Its word would end the clone.
+    // Its status would end the clone.
     let said = json!({ "status": { "phase": "Succeeded", "containerStatuses": [{
         "name": "cdi-upload-server", "image": "none", "imageID": "", "ready": false, "restartCount": 0,
         "state": { "terminated": { "exitCode": 0, "message":

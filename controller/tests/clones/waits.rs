@@ -1,4 +1,4 @@
-//! What a clone waits for, says, and goes on after.
+//! What a clone waits for and reports, and how it continues.
 
 use serde_json::json;
 

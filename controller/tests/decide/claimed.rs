@@ -1,4 +1,4 @@
-//! What a manifest, a restored object or a user claims about a clone, and what comes of it: nothing.
+//! Claims of manifests, restored objects or users about a clone have no effect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn reported(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
 
 #[test]
 fn a_forged_phase_on_the_claim_ends_no_clone() {
-    let written = changed(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
+    let written = with_annotation(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
     let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
     let decision = decided(&seen);
     assert_eq!(decision.step, Step::MakeTargetPod);
@@ -41,7 +41,7 @@ fn a_forged_phase_on_the_claim_ends_no_clone() {
 
 #[test]
 fn a_forged_mark_of_completion_is_ignored_and_its_claim_is_kept() {
-    let written = changed(named(), "k8s.io/CloneOf", "true");
+    let written = with_annotation(named(), "k8s.io/CloneOf", "true");
     let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
     let decision = decided(&seen);
     assert_eq!(decision.step, Step::Unproven);
@@ -55,8 +55,10 @@ fn a_forged_mark_of_completion_is_ignored_and_its_claim_is_kept() {
 
 #[test]
 fn a_clone_completed_by_cdi_or_an_earlier_version_stays_complete() {
-    let mut seen =
-        Observed { target: Some(claim("copy", changed(named(), "k8s.io/CloneOf", "true"))), ..claimed() };
+    let mut seen = Observed {
+        target: Some(claim("copy", with_annotation(named(), "k8s.io/CloneOf", "true"))),
+        ..claimed()
+    };
     let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
     dv.status.phase = "Succeeded".to_owned();
     dv.metadata.annotations.insert("decant.dev/digest".to_owned(), "decant1:7:ab".to_owned());
@@ -68,12 +70,12 @@ fn a_clone_completed_by_cdi_or_an_earlier_version_stays_complete() {
 
 #[test]
 fn an_adopted_claim_counts_as_complete() {
-    let other = changed(
-        changed(named(), "k8s.io/CloneOf", "true"),
+    let other = with_annotation(
+        with_annotation(named(), "k8s.io/CloneOf", "true"),
         "cdi.kubevirt.io/createdForDataVolume",
         "old-uid",
     );
-    let adopted = changed(other.clone(), "cdi.kubevirt.io/allowClaimAdoption", "true");
+    let adopted = with_annotation(other.clone(), "cdi.kubevirt.io/allowClaimAdoption", "true");
     assert_eq!(step(&Observed { target: Some(claim("copy", adopted)), ..claimed() }), Step::TidyUp);
     assert_eq!(step(&Observed { target: Some(claim("copy", other)), ..claimed() }), Step::Unproven);
 }

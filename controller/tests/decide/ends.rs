@@ -1,4 +1,4 @@
-//! The end, and what is left after it.
+//! The end of a clone and its cleanup.
 
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
@@ -44,15 +44,15 @@ fn a_passed_deadline_is_not_a_success() {
 #[test]
 fn pods_to_be_retained_are_kept_after_completion() {
     const RETAIN: &str = "cdi.kubevirt.io/storage.pod.retainAfterCompletion";
-    let over = changed(changed(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
+    let over = with_annotation(with_annotation(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
     let ended = Some(source_pod("Succeeded", "target-uid", "1"));
     let seen = Observed { target: Some(claim("copy", over.clone())), source_pod: ended, ..complete() };
-    let claim_for_reserved_volume = decided(&seen);
-    assert_eq!(claim_for_reserved_volume.step, Step::Done);
+    let decision = decided(&seen);
+    assert_eq!(decision.step, Step::Done);
     assert!(
-        !claim_for_reserved_volume.actions.iter().any(|action| matches!(action, Action::DeletePod(_))),
+        !decision.actions.iter().any(|action| matches!(action, Action::DeletePod(_))),
         "{:?}",
-        claim_for_reserved_volume.actions
+        decision.actions
     );
     let mut elsewhere = (**seen.source_pod.as_ref().unwrap()).clone();
     elsewhere.metadata.namespace = "far".to_owned();

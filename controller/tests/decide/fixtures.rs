@@ -28,7 +28,7 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(object: Value) -> Arc<T> {
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
-#[allow(clippy::needless_pass_by_value)] // Called changed json!.
+#[allow(clippy::needless_pass_by_value)] // Called with json!.
 pub(crate) fn claim(name: &str, annotations: Value) -> Arc<Claim> {
     read(json!({
         "metadata": {
@@ -51,7 +51,7 @@ pub(crate) fn named() -> Value {
     })
 }
 
-pub(crate) fn changed(mut annotations: Value, name: &str, value: &str) -> Value {
+pub(crate) fn with_annotation(mut annotations: Value, name: &str, value: &str) -> Value {
     annotations[name] = value.into();
     annotations
 }
@@ -100,12 +100,12 @@ pub(crate) fn start() -> Observed {
     }
 }
 
-/// The same changed its claim, and the pods' names on it.
+/// The same with its claim, and the pods' names on it.
 pub(crate) fn claimed() -> Observed {
     Observed { target: Some(claim("copy", named())), ..start() }
 }
 
-/// The same changed both pods running.
+/// The same with both pods running.
 pub(crate) fn copying() -> Observed {
     Observed {
         target_pod: Some(target_pod("Running", true, "")),
@@ -117,7 +117,10 @@ pub(crate) fn copying() -> Observed {
 /// The same after the target succeeded and the controller wrote that down.
 pub(crate) fn recorded() -> Observed {
     Observed {
-        target: Some(claim("copy", changed(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded"))),
+        target: Some(claim(
+            "copy",
+            with_annotation(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded"),
+        )),
         outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
         target_pod: Some(target_pod("Succeeded", false, "{}")),
         ..copying()
@@ -126,7 +129,7 @@ pub(crate) fn recorded() -> Observed {
 
 /// The same, marked as complete.
 pub(crate) fn complete() -> Observed {
-    Observed { target: Some(claim("copy", changed(named(), "k8s.io/CloneOf", "true"))), ..recorded() }
+    Observed { target: Some(claim("copy", with_annotation(named(), "k8s.io/CloneOf", "true"))), ..recorded() }
 }
 
 pub(crate) fn decided(seen: &Observed) -> Decision {

@@ -1,4 +1,4 @@
-//! What is said about it.
+//! The messages of a clone's status.
 
 use decant_controller::api::cluster::ApiError;
 use decant_controller::objects::Key;
@@ -19,7 +19,7 @@ fn the_reason_for_waiting_is_reported_once_on_the_claim() {
     let event = &decision.claim_events[0];
     assert_eq!((event.kind, event.reason.as_str()), ("Warning", "CloneSourceInUse"));
     assert_eq!(event.message, "pod n/writer using PersistentVolumeClaim golden");
-    let said = changed(named(), "cdi.kubevirt.io/storage.condition.running.message", &event.message);
+    let said = with_annotation(named(), "cdi.kubevirt.io/storage.condition.running.message", &event.message);
     let again = Observed { target: Some(claim("copy", said)), ..waits };
     assert_eq!(decided(&again).claim_events, []);
 }

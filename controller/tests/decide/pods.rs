@@ -1,4 +1,4 @@
-//! While there are pods.
+//! Steps while the pods exist.
 
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
@@ -27,7 +27,7 @@ fn steps_follow_each_other_up_to_the_copy() {
 fn useless_pods_are_replaced() {
     let failed = Observed { target_pod: Some(target_pod("Failed", false, "")), ..copying() };
     assert_eq!(step(&failed), Step::Replace(Role::Target, ReplaceReason::Failed));
-    let again = claim("copy", changed(named(), "decant.dev/replaced-pods", "5"));
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "5"));
     assert_eq!(step(&Observed { target: Some(again), ..failed }), Step::Pause(Role::Target));
     let other = Observed { source_pod: Some(source_pod("Running", "old-uid", "1")), ..copying() };
     assert_eq!(step(&other), Step::Replace(Role::Source, ReplaceReason::OtherTarget));
@@ -50,7 +50,7 @@ fn useless_pods_are_replaced() {
 
 #[test]
 fn repeatedly_useless_pods_are_replaced_with_growing_back_off() {
-    let again = claim("copy", changed(named(), "decant.dev/replaced-pods", "5"));
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "5"));
     let other = Observed {
         target: Some(again),
         source_pod: Some(source_pod("Running", "old-uid", "1")),
@@ -90,7 +90,7 @@ fn a_created_pod_is_first_recorded_on_the_claim() {
 fn a_pod_rejected_by_the_kubelet_is_replaced_with_back_off() {
     let mut rejected = (*target_pod("Failed", false, "")).clone();
     rejected.status.container_statuses.clear();
-    let again = claim("copy", changed(named(), "decant.dev/replaced-pods", "5"));
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "5"));
     let seen = Observed { target: Some(again), target_pod: Some(Arc::new(rejected)), ..claimed() };
     assert_eq!(step(&seen), Step::Pause(Role::Target));
 }
@@ -146,7 +146,7 @@ fn a_target_pod_of_an_earlier_source_with_the_same_name_is_replaced() {
     other.metadata.uid = "another-uid".into();
     let seen = Observed { source: Some(Arc::new(other)), source_pod: None, ..copying() };
     assert_eq!(step(&seen), Step::NamePods, "the names on the claim come first");
-    let renamed = changed(named(), "cdi.kubevirt.io/uploadClientName", "decant:another-uid:copy-uid");
+    let renamed = with_annotation(named(), "cdi.kubevirt.io/uploadClientName", "decant:another-uid:copy-uid");
     let seen = Observed { target: Some(claim("copy", renamed)), ..seen };
     assert_eq!(step(&seen), Step::Replace(Role::Target, ReplaceReason::OtherSource));
 }
@@ -162,7 +162,7 @@ fn a_preempted_clone_loses_both_pods_and_stays_scheduled() {
 
 #[test]
 fn a_clock_change_neither_extends_nor_skips_the_back_off() {
-    let again = claim("copy", changed(named(), "decant.dev/replaced-pods", "9"));
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "9"));
     let failed =
         Observed { target: Some(again), target_pod: Some(target_pod("Failed", false, "")), ..copying() };
     let at =

@@ -1,4 +1,4 @@
-//! What a restore put there is claim_for_reserved_volume: reserved volumes, claims that another tool filled or will fill.
+//! Restored content is kept: reserved volumes, claims that another tool filled or will fill.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -205,7 +205,7 @@ fn a_restored_claim_gets_its_owner_and_succeeds_bound_or_unbound() {
     }
 }
 
-/// As a backup tool brings it back: changed everything that stood on the claim of the first clone.
+/// As a backup tool brings it back: with all annotations of the first clone's claim.
 #[test]
 fn a_restored_claim_of_an_earlier_clone_is_not_cloned_and_proves_nothing() {
     let mut annotations = named();
@@ -251,13 +251,13 @@ fn a_claim_filled_for_another_data_volume_or_owned_is_not_adopted() {
 
 #[test]
 fn the_annotation_does_not_end_a_running_clone() {
-    let written = changed(named(), POPULATED_FOR, "copy");
+    let written = with_annotation(named(), POPULATED_FOR, "copy");
     assert_eq!(step(&Observed { target: Some(claim("copy", written)), ..copying() }), Step::Copying);
 }
 
 #[test]
 fn a_restored_claim_without_its_data_volume_is_not_cloned() {
-    let seen = Observed { data_volume: None, ..filled(changed(named(), POPULATED_FOR, "copy")) };
+    let seen = Observed { data_volume: None, ..filled(with_annotation(named(), POPULATED_FOR, "copy")) };
     assert_eq!(step(&seen), Step::Nothing);
     assert_ne!(step(&Observed { data_volume: None, ..filled(named()) }), Step::Nothing);
 }
@@ -294,7 +294,7 @@ fn restored_claims_are_adopted_with_any_source_kind() {
     let owned = pending(Observed { target: Some(claim("copy", restored)), ..import() });
     let decision = decided(&owned);
     assert_eq!((&decision.step, phase(&decision).as_str()), (&Step::Adopted, "Succeeded"));
-    // What CDI completed is not said again in other words.
+    // A DataVolume that CDI completed keeps its status.
     let complete = with_dv(owned, |dv| dv.status.phase = "Succeeded".to_owned());
     assert_eq!(step(&complete), Step::NotOurs("http".to_owned()));
     let import_of_cdi = Observed { target: Some(claim("copy", json!({}))), ..import() };

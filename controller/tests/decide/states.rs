@@ -1,7 +1,7 @@
 //! The tables of `docs/protocol.md` section 7 have the steps of the code in the order in which the code tries them.
 //!
 //! What the code tries is read from its text: the steps that a function names, and those of the functions that it calls, in the order in
-//! which they stand there.
+//! the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
-/// Functions that a table of their own stands for.
+/// Functions that have their own table.
 const TABLES: [&str; 4] =
     ["before_claim::step", "before_claim::foreign", "running::marked_done", "running::step"];
 
@@ -27,7 +27,7 @@ const fn table(heading: &'static str, function: &'static str) -> Table {
 /// All tables, in the page's order.
 const ALL: [Table; 5] = [
     table("7.1 Every clone", "rules::step"),
-    // The step that calls it is past the sources that are not ours.
+    // Unsupported sources are handled before the step that calls it.
     Table { heading: "7.2 No claim", function: "before_claim::step", unreachable: &["NotOurs"] },
     table("7.3 A claim of others", "before_claim::foreign"),
     table("7.4 A marked claim", "running::marked_done"),
@@ -43,7 +43,7 @@ fn functions() -> BTreeMap<String, String> {
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let module = if stem == "mod" { "rules" } else { stem };
         let text = fs::read_to_string(&path).unwrap();
-        // Functions of the module itself are not indented, and end changed the first brace that is not.
+        // Functions of the module itself are not indented, and end with the first brace that is not.
         for function in text.split("\nfn ").skip(1).chain(visible(&text)) {
             let name = function.split(['(', '<']).next().unwrap();
             let body = function.split("\n}").next().unwrap();
@@ -54,7 +54,7 @@ fn functions() -> BTreeMap<String, String> {
     found
 }
 
-/// Those changed a visibility, from their names on.
+/// Those with a visibility, from their names on.
 fn visible(text: &str) -> impl Iterator<Item = &str> {
     let marks = ["\npub fn ", "\npub(super) fn ", "\npub(crate) fn "];
     marks.into_iter().flat_map(|mark| text.split(mark).skip(1))
@@ -67,7 +67,7 @@ fn tried(function: &str, all: &BTreeMap<String, String>) -> Vec<String> {
     let mut found = Vec::new();
     let mut path = String::new();
     for c in text.chars() {
-        // The dot stays changed the name of a method, which is none of these functions.
+        // The dot stays with the name of a method, which is none of these functions.
         if c.is_alphanumeric() || c == '_' || c == ':' || c == '.' {
             path.push(c);
             continue;
@@ -104,7 +104,7 @@ fn rows(heading: &str) -> Vec<String> {
     cells.flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`').to_owned())).collect()
 }
 
-/// Without what is no state of a clone: that there is nothing to do.
+/// Without `Nothing`, which is not a state of a clone.
 fn states(steps: Vec<String>, unreachable: &[&str]) -> Vec<String> {
     let is_state = |step: &String| step != "Nothing" && !unreachable.contains(&step.as_str());
     steps.into_iter().filter(is_state).collect()

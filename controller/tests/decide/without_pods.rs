@@ -1,4 +1,4 @@
-//! Before there are pods.
+//! Steps before the pods exist.
 
 use decant_controller::objects::{Claim, Key, StorageClass};
 use decant_controller::reconcile::actions::Action;
@@ -54,11 +54,11 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_by_default() {
         (waits.step, waits.status.unwrap().phase.as_str()),
         (Step::WaitForConsumer, "WaitForFirstConsumer")
     );
-    let at_once = changed(named(), "cdi.kubevirt.io/storage.bind.immediate.requested", "");
+    let at_once = with_annotation(named(), "cdi.kubevirt.io/storage.bind.immediate.requested", "");
     assert_eq!(step(&pending(at_once)), Step::MakeTargetPod);
 }
 
-/// CDI calls such a claim `PendingPopulation`, and KubeVirt then starts the virtual machine; changed `WaitForFirstConsumer` a
+/// CDI calls such a claim `PendingPopulation`, and KubeVirt then starts the virtual machine; with `WaitForFirstConsumer` a
 /// migration deletes its source. Neither is right before there is anything in the volume.
 #[test]
 fn a_clone_is_the_first_consumer_if_waiting_looks_complete_to_cdi_clients() {
@@ -86,7 +86,7 @@ fn with_immediate_binding_the_pod_follows_the_volume_without_a_warning() {
         assert!(!decision.actions.iter().any(|action| matches!(action, Action::MakePod(_))));
         assert_eq!(decision.status.unwrap().phase, "Pending");
         assert!(decision.events.iter().all(|event| event.kind == "Normal"), "{:?}", decision.events);
-        // One that has its pod already, from an earlier version, keeps it.
+        // A claim that has its pod from an earlier version keeps it.
         let early = Observed { target_pod: Some(target_pod("Pending", false, "")), ..seen };
         assert_eq!(step(&early), Step::WaitForTarget);
     }
@@ -136,7 +136,7 @@ fn a_token_is_extended_before_anything_else() {
     assert_eq!(step(&given), Step::MakeClaim);
     let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
     assert_eq!(step(&denied), Step::Denied("no".to_owned()));
-    // Who may not clone the source does not learn that it is not there.
+    // Without permission to clone, the absence of the source is not revealed.
     assert_eq!(step(&Observed { source: None, ..denied }), Step::Denied("no".to_owned()));
 }
 
@@ -161,7 +161,7 @@ fn a_foreign_claim_is_never_changed() {
     assert_eq!(taken.step, Step::Taken);
     assert!(taken.actions.is_empty());
     assert_eq!(taken.status.unwrap().claim_name, "");
-    // The DataVolume cannot allow it to itself.
+    // The DataVolume cannot grant this itself.
     let adoption = "cdi.kubevirt.io/allowClaimAdoption".to_owned();
     let mut dv = (**start().data_volume.as_ref().unwrap()).clone();
     dv.metadata.annotations.insert(adoption.clone(), "true".to_owned());

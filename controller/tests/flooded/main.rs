@@ -1,4 +1,4 @@
-//! Strangers hold connections to the controller's ports: probes, scrapes and reviews are answered all the same, and its
+//! Unknown clients hold connections to the controller's ports: probes, scrapes and reviews are answered all the same, and its
 //! memory stays below what the specification allows. The processes are real; the API server is a small one in memory.
 
 #![allow(
@@ -28,7 +28,7 @@ use api::Api;
 
 /// Connections that are held to each port.
 const HELD: usize = 500;
-/// Questions of each sort.
+/// Requests of each kind.
 const ASKED: u32 = 8;
 /// What the process may use, in KiB: half of the limit of its Deployment.
 const MEMORY_MAX_KIB: u64 = 128 << 10;

@@ -1,4 +1,4 @@
-//! Who is answered.
+//! Which callers are answered.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What reviews cost, whoever sends them.
+//! The memory that reviews take, from any caller.
 
 use decant_controller::objects::webhook_configuration::{MUTATE_PATH, VALIDATE_PATH};
 

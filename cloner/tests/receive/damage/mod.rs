@@ -1,5 +1,5 @@
-//! A clone that is damaged on its way, in every way and at every layer: it is never accepted, leaves nothing
-//! behind, and keeps anonymous from sending it again.
+//! A clone that is damaged on its way, in every way and at every layer: it is never accepted, leaves nothing,
+//! and can be sent again.
 
 mod request;
 
@@ -13,12 +13,12 @@ use crate::body::{IMAGE, frames};
 use crate::client::{Answer, Client};
 use crate::process::{Target, TargetBuilder};
 
-/// A target that waits one second_connection for a sender that says nothing.
+/// A target that waits one second for a silent sender.
 fn target_with_short_timeout() -> Target {
     TargetBuilder::new().set("DECANT_IDLE_SECS", "1").ready()
 }
 
-/// That the target refuses what this sender sent, and has nothing of it.
+/// Asserts that the target refuses what this sender sent and keeps nothing of it.
 fn assert_refused(target: &Target, sender: &mut Client, layer: Layer) {
     match (layer, Answer::parse(&sender.read_to_close().unwrap())) {
         // Cut there, it is no request; flipped, another one.
@@ -36,7 +36,7 @@ fn assert_clean(target: &Target, layer: Layer) {
     assert!(names(&target.directory()).is_empty(), "{layer:?} left {:?}", names(&target.directory()));
 }
 
-/// That the target takes the clone when it comes undamaged.
+/// Asserts that the target accepts the undamaged clone.
 fn assert_recovers(target: Target, request: &CloneRequest) {
     assert_eq!(target.request(&request.whole()).status, 200);
     assert!(fs::read(target.directory().join(request.name())).unwrap() == request.file_content());
@@ -69,7 +69,7 @@ fn assert_refused_when_stalled(request: &CloneRequest) {
     let target = target_with_short_timeout();
     for &layer in request.layers() {
         if layer == Layer::HttpHead {
-            continue; // Nobody waits for it: see the test of a sender that stalls in its head.
+            continue; // The target does not wait for it: see the test of a sender that stalls in its head.
         }
         let mut sender = target.sender();
         sender.send(&request.cut(layer)).unwrap();
@@ -161,7 +161,7 @@ fn a_truncated_body_with_a_content_length_is_refused() {
     assert_recovers(target, &CloneRequest::image());
 }
 
-/// Slower in all than the silence that is allowed, but never silent for that long.
+/// Slower in total than the silence that is allowed, but never silent for that long.
 #[test]
 fn a_slow_sender_does_not_time_out() {
     let target = TargetBuilder::new().set("DECANT_IDLE_SECS", "2").ready();

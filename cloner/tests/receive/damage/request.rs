@@ -1,7 +1,7 @@
 //! A clone's request, and every way to damage it.
 //!
-//! Its stream is cut into pieces, each of which travels in frames and a chunk of its own, so that a layer in the
-//! stream is also a layer on the wire.
+//! Its stream is cut into pieces, each of which travels in frames and a chunk of its own, so that a place in the
+//! stream is also a place on the wire.
 
 use crate::body::{IDENTIFIER, IMAGE, TREE, chunk, frame, head};
 
@@ -78,7 +78,7 @@ impl CloneRequest {
         [self.head(), self.body(&self.pieces), LAST_CHUNK.to_vec()].concat()
     }
 
-    /// The request up to this layer.
+    /// The request up to this place.
     pub(super) fn cut(&self, layer: Layer) -> Vec<u8> {
         let head = self.head();
         let before = [head.clone(), self.body(&self.pieces[..self.large])].concat();
@@ -97,7 +97,7 @@ impl CloneRequest {
         }
     }
 
-    /// The request with the layer of this layer cut short there, and all layers around it in good order.
+    /// The request with the layer of this place cut short there, and all layers around it in good order.
     pub(super) fn truncated(&self, layer: Layer) -> Vec<u8> {
         let mut cut = match layer {
             HttpHead | ChunkSize | LastChunk => return self.cut(layer),
@@ -122,7 +122,7 @@ impl CloneRequest {
             FrameHeader => start + 6 + 1,
             FrameBody => start + 6 + 20_000,
             LastChunk => whole.len() - LAST_CHUNK.len(),
-            // No layer of ours protects a file's content but the frames.
+            // Only the frames protect the content of a file.
             TarData => self.cut(TarData).len() - 100,
             TarHeader | EndMarker => {
                 let mut pieces = self.pieces.clone();
@@ -134,7 +134,7 @@ impl CloneRequest {
         whole
     }
 
-    /// The first of the two pieces that this layer is in.
+    /// The first of the two pieces that this place is in.
     fn first_of(&self, layer: Layer) -> usize {
         match layer {
             TarHeader => 0,

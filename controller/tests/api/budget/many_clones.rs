@@ -50,7 +50,7 @@ impl ManyClones {
     }
 }
 
-/// Whom a source pod's metrics page is about.
+/// The clone that a source pod's metrics page is about.
 pub(crate) struct Page {
     /// The name in its certificate.
     pub(crate) host: String,

@@ -68,7 +68,7 @@ impl Pages {
         Self { port, shared, server: Some(server) }
     }
 
-    /// From now on, `host` assert_reported how far the clone of `owner` is.
+    /// From now on, `host` reports the progress of the clone of `owner`.
     pub(crate) fn add(&self, host: String, owner: String) {
         self.shared.owners.lock().unwrap().insert(host, owner);
     }
@@ -105,7 +105,7 @@ impl Service for Page {
     }
 }
 
-/// The certificate of whoever is asked for.
+/// Selects the certificate of the requested host.
 struct CertificateByName(Arc<Shared>);
 
 impl std::fmt::Debug for CertificateByName {

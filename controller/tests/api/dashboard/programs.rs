@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use crate::budget::many_clones::Page;
 use crate::sandbox::{Sandbox, kubeconfig};
 
-/// The sender's name; any will do that both end know.
+/// The sender's name; any will do that both ends know.
 const CLIENT: &str = "a/golden-a/clone-0";
 /// Of certificates: longer than the test.
 const LIFE: Duration = Duration::from_secs(3600);

@@ -7,7 +7,7 @@ use decant_controller::objects::annotations::{
 };
 use serde_json::{Value, json};
 
-use super::{make_claim, make_data_volume, plugin, plugin_answered, running, succeeded, tell};
+use super::{make_claim, make_data_volume, plugin, plugin_answered, running, succeeded, write_status};
 use crate::sandbox::{Sandbox, uid};
 
 /// A pod of the clone into `claim`.
@@ -21,7 +21,7 @@ fn make_pod(sandbox: &Sandbox, name: &str, claim: &str, component: &str) -> Valu
     ))
 }
 
-fn end(sandbox: &Sandbox, pod: &str) {
+fn finish_pod(sandbox: &Sandbox, pod: &str) {
     let status = json!({ "status": { "phase": "Succeeded" } });
     sandbox.cluster.patch(Kind::Pod, &sandbox.key(pod), Part::Status, &status).unwrap();
 }
@@ -31,12 +31,12 @@ fn is_there(sandbox: &Sandbox, kind: Kind, name: &str) -> bool {
 }
 
 /// One of each: a kept pod of a finished clone, a source pod of a PVC that is gone, a Secret of a pod that is gone; and
-/// beside them the pods of a clone that goes on.
+/// also the pods of a running clone.
 fn sandbox_with_leftovers() -> Sandbox {
     let sandbox = Sandbox::new();
     make_claim(&sandbox, "done", &json!({ CLONE_OF: "true" }));
     make_pod(&sandbox, "kept", "done", COMPONENT_TARGET);
-    end(&sandbox, "kept");
+    finish_pod(&sandbox, "kept");
     make_pod(&sandbox, "orphan", "none", COMPONENT_SOURCE);
     let claim = make_claim(&sandbox, "copy", &json!({}));
     make_pod(&sandbox, &format!("{}-source-pod", uid(&claim)), "copy", COMPONENT_SOURCE);
@@ -115,13 +115,13 @@ fn data_volumes_are_deleted_only_on_request_and_release_their_claims() {
         make_claim(&sandbox, name, &json!({}));
         make_data_volume(&sandbox, name);
     }
-    tell(&sandbox, "done", &succeeded());
-    tell(&sandbox, "copy", &running("1.00%"));
+    write_status(&sandbox, "done", &succeeded());
+    write_status(&sandbox, "copy", &running("1.00%"));
     assert!(plugin(&sandbox, &["cleanup", "--yes"]).err.contains("Nothing is left behind"));
     let output = plugin(&sandbox, &["cleanup", "--finished", "--yes"]);
     assert_eq!(output.code, 0, "{}", output.err);
     assert_eq!(output.out.matches(" deleted").count(), 1, "{}", output.out);
-    // Here nobody lets go of what it owns, so that it stays: as it should, with this finalizer.
+    // No controller releases the claim here, so the DataVolume stays with its finalizer, as it should.
     let dv = sandbox.cluster.get(Kind::DataVolume, &sandbox.key("done")).unwrap().value();
     assert_eq!(dv["metadata"]["finalizers"], json!(["orphan"]), "{dv}");
     assert!(dv["metadata"]["deletionTimestamp"].is_string());

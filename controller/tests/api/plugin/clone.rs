@@ -5,8 +5,8 @@ use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    as_user, command, command_with, end, interrupt, make_claim, plugin, running, succeeded, tell,
-    wait_for_the_watch,
+    as_user, command, command_with, end, interrupt, make_claim, plugin, running, succeeded,
+    wait_for_the_watch, write_status,
 };
 use crate::budget::process::Process;
 use crate::kubelet::Kubelet;
@@ -58,7 +58,7 @@ fn a_missing_source_or_namespace_is_reported_as_by_kubectl() {
         (3, "Error from server (NotFound): persistentvolumeclaims \"golden\" not found\n")
     );
     make_claim(&sandbox, "golden", &json!({}));
-    // A volume may name a class that nobody has defined.
+    // A volume may name a class that does not exist.
     let output = plugin(&sandbox, &["clone", "golden", "--to", "c", "--storage-class", "fast"]);
     assert_eq!(output.code, 0);
     assert!(output.err.starts_with("Warning: there is no StorageClass \"fast\""), "{}", output.err);
@@ -107,9 +107,9 @@ fn wait_prints_progress_lines_without_a_terminal() {
         sandbox.cluster.get(Kind::DataVolume, &sandbox.key("copy")).is_ok()
     });
     wait_for_the_watch();
-    tell(&sandbox, "copy", &running("25.00%"));
+    write_status(&sandbox, "copy", &running("25.00%"));
     wait_for_the_watch();
-    tell(&sandbox, "copy", &succeeded());
+    write_status(&sandbox, "copy", &succeeded());
     let output = end(child);
     assert_eq!(output.code, 0, "{}", output.err);
     assert!(
@@ -128,7 +128,7 @@ fn wait_ends_with_a_hint_if_the_clone_is_not_permitted() {
     eventually("it is made", PATIENCE, || {
         sandbox.cluster.get(Kind::DataVolume, &sandbox.key("copy")).is_ok()
     });
-    tell(
+    write_status(
         &sandbox,
         "copy",
         &json!({ "conditions": [

@@ -1,8 +1,8 @@
-//! `kubectl decant doctor` where only definitions are installed, and nobody acts.
+//! `kubectl decant doctor` where only definitions are installed and no controller runs.
 
 use serde_json::Value;
 
-use super::{as_user, command_with, end, make_data_volume, plugin, tell};
+use super::{as_user, command_with, end, make_data_volume, plugin, write_status};
 use crate::sandbox::Sandbox;
 
 fn checks(report: &Value, about: &str) -> Vec<(String, String)> {
@@ -17,7 +17,7 @@ fn checks(report: &Value, about: &str) -> Vec<(String, String)> {
 fn doctor_passes_what_is_installed_and_names_what_is_missing() {
     let sandbox = Sandbox::new();
     make_data_volume(&sandbox, "copy");
-    tell(
+    write_status(
         &sandbox,
         "copy",
         &serde_json::json!({ "phase": "CloneScheduled", "conditions": [

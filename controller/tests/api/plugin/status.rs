@@ -7,7 +7,8 @@ use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    command, end, interrupt, make_data_volume, plugin, program, running, succeeded, tell, wait_for_the_watch,
+    command, end, interrupt, make_data_volume, plugin, program, running, succeeded, wait_for_the_watch,
+    write_status,
 };
 use crate::sandbox::{Sandbox, kubeconfig};
 
@@ -17,14 +18,14 @@ fn running_clones_are_listed_first_with_bars() {
     for name in ["a", "b", "c"] {
         make_data_volume(&sandbox, name);
     }
-    tell(&sandbox, "a", &succeeded());
-    tell(
+    write_status(&sandbox, "a", &succeeded());
+    write_status(
         &sandbox,
         "b",
         &json!({ "phase": "CloneScheduled", "progress": "N/A", "conditions": [
         { "type": "Running", "status": "False", "reason": "Queued", "message": "place 1 of 1" }] }),
     );
-    tell(&sandbox, "c", &running("50.00%"));
+    write_status(&sandbox, "c", &running("50.00%"));
     let numbers = json!({ "metadata": { "annotations": {
         "decant.dev/sent-bytes": "4294967296", "decant.dev/total-bytes": "8589934592",
         "decant.dev/rate-bytes-per-second": "209715200", "decant.dev/left-secs": "21" } } });
@@ -83,9 +84,9 @@ fn following_one_clone_ends_with_the_clone() {
     make_data_volume(&sandbox, "copy");
     let child = command(&sandbox, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap();
     wait_for_the_watch();
-    tell(&sandbox, "copy", &running("10.00%"));
+    write_status(&sandbox, "copy", &running("10.00%"));
     wait_for_the_watch();
-    tell(&sandbox, "copy", &succeeded());
+    write_status(&sandbox, "copy", &succeeded());
     let output = end(child);
     assert_eq!(output.code, 0, "{}", output.err);
     let states: Vec<Value> = output
@@ -102,7 +103,7 @@ fn following_all_clones_shows_new_ones_and_ends_with_a_signal() {
     let child = command(&sandbox, &["status", "--follow"]).spawn().unwrap();
     wait_for_the_watch();
     make_data_volume(&sandbox, "copy");
-    tell(&sandbox, "copy", &running("10.00%"));
+    write_status(&sandbox, "copy", &running("10.00%"));
     wait_for_the_watch();
     interrupt(&child);
     let output = end(child);
@@ -136,9 +137,9 @@ fn on_a_terminal_the_bar_is_redrawn_in_place_and_respects_no_color() {
             .spawn()
             .expect("script is among what every Debian has");
         wait_for_the_watch();
-        tell(&sandbox, &name, &running("10.00%"));
+        write_status(&sandbox, &name, &running("10.00%"));
         wait_for_the_watch();
-        tell(&sandbox, &name, &succeeded());
+        write_status(&sandbox, &name, &succeeded());
         let output = end(child);
         assert_eq!(output.code, 0, "{}", output.out);
         assert!(output.out.contains("\u{1b}[1A\u{1b}[J"), "the line was not drawn again: {:?}", output.out);

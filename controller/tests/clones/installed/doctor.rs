@@ -1,4 +1,4 @@
-//! `kubectl decant doctor` at an installation that is well, and at one that is not.
+//! `kubectl decant doctor` at a complete installation and at an incomplete one.
 
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ fn doctor_passes_a_complete_installation_and_names_what_another_lacks() {
     }
     assert_eq!(checks(&report, "Lease")[0].1, format!("{} acts", installed.leader()));
 
-    // One definition less; the DataVolumes' own would take all DataVolumes with it.
+    // One definition is removed; the DataVolumes' own would take all DataVolumes with it.
     kubectl(&["delete", "crd", "storageprofiles.cdi.kubevirt.io"], None);
     let (code, report) = doctor(&env);
     kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/crds.yaml")], None);

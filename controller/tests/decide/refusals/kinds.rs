@@ -1,4 +1,4 @@
-//! Each sort of refusal, in either namespace, in the API server's own words.
+//! Each kind of refusal, in either namespace, with the API server's own messages.
 
 use std::sync::Arc;
 

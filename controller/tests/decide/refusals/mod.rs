@@ -28,10 +28,10 @@ use crate::fixtures::{claimed, complete, copying, now, read, recorded, source_po
 use serde_json::json;
 use stub::{RefusingCluster, claim_object, executor, with_identity};
 
-/// What every message has, so that it is found wherever it is reported.
+/// What every message has, so that it is found wherever it is told.
 const MARKER: &str = "refused-by-test";
 
-/// One of each. A variant that is missing here does not compile in [`kind`].
+/// One action of each kind. A variant that is missing here does not compile in [`kind`].
 fn actions() -> Vec<Action> {
     let text = || BTreeMap::from([("name", "value".to_owned())]);
     let mut actions = vec![
@@ -62,7 +62,7 @@ fn actions() -> Vec<Action> {
     actions
 }
 
-/// A number for each variant. One that is new here belongs into [`actions`], too.
+/// A number for each variant. A new variant also belongs into [`actions`].
 fn kind(action: &Action) -> u8 {
     match action {
         Action::MakeClaim => 0,
@@ -85,7 +85,7 @@ fn kind(action: &Action) -> u8 {
     }
 }
 
-/// A clone changed everything that an action can be about: pods that start, one that is of no use, a token to be claim_for_reserved_volume.
+/// A clone with every object of an action: starting pods, a useless pod, a token to extend.
 fn everything() -> Observed {
     Observed {
         target_pod: Some(with_identity(&target_pod("Pending", false, ""), Role::Target)),
@@ -118,7 +118,7 @@ fn changes_claim(action: &Action) -> bool {
     )
 }
 
-/// The trouble that comes of `action` where everything is refused changed `error`.
+/// The error of `action` where everything is refused with `error`.
 fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     let refusal = error.clone();
     let double = Arc::new(RefusingCluster {
@@ -136,7 +136,7 @@ fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     trouble
 }
 
-/// What is reported of `trouble` after it has lasted.
+/// What is reported of `last_error` after it has lasted.
 fn lasting(last_error: &LastError) -> LastError {
     let (mut troubles, key, begin) = (LastErrors::default(), Key::new("n", "copy"), Instant::now());
     let range = (Duration::from_secs(1), Duration::from_secs(60));
@@ -154,7 +154,7 @@ fn after(seen: &Observed, decision: &Decision) -> Observed {
     Observed { data_volume: Some(Arc::new(dv)), ..seen.clone() }
 }
 
-/// Everywhere where a person may look, changed the text that is there.
+/// Every place that users read, with its text.
 fn reported(seen: &Observed) -> BTreeMap<&'static str, String> {
     let dv: &DataVolume = seen.data_volume.as_ref().unwrap();
     let standing = CloneSummary::of(dv).unwrap();
@@ -173,7 +173,7 @@ fn reported(seen: &Observed) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// Clones at all times of their lives.
+/// Clones in every phase.
 fn states() -> Vec<(&'static str, Observed)> {
     let leaving = |mut seen: Observed| {
         let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
@@ -183,7 +183,7 @@ fn states() -> Vec<(&'static str, Observed)> {
     };
     let mut bound = (**claimed().target.as_ref().unwrap()).clone();
     bound.metadata.creation_timestamp = crate::fixtures::NOW.to_owned();
-    let claim_for_reserved_volume =
+    let bound_to_reserved =
         Observed { target: Some(Arc::new(bound)), volumes: Volumes::Bound(volume()), ..claimed() };
     vec![
         ("without a claim", start()),
@@ -206,7 +206,7 @@ fn states() -> Vec<(&'static str, Observed)> {
             "with a volume that is reserved",
             Observed { volumes: Volumes::Reserved(vec![volume()]), ..start() },
         ),
-        ("with a claim that has a reserved volume", claim_for_reserved_volume),
+        ("with a claim that has a reserved volume", bound_to_reserved),
         (
             "with a claim that a restore filled",
             Observed {

@@ -1,4 +1,4 @@
-//! A cluster that refuses, and executor that act on it.
+//! A cluster that refuses writes, and an executor for it.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) type Write = (&'static str, Kind, String);
 
 pub(crate) type Refuse = Box<dyn Fn(&Write) -> Option<ApiError> + Send + Sync>;
 
-/// Has one claim, takes what is written, and refuses what the test says.
+/// Has one claim, accepts writes, and refuses those that the test chooses.
 #[derive(Default)]
 pub(crate) struct RefusingCluster {
     pub(crate) refuse: Option<Refuse>,
@@ -116,7 +116,7 @@ pub(crate) fn executor(cluster: &Arc<RefusingCluster>) -> Executor {
     )
 }
 
-/// `pod` changed the identity that the controller gives to its own.
+/// `pod` with the identity that the controller gives to its own.
 pub(crate) fn with_identity(pod: &Arc<Pod>, role: Role) -> Arc<Pod> {
     let mut pod = (**pod).clone();
     let identity = PodIdentity {
