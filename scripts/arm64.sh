@@ -6,9 +6,9 @@
 #   scripts/arm64.sh --build    only builds it
 #   scripts/arm64.sh --built    tests what scripts/image.sh --arch arm64 built, both programs and images
 #
-# Checked are the machine, size, user and labels of the image, the list of crates inside the program, and the SBOM next
-# to it. A directory and an image file are cloned on arm64 alone, and between arm64 and this machine in both directions,
-# as in a cluster with nodes of both kinds. The digests must be those that the cloner of this machine computes.
+# It checks the machine, size, user and labels of the image, the list of crates inside the program, and the SBOM next to it. It
+# clones a directory and an image file on arm64 alone, and between arm64 and this machine in both directions, as in a cluster with
+# nodes of both kinds. The digests must equal those that the cloner of this machine computes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/messages.sh
@@ -29,7 +29,7 @@ case ${1-} in
     *) die "unknown argument $1; see --help" ;;
 esac
 [[ $(uname -m) != aarch64 ]] || {
-    echo "this machine is arm64 itself: scripts/image_test.sh and the other scripts test it"
+    echo "nothing to do: this machine is arm64, so scripts/image_test.sh and the other scripts test its programs"
     exit
 }
 command -v qemu-aarch64-static >/dev/null || die "qemu-aarch64-static is missing; scripts/test.sh setup installs it"
@@ -48,9 +48,9 @@ programs=$built/target/static/aarch64-unknown-linux-gnu/release
 
 for name in "${names[@]}"; do
     [[ -x $programs/$name ]] || die "no $name for arm64; scripts/image.sh --arch arm64 builds it"
-    readelf --file-header "$programs/$name" | grep -q 'Machine: *AArch64' || die "the $name is for another machine"
+    readelf --file-header "$programs/$name" | grep -q 'Machine: *AArch64' || die "the $name was not built for arm64"
     if readelf --program-headers "$programs/$name" | grep -q INTERP; then
-        die "the $name needs a dynamic linker, and the image has none"
+        die "the $name needs a dynamic linker, but the image has none"
     fi
     for path in "$work" "$PWD" "${CARGO_HOME:-$HOME/.cargo}" "${XDG_CACHE_HOME:-$HOME/.cache}/decant"; do
         if grep -qaF "$path/" "$programs/$name"; then die "the $name contains a path of this machine: $path"; fi
@@ -89,7 +89,7 @@ same() {
     diff --recursive --no-dereference "$2" "$3" || die "$1: the content differs"
     digest=$("$here" digest "$2" | cut -d' ' -f1)
     [[ $digest = decant1:* ]] || die "$1: no digest"
-    "$arm64" digest --expect "$digest" "$3" >/dev/null || die "$1: another digest on arm64"
+    "$arm64" digest --expect "$digest" "$3" >/dev/null || die "$1: the digest on arm64 differs"
     echo "ok   $1: $digest"
 }
 

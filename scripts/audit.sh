@@ -24,7 +24,7 @@ case ${1-} in
     *) die "unknown argument $1; see --help" ;;
 esac
 
-# A copy of the configuration with the path of the database, so that deny.toml contains no path.
+# Checks use a copy of deny.toml with the path of the database, so that deny.toml itself contains no path.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/decant/advisories
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -40,12 +40,12 @@ check() {
 }
 
 if [[ $db ]]; then
-    # Only for this process. To read a clone, its owner does not matter.
+    # Only for this process. The clone may belong to another user: it is only read.
     export GIT_CONFIG_COUNT=2
     export GIT_CONFIG_KEY_0=url.$db.insteadOf GIT_CONFIG_VALUE_0=$address
     export GIT_CONFIG_KEY_1=safe.directory GIT_CONFIG_VALUE_1='*'
     echo "advisories of $(git --git-dir "$db" log -1 --format=%cs)"
-    # The copy may be older than the advisory of an exception.
+    # The clone may be older than an advisory for which deny.toml has an exception.
     check . --allow advisory-not-detected
 elif cargo deny --config "$scratch/deny.toml" fetch db; then
     check . --disable-fetch

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Measures Decant and what it is compared with. The contestants of a measurement run by turns, so that a busy moment of the
-# machine affects all of them; the result is a table with the medians of all rounds. A run counts only if the copy is equal.
+# Measures Decant and the programs that it is compared with. The contestants of a measurement take turns, so that a busy moment of
+# the machine affects all of them. The result is a table with the medians of all rounds. A wrong copy ends the measurement.
 #
 #   scripts/bench.sh [COMMAND] [--data SET]... [--rounds N] [--scale X] [--quick] [--json FILE] [--plot FILE.svg] [POINT...]
 #
-# Commands, and what POINT selects:
+# Commands, and what POINT selects in each:
 #   compare     (default) `cloner copy`; `cloner source` with `cloner target`, two processes over TLS; cp; tar | tar;
 #               nbdcopy from nbdkit over TLS (files only); CDI's cloner and upload server, and each of them with Decant's
 #               other end. Sets: dense, vmdisk, tree, memory; and cold, as root, only if it is named. Wall time starts when
@@ -19,7 +19,7 @@
 #                 threads  1 GiB of prose, always compressed, by 1, 2 and 4 threads that compress and as many that decompress
 #                 sizes    1, 2 and 4 GiB of noise
 #                 disk     1, 4 and 16 GiB of noise to a disk: too large for two copies in memory
-#                 files    10,000, 100,000 and 1,000,000 files of 600 bytes, and by turns `cp -a` for the same files
+#                 files    10,000, 100,000 and 1,000,000 files of 600 bytes, alternating with `cp -a` of the same files
 #   controller  CPU time and requests of the controller for 100 and 1,000 running clones, and for 100 among 10,000
 #               DataVolumes. As root; about ten minutes
 #
@@ -29,7 +29,7 @@
 #   binaries       1 GiB of programs                  memory   200,000 small files: does memory grow with their number?
 #   prose          1 GiB of few words                 cold     the tree, on a disk and not in the page cache
 #
-# --rounds is 3, --quick means --rounds 1 --scale 0.1, --plot draws a scaling.
+# --rounds defaults to 3. --quick means --rounds 1 --scale 0.1. --plot draws the result of `scaling`.
 #
 # Environment: CLONER (a binary; default: a release build), BENCH_DIR (/dev/shm; a tmpfs with room for three copies, or for
 # 17 GiB: scaling), DISK_DIR (/var/tmp; for the set cold and the series disk).
@@ -72,7 +72,7 @@ while [[ $# -gt 0 ]]; do
     esac
     shift
 done
-# SETS and POINTS are what the command knows, DEFAULT_SETS and DEFAULT_POINTS what it takes if none is named.
+# SETS and POINTS are those that the command supports, DEFAULT_SETS and DEFAULT_POINTS those that it uses if none is named.
 [[ ${#data[@]} -gt 0 ]] || data=("${DEFAULT_SETS[@]}")
 [[ ${#points[@]} -gt 0 ]] || points=("${DEFAULT_POINTS[@]}")
 for name in "${data[@]}"; do
@@ -82,7 +82,7 @@ for name in "${points[@]}"; do
     # shellcheck disable=SC2153  # not a misspelling of `points`
     [[ " ${POINTS[*]} " = *" $name "* ]] || die "$command has no point $name; see --help"
 done
-[[ ! $plot || $command = scaling ]] || die "--plot is for scaling"
+[[ ! $plot || $command = scaling ]] || die "--plot works only with the command scaling"
 
 export PYTHONDONTWRITEBYTECODE=1
 "check_$command"

@@ -29,19 +29,19 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# The settings of this machine's Helm have no effect. Helm warns about every symbolic link; these warnings are left out.
+# Ignores the settings of this machine's Helm. Helm warns about every symbolic link; these warnings are dropped.
 export HELM_CONFIG_HOME=$work HELM_CACHE_HOME=$work HELM_DATA_HOME=$work
 helm() {
     local status=0
-    KUBECONFIG=${DECANT_API_KUBECONFIG-} "$tools/helm" "$@" 2>"$work/said" || status=$?
-    grep -v 'found symbolic link' "$work/said" >&2 || true
+    KUBECONFIG=${DECANT_API_KUBECONFIG-} "$tools/helm" "$@" 2>"$work/stderr" || status=$?
+    grep -v 'found symbolic link' "$work/stderr" >&2 || true
     return "$status"
 }
 kubectl() { KUBECONFIG=${DECANT_API_KUBECONFIG-} "$tools/kubectl" "$@"; }
 ok() { echo "ok   $*"; }
 
 helm lint --strict --quiet controller/deploy/chart
-# The tests use the package, as users do. In it the links are files.
+# The tests use the packaged chart, as users do. In the package the symbolic links are files.
 helm package --destination "$work" controller/deploy/chart >/dev/null
 chart=$(echo "$work"/decant-*.tgz)
 render() { helm template decant "$chart" --namespace decant-system "$@"; }
@@ -89,7 +89,7 @@ refused() {
     if render --set "$1" >/dev/null 2>"$work/error"; then
         die "$1 was not refused"
     fi
-    grep -q "$2" "$work/error" || die "$1: $(<"$work/error")"
+    grep -q "$2" "$work/error" || die "$1 was refused with the wrong error: $(<"$work/error")"
 }
 refused settings.maxClones=0 /settings/maxClones
 refused settings.maxClone=3 maxClone

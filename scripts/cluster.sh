@@ -80,7 +80,7 @@ up() {
         return
     fi
     if [[ -d $CLUSTER ]]; then
-        status >/dev/null 2>&1 || die "$CLUSTER is left from a cluster that no longer runs; scripts/cluster.sh down removes it"
+        status >/dev/null 2>&1 || die "$CLUSTER belongs to a cluster that no longer runs; scripts/cluster.sh down removes it"
         echo "$ADMIN"
         return
     fi
@@ -106,7 +106,7 @@ up() {
 down() {
     [[ -d $CLUSTER ]] || return 0
     local name path
-    # Continue if something cannot be stopped or no longer exists.
+    # Errors are ignored: some parts may not exist or may be stopped already.
     set +e
     # The kubelet stops before the containers, so that it does not restart them.
     end kubelet
@@ -154,7 +154,7 @@ volume() {
     local what=${1-} name
     case $what in
         add)
-            [[ $# -ge 5 ]] || die "volume add block|filesystem SIZE CLASS NAME..."
+            [[ $# -ge 5 ]] || die "usage: cluster.sh volume add block|filesystem SIZE CLASS NAME..."
             [[ $2 = block || $2 = filesystem ]] || die "unknown volume mode $2: use block or filesystem"
             add_volumes "${@:2}"
             ;;
@@ -163,7 +163,7 @@ volume() {
                 remove_volume "$name"
             done
             ;;
-        *) die "volume add or volume remove; see --help" ;;
+        *) die "unknown command volume $what: use add or remove" ;;
     esac
 }
 
@@ -191,7 +191,7 @@ api() {
             end etcd
             rm -rf "$CLUSTER"
             ;;
-        *) die "api up or api down; see --help" ;;
+        *) die "unknown command api ${1-}: use up or down" ;;
     esac
 }
 

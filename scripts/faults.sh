@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The long form of the fault matrix (docs/specification.md): every fault at 10, 50, 90 and 99 % and at random points, in
-# every mode, on larger volumes; and clones whose ends are killed in turn until the clone is complete. As root, on Linux
-# with loop devices. Prints a table and fails if a cell is wrong.
+# Runs the long form of the fault matrix (docs/specification.md): every fault at 10, 50, 90 and 99 % and at random points, in every
+# mode, on larger volumes; and clones whose ends are killed in turn until the clone is complete. As root, on Linux with loop
+# devices. Prints a table and fails if a cell is wrong.
 #
 #   scripts/faults.sh [--rounds N] [--seed N] [--scale N] [--streams N] [FILTER...]
 #
@@ -53,7 +53,7 @@ fi
 
 echo
 {
-    printf 'fault\tmode\tpoint\tMiB again\toutcome\n'
+    printf 'fault\tmode\tpoint\tMiB resent\toutcome\n'
     sort -t $'\t' -k 1,2 -k 3,3n "$DECANT_FAULTS_TABLE"
 } | column -t -s $'\t'
 wrong=$(grep -c 'WRONG$' "$DECANT_FAULTS_TABLE") || true

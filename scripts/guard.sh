@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Has the data path become more expensive? Counts the instructions of fixed workloads (cloner/benches/instructions.rs)
+# Checks whether the data path has become more expensive. Counts the instructions of fixed workloads (cloner/benches/instructions.rs)
 # under callgrind and compares them with scripts/guard/baseline.tsv. Instruction counts do not depend on how busy the
 # machine is.
 #
@@ -96,7 +96,7 @@ while read -r name; do
     if [[ $((found * 100)) -gt $((wanted * (100 + TOLERANCE_PERCENT))) ]]; then
         verdict="more than the baseline allows" failed=1
     elif [[ $((found * 100)) -lt $((wanted * (100 - TOLERANCE_PERCENT))) ]]; then
-        verdict="an improvement: --renew keeps it"
+        verdict="an improvement; --renew updates the baseline"
     fi
     printf '%-20s %12d instructions, %s %%, %s\n' "$name" "$found" "$percent" "$verdict"
 done <"$work/cases"

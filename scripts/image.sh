@@ -30,7 +30,7 @@ fi
 case ${arch:-$own} in
     amd64 | x86_64) machine=x86_64 arch=amd64 ;;
     arm64 | aarch64) machine=aarch64 arch=arm64 ;;
-    *) die "no image for ${arch:-$own}: only for amd64 and arm64" ;;
+    *) die "cannot build an image for ${arch:-$own}: use amd64 or arm64" ;;
 esac
 target=$machine-unknown-linux-gnu suffix=
 command -v buildah >/dev/null || die "buildah is missing; scripts/test.sh setup installs it"
@@ -45,8 +45,8 @@ fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 revision=$(git rev-parse HEAD 2>/dev/null || true)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-# glibc can be linked statically. Only the modules for name resolution are missing then, and a source needs only
-# /etc/hosts. Neither rustc nor the C compiler writes a path of this machine into the programs.
+# Static linking of glibc leaves out only the modules for name resolution, and a source needs only /etc/hosts. The other flags keep
+# rustc and the C compiler from writing paths of this machine into the programs.
 home=${CARGO_HOME:-$HOME/.cargo}
 flags="-C target-feature=+crt-static --remap-path-prefix=$PWD=/decant --remap-path-prefix=$home=/cargo"
 export CFLAGS="${CFLAGS-} -ffile-prefix-map=$PWD=/decant -ffile-prefix-map=$home=/cargo"
@@ -59,7 +59,7 @@ lay_out() {
     rm -rf "${root:?}"/*
     install -D -m 0555 "target/static/$target/release/$1" "$root/usr/bin/$1"
     if [[ $1 = cloner ]]; then
-        # CDI's prep pods run it (docs/protocol.md, 1.1).
+        # CDI's prep pods run it (docs/protocol.md section 1.1).
         mkdir "$root/bin"
         ln -s /usr/bin/cloner "$root/bin/bash"
     fi

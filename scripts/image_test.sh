@@ -32,7 +32,7 @@ in_root() { exec chroot --userspec=107:107 "$work/$1" /usr/bin/cloner; }
 [[ -x $programs/cloner && -x $programs/controller ]] || die "no static programs; scripts/image.sh makes them"
 for program in cloner controller; do
     if readelf --program-headers "$programs/$program" | grep -q INTERP; then
-        die "$program needs a dynamic linker, and the image has none"
+        die "the $program needs a dynamic linker, but the image has none"
     fi
     root=$work/$program-alone
     mkdir -p "$root"
@@ -52,7 +52,7 @@ chroot --userspec=107:107 "$work/cloner-alone" /bash -c echo "'hello cdi'" || di
 if chroot --userspec=107:107 "$work/cloner-alone" /bash -c ls 2>/dev/null; then
     die "the image has a shell"
 fi
-echo "ok   sizes, user, labels, lists of crates, SBOMs; an answer for prep pods, and no shell"
+echo "ok   sizes, users, labels, lists of crates and SBOMs; prep pods get their answer, and there is no shell"
 
 make_certificates "$work/certificates"
 make_root target
@@ -68,7 +68,7 @@ chown 107:107 "$work/source/volume/file"
 target=$!
 running+=("$target")
 port=$(port_in "$work/target.log" "waiting for a clone on" "$target")
-# No other source of names knows this one.
+# The name is only in this file, so the source has to use it.
 echo "127.0.0.1 target.decant.svc" >"$work/source/etc/hosts"
 (
     source_environment "$work/certificates" "$port"

@@ -4,9 +4,9 @@
 #   scripts/interop.sh                 builds the cloner and runs all tests
 #   CLONER=FILE scripts/interop.sh     tests this binary
 #
-# curl uploads to a target what GNU tar and cramjam wrote; a recorder in Python and then cramjam, GNU tar and bsdtar read
-# what a source sends; openssl finds out which TLS versions both servers speak; promtool reads the metrics page. All
-# connections use the loopback address, all files are in a temporary directory.
+# curl uploads archives and disks, made with GNU tar and cramjam, to a target. A recorder in Python receives what a source sends;
+# cramjam, GNU tar and bsdtar read it. openssl finds out which TLS versions both servers accept. promtool reads the metrics page.
+# All connections use the loopback address, all files are in a temporary directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/messages.sh
@@ -49,7 +49,7 @@ expect() {
 
 ok() { echo "ok   $*"; }
 
-# A tree with everything that a copy easily loses.
+# A tree with everything that a copy could lose.
 tree=$work/tree
 mkdir -p "$tree/directory/deep"
 seq 20000 >"$tree/directory/numbers"
@@ -71,7 +71,7 @@ disk=$work/disk
     head -c 1234 /dev/urandom
 } >"$disk"
 
-curl_uploads() {
+test_target_with_curl() {
     "$python" scripts/interop/frames.py pack <"$disk" >"$work/disk.sz"
     start_target "$work/block"
     expect "$(upload "$work/disk.sz" blockdevice-clone)" 200
@@ -117,7 +117,7 @@ record() {
     "$python" scripts/interop/frames.py unpack <"$work/body" >"$work/content"
 }
 
-python_listens() {
+test_source_with_recorder() {
     record --content-type blockdevice-clone --mount "$disk"
     cmp "$disk" "$work/content"
     expect "$(sed -n 's/^x-cdi-content-type: //p' "$work/head" | tr -d '\r')" blockdevice-clone
@@ -137,8 +137,8 @@ python_listens() {
     done
 }
 
-# speaks PORT VERSION: true if a handshake with that version succeeds.
-speaks() {
+# accepts PORT VERSION: true if a handshake with that version succeeds.
+accepts() {
     # At a higher security level openssl itself would refuse to offer old versions.
     openssl s_client -connect "127.0.0.1:$1" "-$2" -cipher DEFAULT@SECLEVEL=0 -CAfile "$certificates/server-ca.crt" \
         -cert "$certificates/client.crt" -key "$certificates/client.key" </dev/null >"$work/s_client" 2>&1
@@ -146,24 +146,24 @@ speaks() {
     grep -qE '^New, TLSv1.[23]?.*Cipher is [^(]' "$work/s_client"
 }
 
-# versions PORT NAME
-versions() {
+# check_tls_versions PORT NAME: fails unless the server accepts exactly TLS 1.2 and 1.3.
+check_tls_versions() {
     local version
     for version in tls1_2 tls1_3; do
-        speaks "$1" $version || { cat "$work/s_client" >&2 && return 1; }
+        accepts "$1" $version || { cat "$work/s_client" >&2 && return 1; }
     done
     for version in tls1 tls1_1; do
-        if speaks "$1" $version; then
-            echo "$2 speaks $version" >&2
+        if accepts "$1" $version; then
+            echo "the $2 accepts $version" >&2
             return 1
         fi
     done
-    ok "openssl finds TLS 1.2 and 1.3 and nothing older at the $2"
+    ok "the $2 accepts TLS 1.2 and 1.3 and no older version"
 }
 
-openssl_and_promtool_look() {
+test_tls_versions_and_metrics() {
     start_target "$work/idle"
-    versions "$port" target
+    check_tls_versions "$port" target
     kill "$pid"
     wait "$pid" || true
 
@@ -171,7 +171,7 @@ openssl_and_promtool_look() {
     start_source "$(free_port)" --content-type blockdevice-clone --mount "$disk"
     local metrics_port
     metrics_port=$(port_in "$work/source.log" "metrics on" "$pid")
-    versions "$metrics_port" source
+    check_tls_versions "$metrics_port" source
     curl --silent --show-error --fail --insecure --noproxy '*' "https://127.0.0.1:$metrics_port/metrics" >"$work/page"
     # promtool's only complaint is about a label name, which CDI chose.
     promtool check metrics <"$work/page" >"$work/lint" 2>&1 || true
@@ -182,7 +182,7 @@ openssl_and_promtool_look() {
     kill "$pid"
     wait "$pid" || true
 
-    # Proof that this openssl can find an old version: its own server speaks one.
+    # Shows that this openssl can detect an old version, with a server of its own that accepts one.
     local old_port
     old_port=$(free_port)
     openssl s_server -accept "127.0.0.1:$old_port" -tls1_1 -cipher DEFAULT@SECLEVEL=0 -cert "$certificates/server.crt" \
@@ -191,11 +191,11 @@ openssl_and_promtool_look() {
     running+=("$old")
     wait_for_port "$old_port" "$old"
     openssl s_client -connect "127.0.0.1:$old_port" -tls1_1 -cipher DEFAULT@SECLEVEL=0 </dev/null >"$work/s_client" 2>&1 || true
-    grep -q 'Cipher is ECDHE' "$work/s_client" && ok "openssl would have found TLS 1.1" ||
-        echo "note this openssl has no TLS 1.1; it was not tested that the cloner refuses it"
+    grep -q 'Cipher is ECDHE' "$work/s_client" && ok "openssl can detect TLS 1.1" ||
+        echo "note this openssl does not support TLS 1.1: it was not tested that the cloner refuses it"
     kill "$old" 2>/dev/null || true
 }
 
-curl_uploads
-python_listens
-openssl_and_promtool_look
+test_target_with_curl
+test_source_with_recorder
+test_tls_versions_and_metrics

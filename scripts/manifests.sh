@@ -27,11 +27,11 @@ ok() { echo "ok   $*"; }
 
 # quietly WHAT COMMAND...: fails on an error, and on any output on standard error.
 quietly() {
-    "${@:2}" >"$work/out" 2>"$work/said" || { cat "$work/said" >&2; die "$1 fails"; }
-    [[ ! -s $work/said ]] || { cat "$work/said" >&2; die "$1 prints a warning"; }
+    "${@:2}" >"$work/out" 2>"$work/stderr" || { cat "$work/stderr" >&2; die "$1 fails"; }
+    [[ ! -s $work/stderr ]] || { cat "$work/stderr" >&2; die "$1 prints a warning"; }
 }
 
-# renders KUBECTL DIRECTORY...
+# renders KUBECTL DIRECTORY...: fails unless kubectl renders each directory without a warning.
 renders() {
     local directory
     for directory in "${@:2}"; do
@@ -40,7 +40,7 @@ renders() {
     done
     ok "kubectl $(version "$1") renders controller/deploy/{$(IFS=, && echo "${*:2}")} without a warning"
 }
-# These do not include base/. Old versions of kubectl (before 1.21) do not know the field that includes it.
+# Directories that do not include base/: kubectl before 1.21 does not support the field that includes it.
 alone=(. base admission clone-policies monitoring)
 renders "$newest" "${alone[@]}" webhook namespaced
 kubectls=("$newest")
@@ -51,7 +51,7 @@ fi
 
 [[ ${DECANT_API_KUBECONFIG-} ]] || exit 0
 export KUBECONFIG=$DECANT_API_KUBECONFIG
-# twice KUBECTL DIRECTORY
+# twice KUBECTL DIRECTORY: applies the directory two times; fails if the second time changes anything.
 twice() {
     quietly "$1 apply -k $2" "$1" apply -k "$2"
     quietly "$1 apply -k $2, a second time," "$1" apply -k "$2"

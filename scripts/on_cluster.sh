@@ -18,10 +18,10 @@ help_if_asked "$@"
 [[ $EUID -eq 0 ]] || die "starting a cluster needs root"
 unset KUBECONFIG
 # What this script started, as arguments of scripts/cluster.sh.
-ours=()
+started=()
 take_down() {
     local what
-    for what in "${ours[@]}"; do
+    for what in "${started[@]}"; do
         # shellcheck disable=SC2086  # two arguments
         scripts/cluster.sh $what
     done
@@ -31,7 +31,7 @@ trap 'exit 130' INT TERM
 if ! scripts/cluster.sh status >/dev/null 2>&1; then
     # Removes what is left of a cluster that was not stopped.
     scripts/cluster.sh down
-    ours+=("down")
+    started+=("down")
 fi
 KUBECONFIG=$(scripts/cluster.sh up | tail -n 1)
 export KUBECONFIG
@@ -40,10 +40,10 @@ DECANT_NEWEST_KUBECTL=$(helm_directory)/kubectl
 export DECANT_NEWEST_KUBECTL
 scripts/cluster.sh images
 scripts/image_test.sh
-# The controllers of the tests have the rights of the role and no others.
+# The tests' controllers get exactly the rights of these roles.
 kubectl apply -f controller/deploy/base/namespace.yaml -f controller/deploy/base/crds.yaml -f controller/deploy/base/rbac.yaml \
     -f controller/deploy/base/proxy.yaml
-# The tests also run the plugin of kubectl.
+# The tests also run the kubectl plugin.
 build_debug
 # With the features of the whole workspace, as in the other steps: nothing is compiled twice.
 clones() { cargo test --locked --workspace --test clones -- "$@"; }
@@ -61,7 +61,7 @@ clones rights::
 rm "$DECANT_CALLS_FILE"
 
 # An API server without a node, and the optimized programs from the images.
-ours+=("api down")
+started+=("api down")
 DECANT_API_KUBECONFIG=$(scripts/cluster.sh api up | tail -n 1)
 DECANT_CONTROLLER=$PWD/target/static/$(uname -m)-unknown-linux-gnu/release/controller
 DECANT_CLONER=${DECANT_CONTROLLER%/*}/cloner

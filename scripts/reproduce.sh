@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds an image twice, in two directories and with two Cargo homes, and compares: archive digest and SBOM must be equal.
 #
-#   scripts/reproduce.sh                    the cloner, without optimization: the path could leak into the image at any
-#                                           level of optimization
+#   scripts/reproduce.sh                    the cloner, without optimization: a path would leak into the image at any
+#                                           optimization level
 #   scripts/reproduce.sh --full [NAME]...   both images, or the named ones, as they are released (four builds of minutes)
 #
-# --arch arm64 as the first argument selects the images for that machine, built by a cross compiler.
+# --arch arm64 as the first argument selects the images for arm64, built with a cross compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/messages.sh
@@ -18,7 +18,7 @@ help_if_asked "$@"
 
 names=(cloner) arch=() suffix='' machine=$(uname -m)
 if [[ ${1-} = --arch ]]; then
-    [[ ${2-} = arm64 && $machine != aarch64 ]] || die "--arch takes arm64, on another machine"
+    [[ ${2-} = arm64 && $machine != aarch64 ]] || die "--arch accepts only arm64, and only on other machines"
     arch=(--arch arm64) suffix=-arm64 machine=aarch64
     shift 2
 fi
@@ -47,7 +47,7 @@ mkdir -p "$work/second-home"
 for part in registry bin; do
     [[ ! -e $home/$part ]] || ln -s "$home/$part" "$work/second-home/$part"
 done
-# Both at once: each alone leaves processors idle while it waits for one crate.
+# Both builds run at the same time: a single one leaves processors idle while it waits for one crate.
 build "$first" "$home" &
 build "$second" "$work/second-home" || die "the second build failed"
 wait $! || die "the first build failed"
@@ -60,7 +60,7 @@ for name in "${names[@]}"; do
         fi
     done
     [[ $(image_digest "$first/target/images/$name$suffix.tar") = "$(image_digest "$second/target/images/$name$suffix.tar")" ]] ||
-        die "two builds of $name have two digests"
+        die "the digests of two builds of $name differ"
     cmp "$first/target/images/$name$suffix.cdx.json" "$second/target/images/$name$suffix.cdx.json"
     echo "ok   two builds of $name$suffix in two directories have one digest and one SBOM"
 done

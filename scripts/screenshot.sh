@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renders docs/status-page.png: the status page with sample clones, in headless Chromium (Debian's `chromium`).
+# Renders the status page with sample clones to docs/status-page.png, in headless Chromium (Debian's `chromium`).
 #
 #   scripts/screenshot.sh [FILE]
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs all checks of Decant on a Debian 12 machine with Rust. Fails if a step fails, but always runs all steps.
+# Runs all checks of Decant on a Debian 12 machine with Rust. A failed step does not end the run, but makes it fail.
 #
 #   scripts/test.sh              runs every step, in this order
 #   scripts/test.sh STEP...      runs only these steps
 #   scripts/test.sh lint unit    is the loop for daily work: less than five minutes after a small change
 #
-# Steps, and how long each takes on two cores, in a warm target directory / in a new checkout:
+# Steps, and how long each takes on two cores, with a warm target directory / in a new checkout:
 #     setup      installs missing packages and tools, as root or with sudo          10 s / 25 min
 #     format     rustfmt                                                             3 s
 #     lint       clippy; warnings are errors                                        1 min / 3 min
@@ -54,7 +54,7 @@ step_format() {
 
 step_lint() {
     cargo clippy --locked --workspace --all-targets -- -D warnings
-    # `--all-targets` leaves out the tests that `cargo test` does not run by itself.
+    # `--all-targets` does not include tests with `test = false`.
     local selection
     select_tests cluster
     cargo clippy --locked --workspace "${selection[@]}" -- -D warnings
@@ -108,7 +108,7 @@ step_scripts() {
 
 step_supply() {
     needs cargo-deny || return
-    # The check reads the crates, and has no network.
+    # The check needs the sources of the crates, and runs offline.
     cargo fetch --locked --quiet
     cargo deny --locked --offline check bans licenses sources
 }
@@ -172,7 +172,7 @@ prepare_pid='' prepared=''
 
 start_preparing() {
     prepared=$(mktemp -d)
-    # The leader of a process group, so that all of its compilers end with it.
+    # In its own process group, so that all of its compilers can be ended with it.
     setsid nice -n 19 scripts/test/prepare.sh "$prepared" </dev/null &
     prepare_pid=$!
 }

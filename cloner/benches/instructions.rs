@@ -24,8 +24,8 @@ use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::tar::reader::ArchiveReader;
 use decant_cloner::volume::tree::read::plan::Options;
-use decant_cloner::volume::tree::read::scan::scan;
-use decant_cloner::volume::tree::read::write_archive::write_archive as pack;
+use decant_cloner::volume::tree::read::scan;
+use decant_cloner::volume::tree::read::write_archive as pack;
 use decant_shared::net::http::chunked;
 use decant_shared::process::stop::Stop;
 
@@ -117,8 +117,8 @@ fn chunks() {
         let mut decoder = chunked::Decoder::default();
         let mut rest = body.as_slice();
         while !decoder.is_done() {
-            let (skip, len) = decoder.next(rest).unwrap();
-            rest = &rest[skip + len..];
+            let chunked::Decoded { framing_len, data_len } = decoder.next(rest).unwrap();
+            rest = &rest[framing_len + data_len..];
         }
     });
 }

@@ -17,7 +17,7 @@ use decant_cloner::snappy::decode::{DecodedBatch, Decoder};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::split::{Pack, Splitter};
 use decant_cloner::snappy::{BLOCK_BYTES, STREAM_IDENTIFIER};
-use decant_cloner::stream::is_zero;
+use decant_cloner::zeros::is_zero;
 use decant_shared::net::tls::authority::{Authority, Usage};
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::net::tls::{client, server};
@@ -206,9 +206,13 @@ fn ends() -> (ClientConnection, ServerConnection) {
     let authority = Authority::new("bench", 1).unwrap();
     let identity = authority.issue("bench", &["localhost"], Usage::Server, 1).unwrap();
     let roots = || authority.roots().unwrap();
-    let server =
-        server::config_asking_clients(identity, roots(), TlsVersions::default(), CipherSuites::default())
-            .unwrap();
+    let server = server::config_with_optional_client_auth(
+        identity,
+        roots(),
+        TlsVersions::default(),
+        CipherSuites::default(),
+    )
+    .unwrap();
     let identity = authority.issue("bench", &[], Usage::Client, 1).unwrap();
     let client = client::config(roots(), identity).unwrap();
     let mut client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();

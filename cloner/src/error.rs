@@ -1,4 +1,4 @@
-//! What can go wrong in a clone: one type, ranked, so that the first cause is the one reported.
+//! The errors of a clone: one type, ranked, so that the cause is reported and not its consequences.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use decant_shared::process::stop::{Stop, StopReason};
 use decant_shared::protocol::cdi::DEVICE_OWNERSHIP_SETTING;
 use decant_shared::protocol::exit_code::Exit;
 
-/// The kind of a failure. It decides the exit code, the HTTP status and the rank.
+/// The kind of a failure. It determines the exit code, the HTTP status and the rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A wrong argument or environment variable.
@@ -22,15 +22,15 @@ pub enum Kind {
     SourceChanged,
     /// The target cannot be written.
     Target,
-    /// The target has no room (ENOSPC, EDQUOT, or a size known beforehand).
+    /// The target has no space (ENOSPC, EDQUOT, or a size known in advance).
     NoSpace,
-    /// What an attempt before left does not fit the source any more. It is gone, and the next attempt begins anew.
+    /// What a previous attempt left no longer matches the source. It was removed; the next attempt starts from zero.
     Leftover,
     /// The stream is damaged: framing, checksum, tar structure, or it ended too early.
     Damaged,
     /// The other end cannot be reached.
     Unreachable,
-    /// The other end makes no progress any more.
+    /// The other end makes no progress.
     Stalled,
     /// The other end answered with this HTTP status.
     Refused(u16),
@@ -40,13 +40,13 @@ pub enum Kind {
     Signal(i32),
     /// Anything else.
     Failed,
-    /// The other end hung up. Secondary: something on its side, or an answer not yet read, is the cause.
+    /// The other end hung up. Secondary: the cause is on its side, or in an answer that was not read yet.
     HungUp,
-    /// A thread next to this one ended. Secondary: that thread knows why.
+    /// A neighbouring thread ended. Secondary: that thread reports the cause.
     Neighbour,
 }
 
-/// A failure: what kind it is and one line that names the thing and says what happened.
+/// A failure: its kind, and one line that names the object and what happened.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -54,16 +54,16 @@ pub struct Error {
     cause: Option<io::Error>,
 }
 
-/// The result of everything in this crate that can fail.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A failure of `kind`, told in `text`: one line, no full stop.
+    /// A failure of `kind`. `text` is one line without a full stop.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), cause: None }
     }
 
-    /// A failure of `kind` with the operating system's reason behind it.
+    /// A failure of `kind`, with the operating system's reason as its cause.
     pub fn io(kind: Kind, text: impl Into<String>, cause: io::Error) -> Self {
         Self { kind, text: text.into(), cause: Some(cause) }
     }
@@ -73,8 +73,8 @@ impl Error {
         Self::new(Kind::Usage, text)
     }
 
-    /// Opening a block device to `doing` ("read", "write") was not permitted. In a pod the container runtime decides who owns
-    /// the device, and its default leaves it to root.
+    /// Opening a block device to `doing` ("read", "write") was not permitted. In a pod the container runtime sets the owner of
+    /// the device, by default root.
     pub fn no_device_permission(kind: Kind, doing: &str, path: &Path, cause: io::Error) -> Self {
         let user = rustix::process::geteuid().as_raw();
         let path = path.display();
@@ -96,17 +96,17 @@ impl Error {
         Self::io(kind, format!("cannot {doing} {}", path.display()), cause)
     }
 
-    /// The stream is not what it should be.
+    /// The stream is damaged.
     pub fn damaged(text: impl Into<String>) -> Self {
         Self::new(Kind::Damaged, text)
     }
 
-    /// A thread next to this one is gone; it knows the cause.
+    /// A neighbouring thread ended; it reports the cause.
     pub fn neighbour(who: &str) -> Self {
         Self::new(Kind::Neighbour, format!("the {who} ended early"))
     }
 
-    /// `Ok` while nobody asked for a stop, else the failure that a stop is.
+    /// `Ok` unless `stop` is set, else the failure for the stop.
     pub fn check(stop: &Stop) -> Result<()> {
         match stop.reason() {
             None => Ok(()),
@@ -114,7 +114,7 @@ impl Error {
         }
     }
 
-    /// The failure that a stop is.
+    /// The failure for a stop.
     pub fn stopped(reason: StopReason) -> Self {
         match reason {
             StopReason::Signal(number) => {
@@ -124,19 +124,19 @@ impl Error {
         }
     }
 
-    /// What kind of failure it is.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The same failure with `text` in front.
+    /// The same failure with `text` before its message.
     #[must_use]
     pub fn within(mut self, text: &str) -> Self {
         self.text = format!("{text}: {}", self.text);
         self
     }
 
-    /// The same failure with `text` behind it and its cause.
+    /// The same failure with `text` after its message and cause.
     #[must_use]
     pub fn followed_by(self, text: &str) -> Self {
         let shown = match &self.cause {
@@ -146,7 +146,7 @@ impl Error {
         Self { kind: self.kind, text: shown, cause: None }
     }
 
-    /// The exit code of a process that ends with this failure.
+    /// The exit code for this failure.
     pub fn exit(&self) -> Exit {
         match self.kind {
             Kind::Usage => Exit::Usage,
@@ -163,8 +163,8 @@ impl Error {
         }
     }
 
-    /// Picks the cause out of several failures of one clone: a signal first, then the first of the
-    /// highest rank. "The peer hung up" and "a neighbour ended" never hide anything else.
+    /// Selects the cause among several failures of one clone: a signal first, then the first one of the highest rank.
+    /// `HungUp` and `Neighbour` never hide another failure.
     #[must_use]
     pub fn first_cause(first: Error, others: impl IntoIterator<Item = Error>) -> Error {
         others.into_iter().fold(first, |cause, next| if next.rank() < cause.rank() { next } else { cause })
@@ -190,7 +190,7 @@ impl From<TlsConfigError> for Error {
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 
-/// Whether the operating system says that there is no room: ENOSPC, EDQUOT or EFBIG.
+/// Whether the operating system reports that there is no space: ENOSPC, EDQUOT or EFBIG.
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -200,7 +200,7 @@ pub fn is_no_space(error: &io::Error) -> bool {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // File names and peers may say anything; a message is one line.
+        // File names and texts of peers may contain anything; a message is one line.
         write_escaped(f, &self.text)?;
         match &self.cause {
             Some(cause) => write!(f, ": {cause}"),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_one_line_whatever_the_file_is_called() {
+    fn a_message_is_one_line_with_any_file_name() {
         let name = "/x/a\nb\u{1b}[2J\u{9b}\u{202e}";
         let error = Error::source("open", Path::new(name), io::ErrorKind::NotFound.into());
         assert!(error.to_string().starts_with(r"cannot open /x/a\nb\u{1b}[2J\u{9b}\u{202e}: "), "{error}");

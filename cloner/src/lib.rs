@@ -1,5 +1,5 @@
 //! The data path of Decant: `send` reads a volume and sends it, `receive` receives it and writes it. `commands` runs each
-//! of them in a pod, or both in one process. Which module may import which is in docs/architecture.md.
+//! of them in a pod, or both in one process. docs/architecture.md lists the layers.
 #![forbid(unsafe_code)]
 
 pub mod attributes;
@@ -14,3 +14,4 @@ pub mod snappy;
 pub mod stream;
 pub mod tar;
 pub mod volume;
+pub mod zeros;

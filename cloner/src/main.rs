@@ -1,4 +1,4 @@
-//! The cloner: reads the command line and the environment, runs one role, ends with its exit code.
+//! The cloner: reads the command line and the environment, runs one command, and exits with its exit code.
 #![forbid(unsafe_code)]
 
 use ::log::LevelFilter;
@@ -18,11 +18,11 @@ use decant_shared::process::stop::Stop;
 use decant_shared::protocol::exit_code::Exit;
 
 fn main() -> Exit {
-    // A thread that is gone must end the pod: what it should have written or proven is missing.
+    // A panic must end the pod: what the thread should have written or verified is missing.
     panics::abort_on_panic();
     let environment = Environment::of_process();
-    let words: Vec<_> = std::env::args_os().collect();
-    match called(&words) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match called(&arguments) {
         Called::Cloner => {}
         Called::Prep => return Exit::Done,
         Called::Shell => {
@@ -33,11 +33,11 @@ fn main() -> Exit {
             return Exit::Usage;
         }
     }
-    let cli = Cli::parse_from(from_pod(words, &environment));
+    let cli = Cli::parse_from(from_pod(arguments, &environment));
     match run(&cli, &environment) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            // One line that names the thing and says what happened.
+            // One line that names the object and what happened.
             ::log::error!("{error}");
             error.exit()
         }
@@ -67,7 +67,7 @@ fn format(cli: &Cli) -> Format {
 fn level(cli: &Cli) -> LevelFilter {
     match (&cli.command, cli.log_format) {
         (Command::Copy(args), _) if args.quiet => LevelFilter::Error,
-        // A person reads the bar; a program reads the records.
+        // A person reads the progress bar; a program reads the log records.
         (Command::Copy(_), LogFormat::Text) => LevelFilter::Warn,
         (Command::Copy(_), LogFormat::Json) => LevelFilter::Info,
         (Command::Digest(_), _) => LevelFilter::Warn,

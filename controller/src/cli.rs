@@ -14,59 +14,59 @@ use crate::policy::Policy;
 use crate::run::RunSettings;
 use crate::webhook::callers::Callers;
 
-/// Watches DataVolumes and clones what they ask for.
+/// Watches DataVolumes and clones volumes for them.
 #[derive(Debug, Parser)]
 #[command(name = "controller", version, arg_required_else_help = true, after_long_help = decant_shared::protocol::exit_code::help())]
 pub struct Cli {
-    /// What to do.
+    #[allow(missing_docs)]
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the controller can do.
+/// The commands of the controller.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch DataVolumes and clone, until SIGTERM
+    /// Watch DataVolumes and clone volumes, until SIGTERM
     Run(Box<RunArgs>),
-    /// Serve the admission webhook alone, until SIGTERM
+    /// Serve only the admission webhook, until SIGTERM
     Webhook(Box<WebhookArgs>),
     /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
     Crds,
 }
 
-/// What every process of the controller needs.
+/// Flags of every process of the controller.
 #[derive(Debug, Args)]
 pub struct ProcessArgs {
-    /// Cluster to act on; without it, the one this process is a pod of, else $KUBECONFIG or ~/.kube/config
+    /// Kubeconfig of the cluster; by default the service account of the pod, else $KUBECONFIG or ~/.kube/config
     #[arg(long, env = "DECANT_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// Namespace of the controller's own Secrets
+    /// Namespace of the Secrets of the controller
     #[arg(long, env = "DECANT_NAMESPACE", default_value = "decant-system")]
     pub namespace: String,
-    /// Serve /healthz and /readyz at this address, too, where no other page shares their connections
+    /// Also serve /healthz and /readyz at this address, separately from other pages
     #[arg(long, env = "DECANT_PROBE_LISTEN")]
     pub probe_listen: Option<SocketAddr>,
     /// Write log lines as text or as json
     #[arg(long, env = "DECANT_LOG_FORMAT", default_value = "text", value_parser = format)]
     pub log_format: Format,
-    /// error, warn, info, debug or trace
+    /// Log level: error, warn, info, debug or trace
     #[arg(long, env = "DECANT_LOG_LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
 }
 
-/// What the admission webhook decides with, whichever process serves it.
+/// Flags of every process that serves the admission webhook.
 #[derive(Debug, Args)]
 pub struct GateArgs {
-    /// Take over an existing PVC of the DataVolume's name although the PVC is not annotated for it
+    /// Adopt an existing PVC with the name of the DataVolume even without the annotation of the PVC
     #[arg(long, env = "DECANT_CLAIM_ADOPTION")]
     pub claim_adoption: bool,
-    /// Service through which the API server reaches the webhook
+    /// Service through which the API server calls the webhook
     #[arg(long, env = "DECANT_WEBHOOK_SERVICE", default_value = "cdi-api")]
     pub webhook_service: String,
-    /// PEM file with the authorities that signed the API server's client certificate: the webhook answers only to that
+    /// PEM file with the authorities of the API server's client certificate: the webhook answers only such clients
     #[arg(long, env = "DECANT_WEBHOOK_CLIENT_CA")]
     pub webhook_client_ca: Option<PathBuf>,
-    /// Common name of the API server's client certificate; may be repeated; without it, every one of those authorities
+    /// Common name of the API server's client certificate; may be repeated; by default any name
     #[arg(
         long = "webhook-client-name",
         env = "DECANT_WEBHOOK_CLIENT_NAMES",
@@ -74,20 +74,20 @@ pub struct GateArgs {
         requires = "webhook_client_ca"
     )]
     pub webhook_client_names: Vec<String>,
-    /// Service account of the controller: it alone may write tokens
+    /// Service account of the controller: only it may write tokens
     #[arg(long, env = "DECANT_SERVICE_ACCOUNT", default_value = "decant-controller")]
     pub service_account: String,
 }
 
 impl GateArgs {
-    /// Whom the webhook answers; `None` for everybody.
+    /// Whom the webhook answers; `None` for every client.
     pub fn callers(&self) -> Option<Callers> {
         let authorities = self.webhook_client_ca.clone()?;
         Some(Callers { authorities, names: self.webhook_client_names.clone() })
     }
 }
 
-/// How to serve the webhook alone. The variables are those of `run`.
+/// Flags of `webhook`, with the environment variables of `run`.
 #[derive(Debug, Args)]
 pub struct WebhookArgs {
     #[command(flatten)]
@@ -104,7 +104,7 @@ pub struct WebhookArgs {
     pub listen: SocketAddr,
 }
 
-/// How to run. Every flag has an environment variable; flags win.
+/// Flags of `run`. Every flag has an environment variable; flags take precedence.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -113,16 +113,16 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub gate: GateArgs,
-    /// Only look at this namespace
+    /// Watch only this namespace
     #[arg(long, env = "DECANT_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
     /// Image of the pods that clone
     #[arg(long, env = "DECANT_CLONER_IMAGE", default_value = concat!("decant/cloner:", env!("CARGO_PKG_VERSION")))]
     pub cloner_image: String,
-    /// Always, IfNotPresent or Never
+    /// Image pull policy: Always, IfNotPresent or Never
     #[arg(long, env = "DECANT_PULL_POLICY", default_value = "IfNotPresent")]
     pub pull_policy: String,
-    /// Name of a Secret with credentials of a registry; may be repeated
+    /// Name of a Secret with registry credentials; may be repeated
     #[arg(long = "pull-secret", env = "DECANT_PULL_SECRETS", value_delimiter = ',')]
     pub pull_secrets: Vec<String>,
     /// `resources` of the containers that clone, as JSON
@@ -131,34 +131,34 @@ pub struct RunArgs {
     /// `tolerations` of the pods that clone, as JSON
     #[arg(long, env = "DECANT_TOLERATIONS", value_parser = json)]
     pub tolerations: Option<Value>,
-    /// A label that the node must have, name=value; may be repeated
+    /// Required label of the node, name=value; may be repeated
     #[arg(long = "node-selector", env = "DECANT_NODE_SELECTOR", value_delimiter = ',', value_parser = pair)]
     pub node_selector: Vec<(String, String)>,
-    /// Annotations of the pods that clone, as JSON; those of a DataVolume or PVC that its pods get win
+    /// Annotations of the pods that clone, as JSON; annotations from the DataVolume or PVC take precedence
     #[arg(long, env = "DECANT_POD_ANNOTATIONS", value_parser = annotations)]
     pub pod_annotations: Option<BTreeMap<String, String>>,
-    /// Clones that run at the same time
+    /// Maximum number of running clones
     #[arg(long, env = "DECANT_MAX_CLONES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_clones: u16,
-    /// The same for each storage class of the targets
+    /// Maximum number of running clones for each storage class of the targets
     #[arg(long, env = "DECANT_MAX_CLONES_PER_CLASS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_clones_per_class: u16,
-    /// Share of a filesystem volume that files cannot use
+    /// Fraction of a filesystem volume that files cannot use
     #[arg(long, env = "DECANT_FILESYSTEM_OVERHEAD", default_value = "0.06", value_parser = overhead)]
     pub filesystem_overhead: Overhead,
-    /// Preallocate where a DataVolume does not say
+    /// Preallocate if the DataVolume does not specify it
     #[arg(long, env = "DECANT_PREALLOCATION")]
     pub preallocation: bool,
-    /// Threads that look at clones
+    /// Threads that reconcile clones
     #[arg(long, env = "DECANT_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
     pub workers: u8,
-    /// Threads that ask running clones how far they are
+    /// Threads that poll the progress of running clones
     #[arg(long, env = "DECANT_POLLERS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
     pub pollers: u8,
-    /// Seconds between two looks at a running clone, when few run
+    /// Seconds between two polls of a running clone, if few run
     #[arg(long, env = "DECANT_POLL_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub poll_secs: u16,
-    /// Progress writes per second, for all clones together
+    /// Maximum progress writes per second, for all clones together
     #[arg(long, env = "DECANT_PROGRESS_WRITES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     pub progress_writes: u16,
     /// Seconds between two progress writes of one clone
@@ -167,56 +167,56 @@ pub struct RunArgs {
     /// Address of /healthz, /readyz and /metrics; `[::]` is every address of both IP families
     #[arg(long, env = "DECANT_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
-    /// Serve /status there, too: a page that shows clones with bars to whoever can reach it
+    /// Also serve /status there: a page with the progress of clones, without authentication
     #[arg(long, env = "DECANT_STATUS_PAGE")]
     pub status_page: bool,
     /// Act without a Lease; only one such process may run
     #[arg(long, env = "DECANT_NO_LEADER_ELECTION")]
     pub no_leader_election: bool,
-    /// What tells this process from others that wait for the Lease: a pod's name; otherwise host and process id
+    /// Unique holder name for the Lease: the name of the pod; by default host and process id
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
-    /// Share of a filesystem volume of this storage class that files cannot use, class=share; may be repeated
+    /// Fraction of a filesystem volume of this storage class that files cannot use, class=fraction; may be repeated
     #[arg(long = "class-overhead", env = "DECANT_CLASS_OVERHEADS", value_delimiter = ',', value_parser = class_overhead)]
     pub class_overheads: Vec<(String, Overhead)>,
-    /// Bind targets at once although their storage class waits for the first consumer
+    /// Bind targets immediately even if their storage class waits for the first consumer
     #[arg(long, env = "DECANT_BIND_IMMEDIATELY")]
     pub bind_immediately: bool,
-    /// A label of all objects that are made, name=value; may be repeated
+    /// Label of all created objects, name=value; may be repeated
     #[arg(long = "label", env = "DECANT_LABELS", value_delimiter = ',', value_parser = pair)]
     pub labels: Vec<(String, String)>,
-    /// Suites that targets take, under OpenSSL's names, with commas between them; without it, those of the
+    /// Cipher suites that targets accept, with the names of OpenSSL, separated by commas; by default those of the
     /// Intermediate profile
     #[arg(long, env = "DECANT_TLS_CIPHERS")]
     pub tls_ciphers: Option<String>,
-    /// Oldest version of TLS that targets take
+    /// Oldest TLS version that targets accept
     #[arg(long, env = "DECANT_TLS_MIN_VERSION", default_value = "VersionTLS12", value_parser = ["VersionTLS12", "VersionTLS13"])]
     pub tls_min_version: String,
-    /// Seconds that a certificate of a pod lives; renewed at half of it
+    /// Lifetime of the certificate of a pod in seconds; renewed after half of it
     #[arg(long, env = "DECANT_CERTIFICATE_SECS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(30..))]
     pub certificate_secs: u32,
-    /// Seconds after which a target that no source came to is replaced
+    /// Seconds after which a target without a source is replaced
     #[arg(long, env = "DECANT_TARGET_DEADLINE_SECS", default_value_t = 43_200, value_parser = clap::value_parser!(u32).range(60..))]
     pub target_deadline_secs: u32,
-    /// Seconds that a source pod may live on after its target succeeded
+    /// Seconds that a source pod may keep running after its target succeeded
     #[arg(long, env = "DECANT_SOURCE_GRACE_SECS", default_value_t = 30)]
     pub source_grace_secs: u16,
-    /// Seconds between two looks at what may become free: a source in use, a missing permission
+    /// Seconds between two checks of a source in use or of a missing permission
     #[arg(long, env = "DECANT_WAIT_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub wait_secs: u16,
-    /// Seconds that a source pod may take to say how far it is
+    /// Seconds that a source pod may take to answer a progress poll
     #[arg(long, env = "DECANT_SCRAPE_SECS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub scrape_secs: u16,
-    /// Longest pause in seconds before something that failed is tried again
+    /// Longest pause in seconds before a retry
     #[arg(long, env = "DECANT_BACKOFF_SECS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
     pub backoff_secs: u16,
-    /// Serve the admission webhook at this address; without it, owners' consent is the only way across namespaces
+    /// Serve the admission webhook at this address; without it, clones across namespaces need the consent of the owner
     #[arg(long, env = "DECANT_WEBHOOK_LISTEN")]
     pub webhook_listen: Option<SocketAddr>,
 }
 
 impl RunArgs {
-    /// What tells this process from other replicas.
+    /// The unique name of this process.
     pub fn identity(&self) -> String {
         self.identity.clone().unwrap_or_else(|| {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -224,7 +224,7 @@ impl RunArgs {
         })
     }
 
-    /// Where and with how many threads.
+    /// The settings of the process.
     pub fn settings(&self) -> RunSettings {
         RunSettings {
             namespace: self.process.namespace.clone(),
@@ -235,7 +235,7 @@ impl RunArgs {
         }
     }
 
-    /// What the operator decided.
+    /// The policy from the flags.
     pub fn policy(&self) -> Policy {
         let mut policy = Policy::default();
         policy.pods.image.clone_from(&self.cloner_image);
@@ -249,8 +249,8 @@ impl RunArgs {
             policy.pods.tolerations = tolerations.clone();
         }
         policy.pods.annotations = self.pod_annotations.clone().unwrap_or_default();
-        policy.admission.running_max = self.max_clones.into();
-        policy.admission.running_max_per_class = self.max_clones_per_class.into();
+        policy.scheduling.running_max = self.max_clones.into();
+        policy.scheduling.running_max_per_class = self.max_clones_per_class.into();
         policy.overhead = self.filesystem_overhead;
         policy.preallocation = self.preallocation;
         policy.class_overheads = self.class_overheads.iter().cloned().collect();
@@ -278,9 +278,9 @@ fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))
 }
 
-/// Not as pairs with commas between them, because annotations hold lists and JSON.
+/// As JSON instead of comma-separated pairs, because values of annotations contain commas.
 fn annotations(text: &str) -> Result<BTreeMap<String, String>, String> {
-    serde_json::from_str(text).map_err(|e| format!("not names and texts as JSON: {e}"))
+    serde_json::from_str(text).map_err(|e| format!("not a JSON object of strings: {e}"))
 }
 
 fn format(text: &str) -> Result<Format, String> {

@@ -1,7 +1,7 @@
-//! The controller of Decant: watches DataVolumes, makes the pods that clone, tells how far they are.
+//! The controller of Decant: watches DataVolumes, creates the pods that clone, and reports progress.
 //!
-//! Watch threads keep typed stores (`watch`). A worker takes a key (`reconcile`), looks at everything that belongs to it,
-//! decides without side effects, and carries the decision out. `docs/architecture.md` draws how the modules depend on each other.
+//! Watch threads fill typed stores (`watch`). A worker takes a key (`reconcile`), observes all related objects, decides
+//! without side effects, and executes the decision. `docs/architecture.md` draws how the modules depend on each other.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

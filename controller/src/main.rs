@@ -1,4 +1,4 @@
-//! The controller of Decant: reads the command line and runs what it says.
+//! The controller of Decant: parses the command line and runs the command.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -28,11 +28,11 @@ use decant_shared::process::panics;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::exit_code::Exit;
 
-/// For reviews that are being decided when the process ends.
+/// Time limit for open reviews when the process ends.
 const WEBHOOK_END: Duration = Duration::from_secs(5);
-/// For answers that are on their way when the process ends.
+/// Time limit for open responses when the process ends.
 const PAGES_END: Duration = Duration::from_secs(1);
-/// The webhook's process sleeps until a stop wakes it; nothing happens in between.
+/// The webhook process waits for a stop in intervals of this length.
 const STOP_LOOK: Duration = Duration::from_secs(3600);
 
 fn main() -> Exit {
@@ -41,7 +41,7 @@ fn main() -> Exit {
         Command::Run(args) => start(&args.process, |process| run_controller(&args, process)),
         Command::Webhook(args) => start(&args.process, |process| run_webhook(&args, process)),
         Command::Crds => {
-            #[allow(clippy::print_stdout)] // It is what was asked for.
+            #[allow(clippy::print_stdout)] // The output of the command.
             {
                 print!("{}", decant_controller::objects::crds::manifest());
             }
@@ -50,7 +50,7 @@ fn main() -> Exit {
     }
 }
 
-/// What every process has once it has started.
+/// A started process.
 struct Process {
     stop: Stop,
     calls: Arc<Counted<KubeCluster>>,
@@ -62,13 +62,13 @@ impl Process {
     }
 }
 
-/// Log, signals and connection; then `work`.
+/// Sets up log, signals and connection; then runs `work`.
 fn start(args: &ProcessArgs, work: impl FnOnce(&Process) -> Exit) -> Exit {
     decant_shared::process::log::init(args.log_format, args.log_level, Box::new(std::io::stderr()));
     descriptor_limit::raise_limit();
     let stop = Stop::new();
     if let Err(e) = decant_shared::process::signal::watch(&stop) {
-        log::error!("signals cannot be watched: {e}");
+        log::error!("cannot handle signals: {e}");
         return Exit::Failed;
     }
     match KubeCluster::connect(args.kubeconfig.as_deref()) {
@@ -81,7 +81,8 @@ fn start(args: &ProcessArgs, work: impl FnOnce(&Process) -> Exit) -> Exit {
 }
 
 fn run_controller(args: &RunArgs, process: &Process) -> Exit {
-    let (stop, cluster) = (&process.stop, process.cluster());
+    let stop = &process.stop;
+    let cluster = process.cluster();
     let leader = (!args.no_leader_election).then(|| {
         let key = Key::new(&args.process.namespace, lease::NAME);
         Leader::new(Arc::clone(&cluster), key, args.identity())
@@ -108,14 +109,14 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
     };
     let result =
         lead(leader, stop, |term| run(&cluster, args.policy(), &args.settings(), Some(&health), term));
-    // The API server waits for this answer before it refuses what users want.
+    // The API server waits for open reviews before it fails the requests of users.
     if let Some(webhook) = webhook {
         webhook.shut_down(WEBHOOK_END);
     }
     pages.shut_down(PAGES_END);
     probes.map(|probes| probes.shut_down(PAGES_END));
     match result {
-        // A controller that was asked to end has done its work.
+        // A stop is a successful end.
         Ok(()) => Exit::Done,
         Err(e) => {
             log::error!("{e}");
@@ -125,12 +126,16 @@ fn run_controller(args: &RunArgs, process: &Process) -> Exit {
 }
 
 fn run_webhook(args: &WebhookArgs, process: &Process) -> Exit {
-    let (stop, cluster) = (&process.stop, process.cluster());
+    let stop = &process.stop;
+    let cluster = process.cluster();
     let serves = Arc::new(AtomicBool::new(false));
-    let ready: Readiness = {
-        let serves = Arc::clone(&serves);
-        Arc::new(move || if serves.load(Ordering::Acquire) { Ok(()) } else { Err("it does not serve yet") })
-    };
+    let ready: Readiness =
+        {
+            let serves = Arc::clone(&serves);
+            Arc::new(move || {
+                if serves.load(Ordering::Acquire) { Ok(()) } else { Err("the webhook has not started yet") }
+            })
+        };
     let pages = server::serve_calls(args.listen, &process.calls, Arc::clone(&ready), stop);
     let (pages, probes) = match with_probes(pages, &args.process, ready, stop) {
         Ok(servers) => servers,
@@ -154,7 +159,7 @@ fn run_webhook(args: &WebhookArgs, process: &Process) -> Exit {
     Exit::Done
 }
 
-/// The server of the probes beside that of the pages, if it has an address.
+/// Adds the server of the probes, if it has an address.
 fn with_probes(
     pages: Result<Server, String>,
     args: &ProcessArgs,
@@ -165,7 +170,7 @@ fn with_probes(
     Ok((pages?, probes))
 }
 
-/// Every replica serves the webhook, whether it acts or stands by.
+/// Every replica serves the webhook, leader or standby.
 fn serve_webhook(
     process: &ProcessArgs,
     gate: &GateArgs,
@@ -191,8 +196,8 @@ fn serve_webhook(
     Webhook::start(settings, listener, stop.clone())
 }
 
-/// Does `work` whenever the Lease is ours, until a stop. When it is lost the work stops at once, and this process
-/// waits for its turn again: an API server that restarts takes longer than a Lease may go without renewal.
+/// Runs `work` while this process holds the Lease, until a stop. When the Lease is lost, the work stops immediately and the
+/// process waits for the Lease again: a restart of the API server takes longer than a Lease is valid without a renewal.
 fn lead(
     leader: Option<Leader>,
     stop: &Stop,
@@ -204,11 +209,11 @@ fn lead(
         let lost = {
             let term = term.clone();
             move |why: String| {
-                log::warn!("{why}: standing by");
+                log::warn!("{why}: now a standby");
                 term.cancel();
             }
         };
-        let keeper = held.keep(lost).map_err(|e| format!("a thread cannot be started: {e}"))?;
+        let keeper = held.keep(lost).map_err(|e| format!("cannot start a thread: {e}"))?;
         let result = work(&term);
         let is_lost = !leader.is_leader();
         keeper.release();

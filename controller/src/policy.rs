@@ -17,14 +17,14 @@ pub struct Policy {
     /// What pods are made of.
     pub pods: PodPolicy,
     /// When clones may start.
-    pub admission: SchedulingPolicy,
-    /// How often things are looked at.
+    pub scheduling: SchedulingPolicy,
+    /// Intervals and limits.
     pub intervals: Intervals,
-    /// Share of a filesystem volume that files cannot use, where no class says otherwise (contract 4.8).
+    /// Share of a filesystem volume that files cannot use, for classes without a value of their own (contract 4.8).
     pub overhead: Overhead,
     /// The same by storage class.
     pub class_overheads: BTreeMap<String, Overhead>,
-    /// Whether clones preallocate when a DataVolume does not say.
+    /// Whether clones preallocate when the DataVolume leaves it open.
     pub preallocation: bool,
     /// Whether claims that wait for their first consumer are left to it.
     pub honor_wait_for_first_consumer: bool,
@@ -47,7 +47,7 @@ pub struct PodPolicy {
     pub node_selector: BTreeMap<String, String>,
     /// `tolerations` of both pods.
     pub tolerations: Value,
-    /// Annotations of both pods, where the claim does not say otherwise.
+    /// Annotations of both pods, unless the claim has other values.
     pub annotations: BTreeMap<String, String>,
     /// `app.kubernetes.io/part-of`, `app.kubernetes.io/version` and what else the installer wants.
     pub extra_labels: BTreeMap<String, String>,
@@ -70,16 +70,16 @@ pub struct SchedulingPolicy {
     pub running_max_per_class: usize,
 }
 
-/// How often things are looked at.
+/// Intervals and limits.
 #[derive(Debug, Clone)]
 pub struct Intervals {
-    /// Between two looks at a running clone's progress, when few run.
+    /// Interval of polling a running clone, when few run.
     pub poll: Duration,
     /// Limit of one scrape.
     pub scrape_limit: Duration,
-    /// Between two looks at something that may become free: a source in use, a missing permission.
+    /// Interval of checking something that may become free: a source in use, a missing permission.
     pub wait: Duration,
-    /// Between two progress writes of one clone.
+    /// Interval of progress writes of one clone.
     pub progress_write: Duration,
     /// Progress writes in a second, for all clones together.
     pub progress_writes_per_sec: u32,
@@ -109,7 +109,7 @@ impl Default for Policy {
                 certificate_life: Duration::from_secs(24 * 3600),
                 target_deadline: Duration::from_secs(12 * 3600),
             },
-            admission: SchedulingPolicy { running_max: 20, running_max_per_class: 20 },
+            scheduling: SchedulingPolicy { running_max: 20, running_max_per_class: 20 },
             intervals: Intervals {
                 poll: Duration::from_secs(2),
                 scrape_limit: Duration::from_secs(2),

@@ -166,12 +166,13 @@ impl TestController {
         let watches = Watches::start(&cluster, &stores, &unreadable, None, &wake, &stop).unwrap();
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
         let made = Arc::new(MadePods::default());
+        let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
         let reconciler = Arc::new(Reconciler {
             cluster: Arc::clone(&cluster),
             observer: Observer {
                 cluster: Arc::clone(&cluster),
                 stores,
-                scheduler: CloneScheduler::new(policy.admission.clone()),
+                scheduler: Arc::clone(&scheduler),
                 judge: Judge::new(
                     Arc::clone(&cluster),
                     Arc::clone(&keys),
@@ -182,7 +183,7 @@ impl TestController {
                 made: Arc::clone(&made),
                 drivers: Drivers::default(),
             },
-            executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made),
+            executor: Executor::new(cluster, pki, Arc::clone(&policy), keys, made, scheduler),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
             queue,
             budget: WriteBudget::new(&policy.intervals),

@@ -17,8 +17,8 @@ const DOCUMENT: &str = include_str!("../../docs/operations.md");
 const ANNOTATIONS: &str = include_str!("../src/objects/annotations.rs");
 /// What events and conditions are made of.
 const REASONS: [&str; 4] = [
+    include_str!("../src/objects/reason.rs"),
     include_str!("../src/reconcile/events.rs"),
-    include_str!("../src/reconcile/last_error.rs"),
     include_str!("../src/reconcile/status/conditions.rs"),
     include_str!("../src/reconcile/status/running.rs"),
 ];

@@ -162,6 +162,6 @@ fn pod_annotations_that_are_not_strings_are_refused_at_startup() {
     for wrong in [r#"{"sidecar.istio.io/inject":false}"#, "inject=false", "[]"] {
         let line = ["controller", "run", "--pod-annotations", wrong];
         let error = Cli::try_parse_from(line).expect_err("it is refused").to_string();
-        assert!(error.contains("not names and texts as JSON"), "{error}");
+        assert!(error.contains("not a JSON object of strings"), "{error}");
     }
 }

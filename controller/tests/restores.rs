@@ -162,13 +162,14 @@ impl TestController {
         let cluster: Arc<dyn Cluster> = stub.clone();
         let keys = Arc::new(TokenKey::new(&[7; 32]));
         let made = Arc::new(MadePods::default());
+        let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
         let reconciler = Reconciler {
             cluster: Arc::clone(&cluster),
             observer: Observer {
                 cluster: Arc::clone(&cluster),
                 stores: Arc::new(Stores::new(Arc::clone(&keys))),
-                scheduler: CloneScheduler::new(policy.admission.clone()),
+                scheduler: Arc::clone(&scheduler),
                 judge: Judge::new(
                     Arc::clone(&cluster),
                     Arc::clone(&keys),
@@ -179,7 +180,7 @@ impl TestController {
                 made: Arc::clone(&made),
                 drivers: Drivers::default(),
             },
-            executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made),
+            executor: Executor::new(cluster, Arc::clone(&PKI), Arc::clone(&policy), keys, made, scheduler),
             pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), Arc::new(|_| {}))),
             queue: Arc::new(Queue::default()),
             budget: WriteBudget::new(&policy.intervals),

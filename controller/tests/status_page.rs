@@ -104,8 +104,8 @@ fn the_page_loads_no_other_resource_and_names_states_in_text() {
         assert!(!html.contains(foreign), "{foreign}");
     }
     for word in [
-        "runs",
-        "waits",
+        "running",
+        "waiting",
         "failed",
         "succeeded",
         "83.10 %",
@@ -137,7 +137,7 @@ fn the_page_is_served_only_if_enabled() {
         let mut answer = agent.get(format!("http://{address}/status")).call().unwrap();
         assert_eq!(answer.status(), status);
         let text = answer.body_mut().read_to_string().unwrap();
-        assert_eq!(text.contains("This replica stands by"), wanted, "{text}");
+        assert_eq!(text.contains("This replica is a standby"), wanted, "{text}");
         assert_eq!(agent.post(format!("http://{address}/status")).send("x").unwrap().status(), 405);
         server.shut_down(Duration::from_secs(1));
     }
@@ -199,7 +199,7 @@ fn a_browser_loads_the_page_from_the_controllers_server() {
     let dom = chromium(&["--dump-dom", &format!("http://{address}/status")]);
     server.shut_down(Duration::from_secs(1));
     if let Some(dom) = dom {
-        assert!(dom.contains("<h1>Clones</h1>") && dom.contains("This replica stands by"), "{dom}");
+        assert!(dom.contains("<h1>Clones</h1>") && dom.contains("This replica is a standby"), "{dom}");
     }
 }
 

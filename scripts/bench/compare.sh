@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # scripts/bench.sh sets and reads variables of this file
-# Sourced by scripts/bench.sh: the cloner and other programs that could copy the same bytes. A run: set, contestant, wall
-# seconds, CPU seconds of both ends, peak KiB of the source and of the target (0 if it is the same process).
+# Sourced by scripts/bench.sh: compares the cloner with other programs that can copy the same bytes. A run: set, contestant, wall
+# seconds, CPU seconds of both ends, peak KiB of the source and of the target (0 if both are one process).
 
 SETS=(dense vmdisk tree memory cold text binaries noise prose) DEFAULT_SETS=(dense vmdisk tree memory)
 POINTS=() DEFAULT_POINTS=()
@@ -32,15 +32,15 @@ run_compare() {
         fi
         make_data "${set/cold/tree}" "$source" "$scale"
         for ((round = 1; round <= rounds; round++)); do
-            one_compare copy 'decant copy'
-            one_compare pair 'decant pair'
-            one_compare cp cp
-            one_compare tar 'tar | tar'
-            [[ -d $source ]] || one_compare nbdcopy nbdcopy
+            measure_contestant copy 'decant copy'
+            measure_contestant pair 'decant pair'
+            measure_contestant cp cp
+            measure_contestant tar 'tar | tar'
+            [[ -d $source ]] || measure_contestant nbdcopy nbdcopy
             if [[ ${PEER_BIN-} ]]; then
-                one_compare peer CDI
-                one_compare to_peer 'decant to CDI'
-                one_compare from_peer 'CDI to decant'
+                measure_contestant peer CDI
+                measure_contestant to_peer 'decant to CDI'
+                measure_contestant from_peer 'CDI to decant'
             fi
         done
         rm -rf "$source"
@@ -48,7 +48,7 @@ run_compare() {
     done
 }
 
-# Under the names that programs with GnuTLS expect.
+# Copies the certificates to the file names that programs with GnuTLS expect.
 make_nbd_certificates() {
     local end other
     for end in server client; do
@@ -60,8 +60,8 @@ make_nbd_certificates() {
     done
 }
 
-# one_compare CONTESTANT NAME: measures, checks and records one run.
-one_compare() {
+# measure_contestant CONTESTANT NAME: measures, checks and records one run.
+measure_contestant() {
     local start='' end='' cpu source_kib target_kib=0 source_pid='' target_pid='' directory='' pid port
     rm -f "$work"/*.time
     doing="$2 on $set"
@@ -124,14 +124,14 @@ contestant_nbdcopy() {
     start=$(now)
     "${target_wrapper[@]}" nbdcopy --flush "nbds://localhost:$port?tls-certificates=$work/nbd-client" "$target"
     end=$(now)
-    # nbdkit serves until it is ended; then GNU time writes its figures.
+    # nbdkit serves until it is stopped. Then GNU time writes its figures.
     kill "$(<"$work/nbdkit.pid")"
     wait "$source_pid" || true
 }
 
 contestant_pair() {
-    our_target
-    our_source
+    decant_target
+    decant_source
     wait_for_pair
 }
 
@@ -144,18 +144,18 @@ contestant_peer() {
 
 contestant_to_peer() {
     peer_target
-    our_source
+    decant_source
     wait_for_pair
 }
 
 contestant_from_peer() {
-    our_target
+    decant_target
     peer_source
     wait_for_pair
     start=$(<"$work/start")
 }
 
-# The target of a pair writes to a directory; a disk gets the name that CDI chose.
+# The target of a pair writes to a directory. In it a disk has the name that CDI chose, disk.img.
 pair_directory() {
     directory=$target
     [[ -d $source ]] || directory=$target.directory
@@ -169,13 +169,13 @@ wait_for_pair() {
     [[ -d $source ]] || mv "$directory/disk.img" "$target"
 }
 
-our_target() {
+decant_target() {
     pair_directory
     start_target "$directory"
     target_pid=$pid
 }
 
-our_source() {
+decant_source() {
     local type=blockdevice-clone
     [[ ! -d $source ]] || type=filesystem-clone
     start=$(now)

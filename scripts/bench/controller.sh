@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # scripts/bench.sh sets and reads variables of this file
-# Sourced by scripts/bench.sh: what many clones cost the controller and the API server. The tests print the table.
+# Sourced by scripts/bench.sh: measures what many clones cost the controller and the API server. The tests print the table.
 
 # shellcheck source=scripts/cluster/build.sh
 . scripts/cluster/build.sh

@@ -1,4 +1,4 @@
-"""Makes a data set of scripts/bench.sh: `data.py SET TARGET SCALE`. The bytes are the same on every machine, except for `noise`,
+"""Creates a data set of scripts/bench.sh: `data.py SET TARGET SCALE`. The bytes are the same on every machine, except for `noise`,
 and for `text`, `binaries` and `vmdisk`, which consist of files below /usr."""
 import os
 import random
@@ -18,14 +18,14 @@ def noise(path: str, scale: float) -> None:
 def vmdisk(path: str, scale: float) -> None:
     """8 GiB with 1.1 GiB of programs, libraries and texts in pieces of 1 to 16 MiB, at random places."""
     size, left = int(8192 * scale) * MIB, int(1126 * scale) * MIB
-    chance = random.Random(1)
+    generator = random.Random(1)
     pieces = []
     while left > 0:
-        piece = min(left, chance.randint(1, 16) * MIB)
+        piece = min(left, generator.randint(1, 16) * MIB)
         pieces.append(piece)
         left -= piece
     holes = size - sum(pieces)
-    cuts = sorted(chance.randrange(holes // 4096) * 4096 for _ in pieces)
+    cuts = sorted(generator.randrange(holes // 4096) * 4096 for _ in pieces)
     tar = None
     with open(path, "wb") as disk:
         disk.truncate(size)
@@ -52,44 +52,44 @@ def vmdisk(path: str, scale: float) -> None:
         tar.wait()
 
 
-def words(chance: random.Random, vocabulary: int) -> bytes:
-    """About 12 MB that look like source code with so many different words."""
-    known = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(vocabulary)]
-    return " ".join(chance.choices(known, k=1_500_000)).encode()
+def words(generator: random.Random, vocabulary: int) -> bytes:
+    """About 12 MB of random words, which compress like source code. `vocabulary` is the number of different words."""
+    known = ["".join(generator.choices("abcdefghijklmnopqrstuvwxyz_", k=generator.randint(2, 12))) for _ in range(vocabulary)]
+    return " ".join(generator.choices(known, k=1_500_000)).encode()
 
 
 def prose(path: str, scale: float) -> None:
     """1 GiB of few words, in pieces of 1 MiB: snappy compresses them to a third."""
-    chance = random.Random(3)
-    pool = words(chance, 300)
+    generator = random.Random(3)
+    pool = words(generator, 300)
     with open(path, "wb") as file:
         for _ in range(int(1024 * scale)):
-            start = chance.randrange(len(pool) - MIB)
+            start = generator.randrange(len(pool) - MIB)
             file.write(pool[start:start + MIB])
 
 
 def files(path: str, count: int, mean_bytes: int) -> None:
-    """`count` files of half to one and a half times `mean_bytes`, a hundred per directory, that look like source code."""
-    chance = random.Random(2)
-    pool = words(chance, 3000)
+    """`count` files of half to one and a half times `mean_bytes`, a hundred per directory, which compress like source code."""
+    generator = random.Random(2)
+    pool = words(generator, 3000)
     for index in range(count):
         directory = f"{path}/{index // 10_000:02}/{index // 100 % 100:02}"
         if index % 100 == 0:
             os.makedirs(directory)
-        size = chance.randint(mean_bytes // 2, mean_bytes * 3 // 2)
-        start = chance.randrange(len(pool) - size)
+        size = generator.randint(mean_bytes // 2, mean_bytes * 3 // 2)
+        start = generator.randrange(len(pool) - size)
         with open(f"{directory}/{index % 100:02}", "wb") as file:
             file.write(pool[start:start + size])
 
 
-def found(roots: list[str], is_wanted, most: int) -> list[str]:
-    """The first files below the roots, in the order of their names."""
+def find(roots: list[str], is_wanted, limit: int) -> list[str]:
+    """The first `limit` wanted files below the roots, in the order of their names."""
     paths = [os.path.join(top, name) for root in roots for top, _, names in os.walk(root) for name in names]
-    return sorted(path for path in paths if not os.path.islink(path) and is_wanted(path))[:most]
+    return sorted(path for path in paths if not os.path.islink(path) and is_wanted(path))[:limit]
 
 
 def repeated(path: str, scale: float, sources: list[str]) -> None:
-    """1 GiB of files one after the other, from the start again until it is enough."""
+    """1 GiB: the content of the files, repeated until the size is reached."""
     left = int(1024 * scale) * MIB
     with open(path, "wb") as target:
         while left:
@@ -100,12 +100,12 @@ def repeated(path: str, scale: float, sources: list[str]) -> None:
 
 def text(path: str, scale: float) -> None:
     """Headers of C."""
-    repeated(path, scale, found(["/usr/include", "/usr/lib/gcc"], lambda name: name.endswith(".h"), 4000))
+    repeated(path, scale, find(["/usr/include", "/usr/lib/gcc"], lambda name: name.endswith(".h"), 4000))
 
 
 def binaries(path: str, scale: float) -> None:
     """Programs of more than 64 KiB."""
-    repeated(path, scale, found(["/usr/bin"], lambda name: os.path.getsize(name) > 64 << 10, 300))
+    repeated(path, scale, find(["/usr/bin"], lambda name: os.path.getsize(name) > 64 << 10, 300))
 
 
 def tree(path: str, scale: float) -> None:

@@ -20,12 +20,12 @@ find_cloner() {
     CLONER=$(readlink -e "$CLONER")
 }
 
-# What runs now, for the error message, and what to do at exit after the processes have ended.
+# `doing` is what runs now, for the error message. `undo` is the command to run at exit, after the processes have ended.
 doing='' undo=(true)
 
 end_bench() {
     if [[ $1 -ne 0 && $doing ]]; then
-        echo "bench.sh: failed at $doing" >&2
+        echo "bench.sh: failed: $doing" >&2
         tail -n 20 "$work"/*.log >&2 || true
     fi
     end_work
@@ -40,18 +40,18 @@ make_data() {
     python3 scripts/bench/data.py "$1" "$2" "$3"
 }
 
-# timed NAME COMMAND...: runs it under GNU time; NAME.time gets wall, user and system seconds and peak KiB.
+# timed NAME COMMAND...: runs the command under GNU time. The file NAME.time gets wall, user and system seconds and peak KiB.
 timed() {
     /usr/bin/time -q -f '%e %U %S %M' -o "$work/$1.time" "${@:2}"
 }
 
-# time_command NAME: sets `wrapper` to a command that does the same in a process group of its own. The group holds only
+# time_command NAME: sets `wrapper` to a command that measures like `timed`, in a separate process group. The group contains only
 # GNU time and the measured program.
 time_command() {
     wrapper=(setsid /usr/bin/time -q -f '%e %U %S %M' -o "$work/$1.time")
 }
 
-# time_ends: lets start_target and start_source of scripts/lib/ends.sh measure: target.time and source.time.
+# time_ends: makes start_target and start_source of scripts/lib/ends.sh write target.time and source.time.
 time_ends() {
     local wrapper
     time_command target
@@ -61,7 +61,7 @@ time_ends() {
     export target_wrapper source_wrapper
 }
 
-# record VALUE...: writes one run for scripts/bench/table.py, and shows it.
+# record VALUE...: writes one run for scripts/bench/table.py, and prints it.
 record() {
     local IFS=$'\t'
     echo "$*" | tee -a "$work/runs" | sed 's/^/  /' >&2

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # scripts/bench.sh sets and reads variables of this file
-# Sourced by scripts/bench.sh: compression modes on networks of several speeds. A run: rate, set, mode, wall, user and
+# Sourced by scripts/bench.sh: compares compression modes on networks of several speeds. A run: rate, set, mode, wall, user and
 # system seconds, peak KiB, percent of the bytes that were sent compressed.
 
 SETS=(text binaries noise) DEFAULT_SETS=(text binaries noise)
@@ -11,7 +11,7 @@ check_network() {
     find_cloner
 }
 
-# limit NAMESPACE RATE: makes a network namespace whose loopback interface carries no more than that.
+# limit NAMESPACE RATE: creates a network namespace whose loopback interface is limited to RATE.
 limit() {
     ip netns add "$1"
     ip -n "$1" link set lo up
@@ -20,7 +20,7 @@ limit() {
 
 run_network() {
     local rate set round mode namespace=decant-bench-$$
-    # As much as takes some seconds, in GiB.
+    # Sizes in GiB that take some seconds each.
     local -A gib=([100mbit]=0.1875 [1gbit]=0.5 [10gbit]=1 [unlimited]=1)
     undo=(ip netns del "$namespace")
     for rate in "${points[@]}"; do
@@ -29,7 +29,7 @@ run_network() {
             make_data "$set" "$work/source" "$(awk "BEGIN { print ${gib[$rate]} * $scale }")"
             for ((round = 1; round <= rounds; round++)); do
                 for mode in auto always never; do
-                    one_network "$rate" "$set" "$mode"
+                    measure_network "$rate" "$set" "$mode"
                 done
             done
         done
@@ -38,7 +38,7 @@ run_network() {
     undo=(true)
 }
 
-one_network() {
+measure_network() {
     local percent
     doing="$2 at $1, --compression $3"
     timed copy ip netns exec "$namespace" \

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Runs one end of CDI's pair for scripts/bench.sh, with its configuration in the environment.
 #
-#   peer.sh target DIRECTORY PROGRAM                        DIRECTORY becomes its /data
+#   peer.sh target DIRECTORY PROGRAM                     DIRECTORY becomes its /data
 #   peer.sh source fs|block PATH BYTES PROGRAM STARTED   PATH becomes its /data or its /dev/cdi-block-volume
 #
-# Its paths are fixed, so it gets its own root directory: the directories of the machine, but another /dev, /data and
-# /scratch. They are mounted in a private namespace, which ends with the program. The time at which the program started is
-# written to STARTED. Every step is an exec: the process id and the exit code are those of the program.
+# CDI's programs use fixed paths, so each gets its own root directory: the directories of the machine, except for /dev, /data and
+# /scratch. They are mounted in a private namespace, which ends with the program. The file STARTED gets the time at which the
+# program was started. Every step is an exec: the process id and the exit code are those of the program.
 set -euo pipefail
 
 if [[ ${1-} != --inside ]]; then
@@ -14,7 +14,7 @@ if [[ ${1-} != --inside ]]; then
 fi
 shift
 
-# The mount point must exist; nothing is written to it.
+# The mount point PEER_ROOT must exist. A tmpfs covers it, so nothing is written to it.
 root=$PEER_ROOT
 mount -t tmpfs -o size=64m,mode=755 tmpfs "$root"
 for path in /*; do

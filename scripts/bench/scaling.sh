@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # scripts/bench.sh sets and reads variables of this file
-# Sourced by scripts/bench.sh: how a clone grows with threads, bytes and files. A run: series, x, wall, user and system
-# seconds, peak KiB.
+# Sourced by scripts/bench.sh: measures how the cost of a clone depends on threads, bytes and files. A run: series, x, wall, user and
+# system seconds, peak KiB.
 
 SETS=() DEFAULT_SETS=() POINTS=(threads sizes disk files) DEFAULT_POINTS=(threads sizes disk files)
 
@@ -16,7 +16,7 @@ run_scaling() {
     done
 }
 
-# measure SERIES X COMMAND...: a run that makes $copy.
+# measure SERIES X COMMAND...: measures one run of a command that creates $copy.
 measure() {
     doing="$1, $2"
     timed copy "${@:3}" 2>"$work/copy.log"
@@ -25,7 +25,7 @@ measure() {
     record "$1" "$2" $(<"$work/copy.time")
 }
 
-# clone SERIES X SOURCE ARGUMENT...
+# clone SERIES X SOURCE ARGUMENT...: measures one run of `cloner copy`.
 clone() { measure "$1" "$2" "$CLONER" copy --quiet "${@:4}" "$3" "$copy"; }
 
 series_threads() {
@@ -52,7 +52,7 @@ series_sizes() {
     rm "$work"/noise-*
 }
 
-# One size after the other: the source of the largest is truncated for the others.
+# In descending order: the source is truncated for each smaller size.
 series_disk() {
     local gib round sizes copy disk
     read -ra sizes <<<"${DISK_SIZES:-16 4 1}"
@@ -71,7 +71,7 @@ series_disk() {
     rm -rf "$disk"
 }
 
-# One number after the other: there is no room for all of them at once.
+# One count at a time: there is no space for all of them at once.
 series_files() {
     local count round
     for count in ${FILES:-10000 100000 1000000}; do

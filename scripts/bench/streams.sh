@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # scripts/bench.sh sets and reads variables of this file
-# Sourced by scripts/bench.sh: several connections through a relay that limits each of them. A run: connections, MiB, then
+# Sourced by scripts/bench.sh: measures several connections through a relay that limits each of them. A run: connections, MiB, then
 # wall, user and system seconds and peak KiB of the source, and the same of the target.
 
 SETS=(noise) DEFAULT_SETS=(noise) POINTS=(1 2 3 4 5 6 7 8) DEFAULT_POINTS=(1 2 4 8)
@@ -20,12 +20,12 @@ run_streams() {
     time_ends
     for ((round = 1; round <= rounds; round++)); do
         for number in "${points[@]}"; do
-            one_streams "$number"
+            measure_streams "$number"
         done
     done
 }
 
-one_streams() {
+measure_streams() {
     local target relay_pid pid port
     doing="$1 connections"
     start_target "$work/volume"

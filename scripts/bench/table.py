@@ -1,8 +1,8 @@
 """Prints the medians of a measurement of scripts/bench.sh as a table, and writes them as JSON:
-`table.py COMMAND RUNS --rounds N --scale X --json FILE --plot FILE`. Empty file names mean: no file.
+`table.py COMMAND RUNS --rounds N --scale X --json FILE --plot FILE`. An empty file name means that no file is written.
 
-RUNS has one line per run, with tabs between the values; scripts/bench/COMMAND.sh says which. Exit code 1 if the measurement
-has a limit and a result exceeds it."""
+RUNS has one line for each run, with values separated by tabs; scripts/bench/COMMAND.sh lists them. The exit code is 1 if a result
+exceeds a limit of the measurement."""
 import argparse
 import json
 import os
@@ -16,7 +16,7 @@ import series
 
 
 def read_runs(path, keys):
-    """The values of all rounds in columns, by the first `keys` values of their lines."""
+    """Maps the first `keys` values of a line to the columns of the remaining values, over all rounds."""
     runs = defaultdict(list)
     with open(path, encoding="utf-8") as lines:
         for line in lines:
@@ -26,7 +26,7 @@ def read_runs(path, keys):
 
 
 def print_table(headings, rows):
-    """A table in Markdown whose columns are aligned: text to the left, numbers to the right."""
+    """Prints an aligned Markdown table: text to the left, numbers to the right."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
     is_number = [all(row[column][:1].isdigit() or row[column] == "-" for row in rows) for column in range(len(headings))]
@@ -59,8 +59,8 @@ def compare(runs):
     return results, True
 
 
-# What `auto` may take longer than the better of the fixed modes. The seconds are for what is not the network: starting,
-# certificates, syncing.
+# By how much the time of `auto` may exceed that of the better fixed mode. The seconds are an allowance for work that does not use
+# the network: starting, certificates, syncing.
 ALLOWED_RATIO, ALLOWED_SECONDS = 1.05, 0.05
 
 
@@ -84,7 +84,7 @@ def network(runs):
 
 
 def streams(runs):
-    """Speed by number of connections. More connections may not be slower than one, but for a tenth."""
+    """Speed by number of connections. The limit: more connections are at most a tenth slower than one."""
     results, rows = [], []
     for (number, mib), columns in sorted(read_runs(runs, 2).items(), key=lambda item: int(item[0][0])):
         wall, user, system, source, _, target_user, target_system, target = columns

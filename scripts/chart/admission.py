@@ -1,6 +1,6 @@
-"""Evaluates the expressions of controller/deploy/admission for objects of the controller and for objects to refuse.
+"""Checks that the admission policies accept the objects that the controller creates, and refuse others with the right message.
 
-admission.py POLICIES GOLDEN    POLICIES is a file with the policies, GOLDEN the directory with the objects of the controller
+admission.py POLICIES GOLDEN    POLICIES is the file with the policies, GOLDEN the directory with objects of the controller
 """
 
 import copy
@@ -18,9 +18,9 @@ CONTROLLER = f"system:serviceaccount:{OWN}:decant-controller"
 class Policy:
     """One ValidatingAdmissionPolicy, as the API server applies it."""
 
-    def __init__(self, text):
-        self.name = text["metadata"]["name"]
-        spec = text["spec"]
+    def __init__(self, policy):
+        self.name = policy["metadata"]["name"]
+        spec = policy["spec"]
         assert spec["failurePolicy"] == "Fail", self.name
         self.rules = spec["matchConstraints"]["resourceRules"]
         environment = celpy.Environment()
@@ -30,7 +30,7 @@ class Policy:
         self.validations = [(v["message"], program(v["expression"])) for v in spec["validations"]]
 
     def refusals(self, resource, request, params):
-        """Messages of the validations that refuse. An expression that cannot be evaluated refuses as well (failurePolicy)."""
+        """The messages of the validations that fail. A validation that cannot be evaluated fails, too (failurePolicy)."""
         if not any(resource in rule["resources"] and request["operation"] in rule["operations"] for rule in self.rules):
             return []
         known = {
@@ -52,10 +52,12 @@ class Policy:
 
 
 def entries(variables):
+    """Variables as the entries of a CEL map."""
     return [(celpy.celtypes.StringType(name), value) for name, value in variables.items()]
 
 
 def holds(program, known):
+    """Whether the expression is true; false if it cannot be evaluated."""
     try:
         return bool(program.evaluate(known))
     except celpy.CELEvalError:
@@ -63,6 +65,8 @@ def holds(program, known):
 
 
 class Gate:
+    """All policies of a file, as the API server applies them to a request."""
+
     def __init__(self, path):
         with open(path, encoding="utf-8") as file:
             found = [item for item in yaml.safe_load_all(file) if item]
@@ -79,22 +83,22 @@ class Gate:
 
 
 def changed(item, path, value):
-    """A copy with another value at `path`; `None` removes it, "+" at the end of a path appends."""
+    """A copy of `item` with another value at `path`. `None` removes the value; a path that ends in "+" appends it to a list."""
     item = copy.deepcopy(item)
-    place = item
+    parent = item
     for step in path[:-1]:
-        place = place.setdefault(step, {}) if isinstance(place, dict) else place[step]
+        parent = parent.setdefault(step, {}) if isinstance(parent, dict) else parent[step]
     if path[-1] == "+":
-        place.append(value)
+        parent.append(value)
     elif value is None:
-        del place[path[-1]]
+        del parent[path[-1]]
     else:
-        place[path[-1]] = value
+        parent[path[-1]] = value
     return item
 
 
 def stored(secret):
-    """The Secret as admission gets it: the API server has moved `stringData` into `data`."""
+    """The Secret as admission policies get it: the API server has merged `stringData` into `data`."""
     secret = copy.deepcopy(secret)
     secret["data"] = secret.pop("stringData", {})
     secret.setdefault("type", "Opaque")
@@ -103,14 +107,15 @@ def stored(secret):
 
 C = ("spec", "containers", 0)
 SC = (*C, "securityContext")
+# Changes that make an object unacceptable: path, new value, a part of the expected message.
 BAD_PODS = [
-    (("metadata", "name"), "web", "name of a pod"),
-    (("metadata", "name"), None, "name of a pod"),
-    (("metadata", "labels", "app"), "web", "label"),
-    (("metadata", "labels"), None, "label"),
-    (("metadata", "labels", "cdi.kubevirt.io"), "importer", "label"),
-    (("spec", "containers", "+"), {"name": "second", "image": "registry.example/cloner:1"}, "one container"),
-    (("spec", "initContainers"), [{"name": "first", "image": "registry.example/cloner:1"}], "one container"),
+    (("metadata", "name"), "web", "name of a clone's pod"),
+    (("metadata", "name"), None, "name of a clone's pod"),
+    (("metadata", "labels", "app"), "web", "labels app"),
+    (("metadata", "labels"), None, "labels app"),
+    (("metadata", "labels", "cdi.kubevirt.io"), "importer", "labels app"),
+    (("spec", "containers", "+"), {"name": "second", "image": "registry.example/cloner:1"}, "exactly one container"),
+    (("spec", "initContainers"), [{"name": "first", "image": "registry.example/cloner:1"}], "exactly one container"),
     ((*C, "image"), "evil.example/image:1", "image"),
     ((*C, "command"), ["/bin/sh"], "image"),
     ((*C, "lifecycle"), {"postStart": {"exec": {"command": ["/bin/sh"]}}}, "image"),
@@ -142,33 +147,35 @@ BAD_PODS = [
     ((*SC, "procMount"), "Unmasked", "restricted"),
     (("spec", "automountServiceAccountToken"), None, "token"),
     (("spec", "automountServiceAccountToken"), True, "token"),
-    (("spec", "volumes", "+"), {"name": "two", "persistentVolumeClaim": {"claimName": "another"}}, "one claim"),
-    (("spec", "volumes", "+"), {"name": "node", "hostPath": {"path": "/"}}, "one claim"),
-    (("spec", "volumes", "+"), {"name": "keys", "secret": {"secretName": "db-password"}}, "one claim"),
-    (("spec", "volumes", "+"), {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, "one claim"),
+    (("spec", "volumes", "+"), {"name": "two", "persistentVolumeClaim": {"claimName": "another"}}, "only one PVC"),
+    (("spec", "volumes", "+"), {"name": "node", "hostPath": {"path": "/"}}, "only one PVC"),
+    (("spec", "volumes", "+"), {"name": "keys", "secret": {"secretName": "db-password"}}, "only one PVC"),
+    (("spec", "volumes", "+"), {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, "only one PVC"),
     ((*C, "envFrom"), [{"secretRef": {"name": "db-password"}}], "variables"),
     ((*C, "env", "+"), {"name": "X", "valueFrom": {"secretKeyRef": {"name": "db-password", "key": "k"}}}, "variables"),
     ((*C, "env", "+"), {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "any", "key": "k"}}}, "variables"),
 ]
 BAD_SECRETS = [
-    (("metadata", "name"), "db-password", "called"),
-    (("metadata", "labels"), None, "label"),
+    (("metadata", "name"), "db-password", "name of a clone's Secret"),
+    (("metadata", "labels"), None, "label app"),
     (("type",), "kubernetes.io/service-account-token", "type"),
-    (("metadata", "ownerReferences"), None, "belongs"),
-    (("metadata", "ownerReferences", 0, "kind"), "Namespace", "belongs"),
-    (("metadata", "ownerReferences", 0, "name"), "another", "belongs"),
+    (("metadata", "ownerReferences"), None, "must belong"),
+    (("metadata", "ownerReferences", 0, "kind"), "Namespace", "must belong"),
+    (("metadata", "ownerReferences", 0, "name"), "another", "must belong"),
     (("data", "password"), "aGVsbG8=", "certificates and keys"),
 ]
 
 
 def refuses(gate, text, *args, **more):
-    said = gate.refusals(*args, **more)
-    assert any(text in message for message in said), f"not refused with {text!r} but with {said}: {json.dumps(args, indent=1)}"
+    """Fails unless the request is refused with a message that contains `text`."""
+    messages = gate.refusals(*args, **more)
+    assert any(text in message for message in messages), f"expected a refusal with {text!r}, got {messages}: {json.dumps(args, indent=1)}"
 
 
 def accepts(gate, *args, **more):
-    said = gate.refusals(*args, **more)
-    assert not said, f"{said}: {json.dumps(args, indent=1)}"
+    """Fails if the request is refused."""
+    messages = gate.refusals(*args, **more)
+    assert not messages, f"refused with {messages}: {json.dumps(args, indent=1)}"
 
 
 def main(policies, directory):
@@ -196,26 +203,26 @@ def main(policies, directory):
         accepts(gate, "secrets", secret)
         for path, value, text in BAD_SECRETS:
             refuses(gate, text, "secrets", changed(secret, path, value))
-        refuses(gate, "never changes", "secrets", secret, secret)
+        refuses(gate, "Secret must not change", "secrets", secret, secret)
     for name in ("cdi-uploadserver-signer", "cdi-uploadserver-client-signer", "decant-token-key"):
         own = {"metadata": {"namespace": OWN, "name": name}, "type": "Opaque", "data": {"key": "QQ=="}}
         accepts(gate, "secrets", own)
-        refuses(gate, "called", "secrets", changed(own, ("metadata", "namespace"), "team"))
-        refuses(gate, "called", "secrets", changed(own, ("metadata", "name"), "another"))
+        refuses(gate, "name of a clone's Secret", "secrets", changed(own, ("metadata", "namespace"), "team"))
+        refuses(gate, "name of a clone's Secret", "secrets", changed(own, ("metadata", "name"), "another"))
     for claim in kinds["PersistentVolumeClaim"].values():
         accepts(gate, "persistentvolumeclaims", claim)
         accepts(gate, "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "a"), "b"), claim)
-        refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), None))
-        refuses(gate, "belongs", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", 0, "name"), "another"))
-        refuses(gate, "stays", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "another-volume"), claim)
+        refuses(gate, "must belong", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), None))
+        refuses(gate, "must belong", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", 0, "name"), "another"))
+        refuses(gate, "spec of a PVC", "persistentvolumeclaims", changed(claim, ("spec", "volumeName"), "another-volume"), claim)
         gone = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"}]
-        refuses(gate, "keeps its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), gone), claim)
+        refuses(gate, "must keep its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences"), gone), claim)
         bare = changed(claim, ("metadata", "ownerReferences"), None)
         accepts(gate, "persistentvolumeclaims", claim, bare)
         owned = changed(claim, ("metadata", "ownerReferences"), gone)
         accepts(gate, "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), owned)
-        refuses(gate, "keeps its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), bare)
-        refuses(gate, "owner", "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "decant.dev/allow-clone-to"), "*"), claim)
+        refuses(gate, "must keep its owners", "persistentvolumeclaims", changed(claim, ("metadata", "ownerReferences", "+"), gone[0]), bare)
+        refuses(gate, "allow-clone-to", "persistentvolumeclaims", changed(claim, ("metadata", "annotations", "decant.dev/allow-clone-to"), "*"), claim)
 
 
 if __name__ == "__main__":

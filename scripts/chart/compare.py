@@ -1,8 +1,8 @@
-"""Compares the objects that the Helm chart renders.
+"""Checks the objects that the Helm chart renders. Fails unless
 
-compare.py same KUSTOMIZE HELM    both files contain the same objects
+compare.py same KUSTOMIZE HELM                     both files contain the same objects
 compare.py policies KUSTOMIZE HELM NAMESPACE...    HELM has the policies of KUSTOMIZE in each namespace
-compare.py values HELM            the values of scripts/chart/values.yaml are in the right places
+compare.py values HELM                             the values of scripts/chart/values.yaml are in the right places
 """
 
 import json
@@ -20,13 +20,13 @@ def objects(path):
 
 
 def without_hashes(value):
-    """Kustomize appends the hash of the content to the name of the ConfigMap, the chart puts it into an annotation."""
+    """Without the hash of the content, which kustomize appends to the name of the ConfigMap. The chart puts it into an annotation."""
     text = json.dumps(value, sort_keys=True)
     return json.loads(re.sub(r"decant-controller-[a-z0-9]{10}(?=\")", "decant-controller", text))
 
 
 def without_sum(item):
-    """Without the annotation that only the chart has."""
+    """Without the annotation that only the chart has: the hash of the settings."""
     if item["kind"] == "Deployment":
         annotations = item["spec"]["template"]["metadata"].pop("annotations")
         assert list(annotations) == ["checksum/settings"], annotations

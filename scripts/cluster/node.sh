@@ -119,21 +119,21 @@ node_is_ready() {
 
 # Containers and their shims survive containerd, so they are stopped first.
 end_containers() {
-    local pod
+    local container pid
     if runs containerd; then
-        for pod in $(ctr_here tasks list -q 2>/dev/null); do
-            ctr_here tasks kill --signal KILL "$pod" >/dev/null 2>&1 || true
+        for container in $(ctr_here tasks list -q 2>/dev/null); do
+            ctr_here tasks kill --signal KILL "$container" >/dev/null 2>&1 || true
         done
         sleep 1
-        for pod in $(ctr_here tasks list -q 2>/dev/null); do
-            ctr_here tasks delete --force "$pod" >/dev/null 2>&1 || true
+        for container in $(ctr_here tasks list -q 2>/dev/null); do
+            ctr_here tasks delete --force "$container" >/dev/null 2>&1 || true
         done
-        for pod in $(ctr_here containers list -q 2>/dev/null); do
-            ctr_here containers delete "$pod" >/dev/null 2>&1 || true
+        for container in $(ctr_here containers list -q 2>/dev/null); do
+            ctr_here containers delete "$container" >/dev/null 2>&1 || true
         done
     fi
     # The arguments of a shim contain the socket of its containerd. Only shims of this one are ended.
-    for pod in $(pgrep -f -- "containerd-shim.*-address $CLUSTER/run/containerd.sock"); do
-        kill -9 "$pod" 2>/dev/null || true
+    for pid in $(pgrep -f -- "containerd-shim.*-address $CLUSTER/run/containerd.sock"); do
+        kill -9 "$pid" 2>/dev/null || true
     done
 }

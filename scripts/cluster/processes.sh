@@ -43,7 +43,7 @@ wait_until() {
     shift 2
     until "$@" >/dev/null 2>&1; do
         if [[ $SECONDS -ge $deadline ]]; then
-            echo "timed out: $what; see $CLUSTER/log" >&2
+            echo "timed out waiting until $what; see $CLUSTER/log" >&2
             return 1
         fi
         sleep 0.3

@@ -1,7 +1,7 @@
 """Checks an image: check.py ARCHIVE CRATES SBOM MACHINE
 
 ARCHIVE is the OCI archive, CRATES the section that cargo-auditable writes into programs, SBOM the file next to the
-archive, MACHINE x86_64 or aarch64. Prints what is wrong, and exits with 1.
+archive, MACHINE x86_64 or aarch64. The first violation is an error.
 """
 
 import gzip
@@ -33,16 +33,16 @@ def image(path):
 
 def check_image(path, machine):
     config, layers = image(path)
-    assert config["architecture"] == ARCHITECTURES[machine], f"for {config['architecture']}"
+    assert config["architecture"] == ARCHITECTURES[machine], f"the image is for {config['architecture']}"
     own = config["config"]
     size, largest = os.path.getsize(path), LARGEST[own["Entrypoint"][0]]
-    assert size <= largest, f"{size} bytes, more than {largest}"
-    assert own["User"] == "107:107", f"user {own.get('User')}"
+    assert size <= largest, f"the archive has {size} bytes, more than {largest}"
+    assert own["User"] == "107:107", f"the image runs as user {own.get('User')}"
     for label in LABELS:
         assert own["Labels"].get("org.opencontainers.image." + label), f"label {label} is missing"
     entries = [entry for layer in layers for entry in tarfile.open(fileobj=io.BytesIO(layer))]
     files = [entry for entry in entries if entry.isfile()]
-    assert ["/" + entry.name for entry in files] == own["Entrypoint"], f"files {[entry.name for entry in files]}"
+    assert ["/" + entry.name for entry in files] == own["Entrypoint"], f"the image contains other files than its entry point: {[entry.name for entry in files]}"
     for entry in entries:
         mode = oct(entry.mode)
         assert (entry.uid, entry.gid) == (0, 0), f"{entry.name} is owned by {entry.uid}:{entry.gid}"
@@ -58,7 +58,7 @@ def main(archive, crates, sbom, machine):
     with open(sbom, encoding="utf-8") as file:
         bom = json.load(file)
     target = {p["name"]: p["value"] for p in bom["metadata"]["properties"]}["decant:target"]
-    assert target.startswith(machine + "-"), f"an SBOM for {target}"
+    assert target.startswith(machine + "-"), f"the SBOM is for {target}"
     listed = {(c["name"], c["version"]) for c in [*bom["components"], bom["metadata"]["component"]]}
     assert len(listed) > 20, "the SBOM lists too few crates"
     # The reverse does not hold: cargo-auditable unifies the features of all workspace members, and so lists crates that

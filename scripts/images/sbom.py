@@ -1,7 +1,7 @@
-"""Prints the SBOM of one of our programs as CycloneDX 1.5: sbom.py PACKAGE TARGET
+"""Prints the SBOM of a program as CycloneDX 1.5: sbom.py PACKAGE TARGET
 
-It lists the crates that are linked into the program for that target, according to `cargo tree` with the features of the
-program, with the checksums of Cargo.lock. Nothing in it depends on the time or the machine.
+The SBOM lists the crates that are linked into the program for that target, as `cargo tree` finds them, with the checksums of
+Cargo.lock. It does not depend on the time or the machine.
 """
 
 import json

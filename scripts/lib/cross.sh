@@ -1,10 +1,9 @@
 # shellcheck shell=bash
 # Sourced by scripts that build for another kind of machine: selects the Rust compiler.
 #
-# It is the compiler of rustup if `rustup target add` has installed the standard library for that machine. Otherwise it is
-# Debian's (rustc-web, which Debian's security archive keeps new enough for browsers). Debian does not allow these packages
-# next to its rustup or rustc package, so they are only unpacked, into a directory that is not in a search path. No other
-# build changes its compiler.
+# The compiler is the default one if `rustup target add` has installed the standard library for that machine. Otherwise it is
+# Debian's (rustc-web, which Debian's security archive keeps new enough for browsers). These packages conflict with Debian's rustup
+# and rustc packages, so they are only unpacked, into a directory that is in no search path. Other builds are not affected.
 
 # The directory of Debian's Rust. Its file `packages` names the packages.
 debian_rust_directory() {
@@ -53,7 +52,7 @@ fetch_debian_rust() {
     mkdir -p "$scratch"/{lists/partial,packages.d,usr}
     local options=(-qq -o Dir::State::Lists="$scratch/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
         -o APT::Architectures::="$own" -o APT::Architectures::=arm64 -o APT::Sandbox::User=)
-    # A mirror fails for a moment while it is updated.
+    # Retries: a mirror fails for a short time while it is updated.
     apt-get "${options[@]}" update || { sleep 20 && apt-get "${options[@]}" update; } || { sleep 60 && apt-get "${options[@]}" update; }
     version=$(apt-cache "${options[@]}" policy rustc-web | sed -n 's/^ *Candidate: //p')
     # 1.96.0+dfsg1-1 needs libstd-rust-web-1.96
@@ -65,7 +64,7 @@ fetch_debian_rust() {
     for package in "$scratch"/packages.d/*.deb; do
         dpkg-deb --extract "$package" "$scratch"
     done
-    # LLVM is an ordinary library; installing it changes no other compiler.
+    # LLVM is installed: as an ordinary library it affects no other compiler.
     libraries=$(dpkg-deb --field "$scratch"/packages.d/libstd-rust-web-[0-9]*.deb Depends | grep -o 'libllvm[0-9]*')
     dpkg --status "$libraries" >/dev/null 2>&1 || install_packages "$libraries"
     (cd "$scratch/packages.d" && echo *.deb) >"$scratch/packages"

@@ -28,7 +28,7 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# make_certificates DIRECTORY: writes two throw-away authorities, a server certificate and a client certificate, as PEM.
+# make_certificates DIRECTORY: writes two temporary authorities, a server certificate and a client certificate, as PEM.
 make_certificates() (
     mkdir -p "$1"
     cd "$1" || exit
@@ -40,7 +40,7 @@ make_certificates() (
         }
     }
     for end in server client; do
-        quietly req -x509 -newkey rsa:2048 -nodes -days 2 -sha256 -subj "/CN=throw-away $end authority" \
+        quietly req -x509 -newkey rsa:2048 -nodes -days 2 -sha256 -subj "/CN=temporary $end authority" \
             -addext keyUsage=critical,keyCertSign,cRLSign -keyout $end-ca.key -out $end-ca.crt
     done
     # openssl takes an unescaped slash as the end of the name.
@@ -81,7 +81,7 @@ port_in() {
         sleep 0.05
     done
     cat "$1" >&2
-    echo "no port in $1" >&2
+    echo "no address after \"$2\" in $1, whose content is above" >&2
     return 1
 }
 

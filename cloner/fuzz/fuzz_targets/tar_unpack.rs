@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use decant_cloner::volume::tree::write::options::UnpackOptions;
+use decant_cloner::volume::tree::write::UnpackOptions;
 use decant_cloner::volume::tree::write::unpack_tree;
 use decant_cloner_fuzz::with_checksums;
 use decant_shared::process::stop::Stop;

@@ -1,7 +1,7 @@
-//! Access control lists as the kernel keeps them: what a mode has to be where one cannot be kept.
+//! Access control lists in the kernel's format: which mode an entry may have if its list cannot be kept.
 //!
-//! With a list the group bits of a mode are its mask: the most that anyone named in it gets. Without the list the same bits
-//! would be the rights of the group, and those that the list kept out would be the others.
+//! With a list, the group bits of a mode are the mask of the list. Without the list the same bits would be the rights of the
+//! group, and users whom the list restricted would get the rights of all others.
 
 /// Version, then entries of a tag, permissions and an id, little-endian (`linux/posix_acl_xattr.h`).
 const VERSION: [u8; 4] = [2, 0, 0, 0];
@@ -23,15 +23,16 @@ fn entries(list: &[u8]) -> Option<impl Iterator<Item = (u16, u32)>> {
     })
 }
 
-/// Whether the list says no more than a mode does: the kernel keeps such a list as a mode.
+/// Whether the list is equivalent to a mode: the kernel stores such a list as a mode.
 pub fn is_a_mode(list: &[u8]) -> bool {
     entries(list).is_some_and(|mut entries| entries.all(|(tag, _)| !matches!(tag, USER | GROUP | MASK)))
 }
 
-/// `mode` for an entry that loses its access control list: it lets no one do what the list did not. Without `list` it is not
-/// known what that said: then the group gets what all others get.
+/// The `mode` of an entry that loses its access control list: it grants nothing that the list did not. If the content of the
+/// list is unknown (`None`), the group gets the rights of all others.
 pub fn without(mode: u32, list: Option<&[u8]>) -> u32 {
-    let (mut group, mut other) = (mode >> 3 & ALL, mode & ALL);
+    let mut group = mode >> 3 & ALL;
+    let mut other = mode & ALL;
     let Some(entries) = list.and_then(entries) else {
         return mode & !0o070 | (group & other) << 3;
     };
@@ -41,9 +42,9 @@ pub fn without(mode: u32, list: Option<&[u8]>) -> u32 {
         let bits = bits & mask;
         match tag {
             GROUP_OBJ => group &= bits,
-            // A named user may be one of the group, or one of the others.
+            // A named user may belong to the group, or to the others.
             USER => (group, other) = (group & bits, other & bits),
-            // One of a named group had the better of its rights and those of the file's group.
+            // A member of a named group had the rights of that group, or of the file's group if it belongs to both.
             GROUP => other &= bits,
             _ => {}
         }
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_list_an_entry_grants_no_one_more() {
+    fn without_its_list_an_entry_grants_nothing_new() {
         // user::rwx user:1000:rwx group::--- mask::rwx other::---
         let named = list(&[(1, 7), (USER, 7), (GROUP_OBJ, 0), (MASK, 7), (0x20, 0)]);
         assert_eq!(without(0o4770, Some(&named)), 0o4700);
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_says_what_a_mode_says_is_a_mode() {
+    fn a_list_without_named_entries_is_a_mode() {
         assert!(is_a_mode(&list(&[(1, 6), (GROUP_OBJ, 4), (0x20, 4)])));
         assert!(!is_a_mode(&list(&[(1, 6), (GROUP_OBJ, 4), (MASK, 4), (0x20, 4)])) && !is_a_mode(b""));
     }

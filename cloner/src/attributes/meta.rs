@@ -1,4 +1,4 @@
-//! What `stat` tells about one entry, in types that do not change with the processor.
+//! The result of `stat` for one entry, in types that do not depend on the processor.
 
 use rustix::fs::{FileType, Stat, major, minor};
 
@@ -26,7 +26,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// Reads a `stat` result. Values that no filesystem reports (a negative size) become 0.
-    // The fields have other types on other processors; what is useless here is needed there.
+    // The fields have other types on other processors, which need these conversions.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
     pub(crate) fn of(stat: &Stat) -> Self {
         Self {
@@ -46,26 +46,26 @@ impl Meta {
         }
     }
 
-    /// Device and inode: what makes two names one file.
+    /// Device and inode, which identify a file.
     pub(crate) fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 
-    /// Whether a later look at the same name found the same file. Filesystems that make up inode numbers (FUSE, overlayfs)
-    /// may forget one between two looks; then times, size and type decide.
+    /// Whether `later`, another result for the same name, is the same file. Filesystems that make up inode numbers (FUSE,
+    /// overlayfs) may change one between two calls; then times, size and type decide.
     pub(crate) fn is_same_file(&self, later: &Self) -> bool {
-        let of_no_number = |meta: &Self| Self { device: 0, inode: 0, allocated_blocks: 0, ..*meta };
-        self.identity() == later.identity() || of_no_number(self) == of_no_number(later)
+        let without_numbers = |meta: &Self| Self { device: 0, inode: 0, allocated_blocks: 0, ..*meta };
+        self.identity() == later.identity() || without_numbers(self) == without_numbers(later)
     }
 
-    /// Whether the content can have changed between two looks at the same file.
+    /// Whether the content can have changed between two results for the same file.
     pub(crate) fn content_differs(&self, later: &Self) -> bool {
         (self.size_bytes, self.mtime_seconds, self.mtime_nanoseconds)
             != (later.size_bytes, later.mtime_seconds, later.mtime_nanoseconds)
     }
 
-    /// Whether the file has less space than its size needs, so that looking for holes pays. The same rule
-    /// as GNU tar's: a block that is begun counts, but a file below one block never has holes.
+    /// Whether the file has less space than its size needs and so may have holes. The rule is that of GNU tar: a partial block
+    /// counts, but a file smaller than one block has no holes.
     pub(crate) fn may_have_holes(&self) -> bool {
         self.size_bytes >= 512 && self.allocated_blocks < self.size_bytes.div_ceil(512)
     }

@@ -1,4 +1,4 @@
-//! What an entry of a directory has besides its content: which of it travels, which of it may be set, and what was lost.
+//! Attributes of the entries of a directory: which are sent, which may be set, and which were lost.
 
 pub mod acl;
 pub(crate) mod meta;
@@ -12,38 +12,38 @@ pub const XATTR_BYTES: usize = 64 << 10;
 /// Longest name of one (`XATTR_NAME_MAX`).
 pub const XATTR_NAME_BYTES: usize = 255;
 
-/// The access control list of an entry, as the kernel has it.
+/// The name of an entry's access control list.
 pub const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-/// The one that a directory hands down to what is made in it.
+/// The name of a directory's default access control list, which new entries inherit.
 pub const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-/// File capabilities.
+/// The name of file capabilities.
 pub const CAPABILITY: &[u8] = b"security.capability";
 
-/// A kind of attribute, as losses are counted.
+/// A kind of attribute. Losses are counted by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attribute {
     /// Owner and group.
     Owner,
-    /// Permission bits, setuid and setgid among them.
+    /// Permission bits, including setuid and setgid.
     Mode,
     /// When the content was last modified.
     Time,
-    /// Any extended attribute that is none of the following.
+    /// An extended attribute that is none of the following.
     Xattr,
     /// Access control lists.
     Acl,
     /// File capabilities.
     Capability,
-    /// That it is the same file as another name: it is stored once more.
+    /// The link to another name: the file is stored once more.
     Link,
 }
 
 impl Attribute {
-    /// All of them, in the order in which they are told.
+    /// All kinds, in the order of messages.
     pub const ALL: [Self; 7] =
         [Self::Owner, Self::Mode, Self::Time, Self::Xattr, Self::Acl, Self::Capability, Self::Link];
 
-    /// What an extended attribute of this name is.
+    /// The kind of the extended attribute `name`.
     pub fn of_xattr(name: &[u8]) -> Self {
         match name {
             CAPABILITY => Self::Capability,
@@ -52,7 +52,7 @@ impl Attribute {
         }
     }
 
-    /// Its word in messages that programs read.
+    /// Its name in messages for programs.
     pub fn word(self) -> &'static str {
         match self {
             Self::Owner => "owners",
@@ -85,33 +85,33 @@ impl fmt::Display for Attribute {
 pub struct Kinds(u8);
 
 impl Kinds {
-    /// Puts one in.
+    /// Adds `kind`.
     pub fn insert(&mut self, kind: Attribute) {
         self.0 |= 1 << kind as u8;
     }
 
-    /// Puts in all of `others`.
+    /// Adds all of `others`.
     pub fn extend(&mut self, others: Self) {
         self.0 |= others.0;
     }
 
-    /// Whether one is in it.
+    /// Whether the set contains `kind`.
     pub fn has(self, kind: Attribute) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
 
-    /// Whether none is.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 }
 
-/// An extended attribute: an access control list or a capability, too, as the kernel has it.
+/// An extended attribute. Access control lists and capabilities are in the kernel's format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Xattr {
     /// With its namespace, such as `user.origin`.
     pub name: Vec<u8>,
-    /// Any bytes.
+    /// The value: any bytes.
     pub value: Vec<u8>,
 }
 
@@ -124,21 +124,21 @@ pub struct Moment {
     pub nanoseconds: u32,
 }
 
-/// Whether a source leaves it out without counting it: what belongs to the place and not to the content, and XFS's
-/// second names for access control lists.
+/// Whether a source leaves out the extended attribute `name` without counting it as lost: it belongs to the place and not to
+/// the content, or it is XFS's second name of an access control list.
 pub fn is_of_the_place(name: &[u8]) -> bool {
-    // The kubelet labels a volume for the pod that mounts it; another pod's label would lock that one out.
+    // The kubelet labels a volume for the pod that mounts it. With the label of another pod that pod could not read it.
     name == b"security.selinux" || is_second_name(name)
 }
 
-/// Whether a target sets it. Of `security.` and `system.` only what stands here: other names decide what the kernel
-/// trusts (IMA, EVM), or belong to one filesystem.
+/// Whether a target sets the extended attribute `name`. Of `security.` and `system.` only the names listed here: others decide
+/// what the kernel trusts (IMA, EVM), or belong to one filesystem.
 pub fn may_be_set(name: &[u8]) -> bool {
     let is_free = name.starts_with(b"user.") || name.starts_with(b"trusted.");
     (is_free && !is_second_name(name)) || matches!(name, CAPABILITY | ACCESS_ACL | DEFAULT_ACL)
 }
 
-/// XFS shows root its access control lists a second time.
+/// XFS shows access control lists to root under a second name.
 fn is_second_name(name: &[u8]) -> bool {
     name.starts_with(b"trusted.SGI_ACL_")
 }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_sets_only_what_it_knows() {
+    fn a_target_sets_only_known_attributes() {
         for name in ["user.a", "trusted.overlay.opaque", "security.capability", "system.posix_acl_access"] {
             assert!(may_be_set(name.as_bytes()), "{name}");
         }

@@ -1,8 +1,8 @@
 //! Names of entries in messages.
 
-/// A name as messages show it: quoted, in one line, of bounded length.
+/// `name` for a message: quoted, on one line, of limited length.
 pub fn shown(name: &[u8]) -> String {
-    /// Longer names are cut: the message ends up in a termination message of 4,096 bytes.
+    /// Longer names are cut: the message may become a termination message of at most 4,096 bytes.
     const SHOWN_BYTES: usize = 300;
     match name.get(..SHOWN_BYTES) {
         Some(head) if name.len() > SHOWN_BYTES => format!("{:?}...", String::from_utf8_lossy(head)),
@@ -16,7 +16,7 @@ mod tests {
     use decant_shared::process::printable::is_unsafe;
 
     #[test]
-    fn names_are_shown_without_what_an_eye_would_obey() {
+    fn names_are_shown_without_control_characters() {
         let name = "a\u{1b}[31m\u{9b}\u{202e}\u{2066}\u{200f}\u{feff}\n";
         let shown = shown(name.as_bytes());
         assert!(!shown.contains(is_unsafe), "{shown:?}");

@@ -1,28 +1,28 @@
-//! What could not be kept: counted by kind, each with the first entry that lost it.
+//! Attributes that could not be kept: a count for each kind, and the first entry that lost it.
 
 use std::fmt;
 
 use crate::attributes::name::shown;
 use crate::attributes::{Attribute, Kinds};
 
-/// Names are cut to this many characters: six of them have to fit into a termination message, beside the rest.
+/// Names are cut to this many characters: a termination message must hold one for each kind.
 const NAME_CHARACTERS: usize = 80;
 
 /// How many entries lost one kind of attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// How many.
+    /// The number of entries.
     pub entries: u64,
     /// The name of the first one, quoted and cut.
     pub first: String,
 }
 
-/// What was lost of all kinds. Its size does not depend on how much that was.
+/// The losses of all kinds. Its size does not depend on their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NotKept([Option<Lost>; Attribute::ALL.len()]);
 
 impl NotKept {
-    /// The entry `name` lost these.
+    /// Counts `kinds` as lost by the entry `name`.
     pub fn add(&mut self, kinds: Kinds, name: impl FnOnce() -> Vec<u8>) {
         if kinds.is_empty() {
             return;
@@ -51,12 +51,12 @@ impl NotKept {
         self.0.iter().all(Option::is_none)
     }
 
-    /// Each kind of which something was lost.
+    /// The kinds of which something was lost.
     pub fn iter(&self) -> impl Iterator<Item = (Attribute, &Lost)> {
         Attribute::ALL.into_iter().filter_map(|kind| Some((kind, self.0[kind as usize].as_ref()?)))
     }
 
-    /// As programs read it: by kind, how many and the first.
+    /// For programs: the count and the first entry of each kind.
     pub fn to_json(&self) -> serde_json::Value {
         let kinds = self.iter().map(|(kind, lost)| {
             (kind.word().to_owned(), serde_json::json!({ "entries": lost.entries, "first": lost.first }))
@@ -65,14 +65,14 @@ impl NotKept {
     }
 }
 
-/// As people read it, in one line.
+/// For people, on one line.
 impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (kind, Lost { entries, first })) in self.iter().enumerate() {
-            let before = if at == 0 { "" } else { ", " };
+            let separator = if at == 0 { "" } else { ", " };
             match entries {
-                1 => write!(f, "{before}{kind} of {first}")?,
-                _ => write!(f, "{before}{kind} of {entries} entries (the first is {first})")?,
+                1 => write!(f, "{separator}{kind} of {first}")?,
+                _ => write!(f, "{separator}{kind} of {entries} entries (the first is {first})")?,
             }
         }
         Ok(())
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn each_kind_has_its_count_and_its_first_entry() {
         let mut lost = NotKept::default();
-        lost.add(Kinds::default(), || panic!("nobody asks for a name"));
+        lost.add(Kinds::default(), || panic!("the name is not needed"));
         assert!(lost.is_empty());
         lost.add(kinds(&[Attribute::Owner]), || b"a\n".to_vec());
         lost.add(kinds(&[Attribute::Owner, Attribute::Xattr]), || b"b".to_vec());

@@ -1,4 +1,4 @@
-//! The words that CDI's pods put on a command line, made into ours.
+//! Translates the command line of CDI's pods.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,46 +7,42 @@ use clap::CommandFactory;
 use crate::commands::cli::Cli;
 use crate::commands::environment::Environment;
 
-/// Rewrites the arguments of CDI's pods into ours: long flags with one dash get their second one, klog's
-/// flags that have no meaning here are dropped, and where no command is given the environment's role is.
-pub fn from_pod(words: Vec<OsString>, environment: &Environment) -> Vec<OsString> {
-    let mut words = words.into_iter();
-    let program: Vec<OsString> = words.next().into_iter().collect();
+/// Translates the arguments of CDI's pods: long flags with one dash get a second one, flags of klog that mean nothing here
+/// are dropped, and without a command the environment decides which one runs.
+pub fn from_pod(arguments: Vec<OsString>, environment: &Environment) -> Vec<OsString> {
+    let mut arguments = arguments.into_iter();
+    let program: Vec<OsString> = arguments.next().into_iter().collect();
     let mut out = Vec::new();
     let mut drop_value = false;
-    for word in words {
+    for argument in arguments {
         if std::mem::take(&mut drop_value) {
             continue;
         }
-        match word.to_str().and_then(klog_flag) {
+        match argument.to_str().and_then(klog_flag) {
             Some(takes_value) => drop_value = takes_value,
-            None => out.push(with_two_dashes(word)),
+            None => out.push(with_two_dashes(argument)),
         }
     }
-    let role = if says_what_to_do(&out) { None } else { role_of(environment) };
-    program.into_iter().chain(role.map(OsString::from)).chain(out).collect()
+    let command = if names_command(&out) { None } else { command_of(environment) };
+    program.into_iter().chain(command.map(OsString::from)).chain(out).collect()
 }
 
-/// Whether somebody typed a command, rightly or wrongly, or asks for help: then the environment has no say. CDI's
-/// pods give flags alone, each with `=` or followed by its value.
-fn says_what_to_do(words: &[OsString]) -> bool {
-    let first = words.first().and_then(|word| word.to_str()).unwrap_or("-");
-    let asks = words.iter().any(|word| word.to_str().is_some_and(is_question));
-    let names = words.iter().any(|word| word.to_str().is_some_and(is_command));
-    asks || names || !first.starts_with('-')
+/// Whether the arguments name a command, even a misspelled one, or ask for help. The environment then decides nothing. CDI's
+/// pods only pass flags, each with `=` or followed by its value.
+fn names_command(arguments: &[OsString]) -> bool {
+    let mut cli = Cli::command();
+    // Adds `help`, `--help` and `--version`.
+    cli.build();
+    let is_known = |argument: &str| {
+        matches!(argument, "-h" | "--help" | "-V" | "--version") || cli.find_subcommand(argument).is_some()
+    };
+    let mut known = arguments.iter().filter_map(|argument| argument.to_str());
+    let starts_with_flag = arguments.first().and_then(|first| first.to_str()).unwrap_or("-").starts_with('-');
+    !starts_with_flag || known.any(is_known)
 }
 
-fn is_question(word: &str) -> bool {
-    matches!(word, "-h" | "--help" | "-V" | "--version")
-}
-
-/// As the command line itself has them: a list of our own would lack the next one.
-fn is_command(word: &str) -> bool {
-    word == "help" || Cli::command().get_subcommands().any(|command| command.get_name() == word)
-}
-
-/// The role that the environment asks for.
-fn role_of(environment: &Environment) -> Option<&'static str> {
+/// The command that the environment asks for.
+fn command_of(environment: &Environment) -> Option<&'static str> {
     let certificate = environment.has("TLS_CERT_FILE") || environment.has("TLS_CERT");
     if environment.has("UPLOAD_URL") {
         Some("source")
@@ -57,8 +53,8 @@ fn role_of(environment: &Environment) -> Option<&'static str> {
     }
 }
 
-/// Whether `word` is a flag of klog that we ignore, and if so whether the next word is its value.
-fn klog_flag(word: &str) -> Option<bool> {
+/// Whether `argument` is a flag of klog that is ignored, and if so whether the next argument is its value.
+fn klog_flag(argument: &str) -> Option<bool> {
     const SWITCHES: [&str; 7] = [
         "alsologtostderr",
         "logtostderr",
@@ -70,7 +66,7 @@ fn klog_flag(word: &str) -> Option<bool> {
     ];
     const VALUES: [&str; 6] =
         ["log_backtrace_at", "log_dir", "log_file", "log_file_max_size", "stderrthreshold", "vmodule"];
-    let (name, value) = split_flag(word)?;
+    let (name, value) = split_flag(argument)?;
     if SWITCHES.contains(&name) {
         Some(false)
     } else if VALUES.contains(&name) {
@@ -81,18 +77,18 @@ fn klog_flag(word: &str) -> Option<bool> {
 }
 
 /// `-name` or `--name`, with or without `=value`.
-fn split_flag(word: &str) -> Option<(&str, Option<&str>)> {
-    let flag = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
+fn split_flag(argument: &str) -> Option<(&str, Option<&str>)> {
+    let flag = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?;
     Some(flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value))))
 }
 
-fn with_two_dashes(word: OsString) -> OsString {
-    let single = word.to_str().filter(|text| !text.starts_with("--")).and_then(split_flag);
+fn with_two_dashes(argument: OsString) -> OsString {
+    let single = argument.to_str().filter(|text| !text.starts_with("--")).and_then(split_flag);
     if !matches!(single, Some(("content-type" | "mount" | "upload-bytes", _))) {
-        return word;
+        return argument;
     }
     let mut flag = OsString::from("-");
-    flag.push(OsStr::new(&word));
+    flag.push(OsStr::new(&argument));
     flag
 }
 
@@ -109,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_was_typed_runs_whatever_the_environment_says_and_wherever_it_stands() {
+    fn a_typed_command_runs_in_any_position_and_environment() {
         let environment = Environment::from([("UPLOAD_URL", "https://x/")]);
         let commands: Vec<String> =
             Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
@@ -123,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_cdis_startup_script_make_a_source() {
+    fn the_arguments_of_cdis_startup_script_run_a_source() {
         let environment = Environment::from([("UPLOAD_URL", "https://x/")]);
         for line in [
             "cloner -v=3 -alsologtostderr -content-type filesystem-clone -upload-bytes 77 -mount /x",
@@ -137,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn both_generations_of_target_environments_make_a_target() {
+    fn both_generations_of_target_environments_run_a_target() {
         for name in ["TLS_CERT_FILE", "TLS_CERT"] {
             let environment = Environment::from([(name, "x"), ("CLIENT_NAME", "y")]);
             let cli = parse("cloner -v=1 -alsologtostderr -stderrthreshold 2", &environment);
@@ -158,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_and_typing_errors_are_not_taken_for_a_role() {
+    fn the_environment_does_not_override_help_or_a_misspelled_command() {
         let environment = Environment::from([("UPLOAD_URL", "https://x/")]);
         for line in ["cloner --version", "cloner -h", "cloner cpoy a b"] {
             let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();

@@ -11,7 +11,7 @@ use crate::volume::Volume;
 use crate::volume::hashing::HashingSink;
 use crate::volume::tree::read::plan::Options;
 
-/// Prints the digest and the path. With an expected digest, another one is an error.
+/// Prints the digest and the path. Errors: `Kind::Damaged` if the digest is not the expected one.
 pub fn run(args: &DigestArgs, stop: &Stop) -> Result<()> {
     let path = &args.path;
     let meta = std::fs::metadata(path).map_err(|e| Error::source("find", path, e))?;

@@ -1,4 +1,4 @@
-//! The environment as a value, so that roles can be configured in tests without touching the process.
+//! The environment as a value, so that tests can configure a command without changing the process.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use decant_shared::protocol::cdi::RENEWED_KEYS_VARIABLE;
 
 use crate::error::{Error, Result};
 
-/// Environment variables. One that is set to nothing counts as not set, as in CDI.
+/// Environment variables. An empty value counts as not set, as in CDI.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The environment of this process. What is not UTF-8 is left out: nothing of ours is.
+    /// The environment of this process, without variables that are not UTF-8: the cloner reads none of those.
     pub fn of_process() -> Self {
         Self(
             std::env::vars_os()
@@ -27,37 +27,37 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The value of `name`; its absence is a usage error that names it and says what it is for.
+    /// The value of `name`. Errors: `Kind::Usage` if it is not set; the message contains `purpose`.
     pub fn require(&self, name: &str, purpose: &str) -> Result<&str> {
         self.get(name).ok_or_else(|| {
-            Error::usage(format!("environment variable {name} is missing: it must hold {purpose}"))
+            Error::usage(format!("the environment variable {name} is not set: it must hold {purpose}"))
         })
     }
 
-    /// Whether `name` is set at all, also to nothing.
+    /// Whether `name` is set, even to an empty value.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// The PEM file that `name` names; its absence is a usage error that says what it is for.
+    /// The PEM file whose path `name` holds. Errors as for [`Environment::require`].
     pub fn require_pem_file(&self, name: &str, purpose: &str) -> Result<KeySource> {
         let path = self.require(name, &format!("the path of a PEM file with {purpose}"))?;
         Ok(KeySource::File { path: PathBuf::from(path), variable: name.to_owned() })
     }
 
-    /// The PEM that `name` holds; its absence is a usage error that says what it is for.
+    /// The PEM that `name` holds. Errors as for [`Environment::require`].
     pub fn require_pem(&self, name: &str, purpose: &str) -> Result<KeySource> {
         let text = self.require(name, &format!("{purpose} as PEM"))?;
         Ok(KeySource::Variable { text: text.to_owned(), variable: name.to_owned() })
     }
 
-    /// The directory in which renewed keys appear, if there is to be one; they are called `names` there.
+    /// The directory in which renewed keys appear under `names`, if the environment sets one.
     pub fn renewed_keys(&self, names: KeySet<&'static str>) -> Option<RenewedKeys> {
         self.get(RENEWED_KEYS_VARIABLE)
             .map(|directory| RenewedKeys { directory: PathBuf::from(directory), file_names: names })
     }
 
-    /// A truth value as Go's `strconv.ParseBool` reads it; everything else is false (contract 1.4).
+    /// Whether the value of `name` is true for Go's `strconv.ParseBool`. Every other value is false (contract 1.4).
     pub fn is_true(&self, name: &str) -> bool {
         matches!(self.get(name), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_variable_is_a_missing_one() {
+    fn an_empty_variable_counts_as_not_set() {
         let environment = Environment::from([("CLIENT_KEY", "")]);
         let error = environment.require("CLIENT_KEY", "a PEM private key").unwrap_err();
         assert!(error.to_string().contains("CLIENT_KEY"), "{error}");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn truth_is_read_as_go_reads_it() {
+    fn booleans_are_read_as_in_go() {
         let environment = Environment::from([("A", "T"), ("B", "yes"), ("C", "1")]);
         assert!(environment.is_true("A") && environment.is_true("C"));
         assert!(!environment.is_true("B") && !environment.is_true("D"));

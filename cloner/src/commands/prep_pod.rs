@@ -1,30 +1,29 @@
-//! The one thing that CDI asks of a shell in the cloner's image. Before a volume is bound or grown, its controller runs
-//! a pod from that image that does nothing but mount it: `/bin/bash -c echo 'hello cdi'`. The image has no shell; its
-//! `/bin/bash` is this program under another name.
+//! CDI's prep pods. Before a volume is bound or grown, CDI's controller runs a pod from the cloner's image that only mounts
+//! the volume: `/bin/bash -c echo 'hello cdi'`. The image has no shell; its `/bin/bash` is this program under another name.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// What stands behind the program's name in a prep pod.
-const WORDS: [&str; 3] = ["-c", "echo", "'hello cdi'"];
+/// The arguments in a prep pod.
+const ARGUMENTS: [&str; 3] = ["-c", "echo", "'hello cdi'"];
 
-/// What a program that was called like this is for.
+/// What this program was started as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Called {
     /// Under its own name.
     Cloner,
-    /// By a prep pod: being there was all.
+    /// By a prep pod: there is nothing to do.
     Prep,
     /// As a shell, for something else.
     Shell,
 }
 
-/// Looks at the command line, the program's name first.
-pub fn called(words: &[OsString]) -> Called {
-    let Some((program, rest)) = words.split_first() else { return Called::Cloner };
+/// Decides by the command line, which begins with the name of the program.
+pub fn called(command_line: &[OsString]) -> Called {
+    let Some((program, rest)) = command_line.split_first() else { return Called::Cloner };
     if Path::new(program).file_name().is_none_or(|name| name != "bash") {
         Called::Cloner
-    } else if rest.iter().eq(WORDS.iter()) {
+    } else if rest.iter().eq(ARGUMENTS.iter()) {
         Called::Prep
     } else {
         Called::Shell
@@ -40,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prep_pod_gets_what_it_came_for() {
+    fn the_command_of_a_prep_pod_is_recognized() {
         assert_eq!(called(&words(&["/bin/bash", "-c", "echo", "'hello cdi'"])), Called::Prep);
     }
 

@@ -17,9 +17,7 @@ use rustls::ServerConfig;
 
 use crate::commands::cli::SourceArgs;
 use crate::commands::environment::Environment;
-use crate::commands::{
-    leave_termination_message, new_progress, termination_message, with_termination_message,
-};
+use crate::commands::{new_progress, termination_message};
 use crate::error::{Error, Kind, Result};
 use crate::report::metrics::Metrics;
 use crate::report::progress_log::{ProgressLog, summary};
@@ -27,25 +25,25 @@ use crate::report::ticker::{TICK, Ticker};
 use crate::send;
 use crate::send::source::Source;
 
-/// Life of the metrics page's own certificate, as CDI's (contract 1.12).
+/// Validity of the certificate that the metrics page makes for itself, as in CDI (contract 1.12).
 const METRICS_CERTIFICATE_DAYS: i64 = 365;
-/// What scrapers get to finish reading when the clone is done.
+/// How long scrapers may take to finish reading after the clone.
 const SERVER_END: Duration = Duration::from_secs(2);
 
-/// Sends the volume that flags and environment name.
+/// Sends the volume that flags and environment configure.
 pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<()> {
-    with_termination_message(&args.pod.termination_log, || {
+    termination_message::on_failure(&args.pod.termination_log, || {
         let source = Source::configure(args, environment)?;
         let owner_uid = environment.get("OWNER_UID").unwrap_or_else(|| {
-            log::warn!("OWNER_UID is missing: controllers will not find this clone's progress");
+            log::warn!("OWNER_UID is not set: controllers will not find the progress of this clone");
             ""
         });
         let progress = new_progress();
         let metrics = serve_metrics(args.metrics_port, owner_uid, environment, &progress)?;
         log::info!("sending {} as {} to {}", source.path.display(), source.content, source.url);
-        let mut narrator = ProgressLog::default();
+        let mut progress_log = ProgressLog::default();
         let ticker = Ticker::start(Arc::clone(&progress), TICK, move |progress| {
-            if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+            if let Some(sentence) = progress_log.sentence(progress, Instant::now()) {
                 log::info!("{sentence}");
             }
         })?;
@@ -58,13 +56,13 @@ pub fn run(args: &SourceArgs, environment: &Environment, stop: &Stop) -> Result<
             log::info!("digest {}", digest.as_deref().unwrap_or_default());
         }
         if let Ok(Some(not_kept)) = &outcome {
-            log::warn!("the target does not have everything; not kept: {not_kept}");
+            log::warn!("the target could not keep everything; not kept: {not_kept}");
         }
         metrics.shut_down(SERVER_END);
         let not_kept = outcome?;
         let message =
             termination_message::of_source(source.preallocation, digest.as_deref(), not_kept.as_deref());
-        leave_termination_message(&args.pod.termination_log, &message);
+        termination_message::leave(&args.pod.termination_log, &message);
         Ok(())
     })
 }
@@ -78,7 +76,7 @@ fn serve_metrics(
     let tls = metrics_tls(environment)?;
     let listener = listen(port)?;
     let service = Metrics::new(Arc::clone(progress), owner_uid.to_owned());
-    // Its own token: the page stays up while a stop is under way.
+    // With a stop of its own: the page stays up while the clone stops.
     Server::start("metrics", listener, Some(tls), Limits::default(), Arc::new(service), Stop::new())
         .map_err(|e| Error::io(Kind::Failed, "cannot start the metrics server", e))
 }
@@ -87,7 +85,7 @@ fn listen(port: u16) -> Result<TcpListener> {
     let listener = dial::listen(None, port).map_err(|e| {
         Error::io(
             Kind::Failed,
-            format!("cannot listen on port {port} for metrics (DECANT_METRICS_PORT changes it)"),
+            format!("cannot listen on port {port} for metrics (set another one with DECANT_METRICS_PORT)"),
             e,
         )
     })?;
@@ -97,8 +95,8 @@ fn listen(port: u16) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// With the certificate that the environment names, which may be renewed, or one made now that signs for nobody else and
-/// outlives every clone.
+/// TLS for the metrics page: with the certificate that the environment names, which may be renewed, or with a self-signed
+/// one that is valid for longer than any clone takes.
 fn metrics_tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     const CERTIFICATE: &str = "METRICS_TLS_CERT_FILE";
     const KEY: &str = "METRICS_TLS_KEY_FILE";
@@ -107,12 +105,12 @@ fn metrics_tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig
         let authority = Authority::new("decant-metrics", METRICS_CERTIFICATE_DAYS)?;
         let name = format!("cloner_target@{now}");
         let identity = authority.issue(&name, &["cloner_target"], Usage::Server, METRICS_CERTIFICATE_DAYS)?;
-        return Ok(server::config_for_anyone(identity)?.into());
+        return Ok(server::config_without_client_auth(identity)?.into());
     }
     let chain = environment.require_pem_file(CERTIFICATE, "the metrics page's certificate")?;
     let key = environment.require_pem_file(KEY, "the metrics page's private key")?;
     let names = KeySet { chain: METRICS_CERTIFICATE_FILE, key: METRICS_KEY_FILE, authorities: None };
     let first = KeySet { chain, key, authorities: None };
     let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
-    Ok(ReloadingConfig::from_keys(places, |keys| server::config_for_anyone(keys.identity()?))?)
+    Ok(ReloadingConfig::from_keys(places, |keys| server::config_without_client_auth(keys.identity()?))?)
 }

@@ -17,7 +17,7 @@ use crate::send::source::Source;
 use crate::send::url::UploadUrl;
 
 impl Source {
-    /// Reads flags and environment. Everything is checked before anything is opened or started.
+    /// Reads and checks flags and environment before anything is opened or started.
     pub fn configure(args: &SourceArgs, environment: &Environment) -> Result<Self> {
         let content = content(args, environment)?;
         let path = match (&args.mount, environment.get("MOUNT_POINT")) {
@@ -25,7 +25,7 @@ impl Source {
             (None, Some(mount)) => PathBuf::from(mount),
             _ => {
                 return Err(Error::usage(
-                    "MOUNT_POINT missing: set it, or -mount, to the folder or device to read",
+                    "MOUNT_POINT is not set: set it or -mount to the directory or device to read",
                 ));
             }
         };
@@ -52,11 +52,12 @@ impl Source {
     }
 }
 
-/// Who we are and whom we trust, as the environment holds it at first, and as it is renewed.
+/// TLS with the keys of the environment, and with renewed keys when they appear.
 fn tls(environment: &Environment) -> Result<ReloadingConfig<ClientConfig>> {
     let key = environment.require_pem("CLIENT_KEY", "the client's private key")?;
     let chain = environment.require_pem("CLIENT_CERT", "the client's certificate")?;
-    let authorities = environment.require_pem("SERVER_CA_CERT", "the certificates that vouch for targets")?;
+    let authorities = environment
+        .require_pem("SERVER_CA_CERT", "the certificates of the authorities that targets are checked with")?;
     let first = KeySet { chain, key, authorities: Some(authorities) };
     let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
     let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
@@ -67,11 +68,11 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ClientConfig>> {
 /// volume, anything else that is not empty a filesystem.
 fn content(args: &SourceArgs, environment: &Environment) -> Result<ContentType> {
     match (&args.content_type, environment.get("VOLUME_MODE")) {
-        (Some(word), _) => word.parse().map_err(Error::usage),
+        (Some(text), _) => text.parse().map_err(Error::usage),
         (None, Some("block")) => Ok(ContentType::Block),
         (None, Some(_)) => Ok(ContentType::Filesystem),
         (None, None) => {
-            Err(Error::usage("VOLUME_MODE missing: set it to block or filesystem, or use -content-type"))
+            Err(Error::usage("VOLUME_MODE is not set: set it to block or filesystem, or use -content-type"))
         }
     }
 }

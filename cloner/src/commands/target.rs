@@ -1,7 +1,6 @@
 //! `cloner target`: the target pod.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -15,30 +14,23 @@ use time::OffsetDateTime;
 use crate::commands::cli::TargetArgs;
 use crate::commands::environment::Environment;
 use crate::commands::target_config::TargetConfig;
-use crate::commands::{
-    leave_termination_message, new_progress, termination_message, with_termination_message,
-};
+use crate::commands::{new_progress, termination_message};
 use crate::error::{Error, Kind, Result};
 use crate::receive::Received;
-use crate::receive::admission::State;
-use crate::receive::refusals::Refusals;
-use crate::receive::running::CurrentTransfer;
-use crate::receive::streams::MultiConnection;
-use crate::receive::uploads::UploadService;
+use crate::receive::server::UploadService;
 use crate::report::progress_log::ProgressLog;
 use crate::report::ticker::{TICK, Ticker};
 
-/// What probes and the finished sender get to read their answers, before the process ends regardless.
+/// How long probes and the sender may take to read their answers before the process ends.
 const SERVER_END: Duration = Duration::from_secs(5);
-/// A transfer whose stop was asked for has this long to end and clean up: less than the half minute that
-/// Kubernetes gives by default.
+/// How long a transfer may take to end and clean up after a stop: less than the 30 s that Kubernetes gives by default.
 const TRANSFER_END: Duration = Duration::from_secs(15);
-/// Outcomes of transfers; there is one transfer at a time and the main thread is always waiting.
+/// Capacity of the channel for outcomes. There is one transfer at a time, and the main thread always waits.
 const OUTCOMES: usize = 4;
 
-/// Waits for one clone, receives it, and returns when it is durable and the sender knows.
+/// Receives one clone. Returns when it is durable and the sender knows that, or when the deadline has passed.
 pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<()> {
-    with_termination_message(&args.pod.termination_log, || {
+    termination_message::on_failure(&args.pod.termination_log, || {
         let config = TargetConfig::configure(args, environment)?;
         let listener = dial::listen(config.address, config.port).map_err(|e| {
             let address = config.address.map_or("[::]".to_owned(), |address| address.to_string());
@@ -49,28 +41,21 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         let place = listener.local_addr().map_or(String::new(), |address| address.to_string());
         let progress = new_progress();
         let (outcomes, results) = bounded(OUTCOMES);
-        let uploads = Arc::new(UploadService {
-            writing: config.writing,
-            idle: config.idle,
-            client_name: config.client_name,
-            progress: Arc::clone(&progress),
-            stop: stop.clone(),
+        let uploads = Arc::new(UploadService::new(
+            config.writing,
+            config.idle,
+            config.client_name,
+            Arc::clone(&progress),
+            stop.clone(),
             outcomes,
-            state: Mutex::new(State::Idle),
-            running: CurrentTransfer::default(),
-            multi_connection: MultiConnection::default(),
-            held: Mutex::default(),
-            refusals: Refusals::default(),
-            is_leftover_useless: AtomicBool::new(false),
-            claim: Mutex::default(),
-        });
+        ));
         let service: Arc<dyn Service> = uploads.clone();
         let server = start_server("uploads", listener, Some(config.tls), &service, stop)?;
         let health = plain_health(args.plain_health_port, &service, stop)?;
         log::info!("waiting for a clone on https://{place}");
-        let mut narrator = ProgressLog::default();
+        let mut progress_log = ProgressLog::default();
         let ticker = Ticker::start(progress, TICK, move |progress| {
-            if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+            if let Some(sentence) = progress_log.sentence(progress, Instant::now()) {
                 log::info!("received {sentence}");
             }
         })?;
@@ -78,7 +63,7 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
         ticker.finish();
         let open = server.shut_down(SERVER_END);
         if open > 0 {
-            log::warn!("{open} connections are still open; leaving anyway");
+            log::warn!("{open} connections are still open; ending anyway");
         }
         if let Some(health) = health {
             health.shut_down(Duration::ZERO);
@@ -93,11 +78,11 @@ pub fn run(args: &TargetArgs, environment: &Environment, stop: &Stop) -> Result<
                 termination_message::of_target(&received)
             }
             None => {
-                log::info!("the deadline passed and nobody sent anything");
+                log::info!("the deadline passed without a transfer");
                 termination_message::of_deadline()
             }
         };
-        leave_termination_message(&args.pod.termination_log, &message);
+        termination_message::leave(&args.pod.termination_log, &message);
         Ok(())
     })
 }
@@ -113,8 +98,7 @@ fn start_server(
         .map_err(|e| Error::io(Kind::Failed, "cannot start the server", e))
 }
 
-/// The plain-text health port. It is only of use under old controllers, so that a port that is taken is no
-/// reason to fail.
+/// Starts the health port without TLS. Only old controllers use it, so a port that is in use is not an error.
 fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Option<Server>> {
     if port == 0 {
         return Ok(None);
@@ -122,14 +106,14 @@ fn plain_health(port: u16, service: &Arc<dyn Service>, stop: &Stop) -> Result<Op
     match dial::listen(None, port) {
         Ok(listener) => start_server("health", listener, None, service, stop).map(Some),
         Err(e) => {
-            log::warn!("no plain-text /healthz for old controllers: cannot listen on port {port}: {e}");
+            log::warn!("cannot listen on port {port}: {e}; old controllers get no plain-text /healthz");
             Ok(None)
         }
     }
 }
 
-/// Waits for a transfer that succeeds. A transfer that fails leaves the target waiting for the next one, as
-/// the source will be restarted. `None`: the deadline passed with no transfer under way.
+/// Waits for a transfer that succeeds. After a failed one the target waits for the next, because the source will be
+/// restarted. `None`: the deadline passed with no transfer under way.
 fn wait(
     results: &Receiver<Result<Received>>,
     uploads: &UploadService,
@@ -146,17 +130,20 @@ fn wait(
             Err(RecvTimeoutError::Disconnected) => return Err(Error::neighbour("upload server")),
         }
         if stop.is_set() && Instant::now() > *leave_at.get_or_insert_with(|| Instant::now() + TRANSFER_END) {
-            log::warn!("the transfer does not end within {} s; leaving it", TRANSFER_END.as_secs());
+            log::warn!(
+                "the transfer did not end within {} s after the stop; ending anyway",
+                TRANSFER_END.as_secs()
+            );
             Error::check(stop)?;
         }
-        let mut state = uploads.state();
-        if *state == State::Idle {
+        // A connection may be open already: its sender must not get 200 after this.
+        let has_left = uploads.leave_if(|| {
             Error::check(stop)?;
-            if deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline) && results.is_empty() {
-                // A connection may be open already: its sender must not be told 200 from here on.
-                *state = State::Leaving;
-                return Ok(None);
-            }
+            let is_late = deadline.is_some_and(|deadline| OffsetDateTime::now_utc() >= deadline);
+            Ok(is_late && results.is_empty())
+        })?;
+        if has_left {
+            return Ok(None);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use decant_shared::net::tls::key_sources::{KeySet, KeySource, KeySources};
 use decant_shared::net::tls::reloading_config::ReloadingConfig;
-use decant_shared::net::tls::server::config_asking_clients;
+use decant_shared::net::tls::server::config_with_optional_client_auth;
 use decant_shared::net::tls::suites::{CipherSuites, TlsVersions};
 use decant_shared::protocol::cdi::{
     AUTHORITIES_FILE, CERTIFICATE_FILE, DEFAULT_DESTINATION, DISK_IMAGE, DISK_IMAGE_MODE, KEY_FILE,
@@ -27,33 +27,33 @@ use crate::volume::destination::Destination;
 /// `DESTINATION` of a block volume.
 const BLOCK_DESTINATION: &str = "/dev/cdi-block-volume";
 
-/// Everything that a target pod is told.
+/// The configuration of a target pod.
 pub struct TargetConfig {
     /// Address to listen on; `None` is every address of both IP families.
     pub address: Option<IpAddr>,
     /// Port to listen on.
     pub port: u16,
-    /// Who we are and whose certificates we accept. It follows the keys as they are renewed.
+    /// The keys of the target, and the authorities for senders. They change when they are renewed.
     pub tls: ReloadingConfig<ServerConfig>,
-    /// Common name of the one sender.
+    /// Common name of the sender's certificate.
     pub client_name: String,
-    /// How long it may send nothing.
+    /// How long the sender may send nothing.
     pub idle: Duration,
-    /// When to give up waiting for one.
+    /// When to stop waiting for a sender.
     pub deadline: Option<OffsetDateTime>,
     /// How to write.
     pub writing: Writing,
 }
 
 impl TargetConfig {
-    /// Reads the environment. Everything is checked before anything is opened or started.
+    /// Reads and checks the environment before anything is opened or started.
     pub fn configure(args: &TargetArgs, environment: &Environment) -> Result<Self> {
         let client_name =
             environment.require("CLIENT_NAME", "the common name of the sender's certificate")?;
         let destination = destination(args, environment)?;
         let grow_to_bytes = match &destination {
             Destination::Directory { path, .. } if !path.is_dir() => {
-                let text = format!("{} is not a folder; the volume must be mounted there", path.display());
+                let text = format!("{} is not a directory: the volume must be mounted there", path.display());
                 return Err(Error::new(Kind::Target, text));
             }
             Destination::Directory { .. } => usable_size(environment)?,
@@ -105,7 +105,7 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
             environment,
             "CLIENT_CERT_FILE",
             "CLIENT_CERT",
-            "the certificates that vouch for senders",
+            "the certificates of the authorities that senders are checked with",
         )?),
     };
     let names = KeySet { chain: CERTIFICATE_FILE, key: KEY_FILE, authorities: Some(AUTHORITIES_FILE) };
@@ -114,7 +114,7 @@ fn tls(environment: &Environment) -> Result<ReloadingConfig<ServerConfig>> {
     let suites = CipherSuites::parse(environment.get("TLS_CIPHERS").unwrap_or_default());
     let places = KeySources { initial: first, renewed: environment.renewed_keys(names) };
     Ok(ReloadingConfig::from_keys(places, move |keys| {
-        config_asking_clients(keys.identity()?, keys.roots()?, versions, suites.clone())
+        config_with_optional_client_auth(keys.identity()?, keys.roots()?, versions, suites.clone())
     })?)
 }
 
@@ -126,7 +126,7 @@ fn place(environment: &Environment, file_name: &str, content_name: &str, purpose
     }
 }
 
-/// Ours alone: CDI waits for ever.
+/// Only Decant has this limit: CDI waits forever.
 fn idle(environment: &Environment) -> Result<Duration> {
     let Some(text) = environment.get("DECANT_IDLE_SECS") else { return Ok(IDLE) };
     match text.parse() {
@@ -148,8 +148,8 @@ fn deadline(environment: &Environment) -> Result<Option<OffsetDateTime>> {
         .transpose()
 }
 
-/// CDI's block path, or anything else than `disk.img` that is a block device, is a device; every other path is an image file in
-/// the directory of a filesystem volume.
+/// CDI's path of a block volume, and any block device that is not called `disk.img`, is a device. Every other path is an image
+/// file in a filesystem volume.
 fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destination> {
     use std::os::unix::fs::FileTypeExt;
     if let Some(directory) = &args.mount {
@@ -158,16 +158,16 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
     let text = environment.get("DESTINATION").unwrap_or(DEFAULT_DESTINATION);
     let path = PathBuf::from(text);
     let name = path.file_name().map(ToOwned::to_owned);
-    // What has the image's usual name is in a volume, which somebody else may have had before: a device node there, or a
-    // link to one, is not where an image goes.
+    // A path that ends in disk.img is inside a volume, which others may have written to: an image must not go to a device
+    // node there, or to where a link leads.
     let is_in_volume = name.as_deref() == Some(DISK_IMAGE.as_ref());
     let is_device = || path.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
     if text == BLOCK_DESTINATION || (!is_in_volume && is_device()) {
         return Ok(Destination::Device(path));
     }
     match (path.parent(), name) {
-        // A directory of the image's usual name is a part of the volume: an archive may hold one, and a clone of an image
-        // replaces it. Any other directory in this place is a mistake.
+        // A directory called disk.img may come from an archive, and a clone of an image replaces it. Any other directory is a
+        // mistake in the configuration.
         (Some(directory), Some(image_name)) if path.is_absolute() && (is_in_volume || !path.is_dir()) => {
             Ok(Destination::Directory { path: directory.to_owned(), image_name })
         }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_may_be_silent_for_five_minutes_or_as_long_as_is_asked_for() {
+    fn the_idle_limit_is_five_minutes_unless_it_is_set() {
         let with = |text| idle(&Environment::from([("DECANT_IDLE_SECS", text)]));
         assert_eq!(with("").unwrap(), Duration::from_secs(300));
         assert_eq!(with("7").unwrap(), Duration::from_secs(7));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_is_no_time_is_a_usage_error() {
+    fn an_invalid_deadline_is_a_usage_error() {
         assert!(deadline(&Environment::from([("DEADLINE", "tomorrow")])).is_err());
         assert!(deadline(&Environment::from([("DEADLINE", "2026-01-31T12:00:00Z")])).unwrap().is_some());
     }

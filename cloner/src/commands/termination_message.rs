@@ -1,4 +1,4 @@
-//! The termination message: what Kubernetes shows when the container has ended (contract 1.6 and 2.8).
+//! The termination message, which Kubernetes shows after the container has ended (contract 1.6 and 2.8).
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -9,7 +9,7 @@ use decant_shared::protocol::cdi::TERMINATION_LIMIT_BYTES;
 use crate::error::{Error, Kind, Result};
 use crate::receive::Received;
 
-/// What a source that is done says. Plain text: controllers look for a phrase in it.
+/// The message of a source that succeeded. Plain text: controllers search it for a phrase.
 pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&str>) -> String {
     let applied = if preallocation { ", Preallocation applied" } else { "" };
     let digest = digest.map_or(String::new(), |digest| format!("; {digest}"));
@@ -17,8 +17,8 @@ pub fn of_source(preallocation: bool, digest: Option<&str>, not_kept: Option<&st
     format!("Clone Complete{applied}{digest}{not_kept}")
 }
 
-/// What a target that is done says. JSON: controllers from CDI 1.60 on parse it, and older ones look for the
-/// same phrase as in a source's message. Unlike CDI's, it tells the truth about preallocation.
+/// The message of a target that succeeded. JSON: CDI's controllers parse it since 1.60, and older ones search it for the same
+/// phrase as in a source's message. Unlike CDI's own, it says whether preallocation was really applied.
 pub fn of_target(received: &Received) -> String {
     let verification = received.verification;
     let mut message = serde_json::json!({
@@ -33,23 +33,35 @@ pub fn of_target(received: &Received) -> String {
     message.to_string()
 }
 
-/// What a target says that nobody sent anything to before its deadline.
+/// The message of a target whose deadline passed without a transfer.
 pub fn of_deadline() -> String {
     serde_json::json!({ "deadlinePassed": true, "message": "Deadline Passed" }).to_string()
 }
 
-/// Writes `text` as one line. Where the file is not there (outside of Kubernetes) nothing is written.
-pub fn write(path: &Path, text: &str) -> Result<()> {
+/// Writes `message` to `path`. An error is only logged (the disk of the node may be full): the clone keeps its outcome.
+pub(crate) fn leave(path: &Path, message: &str) {
+    if let Err(unwritable) = write(path, message) {
+        log::warn!("{unwritable}");
+    }
+}
+
+/// Runs `command` and writes the reason to `path` if it fails.
+pub(crate) fn on_failure<T>(path: &Path, command: impl FnOnce() -> Result<T>) -> Result<T> {
+    command().inspect_err(|error| leave(path, &error.to_string()))
+}
+
+/// Writes `text` as one line. If the file does not exist (outside of Kubernetes), nothing is written.
+fn write(path: &Path, text: &str) -> Result<()> {
     let mut line = text.replace(['\r', '\n'], " ");
     if line.len() > TERMINATION_LIMIT_BYTES {
         let end = (0..=TERMINATION_LIMIT_BYTES).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
         line.truncate(end);
     }
-    // Not created: the kubelet makes it, and a stray file in /dev helps nobody.
+    // The file is not created: the kubelet creates it, and outside of Kubernetes it would be a stray file in /dev.
     let mut file = match OpenOptions::new().write(true).truncate(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            log::debug!("{} is not there; the result would be: {line}", path.display());
+            log::debug!("{} does not exist; the result would be: {line}", path.display());
             return Ok(());
         }
         Err(e) => return Err(unwritable(path, e)),
@@ -83,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_messages_are_the_contracts() {
+    fn the_messages_are_those_that_cdi_expects() {
         assert_eq!(of_source(false, None, None), "Clone Complete");
         assert_eq!(
             of_source(true, Some("decant1:0:ab"), Some("owners of \"a\"")),
@@ -108,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_one_line_that_the_kubelet_keeps_whole() {
+    fn a_message_is_one_line_within_the_kubelets_limit() {
         let file = tempfile::NamedTempFile::new().unwrap();
         write(file.path(), &format!("a\nb{}", "é".repeat(4000))).unwrap();
         let text = std::fs::read_to_string(file.path()).unwrap();
@@ -116,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_not_made() {
+    fn a_missing_file_is_not_created() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("termination-log");
         write(&path, "x").unwrap();

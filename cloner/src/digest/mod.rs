@@ -1,11 +1,11 @@
-//! What a volume holds, as one number that anybody can compute again (docs/protocol.md, 5).
+//! The digest of a volume's content (docs/protocol.md, 5).
 //!
-//! The content is cut into segments of 64 MiB and each segment into groups of 64 KiB. A group's digest is the
-//! BLAKE3 of its bytes, a segment's that of its groups' digests, the whole's that of its segments' digests and
-//! its length. So a run of zeros costs nothing however long it is: the digest of a group of zeros, and of a
-//! segment of them, is a constant. And a clone that was interrupted goes on from whole segments.
+//! The content is divided into segments of 64 MiB, and each segment into groups of 64 KiB. The digest of a group is the BLAKE3
+//! hash of its bytes, that of a segment the hash of its groups' digests, and that of the content the hash of its segments'
+//! digests and its length. So a run of zeros costs nothing, however long it is: the digests of a group and of a segment of
+//! zeros are constants. An interrupted clone resumes after whole segments.
 //!
-//! The content of a device or file is its bytes; that of a directory is defined in `tar::record`.
+//! The content of a device or file is its bytes. `tar::content_record` defines the content of a directory.
 
 pub mod segments;
 
@@ -16,10 +16,10 @@ use std::str::FromStr;
 pub const GROUP_BYTES: usize = 64 << 10;
 /// Bytes of a segment: the unit of verification and of resuming.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
-/// Digests of segments that are remembered for resuming: 4 TiB of content in 2 MiB of memory. What comes behind
-/// is sent again.
+/// The most digests of segments that are kept for resuming: 4 TiB of content in 2 MiB of memory. Content after those segments is
+/// sent again.
 pub const HELD_LIMIT: usize = 1 << 16;
-/// How a whole digest begins; another way of computing it would have another number.
+/// The prefix of a content digest. Another way to compute it would get another number.
 const SCHEME: &str = "decant1";
 
 /// A digest of 32 bytes. Shown as 64 hexadecimal digits.
@@ -54,7 +54,7 @@ impl FromStr for Digest {
     }
 }
 
-/// The digest of a whole content, with its length in bytes. Shown as `decant1:<length>:<digest>`.
+/// The digest of a content, with the length of the content. Shown as `decant1:<length>:<digest>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentDigest {
     /// Length of the content.
@@ -73,8 +73,9 @@ impl FromStr for ContentDigest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no digest; it looks like {SCHEME}:<bytes>:<64 hexadecimal digits>");
+        let wrong = || {
+            format!("{text:?} is not a digest: it must look like {SCHEME}:<bytes>:<64 hexadecimal digits>")
+        };
         let mut parts = text.trim().splitn(3, ':');
         match (parts.next(), parts.next(), parts.next()) {
             (Some(SCHEME), Some(length), Some(digest)) => Ok(Self {

@@ -1,4 +1,4 @@
-//! Content in, digests of its segments out.
+//! Computes the digests of the segments of a content.
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;
@@ -7,19 +7,19 @@ use decant_shared::process::stop::Stop;
 
 use crate::digest::{ContentDigest, Digest, GROUP_BYTES, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::stream::{ZEROS, is_zero};
+use crate::zeros::{ZEROS, is_zero};
 
-/// A longer run of zeros is taken in steps that end at multiples of this, between which a stop is noticed. One of them
-/// takes less than a millisecond.
+/// A longer run of zeros is hashed in steps that end at multiples of this, and a stop is noticed between them. A step takes
+/// less than a millisecond.
 pub const ZEROS_STEP_BYTES: u64 = 1 << 40;
-/// So many equal digests are hashed at once: a kibibyte is one chunk of BLAKE3, and 16 of them fill the vectors of every
+/// How many equal digests are hashed in one call. 1 KiB is one chunk of BLAKE3, and 16 chunks fill the vector registers of any
 /// processor.
 const DIGESTS_AT_ONCE: usize = 512;
-/// No content is longer: its length is a number of 64 bits, also when it is rounded up to whole segments. One file has at
-/// most 2^63 - 1 bytes, but a directory may have several of those, all hole.
+/// The longest content: its length fits into 64 bits even if it is rounded up to whole segments. A file has at most
+/// 2^63 - 1 bytes, but a directory may contain several such files that are only holes.
 pub const CONTENT_LIMIT_BYTES: u64 = u64::MAX - SEGMENT_BYTES;
 
-static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS));
+static ZERO_GROUP: LazyLock<blake3::Hash> = LazyLock::new(|| blake3::hash(&ZEROS[..GROUP_BYTES]));
 
 /// The digest of a whole segment of zeros.
 pub static ZERO_SEGMENT: LazyLock<Digest> = LazyLock::new(|| {
@@ -33,19 +33,19 @@ pub static ZERO_SEGMENT: LazyLock<Digest> = LazyLock::new(|| {
 /// Segments in a row that have the same digest: one, or a run of zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentRun {
-    /// Number of the first one; segments are counted from 0.
+    /// Index of the first segment.
     pub first: u64,
-    /// How many.
+    /// The number of segments.
     pub count: u64,
     /// The digest of each.
     pub digest: Digest,
 }
 
-/// Computes digests of a content that comes in order.
+/// Computes the digests of a content that is given in order.
 #[derive(Debug, Default)]
 pub struct SegmentHasher {
-    /// The group that is not full yet. Small pieces are collected: hashed one by one they would cost several times
-    /// as much as one group at once, which keeps all lanes of the processor's vectors busy.
+    /// The group that is not full yet. Small pieces are collected, because hashing them one by one takes several times as long
+    /// as hashing a whole group, which uses all vector lanes of the processor.
     group: Vec<u8>,
     segment: blake3::Hasher,
     whole: blake3::Hasher,
@@ -54,12 +54,12 @@ pub struct SegmentHasher {
 }
 
 impl SegmentHasher {
-    /// Bytes so far.
+    /// The length of the content so far.
     pub fn position_bytes(&self) -> u64 {
         self.position_bytes
     }
 
-    /// The next bytes.
+    /// Adds `bytes`.
     pub fn data(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = GROUP_BYTES - self.in_group();
@@ -75,7 +75,7 @@ impl SegmentHasher {
         }
     }
 
-    /// The next `len` bytes are zeros.
+    /// Adds `len` zero bytes.
     pub fn zeros(&mut self, mut len: u64) {
         while len > 0 {
             let whole_segments = len / SEGMENT_BYTES;
@@ -97,7 +97,9 @@ impl SegmentHasher {
         }
     }
 
-    /// The same for a run of any length: in steps, between which `stop` is asked.
+    /// Adds `len` zero bytes, in steps between which `stop` is checked.
+    ///
+    /// Errors: `Kind::Damaged` if the content becomes too long, and those of a stop.
     pub fn long_zeros(&mut self, mut len: u64, stop: &Stop) -> Result<()> {
         self.check_room(len)?;
         while len > 0 {
@@ -111,7 +113,7 @@ impl SegmentHasher {
         Ok(())
     }
 
-    /// That `len` more bytes can be counted.
+    /// Checks that the content can become `len` bytes longer.
     pub fn check_room(&self, len: u64) -> Result<()> {
         if len > CONTENT_LIMIT_BYTES.saturating_sub(self.position_bytes) {
             return Err(Error::damaged("the stream is longer than any volume"));
@@ -119,8 +121,8 @@ impl SegmentHasher {
         Ok(())
     }
 
-    /// The next `len` bytes are a segment (or what is left of the content after the last whole one) that has this
-    /// digest. Only where a segment begins.
+    /// Adds a segment of `len` bytes by its digest. Only at the start of a segment; only the last segment of the content may be
+    /// shorter than the others.
     pub fn known(&mut self, digest: Digest, len: u64) {
         debug_assert!(self.position_bytes.is_multiple_of(SEGMENT_BYTES) && len <= SEGMENT_BYTES);
         let first = self.position_bytes / SEGMENT_BYTES;
@@ -129,12 +131,12 @@ impl SegmentHasher {
         self.position_bytes += len;
     }
 
-    /// The next segments that are complete and were not asked for yet.
+    /// The next complete segments that were not returned yet.
     pub fn next_complete(&mut self) -> Option<SegmentRun> {
         self.complete.pop_front()
     }
 
-    /// The content ends here. What was left of its last segment is complete now.
+    /// Ends the content, which completes its last segment.
     pub fn finish(&mut self) -> ContentDigest {
         if self.in_group() > 0 {
             self.segment.update(blake3::hash(&self.group).as_bytes());
@@ -165,7 +167,7 @@ impl SegmentHasher {
         }
     }
 
-    /// A group that ends at the present position.
+    /// Adds the digest of a group that ends at the current position.
     fn push_group(&mut self, digest: blake3::Hash) {
         self.segment.update(digest.as_bytes());
         if self.position_bytes.is_multiple_of(SEGMENT_BYTES) {
@@ -177,7 +179,7 @@ impl SegmentHasher {
         }
     }
 
-    /// `count` segments from the present position on.
+    /// Adds `count` segments that start at the current position.
     fn push_segments(&mut self, digest: Digest, count: u64) {
         if count == 1 {
             self.whole.update(&digest.0);
@@ -197,7 +199,7 @@ impl SegmentHasher {
     }
 }
 
-/// Appends a run. Zeros behind zeros make one longer run, so that a hole takes no memory however long it is.
+/// Appends a run. Consecutive runs of zeros become one, so that a hole takes no memory however long it is.
 pub(crate) fn push_run(runs: &mut VecDeque<SegmentRun>, run: SegmentRun) {
     match runs.back_mut() {
         Some(last)
@@ -211,7 +213,7 @@ pub(crate) fn push_run(runs: &mut VecDeque<SegmentRun>, run: SegmentRun) {
     }
 }
 
-/// How far a step into a run of zeros goes that begins at `position_bytes` of a content.
+/// The length of a step into a run of zeros that starts at `position_bytes` of a content.
 pub fn zeros_step_bytes(position_bytes: u64) -> u64 {
     ZEROS_STEP_BYTES - position_bytes % ZEROS_STEP_BYTES
 }
@@ -228,7 +230,7 @@ mod tests {
 
     const SEGMENT: usize = 64 << 20;
 
-    /// The definition, word by word.
+    /// The definition of the digest, written out.
     fn defined(content: &[u8]) -> ContentDigest {
         let mut whole = blake3::Hasher::new();
         for segment in content.chunks(SEGMENT) {
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terabyte_of_zeros_is_a_constant_many_times() {
+    fn a_terabyte_of_zeros_is_one_run() {
         let mut segments = SegmentHasher::default();
         segments.zeros(1 << 40);
         let run = segments.next_complete().unwrap();
@@ -259,8 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn zeros_in_steps_are_the_same_zeros_and_one_run() {
-        let (mut whole, mut steps, stop) = (SegmentHasher::default(), SegmentHasher::default(), Stop::new());
+    fn zeros_in_steps_give_the_same_digest_and_one_run() {
+        let mut whole = SegmentHasher::default();
+        let mut steps = SegmentHasher::default();
+        let stop = Stop::new();
         for segments in [&mut whole, &mut steps] {
             segments.data(b"not where a segment begins");
         }
@@ -272,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_as_large_as_a_file_can_be_ends_when_it_is_asked_to() {
+    fn a_stop_ends_the_hashing_of_a_huge_hole() {
         let stop = Stop::new();
         std::thread::scope(|scope| {
             let hashing = scope.spawn(|| SegmentHasher::default().long_zeros(1 << 62, &stop));
@@ -282,8 +286,9 @@ mod tests {
     }
 
     #[test]
-    fn a_content_that_cannot_be_counted_is_refused() {
-        let (mut segments, stop) = (SegmentHasher::default(), Stop::new());
+    fn a_content_that_is_too_long_is_refused() {
+        let mut segments = SegmentHasher::default();
+        let stop = Stop::new();
         segments.known(*ZERO_SEGMENT, SEGMENT_BYTES);
         assert!(segments.long_zeros(u64::MAX, &stop).is_err());
         assert!(segments.long_zeros(CONTENT_LIMIT_BYTES, &stop).is_err());
@@ -313,7 +318,8 @@ mod tests {
         fn how_the_content_comes_does_not_matter(
             runs in prop::collection::vec((any::<bool>(), 0usize..200_000), 0..8),
         ) {
-            let (mut segments, mut content) = (SegmentHasher::default(), Vec::new());
+            let mut segments = SegmentHasher::default();
+            let mut content = Vec::new();
             for (is_zero, len) in runs {
                 if is_zero {
                     segments.zeros(len as u64);

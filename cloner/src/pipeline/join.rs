@@ -1,12 +1,12 @@
-//! Joining the threads of one clone and finding out what really went wrong.
+//! Joins the threads of one clone and finds the cause of a failure.
 
 use std::io;
 use std::thread::ScopedJoinHandle;
 
 use crate::error::{Error, Kind, Result};
 
-/// Joins every thread that could be started and returns what failed. A panic ends the process (see `panics` in decant-shared); in
-/// tests it becomes a failure like any other.
+/// Joins every thread that could be started and returns the failures. A panic ends the process (see `panics` in
+/// decant-shared); in tests it becomes a failure like any other.
 pub fn join(threads: Vec<io::Result<ScopedJoinHandle<'_, Result<()>>>>) -> Vec<Error> {
     let mut failures = Vec::new();
     for thread in threads {
@@ -22,8 +22,8 @@ pub fn join(threads: Vec<io::Result<ScopedJoinHandle<'_, Result<()>>>>) -> Vec<E
     failures
 }
 
-/// The outcome of a clone: `main` is what the stage that talks to the peer says, `others` what failed beside
-/// it. Once the main stage succeeded, a stage that merely noticed that its neighbour was done is no failure.
+/// The outcome of a clone: `main` is the result of the stage that talks to the peer, `others` are failures of the other stages.
+/// If the main stage succeeded, a stage that only noticed that its neighbour was done is no failure.
 pub fn first_cause<T>(main: Result<T>, others: Vec<Error>) -> Result<T> {
     for error in &others {
         log::debug!("a stage ended with: {error}");
@@ -42,14 +42,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reader_that_failed_is_reported_and_not_the_sender_that_missed_it() {
+    fn the_failed_reader_is_reported_and_not_the_sender_that_noticed() {
         let sender = Err::<(), _>(Error::neighbour("compressor"));
         let others = vec![Error::new(Kind::Source, "cannot read /data/x"), Error::neighbour("sender")];
         assert_eq!(first_cause(sender, others).unwrap_err().to_string(), "cannot read /data/x");
     }
 
     #[test]
-    fn a_stage_left_over_by_an_early_success_is_no_failure() {
+    fn a_stage_cut_off_by_an_early_success_is_no_failure() {
         assert!(first_cause(Ok(()), vec![Error::neighbour("sender")]).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Threads that work on a stream: lanes of messages between them, and joining them.
+//! Threads that work on a stream: the lanes between them, and joining them.
 
 pub mod join;
 pub mod lanes;

@@ -1,4 +1,4 @@
-//! Who may upload what: the order of contract 2.4 as one function.
+//! Which requests are admitted: the order of contract 2.4 as one function.
 
 use decant_shared::net::http::head::Request;
 use decant_shared::protocol::cdi::{
@@ -6,6 +6,8 @@ use decant_shared::protocol::cdi::{
     STREAM_HEADER, is_async_path, is_other_upload_path, is_upload_path,
 };
 use decant_shared::protocol::stream_id::StreamId;
+
+use crate::receive::transfer_state::TransferState;
 
 /// What is known about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,19 +20,6 @@ pub enum PeerIdentity<'a> {
     Named(Option<&'a str>),
 }
 
-/// What the target is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Waiting for a sender.
-    Idle,
-    /// A transfer is running.
-    Busy,
-    /// A transfer succeeded; there is only one.
-    Done,
-    /// Nobody came in time: the process is ending.
-    Leaving,
-}
-
 /// A clone that may be uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdmittedUpload {
@@ -38,11 +27,11 @@ pub struct AdmittedUpload {
     pub content: ContentType,
     /// Logical bytes that the sender announced.
     pub announced_bytes: Option<u64>,
-    /// For a source of ours: how many segments of what is here it does not send again.
+    /// From a Decant source: how many of the segments that are here it does not send again.
     pub resume: Option<usize>,
-    /// It is of a source of ours, which says all attributes.
+    /// The sender is Decant and sends all attributes.
     pub has_attributes: bool,
-    /// It leads others, which carry parts of the clone.
+    /// It leads other connections, which carry parts of the clone.
     pub stream: Option<StreamId>,
 }
 
@@ -53,18 +42,24 @@ pub enum Admission {
     Upload(AdmittedUpload),
     /// Read its body as a part of the clone that another connection leads.
     Join(StreamId),
-    /// Tell what this target can do.
+    /// Answer with this target's capabilities.
     Greet,
-    /// Tell how far it is, and what it holds.
+    /// Answer with its progress and what it holds.
     Report,
     /// Answer this, without reading the body.
     Answer(u16, &'static str),
 }
 
 /// Decides. `client_name` is the common name that a sender's certificate must have.
-pub fn admit(request: &Request, peer: PeerIdentity<'_>, client_name: &str, state: State) -> Admission {
+pub fn admit(
+    request: &Request,
+    peer: PeerIdentity<'_>,
+    client_name: &str,
+    state: &TransferState,
+) -> Admission {
     use Admission::Answer;
-    let (path, method) = (request.path.as_str(), request.method.as_str());
+    let path = request.path.as_str();
+    let method = request.method.as_str();
     if path == "/healthz" {
         return Answer(200, "OK");
     }
@@ -91,7 +86,7 @@ pub fn admit(request: &Request, peer: PeerIdentity<'_>, client_name: &str, state
     if let Some(question) = question {
         return question;
     }
-    let content = request.header(CONTENT_TYPE_HEADER).and_then(|word| word.parse::<ContentType>().ok());
+    let content = request.header(CONTENT_TYPE_HEADER).and_then(|value| value.parse::<ContentType>().ok());
     let content = match (content, is_other_upload_path(path)) {
         (Some(_), true) if is_async_path(path) => {
             return Answer(500, "Saving stream failed: async clone not supported");
@@ -100,19 +95,19 @@ pub fn admit(request: &Request, peer: PeerIdentity<'_>, client_name: &str, state
         _ => return Answer(501, "this target receives clones only, no ordinary uploads"),
     };
     if !request.is_framed {
-        // What follows has no end that could be told from a cut: an empty clone would be taken for a whole one.
+        // The end of such a body looks like a cut: a clone that was cut would be taken for a complete one.
         return Answer(411, "an upload needs Transfer-Encoding: chunked or Content-Length");
     }
     let stream = match request.header(STREAM_HEADER).map(str::parse::<StreamId>) {
-        Some(Err(())) => return Answer(400, "x-decant-stream makes no sense"),
+        Some(Err(())) => return Answer(400, "x-decant-stream is not valid"),
         Some(Ok(stream)) if !stream.is_leader() => return Admission::Join(stream),
         stream => stream.and_then(Result::ok),
     };
     match state {
-        State::Busy => Answer(503, "another transfer is running"),
-        State::Done => Answer(409, "the transfer is done"),
-        State::Leaving => Answer(503, "the deadline has passed"),
-        State::Idle => match request.header(LENGTH_HEADER).map(str::parse) {
+        TransferState::Busy(_) => Answer(503, "another transfer is running"),
+        TransferState::Done => Answer(409, "the transfer is done"),
+        TransferState::Leaving => Answer(503, "the deadline has passed"),
+        TransferState::Idle { .. } => match request.header(LENGTH_HEADER).map(str::parse) {
             Some(Err(_)) => Answer(400, "x-decant-length is not a number of bytes"),
             announced => Admission::Upload(AdmittedUpload {
                 content,
@@ -128,11 +123,13 @@ pub fn admit(request: &Request, peer: PeerIdentity<'_>, client_name: &str, state
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receive::transfer_state::CurrentTransfer;
     use decant_shared::net::http::head::parse_request;
 
     const NAME: &str = "ns/src-ns/tgt";
+    const IDLE: &TransferState = &TransferState::Idle { held: None };
 
-    fn ask(line: &str, content: &str, peer: PeerIdentity<'_>, state: State) -> Admission {
+    fn ask(line: &str, content: &str, peer: PeerIdentity<'_>, state: &TransferState) -> Admission {
         let framing = if line.starts_with("POST") { "Transfer-Encoding: chunked\r\n" } else { "" };
         let text = format!("{line} HTTP/1.1\r\n{framing}{content}\r\n");
         admit(&parse_request(text.as_bytes()).unwrap().unwrap().0, peer, NAME, state)
@@ -149,7 +146,10 @@ mod tests {
     fn the_contracts_order_of_refusals_holds() {
         let clone = "x-cdi-content-type: filesystem-clone\r\n";
         let good = PeerIdentity::Named(Some(NAME));
-        let (idle, busy, done, leaving) = (State::Idle, State::Busy, State::Done, State::Leaving);
+        let idle = IDLE;
+        let busy = &TransferState::Busy(CurrentTransfer::default());
+        let done = &TransferState::Done;
+        let leaving = &TransferState::Leaving;
         let post = "POST /v1beta1/upload";
         for (line, content, peer, state, wanted) in [
             ("GET /healthz", "", PeerIdentity::Plain, busy, 200),
@@ -191,12 +191,12 @@ mod tests {
             let head = format!("{framing}x-cdi-content-type: filesystem-clone\r\n{stream}");
             let text = format!("POST /v1beta1/upload HTTP/1.1\r\n{head}\r\n");
             let request = parse_request(text.as_bytes()).unwrap().unwrap().0;
-            status(&admit(&request, peer, NAME, State::Idle))
+            status(&admit(&request, peer, NAME, IDLE))
         };
         let good = PeerIdentity::Named(Some(NAME));
         for stream in ["", "x-decant-stream: 7 0/3\r\n", "x-decant-stream: 7 1/3\r\n"] {
             assert_eq!(ask("", good, stream), 411);
-            assert_eq!(ask("", PeerIdentity::Anonymous, stream), 401, "nothing is said to a stranger");
+            assert_eq!(ask("", PeerIdentity::Anonymous, stream), 401, "a stranger gets no details");
             assert_eq!(ask("Transfer-Encoding: chunked\r\n", good, stream), 200);
             assert_eq!(ask("Content-Length: 0\r\n", good, stream), 200);
         }
@@ -207,7 +207,7 @@ mod tests {
         let good = PeerIdentity::Named(Some(NAME));
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 77\r\n";
         assert_eq!(
-            ask("POST /v1beta1/upload", head, good, State::Idle),
+            ask("POST /v1beta1/upload", head, good, IDLE),
             Admission::Upload(AdmittedUpload {
                 content: ContentType::Block,
                 announced_bytes: Some(77),
@@ -217,24 +217,25 @@ mod tests {
             })
         );
         let head = "x-cdi-content-type: blockdevice-clone\r\nx-decant-length: 7x\r\n";
-        assert_eq!(status(&ask("POST /v1beta1/upload", head, good, State::Idle)), 400);
+        assert_eq!(status(&ask("POST /v1beta1/upload", head, good, IDLE)), 400);
     }
 
     #[test]
-    fn only_the_first_of_several_connections_needs_a_free_place() {
+    fn only_the_first_of_several_connections_needs_an_idle_target() {
         let good = PeerIdentity::Named(Some(NAME));
-        let ask = |stream, peer, state| {
+        let busy = &TransferState::Busy(CurrentTransfer::default());
+        let ask = |stream, peer, state: &TransferState| {
             let head = format!("x-cdi-content-type: blockdevice-clone\r\nx-decant-stream: {stream}\r\n");
             ask("POST /v1beta1/upload", &head, peer, state)
         };
-        assert_eq!(status(&ask("7 0/3", good, State::Busy)), 503);
+        assert_eq!(status(&ask("7 0/3", good, busy)), 503);
         assert!(matches!(
-            ask("7 0/3", good, State::Idle),
+            ask("7 0/3", good, IDLE),
             Admission::Upload(AdmittedUpload { stream: Some(_), .. })
         ));
         let follower = StreamId { attempt: 7, index: 1, count: 3 };
-        assert_eq!(ask("7 1/3", good, State::Busy), Admission::Join(follower));
-        assert_eq!(status(&ask("7 1/3", PeerIdentity::Anonymous, State::Busy)), 401);
-        assert_eq!(status(&ask("7 3/3", good, State::Idle)), 400);
+        assert_eq!(ask("7 1/3", good, busy), Admission::Join(follower));
+        assert_eq!(status(&ask("7 1/3", PeerIdentity::Anonymous, busy)), 401);
+        assert_eq!(status(&ask("7 3/3", good, IDLE)), 400);
     }
 }

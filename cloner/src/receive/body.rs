@@ -8,26 +8,27 @@ use decant_shared::process::stop::{STOP_TICK, Stop, StopReason};
 use decant_shared::protocol::progress::Progress;
 
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::lanes::Pool;
-use crate::receive::running::{CurrentTransfer, OUSTED};
-use crate::receive::streams::{StreamMessage, StreamSlot};
+use crate::pipeline::lanes::{Message, Pool};
+use crate::receive::REPLACED;
+use crate::receive::streams::StreamSlot;
+use crate::receive::transfer_state::UploadState;
 use crate::snappy::split::{Pack, Splitter};
 
-/// What stands around a connection that carries a clone.
+/// What receiving a body needs.
 #[derive(Clone, Copy)]
 pub struct ReceiveContext<'a> {
     /// A sender that sends nothing for this long has failed.
     pub idle: Duration,
-    /// Told when the sender is heard.
-    pub running: &'a CurrentTransfer,
+    /// Learns when the sender sends something.
+    pub state: &'a UploadState,
     /// Counts what arrives.
     pub progress: &'a Progress,
     /// Ends it early.
     pub stop: &'a Stop,
 }
 
-/// Reads the body to its proven end; packs of it go to `put`, all but the last one, which may be empty. It ends early when
-/// `is_over`.
+/// Reads the body to its proven end. Its packs go to `put`, except the last one, which is returned and may be empty. Ends
+/// early when `is_over`.
 pub fn receive_body(
     body: &mut Body<'_>,
     context: ReceiveContext<'_>,
@@ -41,7 +42,7 @@ pub fn receive_body(
         wait(body, context.idle, is_over)?;
         let Some(mut bytes) = body.next(context.idle).map_err(describe)? else { break };
         Error::check(context.stop)?;
-        context.running.heard();
+        context.state.heard();
         context.progress.add_wire_bytes(bytes.len() as u64);
         while !bytes.is_empty() {
             let taken = splitter.feed(bytes, &mut pack)?;
@@ -55,23 +56,23 @@ pub fn receive_body(
     Ok(pack)
 }
 
-/// The same for one of several connections: what it brings, and how it ended, goes to its place. Returns whether it was
+/// The same for one of several connections: its packs, and how it ended, go to its slot. Returns whether it was
 /// complete.
 pub fn receive_stream(body: &mut Body<'_>, context: ReceiveContext<'_>, slot: &StreamSlot) -> bool {
-    let mut put = |pack| slot.parcels.send(StreamMessage::Pack(pack)).map_err(|_| Error::neighbour("merger"));
+    let mut put = |pack| slot.packs_out.send(Message::Item(pack)).map_err(|_| Error::neighbour("merger"));
     let last = receive_body(body, context, &slot.packs, &|| slot.is_over(), &mut put);
-    let brought = last.and_then(|last| if last.is_empty() { Ok(()) } else { put(last) });
-    match brought {
-        Ok(()) => slot.parcels.send(StreamMessage::End).is_ok(),
+    let received = last.and_then(|last| if last.is_empty() { Ok(()) } else { put(last) });
+    match received {
+        Ok(()) => slot.packs_out.send(Message::End).is_ok(),
         Err(error) => {
-            // There is room for one of each connection. Where nobody waits for it any more, another one was the cause.
+            // There is room for one failure of each connection. If the clone is over already, another one was the cause.
             let _ = slot.failures.try_send(error);
             false
         }
     }
 }
 
-/// Waits until the body goes on.
+/// Waits until more of the body is there.
 fn wait(body: &mut Body<'_>, idle: Duration, is_over: &dyn Fn() -> bool) -> Result<()> {
     let began = Instant::now();
     while !body.ready(STOP_TICK.min(idle)).map_err(describe)? {
@@ -91,7 +92,7 @@ fn describe(fault: BodyError) -> Error {
             Error::new(Kind::HungUp, "the body ends before its terminating chunk: the source gave up")
         }
         BodyError::Chunk(bad) => Error::damaged(format!("the chunked body is broken: {bad}")),
-        BodyError::Conn(ConnError::Stopped(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
+        BodyError::Conn(ConnError::Stopped(StopReason::Cancelled)) => Error::new(Kind::Stalled, REPLACED),
         BodyError::Conn(ConnError::Stopped(reason)) => Error::stopped(reason),
         BodyError::Conn(ConnError::TimedOut(_, limit)) => {
             Error::new(Kind::Stalled, format!("the source sent nothing for {} s", limit.as_secs()))

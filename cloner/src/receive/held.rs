@@ -1,6 +1,6 @@
-//! Reads back what an earlier attempt, or an earlier process, left. Whoever had the volume before may have left anything
-//! there: no symlink is followed, and what is no file or directory of ours is not read. What is of no use is told as nothing;
-//! then the clone begins from zero and removes it.
+//! Reads back what a previous attempt, or a previous process, left. Previous users of the volume may have left anything
+//! there: no symlink is followed, and only Decant's own files and directories are read. What is of no use is reported as
+//! nothing; then the clone restarts from zero and removes it.
 
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -21,13 +21,13 @@ use crate::volume::raw::read_range;
 use crate::volume::tree::read::plan::Options;
 use crate::volume::tree::write::staging::left_over;
 
-/// The digests of the first whole segments of the tree that an attempt left; none where it left nothing.
+/// The digests of the first whole segments of the tree that a previous attempt left; none if it left nothing.
 pub fn tree(destination: &Destination, progress: &Progress, stop: &Stop) -> Result<Vec<Digest>> {
-    // On a device there is only the image that was in the tree, and none of the rest.
+    // A device holds only the image from the tree, and not the rest.
     let Destination::Directory { path, .. } = destination else { return Ok(Vec::new()) };
     let Some(fresh) = left_over(leftover::open_directory(path)?) else { return Ok(Vec::new()) };
     let path = path.join(STAGING_NAME);
-    log::info!("reading back what an attempt before left in {}", path.display());
+    log::info!("reading back what a previous attempt left in {}", path.display());
     progress.restart();
     progress.enter(Phase::Verify);
     let volume = Volume::of_directory(fresh, &path, Options::CONTENT, stop);
@@ -37,19 +37,19 @@ pub fn tree(destination: &Destination, progress: &Progress, stop: &Stop) -> Resu
     unless_useless(held, Vec::new())
 }
 
-/// What was read, or `nothing` where it cannot be read. A stop stays one.
+/// What was read, or `nothing` if it cannot be read. A stop stays an error.
 fn unless_useless<T>(read: Result<T>, nothing: T) -> Result<T> {
     match read {
         Err(error) if !matches!(error.kind(), Kind::Signal(_) | Kind::Neighbour) => {
-            log::warn!("what an attempt before left is of no use: {error}");
+            log::warn!("what a previous attempt left cannot be used: {error}");
             Ok(nothing)
         }
         read => read,
     }
 }
 
-/// The digest of the `len` bytes of segment `index` as they are on the destination now; `None` when they are not
-/// all there. Nothing is written.
+/// The digest of the `len` bytes of segment `index` as they are on the destination now; `None` if they are not all
+/// there. Nothing is written.
 pub fn segment(destination: &Destination, index: u64, len: u64, stop: &Stop) -> Result<Option<Digest>> {
     let (file, path) = match destination {
         Destination::Device(path) => {

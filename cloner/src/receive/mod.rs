@@ -5,23 +5,20 @@
 //! ```
 //!
 //! [`admission`] decides whether a request may upload; [`mod@pipeline`] runs the stages over its body; [`write`] writes what
-//! they yield, to one of the four combinations of contract 2.6; [`uploads`] holds the state (one transfer at a time, one
-//! success per process) and [`server`] answers.
+//! they yield, in one of the four combinations of contract 2.6; [`transfer_state`] holds the state (one transfer at a time,
+//! one success per process) and [`server`] answers.
 
 pub mod admission;
 pub mod body;
-pub mod decompress;
 pub mod held;
 pub mod pipeline;
 pub mod received_stream;
-pub mod refusals;
 pub mod resume_verifier;
-pub mod running;
 pub mod server;
 pub mod session_report;
 pub mod streams;
 pub mod sync;
-pub mod uploads;
+pub mod transfer_state;
 pub mod verify;
 pub mod write;
 
@@ -31,10 +28,13 @@ use crate::attributes::not_kept::NotKept;
 use crate::receive::resume_verifier::Verification;
 use crate::volume::destination::Destination;
 
+/// The reason of a transfer whose source was silent for so long that another one took its place.
+const REPLACED: &str = "the source fell silent and another one took its place";
+
 /// How to write.
 #[derive(Debug, Clone)]
 pub struct Writing {
-    /// Where to.
+    /// The destination.
     pub destination: Destination,
     /// Write or allocate every byte, holes included (contract 2.7).
     pub preallocate: bool,
@@ -42,22 +42,22 @@ pub struct Writing {
     pub image_mode: u32,
     /// Grow an image file to at least this size.
     pub grow_to_bytes: Option<u64>,
-    /// Leave what an interrupted transfer wrote, so that the next one can go on from there.
+    /// Keep what an interrupted transfer wrote, so that the next one can resume.
     pub keep_partial: bool,
     /// Read everything back from the disk and compare, before it gets its name.
     pub read_back: bool,
-    /// The sender says all attributes: entries get no others.
+    /// The sender sends all attributes: entries get no others.
     pub is_exact: bool,
-    /// The directory was made by the copy that writes to it, and goes again with it.
+    /// The directory was made by the copy that writes to it, and is removed if that fails.
     pub is_made: bool,
     /// Decompressor threads.
     pub decompress_threads: usize,
 }
 
 impl Writing {
-    /// Whether a clone of `content` that was interrupted can go on. Not that of an image in an archive which is read
+    /// Whether an interrupted clone of `content` can be resumed. Not that of an image in an archive which is read
     /// back: its digest is computed while it is written.
-    pub fn can_go_on(&self, content: ContentType) -> bool {
+    pub fn can_resume(&self, content: ContentType) -> bool {
         let is_lone_image =
             content == ContentType::Filesystem && matches!(self.destination, Destination::Device(_));
         self.keep_partial && !(is_lone_image && self.read_back)

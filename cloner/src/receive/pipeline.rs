@@ -13,22 +13,22 @@ use decant_shared::protocol::progress::{Phase, Progress};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::join::{first_cause, join};
-use crate::pipeline::lanes::{Deal, Pool, lanes};
+use crate::pipeline::lanes::{Deal, Lane, Pool, lanes};
 use crate::receive::body::{ReceiveContext, receive_body, receive_stream};
-use crate::receive::decompress::{self, PackMessage};
 use crate::receive::received_stream::ReceivedStream;
 use crate::receive::resume_verifier::ResumeVerifier;
-use crate::receive::running::CurrentTransfer;
-use crate::receive::streams::{MultiConnection, Streams};
+use crate::receive::streams::Streams;
+use crate::receive::transfer_state::UploadState;
 use crate::receive::write::{self, WriteResult};
 use crate::receive::{Received, Writing};
+use crate::snappy::decode::{DecodedBatch, Decoder};
 use crate::snappy::split::Pack;
 
-/// How long a sender may send nothing, unless something else is asked for. It keeps a stalled source from
-/// blocking all retries (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
+/// How long a sender may send nothing, by default. The limit keeps a stalled source from blocking all retries
+/// (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
 pub const IDLE: Duration = Duration::from_secs(300);
 
-/// What is received, and what stands around it.
+/// What is received, and what that needs.
 pub struct Transfer<'a> {
     /// What the body is.
     pub content: ContentType,
@@ -38,23 +38,23 @@ pub struct Transfer<'a> {
     pub writing: &'a Writing,
     /// A sender that sends nothing for this long has failed.
     pub idle: Duration,
-    /// Told when the sender is heard.
-    pub running: &'a CurrentTransfer,
+    /// Learns when the sender sends something.
+    pub state: &'a UploadState,
     /// Counts what arrives.
     pub progress: &'a Progress,
-    /// Ends it early, the writer and everything else of it.
+    /// Ends all stages early.
     pub stop: &'a Stop,
-    /// For a clone that comes over several connections: what they bring, and where they meet.
-    pub streams: Option<(&'a mut Streams, &'a MultiConnection)>,
-    /// The segments that the target holds of an attempt before, if the source goes on from there; after the
+    /// For a clone that comes over several connections: their parts.
+    pub streams: Option<&'a mut Streams>,
+    /// The segments that the target holds of a previous attempt, if the source resumes from there; after the
     /// transfer, those that it holds now.
     pub held: &'a mut Vec<Digest>,
 }
 
 impl Transfer<'_> {
-    /// The sender has said everything, and may be silent now.
+    /// The sender has sent everything, and may be silent now.
     fn ends(&self) {
-        self.running.end();
+        self.state.sent_everything();
         self.progress.enter(Phase::Sync);
     }
 }
@@ -64,9 +64,9 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
     let &mut Transfer { content, announced_bytes, writing, progress, stop, .. } = transfer;
     let count = writing.decompress_threads.max(1);
     let (deal, workers, collect) = lanes(count, "decompressor");
-    // Where other connections bring packs, they are given back to those.
+    // Packs of several connections go back to those.
     let packs = match &transfer.streams {
-        Some((streams, _)) => streams.packs.clone(),
+        Some(streams) => streams.packs.clone(),
         None => Pool::for_lanes(count),
     };
     let batches = Pool::for_lanes(count);
@@ -82,20 +82,27 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
                 ContentType::Block => ResumeVerifier::new(held),
                 ContentType::Filesystem => ResumeVerifier::passing_over(held),
             });
-            let length = (content, announced_bytes);
-            let mut stream =
-                ReceivedStream::new(collect, &batches, progress, length, Rc::clone(&verifier), stop);
+            let mut stream = ReceivedStream::new(
+                collect,
+                &batches,
+                progress,
+                content,
+                announced_bytes,
+                Rc::clone(&verifier),
+                stop,
+            );
             let written =
                 write::write_destination(writing, content, announced_bytes, resumes, &mut stream, stop);
             (written, verifier.proven())
         });
         let mut threads = Vec::new();
         for (index, lane) in workers.into_iter().enumerate() {
-            let (packs, batches) = (&packs, &batches);
+            let packs = &packs;
+            let batches = &batches;
             threads.push(
                 Builder::new()
                     .name(format!("decompressor-{index}"))
-                    .spawn_scoped(scope, move || decompress::run(lane, packs, batches)),
+                    .spawn_scoped(scope, move || decompress(lane, packs, batches)),
             );
         }
         let fed = feed(body, transfer, deal, &packs);
@@ -118,26 +125,28 @@ pub fn receive(body: &mut Body<'_>, transfer: &mut Transfer<'_>) -> Result<Recei
     Ok(Received { content, stream_bytes, verification, preallocated: writing.preallocate, not_kept })
 }
 
-/// Reads the body to its proven end and deals it to the decompressors. Only then the end is passed on.
+/// Reads the body to its proven end and deals it to the decompressors. Only then is the end passed on.
 fn feed(
     body: &mut Body<'_>,
     transfer: &mut Transfer<'_>,
-    mut deal: Deal<PackMessage>,
+    mut deal: Deal<Pack>,
     packs: &Pool<Pack>,
 ) -> Result<()> {
-    let (running, stop) = (transfer.running, transfer.stop);
-    let context = ReceiveContext { idle: transfer.idle, running, progress: transfer.progress, stop };
+    let context = ReceiveContext {
+        idle: transfer.idle,
+        state: transfer.state,
+        progress: transfer.progress,
+        stop: transfer.stop,
+    };
     match &mut transfer.streams {
         None => {
-            let last = receive_body(body, context, packs, &|| false, &mut |pack| {
-                deal.send(PackMessage::Some(pack))
-            })?;
+            let last = receive_body(body, context, packs, &|| false, &mut |pack| deal.send(pack))?;
             transfer.ends();
             if !last.is_empty() {
-                deal.send(PackMessage::Some(last))?;
+                deal.send(last)?;
             }
         }
-        Some((streams, multi_connection)) => {
+        Some(streams) => {
             let first = streams.first.take().ok_or_else(|| Error::neighbour("first connection"))?;
             let merged = scope(|scope| {
                 let thread = Builder::new().name("stream-0".to_owned());
@@ -145,8 +154,7 @@ fn feed(
                     let _ = receive_stream(body, context, &first);
                     Ok(())
                 });
-                let merged = streams.merge(multi_connection, &mut deal, stop);
-                multi_connection.close();
+                let merged = streams.merge(&mut deal, context.stop);
                 streams.end();
                 first_cause(merged, join(vec![thread]))
             });
@@ -154,11 +162,27 @@ fn feed(
             transfer.ends();
         }
     }
-    deal.send(PackMessage::End)
+    deal.end()
 }
 
-/// Reads on for nothing until the writer has cleaned up, which may take minutes after millions of files. A
-/// sender whose data nobody takes would give up before it hears why.
+/// Runs one decompressor until its lane ends.
+#[allow(clippy::needless_pass_by_value)] // the thread owns its lane, so that its end is seen
+fn decompress(
+    lane: Lane<Pack, DecodedBatch>,
+    packs: &Pool<Pack>,
+    batches: &Pool<DecodedBatch>,
+) -> Result<()> {
+    let mut decoder = Decoder::default();
+    lane.run("writer", |pack| {
+        let mut batch = batches.take();
+        packs.give(batch.reclaim_pack());
+        decoder.decode(pack, &mut batch)?;
+        Ok(batch)
+    })
+}
+
+/// Reads and drops data until the writer has cleaned up, which may take minutes after millions of files. Otherwise the
+/// sender would give up before it gets the reason.
 pub fn discard(body: &mut Body<'_>, is_done: &dyn Fn() -> bool) {
     while !is_done() {
         match body.next(STOP_TICK) {

@@ -1,4 +1,4 @@
-//! The logical stream as the writer sees it: pieces out of batches, in order, checked as they go by.
+//! The logical stream as the writer sees it: pieces of batches, in order, verified on the way.
 
 use std::rc::Rc;
 use std::thread::scope;
@@ -11,15 +11,15 @@ use crate::digest::segments::zeros_step_bytes;
 use crate::error::{Error, Result};
 use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::{Collect, Pool};
-use crate::receive::decompress::BatchMessage;
 use crate::receive::resume_verifier::{ResumeVerifier, Verification};
 use crate::receive::sync::{self, Pacer, Synced};
 use crate::snappy::decode::{DecodedBatch, Item};
-use crate::stream::{Piece, Pull, VerifyContent};
+use crate::stream::{Piece, Pull};
+use crate::tar::reader::VerifyContent;
 
 /// Takes batches from the decompressors and yields their pieces.
 pub struct ReceivedStream<'a> {
-    batches: Collect<BatchMessage>,
+    batches: Collect<DecodedBatch>,
     pool: &'a Pool<DecodedBatch>,
     progress: &'a Progress,
     batch: DecodedBatch,
@@ -27,26 +27,27 @@ pub struct ReceivedStream<'a> {
     /// Bytes of run `next_run` that were yielded already.
     taken_bytes: u64,
     stream_bytes: u64,
-    /// How long the sender said the stream is.
+    /// The length that the sender announced.
     announced_bytes: Option<u64>,
     content: ContentType,
     verifier: Rc<ResumeVerifier>,
     verification: Option<Verification>,
     pacer: Option<Pacer>,
-    /// Data that was yielded with the last piece, and so written when the next one is asked for.
+    /// Data in the last piece: it is written when the next piece is asked for.
     last_data_bytes: u64,
     stop: &'a Stop,
 }
 
 impl<'a> ReceivedStream<'a> {
-    /// Reads from `batches`; emptied ones go to `pool`. What was yielded counts as sent in `progress`. A
-    /// stream of another length than `announced_bytes`, or of another content than its digests say, is damaged: it
-    /// has no end that anyone could act on. It ends early when `stop` is set.
+    /// Reads from `batches`; used ones go to `pool`. What was yielded counts as sent in `progress`. A stream whose length
+    /// is not `announced_bytes`, or whose content differs from its digests, is damaged: its end is an error. Ends early
+    /// when `stop` is set.
     pub fn new(
-        batches: Collect<BatchMessage>,
+        batches: Collect<DecodedBatch>,
         pool: &'a Pool<DecodedBatch>,
         progress: &'a Progress,
-        (content, announced_bytes): (ContentType, Option<u64>),
+        content: ContentType,
+        announced_bytes: Option<u64>,
         verifier: Rc<ResumeVerifier>,
         stop: &'a Stop,
     ) -> Self {
@@ -73,12 +74,12 @@ impl<'a> ReceivedStream<'a> {
         self.progress
     }
 
-    /// What compares the content with its digests.
-    pub fn content_verifier(&self) -> Rc<ResumeVerifier> {
+    /// Compares the content with its digests.
+    pub fn verifier(&self) -> Rc<ResumeVerifier> {
         Rc::clone(&self.verifier)
     }
 
-    /// Runs `write` over this stream while a thread syncs what was written.
+    /// Runs `write` on this stream while a thread syncs what was written.
     pub fn paced<T>(
         &mut self,
         synced: Synced,
@@ -95,8 +96,8 @@ impl<'a> ReceivedStream<'a> {
         })
     }
 
-    /// After everything was written: what is still in the stream is dropped, and its end must come. Returns
-    /// the stream's length and what was found out about its content.
+    /// After everything was written: drops what is left of the stream up to its end. Returns the stream's length and the
+    /// verification of its content.
     pub fn finish(&mut self) -> Result<(u64, Verification)> {
         loop {
             if let Some(verification) = self.verification {
@@ -106,7 +107,7 @@ impl<'a> ReceivedStream<'a> {
         }
     }
 
-    /// Goes to the next run of bytes. `false`: there is none, the stream is complete.
+    /// Advances to the next run of bytes. `false`: there is none, the stream is complete.
     fn advance(&mut self) -> Result<bool> {
         while self.verification.is_none() {
             match self.batch.item(self.next_run) {
@@ -116,11 +117,11 @@ impl<'a> ReceivedStream<'a> {
                     self.next_run += 1;
                 }
                 None => match self.batches.receive()? {
-                    BatchMessage::Some(batch) => {
+                    Some(batch) => {
                         self.pool.give(std::mem::replace(&mut self.batch, batch));
                         self.next_run = 0;
                     }
-                    BatchMessage::End => {
+                    None => {
                         self.check_length()?;
                         self.verification = Some(self.verifier.finish()?);
                     }
@@ -145,15 +146,15 @@ fn other_length(announced_bytes: u64, sent_bytes: u64) -> Error {
 }
 
 impl Pull for ReceivedStream<'_> {
-    /// Zeros come in steps, because whoever takes them may have to do something about each of them, and because their
-    /// digest is computed. That a run goes beyond what was announced is found out before any of it is taken.
+    /// Zeros come in steps, because writing them and computing their digest take time. A run beyond the announced length is
+    /// detected before any of it is taken.
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
         Error::check(self.stop)?;
         if let Some(pacer) = &mut self.pacer {
             pacer.written(self.stream_bytes, std::mem::take(&mut self.last_data_bytes))?;
         }
         if !self.advance()? {
-            // Nothing more is written; what is in flight is synced at the end.
+            // Nothing more is written; the rest is synced at the end.
             self.pacer = None;
             return Ok(None);
         }
@@ -190,11 +191,5 @@ impl Pull for ReceivedStream<'_> {
             self.verifier.content(&piece)?;
         }
         Ok(Some(piece))
-    }
-
-    /// The content of an archive is known to whoever reads it.
-    fn verifier(&self) -> Option<Rc<dyn VerifyContent>> {
-        let verifier: Rc<dyn VerifyContent> = self.verifier.clone();
-        (self.content == ContentType::Filesystem).then_some(verifier)
     }
 }

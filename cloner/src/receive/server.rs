@@ -1,33 +1,117 @@
 //! The upload server: admits one sender at a time, answers, and knows when the work is done.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Service};
 use decant_shared::net::tls::common_name::common_name;
 use decant_shared::process::printable::Escaped;
-use decant_shared::process::stop::StopReason;
-use decant_shared::protocol::progress::Phase;
+use decant_shared::process::stop::{Stop, StopReason};
+use decant_shared::protocol::progress::{Phase, Progress};
 use decant_shared::protocol::session::NOT_KEPT_PREFIX;
 use decant_shared::protocol::stream_id::StreamId;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::{Error, Kind, Result};
-use crate::receive::admission::{Admission, AdmittedUpload, PeerIdentity, State, admit};
+use crate::receive::admission::{Admission, AdmittedUpload, PeerIdentity, admit};
 use crate::receive::body::{ReceiveContext, receive_stream};
 use crate::receive::pipeline::{self, Transfer};
-use crate::receive::running::OUSTED;
 use crate::receive::streams::Streams;
-use crate::receive::uploads::{Held, UploadService};
-use crate::receive::{Received, Writing, session_report};
+use crate::receive::transfer_state::{Busy, CurrentTransfer, Held, TransferState, UploadState};
+use crate::receive::{REPLACED, Received, Writing, session_report};
+use crate::volume::destination::Destination;
 use crate::volume::tree::write::leaves_something;
+use crate::volume::writer_lock::{Share, WriterLock};
 
 /// Answers are read by people and by CDI's cloner, which ignores them.
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// The service at a target's port.
+pub struct UploadService {
+    pub(super) writing: Writing,
+    /// How long a sender may send nothing.
+    idle: Duration,
+    /// The common name that senders must have.
+    client_name: String,
+    /// Counters of the current transfer.
+    pub(super) progress: Arc<Progress>,
+    /// Ends a transfer early.
+    pub(super) stop: Stop,
+    /// Gets the outcome of every transfer, after its answer was sent.
+    outcomes: Sender<Result<Received>>,
+    pub(super) state: UploadState,
+    refusals: Refusals,
+    /// What is in the volume was of no use once. It is not read back again, even if it could not be removed.
+    pub(super) is_leftover_useless: AtomicBool,
+    /// Keeps other writers away from the directory, from the first request of the sender until the process ends: what was
+    /// read back for the sender stays as it is.
+    claim: OnceLock<Arc<WriterLock>>,
+}
+
 impl UploadService {
-    /// Admits a request and, for an upload, takes the place of the one sender. Says also whether it is of the sender.
-    fn admit(&self, exchange: &Exchange) -> (Admission, bool) {
+    /// A service that writes like `writing`, for senders with the common name `client_name`. A sender that sends nothing
+    /// for `idle` has failed. `outcomes` gets the outcome of every transfer.
+    pub fn new(
+        writing: Writing,
+        idle: Duration,
+        client_name: String,
+        progress: Arc<Progress>,
+        stop: Stop,
+        outcomes: Sender<Result<Received>>,
+    ) -> Self {
+        Self {
+            writing,
+            idle,
+            client_name,
+            progress,
+            stop,
+            outcomes,
+            state: UploadState::default(),
+            refusals: Refusals::default(),
+            is_leftover_useless: AtomicBool::new(false),
+            claim: OnceLock::new(),
+        }
+    }
+
+    /// The same where the caller has claimed the directory already.
+    #[must_use]
+    pub fn claimed(self, claim: Option<Arc<WriterLock>>) -> Self {
+        Self { claim: claim.map(OnceLock::from).unwrap_or_default(), ..self }
+    }
+
+    /// Calls `leaves` if the target is idle; meanwhile no transfer can begin. If it returns `true`, the target admits
+    /// nothing from now on. Returns whether that is so.
+    pub fn leave_if(&self, leaves: impl FnOnce() -> Result<bool>) -> Result<bool> {
+        let mut state = self.state.lock();
+        let is_leaving = matches!(*state, TransferState::Idle { .. }) && leaves()?;
+        if is_leaving {
+            *state = TransferState::Leaving;
+        }
+        Ok(is_leaving)
+    }
+
+    /// Claims the directory, if that was not done yet. `Kind::Target`: another process writes there.
+    pub(super) fn claim_directory(&self) -> Result<()> {
+        if let (None, Destination::Directory { path, .. }) = (self.claim.get(), &self.writing.destination) {
+            // The target is busy for the caller, so that no other thread sets it.
+            let _ = self.claim.set(Arc::new(WriterLock::take(path, Share::Whole)?));
+        }
+        Ok(())
+    }
+
+    /// Ends the transfer that is running if its sender is silent: another sender is there.
+    pub(super) fn give_way(&self, exchange: &Exchange) {
+        if self.state.give_way(Instant::now()) {
+            let peer = &exchange.peer;
+            log::warn!("the sender is silent and {peer} asks for its place: ending the transfer");
+        }
+    }
+
+    /// Decides about a request and, if it is an upload, makes the target busy.
+    fn admit(&self, exchange: &Exchange) -> Admitted<'_> {
         let leaf = exchange.peer_certificates().first();
         let name = leaf.map(|leaf| common_name(leaf).ok());
         let peer = match (&name, exchange.is_encrypted()) {
@@ -36,27 +120,26 @@ impl UploadService {
             (None, false) => PeerIdentity::Plain,
         };
         let is_sender = peer == PeerIdentity::Named(Some(&self.client_name));
-        let mut state = self.state();
-        let admission = admit(&exchange.request, peer, &self.client_name, *state);
-        match admission {
+        let mut state = self.state.lock();
+        let admission = admit(&exchange.request, peer, &self.client_name, &state);
+        let busy = match admission {
             Admission::Upload(_) => {
-                *state = State::Busy;
-                self.running.begin(exchange.stop(), self.stop.child());
+                let transfer = CurrentTransfer::of_sender(exchange.stop(), self.stop.child());
+                self.state.begin_locked(&mut state, transfer).ok()
             }
-            // Whoever is told 503 had the right name, and asks again soon.
-            Admission::Answer(503, _) => self.give_way(exchange),
-            Admission::Answer(..) | Admission::Greet | Admission::Report | Admission::Join(_) => {}
-        }
-        (admission, is_sender)
+            Admission::Answer(..) | Admission::Greet | Admission::Report | Admission::Join(_) => None,
+        };
+        Admitted { admission, is_sender, busy }
     }
 
-    /// Tells of a request that was refused: of the sender's each, of others' only some.
-    fn tell_refusal(&self, exchange: &Exchange, is_sender: bool, status: u16, text: &str) {
+    /// Logs a request that was refused: each of the sender's, but only some of others'.
+    fn log_refusal(&self, exchange: &Exchange, is_sender: bool, status: u16, text: &str) {
         let request = &exchange.request;
         if request.path == "/healthz" {
             return;
         }
-        let (method, path) = (Escaped::of_peer(&request.method), Escaped::of_peer(&request.path));
+        let method = Escaped::of_peer(&request.method);
+        let path = Escaped::of_peer(&request.path);
         let peer = &exchange.peer;
         if is_sender {
             log::info!("{method} {path} from {peer}: {status} {text}");
@@ -73,72 +156,83 @@ impl UploadService {
 
     /// Receives a part of the clone that another connection leads, and answers when that has an outcome.
     fn join(&self, exchange: &mut Exchange, stream: StreamId) -> Result<(), ConnError> {
-        let Some(slot) = self.multi_connection.join(stream) else {
+        let Some(slot) = self.state.join(stream) else {
             return exchange.answer(503, TEXT, "no clone waits for this connection");
         };
         log::debug!("stream {} of {} from {}", stream.index, stream.count, exchange.peer);
         let mut body = exchange.body()?;
-        let (running, progress) = (&self.running, &*self.progress);
-        let context = ReceiveContext { idle: self.idle, running, progress, stop: &self.stop };
+        let context = ReceiveContext {
+            idle: self.idle,
+            state: &self.state,
+            progress: &self.progress,
+            stop: &self.stop,
+        };
         if !receive_stream(&mut body, context, &slot) {
             pipeline::discard(&mut body, &|| slot.has_answer());
         }
-        let (status, text) = slot.wait_for_answer();
+        let (status, text) = slot.wait_for_answer(&self.stop);
         exchange.answer(status, TEXT, &text)
     }
 
-    /// Receives what was admitted. What is left of it for the next attempt is remembered.
+    /// Receives what was admitted. What is left of it for the next attempt is remembered in `busy`.
     fn receive(
         &self,
         exchange: &mut Exchange,
         upload: AdmittedUpload,
         streams: Option<&mut Streams>,
+        busy: &mut Busy<'_>,
     ) -> Result<Received> {
         let AdmittedUpload { content, announced_bytes, resume, has_attributes, .. } = upload;
-        let held = self.held().take().filter(|held| held.content == content);
+        let held = busy.held.take().filter(|held| held.content == content);
         let mut held = held.map_or(Vec::new(), |held| held.digests);
         held.truncate(resume.unwrap_or(0));
-        let keep_partial = self.writing.can_go_on(content) && resume.is_some();
-        let stop = self.running.stages().unwrap_or_else(|| self.stop.child());
-        let is_exact = has_attributes || self.writing.is_exact;
-        let writing = Writing { keep_partial, is_exact, ..self.writing.clone() };
-        let outcome = match (self.claim_directory(), exchange.body()) {
-            (Err(error), _) => Err(error),
-            (Ok(()), Ok(mut body)) => {
-                let mut transfer = Transfer {
-                    content,
-                    announced_bytes,
-                    writing: &writing,
-                    idle: self.idle,
-                    running: &self.running,
-                    progress: &self.progress,
-                    stop: &stop,
-                    streams: streams.map(|streams| (streams, &self.multi_connection)),
-                    held: &mut held,
-                };
-                pipeline::receive(&mut body, &mut transfer)
-            }
-            (Ok(()), Err(fault)) => Err(Error::new(Kind::HungUp, fault.to_string())),
+        let writing = Writing {
+            keep_partial: self.writing.can_resume(content) && resume.is_some(),
+            is_exact: has_attributes || self.writing.is_exact,
+            ..self.writing.clone()
         };
+        let stop = self.state.stages().unwrap_or_else(|| self.stop.child());
+        let outcome = self.claim_directory().and_then(|()| {
+            let mut body = exchange.body().map_err(|fault| Error::new(Kind::HungUp, fault.to_string()))?;
+            let mut transfer = Transfer {
+                content,
+                announced_bytes,
+                writing: &writing,
+                idle: self.idle,
+                state: &self.state,
+                progress: &self.progress,
+                stop: &stop,
+                streams,
+                held: &mut held,
+            };
+            pipeline::receive(&mut body, &mut transfer)
+        });
         let outcome = outcome.map_err(|error| match (error.kind(), stop.reason()) {
-            (Kind::Neighbour, Some(StopReason::Cancelled)) => Error::new(Kind::Stalled, OUSTED),
+            (Kind::Neighbour, Some(StopReason::Cancelled)) => Error::new(Kind::Stalled, REPLACED),
             _ => error,
         });
-        self.running.end();
-        self.multi_connection.close();
         if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Leftover) {
             self.is_leftover_useless.store(true, Ordering::Release);
         }
         if writing.keep_partial && outcome.as_ref().is_err_and(leaves_something) {
-            *self.held() = Some(Held { content, digests: held });
+            busy.held = Some(Held { content, digests: held });
         }
         outcome
     }
 }
 
+/// A request that was decided about.
+struct Admitted<'a> {
+    admission: Admission,
+    /// Whether it is of the sender.
+    is_sender: bool,
+    /// For an upload.
+    busy: Option<Busy<'a>>,
+}
+
 impl Service for UploadService {
     fn serve(&self, exchange: &mut Exchange) -> Result<(), ConnError> {
-        let (admission, is_sender) = self.admit(exchange);
+        let Admitted { admission, is_sender, busy } = self.admit(exchange);
         let upload = match admission {
             Admission::Greet => {
                 return exchange.answer(200, TEXT, &session_report::greeting(&self.writing.destination));
@@ -148,23 +242,35 @@ impl Service for UploadService {
                 return exchange.answer(status, TEXT, &text);
             }
             Admission::Answer(status, text) => {
-                self.tell_refusal(exchange, is_sender, status, text);
+                if status == 503 {
+                    // The peer has the right name, and asks again soon.
+                    self.give_way(exchange);
+                }
+                self.log_refusal(exchange, is_sender, status, text);
                 return exchange.answer(status, TEXT, text);
             }
             Admission::Join(stream) => return self.join(exchange, stream),
             Admission::Upload(upload) => upload,
         };
+        let Some(mut busy) = busy else { return exchange.answer(503, TEXT, "another transfer is running") };
         log::info!("receiving a {} from {}", upload.content, exchange.peer);
         self.progress.restart();
-        let mut streams = upload.stream.map(|lead| self.multi_connection.open(lead, exchange.stop()));
-        let outcome = self.receive(exchange, upload, streams.as_mut());
-        // The state changes before the answer: a sender that was told "done" or "failed" finds it so.
-        *self.state() = if outcome.is_ok() { State::Done } else { State::Idle };
+        let mut streams = upload.stream.map(|lead| busy.open_streams(lead, exchange.stop()));
+        let outcome = self.receive(exchange, upload, streams.as_mut(), &mut busy);
+        // The state changes before the answer: a sender that got an answer finds it so.
+        busy.end(outcome.is_ok());
         let (status, text) = match &outcome {
             Ok(received) => {
                 self.progress.finish_ok();
-                let is_told = upload.has_attributes && !received.not_kept.is_empty();
-                (200, if is_told { format!("{NOT_KEPT_PREFIX}{}", received.not_kept) } else { String::new() })
+                let tells_loss = upload.has_attributes && !received.not_kept.is_empty();
+                (
+                    200,
+                    if tells_loss {
+                        format!("{NOT_KEPT_PREFIX}{}", received.not_kept)
+                    } else {
+                        String::new()
+                    },
+                )
             }
             Err(error) => {
                 self.progress.enter(Phase::Failed);
@@ -175,7 +281,7 @@ impl Service for UploadService {
             streams.answer(outcome.is_ok());
         }
         let answered = exchange.answer(status, TEXT, &text);
-        // Nobody listens any more only when the process is ending.
+        // The receiver is gone only when the process is ending.
         let _ = self.outcomes.send(outcome);
         answered
     }
@@ -187,7 +293,7 @@ impl Service for UploadService {
 }
 
 /// Status and text for a transfer that failed (contract 2.4, rows 8 and 9).
-fn answer_for(error: &Error, is_several: bool) -> (u16, String) {
+fn answer_for(error: &Error, has_streams: bool) -> (u16, String) {
     match error.kind() {
         Kind::NoSpace => (
             400,
@@ -195,11 +301,24 @@ fn answer_for(error: &Error, is_several: bool) -> (u16, String) {
                 "Saving stream failed: effective image size is larger than the reported available storage: {error}"
             ),
         ),
-        // The source that hears this asks again, and finds nothing to go on from.
+        // The source asks again, and finds nothing to resume from.
         Kind::Leftover => (503, error.to_string()),
-        // One of several connections broke: the source that hears it on this one tries again, as if this one had broken.
-        Kind::HungUp | Kind::Stalled if is_several => (503, error.to_string()),
+        // One of several connections broke: the source tries again, as if this one had broken.
+        Kind::HungUp | Kind::Stalled if has_streams => (503, error.to_string()),
         _ => (500, format!("Saving stream failed: {error}")),
+    }
+}
+
+/// Requests of others than the sender: counted, and logged at `info` only now and then. Anyone who can reach the port can
+/// make them, so a line for each would fill a disk.
+#[derive(Debug, Default)]
+struct Refusals(AtomicU64);
+
+impl Refusals {
+    /// Counts one more. Returns their number if it is to be logged: at 1, 10, 100 and so on.
+    fn count(&self) -> Option<u64> {
+        let count = self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        10_u64.checked_pow(count.ilog10()).filter(|&power| power == count)
     }
 }
 
@@ -208,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_volume_is_400_in_cdis_words_and_anything_else_500() {
+    fn a_full_volume_is_400_with_cdis_text_and_anything_else_500() {
         let (status, text) = answer_for(&Error::new(Kind::NoSpace, "no room"), true);
         assert_eq!(status, 400);
         assert!(text.starts_with("Saving stream failed: effective image size is larger than"), "{text}");
@@ -220,5 +339,12 @@ mod tests {
         let broken = Error::new(Kind::HungUp, "stream 2 broke");
         assert_eq!(answer_for(&broken, true), (503, "stream 2 broke".to_owned()));
         assert_eq!(answer_for(&broken, false).0, 500);
+    }
+
+    #[test]
+    fn a_thousand_requests_are_four_lines() {
+        let refusals = Refusals::default();
+        let logged: Vec<u64> = (0..5000).filter_map(|_| refusals.count()).collect();
+        assert_eq!(logged, [1, 10, 100, 1000]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a target tells a source of ours: what it knows, how far it is, what it holds (docs/protocol.md, 6).
+//! What a target reports to a Decant source: its capabilities, its progress, what it holds (docs/protocol.md, 6).
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -9,15 +9,15 @@ use decant_shared::protocol::session::{ATTRIBUTES_LINE, GREETING, STREAMS_LINE, 
 
 use crate::digest::{HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::Result;
-use crate::receive::admission::State;
 use crate::receive::held;
-use crate::receive::uploads::{Held, UploadService};
+use crate::receive::server::UploadService;
+use crate::receive::transfer_state::{CurrentTransfer, Held, Unavailable};
 use crate::volume::destination::Destination;
 
 /// Digests in one answer: 16 KiB of text.
 const DIGESTS_AT_ONCE: usize = 256;
 
-/// What it can do, apart from what CDI's can. A device has no place for attributes.
+/// The capabilities beyond those of CDI's target. A device has no place for attributes.
 pub fn greeting(destination: &Destination) -> String {
     let attributes = match destination {
         Destination::Directory { .. } => format!("{ATTRIBUTES_LINE}\n"),
@@ -27,14 +27,14 @@ pub fn greeting(destination: &Destination) -> String {
 }
 
 impl UploadService {
-    /// How far it is; with a question for digests, also some of those that it holds.
+    /// The progress; if the request asks for digests, also some of those that the target holds.
     pub(super) fn report(&self, exchange: &Exchange) -> (u16, String) {
         let request = &exchange.request;
         let mut text = SessionStatus::of(&self.progress).to_string();
         let number = |header| request.header(header).and_then(|value| value.parse::<u64>().ok());
         let Some(from) = number(FROM_HEADER) else { return (200, text) };
-        let word = request.header(CONTENT_TYPE_HEADER).and_then(|word| word.parse().ok());
-        let content = word.unwrap_or(ContentType::Block);
+        let content = request.header(CONTENT_TYPE_HEADER).and_then(|value| value.parse().ok());
+        let content = content.unwrap_or(ContentType::Block);
         match self.held_from(from, content, number(LENGTH_HEADER)) {
             Ok(Some(digests)) => {
                 // Writing to a string cannot fail.
@@ -50,32 +50,25 @@ impl UploadService {
         }
     }
 
-    /// Digests from segment `from` on, one a line: those that this process knows, or else some that it reads back.
-    /// `None`: a transfer is running.
+    /// Digests from segment `from` on, one per line: those that this process knows, or else some that it reads back.
+    /// `None`: a transfer is running. Reading back may take long; others get the progress meanwhile.
     fn held_from(&self, from: u64, content: ContentType, total_bytes: Option<u64>) -> Result<Option<String>> {
-        {
-            let mut state = self.state();
-            match *state {
-                State::Idle => *state = State::Busy,
-                State::Busy => return Ok(None),
-                State::Done | State::Leaving => return Ok(Some(String::new())),
-            }
-        }
-        // Taken, not borrowed: reading back takes its time, and others ask for progress meanwhile.
-        let known = self.held().take().filter(|held| held.content == content);
-        let read = self.claim_directory().and_then(|()| self.with_more(known, from, content, total_bytes));
-        let answer = read.map(|held| {
-            let from = usize::try_from(from).unwrap_or(usize::MAX);
-            let digests = held.digests.iter().skip(from).take(DIGESTS_AT_ONCE);
-            let lines = digests.map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            *self.held() = Some(held);
-            Some(lines)
-        });
-        *self.state() = State::Idle;
-        answer
+        let mut busy = match self.state.begin(CurrentTransfer::default()) {
+            Ok(busy) => busy,
+            Err(Unavailable::Busy) => return Ok(None),
+            Err(Unavailable::Over) => return Ok(Some(String::new())),
+        };
+        let known = busy.held.take().filter(|held| held.content == content);
+        self.claim_directory()?;
+        let held = self.with_more(known, from, content, total_bytes)?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let digests = held.digests.iter().skip(from).take(DIGESTS_AT_ONCE);
+        let lines = digests.map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        busy.held = Some(held);
+        Ok(Some(lines))
     }
 
-    /// What is `known`, and behind it what the volume holds: of an image one segment at a time, of a tree all.
+    /// What is `known` and what the volume holds after that: of an image one segment at a time, of a tree everything.
     fn with_more(
         &self,
         known: Option<Held>,

@@ -1,8 +1,8 @@
-//! Keeps what is written and not yet on disk small, and says how much is on disk.
+//! Limits how much is written and not yet on disk, and reports how much is on disk.
 //!
-//! A thread of its own syncs while the writer goes on. The writer waits only when it is too far ahead: so dirty
-//! pages never pile up, whatever the disk, and a clone fits a small memory cgroup. What was synced is dropped from
-//! the page cache: nobody reads it soon, and others need the room.
+//! A separate thread syncs while the writer continues. The writer waits only when it is too far ahead: dirty pages never
+//! accumulate, whatever the disk, and a clone fits a small memory cgroup. What was synced is dropped from the page cache:
+//! it is not read soon, and other programs need the memory.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -19,16 +19,16 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::close;
 use crate::volume::optional_calls::Call;
 
-/// The next sync begins when this much is written, if the one before is over.
+/// The next sync begins when this much was written, if the previous one is over.
 const WINDOW_BYTES: u64 = 4 << 20;
-/// The writer is never further ahead of the sync that runs than this. Twice as much, at most, is not on disk.
+/// The writer is never further ahead of the running sync than this. At most twice as much is not on disk.
 const AHEAD_BYTES: u64 = 12 << 20;
-/// Syncing a filesystem costs more than syncing a file, and a tree has more to say at once.
+/// Syncing a filesystem is more expensive than syncing a file, and a tree has more to sync.
 const TREE_FACTOR: u64 = 2;
-/// A slow stream is synced as often as this, so that its progress shows.
+/// A slow stream is synced this often, so that its progress shows.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What is synced, and its name in messages.
+/// What is synced, with its path for messages.
 pub enum Synced {
     /// One file or device.
     File(File, PathBuf),
@@ -41,7 +41,7 @@ impl Synced {
         match self {
             Synced::File(file, _) => {
                 file.sync_data()?;
-                // Only advice: where it is not taken the kernel drops pages when it needs them.
+                // Only advice: otherwise the kernel drops pages when it needs them.
                 let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
                 Ok(())
             }
@@ -49,7 +49,7 @@ impl Synced {
         }
     }
 
-    /// Whether there is no such call here. Each file of a tree is synced when it is complete then.
+    /// Whether the system call does not exist here. Then each file of a tree is synced when it is complete.
     fn is_missing(&self, cause: &std::io::Error) -> bool {
         let call = match self {
             Synced::File(..) => Call::SyncFile,
@@ -58,7 +58,7 @@ impl Synced {
         Errno::from_io_error(cause).is_some_and(|errno| call.is_dispensable(errno))
     }
 
-    /// The descriptor is a second one of what is written: closing it may tell what closing the first one does not.
+    /// The descriptor is a duplicate: closing it may report an error that closing the first one does not.
     fn close(self) -> Result<()> {
         let Synced::File(file, path) = self else { return Ok(()) };
         close::close(file).map_err(|cause| Error::target("close", &path, cause))
@@ -91,7 +91,7 @@ pub fn start<'scope, 'env>(
     progress: &'scope Progress,
     stop: &Stop,
 ) -> Result<(Pacer, ScopedJoinHandle<'scope, Result<()>>)> {
-    // No slot: a position is taken when the sync before it is over.
+    // No slot: a position is taken when the previous sync is over.
     let (positions, taken) = bounded(0);
     let factor = synced.factor();
     progress.set_durable_bytes(0);
@@ -99,8 +99,15 @@ pub fn start<'scope, 'env>(
         .name("syncer".to_owned())
         .spawn_scoped(scope, move || run(synced, &taken, progress))
         .map_err(|cause| Error::io(Kind::Failed, "cannot start a thread", cause))?;
-    let (fresh_bytes, asked_bytes, asked_at) = (0, 0, Instant::now());
-    Ok((Pacer { positions, factor, fresh_bytes, asked_bytes, asked_at, stop: stop.clone() }, thread))
+    let pacer = Pacer {
+        positions,
+        factor,
+        fresh_bytes: 0,
+        asked_bytes: 0,
+        asked_at: Instant::now(),
+        stop: stop.clone(),
+    };
+    Ok((pacer, thread))
 }
 
 fn run(synced: Synced, positions: &Receiver<u64>, progress: &Progress) -> Result<()> {
@@ -145,7 +152,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn what_is_said_to_be_durable_was_written_before() {
+    fn what_is_reported_as_durable_was_written() {
         let mut file = tempfile::tempfile().unwrap();
         let (progress, stop) = (Progress::new(0), Stop::new());
         std::thread::scope(|scope| {
@@ -164,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn a_syncer_that_failed_is_noticed() {
+    fn a_failed_syncer_is_noticed() {
         let (progress, stop) = (Progress::new(0), Stop::new());
-        // A descriptor that only names something cannot be synced.
+        // An O_PATH descriptor cannot be synced.
         let named = rustix::fs::open(".", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
         std::thread::scope(|scope| {
             let synced = Synced::File(File::from(named), "named".into());

@@ -1,5 +1,5 @@
-//! Reads back what was written and compares (`--verify readback`): past the page cache, so that it is the disk that
-//! answers.
+//! Reads back what was written and compares it (`--verify readback`): past the page cache, so that the data comes from the
+//! disk.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ pub fn image(file: &File, path: &Path, content_bytes: u64, stop: &Stop) -> Resul
     let size_bytes = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
         .map_err(|e| Error::target("measure", path, e.into()))?;
     if size_bytes < content_bytes {
-        // What is missing would read as zeros.
+        // The missing part would read as zeros.
         let path = path.display();
         let text = format!("{path} has {size_bytes} bytes after {content_bytes} were written");
         return Err(Error::new(Kind::Target, text));
@@ -38,14 +38,14 @@ pub fn tree(directory: OwnedFd, path: &Path, stop: &Stop) -> Result<ContentDiges
     Ok(hashing.segments().finish())
 }
 
-/// That what the disk says is what arrived.
+/// Checks that the disk returns what arrived.
 pub fn compare(written: ContentDigest, read: ContentDigest, path: &Path) -> Result<()> {
     if written == read {
         return Ok(());
     }
     let path = path.display();
     Err(Error::damaged(format!(
-        "{path} reads back as {read}, but {written} was written: the disk has lost it"
+        "{path} reads back as {read}, but {written} was written: the disk has lost data"
     )))
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     #[test]
-    fn a_disk_that_lost_something_is_found_out() {
+    fn a_disk_that_lost_data_is_detected() {
         let (file, stop, path) = (tempfile::tempfile().unwrap(), Stop::new(), Path::new("disk.img"));
         file.write_all_at(&[7; 100_000], 0).unwrap();
         let written = image(&file, path, 100_000, &stop).unwrap();
@@ -72,7 +72,7 @@ mod tests {
         file.write_all_at(&[6], 99_999).unwrap();
         let error = compare(written, image(&file, path, 100_000, &stop).unwrap(), path).unwrap_err();
         assert!(
-            error.kind() == Kind::Damaged && error.to_string().contains("the disk has lost it"),
+            error.kind() == Kind::Damaged && error.to_string().contains("the disk has lost data"),
             "{error}"
         );
         file.set_len(5).unwrap();

@@ -1,4 +1,4 @@
-//! The four combinations of contract 2.6: what arrives, and what it is written to.
+//! Writes a stream to its destination: the four combinations of contract 2.6.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,29 +16,30 @@ use crate::receive::received_stream::ReceivedStream;
 use crate::receive::resume_verifier::Verification;
 use crate::receive::sync::Synced;
 use crate::receive::{Writing, verify};
+use crate::tar::reader::ArchiveReader;
 use crate::volume::destination::Destination;
 use crate::volume::image::Medium;
 use crate::volume::image::device::Device;
 use crate::volume::image::file::{FileOptions, ImageFile};
 use crate::volume::image::in_archive::find_image;
 use crate::volume::image::writer::ImageWriter;
+use crate::volume::tree::write::UnpackOptions;
 use crate::volume::tree::write::attributes::may_give_away;
-use crate::volume::tree::write::options::UnpackOptions;
 use crate::volume::tree::write::unpack_tree_and;
 
 /// A stream that was written and synced.
 pub struct WriteResult {
     /// Its length.
     pub stream_bytes: u64,
-    /// What was found out about its content.
+    /// The verification of its content.
     pub verification: Verification,
     /// Attributes of its entries that could not be kept.
     pub not_kept: NotKept,
 }
 
-/// Writes the whole stream and syncs it. `announced_bytes` is the sender's word for the stream's length: a
-/// raw image that cannot fit on a device (or, with preallocation, in its volume) is refused before anything
-/// is written. With `resumes` the image goes on from what an attempt before left.
+/// Writes the whole stream and syncs it. `announced_bytes` is the length that the sender announced: a raw image that cannot
+/// fit on a device (or, with preallocation, in its volume) is refused before anything is written. With `resumes` the image
+/// continues what a previous attempt left.
 pub fn write_destination(
     writing: &Writing,
     content: ContentType,
@@ -65,7 +66,7 @@ pub fn write_destination(
     Ok(WriteResult { stream_bytes, verification, not_kept })
 }
 
-/// A disk image, alone or out of an archive.
+/// Writes a disk image that comes alone or in an archive.
 fn image(
     writing: &Writing,
     content: ContentType,
@@ -81,10 +82,11 @@ fn image(
             stream.paced(synced, stop, |stream| {
                 let mut image = ImageWriter::new(&mut device, writing.preallocate, stop);
                 if writing.read_back {
-                    // The digest that came along is that of all files.
+                    // The sender's digest is that of all files.
                     image = image.digesting();
                 }
-                find_image(stream, &mut image, stop)?;
+                let verifier = stream.verifier();
+                find_image(&mut ArchiveReader::verified(stream, verifier), &mut image, stop)?;
                 stream.finish()?;
                 let digest = image.digest();
                 image.finish()?;
@@ -144,7 +146,7 @@ fn raw_to_medium(
     Ok(medium.lost())
 }
 
-/// Compares a sealed image with what was written, if that is wanted.
+/// Compares a sealed image with the digest of what was written, if there is one.
 fn read_back(
     medium: &mut impl Medium,
     path: &Path,
@@ -167,7 +169,7 @@ fn tree_to_directory(
 ) -> Result<NotKept> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|e| Error::target("open the folder", path, e.into()))?;
+        .map_err(|e| Error::target("open the directory", path, e.into()))?;
     let options = UnpackOptions {
         preallocate: writing.preallocate,
         own: may_give_away(),
@@ -177,8 +179,9 @@ fn tree_to_directory(
         is_made: writing.is_made,
     };
     let synced = directory.try_clone().map_err(|e| Error::target("open again", path, e))?;
-    let (check, progress) = (stream.content_verifier(), stream.progress());
-    let before_names = |fresh: OwnedFd, fresh_path: &Path| match check.found() {
+    let verifier = stream.verifier();
+    let progress = stream.progress();
+    let before_names = |fresh: OwnedFd, fresh_path: &Path| match verifier.found() {
         Some(written) if writing.read_back => {
             progress.enter(Phase::Verify);
             verify::compare(written, verify::tree(fresh, fresh_path, stop)?, path)
@@ -186,7 +189,8 @@ fn tree_to_directory(
         _ => Ok(()),
     };
     let done = stream.paced(Synced::Tree(synced, path.to_owned()), stop, |stream| {
-        unpack_tree_and(stream, &directory, path, options, stop, &before_names)
+        let mut archive = ArchiveReader::verified(stream, verifier.clone());
+        unpack_tree_and(&mut archive, &directory, path, options, stop, &before_names)
     })?;
     log::info!("{} files and {} other entries written to {}", done.files, done.others, path.display());
     if !done.not_kept.is_empty() {

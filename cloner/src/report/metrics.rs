@@ -1,4 +1,4 @@
-//! The source's metrics page and its server (contract 1.12).
+//! The metrics page of a source (contract 1.12).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,29 +10,29 @@ use decant_shared::protocol::prometheus::{self, MetricKind, MetricsPage, NameErr
 
 /// Serves `/metrics` and `/healthz` to anyone.
 ///
-/// The page is made once for each tick of the progress, which comes once a second, and at the end of the clone: CDI's
-/// controller scrapes again whenever the number has changed, because it writes it into a status that it watches.
+/// The page changes only with a tick of the progress (once a second) and at the end of the clone. CDI's controller writes the
+/// number into a status that it watches, so a number that changed with each scrape would make it scrape without a pause.
 pub struct Metrics {
     progress: Arc<Progress>,
     owner_uid: String,
-    /// The page, and the tick that it was made for.
-    made: Mutex<Option<(u64, String)>>,
+    /// The page, and the tick for which it was rendered.
+    rendered: Mutex<Option<(u64, String)>>,
 }
 
 impl Metrics {
-    /// Shows `progress`. `owner_uid` is the UID of what owns the clone, the only label of CDI's metric.
+    /// Shows `progress`. `owner_uid` is the UID of the clone's owner, the only label of CDI's metric.
     pub fn new(progress: Arc<Progress>, owner_uid: String) -> Self {
-        Self { progress, owner_uid, made: Mutex::default() }
+        Self { progress, owner_uid, rendered: Mutex::default() }
     }
 
     fn page(&self) -> Result<String, NameError> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         let tick = self.progress.ticks();
-        if let Some((_, page)) = made.as_ref().filter(|(of_tick, _)| *of_tick == tick) {
+        if let Some((_, page)) = rendered.as_ref().filter(|(of_tick, _)| *of_tick == tick) {
             return Ok(page.clone());
         }
         let page = page(&self.progress, &self.owner_uid)?;
-        *made = Some((tick, page.clone()));
+        *rendered = Some((tick, page.clone()));
         Ok(page)
     }
 }
@@ -53,16 +53,16 @@ impl Service for Metrics {
     }
 }
 
-/// The page: CDI's metric under its new and its old name, as soon as it is known whether the clone begins or resumes, then
-/// our own series. The percentage is that of the last tick.
+/// The page: CDI's metric under its new and its old name, then Decant's own series. CDI's metric appears as soon as it is known
+/// whether the clone starts or resumes. The percentage is that of the last tick.
 pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
     let owner = [(OWNER_LABEL, owner_uid)];
     let mut page = MetricsPage::new();
-    // Who finds no sample keeps what an earlier process of this source said.
+    // A controller that finds no sample keeps the value of a previous process of this source.
     if let Some(percent) = progress.known_percent() {
         page.family(PROGRESS_METRIC, "The clone progress in percentage", MetricKind::Counter)?
             .sample(&owner, percent)?;
-        // The old name does not end in _total and so must not be called a counter.
+        // The old name does not end in _total, so its type must not be counter.
         page.family(
             OLD_PROGRESS_METRIC,
             "The clone progress in percentage, under its name before CDI 1.60",
@@ -72,11 +72,11 @@ pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
     }
     for (name, help, value) in [
         ("decant_read_bytes_total", "Logical bytes read from the source.", progress.read_bytes()),
-        ("decant_sent_bytes_total", "Logical bytes handed to the target.", progress.sent_bytes()),
+        ("decant_sent_bytes_total", "Logical bytes sent to the target.", progress.sent_bytes()),
         ("decant_wire_bytes_total", "Compressed bytes sent.", progress.wire_bytes()),
         (
             "decant_packed_bytes_total",
-            "Logical bytes that went compressed, zeros and holes included.",
+            "Logical bytes that were sent compressed, zeros and holes included.",
             progress.packed_bytes(),
         ),
     ] {
@@ -95,7 +95,7 @@ pub fn page(progress: &Progress, owner_uid: &str) -> Result<String, NameError> {
         .sample(&[], durable_bytes)?;
     }
     let mut phases =
-        page.family("decant_phase", "1 for the phase that the clone is in.", MetricKind::Gauge)?;
+        page.family("decant_phase", "1 for the current phase of the clone.", MetricKind::Gauge)?;
     for phase in Phase::ALL {
         phases.sample(&[("phase", phase.name())], u64::from(phase == progress.phase()))?;
     }
@@ -114,7 +114,7 @@ mod tests {
     use decant_shared::protocol::prometheus::find;
 
     #[test]
-    fn both_names_are_there_with_zero_as_soon_as_it_is_known_that_the_clone_begins() {
+    fn both_names_show_zero_as_soon_as_the_clone_starts() {
         let progress = Progress::new(0);
         let text = page(&progress, "uid-1").unwrap();
         assert!(!text.contains("clone_progress") && text.contains("decant_phase"), "{text}");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_comes_only_with_the_targets_word() {
+    fn a_hundred_percent_needs_the_targets_answer() {
         let progress = Progress::new(0);
         progress.set_total_bytes(10);
         progress.set_kept_bytes(0);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn however_often_it_is_scraped_the_page_changes_only_with_a_tick_and_at_the_end() {
+    fn the_page_changes_only_with_a_tick_and_at_the_end() {
         let progress = Arc::new(Progress::new(0));
         progress.set_total_bytes(1000);
         progress.set_kept_bytes(0);

@@ -1,4 +1,4 @@
-//! Progress for people and programs: the ticker, progress lines, and the metrics page.
+//! Reports progress: the ticker computes it; progress lines and the metrics page show it.
 
 pub mod metrics;
 pub mod progress_log;

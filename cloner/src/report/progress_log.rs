@@ -1,46 +1,46 @@
-//! Progress in sentences, for logs and for people.
+//! Progress as lines for logs and for users.
 
 use std::time::{Duration, Instant};
 
 use decant_shared::protocol::progress::{Percent, Phase, Progress, RateMeter};
 use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 
-/// A sentence about progress at most this often.
+/// The shortest interval between two lines.
 pub const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// Tells progress in sentences, now and then, while data moves.
+/// Describes progress at intervals while data moves.
 pub struct ProgressLog {
     meter: RateMeter,
-    told: Option<Instant>,
+    last_line: Option<Instant>,
     moving: bool,
 }
 
 impl Default for ProgressLog {
     fn default() -> Self {
-        Self { meter: RateMeter::new(), told: None, moving: false }
+        Self { meter: RateMeter::new(), last_line: None, moving: false }
     }
 }
 
 impl ProgressLog {
-    /// A sentence about `progress`, if it is time for one.
+    /// A line about `progress`, if the interval since the last one has passed.
     pub fn sentence(&mut self, progress: &Progress, now: Instant) -> Option<String> {
         self.watch(progress, now);
         if !matches!(progress.phase(), Phase::Copy | Phase::Sync | Phase::Verify) {
             return None;
         }
         if !std::mem::replace(&mut self.moving, true) {
-            return None; // one look at moving bytes tells no rate yet
+            return None; // The rate needs two measurements.
         }
-        if self.told.is_some_and(|told| now - told < LOG_EVERY) {
+        if self.last_line.is_some_and(|last| now - last < LOG_EVERY) {
             return None;
         }
-        self.told = Some(now);
+        self.last_line = Some(now);
         Some(describe(progress, &self.meter))
     }
 
-    /// Takes note of how far `progress` is, for the rate.
+    /// Measures `progress` for the rate.
     pub fn watch(&mut self, progress: &Progress, now: Instant) {
-        // The rate is that of the copy, not of the scan before it.
+        // The rate covers the copy, not the scan.
         if matches!(progress.phase(), Phase::Copy | Phase::Sync | Phase::Verify) {
             self.meter.record(now, progress.moved_bytes());
         }
@@ -52,7 +52,7 @@ impl ProgressLog {
     }
 }
 
-/// `12.34 %, 1.20 GiB of 9.70 GiB, 312.0 MiB/s, 28s left`, with less where less is known.
+/// `12.34 %, 1.20 GiB of 9.70 GiB, 312.0 MiB/s, 28s left`, without the parts that are unknown.
 pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
     let sent_bytes = progress.moved_bytes();
     match progress.phase() {
@@ -66,14 +66,14 @@ pub fn describe(progress: &Progress, meter: &RateMeter) -> String {
         Phase::Verify => return "all on disk; the target is reading it back".to_owned(),
         _ => {}
     }
-    // A rate of nothing is either not known yet or better told by the bytes that do not grow.
+    // A rate of zero is not known yet, or shows in bytes that do not grow.
     let rate = Some(meter.rate()).filter(|rate| rate.0 > 0);
     let rate = rate.map_or(String::new(), |rate| format!(", {rate}"));
     match progress.total_bytes() {
         Some(total_bytes) => {
             let left = meter.time_left(total_bytes.saturating_sub(sent_bytes));
             let left = left.map_or(String::new(), |left| format!(", {left} left"));
-            // Of these bytes, and not of an attempt before that came further.
+            // The percentage of these bytes: a previous attempt may have come further.
             let percent = Percent::of_unfinished(sent_bytes, total_bytes);
             format!("{percent} %, {} of {}{rate}{left}", Bytes(sent_bytes), Bytes(total_bytes))
         }
@@ -103,23 +103,25 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_sentence_comes_every_five_seconds_while_data_moves() {
-        let (progress, mut narrator, start) = (Progress::new(0), ProgressLog::default(), Instant::now());
+    fn there_is_a_line_every_five_seconds_while_data_moves() {
+        let progress = Progress::new(0);
+        let mut log = ProgressLog::default();
+        let start = Instant::now();
         progress.set_total_bytes(1000);
-        assert_eq!(narrator.sentence(&progress, start), None);
+        assert_eq!(log.sentence(&progress, start), None);
         progress.enter(Phase::Copy);
         progress.add_sent_bytes(500);
         progress.tick();
-        assert_eq!(narrator.sentence(&progress, start + SECOND), None);
+        assert_eq!(log.sentence(&progress, start + SECOND), None);
         progress.add_sent_bytes(100);
-        let first = narrator.sentence(&progress, start + 2 * SECOND).unwrap();
+        let first = log.sentence(&progress, start + 2 * SECOND).unwrap();
         assert_eq!(first, "60.00 %, 600 B of 1000 B, 100 B/s, 4s left");
-        assert_eq!(narrator.sentence(&progress, start + 3 * SECOND), None);
-        assert!(narrator.sentence(&progress, start + 2 * SECOND + LOG_EVERY).is_some());
+        assert_eq!(log.sentence(&progress, start + 3 * SECOND), None);
+        assert!(log.sentence(&progress, start + 2 * SECOND + LOG_EVERY).is_some());
     }
 
     #[test]
-    fn the_percentage_is_that_of_the_bytes_in_the_same_line() {
+    fn the_percentage_matches_the_bytes_in_the_same_line() {
         let progress = Progress::new(0);
         progress.set_total_bytes(1000);
         progress.enter(Phase::Copy);

@@ -1,4 +1,4 @@
-//! The ticker: the thread that computes progress and calls whoever shows it.
+//! The ticker: a thread that computes progress at intervals and shows it.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -14,7 +14,7 @@ pub const TICK: Duration = Duration::from_secs(1);
 
 /// A running ticker. It owns its thread; [`Ticker::finish`] ends it.
 pub struct Ticker {
-    /// Dropped to end the thread, which is waiting on the other end.
+    /// Dropped to end the thread, which waits on the receiver.
     end: Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -43,7 +43,7 @@ impl Ticker {
     /// Ends the thread after a last computation.
     pub fn finish(self) {
         drop(self.end);
-        // It does nothing that could panic, and a panic would have aborted the process.
+        // A panic of the thread would have ended the process.
         let _ = self.thread.join();
     }
 }

@@ -1,8 +1,10 @@
-//! What a target's answer, or its silence, means: statuses and broken connections in words.
+//! What a target's answer, or a broken connection, means.
+
+use std::borrow::Cow;
 
 use decant_shared::net::conn::ConnError;
 use decant_shared::net::tls::validity::rfc3339;
-use decant_shared::process::printable::Escaped;
+use decant_shared::process::printable::{Escaped, escaped};
 use decant_shared::protocol::cdi::{ContentType, RENEWED_KEYS_VARIABLE};
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
@@ -11,48 +13,74 @@ use crate::error::{Error, Kind, Result};
 use crate::send::request::Request;
 use crate::send::url::UploadUrl;
 
-/// Of a target's reason: more than any of ours has, and of CDI's.
+/// How much of a target's reason is shown: more than any reason of Decant or of CDI has.
 const REASON_CHARACTERS: usize = 500;
 
-/// The answer to a request whose body was not sent completely. It can only be a refusal, but for one case:
-/// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
-/// rest (contract 1.8) and resets the connection soon after. A target of ours always reads everything.
-pub fn judge_early(request: &Request<'_>, status: u16, text: &str) -> Result<()> {
-    let may_be_enough = request.content == ContentType::Filesystem && !request.is_for_ours();
-    match status {
-        200..=299 if may_be_enough => {
-            log::warn!("the target answered before it had read everything: it keeps nothing but disk.img");
-            Ok(())
-        }
-        200..=299 => Err(Error::new(
-            Kind::Refused(status),
-            format!("the target answered {status} before it had all the data; the clone is not complete"),
-        )),
-        _ => Err(refused(status, text)),
+/// A final answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// Its body, or the beginning of it.
+    pub(super) text: Vec<u8>,
+}
+
+impl Answer {
+    /// The text as lines.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.text)
+    }
+
+    /// The text on one line, without control characters.
+    fn line(&self) -> String {
+        escaped(&self.text().trim().replace(['\r', '\n'], " "))
     }
 }
 
-/// The target's refusal in words. The statuses are those of contract 2.4.
-pub fn refused(status: u16, text: &str) -> Error {
-    let meaning = match status {
-        401 => "it does not accept the name in our certificate (its CLIENT_NAME)",
-        404 => "there is nothing to upload to at this path",
-        409 => "it has already received its clone",
-        503 => "it takes nothing now",
-        _ => "",
-    };
-    let shown = Escaped::truncated(text, REASON_CHARACTERS).to_string();
-    let words = match (meaning, shown.as_str()) {
-        ("", "") => String::new(),
-        (meaning, "") => format!(": {meaning}"),
-        ("", text) => format!(": {text}"),
-        (meaning, text) => format!(": {meaning}: {text}"),
-    };
-    Error::new(Kind::Refused(status), format!("the target answered {status}{words}"))
+/// The answer to an upload that was sent completely: its text if the clone succeeded.
+pub(super) fn judge_final(answer: &Answer) -> Result<String> {
+    match answer.status {
+        200..=299 => Ok(answer.line()),
+        _ => Err(refused(answer)),
+    }
 }
 
-/// A broken connection in words.
-pub fn explain(fault: ConnError, url: &UploadUrl) -> Error {
+/// The answer to a request whose body was not sent completely. It can only be a refusal, with one exception:
+/// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
+/// rest (contract 1.8) and resets the connection soon after. A Decant target always reads everything.
+pub(super) fn judge_early(request: &Request<'_>, answer: &Answer) -> Result<()> {
+    let may_be_enough = request.content == ContentType::Filesystem && !request.is_for_decant();
+    match answer.status {
+        200..=299 if may_be_enough => {
+            log::warn!("the target answered before it had all the data: it keeps nothing but disk.img");
+            Ok(())
+        }
+        status @ 200..=299 => Err(Error::new(
+            Kind::Refused(status),
+            format!("the target answered {status} before it had all the data; the clone is not complete"),
+        )),
+        _ => Err(refused(answer)),
+    }
+}
+
+/// The error for a refusal, with its meaning and the target's reason. The statuses are those of contract 2.4.
+pub(super) fn refused(answer: &Answer) -> Error {
+    let status = answer.status;
+    let meaning = match status {
+        401 => "it does not accept the name in our certificate (its CLIENT_NAME)",
+        404 => "it has no upload service at this path",
+        409 => "it has already received its clone",
+        503 => "it is busy",
+        _ => "",
+    };
+    let reason = Escaped::truncated(&answer.line(), REASON_CHARACTERS).to_string();
+    let parts = [meaning, reason.as_str()];
+    let why: String = parts.iter().filter(|part| !part.is_empty()).flat_map(|part| [": ", part]).collect();
+    Error::new(Kind::Refused(status), format!("the target answered {status}{why}"))
+}
+
+/// The error for a broken connection.
+pub(super) fn explain(fault: ConnError, url: &UploadUrl) -> Error {
     use rustls::{AlertDescription as Alert, CertificateError, Error as Tls};
     let place = url.authority();
     match fault {
@@ -68,7 +96,7 @@ pub fn explain(fault: ConnError, url: &UploadUrl) -> Error {
             Error::new(
                 Kind::Identity,
                 format!(
-                    "the certificate of the target at {place} expired at {}, {} s ago: it has to be renewed there \
+                    "the certificate of the target at {place} expired at {}, {} s ago; renew it there \
                  (TLS_CERT_FILE or {RENEWED_KEYS_VARIABLE} of the target)",
                     moment(not_after),
                     time.as_secs().saturating_sub(not_after.as_secs()),
@@ -97,13 +125,13 @@ pub fn explain(fault: ConnError, url: &UploadUrl) -> Error {
                 "the target at {place} does not trust our certificate: {alert:?} (CLIENT_CERT and CLIENT_KEY)"
             ),
         ),
-        // Nothing is wrong with either end: a connection that is as good as cut.
+        // Nothing is wrong with either end: the connection is as good as cut.
         ConnError::Tls(
             error @ (Tls::DecryptError
             | Tls::AlertReceived(Alert::BadRecordMac | Alert::DecodeError | Alert::RecordOverflow)),
         ) => Error::new(
             Kind::HungUp,
-            format!("what went between here and the target at {place} was damaged on its way: {error}"),
+            format!("the data between here and the target at {place} was damaged on its way: {error}"),
         ),
         ConnError::Tls(error) => {
             Error::new(Kind::Identity, format!("TLS with the target at {place}: {error}"))
@@ -111,7 +139,7 @@ pub fn explain(fault: ConnError, url: &UploadUrl) -> Error {
     }
 }
 
-/// A moment of TLS in words, or as seconds since 1970 if no calendar has it.
+/// A TLS time as date and time, or as seconds since 1970 if no calendar has it.
 fn moment(time: UnixTime) -> String {
     let known =
         i64::try_from(time.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());

@@ -1,9 +1,7 @@
-//! The reader's end of the first channel: cuts a stream into blocks, and computes the content's digests on the way.
+//! The first stage: cuts the stream into blocks, and computes the content's digests on the way.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use decant_shared::process::stop::Stop;
@@ -13,14 +11,11 @@ use crate::digest::segments::{SegmentHasher, ZERO_SEGMENT};
 use crate::digest::{Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::Deal;
-use crate::send::block_buffer::BlockBuffer;
-use crate::send::compression::CompressionMode;
-use crate::send::compression::mode::BlockMode;
-use crate::send::encode::SourceBlock;
-use crate::send::outgoing::BufferPools;
+use crate::send::block::{BlockBuffer, BufferPools, SourceBlock};
+use crate::send::compression::{BlockMode, CompressionMode};
 use crate::snappy::CHUNK_BYTES;
 use crate::snappy::mark::Mark;
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::page_cache::DropAfterRead;
 use crate::volume::raw::{shrank, unreadable};
 
@@ -28,30 +23,30 @@ use crate::volume::raw::{shrank, unreadable};
 /// buffer.
 const ZEROS_AT_ONCE_BYTES: u64 = 4 << 20;
 
-/// A hole of a file from this length on is told as one to a target that knows holes: a block of most filesystems, so that
-/// a file keeps all of its holes.
+/// A target that understands holes gets a hole of a file as one from this length on: a block of most filesystems, so
+/// that a file keeps all of its holes.
 const HOLE_LEAST_BYTES: u64 = 4 << 10;
 
-/// A longer hole is computed and sent in parts, so that the target hears of it while its digest is computed, which takes
-/// 20 ms for so much.
+/// A longer hole is sent in parts, so that the target receives them while the digest of the rest is computed. The digest
+/// of one part takes 20 ms.
 const HOLE_AT_ONCE_BYTES: u64 = 64 << 40;
 
-/// Digests of segments, from the first one on, that were computed while they were sent. They outlive an attempt.
+/// The digests of the first segments, computed while they were sent. They outlive an attempt.
 #[derive(Debug, Default)]
 pub struct ComputedDigests(Mutex<Vec<Digest>>);
 
 impl ComputedDigests {
-    /// The digest of segment `index`, if it was sent before.
+    /// The digest of segment `index`, if a previous attempt sent it.
     pub fn get(&self, index: usize) -> Option<Digest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(index).copied()
     }
 
-    /// The digests of the first `count` segments, if so many were sent before.
+    /// The digests of the first `count` segments, if previous attempts sent so many.
     pub fn first(&self, count: usize) -> Option<Vec<Digest>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(..count).map(<[Digest]>::to_vec)
     }
 
-    /// The digest of segment `index`, where the next one is that.
+    /// Remembers the digest of segment `index`, if that is the next one.
     pub(super) fn set(&self, index: u64, digest: Digest) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if index == all.len() as u64 && all.len() < HELD_LIMIT {
@@ -60,52 +55,48 @@ impl ComputedDigests {
     }
 }
 
+/// What a [`BlockSink`] works with.
+#[derive(Clone, Copy)]
+pub struct BlockContext<'a> {
+    /// Tells which blocks are stored without compression: those become frames here.
+    pub compression_mode: &'a CompressionMode,
+    /// Where buffers come from.
+    pub buffers: &'a BufferPools,
+    /// Keeps the digests for the next attempt.
+    pub computed: &'a ComputedDigests,
+    /// The target understands holes.
+    pub has_holes: bool,
+    /// Counts what was read.
+    pub progress: &'a Progress,
+    /// Ends the reading early.
+    pub stop: &'a Stop,
+}
+
 /// Cuts the logical stream into blocks and hands them to the compressors.
 pub struct BlockSink<'a> {
     deal: Deal<SourceBlock>,
-    compression_mode: &'a CompressionMode,
-    buffers: &'a BufferPools,
+    context: BlockContext<'a>,
     buffer: BlockBuffer,
     segments: SegmentHasher,
     page_cache: DropAfterRead,
-    computed: &'a ComputedDigests,
     /// Content of a directory that the target holds and that was not passed over yet.
     passing_bytes: u64,
-    /// The target knows what a hole is.
-    has_holes: bool,
-    progress: &'a Progress,
-    stop: &'a Stop,
 }
 
 impl<'a> BlockSink<'a> {
-    /// Blocks go to `deal`: as frames already where `compression_mode` says that they are stored. `has_holes`: the target
-    /// understands holes.
-    pub fn new(
-        deal: Deal<SourceBlock>,
-        (compression_mode, buffers): (&'a CompressionMode, &'a BufferPools),
-        (computed, has_holes): (&'a ComputedDigests, bool),
-        progress: &'a Progress,
-        stop: &'a Stop,
-    ) -> Self {
-        let (buffer, segments, page_cache) =
-            (BlockBuffer::default(), SegmentHasher::default(), DropAfterRead::default());
-        let passing_bytes = 0;
+    /// Blocks go to `deal`.
+    pub fn new(deal: Deal<SourceBlock>, context: BlockContext<'a>) -> Self {
         Self {
             deal,
-            compression_mode,
-            buffers,
-            buffer,
-            segments,
-            page_cache,
-            computed,
-            passing_bytes,
-            has_holes,
-            progress,
-            stop,
+            context,
+            buffer: BlockBuffer::default(),
+            segments: SegmentHasher::default(),
+            page_cache: DropAfterRead::default(),
+            passing_bytes: 0,
         }
     }
 
-    /// The target holds the first segments of the content, with these digests. Only before anything else.
+    /// The target holds the first segments of an image, with these digests. Only before anything else.
     pub fn keep(&mut self, held: &[Digest], content_bytes: u64) -> Result<()> {
         for &digest in held {
             let left_bytes = content_bytes - self.segments.position_bytes();
@@ -113,13 +104,13 @@ impl<'a> BlockSink<'a> {
         }
         let kept_bytes = self.segments.position_bytes();
         if kept_bytes > 0 {
-            self.progress.add_read_bytes(kept_bytes);
+            self.context.progress.add_read_bytes(kept_bytes);
             self.deal.send(SourceBlock::Marks(vec![Mark::Kept(kept_bytes)]))?;
         }
         self.send_marks(None)
     }
 
-    /// The same for a directory: its archive is made from the beginning, without the content that lies in those segments.
+    /// The same for a directory: its archive is made from the beginning, without the content in those segments.
     pub fn pass_over(&mut self, held: &[Digest]) -> Result<()> {
         held.iter().for_each(|&digest| self.segments.known(digest, SEGMENT_BYTES));
         self.passing_bytes = self.segments.position_bytes();
@@ -133,13 +124,13 @@ impl<'a> BlockSink<'a> {
         passed
     }
 
-    /// Sends what is left, the digest of everything and the end. Only a source that was read to its end may call it.
+    /// Sends the rest, the digest of the whole content and the end. To be called only when the source was read to its end.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
         let whole = self.segments.finish();
         self.send_marks(Some(Mark::Content(whole)))?;
-        self.progress.set_digest(whole.to_string());
-        self.deal.send(SourceBlock::End)
+        self.context.progress.set_digest(whole.to_string());
+        self.deal.end()
     }
 
     /// Makes room in the buffer.
@@ -149,14 +140,14 @@ impl<'a> BlockSink<'a> {
 
     /// Sends what is in the buffer, and the digests of the segments that end in it.
     fn flush(&mut self) -> Result<()> {
-        Error::check(self.stop)?;
+        Error::check(self.context.stop)?;
         if !self.buffer.is_empty() {
-            let data = std::mem::replace(&mut self.buffer, self.buffers.block());
+            let data = std::mem::replace(&mut self.buffer, self.context.buffers.block());
             let len = data.len();
-            self.progress.add_read_bytes(len as u64);
-            self.deal.send(match self.compression_mode.mode() {
+            self.context.progress.add_read_bytes(len as u64);
+            self.deal.send(match self.context.compression_mode.mode() {
                 BlockMode::Adaptive => SourceBlock::Data(data),
-                // Here and now it is in the processor's cache.
+                // While the data is in the processor's cache.
                 BlockMode::Stored => data.store().map_or_else(SourceBlock::Data, SourceBlock::Stored),
             })?;
         }
@@ -167,7 +158,7 @@ impl<'a> BlockSink<'a> {
         let mut marks = Vec::new();
         while let Some(run) = self.segments.next_complete() {
             let end = (run.first + run.count).min(HELD_LIMIT as u64);
-            (run.first..end).for_each(|index| self.computed.set(index, run.digest));
+            (run.first..end).for_each(|index| self.context.computed.set(index, run.digest));
             if run.digest != *ZERO_SEGMENT {
                 marks.push(Mark::Segment(run.first, run.digest));
             }
@@ -190,25 +181,25 @@ impl<'a> BlockSink<'a> {
 
     /// A hole of the source.
     fn append_hole(&mut self, len: u64) -> Result<()> {
-        if !self.has_holes || len < HOLE_LEAST_BYTES {
+        if !self.context.has_holes || len < HOLE_LEAST_BYTES {
             return self.append_zeros(len);
         }
         self.flush()?;
-        self.progress.add_read_bytes(len);
+        self.context.progress.add_read_bytes(len);
         self.deal.send(SourceBlock::Marks(vec![Mark::Hole(len)]))
     }
 
     fn append_zeros(&mut self, mut len: u64) -> Result<()> {
         if len >= CHUNK_BYTES as u64 {
             self.flush()?;
-            if self.has_holes {
+            if self.context.has_holes {
                 return self.append_hole(len);
             }
         }
         while len >= CHUNK_BYTES as u64 {
-            Error::check(self.stop)?;
+            Error::check(self.context.stop)?;
             let part = len.min(ZEROS_AT_ONCE_BYTES);
-            self.progress.add_read_bytes(part);
+            self.context.progress.add_read_bytes(part);
             self.deal.send(SourceBlock::Zeros(part))?;
             len -= part;
         }
@@ -222,39 +213,22 @@ impl<'a> BlockSink<'a> {
         }
         Ok(())
     }
-}
 
-impl Sink for BlockSink<'_> {
-    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
-        // What comes behind it is another file.
-        self.page_cache = DropAfterRead::default();
-        self.append(bytes)
-    }
-
-    fn frame_zeros(&mut self, len: u64) -> Result<()> {
-        self.append_zeros(len)
-    }
-
-    fn note(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Content that the archive represents in another way.
+    fn digest_bytes(&mut self, bytes: &[u8]) {
         let passed = usize::try_from(self.passed(bytes.len() as u64)).unwrap_or(usize::MAX);
         self.segments.data(&bytes[passed..]);
-        Ok(())
     }
 
-    fn note_zeros(&mut self, len: u64) -> Result<()> {
+    fn digest_zeros(&mut self, len: u64) -> Result<()> {
         let passed = self.passed(len);
-        self.segments.long_zeros(len - passed, self.stop)
+        self.segments.long_zeros(len - passed, self.context.stop)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.segments.data(bytes);
-        self.append(bytes)
-    }
-
-    fn put_zeros(&mut self, mut len: u64) -> Result<()> {
+    fn content_zeros(&mut self, mut len: u64) -> Result<()> {
         loop {
             let part = len.min(HOLE_AT_ONCE_BYTES);
-            self.segments.long_zeros(part, self.stop)?;
+            self.segments.long_zeros(part, self.context.stop)?;
             self.append_hole(part)?;
             len -= part;
             if len == 0 {
@@ -263,13 +237,15 @@ impl Sink for BlockSink<'_> {
         }
     }
 
-    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+    fn content_file(&mut self, range: FileRange<'_>) -> Result<()> {
+        let FileRange { file, path, mut offset, mut len } = range;
         let passed = self.passed(len);
         if passed > 0 {
             self.flush()?;
-            self.progress.add_read_bytes(passed);
+            self.context.progress.add_read_bytes(passed);
             self.deal.send(SourceBlock::Marks(vec![Mark::Kept(passed)]))?;
-            (offset, len) = (offset + passed, len - passed);
+            offset += passed;
+            len -= passed;
         }
         let until = offset + len;
         while len > 0 {
@@ -292,5 +268,29 @@ impl Sink for BlockSink<'_> {
         }
         self.page_cache.end(file, until);
         Ok(())
+    }
+}
+
+impl Sink for BlockSink<'_> {
+    fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
+        match (purpose, run) {
+            (Purpose::Archive, Run::Bytes(bytes)) => {
+                // Another file follows.
+                self.page_cache = DropAfterRead::default();
+                self.append(bytes)
+            }
+            (Purpose::Archive, Run::Zeros(len)) => self.append_zeros(len),
+            (Purpose::Digest, Run::Bytes(bytes)) => {
+                self.digest_bytes(bytes);
+                Ok(())
+            }
+            (Purpose::Digest, Run::Zeros(len)) => self.digest_zeros(len),
+            (Purpose::Content, Run::Bytes(bytes)) => {
+                self.segments.data(bytes);
+                self.append(bytes)
+            }
+            (Purpose::Content, Run::Zeros(len)) => self.content_zeros(len),
+            (_, Run::File(range)) => self.content_file(range),
+        }
     }
 }

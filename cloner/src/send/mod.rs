@@ -4,32 +4,26 @@
 //! reader -> blocks -> compressors -> frames -> sender (the calling thread)
 //! ```
 //!
-//! [`send`] is the entry point. It opens and measures the volume once; [`negotiate`] asks the target what it can do and what
-//! it already has; [`mod@pipeline`] runs the three stages over one or more connections; [`retry`] decides whether another
-//! attempt follows a failed one.
+//! [`send`] is the entry point. It opens and measures the volume once; [`negotiate`] asks the target for its capabilities
+//! and for what it already has; [`mod@pipeline`] runs the three stages over one or more connections; [`retry`] decides
+//! whether another attempt follows a failed one.
 
 pub mod answer;
-pub mod block_buffer;
+pub mod block;
 pub mod block_sink;
-pub mod chunk_buffer;
 pub mod compression;
-mod connect;
+mod connection;
 pub mod encode;
-pub mod follow;
 pub mod negotiate;
-pub mod outgoing;
 pub mod pipeline;
 pub mod query;
-pub mod rate_limiter;
 pub mod request;
 pub mod retry;
-mod sender;
 pub mod source;
-pub mod streams;
+mod streams;
 pub mod throttle;
-pub mod upload;
+mod upload;
 pub mod url;
-mod wait;
 
 use std::time::Instant;
 
@@ -40,13 +34,13 @@ use decant_shared::protocol::session::NOT_KEPT_PREFIX;
 use crate::digest::SEGMENT_BYTES;
 use crate::error::{Error, Kind, Result};
 use crate::send::block_sink::ComputedDigests;
-use crate::send::retry::Hope;
+use crate::send::retry::{Hope, Pause};
 use crate::send::source::Source;
 use crate::volume::Volume;
 use crate::volume::tree::read::plan::Options;
 
-/// Sends the volume and returns when the target has said that it has it: with what the target could not keep, in words,
-/// or nothing. Blocks; reports through `progress`; ends early when `stop` is set.
+/// Sends the volume and returns when the target has confirmed it: with a description of what the target could not keep,
+/// or `None`. Blocks; reports through `progress`; ends early when `stop` is set.
 pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<String>> {
     progress.enter(Phase::Scan);
     let options = Options { sparse: !source.preallocation, attributes: true };
@@ -55,23 +49,24 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
         progress.set_total_bytes(total_bytes);
     }
     let computed = ComputedDigests::default();
-    let mut pause = retry::Pause::new(Instant::now(), source.patience);
+    let mut pause = Pause::new(Instant::now(), source.patience);
     let mut furthest_bytes = 0;
     let mut has_met = false;
     loop {
-        let (error, resume) = match once(source, &volume, &computed, progress, &mut has_met, stop) {
+        let failure = match attempt(source, &volume, &computed, progress, &mut has_met, stop) {
             Ok(not_kept) => {
                 progress.finish_ok();
                 return Ok(not_kept);
             }
-            Err((error, resume)) => (with_own_end(error, source), resume),
+            Err(failure) => failure,
         };
-        let hope = Hope { resume, renewal: has_met && source.tls.can_renew() };
+        let error = with_own_expiry(failure.error, source);
+        let hope = Hope { resume: failure.can_resume, renewal: has_met && source.tls.can_renew() };
         let now = Instant::now();
         if let Some(bytes) = further(progress, furthest_bytes) {
-            // It got further than ever: what comes is another failure, and not a longer one.
+            // It got further than ever: the time for retries starts again.
             furthest_bytes = bytes;
-            pause = retry::Pause::new(now, source.patience);
+            pause = Pause::new(now, source.patience);
         }
         let Some(delay) = pause.before_next(&error, hope, now) else {
             progress.enter(Phase::Failed);
@@ -84,42 +79,48 @@ pub fn send(source: &Source, progress: &Progress, stop: &Stop) -> Result<Option<
     }
 }
 
-/// How far the target is, if that is a segment more than `furthest_bytes`: less is not kept for the next attempt. It is
-/// never further than what was sent, whatever it says.
+/// How far the target is, if that is at least a segment more than `furthest_bytes`: less is not kept for the next attempt.
+/// Whatever the target reports, it is never further than what was sent.
 fn further(progress: &Progress, furthest_bytes: u64) -> Option<u64> {
     let bytes = progress.durable_bytes()?.min(progress.sent_bytes());
     (bytes >= furthest_bytes.saturating_add(SEGMENT_BYTES)).then_some(bytes)
 }
 
-/// One attempt: what the target does not keep, or the error and whether a connection that broke is worth another one: nothing was sent, or the target can go on
-/// from where it was.
-fn once(
+/// An attempt that failed.
+struct AttemptFailure {
+    error: Error,
+    /// A broken connection is worth another attempt: nothing was sent, or the target can resume.
+    can_resume: bool,
+}
+
+/// One attempt: returns what the target does not keep.
+fn attempt(
     source: &Source,
     volume: &Volume,
     computed: &ComputedDigests,
     progress: &Progress,
     has_met: &mut bool,
     stop: &Stop,
-) -> Result<Option<String>, (Error, bool)> {
-    let peer =
-        negotiate::negotiate(source, volume, computed, progress, stop).map_err(|error| (error, true))?;
-    // Each trusts the other.
+) -> Result<Option<String>, AttemptFailure> {
+    let peer = negotiate::negotiate(source, volume, computed, progress, stop)
+        .map_err(|error| AttemptFailure { error, can_resume: true })?;
+    // Each end trusts the other.
     *has_met = true;
     if let Some(total_bytes) = volume.stream_bytes(peer.capabilities.keeps_attributes) {
         progress.set_total_bytes(total_bytes);
     }
-    let said = pipeline::run(source, volume, &peer, computed, progress, stop);
-    let said = said.map_err(|error| (error, peer.capabilities.is_extended))?;
+    let answer = pipeline::run(source, volume, &peer, computed, progress, stop)
+        .map_err(|error| AttemptFailure { error, can_resume: peer.capabilities.is_extended })?;
     Ok(match peer.capabilities.keeps_attributes {
-        true => said.strip_prefix(NOT_KEPT_PREFIX).map(ToOwned::to_owned),
-        // It was not sent at all.
+        true => answer.strip_prefix(NOT_KEPT_PREFIX).map(ToOwned::to_owned),
+        // Attributes were not sent at all.
         false => volume.only_in_attributes().map(ToString::to_string),
     })
 }
 
-/// The same error, and behind it that our own certificate has ended, where that may be the cause: the target only says that
-/// it does not like it.
-fn with_own_end(error: Error, source: &Source) -> Error {
+/// The same error, and that our own certificate has expired where that may be the cause: the target only reports that it
+/// does not accept it.
+fn with_own_expiry(error: Error, source: &Source) -> Error {
     match source.tls.expiry_message() {
         Some(expired) if error.kind() == Kind::Identity => {
             Error::new(Kind::Identity, format!("{error}; {expired}"))
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn a_target_that_claims_more_than_it_was_sent_does_not_make_a_source_more_patient() {
         let progress = Progress::new(0);
-        assert_eq!(further(&progress, 0), None, "it says nothing");
+        assert_eq!(further(&progress, 0), None, "the target reported nothing");
         progress.set_durable_bytes(u64::MAX - 1);
         progress.add_sent_bytes(SEGMENT_BYTES);
         assert_eq!(further(&progress, 0), Some(SEGMENT_BYTES));

@@ -1,4 +1,4 @@
-//! Meeting the target: whether it is one of ours, and what it holds of this volume already.
+//! What the source finds out about the target before it sends: its capabilities, and what it already holds of this volume.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::send::query::{self, ANSWER, Capabilities};
 use crate::send::source::Source;
 use crate::volume::Volume;
 
-/// A target that reads back what it holds of an image has so long for each segment of 64 MiB, on average: 4 MiB/s.
+/// The time, on average, for reading back a segment of 64 MiB of an image that the target holds: 4 MiB/s.
 const SLOWEST_SEGMENT: Duration = Duration::from_secs(16);
-/// Questions about a directory: a target answers with 256 digests at a time, all but the last time.
+/// Questions about a directory: a target answers each of them, except the last, with 256 digests.
 const DIRECTORY_QUESTIONS: usize = HELD_LIMIT / 256 + 2;
 
-/// It may be an earlier attempt at this clone, another content, or a device's zeros that no clone wrote.
+/// It may be a previous attempt at this clone, other content, or a device's zeros that no clone wrote.
 const COMPARING: &str = "comparing what is on the target's volume with the source";
 
 /// What the source knows about the target before it sends.
@@ -27,12 +27,12 @@ const COMPARING: &str = "comparing what is on the target's volume with the sourc
 pub struct Negotiated {
     /// What it can do.
     pub capabilities: Capabilities,
-    /// The first segments of the content: the target holds them, and they are what the source has now.
+    /// The first segments of the content that the target holds and that equal those of the source.
     pub kept: Vec<Digest>,
 }
 
-/// Asks the target. What it holds is compared with what was computed when it was sent, or, by a source that was
-/// itself restarted, with the volume as it is now: nothing is skipped on anybody's word.
+/// Asks the target. The digests of what it holds are compared with those computed when it was sent, or, in a source that
+/// was itself restarted, with the volume as it is now: a target's claim alone never makes the source skip data.
 pub fn negotiate(
     source: &Source,
     volume: &Volume,
@@ -50,26 +50,26 @@ pub fn negotiate(
     let total_bytes = volume.stream_bytes(capabilities.keeps_attributes).unwrap_or(u64::MAX);
     let kept_bytes = (kept.len() as u64 * SEGMENT_BYTES).min(total_bytes);
     if kept_bytes > 0 {
-        log::info!("going on after the first {} of {}", Bytes(kept_bytes), Bytes(total_bytes));
+        log::info!("resuming after the first {} of {}", Bytes(kept_bytes), Bytes(total_bytes));
     }
     progress.set_kept_bytes(kept_bytes);
     Ok(Negotiated { capabilities, kept })
 }
 
-/// What is left of the time that a target has for all its answers. What the source reads meanwhile does not count.
+/// What is left of the target's time for all its answers. The time in which the source itself reads does not count.
 struct AnswerBudget {
     left: Duration,
 }
 
 impl AnswerBudget {
-    /// Asks for digests; `None` when the time is up.
+    /// Asks for digests, with a limit of at most `most`; `None` when the time is up.
     fn ask(
         &mut self,
         most: Duration,
         ask: impl FnOnce(Duration) -> Result<Vec<Digest>>,
     ) -> Result<Option<Vec<Digest>>> {
         if self.left.is_zero() {
-            log::warn!("the target takes too long to say what it holds; what it did not say is sent again");
+            log::warn!("the target takes too long to report what it holds; the rest is sent again");
             return Ok(None);
         }
         let began = Instant::now();
@@ -79,8 +79,8 @@ impl AnswerBudget {
     }
 }
 
-/// Segment after segment, so that nothing is read behind the first one that differs. There are no more questions than
-/// segments, as each answer has a digest that is right.
+/// Segment by segment, so that nothing is read after the first one that differs. There are no more questions than
+/// segments, because each answer has at least one digest that is right.
 fn kept_of_image(
     source: &Source,
     volume: &Volume,
@@ -90,11 +90,11 @@ fn kept_of_image(
 ) -> Result<Vec<Digest>> {
     let count = total_bytes.div_ceil(SEGMENT_BYTES);
     let read_back = SLOWEST_SEGMENT.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-    let mut patience = AnswerBudget { left: ANSWER.saturating_add(read_back) };
+    let mut budget = AnswerBudget { left: ANSWER.saturating_add(read_back) };
     let mut kept: Vec<Digest> = Vec::new();
     loop {
         let ask = |limit| query::held_segments(source, kept.len(), Some(total_bytes), limit, stop);
-        let held = patience.ask(ANSWER, ask)?.unwrap_or_default();
+        let held = budget.ask(ANSWER, ask)?.unwrap_or_default();
         if held.is_empty() {
             return Ok(kept);
         }
@@ -111,7 +111,7 @@ fn kept_of_image(
                 None => volume.segment(index as u64, total_bytes, stop)?,
             };
             if ours != digest {
-                differs_from(index);
+                report_difference(index);
                 return Ok(kept);
             }
             kept.push(digest);
@@ -119,7 +119,7 @@ fn kept_of_image(
     }
 }
 
-/// All that the target holds, and then the source's directory in one pass: a tree has no place to begin in its middle.
+/// All that the target holds, and then one pass over the source's directory: a tree cannot be read from its middle.
 fn kept_of_directory(
     source: &Source,
     volume: &Volume,
@@ -127,13 +127,12 @@ fn kept_of_directory(
     stop: &Stop,
 ) -> Result<Vec<Digest>> {
     let mut held: Vec<Digest> = Vec::new();
-    // A target that was restarted reads the whole tree back before it answers for the first time.
+    // A target that was restarted reads the whole tree back before its first answer.
     let limit = source.timeouts.answer;
-    let mut patience = AnswerBudget { left: limit };
+    let mut budget = AnswerBudget { left: limit };
     for _ in 0..DIRECTORY_QUESTIONS {
-        let more =
-            patience.ask(limit, |limit| query::held_segments(source, held.len(), None, limit, stop))?;
-        let more = more.unwrap_or_default();
+        let ask = |limit| query::held_segments(source, held.len(), None, limit, stop);
+        let more = budget.ask(limit, ask)?.unwrap_or_default();
         held.extend_from_slice(&more);
         if more.is_empty() || held.len() >= HELD_LIMIT {
             break;
@@ -150,22 +149,22 @@ fn kept_of_directory(
     };
     let agreeing = held.iter().zip(&ours).take_while(|(held, ours)| held == ours).count();
     if agreeing < held.len() {
-        differs_from(agreeing);
+        report_difference(agreeing);
     }
     (0..).zip(ours).for_each(|(index, digest)| computed.set(index, digest));
     held.truncate(agreeing);
     Ok(held)
 }
 
-/// Says from which segment on everything is sent.
-fn differs_from(segment: usize) {
+/// Logs from which segment on everything is sent.
+fn report_difference(segment: usize) {
     match segment {
-        0 => log::info!("nothing of this clone is there yet: all of the source is sent"),
-        _ => log::info!("it differs from segment {segment} on, which is sent again"),
+        0 => log::info!("the target holds nothing of this clone: all of the source is sent"),
+        _ => log::info!("it differs from segment {segment} on: the rest is sent again"),
     }
 }
 
-/// A target that does not take the question for what it is gets the upload as CDI's would.
+/// The target's capabilities. A target that does not understand the question gets the upload as CDI's would.
 fn target_capabilities(source: &Source, stop: &Stop) -> Result<Capabilities> {
     match query::capabilities(source, stop) {
         Err(error) if matches!(error.kind(), Kind::HungUp | Kind::Stalled | Kind::Damaged) => {

@@ -1,29 +1,36 @@
-//! One attempt: connect, run the three stages over that connection, collect what each of them says.
+//! One attempt: connects, runs the three stages over that connection, and collects the result of each.
 
 use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, scope};
+use std::time::Duration;
 
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::cdi::ContentType;
 use decant_shared::protocol::progress::{Phase, Progress};
+use decant_shared::protocol::session::SessionStatus;
 
 use crate::digest::SEGMENT_BYTES;
 use crate::error::Result;
 use crate::pipeline::join::{first_cause, join};
 use crate::pipeline::lanes::lanes;
-use crate::send::block_sink::{BlockSink, ComputedDigests};
+use crate::send::block::BufferPools;
+use crate::send::block_sink::{BlockContext, BlockSink, ComputedDigests};
 use crate::send::compression::CompressionMode;
-use crate::send::connect::connect;
+use crate::send::connection::Connection;
 use crate::send::negotiate::Negotiated;
-use crate::send::outgoing::BufferPools;
 use crate::send::request::Request;
 use crate::send::source::Source;
 use crate::send::throttle::Throttle;
 use crate::send::upload::SendContext;
-use crate::send::{encode, follow, streams};
+use crate::send::{encode, query, streams};
 use crate::volume::Volume;
 
-/// Sends all of `volume` once. Returns what the target says then.
+/// How often a target is asked for its progress: as often as the ticker runs.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+/// The same for a target in this process: as often as a progress bar is drawn.
+const FOLLOW_PAUSE_IN_PROCESS: Duration = Duration::from_millis(100);
+
+/// Sends all of `volume` once. Returns the text of the target's answer.
 pub fn run(
     source: &Source,
     volume: &Volume,
@@ -33,29 +40,26 @@ pub fn run(
     stop: &Stop,
 ) -> Result<String> {
     progress.enter(Phase::Connect);
-    let together = stop.child();
-    let mut conn = connect(source, &together)?;
+    let connections = stop.child();
+    let mut connection = Connection::open(source, &connections)?;
     let streams = streams::count(source, volume, peer);
     let count = source.compress_threads.max(1);
     let (deal, workers, mut collect) = lanes(count, "compressor");
-    let buffers = BufferPools::for_lanes(count + streams);
-    let request = request(source, volume, peer);
-    let compression_mode = CompressionMode::new(source.compression);
-    let ended = stop.child();
+    let buffers = &BufferPools::for_lanes(count + streams);
+    let compression_mode = &CompressionMode::new(source.compression);
+    let has_holes = peer.capabilities.is_extended;
+    let follower_stop = &stop.child();
     let outcome = scope(|scope| {
         let mut threads = Vec::new();
-        let (compression_mode, buffers) = (&compression_mode, &buffers);
         // The reader owns `deal`: when it ends, the compressors see it.
         threads.push(Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
-            let how = (computed, peer.capabilities.is_extended);
-            let blocks = BlockSink::new(deal, (compression_mode, buffers), how, progress, stop);
-            read(volume, blocks, peer, stop)
+            let context = BlockContext { compression_mode, buffers, computed, has_holes, progress, stop };
+            read(volume, BlockSink::new(deal, context), peer, stop)
         }));
         if peer.capabilities.is_extended {
             progress.set_durable_bytes(0);
-            let ended = &ended;
             threads.push(Builder::new().name("follower".to_owned()).spawn_scoped(scope, move || {
-                follow::run(source, progress, ended);
+                follow(source, progress, follower_stop);
                 Ok(())
             }));
         }
@@ -68,22 +72,30 @@ pub fn run(
         }
         progress.enter(Phase::Copy);
         let throttle = Throttle::new(source.limit, compression_mode, streams);
-        let context =
-            SendContext { compression_mode, buffers, progress, is_broken: &AtomicBool::new(false), stop };
-        let (over, what) = ((&mut conn, request, streams), (&mut collect, throttle));
-        let posted = streams::post(source, over, what, context, &together);
-        ended.cancel();
+        let is_broken = &AtomicBool::new(false);
+        let context = SendContext {
+            source,
+            compression_mode,
+            buffers,
+            progress,
+            is_broken,
+            stop,
+            connections: &connections,
+        };
+        let request = request(source, volume, peer);
+        let answer = streams::post(&mut connection, request, streams, &mut collect, throttle, context);
+        follower_stop.cancel();
         // So that the other stages end, too.
         drop(collect);
-        first_cause(posted, join(threads))
+        first_cause(answer, join(threads))
     });
     if outcome.is_ok() {
-        conn.close(source.timeouts.connect);
+        connection.close();
     }
     outcome
 }
 
-/// Reads the volume into `blocks`, except the content of the first segments that the target already has.
+/// Reads the volume into `blocks`, except the content of the first segments, which the target already has.
 fn read(volume: &Volume, mut blocks: BlockSink<'_>, peer: &Negotiated, stop: &Stop) -> Result<()> {
     match volume.certain_bytes() {
         Some(size_bytes) => blocks.keep(&peer.kept, size_bytes)?,
@@ -100,9 +112,63 @@ fn request<'a>(source: &'a Source, volume: &Volume, peer: &Negotiated) -> Reques
         url: &source.url,
         content: source.content,
         length_bytes: volume.certain_bytes(),
-        timeouts: source.timeouts,
         has_attributes: peer.capabilities.keeps_attributes && source.content == ContentType::Filesystem,
         resume: peer.capabilities.is_extended.then_some(peer.kept.len()),
         stream: None,
+    }
+}
+
+/// The follower: asks the target for its progress until `stop`, so that progress is what survives and not what was sent.
+/// A question without an answer is ignored: the upload itself finds out what is wrong.
+fn follow(source: &Source, progress: &Progress, stop: &Stop) {
+    let pause = if source.near.is_some() { FOLLOW_PAUSE_IN_PROCESS } else { FOLLOW_PAUSE };
+    while stop.sleep(pause) {
+        let session = match &source.near {
+            Some(target) => Ok(Some(SessionStatus::of(target))),
+            None => query::session(source, stop),
+        };
+        match session {
+            Ok(Some(session)) => note(session, progress),
+            Ok(None) => {}
+            Err(error) => log::debug!("the target does not report its progress: {error}"),
+        }
+    }
+}
+
+fn note(session: SessionStatus, progress: &Progress) {
+    // A target cannot have more than there is.
+    let most_bytes = progress.total_bytes().unwrap_or_else(|| progress.read_bytes());
+    if session.durable_bytes > most_bytes {
+        log::debug!("the target reports {} of {most_bytes} bytes", session.durable_bytes);
+        return;
+    }
+    if matches!(session.phase, Phase::Copy | Phase::Sync | Phase::Verify) {
+        progress.set_durable_bytes(session.durable_bytes);
+    }
+    if session.phase == Phase::Verify && progress.phase() == Phase::Sync {
+        progress.enter(Phase::Verify);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_reports_more_than_there_is_is_not_believed() {
+        let progress = Progress::new(0);
+        progress.set_total_bytes(100);
+        for (durable_bytes, wanted) in [(50, 50), (101, 50), (u64::MAX, 50), (100, 100)] {
+            note(SessionStatus { phase: Phase::Copy, durable_bytes }, &progress);
+            assert_eq!(progress.durable_bytes(), Some(wanted), "{durable_bytes}");
+        }
+    }
+
+    #[test]
+    fn where_the_length_is_unknown_what_was_read_is_the_limit() {
+        let progress = Progress::new(0);
+        progress.add_read_bytes(10);
+        note(SessionStatus { phase: Phase::Copy, durable_bytes: 11 }, &progress);
+        assert_eq!(progress.durable_bytes(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What is posted to a target, apart from the bytes.
+//! The head of an upload, and the limits of its phases.
 
 use std::time::Duration;
 
@@ -33,29 +33,32 @@ impl Default for Timeouts {
     }
 }
 
-/// What is posted, apart from the bytes.
+/// An upload, apart from its body.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Where to.
     pub url: &'a UploadUrl,
     /// What the stream is.
     pub content: ContentType,
-    /// Logical bytes of the stream, when they are known beforehand.
+    /// Logical bytes of the stream, if they are known in advance.
     pub length_bytes: Option<u64>,
-    /// Limits for each phase.
-    pub timeouts: Timeouts,
-    /// For a target of ours: how many segments of the content it holds already.
+    /// For a Decant target: how many segments of the content it already holds.
     pub resume: Option<usize>,
-    /// For a target of ours: the stream holds all attributes.
+    /// For a Decant target: the stream holds all attributes.
     pub has_attributes: bool,
-    /// For a target of ours: it is one of several that carry a clone together.
+    /// For a Decant target: the upload is one of several that carry a clone together.
     pub stream: Option<StreamId>,
 }
 
 impl Request<'_> {
-    /// Whether the target said that it is Decant's: only such a one is told from where on it gets the content.
-    pub(super) fn is_for_ours(&self) -> bool {
+    /// Whether the target is Decant.
+    pub(super) fn is_for_decant(&self) -> bool {
         self.resume.is_some()
+    }
+
+    /// Whether it leads other connections of the same clone.
+    pub(super) fn leads(&self) -> bool {
+        self.stream.is_some_and(StreamId::is_leader)
     }
 
     /// The head of the request (contract 1.8).

@@ -1,12 +1,12 @@
-//! Whether to try again: only what was refused before anything was lost, and only for a while.
+//! Whether to try again: only where nothing is lost by it, and only for a while.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind};
 
-/// First pause; each further one is twice as long.
+/// The first pause; each following one is twice as long.
 const FIRST: Duration = Duration::from_millis(500);
-/// Longest pause. A target pod that becomes ready is noticed within it.
+/// The longest pause. A target pod that becomes ready is noticed within it.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Why another attempt may succeed where this one failed.
@@ -14,12 +14,12 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub struct Hope {
     /// A connection that broke: nothing was sent, or the target can resume.
     pub resume: bool,
-    /// An end that does not trust the other: they trusted each other before, and keys are renewed. One of them has its new
-    /// ones a minute later than the other, as the kubelets of two nodes look at them.
+    /// The ends trusted each other before, and keys are renewed: one end may get its new keys a minute after the other,
+    /// because the kubelets of two nodes do not update them at the same time.
     pub renewal: bool,
 }
 
-/// Decides about pauses between attempts.
+/// Determines the pauses between attempts.
 #[derive(Debug)]
 pub struct Pause {
     deadline: Instant,
@@ -43,8 +43,8 @@ impl Pause {
     }
 }
 
-/// A target that is not listening yet, or still busy with a connection of a source that died. What happened
-/// after data went out is for whoever started us to decide, unless the target can go on from where it was.
+/// A target that is not listening yet, or is still busy with the connection of a source that died. Failures after data was
+/// sent are left to the caller's supervisor, unless the target can resume.
 fn is_worth_retrying(kind: Kind, hope: Hope) -> bool {
     match kind {
         Kind::Unreachable | Kind::Refused(503) => true,
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_broke_is_tried_again_where_the_target_can_go_on() {
+    fn a_broken_connection_is_retried_where_the_target_can_resume() {
         let now = Instant::now();
         let broken = Error::new(Kind::HungUp, "cut");
         for (resume, wanted) in [(false, None), (true, Some(FIRST))] {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_that_do_not_trust_each_other_are_tried_again_where_keys_are_renewed() {
+    fn lost_trust_is_retried_where_keys_are_renewed() {
         let now = Instant::now();
         let untrusted = Error::new(Kind::Identity, "expired");
         for (renewal, wanted) in [(false, None), (true, Some(FIRST))] {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_or_refused_clone_is_not_tried_again() {
+    fn a_damaged_or_refused_clone_is_not_retried() {
         let now = Instant::now();
         for kind in [Kind::Damaged, Kind::Refused(409), Kind::Refused(500), Kind::HungUp, Kind::Identity] {
             let mut pause = Pause::new(now, Duration::from_secs(20));

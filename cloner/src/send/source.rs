@@ -1,4 +1,4 @@
-//! What to send, where to, and how.
+//! The settings of a sender.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use decant_shared::protocol::progress::Progress;
 use decant_shared::protocol::units::Rate;
 use rustls::ClientConfig;
 
-use crate::send::compression::mode::Compression;
+use crate::send::compression::Compression;
 use crate::send::request::Timeouts;
 use crate::send::url::UploadUrl;
 
@@ -21,26 +21,26 @@ pub struct Source {
     pub path: PathBuf,
     /// How it travels.
     pub content: ContentType,
-    /// Send every byte, holes included.
+    /// Whether to send every byte, holes included.
     pub preallocation: bool,
-    /// Where to.
+    /// Where the target is.
     pub url: UploadUrl,
-    /// Whom to trust and who we are, at each connection.
+    /// Our identity and the trusted authorities, for each new connection.
     pub tls: ReloadingConfig<ClientConfig>,
     /// Compressor threads.
     pub compress_threads: usize,
-    /// Which data they compress.
+    /// Which blocks they compress.
     pub compression: Compression,
-    /// Bytes to expect when the volume cannot tell; for progress alone.
+    /// Bytes to expect when the volume has no size; for progress only.
     pub expected_bytes: Option<u64>,
-    /// How fast bytes may go out, after compression.
+    /// The limit on bandwidth, after compression.
     pub limit: Option<Rate>,
-    /// Connections that carry it together, where the target knows how and there is enough to carry.
+    /// Connections that carry the clone together, if the target supports it and there is enough data.
     pub streams: usize,
-    /// For how long a target that is not there yet, or busy, is asked again.
+    /// How long to retry a target that is not there yet, or busy.
     pub patience: Duration,
     /// Limits for each phase of the upload.
     pub timeouts: Timeouts,
-    /// The target's counters, where it is in this process; else it is asked over the network.
+    /// The target's counters, if it is in this process; otherwise the network is used.
     pub near: Option<Arc<Progress>>,
 }

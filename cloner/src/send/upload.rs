@@ -1,146 +1,155 @@
 //! The upload: the third stage. One HTTP/1.1 POST, chunked, on TLS (contract 1.8).
 //!
-//! Our own because the answer matters more than the request: a target may answer at any time (401, 503, 409
-//! with the body unsent, 400 when its disk is full), and that answer is what the user has to see, not the
-//! broken pipe that follows it. docs/decisions/0002 compares this with an HTTP library.
+//! Hand-written because the answer matters more than the request: a target may answer at any time (401, 503, 409
+//! with the body unsent, 400 when its disk is full). The user has to see that answer, and not the broken pipe that follows
+//! it. docs/decisions/0002 compares this with an HTTP library.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use decant_shared::net::conn::Conn;
 use decant_shared::net::http::chunked::LAST_CHUNK;
 use decant_shared::process::stop::Stop;
 use decant_shared::protocol::progress::{Phase, Progress};
-use decant_shared::protocol::stream_id::StreamId;
 
 use crate::error::{Error, Result};
 use crate::pipeline::lanes::Collect;
-use crate::send::answer::judge_early;
-use crate::send::chunk_buffer::ChunkBuffer;
+use crate::send::answer::{Answer, judge_early, judge_final};
+use crate::send::block::{BufferPools, ChunkBuffer, EncodedBlock, WireChunk};
 use crate::send::compression::CompressionMode;
-use crate::send::encode::FramesMessage;
-use crate::send::outgoing::{BufferPools, EncodedBlock};
+use crate::send::connection::{Connection, EARLY_ANSWER};
 use crate::send::request::Request;
-use crate::send::sender::{SendOutcome, Sender};
-use crate::send::throttle::Throttle;
+use crate::send::source::Source;
+use crate::send::throttle::{BlockSize, Throttle};
 use crate::snappy::STREAM_IDENTIFIER;
 use crate::snappy::mark::Mark;
 
-/// A request whose head was sent, and the target has not refused it.
-pub struct Upload<'a> {
-    sender: Sender<'a>,
-    /// A target that answered already has taken what it wants.
-    sent: SendOutcome,
-    /// The number of the next turn, and how far it is from one to the next, where a clone has several connections.
-    turns: Option<(u64, u64)>,
+/// A request whose head was sent and that the target has not refused.
+pub(super) struct Upload<'c, 's> {
+    connection: &'c mut Connection<'s>,
+    request: Request<'s>,
+    /// The answer of a target that answered before it had everything.
+    early: Option<Answer>,
+    /// The turns that end on this connection, where a clone has several.
+    turns: Option<Turns>,
 }
 
-/// What an upload works with besides its connection.
+/// Numbers the turns of one of several connections.
+struct Turns {
+    next: u64,
+    step: u64,
+}
+
+/// What all connections of an attempt share.
 #[derive(Clone, Copy)]
-pub struct SendContext<'a> {
-    /// Told when the socket is full.
-    pub compression_mode: &'a CompressionMode,
+pub(super) struct SendContext<'a> {
+    /// What is sent, and where to.
+    pub(super) source: &'a Source,
+    /// Learns when the socket is full.
+    pub(super) compression_mode: &'a CompressionMode,
     /// Takes buffers back.
-    pub buffers: &'a BufferPools,
+    pub(super) buffers: &'a BufferPools,
     /// Counts what was sent.
-    pub progress: &'a Progress,
+    pub(super) progress: &'a Progress,
     /// Another connection of this clone broke.
-    pub is_broken: &'a AtomicBool,
-    /// Ends it early.
-    pub stop: &'a Stop,
+    pub(super) is_broken: &'a AtomicBool,
+    /// Ends the clone early.
+    pub(super) stop: &'a Stop,
+    /// Ends all connections of this attempt.
+    pub(super) connections: &'a Stop,
 }
 
-/// Sends the head of `request`. One that leads others waits until the target goes along.
+/// Sends the head of `request`. A connection that leads others waits until the target accepts it.
 ///
 /// Errors: as those of [`Upload::run`].
-pub fn begin<'a>(conn: &'a mut Conn, request: Request<'a>) -> Result<Upload<'a>> {
-    let stream = request.stream;
-    let mut sender = Sender::new(conn, request);
-    let head = sender.request().head();
-    let mut sent = sender.send(head.as_bytes())?;
-    if stream.is_some_and(StreamId::is_leader) {
-        sent = sent.and(|| sender.go_ahead())?;
-    }
+pub(super) fn begin<'c, 's>(
+    connection: &'c mut Connection<'s>,
+    request: Request<'s>,
+) -> Result<Upload<'c, 's>> {
     let mut first = ChunkBuffer::default();
     first.open().extend_from_slice(STREAM_IDENTIFIER);
     first.seal();
-    sent = sent.and(|| sender.send(first.as_bytes()))?;
-    if let SendOutcome::Answered(status, text) = &sent {
-        judge_early(sender.request(), *status, text)?;
+    let mut early = connection.send(request.head().as_bytes())?;
+    if early.is_none() && request.leads() {
+        early = connection.go_ahead()?;
     }
-    let turns = stream.map(|stream| (stream.index as u64, stream.count as u64));
-    Ok(Upload { sender, sent, turns })
+    if early.is_none() {
+        early = connection.send(first.as_bytes())?;
+    }
+    if let Some(answer) = &early {
+        judge_early(&request, answer)?;
+    }
+    let turns = request.stream.map(|stream| Turns { next: stream.index as u64, step: stream.count as u64 });
+    Ok(Upload { connection, request, early, turns })
 }
 
-impl Upload<'_> {
-    /// Sends everything that `frames` yields and returns when the target has answered 2xx: with its words. `throttle` is
-    /// told what was sent, and how fast.
+impl Upload<'_, '_> {
+    /// Sends everything that `frames` yields and returns when the target has answered 2xx: with the text of its answer.
     ///
-    /// Errors: [`Kind::Refused`](crate::error::Kind::Refused) with the target's words, `Kind::Stalled`, `Kind::HungUp`,
+    /// Errors: [`Kind::Refused`](crate::error::Kind::Refused) with the target's reason, `Kind::Stalled`, `Kind::HungUp`,
     /// `Kind::Identity` when the target rejects our certificate after the handshake.
-    pub fn run(
+    pub(super) fn run(
         mut self,
-        frames: &mut Collect<FramesMessage>,
+        frames: &mut Collect<EncodedBlock>,
         mut throttle: Option<Throttle<'_>>,
         context: SendContext<'_>,
     ) -> Result<String> {
-        while self.sent == SendOutcome::All {
+        while self.early.is_none() {
             match frames.receive() {
-                Ok(FramesMessage::Some { wire, logical_bytes, mode, packed_bytes }) => {
-                    let wire_bytes = wire.as_bytes().len();
+                Ok(Some(block)) => {
                     if let Some(throttle) = &mut throttle {
-                        throttle.wait(wire_bytes, context.stop);
+                        throttle.wait(&block, context.stop);
                     }
-                    self.sent = self.send(&wire, context.compression_mode)?;
-                    if self.sent == SendOutcome::All {
-                        context.progress.add_wire_bytes(wire_bytes as u64);
-                        context.progress.add_sent_bytes(logical_bytes);
-                        context.progress.add_packed_bytes(packed_bytes);
+                    self.early = self.send(&block.wire, context.compression_mode)?;
+                    if self.early.is_none() {
+                        context.progress.add_wire_bytes(block.wire.as_bytes().len() as u64);
+                        context.progress.add_sent_bytes(block.logical_bytes);
+                        context.progress.add_packed_bytes(block.packed_bytes);
                     }
                     if let Some(throttle) = &mut throttle {
-                        throttle.sent(mode, logical_bytes, wire_bytes as u64);
+                        throttle.sent(BlockSize::of(&block));
                     }
-                    context.buffers.sent(wire);
+                    context.buffers.sent(block.wire);
                 }
-                Ok(FramesMessage::End) => {
-                    self.sent = self.sender.send(LAST_CHUNK)?;
+                Ok(None) => {
+                    self.early = self.connection.send(LAST_CHUNK)?;
                     break;
                 }
-                Err(error) => self.sent = self.left_alone(error, context.is_broken)?,
+                Err(error) => self.early = Some(self.reason_for(error, context.is_broken)?),
             }
         }
-        match self.sent {
-            SendOutcome::All => {
+        match self.early {
+            None => {
                 context.progress.enter(Phase::Sync);
-                self.sender.answer(self.sender.request().timeouts.answer)
+                judge_final(&self.connection.final_answer()?)
             }
-            SendOutcome::Answered(status, text) => {
-                judge_early(self.sender.request(), status, &text).map(|()| String::new())
-            }
+            Some(answer) => judge_early(&self.request, &answer).map(|()| String::new()),
         }
     }
 
-    /// Sends frames, and behind them whose turn it was.
-    fn send(&mut self, wire: &EncodedBlock, compression_mode: &CompressionMode) -> Result<SendOutcome> {
-        let waits = self.sender.waits();
-        let mut sent = self.sender.send(wire.as_bytes())?;
-        if let Some((turn, step)) = &mut self.turns {
+    /// Sends frames and, where there are several connections, the mark that ends the turn.
+    fn send(&mut self, wire: &WireChunk, compression_mode: &CompressionMode) -> Result<Option<Answer>> {
+        let waits = self.connection.waits();
+        let mut early = self.connection.send(wire.as_bytes())?;
+        if let Some(turns) = &mut self.turns {
             let mut end = ChunkBuffer::default();
-            Mark::Turn(*turn).put(end.open());
+            Mark::Turn(turns.next).put(end.open());
             end.seal();
-            *turn += *step;
-            sent = sent.and(|| self.sender.send(end.as_bytes()))?;
+            turns.next += turns.step;
+            if early.is_none() {
+                early = self.connection.send(end.as_bytes())?;
+            }
         }
-        if self.sender.waits() > waits {
+        if self.connection.waits() > waits {
             compression_mode.was_full();
         }
-        Ok(sent)
+        Ok(early)
     }
 
-    /// No more frames come, and no end. If that is so because another connection of this clone broke, the target may
-    /// know why.
-    fn left_alone(&mut self, error: Error, is_broken: &AtomicBool) -> Result<SendOutcome> {
-        let leads = self.sender.request().stream.is_some_and(StreamId::is_leader);
-        let told = if leads && is_broken.load(Ordering::Acquire) { self.sender.last_words() } else { None };
-        told.ok_or(error)
+    /// The frames ended without an end. If another connection of this clone broke, the target may answer on this one why;
+    /// otherwise the failure is `error`.
+    fn reason_for(&mut self, error: Error, is_broken: &AtomicBool) -> Result<Answer> {
+        if !self.request.leads() || !is_broken.load(Ordering::Acquire) {
+            return Err(error);
+        }
+        self.connection.answer(EARLY_ANSWER).map_err(|_| error)
     }
 }

@@ -1,4 +1,4 @@
-//! `UPLOAD_URL`: where the source posts to.
+//! `UPLOAD_URL`: where the source posts to. Why it is parsed here and not by a library: docs/dependencies.md.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 
 use crate::error::{Error, Result};
 
-/// An `https` URL taken apart.
+/// The parts of an `https` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadUrl {
     /// Host name or address, without brackets.
@@ -33,7 +33,7 @@ impl UploadUrl {
             None => (rest, "/"),
         };
         if !text.bytes().all(|b| b.is_ascii_graphic()) || path.contains('#') || authority.contains('@') {
-            return Err(complain("it has characters that do not belong there"));
+            return Err(complain("it has characters that do not belong in such a URL"));
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => rest.split_once(']').ok_or_else(|| complain("a bracket is not closed"))?,
@@ -42,7 +42,7 @@ impl UploadUrl {
         let port = match port.strip_prefix(':') {
             Some(digits) => digits.parse().map_err(|_| complain("the port is not a number"))?,
             None if port.is_empty() => 443,
-            None => return Err(complain("something stands between host and port")),
+            None => return Err(complain("there is something between host and port")),
         };
         let url = Self { host: host.to_owned(), port, path: path.to_owned() };
         ServerName::try_from(url.host.clone())
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_addresses_and_ports_are_taken_apart() {
+    fn names_addresses_and_ports_are_parsed() {
         let url = UploadUrl::parse("https://cdi-upload-x.ns.svc:8443/v1beta1/upload").unwrap();
         assert_eq!(
             (url.host.as_str(), url.port, url.path.as_str()),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_upload_url_is_shown_with_the_reason() {
+    fn an_invalid_url_is_shown_with_the_reason() {
         for bad in [
             "http://x/",
             "https://",

@@ -1,4 +1,4 @@
-//! Packs of frames in, logical runs out.
+//! Decodes packs of frames into logical runs.
 
 use std::ops::Range;
 
@@ -7,27 +7,28 @@ use crate::snappy::encode::ZERO_FRAME;
 use crate::snappy::mark::{Mark, may_be_mark};
 use crate::snappy::split::Pack;
 use crate::snappy::{BLOCK_BYTES, CHUNK_BYTES, CHUNK_HEAD_BYTES, STORED, masked_crc};
-use crate::stream::{Piece, is_zero};
+use crate::stream::Piece;
+use crate::zeros::is_zero;
 
-/// A run of logical bytes and where they lie.
+/// A run of logical bytes, and where they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum DecodedRun {
-    /// In the pack, as they came.
+    /// In the pack: they were not compressed.
     Stored(Range<usize>),
     /// In the buffer of decompressed bytes.
-    Unpacked(Range<usize>),
-    /// Nowhere: zeros.
+    Decompressed(Range<usize>),
+    /// This many zeros.
     Zeros(u64),
-    /// Not bytes.
+    /// A mark.
     Mark(Mark),
 }
 
-/// One thing in a batch.
+/// An item of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
     /// Logical bytes.
     Piece(Piece<'a>),
-    /// A mark that stands for no bytes.
+    /// A mark without logical bytes.
     Mark(Mark),
 }
 
@@ -35,27 +36,27 @@ pub enum Item<'a> {
 #[derive(Debug, Default)]
 pub struct DecodedBatch {
     pack: Pack,
-    unpacked: Vec<u8>,
+    decompressed: Vec<u8>,
     used_bytes: usize,
     runs: Vec<DecodedRun>,
 }
 
 impl DecodedBatch {
-    /// How many runs it has.
+    /// The number of runs.
     pub fn len(&self) -> usize {
         self.runs.len()
     }
 
-    /// Whether it has none.
+    /// Whether there are no runs.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// Run `index`.
+    /// The run `index`.
     pub fn item(&self, index: usize) -> Option<Item<'_>> {
         self.runs.get(index).map(|run| match run {
             DecodedRun::Stored(range) => Item::Piece(Piece::Data(&self.pack.bytes[range.clone()])),
-            DecodedRun::Unpacked(range) => Item::Piece(Piece::Data(&self.unpacked[range.clone()])),
+            DecodedRun::Decompressed(range) => Item::Piece(Piece::Data(&self.decompressed[range.clone()])),
             DecodedRun::Zeros(len) => Item::Piece(Piece::Zeros(*len)),
             DecodedRun::Mark(Mark::Kept(len)) => Item::Piece(Piece::Kept(*len)),
             DecodedRun::Mark(mark) => Item::Mark(*mark),
@@ -69,23 +70,23 @@ impl DecodedBatch {
         pack
     }
 
-    fn push_unpacked(&mut self, len: usize) {
+    fn push_decompressed(&mut self, len: usize) {
         let start = self.used_bytes;
         self.used_bytes += len;
-        if let Some(DecodedRun::Unpacked(last)) = self.runs.last_mut()
+        if let Some(DecodedRun::Decompressed(last)) = self.runs.last_mut()
             && last.end == start
         {
             last.end += len;
             return;
         }
-        self.runs.push(DecodedRun::Unpacked(start..start + len));
+        self.runs.push(DecodedRun::Decompressed(start..start + len));
     }
 
     fn push_zeros(&mut self, len: u64) -> Result<()> {
         match self.runs.last_mut() {
             Some(DecodedRun::Zeros(last)) => {
                 let sum = last.checked_add(len);
-                *last = sum.ok_or_else(|| Error::damaged("holes that are longer than any volume"))?;
+                *last = sum.ok_or_else(|| Error::damaged("the holes are longer than any volume"))?;
             }
             _ => self.runs.push(DecodedRun::Zeros(len)),
         }
@@ -96,7 +97,7 @@ impl DecodedBatch {
 /// Decompresses packs and checks every CRC.
 pub struct Decoder {
     codec: snap::raw::Decoder,
-    /// A frame that the present peer uses for 64 KiB of zeros, once one was seen. Encoders differ.
+    /// The frame that this peer uses for 64 KiB of zeros, after the first one was seen. Encoders differ.
     learned_zero_frame: Vec<u8>,
 }
 
@@ -107,12 +108,12 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Decodes `pack` into `batch`, whose former content is dropped.
+    /// Decodes `pack` into `batch` and drops the previous content of `batch`.
     pub fn decode(&mut self, pack: Pack, batch: &mut DecodedBatch) -> Result<()> {
         batch.pack = pack;
         batch.runs.clear();
         batch.used_bytes = 0;
-        batch.unpacked.resize(BLOCK_BYTES, 0);
+        batch.decompressed.resize(BLOCK_BYTES, 0);
         let mut start = 0;
         while start < batch.pack.bytes.len() {
             let end = frame_end(&batch.pack.bytes, start)?;
@@ -130,7 +131,7 @@ impl Decoder {
         if may_be_mark(frame[0], frame.len() - CHUNK_HEAD_BYTES) {
             match Mark::parse(frame)? {
                 Some(Mark::Hole(len)) => batch.push_zeros(len)?,
-                // Whoever brought the turns of several connections into order has used it up.
+                // The code that put the turns of several connections into order has handled it.
                 Some(Mark::Turn(_)) | None => {}
                 Some(mark) => batch.runs.push(DecodedRun::Mark(mark)),
             }
@@ -151,8 +152,8 @@ impl Decoder {
         let packed = &frame[body..];
         let len = snap::raw::decompress_len(packed).map_err(broken)?;
         let end = batch.used_bytes.saturating_add(len);
-        let Some(out) = batch.unpacked.get_mut(batch.used_bytes..end) else {
-            return Err(Error::damaged(format!("a frame of {len} logical bytes")));
+        let Some(out) = batch.decompressed.get_mut(batch.used_bytes..end) else {
+            return Err(Error::damaged(format!("a frame has {len} logical bytes")));
         };
         self.codec.decompress(packed, out).map_err(broken)?;
         check(len, masked_crc(out), wanted_crc)?;
@@ -160,7 +161,7 @@ impl Decoder {
             self.learned_zero_frame = frame.to_vec();
             batch.push_zeros(CHUNK_BYTES as u64)?;
         } else if len > 0 {
-            batch.push_unpacked(len);
+            batch.push_decompressed(len);
         }
         Ok(())
     }
@@ -170,14 +171,14 @@ fn frame_end(bytes: &[u8], start: usize) -> Result<usize> {
     let head = bytes.get(start..start + CHUNK_HEAD_BYTES + 4);
     let len = head.map(|h| usize::from(h[1]) | usize::from(h[2]) << 8 | usize::from(h[3]) << 16);
     let end = len.map(|len| start + CHUNK_HEAD_BYTES + len);
-    // The shortest data frame has a CRC, the shortest mark as much.
+    // The body of a data frame begins with a CRC of 4 bytes, that of a mark with 4 magic bytes.
     end.filter(|&end| end <= bytes.len() && end >= start + CHUNK_HEAD_BYTES + 4)
         .ok_or_else(|| Error::damaged("a frame does not fit its pack"))
 }
 
 fn check(len: usize, crc: u32, wanted: &[u8]) -> Result<()> {
     if len > CHUNK_BYTES {
-        return Err(Error::damaged(format!("a frame of {len} logical bytes; {CHUNK_BYTES} is the limit")));
+        return Err(Error::damaged(format!("a frame has {len} logical bytes; the limit is {CHUNK_BYTES}")));
     }
     if crc.to_le_bytes() != wanted {
         return Err(Error::damaged("a frame's CRC-32C does not match its content"));
@@ -185,7 +186,7 @@ fn check(len: usize, crc: u32, wanted: &[u8]) -> Result<()> {
     Ok(())
 }
 
-#[allow(clippy::needless_pass_by_value)] // the shape that map_err wants
+#[allow(clippy::needless_pass_by_value)] // `map_err` passes it by value.
 fn broken(error: snap::Error) -> Error {
     Error::damaged(format!("a frame cannot be decompressed: {error}"))
 }
@@ -200,9 +201,11 @@ mod tests {
 
     fn decode(frames: &[u8]) -> Result<Vec<u8>> {
         let stream = [STREAM_IDENTIFIER.as_slice(), frames].concat();
-        let (mut splitter, mut decoder, mut batch) =
-            (Splitter::default(), Decoder::default(), DecodedBatch::default());
-        let (mut out, mut rest) = (Vec::new(), stream.as_slice());
+        let mut splitter = Splitter::default();
+        let mut decoder = Decoder::default();
+        let mut batch = DecodedBatch::default();
+        let mut out = Vec::new();
+        let mut rest = stream.as_slice();
         while !rest.is_empty() {
             let mut pack = Pack::default();
             let taken = splitter.feed(rest, &mut pack)?;
@@ -235,8 +238,8 @@ mod tests {
     }
 
     #[test]
-    fn zeros_from_a_strange_encoder_are_learned() {
-        // Not our zero frame: zeros as stored bytes, then as frames of the codec with another layout.
+    fn the_zero_frame_of_another_encoder_is_learned() {
+        // Not Decant's own zero frame: zeros as stored bytes.
         let mut stored = vec![STORED, 4, 0, 1];
         stored.extend(masked_crc(&[0; CHUNK_BYTES]).to_le_bytes());
         stored.extend([0; CHUNK_BYTES]);
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_whose_sum_cannot_be_counted_are_damage() {
+    fn holes_whose_sum_overflows_are_damage() {
         for holes in [[1 << 63, 1 << 63], [u64::MAX, 1001], [u64::MAX, u64::MAX]] {
             let mut bytes = Vec::new();
             holes.iter().for_each(|&len| Mark::Hole(len).put(&mut bytes));
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_unpacks_to_more_than_64_kib_is_damage() {
+    fn a_frame_that_decompresses_to_more_than_64_kib_is_damage() {
         let data = vec![7; CHUNK_BYTES + 1];
         let packed = snap::raw::Encoder::new().compress_vec(&data).unwrap();
         let mut frame = vec![0, 0, 0, 0];

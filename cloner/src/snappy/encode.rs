@@ -1,28 +1,28 @@
-//! Logical bytes in, frames out.
+//! Encodes logical bytes as frames.
 
 use std::sync::LazyLock;
 
 use crate::snappy::{CHUNK_BYTES, COMPRESSED, STORED, STORED_HEAD_BYTES, masked_crc};
-use crate::stream::{ZEROS, is_zero};
+use crate::zeros::{ZEROS, is_zero};
 
-/// How much of a chunk is tried where the chunk before could not be compressed.
+/// How much of a chunk is tried after a chunk that could not be compressed.
 const SAMPLE_BYTES: usize = 4 << 10;
-/// After so many chunks that were judged by a sample, one is tried whole: what repeats itself only over longer
-/// distances does not show in samples.
+/// After this many chunks that were decided by a sample, one is tried as a whole: a sample does not show repetitions over longer
+/// distances.
 const SAMPLED_IN_A_ROW: u32 = 15;
 
 /// The frame of 64 KiB of zeros as this crate's encoder makes it.
 pub(crate) static ZERO_FRAME: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut frame = Vec::new();
-    Encoder::default().compress_chunk(&ZEROS, &mut frame);
+    Encoder::default().compress_chunk(&ZEROS[..CHUNK_BYTES], &mut frame);
     frame
 });
 
-/// Makes frames. Keeps the codec's table and buffer between calls, and what it learned about the data.
+/// Encodes frames. Keeps the table and the buffer of the codec between calls, and what it learned about the data.
 pub struct Encoder {
     codec: snap::raw::Encoder,
     packed: Vec<u8>,
-    /// Chunks that may still be judged by a sample. Not zero where the last one that was tried saved too little.
+    /// How many more chunks are decided by a sample. Not zero if the last one that was tried as a whole saved too little.
     samples_left: u32,
 }
 
@@ -34,13 +34,13 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// Appends the frames of `data` to `out`: one per 64 KiB, all-zero ones without the codec. Returns how many bytes of
-    /// `data` got smaller.
+    /// Appends the frames of `data` to `out`: one per 64 KiB, and those of zeros without the codec. Returns how many bytes of
+    /// `data` were compressed.
     pub fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> u64 {
         chunks(data, out, |chunk, out| self.compress_chunk(chunk, out))
     }
 
-    /// The same without compressing anything but zeros.
+    /// Appends the frames of `data` to `out` and compresses only zeros. Returns how many bytes those are.
     pub fn store(data: &[u8], out: &mut Vec<u8>) -> u64 {
         chunks(data, out, |chunk, out| {
             put_frame(STORED, chunk, chunk, out);
@@ -59,8 +59,8 @@ impl Encoder {
         }
     }
 
-    /// Appends one frame: compressed, or stored where compression saves less than an eighth, like the writers
-    /// of Go and of the `snap` crate. Returns whether it is compressed.
+    /// Appends one frame: compressed, or stored if compression saves less than an eighth, like the writers of Go and of the
+    /// `snap` crate. Returns whether it is compressed.
     pub(super) fn compress_chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> bool {
         let packed_bytes = self.packed_bytes(chunk);
         match packed_bytes {
@@ -70,7 +70,7 @@ impl Encoder {
         packed_bytes.is_some()
     }
 
-    /// Compresses `chunk` into the buffer and returns its new length; `None` where it does not pay.
+    /// Compresses `chunk` into the buffer and returns the compressed length; `None` if it saves too little.
     fn packed_bytes(&mut self, chunk: &[u8]) -> Option<usize> {
         if self.samples_left > 0 && chunk.len() > SAMPLE_BYTES {
             self.samples_left -= 1;
@@ -87,18 +87,18 @@ impl Encoder {
     }
 
     fn try_whole(&mut self, bytes: &[u8]) -> Option<usize> {
-        // The codec only fails on a buffer that is too small; storing is always right.
+        // The codec only fails if the buffer is too small. Storing is always correct.
         let len = self.codec.compress(bytes, &mut self.packed).ok()?;
         (len < bytes.len() - bytes.len() / 8).then_some(len)
     }
 }
 
-/// What comes before `chunk` in a frame that stores it.
+/// The bytes before `chunk` in a frame that stores it.
 pub fn stored_head(chunk: &[u8]) -> [u8; STORED_HEAD_BYTES] {
     head(STORED, chunk, chunk.len())
 }
 
-/// The head and the CRC of a frame whose body of `body_bytes` stands for `chunk`.
+/// The head and the CRC of a frame of `chunk` whose body has `body_bytes` bytes.
 fn head(kind: u8, chunk: &[u8], body_bytes: usize) -> [u8; STORED_HEAD_BYTES] {
     let [a, b, c, _] = u32::try_from(body_bytes + 4).unwrap_or(u32::MAX).to_le_bytes();
     let [d, e, f, g] = masked_crc(chunk).to_le_bytes();
@@ -110,7 +110,8 @@ fn put_frame(kind: u8, chunk: &[u8], body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// Appends a frame for each chunk of `data`, made by `put` unless the chunk is zeros. Returns how many bytes got smaller.
+/// Appends a frame for each chunk of `data`. `put` makes it unless the chunk is zeros, and returns whether it is compressed.
+/// Returns how many bytes of `data` were compressed.
 fn chunks(data: &[u8], out: &mut Vec<u8>, mut put: impl FnMut(&[u8], &mut Vec<u8>) -> bool) -> u64 {
     let mut packed_bytes = 0;
     for chunk in data.chunks(CHUNK_BYTES) {
@@ -133,7 +134,7 @@ mod tests {
     use proptest::prelude::*;
     use std::io::{Read, Write};
 
-    /// What the `snap` crate reads from our frames.
+    /// What the `snap` crate decodes from the frames.
     fn judge(frames: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let stream = [STREAM_IDENTIFIER.as_slice(), frames].concat();
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_the_same_bytes_as_those_of_the_snap_crate() {
+    fn frames_equal_those_of_the_snap_crate() {
         let mut data = b"decant ".repeat(30_000);
         data.resize(400_000, 0);
         let mut theirs = snap::write::FrameEncoder::new(Vec::new());
@@ -153,16 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn it_says_how_much_got_smaller() {
+    fn the_number_of_compressed_bytes_is_returned() {
         let data =
             [vec![b'a'; CHUNK_BYTES], noise(CHUNK_BYTES, 1), vec![0; CHUNK_BYTES], vec![b'b'; 100]].concat();
-        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        let mut encoder = Encoder::default();
+        let mut frames = Vec::new();
         assert_eq!(encoder.encode(&data, &mut frames), 2 * CHUNK_BYTES as u64 + 100);
         assert_eq!(Encoder::store(&data, &mut frames), CHUNK_BYTES as u64, "zeros cost nothing either way");
     }
 
     #[test]
-    fn zeros_by_length_are_zeros() {
+    fn encoded_zeros_decode_to_zeros() {
         for len in [0, 1, 65_535, 65_536, 65_537, 200_000] {
             let mut frames = Vec::new();
             Encoder::default().encode_zeros(len, &mut frames);
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_as_long_as_before_but_for_zeros() {
+    fn stored_data_keeps_its_length_and_zeros_shrink() {
         let mut data = b"decant ".repeat(30_000);
         data.resize(20 * CHUNK_BYTES, 0);
         let mut frames = Vec::new();
@@ -181,8 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn text_after_noise_is_compressed_from_its_first_chunk_on() {
-        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+    fn text_after_noise_is_compressed_from_its_first_chunk() {
+        let mut encoder = Encoder::default();
+        let mut frames = Vec::new();
         for _ in 0..10 {
             encoder.encode(&noise(4 * CHUNK_BYTES, 1), &mut frames);
             frames.clear();
@@ -194,10 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_that_no_sample_shows_are_found_before_long() {
-        // Noise of 24 KiB again and again: any 4 KiB of it are noise.
+    fn repetitions_that_no_sample_shows_are_found_soon() {
+        // 24 KiB of noise, repeated: a sample of 4 KiB only sees noise.
         let data = noise(24 << 10, 1).repeat(64);
-        let (mut encoder, mut frames) = (Encoder::default(), Vec::new());
+        let mut encoder = Encoder::default();
+        let mut frames = Vec::new();
         encoder.encode(&noise(CHUNK_BYTES, 1), &mut frames);
         frames.clear();
         encoder.encode(&data, &mut frames);
@@ -208,7 +212,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn another_reader_gets_back_what_went_in(
+        fn another_decoder_reads_the_frames(
             seed in any::<u64>(), len in 0usize..200_000, zeros in 0usize..100_000,
         ) {
             let mut data = noise(len, seed);

@@ -1,35 +1,35 @@
-//! What Decant adds to a snappy stream, in chunks that every other reader skips (types 0x80 to 0xfd).
+//! Marks: what Decant adds to a snappy stream, in chunks that every other reader skips (types 0x80 to 0xfd).
 //!
-//! Digests say what was sent; they do no harm to a receiver that skips them. Holes and kept runs stand for
-//! logical bytes, so they are sent only to a receiver that said it knows them (docs/protocol.md, 6).
+//! A receiver may skip digests. Holes and kept runs replace logical bytes, so they are only sent to a receiver that has
+//! announced that it knows them (docs/protocol.md, 6).
 
 use crate::digest::{ContentDigest, Digest};
 use crate::error::{Error, Result};
 use crate::snappy::CHUNK_HEAD_BYTES;
 
-/// First type; the others follow it.
+/// The first chunk type of a mark. The other types follow it.
 const FIRST_TYPE: u8 = 0xd0;
 const LAST_TYPE: u8 = 0xd4;
-/// A turn ends with this one, so that whoever cuts a stream into packs sees it.
+/// The chunk type of [`Mark::Turn`]. The splitter recognizes the end of a turn by it.
 pub const TURN_TYPE: u8 = 0xd4;
-/// What the content begins with: chunks of these types that somebody else invented are skipped.
+/// The first bytes of a mark's body. Chunks of these types without it are from another program and are skipped.
 const MAGIC: &[u8; 4] = b"DcNt";
-/// No mark is longer, without its head.
+/// The longest body of a mark.
 pub const MARK_LIMIT_BYTES: usize = 64;
 
 /// One mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// The digest of the segment of this number. Comes after the last byte of it. Segments of zeros have none.
+    /// The digest of the segment with this index, after its last byte. Segments of zeros have none.
     Segment(u64, Digest),
-    /// The digest of everything. The last thing in a stream.
+    /// The digest of the whole content, at the end of the stream.
     Content(ContentDigest),
     /// This many zeros.
     Hole(u64),
-    /// This many bytes that the receiver holds already, in whole segments.
+    /// This many bytes, in whole segments, that the receiver already holds.
     Kept(u64),
-    /// The turn of this number ends here: what follows it in the logical stream comes over the next connection. Only where
-    /// a clone has several.
+    /// The end of the turn with this number: the next connection carries what follows in the logical stream. Only if a clone has
+    /// several connections.
     Turn(u64),
 }
 
@@ -68,11 +68,11 @@ impl Mark {
         out[start..start + 2].copy_from_slice(&[FIRST_TYPE + kind, len]);
     }
 
-    /// Reads a chunk, head included. `None`: somebody else's chunk, to be skipped.
+    /// Parses a chunk with its head. `None`: a chunk of another program, to be skipped.
     pub fn parse(chunk: &[u8]) -> Result<Option<Self>> {
         let (head, body) = chunk.split_at_checked(CHUNK_HEAD_BYTES).unwrap_or((chunk, &[]));
         let (Some(&kind), Some(body)) = (head.first(), body.strip_prefix(MAGIC)) else { return Ok(None) };
-        let wrong = || Error::damaged(format!("a mark of type {kind:#04x} with {} bytes", body.len()));
+        let wrong = || Error::damaged(format!("a mark of type {kind:#04x} has {} bytes", body.len()));
         let (number, digest) = body.split_first_chunk::<8>().ok_or_else(wrong)?;
         let number = u64::from_le_bytes(*number);
         let digest = || digest.try_into().map(Digest).map_err(|_| wrong());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_skipped() {
+    fn chunks_of_other_programs_are_skipped() {
         assert_eq!(Mark::parse(b"\xd0\x04\x00\x00abcd").unwrap(), None);
         assert_eq!(Mark::parse(b"\xd0").unwrap(), None);
         assert!(!may_be_mark(0xfe, 4) && !may_be_mark(0xd5, 4) && !may_be_mark(0xd0, 65));

@@ -1,8 +1,7 @@
-//! Snappy framing (google/snappy, `framing_format.txt`; contract 1.9), written by chunk so that chunks can be
-//! compressed and decompressed in parallel and zeros never meet the codec.
+//! Snappy framing (google/snappy, `framing_format.txt`; contract 1.9). It works on single chunks, so that they can be
+//! compressed and decompressed in parallel, and zeros need no codec.
 //!
-//! The format has no length and no end mark: that a stream is complete is proven elsewhere, by HTTP's
-//! terminating chunk.
+//! The format has no length and no end mark. The last chunk of the HTTP body proves that a stream is complete.
 
 pub mod decode;
 pub mod encode;
@@ -12,12 +11,12 @@ pub mod split;
 /// The first chunk of every stream.
 pub const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
 
-/// Most logical bytes that one chunk may hold.
+/// The most logical bytes in a chunk.
 pub const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks in a block: the unit that travels between threads. 256 KiB cost no more CPU per byte than 1 MiB
 /// (docs/decisions/0001) and a quarter of the memory, of which there are a few dozen in flight.
 pub const BLOCK_CHUNKS: usize = 4;
-/// Most logical bytes in a block.
+/// The most logical bytes in a block.
 pub const BLOCK_BYTES: usize = BLOCK_CHUNKS * CHUNK_BYTES;
 
 /// Longest body of a data chunk: CRC and the worst case of compressing 64 KiB.
@@ -31,7 +30,7 @@ pub(crate) const COMPRESSED: u8 = 0x00;
 pub(crate) const STORED: u8 = 0x01;
 pub(crate) const IDENTIFIER: u8 = 0xff;
 
-/// CRC-32C, masked as the format wants it.
+/// CRC-32C, masked as the format requires.
 pub(crate) fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

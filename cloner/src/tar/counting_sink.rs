@@ -1,10 +1,7 @@
 //! Counting the bytes that go into the stream.
 
-use std::fs::File;
-use std::path::Path;
-
 use crate::error::{Error, Kind, Result};
-use crate::stream::Sink;
+use crate::stream::{Purpose, Run, Sink};
 
 /// Counts the bytes that go into a sink. Without a sink the bytes go nowhere.
 pub(crate) struct CountingSink<'a> {
@@ -25,52 +22,31 @@ impl<'a> CountingSink<'a> {
     fn count(&mut self, len: u64) -> Result<()> {
         let sum = self.bytes.checked_add(len).filter(|&sum| i64::try_from(sum).is_ok());
         self.bytes = sum.ok_or_else(|| {
-            let text = "the files together are longer than an archive can be (2^63 - 1 bytes)";
+            let text = "the files together are larger than an archive can be (2^63 - 1 bytes)";
             Error::new(Kind::Source, text)
         })?;
         Ok(())
+    }
+
+    /// Appends bytes of a header.
+    pub(crate) fn header(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write(Purpose::Archive, Run::Bytes(bytes))
     }
 
     /// Fills up to a multiple of `block_bytes` with zeros.
     pub(crate) fn pad(&mut self, block_bytes: u64) -> Result<()> {
         match self.bytes % block_bytes {
             0 => Ok(()),
-            over => self.frame_zeros(block_bytes - over),
+            over => self.write(Purpose::Archive, Run::Zeros(block_bytes - over)),
         }
     }
 }
 
 impl Sink for CountingSink<'_> {
-    fn frame(&mut self, bytes: &[u8]) -> Result<()> {
-        self.count(bytes.len() as u64)?;
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.frame(bytes))
-    }
-
-    fn frame_zeros(&mut self, len: u64) -> Result<()> {
-        self.count(len)?;
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.frame_zeros(len))
-    }
-
-    fn note(&mut self, bytes: &[u8]) -> Result<()> {
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.note(bytes))
-    }
-
-    fn note_zeros(&mut self, len: u64) -> Result<()> {
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.note_zeros(len))
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.count(bytes.len() as u64)?;
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.put(bytes))
-    }
-
-    fn put_zeros(&mut self, len: u64) -> Result<()> {
-        self.count(len)?;
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.put_zeros(len))
-    }
-
-    fn put_file(&mut self, file: &File, path: &Path, offset: u64, len: u64) -> Result<()> {
-        self.count(len)?;
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.put_file(file, path, offset, len))
+    fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
+        if purpose != Purpose::Digest {
+            self.count(run.len())?;
+        }
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.write(purpose, run))
     }
 }

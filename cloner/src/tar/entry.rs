@@ -1,16 +1,16 @@
-//! A member of an archive, apart from the format that told about it.
+//! A member of an archive, independent of the format of its headers.
 
 use crate::attributes::{Kinds, Moment, Xattr};
 
-/// Longest path of an entry below the root of a volume, in bytes: four times what Linux takes at once (`PATH_MAX`). Programs
-/// that go step by step make deeper trees than `PATH_MAX`, but each step costs a reader of the archive as much as a whole
-/// file, so there is an end.
+/// Longest path of an entry below the root of a volume, in bytes: four times the longest path in a system call (`PATH_MAX`).
+/// Programs that descend step by step create deeper trees than `PATH_MAX`, but each level costs a reader of the archive as much
+/// as a file, so there is a limit.
 pub const PATH_LIMIT_BYTES: usize = 16 << 10;
 
-/// Longest name in a GNU long-name member, in bytes. Linux takes 4,096.
+/// Longest name in a GNU long-name member, in bytes. Linux accepts 4,096.
 pub const MAX_NAME_BYTES: u64 = 64 << 10;
 
-/// What a member is.
+/// The type of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file, sparse or not.
@@ -19,7 +19,7 @@ pub enum EntryKind {
     Directory,
     /// A symbolic link to [`Entry::link`].
     Symlink,
-    /// Another name of the earlier member [`Entry::link`].
+    /// Another name of the previous member [`Entry::link`].
     HardLink,
     /// A named pipe.
     Fifo,
@@ -29,34 +29,34 @@ pub enum EntryKind {
     BlockDevice(u32, u32),
 }
 
-/// A member as the archive describes it. Nothing in it has been judged: names may lead anywhere.
+/// A member as the archive describes it. Nothing is checked: a name may lead out of the target directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The name, byte for byte.
     pub name: Vec<u8>,
-    /// What it is.
+    /// The type.
     pub kind: EntryKind,
-    /// Where a link leads; empty for everything else.
+    /// The target of a link; else empty.
     pub link: Vec<u8>,
     /// Length of the content with all holes, in bytes; 0 for everything but files.
     pub size_bytes: u64,
     /// Permission bits with setuid, setgid and sticky: 12 bits.
     pub mode: u32,
-    /// Owner; `None` when the archive says something that is no user id.
+    /// Owner; `None` if the archive has no valid user id.
     pub uid: Option<u32>,
-    /// Group; `None` when the archive says something that is no group id.
+    /// Group; `None` if the archive has no valid group id.
     pub gid: Option<u32>,
     /// When the content was last modified.
     pub modified: Moment,
-    /// Its extended attributes, access control lists and capabilities, in the archive's order.
+    /// Extended attributes, access control lists and capabilities, in the order of the archive.
     pub xattrs: Vec<Xattr>,
-    /// What it had at the source and does not have here: not sent, or in a form that is not read.
+    /// Attributes that the entry has at the source but not here: not sent, or in a format that is not supported.
     pub unsent: Kinds,
 }
 
 #[cfg(test)]
 impl Entry {
-    /// A directory of nobody's.
+    /// A directory without an owner.
     pub(crate) fn directory(name: &[u8]) -> Self {
         Self {
             name: name.to_vec(),

@@ -1,21 +1,23 @@
 //! Fields of a 512-byte header block: text, numbers, the checksum.
 //!
-//! The tar crate's own number parser is not used: it drops the high bytes and the sign of base-256 numbers,
-//! so that a hostile size could pass for a small one.
+//! The number parser of the `tar` crate is not used: it drops the high bytes and the sign of base-256 numbers, so that a
+//! hostile size could pass for a small one.
 
 use tar::Header;
 
-/// Size of a header block, and what content is padded to, in bytes.
-pub(crate) const BLOCK_BYTES: usize = 512;
+/// Size of a header block, and what content is padded to.
+pub(crate) const BLOCK_LEN: usize = 512;
+/// The same as a size in a stream.
+pub(crate) const BLOCK_BYTES: u64 = BLOCK_LEN as u64;
 
-/// A text field: up to the first NUL or the end.
+/// The content of a text field: up to the first NUL or the end.
 pub(crate) fn text(field: &[u8]) -> &[u8] {
     let len = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
     &field[..len]
 }
 
-/// A number field: octal digits, or base-256 as GNU tar writes what does not fit. An empty field is 0.
-/// `None`: no number, or beyond 63 bits.
+/// The value of a number field: octal digits, or GNU tar's base-256 for larger numbers. An empty field is 0. `None`: not a
+/// number, or larger than 63 bits.
 pub(crate) fn number(field: &[u8]) -> Option<i64> {
     match field.first() {
         Some(0x80 | 0xff) => base_256(field),
@@ -23,17 +25,36 @@ pub(crate) fn number(field: &[u8]) -> Option<i64> {
     }
 }
 
-/// Whether the header's checksum is right. Some old writers summed signed bytes; GNU tar takes both, so do we.
+/// Writes `value` as octal digits with a final zero, or, when it is negative or has too many digits, as a
+/// big-endian two's complement whose first bit is set (GNU's base-256).
+pub(crate) fn put_number(field: &mut [u8], value: i128) {
+    let digits = field.len() - 1;
+    if value < 0 || value >> (3 * digits) != 0 {
+        let bytes = value.to_be_bytes();
+        field.copy_from_slice(&bytes[bytes.len() - field.len()..]);
+        field[0] |= 0x80;
+        return;
+    }
+    field[digits] = 0;
+    let mut left = value;
+    for digit in field[..digits].iter_mut().rev() {
+        *digit = b'0' + u8::try_from(left & 7).unwrap_or(0);
+        left >>= 3;
+    }
+}
+
+/// Whether the checksum of the header is correct. Some old writers summed signed bytes; like GNU tar, this accepts both sums.
 pub(crate) fn checksum_is_right(header: &Header) -> bool {
     /// The checksum field counts as eight spaces.
     const FIELD: std::ops::Range<usize> = 148..156;
-    let (mut unsigned, mut signed) = (0_i64, 0_i64);
+    let mut unsigned = 0_i64;
+    let mut signed = 0_i64;
     for (at, &byte) in header.as_bytes().iter().enumerate() {
         let byte = if FIELD.contains(&at) { b' ' } else { byte };
         unsigned += i64::from(byte);
         signed += i64::from(byte.cast_signed());
     }
-    number(&header.as_old().cksum).is_some_and(|told| told == unsigned || told == signed)
+    number(&header.as_old().cksum).is_some_and(|sum| sum == unsigned || sum == signed)
 }
 
 fn octal(field: &[u8]) -> Option<i64> {
@@ -49,7 +70,7 @@ fn octal(field: &[u8]) -> Option<i64> {
 
 fn base_256(field: &[u8]) -> Option<i64> {
     let (first, rest) = field.split_first()?;
-    // Two's complement without the topmost bit, which only marks the encoding.
+    // Two's complement without the top bit, which only marks the encoding.
     let start = i64::from(first & 0x3f) - i64::from(first & 0x40);
     rest.iter().try_fold(start, |value, byte| value.checked_mul(256)?.checked_add(i64::from(*byte)))
 }
@@ -76,5 +97,29 @@ mod tests {
         assert_eq!(number(&large), None, "2^63");
         large[4] = 0x7f;
         assert_eq!(number(&large), Some(0x7f << 56));
+    }
+
+    fn written<const N: usize>(value: i128) -> [u8; N] {
+        let mut field = [0xee; N];
+        put_number(&mut field, value);
+        field
+    }
+
+    #[test]
+    fn numbers_are_octal_as_long_as_they_fit() {
+        assert_eq!(&written::<8>(0o644), b"0000644\0");
+        assert_eq!(&written::<8>(0o7_777_777), b"7777777\0");
+        assert_eq!(&written::<12>((8 << 30) - 1), b"77777777777\0");
+    }
+
+    #[test]
+    fn greater_numbers_are_base_256() {
+        assert_eq!(written::<8>(0o10_000_000), [0x80, 0, 0, 0, 0, 0x20, 0, 0]);
+        assert_eq!(written::<12>(8 << 30), [0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn times_before_1970_are_negative_base_256() {
+        assert_eq!(written::<12>(-1), [0xff; 12]);
     }
 }

@@ -1,18 +1,21 @@
-//! Tar in our own process.
+//! The tar format: reading and writing archives in this process.
 //!
-//! Reading: [`reader`] turns a stream into members and their content; [`entry`] is a member, and `blocks`, `field`, `member`,
-//! `pax` and `sparse_map` understand the parts of its headers. Writing: `writer` puts the headers that `header` makes into a
-//! `counting_sink`.
+//! Reading: [`reader`] turns a stream into members ([`entry`]) and their content. `block_reader` takes the stream block by block;
+//! `member_parser`, `pax` and `sparse_map` parse the headers of a member.
+//!
+//! Writing: `header_writer` writes the headers of a member, and `counting_sink` counts the bytes of the archive.
+//!
+//! Both: `field` reads and writes the fields of a header block, [`nanoseconds`] those of a modification time, and
+//! [`content_record`] is what the digest of a directory covers of each member.
 
-mod blocks;
+mod block_reader;
+pub mod content_record;
 pub(crate) mod counting_sink;
 pub mod entry;
-mod field;
-pub(crate) mod header;
-mod member;
+pub(crate) mod field;
+pub(crate) mod header_writer;
+mod member_parser;
 pub mod nanoseconds;
 pub(crate) mod pax;
 pub mod reader;
-pub mod record;
 pub(crate) mod sparse_map;
-pub(crate) mod writer;

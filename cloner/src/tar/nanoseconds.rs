@@ -1,16 +1,16 @@
-//! The nanoseconds of a time, in bytes of a GNU header that nobody uses: an extended header for each file, only because of
-//! them, would be 1 KiB a file.
+//! The nanoseconds of a modification time, in the unused bytes of a GNU header. An extended header only for them would take
+//! 1 KiB per file.
 
 use crate::attributes::Moment;
 
-/// What shows that they are there.
+/// The first bytes, if nanoseconds follow.
 const MARK: &[u8] = b"DcNt";
 /// Nine decimal digits.
 const DIGITS: usize = 9;
-/// Where a GNU header is not used by anybody: its last bytes.
+/// The length of the unused bytes at the end of a GNU header.
 const PAD_BYTES: usize = 17;
 
-/// Writes them into the last bytes of a GNU header; nothing if there are none.
+/// Writes `nanoseconds` into the last bytes of a GNU header; nothing if they are 0.
 pub fn put(pad: &mut [u8; PAD_BYTES], mut nanoseconds: u32) {
     if nanoseconds == 0 {
         return;
@@ -22,7 +22,7 @@ pub fn put(pad: &mut [u8; PAD_BYTES], mut nanoseconds: u32) {
     }
 }
 
-/// What is in the last bytes of a GNU header; 0 if there is nothing, or nothing of ours.
+/// The nanoseconds in the last bytes of a GNU header; 0 if Decant wrote none there.
 pub fn get(pad: &[u8; PAD_BYTES]) -> u32 {
     let Some(digits) = pad.strip_prefix(MARK).and_then(|rest| rest.get(..DIGITS)) else { return 0 };
     digits
@@ -31,7 +31,7 @@ pub fn get(pad: &[u8; PAD_BYTES]) -> u32 {
         .unwrap_or(0)
 }
 
-/// `moment` with what `pad` says.
+/// `moment` with the nanoseconds in `pad`.
 pub fn exact(moment: Moment, pad: &[u8; PAD_BYTES]) -> Moment {
     Moment { nanoseconds: get(pad), ..moment }
 }
@@ -50,7 +50,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_else_is_taken_for_it(pad in any::<[u8; PAD_BYTES]>()) {
+        fn other_bytes_are_never_invalid_nanoseconds(pad in any::<[u8; PAD_BYTES]>()) {
             prop_assert!(get(&pad) < 1_000_000_000);
             let mut marked = pad;
             marked[..MARK.len()].copy_from_slice(MARK);

@@ -1,22 +1,22 @@
-//! The records of PAX extended headers (POSIX pax, "pax Extended Header"; GNU tar manual, "Sparse Formats").
+//! Parses the records of PAX extended headers (POSIX pax, "pax Extended Header"; GNU tar manual, "Sparse Formats").
 
 use crate::attributes::{Attribute, Kinds, Moment, Xattr};
 use crate::error::{Error, Result};
 use crate::tar::entry::MAX_NAME_BYTES;
 use crate::tar::sparse_map::SparseMap;
 
-/// An extended attribute, as star, GNU tar and bsdtar write it: the key ends in its name, the value is its own.
+/// The prefix of the key for an extended attribute, as star, GNU tar and bsdtar write it. The name of the attribute follows.
 pub(crate) const XATTR_KEY: &[u8] = b"SCHILY.xattr.";
-/// Memory for the extended attributes of one entry. Linux lists at most 64 KiB of names, and a source of ours sends at most
-/// [`MAX_PAX_BYTES`](crate::tar::reader::MAX_PAX_BYTES) of records; with what each attribute costs besides its bytes
+/// Memory for the extended attributes of one entry. Linux lists at most 64 KiB of names, and Decant's source sends at most
+/// [`MAX_PAX_BYTES`](crate::tar::reader::MAX_PAX_BYTES) of records. With the overhead of each attribute
 /// that is less than this.
 const XATTRS_LIMIT_BYTES: usize = 2 << 20;
-/// What an extended attribute costs besides its bytes: the value of the list, and two allocations of at least 16 bytes.
+/// The memory for an extended attribute in addition to its bytes: the list item, and two allocations of at least 16 bytes.
 const XATTR_OVERHEAD_BYTES: usize = size_of::<Xattr>() + 2 * 16;
-/// What a source of ours left out: words with commas.
+/// The key for the kinds of attributes that Decant's source left out, separated by commas.
 pub(crate) const UNSENT_KEY: &[u8] = b"DECANT.unsent";
 
-/// What extended headers say about a member. `None` is "what the header block says".
+/// The values of extended headers for a member. `None`: the header block decides.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PaxFields {
     pub(crate) path: Option<Vec<u8>>,
@@ -33,10 +33,10 @@ pub(crate) struct PaxFields {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PaxAttributes {
     pub(crate) xattrs: Vec<Xattr>,
-    /// What they cost: their bytes and [`XATTR_OVERHEAD_BYTES`] for each.
+    /// Their memory: their bytes, and [`XATTR_OVERHEAD_BYTES`] for each.
     cost_bytes: usize,
     unsent: Kinds,
-    /// In forms that bsdtar and GNU tar write beside, or in place of, the one that is read.
+    /// Kinds in formats that are not parsed, which bsdtar and GNU tar write in addition or instead.
     others: Kinds,
 }
 
@@ -47,34 +47,34 @@ pub(crate) struct PaxSparse {
     pub(crate) size_bytes: Option<u64>,
     /// 0.0 and 0.1: the map itself.
     pub(crate) map: Option<SparseMap>,
-    /// 1.0: the map stands in front of the content.
+    /// 1.0: the map precedes the content.
     pub(crate) major: Option<u64>,
     minor: Option<u64>,
     offset: Option<u64>,
 }
 
 impl PaxSparse {
-    /// Whether the map stands in front of the content.
+    /// Whether the map precedes the content.
     pub(crate) fn is_version_1(&self) -> Result<bool> {
         match (self.major, self.minor) {
             (None | Some(0), _) => Ok(false),
             (Some(1), None | Some(0)) => Ok(true),
             (Some(major), minor) => {
-                Err(Error::damaged(format!("sparse format {major}.{} is not known", minor.unwrap_or(0))))
+                Err(Error::damaged(format!("the sparse format {major}.{} is unknown", minor.unwrap_or(0))))
             }
         }
     }
 }
 
 impl PaxFields {
-    /// Takes in the records of one extended header. Later records win.
+    /// Adds the records of one extended header. Of records with the same key the last one counts.
     pub(crate) fn read(&mut self, mut records: &[u8]) -> Result<()> {
         while !records.is_empty() {
             let (key, value, rest) = split_record(records)
-                .ok_or_else(|| Error::damaged("a broken record in an extended header"))?;
+                .ok_or_else(|| Error::damaged("a record of an extended header is malformed"))?;
             self.take(key, value).ok_or_else(|| {
                 Error::damaged(format!(
-                    "a bad value of {} in an extended header",
+                    "the value of {} in an extended header is invalid",
                     String::from_utf8_lossy(key)
                 ))
             })??;
@@ -83,7 +83,7 @@ impl PaxFields {
         Ok(())
     }
 
-    /// `None` is a value that cannot be.
+    /// Adds a record. `None`: the value is invalid.
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<Result<()>> {
         match key {
             b"path" => self.path = name(value)?,
@@ -101,7 +101,7 @@ impl PaxFields {
             UNSENT_KEY => self.attributes.unsent.extend(kinds(value)),
             _ if key.starts_with(b"LIBARCHIVE.xattr.") => self.attributes.others.insert(Attribute::Xattr),
             b"SCHILY.acl.access" | b"SCHILY.acl.default" => self.attributes.others.insert(Attribute::Acl),
-            // Times of access, user names, comments: nothing that a clone restores.
+            // Access times, user names, comments: a clone does not restore them.
             _ => {}
         }
         Some(Ok(()))
@@ -109,21 +109,21 @@ impl PaxFields {
 }
 
 impl PaxAttributes {
-    /// An empty value is one, and takes nothing back: so GNU tar writes it.
+    /// Adds an attribute. An empty value does not remove a previous one: GNU tar writes empty attributes this way.
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
         if name.is_empty() {
-            return Err(Error::damaged("an extended attribute without a name"));
+            return Err(Error::damaged("an extended attribute has no name"));
         }
         // Both are parts of one extended header, which is bounded.
         self.cost_bytes += XATTR_OVERHEAD_BYTES + name.len() + value.len();
         if self.cost_bytes > XATTRS_LIMIT_BYTES {
-            return Err(Error::damaged("more extended attributes than any entry has"));
+            return Err(Error::damaged("the extended attributes are larger than those of any entry"));
         }
         self.xattrs.push(Xattr { name: unescaped(name), value: value.to_vec() });
         Ok(())
     }
 
-    /// What was not sent, or not in a form that is read.
+    /// Kinds of attributes that were not sent, or only in a format that is not parsed.
     pub(crate) fn unsent(&self) -> Kinds {
         let mut unsent = self.unsent;
         for kind in Attribute::ALL.into_iter().filter(|&kind| self.others.has(kind)) {
@@ -134,7 +134,8 @@ impl PaxAttributes {
         unsent
     }
 
-    /// Attributes for all members that follow would be copied for each of them, and no archiver writes them.
+    /// Drops the attributes and counts them as lost. For a global header: its attributes would be copied for each member, and no
+    /// archiver writes such headers.
     pub(crate) fn forget(&mut self) {
         for xattr in std::mem::take(&mut self.xattrs) {
             self.unsent.insert(Attribute::of_xattr(&xattr.name));
@@ -143,7 +144,7 @@ impl PaxAttributes {
     }
 }
 
-/// GNU tar escapes what would end the key.
+/// The name of an attribute. GNU tar escapes the characters that would end the key.
 fn unescaped(mut name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     while let Some((&first, rest)) = name.split_first() {
@@ -158,7 +159,7 @@ fn unescaped(mut name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The words of a source of ours for what it left out. A word that is not known is some attribute, too.
+/// Parses the kinds that Decant's source left out. An unknown kind counts as an extended attribute.
 fn kinds(words: &[u8]) -> Kinds {
     let mut kinds = Kinds::default();
     for word in words.split(|&byte| byte == b',') {
@@ -200,7 +201,8 @@ impl PaxSparse {
     }
 }
 
-/// Splits `<length> <key>=<value>\n` off. The length counts itself, so values may hold anything, newlines too.
+/// Splits off the first record, `<length> <key>=<value>\n`: key, value and rest. The length includes itself, so a value may
+/// contain any bytes, even newlines.
 fn split_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = records.iter().take(20).position(|&byte| byte == b' ')?;
     let len = usize::try_from(decimal(&records[..space])?).ok()?;
@@ -210,13 +212,13 @@ fn split_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((&body[..equals], &body[equals + 1..], rest))
 }
 
-/// An empty value takes a record back.
-#[expect(clippy::option_option, reason = "outer: can it be, inner: is it there")]
+/// Parses a value. An empty value removes a previous one.
+#[expect(clippy::option_option, reason = "outer: is it valid, inner: is it present")]
 fn optional<T>(value: &[u8], parse: fn(&[u8]) -> Option<T>) -> Option<Option<T>> {
     if value.is_empty() { Some(None) } else { parse(value).map(Some) }
 }
 
-#[expect(clippy::option_option, reason = "outer: can it be, inner: is it there")]
+#[expect(clippy::option_option, reason = "outer: is it valid, inner: is it present")]
 fn name(value: &[u8]) -> Option<Option<Vec<u8>>> {
     optional(value, |value| {
         let can_be = value.len() as u64 <= MAX_NAME_BYTES && !value.contains(&0);
@@ -232,7 +234,7 @@ fn decimal(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// A size in bytes: what fits into 63 bits.
+/// A size in bytes of at most 63 bits.
 fn size(value: &[u8]) -> Option<u64> {
     decimal(value).filter(|&size_bytes| i64::try_from(size_bytes).is_ok())
 }
@@ -288,12 +290,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_takes_a_record_back() {
+    fn an_empty_value_removes_a_record() {
         assert_eq!(read(&[("path", "a"), ("path", "")]).unwrap().path, None);
     }
 
     #[test]
-    fn what_was_left_out_is_known_by_kind() {
+    fn the_kinds_that_were_left_out_are_known() {
         let unsent = |records: &[(&str, &str)]| {
             let unsent = read(records).unwrap().attributes.unsent();
             Attribute::ALL.into_iter().filter(|&kind| unsent.has(kind)).collect::<Vec<_>>()
@@ -307,16 +309,18 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_cannot_have_endless_attributes() {
-        let (mut fields, value) = (PaxFields::default(), "v".repeat(60_000));
+    fn the_attributes_of_an_entry_are_limited() {
+        let mut fields = PaxFields::default();
+        let value = "v".repeat(60_000);
         let header = record("SCHILY.xattr.user.a", &value);
         let taken = (0..100).take_while(|_| fields.read(header.as_bytes()).is_ok()).count();
         assert!((30..40).contains(&taken), "{taken}");
     }
 
     #[test]
-    fn attributes_without_content_cost_what_their_number_costs() {
-        let (mut fields, header) = (PaxFields::default(), record("SCHILY.xattr.a", ""));
+    fn empty_attributes_count_by_their_number() {
+        let mut fields = PaxFields::default();
+        let header = record("SCHILY.xattr.a", "");
         let taken = (0..1_000_000).take_while(|_| fields.read(header.as_bytes()).is_ok()).count();
         assert!(taken * XATTR_OVERHEAD_BYTES <= XATTRS_LIMIT_BYTES, "{taken}");
         let shortest_names = (64 << 10) / "user.a\0".len();
@@ -330,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_beyond_what_a_name_may_have_is_damage() {
+    fn a_name_that_is_too_long_is_damage() {
         let longest = usize::try_from(MAX_NAME_BYTES).unwrap();
         for key in ["path", "linkpath", "GNU.sparse.name"] {
             assert!(read(&[(key, &"n".repeat(longest))]).is_ok(), "{key}");

@@ -1,8 +1,8 @@
-//! Reads an archive member by member. Bytes in, values out: nothing here opens or writes a file.
+//! Reads an archive member by member. Nothing here opens or writes a file.
 //!
-//! Understood: v7, ustar, GNU (long names, old sparse format, base-256 numbers), PAX (sparse formats 0.0, 0.1
-//! and 1.0). The end is two zero blocks, as GNU tar, bsdtar and CDI write it; what follows is padding. An
-//! archive that ends after one of them holds everything too. Without any, it was cut, unless it is empty.
+//! Formats: v7, ustar, GNU (long names, old sparse format, base-256 numbers), PAX (sparse formats 0.0, 0.1
+//! and 1.0). The end mark is two zero blocks, as GNU tar, bsdtar and CDI write it; padding follows. An
+//! archive that ends after one zero block is complete, too. An archive without any was cut, unless it is empty.
 
 use std::rc::Rc;
 
@@ -10,24 +10,41 @@ use tar::{GnuExtSparseHeader, Header};
 
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
-use crate::stream::{Piece, Pull, VerifyContent};
-use crate::tar::blocks::BlockReader;
+use crate::stream::{Piece, Pull};
+use crate::tar::block_reader::BlockReader;
+use crate::tar::content_record::Record;
 use crate::tar::entry::{Entry, MAX_NAME_BYTES};
-use crate::tar::field::BLOCK_BYTES;
-use crate::tar::member::{Extensions, Layout, ParsedMember, block_name, member, member_name, stored_bytes};
+use crate::tar::field::{BLOCK_BYTES, BLOCK_LEN};
+use crate::tar::member_parser::{
+    Extensions, Layout, ParsedMember, block_name, member, member_name, stored_bytes,
+};
 use crate::tar::pax::PaxFields;
-use crate::tar::record::Record;
 use crate::tar::sparse_map::{DecimalMap, MapSegments, SparseMap, push_old_gnu};
 
-/// Longest PAX extended header, in bytes.
+/// The longest PAX extended header, in bytes.
 pub const MAX_PAX_BYTES: u64 = 1 << 20;
-/// All that may come before one member, global headers and labels too, in bytes of the archive: four of the longest
-/// extended headers, where archivers write one and two long names.
+/// The most bytes of headers before one member, including global headers and labels: four of the longest extended headers,
+/// while archivers write one and two long names.
 pub const MAX_EXTENSIONS_BYTES: u64 = 4 << 20;
 
-const BLOCK: u64 = BLOCK_BYTES as u64;
-/// Content that nobody wants is taken in runs of this size.
+/// Content that the caller did not read is skipped in runs of this size.
 const SKIP_BYTES: u64 = 1 << 20;
+
+/// Follows the content of an archive while it is read: compares it with the sender's digests, and knows how much of it a
+/// previous attempt wrote.
+pub trait VerifyContent {
+    /// How much of the content, from here on, is already on the volume.
+    fn held_bytes(&self) -> u64;
+
+    /// The largest run of zeros that [`content`](Self::content) takes without asking for a stop.
+    fn zeros_step_bytes(&self) -> u64;
+
+    /// A record about a member, which is part of the content. It is sent again even if it is held.
+    fn record(&self, bytes: &[u8]) -> Result<()>;
+
+    /// The next content.
+    fn content(&self, piece: &Piece<'_>) -> Result<()>;
+}
 
 /// An archive that is being read. Every error of the format is `Kind::Damaged` and names the member.
 pub struct ArchiveReader<'a, P: ?Sized> {
@@ -39,7 +56,7 @@ pub struct ArchiveReader<'a, P: ?Sized> {
     verifier: Option<Rc<dyn VerifyContent>>,
 }
 
-/// What is still to be read of the current member.
+/// The content of the current member that is not read yet.
 #[derive(Debug, Default)]
 struct Body {
     segments: MapSegments,
@@ -56,8 +73,17 @@ struct Body {
 impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     /// Reads from `pull`.
     pub fn new(pull: &'a mut P) -> Self {
+        Self::with_verifier(pull, None)
+    }
+
+    /// Reads from `pull`, and tells `verifier` the archive's content.
+    pub fn verified(pull: &'a mut P, verifier: Rc<dyn VerifyContent>) -> Self {
+        Self::with_verifier(pull, Some(verifier))
+    }
+
+    fn with_verifier(pull: &'a mut P, verifier: Option<Rc<dyn VerifyContent>>) -> Self {
         Self {
-            verifier: pull.verifier(),
+            verifier,
             blocks: BlockReader::new(pull),
             globals: PaxFields::default(),
             name: Vec::new(),
@@ -66,13 +92,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         }
     }
 
-    /// The next member. What is left of the content of the one before is skipped. `None`: the archive is
-    /// complete, and the stream was taken to its real end.
+    /// The next member, after the rest of the previous one's content. `None`: the archive is complete, and the stream was read
+    /// to its real end.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         if self.has_ended {
             return Ok(None);
         }
-        // Through `next_data`, so that what nobody wanted is checked, too.
+        // With `next_data`, so that skipped content is verified, too.
         while self.next_data(SKIP_BYTES)?.is_some() {}
         self.skip_rest()?;
         let mut extensions = Extensions { pax: self.globals.clone(), ..Extensions::default() };
@@ -81,7 +107,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         while let Some(block) = self.blocks.next_header(&self.name)? {
             let header = Header::from_byte_slice(&block);
             if self.blocks.position() - start > MAX_EXTENSIONS_BYTES {
-                let text = format!("more than {MAX_EXTENSIONS_BYTES} bytes of headers before one member");
+                let text = format!("more than {MAX_EXTENSIONS_BYTES} bytes of headers precede one member");
                 return Err(named(header)(Error::damaged(text)));
             }
             match header.as_old().linkflag[0] {
@@ -93,13 +119,13 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
                     self.globals.read(&records).map_err(named(header))?;
                     extensions.pax.read(&records).map_err(named(header))?;
                     if self.globals.sparse.map.is_some() {
-                        // It would be copied for each member, and cannot be right for two.
-                        let text = "a sparse map in a header for all members";
+                        // It would be copied for each member, and cannot be correct for two.
+                        let text = "a header for all members has a sparse map";
                         return Err(named(header)(Error::damaged(text)));
                     }
                     self.globals.attributes.forget();
                     extensions.pax.attributes.forget();
-                    // It belongs to no member, so an archive may end with it.
+                    // It does not belong to a member, so an archive may end with it.
                     continue;
                 }
                 b'L' => extensions.long_name = Some(self.long_name(header)?),
@@ -124,10 +150,10 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Ok(None)
     }
 
-    /// The next run of the current member's content, with its offset in the file. Runs follow each other
-    /// without gaps up to the size of the file. Holes are `Piece::Zeros` and come whole, however large, unless their
-    /// digest is computed: then in steps, between which the caller can ask its stop token. They are `Piece::Kept` as far as
-    /// they lie in what is held. What takes bytes of the archive comes in runs of at most `max_bytes` (> 0).
+    /// The next run of the current member's content, with its offset in the file. The runs have no gaps and end at the size of
+    /// the file. Runs that take bytes of the archive have at most `max_bytes` (> 0). A hole is one `Piece::Zeros`, however large,
+    /// unless its digest is computed: then it comes in steps, so that the caller can check for a stop. Holes in content that the
+    /// target holds are `Piece::Kept`.
     pub fn next_data(&mut self, max_bytes: u64) -> Result<Option<(u64, Piece<'_>)>> {
         let body = &mut self.body;
         if body.segment_left == 0 {
@@ -160,7 +186,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Ok(Some((offset, piece)))
     }
 
-    /// How much of the content, from here on, the target holds of an attempt before.
+    /// How much of the content, from here on, the target holds from a previous attempt.
     pub fn held_bytes(&self) -> u64 {
         held_bytes(self.verifier.as_deref())
     }
@@ -170,7 +196,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         let named = |error: Error| error.within(&shown(&self.name));
         let ParsedMember { entry, layout, mut stored_bytes } =
             member(header, self.name.clone(), extensions).map_err(named)?;
-        let padding = stored_bytes.next_multiple_of(BLOCK) - stored_bytes;
+        let padding = stored_bytes.next_multiple_of(BLOCK_BYTES) - stored_bytes;
         let map =
             self.map(layout, &mut stored_bytes, &entry).map_err(|error| error.within(&shown(&entry.name)))?;
         self.body = Body {
@@ -183,7 +209,7 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
         Ok(entry)
     }
 
-    /// Completes the map of a member. What it takes of the content is taken off `stored_bytes`.
+    /// Completes the map of a member. Subtracts the blocks that the map takes from `stored_bytes`.
     fn map(&mut self, layout: Layout, stored_bytes: &mut u64, entry: &Entry) -> Result<SparseMap> {
         let map = match layout {
             Layout::Dense => return Ok(SparseMap::dense(entry.size_bytes)),
@@ -200,9 +226,9 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
             Layout::PaxFront => {
                 let mut map = DecimalMap::default();
                 loop {
-                    let mut block = [0; BLOCK_BYTES];
-                    let left = stored_bytes.checked_sub(BLOCK);
-                    *stored_bytes = left.ok_or_else(|| Error::damaged("the sparse map does not end"))?;
+                    let mut block = [0; BLOCK_LEN];
+                    let left = stored_bytes.checked_sub(BLOCK_BYTES);
+                    *stored_bytes = left.ok_or_else(|| Error::damaged("the sparse map has no end"))?;
                     self.blocks.fill_all(&mut block)?;
                     if map.feed(&block)? {
                         break map.finish();
@@ -218,9 +244,9 @@ impl<'a, P: Pull + ?Sized> ArchiveReader<'a, P> {
     fn extension(&mut self, header: &Header, max_bytes: u64) -> Result<Vec<u8>> {
         let size_bytes = stored_bytes(header).map_err(named(header))?;
         let len = usize::try_from(size_bytes).ok().filter(|_| size_bytes <= max_bytes).ok_or_else(|| {
-            named(header)(Error::damaged(format!("an extended header of {size_bytes} bytes is too large")))
+            named(header)(Error::damaged(format!("an extended header of {size_bytes} bytes is too long")))
         })?;
-        let mut content = vec![0; len.next_multiple_of(BLOCK_BYTES)];
+        let mut content = vec![0; len.next_multiple_of(BLOCK_LEN)];
         self.blocks.fill_all(&mut content).map_err(named(header))?;
         content.truncate(len);
         Ok(content)
@@ -243,7 +269,7 @@ fn held_bytes(verifier: Option<&dyn VerifyContent>) -> u64 {
     verifier.map_or(0, VerifyContent::held_bytes)
 }
 
-/// Names the member that an error is about by its header block alone.
+/// Adds the name of a member to an error, from its header block alone.
 fn named(header: &Header) -> impl Fn(Error) -> Error + '_ {
     |error| error.within(&shown(&block_name(header)))
 }

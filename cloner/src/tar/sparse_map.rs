@@ -1,16 +1,16 @@
-//! Where the data of a sparse member lies: the map, checked as it grows and kept small.
+//! The map of a sparse member: where its data is. It is checked while it grows, and stored in little memory.
 
 use crate::error::{Error, Result};
 use crate::tar::field;
 
-/// More segments than this are refused. A map of this length costs less than 8 MiB, see [`SparseMap`].
+/// The most segments of a map. A map of this length takes less than 8 MiB, see [`SparseMap`].
 pub(crate) const MAX_SEGMENTS: u32 = 1 << 20;
 
-/// Segments of data in ascending order. Each is kept as two variable-length numbers, the gap before it and
-/// its length: 6 bytes for a usual disk image instead of 16.
+/// Segments of data in ascending order. Each is stored as two variable-length numbers, the gap before it and its length: 6 bytes
+/// for a typical disk image instead of 16.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SparseMap {
-    packed: Vec<u8>,
+    encoded: Vec<u8>,
     count: u32,
     end: u64,
     stored_bytes: u64,
@@ -27,7 +27,7 @@ impl SparseMap {
         map
     }
 
-    /// How many segments were added, empty ones included.
+    /// The number of segments that were added, including empty ones.
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
@@ -39,22 +39,25 @@ impl SparseMap {
 
     /// Offset and length of each segment, without empty ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let (mut at, mut end) = (0, 0);
-        std::iter::from_fn(move || next_segment(&self.packed, &mut at, &mut end))
+        let mut at = 0;
+        let mut end = 0;
+        std::iter::from_fn(move || next_segment(&self.encoded, &mut at, &mut end))
     }
 
-    /// Adds a segment behind all others. Out of order, overlapping, beyond 63 bits, too many: `Kind::Damaged`.
+    /// Adds a segment after all others.
+    ///
+    /// Errors: `Kind::Damaged` if it overlaps a previous one, ends beyond 63 bits, or there are too many.
     pub(crate) fn push(&mut self, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).filter(|&end| i64::try_from(end).is_ok());
-        let end = end.ok_or_else(|| Error::damaged("a sparse segment is beyond any file size"))?;
+        let end = end.ok_or_else(|| Error::damaged("a sparse segment is beyond the size of any file"))?;
         if offset < self.end {
             return Err(Error::damaged(format!(
-                "the sparse segment at {offset} overlaps the one before it, which ends at {}",
+                "the sparse segment at {offset} overlaps the previous one, which ends at {}",
                 self.end
             )));
         }
         if self.count == MAX_SEGMENTS {
-            return Err(Error::damaged(format!("more than {MAX_SEGMENTS} sparse segments")));
+            return Err(Error::damaged(format!("the member has more than {MAX_SEGMENTS} sparse segments")));
         }
         self.count += 1;
         // An empty segment only marks where a trailing hole ends.
@@ -66,7 +69,7 @@ impl SparseMap {
         Ok(())
     }
 
-    /// Checks the map against the size of the file and the bytes that the archive holds for it.
+    /// Checks the map against the size of the file and the length of its content in the archive.
     pub(crate) fn check(&self, size_bytes: u64, stored_bytes: u64) -> Result<()> {
         if self.end > size_bytes {
             let end = self.end;
@@ -76,7 +79,7 @@ impl SparseMap {
         }
         if self.stored_bytes != stored_bytes {
             return Err(Error::damaged(format!(
-                "the sparse segments hold {} bytes, the member {stored_bytes}",
+                "the sparse segments have {} bytes, the member {stored_bytes}",
                 self.stored_bytes
             )));
         }
@@ -86,10 +89,10 @@ impl SparseMap {
     fn append(&mut self, gap: u64, len: u64) {
         for mut number in [gap, len] {
             while number >= 0x80 {
-                self.packed.push(0x80 | low_bits(number));
+                self.encoded.push(0x80 | low_bits(number));
                 number >>= 7;
             }
-            self.packed.push(low_bits(number));
+            self.encoded.push(low_bits(number));
         }
     }
 }
@@ -98,7 +101,7 @@ fn low_bits(number: u64) -> u8 {
     number.to_le_bytes()[0] & 0x7f
 }
 
-/// Walks over a map.
+/// The segments of a map, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct MapSegments {
     map: SparseMap,
@@ -114,22 +117,22 @@ impl MapSegments {
 
     /// Offset and length of the next segment, in bytes.
     pub(crate) fn next_segment(&mut self) -> Option<(u64, u64)> {
-        next_segment(&self.map.packed, &mut self.at, &mut self.end)
+        next_segment(&self.map.encoded, &mut self.at, &mut self.end)
     }
 }
 
-/// The segment that is packed from `at` on, behind one that ends at `end`. Both go to its own end.
-fn next_segment(packed: &[u8], at: &mut usize, end: &mut u64) -> Option<(u64, u64)> {
-    let offset = *end + number(packed, at)?;
-    let len = number(packed, at)?;
+/// Decodes the segment at `at`, after one that ends at `end`, and advances both to its end.
+fn next_segment(encoded: &[u8], at: &mut usize, end: &mut u64) -> Option<(u64, u64)> {
+    let offset = *end + number(encoded, at)?;
+    let len = number(encoded, at)?;
     *end = offset + len;
     Some((offset, len))
 }
 
-fn number(packed: &[u8], at: &mut usize) -> Option<u64> {
+fn number(encoded: &[u8], at: &mut usize) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
-        let byte = *packed.get(*at)?;
+        let byte = *encoded.get(*at)?;
         *at += 1;
         number |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
@@ -139,20 +142,20 @@ fn number(packed: &[u8], at: &mut usize) -> Option<u64> {
     Some(number)
 }
 
-/// Adds the segments of an old GNU header or extension header. The first unused slot ends them.
+/// Adds the segments of an old GNU header or of a further block. The first unused slot ends them.
 pub(crate) fn push_old_gnu(map: &mut SparseMap, slots: &[tar::GnuSparseHeader]) -> Result<()> {
     for slot in slots.iter().take_while(|slot| slot.numbytes[0] != 0) {
-        let told = |bytes| field::number(bytes).and_then(|number| u64::try_from(number).ok());
-        let (Some(offset), Some(len)) = (told(&slot.offset), told(&slot.numbytes)) else {
-            return Err(Error::damaged("a sparse segment without offset or length"));
+        let parsed = |bytes| field::number(bytes).and_then(|number| u64::try_from(number).ok());
+        let (Some(offset), Some(len)) = (parsed(&slot.offset), parsed(&slot.numbytes)) else {
+            return Err(Error::damaged("a sparse segment has no offset or length"));
         };
         map.push(offset, len)?;
     }
     Ok(())
 }
 
-/// The map of PAX format 1.0: decimal lines in front of the content, the count first, then offset and
-/// length of each segment, padded to a block. It is fed block by block.
+/// Parses the map of the PAX format 1.0: decimal lines before the content. The first is the number of segments, then offset and
+/// length of each follow, padded to a block.
 #[derive(Debug, Default)]
 pub(crate) struct DecimalMap {
     map: SparseMap,
@@ -162,7 +165,7 @@ pub(crate) struct DecimalMap {
 }
 
 impl DecimalMap {
-    /// Takes the next block. `true`: the map is complete and the content follows the block.
+    /// Parses the next block. `true`: the map is complete, and the content follows the block.
     pub(crate) fn feed(&mut self, block: &[u8]) -> Result<bool> {
         for byte in block {
             match byte {
@@ -202,7 +205,7 @@ impl DecimalMap {
 }
 
 fn broken_map() -> Error {
-    Error::damaged("the sparse map is no list of numbers")
+    Error::damaged("the sparse map is not a list of numbers")
 }
 
 #[cfg(test)]
@@ -210,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_come_back_as_they_went_in() {
+    fn segments_are_read_as_they_were_added() {
         let all = [(0, 512), (4096, 1), (1 << 40, 1 << 41), ((1 << 62) + 5, 7)];
         let mut map = SparseMap::default();
         for (offset, len) in all {
@@ -238,12 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn a_map_has_an_end() {
+    fn the_length_of_a_map_is_limited() {
         let mut map = SparseMap::default();
         for at in 0..u64::from(MAX_SEGMENTS) {
             map.push(at * 1_000_000, 500_000).unwrap();
         }
-        assert!(map.packed.len() < 8 << 20);
+        assert!(map.encoded.len() < 8 << 20);
         assert!(map.push(u64::MAX >> 1, 0).is_err());
     }
 

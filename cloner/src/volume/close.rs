@@ -1,18 +1,18 @@
-//! Closing files that were written, and hearing what the filesystem says to that.
+//! Closes files that were written, and reports the errors of `close`.
 //!
-//! Object stores, network filesystems and quotas report at `close` what they could not keep; the standard library drops
-//! that error.
+//! Object stores, network filesystems and quotas report at `close` what they could not store; the standard library drops that
+//! error.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Closes a file. An error means that its content may not have been kept, whatever was synced before.
+/// Closes a file. After an error its content may be lost, even if it was synced.
 pub fn close(file: impl Into<OwnedFd>) -> io::Result<()> {
     Ok(nix::unistd::close(file.into())?)
 }
 
-/// Asks the filesystem what it would say to closing `file`, and leaves it open, with its locks. Every close of a descriptor
-/// is told to the filesystem, also that of a duplicate.
+/// Returns the error that closing `file` would return, and leaves it open, with its locks: closes a duplicate of the descriptor,
+/// which the filesystem treats like any other close.
 pub fn flush(file: impl AsFd) -> io::Result<()> {
     close(file.as_fd().try_clone_to_owned()?)
 }

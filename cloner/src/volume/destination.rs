@@ -1,9 +1,9 @@
-//! Where a clone goes.
+//! The destination of a clone.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Where a clone goes.
+/// Where a clone is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// A block device.
@@ -18,7 +18,7 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// What messages call an image on it: a file's own name, the device's path.
+    /// The name of an image in messages: the name of the file, or the path of the device.
     pub fn image_label(&self) -> Vec<u8> {
         match self {
             Self::Device(path) => path.as_os_str().as_encoded_bytes().to_vec(),

@@ -1,53 +1,53 @@
-//! A sink that computes digests and sends nothing.
+//! A sink that only computes digests.
 
-use std::fs::File;
 use std::io::ErrorKind;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use decant_shared::process::stop::Stop;
 
 use crate::digest::segments::SegmentHasher;
 use crate::digest::{Digest, SEGMENT_BYTES};
 use crate::error::{Error, Result};
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
+use crate::volume::page_cache::drop_pages;
 use crate::volume::raw::{shrank, unreadable};
 
-/// One read.
+/// The size of a read.
 const READ_BYTES: usize = 256 << 10;
 
-/// Computes the digests of what is put into it.
+/// Computes the digests of what is written to it.
 pub struct HashingSink<'a> {
     segments: SegmentHasher,
     buffer: Vec<u8>,
     stop: &'a Stop,
-    /// Told of every read or skipped run, in bytes.
+    /// Called with the length of every run that is read or skipped.
     seen: &'a dyn Fn(u64),
-    /// Drop pages before they are read, so that the disk answers.
+    /// Drop pages before they are read, so that the data comes from the disk.
     past_cache: bool,
-    /// Nobody wants more than this.
+    /// The end of what is wanted.
     limit_bytes: u64,
 }
 
 impl<'a> HashingSink<'a> {
-    /// Starts with an empty content. `seen` is told how many bytes went by.
+    /// Starts with an empty content. `seen` is called with the length of every run.
     pub fn new(stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
-        let (segments, buffer, limit_bytes) = (SegmentHasher::default(), vec![0; READ_BYTES], u64::MAX);
+        let segments = SegmentHasher::default();
+        let buffer = vec![0; READ_BYTES];
+        let limit_bytes = u64::MAX;
         Self { segments, buffer, stop, seen, past_cache: false, limit_bytes }
     }
 
-    /// The same for the first `count` segments. Whoever puts more into it fails: see [`HashingSink::is_full`].
+    /// Computes the digests of the first `count` segments. Writing more is an error: see [`HashingSink::is_full`].
     pub fn first(count: usize, stop: &'a Stop, seen: &'a dyn Fn(u64)) -> Self {
         Self { limit_bytes: count as u64 * SEGMENT_BYTES, ..Self::new(stop, seen) }
     }
 
-    /// Whether it has seen all that it wants to see.
+    /// Whether all wanted digests are computed.
     pub fn is_full(&self) -> bool {
         self.segments.position_bytes() >= self.limit_bytes
     }
 
-    /// The digests of the whole segments that are complete, at most `limit`.
+    /// The digests of the complete segments, at most `limit`.
     pub fn complete(&mut self, limit: usize) -> Vec<Digest> {
         let mut digests = Vec::new();
         while let Some(run) = self.segments.next_complete() {
@@ -58,56 +58,35 @@ impl<'a> HashingSink<'a> {
         digests
     }
 
-    /// The same past the page cache, for files that were synced.
+    /// Reads past the page cache. For files that were synced.
     pub fn past_cache(stop: &'a Stop) -> Self {
         Self { past_cache: true, ..Self::new(stop, &|_| {}) }
     }
 
-    /// What was computed.
+    /// The digests.
     pub fn segments(&mut self) -> &mut SegmentHasher {
         &mut self.segments
     }
-}
 
-impl Sink for HashingSink<'_> {
-    fn frame(&mut self, _: &[u8]) -> Result<()> {
-        // Before each member's content: that of a small one is not worth asking again.
-        if self.is_full() { Err(Error::neighbour("one who wanted more")) } else { Ok(()) }
+    /// Checks that more is wanted. Called before each member's content: a small one needs no further check.
+    fn check_limit(&self) -> Result<()> {
+        if self.is_full() { Err(Error::neighbour("reader")) } else { Ok(()) }
     }
 
-    fn frame_zeros(&mut self, _: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn note(&mut self, bytes: &[u8]) -> Result<()> {
-        self.segments.data(bytes);
-        Ok(())
-    }
-
-    fn note_zeros(&mut self, len: u64) -> Result<()> {
+    fn zeros(&mut self, len: u64) -> Result<()> {
         let wanted = self.limit_bytes.saturating_sub(self.segments.position_bytes());
         self.segments.long_zeros(len.min(wanted), self.stop)?;
-        if len > wanted { self.frame(&[]) } else { Ok(()) }
+        if len > wanted { self.check_limit() } else { Ok(()) }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        (self.seen)(bytes.len() as u64);
-        self.note(bytes)
-    }
-
-    fn put_zeros(&mut self, len: u64) -> Result<()> {
-        (self.seen)(len);
-        self.note_zeros(len)
-    }
-
-    fn put_file(&mut self, file: &File, path: &Path, mut offset: u64, mut len: u64) -> Result<()> {
+    fn read(&mut self, range: FileRange<'_>) -> Result<()> {
+        let FileRange { file, path, mut offset, mut len } = range;
         if self.past_cache {
-            // Advice: a filesystem in memory has nothing else to read from.
-            let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+            drop_pages(file, offset, len);
         }
         while len > 0 {
             Error::check(self.stop)?;
-            self.frame(&[])?;
+            self.check_limit()?;
             let part = usize::try_from(len).map_or(READ_BYTES, |len| len.min(READ_BYTES));
             let got = match file.read_at(&mut self.buffer[..part], offset) {
                 Ok(0) => return Err(shrank(path, offset, len)),
@@ -124,25 +103,44 @@ impl Sink for HashingSink<'_> {
     }
 }
 
+impl Sink for HashingSink<'_> {
+    fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
+        if purpose == Purpose::Archive {
+            return if matches!(run, Run::Bytes(_)) { self.check_limit() } else { Ok(()) };
+        }
+        let is_moved = purpose == Purpose::Content;
+        match run {
+            Run::File(range) => return self.read(range),
+            Run::Bytes(bytes) => self.segments.data(bytes),
+            Run::Zeros(len) => self.zeros(len)?,
+        }
+        if is_moved {
+            (self.seen)(run.len());
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn of_an_endless_hole_only_what_is_wanted_is_computed() {
+    fn only_the_wanted_part_of_a_huge_hole_is_hashed() {
         let stop = Stop::new();
         let mut hashing = HashingSink::first(3, &stop, &|_| {});
-        hashing.put(b"x").unwrap();
-        assert!(hashing.note_zeros(1 << 62).is_err(), "whoever reads may end");
+        hashing.write(Purpose::Content, Run::Bytes(b"x")).unwrap();
+        assert!(hashing.write(Purpose::Digest, Run::Zeros(1 << 62)).is_err(), "the reader can stop");
         assert!(hashing.is_full());
         assert_eq!(hashing.complete(3).len(), 3);
     }
 
     #[test]
-    fn an_endless_hole_ends_when_it_is_told_to() {
+    fn a_stop_ends_a_huge_hole() {
         let stop = Stop::new();
         stop.by_signal(15);
-        let error = HashingSink::new(&stop, &|_| {}).put_zeros(1 << 62).unwrap_err();
+        let error =
+            HashingSink::new(&stop, &|_| {}).write(Purpose::Content, Run::Zeros(1 << 62)).unwrap_err();
         assert!(matches!(error.kind(), crate::error::Kind::Signal(15)), "{error}");
     }
 }

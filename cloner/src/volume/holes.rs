@@ -1,4 +1,4 @@
-//! Where a file holds data, found with SEEK_DATA and SEEK_HOLE.
+//! Finds the data of a file with SEEK_DATA and SEEK_HOLE.
 
 use std::io;
 use std::ops::Range;
@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use crate::volume::optional_calls::Call;
 
-/// The next run of data of `file` at or after the byte `at` and before `end`; empty, at `end`, when only a hole is left.
-/// Where the filesystem cannot tell, all the rest is data. The file's position is moved.
+/// The next run of data of `file` at or after the byte `at` and before `end`; empty, at `end`, if only a hole is left. If the
+/// filesystem does not support this, the whole rest is data. Changes the file's position.
 pub fn next_data(file: impl AsFd, at: u64, end: u64) -> io::Result<Range<u64>> {
     let file = file.as_fd();
     let start = match seek(file, SeekFrom::Data(at)) {
@@ -24,9 +24,9 @@ pub fn next_data(file: impl AsFd, at: u64, end: u64) -> io::Result<Range<u64>> {
     }
     match seek(file, SeekFrom::Hole(start)) {
         Ok(hole) if hole > start => Ok(start..hole.min(end)),
-        // No filesystem should say that data has no length; to read the rest as data is right in any case.
+        // No filesystem should report data without length. Reading the rest as data is correct in any case.
         Ok(_) => Ok(start..end),
-        // NXIO: the file was cut in between. Reading it will say so.
+        // NXIO: the file became shorter in between. Reading it reports that.
         Err(errno) if errno == Errno::NXIO || Call::SeekHole.is_dispensable(errno) => Ok(start..end),
         Err(errno) => Err(errno.into()),
     }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_seek_is_all_data() {
+    fn a_file_without_seeking_is_all_data() {
         // A pipe has no positions.
         let (pipe, _other) = io::pipe().unwrap();
         assert_eq!(next_data(&pipe, 3, 100).unwrap(), 3..100);

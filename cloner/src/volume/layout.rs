@@ -1,43 +1,44 @@
-//! Names that a clone uses for itself at the top of a volume until it is complete. What has one of them is no part of a
-//! volume's content.
+//! Names that a clone uses at the top of a volume until it is complete. Entries with these names do not belong to the content
+//! of a volume.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use decant_shared::protocol::cdi::DISK_IMAGE;
 
-/// The staging directory, inside the target directory. It is made there, and not elsewhere, because only a rename within one
-/// filesystem is free, and because it so inherits the group that Kubernetes' `fsGroup` gives to the volume.
+/// The staging directory. It is inside the target directory, because a rename only works within a filesystem, and because it
+/// then inherits the group that Kubernetes' `fsGroup` gives to the volume.
 pub const STAGING_NAME: &str = ".decant-partial";
 
-/// What arrives.
+/// The directory for entries that arrive, in the staging directory.
 pub(crate) const FRESH: &str = "new";
-/// What stood under the final names until now.
+/// The directory for entries that were replaced, in the staging directory.
 pub(crate) const REPLACED: &str = "old";
-/// The file whose lock says that a process is at work, with that process's words in it.
+/// The file whose lock a writing process holds. It contains that process's description of itself.
 pub(crate) const WRITER: &str = "writer";
-/// The file that says that the directory around it was made by a copy that is not complete: it holds `staging::identity_words` of it.
+/// The file that marks a target directory that was created by a copy which is not complete. It contains
+/// `staging::identity_text` of the directory.
 pub(crate) const MADE: &str = "made";
 
-/// What is left under a name and cannot be removed (it is immutable, or belongs to another user) is in the way for ever.
-/// So there are this many more names, which end in a number.
+/// The number of further names, which end in a number. They are used if a leftover cannot be removed (it is immutable, or belongs
+/// to another user).
 const FURTHER_NAMES: u8 = 9;
 
-/// The name under which an image file grows. A long name is cut, so that it still fits, and has a digest of the whole behind it:
-/// each image has its own.
+/// The temporary name of an image file. A long name is cut so that it fits, and gets a digest of the whole name, so that it stays
+/// unique.
 pub fn temporary_name(image_name: &OsStr) -> OsString {
-    /// A longer name is cut.
+    /// Longer names are cut.
     const KEPT_BYTES: usize = 200;
-    /// What is left of it. With the digest it is longer than any that is not cut, so that it is none of those.
+    /// The length that is kept. With the digest the result is longer than any name that is not cut, so they cannot be equal.
     const HEAD_BYTES: usize = KEPT_BYTES - 2 * DIGEST_BYTES;
-    /// Of the digest. As many as two names need to never have the same one.
+    /// Bytes of the digest: enough to avoid collisions.
     const DIGEST_BYTES: usize = 16;
     let name = image_name.as_bytes();
     if name.len() <= KEPT_BYTES {
         return OsString::from_vec([b".", name, STAGING_NAME.as_bytes()].concat());
     }
     let head = &name[..HEAD_BYTES];
-    // Some filesystems take only whole characters.
+    // Some filesystems only accept whole characters.
     let head = match str::from_utf8(head) {
         Err(error) if str::from_utf8(name).is_ok() => &head[..error.valid_up_to()],
         _ => head,
@@ -48,7 +49,7 @@ pub fn temporary_name(image_name: &OsStr) -> OsString {
     OsString::from_vec([b".", filled.as_slice(), b"-", digest, STAGING_NAME.as_bytes()].concat())
 }
 
-/// `name` and those that may be used in its place, in the order in which they are tried.
+/// `name` and its further names, in the order in which they are tried.
 pub(crate) fn names_for(name: &OsStr) -> impl Iterator<Item = OsString> {
     let further = (1..=FURTHER_NAMES).map(|number| {
         let mut further = name.to_owned();
@@ -58,7 +59,7 @@ pub(crate) fn names_for(name: &OsStr) -> impl Iterator<Item = OsString> {
     std::iter::once(name.to_owned()).chain(further)
 }
 
-/// Whether `name`, at the top of a volume, is one of them: of the directory that a tree grows in, or of `disk.img`.
+/// Whether `name`, at the top of a volume, is a name of the staging directory or a temporary name of `disk.img`.
 pub(crate) fn is_reserved(name: &[u8]) -> bool {
     if !name.starts_with(b".d") {
         return false;
@@ -79,11 +80,12 @@ mod tests {
         let name = |text: String| temporary_name(text.as_ref());
         for letter in ["n", "é", "\u{10ffff}"] {
             let long = letter.repeat(210 / letter.len());
-            let (one, other) = (name(format!("{long}A")), name(format!("{long}B")));
+            let one = name(format!("{long}A"));
+            let other = name(format!("{long}B"));
             assert_ne!(one, other);
             assert!(names_for(&one).all(|name| name.len() <= 255), "{one:?}");
             assert!(one.to_str().is_some());
-            // A name that is what is left of another one has another temporary name.
+            // A name that equals the rest of a cut name has another temporary name.
             let short = one.as_bytes()[1..one.len() - STAGING_NAME.len()].to_vec();
             assert_ne!(temporary_name(&OsString::from_vec(short)), one);
         }

@@ -1,7 +1,7 @@
-//! Everything that touches a volume. Both ends use it.
+//! Reads and writes volumes. Both ends use this module.
 //!
-//! [`Volume`] is a volume that is open for reading: it is opened once and measured before a byte is sent. [`image`] writes a
-//! disk image, [`tree`] reads and writes a directory.
+//! [`Volume`] is a volume that is open for reading. It is opened once and measured before the first byte is sent. [`image`] writes
+//! a disk image, [`tree`] reads and writes a directory.
 
 pub mod close;
 pub mod destination;
@@ -37,8 +37,8 @@ use crate::volume::hashing::HashingSink;
 use crate::volume::layout::{STAGING_NAME, names_for, temporary_name};
 use crate::volume::raw::{Stamp, read_range, read_raw, read_stream};
 use crate::volume::tree::read::plan::{ArchivePlan, Options};
-use crate::volume::tree::read::scan::scan;
-use crate::volume::tree::read::write_archive::write_archive;
+use crate::volume::tree::read::scan;
+use crate::volume::tree::read::write_archive;
 
 /// A volume that is open for reading.
 pub struct Volume {
@@ -48,16 +48,16 @@ pub struct Volume {
 
 enum Opened {
     /// A directory and the plan of its archive.
-    Directory(OwnedFd, Options, Box<ArchivePlan>),
-    /// A device or file of this size, and what shows that it was written to.
-    Raw(File, u64, Stamp),
-    /// A character device, which can only be read to its end.
+    Directory { root: OwnedFd, options: Options, plan: Box<ArchivePlan> },
+    /// A device or file with its size, and a stamp that changes when it is written to.
+    Raw { file: File, size_bytes: u64, stamp: Stamp },
+    /// A character device, whose size is unknown.
     Stream(File),
 }
 
 impl Volume {
-    /// Opens `path` and measures the stream that it will give. `options` are for a directory: whether its files keep their
-    /// holes, and whether its attributes are measured, too.
+    /// Opens `path` and measures its stream. `options` are for a directory: whether its files keep their holes, and whether its
+    /// attributes are measured, too.
     pub fn open(path: &Path, content: ContentType, options: Options, stop: &Stop) -> Result<Self> {
         let kind = match content {
             ContentType::Filesystem => {
@@ -65,9 +65,9 @@ impl Volume {
                 let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e {
                     Errno::NOTDIR => Error::new(
                         Kind::Source,
-                        format!("{} is not a folder; for {content} it must be one", path.display()),
+                        format!("{} is not a directory, which {content} needs", path.display()),
                     ),
-                    e => Error::source("open the folder", path, e.into()),
+                    e => Error::source("open the directory", path, e.into()),
                 })?;
                 return Self::of_directory(root, path, options, stop);
             }
@@ -76,71 +76,76 @@ impl Volume {
         Ok(Self { path: path.to_owned(), kind })
     }
 
-    /// The same for a directory that is open already; `path` is for messages alone.
+    /// The same for an open directory. `path` is only for messages.
     pub fn of_directory(root: OwnedFd, path: &Path, options: Options, stop: &Stop) -> Result<Self> {
         let plan = scan(&root, path, options, stop)?;
         warn_of_remains(&root, path);
-        Ok(Self { path: path.to_owned(), kind: Opened::Directory(root, options, Box::new(plan)) })
+        Ok(Self { path: path.to_owned(), kind: Opened::Directory { root, options, plan: Box::new(plan) } })
     }
 
-    /// Logical bytes of the stream, for progress; `None` when only reading will tell. `attributes`: of an archive with
-    /// those.
+    /// Logical bytes of the stream, for progress; `None` if they are unknown before the end. With `attributes`, those of an archive
+    /// with attributes.
     pub fn stream_bytes(&self, attributes: bool) -> Option<u64> {
         match &self.kind {
-            Opened::Directory(_, options, plan) => Some(plan.bytes_with(Options { attributes, ..*options })),
-            Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
+            Opened::Directory { options, plan, .. } => {
+                Some(plan.bytes_with(Options { attributes, ..*options }))
+            }
+            Opened::Raw { size_bytes, .. } => Some(*size_bytes),
             Opened::Stream(_) => None,
         }
     }
 
-    /// What a directory has that only an archive with attributes holds; `None` if there is nothing.
+    /// Attributes of a directory that only an archive with attributes contains; `None` if there are none.
     pub fn only_in_attributes(&self) -> Option<&NotKept> {
         match &self.kind {
-            Opened::Directory(_, _, plan) => Some(&plan.only_in_attributes).filter(|lost| !lost.is_empty()),
-            Opened::Raw(..) | Opened::Stream(_) => None,
+            Opened::Directory { plan, .. } => Some(&plan.only_in_attributes).filter(|lost| !lost.is_empty()),
+            Opened::Raw { .. } | Opened::Stream(_) => None,
         }
     }
 
-    /// Logical bytes that the stream will have for certain. For a directory there are none: filesystems may tell
-    /// other holes from one moment to the next, without any change of content.
+    /// The exact length of the stream, if it is known. It is not for a directory: a filesystem may report other holes at any time,
+    /// without a change of the content.
     pub fn certain_bytes(&self) -> Option<u64> {
         match &self.kind {
-            Opened::Raw(_, size_bytes, _) => Some(*size_bytes),
-            Opened::Directory(..) | Opened::Stream(_) => None,
+            Opened::Raw { size_bytes, .. } => Some(*size_bytes),
+            Opened::Directory { .. } | Opened::Stream(_) => None,
         }
     }
 
-    /// Reads the stream into `sink`: a device or file from `start_bytes` on. An archive is always made from its start;
-    /// `attributes` become part of it.
+    /// Reads the stream into `sink`. A device or file is read from `start_bytes` on. An archive always starts at its beginning, and
+    /// contains attributes if `attributes` is set.
     pub fn read(&self, start_bytes: u64, attributes: bool, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
-            Opened::Directory(root, options, plan) => {
+            Opened::Directory { root, options, plan } => {
                 let options = Options { attributes, ..*options };
                 write_archive(root, &self.path, options, plan, sink, stop).map(drop)
             }
-            Opened::Raw(file, size_bytes, stamp) => {
+            Opened::Raw { file, size_bytes, stamp } => {
                 let from = start_bytes.min(*size_bytes);
-                read_raw(file, &self.path, (from, *size_bytes), *stamp, sink)
+                read_raw(file, &self.path, from..*size_bytes, *stamp, sink)
             }
             Opened::Stream(file) => read_stream(file, &self.path, sink),
         }
     }
 
-    /// The digest of segment `index` as it is now. Only where [`Volume::certain_bytes`] knows `total_bytes`.
+    /// The current digest of the segment `index` of a device or file of `total_bytes`, see [`Volume::certain_bytes`].
     pub fn segment(&self, index: u64, total_bytes: u64, stop: &Stop) -> Result<Digest> {
-        let Opened::Raw(file, ..) = &self.kind else {
-            return Err(Error::new(Kind::Failed, "only a device or file has segments"));
+        let Opened::Raw { file, .. } = &self.kind else {
+            return Err(Error::new(
+                Kind::Failed,
+                "only a device or file has segments that can be read alone",
+            ));
         };
         let start = index * SEGMENT_BYTES;
         let mut hashing = HashingSink::new(stop, &|_| {});
         read_range(file, &self.path, start..total_bytes.min(start + SEGMENT_BYTES), &mut hashing)?;
         hashing.segments().finish();
         let run = hashing.segments().next_complete();
-        run.map(|run| run.digest).ok_or_else(|| Error::new(Kind::Failed, "an empty segment"))
+        run.map(|run| run.digest).ok_or_else(|| Error::new(Kind::Failed, "the segment is empty"))
     }
 
-    /// The digests of the first `count` segments of a directory's content as it is now, or of fewer if it has no more. A
-    /// segment that is not whole does not count. `seen` is told of every read, in bytes.
+    /// The current digests of the first `count` whole segments of a directory's content, or of all if there are fewer. `seen` is
+    /// called with the length of every read.
     pub fn first_segments(&self, count: usize, stop: &Stop, seen: &dyn Fn(u64)) -> Result<Vec<Digest>> {
         let mut hashing = HashingSink::first(count, stop, seen);
         match self.read_into(u64::MAX, &mut hashing, stop) {
@@ -149,38 +154,38 @@ impl Volume {
         }
     }
 
-    /// Puts it into `sink`, of a device or file at most the first `limit_bytes`: for its digest.
+    /// Reads the content into `sink`, for its digest. Of a device or file only the first `limit_bytes`.
     pub fn read_into(&self, limit_bytes: u64, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         match &self.kind {
-            Opened::Directory(root, options, plan) => {
+            Opened::Directory { root, options, plan } => {
                 let options = Options { attributes: false, ..*options };
                 write_archive(root, &self.path, options, plan, sink, stop).map(drop)
             }
-            Opened::Raw(file, size_bytes, stamp) => {
-                read_raw(file, &self.path, (0, limit_bytes.min(*size_bytes)), *stamp, sink)
+            Opened::Raw { file, size_bytes, stamp } => {
+                read_raw(file, &self.path, 0..limit_bytes.min(*size_bytes), *stamp, sink)
             }
             Opened::Stream(file) => read_stream(file, &self.path, sink),
         }
     }
 }
 
-/// What a killed clone into this directory left is no part of it, and nobody should wonder where it went.
+/// Warns about entries that are left out: the remains of a killed clone into this directory, and a `lost+found` with content.
 fn warn_of_remains(root: &OwnedFd, path: &Path) {
     let image = temporary_name(DISK_IMAGE.as_ref());
     for name in names_for(STAGING_NAME.as_ref()).chain(names_for(&image)) {
         if rustix::fs::statat(root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             let path = path.join(name);
-            log::warn!("left out {}: a clone into this folder was killed and left it", path.display());
+            log::warn!("left out {}: a clone into this directory was killed and left it", path.display());
         }
     }
     if holds_something(root, "lost+found") {
         let path = path.join("lost+found");
-        log::warn!("left out {}: it is kept for the filesystem; rename it to clone it", path.display());
+        log::warn!("left out {}: this name belongs to the filesystem; rename it to clone it", path.display());
     }
 }
 
-/// Whether `name` is anything but an empty directory. One that may not be read counts as empty: a filesystem's own is
-/// closed to all but root.
+/// Whether `name` exists and is not an empty directory. A directory that may not be read counts as empty: only root can read that
+/// of the filesystem.
 fn holds_something(root: &OwnedFd, name: &str) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(root, name, flags, Mode::empty());
@@ -198,13 +203,17 @@ fn open_raw(path: &Path) -> Result<Opened> {
     if kind.is_dir() {
         return Err(Error::new(
             Kind::Source,
-            format!("{} is a folder; {} needs a block device or a file", path.display(), ContentType::Block),
+            format!(
+                "{} is a directory, but {} needs a block device or a file",
+                path.display(),
+                ContentType::Block
+            ),
         ));
     }
     if kind.is_fifo() || kind.is_socket() {
-        // Opening or reading one can block for ever, and its end may only mean that its writer died.
+        // Opening or reading one can block forever, and its end may only mean that its writer was killed.
         let path = path.display();
-        return Err(Error::new(Kind::Source, format!("{path} is a pipe or socket, which cannot be cloned")));
+        return Err(Error::new(Kind::Source, format!("{path} is a pipe or socket: those cannot be cloned")));
     }
     let mut file = File::open(path).map_err(|e| match e.kind() {
         ErrorKind::PermissionDenied if kind.is_block_device() => {
@@ -214,10 +223,10 @@ fn open_raw(path: &Path) -> Result<Opened> {
     })?;
     if kind.is_file() || kind.is_block_device() {
         let size_bytes = file.seek(SeekFrom::End(0)).map_err(|e| fail("measure", e))?;
-        // Only a hint; the kernel reads ahead further.
+        // Advice only: the kernel then reads further ahead.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
         let stamp = Stamp::of(&file, path)?;
-        return Ok(Opened::Raw(file, size_bytes, stamp));
+        return Ok(Opened::Raw { file, size_bytes, stamp });
     }
     Ok(Opened::Stream(file))
 }
@@ -228,7 +237,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_lost_and_found_that_is_left_out_and_holds_something_is_told() {
+    fn a_lost_and_found_with_content_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let root = || OwnedFd::from(File::open(directory.path()).unwrap());
         let found = || holds_something(&root(), "lost+found");

@@ -1,11 +1,11 @@
-//! Optional system calls: which errors of which call a clone does without, which it counts as not kept, and which end it.
-//! One table, for the reading and the writing side; docs/optional-calls.md shows it.
+//! Optional system calls: for each error of each call, whether the clone continues, counts something as not kept, or fails. One
+//! table for reading and writing; docs/optional-calls.md shows it.
 
 use rustix::io::Errno;
 
 use crate::attributes::Attribute;
 
-/// A system call that some filesystem, sandbox or kernel does not offer.
+/// A system call that some filesystems, sandboxes or kernels do not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// `fchmod`, `fchmodat`.
@@ -16,10 +16,9 @@ pub enum Call {
     SetTimes,
     /// `fsetxattr`, `lsetxattr`, of anything but an access control list.
     SetXattr,
-    /// The same of an access control list.
+    /// The same for an access control list.
     SetAcl,
-    /// `fremovexattr` of what the new entry is not to have: an access control list that it inherited. Asked only where there
-    /// is one.
+    /// `fremovexattr` of an access control list that a new entry has inherited.
     RemoveAcl,
     /// `flistxattr`, `llistxattr`.
     ListXattrs,
@@ -60,29 +59,29 @@ pub enum Call {
 pub enum Verdict {
     /// The clone continues and loses nothing: there is another way, or the call was only advice.
     Continue,
-    /// The clone continues, and the entry counts as one that lost this.
+    /// The clone continues, and this attribute of the entry counts as lost.
     NotKept(Attribute),
     /// The clone fails.
     Fail,
 }
 
-/// What kind of error it is.
+/// A class of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Kernel, sandbox or filesystem do not have the call, or not for this.
+    /// The kernel, the sandbox or the filesystem does not support the call, or not here.
     Unsupported,
-    /// They have it and do not allow it.
+    /// The call is supported and not permitted.
     NotPermitted,
-    /// What the call is about is gone.
+    /// The object of the call no longer exists.
     Vanished,
-    /// The disk or the network behind it failed, or there is no room: never read as "not supported".
+    /// The disk or the network failed, or there is no space. Never treated as "not supported".
     Failing,
     /// Anything else.
     Other,
 }
 
 impl Class {
-    /// The class of an error of any of the calls.
+    /// The class of `errno`.
     pub fn of(errno: Errno) -> Self {
         match errno {
             Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY => Self::Unsupported,
@@ -93,7 +92,7 @@ impl Class {
         }
     }
 
-    /// The classes that have a column of the table, and the errors in them.
+    /// The classes that are columns of the table, with their errors.
     pub const COLUMNS: [(Self, &'static [Errno]); 4] = [
         (Self::Unsupported, &[Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY]),
         (Self::NotPermitted, &[Errno::PERM, Errno::ACCESS, Errno::ROFS]),
@@ -102,20 +101,21 @@ impl Class {
     ];
 }
 
-/// A row of the table. Errors of no class end the clone, unless they are named.
+/// A row of the table. Other errors end the clone, unless they are named.
 struct Row {
     unsupported: Verdict,
     not_permitted: Verdict,
     vanished: Verdict,
     failing: Verdict,
-    /// Errors that mean something else with this call than their class says, or that have none.
+    /// Errors that differ from their class for this call, or that have no class.
     named: &'static [(Errno, Verdict)],
 }
 
 impl Row {
-    /// A call whose `unsupported` and `not_permitted` errors are both `verdict`, and all others failures.
+    /// A call with the same `verdict` for `unsupported` and `not_permitted`. Other errors end the clone.
     const fn refusable(verdict: Verdict, named: &'static [(Errno, Verdict)]) -> Self {
-        let (vanished, failing) = (Verdict::Fail, Verdict::Fail);
+        let vanished = Verdict::Fail;
+        let failing = Verdict::Fail;
         Self { unsupported: verdict, not_permitted: verdict, vanished, failing, named }
     }
 }
@@ -150,7 +150,7 @@ impl Call {
     fn row(self) -> Row {
         use Verdict::{Continue, Fail, NotKept};
         match self {
-            // A seccomp profile or a filesystem's daemon may say anything of these; ids outside of a user namespace: EINVAL.
+            // A seccomp profile or the daemon of a filesystem may return any of these. EINVAL: an id outside of the user namespace.
             Self::Chmod => Row::refusable(NotKept(Attribute::Mode), &[]),
             Self::Chown => Row::refusable(
                 NotKept(Attribute::Owner),
@@ -160,8 +160,8 @@ impl Call {
                 NotKept(Attribute::Time),
                 &[(Errno::OVERFLOW, NotKept(Attribute::Time)), (Errno::RANGE, NotKept(Attribute::Time))],
             ),
-            // Without /proc there is no way to an attribute of what is not opened: ENOENT. What one entry may have ends
-            // with E2BIG or ERANGE; ext4 says ENOSPC, which the caller tells from a full disk.
+            // ENOENT: without /proc the attributes of an entry that is not open cannot be reached. E2BIG or ERANGE: the entry can
+            // have no more. ext4 returns ENOSPC for that, which the caller distinguishes from a full disk.
             Self::SetXattr => Row::refusable(
                 NotKept(Attribute::Xattr),
                 &[
@@ -187,7 +187,7 @@ impl Call {
                 failing: Fail,
                 named: &[(Errno::NODATA, Continue)],
             },
-            // What cannot be listed is not there for a reader, as for tar and rsync.
+            // Attributes that cannot be listed do not exist for a reader, as for tar and rsync.
             Self::ListXattrs => Row {
                 unsupported: Continue,
                 not_permitted: NotKept(Attribute::Xattr),
@@ -202,7 +202,7 @@ impl Call {
                 failing: Fail,
                 named: &[(Errno::NODATA, Continue), (Errno::TOOBIG, NotKept(Attribute::Xattr))],
             },
-            // CIFS, DrvFs and many FUSE filesystems have no such call, or only for what is open for writing.
+            // CIFS, DrvFs and many FUSE filesystems do not support this call, or only for files that are open for writing.
             Self::SyncDirectory => {
                 Row::refusable(Continue, &[(Errno::BADF, Continue), (Errno::ISDIR, Continue)])
             }
@@ -212,14 +212,14 @@ impl Call {
             Self::SyncFilesystem => Row::refusable(Continue, &[]),
             // EFBIG: larger than a file may be. ENODEV: not for this kind of file.
             Self::Allocate => Row::refusable(Continue, &[(Errno::NODEV, Continue), (Errno::TXTBSY, Fail)]),
-            // EREMOTEIO: a disk that does not know the command. EBUSY: another process reads the device. Zeros are written then.
+            // EREMOTEIO: the disk does not support the command. EBUSY: another process reads the device. Zeros are written instead.
             Self::Zero => Row::refusable(
                 Continue,
                 &[(Errno::NODEV, Continue), (Errno::REMOTEIO, Continue), (Errno::BUSY, Continue)],
             ),
             Self::Truncate => Row::refusable(Continue, &[]),
             Self::Lock => Row::refusable(Continue, &[(Errno::NOLCK, Continue), (Errno::BADF, Continue)]),
-            // Nothing is done because of them that would be wrong.
+            // These calls only give or take advice.
             Self::Statfs | Self::Advise => Row {
                 unsupported: Continue,
                 not_permitted: Continue,
@@ -246,7 +246,7 @@ impl Call {
                     (Errno::AGAIN, Continue),
                 ],
             },
-            // A volume without its names or its devices is not that volume.
+            // A volume without its links or devices would not be the same volume.
             Self::Link | Self::MakeNode => Row::refusable(Fail, &[]),
             Self::SeekHole => Row {
                 unsupported: Continue,
@@ -258,8 +258,8 @@ impl Call {
         }
     }
 
-    /// What `errno` of this call means. What is retried or asked for (EINTR, EWOULDBLOCK of a lock, ENXIO of a seek) is the
-    /// caller's.
+    /// What `errno` of this call means. The caller handles errors that are part of normal use (EINTR, EWOULDBLOCK of a lock, ENXIO
+    /// of a seek).
     pub fn verdict(self, errno: Errno) -> Verdict {
         let row = self.row();
         if let Some((_, verdict)) = row.named.iter().find(|(named, _)| *named == errno) {
@@ -275,17 +275,17 @@ impl Call {
         }
     }
 
-    /// Whether no error of it matters.
+    /// Whether its errors never matter.
     pub fn is_only_advice(self) -> bool {
         matches!(self, Self::Statfs | Self::Advise)
     }
 
-    /// Whether the clone does without the call after this error.
+    /// Whether the clone continues after this error.
     pub fn is_dispensable(self, errno: Errno) -> bool {
         self.verdict(errno) != Verdict::Fail
     }
 
-    /// What docs/optional-calls.md calls it.
+    /// Its name in docs/optional-calls.md.
     pub fn title(self) -> &'static str {
         match self {
             Self::Chmod => "`chmod`",
@@ -313,13 +313,13 @@ impl Call {
         }
     }
 
-    /// The errors that mean something else with this call than their class says, or that have none.
+    /// The errors that differ from their class for this call, or that have no class.
     pub fn named(self) -> &'static [(Errno, Verdict)] {
         self.row().named
     }
 }
 
-/// The call that sets the extended attribute `name`.
+/// The call that sets an extended attribute of this kind.
 pub fn setting(kind: Attribute) -> Call {
     if kind == Attribute::Acl { Call::SetAcl } else { Call::SetXattr }
 }

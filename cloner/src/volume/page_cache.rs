@@ -1,8 +1,9 @@
-//! Keeps a clone out of the page cache: what it read or wrote of a large file is dropped, so that a clone does not push
-//! out what other programs of the machine work with.
+//! Keeps a clone out of the page cache: drops the pages of large files that it has read or written, so that it does not evict
+//! the pages of other programs.
 //!
-//! What was read is dropped unless it was in the cache before: a volume that is cloned often may stay. What was written is
-//! dropped once it is on disk. Small files stay: handling each of them would cost more than it gives.
+//! [`DropAfterRead`] keeps pages that were in the cache already: a volume that is cloned often may stay there.
+//! [`DropAfterWrite`] waits until pages are on disk, because the kernel drops no others. The pages of small files stay: a call
+//! for each of them would cost more than it gives.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -11,24 +12,27 @@ use std::num::NonZeroU64;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-/// What is dropped at a time. Much more than the kernel reads ahead (disks of clouds ask for 8 MiB, and it runs two of those
-/// ahead), so that the end of a window that was not read yet is only there if somebody else read it.
+/// The size of a window: what is dropped at a time. Much larger than the kernel's read-ahead (cloud disks ask for 8 MiB, and the
+/// kernel keeps two of those in flight), so that the end of a window that was not read yet is only cached if another program
+/// read it.
 const READ_WINDOW_BYTES: u64 = 32 << 20;
 /// Less than this at the end of an extent is not worth a call.
 const READ_REST_BYTES: u64 = 4 << 20;
-/// Files below this size are left alone: looking would cost more than their pages are worth.
+/// Pages of files below this size are not dropped.
 pub(crate) const SMALL_BYTES: u64 = 1 << 20;
 
-/// Follows one file, or one after the other.
+/// Drops the pages of files that are read from their beginning to their end, one after the other.
 #[derive(Debug, Default)]
 pub struct DropAfterRead {
+    /// The window: bytes that are dropped together.
     start: u64,
     end: u64,
+    /// The window was in the cache before it was read.
     was_there: bool,
 }
 
 impl DropAfterRead {
-    /// The bytes before `offset` were read; reading goes on there, up to `until` without a gap.
+    /// The bytes before `offset` were read. The next reads start there and continue without a gap up to `until`.
     pub fn read(&mut self, file: &File, offset: u64, until: u64) {
         if (self.start..self.end).contains(&offset) || (offset == 0 && until < SMALL_BYTES) {
             return;
@@ -49,29 +53,33 @@ impl DropAfterRead {
     }
 
     fn drop_up_to(&mut self, file: &File, offset: u64) {
-        let Some(len) = NonZeroU64::new(offset - self.start).filter(|_| !self.was_there) else {
-            return;
-        };
-        // Advice only: a filesystem that does not take it keeps the pages.
-        let _ = fadvise(file, self.start, len.into(), Advice::DontNeed);
-        self.start = offset;
+        if !self.was_there {
+            drop_pages(file, self.start, offset - self.start);
+            self.start = offset;
+        }
     }
 }
 
-/// Whether the byte can be had without the disk.
+/// Drops `len` bytes from `offset` on from the page cache. A filesystem may ignore this advice, or keep what is not synced.
+pub(crate) fn drop_pages(file: &File, offset: u64, len: u64) {
+    if let Some(len) = NonZeroU64::new(len) {
+        let _ = fadvise(file, offset, Some(len), Advice::DontNeed);
+    }
+}
+
+/// Whether the byte can be read without the disk.
 fn is_there(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
     read == Ok(1)
 }
 
-/// What is dropped at a time.
+/// What is dropped at a time after writing.
 const WRITE_STEP_BYTES: u64 = 8 << 20;
-/// What was written before the last so many bytes is on disk: that is how far the writer may be ahead of what was
-/// synced (`receive/sync.rs`, of a tree).
+/// How far the writer may be ahead of what is on disk (`receive/sync.rs`, for a tree).
 const WRITE_UNSYNCED_BYTES: u64 = 48 << 20;
 
-/// Follows the writing of one file, from its beginning to its end.
+/// Drops the pages of one file that is written from its beginning to its end.
 #[derive(Debug, Default)]
 pub(crate) struct DropAfterWrite {
     dropped_bytes: u64,
@@ -83,8 +91,7 @@ impl DropAfterWrite {
         let synced_bytes = end.saturating_sub(WRITE_UNSYNCED_BYTES);
         let len = synced_bytes.saturating_sub(self.dropped_bytes);
         if len >= WRITE_STEP_BYTES {
-            // Advice only: a filesystem that does not take it keeps the pages.
-            let _ = fadvise(file, self.dropped_bytes, NonZeroU64::new(len), Advice::DontNeed);
+            drop_pages(file, self.dropped_bytes, len);
             self.dropped_bytes = synced_bytes;
         }
     }
@@ -102,7 +109,8 @@ mod tests {
 
     /// Reads it as the reader does.
     fn read_all(file: &File, size_bytes: u64) {
-        let (mut cache, mut buffer) = (DropAfterRead::default(), vec![0; 999_999]);
+        let mut cache = DropAfterRead::default();
+        let mut buffer = vec![0; 999_999];
         let mut offset = 0;
         while offset < size_bytes {
             cache.read(file, offset, size_bytes);

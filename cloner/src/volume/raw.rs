@@ -1,4 +1,4 @@
-//! Reading a device or file: holes as zeros, everything else as it is.
+//! Reads a device or file. Holes are zeros.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::snappy::CHUNK_BYTES;
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::volume::holes::next_data;
 
 pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
@@ -19,59 +19,66 @@ pub(crate) fn shrank(path: &Path, offset: u64, missing_bytes: u64) -> Error {
     )
 }
 
-/// That reading `path` failed at the byte `offset`, which tells where on a disk the fault is.
+/// The error that reading `path` failed at the byte `offset`, which shows where a disk is defective.
 pub(crate) fn unreadable(path: &Path, offset: u64, cause: io::Error) -> Error {
     Error::io(Kind::Source, format!("cannot read {} at byte {offset}", path.display()), cause)
 }
 
-/// The content of an open file or device, holes as zeros.
+/// Reads `range` of an open file or device into `sink`.
 pub fn read_range(file: &File, path: &Path, range: Range<u64>, sink: &mut dyn Sink) -> Result<()> {
-    let has_holes = file.metadata().map_err(|e| Error::source("look at", path, e))?.is_file();
-    let (mut at, end) = (range.start, range.end);
+    let has_holes = file.metadata().map_err(|e| Error::source("read the metadata of", path, e))?.is_file();
+    let mut at = range.start;
+    let end = range.end;
     while at < end {
         let data = if has_holes {
-            next_data(file, at, end).map_err(|cause| Error::source("look for holes in", path, cause))?
+            next_data(file, at, end).map_err(|cause| Error::source("find the holes of", path, cause))?
         } else {
             at..end
         };
-        sink.put_zeros(data.start - at)?;
-        sink.put_file(file, path, data.start, data.end - data.start)?;
+        sink.write(Purpose::Content, Run::Zeros(data.start - at))?;
+        let stored = FileRange { file, path, offset: data.start, len: data.end - data.start };
+        sink.write(Purpose::Content, Run::File(stored))?;
         at = data.end;
     }
     Ok(())
 }
 
-/// What shows that a file was written to. A device has nothing of the kind.
+/// Size and modification time of a file, which change when it is written to. A device has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(Option<(u64, i64, i64)>);
 
 impl Stamp {
     /// The stamp of an open file.
     pub fn of(file: &File, path: &Path) -> Result<Self> {
-        let meta = file.metadata().map_err(|e| Error::source("look at", path, e))?;
+        let meta = file.metadata().map_err(|e| Error::source("read the metadata of", path, e))?;
         Ok(Self(meta.is_file().then(|| (meta.len(), meta.mtime(), meta.mtime_nsec()))))
     }
 }
 
-/// The content of `file` from byte `from` on. A file whose stamp is not `stamp` any more is `Kind::SourceChanged`.
+/// Reads `range` of `file` into `sink`.
+///
+/// Errors: `Kind::SourceChanged` if the file no longer has the stamp `stamp`.
 pub fn read_raw(
     file: &File,
     path: &Path,
-    (from, size_bytes): (u64, u64),
+    range: Range<u64>,
     stamp: Stamp,
     sink: &mut dyn Sink,
 ) -> Result<()> {
-    read_range(file, path, from..size_bytes, sink)?;
+    read_range(file, path, range, sink)?;
     if Stamp::of(file, path)? != stamp {
         return Err(Error::new(
             Kind::SourceChanged,
-            format!("{} was written to while it was read; clone it when nothing uses it", path.display()),
+            format!(
+                "{} was written to while it was read: clone it while nothing writes to it",
+                path.display()
+            ),
         ));
     }
     Ok(())
 }
 
-/// Reads something that cannot tell its size (a character device) to its end.
+/// Reads a character device, whose size is unknown, to its end.
 pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut offset = 0;
@@ -79,7 +86,7 @@ pub fn read_stream(mut file: &File, path: &Path, sink: &mut dyn Sink) -> Result<
         match file.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(len) => {
-                sink.put(&buffer[..len])?;
+                sink.write(Purpose::Content, Run::Bytes(&buffer[..len]))?;
                 offset += len as u64;
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -97,7 +104,7 @@ mod tests {
     fn raw(file: &File, size_bytes: u64) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let path = Path::new("disk.img");
-        read_raw(file, path, (0, size_bytes), Stamp::of(file, path)?, &mut out)?;
+        read_raw(file, path, 0..size_bytes, Stamp::of(file, path)?, &mut out)?;
         Ok(out)
     }
 
@@ -114,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_one_hole_has_only_zeros() {
+    fn a_file_without_data_is_all_zeros() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(200_000).unwrap();
         assert!(raw(&file, 200_000).unwrap() == vec![0; 200_000]);
@@ -124,10 +131,11 @@ mod tests {
     fn a_file_that_grew_is_a_changed_source() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"01234567").unwrap();
-        let (path, mut out) = (Path::new("disk.img"), Vec::new());
+        let path = Path::new("disk.img");
+        let mut out = Vec::new();
         let stamp = Stamp::of(&file, path).unwrap();
         file.write_all(b"89").unwrap();
-        let error = read_raw(&file, path, (0, 8), stamp, &mut out).unwrap_err();
+        let error = read_raw(&file, path, 0..8, stamp, &mut out).unwrap_err();
         assert_eq!(error.kind(), Kind::SourceChanged);
     }
 }

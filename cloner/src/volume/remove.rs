@@ -1,9 +1,10 @@
-//! Removes a directory with everything in it. Symlinks are removed, never followed.
+//! Removes a directory with its content. Symlinks are removed, never followed.
 //!
-//! Instead of descending, which needs an open directory or a remembered name per level, directories with content are
-//! emptied into the topmost one until none is left. Depth and width cost neither memory nor descriptors.
+//! Descending would need an open directory or a name in memory for each level. Instead the content of subdirectories is moved up
+//! into the topmost directory until no subdirectory is left, so that depth and width need neither memory nor descriptors.
 //!
-//! What cannot be removed stays, with the directories that it is in; everything else goes, and the first such entry is told.
+//! Entries that cannot be removed stay, with their parent directories. All others are removed, and the first entry that stays is
+//! reported.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -17,24 +18,23 @@ use rustix::io::Errno;
 use crate::attributes::name::shown;
 use crate::volume::tree::write::beneath::open_directory;
 
-/// How long a removal still takes when a stop is asked for. Enough for what most attempts leave, so that it does not stay;
-/// short enough that a process that is to end does.
+/// How long a removal may continue after a stop: long enough for most leftovers, and short enough for a process that must end.
 const AFTER_STOP: Duration = Duration::from_secs(1);
-/// A file that a process holds open gets a name with this beginning when it is removed, on filesystems made with libfuse. To
-/// remove that only gives it another one.
+/// The prefix of the name that a filesystem based on libfuse gives to a removed file that a process holds open. Removing that name
+/// only gives the file another one.
 const HELD_OPEN: &[u8] = b".fuse_hidden";
-/// So many of those are met in one pass over a directory before it ends: its names may never end.
+/// The most such names in one pass over a directory, which could otherwise never end.
 const HELD_OPEN_LIMIT: u32 = 64;
-/// A directory is read again while its names become fewer. Names that come up while it is read may be missed, or come twice, so it
-/// is read this many times more.
+/// A directory is read again while its names become fewer. Names that change while it is read may be missed or returned twice, so
+/// this many further passes may remove nothing.
 const STALLED_LIMIT: u32 = 8;
 
-/// Why something is still there.
+/// Why an entry was not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NotRemoved {
-    /// What the filesystem says. `INTR`: a stop was asked for.
+    /// The error of the filesystem. `INTR`: a stop.
     pub(crate) cause: Errno,
-    /// The own name of the first entry that stays.
+    /// The name of the first entry that stays, without its path.
     entry: Vec<u8>,
 }
 
@@ -54,30 +54,30 @@ impl fmt::Display for NotRemoved {
     }
 }
 
-/// Removes `name` in `parent`, whatever it is. What is not there counts as removed.
+/// Removes `name` in `parent`, whatever it is. A name that does not exist counts as removed.
 ///
-/// Errors: the first entry that stays, and why. `INTR` when `stop` is set and a second more was not enough; then a part of it
-/// is left, for the next removal.
+/// Errors: the first entry that stays, and why. `INTR` if `stop` is set and the removal took more than a second after that; the
+/// next removal removes the rest.
 pub(crate) fn remove_all(parent: impl AsFd, name: &[u8], stop: &Stop) -> Result<(), NotRemoved> {
     remove_within(parent.as_fd(), name, RemovalDeadline { stop, grace: AFTER_STOP, stopped_at: None })
 }
 
-/// Removes everything in the open directory `top` but the names that `is_kept`. Errors are those of [`remove_all`].
+/// Removes everything in the open directory `top` except names for which `is_kept` is true. Errors as for [`remove_all`].
 pub(crate) fn empty(top: impl AsFd, is_kept: &dyn Fn(&[u8]) -> bool, stop: &Stop) -> Result<(), NotRemoved> {
     empty_within(top.as_fd(), is_kept, RemovalDeadline { stop, grace: AFTER_STOP, stopped_at: None })
 }
 
-/// What a removal has left of its time.
+/// The time limit of a removal after a stop.
 struct RemovalDeadline<'a> {
     stop: &'a Stop,
-    /// How long it takes after a stop.
+    /// How long the removal may continue after a stop.
     grace: Duration,
-    /// When it first saw the stop.
+    /// When the stop was noticed.
     stopped_at: Option<Instant>,
 }
 
 impl RemovalDeadline<'_> {
-    /// Asked before each name.
+    /// Checked before each name.
     fn check(&mut self) -> Result<(), Errno> {
         if !self.stop.is_set() {
             return Ok(());
@@ -87,10 +87,10 @@ impl RemovalDeadline<'_> {
     }
 }
 
-/// A removal under way.
+/// A removal in progress.
 struct Removal<'a> {
-    patience: RemovalDeadline<'a>,
-    /// How many directories were moved up; the last one has this number for a name.
+    deadline: RemovalDeadline<'a>,
+    /// How many directories were moved up. The number is the name of the last one.
     moved: u64,
     /// The first entry that could not be removed.
     first: Option<NotRemoved>,
@@ -99,51 +99,55 @@ struct Removal<'a> {
 fn remove_within(
     parent: BorrowedFd<'_>,
     name: &[u8],
-    patience: RemovalDeadline<'_>,
+    deadline: RemovalDeadline<'_>,
 ) -> Result<(), NotRemoved> {
-    let told = |cause| NotRemoved::new(cause, name);
+    let not_removed = |cause| NotRemoved::new(cause, name);
     match remove_one(parent, name) {
         Err(Errno::NOTEMPTY) => {}
-        result => return result.map_err(told),
+        result => return result.map_err(not_removed),
     }
-    let (top, _) = open_directory(parent, name).map_err(told)?;
-    empty_within(top.as_fd(), &|_| false, patience)?;
-    remove_one(parent, name).map_err(told)
+    let (top, _) = open_directory(parent, name).map_err(not_removed)?;
+    empty_within(top.as_fd(), &|_| false, deadline)?;
+    remove_one(parent, name).map_err(not_removed)
 }
 
 fn empty_within(
     top: BorrowedFd<'_>,
     is_kept: &dyn Fn(&[u8]) -> bool,
-    patience: RemovalDeadline<'_>,
+    deadline: RemovalDeadline<'_>,
 ) -> Result<(), NotRemoved> {
-    let mut removal = Removal { patience, moved: 0, first: None };
+    let mut removal = Removal { deadline, moved: 0, first: None };
     removal.drain(top, &mut |removal, name| {
         if is_kept(name.to_bytes()) { Ok(Done::Kept) } else { removal.remove_or_flatten(top, name) }
     })
 }
 
-/// What became of a name.
+/// The result for a name.
 enum Done {
-    /// It is gone from its directory.
+    /// It was removed from its directory.
     Gone,
-    /// It is to stay.
+    /// It stays on purpose.
     Kept,
 }
 
 impl Removal<'_> {
-    /// Calls `act`, which takes a name out of `directory`, until no name is left. Ends also when that leads nowhere.
+    /// Calls `act`, which removes a name from `directory`, until no name is left or nothing changes any more.
     fn drain(
         &mut self,
         directory: BorrowedFd<'_>,
         act: &mut dyn FnMut(&mut Self, &CStr) -> Result<Done, NotRemoved>,
     ) -> Result<(), NotRemoved> {
-        let (mut least, mut stalled) = (u64::MAX, 0);
+        let mut least = u64::MAX;
+        let mut stalled = 0;
         loop {
-            let (moved, mut found, mut gone, mut held_open) = (self.moved, 0_u64, 0_u64, 0);
+            let moved = self.moved;
+            let mut found = 0_u64;
+            let mut gone = 0_u64;
+            let mut held_open = 0;
             let mut last = Vec::new();
             for_each_name(directory, |name| {
                 let bytes = name.to_bytes();
-                self.patience.check().map_err(|cause| NotRemoved::new(cause, bytes))?;
+                self.deadline.check().map_err(|cause| NotRemoved::new(cause, bytes))?;
                 match act(self, name) {
                     Ok(Done::Kept) => return Ok(true),
                     Ok(Done::Gone) => gone += 1,
@@ -169,12 +173,12 @@ impl Removal<'_> {
     }
 
     fn remove_or_flatten(&mut self, top: BorrowedFd<'_>, name: &CStr) -> Result<Done, NotRemoved> {
-        let told = |cause| NotRemoved::new(cause, name.to_bytes());
+        let not_removed = |cause| NotRemoved::new(cause, name.to_bytes());
         match remove_one(top, name.to_bytes()) {
             Err(Errno::NOTEMPTY) => {}
-            result => return result.map(|()| Done::Gone).map_err(told),
+            result => return result.map(|()| Done::Gone).map_err(not_removed),
         }
-        let (directory, _) = open_directory(top, name.to_bytes()).map_err(told)?;
+        let (directory, _) = open_directory(top, name.to_bytes()).map_err(not_removed)?;
         self.drain(directory.as_fd(), &mut |removal, child| {
             let removed = match remove_one(&directory, child.to_bytes()) {
                 Err(Errno::NOTEMPTY) => move_up(directory.as_fd(), child, top, &mut removal.moved),
@@ -182,7 +186,7 @@ impl Removal<'_> {
             };
             removed.map(|()| Done::Gone).map_err(|cause| NotRemoved::new(cause, child.to_bytes()))
         })?;
-        remove_one(top, name.to_bytes()).map(|()| Done::Gone).map_err(told)
+        remove_one(top, name.to_bytes()).map(|()| Done::Gone).map_err(not_removed)
     }
 }
 
@@ -212,7 +216,7 @@ fn move_up(
         let name = moved.to_string();
         match renameat_with(directory, child, top, &name, RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => {}
-            // Only an empty directory can be replaced this way, and that is to be removed anyway.
+            // This can only replace an empty directory, which is to be removed anyway.
             Err(Errno::INVAL | Errno::NOSYS) => match renameat(directory, child, top, &name) {
                 Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
                 result => return result,
@@ -222,14 +226,14 @@ fn move_up(
     }
 }
 
-/// Calls `action` for each name in `directory`, until it says `false`.
+/// Calls `action` for each name in `directory` until it returns `false`.
 fn for_each_name(
     directory: BorrowedFd<'_>,
     mut action: impl FnMut(&CStr) -> Result<bool, NotRemoved>,
 ) -> Result<(), NotRemoved> {
-    let told = |cause| NotRemoved::new(cause, b".");
-    for entry in Dir::read_from(directory).map_err(told)? {
-        let entry = entry.map_err(told)?;
+    let not_removed = |cause| NotRemoved::new(cause, b".");
+    for entry in Dir::read_from(directory).map_err(not_removed)? {
+        let entry = entry.map_err(not_removed)?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") && !action(entry.file_name())? {
             break;
         }
@@ -245,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deep_closed_tree_goes_and_what_symlinks_lead_to_stays() {
+    fn a_deep_tree_is_removed_and_symlinks_are_not_followed() {
         let scratch = tempfile::tempdir().unwrap();
         let outside = scratch.path().join("outside");
         fs::create_dir(&outside).unwrap();
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_a_removal_and_the_next_one_takes_the_rest() {
+    fn a_stop_ends_a_removal_and_the_next_one_removes_the_rest() {
         let scratch = tempfile::tempdir().unwrap();
         let deep = scratch.path().join("tree/folder/below");
         fs::create_dir_all(&deep).unwrap();
@@ -276,16 +280,16 @@ mod tests {
         let root = fs::File::open(scratch.path()).unwrap();
         let stop = Stop::new();
         stop.by_signal(15);
-        let patience = RemovalDeadline { stop: &stop, grace: Duration::ZERO, stopped_at: None };
-        assert_eq!(remove_within(root.as_fd(), b"tree", patience).unwrap_err().cause, Errno::INTR);
+        let deadline = RemovalDeadline { stop: &stop, grace: Duration::ZERO, stopped_at: None };
+        assert_eq!(remove_within(root.as_fd(), b"tree", deadline).unwrap_err().cause, Errno::INTR);
         assert!(deep.join("file").exists());
-        // Not much is left: within the time that there is after a stop.
+        // Little is left: a second after the stop is enough.
         remove_all(&root, b"tree", &stop).unwrap();
         assert!(!scratch.path().join("tree").exists());
     }
 
     #[test]
-    fn one_entry_that_stays_is_named_and_all_others_go() {
+    fn one_entry_that_stays_is_named_and_all_others_are_removed() {
         if !rustix::process::geteuid().is_root() {
             return;
         }

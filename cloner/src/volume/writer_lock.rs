@@ -1,8 +1,8 @@
-//! Keeps a second writer away from a directory that one writes to.
+//! Keeps a second writer away from a directory.
 //!
-//! What keeps it away is a lock of the kernel on the directory itself (`flock`), which ends with its process, whatever becomes of
-//! it. It works between processes and pods of one node on any filesystem, and between nodes where the filesystem has locks for
-//! directories. What a writer says about itself is stored beside what it writes, for messages only.
+//! A writer locks the directory itself (`flock`). The kernel releases the lock when the process ends, however it ends. The lock
+//! works between processes and pods of one node on any filesystem, and between nodes if the filesystem supports locks of
+//! directories. A writer also stores a description of itself next to what it writes; that is only used in messages.
 
 use std::fmt::Write;
 use std::fs::{File, read_to_string};
@@ -19,64 +19,69 @@ use time::format_description::well_known::Rfc3339;
 use crate::error::{Error, Kind, Result};
 use crate::volume::layout::{STAGING_NAME, WRITER, names_for};
 
-/// What is read of what another writer says about itself, in bytes: more than any says.
-const WORDS_BYTES: u64 = 256;
+/// The most bytes that are read of another writer's description. Descriptions are shorter.
+const DESCRIPTION_BYTES: u64 = 256;
 
-/// So often the directory may have been replaced before that is an error.
+/// How often the directory may be replaced while it is locked before that is an error.
 const ATTEMPTS: u32 = 16;
 
-/// How much of a directory is claimed.
+/// Which part of a directory is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// All of it: a tree is unpacked there.
+    /// The whole directory: a tree is written there.
     Whole,
-    /// One image in it, which has a lock of its own. Other images can be written beside it.
+    /// One image in it, which has a lock of its own. Other images can be written at the same time.
     Image,
 }
 
-/// A directory that is claimed while this exists.
+/// The lock of a directory. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct WriterLock {
     _locked: Option<OwnedFd>,
 }
 
 impl WriterLock {
-    /// Claims the directory `path`. `Kind::Target`, at once: another process writes there; the message says which one.
+    /// Locks the directory `path` without waiting.
+    ///
+    /// Errors: `Kind::Target` if another process writes there. The message names the process.
     pub fn take(path: &Path, share: Share) -> Result<Self> {
-        // A description of its own: the lock belongs to it.
+        // The lock belongs to this open file description.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
             let directory = match rustix::fs::open(path, flags, Mode::empty()) {
-                // A directory may take files without showing its names. The image has a lock of its own.
+                // A directory may be writable without being readable. The image has a lock of its own.
                 Err(Errno::ACCESS) if share == Share::Image => return Ok(Self { _locked: None }),
-                opened => opened.map_err(|cause| Error::target("open the folder", path, cause.into()))?,
+                opened => opened.map_err(|cause| Error::target("open the directory", path, cause.into()))?,
             };
             match try_lock(&directory, share == Share::Whole) {
                 Ok(Lock::Held) => {}
                 Ok(Lock::Busy) => return Err(busy(path, &holder(&directory))),
                 Ok(Lock::Unsupported) => {
-                    log::warn!("{} cannot be locked: another writer would not be noticed", path.display());
+                    log::warn!(
+                        "cannot lock {}: its filesystem has no locks, so another writer would not be noticed",
+                        path.display()
+                    );
                 }
                 Err(cause) => return Err(Error::target("lock", path, cause.into())),
             }
-            // The copy that made it may have failed, and have removed it, in between.
+            // The copy that created it may have failed in between, and removed it.
             let named = rustix::fs::stat(path).map(|named| (named.st_dev, named.st_ino));
             if fstat(&directory).map(|found| (found.st_dev, found.st_ino)) == named {
                 return Ok(Self { _locked: Some(directory) });
             }
         }
-        Err(busy(path, "it is removed and made again and again"))
+        Err(busy(path, "the directory is removed and created repeatedly"))
     }
 }
 
-/// What became of an attempt to lock.
+/// The result of an attempt to lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// It is ours until the descriptor is closed.
+    /// This process holds the lock until the descriptor is closed.
     Held,
-    /// Another process has it.
+    /// Another process holds the lock.
     Busy,
-    /// This filesystem, or this system, has no locks.
+    /// The filesystem or the system has no locks.
     Unsupported,
 }
 
@@ -90,9 +95,9 @@ pub(crate) fn try_lock(fd: impl AsFd, is_exclusive: bool) -> rustix::io::Result<
         match flock(&fd, operation) {
             Ok(()) => return Ok(Lock::Held),
             Err(Errno::INTR) => {}
-            // EACCES is what CIFS says.
+            // CIFS returns EACCES.
             Err(Errno::WOULDBLOCK | Errno::ACCESS) => return Ok(Lock::Busy),
-            // EBADF is what NFS says about a file that is open for reading only; EPERM a seccomp profile.
+            // NFS returns EBADF for a file that is only open for reading, a seccomp profile EPERM.
             Err(
                 Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::BADF | Errno::PERM,
             ) => return Ok(Lock::Unsupported),
@@ -101,8 +106,8 @@ pub(crate) fn try_lock(fd: impl AsFd, is_exclusive: bool) -> rustix::io::Result<
     }
 }
 
-/// Whether `name` in `directory` is what is open as `fd`. After a lock is taken: the file that is locked must be the one that
-/// others will find.
+/// Whether `name` in `directory` is the file that is open as `fd`. To be checked after a lock is taken: the locked file must be the
+/// one that other processes find.
 pub(crate) fn is_at(directory: impl AsFd, name: &[u8], fd: impl AsFd) -> bool {
     let identity = |found: &Stat| (found.st_dev, found.st_ino);
     match (statat(directory, name, AtFlags::SYMLINK_NOFOLLOW), fstat(fd)) {
@@ -111,44 +116,42 @@ pub(crate) fn is_at(directory: impl AsFd, name: &[u8], fd: impl AsFd) -> bool {
     }
 }
 
-/// The failure of a writer that finds another one at work.
+/// The error of a writer that finds another one.
 pub(crate) fn busy(path: &Path, holder: &str) -> Error {
     let path = path.display();
-    let text = format!(
-        "another process is writing to {path} right now ({holder}): wait until it has ended, or end it"
-    );
+    let text = format!("another process is writing to {path} ({holder}): wait until it has ended, or end it");
     Error::new(Kind::Target, text)
 }
 
-/// What this process says about itself, in one line.
-pub(crate) fn own_words() -> String {
-    let mut words = format!("process {}", std::process::id());
+/// The description of this process, on one line.
+pub(crate) fn own_description() -> String {
+    let mut text = format!("process {}", std::process::id());
     if let Ok(host) = read_to_string("/proc/sys/kernel/hostname") {
         // Writing to a string cannot fail.
-        let _ = write!(words, " on host {}", host.trim());
+        let _ = write!(text, " on host {}", host.trim());
     }
     if let Ok(now) =
         OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH).format(&Rfc3339)
     {
-        let _ = write!(words, " since {now}");
+        let _ = write!(text, " since {now}");
     }
-    words
+    text
 }
 
-/// What was stored of a writer's [`own_words`], made fit for a message; `None` where nothing was. Anybody may have written it.
-pub(crate) fn shown_words(stored: &[u8]) -> Option<String> {
+/// A stored [`own_description`] for a message; `None` if it is empty. Any process may have written it.
+pub(crate) fn shown_description(stored: &[u8]) -> Option<String> {
     let stored = String::from_utf8_lossy(stored);
     let line = stored.lines().next()?.trim();
     (!line.is_empty()).then(|| Escaped::of_peer(line).to_string())
 }
 
-/// Who has the lock of `fd`, as far as that can be known: the kernel tells of processes that this one can see, and others have
-/// left a word.
+/// The process that holds the lock of `fd`, as far as it is known: from the kernel if this process can see the other one, else from
+/// its stored description.
 pub(crate) fn locker(fd: impl AsFd, stored: Option<String>) -> String {
-    seen(fd).or(stored).unwrap_or_else(|| "which one cannot be seen from here".to_owned())
+    seen(fd).or(stored).unwrap_or_else(|| "it is not visible from here".to_owned())
 }
 
-/// Who writes to this directory.
+/// The process that writes to this directory.
 fn holder(directory: &OwnedFd) -> String {
     locker(
         directory,
@@ -157,22 +160,22 @@ fn holder(directory: &OwnedFd) -> String {
                 openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
                     .ok()?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            words_in(openat(staging, WRITER, flags, Mode::empty()).ok()?.into())
+            description_in(openat(staging, WRITER, flags, Mode::empty()).ok()?.into())
         }),
     )
 }
 
-/// The words in an open file.
-pub(crate) fn words_in(file: File) -> Option<String> {
+/// The description in an open file.
+pub(crate) fn description_in(file: File) -> Option<String> {
     let mut stored = Vec::new();
     if !file.metadata().ok()?.is_file() {
         return None;
     }
-    file.take(WORDS_BYTES).read_to_end(&mut stored).ok()?;
-    shown_words(&stored)
+    file.take(DESCRIPTION_BYTES).read_to_end(&mut stored).ok()?;
+    shown_description(&stored)
 }
 
-/// The process that has a lock on `fd`, if the kernel shows it.
+/// The process that holds a lock of `fd`, if the kernel shows it.
 fn seen(fd: impl AsFd) -> Option<String> {
     let found = fstat(fd).ok()?;
     let place = format!(" {:02x}:{:02x}:{} ", major(found.st_dev), minor(found.st_dev), found.st_ino);
@@ -208,10 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn a_writers_words_are_one_short_line_whatever_is_stored() {
-        assert!(own_words().starts_with(&format!("process {} on host ", std::process::id())));
-        assert_eq!(shown_words(b"\n"), None);
-        let shown = shown_words(&[b"a\x1b[2J".as_slice(), &[b'x'; 4000]].concat()).unwrap();
+    fn the_description_of_a_writer_is_one_short_line() {
+        assert!(own_description().starts_with(&format!("process {} on host ", std::process::id())));
+        assert_eq!(shown_description(b"\n"), None);
+        let shown = shown_description(&[b"a\x1b[2J".as_slice(), &[b'x'; 4000]].concat()).unwrap();
         assert!(shown.len() < 300 && !shown.contains('\x1b'), "{shown}");
     }
 }

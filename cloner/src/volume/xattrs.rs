@@ -1,4 +1,4 @@
-//! The extended attributes of one entry, asked for and set without walking a path.
+//! Reads and sets the extended attributes of an entry without resolving a path.
 
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{
@@ -9,35 +9,35 @@ use rustix::io::{Errno, Result};
 use crate::attributes::XATTR_BYTES;
 use crate::volume::optional_calls::{Call, Class};
 
-/// What a first look at the names has room for: the kernel allocates what it is offered, for every entry.
+/// The size of the first, small buffer: the kernel allocates as much as it is offered, for every entry.
 const FEW_NAMES_BYTES: usize = 256;
 
-/// Room for what the kernel tells: names or one value.
+/// A buffer for a list of names or for a value.
 pub type XattrBuffer = Box<[u8]>;
 
-/// Room enough for any list of names, and for any value.
+/// A buffer that is large enough for any list of names and any value.
 pub fn room() -> XattrBuffer {
     vec![0; XATTR_BYTES].into()
 }
 
-/// Where an entry is.
+/// How an entry is accessed.
 #[derive(Debug)]
 pub enum XattrAccess<'a> {
-    /// Open.
+    /// By its open descriptor.
     Open(BorrowedFd<'a>),
-    /// By its name in an open directory, through `/proc`: links, pipes and devices are not opened.
+    /// By its name in an open directory, through `/proc`. For links, pipes and devices, which are not opened.
     Named(Vec<u8>),
 }
 
 impl<'a> XattrAccess<'a> {
-    /// The entry `name` of the open directory `dir`. A symbolic link is itself.
+    /// The entry `name` of the open directory `dir`. A symbolic link is not followed.
     pub fn named(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
         let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
         path.extend_from_slice(name);
         Self::Named(path)
     }
 
-    /// The names of all its attributes, each followed by a zero byte.
+    /// The names of all attributes, each followed by a zero byte.
     pub fn list<'r>(&self, room: &'r mut XattrBuffer) -> Result<&'r [u8]> {
         let list = |room: &mut [u8]| match self {
             Self::Open(fd) => flistxattr(fd, room),
@@ -63,7 +63,7 @@ impl<'a> XattrAccess<'a> {
         Ok(&room[..len])
     }
 
-    /// Sets it, whether or not it is there.
+    /// Sets the attribute `name`, whether or not it exists.
     pub fn set(&self, name: &[u8], value: &[u8]) -> Result<()> {
         match self {
             Self::Open(fd) => fsetxattr(fd, name, value, XattrFlags::empty()),
@@ -71,9 +71,9 @@ impl<'a> XattrAccess<'a> {
         }
     }
 
-    /// Whether it is there with this value.
+    /// Whether the attribute `name` has this value.
     pub fn has(&self, name: &[u8], value: &[u8]) -> Result<bool> {
-        // One byte more, so that a longer value does not look like this one; an empty buffer would ask for the length.
+        // One byte more than the value: a longer value then differs, and an empty buffer would only return the length.
         let mut found = vec![0; value.len() + 1];
         let len = match self {
             Self::Open(fd) => fgetxattr(fd, name, found.as_mut_slice()),
@@ -86,18 +86,18 @@ impl<'a> XattrAccess<'a> {
         }
     }
 
-    /// Whether the way by name can be gone: `/proc` is there.
+    /// Whether entries can be accessed by name: `/proc` is available.
     pub fn can_be_named() -> bool {
         rustix::fs::stat("/proc/self/fd").is_ok()
     }
 }
 
-/// Takes the attribute away, if it is there. An error that says nothing about a disk is none where it is not there.
+/// Removes the attribute `name`, if it exists. If it does not, errors are ignored except those of a failing disk.
 pub fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     match fremovexattr(fd, name) {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         Err(errno) if Class::of(errno) != Class::Failing => {
-            // A sandbox may refuse the call, whatever it is about.
+            // A sandbox may refuse the call even if the attribute does not exist.
             match fgetxattr(fd, name, &mut [0; 0]) {
                 Ok(_) => Err(errno),
                 Err(absent) if Call::RemoveAcl.is_dispensable(absent) => Ok(()),
@@ -121,12 +121,14 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn both_ways_to_an_entry_see_the_same() {
+    fn both_kinds_of_access_see_the_same_attributes() {
         let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let file = std::fs::File::create(directory.path().join("a")).unwrap();
         let dir = std::fs::File::open(directory.path()).unwrap();
-        let (open, named) = (XattrAccess::Open(file.as_fd()), XattrAccess::named(dir.as_fd(), b"a"));
-        let (mut one, mut other) = (room(), room());
+        let open = XattrAccess::Open(file.as_fd());
+        let named = XattrAccess::named(dir.as_fd(), b"a");
+        let mut one = room();
+        let mut other = room();
         open.set(b"user.large", &[7; 900]).unwrap();
         named.set(b"user.empty", b"").unwrap();
         for number in 0..40 {

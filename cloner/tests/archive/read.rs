@@ -92,7 +92,7 @@ fn bytes_after_the_end_marker_are_ignored() {
 #[test]
 fn a_lone_zero_block_in_the_middle_is_damage() {
     let bytes = HandMade::default().file("a", "").raw(&[0; 512]).file("b", "").end();
-    assert!(damage(&bytes).contains("lone zero block"));
+    assert!(damage(&bytes).contains("single zero block"));
 }
 
 #[test]

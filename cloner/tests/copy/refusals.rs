@@ -60,7 +60,7 @@ fn copying_a_directory_into_itself_or_over_its_parent_is_refused() {
 fn a_directory_does_not_replace_a_file() {
     let scratch = Scratch::new();
     let file = scratch.file("a", b"content");
-    forced(&scratch.directory("folder"), &file).assert_failed(4, &["is not a folder"]);
+    forced(&scratch.directory("folder"), &file).assert_failed(4, &["is not a directory"]);
     assert_eq!(fs::read(&file).unwrap(), b"content");
 }
 
@@ -87,7 +87,7 @@ fn a_source_of_an_unsupported_file_type_is_refused() {
     let made = Command::new("mkfifo").arg(scratch.at("pipe")).status();
     assert!(made.unwrap().success());
     for source in [scratch.at("pipe").as_path(), Path::new("/dev/null")] {
-        let parts = [source.to_str().unwrap(), "neither a file, a block device nor a folder"];
+        let parts = [source.to_str().unwrap(), "neither a file, a block device nor a directory"];
         copy(&[source, &scratch.at("b")]).assert_failed(3, &parts);
     }
     let file = scratch.file("a", b"content");

@@ -74,9 +74,9 @@ fn immutable_and_append_only_entries_are_reported_before_any_move() {
     fs::write(target.join("a/sub/o"), "old").unwrap();
     for (flag, entry, part) in [
         ("i", "a/sub/o", "\"a/sub/o\" is immutable"),
-        ("a", "a/sub", "\"a/sub\" only takes what is appended"),
+        ("a", "a/sub", "\"a/sub\" is append-only"),
         ("i", "a", "\"a\" is immutable"),
-        ("a", "", "only takes what is appended"),
+        ("a", "", "is append-only"),
         ("i", "", "is immutable"),
     ] {
         run("chattr", &[&format!("+{flag}")], &target.join(entry));

@@ -11,7 +11,7 @@ fn folding() -> Option<Mounted> {
     if !is_root() {
         return None;
     }
-    match Mounted::folding() {
+    match Mounted::case_insensitive() {
         Ok(mounted) => Some(mounted),
         Err(why) => {
             able(false, &why);

@@ -165,9 +165,9 @@ fn attributes_beyond_one_header_are_omitted_and_reported() {
     let root = File::open(mounted.path()).unwrap().into();
     let stop = decant_shared::process::stop::Stop::new();
     let plan =
-        decant_cloner::volume::tree::read::scan::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
+        decant_cloner::volume::tree::read::scan(&root, mounted.path(), WITH_ATTRIBUTES, &stop).unwrap();
     let mut stream = Vec::new();
-    decant_cloner::volume::tree::read::write_archive::write_archive(
+    decant_cloner::volume::tree::read::write_archive(
         &root,
         mounted.path(),
         WITH_ATTRIBUTES,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use decant_cloner::error::{Kind, Result};
-use decant_cloner::stream::Sink;
+use decant_cloner::stream::{Purpose, Run, Sink};
 use decant_shared::process::stop::Stop;
 
 use crate::tree::{SPARSE, Tree};
@@ -17,16 +17,10 @@ use crate::tree::{SPARSE, Tree};
 struct ModifyingSink<F: FnMut(&Path)>(F);
 
 impl<F: FnMut(&Path)> Sink for ModifyingSink<F> {
-    fn put(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn put_zeros(&mut self, _: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn put_file(&mut self, _: &File, path: &Path, _: u64, _: u64) -> Result<()> {
-        (self.0)(path);
+    fn write(&mut self, _: Purpose, run: Run<'_>) -> Result<()> {
+        if let Run::File(range) = run {
+            (self.0)(range.path);
+        }
         Ok(())
     }
 }
@@ -103,8 +97,8 @@ fn an_entry_removed_after_the_scan_is_a_source_change() {
 #[test]
 fn the_directory_of_an_entry_removed_before_listing_is_named() {
     for (removed, arguments) in [
-        ("b/x", r#"an entry behind "b" and before "b/y" was removed"#),
-        ("b/y", r#"1 of its entries are gone, behind "b/x""#),
+        ("b/x", r#"an entry after "b" and before "b/y" was removed"#),
+        ("b/y", r#"1 of its entries after "b/x" were removed"#),
     ] {
         let tree = Tree::new();
         tree.file("a", "x");
@@ -280,15 +274,9 @@ fn packing_stops_between_entries() {
         stop.by_signal(15);
     });
     let path = tree.0.path();
-    let error = decant_cloner::volume::tree::read::write_archive::write_archive(
-        &tree.root(),
-        path,
-        SPARSE,
-        &plan,
-        &mut sink,
-        &stop,
-    )
-    .unwrap_err();
+    let error =
+        decant_cloner::volume::tree::read::write_archive(&tree.root(), path, SPARSE, &plan, &mut sink, &stop)
+            .unwrap_err();
     assert_eq!(error.kind(), Kind::Signal(15));
     assert_eq!(files, 1);
 }

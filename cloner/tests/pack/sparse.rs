@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use decant_cloner::error::Result;
-use decant_cloner::stream::Sink;
+use decant_cloner::stream::{Purpose, Run, Sink};
 
 use crate::tree::{DENSE, SPARSE, Tree, listing};
 
@@ -148,19 +148,13 @@ struct Measured {
 }
 
 impl Sink for Measured {
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.bytes += bytes.len() as u64;
-        self.head.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn put_zeros(&mut self, len: u64) -> Result<()> {
-        self.bytes += len;
-        Ok(())
-    }
-
-    fn put_file(&mut self, _: &File, _: &Path, _: u64, len: u64) -> Result<()> {
-        self.bytes += len;
+    fn write(&mut self, purpose: Purpose, run: Run<'_>) -> Result<()> {
+        if purpose != Purpose::Digest {
+            self.bytes += run.len();
+            if let Run::Bytes(bytes) = run {
+                self.head.extend_from_slice(bytes);
+            }
+        }
         Ok(())
     }
 }

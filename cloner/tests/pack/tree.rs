@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use decant_cloner::error::Result;
 use decant_cloner::stream::Sink;
 use decant_cloner::volume::tree::read::plan::{ArchivePlan, Options, Totals};
-use decant_cloner::volume::tree::read::scan::scan;
-use decant_cloner::volume::tree::read::write_archive::write_archive;
+use decant_cloner::volume::tree::read::scan;
+use decant_cloner::volume::tree::read::write_archive;
 use decant_shared::process::stop::Stop;
 use tempfile::TempDir;
 

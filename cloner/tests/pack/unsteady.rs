@@ -7,8 +7,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use decant_cloner::volume::tree::read::scan::scan;
-use decant_cloner::volume::tree::read::write_archive::write_archive;
+use decant_cloner::volume::tree::read::scan;
+use decant_cloner::volume::tree::read::write_archive;
 use decant_shared::process::stop::Stop;
 use decant_test_support::disks::{Mounted, run};
 use decant_test_support::{able, is_root};

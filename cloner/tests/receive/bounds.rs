@@ -118,8 +118,8 @@ fn empty_attribute_names_and_too_many_attributes_are_refused() {
     let many = [("SCHILY.xattr.a", ""); 30_000];
     let nameless = [("SCHILY.xattr.", ""); 2];
     for (records, expected_text) in [
-        (&nameless[..], "an extended attribute without a name"),
-        (&many[..], "more extended attributes than any entry has"),
+        (&nameless[..], "an extended attribute has no name"),
+        (&many[..], "the extended attributes are larger than those of any entry"),
     ] {
         let tree = HandMade::default().pax(b'x', records).file("file", "content").end();
         assert_refused(&upload(TREE, &tree), 500, expected_text);

@@ -22,7 +22,7 @@ fn probe(target: &Target) -> bool {
 
 fn assert_all_are_served(from: Sources, bytes: &'static [u8]) {
     let target = TargetBuilder::new().ready();
-    let _flood = Flood::begin(target.port, HELD_CONNECTIONS, from, bytes);
+    let _flood = Flood::start(target.port, HELD_CONNECTIONS, from, bytes);
     for _ in 0..10 {
         assert!(probe(&target));
     }
@@ -49,7 +49,7 @@ fn probes_and_the_sender_are_served_despite_unfinished_handshakes() {
 #[test]
 fn a_flood_of_connections_takes_little_memory() {
     let target = TargetBuilder::new().ready();
-    let flood = Flood::begin(target.port, 2 * HELD_CONNECTIONS, Sources::ManyAddresses, HALF_A_HELLO);
+    let flood = Flood::start(target.port, 2 * HELD_CONNECTIONS, Sources::ManyAddresses, HALF_A_HELLO);
     until("each connection is opened again and again", || flood.opened() >= 10 * HELD_CONNECTIONS);
     let peak = target.peak_kib();
     assert!(peak < MEMORY_MAX_KIB, "{peak} KiB");

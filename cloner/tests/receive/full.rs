@@ -108,7 +108,7 @@ fn a_read_only_directory_is_named() {
 fn a_missing_directory_is_named() {
     let ended = TargetBuilder::new().set("DESTINATION", "/nowhere/disk.img").run();
     assert_eq!(ended.code, Some(4));
-    assert!(ended.message.contains("/nowhere is not a folder"), "{}", ended.message);
+    assert!(ended.message.contains("/nowhere is not a directory"), "{}", ended.message);
 }
 
 #[test]

@@ -24,19 +24,19 @@ fn of_frames(content: &str, frames: &[&[u8]]) -> Vec<u8> {
 #[test]
 fn a_stream_without_the_snappy_identifier_is_refused() {
     let request = of_frames(IMAGE, &[&frame(b"image")]);
-    assert_refused(TargetBuilder::new(), &request, 500, "does not begin with snappy's identifier");
+    assert_refused(TargetBuilder::new(), &request, 500, "does not begin with the snappy identifier");
 }
 
 #[test]
 fn a_stream_with_a_wrong_identifier_is_refused() {
     let request = of_frames(IMAGE, &[b"\xff\x06\x00\x00sNaPpy", &frame(b"image")]);
-    assert_refused(TargetBuilder::new(), &request, 500, "a wrong identifier");
+    assert_refused(TargetBuilder::new(), &request, 500, "the snappy identifier is wrong");
 }
 
 #[test]
 fn a_frame_longer_than_the_format_allows_is_refused() {
     let request = of_frames(IMAGE, &[IDENTIFIER, b"\x01\xff\xff\xff", &noise(1 << 20, 0)]);
-    assert_refused(TargetBuilder::new(), &request, 500, "a data frame of 16777215 bytes");
+    assert_refused(TargetBuilder::new(), &request, 500, "a data frame has 16777215 bytes");
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn invalid_stream_positions_are_refused() {
     let target = TargetBuilder::new().ready();
     for (index, count) in [(0, 1), (2, 2), (0, 9)] {
         let answer = target.request(&stream(7, index, count));
-        assert_eq!((answer.status, answer.body.as_str()), (400, "x-decant-stream makes no sense"));
+        assert_eq!((answer.status, answer.body.as_str()), (400, "x-decant-stream is not valid"));
     }
 }
 
@@ -95,7 +95,7 @@ fn a_turn_out_of_order_is_damage_and_leaves_nothing() {
     first_connection.send(&chunk(&[frames(b"first "), end_of(0)].concat())).unwrap();
     let answer = first_connection.answer();
     assert_eq!(answer.status, 500);
-    assert!(answer.body.contains("stream 1 brings turn 3 in place of turn 1"), "{answer:?}");
+    assert!(answer.body.contains("stream 1 sent turn 3 instead of turn 1"), "{answer:?}");
     assert_eq!(second_connection.answer().status, 503);
     assert!(names(&target.directory()).is_empty());
 }
@@ -108,7 +108,10 @@ fn bodies_that_end_at_different_turns_are_damage() {
     first_connection.send(&chunked(&[frames(b"first "), end_of(0)].concat())).unwrap();
     second_connection.send(&[chunk(&[frame(b"more"), end_of(3)].concat()), END.to_vec()].concat()).unwrap();
     let answer = first_connection.answer();
-    assert!(answer.status == 500 && answer.body.contains("goes on behind the end of stream 0"), "{answer:?}");
+    assert!(
+        answer.status == 500 && answer.body.contains("continues after the end of stream 0"),
+        "{answer:?}"
+    );
     assert_eq!(second_connection.answer().status, 503);
 }
 

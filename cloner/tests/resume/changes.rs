@@ -37,7 +37,7 @@ fn interrupted(
         target.kill();
         target = volumes.pair.target();
     }
-    volumes.relay().let_go();
+    volumes.relay().release();
     change(&volumes);
     let log = assert_both_succeed(volumes.pair.source(FAST), target);
     volumes.assert_same();
@@ -52,7 +52,7 @@ fn write_into(path: &Path, at_bytes: u64) {
 
 fn assert_differs_from(log: &[String], segment: u64) {
     let line = match segment {
-        0 => "nothing of this clone is there yet".to_owned(),
+        0 => "the target holds nothing of this clone".to_owned(),
         _ => format!("it differs from segment {segment} on"),
     };
     assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
@@ -232,7 +232,7 @@ fn attributes_changed_between_attempts_are_current() {
         set_xattr(&at("d1/f1"), "user.new", b"new");
     };
     let log = changed(Mode::Tree, (95, true), "as they are now", change).unwrap();
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
 }
 
 /// Files that the target's user cannot read could not be read back, and the clone would restart from zero.
@@ -260,7 +260,7 @@ fn a_tree_with_unreadable_files_resumes_on_an_unprivileged_target() {
     relay.wait_until_held();
     sender.kill();
     first.kill();
-    relay.let_go();
+    relay.release();
     let log = assert_both_succeed(pair.source(FAST), pair.target());
     assert!(wire_bytes(&log) < 150 * MIB, "it began from zero: {log:#?}");
     let mode =

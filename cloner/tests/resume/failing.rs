@@ -93,7 +93,7 @@ fn target_fails(mode: Mode) {
         let (_receiver, source) = (pair.target(), pair.source(FAST));
         relay.wait_until_held();
         disk.fail();
-        relay.let_go();
+        relay.release();
         let (code, log) = source.ended();
         assert_eq!(code, Some(6), "{log:#?}");
         assert_has_line(&log, &["the target answered 500", target.to_str().unwrap(), "Input/output error"]);
@@ -169,7 +169,7 @@ fn source_fails(mode: Mode) {
     let (target, source) = (pair.target(), pair.source(FAST));
     relay.wait_until_held();
     disk.fail();
-    relay.let_go();
+    relay.release();
     let (code, log) = source.ended();
     assert_eq!(code, Some(3), "{log:#?}");
     assert_has_line(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);
@@ -181,7 +181,7 @@ fn source_fails(mode: Mode) {
     let log = pair.source(FAST).assert_success();
     target.assert_success();
     volumes.assert_same();
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
     cell.passed(None, "exit 3, Input/output error; the next source went on");
 }
 

@@ -14,8 +14,8 @@ fn a_clone_starts_and_resumes_during_a_flood_of_connections() {
     let target = volumes.pair.target();
     let port = volumes.relay().target_port();
     // Half a TLS record header: a connection without any byte does not even get a thread.
-    let _flood = Flood::begin(port, 500, Sources::ManyAddresses, b"\x16\x03\x01\x02\x00");
+    let _flood = Flood::start(port, 500, Sources::ManyAddresses, b"\x16\x03\x01\x02\x00");
     let log = assert_both_succeed(volumes.pair.source(FAST), target);
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
     volumes.assert_same();
 }

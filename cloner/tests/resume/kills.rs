@@ -60,7 +60,7 @@ fn restarts_from_zero(mode: Mode) -> bool {
 }
 
 fn assert_resumed(log: &[String]) {
-    assert!(log.iter().any(|line| line.contains("going on after the first")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
 }
 
 /// Kills at each point in turn.

@@ -163,7 +163,7 @@ impl CloneSetup {
     /// Ends the connection that carries the upload.
     fn cut(&self) {
         self.relay().break_at(0, Break::Cut);
-        self.relay().let_go();
+        self.relay().release();
         until("the upload is cut", || self.relay().has_broken());
     }
 
@@ -201,7 +201,7 @@ impl CloneSetup {
         assert_eq!(self.page(&self.authority).is_ok(), self.is_same(authority), "the page's authority");
         // Only the target knows, and it is asked on a connection of its own.
         until("progress of the target", || self.durable_bytes(authority) > before_bytes);
-        self.relay().let_go();
+        self.relay().release();
         let log = assert_both_succeed(source, target);
         self.pair.assert_equal(&self.destination);
         log
@@ -231,7 +231,7 @@ fn a_clone_resumes_and_reports_progress_with_renewed_certificates() {
     clone.renew(1, &clone.authority);
     let log = clone.assert_outlives(held, &clone.authority);
     assert!(
-        has_line(&log, "hung up without an answer") && has_line(&log, "going on after the first"),
+        has_line(&log, "hung up without an answer") && has_line(&log, "resuming after the first"),
         "{log:#?}"
     );
     assert!(has_line(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
@@ -292,7 +292,7 @@ fn without_renewal_a_clone_fails_with_the_expiry_of_the_targets_certificate() {
     let (code, log) = held.source.ended();
     let error = log.iter().find(|line| line.contains("ERROR")).unwrap();
     assert_eq!(code, Some(7), "{log:#?}");
-    for part in ["the certificate of the target at", "expired at 20", "it has to be renewed there"] {
+    for part in ["the certificate of the target at", "expired at 20", "renew it there"] {
         assert!(error.contains(part), "{part:?} is not in {error}");
     }
 }

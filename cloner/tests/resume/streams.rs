@@ -45,7 +45,7 @@ fn assert_resumes_after(mode: Mode, how: Break, text: &str) {
     let (target, source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     let log = assert_both_succeed(source, target);
     assert!(volumes.relay().has_broken() && has_line(&log, text), "{log:#?}");
-    assert!(has_line(&log, "going on after the first"), "{log:#?}");
+    assert!(has_line(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
     cell.passed(Some(resent_bytes_over(3, &volumes, before_bytes, 1)), "went on by itself");
 }
@@ -74,7 +74,7 @@ fn a_source_ends_after_one_connection_stalls_and_the_next_source_resumes() {
     let (code, log) = volumes.pair.source_with(FAST, &variables).ended();
     assert!(code == Some(5) && has_line(&log, "made no progress for 2 s"), "{code:?} {log:#?}");
     let log = assert_both_succeed(volumes.pair.source_with(FAST, &THREE), target);
-    assert!(has_line(&log, "going on after the first"), "{log:#?}");
+    assert!(has_line(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
 }
 
@@ -85,9 +85,9 @@ fn a_new_source_with_another_number_of_connections_resumes() {
     let (target, mut source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     volumes.relay().wait_until_held();
     source.kill();
-    volumes.relay().let_go();
+    volumes.relay().release();
     let log = assert_both_succeed(volumes.pair.source_with(FAST, &[("DECANT_STREAMS", "1")]), target);
-    assert!(has_line(&log, "going on after the first"), "{log:#?}");
+    assert!(has_line(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
     resent_bytes_over(3, &volumes, before_bytes, 1);
 }
@@ -99,7 +99,7 @@ fn a_new_target_resumes_after_a_killed_one() {
     let (mut target, source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     volumes.relay().wait_until_held();
     target.kill();
-    volumes.relay().let_go();
+    volumes.relay().release();
     assert_both_succeed(source, volumes.pair.target());
     volumes.assert_same();
     resent_bytes_over(3, &volumes, before_bytes, 1);

@@ -46,14 +46,14 @@ fn an_unreadable_source_is_named() {
 fn a_directory_instead_of_a_device_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let ended = Source::new(&Pki::new(), URL).block(directory.path()).run();
-    ended.assert_failed(3, &[directory.path().to_str().unwrap(), "is a folder"]);
+    ended.assert_failed(3, &[directory.path().to_str().unwrap(), "is a directory"]);
 }
 
 #[test]
 fn a_file_instead_of_a_directory_is_named() {
     let image = Image::with(b"content");
     let ended = Source::new(&Pki::new(), URL).filesystem(&image.path()).run();
-    ended.assert_failed(3, &[image.path().to_str().unwrap(), "is not a folder"]);
+    ended.assert_failed(3, &[image.path().to_str().unwrap(), "is not a directory"]);
 }
 
 #[test]

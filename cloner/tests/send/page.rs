@@ -165,7 +165,7 @@ fn scrapes_are_answered_despite_idle_connections() {
         // The beginning of a handshake.
         (Sources::ManyAddresses, b"\x16\x03\x01\x02\x00"),
     ] {
-        let _flood = Flood::begin(port, 500, sources, raw_text);
+        let _flood = Flood::start(port, 500, sources, raw_text);
         for _ in 0..10 {
             assert!(page(port).contains("clone_progress"));
         }

@@ -1,6 +1,7 @@
 //! The disk image in an archive.
 
 use decant_cloner::error::{Error, Kind, Result};
+use decant_cloner::tar::reader::ArchiveReader;
 use decant_cloner::volume::image::in_archive::{FoundImage, ImageSink, find_image};
 use decant_shared::process::stop::Stop;
 use decant_test_support::archive::HandMade;
@@ -40,7 +41,7 @@ impl ImageSink for Collected {
 
 fn find(mut archive: &[u8]) -> (Result<FoundImage, Error>, Collected, usize) {
     let mut sink = Collected::default();
-    let result = find_image(&mut archive, &mut sink, &Stop::new());
+    let result = find_image(&mut ArchiveReader::new(&mut archive), &mut sink, &Stop::new());
     (result, sink, archive.len())
 }
 

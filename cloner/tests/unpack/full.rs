@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::unpacking::{unpack, unpack_with};
 use decant_cloner::error::Kind;
-use decant_cloner::volume::tree::write::options::UnpackOptions;
+use decant_cloner::volume::tree::write::UnpackOptions;
 use decant_test_support::archive::HandMade;
 use decant_test_support::disks::Mounted;
 use decant_test_support::trees::{allocated_bytes, assert_same, describe};

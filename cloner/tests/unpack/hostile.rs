@@ -10,7 +10,7 @@ use crate::unpacking::unpack;
 use decant_cloner::error::{Error, Kind, Result};
 use decant_cloner::stream::{Piece, Pull};
 use decant_cloner::volume::layout::STAGING_NAME;
-use decant_cloner::volume::tree::write::options::UnpackOptions;
+use decant_cloner::volume::tree::write::UnpackOptions;
 use decant_cloner::volume::tree::write::unpack_tree;
 use decant_shared::process::stop::Stop;
 use decant_test_support::archive::HandMade;

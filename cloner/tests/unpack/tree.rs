@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use crate::unpacking::{unpack, unpack_with};
 use decant_cloner::attributes::Attribute;
 use decant_cloner::volume::layout::STAGING_NAME;
-use decant_cloner::volume::tree::write::options::UnpackOptions;
+use decant_cloner::volume::tree::write::UnpackOptions;
 use decant_test_support::archive::HandMade;
 use decant_test_support::is_root;
 use decant_test_support::trees::{allocated_bytes, assert_same, describe, output, sparse};
@@ -224,7 +224,7 @@ fn a_device_node_is_created_or_reported_as_an_error() {
         done.unwrap();
         assert!(fs::metadata(target.path().join("null")).unwrap().file_type().is_char_device());
     } else {
-        assert!(done.unwrap_err().to_string().starts_with("cannot make the device node \"null\""));
+        assert!(done.unwrap_err().to_string().starts_with("cannot create the device node \"null\""));
         assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
     }
 }

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use decant_cloner::error::Result;
-use decant_cloner::volume::tree::write::options::{UnpackOptions, Unpacked};
 use decant_cloner::volume::tree::write::unpack_tree;
+use decant_cloner::volume::tree::write::{UnpackOptions, Unpacked};
 use decant_shared::process::stop::Stop;
 use decant_test_support::is_root;
 

@@ -10,46 +10,46 @@ use decant_shared::protocol::units::{Rate, RateError, parse_quantity};
 use crate::ending::Ending;
 use decant_controller::objects::annotations::READBACK;
 
-/// Clones volumes, shows how far clones are, and finds what is wrong.
+/// Clones volumes, shows the progress of clones, and finds problems.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-decant", bin_name = "kubectl decant", version, arg_required_else_help = true)]
 #[command(after_help = Ending::help())]
 pub struct Cli {
-    /// What to do.
+    #[allow(missing_docs)]
     #[command(subcommand)]
     pub command: Command,
-    /// Which cluster, and where in it.
+    #[allow(missing_docs)]
     #[command(flatten)]
     pub place: ClusterArgs,
 }
 
-/// Where: the flags of `kubectl` under their names.
+/// Flags with the names and meanings of `kubectl`.
 #[derive(Debug, Args)]
 pub struct ClusterArgs {
-    /// The namespace; without it, that of the context
+    /// The namespace; by default, that of the context
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
     /// The context of the kubeconfig to use
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
-    /// The kubeconfig to use; without it $KUBECONFIG, which may name several, or ~/.kube/config
+    /// The kubeconfig to use; by default $KUBECONFIG, which may name several, or ~/.kube/config
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// How long one request may take, such as 10s or 1m; 0 for 30 s
-    #[arg(long, global = true, value_name = "TIME", default_value = "0", value_parser = span)]
+    /// Time limit of one request, such as 10s or 1m; 0 for 30 s
+    #[arg(long, global = true, value_name = "TIME", default_value = "0", value_parser = duration)]
     pub request_timeout: Duration,
 }
 
-/// What the plugin can do.
+/// The commands of the plugin.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Clone a PVC: make a DataVolume that asks for it
+    /// Clone a PVC: create a DataVolume that requests it
     Clone(CloneArgs),
-    /// Show running clones with bars, and those that ended last
+    /// Show running clones with progress bars, and the clones that ended last
     Status(StatusArgs),
-    /// Look for what is wrong with the installation or with clones
+    /// Find problems of the installation and of clones
     Doctor(DoctorArgs),
-    /// Delete what clones left behind
+    /// Delete what clones left over
     Cleanup(CleanupArgs),
 }
 
@@ -62,58 +62,58 @@ pub enum Output {
     Yaml,
 }
 
-/// What to clone, and into what.
+/// Flags of `clone`.
 #[derive(Debug, Args)]
 pub struct CloneArgs {
     /// The PVC to clone, in the namespace of -n
     pub source: String,
-    /// Name of the DataVolume and its PVC; without it, SOURCE-clone
+    /// Name of the DataVolume and its PVC; by default SOURCE-clone
     #[arg(long, value_name = "NAME")]
     pub to: Option<String>,
-    /// Namespace to clone into; without it, that of the source
+    /// Namespace to clone into; by default that of the source
     #[arg(long, value_name = "NAME")]
     pub to_namespace: Option<String>,
-    /// Size of the new PVC, such as 20Gi; without it, that of the source
+    /// Size of the new PVC, such as 20Gi; by default that of the source
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub size: Option<String>,
-    /// Storage class of the new PVC; without it, the default one
+    /// Storage class of the new PVC; by default the default class of the cluster
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
-    /// Bind the new PVC at once, although its class waits for the first pod that uses it
+    /// Bind the new PVC immediately, even if its class waits for the first pod that uses it
     #[arg(long)]
     pub immediate: bool,
-    /// No more bytes on the wire than this: 50MiB/s, 400kB/s
+    /// Limit of the network rate: 50MiB/s, 400kB/s
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub limit: Option<String>,
-    /// Connections that carry a large volume together
+    /// Number of connections for a large volume
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=STREAMS_LIMIT as i64))]
     pub streams: Option<u8>,
-    /// What to check beyond the digests: readback reads everything back from the target's disk
+    /// Verification beyond the digests: readback reads all data back from the disk of the target
     #[arg(long, value_name = "HOW", value_parser = [READBACK])]
     pub verify: Option<String>,
-    /// Follow the clone to its end
+    /// Wait for the end of the clone and show its progress
     #[arg(long)]
     pub wait: bool,
-    /// With --wait: how long to wait, such as 30m; 0 for ever
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = span, requires = "wait")]
+    /// With --wait: time limit, such as 30m; 0 for none
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, requires = "wait")]
     pub timeout: Duration,
     /// Print the DataVolume as json or yaml
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
 
-/// Which clones to show.
+/// Flags of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Only this DataVolume
+    /// Show only this DataVolume
     pub name: Option<String>,
-    /// Go on showing changes: of one clone to its end, of all of them for ever
+    /// Keep showing changes: of one clone until it ends, of all clones until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// Of all namespaces
+    /// Show clones of all namespaces
     #[arg(short = 'A', long, conflicts_with = "name")]
     pub all_namespaces: bool,
-    /// How many of those that ended to show
+    /// Number of ended clones to show
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub recent: u16,
     /// Print the clones as json or yaml; with --follow one document for each change
@@ -121,10 +121,10 @@ pub struct StatusArgs {
     pub output: Option<Output>,
 }
 
-/// Where to look.
+/// Flags of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Namespace that Decant is installed in
+    /// Namespace of the Decant installation
     #[arg(long, value_name = "NAME", default_value = "decant-system")]
     pub controller_namespace: String,
     /// Print the checks as json or yaml
@@ -132,29 +132,29 @@ pub struct DoctorArgs {
     pub output: Option<Output>,
 }
 
-/// What to delete.
+/// Flags of `cleanup`.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
-    /// In all namespaces
+    /// Search all namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Delete DataVolumes that succeeded, too; their PVCs and what is in them stay
+    /// Also delete DataVolumes that succeeded; their PVCs and data are kept
     #[arg(long)]
     pub finished: bool,
-    /// Only show what would be deleted
+    /// Only list what would be deleted
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Print what was found as json or yaml; deletes only together with --yes
+    /// Print the leftovers as json or yaml; deletes only with --yes
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
 
-/// A span as `kubectl` takes it: `90`, `30s`, `5m`, `1h30m`.
-pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time such as 30s, 5m or 1h30m");
+/// Parses a duration like `kubectl`: `90`, `30s`, `5m`, `1h30m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration such as 30s, 5m or 1h30m");
     if let Ok(secs) = text.parse::<u32>() {
         return Ok(Duration::from_secs(secs.into()));
     }
@@ -174,16 +174,16 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_secs(whole)) }
 }
 
-/// A Kubernetes quantity, kept as it was written.
+/// Checks a Kubernetes quantity; the text is kept unchanged.
 fn size(text: &str) -> Result<String, String> {
     match parse_quantity(text) {
-        Ok(0) => Err("a volume cannot have no size at all".to_owned()),
+        Ok(0) => Err("a volume cannot have size 0".to_owned()),
         Ok(_) => Ok(text.to_owned()),
         Err(e) => Err(format!("not a size such as 20Gi: {e}")),
     }
 }
 
-/// A rate as the annotation takes it.
+/// Checks a rate; the text is kept unchanged for the annotation.
 fn rate(text: &str) -> Result<String, RateError> {
     text.parse::<Rate>().map(|_| text.to_owned())
 }
@@ -200,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_kubectl() {
-        let secs = |text| span(text).map(|span| span.as_secs()).ok();
+    fn durations_are_those_of_kubectl() {
+        let secs = |text| duration(text).map(|time| time.as_secs()).ok();
         assert_eq!(
             [secs("0"), secs("90"), secs("30s"), secs("1h30m")],
             [Some(0), Some(90), Some(30), Some(5400)]
@@ -219,7 +219,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,12}") {
-            let _ = span(&text);
+            let _ = duration(&text);
         }
     }
 }

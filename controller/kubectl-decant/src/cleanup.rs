@@ -1,24 +1,33 @@
-//! `kubectl decant cleanup`: deletes what clones left behind, after a question.
+//! `kubectl decant cleanup`: finds what clones left over, and deletes it after a question.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
 
 use crate::args::CleanupArgs;
 use crate::ending::{Ending, Failure};
-use crate::leftovers::{Leftover, find};
-use crate::output::{complain, plain, print, say, table};
-use crate::session::Session;
-use decant_controller::api::cluster::{ApiError, Cluster};
-use decant_controller::objects::Kind;
+use crate::output::{plain, print, print_error, print_line, table};
+use crate::session::{Session, list};
+use decant_controller::api::cluster::{ApiError, Cluster, ListParams};
+use decant_controller::objects;
+use decant_controller::objects::annotations::{
+    APP, APP_VALUE, CLONE_OF, CLONE_REQUEST, COMPONENT, COMPONENT_SOURCE, COMPONENT_TARGET,
+    CREATED_BY_CONTROLLER, CREATED_BY_UPLOAD_CONTROLLER, OWNER_REF,
+};
+use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid, names};
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
+use decant_controller::watch::unreadable::ObjectIdentity;
 
 pub(super) fn run(session: &Session, args: &CleanupArgs) -> Result<Ending, Failure> {
     let found = find(session, args.all_namespaces, args.finished)?;
     for what in &found.not_looked_at {
-        complain(&format!("not looked at: {}", plain(what)));
+        print_error(&format!("not checked: {}", plain(what)));
     }
     if let Some(output) = args.output {
         print(output, &found)?;
     } else if found.leftovers.is_empty() {
-        complain("Nothing is left behind.");
+        print_error("Nothing is left over.");
     } else {
         show(&found.leftovers);
     }
@@ -26,7 +35,7 @@ pub(super) fn run(session: &Session, args: &CleanupArgs) -> Result<Ending, Failu
         return Ok(Ending::Done);
     }
     if !args.yes && !is_wanted(found.leftovers.len())? {
-        complain("Nothing was deleted.");
+        print_error("Nothing was deleted.");
         return Ok(Ending::Done);
     }
     delete(session, &found.leftovers, args.output.is_none())
@@ -38,7 +47,7 @@ fn show(leftovers: &[Leftover]) {
         .iter()
         .map(|left| [left.kind.name(), &left.namespace, &left.name, &left.why].map(plain).to_vec());
     for line in table(&[vec![heading], rows.collect()].concat()) {
-        say(&line);
+        print_line(&line);
     }
 }
 
@@ -49,25 +58,25 @@ fn is_wanted(count: usize) -> Result<bool, Failure> {
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     if !matches!(read, Ok(1..)) {
-        complain("");
+        print_error("");
         return Err(Failure::usage(
-            "nobody answers; use --yes to delete without a question, or --dry-run to look",
+            "the question was not answered; use --yes to delete without a question, or --dry-run to only list the objects",
         ));
     }
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Deletes all of them. What one of them refuses is told, and the others still go.
-fn delete(session: &Session, leftovers: &[Leftover], aloud: bool) -> Result<Ending, Failure> {
+/// Deletes all of them. Prints an object that cannot be deleted and continues with the others.
+fn delete(session: &Session, leftovers: &[Leftover], prints: bool) -> Result<Ending, Failure> {
     let mut failures = 0;
     for left in leftovers {
         let name = format!("{} {}", left.kind.name(), left.key());
         match delete_one(session, left) {
-            Ok(()) if aloud => say(&format!("{name} deleted")),
+            Ok(()) if prints => print_line(&format!("{name} deleted")),
             Ok(()) => {}
             Err(e) => {
                 failures += 1;
-                complain(&format!("{name}: {}", Failure::from(e)));
+                print_error(&format!("{name}: {}", Failure::from(e)));
             }
         }
     }
@@ -80,11 +89,228 @@ fn delete(session: &Session, leftovers: &[Leftover], aloud: bool) -> Result<Endi
     }
 }
 
-/// A PVC, and all that is in it, would go with its DataVolume.
+/// Deleting a DataVolume would also delete its PVC with all data, so the PVC is orphaned first.
 fn delete_one(session: &Session, left: &Leftover) -> Result<(), ApiError> {
     if left.kind == Kind::DataVolume {
         session.cluster.delete_alone(left.kind, &left.key(), &left.uid)
     } else {
         session.cluster.delete(left.kind, &left.key(), &left.uid, None)
+    }
+}
+
+/// An object that is no longer needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Leftover {
+    #[serde(serialize_with = "kind_name")]
+    pub(super) kind: Kind,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: Uid,
+    pub(super) why: String,
+}
+
+fn kind_name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+impl Leftover {
+    fn new(kind: Kind, meta: &Meta, why: impl Into<String>) -> Self {
+        let Key { namespace, name } = meta.key();
+        Self { kind, namespace, name, uid: meta.uid.clone(), why: why.into() }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key::new(&self.namespace, &self.name)
+    }
+}
+
+/// The leftovers, and what the user may not read.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Found {
+    pub(super) leftovers: Vec<Leftover>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) not_looked_at: Vec<String>,
+}
+
+/// Finds all leftovers in the session's namespace or in all namespaces; with `finished`, also DataVolumes that succeeded.
+pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> Result<Found, Failure> {
+    let scope = session.scope(all_namespaces);
+    let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
+    let mut claims = Claims { session, known: HashMap::new() };
+    let mut found = Found::default();
+    let pods: Vec<Pod> = session.list(Kind::Pod, &ours)?;
+    for pod in &pods {
+        match claims.why_left(pod) {
+            Ok(why) => found.leftovers.extend(why.map(|why| Leftover::new(Kind::Pod, &pod.metadata, why))),
+            Err(e) if e.code == 403 => found.not_looked_at.push(format!("pod {}: {e}", pod.metadata.key())),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    match secrets(session, &ours, &pods) {
+        Ok(secrets) => found.leftovers.extend(secrets),
+        Err(e) if e.code == 403 => found.not_looked_at.push(format!("secrets: {e}")),
+        Err(e) => return Err(e.into()),
+    }
+    if finished {
+        for dv in session.list::<DataVolume>(Kind::DataVolume, &scope)? {
+            if is_finished(&dv) && claims.is_marked(&dv)? {
+                let why = "it succeeded; its PVC is kept";
+                found.leftovers.push(Leftover::new(Kind::DataVolume, &dv.metadata, why));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether `dv` is a clone that succeeded and has no owner: a virtual machine would create its DataVolume again.
+fn is_finished(dv: &DataVolume) -> bool {
+    let has_no_owner = dv.metadata.owner_references.is_empty() && !dv.metadata.is_deleting();
+    has_no_owner && CloneState::of(dv) == CloneState::Succeeded && CloneSummary::of(dv).is_some()
+}
+
+/// PVCs, read once each.
+struct Claims<'s> {
+    session: &'s Session,
+    known: HashMap<Key, Option<Claim>>,
+}
+
+impl Claims<'_> {
+    fn get(&mut self, key: &Key) -> Result<Option<&Claim>, ApiError> {
+        if !self.known.contains_key(key) {
+            let claim = match self.session.cluster.get(Kind::PersistentVolumeClaim, key) {
+                Ok(object) => objects::decode(object).ok(),
+                Err(e) if e.is_not_found() => None,
+                Err(e) => return Err(e),
+            };
+            self.known.insert(key.clone(), claim);
+        }
+        Ok(self.known.get(key).and_then(Option::as_ref))
+    }
+
+    /// Why `pod` is no longer needed; `None` if it may be.
+    fn why_left(&mut self, pod: &Pod) -> Result<Option<String>, ApiError> {
+        match claim_of(&pod.metadata) {
+            Some(key) => Ok(why_left(pod, &key, self.get(&key)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the controller no longer needs `dv`: its PVC is marked as done, or is not a clone of Decant.
+    fn is_marked(&mut self, dv: &DataVolume) -> Result<bool, ApiError> {
+        let claim = self.get(&dv.metadata.key())?;
+        let has = |claim: &Claim, name| claim.metadata.annotation(name).is_some();
+        Ok(claim.is_none_or(|claim| !has(claim, CLONE_REQUEST) || has(claim, CLONE_OF)))
+    }
+}
+
+/// The PVC that the pod's metadata names. The plugin cannot verify seals, but its users see the list first and delete only
+/// what they have the right to delete. Pods of earlier versions and of CDI have no seal.
+fn claim_of(pod: &Meta) -> Option<Key> {
+    if let Some(claim) = pod.annotation(OWNER_REF) {
+        return claim.parse().ok();
+    }
+    let owner = pod.controller().filter(|owner| owner.kind == "PersistentVolumeClaim")?;
+    Some(Key::new(&pod.namespace, &owner.name))
+}
+
+/// Why `pod`, which was created for the PVC `key`, is no longer needed.
+fn why_left(pod: &Pod, key: &Key, claim: Option<&Claim>) -> Option<String> {
+    let component = pod.metadata.labels.get(COMPONENT).map(String::as_str);
+    if !matches!(component, Some(COMPONENT_SOURCE | COMPONENT_TARGET)) || pod.metadata.is_deleting() {
+        return None;
+    }
+    let Some(claim) = claim else { return Some(format!("its PVC {key} is gone")) };
+    if component == Some(COMPONENT_SOURCE) && pod.metadata.name != names::source_pod(&claim.metadata.uid) {
+        return Some(format!("it was created for a previous PVC {key}"));
+    }
+    let is_done = claim.metadata.annotation(CLONE_OF).is_some() && pod.has_ended();
+    is_done.then(|| format!("it was kept after the clone into {key} ended"))
+}
+
+#[derive(Deserialize)]
+struct Bare {
+    metadata: Meta,
+}
+
+/// Secrets of pods that are gone. Kubernetes deletes those of other pods together with the pod.
+fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Leftover>, ApiError> {
+    let (secrets, _) = list::<Bare>(&session.cluster, Kind::Secret, ours)?;
+    let made_here = |meta: &Meta| {
+        meta.annotation(CREATED_BY_CONTROLLER).is_some()
+            || meta.annotation(CREATED_BY_UPLOAD_CONTROLLER).is_some()
+    };
+    let mut left = Vec::new();
+    for Bare { metadata: meta } in secrets.iter().filter(|secret| made_here(&secret.metadata)) {
+        let Some(owner) = meta.controller().filter(|owner| owner.kind == "Pod") else { continue };
+        if meta.is_deleting() || pods.iter().any(|pod| pod.metadata.uid == owner.uid) {
+            continue;
+        }
+        // The pod may have been created since the pods were listed.
+        let is_gone = match session.cluster.get(Kind::Pod, &Key::new(&meta.namespace, &owner.name)) {
+            // A pod without readable metadata may be the one.
+            Ok(pod) => ObjectIdentity::of(&pod).is_some_and(|found| found.metadata.uid != owner.uid),
+            Err(e) if e.is_not_found() => true,
+            Err(e) => return Err(e),
+        };
+        if is_gone {
+            left.push(Leftover::new(Kind::Secret, meta, format!("its pod {} is gone", owner.name)));
+        }
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(component: &str, name: &str, phase: &str) -> Pod {
+        let labels = json!({ COMPONENT: component });
+        serde_json::from_value(
+            json!({ "metadata": { "name": name, "labels": labels }, "status": { "phase": phase } }),
+        )
+        .unwrap()
+    }
+
+    fn claim(annotations: &Value) -> Claim {
+        serde_json::from_value(json!({ "metadata": { "uid": "u", "annotations": annotations } })).unwrap()
+    }
+
+    fn left(pod: &Pod, claim: Option<&Claim>) -> bool {
+        why_left(pod, &Key::new("n", "copy"), claim).is_some()
+    }
+
+    #[test]
+    fn pods_of_a_running_clone_are_not_leftovers() {
+        let running = claim(&json!({}));
+        assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&running)));
+        assert!(!left(&pod(COMPONENT_TARGET, "cdi-upload-copy", "Failed"), Some(&running)));
+        // Done, but the source still writes its termination message.
+        let done = claim(&json!({ CLONE_OF: "true" }));
+        assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&done)));
+        assert!(!left(&pod("virt-launcher", "vm", "Succeeded"), None));
+    }
+
+    #[test]
+    fn kept_pods_and_pods_of_deleted_claims_are_leftovers() {
+        let done = claim(&json!({ CLONE_OF: "true" }));
+        assert!(left(&pod(COMPONENT_TARGET, "cdi-upload-copy", "Succeeded"), Some(&done)));
+        assert!(left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), None));
+        assert!(left(&pod(COMPONENT_SOURCE, "other-source-pod", "Running"), Some(&claim(&json!({})))));
+    }
+
+    #[test]
+    fn a_data_volume_with_an_owner_is_not_deleted() {
+        let dv = |owners: Value, phase: &str| -> DataVolume {
+            serde_json::from_value(json!({
+                "metadata": { "name": "d", "ownerReferences": owners },
+                "spec": { "source": { "pvc": { "namespace": "n", "name": "golden" } } },
+                "status": { "phase": phase },
+            }))
+            .unwrap()
+        };
+        assert!(is_finished(&dv(json!([]), "Succeeded")));
+        assert!(!is_finished(&dv(json!([]), "CloneInProgress")));
+        assert!(!is_finished(&dv(json!([{ "kind": "VirtualMachine", "name": "vm" }]), "Succeeded")));
     }
 }

@@ -1,4 +1,4 @@
-//! `kubectl decant clone`: a DataVolume that asks for a clone of a PVC.
+//! `kubectl decant clone`: creates a DataVolume that requests a clone of a PVC.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::args::CloneArgs;
 use crate::ending::{Ending, Failure};
-use crate::follow::{Until, to_the_end};
-use crate::output::{complain, print, say};
+use crate::follow::{FollowOptions, follow_to_end};
+use crate::output::{print, print_error, print_line};
 use crate::session::Session;
 use decant_controller::api::cluster::{ApiError, Cluster};
 use decant_controller::objects;
@@ -39,19 +39,19 @@ pub(super) fn run(session: &Session, args: &CloneArgs) -> Result<Ending, Failure
     if let Some(class) = &args.storage_class {
         warn_without_class(session, class)?;
     }
-    let made = session.cluster.create(Kind::DataVolume, &data_volume(&source, &target, args))?;
+    let created = session.cluster.create(Kind::DataVolume, &data_volume(&source, &target, args))?;
     match args.output {
-        Some(output) => print(output, &made.value())?,
-        None => say(&format!("datavolume.cdi.kubevirt.io/{} created", target.name)),
+        Some(output) => print(output, &created.value())?,
+        None => print_line(&format!("datavolume.cdi.kubevirt.io/{} created", target.name)),
     }
     if !args.wait {
         return Ok(Ending::Done);
     }
     let timeout = Some(args.timeout).filter(|limit| !limit.is_zero());
-    to_the_end(session, &target, &Until { timeout, is_blocked: true, output: args.output })
+    follow_to_end(session, &target, &FollowOptions { timeout, ends_if_blocked: true, output: args.output })
 }
 
-/// The source is there, and not larger than what it shall be cloned into. Who may not see it may still clone it.
+/// Checks that the source exists and fits into the target. Users who may not read the source may still clone it.
 fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(), Failure> {
     let Some(object) = if_readable(session.cluster.get(Kind::PersistentVolumeClaim, source))? else {
         return Ok(());
@@ -63,16 +63,16 @@ fn check_source(session: &Session, source: &Key, args: &CloneArgs) -> Result<(),
     }
     let bytes = |text: Option<&String>| text.and_then(|text| parse_quantity(text).ok());
     match (bytes(claim.requested().as_ref()), bytes(args.size.as_ref())) {
-        // The size of a filesystem is what files can use; the controller adds what they cannot.
+        // The size of a filesystem is the space for files; the controller adds the overhead.
         (Some(has), Some(wanted)) if wanted < has && claim.spec.volume_mode == VolumeMode::Block => {
             let (wanted, has) = (Bytes(wanted), Bytes(has));
-            Err(Failure::usage(format!("--size of {wanted} is less than PVC {source} has: {has}")))
+            Err(Failure::usage(format!("--size {wanted} is too small: PVC {source} has {has}")))
         }
         _ => Ok(()),
     }
 }
 
-/// An object that may not be read is not looked at: the API server decides about the clone itself.
+/// An object that the user may not read is not checked: the API server decides about the clone itself.
 fn if_readable(answer: Result<Object, ApiError>) -> Result<Option<Object>, Failure> {
     match answer {
         Ok(object) => Ok(Some(object)),
@@ -81,12 +81,12 @@ fn if_readable(answer: Result<Object, ApiError>) -> Result<Option<Object>, Failu
     }
 }
 
-/// Volumes that were made by hand may name a class that nobody has defined; as a rule it is a slip.
+/// Statically provisioned volumes may name a class that does not exist, but usually it is a typing error.
 fn warn_without_class(session: &Session, class: &str) -> Result<(), Failure> {
     match session.cluster.get(Kind::StorageClass, &Key::new("", class)) {
         Err(e) if e.code == 404 => {
-            complain(&format!(
-                "Warning: there is no StorageClass {class:?}: only an existing volume that names it can be bound"
+            print_error(&format!(
+                "Warning: StorageClass {class:?} does not exist: only an existing volume that names it can be bound"
             ));
             Ok(())
         }
@@ -94,21 +94,21 @@ fn warn_without_class(session: &Session, class: &str) -> Result<(), Failure> {
     }
 }
 
-/// What is not said follows the source: `spec.storage` is completed by the controller.
+/// The controller completes `spec.storage` from the source.
 fn data_volume(source: &Key, target: &Key, args: &CloneArgs) -> Value {
     let mut storage =
         ClaimTemplate { storage_class_name: args.storage_class.clone(), ..ClaimTemplate::default() };
     if let Some(size) = &args.size {
         storage.request(size.clone());
     }
-    let wishes = [
+    let options = [
         (BIND_IMMEDIATE, args.immediate.then(String::new)),
         (BANDWIDTH_LIMIT, args.limit.clone()),
         (STREAMS, args.streams.map(|count| count.to_string())),
         (VERIFY, args.verify.clone()),
     ];
     let annotations: BTreeMap<&str, String> =
-        wishes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let metadata = NewMeta { namespace: &target.namespace, name: &target.name, annotations };
     json!({
         "apiVersion": Kind::DataVolume.api_version(),
@@ -118,7 +118,7 @@ fn data_volume(source: &Key, target: &Key, args: &CloneArgs) -> Value {
     })
 }
 
-/// Metadata of an object that is to be made.
+/// Metadata of a new object.
 #[derive(Serialize)]
 struct NewMeta<'a> {
     namespace: &'a str,
@@ -134,17 +134,17 @@ mod tests {
     use clap::Parser;
     use decant_controller::objects::clone_request;
 
-    fn made(flags: &[&str]) -> Value {
+    fn created(flags: &[&str]) -> Value {
         let cli = Cli::try_parse_from([&["kubectl-decant", "clone", "golden"], flags].concat()).unwrap();
         let Command::Clone(args) = cli.command else { panic!() };
         data_volume(&Key::new("n", "golden"), &Key::new("m", "copy"), &args)
     }
 
     #[test]
-    fn what_is_made_is_what_the_controller_takes() {
-        let wishes = ["--limit", "50MiB/s", "--streams", "8", "--verify", "readback"];
-        for flags in [&[][..], &["--size", "20Gi", "--storage-class", "fast", "--immediate"], &wishes] {
-            let object = made(flags);
+    fn the_controller_accepts_the_data_volume() {
+        let options = ["--limit", "50MiB/s", "--streams", "8", "--verify", "readback"];
+        for flags in [&[][..], &["--size", "20Gi", "--storage-class", "fast", "--immediate"], &options] {
+            let object = created(flags);
             let dv = objects::decode(object.clone()).unwrap();
             assert_eq!(clone_request::validate(&dv), Ok(()), "{object}");
             assert_eq!(clone_request::wanted(&dv), Ok(clone_request::Wanted::Claim(Key::new("n", "golden"))));
@@ -152,24 +152,24 @@ mod tests {
     }
 
     #[test]
-    fn flags_end_up_where_they_count() {
-        let object = made(&["--size", "20Gi", "--storage-class", "fast", "--immediate"]);
+    fn flags_become_fields_and_annotations() {
+        let object = created(&["--size", "20Gi", "--storage-class", "fast", "--immediate"]);
         assert_eq!(object["spec"]["storage"]["resources"]["requests"]["storage"], "20Gi");
         assert_eq!(object["spec"]["storage"]["storageClassName"], "fast");
         assert_eq!(object["metadata"]["annotations"][BIND_IMMEDIATE], "");
-        assert_eq!(made(&[])["spec"]["storage"], json!({}));
-        assert_eq!(made(&[])["metadata"].get("annotations"), None);
-        let annotations =
-            &made(&["--limit", "50MiB/s", "--streams", "4", "--verify=readback"])["metadata"]["annotations"];
+        assert_eq!(created(&[])["spec"]["storage"], json!({}));
+        assert_eq!(created(&[])["metadata"].get("annotations"), None);
+        let annotations = &created(&["--limit", "50MiB/s", "--streams", "4", "--verify=readback"])["metadata"]
+            ["annotations"];
         let wanted = json!({ BANDWIDTH_LIMIT: "50MiB/s", STREAMS: "4", VERIFY: "readback" });
         assert_eq!(*annotations, wanted);
     }
 
     #[test]
-    fn wishes_that_cannot_be_meant_are_refused_before_anything_is_made() {
+    fn invalid_flags_are_refused_before_anything_is_created() {
         for flags in [["--limit", "fast"], ["--streams", "0"], ["--streams", "9"], ["--verify", "twice"]] {
-            let words = ["kubectl-decant", "clone", "golden"].iter().chain(&flags);
-            assert!(Cli::try_parse_from(words).is_err(), "{flags:?}");
+            let arguments = ["kubectl-decant", "clone", "golden"].iter().chain(&flags);
+            assert!(Cli::try_parse_from(arguments).is_err(), "{flags:?}");
         }
     }
 }

@@ -1,32 +1,32 @@
-//! How a command of `kubectl decant` ended: exit codes, and errors in the words of `kubectl`.
+//! How a command of `kubectl decant` ended: exit codes, and errors worded like those of `kubectl`.
 
 use std::fmt;
 use std::process::{ExitCode, Termination};
 
 use decant_controller::api::cluster::ApiError;
 
-/// How a command ended. The sentence of each variant is what the documentation prints.
+/// How a command ended. The documentation repeats the sentence of each variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Everything that was asked for was done.
+    /// Success.
     Done,
-    /// Something failed that no other code describes; the doctor found something wrong.
+    /// A failure that no other code describes, or a failed check of the doctor.
     Failed,
-    /// The command line or the kubeconfig is wrong; nothing was done.
+    /// A wrong command line or kubeconfig; nothing was done.
     Usage,
-    /// An object that was named is not there, or went away.
+    /// A named object does not exist, or was deleted.
     Missing,
-    /// The clone failed, or cannot go on before somebody does something about it.
+    /// The clone failed, or needs help.
     Clone,
-    /// The API server cannot be reached, or does not answer in time.
+    /// No answer from the API server.
     Unreachable,
-    /// The API server refused.
+    /// The API server refused the request.
     Refused,
-    /// The time was up, and the clone was not at its end.
+    /// The time limit passed before the clone ended.
     TimedOut,
-    /// SIGINT ended it.
+    /// SIGINT.
     Interrupted,
-    /// SIGTERM ended it.
+    /// SIGTERM.
     Terminated,
 }
 
@@ -61,25 +61,25 @@ impl Ending {
         }
     }
 
-    /// One sentence that says what the code means.
+    /// The meaning of the code in one sentence.
     pub fn sentence(self) -> &'static str {
         match self {
-            Ending::Done => "Everything that was asked for was done.",
+            Ending::Done => "The command succeeded.",
             Ending::Failed => {
-                "Something failed that no other code describes; the doctor found something wrong."
+                "The command failed in a way that no other code describes, or a check of the doctor failed."
             }
-            Ending::Usage => "The command line or the kubeconfig is wrong; nothing was done.",
-            Ending::Missing => "An object that was named is not there, or went away.",
-            Ending::Clone => "The clone failed, or cannot go on before somebody does something about it.",
-            Ending::Unreachable => "The API server cannot be reached, or does not answer in time.",
-            Ending::Refused => "The API server refused.",
-            Ending::TimedOut => "The time was up, and the clone was not at its end.",
-            Ending::Interrupted => "SIGINT ended it.",
-            Ending::Terminated => "SIGTERM ended it.",
+            Ending::Usage => "The command line or the kubeconfig is wrong; nothing was changed.",
+            Ending::Missing => "A named object does not exist, or was deleted.",
+            Ending::Clone => "The clone failed, or cannot continue without help.",
+            Ending::Unreachable => "The API server cannot be reached, or did not answer in time.",
+            Ending::Refused => "The API server refused the request.",
+            Ending::TimedOut => "The time limit passed before the clone ended.",
+            Ending::Interrupted => "SIGINT ended the command.",
+            Ending::Terminated => "SIGTERM ended the command.",
         }
     }
 
-    /// What the help page says about all of them.
+    /// The list of all codes for the help page.
     pub fn help() -> String {
         let lines: Vec<String> =
             Self::ALL.iter().map(|ending| format!("  {}: {}", ending.code(), ending.sentence())).collect();
@@ -93,27 +93,23 @@ impl Termination for Ending {
     }
 }
 
-/// How a message about a server that does not answer begins.
-const NOBODY: &str = "The API server";
-
-/// Why a command ended badly: the code, and what is printed.
+/// Why a command failed: the exit code, and the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) ending: Ending,
-    pub(super) message: String,
+    message: String,
+    /// Starts the message; not known where the error comes from.
+    server: Option<String>,
 }
 
 impl Failure {
     pub(super) fn new(ending: Ending, message: impl Into<String>) -> Self {
-        Self { ending, message: message.into() }
+        Self { ending, message: message.into(), server: None }
     }
 
-    /// The same with the address of the server that did not answer.
-    pub(super) fn at(mut self, server: &str) -> Self {
-        if let Some(rest) = self.message.strip_prefix(NOBODY) {
-            self.message = format!("{NOBODY} {server}{rest}");
-        }
-        self
+    /// Adds the address of the API server to the message, if the server did not answer.
+    pub(super) fn at(self, server: &str) -> Self {
+        Self { server: self.server.map(|_| server.to_owned()), ..self }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -123,22 +119,30 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match &self.server {
+            Some(server) => write!(
+                f,
+                "{} cannot be reached: {}",
+                format!("The API server {server}").trim_end(),
+                self.message
+            ),
+            None => f.write_str(&self.message),
+        }
     }
 }
 
 impl From<ApiError> for Failure {
-    /// `Error from server (NotFound): …`, as `kubectl` has it, and what to do where that is known.
+    /// `Error from server (NotFound): …`, as `kubectl` prints it, with a hint where one is known.
     fn from(error: ApiError) -> Self {
         let (code, reason, message) = (error.code, error.reason.as_str(), error.message.as_str());
         if code == 0 {
             let hint = if message.contains("refused") || message.contains("onnect") || reason == "Timeout" {
-                "\nIs it running, and does the kubeconfig have the right address? `kubectl config view --minify` shows it."
+                "\nCheck that it is running and that the kubeconfig has its address: `kubectl config view --minify` shows it."
             } else {
                 ""
             };
-            let text = format!("{NOBODY} cannot be reached: {message}{hint}");
-            return Self::new(Ending::Unreachable, text);
+            let failure = Self::new(Ending::Unreachable, format!("{message}{hint}"));
+            return Self { server: Some(String::new()), ..failure };
         }
         if lacks_kind(&error) {
             return Self::new(Ending::Missing, NO_DEFINITIONS);
@@ -149,8 +153,7 @@ impl From<ApiError> for Failure {
             _ => Ending::Refused,
         };
         let text = match code {
-            401 => "You must be logged in to the server (Unauthorized): the credentials in the kubeconfig are not \
-                    accepted"
+            401 => "You must be logged in to the server (Unauthorized): it does not accept the credentials in the kubeconfig"
                 .to_owned(),
             _ if reason.is_empty() => format!("Error from server ({code}): {message}"),
             _ => format!("Error from server ({reason}): {message}"),
@@ -159,10 +162,10 @@ impl From<ApiError> for Failure {
     }
 }
 
-const NO_DEFINITIONS: &str = "the server doesn't have a resource type \"datavolumes\": Decant is not installed there; \
+const NO_DEFINITIONS: &str = "the server doesn't have a resource type \"datavolumes\": Decant is not installed; \
                               `kubectl apply -k controller/deploy` installs it";
 
-/// Whether the answer says that the server knows no such kind, rather than no such object.
+/// Whether the server does not know the kind, rather than the object.
 pub(super) fn lacks_kind(error: &ApiError) -> bool {
     error.code == 404
         && (error.reason.is_empty() || error.message.contains("could not find the requested resource"))
@@ -177,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn no_two_endings_share_a_number() {
+    fn exit_codes_are_unique() {
         let codes: std::collections::BTreeSet<u8> = Ending::ALL.iter().map(|ending| ending.code()).collect();
         assert_eq!(codes.len(), Ending::ALL.len());
     }
 
     #[test]
-    fn the_servers_words_come_as_kubectl_shows_them() {
+    fn errors_of_the_server_look_like_those_of_kubectl() {
         let missing = failure(404, "NotFound", "persistentvolumeclaims \"x\" not found");
         assert_eq!(missing.message, "Error from server (NotFound): persistentvolumeclaims \"x\" not found");
         assert_eq!(missing.ending, Ending::Missing);
@@ -203,11 +206,15 @@ mod tests {
 
     #[test]
     fn an_absent_server_and_bad_credentials_have_their_own_messages() {
-        let nobody = failure(0, "NoAnswer", "tcp connect error: Connection refused");
-        assert_eq!(nobody.ending, Ending::Unreachable);
-        assert!(nobody.message.contains("Is it running"), "{nobody}");
-        let named = nobody.at("https://lab:6443/");
-        assert!(named.message.starts_with("The API server https://lab:6443/ cannot be reached"), "{named}");
+        let unreachable = failure(0, "NoAnswer", "tcp connect error: Connection refused");
+        assert_eq!(unreachable.ending, Ending::Unreachable);
+        let text = unreachable.to_string();
+        assert!(
+            text.starts_with("The API server cannot be reached: tcp") && text.contains("is running"),
+            "{text}"
+        );
+        let named = unreachable.at("https://lab:6443/").to_string();
+        assert!(named.starts_with("The API server https://lab:6443/ cannot be reached: tcp"), "{named}");
         assert!(failure(401, "Unauthorized", "Unauthorized").message.contains("must be logged in"));
     }
 }

@@ -1,35 +1,33 @@
-//! `kubectl decant`: what people ask about clones, as a second program beside the controller.
+//! `kubectl decant`: starts, shows and checks clones.
 //!
-//! It reads and writes the same objects as everybody else: nothing here talks to the controller, and nothing needs
-//! rights that `kubectl` would not need.
+//! It reads and writes the same objects as `kubectl` and needs no other rights; it never talks to the controller. Each
+//! command is a module: `clone`, `status`, `doctor`, `cleanup`. `follow` watches DataVolumes, `screen` draws on a terminal.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod args;
-mod bar;
 mod cleanup;
 mod clone;
 mod doctor;
 mod ending;
 mod follow;
-mod leftovers;
 mod output;
 mod screen;
 mod session;
 mod status;
-mod untold;
+mod unreported;
 
 use crate::ending::Failure;
 use crate::session::Session;
 pub use args::{CleanupArgs, Cli, CloneArgs, ClusterArgs, Command, DoctorArgs, Output, StatusArgs};
 pub use ending::Ending;
 
-/// Does what `cli` says, and says on standard error why it could not.
+/// Runs the command. Prints the reason of a failure on standard error.
 pub fn run(cli: &Cli) -> Ending {
     Session::open(&cli.place).and_then(|session| carry_out(&session, &cli.command)).unwrap_or_else(
         |failure| {
             let prefix = if failure.ending == Ending::Usage { "error: " } else { "" };
-            output::complain(&format!("{prefix}{failure}"));
+            output::print_error(&format!("{prefix}{failure}"));
             failure.ending
         },
     )

@@ -1,4 +1,4 @@
-//! `kubectl decant`: reads the command line and runs what it says.
+//! `kubectl decant`: parses the command line and runs the command.
 #![forbid(unsafe_code)]
 
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! What is printed: objects as JSON and YAML, tables, and complaints. A closed pipe is no failure.
+//! Printing: objects as JSON and YAML, tables, and messages. A closed pipe is not a failure.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,12 +8,12 @@ use crate::args::Output;
 use crate::ending::{Ending, Failure};
 
 /// Prints a line on standard output.
-pub(super) fn say(line: &str) {
+pub(super) fn print_line(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Prints a line on standard error.
-pub(super) fn complain(line: &str) {
+pub(super) fn print_error(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -23,7 +23,7 @@ pub(super) fn print<T: Serialize>(output: Output, data: &T) -> Result<(), Failur
         Output::Json => serde_json::to_string_pretty(data).map_err(|e| e.to_string()),
         Output::Yaml => serde_saphyr::to_string(data).map_err(|e| e.to_string()),
     };
-    say(text.map_err(|e| Failure::new(Ending::Failed, e))?.trim_end());
+    print_line(text.map_err(|e| Failure::new(Ending::Failed, e))?.trim_end());
     Ok(())
 }
 
@@ -31,17 +31,19 @@ pub(super) fn print<T: Serialize>(output: Output, data: &T) -> Result<(), Failur
 pub(super) fn print_next<T: Serialize>(output: Output, data: &T) -> Result<(), Failure> {
     match output {
         Output::Json => {
-            say(&serde_json::to_string(data).map_err(|e| Failure::new(Ending::Failed, e.to_string()))?);
+            print_line(
+                &serde_json::to_string(data).map_err(|e| Failure::new(Ending::Failed, e.to_string()))?,
+            );
             Ok(())
         }
         Output::Yaml => {
-            say("---");
+            print_line("---");
             print(output, data)
         }
     }
 }
 
-/// Rows as columns that stand below each other; the last one is not filled up.
+/// Rows with aligned columns; the last column is not padded.
 pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -55,13 +57,13 @@ pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// Whether colours are welcome on `stream`.
+/// Whether to print colours on `stream`.
 pub(super) fn is_colourful(stream: &impl IsTerminal) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// What comes from the cluster, fit for a line on a terminal: no control characters.
+/// Text from the cluster without control characters, which could change the terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other() {
+    fn columns_are_aligned() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         let lines = table(&[row(["NAME", "PHASE", "WHY"]), row(["a-long-name", "é", ""])]);
         assert_eq!(lines, ["NAME          PHASE   WHY", "a-long-name   é"]);

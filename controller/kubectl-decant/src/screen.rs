@@ -1,87 +1,128 @@
-//! A block of lines on a terminal that is drawn again and again in the same place.
+//! Progress on a terminal: bars made of characters, and a block of lines that is redrawn in place.
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use crate::bar::coloured;
-use crate::output::is_colourful;
-use decant_controller::summary::clone_summary::CloneState;
+use crate::output::{is_colourful, plain};
+use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 
-/// For terminals that do not tell.
+/// Characters between the brackets of a bar.
+const BAR_WIDTH: usize = 24;
+/// For a terminal of unknown size.
 const COLUMNS: usize = 80;
-/// The same.
+/// For a terminal of unknown size.
 const ROWS: usize = 24;
 
-/// A line and the state of the clone that it is about.
-pub(super) type Line = (String, Option<CloneState>);
+/// A line of text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) text: String,
+    /// The state of the clone that the line is about: the colour of its bar.
+    pub(super) state: Option<CloneState>,
+}
+
+impl Line {
+    /// The line with a coloured bar: the text between the first pair of brackets.
+    pub(super) fn coloured(&self) -> String {
+        let text = &self.text;
+        let start = text.find('[');
+        let end = start.and_then(|start| text[start..].find(']').map(|length| start + length + 1));
+        match (self.state, start, end) {
+            (Some(state), Some(start), Some(end)) => {
+                let colour = colour(state);
+                format!("{}\u{1b}[{colour}m{}\u{1b}[0m{}", &text[..start], &text[start..end], &text[end..])
+            }
+            _ => text.clone(),
+        }
+    }
+}
+
+/// ANSI colours: cyan, yellow, red, green.
+fn colour(state: CloneState) -> u8 {
+    match state {
+        CloneState::Running => 36,
+        CloneState::Waiting => 33,
+        CloneState::Failed => 31,
+        CloneState::Succeeded => 32,
+    }
+}
+
+/// `[=========>              ]`; empty while the percentage is unknown.
+fn bar(percent: Option<f64>) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    // 0 to BAR_WIDTH.
+    let full = (percent.unwrap_or(0.0).clamp(0.0, 100.0) / 100.0 * BAR_WIDTH as f64) as usize;
+    let mut text = "=".repeat(full);
+    if full < BAR_WIDTH && percent.is_some_and(|percent| percent > 0.0) {
+        text.push('>');
+    }
+    format!("[{text:BAR_WIDTH$}]")
+}
+
+/// Bar, percentage and amounts of a clone, and why it waits or failed.
+pub(super) fn progress(summary: &CloneSummary) -> String {
+    let parts =
+        [format!("{} {:>8}", bar(summary.percent), summary.percent_text()), summary.amounts(), summary.why()];
+    let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    plain(&parts.join("  "))
+}
 
 /// Lines on a terminal.
 pub(super) struct Screen<W> {
     out: W,
     colour: bool,
-    /// Lines that stand there now.
+    /// Lines that the terminal shows now.
     drawn: usize,
 }
 
 impl<W: Write + IsTerminal + AsFd> Screen<W> {
-    /// A screen on `out`; `None` when that is no terminal, where lines cannot be taken back.
+    /// A screen on `out`; `None` if that is not a terminal, where lines cannot be replaced.
     pub(super) fn on(out: W) -> Option<Self> {
         let colour = is_colourful(&out);
         out.is_terminal().then_some(Self { out, colour, drawn: 0 })
     }
 
-    /// Shows `lines` instead of what was there: as many as fit, the rest as a count.
+    /// Replaces the previous lines with `lines`: as many as fit, then the number of the others.
     pub(super) fn draw(&mut self, lines: &[Line]) {
         let (columns, rows) = self.size();
         let mut frame = self.back();
-        // One row stays free for the cursor, one for the count.
-        let room = if lines.len() < rows { lines.len() } else { rows.saturating_sub(2) };
-        for (text, state) in &lines[..room] {
-            let cut: String = text.chars().take(columns).collect();
-            frame += &if self.colour { with_coloured_bar(&cut, *state) } else { cut };
+        // One row stays free for the cursor, one for the number.
+        let fitting = if lines.len() < rows { lines.len() } else { rows.saturating_sub(2) };
+        for line in &lines[..fitting] {
+            let cut = Line { text: line.text.chars().take(columns).collect(), state: line.state };
+            frame += &if self.colour { cut.coloured() } else { cut.text };
             frame.push('\n');
         }
-        self.drawn = room;
-        if room < lines.len() {
-            frame += &format!("... and {} more\n", lines.len() - room);
+        self.drawn = fitting;
+        if fitting < lines.len() {
+            frame += &format!("... and {} more\n", lines.len() - fitting);
             self.drawn += 1;
         }
         self.write(&frame);
     }
 
-    /// Takes everything back.
+    /// Removes all lines.
     pub(super) fn clear(&mut self) {
         let frame = self.back();
         self.drawn = 0;
         self.write(&frame);
     }
 
-    /// To the first line, with nothing below.
+    /// Moves the cursor to the first line and clears everything below.
     fn back(&self) -> String {
         if self.drawn == 0 { String::new() } else { format!("\u{1b}[{}A\u{1b}[J", self.drawn) }
     }
 
     fn write(&mut self, frame: &str) {
-        // A terminal that is gone is no reason to fail.
+        // A closed terminal is not a failure.
         let _ = self.out.write_all(frame.as_bytes()).and_then(|()| self.out.flush());
     }
 
+    /// Columns and rows.
     fn size(&self) -> (usize, usize) {
-        let told = rustix::termios::tcgetwinsize(&self.out).ok();
-        let (columns, rows) =
-            told.map_or((0, 0), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
-        (if columns == 0 { COLUMNS } else { columns }, if rows == 0 { ROWS } else { rows })
-    }
-}
-
-/// Colours what stands between the first pair of brackets.
-pub(super) fn with_coloured_bar(line: &str, state: Option<CloneState>) -> String {
-    let place = line.find('[').and_then(|start| line[start..].find(']').map(|end| (start, start + end + 1)));
-    match (state, place) {
-        (Some(state), Some((start, end))) => {
-            format!("{}{}{}", &line[..start], coloured(&line[start..end], state), &line[end..])
-        }
-        _ => line.to_owned(),
+        let size = rustix::termios::tcgetwinsize(&self.out).ok();
+        let known = |cells: u16, default: usize| if cells == 0 { default } else { usize::from(cells) };
+        size.map_or((COLUMNS, ROWS), |size| (known(size.ws_col, COLUMNS), known(size.ws_row, ROWS)))
     }
 }
 
@@ -90,15 +131,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_bar_has_a_colour() {
-        let line = with_coloured_bar("copy [==> ] 50 %", Some(CloneState::Running));
-        assert_eq!(line, "copy \u{1b}[36m[==> ]\u{1b}[0m 50 %");
-        assert_eq!(with_coloured_bar("no bar", Some(CloneState::Running)), "no bar");
-        assert_eq!(with_coloured_bar("cut [==", Some(CloneState::Running)), "cut [==");
+    fn a_bar_grows_with_the_percentage_and_keeps_its_width() {
+        assert_eq!(bar(None), "[                        ]");
+        assert_eq!(bar(Some(0.0)), "[                        ]");
+        assert_eq!(bar(Some(0.1)), "[>                       ]");
+        assert_eq!(bar(Some(50.0)), "[============>           ]");
+        assert_eq!(bar(Some(99.99)), "[=======================>]");
+        assert_eq!(bar(Some(100.0)), "[========================]");
     }
 
     #[test]
-    fn a_file_is_no_screen() {
+    fn only_the_bar_is_coloured() {
+        let coloured =
+            |text: &str| Line { text: text.to_owned(), state: Some(CloneState::Running) }.coloured();
+        assert_eq!(coloured("copy [==> ] 50 %"), "copy \u{1b}[36m[==> ]\u{1b}[0m 50 %");
+        assert_eq!(coloured("no bar"), "no bar");
+        assert_eq!(coloured("cut [=="), "cut [==");
+    }
+
+    #[test]
+    fn a_file_is_not_a_screen() {
         assert!(Screen::on(tempfile::tempfile().unwrap()).is_none());
     }
 }

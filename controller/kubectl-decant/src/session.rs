@@ -1,4 +1,4 @@
-//! The cluster that a command is for, the namespace, and the signals that end it.
+//! One run of the plugin: its cluster, its namespace, and the signals that end it.
 
 use std::time::Duration;
 
@@ -14,17 +14,16 @@ use decant_controller::api::listing;
 use decant_controller::objects;
 use decant_controller::objects::Kind;
 
-/// What the API server writes into its audit log.
+/// The user agent in the audit log of the API server.
 const AGENT: &str = concat!("kubectl-decant/", env!("CARGO_PKG_VERSION"));
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
 
-/// One run of the plugin.
 pub(super) struct Session {
     pub(super) cluster: KubeCluster,
-    /// Its address.
+    /// The address of the cluster.
     pub(super) server: String,
-    /// Of `-n`, or of the context.
+    /// From `-n` or from the context.
     pub(super) namespace: String,
     /// Set by SIGINT and SIGTERM once [`Session::watch_signals`] was called.
     pub(super) stop: Stop,
@@ -43,13 +42,13 @@ impl Session {
         Ok(Self { cluster, server, namespace, stop: Stop::new() })
     }
 
-    /// From now on a signal ends the waits of this process instead of the process.
+    /// From now on, a signal ends the waits of this process instead of the process.
     pub(super) fn watch_signals(&self) -> Result<(), Failure> {
         decant_shared::process::signal::watch(&self.stop)
-            .map_err(|e| Failure::new(Ending::Failed, format!("signals cannot be watched: {e}")))
+            .map_err(|e| Failure::new(Ending::Failed, format!("cannot handle signals: {e}")))
     }
 
-    /// How to end because of a signal, if one came.
+    /// The exit code for a signal that was received.
     pub(super) fn signalled(&self) -> Option<Ending> {
         Some(match self.stop.reason()? {
             StopReason::Signal(15) => Ending::Terminated,
@@ -57,12 +56,12 @@ impl Session {
         })
     }
 
-    /// The namespace of the session, or all.
+    /// Selects the namespace of the session, or all namespaces.
     pub(super) fn scope(&self, all: bool) -> ListParams {
         ListParams { namespace: (!all).then(|| self.namespace.clone()), limit: PAGE, ..ListParams::default() }
     }
 
-    /// All objects that `params` finds, as views. What cannot be read as one is left out.
+    /// All objects that `params` selects. Objects that cannot be decoded are left out.
     pub(super) fn list<T: DeserializeOwned>(
         &self,
         kind: Kind,
@@ -72,7 +71,7 @@ impl Session {
     }
 }
 
-/// All pages of a list, and the version from which a watch goes on.
+/// All pages of a list, and the version from which to watch.
 pub(super) fn list<T: DeserializeOwned>(
     cluster: &dyn Cluster,
     kind: Kind,

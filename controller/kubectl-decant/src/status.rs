@@ -1,4 +1,4 @@
-//! `kubectl decant status`: running clones with bars, and those that ended last.
+//! `kubectl decant status`: running clones with progress bars, and the clones that ended last.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,23 +9,22 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::StatusArgs;
-use crate::bar;
 use crate::ending::{Ending, Failure};
-use crate::follow::{Following, Until, phase, to_the_end};
-use crate::output::{complain, is_colourful, plain, print, print_next, say, table};
-use crate::screen::{Line, Screen};
+use crate::follow::{DataVolumeWatch, FollowOptions, follow_to_end, phase};
+use crate::output::{is_colourful, plain, print, print_error, print_line, print_next, table};
+use crate::screen::{Line, Screen, progress};
 use crate::session::Session;
-use crate::untold::unwritten;
+use crate::unreported::{UnreportedError, status_errors};
 use decant_controller::api::cluster::Cluster;
 use decant_controller::objects;
 use decant_controller::objects::{DataVolume, Key, Kind};
 use decant_controller::summary::clone_summary::CloneSummary;
 use decant_controller::summary::pick::{Picked, pick};
 
-/// More open clones than a person looks at.
+/// More open clones than a person reads.
 const OPEN_MAX: usize = 1000;
 
-/// What `-o` prints.
+/// The document that `-o` prints.
 #[derive(Serialize)]
 struct Clones<'a> {
     clones: Vec<&'a CloneSummary>,
@@ -35,9 +34,13 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
     match (&args.name, args.follow) {
         (Some(name), true) => {
             let key = Key::new(&session.namespace, name);
-            // The API server has words for a DataVolume that is not there.
+            // The API server has the error message for a missing DataVolume.
             session.cluster.get(Kind::DataVolume, &key)?;
-            to_the_end(session, &key, &Until { timeout: None, is_blocked: false, output: args.output })
+            follow_to_end(
+                session,
+                &key,
+                &FollowOptions { timeout: None, ends_if_blocked: false, output: args.output },
+            )
         }
         (None, true) => follow_all(session, args),
         (Some(name), false) => {
@@ -45,25 +48,29 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<Ending, Failur
             let dv = objects::decode::<DataVolume>(object).ok();
             let seen = dv.as_ref().and_then(CloneSummary::of);
             let mut seen = seen.ok_or_else(|| {
-                Failure::new(Ending::Failed, format!("DataVolume {name} is no clone of a PVC"))
+                Failure::new(Ending::Failed, format!("DataVolume {name} is not a clone of a PVC"))
             })?;
-            let unwritten = unwritten(session, &session.scope(false), dv.as_slice());
-            if let Some(untold) = unwritten.get(&seen.key()) {
-                (seen.reason, seen.message) = (untold.reason.clone(), untold.message.clone());
-            }
+            let errors = status_errors(session, &session.scope(false), dv.as_slice());
+            add_error(&mut seen, &errors);
             show(session, args, &Picked { open: vec![seen], ..Picked::default() })
         }
         (None, false) => {
             let all: Vec<DataVolume> = session.list(Kind::DataVolume, &session.scope(args.all_namespaces))?;
             let mut picked = pick(&all, OPEN_MAX, args.recent.into());
-            let unwritten = unwritten(session, &session.scope(args.all_namespaces), &all);
+            let errors = status_errors(session, &session.scope(args.all_namespaces), &all);
             for seen in picked.open.iter_mut().chain(&mut picked.recent) {
-                if let Some(untold) = unwritten.get(&seen.key()) {
-                    (seen.reason, seen.message) = (untold.reason.clone(), untold.message.clone());
-                }
+                add_error(seen, &errors);
             }
             show(session, args, &picked)
         }
+    }
+}
+
+/// The status of a DataVolume that cannot be written is outdated: the error replaces its reason.
+fn add_error(summary: &mut CloneSummary, errors: &BTreeMap<Key, UnreportedError>) {
+    if let Some(error) = errors.get(&summary.key()) {
+        summary.reason.clone_from(&error.reason);
+        summary.message.clone_from(&error.message);
     }
 }
 
@@ -74,16 +81,12 @@ fn show(session: &Session, args: &StatusArgs, picked: &Picked) -> Result<Ending,
         return Ok(Ending::Done);
     }
     if picked.open.is_empty() && picked.recent.is_empty() {
-        complain(&nothing(session, args));
+        print_error(&nothing(session, args));
         return Ok(Ending::Done);
     }
-    for (line, state) in lines(picked, args.all_namespaces) {
-        say(&match state {
-            Some(state) if is_colourful(&io::stdout()) => {
-                crate::screen::with_coloured_bar(&line, Some(state))
-            }
-            _ => line,
-        });
+    let has_colours = is_colourful(&io::stdout());
+    for line in lines(picked, args.all_namespaces) {
+        print_line(&if has_colours { line.coloured() } else { line.text });
     }
     Ok(Ending::Done)
 }
@@ -96,7 +99,7 @@ fn nothing(session: &Session, args: &StatusArgs) -> String {
     }
 }
 
-/// The table, with a heading.
+/// The table with its heading.
 fn lines(picked: &Picked, all_namespaces: bool) -> Vec<Line> {
     let now = OffsetDateTime::now_utc();
     let mut states = vec![None];
@@ -105,15 +108,16 @@ fn lines(picked: &Picked, all_namespaces: bool) -> Vec<Line> {
         rows.push(cells(seen, all_namespaces, now));
         states.push(Some(seen.state));
     }
-    let mut lines: Vec<Line> = table(&rows).into_iter().zip(states).collect();
+    let mut lines: Vec<Line> =
+        table(&rows).into_iter().zip(states).map(|(text, state)| Line { text, state }).collect();
     if picked.more_open > 0 {
-        lines.push((format!("... and {} more", picked.more_open), None));
+        lines.push(Line { text: format!("... and {} more", picked.more_open), state: None });
     }
     lines
 }
 
 fn cells(seen: &CloneSummary, all_namespaces: bool, now: OffsetDateTime) -> Vec<String> {
-    let mut progress = bar::progress(seen);
+    let mut progress = progress(seen);
     if seen.state.is_final()
         && let Some(age) = ago(&seen.ended, now)
     {
@@ -129,52 +133,54 @@ fn row(cells: [String; 4], all_namespaces: bool) -> Vec<String> {
     cells.into_iter().skip(usize::from(!all_namespaces)).collect()
 }
 
-/// How long ago an RFC 3339 time was, in its largest two parts; `None` when it is none.
+/// The time since an RFC 3339 timestamp in its two largest units; `None` for other text.
 fn ago(time: &str, now: OffsetDateTime) -> Option<String> {
     let secs = (now - OffsetDateTime::parse(time, &Rfc3339).ok()?).whole_seconds();
-    // Clocks differ.
+    // The clocks of two machines differ.
     let secs = u64::try_from(secs).unwrap_or(0);
     Some(if secs >= 86_400 { format!("{}d", secs / 86_400) } else { Seconds(secs).to_string() })
 }
 
-/// Goes on until a signal.
+/// Shows changes until a signal.
 fn follow_all(session: &Session, args: &StatusArgs) -> Result<Ending, Failure> {
-    let mut following = Following::new(session, session.scope(args.all_namespaces))?;
+    let mut watch = DataVolumeWatch::new(session, session.scope(args.all_namespaces))?;
     session.watch_signals()?;
     let mut screen = if args.output.is_none() { Screen::on(io::stdout()) } else { None };
-    let mut told: BTreeMap<Key, CloneSummary> = BTreeMap::new();
-    let mut is_news = true;
+    let mut printed: BTreeMap<Key, CloneSummary> = BTreeMap::new();
+    let mut has_changed = true;
     loop {
-        if is_news {
-            let all: Vec<&DataVolume> = following.all.values().collect();
+        if has_changed {
+            let all: Vec<&DataVolume> = watch.all.values().collect();
             let picked = pick(&all, OPEN_MAX, args.recent.into());
             match &mut screen {
-                Some(screen) if picked == Picked::default() => screen.draw(&[(nothing(session, args), None)]),
+                Some(screen) if picked == Picked::default() => {
+                    screen.draw(&[Line { text: nothing(session, args), state: None }]);
+                }
                 Some(screen) => screen.draw(&lines(&picked, args.all_namespaces)),
-                None => tell_news(&mut told, &picked, args)?,
+                None => print_changes(&mut printed, &picked, args)?,
             }
         }
         if let Some(ending) = session.signalled() {
             return Ok(ending);
         }
-        is_news = following.look()?;
+        has_changed = watch.wait()?;
     }
 }
 
-/// A line, or a document, for each clone that is not what it was.
-fn tell_news(
-    told: &mut BTreeMap<Key, CloneSummary>,
+/// Prints a line, or a document, for each clone that changed.
+fn print_changes(
+    printed: &mut BTreeMap<Key, CloneSummary>,
     picked: &Picked,
     args: &StatusArgs,
 ) -> Result<(), Failure> {
     let now = OffsetDateTime::now_utc();
     for seen in picked.open.iter().chain(&picked.recent) {
-        if told.insert(seen.key(), seen.clone()).as_ref() == Some(seen) {
+        if printed.insert(seen.key(), seen.clone()).as_ref() == Some(seen) {
             continue;
         }
         match args.output {
             Some(output) => print_next(output, seen)?,
-            None => say(&cells(seen, args.all_namespaces, now).join("   ")),
+            None => print_line(&cells(seen, args.all_namespaces, now).join("   ")),
         }
     }
     Ok(())
@@ -197,15 +203,15 @@ mod tests {
     #[test]
     fn the_table_has_a_heading_and_a_line_for_each_clone() {
         let picked = pick(&[clone("a", "CloneScheduled"), clone("b\u{7}", "Succeeded")], 10, 10);
-        let text: Vec<String> = lines(&picked, false).into_iter().map(|(text, _)| text).collect();
+        let text: Vec<String> = lines(&picked, false).into_iter().map(|line| line.text).collect();
         assert!(text[0].starts_with("NAME   PHASE"), "{text:?}");
         assert_eq!(text[1], "a      CloneScheduled   [==>                     ]  12.34 %");
         assert!(text[2].starts_with("b      Succeeded"), "{text:?}");
-        assert!(lines(&picked, true)[1].0.starts_with("n           a"));
+        assert!(lines(&picked, true)[1].text.starts_with("n           a"));
     }
 
     #[test]
-    fn times_ago_are_short() {
+    fn ages_are_short() {
         let now = OffsetDateTime::parse("2026-01-03T00:00:00Z", &Rfc3339).unwrap();
         assert_eq!(ago("2026-01-02T23:58:57Z", now).as_deref(), Some("1m03s"));
         assert_eq!(ago("2026-01-01T00:00:00Z", now).as_deref(), Some("2d"));

@@ -1,13 +1,14 @@
-//! The real cluster. Only this file and `kube/io.rs` name the asynchronous runtime; `reach.rs` has an `async fn` for this file.
+//! The client of the API server. Only this file and `runtime.rs` use the asynchronous runtime; `kubeconfig.rs` has `async`
+//! functions for this file.
 //!
-//! One thread, `kube-io`, drives sockets and timers. A call is driven by the plain thread that makes it, which sleeps
-//! until the answer is there: a watch that waits holds nobody up, and answers are parsed where they are wanted.
+//! One thread, `kube-io`, drives sockets and timers. The calling thread drives its own call and sleeps until the response
+//! arrives: a waiting watch blocks no other call, and each thread parses its own responses.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -22,26 +23,26 @@ use crate::api::runtime::ApiRuntime;
 use crate::api::{kubeconfig, requests};
 use crate::objects::{Key, Kind, Object, Uid};
 
-/// An API server in reach answers a SYN in far less.
+/// A reachable API server accepts a connection in far less time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// For a whole call. The API server gives up on its own side after 60 s, but webhooks and storage that take longer
-/// than this are better asked again.
+/// Limit of a whole call. The API server itself gives up after 60 s, but a retry is better than waiting longer for a webhook
+/// or for storage.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
-/// For calls about a Lease: a renewal that hangs must fail before the lease ends (see `lease.rs`).
+/// Limit of calls about a Lease: a renewal without a response must fail before the Lease expires (see `lease.rs`).
 const LEASE_CALL_LIMIT: Duration = Duration::from_secs(4);
-/// When the API server ends a watch. Proxies on the way like to cut connections at five minutes.
-const WATCH_SECS: u64 = 290;
-/// The API server sends a bookmark each minute. A longer silence means that the connection may be dead; the watch
-/// is begun again from where it was, which costs one request.
+/// The API server ends a watch after this time. Proxies often cut connections after five minutes.
+const WATCH_SECS: u32 = 290;
+/// The API server sends a bookmark each minute. After a longer silence the connection may be dead: the watch is restarted
+/// where it was, which costs one request.
 const WATCH_SILENCE: Duration = Duration::from_secs(90);
-/// An answer beyond this is not read. The largest object is 1.5 MiB where it is stored and may be some times that as
-/// JSON; a list that is longer is asked for in smaller pages.
+/// Longer responses are not read. The largest stored object has 1.5 MiB and may be a few times that as JSON; longer lists
+/// are requested in smaller pages.
 const ANSWER_LIMIT_BYTES: usize = 8 << 20;
 
-/// What the API server writes into its audit log about the controller.
+/// The user agent of the controller in the audit log of the API server.
 const CONTROLLER: &str = concat!("decant-controller/", env!("CARGO_PKG_VERSION"));
 
-/// A cluster that is reached over HTTPS.
+/// A connection to a cluster over HTTPS.
 pub struct KubeCluster {
     client: Client,
     agent: HeaderValue,
@@ -49,31 +50,31 @@ pub struct KubeCluster {
     io: Arc<ApiRuntime>,
 }
 
-/// A cluster, and what its kubeconfig says about it.
+/// A cluster with the data of its kubeconfig.
 pub struct Reached {
-    /// The cluster.
+    /// The connection.
     pub cluster: KubeCluster,
-    /// Its address.
+    /// The address of the API server.
     pub server: String,
     /// The namespace of the context.
     pub namespace: String,
 }
 
 impl KubeCluster {
-    /// Connects with `kubeconfig`; without one as a pod of the cluster; outside of one with `$KUBECONFIG` or
-    /// `~/.kube/config`. Proxies named by the environment are not used. No call is made yet. The error says what
-    /// was tried.
+    /// Uses `kubeconfig`; by default the service account of the pod, outside of a cluster `$KUBECONFIG` or `~/.kube/config`.
+    /// Ignores proxies of the environment. Makes no call yet. The error names what was tried.
     pub fn connect(kubeconfig: Option<&Path>) -> Result<Self, String> {
         let io = ApiRuntime::start()?;
         let config = io.handle.block_on(kubeconfig::of_controller(kubeconfig))?;
         Self::open(io, config, CALL_LIMIT, CONTROLLER)
     }
 
-    /// Connects as `kubectl` would. No call is made yet. The error says what was tried.
+    /// Uses the same configuration as `kubectl`. Makes no call yet. The error names what was tried.
     pub fn reach(reach: &Reach) -> Result<Reached, String> {
         let io = ApiRuntime::start()?;
         let config = io.handle.block_on(reach.config())?;
-        let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+        let server = config.cluster_url.to_string();
+        let namespace = config.default_namespace.clone();
         let cluster = Self::open(io, config, reach.call_limit.unwrap_or(CALL_LIMIT), reach.agent)?;
         Ok(Reached { cluster, server, namespace })
     }
@@ -84,33 +85,34 @@ impl KubeCluster {
         call_limit: Duration,
         agent: &'static str,
     ) -> Result<Self, String> {
-        // Fails only when somebody has installed one already.
+        // Fails only if a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         config.connect_timeout = Some(CONNECT_LIMIT.min(call_limit));
         config.write_timeout = Some(call_limit);
         config.proxy_url = None;
-        // Whoever calls knows best when to try again.
+        // The callers decide when to retry.
         config.default_retry = false;
         let url = config.cluster_url.clone();
         let entered = io.handle.enter();
-        let client = Client::try_from(config).map_err(|e| format!("no client for {url}: {}", chain(&e)))?;
+        let client = Client::try_from(config)
+            .map_err(|e| format!("cannot create a client for {url}: {}", chain(&e)))?;
         drop(entered);
         Ok(Self { client, agent: HeaderValue::from_static(agent), call_limit, io: Arc::new(io) })
     }
 
-    /// Asks whether the API server and its webhooks would take `object`; nothing is made.
+    /// Checks whether the API server and its webhooks would accept `object`; nothing is stored.
     pub fn dry_run(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
         self.call(kind, "", requests::dry_run(kind, object))
     }
 
-    /// Deletes the object with `uid` and lets go of what it owns: that stays. One that is gone is not an error.
+    /// Deletes the object with `uid` and keeps the objects that it owns. A missing object is not an error.
     pub fn delete_alone(&self, kind: Kind, key: &Key, uid: &Uid) -> Result<(), ApiError> {
         self.delete_with(kind, requests::delete_alone(kind, key, uid))
     }
 
     fn delete_with(&self, kind: Kind, built: Built) -> Result<(), ApiError> {
         match self.text(self.limit(kind), built, ANSWER_LIMIT_BYTES) {
-            // A conflict can only be about the UID, the one precondition: that object is gone.
+            // The UID is the only precondition: a conflict means that the object is gone.
             Err(e) if e.is_not_found() || e.is_conflict() => Ok(()),
             result => result.map(drop),
         }
@@ -120,20 +122,21 @@ impl KubeCluster {
         if kind == Kind::Lease { LEASE_CALL_LIMIT.min(self.call_limit) } else { self.call_limit }
     }
 
-    fn named(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    fn with_headers(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
         request.headers_mut().insert(USER_AGENT, self.agent.clone());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         request
     }
 
-    /// The object that the API server answers with; `name` is for the error.
+    /// The object in the response; `name` is for the error.
     fn call(&self, kind: Kind, name: &str, built: Built) -> Result<Object, ApiError> {
         let bytes = self.text(self.limit(kind), built, ANSWER_LIMIT_BYTES)?;
         Object::try_from(bytes).map_err(|e| unreadable(format!("{} {name}", kind.name()).trim_end(), &e))
     }
 
-    /// The body of a good answer, at most `limit_bytes` of it.
+    /// The body of a successful response, at most `limit_bytes`.
     fn text(&self, limit: Duration, built: Built, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
-        let request = self.named(built?);
+        let request = self.with_headers(built?);
         self.io.run(limit, async {
             let response = send(&self.client, request).await?;
             read(response.into_body(), limit_bytes).await
@@ -156,14 +159,14 @@ impl Cluster for KubeCluster {
         params: &ListParams,
         resource_version: &str,
     ) -> Result<Box<dyn Watch>, ApiError> {
-        let request = self.named(requests::watch(kind, params, resource_version, WATCH_SECS)?);
+        let request = self.with_headers(requests::watch(kind, params, resource_version, WATCH_SECS)?);
         let response = self.io.run(self.call_limit, send(&self.client, request))?;
         let lines = Lines::default();
         Ok(Box::new(KubeWatch {
             kind,
             body: response.into_body(),
             lines,
-            heard: Instant::now(),
+            last_data: Instant::now(),
             io: self.io.clone(),
         }))
     }
@@ -197,12 +200,12 @@ impl Cluster for KubeCluster {
     }
 }
 
-/// A watch whose events come in line by line.
+/// A watch that receives its events line by line.
 struct KubeWatch {
     kind: Kind,
     body: Body,
     lines: Lines,
-    heard: Instant,
+    last_data: Instant,
     io: Arc<ApiRuntime>,
 }
 
@@ -214,16 +217,18 @@ impl Watch for KubeWatch {
                 return event(self.kind, line).map(Some);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            // `frame` loses nothing when it is given up.
+            // Cancelling `frame` loses no data.
             let body = &mut self.body;
             let frame = self.io.handle.block_on(async { tokio::time::timeout(left, body.frame()).await });
             match frame {
-                Err(_) if self.heard.elapsed() > WATCH_SILENCE => return Err(end_of_watch("it fell silent")),
+                Err(_) if self.last_data.elapsed() > WATCH_SILENCE => {
+                    return Err(end_of_watch("the API server fell silent"));
+                }
                 Err(_) => return Ok(None),
                 Ok(None) => return Err(end_of_watch("the API server ended it")),
                 Ok(Some(Err(e))) => return Err(end_of_watch(&chain(&e))),
                 Ok(Some(Ok(frame))) => {
-                    self.heard = Instant::now();
+                    self.last_data = Instant::now();
                     self.lines.push(frame.data_ref().map_or(&[][..], |data| data));
                 }
             }
@@ -231,7 +236,7 @@ impl Watch for KubeWatch {
     }
 }
 
-/// Sends a request; any status but 2xx is an error with the words of the API server.
+/// Sends a request; a status other than 2xx is an error with the message of the API server.
 async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
     let response =
         client.send(request.map(Body::from)).await.map_err(|e| no_answer("NoAnswer", chain(&e)))?;
@@ -251,7 +256,7 @@ async fn read(mut body: Body, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
         if bytes.len() + data.len() > limit_bytes {
             return Err(no_answer(
                 TOO_LONG,
-                format!("the API server's answer is longer than {limit_bytes} bytes"),
+                format!("the response of the API server is longer than {limit_bytes} bytes"),
             ));
         }
         bytes.extend_from_slice(data);

@@ -1,6 +1,6 @@
-//! What the controller asks of a cluster, as blocking calls.
+//! The calls to a cluster, all blocking.
 //!
-//! `kube.rs` is the real one. The trait is the seam at which tests cut the controller off between any two calls.
+//! `client.rs` implements them. Tests implement the trait to cut the controller off between any two calls.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::objects::{Key, Kind, Object, Uid};
 
-/// [`ApiError::reason`] of an answer that came and cannot be read.
+/// [`ApiError::reason`] of a response that cannot be parsed.
 pub(crate) const UNREADABLE: &str = "Unreadable";
-/// [`ApiError::reason`] of an answer that is longer than what is read of one.
+/// [`ApiError::reason`] of a response that exceeds the length limit.
 pub(crate) const TOO_LONG: &str = "TooLong";
 /// [`ApiError::reason`] of a watch that ended.
 pub(crate) const END_OF_WATCH: &str = "EndOfWatch";
@@ -18,36 +18,36 @@ pub(crate) const END_OF_WATCH: &str = "EndOfWatch";
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
-    /// The HTTP status; 0 when there was no answer, or none that can be read.
+    /// The HTTP status; 0 without a response, or if it cannot be parsed.
     pub code: u16,
     /// `Status.reason` of Kubernetes, for example `AlreadyExists`, `Conflict`, `Forbidden`, `Expired`.
     pub reason: String,
-    /// For people.
+    /// The message for users.
     pub message: String,
 }
 
 impl ApiError {
-    /// The object is not there.
+    /// The object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code == 404
     }
 
-    /// An object of that name is already there.
+    /// An object with this name already exists.
     pub fn already_exists(&self) -> bool {
         self.code == 409 && self.reason == "AlreadyExists"
     }
 
-    /// The object changed in the meantime.
+    /// The object has changed since it was read.
     pub fn is_conflict(&self) -> bool {
         self.code == 409 && self.reason != "AlreadyExists"
     }
 
-    /// The controller may not do this.
+    /// The caller lacks the right.
     pub fn is_forbidden(&self) -> bool {
         self.code == 403
     }
 
-    /// A quota is used up.
+    /// The request exceeds a quota.
     pub fn exceeds_quota(&self) -> bool {
         self.code == 403 && self.message.contains("exceeded quota")
     }
@@ -62,12 +62,12 @@ impl ApiError {
         self.code == 410
     }
 
-    /// The answer is longer than what is read of one; a list can be asked for in smaller pages.
+    /// The response exceeds the length limit; a list can be requested in smaller pages.
     pub fn is_too_long(&self) -> bool {
         self.code == 0 && self.reason == TOO_LONG
     }
 
-    /// Nobody answered, or the server is busy: try again later.
+    /// The server did not answer or is busy: retry later.
     pub fn is_temporary(&self) -> bool {
         matches!(self.code, 0 | 429 | 500 | 502 | 503 | 504)
     }
@@ -87,7 +87,7 @@ impl std::fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// Part of an object that is written apart from the rest.
+/// The part of an object to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Everything but the status.
@@ -99,11 +99,11 @@ pub enum Part {
 /// One page of a list.
 #[derive(Debug, Clone, Default)]
 pub struct ListPage {
-    /// The objects, as the API server sent them.
+    /// The objects as received.
     pub items: Vec<Object>,
-    /// Where a watch goes on.
+    /// The version from which to watch.
     pub resource_version: String,
-    /// For the next page; empty at the end.
+    /// The token of the next page; empty at the end.
     pub next: String,
 }
 
@@ -118,7 +118,7 @@ pub struct ListParams {
     pub fields: String,
     /// Objects in a page; 0 for no limit.
     pub limit: u32,
-    /// From the page before; empty for the first.
+    /// The token from the previous page; empty for the first page.
     pub next: String,
 }
 
@@ -131,13 +131,13 @@ pub enum WatchEvent {
     Deleted(Object),
     /// Nothing changed up to this resource version.
     Bookmark(String),
-    /// The watch cannot go on.
+    /// The watch failed.
     Failed(ApiError),
 }
 
-/// A stream of changes. `next` blocks at most `limit`; `Ok(None)` means that nothing came.
+/// A stream of changes. `next` blocks at most `limit`; `Ok(None)` means that nothing changed.
 pub trait Watch: Send {
-    /// The next change. The end of the stream is an error, so that it is never taken for silence.
+    /// The next change. The end of the stream is an error, to distinguish it from silence.
     fn next(&mut self, limit: Duration) -> Result<Option<WatchEvent>, ApiError>;
 }
 
@@ -154,14 +154,14 @@ pub trait Cluster: Send + Sync + 'static {
         params: &ListParams,
         resource_version: &str,
     ) -> Result<Box<dyn Watch>, ApiError>;
-    /// Makes an object in its namespace.
+    /// Creates an object in its namespace.
     fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError>;
-    /// A JSON merge patch. `metadata.resourceVersion` in it makes it fail when the object changed.
+    /// Applies a JSON merge patch. With `metadata.resourceVersion` it fails if the object has changed.
     fn patch(&self, kind: Kind, key: &Key, part: Part, patch: &Value) -> Result<Object, ApiError>;
     /// Replaces an object; its resource version must be the current one.
     fn replace(&self, kind: Kind, key: &Key, object: &Value) -> Result<Object, ApiError>;
-    /// Deletes the object if it is still the one with `uid`. `grace_secs` as in Kubernetes; `None` for the
-    /// object's own. An object that is gone is not an error.
+    /// Deletes the object if it still has this `uid`. `grace_secs` as in Kubernetes; `None` for the default of the
+    /// object. A missing object is not an error.
     fn delete(&self, kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Result<(), ApiError>;
     /// `GET path` on a port of a pod, over TLS, through the API server's proxy; at most `limit_bytes` of the body.
     fn pod_proxy(
@@ -180,12 +180,12 @@ mod tests {
 
     #[test]
     fn an_unreadable_answer_is_told_from_an_absent_api_server() {
-        let said = |reason: &str| {
+        let text = |reason: &str| {
             ApiError { code: 0, reason: reason.to_owned(), message: "m".to_owned() }.to_string()
         };
-        assert_eq!(said("Timeout"), "the API server cannot be reached: m");
+        assert_eq!(text("Timeout"), "the API server cannot be reached: m");
         for reason in [UNREADABLE, TOO_LONG, END_OF_WATCH] {
-            assert_eq!(said(reason), "m");
+            assert_eq!(text(reason), "m");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How often the API server was asked for what, for the controller's own metrics and for the check that its role
-//! is no wider than needed.
+//! Counts the calls to the API server, for the metrics of the controller and for the test that its roles grant only what it
+//! uses.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use serde_json::Value;
 use crate::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use crate::objects::{Key, Kind, Object, Uid};
 
-/// A sort of call and how it ended.
+/// A kind of call with its result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
-    /// The verb as it stands in roles: `get`, `list`, `watch`, `create`, `patch`, `update`, `delete`.
+    /// The verb of RBAC roles: `get`, `list`, `watch`, `create`, `patch`, `update`, `delete`.
     pub verb: &'static str,
     /// The kind of object.
     pub kind: Kind,
     /// `status`, `proxy`, or empty for the object itself.
     pub subresource: &'static str,
-    /// The HTTP status of a failure, 200 for every success, 0 when nobody answered.
+    /// The HTTP status of a failure, 200 for success, 0 without a response.
     pub code: u16,
 }
 
 impl Call {
-    /// The resource as it stands in roles, for example `datavolumes/status`.
+    /// The resource of RBAC roles, for example `datavolumes/status`.
     pub fn resource(&self) -> String {
         match self.subresource {
             "" => self.kind.plural().to_owned(),
@@ -46,7 +46,7 @@ impl<C: Cluster> Counted<C> {
         Self { inner, counts: Mutex::default() }
     }
 
-    /// All sorts of calls that were made so far, with their counts.
+    /// All calls so far with their counts.
     pub fn calls(&self) -> Vec<(Call, u64)> {
         self.lock().iter().map(|(call, count)| (call.clone(), *count)).collect()
     }
@@ -63,7 +63,7 @@ impl<C: Cluster> Counted<C> {
         result
     }
 
-    /// A count is whole after every step, also when another thread panicked.
+    /// The counts are consistent even if another thread panicked.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Call, u64>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Which cluster to ask, and as whom: kubeconfigs, contexts, and a pod's own account.
+//! Selects the cluster and the user: kubeconfigs, contexts, and the service account of a pod.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,29 +8,29 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::api::responses::chain;
 
-/// What a person says about the cluster that a command is for.
+/// The cluster options of a command line.
 #[derive(Debug, Clone, Default)]
 pub struct Reach {
-    /// The only kubeconfig to read; without it `$KUBECONFIG`, a list of files, else `~/.kube/config`.
+    /// The only kubeconfig to read; by default `$KUBECONFIG`, a list of files, or `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
-    /// The context to take instead of the current one.
+    /// The context to use instead of the current one.
     pub context: Option<String>,
-    /// How long one call may take; `None` for the usual time.
+    /// Time limit of one call; `None` for the default.
     pub call_limit: Option<Duration>,
-    /// What the API server writes into its audit log.
+    /// The user agent in the audit log of the API server.
     pub agent: &'static str,
 }
 
 impl Reach {
-    /// What `kubectl` would find: without any kubeconfig, a pod's own account.
+    /// The configuration that `kubectl` would use; without any kubeconfig, the service account of the pod.
     pub(crate) async fn config(&self) -> Result<Config, String> {
         let files = self.files();
         let Some((files, kubeconfig)) = self.read(&files)? else {
             return Config::incluster().map_err(|_| {
                 let places: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
                 format!(
-                    "no cluster is configured: there is no kubeconfig ({}), and this is not a pod of a cluster; name \
-                     one with --kubeconfig or $KUBECONFIG",
+                    "no cluster is configured: no kubeconfig found ({}), and this is not a pod of a cluster; name \
+                     a kubeconfig with --kubeconfig or $KUBECONFIG",
                     places.join(", ")
                 )
             });
@@ -42,7 +42,7 @@ impl Reach {
             .map_err(|e| format!("{files}: {}", chain(&e)))
     }
 
-    /// The files that may be read, whether they are there or not.
+    /// The files to read, whether they exist or not.
     fn files(&self) -> Vec<PathBuf> {
         if let Some(path) = &self.kubeconfig {
             return vec![path.clone()];
@@ -57,8 +57,8 @@ impl Reach {
         }
     }
 
-    /// All files as one; what comes first wins. Like `kubectl` it passes over those that are not there, but not over
-    /// one that was named by a flag. `None` when none is there.
+    /// All files merged; the first value wins. Like `kubectl`, this skips missing files, except a file that a flag names.
+    /// `None` if no file exists.
     fn read(&self, files: &[PathBuf]) -> Result<Option<(String, Kubeconfig)>, String> {
         let mut whole: Option<(String, Kubeconfig)> = None;
         for path in files.iter().filter(|path| self.kubeconfig.is_some() || path.exists()) {
@@ -91,8 +91,8 @@ impl Reach {
     }
 }
 
-/// The cluster of the controller: `kubeconfig`; without one as a pod of the cluster; outside of one as the
-/// environment says.
+/// The configuration of the controller: `kubeconfig`; by default the service account of the pod, outside of a cluster the
+/// environment.
 pub(crate) async fn of_controller(kubeconfig: Option<&Path>) -> Result<Config, String> {
     let Some(path) = kubeconfig else {
         return Config::infer().await.map_err(|e| {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn several_files_are_one_and_missing_ones_are_passed_over() {
+    fn several_files_are_merged_and_missing_ones_are_skipped() {
         let directory = tempfile::tempdir().unwrap();
         let files = [
             file(directory.path(), "a", "first", false),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_that_is_not_there_is_named_with_those_that_are() {
+    fn a_missing_context_is_named_with_the_existing_ones() {
         let directory = tempfile::tempdir().unwrap();
         let path = file(directory.path(), "a", "first", false);
         let reach = |context: Option<&str>| {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_named_by_a_flag_has_to_be_there() {
+    fn a_file_named_by_a_flag_has_to_exist() {
         let reach = Reach { kubeconfig: Some("/no/such/file".into()), ..Reach::default() };
         let error = reach.read(&reach.files()).unwrap_err();
         assert!(error.contains("/no/such/file") && error.contains("No such file"), "{error}");

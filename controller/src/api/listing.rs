@@ -1,17 +1,17 @@
-//! Lists, page by page. Never more than one page is held, and large objects make pages shorter instead of failing.
+//! Lists in pages. Only one page is in memory at a time, and large objects make pages shorter instead of failing.
 
 use crate::api::cluster::{ApiError, Cluster, ListParams};
 use crate::objects::{Kind, Object};
 
-/// Objects in one page. Of usual ones it has some hundred kilobytes; of the largest that there can be, it is longer
-/// than the longest answer that is read, and is asked for again with half as many.
+/// Objects in one page. Usual objects need some hundred kilobytes. A page of the largest possible objects exceeds the length
+/// limit of a response; it is requested again with half as many.
 pub const PAGE_OBJECTS: u32 = 50;
-/// After a page shorter than this the next one has twice as many objects again: it will be far below the longest
-/// answer that is read.
+/// After a page shorter than this, the next one has twice as many objects: it will be far below the length limit of a
+/// response.
 const SHORT_PAGE_BYTES: usize = 1 << 20;
 
-/// Gives all objects of `kind` that `params` finds to `take`; returns from where a watch goes on. `params.limit` is
-/// the most objects in a page, [`PAGE_OBJECTS`] if it is 0.
+/// Passes all objects of `kind` that `params` selects to `take`; returns the version from which to watch. `params.limit` is
+/// the maximum number of objects in a page, [`PAGE_OBJECTS`] if it is 0.
 pub fn list(
     cluster: &dyn Cluster,
     kind: Kind,
@@ -51,7 +51,7 @@ mod tests {
     use crate::api::cluster::{ListPage, Part, TOO_LONG, Watch};
     use crate::objects::{Key, Uid};
 
-    /// Objects of these sizes; an answer beyond `limit_bytes` is too long.
+    /// Objects of these sizes; a response beyond `limit_bytes` is too long.
     struct Shelf {
         sizes: Vec<usize>,
         limit_bytes: usize,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_too_long_is_asked_for_again_with_half_as_many() {
+    fn a_page_that_is_too_long_is_requested_again_with_half_as_many() {
         let shelf = Shelf { sizes: vec![1000; 120], limit_bytes: 8000, asked: Mutex::default() };
         assert_eq!(listed(&shelf).unwrap(), (0..120).map(Value::from).collect::<Vec<_>>());
         assert_eq!(shelf.asked.lock().unwrap()[..4], [50, 25, 12, 6]);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn one_object_that_is_too_long_is_an_error_and_no_endless_loop() {
+    fn one_object_that_is_too_long_is_an_error() {
         let shelf = Shelf { sizes: vec![10], limit_bytes: 5, asked: Mutex::default() };
         assert!(listed(&shelf).unwrap_err().is_too_long());
     }

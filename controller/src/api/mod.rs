@@ -1,4 +1,4 @@
-//! The API server: its requests and answers as blocking calls, and how it is reached.
+//! The client of the API server: requests and responses as blocking calls, and its configuration.
 
 pub mod client;
 pub mod cluster;

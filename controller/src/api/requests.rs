@@ -1,177 +1,146 @@
-//! The HTTP requests behind the calls of `cluster.rs`: method, path, query and body. No input or output here.
+//! The HTTP requests for the calls of `cluster.rs`, built by `kube::core`. No input or output here.
 
-use http::{Method, Request};
-use serde::Serialize;
-use serde_json::{Value, json};
+use http::Request;
+use kube::core::params::{self, DeleteParams, GetParams, Patch, PatchParams, PostParams, WatchParams};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
 use crate::api::cluster::{ApiError, ListParams, Part};
 use crate::objects::{Key, Kind, Uid};
 
-/// A request, or the reason why none can be made of the given names.
+/// A request, or the reason why none can be built from the given names.
 pub(crate) type Built = Result<Request<Vec<u8>>, ApiError>;
 
+/// RFC 3986, section 2.3: everything but the unreserved characters is escaped.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 pub(crate) fn get(kind: Kind, key: &Key) -> Built {
-    build(Method::GET, &object_path(kind, key)?, None)
+    let object = ObjectPath::new(kind, key)?;
+    built(object.collection.get(&object.name, &GetParams::default()))
 }
 
 pub(crate) fn list(kind: Kind, params: &ListParams) -> Built {
-    let mut query = Query::new(kind.path(params.namespace.as_deref()));
-    query.selectors(params);
-    if params.limit > 0 {
-        query.add("limit", &params.limit.to_string());
-    }
-    query.add("continue", &params.next);
-    build(Method::GET, &query.0, None)
+    let query = params::ListParams {
+        label_selector: non_empty(&params.labels),
+        field_selector: non_empty(&params.fields),
+        limit: Some(params.limit).filter(|limit| *limit > 0),
+        continue_token: non_empty(&params.next),
+        ..params::ListParams::default()
+    };
+    built(collection(kind, params.namespace.as_deref().unwrap_or_default()).list(&query))
 }
 
-/// `secs`: after which time the server itself ends the watch.
-pub(crate) fn watch(kind: Kind, params: &ListParams, resource_version: &str, secs: u64) -> Built {
-    let mut query = Query::new(kind.path(params.namespace.as_deref()));
-    query.selectors(params);
-    query.add("watch", "1");
-    query.add("allowWatchBookmarks", "true");
-    query.add("timeoutSeconds", &secs.to_string());
-    query.add("resourceVersion", resource_version);
-    build(Method::GET, &query.0, None)
+/// The API server ends the watch after `secs`.
+pub(crate) fn watch(kind: Kind, params: &ListParams, resource_version: &str, secs: u32) -> Built {
+    let query = WatchParams {
+        label_selector: non_empty(&params.labels),
+        field_selector: non_empty(&params.fields),
+        timeout: Some(secs),
+        ..WatchParams::default()
+    };
+    built(collection(kind, params.namespace.as_deref().unwrap_or_default()).watch(&query, resource_version))
 }
 
 pub(crate) fn create(kind: Kind, object: &Value) -> Built {
-    build(Method::POST, &collection(kind, object), Some(("application/json", object)))
+    post(kind, object, &PostParams::default())
 }
 
-/// Like [`create`], but nothing is made.
+/// Like [`create`], but the API server stores nothing.
 pub(crate) fn dry_run(kind: Kind, object: &Value) -> Built {
-    let uri = format!("{}?dryRun=All", collection(kind, object));
-    build(Method::POST, &uri, Some(("application/json", object)))
+    post(kind, object, &PostParams { dry_run: true, ..PostParams::default() })
 }
 
-fn collection(kind: Kind, object: &Value) -> String {
-    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
-    let namespace = namespace.filter(|namespace| !namespace.is_empty());
-    kind.path(namespace.map(encode).as_deref())
+fn post(kind: Kind, object: &Value, params: &PostParams) -> Built {
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+    built(collection(kind, namespace).create(params, object.to_string().into_bytes()))
 }
 
 pub(crate) fn patch(kind: Kind, key: &Key, part: Part, patch: &Value) -> Built {
-    let mut path = object_path(kind, key)?;
-    if part == Part::Status {
-        path.push_str("/status");
-    }
-    build(Method::PATCH, &path, Some(("application/merge-patch+json", patch)))
-}
-
-pub(crate) fn replace(kind: Kind, key: &Key, object: &Value) -> Built {
-    build(Method::PUT, &object_path(kind, key)?, Some(("application/json", object)))
-}
-
-pub(crate) fn delete(kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Built {
-    let options = DeleteOptions {
-        api_version: "v1",
-        kind: "DeleteOptions",
-        preconditions: Preconditions { uid },
-        grace_period_seconds: grace_secs,
-    };
-    build(Method::DELETE, &object_path(kind, key)?, Some(("application/json", &json!(options))))
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DeleteOptions<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    preconditions: Preconditions<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grace_period_seconds: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct Preconditions<'a> {
-    uid: &'a Uid,
-}
-
-/// What the object owns stays.
-pub(crate) fn delete_alone(kind: Kind, key: &Key, uid: &Uid) -> Built {
-    let options = json!({
-        "apiVersion": "v1",
-        "kind": "DeleteOptions",
-        "preconditions": { "uid": uid.as_str() },
-        "propagationPolicy": "Orphan",
-    });
-    build(Method::DELETE, &object_path(kind, key)?, Some(("application/json", &options)))
-}
-
-/// `path` begins with a slash and is passed on as it is.
-pub(crate) fn pod_proxy(pod: &Key, port: u16, path: &str) -> Built {
-    let pods = Kind::Pod.path(Some(&encode(&pod.namespace)));
-    build(Method::GET, &format!("{pods}/https:{}:{port}/proxy{path}", encode(&pod.name)), None)
-}
-
-/// The path of one object. The API server takes paths apart after it has decoded them, so an escaped slash is one as well: a
-/// name with one would lead to something else, such as a subresource. No object has such a name, which is what the error says.
-fn object_path(kind: Kind, key: &Key) -> Result<String, ApiError> {
-    let is_segment = |name: &str| !matches!(name, "." | "..") && !name.contains(['/', '%']);
-    if key.name.is_empty() || !is_segment(&key.name) || !is_segment(&key.namespace) {
-        return Err(ApiError {
-            code: 404,
-            reason: "NotFound".to_owned(),
-            message: format!("{} {:?} not found: no object can have this name", kind.name(), key.to_string()),
-        });
-    }
-    let namespace = Some(encode(&key.namespace)).filter(|namespace| !namespace.is_empty());
-    Ok(format!("{}/{}", kind.path(namespace.as_deref()), encode(&key.name)))
-}
-
-fn build(method: Method, uri: &str, body: Option<(&str, &Value)>) -> Built {
-    let mut request = Request::builder().method(method).uri(uri).header("accept", "application/json");
-    let mut bytes = Vec::new();
-    if let Some((content_type, object)) = body {
-        request = request.header("content-type", content_type);
-        bytes = object.to_string().into_bytes();
-    }
-    request.body(bytes).map_err(|e| ApiError {
-        code: 400,
-        reason: "BadRequest".to_owned(),
-        message: format!("no request can be made for {uri:?}: {e}"),
+    let ObjectPath { collection, name } = ObjectPath::new(kind, key)?;
+    let patch = Patch::Merge(patch);
+    built(match part {
+        Part::Whole => collection.patch(&name, &PatchParams::default(), &patch),
+        Part::Status => collection.patch_subresource("status", &name, &PatchParams::default(), &patch),
     })
 }
 
-/// A path that gets its query piece by piece.
-struct Query(String);
+pub(crate) fn replace(kind: Kind, key: &Key, object: &Value) -> Built {
+    let ObjectPath { collection, name } = ObjectPath::new(kind, key)?;
+    built(collection.replace(&name, &PostParams::default(), object.to_string().into_bytes()))
+}
 
-impl Query {
-    fn new(path: String) -> Self {
-        Self(path)
-    }
+pub(crate) fn delete(kind: Kind, key: &Key, uid: &Uid, grace_secs: Option<u32>) -> Built {
+    delete_with(kind, key, uid, DeleteParams { grace_period_seconds: grace_secs, ..DeleteParams::default() })
+}
 
-    fn selectors(&mut self, params: &ListParams) {
-        self.add("labelSelector", &params.labels);
-        self.add("fieldSelector", &params.fields);
-    }
+/// Deletes the object and keeps what it owns.
+pub(crate) fn delete_alone(kind: Kind, key: &Key, uid: &Uid) -> Built {
+    delete_with(kind, key, uid, DeleteParams::orphan())
+}
 
-    /// An empty value is as good as none to the API server.
-    fn add(&mut self, name: &str, value: &str) {
-        if !value.is_empty() {
-            let joint = if self.0.contains('?') { '&' } else { '?' };
-            self.0.push_str(&format!("{joint}{name}={}", encode(value)));
+fn delete_with(kind: Kind, key: &Key, uid: &Uid, params: DeleteParams) -> Built {
+    let ObjectPath { collection, name } = ObjectPath::new(kind, key)?;
+    let is_same = params::Preconditions { uid: Some(uid.0.clone()), resource_version: None };
+    built(collection.delete(&name, &params.preconditions(is_same)))
+}
+
+/// `path` starts with a slash and is passed on unchanged.
+pub(crate) fn pod_proxy(pod: &Key, port: u16, path: &str) -> Built {
+    let ObjectPath { collection, name } = ObjectPath::new(Kind::Pod, pod)?;
+    let uri = format!("{}/https:{name}:{port}/proxy{path}", collection.url_path);
+    built(Request::get(uri).body(Vec::new()).map_err(kube::core::request::Error::BuildRequest))
+}
+
+fn collection(kind: Kind, namespace: &str) -> kube::core::Request {
+    let namespace = non_empty(namespace).map(|namespace| encode(&namespace));
+    kube::core::Request::new(kind.path(namespace.as_deref()))
+}
+
+struct ObjectPath {
+    collection: kube::core::Request,
+    /// As a path segment.
+    name: String,
+}
+
+impl ObjectPath {
+    /// The API server splits paths after it has decoded them, so an escaped slash separates segments too: a name with
+    /// one would lead to something else, such as a subresource. No object has such a name: the error is "not found".
+    fn new(kind: Kind, key: &Key) -> Result<Self, ApiError> {
+        let is_segment = |name: &str| !matches!(name, "." | "..") && !name.contains(['/', '%']);
+        if key.name.is_empty() || !is_segment(&key.name) || !is_segment(&key.namespace) {
+            return Err(ApiError {
+                code: 404,
+                reason: "NotFound".to_owned(),
+                message: format!(
+                    "{} {:?} not found: no object can have this name",
+                    kind.name(),
+                    key.to_string()
+                ),
+            });
         }
+        Ok(Self { collection: collection(kind, &key.namespace), name: encode(&key.name) })
     }
 }
 
-/// RFC 3986: everything but the unreserved characters is escaped.
+fn built(request: Result<Request<Vec<u8>>, kube::core::request::Error>) -> Built {
+    request.map_err(|e| ApiError { code: 400, reason: "BadRequest".to_owned(), message: e.to_string() })
+}
+
+/// The API server treats an empty parameter like a missing one.
+fn non_empty(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
 fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::Method;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn uri(built: Built) -> String {
         built.unwrap().uri().to_string()
@@ -188,35 +157,35 @@ mod tests {
         };
         assert_eq!(
             uri(list(Kind::Pod, &params)),
-            "/api/v1/namespaces/n/pods?labelSelector=app%3Dcontainerized-data-importer\
-             &fieldSelector=metadata.name%3Da%2Cspec.x%21%3Db&limit=500&continue=tok%2Fen%3D"
+            "/api/v1/namespaces/n/pods?&fieldSelector=metadata.name%3Da%2Cspec.x%21%3Db\
+             &labelSelector=app%3Dcontainerized-data-importer&limit=500&continue=tok%2Fen%3D"
         );
     }
 
     #[test]
-    fn a_list_of_everything_has_no_query() {
+    fn a_list_of_everything_has_an_empty_query() {
         assert_eq!(
             uri(list(Kind::StorageClass, &ListParams::default())),
-            "/apis/storage.k8s.io/v1/storageclasses"
+            "/apis/storage.k8s.io/v1/storageclasses?"
         );
     }
 
     #[test]
-    fn a_watch_asks_for_bookmarks_and_an_end() {
+    fn a_watch_requests_bookmarks_and_has_a_time_limit() {
         assert_eq!(
             uri(watch(Kind::PersistentVolumeClaim, &ListParams::default(), "12", 290)),
-            "/api/v1/persistentvolumeclaims?watch=1&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion=12"
+            "/api/v1/persistentvolumeclaims?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=12"
         );
     }
 
     #[test]
-    fn an_object_of_the_cluster_has_no_namespace_in_its_path() {
+    fn a_cluster_scoped_object_has_no_namespace_in_its_path() {
         assert_eq!(uri(get(Kind::Namespace, &Key::new("", "n"))), "/api/v1/namespaces/n");
         let review = create(Kind::SubjectAccessReview, &json!({ "spec": {} }));
-        assert_eq!(uri(review), "/apis/authorization.k8s.io/v1/subjectaccessreviews");
+        assert_eq!(uri(review), "/apis/authorization.k8s.io/v1/subjectaccessreviews?");
     }
 
-    /// Provisioners are called so, and the API server would take the part behind an escaped slash for a subresource.
+    /// Provisioners have such names, and the API server would take the part after an escaped slash for a subresource.
     #[test]
     fn an_impossible_object_name_is_not_found_without_a_request() {
         for name in ["kubernetes.io/no-provisioner", "rancher.io/local-path", "a%2Fb", "..", ".", ""] {
@@ -227,17 +196,17 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_a_merge_patch_of_its_own_path() {
+    fn a_status_patch_is_a_merge_patch_of_the_status_subresource() {
         let built =
             patch(Kind::DataVolume, &Key::new("n", "a"), Part::Status, &json!({ "status": {} })).unwrap();
         assert_eq!(built.method(), Method::PATCH);
-        assert_eq!(built.uri(), "/apis/cdi.kubevirt.io/v1beta1/namespaces/n/datavolumes/a/status");
+        assert_eq!(built.uri(), "/apis/cdi.kubevirt.io/v1beta1/namespaces/n/datavolumes/a/status?");
         assert_eq!(built.headers()["content-type"], "application/merge-patch+json");
         assert_eq!(built.body(), br#"{"status":{}}"#);
     }
 
     #[test]
-    fn a_delete_names_the_uid_and_the_grace() {
+    fn a_delete_has_the_uid_and_the_grace_period() {
         let built = delete(Kind::Pod, &Key::new("n", "a"), &Uid::from("u"), Some(0)).unwrap();
         let body: Value = serde_json::from_slice(built.body()).unwrap();
         assert_eq!(body["preconditions"]["uid"], "u");
@@ -248,9 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn a_dry_run_says_so_and_a_lonely_delete_leaves_what_it_owned() {
+    fn a_dry_run_is_marked_and_delete_alone_orphans_what_the_object_owned() {
         let object = json!({ "metadata": { "namespace": "n" } });
-        assert_eq!(uri(dry_run(Kind::Pod, &object)), "/api/v1/namespaces/n/pods?dryRun=All");
+        assert_eq!(uri(dry_run(Kind::Pod, &object)), "/api/v1/namespaces/n/pods?&dryRun=All");
         let built = delete_alone(Kind::DataVolume, &Key::new("n", "a"), &Uid::from("u")).unwrap();
         let body: Value = serde_json::from_slice(built.body()).unwrap();
         assert_eq!(
@@ -260,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_proxy_is_told_to_speak_tls() {
+    fn the_pod_proxy_uses_tls() {
         assert_eq!(
             uri(pod_proxy(&Key::new("n", "p"), 8443, "/metrics")),
             "/api/v1/namespaces/n/pods/https:p:8443/proxy/metrics"
@@ -269,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_never_leaves_its_place_in_the_path(name in ".{0,20}[/%a-z]{0,2}.{0,20}") {
+        fn a_name_never_leaves_its_path_segment(name in ".{0,20}[/%a-z]{0,2}.{0,20}") {
             let is_possible = !name.contains(['/', '%']) && !["", ".", ".."].contains(&name.as_str());
             match get(Kind::Pod, &Key::new("n", name)) {
                 Ok(built) => {

@@ -1,100 +1,75 @@
-//! What the API server's answers mean: refusals as values, lists, and the lines of a watch.
+//! Responses of the API server: errors, lists, and the lines of a watch.
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use kube::core::{ObjectList, Status, WatchEvent as WireEvent};
 use serde_json::value::RawValue;
 
 use crate::api::cluster::{ApiError, END_OF_WATCH, ListPage, UNREADABLE, WatchEvent};
-use crate::objects::{Kind, Meta, Object, decode};
+use crate::objects::{Kind, Object};
 
-/// The start of an error that is not a `Status`, for people.
+/// How much of an error body that is not a `Status` is shown.
 const ERROR_TEXT_CHARS: usize = 300;
-/// As much as an answer about one object may have (see `kube.rs`).
+/// The length limit of a response about one object (see `client.rs`).
 const LINE_LIMIT_BYTES: usize = 8 << 20;
 
-/// A page of a list, as it is on the wire. Its items are told apart and not looked into.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct List<'a> {
-    metadata: ListMeta,
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ListMeta {
-    resource_version: String,
-    #[serde(rename = "continue")]
-    next: String,
-}
-
-/// The page of a list of `kind`.
+/// Parses a page of a list. Its items are separated but not parsed, so that one invalid item does not affect the others.
 pub(crate) fn page(kind: Kind, bytes: Vec<u8>) -> Result<ListPage, ApiError> {
     let what = || format!("the list of {}", kind.plural());
     let text = Arc::new(String::from_utf8(bytes).map_err(|e| unreadable(&what(), &e))?);
-    let list: List<'_> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
+    let list: ObjectList<&RawValue> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
     Ok(ListPage {
-        items: list.items.into_iter().flatten().map(|item| Object::within(&text, item)).collect(),
-        resource_version: list.metadata.resource_version,
-        next: list.metadata.next,
+        items: list.items.into_iter().map(|item| Object::within(&text, item)).collect(),
+        resource_version: list.metadata.resource_version.unwrap_or_default(),
+        next: list.metadata.continue_.unwrap_or_default(),
     })
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RefusalBody {
-    reason: String,
-    message: String,
-    code: u16,
-}
-
-/// The error of an answer with `code`, in the API server's own words where there are any.
+/// The error of a response with `code`, with the message of the API server if there is one.
 pub(crate) fn refusal(code: u16, text: &[u8]) -> ApiError {
-    let said: RefusalBody = serde_json::from_slice(text).unwrap_or_default();
-    let message = if said.message.is_empty() {
+    let status: Status = serde_json::from_slice(text).unwrap_or_default();
+    let message = if status.message.is_empty() {
         String::from_utf8_lossy(text).trim().chars().take(ERROR_TEXT_CHARS).collect()
     } else {
-        said.message
+        status.message
     };
-    ApiError { code, reason: said.reason, message }
+    ApiError { code, reason: status.reason, message }
 }
 
-/// Nothing that could be called an answer came.
+/// An error without a response.
 pub(crate) fn no_answer(reason: &str, message: String) -> ApiError {
     ApiError { code: 0, reason: reason.to_owned(), message }
 }
 
-/// An answer about `what` that is no JSON, or not the JSON that was expected.
+/// A response about `what` that is not the expected JSON.
 pub fn unreadable(what: &str, why: &dyn std::fmt::Display) -> ApiError {
-    no_answer(UNREADABLE, format!("the API server's answer about {what} cannot be read: {why}"))
+    no_answer(UNREADABLE, format!("cannot read the response of the API server about {what}: {why}"))
 }
 
-/// The end of a watch, which is never silence.
+/// The end of a watch.
 pub(crate) fn end_of_watch(why: &str) -> ApiError {
     no_answer(END_OF_WATCH, format!("the watch ended: {why}"))
 }
 
-/// An error with all its causes, once each.
+/// An error with its causes, without repetitions.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+        let message = next.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
         }
         cause = next.source();
     }
     text
 }
 
-/// Cuts a stream into lines.
+/// Splits a stream into lines.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     bytes: Vec<u8>,
-    /// Up to here there is no line end.
+    /// There is no line end up to here.
     searched: usize,
 }
 
@@ -103,13 +78,13 @@ impl Lines {
         self.bytes.extend_from_slice(data);
     }
 
-    /// The next whole line without its end; blank lines are left out.
+    /// The next complete line without its end; blank lines are skipped.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, ApiError> {
         loop {
             let Some(at) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
                 self.searched = self.bytes.len();
                 return if self.searched > LINE_LIMIT_BYTES {
-                    Err(end_of_watch("it sent a line without end"))
+                    Err(end_of_watch("a line is too long"))
                 } else {
                     Ok(None)
                 };
@@ -126,54 +101,46 @@ impl Lines {
     }
 }
 
-#[derive(Deserialize)]
-struct EventLine<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(borrow, default)]
-    object: Option<&'a RawValue>,
-}
-
-/// What a bookmark says.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Bookmark {
-    metadata: Meta,
-}
-
-/// The event that a line of a watch of `kind` tells. Its object is not looked into.
+/// Parses a line of a watch of `kind`, but not the object in it.
 pub(crate) fn event(kind: Kind, line: Vec<u8>) -> Result<WatchEvent, ApiError> {
     let what = || format!("changes of {}", kind.plural());
     let text = Arc::new(String::from_utf8(line).map_err(|e| unreadable(&what(), &e))?);
-    let line: EventLine<'_> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
-    let object = line.object.ok_or_else(|| unreadable(&what(), &"a change without an object"))?;
-    Ok(match line.kind.as_str() {
-        "ADDED" | "MODIFIED" => WatchEvent::Applied(Object::within(&text, object)),
-        "DELETED" => WatchEvent::Deleted(Object::within(&text, object)),
-        "BOOKMARK" => {
-            let Bookmark { metadata } = decode(object).map_err(|e| unreadable(&what(), &e))?;
-            WatchEvent::Bookmark(metadata.resource_version)
+    let line: WireEvent<&RawValue> = serde_json::from_str(&text).map_err(|e| unreadable(&what(), &e))?;
+    Ok(match line {
+        WireEvent::Added(object) | WireEvent::Modified(object) => {
+            WatchEvent::Applied(Object::within(&text, object))
         }
-        _ => {
-            let code = decode::<RefusalBody>(object).map(|said| said.code).unwrap_or_default();
-            WatchEvent::Failed(refusal(if code == 0 { 500 } else { code }, object.get().as_bytes()))
-        }
+        WireEvent::Deleted(object) => WatchEvent::Deleted(Object::within(&text, object)),
+        WireEvent::Bookmark(bookmark) => WatchEvent::Bookmark(bookmark.metadata.resource_version),
+        WireEvent::Error(status) => WatchEvent::Failed(ApiError {
+            code: if status.code == 0 { 500 } else { status.code },
+            reason: status.reason,
+            message: status.message,
+        }),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::{Meta, decode};
+    use serde::Deserialize;
+
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Named {
+        metadata: Meta,
+    }
 
     #[test]
-    fn a_refusal_has_the_servers_words_or_the_start_of_its_body() {
+    fn a_refusal_has_the_message_of_the_server_or_the_start_of_its_body() {
         let status = br#"{"kind":"Status","reason":"Forbidden","message":"exceeded quota: q","code":403}"#;
         assert!(refusal(403, status).exceeds_quota());
         assert_eq!(refusal(502, b"<html>bad gateway\n").message, "<html>bad gateway");
     }
 
     #[test]
-    fn lines_come_whole_however_the_bytes_arrive() {
+    fn lines_are_complete_however_the_bytes_arrive() {
         let mut lines = Lines::default();
         let mut out = Vec::new();
         for byte in b"one\n\ntwo\nthr" {
@@ -193,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_version_is_told_by_its_code() {
+    fn an_expired_version_has_its_code() {
         let line = br#"{"type":"ERROR","object":{"code":410,"reason":"Expired","message":"too old"}}"#;
         assert!(matches!(event(Kind::Pod, line.to_vec()), Ok(WatchEvent::Failed(e)) if e.is_expired()));
     }
@@ -203,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn one_item_of_any_depth_or_type_leaves_the_others_readable() {
+    fn one_invalid_item_leaves_the_others_readable() {
         let deep = nested(10_000);
         let text = format!(
             r#"{{"metadata":{{"resourceVersion":"5","continue":"c"}},"items":[{{"metadata":{{"name":"a"}}}},{deep},7,{{"metadata":{{"name":"b"}}}}]}}"#
         );
         let page = page(Kind::DataVolume, text.into_bytes()).unwrap();
         assert_eq!((page.items.len(), page.resource_version.as_str(), page.next.as_str()), (4, "5", "c"));
-        let names: Vec<_> = page.items.iter().filter_map(|item| decode::<Bookmark>(item).ok()).collect();
+        let names: Vec<_> = page.items.iter().filter_map(|item| decode::<Named>(item).ok()).collect();
         assert_eq!(
             names.iter().map(|found| found.metadata.name.as_str()).collect::<Vec<_>>(),
             ["a", "", "b"]
@@ -223,16 +190,19 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_any_depth_is_told() {
+    fn a_change_of_any_depth_is_reported() {
         let line = format!(r#"{{"type":"MODIFIED","object":{}}}"#, nested(10_000));
         let Ok(WatchEvent::Applied(object)) = event(Kind::DataSource, line.into_bytes()) else { panic!() };
         assert_eq!(object.text().len(), nested(10_000).len());
     }
 
     #[test]
-    fn an_answer_that_cannot_be_read_says_what_was_asked_for() {
+    fn an_unreadable_response_names_the_request() {
         let error = page(Kind::DataSource, b"<html>".to_vec()).unwrap_err().to_string();
-        assert!(error.starts_with("the API server's answer about the list of datasources"), "{error}");
+        assert!(
+            error.starts_with("cannot read the response of the API server about the list of datasources"),
+            "{error}"
+        );
         let error = event(Kind::Pod, b"{}".to_vec()).unwrap_err().to_string();
         assert!(error.contains("changes of pods"), "{error}");
     }

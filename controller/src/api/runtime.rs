@@ -11,7 +11,7 @@ use crate::api::responses::no_answer;
 
 /// The thread that drives sockets and timers. It ends when the last user is gone.
 pub(super) struct ApiRuntime {
-    /// Where a call is driven by the thread that makes it.
+    /// Lets a calling thread drive its own call.
     pub(super) handle: Handle,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -20,7 +20,7 @@ pub(super) struct ApiRuntime {
 impl ApiRuntime {
     /// Starts the thread.
     pub(super) fn start() -> Result<Self, String> {
-        Self::try_start().map_err(|e| format!("the thread kube-io cannot be started: {e}"))
+        Self::try_start().map_err(|e| format!("cannot start the thread kube-io: {e}"))
     }
 
     fn try_start() -> std::io::Result<Self> {
@@ -28,13 +28,13 @@ impl ApiRuntime {
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name("kube-io".to_owned()).spawn(move || {
-            // Sent or dropped, both mean the end.
+            // A message and a dropped sender both end the thread.
             let _ = runtime.block_on(ended);
         })?;
         Ok(Self { handle, end: Some(end), thread: Some(thread) })
     }
 
-    /// Drives `work` on the calling thread, for `limit` at most.
+    /// Drives `work` on the calling thread, at most for `limit`.
     pub(super) fn run<T>(
         &self,
         limit: Duration,
@@ -51,7 +51,7 @@ impl Drop for ApiRuntime {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of that thread has been printed already.
+            // Its panic has already been printed.
             let _ = thread.join();
         }
     }

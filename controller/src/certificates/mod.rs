@@ -1,4 +1,4 @@
-//! The authorities of the pods' certificates, and the certificates that they sign.
+//! The certificate authorities of the pods, and the certificates that they issue.
 
 pub mod pki;
 pub mod signer;

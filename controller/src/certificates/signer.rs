@@ -1,4 +1,4 @@
-//! One authority: a key, its certificate, and the certificates that are still to be trusted.
+//! A certificate authority: its key, its certificate, and the bundle of trusted certificates.
 
 use std::time::Duration;
 
@@ -13,48 +13,48 @@ use time::OffsetDateTime;
 
 use crate::objects::{Object, Secret, decode};
 
-/// How long an authority lives. Its successor is made at half of that.
+/// The lifetime of an authority. Its successor is created after half of it.
 const LIFE: time::Duration = time::Duration::days(365);
-/// Certificates begin this long ago, so that a clock that is behind still accepts them.
+/// Certificates are backdated by this, so that a slow clock accepts them.
 const BACKDATE: time::Duration = time::Duration::hours(1);
-/// In the Secret: until when the authority lives, in seconds since 1970.
+/// In the Secret: the end of the authority, in seconds since 1970.
 const NOT_AFTER: &str = "not-after";
-/// In the Secret: the authority's name, which its leaves have to repeat.
+/// In the Secret: the name of the authority, which is the issuer of its leaves.
 const NAME: &str = "common-name";
-/// In the Secret: all certificates that are still to be trusted.
+/// In the Secret: all trusted certificates.
 const BUNDLE: &str = "ca-bundle.crt";
 
-/// What a leaf is for.
+/// The usage of a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
-    /// Proves a server.
+    /// Authenticates a server.
     Server,
-    /// Proves a client.
+    /// Authenticates a client.
     Client,
 }
 
 /// A certificate with its key.
 #[derive(Debug, Clone)]
 pub struct Leaf {
-    /// The certificate; a server's is followed by its authority's.
+    /// The certificate; for a server followed by the certificate of the authority.
     pub chain_pem: String,
-    /// The key.
+    /// The private key.
     pub key_pem: String,
 }
 
-/// An authority.
+/// A certificate authority.
 #[derive(Debug, Clone)]
 pub struct Signer {
     name: String,
     certificate_pem: String,
     key_pem: String,
-    /// What others have to trust: this authority, and the one before while it lives.
+    /// The trusted certificates: this authority, and its predecessor until it expires.
     pub bundle_pem: String,
     not_after: OffsetDateTime,
 }
 
 impl Signer {
-    /// A new authority. Its key is ECDSA P-256: ring makes no RSA keys.
+    /// A new authority with an ECDSA P-256 key: ring does not generate RSA keys.
     pub fn new(name: &str, now: OffsetDateTime) -> Result<Self, String> {
         let key = KeyPair::generate().map_err(|e| e.to_string())?;
         let name = format!("{name}@{}", now.unix_timestamp());
@@ -71,7 +71,7 @@ impl Signer {
         })
     }
 
-    /// The authority that takes over; this one stays trusted as long as it lives.
+    /// The successor; this authority stays trusted until it expires.
     pub fn successor(&self, name: &str, now: OffsetDateTime) -> Result<Self, String> {
         let mut new = Self::new(name, now)?;
         if now < self.not_after {
@@ -85,17 +85,17 @@ impl Signer {
         now > self.not_after - LIFE / 2
     }
 
-    /// Until when it lives.
+    /// The end of its lifetime.
     pub fn not_after(&self) -> OffsetDateTime {
         self.not_after
     }
 
-    /// A few characters that tell this authority from others.
+    /// A short identifier of the authority.
     pub fn id(&self) -> String {
         self.not_after.unix_timestamp().to_string()
     }
 
-    /// The Secret's data.
+    /// The data of the Secret.
     pub fn data(&self) -> Value {
         let encode = |text: &str| STANDARD.encode(text);
         json!({
@@ -162,7 +162,7 @@ impl Signer {
         use decant_shared::net::tls::pem;
         let key = pem::private_key(self.key_pem.as_bytes(), "tls.key").map_err(|e| e.to_string())?;
         let key = KeyPair::try_from(&key).map_err(|e| format!("tls.key: {e}"))?;
-        // Leaves take their authority's name from here and its key's id from the key.
+        // Leaves need only the name and the key of the issuer.
         let mut params = CertificateParams::new(Vec::new()).map_err(|e| e.to_string())?;
         params.distinguished_name = distinguished(&self.name);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_survives_its_secret() {
+    fn an_authority_is_read_back_from_its_secret() {
         let now = OffsetDateTime::now_utc();
         let signer = Signer::read(&secret(&Signer::new("ns_name", now).unwrap())).unwrap();
         let leaf = signer.issue("a", &["a.b.svc".to_owned()], Usage::Server, Duration::from_secs(60), now);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_keeps_the_old_one_trusted_only_while_it_lives() {
+    fn a_successor_trusts_its_predecessor_until_it_expires() {
         let now = OffsetDateTime::now_utc();
         let old = Signer::new("ns_name", now).unwrap();
         let count = |signer: &Signer| signer.bundle_pem.matches("BEGIN CERTIFICATE").count();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_secret_says_what_is_missing() {
+    fn the_missing_entry_of_a_damaged_secret_is_named() {
         let mut damaged = secret(&Signer::new("n", OffsetDateTime::now_utc()).unwrap());
         damaged.data.remove("tls.key");
         assert!(Signer::read(&damaged).unwrap_err().contains("tls.key is missing"));

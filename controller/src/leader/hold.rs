@@ -1,4 +1,4 @@
-//! Getting the Lease, keeping it, giving it back.
+//! Acquires, renews and releases the Lease.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::leader::lease::{LeaseStep, RENEW_DEADLINE, RETRY_WAIT, Seen, decide_l
 use crate::leader::record::{LEASE_DURATION, Lease, micro_time};
 use crate::objects::{Key, Kind, Object};
 
-/// A process that wants to act.
+/// A candidate for the Lease.
 #[derive(Clone)]
 pub struct Leader {
     cluster: Arc<dyn Cluster>,
@@ -25,18 +25,17 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// `me` must differ between processes that run at the same time: a pod's name does.
+    /// `me` must be unique among running processes, such as the name of a pod.
     pub fn new(cluster: Arc<dyn Cluster>, key: Key, me: impl Into<String>) -> Self {
         Self { cluster, key, me: me.into(), holds: Arc::default() }
     }
 
-    /// Whether this process acts now.
+    /// Whether this process is the leader now.
     pub fn is_leader(&self) -> bool {
         self.holds.load(Ordering::Acquire)
     }
 
-    /// Waits until the Lease is ours, and returns it; `None` when a stop came first. Failures are logged and tried
-    /// again.
+    /// Waits until this process holds the Lease; `None` after a stop. Failures are logged and retried.
     pub fn acquire(&self, stop: &Stop) -> Option<Held> {
         let mut seen = Seen { version: String::new(), at: Instant::now() };
         while !stop.is_set() {
@@ -48,9 +47,9 @@ impl Leader {
                     return Some(Held { leader: self.clone(), lease, renewed: asked });
                 }
                 Ok(None) => {}
-                // Somebody else was faster.
+                // Another process was faster.
                 Err(e) if e.is_conflict() || e.already_exists() => {}
-                Err(e) => log::warn!("the lease {} cannot be had: {e}", self.key),
+                Err(e) => log::warn!("cannot acquire the lease {}: {e}", self.key),
             }
             stop.sleep(RETRY_WAIT);
         }
@@ -71,7 +70,7 @@ impl Leader {
         match (decide_lease(lease.as_ref(), seen, &self.me, now), lease) {
             (LeaseStep::Wait, _) => Ok(None),
             (LeaseStep::Renew, Some(lease)) => self.write(&lease).map(Some),
-            (_, before) => self.write(&self.taken(before)).map(Some),
+            (_, previous) => self.write(&self.taken(previous)).map(Some),
         }
     }
 
@@ -79,19 +78,19 @@ impl Leader {
         Lease::from_object(object).map_err(|e| unreadable(&format!("Lease {}", self.key), &e))
     }
 
-    /// The Lease as ours, after `before`.
-    fn taken(&self, before: Option<Lease>) -> Lease {
-        let transitions = before.as_ref().map_or(0, |lease| lease.transitions.saturating_add(1));
+    /// The Lease with this process as the holder, after `previous`.
+    fn taken(&self, previous: Option<Lease>) -> Lease {
+        let transitions = previous.as_ref().map_or(0, |lease| lease.transitions.saturating_add(1));
         Lease {
             holder: self.me.clone(),
             duration: LEASE_DURATION,
             transitions,
             acquired: micro_time(OffsetDateTime::now_utc()),
-            version: before.map(|lease| lease.version).unwrap_or_default(),
+            version: previous.map(|lease| lease.version).unwrap_or_default(),
         }
     }
 
-    /// Writes the Lease, if nobody else did since it was read, and returns it as it is then.
+    /// Writes the Lease if it has not changed since it was read, and returns the new version.
     fn write(&self, lease: &Lease) -> Result<Lease, ApiError> {
         let object = lease.to_object(&self.key, OffsetDateTime::now_utc());
         let written = if lease.version.is_empty() {
@@ -103,17 +102,17 @@ impl Leader {
     }
 }
 
-/// The Lease is ours, for a while.
+/// The Lease while this process holds it.
 pub struct Held {
     leader: Leader,
     lease: Lease,
-    /// Before the last renewal was asked for: the Lease is good from then on, at the latest.
+    /// When the last successful renewal was requested: the Lease is valid at least from then on.
     renewed: Instant,
 }
 
 impl Held {
-    /// Starts the thread `lease`, which renews until [`LeaseKeeper::release`]. `lost` is called once when the Lease is
-    /// somebody else's or could not be renewed within [`RENEW_DEADLINE`]: the process must stop acting at once.
+    /// Starts the thread `lease`, which renews until [`LeaseKeeper::release`]. `lost` is called once if another process holds
+    /// the Lease, or if it could not be renewed within [`RENEW_DEADLINE`]: the process must stop acting immediately.
     pub fn keep(self, lost: impl FnOnce(String) + Send + 'static) -> io::Result<LeaseKeeper> {
         let end = Stop::new();
         let until = end.clone();
@@ -135,11 +134,11 @@ impl Held {
         let released = Lease { holder: String::new(), ..self.lease };
         match self.leader.write(&released) {
             Ok(_) => log::info!("{} released the lease {}", self.leader.me, self.leader.key),
-            Err(e) => log::warn!("the lease {} was not released, it will run out: {e}", self.leader.key),
+            Err(e) => log::warn!("cannot release the lease {}, it will expire: {e}", self.leader.key),
         }
     }
 
-    /// One try. The error says why nobody may act any more.
+    /// One attempt. The error is the reason why this process must stop acting.
     fn renew(&mut self) -> Result<(), String> {
         let asked = Instant::now();
         match self.leader.write(&self.lease) {
@@ -148,8 +147,8 @@ impl Held {
                 self.renewed = asked;
                 return Ok(());
             }
-            Err(e) if e.is_conflict() || e.is_not_found() => self.look_again()?,
-            Err(e) => log::warn!("the lease {} was not renewed: {e}", self.leader.key),
+            Err(e) if e.is_conflict() || e.is_not_found() => self.read_again()?,
+            Err(e) => log::warn!("cannot renew the lease {}: {e}", self.leader.key),
         }
         if self.renewed.elapsed() >= RENEW_DEADLINE {
             let secs = RENEW_DEADLINE.as_secs();
@@ -158,8 +157,8 @@ impl Held {
         Ok(())
     }
 
-    /// The Lease was changed or deleted. If it still names us, or is gone, the next try will do.
-    fn look_again(&mut self) -> Result<(), String> {
+    /// The Lease was changed or deleted. If this process is still the holder, or the Lease is gone, the next attempt renews it.
+    fn read_again(&mut self) -> Result<(), String> {
         match self.leader.cluster.get(Kind::Lease, &self.leader.key) {
             Ok(object) => {
                 let lease = match self.leader.read(&object) {
@@ -172,7 +171,7 @@ impl Held {
                 self.lease = lease;
             }
             Err(e) if e.is_not_found() => self.lease.version.clear(),
-            Err(e) => log::warn!("the lease {} cannot be read: {e}", self.leader.key),
+            Err(e) => log::warn!("cannot read the lease {}: {e}", self.leader.key),
         }
         Ok(())
     }
@@ -185,11 +184,10 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    /// Gives the Lease back, so that the next process acts at once. Call it when nothing of this process acts any
-    /// more.
+    /// Releases the Lease, so that the next process can act immediately. Call it when no part of this process acts any more.
     pub fn release(self) {
         self.end.cancel();
-        // Its panic has been printed already.
+        // Its panic has already been printed.
         let _ = self.thread.join();
     }
 }

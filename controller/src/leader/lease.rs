@@ -1,25 +1,24 @@
-//! Which of several controllers acts: the one that holds the Lease (`coordination.k8s.io`).
+//! Leader election: the controller that holds the Lease acts (`coordination.k8s.io`).
 //!
-//! A Lease that nobody renewed for its duration may be taken over. When that is, each process judges by its own
-//! monotonic clock, from the moment at which it saw the Lease change: clocks of two machines are never compared,
-//! and moving a clock changes nothing.
+//! A Lease that was not renewed for its duration may be taken over. Each process measures this with its own monotonic clock,
+//! from the moment it saw the Lease change: the clocks of two machines are never compared, and setting a clock has no effect.
 
 use std::time::{Duration, Instant};
 
 use crate::leader::record::Lease;
 
-/// Name of the controller's Lease, in its namespace.
+/// The name of the Lease, in the namespace of the controller.
 pub const NAME: &str = "decant-controller";
-/// Whoever could not renew for this long stops acting. The calls about a Lease have limits of 4 s, so the last try
-/// ends before the Lease does.
+/// A leader that could not renew for this long stops acting. Calls about a Lease are limited to 4 s, so the last attempt
+/// ends before the Lease expires.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(8);
-/// Between two looks or renewals. The next one acts at most `LEASE_DURATION` + two of these + a call later.
+/// Between two reads or renewals. A successor acts at most `LEASE_DURATION` + two of these + a call later.
 pub const RETRY_WAIT: Duration = Duration::from_secs(2);
 
-/// When this process first saw the Lease as it is now.
+/// When this process first saw the current version of the Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Its resource version.
+    /// The resource version.
     pub version: String,
     /// By the monotonic clock of this process.
     pub at: Instant,
@@ -28,17 +27,17 @@ pub struct Seen {
 /// What to do about the Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseStep {
-    /// There is none: make it.
+    /// It does not exist: create it.
     Create,
-    /// Nobody holds it any more: take it.
+    /// It has no holder, or has expired: take it.
     Take,
-    /// It is ours: renew it.
+    /// This process holds it: renew it.
     Renew,
-    /// Somebody else holds it.
+    /// Another process holds it.
     Wait,
 }
 
-/// Decides what `me` does about `lease`, which is as it is since `seen`.
+/// Decides what `me` does about `lease`, which is unchanged since `seen`.
 pub fn decide_lease(lease: Option<&Lease>, seen: &Seen, me: &str, now: Instant) -> LeaseStep {
     let Some(lease) = lease else { return LeaseStep::Create };
     if lease.holder == me {
@@ -47,7 +46,7 @@ pub fn decide_lease(lease: Option<&Lease>, seen: &Seen, me: &str, now: Instant) 
     if lease.holder.is_empty() {
         return LeaseStep::Take;
     }
-    // Seen a moment ago for the first time: the holder may have renewed it just before.
+    // The holder may have renewed it just before it was seen.
     let unchanged = now.saturating_duration_since(seen.at);
     if unchanged >= lease.duration { LeaseStep::Take } else { LeaseStep::Wait }
 }
@@ -67,12 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_lease_is_made() {
+    fn a_missing_lease_is_created() {
         assert_eq!(step(None, Duration::ZERO), LeaseStep::Create);
     }
 
     #[test]
-    fn a_released_lease_is_taken_at_once() {
+    fn a_released_lease_is_taken_immediately() {
         assert_eq!(step(Some(&lease("")), Duration::ZERO), LeaseStep::Take);
     }
 

@@ -1,4 +1,4 @@
-//! Which of several controllers acts.
+//! Leader election.
 
 pub mod hold;
 pub mod lease;

@@ -1,4 +1,4 @@
-//! The Lease as an object.
+//! The Lease object.
 
 use std::time::Duration;
 
@@ -8,27 +8,26 @@ use time::{OffsetDateTime, UtcOffset};
 
 use crate::objects::{Key, Kind, Meta, Readable, Unreadable, decode};
 
-/// How long a Lease is good without a renewal.
+/// How long a Lease is valid without a renewal.
 pub const LEASE_DURATION: Duration = Duration::from_secs(12);
-/// A lease lasts at least this long; zero would let everybody take it all the time.
+/// The minimum duration; with zero, every process could always take the Lease.
 const MIN_DURATION: Duration = Duration::from_secs(1);
 
-/// What is read of a Lease.
+/// The fields of a Lease that are used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lease {
-    /// Who holds it; empty when nobody does.
+    /// The holder; empty if there is none.
     pub holder: String,
-    /// How long it is good without a renewal, as its holder wrote it.
+    /// How long it is valid without a renewal, from its holder.
     pub duration: Duration,
-    /// How often it changed hands.
+    /// How often the holder changed.
     pub transitions: i64,
-    /// Since when the holder has it, for people.
+    /// Since when the holder has it; for users.
     pub acquired: String,
-    /// Changes with every write; empty for a Lease that is still to be made.
+    /// The resource version; empty for a new Lease.
     pub version: String,
 }
 
-/// The object, as far as it is read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct LeaseObject {
@@ -46,7 +45,7 @@ struct LeaseSpec {
 }
 
 impl Lease {
-    /// From an object of the API server. What is missing, and a duration that cannot be, counts as nothing.
+    /// From an object of the API server. An impossible duration counts as missing.
     pub fn from_object(object: &impl Readable) -> Result<Self, Unreadable> {
         let LeaseObject { metadata, spec } = decode(object)?;
         let secs = spec.lease_duration_seconds.and_then(|secs| u64::try_from(secs).ok());
@@ -59,7 +58,7 @@ impl Lease {
         })
     }
 
-    /// As it is written; the write fails when the Lease is no longer at this version.
+    /// The object to write; the write fails if the version has changed.
     pub fn to_object(&self, key: &Key, now: OffsetDateTime) -> Value {
         let mut metadata = Map::new();
         metadata.insert("namespace".to_owned(), key.namespace.as_str().into());
@@ -82,7 +81,7 @@ impl Lease {
     }
 }
 
-/// `MicroTime` of Kubernetes: RFC 3339 in UTC with exactly six digits after the point.
+/// `MicroTime` of Kubernetes: RFC 3339 in UTC with exactly six decimal places.
 pub(super) fn micro_time(now: OffsetDateTime) -> String {
     let now = now.to_offset(UtcOffset::UTC);
     let (year, month, day) = now.to_calendar_date();
@@ -95,13 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_has_six_digits_after_the_point() {
+    fn a_time_has_six_decimal_places() {
         let now = OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_000_042_999).unwrap();
         assert_eq!(micro_time(now), "2023-11-14T22:13:20.000042Z");
     }
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn a_written_lease_is_read_back() {
         let lease = Lease {
             holder: "me".to_owned(),
             duration: LEASE_DURATION,
@@ -114,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_that_cannot_be_is_the_usual_one_and_an_odd_lease_is_an_error() {
+    fn an_impossible_duration_is_the_default_and_an_invalid_lease_is_an_error() {
         let spec = |spec: Value| Lease::from_object(&json!({ "spec": spec }));
         assert_eq!(spec(json!({ "leaseDurationSeconds": -5 })).unwrap().duration, LEASE_DURATION);
         assert_eq!(spec(json!({ "holderIdentity": {} })).unwrap_err().field, "spec.holderIdentity");
     }
 
     #[test]
-    fn a_lease_of_no_duration_still_lasts_a_moment() {
+    fn a_lease_has_a_minimum_duration() {
         let object = json!({ "spec": { "holderIdentity": "x", "leaseDurationSeconds": 0 } });
         assert_eq!(Lease::from_object(&object).unwrap().duration, MIN_DURATION);
     }

@@ -27,13 +27,13 @@ pub const SOURCE_POD_NAME: &str = "cdi.kubevirt.io/storage.sourceClonePodName";
 pub const RUNNING: &str = "cdi.kubevirt.io/storage.condition.running";
 /// On a claim: why the target runs or not, for people.
 pub const RUNNING_MESSAGE: &str = "cdi.kubevirt.io/storage.condition.running.message";
-/// On a claim: why the target runs or not, in a word.
+/// On a claim: the reason why the target runs or not.
 pub const RUNNING_REASON: &str = "cdi.kubevirt.io/storage.condition.running.reason";
 /// On a claim: `true` while the source container runs.
 pub const SOURCE_RUNNING: &str = "cdi.kubevirt.io/storage.condition.source.running";
 /// On a claim: why the source runs or not, for people.
 pub const SOURCE_RUNNING_MESSAGE: &str = "cdi.kubevirt.io/storage.condition.source.running.message";
-/// On a claim: why the source runs or not, in a word.
+/// On a claim: the reason why the source runs or not.
 pub const SOURCE_RUNNING_REASON: &str = "cdi.kubevirt.io/storage.condition.source.running.reason";
 /// On a claim: `true` if preallocation is wanted.
 pub const PREALLOCATION_REQUESTED: &str = "cdi.kubevirt.io/storage.preallocation.requested";
@@ -49,7 +49,7 @@ pub const EXTENDED_TOKEN: &str = "cdi.kubevirt.io/storage.extended.clone.token";
 pub const PERMISSIVE_CLONE: &str = "cdi.kubevirt.io/permissiveClone";
 /// On a claim and its DataVolume: how it is cloned; always [`COPY`] here.
 pub const CLONE_TYPE: &str = "cdi.kubevirt.io/cloneType";
-/// The host-assisted way.
+/// The host-assisted clone.
 pub const COPY: &str = "copy";
 /// On a DataVolume or claim: `false` asks for the direct flow, `true` for the populator flow.
 pub const USE_POPULATOR: &str = "cdi.kubevirt.io/storage.usePopulator";
@@ -57,9 +57,9 @@ pub const USE_POPULATOR: &str = "cdi.kubevirt.io/storage.usePopulator";
 pub const CREATED_FOR: &str = "cdi.kubevirt.io/createdForDataVolume";
 /// On a claim: a DataVolume of its name may take it over. On a DataVolume only `false` counts: it takes nothing over.
 pub const ALLOW_ADOPTION: &str = "cdi.kubevirt.io/allowClaimAdoption";
-/// On a claim: name of the DataVolume that it was filled for by somebody else.
+/// On a claim: name of the DataVolume for which another tool filled it.
 pub const POPULATED_FOR: &str = "cdi.kubevirt.io/storage.populatedFor";
-/// On a DataVolume: its claim was filled by somebody else.
+/// On a DataVolume: another tool filled its claim.
 pub const PRE_POPULATED: &str = "cdi.kubevirt.io/storage.prePopulated";
 /// On a DataVolume: a volume reserved for it may exist already.
 pub const CHECK_STATIC: &str = "cdi.kubevirt.io/storage.checkStaticVolume";
@@ -89,7 +89,7 @@ pub const SOURCE_POD_OF: &str = "cdi.kubevirt.io/hostAssistedSourcePodCloneSourc
 pub const UPLOAD_TARGET: &str = "cdi.kubevirt.io/uploadTarget";
 /// Label of pods whose metrics may be scraped; the value is `true`.
 pub const PROMETHEUS: &str = "prometheus.cdi.kubevirt.io";
-/// Label that says which part of CDI an object is.
+/// Label that names the part of CDI that an object belongs to.
 pub const COMPONENT: &str = "cdi.kubevirt.io";
 /// Value of [`COMPONENT`] on source pods.
 pub const COMPONENT_SOURCE: &str = "cdi-clone-source";
@@ -99,7 +99,7 @@ pub const COMPONENT_TARGET: &str = "cdi-upload-server";
 pub const APP: &str = "app";
 /// Value of [`APP`].
 pub const APP_VALUE: &str = "containerized-data-importer";
-/// Finalizer on a target claim, there before the source pod is.
+/// Finalizer on a target claim; it exists before the source pod does.
 pub const CLONE_SOURCE_FINALIZER: &str = "cdi.kubevirt.io/cloneSource";
 /// Name of the source pod's container.
 pub const SOURCE_CONTAINER: &str = "cdi-clone-source";
@@ -148,3 +148,5 @@ pub const TOTAL_BYTES: &str = "decant.dev/total-bytes";
 pub const RATE_BYTES: &str = "decant.dev/rate-bytes-per-second";
 /// On a DataVolume: estimated seconds until the clone is done.
 pub const LEFT_SECS: &str = "decant.dev/left-secs";
+/// On a DataVolume: what the transfer does now, as the source's metrics name it: `copy`, `sync`, `verify` and others.
+pub const TRANSFER_PHASE: &str = "decant.dev/transfer-phase";

@@ -8,12 +8,12 @@ use crate::objects::decode::{Unreadable, decode_within};
 /// What a part may keep, in bytes: a claim's spec has a few hundred.
 const PART_LIMIT_BYTES: usize = 16 << 10;
 
-/// A part of an object: what it says, or why it cannot be read.
+/// A part of an object: its value, or why it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked<T>(pub Result<T, Unreadable>);
 
 impl<T> Checked<T> {
-    /// What it says, if it can be read.
+    /// Its value, if it can be read.
     pub fn good(&self) -> Option<&T> {
         self.0.as_ref().ok()
     }

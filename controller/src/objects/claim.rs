@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::objects::annotations::CLONE_SOURCE_FINALIZER;
 use crate::objects::meta::Meta;
+use crate::objects::phase::ClaimPhase;
 
 /// What is read of a PersistentVolumeClaim.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -28,7 +29,7 @@ pub struct ClaimSpec {
     pub access_modes: Vec<String>,
     /// Storage class; `None` until the default is filled in, `""` for none.
     pub storage_class_name: Option<String>,
-    /// `Filesystem` when nothing is said.
+    /// `Filesystem` by default.
     #[serde(deserialize_with = "mode")]
     pub volume_mode: VolumeMode,
     /// The bound volume's name.
@@ -103,8 +104,8 @@ impl Visitor<'_> for QuantityVisitor {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ClaimStatus {
-    /// `Pending`, `Bound`, `Lost`, or empty.
-    pub phase: String,
+    /// Whether it has a volume.
+    pub phase: ClaimPhase,
     /// How much there is.
     pub capacity: Amounts,
 }
@@ -127,7 +128,7 @@ impl Claim {
 
     /// Whether it is bound to a volume.
     pub fn is_bound(&self) -> bool {
-        self.status.phase == "Bound"
+        self.status.phase == ClaimPhase::Bound
     }
 
     /// The size that was asked for, as Kubernetes wrote it.

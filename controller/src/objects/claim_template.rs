@@ -51,7 +51,7 @@ impl ClaimTemplate {
         Some(&amount.0)
     }
 
-    /// Asks for `size`, and for everything else as before.
+    /// The same template with another `size`.
     pub fn request(&mut self, size: String) {
         let resources = self.resources.get_or_insert_default();
         resources.requests.insert(STORAGE.to_owned(), Some(Quantity(size)));

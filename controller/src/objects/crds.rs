@@ -84,7 +84,7 @@ fn data_volume() -> Value {
         ],
         "schema": { "openAPIV3Schema": {
             "type": "object",
-            "description": "A volume, and what it is to be filled with.",
+            "description": "A volume and the source of its content.",
             "required": ["spec"],
             "properties": {
                 "apiVersion": { "type": "string" },
@@ -104,14 +104,17 @@ fn data_source() -> Value {
         "name": "v1beta1", "served": true, "storage": true,
         "schema": { "openAPIV3Schema": {
             "type": "object",
-            "description": "A name for a volume that DataVolumes may refer to.",
+            "description": "A named source that DataVolumes can refer to.",
             "required": ["spec"],
             "properties": {
-                "spec": object("What it points to.", &json!({
+                "spec": object("The source.", &json!({
                     "source": object("Exactly one kind of source.", &json!({
-                        "pvc": named("A PVC.", "The DataSource's own if it is not given."),
+                        "pvc": named("A PVC.", "The namespace of the PVC. Defaults to that of the DataSource."),
                         "snapshot": any,
-                        "dataSource": named("Another DataSource, once.", "Only the DataSource's own."),
+                        "dataSource": named(
+                            "Another DataSource, which must not refer to a third one.",
+                            "Must be the namespace of the DataSource.",
+                        ),
                     })),
                 })),
                 "status": any,
@@ -138,19 +141,19 @@ fn text(description: &str) -> Value {
 
 /// A reference by namespace and name.
 fn named(description: &str, namespace: &str) -> Value {
-    object(description, &json!({ "namespace": text(namespace), "name": text("Its name.") }))
+    object(description, &json!({ "namespace": text(namespace), "name": text("The name of the object.") }))
 }
 
 fn spec() -> Value {
     let any = |text: &str| json!({ "type": "object", "description": text, "x-kubernetes-preserve-unknown-fields": true });
     let reference = json!({
         "type": "object",
-        "description": "A DataSource that says where the data comes from.",
+        "description": "A DataSource that names the source.",
         "required": ["kind", "name"],
         "properties": {
-            "kind": text("Only DataSource."),
-            "namespace": text("The DataVolume's own if it is not given."),
-            "name": text("Its name."),
+            "kind": text("Must be `DataSource`."),
+            "namespace": text("The namespace of the DataSource. Defaults to that of the DataVolume."),
+            "name": text("The name of the object."),
         },
     });
     json!({
@@ -158,19 +161,19 @@ fn spec() -> Value {
         "x-kubernetes-preserve-unknown-fields": true,
         "properties": {
             "source": object(
-                "Exactly one kind of source. Decant clones from pvc: {namespace, name}.",
-                &json!({ "pvc": named("The PVC to clone.", "Its namespace.") }),
+                "Exactly one kind of source. Decant clones from `pvc`.",
+                &json!({ "pvc": named("The PVC to clone.", "The namespace of the PVC.") }),
             ),
             "sourceRef": reference,
-            "pvc": claim_spec("The spec of the PVC to make, taken literally."),
-            "storage": claim_spec("The spec of the PVC to make; what it leaves open follows the source."),
+            "pvc": claim_spec("The spec of the target PVC, used unchanged."),
+            "storage": claim_spec("The spec of the target PVC. Missing fields are derived from the source."),
             "contentType": { "type": "string", "enum": ["kubevirt", "archive"],
-                             "description": "What the volume holds: a disk image, or any files." },
-            "preallocation": { "type": "boolean", "description": "Whether all space is taken in advance." },
-            "priorityClassName": text("Priority class of the pods."),
+                             "description": "The content of the volume: `kubevirt` is a disk image, `archive` is any files." },
+            "preallocation": { "type": "boolean", "description": "Whether all space is allocated in advance." },
+            "priorityClassName": text("Priority class of the clone's pods."),
             "serviceAccountName": text("Service account of the target pod."),
-            "checkpoints": { "type": "array", "items": any("Not for clones.") },
-            "finalCheckpoint": { "type": "boolean", "description": "Not for clones." },
+            "checkpoints": { "type": "array", "items": any("Not supported for clones.") },
+            "finalCheckpoint": { "type": "boolean", "description": "Not supported for clones." },
         },
     })
 }
@@ -190,10 +193,10 @@ fn claim_spec(description: &str) -> Value {
             "description": description,
             "required": ["kind", "name"],
             "properties": {
-                "apiGroup": text("Empty for the core."),
-                "kind": text("Its kind."),
-                "name": text("Its name."),
-                "namespace": text("The PVC's own if it is not given."),
+                "apiGroup": text("The API group. Empty for the core group."),
+                "kind": text("The kind of the object."),
+                "name": text("The name of the object."),
+                "namespace": text("The namespace of the object. Defaults to that of the PVC."),
             },
         })
     };
@@ -204,15 +207,15 @@ fn claim_spec(description: &str) -> Value {
             "accessModes": words,
             "selector": {
                 "type": "object",
-                "description": "Which volumes may be bound.",
+                "description": "The volumes that may be bound.",
                 "properties": {
                     "matchLabels": { "type": "object", "additionalProperties": { "type": "string" } },
                     "matchExpressions": { "type": "array", "items": {
                         "type": "object",
                         "required": ["key", "operator"],
                         "properties": {
-                            "key": text("The label."),
-                            "operator": text("In, NotIn, Exists or DoesNotExist."),
+                            "key": text("The key of the label."),
+                            "operator": text("`In`, `NotIn`, `Exists` or `DoesNotExist`."),
                             "values": words,
                         },
                     } },
@@ -220,7 +223,7 @@ fn claim_spec(description: &str) -> Value {
             },
             "resources": {
                 "type": "object",
-                "description": "How much; requests.storage is the size.",
+                "description": "The size of the volume: `requests.storage`.",
                 "properties": {
                     "requests": amounts,
                     "limits": amounts,
@@ -230,12 +233,12 @@ fn claim_spec(description: &str) -> Value {
                     } },
                 },
             },
-            "volumeName": text("The one volume that may be bound."),
-            "storageClassName": text("The storage class; the cluster's default if it is not given."),
-            "volumeMode": text("Filesystem or Block."),
-            "dataSource": reference("Not for clones."),
-            "dataSourceRef": reference("Not for clones."),
-            "volumeAttributesClassName": text("Attributes of the volume."),
+            "volumeName": text("The name of the only volume that may be bound."),
+            "storageClassName": text("The storage class. Defaults to the default class of the cluster."),
+            "volumeMode": text("`Filesystem` or `Block`."),
+            "dataSource": reference("Not supported for clones."),
+            "dataSourceRef": reference("Not supported for clones."),
+            "volumeAttributesClassName": text("The VolumeAttributesClass of the volume."),
         },
     })
 }

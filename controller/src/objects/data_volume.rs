@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::objects::checked::Checked;
 use crate::objects::claim_template::ClaimTemplate;
 use crate::objects::meta::Meta;
+use crate::objects::phase::{ConditionStatus, ConditionType, DataVolumePhase};
 
 /// What is read of a DataVolume.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -17,7 +18,7 @@ pub struct DataVolume {
     pub metadata: Meta,
     /// What was asked for.
     pub spec: DataVolumeSpec,
-    /// What is said about it.
+    /// Its state.
     pub status: DataVolumeStatus,
 }
 
@@ -33,7 +34,7 @@ pub struct DataVolumeSpec {
     pub pvc: Option<Checked<ClaimTemplate>>,
     /// The target claim's spec, to be completed.
     pub storage: Option<Checked<ClaimTemplate>>,
-    /// `kubevirt` (also when nothing is said) or `archive`.
+    /// `kubevirt` (the default) or `archive`.
     pub content_type: String,
     /// Whether space is taken in advance.
     pub preallocation: Option<bool>,
@@ -102,7 +103,7 @@ pub struct ClaimSource {
 pub struct SourceRef {
     /// Only `DataSource`.
     pub kind: String,
-    /// The DataVolume's own namespace when nothing is said.
+    /// The DataVolume's own namespace by default.
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
@@ -115,11 +116,11 @@ pub struct DataVolumeStatus {
     /// The claim's name, as soon as it exists.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub claim_name: String,
-    /// The phase; empty before anything was said.
-    pub phase: String,
-    /// Empty, `N/A`, `12.34%` or `100.0%`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub progress: String,
+    /// The phase.
+    pub phase: DataVolumePhase,
+    /// How much of the content the target has.
+    #[serde(skip_serializing_if = "ReportedProgress::is_empty")]
+    pub progress: ReportedProgress,
     /// Highest count of both pods; never falls.
     pub restart_count: i64,
     /// Bound, Ready, Running, in this order.
@@ -130,12 +131,12 @@ pub struct DataVolumeStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataVolumeCondition {
-    /// `Bound`, `Ready` or `Running`.
+    /// What it is about.
     #[serde(rename = "type")]
-    pub kind: String,
-    /// `True`, `False` or `Unknown`.
-    pub status: String,
-    /// One word for machines.
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// A [`crate::objects::Reason`] or one of Kubernetes; two reasons are joined with `and`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// A sentence for people.
@@ -151,7 +152,63 @@ pub struct DataVolumeCondition {
 
 impl DataVolumeStatus {
     /// The condition of this type.
-    pub fn condition(&self, kind: &str) -> Option<&DataVolumeCondition> {
+    pub fn condition(&self, kind: impl Into<ConditionType>) -> Option<&DataVolumeCondition> {
+        let kind = kind.into();
         self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
+/// The progress in a status, as CDI writes it: empty, `N/A`, `12.34%`, or `100.0%` when the clone is complete.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReportedProgress(String);
+
+impl ReportedProgress {
+    /// The progress of a clone that is complete.
+    pub fn complete() -> Self {
+        Self("100.0%".to_owned())
+    }
+
+    /// The progress of a clone of which nothing is known.
+    pub fn unknown() -> Self {
+        Self("N/A".to_owned())
+    }
+
+    /// This progress, raised to `now_percent` if that is more: what is in a status never falls.
+    pub fn raised_to(&self, now_percent: Option<f64>) -> Self {
+        higher_percent(self.percent(), now_percent)
+            .map_or_else(Self::unknown, |percent| Self(format!("{percent:.2}%")))
+    }
+
+    /// The number, from 0 to 100; `None` for `N/A` and anything else.
+    pub fn percent(&self) -> Option<f64> {
+        let number = self.0.strip_suffix('%')?.parse::<f64>().ok()?;
+        number.is_finite().then(|| number.clamp(0.0, 100.0))
+    }
+
+    /// Whether it is that of a complete clone.
+    pub fn is_complete(&self) -> bool {
+        self.0 == "100.0%"
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text in the API.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The higher of two percentages, where they are known.
+pub fn higher_percent(old: Option<f64>, new: Option<f64>) -> Option<f64> {
+    old.into_iter().chain(new).reduce(f64::max)
+}
+
+impl From<&str> for ReportedProgress {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }

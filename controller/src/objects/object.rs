@@ -54,7 +54,7 @@ impl From<Value> for Object {
 impl TryFrom<Vec<u8>> for Object {
     type Error = String;
 
-    /// The answer of the API server about one object; the error says why it is no JSON.
+    /// The answer of the API server about one object; the error describes why it is not JSON.
     fn try_from(bytes: Vec<u8>) -> Result<Self, String> {
         let text = String::from_utf8(bytes).map_err(|e| e.to_string())?;
         serde_json::from_str::<&RawValue>(&text).map_err(|e| e.to_string())?;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::objects::meta::Meta;
+use crate::objects::phase::{ConditionStatus, PodPhase};
 
 /// What is read of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -12,7 +13,7 @@ pub struct Pod {
     pub metadata: Meta,
     /// What was asked for.
     pub spec: PodSpec,
-    /// How it is.
+    /// Its status.
     pub status: PodStatus,
 }
 
@@ -24,9 +25,9 @@ pub struct PodSpec {
     pub volumes: Vec<PodVolume>,
     /// Main containers.
     pub containers: Vec<Container>,
-    /// Containers that run before.
+    /// Init containers.
     pub init_containers: Vec<Container>,
-    /// Containers that somebody added to look inside.
+    /// Ephemeral containers, for debugging.
     pub ephemeral_containers: Vec<Container>,
     /// The node, once there is one.
     pub node_name: String,
@@ -38,7 +39,7 @@ pub struct PodSpec {
 pub struct PodVolume {
     /// Its name within the pod.
     pub name: String,
-    /// The claim behind it.
+    /// Its claim.
     pub persistent_volume_claim: Option<ClaimVolume>,
     /// Whether a claim is made for it that is called like the pod and the volume, with a dash between them.
     pub ephemeral: Option<EphemeralVolume>,
@@ -103,12 +104,12 @@ pub struct Port {
     pub container_port: u16,
 }
 
-/// How a pod is.
+/// The status of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
-    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
-    pub phase: String,
+    /// How far its containers are.
+    pub phase: PodPhase,
     /// For example `Evicted`.
     pub reason: String,
     /// For people.
@@ -120,7 +121,7 @@ pub struct PodStatus {
     pub conditions: Vec<PodCondition>,
     /// Main containers.
     pub container_statuses: Vec<ContainerStatus>,
-    /// Containers that run before.
+    /// Init containers.
     pub init_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -131,8 +132,8 @@ pub struct PodCondition {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `True`, `False`, `Unknown`.
-    pub status: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
     /// For example `Unschedulable`.
     pub reason: String,
     /// For people.
@@ -141,21 +142,21 @@ pub struct PodCondition {
     pub last_transition_time: String,
 }
 
-/// How a container is.
+/// The status of a container.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
     /// Its name.
     pub name: String,
-    /// Whether its probes say yes.
+    /// Whether its readiness probe succeeds.
     pub ready: bool,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restart_count: i64,
     /// Its image, as asked for.
     pub image: String,
     /// Now.
     pub state: ContainerState,
-    /// Before the last start.
+    /// The state before the last start.
     pub last_state: ContainerState,
 }
 
@@ -212,17 +213,21 @@ impl Pod {
     /// Whether no node has room for it now. Other reasons why it has no node, such as a volume that is elsewhere, do
     /// not count: they do not go away when other pods end.
     pub fn finds_no_room(&self) -> bool {
-        self.status.conditions.iter().any(|condition| {
-            condition.kind == "PodScheduled"
-                && condition.status == "False"
-                && (condition.message.contains("Insufficient ")
-                    || condition.message.contains("Too many pods"))
+        self.unscheduled().is_some_and(|refused| {
+            refused.message.contains("Insufficient ") || refused.message.contains("Too many pods")
         })
+    }
+
+    /// The condition of a pod without a node; `None` if it has a node.
+    pub fn unscheduled(&self) -> Option<&PodCondition> {
+        let mut conditions = self.status.conditions.iter();
+        conditions
+            .find(|condition| condition.kind == "PodScheduled" && condition.status == ConditionStatus::False)
     }
 
     /// Whether it has ended, well or badly.
     pub fn has_ended(&self) -> bool {
-        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+        matches!(self.status.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
     /// Whether the container `name` ended with exit code 0, which is final: the kubelet restarts our containers on any other. What
@@ -230,7 +235,7 @@ impl Pod {
     /// an eviction after the end makes it Failed. In these phases the container must have left a message, which a
     /// container that never ran does not.
     pub fn ended_well(&self, name: &str) -> bool {
-        let has_succeeded = self.status.phase == "Succeeded";
+        let has_succeeded = self.status.phase == PodPhase::Succeeded;
         match self.container_status(name).and_then(|status| status.state.terminated.as_ref()) {
             Some(ended) => ended.exit_code == 0 && (has_succeeded || !ended.message.trim().is_empty()),
             None => has_succeeded,

@@ -19,7 +19,7 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// The bytes of an entry. The error names the entry and says nothing about its content.
+    /// The bytes of an entry. The error names the entry, never its content.
     pub fn entry(&self, name: &str) -> Result<Vec<u8>, String> {
         let encoded = self.data.get(name).ok_or_else(|| format!("{name} is missing"))?;
         STANDARD.decode(encoded).map_err(|_| format!("{name} is no base64"))

@@ -24,7 +24,7 @@ pub struct VolumeSpec {
     pub capacity: Amounts,
     /// How it can be attached.
     pub access_modes: Vec<String>,
-    /// `Filesystem` when nothing is said.
+    /// `Filesystem` by default.
     #[serde(deserialize_with = "mode")]
     pub volume_mode: VolumeMode,
     /// Its storage class; empty for none.
@@ -45,7 +45,7 @@ pub struct ClaimRef {
     pub uid: Uid,
 }
 
-/// An older place of the storage class, which still comes first.
+/// The older annotation for the storage class, which still comes first.
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 impl Volume {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_place_of_the_class_comes_first() {
+    fn the_older_annotation_of_the_class_comes_first() {
         let mut volume = volume(&Value::Null);
         assert_eq!(volume.class(), "slow");
         volume.metadata.annotations.insert(CLASS_ANNOTATION.to_owned(), "fast".to_owned());

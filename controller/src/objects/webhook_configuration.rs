@@ -1,5 +1,4 @@
-//! What the configurations of the admission webhook say: their names, the paths that they lead to, and the Secret of the
-//! authority that they trust (contract 4.3).
+//! The configurations of the admission webhook: their names, their paths, and the Secret of the authority that they trust (contract 4.3).
 
 /// Name of the mutating configuration (contract 4.3).
 pub const MUTATING: &str = "cdi-api-datavolume-mutate";

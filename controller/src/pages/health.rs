@@ -1,4 +1,4 @@
-//! What the controller's own pages show: filled in while it comes up, read by whoever asks.
+//! The state of the process that its pages show.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use crate::api::counted::Counted;
 use crate::leader::hold::Leader;
 use crate::reconcile::reconciler::Reconciler;
 
-/// Everything worth showing. A replica that waits for the Lease has no workshop yet.
+/// The state of the process. A standby replica has no reconciler.
 pub struct HealthState {
     calls: Arc<Counted<KubeCluster>>,
     leader: Option<Leader>,
@@ -17,18 +17,18 @@ pub struct HealthState {
 }
 
 impl HealthState {
-    /// A board of a process that has just started. Without `leader` it acts whatever others do.
+    /// The state of a process that has just started. Without `leader` it always acts.
     pub fn new(calls: Arc<Counted<KubeCluster>>, leader: Option<Leader>) -> Self {
         Self { calls, leader, synced: AtomicBool::new(false), reconciler: Mutex::default() }
     }
 
-    /// The workers exist from now on, and every watch has seen everything once.
+    /// The workers have started and the initial lists of all watches are complete.
     pub fn open(&self, reconciler: Arc<Reconciler>) {
         *self.reconciler.lock().unwrap_or_else(PoisonError::into_inner) = Some(reconciler);
         self.synced.store(true, Ordering::Release);
     }
 
-    /// The workers are gone: somebody else acts.
+    /// The workers have stopped: another replica is the leader.
     pub fn close(&self) {
         self.synced.store(false, Ordering::Release);
         *self.reconciler.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -39,17 +39,17 @@ impl HealthState {
         self.leader.as_ref().is_none_or(Leader::is_leader)
     }
 
-    /// Whether it does what it is there for: it acts with full stores, or stands by.
+    /// Whether it is ready: it acts with complete stores, or is a standby.
     pub fn is_ready(&self) -> bool {
         !self.is_leader() || self.synced.load(Ordering::Acquire)
     }
 
-    /// Calls to the API server.
+    /// The calls to the API server.
     pub fn calls(&self) -> &Counted<KubeCluster> {
         &self.calls
     }
 
-    /// The workers and what they share, once they exist.
+    /// The workers and what they share, once they have started.
     pub fn reconciler(&self) -> Option<Arc<Reconciler>> {
         self.reconciler.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! The controller's own metrics. What a series means stands in `docs/reference.md`.
+//! The metrics of the controller. `docs/reference.md` explains each series.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,22 @@ use decant_shared::protocol::prometheus::{MetricKind, MetricsPage, NameError, Sa
 
 use crate::api::client::KubeCluster;
 use crate::api::counted::Counted;
-use crate::objects::{Checked, DataVolume};
+use crate::objects::{Checked, DataVolume, DataVolumePhase};
 use crate::pages::health::HealthState;
-use crate::progress::poll_outcomes::PollOutcome;
+use crate::progress::poller::PollOutcome;
 use crate::reconcile::reconciler::Reconciler;
 use crate::watch::unreadable::KINDS;
 
-/// The page as it is now.
+/// The current page.
 pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
     let mut page = MetricsPage::new();
     build(&mut page)?;
-    page.family("decant_leader", "1 if this replica acts, 0 if it stands by.", MetricKind::Gauge)?
-        .sample(&[], u64::from(health.is_leader()))?;
+    page.family(
+        "decant_leader",
+        "1 if this replica is the leader, 0 if it is a standby.",
+        MetricKind::Gauge,
+    )?
+    .sample(&[], u64::from(health.is_leader()))?;
     calls(&mut page, health.calls())?;
     if let Some(reconciler) = health.reconciler() {
         work(&mut page, &reconciler)?;
@@ -30,7 +34,7 @@ pub(super) fn page(health: &HealthState) -> Result<String, NameError> {
     Ok(page.render())
 }
 
-/// The page of a process that only asks the API server.
+/// The page of a process that only serves the webhook.
 pub(super) fn page_of_calls(counted: &Counted<KubeCluster>) -> Result<String, NameError> {
     let mut page = MetricsPage::new();
     build(&mut page)?;
@@ -40,13 +44,13 @@ pub(super) fn page_of_calls(counted: &Counted<KubeCluster>) -> Result<String, Na
 
 fn build(page: &mut MetricsPage) -> Result<(), NameError> {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    page.family("decant_build_info", "Always 1; the label says which version runs.", MetricKind::Gauge)?
+    page.family("decant_build_info", "Always 1; the label is the version.", MetricKind::Gauge)?
         .sample(&version, 1)
         .map(drop)
 }
 
 fn calls(page: &mut MetricsPage, counted: &Counted<KubeCluster>) -> Result<(), NameError> {
-    let help = "Calls to the API server; code 0 means that nobody answered.";
+    let help = "Calls to the API server; code 0 means no response.";
     let mut family = page.family("decant_api_calls_total", help, MetricKind::Counter)?;
     for (call, count) in counted.calls() {
         let code = call.code.to_string();
@@ -60,20 +64,20 @@ fn work(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError
     let mut gauge = |name: &str, help: &str, value: SampleValue| {
         page.family(name, help, MetricKind::Gauge).and_then(|mut family| family.sample(&[], value))
     };
-    gauge("decant_queue_depth", "Keys that workers have to look at, now or later.", count(depth))?;
-    gauge("decant_queue_overdue_seconds", "For how long the first of them has been due.", overdue.into())?;
+    gauge("decant_queue_depth", "Keys in the work queue, due now or later.", count(depth))?;
+    gauge("decant_queue_overdue_seconds", "For how long the first key has been due.", overdue.into())?;
     let (running, waiting) = reconciler.observer.scheduler.counts();
     gauge("decant_clones_running", "Clones that have pods.", count(running))?;
     gauge("decant_clones_waiting", "Clones that wait for their turn.", count(waiting))?;
     let mut rounds =
-        page.family("decant_rounds_total", "Looks at one clone, by how they ended.", MetricKind::Counter)?;
+        page.family("decant_rounds_total", "Reconciliations of one clone, by result.", MetricKind::Counter)?;
     let (well, badly) = reconciler.rounds.counts();
     rounds.sample(&[("result", "ok")], well)?;
     rounds.sample(&[("result", "error")], badly)?;
     rounds.sample(&[("result", "panic")], reconciler.rounds.panics())?;
     let mut scrapes = page.family(
         "decant_scrapes_total",
-        "Questions to source pods, by the way that brought an answer, or failed.",
+        "Progress polls of source pods, by result.",
         MetricKind::Counter,
     )?;
     for outcome in PollOutcome::ALL {
@@ -84,7 +88,7 @@ fn work(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError
 
 /// Objects that cannot be read, by kind.
 fn unreadable(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
-    let help = "Objects that cannot be read now; each has an event that says why.";
+    let help = "Objects that cannot be read now; each has an event with the reason.";
     let mut family = page.family("decant_unreadable_objects", help, MetricKind::Gauge)?;
     for kind in KINDS {
         family.sample(&[("resource", kind.plural())], reconciler.unreadable.counts(kind).0)?;
@@ -98,7 +102,7 @@ fn unreadable(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), Nam
 }
 
 fn authorities(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
-    let help = "When an authority for pods' certificates ends, in seconds since 1970; it is renewed half a year before.";
+    let help = "When a certificate authority of pods expires, in seconds since 1970; it is renewed half a year before.";
     let mut family = page.family("decant_authority_expiry_timestamp_seconds", help, MetricKind::Gauge)?;
     for (name, end) in reconciler.executor.pki().ends() {
         family.sample(&[("authority", name)], u64::try_from(end.unix_timestamp()).unwrap_or_default())?;
@@ -110,7 +114,7 @@ fn data_volumes(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), N
     let mut phases: BTreeMap<String, u64> = BTreeMap::new();
     let mut pending = 0;
     for dv in reconciler.observer.stores.data_volumes.all() {
-        *phases.entry(dv.status.phase.clone()).or_default() += 1;
+        *phases.entry(dv.status.phase.to_string()).or_default() += 1;
         pending += u64::from(relies_on_default_class(&dv));
     }
     let mut family = page.family("decant_datavolumes", "DataVolumes by phase.", MetricKind::Gauge)?;
@@ -124,18 +128,18 @@ fn data_volumes(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), N
 
 fn relies_on_default_class(dv: &DataVolume) -> bool {
     let spec = dv.spec.pvc.as_ref().or(dv.spec.storage.as_ref());
-    matches!(dv.status.phase.as_str(), "" | "Pending")
+    matches!(dv.status.phase, DataVolumePhase::Unset | DataVolumePhase::Pending)
         && spec.and_then(Checked::good).is_some_and(|spec| spec.storage_class_name.is_none())
 }
 
 /// Each clone whose pods restarted or were replaced, as long as it is not done.
 fn restarts(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let help =
-        "How often pods of a clone that is not done restarted or were replaced; absent until the first time.";
+        "How often pods of an unfinished clone restarted or were replaced; absent until the first time.";
     let mut family = page.family("decant_clone_restarts", help, MetricKind::Gauge)?;
     for dv in reconciler.observer.stores.data_volumes.all() {
         let restarts = u64::try_from(dv.status.restart_count).unwrap_or_default();
-        if restarts > 0 && !matches!(dv.status.phase.as_str(), "Succeeded" | "Failed") {
+        if restarts > 0 && !dv.status.phase.is_final() {
             let metadata = &dv.metadata;
             family.sample(&[("namespace", &metadata.namespace), ("name", &metadata.name)], restarts)?;
         }
@@ -158,7 +162,7 @@ fn clones(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameErr
             }
             Ok::<(), NameError>(())
         };
-    each("decant_clone_progress_percent", "How far a running clone is, 0 to 100.", &|progress| {
+    each("decant_clone_progress_percent", "Progress of a running clone, 0 to 100.", &|progress| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10,000.
         let hundredths = (progress.percent.clamp(0.0, 100.0) * 100.0) as u64;
         Some(SampleValue::fixed(hundredths, 2))
@@ -169,7 +173,7 @@ fn clones(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameErr
     each("decant_clone_size_bytes", "Bytes that a running clone has to send.", &|progress| {
         progress.total_bytes.map(SampleValue::from)
     })?;
-    each("decant_clone_rate_bytes_per_second", "How fast a running clone sends.", &|progress| {
+    each("decant_clone_rate_bytes_per_second", "Rate of a running clone.", &|progress| {
         progress.rate_bytes_per_sec.map(SampleValue::from)
     })
 }

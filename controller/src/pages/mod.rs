@@ -1,4 +1,4 @@
-//! The controller's own HTTP pages.
+//! The HTTP pages of the controller.
 
 pub mod health;
 pub mod metrics;

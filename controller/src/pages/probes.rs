@@ -1,5 +1,5 @@
-//! `/healthz` and `/readyz` on a port of their own. The kubelet restarts a container whose probes fail, so nothing that
-//! others can ask for shares their connections.
+//! `/healthz` and `/readyz` on a separate port. The kubelet restarts a container whose probes fail, so requests for other
+//! pages must not use up their connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use decant_shared::net::dial;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::process::stop::Stop;
 
-/// Says whether the process does what it is there for; otherwise why it does not yet.
+/// Whether the process is ready; the error is the reason why it is not.
 pub type Readiness = Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>;
 
 /// Starts the server. The error names the address.
@@ -35,11 +35,11 @@ impl Service for Probes {
     }
 }
 
-/// Status and text of a probe's answer; `None` when `path` is another page.
+/// Status and text of the response to a probe; `None` if `path` is another page.
 pub fn answer(method: &str, path: &str, ready: &Readiness) -> Option<(u16, &'static str)> {
     match path {
         "/healthz" | "/readyz" if !matches!(method, "GET" | "HEAD") => Some((405, "GET only")),
-        // A process with a thread that died ends by itself; one that answers here is alive.
+        // A process ends when a thread panics: a process that answers is alive.
         "/healthz" => Some((200, "OK")),
         "/readyz" => Some(ready().map_or_else(|why| (503, why), |()| (200, "OK"))),
         _ => None,
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_is_not_ready_yet_is_alive() {
+    fn a_process_that_is_not_ready_is_alive() {
         let ready: Readiness = Arc::new(|| Err("not yet"));
         assert_eq!(answer("GET", "/healthz", &ready), Some((200, "OK")));
         assert_eq!(answer("GET", "/readyz", &ready), Some((503, "not yet")));
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_are_asked_for_and_nothing_else_is_here() {
+    fn only_get_and_head_of_probes_are_served() {
         let ready: Readiness = Arc::new(|| Ok(()));
         assert_eq!(answer("POST", "/readyz", &ready), Some((405, "GET only")));
         assert_eq!(answer("GET", "/metrics", &ready), None);

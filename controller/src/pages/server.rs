@@ -1,5 +1,5 @@
-//! The controller's own HTTP pages: `/healthz`, `/readyz` and `/metrics`, in plain text for probes and scrapers, and
-//! `/status` for people, where that is wanted.
+//! The HTTP server of the controller: `/healthz`, `/readyz` and `/metrics` for probes and scrapers, and optionally `/status`
+//! for a browser.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::pages::health::HealthState;
 use crate::pages::probes::Readiness;
 use crate::pages::{metrics, probes, status};
 
-/// Starts the server; `/status` is only there with `status_page`. The error names the address.
+/// Starts the server; `status_page` adds `/status`. The error names the address.
 pub fn serve(
     address: SocketAddr,
     health: &Arc<HealthState>,
@@ -39,10 +39,10 @@ pub fn serve_calls(
     start(address, Arc::new(CallPages { ready, calls: Arc::clone(calls) }), "", stop)
 }
 
-/// Whether the controller that fills `health` is ready.
+/// Whether the controller of `health` is ready.
 pub fn readiness(health: &Arc<HealthState>) -> Readiness {
     let health = Arc::clone(health);
-    Arc::new(move || if health.is_ready() { Ok(()) } else { Err("the first lists are not complete") })
+    Arc::new(move || if health.is_ready() { Ok(()) } else { Err("the initial lists are not complete") })
 }
 
 fn start(
@@ -83,7 +83,9 @@ impl Service for Pages {
                 Ok(page) => exchange.answer(200, status::CONTENT_TYPE, &page),
                 Err(panic) => fault(exchange, &panic),
             },
-            "/status" => exchange.answer(404, "text/plain", "the page is off; --status-page serves it"),
+            "/status" => {
+                exchange.answer(404, "text/plain", "the page is disabled; enable it with --status-page")
+            }
             _ => exchange.answer(404, "text/plain", "see /healthz, /readyz and /metrics"),
         }
     }
@@ -111,8 +113,8 @@ impl Service for CallPages {
     }
 }
 
-/// A page shows what others wrote; that it cannot be shown must not end what the controller does.
+/// Pages show text from the cluster. A fault while rendering it must not end the controller.
 fn fault(exchange: &mut Exchange, panic: &Panic) -> Result<(), ConnError> {
-    log::error!("{}: a fault in the controller, please report it: {panic}", exchange.request.path);
-    exchange.answer(500, "text/plain", "a fault in the controller; its log says which")
+    log::error!("{}: internal error, please report it: {panic}", exchange.request.path);
+    exchange.answer(500, "text/plain", "internal error; see the log of the controller")
 }

@@ -1,5 +1,5 @@
-//! `/status`: running clones and those that ended last, for people with a browser. Plain HTML that loads itself again;
-//! no script, and nothing that comes from the cluster is taken for more than text.
+//! `/status`: running clones and those that ended last, for a browser. Plain HTML that reloads itself, without scripts; all
+//! text from the cluster is escaped.
 
 use std::fmt::Write as _;
 
@@ -10,31 +10,31 @@ use crate::pages::health::HealthState;
 use crate::summary::clone_summary::{CloneState, CloneSummary};
 use crate::summary::pick::{Picked, pick};
 
-/// Open clones on the page; more are a count.
+/// Open clones on the page; the others are counted.
 const OPEN_MAX: usize = 100;
-/// Clones that ended.
+/// Ended clones on the page.
 const RECENT_MAX: usize = 20;
-/// Seconds until it loads itself again.
+/// Seconds until the page reloads itself.
 const REFRESH_SECS: u32 = 5;
-/// Longest name on the page: longer ones are cut.
+/// The longest name on the page; longer ones are cut.
 const NAME_CHARS: usize = 120;
-/// Longest sentence on the page.
+/// The longest message on the page; longer ones are cut.
 const TEXT_CHARS: usize = 300;
-/// The sort of content.
+/// The content type of the page.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 /// Both colour schemes, and a table that becomes a list on narrow screens.
 const STYLE: &str = include_str!("status.css");
 
-/// What the page is about.
+/// The content of the page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overview {
-    /// `None` when this replica stands by and knows nothing.
+    /// `None` on a standby replica, which does not watch clones.
     pub clones: Option<Picked>,
-    /// When that was; RFC 3339.
+    /// The current time; RFC 3339.
     pub now: String,
 }
 
-/// The page of `health` as it is now.
+/// The current page.
 pub(super) fn page(health: &HealthState) -> String {
     let clones = health.reconciler().map(|reconciler| {
         let mut picked = pick(&reconciler.observer.stores.data_volumes.all(), OPEN_MAX, RECENT_MAX);
@@ -50,12 +50,12 @@ pub(super) fn page(health: &HealthState) -> String {
     render(&Overview { clones, now })
 }
 
-/// The page about `overview`. What is too much for it is left out: it never has more than about a hundred rows.
+/// The page for `overview`, with a limited number of rows.
 pub fn render(overview: &Overview) -> String {
     let (title, body) = match &overview.clones {
         None => (
-            "stands by".to_owned(),
-            "<p>This replica stands by; another one acts and knows the clones.</p>\n".to_owned(),
+            "standby".to_owned(),
+            "<p>This replica is a standby. The leader shows the clones.</p>\n".to_owned(),
         ),
         Some(picked) => (summary(picked), tables(picked)),
     };
@@ -67,14 +67,14 @@ pub fn render(overview: &Overview) -> String {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title} - Decant</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>Clones</h1>\n\
          <p class=\"summary\">{title}</p>\n{body}\
-         <footer>Decant {version}, {now}. The page loads itself again every {REFRESH_SECS} s.</footer>\n</body>\n</html>\n",
+         <footer>Decant {version}, {now}. The page reloads every {REFRESH_SECS} s.</footer>\n</body>\n</html>\n",
         title = text(&title, TEXT_CHARS),
         version = env!("CARGO_PKG_VERSION"),
-        now = text(&for_people(&overview.now), NAME_CHARS),
+        now = text(&readable_time(&overview.now), NAME_CHARS),
     )
 }
 
-/// In one line, for the title of the window, too.
+/// One line, also for the title of the window.
 fn summary(picked: &Picked) -> String {
     let run = picked.open.iter().filter(|seen| seen.state == CloneState::Running).count();
     let wait = picked.open.len() - run + picked.more_open;
@@ -84,13 +84,13 @@ fn summary(picked: &Picked) -> String {
 fn tables(picked: &Picked) -> String {
     let mut html = String::new();
     if picked.open.is_empty() {
-        html.push_str("<p>No clone runs or waits.</p>\n");
+        html.push_str("<p>No running or waiting clones.</p>\n");
     } else {
         table(&mut html, "Running and waiting", &picked.open);
     }
     if picked.more_open > 0 {
         // Writing to a String cannot fail.
-        let _ = writeln!(html, "<p>... and {} more that are not shown.</p>", picked.more_open);
+        let _ = writeln!(html, "<p>... and {} more clones that are not shown.</p>", picked.more_open);
     }
     if !picked.recent.is_empty() {
         table(&mut html, "Ended last", &picked.recent);
@@ -109,10 +109,10 @@ fn table(html: &mut String, heading: &str, rows: &[CloneSummary]) {
 }
 
 fn row(html: &mut String, seen: &CloneSummary) {
-    // A sign of its own for each state: colours are not needed to tell them apart.
-    let (class, sign, word) = match seen.state {
-        CloneState::Running => ("run", "\u{25b6}", "runs"),
-        CloneState::Waiting => ("wait", "\u{25cb}", "waits"),
+    // Each state has a sign, so that colours are not needed to distinguish them.
+    let (class, sign, label) = match seen.state {
+        CloneState::Running => ("run", "\u{25b6}", "running"),
+        CloneState::Waiting => ("wait", "\u{25cb}", "waiting"),
         CloneState::Failed => ("fail", "\u{2716}", "failed"),
         CloneState::Succeeded => ("done", "\u{2714}", "succeeded"),
     };
@@ -125,7 +125,7 @@ fn row(html: &mut String, seen: &CloneSummary) {
     if !seen.source.is_empty() {
         let _ = write!(html, "<div class=\"from\">from {}</div>", text(&seen.source, NAME_CHARS));
     }
-    let _ = write!(html, "</th><td><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {word}");
+    let _ = write!(html, "</th><td><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {label}");
     if !seen.phase.is_empty() {
         let _ = write!(html, "<div class=\"phase\">{}</div>", text(&seen.phase, NAME_CHARS));
     }
@@ -149,18 +149,18 @@ fn progress(seen: &CloneSummary) -> String {
 }
 
 fn ended(seen: &CloneSummary) -> String {
-    if seen.ended.is_empty() { String::new() } else { format!("ended {}", for_people(&seen.ended)) }
+    if seen.ended.is_empty() { String::new() } else { format!("ended {}", readable_time(&seen.ended)) }
 }
 
 /// `2026-01-01T12:00:00Z` as `2026-01-01 12:00:00 UTC`; anything else as it is.
-fn for_people(time: &str) -> String {
+fn readable_time(time: &str) -> String {
     match time.strip_suffix('Z').and_then(|time| time.split_once('T')) {
         Some((date, clock)) => format!("{date} {clock} UTC"),
         None => time.to_owned(),
     }
 }
 
-/// What comes from the cluster as HTML text: at most `max` characters, and none that mean something.
+/// Escapes text from the cluster for HTML; at most `max` characters.
 fn text(raw: &str, max: usize) -> String {
     let mut html = String::with_capacity(raw.len().min(max) + 8);
     for (index, c) in raw.chars().enumerate() {
@@ -196,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_and_says_so() {
+    fn long_text_is_cut_with_an_ellipsis() {
         assert_eq!(text("abcdef", 3), "abc\u{2026}");
         assert_eq!(text("abc", 3), "abc");
     }
 
     #[test]
-    fn a_replica_that_stands_by_says_so() {
-        assert!(render(&Overview::default()).contains("another one acts"));
+    fn a_standby_replica_is_named() {
+        assert!(render(&Overview::default()).contains("is a standby"));
     }
 }

@@ -1,8 +1,7 @@
 //! Which clone a pod belongs to, and how that is proven.
 //!
-//! Anybody who can create pods can write labels, annotations and owner references. A pod is one of ours only if it
-//! carries the controller's seal ([`Purpose::Pod`]) over everything that says which clone it belongs to, its own namespace and name
-//! included. Annotations copied to a pod of another namespace or name do not fit their seal.
+//! Every user who can create pods can write labels, annotations and owner references. A pod belongs to a clone only if it
+//! carries the controller's seal ([`Purpose::Pod`]) over its role and its clone, its own namespace and name included. Annotations copied to a pod of another namespace or name do not fit their seal.
 
 use serde_json::{Map, Value};
 
@@ -44,7 +43,7 @@ impl PodIdentity {
         identity.with_fields(|fields| key.has_sealed(Purpose::Pod, fields, seal)).then_some(identity)
     }
 
-    /// What a pod says of itself. Only for pods whose seal was checked before, such as those in the store.
+    /// The identity that a pod claims. Only for pods with a checked seal, such as those in the store.
     pub fn said(pod: &Meta) -> Option<Self> {
         let role = match pod.labels.get(COMPONENT)?.as_str() {
             COMPONENT_SOURCE => Role::Source,

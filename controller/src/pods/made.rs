@@ -1,10 +1,10 @@
 //! Which pods this controller made, and how often.
 //!
 //! The seal on a pod ([`crate::pods::identity::PodIdentity`]) can be copied to another pod of the same namespace and name, by users who can delete the
-//! first one. So the pod's UID, which no user chooses, is written on the claim under a seal of its own. A pod that has the
-//! right seal and another UID is not the one that was made: it gets no keys, is not listened to, and is deleted.
+//! first one. So the pod's UID, which no user chooses, is recorded on the claim under a seal of its own. A pod with the right
+//! seal and another UID was not created by this controller: it gets no keys, is ignored, and is deleted.
 //!
-//! Until the claim says it, this process remembers. When it ends between the two, the pod is made again.
+//! Until the claim has the record, this process remembers the pod. If the process ends between the two, the pod is replaced.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ use crate::pods::role::Role;
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
 
-/// Pods of one clone that are made without a pause: more than one clone needs whose pods were killed now and then.
+/// Pods of one clone that are created without a pause: enough for a clone whose pods are killed now and then.
 const AT_ONCE: u32 = 8;
 /// Longest pause between two pods of one clone.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// A clone for which no pod was made for so long begins to count again.
+/// After this time without a new pod, the count of a clone starts at zero again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// The pods that this process made.
@@ -44,13 +44,13 @@ impl MadePods {
         pods.count = pods.count.saturating_add(1);
         pods.last = now;
         pods.uids.push(pod.clone());
-        // The last two of each role, and some that are on their way out.
+        // The last two of each role, and some that are being deleted.
         let surplus = pods.uids.len().saturating_sub(AT_ONCE as usize);
         pods.uids.drain(..surplus);
     }
 
-    /// Whether a pod of `clone` may be made at `now`: whatever makes pods go, the next ones come after longer and
-    /// longer pauses. What users can write or delete does not reset the count.
+    /// Whether a pod of `clone` may be created at `now`: the pauses grow, whatever removes the pods. Users cannot reset the
+    /// count.
     pub fn may_make(&self, clone: &Key, now: Instant) -> bool {
         self.lock().get(clone).is_none_or(|pods| now.duration_since(pods.last) >= pause(pods.count))
     }
@@ -60,7 +60,7 @@ impl MadePods {
         self.lock().get(clone).is_some_and(|pods| pods.uids.contains(pod))
     }
 
-    /// What is known about the pod `pod`, of which the seal says that it is the one of `role` of the clone into `claim`.
+    /// The provenance of `pod`, which by its seal has the role `role` in the clone into `claim`.
     pub fn provenance(&self, role: Role, pod: &Meta, claim: &Meta, key: &TokenKey) -> Provenance {
         if claim.annotation(annotation(role)).is_some_and(|text| is_sealed(text, role, pod, claim, key)) {
             Provenance::Recorded
@@ -79,11 +79,11 @@ impl MadePods {
 /// Where a pod with the right seal comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
-    /// The claim says that this controller made it.
+    /// The claim records that this controller created it.
     Recorded,
-    /// This process made it; the claim does not say it yet.
+    /// This process created it; the claim has no record yet.
     Remembered,
-    /// Another user made it by copying annotations, or this controller ended before it could write it down.
+    /// A user created it with copied annotations, or this controller ended before it could record it.
     Unknown,
 }
 
@@ -102,7 +102,7 @@ pub fn annotation(role: Role) -> &'static str {
     }
 }
 
-/// What the claim says about the pod with this UID: the UID and a seal.
+/// The record of the pod with this UID: the UID and a seal.
 pub fn record(role: Role, pod: &Uid, claim: &Uid, key: &TokenKey) -> String {
     format!("{pod} {}", key.seal(Purpose::MadePods, &[annotation(role), claim.as_str(), pod.as_str()]))
 }

@@ -13,7 +13,7 @@ use crate::policy::PodPolicy;
 /// A key of a Secret and the PEM text under it.
 pub type Pem = (&'static str, String);
 
-/// The type of these Secrets: an admission policy can tell them from all others.
+/// The type of these Secrets: an admission policy can distinguish them from all others.
 const TYPE: &str = "decant.dev/keys";
 
 /// The Secret `name` of `pod`. It goes with the pod, and its content never changes.

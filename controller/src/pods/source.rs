@@ -18,7 +18,8 @@ const METRICS_DIRECTORY: &str = "/etc/metrics-tls";
 
 /// The pod that sends to `target`. It reaches it by an alias for its address: no Service and no cluster DNS.
 pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> Value {
-    let (source, claim) = (clone.source, clone.target);
+    let source = clone.source;
+    let claim = clone.target;
     let name = names::source_pod(&claim.metadata.uid);
     let pod = Key::new(&source.metadata.namespace, &name);
     let identity = clone.identity(Role::Source, pod, Some(&target.metadata.uid));

@@ -1,4 +1,4 @@
-//! What pods left behind when they ended (contract 1.6, 2.8).
+//! The termination messages and exit codes of pods (contract 1.6, 2.8).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::objects::Pod;
 use crate::objects::annotations::TARGET_CONTAINER;
 use crate::objects::pod::{ContainerStatus, Terminated};
 
-/// What a target pod that succeeded says.
+/// The message of a target pod that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetMessage {
     /// No source came in time; nothing was cloned.
@@ -18,14 +18,14 @@ pub enum TargetMessage {
     Done {
         /// Whether space was preallocated.
         preallocated: bool,
-        /// The digest of the content, if source and target agree on one. CDI's target says none.
+        /// The digest of the content, if source and target agree on one. CDI's target reports none.
         digest: Option<String>,
         /// The kinds of attributes that it could not keep, with counts: `owners 3, xattrs 1`.
         not_kept: Option<String>,
     },
 }
 
-/// The kinds that a target of ours counts.
+/// The kinds that Decant's target counts.
 const KINDS: [&str; 6] = ["owners", "modes", "times", "xattrs", "acls", "capabilities"];
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,7 +38,7 @@ struct Message {
     not_kept: Value,
 }
 
-/// The word of a target pod whose container ended well. A message that cannot be read is not an error: the exit code says
+/// The message of a target pod whose container ended well. A message that cannot be read is not an error: the exit code says
 /// that the clone is complete (contract 8, #43).
 pub fn target_message(pod: &Pod) -> TargetMessage {
     let text = pod.container_status(TARGET_CONTAINER).and_then(|status| status.state.terminated.as_ref());
@@ -52,14 +52,14 @@ pub fn target_message(pod: &Pod) -> TargetMessage {
     }
 }
 
-/// Only kinds that are known and their numbers are told on: the target pod belongs to the namespace's users. The first
-/// entry of each kind stands in its message and its log.
-fn not_kept(said: &Value) -> Option<String> {
+/// Only known kinds and their numbers are reported: users of the namespace control the target pod. The first entry of each kind
+/// is in its message and its log.
+fn not_kept(reported: &Value) -> Option<String> {
     let counts = KINDS.iter().filter_map(|kind| {
-        let entries = said.get(kind)?.get("entries")?.as_u64().filter(|&entries| entries > 0)?;
+        let entries = reported.get(kind)?.get("entries")?.as_u64().filter(|&entries| entries > 0)?;
         Some(format!("{kind} {entries}"))
     });
-    Some(counts.collect::<Vec<_>>().join(", ")).filter(|words| !words.is_empty())
+    Some(counts.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
 }
 
 fn parse(text: &str) -> Message {
@@ -69,13 +69,13 @@ fn parse(text: &str) -> Message {
     })
 }
 
-/// Only what looks like one is written on: the target pod belongs to the namespace's users.
+/// Only text in the form of a digest is used: users of the namespace control the target pod.
 fn is_digest(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b':';
     text.starts_with("decant1:") && text.len() <= 100 && text.bytes().all(is_plain)
 }
 
-/// Whether a source's message says that space was preallocated.
+/// Whether a source reports that space was preallocated.
 pub fn source_preallocated(pod: &Pod, container: &str) -> bool {
     let ended = pod.container_status(container).and_then(|status| status.state.terminated.as_ref());
     ended.is_some_and(|ended| ended.exit_code == 0 && ended.message.contains("Preallocation applied"))

@@ -1,18 +1,19 @@
-//! How far a clone is: from readings that may fall or fail to something that never falls.
+//! How far a clone is, made of the readings of its source.
 
 use std::time::Duration;
 
 use decant_shared::protocol::progress::Phase;
+use decant_shared::protocol::units::{Bytes, Rate, Seconds};
 
 use crate::progress::page::SourceReading;
 
-/// How much a new rate counts against the ones before.
+/// The weight of a new rate in the smoothed rate.
 const RATE_WEIGHT: f64 = 0.3;
 
 /// How far a clone is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
-    /// 0 to 100; never falls.
+    /// 0 to 100. A source that was started again counts from zero.
     pub percent: f64,
     /// Logical bytes handed to the target.
     pub sent_bytes: Option<u64>,
@@ -20,22 +21,48 @@ pub struct Progress {
     pub total_bytes: Option<u64>,
     /// Smoothed.
     pub rate_bytes_per_sec: Option<u64>,
-    /// What the source is doing, where it tells.
+    /// What the source does, where it reports that.
     pub phase: Option<Phase>,
 }
 
 impl Progress {
-    /// Seconds until everything is sent, if it goes on like this.
+    /// Seconds until everything is sent at the current rate.
     pub fn left_secs(&self) -> Option<u64> {
         let left_bytes = self.total_bytes?.checked_sub(self.sent_bytes?)?;
         let rate = self.rate_bytes_per_sec.filter(|rate| *rate > 0)?;
         Some(left_bytes.div_ceil(rate))
     }
+
+    /// Sent and total bytes, rate and time left as text for people.
+    pub fn amounts(&self) -> String {
+        amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_sec, self.left_secs())
+    }
 }
 
-/// What a new reading makes of what was known.
+/// How much of how much, how fast, for how long: for people. Empty while nothing is known.
+pub fn amounts(sent: Option<u64>, total: Option<u64>, rate: Option<u64>, left_secs: Option<u64>) -> String {
+    let (Some(sent), Some(total)) = (sent, total) else { return String::new() };
+    let mut text = format!("{} of {}", Bytes(sent), Bytes(total));
+    if let Some(rate) = rate.filter(|rate| *rate > 0) {
+        text += &format!(", {}", Rate(rate));
+    }
+    if let Some(left) = left_secs {
+        text += &format!(", {} left", Seconds(left));
+    }
+    text
+}
+
+/// What the target does at the end of a transfer, as text for people.
+pub fn target_activity(phase: Option<Phase>) -> Option<&'static str> {
+    match phase? {
+        Phase::Sync => Some("the target is writing it to disk"),
+        Phase::Verify => Some("the target is reading it back"),
+        _ => None,
+    }
+}
+
+/// The progress after a new reading.
 pub(super) fn updated(before: Option<&Progress>, new: SourceReading, since: Duration) -> Progress {
-    let percent = before.map_or(0.0, |before| before.percent).max(new.percent);
     let grown = match (before.and_then(|before| before.sent_bytes), new.sent_bytes) {
         (Some(old), Some(new)) => new.checked_sub(old),
         _ => None,
@@ -53,7 +80,7 @@ pub(super) fn updated(before: Option<&Progress>, new: SourceReading, since: Dura
         (None, Some(now)) => Some(now as u64),
         (_, None) => None,
     };
-    let SourceReading { sent_bytes, total_bytes, phase, .. } = new;
+    let SourceReading { percent, sent_bytes, total_bytes, phase } = new;
     Progress { percent, sent_bytes, total_bytes, rate_bytes_per_sec: rate, phase }
 }
 
@@ -66,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn progress_never_falls_and_a_restart_has_no_rate() {
+    fn a_restarted_source_counts_from_zero_and_has_no_rate() {
         let first = updated(None, reading(50.0, 500), Duration::from_secs(1));
         assert_eq!(first.rate_bytes_per_sec, None);
         let second = updated(Some(&first), reading(60.0, 600), Duration::from_secs(1));
         assert_eq!((second.rate_bytes_per_sec, second.left_secs()), (Some(100), Some(4)));
         let restarted = updated(Some(&second), reading(1.0, 10), Duration::from_secs(1));
-        assert_eq!((restarted.percent, restarted.rate_bytes_per_sec), (60.0, None));
+        assert_eq!((restarted.percent, restarted.rate_bytes_per_sec), (1.0, None));
     }
 }

@@ -1,9 +1,7 @@
 //! How far running clones are: asking their source pods, and how often that may be written.
 
-pub mod amounts;
 pub mod clone_progress;
 pub mod page;
-pub mod poll_outcomes;
 pub mod poller;
 pub mod scraper;
 pub mod write_budget;

@@ -1,33 +1,33 @@
-//! A metrics page, read.
+//! Reads the metrics page of a source.
 
 use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_METRIC};
 use decant_shared::protocol::progress::Phase;
 use decant_shared::protocol::prometheus::{Sample, parse};
 
-/// How far a clone is, by its source's word.
+/// How far a clone is, as its source reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SourceReading {
     /// 0 to 100.
     pub percent: f64,
-    /// Logical bytes that are durable at the target, or that it was handed where it does not say; CDI's cloner does
-    /// not tell.
+    /// Logical bytes that are durable at the target, or that were sent where that is not known. CDI's cloner does not report
+    /// them.
     pub sent_bytes: Option<u64>,
-    /// Logical bytes of the whole; CDI's cloner does not tell.
+    /// Logical bytes of the whole. CDI's cloner does not report them.
     pub total_bytes: Option<u64>,
-    /// What the source is doing; CDI's cloner does not tell.
+    /// What the source does. CDI's cloner does not report it.
     pub phase: Option<Phase>,
 }
 
-/// Finds the reading of `owner_uid` on a page. The error says what is wrong with the page.
+/// Finds the reading of `owner_uid` on a page. The error describes what is wrong with the page.
 pub fn reading(page: &str, owner_uid: &str) -> Result<SourceReading, String> {
     let samples = parse(page).map_err(|e| format!("line {} of the page: {}", e.line, e.what))?;
     let is_ours = |sample: &&Sample<'_>| {
         [PROGRESS_METRIC, OLD_PROGRESS_METRIC].contains(&sample.name)
             && sample.label(OWNER_LABEL) == Some(owner_uid)
     };
-    let percent = samples.iter().find(is_ours).ok_or("the page says nothing about this clone")?.value;
+    let percent = samples.iter().find(is_ours).ok_or("the page has no progress of this clone")?.value;
     if !(0.0..=100.0).contains(&percent) {
-        return Err(format!("the page says {percent} %"));
+        return Err(format!("the page has an invalid progress: {percent} %"));
     }
     let count = |name: &str| {
         let value = samples.iter().find(|sample| sample.name == name)?.value;
@@ -44,8 +44,13 @@ pub fn reading(page: &str, owner_uid: &str) -> Result<SourceReading, String> {
 }
 
 fn phase(sample: &Sample<'_>) -> Option<Phase> {
-    let word = sample.label("phase").filter(|_| sample.name == "decant_phase" && sample.value == 1.0)?;
-    Phase::ALL.into_iter().find(|phase| phase.name() == word)
+    let name = sample.label("phase").filter(|_| sample.name == "decant_phase" && sample.value == 1.0)?;
+    phase_named(name)
+}
+
+/// The phase with this name.
+pub(crate) fn phase_named(name: &str) -> Option<Phase> {
+    Phase::ALL.into_iter().find(|phase| phase.name() == name)
 }
 
 #[cfg(test)]

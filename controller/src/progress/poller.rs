@@ -1,7 +1,8 @@
-//! Polling threads: they ask running sources how far they are, apart from the workers, so that a pod that does not
-//! answer delays nobody's phase (contract 8, #50).
+//! Polling threads: they read the progress of running sources, apart from the workers, so that a pod that does not answer
+//! delays no phase (contract 8, #50).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,13 +14,52 @@ use crate::objects::annotations::SOURCE_CONTAINER;
 use crate::objects::{Key, Pod, Uid};
 use crate::policy::Intervals;
 use crate::progress::clone_progress::{Progress, updated};
-use crate::progress::poll_outcomes::{PollOutcome, PollOutcomes};
 use crate::progress::scraper::{ScrapeRoute, Scraper};
 use crate::watch::queue::Queue;
 use crate::watch::watcher::Wake;
 
-/// A pod that cannot be asked is asked less and less often, down to this.
+/// A pod that does not answer is polled less and less often, down to this interval.
 const SILENT_POLL: Duration = Duration::from_secs(30);
+
+/// How a question to a source pod ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PollOutcome {
+    /// The pod answered.
+    Direct,
+    /// The API server brought the answer.
+    Proxy,
+    /// No news.
+    Failed,
+}
+
+impl PollOutcome {
+    /// All of them.
+    pub const ALL: [PollOutcome; 3] = [PollOutcome::Direct, PollOutcome::Proxy, PollOutcome::Failed];
+
+    /// In metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            PollOutcome::Direct => "direct",
+            PollOutcome::Proxy => "proxy",
+            PollOutcome::Failed => "failed",
+        }
+    }
+}
+
+/// How often each outcome was.
+#[derive(Debug, Default)]
+pub struct PollOutcomes([AtomicU64; 3]);
+
+impl PollOutcomes {
+    /// How often `outcome` was so far.
+    pub fn count(&self, outcome: PollOutcome) -> u64 {
+        self.0[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    fn add(&self, outcome: PollOutcome) {
+        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// What is known about the progress of all running clones.
 #[derive(Default)]
@@ -44,7 +84,7 @@ impl Readings {
                 false
             }
             old => {
-                // Another pod starts again at zero; what was seen before still stands.
+                // The last reading of the previous pod stays until the new one answers.
                 let progress = old.and_then(|old| old.progress.clone());
                 let followed = Followed {
                     pod: Arc::clone(pod),
@@ -91,7 +131,7 @@ impl Readings {
     }
 }
 
-/// Between two looks at one clone: what cannot be written need not be read.
+/// Interval of polling one clone: what cannot be written is not read.
 pub fn poll_interval(running: usize, every: &Intervals) -> Duration {
     let per_sec = every.progress_writes_per_sec.max(1);
     let running = u32::try_from(running).unwrap_or(u32::MAX);
@@ -100,11 +140,11 @@ pub fn poll_interval(running: usize, every: &Intervals) -> Duration {
 
 /// What the polling threads share.
 pub struct Pollers {
-    /// When to ask whom.
+    /// Which clone to poll at which time.
     pub queue: Queue,
-    /// What they said.
+    /// The last readings.
     pub readings: Readings,
-    /// How it went.
+    /// Counts of the outcomes.
     pub outcomes: PollOutcomes,
     scraper: Scraper,
     every: Intervals,
@@ -112,7 +152,7 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// Nothing is asked before [`Pollers::start`]. `wake` is called for each clone with news.
+    /// Nothing is polled before [`Pollers::start`]. `wake` is called for each clone with a new reading.
     pub fn new(scraper: Scraper, every: Intervals, wake: Wake) -> Self {
         Self {
             queue: Queue::default(),
@@ -128,7 +168,8 @@ impl Pollers {
     pub fn start(self: &Arc<Self>, count: usize, stop: &Stop) -> std::io::Result<Vec<JoinHandle<()>>> {
         (0..count)
             .map(|number| {
-                let (pollers, stop) = (Arc::clone(self), stop.clone());
+                let pollers = Arc::clone(self);
+                let stop = stop.clone();
                 Builder::new().name(format!("poll-{number}")).spawn(move || {
                     while let Some(key) = pollers.queue.take(&stop) {
                         let again = pollers.poll_guarded(&key);
@@ -187,7 +228,7 @@ impl Pollers {
                 followed.failures = followed.failures.saturating_add(1);
                 let failures = followed.failures;
                 drop(map);
-                log::debug!("{key}: no news: {e}");
+                log::debug!("{key}: cannot read the progress of the source: {e}");
                 Some((interval * failures.min(30)).min(SILENT_POLL.max(interval)))
             }
         }

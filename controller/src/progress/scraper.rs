@@ -1,4 +1,4 @@
-//! Asks a source pod how far it is. A failed scrape is only "no news": it never changes a phase and never fails a
+//! Reads the progress of a source pod. A failed scrape is only "no news": it never changes a phase and never fails a
 //! clone (contract 8, #16 to #20).
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use crate::progress::page::{SourceReading, reading};
 /// The port's name in the source pod (contract 3.3).
 const PORT_NAME: &str = "metrics";
 
-/// Which way a page came.
+/// The route of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScrapeRoute {
     /// From the pod itself.
@@ -29,7 +29,7 @@ pub enum ScrapeRoute {
     Proxy,
 }
 
-/// Asks source pods.
+/// Reads the metrics pages of source pods.
 pub struct Scraper {
     cluster: Arc<dyn Cluster>,
     pki: Arc<Pki>,
@@ -37,32 +37,32 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// A scraper that gives each way `limit`.
+    /// A scraper that allows `limit` for each route.
     pub fn new(cluster: Arc<dyn Cluster>, pki: Arc<Pki>, limit: Duration) -> Self {
         Self { cluster, pki, limit }
     }
 
-    /// How far the clone of `owner_uid` in `pod` is. `first` is the way that worked last time.
+    /// How far the clone of `owner_uid` in `pod` is. `first` is the route that worked last time.
     pub fn scrape(
         &self,
         pod: &Pod,
         owner_uid: &str,
         first: ScrapeRoute,
     ) -> Result<(SourceReading, ScrapeRoute), String> {
-        let ways = if first == ScrapeRoute::Direct {
+        let routes = if first == ScrapeRoute::Direct {
             [ScrapeRoute::Direct, ScrapeRoute::Proxy]
         } else {
             [ScrapeRoute::Proxy, ScrapeRoute::Direct]
         };
         let mut failures = Vec::new();
-        for way in ways {
-            let page = match way {
+        for route in routes {
+            let page = match route {
                 ScrapeRoute::Direct => self.direct(pod),
                 ScrapeRoute::Proxy => self.proxied(pod),
             };
             match page.and_then(|page| reading(&page, owner_uid)) {
-                Ok(reading) => return Ok((reading, way)),
-                Err(e) => failures.push(format!("{way:?}: {e}")),
+                Ok(reading) => return Ok((reading, route)),
+                Err(e) => failures.push(format!("{route:?}: {e}")),
             }
         }
         Err(failures.join("; "))
@@ -75,8 +75,8 @@ impl Scraper {
         fetch(&host, address, &self.pki.server_bundle_pem(), self.limit)
     }
 
-    /// The API server does not check the pod's certificate; whoever can stand between it and the kubelet's node can
-    /// lie about a percentage, and nothing else.
+    /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage, and
+    /// nothing else.
     fn proxied(&self, pod: &Pod) -> Result<String, String> {
         let page =
             self.cluster.pod_proxy(&pod.metadata.key(), port(pod)?, "/metrics", self.limit, PAGE_MAX_BYTES);
@@ -160,7 +160,7 @@ mod tests {
             pem::identity(leaf.chain_pem.as_bytes(), "chain", leaf.key_pem.as_bytes(), "key").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let tls = server::config_for_anyone(identity).unwrap();
+        let tls = server::config_without_client_auth(identity).unwrap();
         let running = Server::start(
             "test",
             listener,

@@ -16,22 +16,22 @@ pub enum Writes {
     Both,
 }
 
-/// Places in one second.
+/// The progress writes that are allowed in one second.
 #[derive(Debug)]
 pub struct WriteBudget {
     per_clone: Duration,
-    /// Between two writes of all clones.
+    /// Interval of writes, for all clones together.
     pace: Duration,
     inner: Mutex<BudgetState>,
 }
 
 #[derive(Debug, Default)]
 struct BudgetState {
-    /// The next place that nobody has.
+    /// The next free slot.
     free: Option<Instant>,
-    /// Who waits for which place: nobody has to ask twice in vain.
+    /// Reserved slots by clone, so that a retry keeps its slot.
     slots: HashMap<Key, Instant>,
-    /// Before this nobody writes, whatever place he has: late comers do not add up.
+    /// No write before this instant, whatever slot it has: late writes do not add up.
     quiet: Option<Instant>,
     /// When each clone was written last.
     last: HashMap<Key, Instant>,
@@ -40,7 +40,7 @@ struct BudgetState {
 }
 
 impl WriteBudget {
-    /// A budget as the operator wants it.
+    /// A budget with the limits of the operator.
     pub fn new(every: &Intervals) -> Self {
         let pace = Duration::from_secs(1) / every.progress_writes_per_sec.max(1);
         Self { per_clone: every.progress_write, pace, inner: Mutex::default() }
@@ -72,7 +72,7 @@ impl WriteBudget {
         }
         inner.slots.remove(key);
         inner.granted = inner.granted.wrapping_add(1);
-        // As long as nobody waits, or else for every tenth.
+        // As long as no clone waits; otherwise for every tenth.
         let is_idle = inner.free.is_none_or(|free| free <= now + self.pace);
         let writes = if is_idle || inner.granted.is_multiple_of(10) { Writes::Both } else { Writes::One };
         let pause = self.pace * if writes == Writes::Both { 2 } else { 1 };

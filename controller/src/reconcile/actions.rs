@@ -2,26 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
-
 use crate::objects::annotations::{
     CLONE_OF, CLONE_TYPE, COPY, DIGEST, INSTANCETYPE_LABELS, LEFT_SECS, POD_PHASE, POD_READY, POD_RESTARTS,
     PRE_POPULATED, PREALLOCATION_APPLIED, PREALLOCATION_REQUESTED, RATE_BYTES, REPLACED_PODS, RUNNING,
     RUNNING_MESSAGE, RUNNING_REASON, SENT_BYTES, SOURCE_CONTAINER, SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE,
-    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES,
+    SOURCE_RUNNING_REASON, TARGET_CONTAINER, TOTAL_BYTES, TRANSFER_PHASE,
 };
-use crate::objects::{Claim, Pod};
+use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::rules::running::pod_names;
+use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::restarts;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 
-/// Something to be done in the cluster. Each can be done twice without harm.
+/// An action in the cluster. Each can be repeated without harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Make the target claim.
@@ -34,17 +33,17 @@ pub enum Action {
     KeepVolume,
     /// Make the DataVolume the owner of the claim.
     AdoptClaim,
-    /// Write the token that lasts, where the webhook's is.
+    /// Write the token that lasts, where the webhook's token is.
     KeepToken,
     /// Set labels of the DataVolume.
     Label(BTreeMap<String, String>),
-    /// Write on the DataVolume that somebody else filled its claim.
+    /// Write on the DataVolume that another tool filled its claim.
     SayPrePopulated,
-    /// Set annotations of the DataVolume, or remove those with nothing.
+    /// Set annotations of the DataVolume, or remove those without a value.
     Tell(BTreeMap<&'static str, Option<String>>),
-    /// Write on the target claim what the clone ended with, under the controller's seal.
+    /// Write the outcome of the clone on the target claim, under the controller's seal.
     Record(CloneOutcome),
-    /// Write on the target claim which pod was made.
+    /// Record a created pod on the target claim.
     RecordPod(Role),
     /// Set annotations of the target claim.
     Annotate(BTreeMap<&'static str, String>),
@@ -52,7 +51,7 @@ pub enum Action {
     Hold(bool),
     /// Make a pod.
     MakePod(Role),
-    /// See that a pod has valid keys.
+    /// Create the keys of a pod that are due.
     MakeSecret(Role),
     /// Delete a pod, now or with its usual grace.
     DeletePod(Role),
@@ -60,16 +59,16 @@ pub enum Action {
     DeleteOrphans,
 }
 
+/// A clone that runs or is queued needs a slot; any other one gives its slot up.
+pub(super) fn slot_action(step: &Step) -> SlotAction {
+    if step.is_running() || *step == Step::Queued { SlotAction::TakeSlot } else { SlotAction::ReleaseSlot }
+}
+
 /// What follows from `step`, in order.
-pub(super) fn actions(
-    step: &Step,
-    seen: &Observed,
-    pod_conditions: &RunningConditions,
-    _now: OffsetDateTime,
-) -> Vec<Action> {
+pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Action> {
     let mut actions = Vec::new();
     actions.extend(seen.unrecorded.iter().copied().map(Action::RecordPod));
-    // Beside everything else: who makes such pods again and again holds up no clone.
+    // In addition to all else: a user who creates such pods again and again delays no clone.
     if seen.orphans.iter().any(|pod| !pod.metadata.is_deleting()) && !matches!(step, Step::NotOurs(_)) {
         actions.push(Action::DeleteOrphans);
     }
@@ -130,7 +129,7 @@ pub(super) fn actions(
         }
         _ => {}
     }
-    // What the pods are like is said on the claim, where CDI's tools look.
+    // The state of the pods is written on the claim, where CDI's tools read it.
     if let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting())
         && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken | Step::NotOurs(_))
         && !matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume)
@@ -144,10 +143,10 @@ pub(super) fn actions(
     actions
 }
 
-/// What the controller tells of a clone on its DataVolume.
-const REPORTS: [&str; 5] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS];
+/// The annotations of a DataVolume that report its clone.
+const REPORTS: [&str; 6] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS, TRANSFER_PHASE];
 
-/// What a DataVolume says of its clone although the controller did not: it was written by hand, or applied from a copy
+/// Corrections of annotations that the controller did not write: they were written by hand, or applied from a copy
 /// of a DataVolume that was cloned earlier.
 fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
@@ -156,9 +155,9 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
             let stale = REPORTS.iter().filter(|name| dv.metadata.annotation(name).is_some());
             Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
         }
-        // Nothing was cloned: what a copy of another DataVolume says of a clone does not hold for this one.
+        // Nothing was cloned: the reports of another DataVolume do not hold for its copy.
         Step::Adopted => {
-            let is_new = seen.is_populated() && dv.status.phase != "Succeeded";
+            let is_new = seen.is_populated() && dv.status.phase != DataVolumePhase::Succeeded;
             let stale = REPORTS.iter().chain([&CLONE_TYPE]);
             let stale = stale.filter(|name| is_new && dv.metadata.annotation(name).is_some());
             Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
@@ -178,7 +177,7 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
     }
 }
 
-/// How the DataVolume is cloned, where CDI's users look for it, if it does not say so: written once, with the first thing that
+/// The clone type of the DataVolume, where CDI's users look for it, if it is missing: written once, with the first thing that
 /// happens to the claim of a clone; after an upgrade at its end.
 fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
@@ -189,7 +188,7 @@ fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Opt
         .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))
 }
 
-/// The digest that the DataVolume should say, if it says another: that of a clone that is complete.
+/// The digest of a complete clone, if the DataVolume has another one or none.
 fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
     let is_complete = matches!(step, Step::MarkDone | Step::TidyUp | Step::Done);
@@ -210,7 +209,8 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
 
 /// The source's labels about sizes of machines, if the DataVolume has none of its own (contract 4.9).
 fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
-    let (dv, source) = (seen.data_volume.as_ref()?, seen.source.as_ref()?);
+    let dv = seen.data_volume.as_ref()?;
+    let source = seen.source.as_ref()?;
     if INSTANCETYPE_LABELS.iter().any(|name| dv.metadata.labels.contains_key(*name)) {
         return None;
     }
@@ -239,29 +239,29 @@ fn replaced(seen: &Observed) -> BTreeMap<&'static str, String> {
     BTreeMap::from([(REPLACED_PODS, before.saturating_add(1).to_string())])
 }
 
-/// What the claim should say about its pods (contract 3.11).
+/// The annotations of the claim about its pods (contract 3.11).
 fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTreeMap<&'static str, String> {
     let mut told = BTreeMap::from([(POD_RESTARTS, restarts(seen).to_string())]);
     if let Some(pod) = &seen.target_pod {
         let ready = pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready);
         told.insert(POD_READY, ready.to_string());
-        if seen.outcome.is_none() && pod.status.phase != "Succeeded" {
-            told.insert(POD_PHASE, pod.status.phase.clone());
+        if seen.outcome.is_none() && pod.status.phase != PodPhase::Succeeded {
+            told.insert(POD_PHASE, pod.status.phase.to_string());
         }
     } else if seen.outcome.is_none()
-        && seen.target_annotation(POD_PHASE) == Some("Succeeded")
+        && seen.target_annotation(POD_PHASE) == Some(PodPhase::Succeeded.as_str())
         && !seen.is_marked_done()
     {
-        // A user wrote it: no pod of ours succeeded.
-        told.insert(POD_PHASE, "Pending".to_owned());
+        // A user wrote it: no pod of this clone succeeded.
+        told.insert(POD_PHASE, PodPhase::Pending.to_string());
     }
     for (pod_condition, [runs, message, reason]) in [
         (&pod_conditions.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
         (&pod_conditions.source, [SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON]),
     ] {
-        // A place in the queue changes all the time and is only said in the DataVolume.
+        // The position in the queue changes all the time; only the DataVolume has it.
         if let Some(pod_condition) = pod_condition.as_ref().filter(|_| *step != Step::Queued) {
-            told.insert(runs, pod_condition.runs.to_string());
+            told.insert(runs, pod_condition.runs().to_string());
             told.insert(message, pod_condition.message.clone());
             told.insert(reason, pod_condition.reason.clone());
         }

@@ -1,11 +1,11 @@
-//! Whether a DataVolume may take over a claim that was there before it (contract 4.9).
+//! Whether a DataVolume may take over an existing claim (contract 4.9).
 
 use crate::objects::Meta;
 use crate::objects::annotations::ALLOW_ADOPTION;
 
 /// Whether the owner of `claim`, or the operator's `policy` where the claim says nothing, lets `data_volume` take it
-/// over. The DataVolume's own annotation gives nothing: its author would allow himself to own, and so to delete, what
-/// others made. It can only refuse.
+/// over. The DataVolume's own annotation can only refuse: otherwise its author could take ownership of claims of others, and so
+/// delete them.
 pub(crate) fn is_allowed(claim: &Meta, data_volume: &Meta, policy: bool) -> bool {
     let by_owner = claim.annotation(ALLOW_ADOPTION).map_or(policy, |text| text == "true");
     by_owner && data_volume.annotation(ALLOW_ADOPTION) != Some("false")

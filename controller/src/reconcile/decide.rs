@@ -1,4 +1,4 @@
-//! What to do about one key: a pure function of what was seen and the time.
+//! What to do about one key: a pure function of the observation and the time.
 //!
 //! `step.rs` finds the row of the tables in `docs/states.md` that holds; [`decide`] adds what follows from it: the
 //! actions in their order, the status, the events, and when to look again. Each action can be done twice without
@@ -15,23 +15,26 @@ use crate::reconcile::actions::Action;
 use crate::reconcile::events::Event;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::rules;
+use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::conditions;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 use crate::reconcile::{events, status};
 
-/// What follows from one look.
+/// What follows from one observation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// The row of the table.
     pub step: Step,
+    /// What happens to the clone's slot, before any action.
+    pub slot: SlotAction,
     /// To be done in this order; the first that fails ends the round.
     pub actions: Vec<Action>,
-    /// Events about the DataVolume, to be reported before the status is written.
+    /// Events about the DataVolume; they are reported before the status is written.
     pub events: Vec<Event>,
-    /// Events about the target claim, to be reported before anything is done.
+    /// Events about the target claim; they are reported before the actions.
     pub claim_events: Vec<Event>,
-    /// The status that the DataVolume should have; `None` without a DataVolume, or when it is not ours to say.
+    /// The status that the DataVolume should have; `None` without a DataVolume, or when another controller writes it.
     pub status: Option<DataVolumeStatus>,
     /// When to look again although nothing changed.
     pub again: Option<Duration>,
@@ -43,7 +46,7 @@ pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision
     let pod_conditions = RunningConditions::of(&step, seen, now);
     let status = seen.data_volume.as_ref().and_then(|dv| {
         let new = if dv.metadata.is_deleting() {
-            // Nothing is said of one that goes, but what keeps it from going.
+            // A DataVolume that is being deleted only gets what prevents the deletion.
             seen.last_error.as_ref().map(|last_error| conditions::with_last_error(&dv.status, last_error))
         } else {
             status::status(&step, seen, &pod_conditions, policy)
@@ -52,7 +55,8 @@ pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision
     });
     let events = events::events(&step, seen, status.as_ref());
     let claim_events = events::about_claim(&step, seen, &pod_conditions);
-    let actions = actions::actions(&step, seen, &pod_conditions, now);
+    let slot = actions::slot_action(&step);
+    let actions = actions::actions(&step, seen, &pod_conditions);
     let again = rules::again(&step, policy, seen);
-    Decision { step, actions, events, claim_events, status, again }
+    Decision { step, slot, actions, events, claim_events, status, again }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::objects::annotations::{RUNNING_MESSAGE, SOURCE_RUNNING_MESSAGE};
 use crate::objects::data_volume::DataVolumeStatus;
-use crate::objects::{Key, Kind, Meta};
+use crate::objects::{ConditionStatus, ConditionType, DataVolumePhase, Key, Kind, Meta, Reason};
 use crate::reconcile::last_error::LastError;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::status::running::RunningConditions;
@@ -20,18 +20,18 @@ const COMPONENT: &str = "datavolume-pvc-clone-controller";
 pub struct Event {
     /// `Normal` or `Warning`.
     pub kind: &'static str,
-    /// One word.
+    /// The reason, for programs.
     pub reason: String,
-    /// A sentence.
+    /// The message, for people.
     pub message: String,
 }
 
-fn normal(reason: &str, message: String) -> Event {
-    Event { kind: "Normal", reason: reason.to_owned(), message }
+fn normal(reason: impl Into<String>, message: String) -> Event {
+    Event { kind: "Normal", reason: reason.into(), message }
 }
 
-fn warning(reason: &str, message: &str) -> Event {
-    Event { kind: "Warning", reason: reason.to_owned(), message: message.to_owned() }
+fn warning(reason: impl Into<String>, message: &str) -> Event {
+    Event { kind: "Warning", reason: reason.into(), message: message.to_owned() }
 }
 
 /// The events that come with a new status.
@@ -42,18 +42,17 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     if old.phase != new.phase {
         // What was not cloned was not cloned successfully.
         events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
-        let digest = seen.digest().filter(|_| new.phase == "Succeeded");
-        events.extend(
-            digest
-                .map(|digest| normal("CloneVerified", format!("Source and target hold the same: {digest}"))),
-        );
-        let not_kept = seen.not_kept().filter(|_| new.phase == "Succeeded");
+        let digest = seen.digest().filter(|_| new.phase == DataVolumePhase::Succeeded);
+        events.extend(digest.map(|digest| {
+            normal(Reason::CloneVerified, format!("Source and target hold the same: {digest}"))
+        }));
+        let not_kept = seen.not_kept().filter(|_| new.phase == DataVolumePhase::Succeeded);
         events.extend(not_kept.map(|counts| {
             let text = format!("The target could not keep all attributes of all entries: {counts}");
-            warning("AttributesNotKept", &text)
+            warning(Reason::AttributesNotKept, &text)
         }));
     }
-    if let (before, Some(bound)) = (old.condition("Bound"), new.condition("Bound"))
+    if let (before, Some(bound)) = (old.condition(ConditionType::Bound), new.condition(ConditionType::Bound))
         && before.is_none_or(|before| before.reason != bound.reason || before.message != bound.message)
         && !bound.message.is_empty()
     {
@@ -63,39 +62,48 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
         ) || seen.claim_error().is_some();
         let event = Event {
             kind: if is_refusal { "Warning" } else { "Normal" },
-            ..normal(&bound.reason, bound.message.clone())
+            ..normal(bound.reason.as_str(), bound.message.clone())
         };
         events.push(event);
     }
-    let said = old.condition("Running").map(|before| before.message.as_str()).unwrap_or_default();
+    let said =
+        old.condition(ConditionType::Running).map(|before| before.message.as_str()).unwrap_or_default();
     if let Some(last_error) = seen.other_error() {
-        // Whatever else the condition says, and whether or not the clone runs or is complete.
+        // Independent of the rest of the condition, and of whether the clone runs or is complete.
         if !said.contains(&last_error.message()) {
             events.push(of_trouble(last_error));
         }
-    } else if let Some(running) = new.condition("Running")
-        && running.status == "False"
-        && new.phase != "Succeeded"
+    } else if let Some(running) = new.condition(ConditionType::Running)
+        && running.status == ConditionStatus::False
+        && new.phase != DataVolumePhase::Succeeded
         && !running.message.is_empty()
         && running.message != said
-        && !matches!(running.reason.as_str(), "Queued" | "Completed" | "ContainerCreating")
+        && !UNREPORTED.iter().any(|reason| reason.is(&running.reason))
     {
-        events.push(warning(&running.reason, &running.message));
+        events.push(warning(running.reason.as_str(), &running.message));
     }
     events
 }
+
+/// Reasons of the Running condition that come with no event: each clone has them.
+const UNREPORTED: [Reason; 3] = [Reason::Queued, Reason::Completed, Reason::ContainerCreating];
 
 /// An action that fails.
 pub fn of_trouble(last_error: &LastError) -> Event {
     warning(last_error.reason(), &last_error.message())
 }
 
-/// Reasons of the target's Running condition that are told about the claim, where CDI tells them. What fails is told in any case.
-const ABOUT_CLAIM: [&str; 5] =
-    ["CloneSourceInUse", "UploadTargetInUse", "ErrIncompatiblePVC", "CloneWithoutSource", "CloneNotAllowed"];
+/// Reasons of the target's Running condition that are also reported about the claim, as CDI does. Failures are always reported.
+const ABOUT_CLAIM: [Reason; 5] = [
+    Reason::CloneSourceInUse,
+    Reason::UploadTargetInUse,
+    Reason::ErrIncompatiblePvc,
+    Reason::CloneWithoutSource,
+    Reason::CloneNotAllowed,
+];
 
-/// The events about the target claim: each when it is not yet what the claim's annotations say. A claim that asks for
-/// a clone by itself has no other way to tell.
+/// The events about the target claim: each when the claim's annotations do not have it yet. A claim that asks for a clone by
+/// itself has no other way to report.
 pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Event> {
     let Some(claim) = &seen.target else { return Vec::new() };
     let is_said = |text: &str| {
@@ -105,7 +113,7 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
     };
     let mut events = Vec::new();
     if *step == Step::MarkDone {
-        events.push(normal("CloneSucceeded", "Clone Complete".to_owned()));
+        events.push(normal(Reason::CloneSucceeded, "Clone Complete".to_owned()));
     }
     if let Some(last_error) = seen.last_error.as_ref().filter(|_| seen.target_is_ours()) {
         events.extend(Some(of_trouble(last_error)).filter(|event| !is_said(&event.message)));
@@ -119,23 +127,23 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
             "The volume {} was reserved for this PVC: it is kept as it is, and nothing is cloned into it",
             claim.spec.volume_name
         );
-        return vec![normal("VolumeKept", text)];
+        return vec![normal(Reason::VolumeKept, text)];
     }
     let said = claim.metadata.annotation(RUNNING_MESSAGE);
     let news = pod_conditions.target.as_ref().filter(|target| {
         seen.target_is_ours()
-            && !target.runs
-            && ABOUT_CLAIM.contains(&target.reason.as_str())
+            && !target.runs()
+            && ABOUT_CLAIM.iter().any(|reason| reason.is(&target.reason))
             && said != Some(target.message.as_str())
     });
-    news.map(|target| warning(&target.reason, &target.message)).into_iter().collect()
+    news.map(|target| warning(target.reason.as_str(), &target.message)).into_iter().collect()
 }
 
 /// About an object that cannot be read.
 pub fn unreadable(odd: &UnreadableObject) -> Event {
     let text =
         format!("Decant cannot read this object and leaves it alone until it is corrected: {}", odd.why);
-    warning("ObjectUnreadable", &text)
+    warning(Reason::ObjectUnreadable, &text)
 }
 
 /// About the clone `key`, which waits for an object that cannot be read. What is wrong with one of another namespace
@@ -149,28 +157,34 @@ pub fn waits_for_unreadable(odd: &UnreadableObject, key: &Key) -> Event {
             odd.kind.name()
         )
     };
-    warning("WaitsForUnreadable", &text)
+    warning(Reason::WaitsForUnreadable, &text)
 }
 
 /// About a clone at which the controller itself failed.
 pub fn controller_fault(panic: &Panic) -> Event {
     let text = format!("A fault in the controller, please report it; it is tried again: {panic}");
-    warning("ControllerFault", &text)
+    warning(Reason::ControllerFault, &text)
 }
 
-fn of_phase(seen: &Observed, phase: &str, name: &str) -> Option<Event> {
+fn of_phase(seen: &Observed, phase: &DataVolumePhase, name: &str) -> Option<Event> {
     let (Some(source), Some(dv)) = (seen.source_key(), &seen.data_volume) else { return None };
     let target = dv.metadata.key();
     Some(match phase {
-        "CloneScheduled" => normal(phase, format!("Cloning from {source} into {target} scheduled")),
-        "CloneInProgress" => normal(phase, format!("Cloning from {source} into {target} in progress")),
-        "Succeeded" => normal("CloneSucceeded", format!("Successfully cloned from {source} into {target}")),
-        "Failed" => warning("ErrClaimLost", &format!("PVC {name} lost")),
+        DataVolumePhase::CloneScheduled => {
+            normal(phase.as_str(), format!("Cloning from {source} into {target} scheduled"))
+        }
+        DataVolumePhase::CloneInProgress => {
+            normal(phase.as_str(), format!("Cloning from {source} into {target} in progress"))
+        }
+        DataVolumePhase::Succeeded => {
+            normal(Reason::CloneSucceeded, format!("Successfully cloned from {source} into {target}"))
+        }
+        DataVolumePhase::Failed => warning(Reason::ErrClaimLost, &format!("PVC {name} lost")),
         _ => return None,
     })
 }
 
-/// The object to create. Its name follows from what it says and from the state it was said in, so that a repeated
+/// The object to create. Its name follows from its text and from the state of the object that it is about, so that a repeated
 /// try makes no second event.
 pub fn object(event: &Event, kind: Kind, about: &Meta, now: &str) -> Value {
     use std::hash::{DefaultHasher, Hash, Hasher};

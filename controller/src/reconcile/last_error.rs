@@ -1,4 +1,4 @@
-//! What went wrong for a clone: what it is called in conditions and events, and when it is told.
+//! What fails for a clone: its reason and message in conditions and events, and when it is reported.
 //!
 //! Every action that can fail has its [`FailedAction`], and every `FailedAction` its reason and its sentence, so that no refusal stays in
 //! the log alone.
@@ -7,20 +7,20 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::api::cluster::ApiError;
-use crate::objects::Key;
+use crate::objects::{Key, Reason};
 use crate::pods::role::Role;
 use crate::watch::backoff::Backoff;
 
-/// A refusal that is over sooner is not told. A namespace that has just been made refuses pods until it has its service account.
+/// A refusal that is over sooner is not reported. A namespace that has just been made refuses pods until it has its service account.
 const REFUSED: Duration = Duration::from_secs(1);
 /// Conflicts, servers that are busy and webhooks that restart are usually over sooner.
 const BUSY: Duration = Duration::from_secs(10);
-/// After a conflict the next attempt comes at once: another client has changed the object, and the watch brings it.
+/// After a conflict the next attempt follows immediately: another client has changed the object, and the watch brings it.
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
 /// A message that differs in each attempt, such as one with a time, changes the condition no more often than this. Each change
 /// wakes the clone again.
 const SAME_WORDS: Duration = Duration::from_secs(30);
-/// What a webhook says can have any length; annotations of an object have 256 KiB together, events 1 KiB.
+/// The message of a webhook can have any length; annotations of an object have 256 KiB together, events 1 KiB.
 const MESSAGE_CHARS: usize = 800;
 
 /// Something that failed.
@@ -28,7 +28,7 @@ const MESSAGE_CHARS: usize = 800;
 pub struct LastError {
     /// What was tried.
     pub failed_action: FailedAction,
-    /// What the API server said.
+    /// The answer of the API server.
     pub error: ApiError,
 }
 
@@ -79,51 +79,51 @@ impl FailedAction {
 }
 
 /// Every reason of a [`LastError`].
-const REASONS: [&str; 9] = [
-    "ErrExceededQuota",
-    "ErrCreatingClaim",
-    "ErrChangingClaim",
-    "ErrChangingDataVolume",
-    "ErrStartingPod",
-    "ErrCreatingSecret",
-    "ErrDeletingPod",
-    "ErrReadingObjects",
-    "ErrWritingStatus",
+const REASONS: [Reason; 9] = [
+    Reason::ErrExceededQuota,
+    Reason::ErrCreatingClaim,
+    Reason::ErrChangingClaim,
+    Reason::ErrChangingDataVolume,
+    Reason::ErrStartingPod,
+    Reason::ErrCreatingSecret,
+    Reason::ErrDeletingPod,
+    Reason::ErrReadingObjects,
+    Reason::ErrWritingStatus,
 ];
 
-/// The reason of a status that cannot be written. Only an event tells it.
-pub const STATUS_REASON: &str = "ErrWritingStatus";
+/// The reason of a status that cannot be written. Only an event has it.
+pub const STATUS_REASON: &str = Reason::ErrWritingStatus.as_str();
 
-/// Whether `reason` says that something fails, whatever else the condition says.
+/// Whether `reason` is that of a failure.
 pub fn is_reason(reason: &str) -> bool {
-    REASONS.contains(&reason)
+    REASONS.iter().any(|known| known.is(reason))
 }
 
 impl LastError {
     /// The reason of the condition and the event.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self.failed_action {
             FailedAction::MakeClaim | FailedAction::MakePod { .. } | FailedAction::MakeSecret { .. }
                 if self.error.exceeds_quota() =>
             {
-                "ErrExceededQuota"
+                Reason::ErrExceededQuota
             }
-            FailedAction::MakeClaim => "ErrCreatingClaim",
-            FailedAction::ChangeClaim(_) => "ErrChangingClaim",
-            FailedAction::ChangeDataVolume => "ErrChangingDataVolume",
-            FailedAction::MakePod { .. } => "ErrStartingPod",
-            FailedAction::MakeSecret { .. } => "ErrCreatingSecret",
-            FailedAction::DeletePods(_) => "ErrDeletingPod",
-            FailedAction::Look => "ErrReadingObjects",
-            FailedAction::WriteStatus => STATUS_REASON,
+            FailedAction::MakeClaim => Reason::ErrCreatingClaim,
+            FailedAction::ChangeClaim(_) => Reason::ErrChangingClaim,
+            FailedAction::ChangeDataVolume => Reason::ErrChangingDataVolume,
+            FailedAction::MakePod { .. } => Reason::ErrStartingPod,
+            FailedAction::MakeSecret { .. } => Reason::ErrCreatingSecret,
+            FailedAction::DeletePods(_) => Reason::ErrDeletingPod,
+            FailedAction::Look => Reason::ErrReadingObjects,
+            FailedAction::WriteStatus => Reason::ErrWritingStatus,
         }
     }
 
-    /// The sentence: what failed, and the API server's words.
+    /// What failed, and the API server's message.
     pub fn message(&self) -> String {
         let error = &self.error;
         let text = match &self.failed_action {
-            // CDI has the API server's words alone.
+            // CDI has the API server's message alone.
             FailedAction::MakeClaim if !error.message.is_empty() => error.message.clone(),
             FailedAction::MakeClaim => format!("the PVC cannot be made: {error}"),
             FailedAction::ChangeClaim(claim) => format!("PVC {claim} cannot be changed: {error}"),
@@ -149,7 +149,7 @@ impl LastError {
         text.chars().take(MESSAGE_CHARS).collect()
     }
 
-    /// How long it has to last before it is told.
+    /// How long it has to last before it is reported.
     fn patience(&self) -> Duration {
         let error = &self.error;
         let is_refusal = (400..500).contains(&error.code) && !matches!(error.code, 408 | 429);
@@ -159,7 +159,7 @@ impl LastError {
 
 impl std::fmt::Display for LastError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.reason(), self.message())
+        write!(f, "{}: {}", self.reason().as_str(), self.message())
     }
 }
 
@@ -190,12 +190,12 @@ struct Failing {
 pub struct Failed {
     /// When to try again.
     pub again: Duration,
-    /// What to tell, once it has lasted.
+    /// What to report, once it has lasted.
     pub told: Option<LastError>,
 }
 
 impl LastErrors {
-    /// What was told of `key` and is not over.
+    /// The failure of `key` that was reported and is not over.
     pub fn told(&self, key: &Key) -> Option<LastError> {
         let failing = self.0.get(key)?.acting.as_ref()?;
         failing.is_told.then(|| failing.last_error.clone())
@@ -229,12 +229,12 @@ impl LastErrors {
         Failed { again, told }
     }
 
-    /// Remembers a failure that has no words: when to try again.
+    /// Remembers a failure without a message. Returns when to try again.
     pub fn pause(&mut self, key: &Key, range: (Duration, Duration)) -> Duration {
         self.row(key, range).backoff.next()
     }
 
-    /// All actions of a round were done. Returns whether one had been told as failing.
+    /// All actions of a round succeeded. Returns whether a failure had been reported.
     pub fn acted(&mut self, key: &Key) -> bool {
         let was_told = self.told(key).is_some();
         self.over(key, |row| row.acting = None);
@@ -270,7 +270,8 @@ impl Failing {
         let is_other = (self.last_error.error.code, &self.last_error.error.reason)
             != (last_error.error.code, &last_error.error.reason);
         if is_other || now.saturating_duration_since(self.worded) >= SAME_WORDS {
-            (self.last_error, self.worded) = (last_error, now);
+            self.last_error = last_error;
+            self.worded = now;
         }
         self
     }
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_comes_once_is_never_told() {
+    fn a_single_failure_is_never_reported() {
         assert_eq!(told(&refusal("no"), &[0]), [false]);
         let mut last_errors = LastErrors::default();
         let begin = Instant::now();
@@ -321,12 +322,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_the_next_attempt_after_a_second_and_stays_told() {
+    fn a_refusal_is_reported_with_the_first_attempt_after_a_second_and_stays_reported() {
         assert_eq!(told(&refusal("no"), &[0, 0, 1, 2, 60]), [false, false, true, true, true]);
     }
 
     #[test]
-    fn a_conflict_or_a_busy_server_is_told_when_it_lasts() {
+    fn a_conflict_or_a_busy_server_is_reported_when_it_lasts() {
         assert_eq!(told(&conflict(), &[0, 1, 9, 10]), [false, false, false, true]);
         for code in [0, 408, 429, 500, 503] {
             let mut busy = refusal("later");
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_tried_again_at_once_but_not_for_ever() {
+    fn a_conflict_is_retried_immediately_but_only_for_a_while() {
         let (mut last_errors, begin) = (LastErrors::default(), Instant::now());
         let mut again = |millis| {
             last_errors.failed(&key(), conflict(), begin + Duration::from_millis(millis), RANGE).again
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_succeeds_is_over_and_its_pauses_begin_again() {
+    fn a_success_ends_the_failure_and_resets_the_pauses() {
         let (mut last_errors, now) = (LastErrors::default(), Instant::now());
         let first = last_errors.failed(&key(), refusal("no"), now, RANGE).again;
         last_errors.failed(&key(), refusal("no"), now + REFUSED, RANGE);
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn another_action_that_fails_begins_a_row_of_its_own() {
+    fn the_failure_of_another_action_is_counted_on_its_own() {
         let (mut last_errors, now) = (LastErrors::default(), Instant::now());
         last_errors.failed(&key(), refusal("no"), now, RANGE);
         last_errors.failed(&key(), refusal("no"), now + REFUSED, RANGE);
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_cannot_be_written_hides_no_action_that_fails() {
+    fn a_status_that_cannot_be_written_hides_no_failed_action() {
         let (mut last_errors, now) = (LastErrors::default(), Instant::now());
         let status = LastError { failed_action: FailedAction::WriteStatus, ..refusal("no status") };
         for secs in 0..3 {
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_differ_in_each_attempt_change_the_condition_no_more_than_twice_a_minute() {
+    fn messages_that_differ_in_each_attempt_change_the_condition_at_most_twice_a_minute() {
         let (mut last_errors, now) = (LastErrors::default(), Instant::now());
         let mut said = |secs: u64| {
             let last_error = refusal(&format!("no, it is {secs}"));

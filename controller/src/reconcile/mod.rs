@@ -1,4 +1,4 @@
-//! One round for one key: look at everything that belongs to it, decide, act, and say how far it is.
+//! One round for one key: observe everything that belongs to it, decide, act, and report.
 
 pub mod act;
 pub mod actions;

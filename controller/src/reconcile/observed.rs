@@ -1,4 +1,4 @@
-//! Everything that belongs to one key, at one moment: what `decide` decides from.
+//! Everything that belongs to one key at one moment: the input of `decide`.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::scheduling::Slot;
 
-/// One key, seen once. Nothing in it changes while a decision is made.
+/// One key, observed once. Nothing in it changes while a decision is made.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// The DataVolume of this key.
@@ -38,27 +39,25 @@ pub struct Observed {
     pub target_pod: Option<Arc<Pod>>,
     /// The source pod of this claim.
     pub source_pod: Option<Arc<Pod>>,
-    /// Pods that are of no use and go: source pods of a claim of this name that is gone, and pods that carry a seal of this clone
-    /// and were not made by this controller, as far as can be told.
+    /// Useless pods that are to be deleted: source pods of a claim of this name that is gone, and pods with a seal of this clone
+    /// that this controller did not create, as far as it knows.
     pub orphans: Vec<Arc<Pod>>,
-    /// Pods of this clone of which the claim does not say yet that they were made.
+    /// Pods of this clone that are not recorded on the claim yet.
     pub unrecorded: Vec<Role>,
-    /// Whether so many pods were made for this clone that the next one has to wait.
+    /// Whether the next pod of this clone has to wait, because many were created already.
     pub makes_pause: bool,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
-    /// Whether CDI's clients expect the target to stay unbound until it is whole, because CDI would fill it that way. Asked only
+    /// Whether CDI's clients expect the target to stay unbound until it is complete, because CDI would fill it that way. Asked only
     /// when the class waits for a consumer.
     pub is_filled_unbound: bool,
     /// Volumes that are reserved for the target. Looked for only when the DataVolume asks for it.
     pub volumes: Volumes,
     /// Whether the source may be cloned to here. Asked only when there is a source.
     pub permission: Option<Permission>,
-    /// Whether the clone may run now. Asked only when it has no pods.
-    pub turn: Turn,
-    /// Whether it has to give its pods up, so that others find room.
-    pub gives_way: bool,
-    /// How far the source is, by its own word.
+    /// Whether the clone may run, as the scheduler sees it at this moment.
+    pub slot: Slot,
+    /// How far the source is, as it reports.
     pub progress: Option<Progress>,
     /// What has failed for a while and still does.
     pub last_error: Option<LastError>,
@@ -74,30 +73,13 @@ pub enum Origin {
     Claim(Key),
     /// A DataSource that is not there, or does not point to a claim yet.
     Unresolved(String),
-    /// A DataSource of another namespace that does not lead to a claim. Why is not told; this sentence is, as to all who
-    /// may not clone what it refers to.
+    /// A DataSource of another namespace that does not lead to a claim. The reason stays secret: the user gets this sentence, like
+    /// all users who may not clone what it refers to.
     Withheld(String),
     /// Something that Decant does not do: the kind of source.
     NotOurs(String),
     /// The request cannot be understood.
     Invalid(Invalid),
-}
-
-/// Whether a clone may run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Turn {
-    /// It may, or it runs already.
-    #[default]
-    Now,
-    /// It has to wait.
-    Wait {
-        /// Its place; the first is 1.
-        position: usize,
-        /// How many wait.
-        of: usize,
-        /// What it waits for, for people.
-        limit: String,
-    },
 }
 
 impl Observed {
@@ -108,7 +90,7 @@ impl Observed {
             .filter(|last_error| last_error.failed_action == FailedAction::MakeClaim && self.target.is_none())
     }
 
-    /// Any other trouble.
+    /// Any other failure.
     pub fn other_error(&self) -> Option<&LastError> {
         self.last_error.as_ref().filter(|_| self.claim_error().is_none())
     }
@@ -122,7 +104,7 @@ impl Observed {
     }
 
     /// What the clone ended with: as it was recorded, or as the target pod reports it. Annotations that users can write
-    /// say nothing.
+    /// do not count.
     pub fn reported_outcome(&self) -> Option<CloneOutcome> {
         let reported = || {
             let pod = self.target_pod.as_deref().filter(|pod| pod.ended_well(TARGET_CONTAINER))?;
@@ -154,7 +136,7 @@ impl Observed {
         self.target.as_ref().and_then(|claim| claim.metadata.annotation(name))
     }
 
-    /// Whether the target claim says that it was filled for this DataVolume: a restore did it, or the volume was reserved for
+    /// Whether the target claim is annotated as filled for this DataVolume: a restore did it, or the volume was reserved for
     /// it. Who may write that may write to the volume as well, so it is believed; it proves nothing about a clone. On a claim
     /// that was made to be cloned into it is not meant for this.
     pub fn is_populated(&self) -> bool {

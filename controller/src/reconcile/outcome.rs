@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::objects::Meta;
 use crate::objects::annotations::{DIGEST, NOT_KEPT, OUTCOME, POD_PHASE};
+use crate::objects::{Meta, PodPhase};
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
 
@@ -22,7 +22,7 @@ pub struct CloneOutcome {
 impl CloneOutcome {
     /// The outcome on the claim with this metadata, if `key` has sealed it for this very claim.
     pub fn of(claim: &Meta, key: &TokenKey) -> Option<Self> {
-        if claim.annotation(POD_PHASE) != Some("Succeeded") {
+        if claim.annotation(POD_PHASE) != Some(PodPhase::Succeeded.as_str()) {
             return None;
         }
         let text = |name| claim.annotation(name).map(str::to_owned);
@@ -31,11 +31,11 @@ impl CloneOutcome {
         key.has_sealed(Purpose::CloneOutcome, &outcome.fields(claim), seal).then_some(outcome)
     }
 
-    /// The annotations with which the claim tells of it: null for what is not said, whatever stood there before.
+    /// The annotations of the claim that record it; null removes an earlier value.
     pub fn annotations(&self, claim: &Meta, key: &TokenKey) -> Map<String, Value> {
         let said = |text: &Option<String>| text.clone().map_or(Value::Null, Value::from);
         Map::from_iter([
-            (POD_PHASE.to_owned(), "Succeeded".into()),
+            (POD_PHASE.to_owned(), PodPhase::Succeeded.as_str().into()),
             (DIGEST.to_owned(), said(&self.digest)),
             (NOT_KEPT.to_owned(), said(&self.not_kept)),
             (OUTCOME.to_owned(), key.seal(Purpose::CloneOutcome, &self.fields(claim)).into()),

@@ -1,4 +1,4 @@
-//! The workers: take a key, observe, decide, act, tell.
+//! The workers: take a key, observe, decide, act, report.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use decant_shared::process::panics::{self, Panic};
 use decant_shared::process::stop::Stop;
+use decant_shared::protocol::progress::Phase;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::cluster::{ApiError, Cluster, Part};
-use crate::objects::annotations::{CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::objects::annotations::{
+    CLONE_REQUEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE,
+};
 use crate::objects::data_volume::DataVolumeStatus;
 use crate::objects::{DECODE_LIMIT_BYTES, DataVolume, Key, Kind, Meta, Object, decode_within};
 use crate::policy::Policy;
@@ -26,18 +29,18 @@ use crate::reconcile::events::Event;
 use crate::reconcile::last_error::{Failed, FailedAction, LastError, LastErrors};
 use crate::reconcile::observe::Observer;
 use crate::reconcile::observed::Observed;
+use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::conditions::{with_fault, with_last_error};
-use crate::reconcile::status::patch::status_patch;
-use crate::reconcile::status::{may_wait, with_times};
+use crate::reconcile::status::{may_wait, status_patch, with_times};
 use crate::reconcile::step::Step;
 use crate::reconcile::{decide, events};
 use crate::watch::queue::Queue;
 use crate::watch::unreadable::{UnreadableObject, Unreadables};
 
-/// Looks at a clone that waits for an object that cannot be read come after this many usual waits: the watch tells
-/// about the clone's own objects, this is for what they refer to.
+/// A clone that waits for an unreadable object is observed again after this many usual waits. The watch reports changes of the
+/// clone's own objects; this is for the objects that they refer to.
 const UNREADABLE_LOOKS: u32 = 5;
-/// After what failed for a while was done, the status is looked at again so soon.
+/// The pause until the status is checked again, after an action that had failed for a while succeeded.
 const AFTER_LAST_ERROR: Duration = Duration::from_millis(500);
 
 /// How many rounds there were.
@@ -49,12 +52,12 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Those without and those with an error.
+    /// Rounds without and with an error.
     pub fn counts(&self) -> (u64, u64) {
         (self.well.load(Ordering::Relaxed), self.badly.load(Ordering::Relaxed))
     }
 
-    /// Those that a panic ended.
+    /// Rounds that a panic ended.
     pub fn panics(&self) -> u64 {
         self.panicked.load(Ordering::Relaxed)
     }
@@ -64,21 +67,21 @@ impl Rounds {
 pub struct Reconciler {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
-    /// Looks.
+    /// Observes.
     pub observer: Observer,
     /// Acts.
     pub executor: Executor,
-    /// Asks sources.
+    /// Polls the sources.
     pub pollers: Arc<Pollers>,
-    /// Keys to look at.
+    /// Keys to reconcile.
     pub queue: Arc<Queue>,
     /// Bounds progress writes.
     pub budget: WriteBudget,
-    /// What the operator wants.
+    /// The settings of the operator.
     pub policy: Arc<Policy>,
     /// For the metrics.
     pub rounds: Rounds,
-    /// What cannot be read, and so stands in the way of some keys.
+    /// Objects that cannot be read, which block some keys.
     pub unreadable: Arc<Unreadables>,
     /// What went wrong with which key, and when to try again.
     pub last_errors: Mutex<LastErrors>,
@@ -89,7 +92,8 @@ impl Reconciler {
     pub fn start(self: &Arc<Self>, count: usize, stop: &Stop) -> std::io::Result<Vec<JoinHandle<()>>> {
         (0..count)
             .map(|number| {
-                let (reconciler, stop) = (Arc::clone(self), stop.clone());
+                let reconciler = Arc::clone(self);
+                let stop = stop.clone();
                 Builder::new().name(format!("worker-{number}")).spawn(move || {
                     while let Some(key) = reconciler.queue.take(&stop) {
                         let again = reconciler.work(&key);
@@ -100,8 +104,8 @@ impl Reconciler {
             .collect()
     }
 
-    /// One round for one key; returns when to look again. A panic in it is a fault of this program that this key
-    /// brought to light: it is told, and tried again like any failure, while all other keys go on.
+    /// One round for one key; returns when to look again. A panic is a fault of this program that this key triggered: it is
+    /// reported and retried like any failure, and all other keys continue.
     pub fn work(&self, key: &Key) -> Option<Duration> {
         match panics::catch(|| self.round(key)) {
             Ok(Ok(again)) => again,
@@ -117,9 +121,9 @@ impl Reconciler {
             Err(panic) => {
                 self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
                 log::error!("{key}: a fault in the controller, please report it: {panic}");
-                // What tells about it may meet the same fault.
+                // The report may trigger the same fault.
                 if let Err(again) = panics::catch(|| self.tell_of_panic(key, &panic)) {
-                    log::error!("{key}: it cannot be told: {again}");
+                    log::error!("{key}: cannot report the fault: {again}");
                 }
                 Some(self.last_errors().pause(key, self.policy.intervals.backoff))
             }
@@ -140,75 +144,110 @@ impl Reconciler {
         }
         let last_error = self.last_errors().told(key);
         let mut seen = self.observer.observe(key, &self.pollers.readings, last_error).map_err(looking)?;
-        // What was set aside in the meantime looked as if it were gone.
+        // An object that became unreadable meanwhile looked as if it were gone.
         if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
-        let mut decision = decide::decide(&seen, now, &self.policy);
-        // Not in every round, but always before something is read: the right may have been withdrawn since.
-        if decision.step.makes_pod()
-            && let Some(denied) = self.observer.withdrawn(key, &seen).map_err(looking)?
-        {
-            seen.permission = Some(denied);
-            decision = decide::decide(&seen, now, &self.policy);
-        }
+        let decision = self.settled(key, &mut seen, now)?;
         log::debug!("{key}: {:?}", decision.step);
-        self.bookkeeping(key, &seen, &decision.step);
+        self.follow_progress(key, &seen, &decision.step);
         self.tell_about_claim(&seen, &decision, now);
-        let result = self.executor.carry_out(&decision.actions, &seen, now);
-        let mut again = decision.again;
-        match result {
-            Ok(()) => {
-                self.rounds.well.fetch_add(1, Ordering::Relaxed);
-                if self.last_errors().acted(key) {
-                    // What failed is done, so the status says so as soon as the watch has brought it.
-                    seen.last_error = None;
-                    decision = decide::decide(&seen, now, &self.policy);
-                    again = again.into_iter().chain([AFTER_LAST_ERROR]).min();
-                }
-            }
-            Err(last_error) => {
-                let is_conflict = last_error.error.is_conflict();
-                let failed_action = last_error.failed_action.clone();
-                let can_change_claim = !matches!(failed_action, FailedAction::ChangeClaim(_));
-                if is_conflict {
-                    log::debug!("{key}: {last_error}");
-                } else {
-                    self.rounds.badly.fetch_add(1, Ordering::Relaxed);
-                    log::warn!("{key}: {last_error}");
-                }
-                let failed = self.failed(key, last_error);
-                // A clone that does not depend on what failed is looked at as often as any other.
-                let is_aside =
-                    matches!(failed_action, FailedAction::DeletePods(_) | FailedAction::MakeSecret { .. })
-                        && matches!(
-                            decision.step,
-                            Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
-                        );
-                again = again.filter(|_| is_aside).into_iter().chain([failed.again]).min();
-                seen.last_error = failed.told;
-                // The actions are done with for now; what went wrong belongs into the status and onto the claim.
-                decision = decide::decide(&seen, now, &self.policy);
-                self.tell_about_claim(&seen, &decision, now);
-                self.tell_about_pods(&seen, now);
-                decision
-                    .actions
-                    .retain(|action| matches!(action, Action::Annotate(_) | Action::RecordPod(_)));
-                if can_change_claim
-                    && !is_conflict
-                    && let Err(last_error) = self.executor.carry_out(&decision.actions, &seen, now)
-                {
-                    log::debug!("{key}: {last_error}");
-                }
-            }
+        let Acted { failed, told, again } = self.act(key, &seen, &decision, now);
+        let report = if told == seen.last_error {
+            decision
+        } else {
+            // The same observation, with what fails now: status and events say so.
+            seen.last_error = told;
+            decide::decide(&seen, now, &self.policy)
+        };
+        if let Some(failed) = failed {
+            self.tell_of_failure(key, &seen, &report, &failed, now);
         }
-        let later = self.tell(key, &seen, &decision, now)?;
+        let later = self.tell(key, &seen, &report, now)?;
         self.last_errors().written(key);
         Ok(later.into_iter().chain(again).min())
     }
 
-    /// Tells a clone that has no permission so, and returns whether that is the case: what there is in another namespace, and in what
-    /// shape, is not for its ears. Nothing else is done about it.
+    /// The decision about `seen`, once the scheduler and, before a pod is made, the permission agree with it. Where they do not,
+    /// `seen` takes their answer and is decided again.
+    fn settled(&self, key: &Key, seen: &mut Observed, now: OffsetDateTime) -> Result<Decision, LastError> {
+        let mut decision = decide::decide(seen, now, &self.policy);
+        if decision.slot == SlotAction::TakeSlot {
+            let slot = self.executor.take_slot(key, seen);
+            if slot != seen.slot {
+                seen.slot = slot;
+                decision = decide::decide(seen, now, &self.policy);
+            }
+        }
+        // Not in every round, but always before something is read: the right may have been withdrawn since.
+        if decision.step.makes_pod()
+            && let Some(denied) = self.observer.withdrawn(key, seen).map_err(looking)?
+        {
+            seen.permission = Some(denied);
+            decision = decide::decide(seen, now, &self.policy);
+        }
+        if decision.slot == SlotAction::ReleaseSlot {
+            for next in self.executor.release_slot(key) {
+                self.queue.add(next, Duration::ZERO);
+            }
+        }
+        Ok(decision)
+    }
+
+    /// Carries `decision` out, and remembers what fails.
+    fn act(&self, key: &Key, seen: &Observed, decision: &Decision, now: OffsetDateTime) -> Acted {
+        let Err(last_error) = self.executor.carry_out(&decision.actions, seen, now) else {
+            self.rounds.well.fetch_add(1, Ordering::Relaxed);
+            // The status is corrected as soon as the watch has brought the change.
+            let soon = self.last_errors().acted(key).then_some(AFTER_LAST_ERROR);
+            let again = decision.again.into_iter().chain(soon).min();
+            return Acted { failed: None, told: None, again };
+        };
+        if last_error.error.is_conflict() {
+            log::debug!("{key}: {last_error}");
+        } else {
+            self.rounds.badly.fetch_add(1, Ordering::Relaxed);
+            log::warn!("{key}: {last_error}");
+        }
+        let failed = FailedRound {
+            action: last_error.failed_action.clone(),
+            is_conflict: last_error.error.is_conflict(),
+        };
+        let remembered = self.failed(key, last_error);
+        // A clone that does not depend on the failed action is looked at as often as any other.
+        let is_independent =
+            matches!(failed.action, FailedAction::DeletePods(_) | FailedAction::MakeSecret { .. })
+                && matches!(
+                    decision.step,
+                    Step::WaitForTarget | Step::Copying | Step::WaitForSource | Step::Pause(_)
+                );
+        let again = decision.again.filter(|_| is_independent).into_iter().chain([remembered.again]).min();
+        Acted { failed: Some(failed), told: remembered.told, again }
+    }
+
+    /// Says about claim and pods what failed in this round, and still writes the annotations of the claim.
+    fn tell_of_failure(
+        &self,
+        key: &Key,
+        seen: &Observed,
+        report: &Decision,
+        failed: &FailedRound,
+        now: OffsetDateTime,
+    ) {
+        self.tell_about_claim(seen, report, now);
+        self.tell_about_pods(seen, now);
+        if failed.is_conflict || matches!(failed.action, FailedAction::ChangeClaim(_)) {
+            return;
+        }
+        let is_annotation = |action: &&Action| matches!(action, Action::Annotate(_) | Action::RecordPod(_));
+        let annotations: Vec<Action> = report.actions.iter().filter(is_annotation).cloned().collect();
+        if let Err(last_error) = self.executor.carry_out(&annotations, seen, now) {
+            log::debug!("{key}: {last_error}");
+        }
+    }
+
+    /// Reports a missing permission, and returns whether it is missing: the state of another namespace must stay hidden from such a
+    /// clone. Does nothing else.
     fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, LastError> {
         let seen = self.observer.observe(key, &self.pollers.readings, None).map_err(looking)?;
         let decision = decide::decide(&seen, now, &self.policy);
@@ -220,7 +259,7 @@ impl Reconciler {
         Ok(is_denied)
     }
 
-    /// Nothing is done about `key` as long as `odd` cannot be read: whether it is gone, done or changed is not known.
+    /// Does nothing about `key` as long as `odd` cannot be read: it may be gone, complete or changed.
     fn wait_for(&self, key: &Key, odd: &UnreadableObject, is_news: bool) -> Duration {
         log::debug!("{key} waits: {odd}");
         if is_news && let Some((kind, about)) = self.about(key) {
@@ -229,7 +268,7 @@ impl Reconciler {
         self.policy.intervals.wait * UNREADABLE_LOOKS
     }
 
-    /// The object that people look at for `key`: the DataVolume, or the claim that asks for a clone by itself.
+    /// The object that users check for `key`: the DataVolume, or a claim that asks for a clone by itself.
     fn about(&self, key: &Key) -> Option<(Kind, Meta)> {
         let stores = &self.observer.stores;
         if let Some(dv) = stores.data_volumes.get(key) {
@@ -240,16 +279,16 @@ impl Reconciler {
         Some((Kind::PersistentVolumeClaim, claim.metadata.clone()))
     }
 
-    /// Says in event and condition that the controller itself failed.
+    /// Reports a fault of the controller as event and condition.
     fn tell_of_panic(&self, key: &Key, panic: &Panic) {
         let event = events::controller_fault(panic);
         self.tell_besides(key, &event, |old| Some(with_fault(old, &panic.to_string())));
     }
 
-    /// Says in event and condition what fails where no decision is made.
+    /// Reports what fails as event and condition, where no decision is made.
     fn tell_of_last_error(&self, key: &Key, last_error: &LastError) {
         self.tell_besides(key, &events::of_trouble(last_error), |old| {
-            // That it cannot be written need not be tried once more.
+            // A status that cannot be written is not tried once more.
             (last_error.failed_action != FailedAction::WriteStatus).then(|| with_last_error(old, last_error))
         });
     }
@@ -275,7 +314,7 @@ impl Reconciler {
         }
     }
 
-    /// Where DataVolume and claim are gone, only the pods are left to tell what keeps them.
+    /// Where DataVolume and claim are gone, only the pods are left to carry the event.
     fn tell_about_pods(&self, seen: &Observed, now: OffsetDateTime) {
         let Some(last_error) =
             seen.last_error.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
@@ -287,42 +326,24 @@ impl Reconciler {
         }
     }
 
-    /// The watch will bring it, too, but the next round may come first and would say the same again.
+    /// The watch brings it, too, but the next round may come first and would report the same again.
     fn remember(&self, object: &Object) {
         if let Ok(view) = decode_within(object, DECODE_LIMIT_BYTES) {
             self.observer.stores.data_volumes.put(view);
         }
     }
 
-    /// Who runs, who is asked for progress.
-    fn bookkeeping(&self, key: &Key, seen: &Observed, step: &Step) {
-        let runs = matches!(
-            step,
-            Step::NamePods
-                | Step::MakeTargetPod
-                | Step::WaitForTarget
-                | Step::MakeSourcePod
-                | Step::Copying
-                | Step::Replace(..)
-                | Step::Pause(_)
-                | Step::PodLeaving(_)
-        );
-        if !runs && !matches!(step, Step::Queued) {
-            for next in self.observer.scheduler.release(key) {
-                self.queue.add(next, Duration::ZERO);
-            }
-        }
-        match (&seen.source_pod, seen.owner_uid()) {
-            (Some(pod), Some(uid)) if *step == Step::Copying => {
-                let is_new = self.pollers.readings.follow(key, pod, &uid);
-                // Asked for at once when it is new; again when its turn comes.
-                let _ = is_new.then(|| self.pollers.queue.add(key.clone(), Duration::from_millis(500)));
-            }
-            _ if !runs => {
-                self.pollers.readings.forget(key);
-                self.budget.forget(key);
-            }
-            _ => {}
+    /// Starts and ends the polling of the source of `key`.
+    fn follow_progress(&self, key: &Key, seen: &Observed, step: &Step) {
+        if !step.is_running() {
+            self.pollers.readings.forget(key);
+            self.budget.forget(key);
+        } else if *step == Step::Copying
+            && let (Some(pod), Some(uid)) = (&seen.source_pod, seen.owner_uid())
+            && self.pollers.readings.follow(key, pod, &uid)
+        {
+            // A new source is polled soon; after that in its turn.
+            self.pollers.queue.add(key.clone(), Duration::from_millis(500));
         }
     }
 
@@ -331,7 +352,7 @@ impl Reconciler {
         self.last_errors().failed(key, last_error, Instant::now(), self.policy.intervals.backoff)
     }
 
-    /// Writes events and status, if they say something new. Returns when to try again what had to wait.
+    /// Writes events and status, if they changed. Returns when to retry a write that had to wait.
     fn tell(
         &self,
         key: &Key,
@@ -381,17 +402,18 @@ impl Reconciler {
             (RATE_BYTES, progress.rate_bytes_per_sec),
             (LEFT_SECS, progress.left_secs()),
         ];
-        let annotations: BTreeMap<&str, Value> = numbers
+        let mut annotations: BTreeMap<&str, Value> = numbers
             .into_iter()
             .map(|(name, number)| (name, number.map_or(Value::Null, |number| number.to_string().into())))
             .collect();
+        annotations.insert(TRANSFER_PHASE, json!(progress.phase.map(Phase::name)));
         let patch = json!({ "metadata": { "annotations": annotations } });
         if let Err(e) = self.cluster.patch(Kind::DataVolume, &dv.metadata.key(), Part::Whole, &patch) {
             log::debug!("{}: progress annotations: {e}", dv.metadata.key());
         }
     }
 
-    /// Events are for people: one that cannot be written changes nothing.
+    /// Events are for people: a failure to write one changes nothing.
     fn report(&self, event: &Event, kind: Kind, about: &Meta, now: OffsetDateTime) {
         let time = now.format(&Rfc3339).unwrap_or_default();
         let object = events::object(event, kind, about, &time);
@@ -407,7 +429,23 @@ impl Reconciler {
     }
 }
 
-/// A look that failed.
+/// What came of the actions of a round.
+struct Acted {
+    /// The action that failed, if one did.
+    failed: Option<FailedRound>,
+    /// The failure, once it has lasted long enough to be reported.
+    told: Option<LastError>,
+    /// When to look again.
+    again: Option<Duration>,
+}
+
+/// An action that failed in this round.
+struct FailedRound {
+    action: FailedAction,
+    is_conflict: bool,
+}
+
+/// An observation that failed.
 fn looking(error: ApiError) -> LastError {
     LastError { failed_action: FailedAction::Look, error }
 }

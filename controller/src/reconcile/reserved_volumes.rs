@@ -1,7 +1,7 @@
 //! Volumes that an administrator reserved for a claim (contract 4.9, row "static volume"): a restore or a disaster recovery
 //! made them beforehand, with the content that the claim shall have. They are bound and never cloned over.
 //!
-//! Only what stands in a PersistentVolume counts: namespaces' users cannot write those.
+//! Only the content of a PersistentVolume counts: users of a namespace cannot write these.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::objects::{Claim, ClaimTemplate, DataVolume, Volume};
 use crate::pods::claim;
 use crate::policy::Policy;
 
-/// On a volume: Kubernetes chose it for its claim, so it was not reserved before.
+/// On a volume: Kubernetes chose it for its claim, so it was not reserved.
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
-/// So many characters of a UID in a volume's name are not there by chance.
+/// This many characters of a UID in the name of a volume are no coincidence.
 const UID_PART_CHARS: usize = 8;
 
 /// What is known of volumes that are reserved for a claim.
@@ -36,9 +36,9 @@ pub enum Volumes {
 pub enum Binding {
     /// It was made or chosen for the claim after that was made, so there is nothing in it to keep.
     Fresh,
-    /// It was reserved for the claim before.
+    /// It was reserved for the claim.
     Reserved,
-    /// Neither can be told.
+    /// It cannot be determined.
     Unclear,
 }
 
@@ -118,7 +118,7 @@ fn fits(volume: &Volume, spec: &ClaimTemplate) -> Result<(), String> {
     }
 }
 
-/// How much `volume` holds; 0 if it does not say so in a way that can be read.
+/// The capacity of `volume`; 0 if it cannot be read.
 fn capacity_bytes(volume: &Volume) -> u64 {
     let capacity = volume.spec.capacity.storage.as_deref();
     capacity.and_then(|text| parse_quantity(text).ok()).unwrap_or(0)

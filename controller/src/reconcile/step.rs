@@ -10,22 +10,22 @@ pub enum ReplaceReason {
     Failed,
     /// It waited for a source until its deadline.
     Deadline,
-    /// It talks to a target pod that is gone.
+    /// It sends to a target pod that is gone.
     OtherTarget,
-    /// Its certificates come from an authority that signs no more.
+    /// Its certificates come from an authority that does not sign any more.
     OtherAuthority,
-    /// It was made for a source claim that is gone; another one has its name.
+    /// It was created for a source claim that is gone; another claim has its name.
     OtherSource,
-    /// It cannot use its keys. Its Secrets are never changed, so only another pod gets others.
+    /// It cannot use its keys. Its Secrets are never changed, so only a new pod gets others.
     UnusableKeys,
 }
 
-/// Where a clone stands.
+/// The state of a clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing to do with clones.
     Nothing,
-    /// The request asks for something that Decant does not do; the word says what.
+    /// The request asks for something that Decant does not do; the text names it.
     NotOurs(String),
     /// Pods of a claim that is gone are still there.
     RemoveOrphans,
@@ -33,11 +33,11 @@ pub enum Step {
     CleanUp,
     /// The request cannot be carried out as it is written.
     Invalid(String),
-    /// A claim that somebody else filled is taken as it is.
+    /// A claim that another tool filled is taken over as it is.
     Adopt,
-    /// The claim was adopted or filled by somebody else.
+    /// The claim was adopted, or another tool filled it.
     Adopted,
-    /// A claim of this name belongs to somebody else.
+    /// A claim of this name belongs to another owner.
     Taken,
     /// A claim of this name is being deleted.
     ClaimLeaving,
@@ -47,15 +47,15 @@ pub enum Step {
     NoSource(Key),
     /// The source may not be cloned to here.
     Denied(String),
-    /// The claim says that its clone is complete, and no clone of ours was.
+    /// The claim is marked as complete, and this controller completed no clone into it.
     Unproven,
-    /// The webhook's token has to be turned into one that lasts, before anything else.
+    /// The webhook's token has to be replaced by one that lasts, before any other step.
     ExtendToken,
     /// The source does not fit what was asked for.
     Unfit(String),
     /// The claim has to be made.
     MakeClaim,
-    /// The DataVolume says that another tool fills its claim, and the claim is not there yet.
+    /// According to the DataVolume another tool fills its claim, which does not exist yet.
     AwaitClaim,
     /// The claim has to be made for a volume that is reserved for it.
     MakeKeptClaim,
@@ -65,7 +65,7 @@ pub enum Step {
     AwaitVolume,
     /// The claim has the volume that was reserved for it: that is kept as it is.
     KeepVolume,
-    /// A volume may hold what is to be kept, so nothing is cloned; the word says why and what to do.
+    /// A volume may hold content that has to be kept, so nothing is cloned; the text has the reason and what to do.
     VolumeInTheWay(String),
     /// The claim lost its volume.
     Lost,
@@ -75,15 +75,15 @@ pub enum Step {
     Incompatible(String),
     /// Something else still fills the source.
     SourceFilling,
-    /// Somebody may be writing to the source.
+    /// These pods may be writing to the source.
     SourceInUse(Vec<Key>),
-    /// Somebody else uses the target.
+    /// These pods of others use the target.
     TargetInUse(Vec<Key>),
     /// The claim has no volume yet, and needs no pod to get one.
     WaitForVolume,
     /// Other clones come first.
     Queued,
-    /// The names of both pods have to be written down before they are made.
+    /// The names of both pods have to be written on the claim before the pods are created.
     NamePods,
     /// The target pod has to be made.
     MakeTargetPod,
@@ -93,21 +93,21 @@ pub enum Step {
     MakeSourcePod,
     /// Both pods are there.
     Copying,
-    /// No node has room for both pods, and others were first: the pods go, the clone waits again.
+    /// No node has room for both pods, and older clones come first: the pods are deleted and the clone returns to the queue.
     GiveWay,
-    /// A pod is of no use any more.
+    /// A pod is useless and is replaced.
     Replace(Role, ReplaceReason),
-    /// A pod of no use is kept for a moment, so that failing pods do not follow each other without a pause.
+    /// A useless pod is kept for a moment, so that failing pods do not follow each other without a pause.
     Pause(Role),
     /// A pod is being deleted.
     PodLeaving(Role),
-    /// The target succeeded: that is final and has to be written down.
+    /// The target succeeded: that is final and has to be recorded.
     TargetDone,
     /// The target succeeded; the source has not ended yet.
     WaitForSource,
     /// Both are done: the claim is marked.
     MarkDone,
-    /// Marked; pods and finalizer have to go.
+    /// The claim is marked; pods and finalizer have to be removed.
     TidyUp,
     /// Nothing is left to do.
     Done,
@@ -117,5 +117,20 @@ impl Step {
     /// Whether it makes a pod.
     pub fn makes_pod(&self) -> bool {
         matches!(self, Step::MakeTargetPod | Step::MakeSourcePod)
+    }
+
+    /// Whether the clone counts as running: it has a slot of the scheduler, and its source is asked for its progress.
+    pub fn is_running(&self) -> bool {
+        matches!(
+            self,
+            Step::NamePods
+                | Step::MakeTargetPod
+                | Step::WaitForTarget
+                | Step::MakeSourcePod
+                | Step::Copying
+                | Step::Replace(..)
+                | Step::Pause(_)
+                | Step::PodLeaving(_)
+        )
     }
 }

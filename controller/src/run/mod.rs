@@ -29,9 +29,9 @@ use crate::watch::store::Stores;
 use crate::watch::unreadable::Unreadables;
 use crate::watch::watcher::{Wake, Watches};
 
-/// Between two looks at the authorities: they live for months, but somebody may have deleted or replaced a Secret.
+/// Interval between two checks of the authorities: they live for months, but a Secret may be deleted or replaced.
 const AUTHORITY_LOOK: Duration = Duration::from_secs(600);
-/// Between two looks at whether all threads live.
+/// Interval between two checks that all threads live.
 const THREADS_LOOK: Duration = Duration::from_secs(1);
 
 /// How many threads, and where.
@@ -41,15 +41,15 @@ pub struct RunSettings {
     pub namespace: String,
     /// The Service through which the API server reaches the admission webhook.
     pub webhook_service: String,
-    /// The one namespace to look at, or all.
+    /// The namespace to watch; `None` for all.
     pub watch_namespace: Option<String>,
-    /// Threads that look at clones.
+    /// Threads that reconcile clones.
     pub workers: usize,
-    /// Threads that ask sources.
+    /// Threads that poll sources.
     pub pollers: usize,
 }
 
-/// Runs until `stop`; everything it started has ended when it returns. `health` is told how far it is.
+/// Runs until `stop`; everything that it started has ended when it returns. It reports its state to `health`.
 pub fn run(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
@@ -67,10 +67,10 @@ pub fn run(
         let queue = Arc::clone(&queue);
         Arc::new(move |key: Key| queue.add(key, Duration::ZERO))
     };
-    let failed = |e: std::io::Error| format!("a thread cannot be started: {e}");
+    let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
     let namespace = settings.watch_namespace.as_deref();
     let watches = Watches::start(cluster, &stores, &unreadable, namespace, &wake, stop).map_err(failed)?;
-    // Before all stores are full, what is missing would look as if it were gone.
+    // While the stores are being filled, a missing object would look as if it were gone.
     while !watches.all_synced() && stop.sleep(Duration::from_millis(50)) {}
     if !stop.is_set() {
         log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
@@ -80,7 +80,7 @@ pub fn run(
         Guarded::new(Arc::clone(cluster), settings.namespace.clone(), settings.webhook_service.clone());
     let judge = Judge::new(Arc::clone(cluster), Arc::clone(&keys), guarded);
     let clones = WatchedObjects { stores, unreadable, queue, wake };
-    let reconciler = Arc::new(workshop(cluster, policy, &pki, clones, Seal { keys, judge }));
+    let reconciler = Arc::new(build_reconciler(cluster, policy, &pki, clones, Seal { keys, judge }));
     let mut threads = reconciler.pollers.start(settings.pollers, stop).map_err(failed)?;
     threads.extend(reconciler.start(settings.workers, stop).map_err(failed)?);
     if let Some(health) = health {
@@ -102,7 +102,7 @@ pub fn run(
     result
 }
 
-/// What the watches know, and whom they tell.
+/// The stores of the watches, and the queue that they wake.
 struct WatchedObjects {
     stores: Arc<Stores>,
     unreadable: Arc<Unreadables>,
@@ -110,13 +110,13 @@ struct WatchedObjects {
     wake: Wake,
 }
 
-/// What the controller signs with, and who may clone.
+/// The keys of the controller, and the judge of permissions.
 struct Seal {
     keys: Arc<TokenKey>,
     judge: Judge,
 }
 
-fn workshop(
+fn build_reconciler(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
     pki: &Arc<Pki>,
@@ -126,6 +126,7 @@ fn workshop(
     let policy = Arc::new(policy);
     let scraper = Scraper::new(Arc::clone(cluster), Arc::clone(pki), policy.intervals.scrape_limit);
     let made = Arc::new(MadePods::default());
+    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
     Reconciler {
         cluster: Arc::clone(cluster),
         executor: Executor::new(
@@ -134,11 +135,12 @@ fn workshop(
             Arc::clone(&policy),
             Arc::clone(&seal.keys),
             Arc::clone(&made),
+            Arc::clone(&scheduler),
         ),
         observer: Observer {
             cluster: Arc::clone(cluster),
             stores: known.stores,
-            scheduler: CloneScheduler::new(policy.admission.clone()),
+            scheduler,
             keys: seal.keys,
             judge: seal.judge,
             pki: Arc::clone(pki),
@@ -155,8 +157,8 @@ fn workshop(
     }
 }
 
-/// Waits for a stop, and looks after the authorities. A thread that ended before its time ends everything: a
-/// controller that lost a worker would be slower and slower and nobody would know why.
+/// Waits for a stop, and refreshes the authorities. If a thread ends early, everything ends: a controller that loses workers would
+/// get slower and slower without a visible cause.
 fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> Result<(), String> {
     let mut looked = Instant::now();
     while stop.sleep(THREADS_LOOK) {
@@ -166,7 +168,7 @@ fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> 
                 break;
             }
             stop.cancel();
-            return Err(format!("the thread {name} died; what it said stands above"));
+            return Err(format!("the thread {name} died: see its last log line above"));
         }
         if looked.elapsed() >= AUTHORITY_LOOK {
             looked = Instant::now();

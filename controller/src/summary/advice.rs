@@ -1,17 +1,17 @@
-//! Why clones stand still and what helps: the table of `docs/operations.md`, for those who do not read it.
+//! What to do about a clone that does not continue, by reason: the table of `docs/operations.md`.
 
-use crate::reconcile::status::reasons::is_usual;
+use crate::objects::reason::is_usual;
 
-/// What a reason means.
+/// Advice for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advice {
-    /// As it stands in a condition.
+    /// The reason of a condition.
     pub reason: &'static str,
     /// What it means, for the table in `docs/operations.md`.
     pub means: &'static str,
-    /// What helps.
+    /// What to do.
     pub helps: &'static str,
-    /// Whether the clone stays where it is until somebody does that.
+    /// Whether the clone does not continue until that is done.
     pub blocks: bool,
 }
 
@@ -23,69 +23,69 @@ const fn blocks(reason: &'static str, means: &'static str, helps: &'static str) 
     Advice { reason, means, helps, blocks: true }
 }
 
-/// Everything that can be in the way of a clone.
+/// All reasons with advice.
 pub const ADVICE: [Advice; 37] = [
     helps(
         "CloneWithoutSource",
         "the source PVC or DataSource does not exist",
-        "make the source; the clone goes on by itself",
+        "create the source; the clone then continues automatically",
     ),
     blocks(
         "CloneNotAllowed",
         "the source is in another namespace, and there is neither consent nor a right",
-        "annotate the source with decant.dev/allow-clone-to, or clone as a user with the right",
+        "annotate the source with decant.dev/allow-clone-to, or clone as a user with the required right",
     ),
     blocks(
         "CloneValidationFailed",
         "the target is too small, or has another content type",
-        "clone into a larger target, with the source's kind of content",
+        "clone into a larger target with the content type of the source",
     ),
     blocks(
         "ErrIncompatiblePVC",
         "the target PVC is too small, or has another content type",
-        "clone into a larger target, with the source's kind of content",
+        "clone into a larger target with the content type of the source",
     ),
     helps(
         "ErrCreatingClaim",
         "a LimitRange, policy or webhook refuses the target PVC",
-        "change the LimitRange, policy or webhook that refuses the PVC, or clone with another size; it is tried again by itself",
+        "change the LimitRange, policy or webhook that refuses the PVC, or clone with another size; the controller retries",
     ),
     helps(
         "ErrChangingClaim",
         "the target PVC cannot be changed; if the clone succeeded, its pods or its finalizer still exist",
-        "let the controller change the PVC: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller change the PVC: change the policy, webhook or role that refuses it; the controller retries",
     ),
     helps(
         "ErrChangingDataVolume",
         "labels or annotations of the DataVolume cannot be changed",
-        "let the controller change the DataVolume: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller change the DataVolume: change the policy, webhook or role that refuses it; the controller retries",
     ),
     helps(
         "ErrCreatingSecret",
         "a Secret with the keys of a pod was refused in the namespace that the message names",
-        "let the controller make Secrets in the namespace that the message names: change the policy, webhook or role that \
-         refuses them; it is tried again by itself",
+        "let the controller create Secrets in the namespace that the message names: change the policy, webhook or role that \
+         refuses them; the controller retries",
     ),
     helps(
         "ErrDeletingPod",
         "a pod that is of no use cannot be deleted",
-        "let the controller delete its pods: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller delete its pods: change the policy, webhook or role that refuses it; the controller retries",
     ),
     helps(
         "ErrReadingObjects",
         "the controller cannot read what the clone needs",
-        "give the controller the rights that the message names (`kubectl decant doctor` shows all), or see to the API server; it is tried \
-         again by itself",
+        "give the controller the rights that the message names (`kubectl decant doctor` shows all), or check the API server; the controller \
+         retries",
     ),
     helps(
         "ErrWritingStatus",
         "the status of the DataVolume cannot be written; only an event reports it",
-        "let the controller write the status of DataVolumes: change the policy, webhook or role that refuses it; it is tried again by itself",
+        "let the controller write the status of DataVolumes: change the policy, webhook or role that refuses it; the controller retries",
     ),
     blocks(
         "ErrClaimNotValid",
         "the DataVolume cannot be carried out as it is written",
-        "correct the DataVolume as the message says: delete it and make it anew",
+        "correct the DataVolume as the message says: delete it and create it again",
     ),
     blocks(
         "ErrResourceExists",
@@ -95,12 +95,12 @@ pub const ADVICE: [Advice; 37] = [
     blocks(
         "ClaimLost",
         "the target PVC lost its volume",
-        "the volume is gone: delete the DataVolume and make it anew",
+        "the volume is gone: delete the DataVolume and create it again",
     ),
     blocks(
         "CloneNotProven",
         "the PVC has the annotation `k8s.io/CloneOf`, but this controller completed no clone into it",
-        "delete the PVC to have it cloned; if its content is right, let the DataVolume adopt it as docs/operations.md says",
+        "delete the PVC to clone it again; if its content is correct, let the DataVolume adopt it (docs/operations.md)",
     ),
     blocks(
         "VolumeInTheWay",
@@ -110,82 +110,82 @@ pub const ADVICE: [Advice; 37] = [
     helps(
         "ErrStartingPod",
         "a pod was refused in the namespace that the message names, or a foreign pod has its name",
-        "do what the message says, or delete the pod that is in the way; it is tried again by itself",
+        "follow the message, or delete the pod that has the name; the controller retries",
     ),
     helps(
         "ErrExceededQuota",
         "a quota, which the message names, refuses a PVC, pod or Secret",
-        "raise the quota, or delete what uses it up; it is tried again by itself",
+        "raise the quota, or delete objects that use it; the controller retries",
     ),
     helps(
         "CloneSourceInUse",
         "the pods that the message names may write to the source",
-        "end the pods that the message names",
+        "stop the pods that the message names",
     ),
     helps(
         "UploadTargetInUse",
         "the pods that the message names use the target PVC",
-        "end the pods that the message names",
+        "stop the pods that the message names",
     ),
     helps(
         "ImportPVCNotReady",
         "the source is still being filled",
-        "wait until the source is filled, or see to what fills it",
+        "wait until the source is filled, or check the import that fills it",
     ),
     blocks(
         "SourceNotSupported",
         "the source is not a PVC, or the DataSource does not lead to one",
-        "clone from a PVC; other sources are for other controllers",
+        "clone from a PVC; Decant does not support other sources",
     ),
     helps(
         "ControllerFault",
         "a fault in the controller, which the message names",
-        "report it with the controller's log; it is tried again by itself",
+        "report it with the controller's log; the controller retries",
     ),
     helps(
         "Queued",
         "the limit of running clones is reached, or no node has room",
-        "wait; the message has its place",
+        "wait; the message has the position in the queue",
     ),
     helps(
         "Unschedulable",
         "no node has fitted a pod for 10 s",
-        "make room on a node; a clone whose source finds none gives way to older ones after 15 s",
+        "free resources on a node; a clone whose source pod does not fit lets older clones go first after 15 s",
     ),
     helps(
         "ImagePullFailed",
         "the image that the message names cannot be pulled",
-        "make the image available, or give the controller a --pull-secret",
+        "make the image available, or set --pull-secret of the controller",
     ),
     helps(
         "Error",
         "the container of a pod exited with an error and is restarted",
-        "do what the message says; the pods' logs have more. They are started again by themselves",
+        "follow the message and see the logs of the pods; the pods restart automatically",
     ),
     helps(
         "CrashLoopBackOff",
         "the container of a pod exits repeatedly and is restarted after a pause",
-        "see the logs of the pod; it is started again by itself",
+        "see the logs of the pod; it restarts automatically",
     ),
     helps(
         "CreateContainerConfigError",
         "the kubelet cannot start a container: a Secret or a setting is missing",
-        "see to what the message names; a pod whose Secret cannot be used can be deleted, it is made again",
+        "correct what the message names; a pod with an unusable Secret can be deleted, the controller creates it again",
     ),
     helps(
         "CreateContainerError",
         "the kubelet cannot create a container",
-        "see to what the message names on the pod's node; the kubelet tries again",
+        "correct what the message names on the node of the pod; the kubelet retries",
     ),
     helps(
         "RunContainerError",
         "the kubelet cannot run a container",
-        "see to what the message names on the pod's node; the kubelet tries again",
+        "correct what the message names on the node of the pod; the kubelet retries",
     ),
     helps(
         "Evicted",
         "a node ran out of the resource that the message names",
-        "give the node what the message says it lacks; the pod is replaced by itself",
+        "free the resource of the node that the message names; the controller replaces the pod",
     ),
     helps(
         "Pending",
@@ -205,7 +205,7 @@ pub const ADVICE: [Advice; 37] = [
     helps(
         "OOMKilled",
         "a pod used more memory than its limit",
-        "give the pods more memory with the controller's --pod-resources",
+        "give the pods more memory with --pod-resources of the controller",
     ),
     helps(
         "WaitForFirstConsumer",
@@ -214,11 +214,11 @@ pub const ADVICE: [Advice; 37] = [
     ),
 ];
 
-/// What helps where the reason is not known: it comes from Kubernetes or a plugin of the node.
+/// Advice for an unknown reason: it comes from Kubernetes or a plugin of the node.
 pub const GENERAL: &str =
-    "do what the message says; `kubectl describe` of the DataVolume, its PVC and its pods has more";
+    "follow the message; `kubectl describe` of the DataVolume, its PVC and its pods shows more";
 
-/// What helps against `reason`. Where both pods have one, against the first that is known; one that is usual comes last.
+/// Advice for `reason`. If both pods have a reason, for the first known one; usual reasons come last.
 pub fn advice(reason: &str) -> Option<&'static Advice> {
     let known = || {
         let find = |reason| ADVICE.iter().find(|advice| advice.reason == reason);
@@ -227,7 +227,7 @@ pub fn advice(reason: &str) -> Option<&'static Advice> {
     known().find(|advice| !is_usual(advice.reason)).or_else(|| known().next())
 }
 
-/// Whether a clone with this reason stays where it is until somebody does something about it.
+/// Whether a clone with this reason does not continue without help.
 pub fn is_blocked(reason: &str) -> bool {
     advice(reason).is_some_and(|advice| advice.blocks)
 }

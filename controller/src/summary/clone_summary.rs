@@ -1,88 +1,89 @@
-//! How a clone stands, as its DataVolume tells it: what `kubectl decant` and the status page show.
+//! The summary of a clone from its DataVolume, which `kubectl decant` and the status page show.
 
 use decant_shared::protocol::units::Bytes;
 use serde::Serialize;
 
-use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
+use crate::objects::annotations::{DIGEST, LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
 use crate::objects::clone_request::{Wanted, wanted};
-use crate::objects::{DataVolume, Key};
-use crate::progress::amounts::{amounts, percent};
-use crate::progress::clone_progress::Progress;
+use crate::objects::data_volume::higher_percent;
+use crate::objects::{ConditionStatus, ConditionType, DataVolume, DataVolumePhase, Key, Reason};
+use crate::progress::clone_progress::{Progress, amounts, target_activity};
+use crate::progress::page::phase_named;
 use crate::reconcile::last_error;
-use crate::reconcile::status::reasons::FAULT;
 
-/// A clone in one word.
+/// The state of a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum CloneState {
-    /// Bytes are on their way.
+    /// Data is being copied.
     Running,
-    /// Something has to happen first; the reason says what.
+    /// Something has to happen first; the reason names it.
     Waiting,
-    /// It will not go on.
+    /// It will not continue.
     Failed,
-    /// Everything is there.
+    /// It is complete.
     Succeeded,
 }
 
 impl CloneState {
     /// The state of `dv`.
     pub fn of(dv: &DataVolume) -> Self {
-        match dv.status.phase.as_str() {
-            "Succeeded" => CloneState::Succeeded,
-            "Failed" => CloneState::Failed,
-            _ if dv.status.condition("Running").is_some_and(|running| running.status == "True") => {
+        let running = dv.status.condition(ConditionType::Running);
+        match dv.status.phase {
+            DataVolumePhase::Succeeded => CloneState::Succeeded,
+            DataVolumePhase::Failed => CloneState::Failed,
+            _ if running.is_some_and(|running| running.status == ConditionStatus::True) => {
                 CloneState::Running
             }
             _ => CloneState::Waiting,
         }
     }
 
-    /// Whether nothing more will happen.
+    /// Whether the state will not change any more.
     pub fn is_final(self) -> bool {
         matches!(self, CloneState::Failed | CloneState::Succeeded)
     }
 }
 
-/// How one clone stands.
+/// The summary of a clone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloneSummary {
-    /// Of the DataVolume.
+    /// The namespace of the DataVolume.
     pub namespace: String,
-    /// Of the DataVolume.
+    /// The name of the DataVolume.
     pub name: String,
-    /// What is cloned: `namespace/name` of a PVC, or of a DataSource; empty when that cannot be read.
+    /// The source: `namespace/name` of a PVC or of a DataSource; empty if it cannot be read.
     pub source: String,
-    /// In a word.
+    /// The state.
     pub state: CloneState,
-    /// The phase as it stands in the DataVolume.
+    /// The phase of the DataVolume.
     pub phase: String,
-    /// 0 to 100; `None` while nothing is known.
+    /// 0 to 100; `None` while it is unknown.
     pub percent: Option<f64>,
-    /// Logical bytes that the target has.
+    /// Logical bytes that the target has received.
     pub sent_bytes: Option<u64>,
-    /// Logical bytes of the whole.
+    /// Logical bytes of the whole volume.
     pub total_bytes: Option<u64>,
-    /// Smoothed.
+    /// The smoothed rate.
     pub rate_bytes_per_second: Option<u64>,
-    /// If it goes on like this.
+    /// The remaining time at this rate.
     pub left_secs: Option<u64>,
-    /// Why it does not run, in a word, or what fails although it runs or succeeded; empty when nothing does.
+    /// Why it does not run, or what fails although it runs or succeeded; empty if nothing fails.
     pub reason: String,
     /// The same for people; of one that runs, also what the target does at the end.
     pub message: String,
-    /// How often its pods were started again or replaced.
+    /// How often its pods were restarted or replaced.
     pub restarts: i64,
-    /// When the DataVolume was made; RFC 3339.
+    /// When the DataVolume was created; RFC 3339.
     pub created: String,
     /// When it succeeded or failed; RFC 3339, empty before.
     pub ended: String,
-    /// Of the content, once source and target agree on it.
+    /// The digest of the content, once source and target agree on it.
     pub digest: Option<String>,
 }
 
 impl CloneSummary {
-    /// How the clone of `dv` stands; `None` when it asks for something else than a clone of a PVC.
+    /// The summary of `dv`; `None` if it does not request a clone of a PVC.
     pub fn of(dv: &DataVolume) -> Option<Self> {
         let source = match wanted(dv) {
             Ok(Wanted::NotOurs(_)) => return None,
@@ -98,8 +99,8 @@ impl CloneSummary {
             name: dv.metadata.name.clone(),
             source,
             state,
-            phase: dv.status.phase.clone(),
-            percent: percent(&dv.status.progress),
+            phase: dv.status.phase.to_string(),
+            percent: dv.status.progress.percent(),
             sent_bytes: number(if state == CloneState::Succeeded { TOTAL_BYTES } else { SENT_BYTES }),
             total_bytes: number(TOTAL_BYTES),
             rate_bytes_per_second: number(RATE_BYTES).filter(|_| runs),
@@ -113,10 +114,13 @@ impl CloneSummary {
         })
     }
 
-    /// With what the source itself said since the DataVolume was written.
+    /// Adds newer progress that the source has reported since the DataVolume was written.
     pub fn with(mut self, news: Option<&Progress>) -> Self {
         if let Some(news) = news.filter(|_| self.state == CloneState::Running) {
-            self.percent = Some(self.percent.unwrap_or(0.0).max(news.percent));
+            self.percent = higher_percent(self.percent, Some(news.percent));
+            if self.reason.is_empty() {
+                self.message = target_activity(news.phase).unwrap_or_default().to_owned();
+            }
             self.sent_bytes = news.sent_bytes;
             self.total_bytes = news.total_bytes;
             self.rate_bytes_per_second = news.rate_bytes_per_sec;
@@ -130,13 +134,13 @@ impl CloneSummary {
         Key::new(&self.namespace, &self.name)
     }
 
-    /// `12.34 %`, or a dash while nothing is known. Rounded down: only a clone that succeeded has 100.
+    /// `12.34 %`, or a dash while it is unknown. Rounded down: only a clone that succeeded has 100.
     pub fn percent_text(&self) -> String {
         self.percent
             .map_or_else(|| "-".to_owned(), |percent| format!("{:.2} %", (percent * 100.0).floor() / 100.0))
     }
 
-    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left`; empty while nothing is known.
+    /// `1.20 GiB of 8.00 GiB, 210.0 MiB/s, 33s left`; empty while they are unknown.
     pub fn amounts(&self) -> String {
         if self.state == CloneState::Succeeded {
             return self.total_bytes.map(|total| Bytes(total).to_string()).unwrap_or_default();
@@ -144,7 +148,7 @@ impl CloneSummary {
         amounts(self.sent_bytes, self.total_bytes, self.rate_bytes_per_second, self.left_secs)
     }
 
-    /// Why it does not run, with the reason in front; of one that runs, what it does besides.
+    /// Why it does not run, starting with the reason; for a running clone, a note.
     pub fn why(&self) -> String {
         match (self.reason.as_str(), self.message.as_str()) {
             ("", text) | (text, "") => text.to_owned(),
@@ -153,36 +157,39 @@ impl CloneSummary {
     }
 }
 
-/// When `dv` succeeded or failed; empty before.
+/// When `dv` succeeded or failed; empty until then.
 pub(crate) fn ended(dv: &DataVolume) -> &str {
-    let ready = dv.status.condition("Ready").filter(|_| CloneState::of(dv).is_final());
+    let ready = dv.status.condition(ConditionType::Ready).filter(|_| CloneState::of(dv).is_final());
     ready.map_or("", |ready| &ready.last_transition_time)
 }
+
+/// Reasons of the Bound condition that explain nothing.
+const HARMLESS: [Reason; 3] = [Reason::Bound, Reason::Pending, Reason::NotFound];
 
 /// Why a clone that waits or failed does so: what is said about its claim comes first, because nothing continues without it. Of one that
 /// runs or succeeded: what fails besides.
 fn why(dv: &DataVolume, state: CloneState) -> (String, String) {
-    let said = |kind: &str| {
+    let said = |kind: ConditionType| {
         dv.status.condition(kind).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
     };
-    let (bound, running, ready) = (said("Bound"), said("Running"), said("Ready"));
+    let (bound, running, ready) =
+        (said(ConditionType::Bound), said(ConditionType::Running), said(ConditionType::Ready));
     match state {
-        _ if ready.0 == FAULT => ready,
+        _ if Reason::ControllerFault.is(&ready.0) => ready,
         CloneState::Running if last_error::is_reason(&running.0) => running,
         CloneState::Running => {
-            // The numbers stand elsewhere; behind them may be what the target does at the end.
-            let note = running.1.find("the target is ").map(|at| running.1[at..].to_owned());
-            (String::new(), note.unwrap_or_default())
+            let phase = dv.metadata.annotation(TRANSFER_PHASE).and_then(phase_named);
+            (String::new(), target_activity(phase).unwrap_or_default().to_owned())
         }
         CloneState::Succeeded if last_error::is_reason(&running.0) => running,
         CloneState::Succeeded => Default::default(),
-        CloneState::Waiting | CloneState::Failed => match dv.status.phase.as_str() {
-            "WaitForFirstConsumer" if running.0.is_empty() => {
-                ("WaitForFirstConsumer".to_owned(), format!("no pod uses PVC {} yet", dv.status.claim_name))
+        CloneState::Waiting | CloneState::Failed => match dv.status.phase {
+            DataVolumePhase::WaitForFirstConsumer if running.0.is_empty() => {
+                (dv.status.phase.to_string(), format!("no pod uses PVC {} yet", dv.status.claim_name))
             }
-            _ if !matches!(bound.0.as_str(), "" | "Bound" | "Pending" | "NotFound") => bound,
-            _ if !running.0.is_empty() && running.0 != "Completed" => running,
-            _ if bound.0 == "Pending" => bound,
+            _ if !bound.0.is_empty() && !HARMLESS.iter().any(|reason| reason.is(&bound.0)) => bound,
+            _ if !running.0.is_empty() && !Reason::Completed.is(&running.0) => running,
+            _ if Reason::Pending.is(&bound.0) => bound,
             _ => Default::default(),
         },
     }

@@ -1,4 +1,4 @@
-//! How clones stand, as their DataVolumes tell it: for `kubectl decant` and the status page.
+//! Summaries of clones from their DataVolumes, for `kubectl decant` and the status page.
 
 pub mod advice;
 pub mod clone_summary;

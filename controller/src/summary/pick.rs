@@ -1,25 +1,25 @@
-//! Which clones to show: those that run or wait, and those that ended last. Bounded, however many there are.
+//! Which clones to show: those that run or wait, and those that ended last. The number is limited.
 
 use std::borrow::Borrow;
 
-use crate::objects::DataVolume;
+use crate::objects::{ConditionType, DataVolume};
 use crate::reconcile::last_error;
 use crate::summary::clone_summary::{CloneState, CloneSummary, ended};
 
-/// What is to be shown.
+/// The clones to show.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Picked {
     /// Running, then waiting, by namespace and name.
     pub open: Vec<CloneSummary>,
-    /// Those that ended last, the last one first.
+    /// Clones that ended, the latest first.
     pub recent: Vec<CloneSummary>,
-    /// How many more are open.
+    /// The number of further open clones.
     pub more_open: usize,
 }
 
-/// At most `open_max` clones that are open and `recent_max` that ended. Only those are read in full.
+/// At most `open_max` open clones and `recent_max` ended clones. Only those are summarized.
 pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize) -> Picked {
-    // One that goes is of interest only if something keeps it.
+    // A DataVolume that is being deleted is shown only if an error delays that.
     let is_shown = |dv: &&DataVolume| !dv.metadata.is_deleting() || has_trouble(dv);
     let all = || all.iter().map(Borrow::borrow).filter(is_shown);
     let mut open: Vec<(CloneState, &DataVolume)> =
@@ -33,7 +33,7 @@ pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize
     let more_open = if shown.len() < open_max {
         0
     } else {
-        // What is no clone is rare, and not worth reading thousands of DataVolumes for an exact count.
+        // DataVolumes that are not clones are rare: an exact count is not worth decoding thousands of them.
         open.len() - shown.len()
     };
     Picked {
@@ -44,5 +44,5 @@ pub fn pick<D: Borrow<DataVolume>>(all: &[D], open_max: usize, recent_max: usize
 }
 
 fn has_trouble(dv: &DataVolume) -> bool {
-    dv.status.condition("Running").is_some_and(|running| last_error::is_reason(&running.reason))
+    dv.status.condition(ConditionType::Running).is_some_and(|running| last_error::is_reason(&running.reason))
 }

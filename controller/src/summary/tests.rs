@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::objects::DataVolume;
-use crate::objects::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES};
-use crate::progress::amounts::percent;
+use crate::objects::annotations::{LEFT_SECS, RATE_BYTES, SENT_BYTES, TOTAL_BYTES, TRANSFER_PHASE};
+use crate::objects::data_volume::ReportedProgress;
 use crate::progress::clone_progress::Progress;
 use crate::summary::advice::is_blocked;
 use crate::summary::clone_summary::{CloneState, CloneSummary};
@@ -50,7 +50,8 @@ fn a_running_clone_has_its_numbers() {
 fn a_running_clone_says_what_its_target_does_at_the_end() {
     let words = "8.00 GiB of 8.00 GiB, the target is writing it to disk";
     let running = condition("Running", "True", "Pod is running", words);
-    let seen = standing(&json!({ "phase": "CloneInProgress", "conditions": [running] }));
+    let status = json!({ "phase": "CloneInProgress", "conditions": [running] });
+    let seen = CloneSummary::of(&data_volume("copy", &status, &json!({ TRANSFER_PHASE: "sync" }))).unwrap();
     assert_eq!(seen.why(), "the target is writing it to disk");
 }
 
@@ -128,12 +129,12 @@ fn those_that_run_come_first_and_only_so_many_are_shown() {
 proptest! {
     #[test]
     fn any_progress_text_gives_a_percentage_or_none(text in ".{0,12}") {
-        prop_assert!(percent(&text).is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+        prop_assert!(ReportedProgress::from(&*text).percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
     }
 
     #[test]
     fn what_the_controller_writes_is_read_back(hundredths in 0_u32..10_000) {
         let number = f64::from(hundredths) / 100.0;
-        prop_assert_eq!(percent(&format!("{number:.2}%")), Some(number));
+        prop_assert_eq!(ReportedProgress::default().raised_to(Some(number)).percent(), Some(number));
     }
 }

@@ -1,33 +1,33 @@
-//! Who asked for a clone: as the API server told the webhook, kept in the token, and asked about again later.
+//! The user who requested a clone: from the API server's request to the webhook, stored in the token, and checked again later.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Some hundred groups with long names. Both tokens of a DataVolume together stay far below the 256 KiB that its
-/// annotations may have.
+/// Enough for some hundred groups with long names. Both tokens of a DataVolume stay far below the 256 KiB limit of its
+/// annotations.
 const ASKER_MAX_BYTES: usize = 16 << 10;
 
-/// A user, human or service account, with all that an authorizer may decide by.
+/// A user or service account, with all attributes that an authorizer may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asker {
-    /// The name.
+    /// The user name.
     pub username: String,
-    /// The authenticator's identifier of the user; may be empty.
+    /// The identifier from the authenticator; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// Groups.
+    /// The groups of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
-    /// What else the authenticator said.
+    /// Further attributes from the authenticator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Asker {
-    /// Whether a token can hold it. The error says for people how long it is.
+    /// Whether the user fits into a token. The error names the size.
     pub fn fits(&self) -> Result<(), String> {
         let len = serde_json::to_vec(self).map_or(usize::MAX, |json| json.len());
         if len <= ASKER_MAX_BYTES {
@@ -40,7 +40,7 @@ impl Asker {
         ))
     }
 
-    /// The user's part of a SubjectAccessReview's spec, and in it what is asked about.
+    /// The spec of a SubjectAccessReview for this user and `attributes`.
     pub(crate) fn review_spec(&self, attributes: &Value) -> Value {
         json!({
             "user": self.username, "uid": self.uid, "groups": self.groups, "extra": self.extra,
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_groups_as_a_token_holds_fit_and_no_more() {
+    fn the_size_of_a_user_is_limited() {
         let with = |count| Asker {
             username: "jane".to_owned(),
             groups: (0..count).map(|n| format!("oidc:department-{n:04}")).collect(),

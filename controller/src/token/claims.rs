@@ -1,4 +1,4 @@
-//! What a token says, typed. A claim that is missing, unknown, twice there or of another type makes it no token.
+//! The claims of a token. A claim that is missing, unknown, repeated or of another type makes the token invalid.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -7,35 +7,35 @@ use crate::objects::{Key, Uid};
 use crate::token::asker::Asker;
 use crate::token::grant::{Grant, Granted, TokenRefusal};
 
-/// How far the clocks of webhook and controller may be apart.
+/// The maximum difference between the clocks of webhook and controller.
 pub(super) const LEEWAY: time::Duration = time::Duration::seconds(10);
-/// Who writes short tokens.
+/// The issuer of short tokens.
 const ISSUER_SHORT: &str = "cdi-apiserver";
-/// Who writes long tokens.
+/// The issuer of long tokens.
 const ISSUER_LONG: &str = "cdi-deployment";
-/// The only operation there is.
+/// The only operation.
 const OPERATION: &str = "Clone";
 
-/// The claims of contract 4.4, and ours: `asker`, `callerIsProven`, `params.sourceUid`.
+/// The claims of contract 4.4, with the additions of Decant: `asker`, `callerIsProven`, `params.sourceUid`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Claims {
     iss: String,
-    /// Seconds since 1970, as all times here.
+    /// Seconds since 1970, as all times of a token.
     iat: i64,
     nbf: i64,
     exp: i64,
     operation: String,
-    /// Of the source.
+    /// The name of the source.
     name: String,
-    /// Of the source.
+    /// The namespace of the source.
     namespace: String,
     resource: Resource,
     params: Params,
-    /// Who asked. Versions up to 0.1.0 did not write it.
+    /// The user. Versions up to 0.1.0 did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asker: Option<Asker>,
-    /// In short tokens only: whether the webhook knew that it was the API server that asked.
+    /// In short tokens only: whether the API server had authenticated itself to the webhook.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     caller_is_proven: bool,
 }
@@ -53,15 +53,15 @@ struct Resource {
 struct Params {
     target_namespace: String,
     target_name: String,
-    /// Of the target; in long tokens only.
+    /// The UID of the target; in long tokens only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uid: Option<Uid>,
-    /// Of the source, if it was there.
+    /// The UID of the source, if it existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source_uid: Option<Uid>,
 }
 
-/// From when until when.
+/// The time during which a token is valid.
 pub(super) struct Validity {
     pub(super) from: OffsetDateTime,
     pub(super) until: OffsetDateTime,
@@ -111,19 +111,19 @@ impl Claims {
         Self { asker: None, ..self }
     }
 
-    /// As the middle part of a token, before its encoding.
+    /// The middle part of a token, before encoding.
     pub(super) fn to_json(&self) -> Vec<u8> {
-        // Only maps with odd keys and failing writers can make this fail; an empty body is refused by everyone.
+        // Serializing these types cannot fail; an empty body would be refused.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The claims in the middle part of a token, if that is what they are.
+    /// The claims in the middle part of a token, if it has claims.
     pub(super) fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// What they grant for cloning something called `source` to `target`: as a long token for the target `uid`, or,
-    /// without one, as a short token. Which source of that name it is, is for the caller to compare.
+    /// What the claims grant for a clone of `source` to `target`: as a long token for the target `uid`, or, without `uid`, as
+    /// a short token. The caller compares the UID of the source.
     pub(super) fn check(
         self,
         source: &Key,

@@ -1,4 +1,4 @@
-//! What a token is written for, what it grants, and why it grants nothing.
+//! What a token grants, and why it grants nothing.
 
 use std::fmt;
 
@@ -7,52 +7,52 @@ use time::OffsetDateTime;
 use crate::objects::{Key, Uid};
 use crate::token::asker::Asker;
 
-/// Why a token is no permission.
+/// Why a token is not a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenRefusal {
-    /// Not a token of ours by its form.
+    /// Not in the format of a token.
     Malformed,
-    /// Not written with our key.
+    /// Signed with another key.
     Forged,
     /// A short token where a long one is needed, or the other way round.
     OtherKind,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its time has not begun.
+    /// It is not valid yet.
     NotYetValid,
-    /// For cloning from somewhere else.
+    /// For another source.
     OtherSource,
-    /// For cloning to somewhere else.
+    /// For another target.
     OtherTarget,
-    /// For another object of that name.
+    /// For another object with the same name.
     OtherUid,
-    /// From a version that did not write down who asked.
+    /// From a version that did not store the user.
     WithoutAsker,
 }
 
-/// What a token is written for.
+/// The permission in a new token.
 #[derive(Debug, Clone, Copy)]
 pub struct Grant<'g> {
-    /// What may be cloned.
+    /// The source.
     pub source: &'g Key,
-    /// Which one of that name; `None` when there is none yet.
+    /// The UID of the source; `None` if it does not exist yet.
     pub source_uid: Option<&'g Uid>,
-    /// To where.
+    /// The target.
     pub target: &'g Key,
-    /// Who asked.
+    /// The user.
     pub asker: &'g Asker,
 }
 
-/// What a token says besides the names that it was checked against.
+/// The content of a valid token, besides the names it was checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
-    /// Who asked.
+    /// The user.
     pub asker: Asker,
-    /// Which source, if it was there when the token was written.
+    /// The UID of the source, if it existed when the token was written.
     pub source_uid: Option<Uid>,
     /// When the token was written; of a long token, a day before that.
     pub written: OffsetDateTime,
-    /// Whether the webhook that wrote a short token knew that it was the API server that asked.
+    /// Whether the API server had authenticated itself to the webhook that wrote a short token.
     pub caller_is_proven: bool,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for TokenRefusal {
             TokenRefusal::OtherSource => "it is for another source",
             TokenRefusal::OtherTarget => "it is for another target",
             TokenRefusal::OtherUid => "it is for another object of the same name",
-            TokenRefusal::WithoutAsker => "it was written by a previous version and does not say who asked",
+            TokenRefusal::WithoutAsker => "it was written by a previous version and does not name the user",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The key that tokens are written and checked with: made once, kept in a Secret, never overwritten.
+//! The key that signs and verifies tokens: created once, stored in a Secret, never overwritten.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::api::cluster::{ApiError, Cluster};
 use crate::objects::{Key, Kind};
 
-/// The Secret with the key, in the controller's namespace. Whoever can read it can allow any clone.
+/// The Secret with the key, in the controller's namespace. Anyone who can read it can allow any clone.
 pub const KEY_SECRET: &str = "decant-token-key";
-/// The Secret's only entry.
+/// The only entry of the Secret.
 const ENTRY: &str = "key";
-/// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
+/// The useful key length of HMAC-SHA-256 (RFC 2104, section 3).
 const KEY_BYTES: usize = 32;
 
-/// Writes and checks tokens.
+/// Signs and verifies tokens.
 pub struct TokenKey(hmac::Key);
 
 impl fmt::Debug for TokenKey {
@@ -28,13 +28,13 @@ impl fmt::Debug for TokenKey {
 }
 
 impl TokenKey {
-    /// A key of these bytes.
+    /// The key with these bytes.
     pub fn new(bytes: &[u8; KEY_BYTES]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// The key in [`KEY_SECRET`] of `namespace`. When there is none, one is made; of several controllers that do
-    /// so at the same time one wins, and all have its key. The error names the Secret and is for the log.
+    /// Reads the key from [`KEY_SECRET`] in `namespace`, or creates it. Of several controllers that create it at the same time
+    /// one wins, and all use its key. The error names the Secret and is for the log.
     pub fn load(cluster: &dyn Cluster, namespace: &str) -> Result<Self, String> {
         let at = Key::new(namespace, KEY_SECRET);
         let failed =
@@ -44,13 +44,13 @@ impl TokenKey {
                 Err(error) if error.already_exists() => {
                     cluster.get(Kind::Secret, &at).map_err(|error| failed("read", error))?
                 }
-                made => made.map_err(|error| failed("make", error))?,
+                made => made.map_err(|error| failed("create", error))?,
             },
             found => found.map_err(|error| failed("read", error))?,
         };
         key_in(&secret.value()).ok_or_else(|| {
             format!(
-                "Secret {at} has no entry {ENTRY:?} of {KEY_BYTES} bytes; delete it, and a new one is made"
+                "Secret {at} has no entry {ENTRY:?} of {KEY_BYTES} bytes; delete the Secret to create a new key"
             )
         })
     }
@@ -67,13 +67,13 @@ impl TokenKey {
 
 fn fresh_secret(at: &Key) -> Result<Value, String> {
     let mut bytes = [0; KEY_BYTES];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "cannot generate random numbers".to_owned())?;
     Ok(json!({
         "apiVersion": Kind::Secret.api_version(),
         "kind": Kind::Secret.name(),
         "metadata": {"namespace": at.namespace, "name": at.name},
         "type": "Opaque",
-        // A key that changes would silently withdraw what was allowed with the old one.
+        // A changed key would silently revoke all existing permissions.
         "immutable": true,
         "data": {ENTRY: BASE64_STANDARD.encode(bytes)},
     }))
@@ -96,10 +96,10 @@ mod tests {
 
     type Answer = Result<Object, ApiError>;
 
-    /// Answers get and create from a script and keeps what was created.
+    /// Returns scripted responses to get and create, and keeps created objects.
     struct Scripted {
         gets: Mutex<VecDeque<Answer>>,
-        /// `None` makes the object as asked.
+        /// `None` creates the object.
         create: Option<ApiError>,
         made: Mutex<Vec<Value>>,
     }
@@ -152,27 +152,27 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_is_used() {
+    fn an_existing_key_is_used() {
         let cluster = Scripted::new([Ok(stored(7).into())], None);
         assert!(is_same(&TokenKey::load(&cluster, "decant").unwrap(), &TokenKey::new(&[7; 32])));
         assert!(cluster.made.lock().unwrap().is_empty());
     }
 
     #[test]
-    fn a_missing_key_is_made_at_random() {
+    fn a_missing_key_is_created_at_random() {
         let load = || TokenKey::load(&Scripted::new([Err(error(404, "NotFound"))], None), "decant").unwrap();
         assert!(!is_same(&load(), &load()));
     }
 
     #[test]
-    fn the_first_of_two_makers_wins() {
+    fn the_first_of_two_creators_wins() {
         let gets = [Err(error(404, "NotFound")), Ok(stored(9).into())];
         let cluster = Scripted::new(gets, Some(error(409, "AlreadyExists")));
         assert!(is_same(&TokenKey::load(&cluster, "decant").unwrap(), &TokenKey::new(&[9; 32])));
     }
 
     #[test]
-    fn a_damaged_key_is_not_replaced_but_named() {
+    fn a_damaged_key_is_an_error_and_not_replaced() {
         for secret in
             [json!({}), json!({"data": {"key": "AAAA"}}), json!({"data": {"key": "!"}}), json!({"data": 5})]
         {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_does_not_get_into_logs() {
+    fn the_key_is_not_logged() {
         assert_eq!(format!("{:?}", TokenKey::new(&[7; 32])), "TokenKey");
     }
 }

@@ -1,13 +1,13 @@
-//! Tokens: what the webhook found out about a user, written down so that the controller can rely on it
+//! Tokens: the webhook records the permission of a user in a token, so that the controller can rely on it
 //! (contract 4.4; docs/decisions/0006-clone-tokens.md).
 //!
-//! A compact JSON Web Token with one algorithm. The short one is the webhook's: this user may clone this source to this
-//! target. The long one is the controller's: the same, for exactly one object of the target's name and one of the
-//! source's. Neither takes the place of the other.
+//! A token is a compact JSON Web Token with one algorithm. The webhook writes a short token: this user may clone this source
+//! to this target. The controller writes a long token: the same, for one UID of the target and of the source. Neither
+//! replaces the other.
 //!
-//! * `claims` is what a token says;
-//! * `key` is who can write one;
-//! * `seal` is the same for what is written on pods and claims.
+//! * `claims`: the content of a token;
+//! * `key`: the key that signs tokens;
+//! * `seal`: signatures of annotations on pods and claims.
 
 pub mod asker;
 pub mod claims;

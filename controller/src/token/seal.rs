@@ -1,24 +1,24 @@
-//! Seals: what the controller wrote on an object and will believe later, because only it has the key.
+//! Seals: signatures of annotations that the controller wrote and will trust later, because only it has the key.
 //!
-//! A seal is an HMAC over a purpose and a list of fields. Each field is preceded by its length, so that no two lists
-//! have the same bytes; a purpose begins with a byte that no token begins with, so that a seal is never a token.
+//! A seal is an HMAC over a purpose and a list of fields. The length precedes each field, so that different lists never have
+//! the same bytes. The sealed bytes start with a byte that starts no token, so that a seal is never a token.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::token::key::TokenKey;
 
-/// What comes before everything that is sealed. A token begins with a letter (its header in base64).
+/// The prefix of all sealed bytes. A token starts with a letter (its header in base64).
 const DOMAIN: &[u8] = b"\0decant seal 1\0";
 
-/// What a seal is for: one that is good for one purpose is good for no other.
+/// The purpose of a seal: a seal is valid for one purpose only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A pod belongs to a clone ([`crate::pods::identity::PodIdentity`]).
     Pod,
-    /// A claim was filled, and with what ([`crate::reconcile::outcome::CloneOutcome`]).
+    /// A claim was filled with this content ([`crate::reconcile::outcome::CloneOutcome`]).
     CloneOutcome,
-    /// A pod was made for a claim ([`crate::pods::made`]).
+    /// A pod was created for a claim ([`crate::pods::made`]).
     MadePods,
 }
 
@@ -28,7 +28,7 @@ impl TokenKey {
         BASE64_URL_SAFE_NO_PAD.encode(self.sign(&sealed(purpose, fields)))
     }
 
-    /// Whether `seal` is the one over `fields`. It takes the same time for every seal that is not.
+    /// Whether `seal` is valid for `fields`, compared in constant time.
     pub(crate) fn has_sealed(&self, purpose: Purpose, fields: &[&str], seal: &str) -> bool {
         BASE64_URL_SAFE_NO_PAD.decode(seal).is_ok_and(|tag| self.has_signed(&sealed(purpose, fields), &tag))
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seal_is_good_for_its_fields_its_purpose_and_its_key_alone() {
+    fn a_seal_is_valid_only_for_its_fields_its_purpose_and_its_key() {
         let key = TokenKey::new(&[7; 32]);
         let seal = key.seal(Purpose::Pod, &["ab", "c"]);
         assert!(key.has_sealed(Purpose::Pod, &["ab", "c"], &seal));
@@ -67,7 +67,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_other_text_is_a_seal(seal in ".{0,60}", fields in prop::collection::vec(".{0,20}", 0..5)) {
+        fn no_other_text_is_a_valid_seal(seal in ".{0,60}", fields in prop::collection::vec(".{0,20}", 0..5)) {
             let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
             prop_assert!(!TokenKey::new(&[7; 32]).has_sealed(Purpose::Pod, &fields, &seal));
         }

@@ -1,4 +1,4 @@
-//! How long to wait before something is tried again.
+//! Pauses between attempts.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

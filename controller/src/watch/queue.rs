@@ -1,4 +1,4 @@
-//! Keys that are to be looked at, each at its time, and never two workers at one key.
+//! Keys that are due for work, each at its time, and never two workers at one key.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,7 +52,7 @@ impl QueueState {
 }
 
 impl Queue {
-    /// `key` is to be looked at in `after`, or earlier if it is in the queue already.
+    /// `key` is due in `after`, or earlier if it is in the queue already.
     pub fn add(&self, key: Key, after: Duration) {
         self.lock().add(key, Instant::now() + after);
         self.changed.notify_one();
@@ -75,7 +75,7 @@ impl Queue {
         }
     }
 
-    /// The caller has looked at `key`; `again` says when to look once more.
+    /// The caller has finished with `key`; `again` is the delay until its next turn.
     pub fn done(&self, key: &Key, again: Option<Duration>) {
         let mut inner = self.lock();
         inner.working.remove(key);

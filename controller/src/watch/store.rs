@@ -1,4 +1,4 @@
-//! What the watches know, by key: small views, never whole objects.
+//! The stores that the watches fill, by key: small views, never whole objects.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +15,11 @@ use crate::token::key::TokenKey;
 pub trait StoreObject: serde::de::DeserializeOwned + Send + Sync + 'static {
     /// Its metadata.
     fn meta(&self) -> &Meta;
-    /// The keys that look at it: they are woken when it changes.
+    /// What it refers to: its key is found by that, and is woken when the other object changes.
     fn indexed_by(&self) -> Option<IndexKey>;
 }
 
-/// What a view points to, so that the way back can be found.
+/// What a view refers to, for the reverse lookup.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IndexKey {
     /// It is cloned from this claim.
@@ -51,7 +51,7 @@ pub struct Store<T> {
 #[derive(Debug)]
 struct StoreState<T> {
     views: HashMap<Key, Arc<T>>,
-    /// From what is pointed to, to those that point.
+    /// The keys of the views that refer to something.
     back: BTreeMap<IndexKey, BTreeSet<Key>>,
 }
 
@@ -74,15 +74,15 @@ impl<T: StoreObject> Store<T> {
         }
     }
 
-    /// Whether an object that cannot be read is one that would be kept. Its metadata is read for that, whatever its size; one whose
-    /// metadata cannot be read is not ours.
+    /// Whether an object that cannot be read would be kept. Its metadata decides, whatever its size; an object with unreadable
+    /// metadata is not kept.
     pub fn admits_unread(&self, object: &Object) -> bool {
         self.admits_unread
             .as_ref()
             .is_none_or(|admits| decode::<Headed>(object).is_ok_and(|headed| admits(&headed.metadata)))
     }
 
-    /// Whether `view` may be kept; what may not is to be treated as if it were not there.
+    /// Whether `view` may be kept; otherwise it is treated as if it did not exist.
     pub fn admits(&self, view: &T) -> bool {
         self.admits.as_ref().is_none_or(|admits| admits(view))
     }
@@ -92,7 +92,7 @@ impl<T: StoreObject> Store<T> {
         self.lock().views.get(key).cloned()
     }
 
-    /// Who points to `link`.
+    /// The keys of the views that refer to `link`.
     pub fn pointing_to(&self, link: &IndexKey) -> Vec<Key> {
         self.lock().back.get(link).into_iter().flatten().cloned().collect()
     }
@@ -112,7 +112,7 @@ impl<T: StoreObject> Store<T> {
         self.len() == 0
     }
 
-    /// Adds or replaces a view; returns the one before.
+    /// Adds or replaces a view; returns the previous one.
     pub fn put(&self, view: T) -> Option<Arc<T>> {
         let key = view.meta().key();
         let mut inner = self.lock();
@@ -160,7 +160,7 @@ pub struct Stores {
     pub data_volumes: Store<DataVolume>,
     /// All claims.
     pub claims: Store<Claim>,
-    /// Pods of clones that carry the controller's seal; others are never kept, counted or looked at.
+    /// Pods of clones that carry the controller's seal; others are never kept, counted or read.
     pub pods: Store<Pod>,
     /// All DataSources.
     pub data_sources: Store<DataSource>,

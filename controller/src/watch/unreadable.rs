@@ -1,8 +1,8 @@
-//! Objects that cannot be read: which they are, why, and what has to wait for them.
+//! Objects that cannot be read: their identity, the cause, and the clones that wait for them.
 //!
-//! Such an object is in no store: a view of what it was before could be wrong by now. It is not gone either. What would
-//! have looked at it waits: nothing is made, deleted or said, until it can be read again or is deleted. Everything
-//! else goes its way.
+//! Such an object is in no store: a view of its previous version could be outdated. It is not gone either. The clones that need
+//! it wait: nothing is created, deleted or reported for them until the object can be read again or is deleted. All other clones
+//! continue.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use crate::watch::store::Stores;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ObjectIdentity {
-    /// Its metadata, as far as it says which object it is.
+    /// The part of its metadata that identifies it.
     pub metadata: ObjectIdentityMeta,
 }
 
@@ -72,7 +72,7 @@ pub struct Unreadables(Mutex<UnreadableIndex>);
 #[derive(Debug, Default)]
 struct UnreadableIndex {
     odd: BTreeMap<(Kind, Key), Entry>,
-    /// Versions of objects that could not be read so far, by kind; also of those that say not even their names.
+    /// Versions of objects that could not be read so far, by kind; also of those without a readable name.
     versions: BTreeMap<Kind, u64>,
     /// Which clones wait, and for what.
     waiting: BTreeMap<Key, (Kind, Key)>,
@@ -85,8 +85,8 @@ struct Entry {
 }
 
 impl Unreadables {
-    /// `object` cannot be read. Returns its key if that can be, and whether this is news: another version of it was
-    /// read or reported before.
+    /// `object` cannot be read. Returns its key, if that can be read, and whether this is news: the previous version was readable
+    /// or another one.
     pub fn put(&self, kind: Kind, object: &Object, why: Unreadable) -> (Option<Key>, bool) {
         let identity = ObjectIdentity::of(object);
         let mut inner = self.lock();
@@ -106,7 +106,7 @@ impl Unreadables {
         (Some(key), true)
     }
 
-    /// The object can be read again, or is gone. Returns whether it could not be before.
+    /// The object can be read again, or is gone. Returns whether it was unreadable.
     pub fn remove(&self, kind: Kind, key: &Key) -> bool {
         self.lock().odd.remove(&(kind, key.clone())).is_some()
     }
@@ -138,7 +138,7 @@ impl Unreadables {
         found
     }
 
-    /// The first object that a look at the clone `key` would need and that cannot be read, and whether it is news that
+    /// The first unreadable object that an observation of the clone `key` needs, and whether it is news that
     /// the clone waits for it.
     pub fn in_the_way(&self, key: &Key, stores: &Stores) -> Option<(UnreadableObject, bool)> {
         {

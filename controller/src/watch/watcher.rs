@@ -1,4 +1,4 @@
-//! One thread for each kind: lists, then watches, and wakes the keys that have to look.
+//! One thread for each kind: lists, then watches, and wakes the keys that are affected.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::watch::backoff::Backoff;
 use crate::watch::store::{IndexKey, Store, StoreObject, Stores};
 use crate::watch::unreadable::{ObjectIdentity, Unreadables};
 
-/// Between two tries of a watch that cannot be had.
+/// Shortest and longest pause before a failed watch is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// Is told which keys have to be looked at.
+/// Called with each key that has to be reconciled.
 pub type Wake = Arc<dyn Fn(Key) + Send + Sync>;
 
 /// The running watches.
@@ -44,17 +44,19 @@ impl Watches {
         let params =
             ListParams { namespace: namespace.map(str::to_owned), limit: PAGE_OBJECTS, ..Default::default() };
         let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..params.clone() };
-        let ground = WatchContext {
+        let context = WatchContext {
             cluster: Arc::clone(cluster),
             stores: Arc::clone(stores),
             unreadable: Arc::clone(unreadable),
             wake: Arc::clone(wake),
             stop: stop.clone(),
         };
-        watches.spawn("watch-datavolumes", Kind::DataVolume, &ground, params.clone(), |s| &s.data_volumes)?;
-        watches.spawn("watch-claims", Kind::PersistentVolumeClaim, &ground, params.clone(), |s| &s.claims)?;
-        watches.spawn("watch-pods", Kind::Pod, &ground, ours, |s| &s.pods)?;
-        watches.spawn("watch-datasources", Kind::DataSource, &ground, params, |s| &s.data_sources)?;
+        watches
+            .spawn("watch-datavolumes", Kind::DataVolume, &context, params.clone(), |s| &s.data_volumes)?;
+        watches
+            .spawn("watch-claims", Kind::PersistentVolumeClaim, &context, params.clone(), |s| &s.claims)?;
+        watches.spawn("watch-pods", Kind::Pod, &context, ours, |s| &s.pods)?;
+        watches.spawn("watch-datasources", Kind::DataSource, &context, params, |s| &s.data_sources)?;
         Ok(watches)
     }
 
@@ -75,12 +77,12 @@ impl Watches {
         &mut self,
         name: &str,
         kind: Kind,
-        ground: &WatchContext,
+        context: &WatchContext,
         params: ListParams,
         store: fn(&Stores) -> &Store<T>,
     ) -> std::io::Result<()> {
         let synced = Arc::clone(&self.synced);
-        let watcher = Watcher { kind, ground: ground.clone(), params, store };
+        let watcher = Watcher { kind, context: context.clone(), params, store };
         let thread = Builder::new().name(name.to_owned()).spawn(move || watcher.run(&synced))?;
         self.threads.push(thread);
         Ok(())
@@ -99,7 +101,7 @@ struct WatchContext {
 
 struct Watcher<T: StoreObject> {
     kind: Kind,
-    ground: WatchContext,
+    context: WatchContext,
     params: ListParams,
     store: fn(&Stores) -> &Store<T>,
 }
@@ -108,7 +110,7 @@ impl<T: StoreObject> Watcher<T> {
     fn run(&self, synced: &AtomicUsize) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.kind.name());
         let (mut version, mut is_first) = (String::new(), true);
-        while !self.ground.stop.is_set() {
+        while !self.context.stop.is_set() {
             let result = if version.is_empty() { self.list() } else { self.follow(version.clone()) };
             match result {
                 Ok(at) => {
@@ -122,19 +124,19 @@ impl<T: StoreObject> Watcher<T> {
                     version.clear();
                     if !e.is_expired() {
                         log::warn!("{}: {e}", self.kind.plural());
-                        self.ground.stop.sleep(backoff.next());
+                        self.context.stop.sleep(backoff.next());
                     }
                 }
             }
         }
     }
 
-    /// Fills the store from the beginning; returns from where to watch.
+    /// Fills the store from a complete list; returns the version to watch from.
     fn list(&self) -> Result<String, ApiError> {
         let mut gone = self.store().keys();
-        gone.extend(self.ground.unreadable.keys(self.kind));
+        gone.extend(self.context.unreadable.keys(self.kind));
         let mut has_nameless = false;
-        let version = listing::list(&*self.ground.cluster, self.kind, &self.params, |object| {
+        let version = listing::list(&*self.context.cluster, self.kind, &self.params, |object| {
             match self.put(&object).key {
                 Some(key) => {
                     gone.remove(&key);
@@ -142,17 +144,17 @@ impl<T: StoreObject> Watcher<T> {
                 None => has_nameless = true,
             }
         })?;
-        // One that does not say its name may be any of these.
+        // An object without a name may be any of these.
         if !has_nameless {
             gone.iter().for_each(|key| self.remove(key));
         }
         Ok(version)
     }
 
-    /// Watches until the stream ends; returns from where to go on.
+    /// Watches until the stream ends; returns the version to resume from.
     fn follow(&self, mut version: String) -> Result<String, ApiError> {
-        let mut watch = self.ground.cluster.watch(self.kind, &self.params, &version)?;
-        while !self.ground.stop.is_set() {
+        let mut watch = self.context.cluster.watch(self.kind, &self.params, &version)?;
+        while !self.context.stop.is_set() {
             match next(&mut *watch) {
                 Ok(None) => {}
                 Ok(Some(WatchEvent::Applied(object))) => {
@@ -180,14 +182,14 @@ impl<T: StoreObject> Watcher<T> {
 
     /// Puts the object into the store. One that cannot be read is in no store, and affects no other object.
     fn put(&self, object: &Object) -> StoredVersion {
-        // Whatever is wrong with this one, the next one is to be read.
+        // Whatever is wrong with this object, the next one is read.
         let read = panics::catch(|| {
             let view = decode_within::<T>(object, DECODE_LIMIT_BYTES)?;
             let links = view.indexed_by();
             Ok((view, links))
         });
         match read.unwrap_or_else(|panic| Err(Unreadable { field: String::new(), why: panic.to_string() })) {
-            // Another one's object that only looks like one of ours, also one that was ours before it was changed.
+            // An object of another owner that only resembles a pod of a clone, or a pod of a clone that was changed.
             Ok((view, _)) if !self.store().admits(&view) => {
                 let key = view.meta().key();
                 self.remove(&key);
@@ -197,13 +199,13 @@ impl<T: StoreObject> Watcher<T> {
             Ok((view, links)) => {
                 let key = view.meta().key();
                 let version = view.meta().resource_version.clone();
-                // In this order: it must never look as if it were gone.
+                // In this order: the object must never look as if it were gone.
                 let before = self.store().put(view);
-                self.ground.unreadable.remove(self.kind, &key);
+                self.context.unreadable.remove(self.kind, &key);
                 self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.indexed_by())));
                 StoredVersion { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
             }
-            // Whatever a stranger's object is, it stands in the way of none of ours.
+            // An unreadable object of another owner affects no clone.
             Err(_) if !self.store().admits_unread(object) => {
                 let identity = ObjectIdentity::of(object);
                 if let Some(identity) = &identity {
@@ -221,8 +223,8 @@ impl<T: StoreObject> Watcher<T> {
 
     fn set_aside(&self, object: &Object, why: Unreadable) -> StoredVersion {
         let text = why.to_string();
-        // Before it leaves its store: it must never look as if it were gone.
-        let (key, is_news) = self.ground.unreadable.put(self.kind, object, why);
+        // Before it leaves its store: the object must never look as if it were gone.
+        let (key, is_news) = self.context.unreadable.put(self.kind, object, why);
         if is_news {
             let name = key.as_ref().map_or_else(|| "without a name".to_owned(), Key::to_string);
             log::warn!("{} {name} cannot be read and is left alone: {text}", self.kind.name());
@@ -231,7 +233,7 @@ impl<T: StoreObject> Watcher<T> {
             let before = self.store().remove(key);
             self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
             // Workers report it, whatever its kind.
-            (self.ground.wake)(key.clone());
+            (self.context.wake)(key.clone());
         }
         let version = ObjectIdentity::of(object).map(|identity| identity.metadata.resource_version);
         StoredVersion { key, version: version.filter(|version| !version.is_empty()) }
@@ -240,7 +242,7 @@ impl<T: StoreObject> Watcher<T> {
     fn remove(&self, key: &Key) {
         let before = self.store().remove(key);
         self.wake_all(key, before.and_then(|old| old.indexed_by()).into_iter());
-        self.ground.unreadable.remove(self.kind, key);
+        self.context.unreadable.remove(self.kind, key);
     }
 
     fn wake_all(&self, key: &Key, links: impl Iterator<Item = IndexKey>) {
@@ -251,20 +253,20 @@ impl<T: StoreObject> Watcher<T> {
                 _ => None,
             })),
             Kind::DataSource => {
-                keys.extend(self.ground.stores.data_volumes.pointing_to(&IndexKey::Through(key.clone())));
+                keys.extend(self.context.stores.data_volumes.pointing_to(&IndexKey::Through(key.clone())));
             }
             _ => {
                 keys.insert(key.clone());
-                keys.extend(self.ground.stores.clones_of(key));
+                keys.extend(self.context.stores.clones_of(key));
             }
         }
         for key in keys {
-            (self.ground.wake)(key);
+            (self.context.wake)(key);
         }
     }
 
     fn store(&self) -> &Store<T> {
-        (self.store)(&self.ground.stores)
+        (self.store)(&self.context.stores)
     }
 }
 
@@ -272,7 +274,7 @@ fn next(watch: &mut dyn Watch) -> Result<Option<WatchEvent>, ApiError> {
     watch.next(STOP_TICK)
 }
 
-/// What is known of an object that was put into its place.
+/// Key and version of an object that was stored or set aside.
 struct StoredVersion {
     key: Option<Key>,
     version: Option<String>,

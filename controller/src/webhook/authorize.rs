@@ -9,21 +9,21 @@ use crate::reconcile::permission::rights;
 use crate::token::asker::Asker;
 use crate::webhook::gate::Gate;
 
-/// What was found out.
+/// Whether a user may clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Authority {
-    /// Nothing has to be allowed, or nothing is known that could be.
+    /// No permission is needed, or the source is unknown.
     NoneNeeded,
     /// The user may clone this claim, which is in another namespace.
     Given(Key),
-    /// The user may, but there is no such namespace.
+    /// The user may, but the namespace does not exist.
     NoNamespace(String),
-    /// The user may not. The sentence is the same whether what he asked for is there or not.
+    /// The user may not. The message is the same whether the source exists or not.
     Missing(String),
 }
 
 impl Gate {
-    /// Whether `user` may fill something in `namespace` with what is `wanted`.
+    /// Whether `user` may clone what is `wanted` into `namespace`.
     pub(super) fn authorize(
         &self,
         user: &Asker,
@@ -50,7 +50,7 @@ impl Gate {
             })
         };
         let Some(source) = self.source_claim(wanted)? else {
-            // What is there is told to those who may clone all that is in the DataSource's namespace.
+            // Only users who may clone everything in the namespace of the DataSource learn what exists there.
             let may_know = match through {
                 Some(key) => rights::may_clone(&*self.cluster, user, &Key::new(&key.namespace, ""))?,
                 None => true,
@@ -61,7 +61,7 @@ impl Gate {
             return Ok(Authority::NoneNeeded);
         }
         if rights::may_clone(&*self.cluster, user, &source)? {
-            // Looked for last, so that only those who may clone from there learn what namespaces there are.
+            // Last, so that only users who may clone from a namespace learn whether it exists.
             let home = Key::new("", &source.namespace);
             return match found(self.cluster.get(Kind::Namespace, &home))? {
                 Some(_) => Ok(Authority::Given(source)),
@@ -74,16 +74,16 @@ impl Gate {
         })
     }
 
-    /// The claim that would be read in the end: that of a DataSource is looked up, because the right to clone
-    /// is about the data and not about the name by which they are asked for. `None` when there is none yet, or
-    /// none of ours; the controller finds no permission then.
+    /// The claim that would be read. A DataSource is resolved, because the right to clone is about the data and not about the
+    /// name in the request. `None` if there is no such claim yet or the source is not a claim; then the controller finds no
+    /// permission.
     pub(super) fn source_claim(&self, wanted: &Wanted) -> Result<Option<Key>, ApiError> {
         let mut next = match wanted {
             Wanted::Claim(claim) => return Ok(Some(claim.clone())),
             Wanted::NotOurs(_) => return Ok(None),
             Wanted::DataSource(key) => key.clone(),
         };
-        // A DataSource may point to another one, which may not.
+        // A DataSource may refer to another one, but only once.
         for _ in 0..2 {
             let Some(value) = found(self.cluster.get(Kind::DataSource, &next))? else { return Ok(None) };
             let Ok(data_source) = decode::<DataSource>(value) else { return Ok(None) };
@@ -96,7 +96,7 @@ impl Gate {
         Ok(None)
     }
 
-    /// Which claim of this name there is now.
+    /// The UID of the current claim with this name.
     pub(super) fn source_uid(&self, source: &Key) -> Result<Option<Uid>, ApiError> {
         Ok(self.claim(source)?.map(|claim| claim.metadata.uid).filter(|uid| !uid.as_str().is_empty()))
     }
@@ -112,7 +112,7 @@ impl Gate {
     }
 }
 
-/// An object that is not there is an answer and no failure.
+/// A missing object is not a failure.
 pub(super) fn found(answer: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
     match answer {
         Err(error) if error.is_not_found() => Ok(None),

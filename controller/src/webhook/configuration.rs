@@ -1,5 +1,5 @@
-//! Makes the API server trust the webhook's certificate. The configurations themselves are the installer's; the
-//! controller only fills in its authority.
+//! Makes the API server trust the certificate of the webhook. The installation contains the configurations; the controller
+//! only adds its certificate authority.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,9 +9,9 @@ use crate::api::cluster::{Cluster, Part};
 use crate::objects::webhook_configuration::{MUTATING, VALIDATING};
 use crate::objects::{Key, Kind};
 
-/// Writes `ca_pem` into both configurations where it is not there yet. A configuration that is not there is not
-/// made: without webhook, owners' consent is the only way. Returns how many were written; the error names the
-/// first that could not be.
+/// Writes `ca_pem` into both configurations if it is not there yet. A missing configuration is not created: without the
+/// webhook, clones across namespaces need the owner's consent. Returns the number of changed configurations; the error names
+/// the first one that could not be changed.
 pub(super) fn trust(cluster: &dyn Cluster, ca_pem: &str) -> Result<usize, String> {
     let bundle = BASE64_STANDARD.encode(ca_pem);
     let mut written = 0;
@@ -33,7 +33,7 @@ pub(super) fn trust(cluster: &dyn Cluster, ca_pem: &str) -> Result<usize, String
     Ok(written)
 }
 
-/// A merge patch replaces lists as a whole, so it holds all webhooks and the version that they were read at.
+/// A merge patch replaces whole lists, so it contains all webhooks and the version of the configuration.
 fn with_bundle(configuration: &Value, bundle: &str) -> Option<Value> {
     let mut webhooks = configuration.get("webhooks")?.as_array()?.clone();
     let mut differs = false;

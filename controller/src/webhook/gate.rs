@@ -1,4 +1,4 @@
-//! What both webhooks decide with.
+//! The decisions of both webhooks.
 
 use std::sync::Arc;
 
@@ -9,30 +9,29 @@ use crate::token::key::TokenKey;
 use crate::webhook::callers::Caller;
 use crate::webhook::review;
 
-/// Which of the two webhooks is asked.
+/// Which of the two webhooks is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// What has to be changed.
+    /// Changes the object.
     Mutate,
-    /// What speaks against it.
+    /// Accepts or denies the object.
     Validate,
 }
 
-/// What both webhooks decide with.
+/// Decides both webhooks.
 pub struct Gate {
-    /// Where permissions, claims and DataSources are asked for.
+    /// For permissions, claims and DataSources.
     pub cluster: Arc<dyn Cluster>,
-    /// What tokens are written with.
+    /// Signs tokens.
     pub keys: Arc<TokenKey>,
-    /// The controller's own user, which alone may write tokens.
+    /// The user of the controller: only it may write tokens.
     pub own_user: String,
     /// Whether claims may be adopted without the annotation.
     pub claim_adoption: bool,
 }
 
 impl Gate {
-    /// The answer to `body`, which should be an `AdmissionReview`, at the time `now`: the body to be sent back. The error
-    /// says for people why it is not a review.
+    /// The response to `body`, an `AdmissionReview`, at the time `now`. The error is the reason why `body` is not a review.
     pub fn answer(
         &self,
         question: Question,

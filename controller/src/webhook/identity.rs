@@ -1,4 +1,4 @@
-//! The webhook's certificate: of an authority of its own in a Secret, so that all replicas are trusted alike.
+//! The certificate of the webhook, signed by an authority in a Secret, so that the API server trusts all replicas.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::certificates::signer::Usage;
 use crate::objects::webhook_configuration::SIGNER_SECRET;
 use crate::webhook::serve::{IdentityProvider, WebhookIdentity};
 
-/// A process that runs for longer gets a new one at half of it.
+/// Renewed after half of this time.
 const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 struct Issued {
@@ -20,8 +20,8 @@ struct Issued {
     authority: String,
 }
 
-/// Gives a certificate for `service` in `namespace`: the same one until half of its life, or until the authority is
-/// another.
+/// Provides a certificate for `service` in `namespace`: the same one until half of its lifetime, or until the authority
+/// changes.
 pub fn identity_of(cluster: Arc<dyn Cluster>, namespace: String, service: String) -> IdentityProvider {
     let last: Mutex<Option<Issued>> = Mutex::new(None);
     Box::new(move || {

@@ -1,11 +1,11 @@
-//! The admission webhook: refuses DataVolumes that make no sense, and writes down who may clone from another
-//! namespace (contract 4.3, 4.4).
+//! The admission webhook: denies invalid DataVolumes, and issues tokens to users who may clone from another namespace
+//! (contract 4.3, 4.4).
 //!
-//! * `review` is what the API server sends and gets, `excerpt` what is repeated of it;
-//! * `mutate` gives and guards tokens, `authorize` asks whether a user may have one;
-//! * `validate` refuses, `spec` compares;
-//! * `serve` is the server, `review_slots` bounds its memory, `callers` says who is answered, `identity` is its certificate,
-//!   `configuration` makes the API server trust it.
+//! * `review`: request and response, `excerpt`: quotes from requests;
+//! * `mutate`: issues and protects tokens, `authorize`: whether a user may have one;
+//! * `validate`: denies, `spec`: compares;
+//! * `serve`: the server, `review_slots`: limits its memory, `callers`: whom it answers, `identity`: its certificate,
+//!   `configuration`: makes the API server trust it.
 
 pub(crate) mod authorize;
 pub mod callers;

@@ -1,4 +1,4 @@
-//! Gives tokens to those who may clone, and keeps everybody's hands off them.
+//! The mutating webhook: issues tokens to users who may clone, and protects tokens against changes.
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
@@ -16,13 +16,13 @@ use crate::webhook::callers::Caller;
 use crate::webhook::gate::Gate;
 use crate::webhook::review::{Denial, Operation, Request, Reviewed, Verdict};
 
-/// Where the denial points to, also for a DataSource (contract 4.4).
+/// The field of a denial, also for a DataSource (contract 4.4).
 const FIELD: &str = "spec.source.PVC.namespace";
-/// What Kubernetes makes names of (k8s.io/apimachinery, `rand.String`): no vowels, no words.
+/// The letters of generated names (k8s.io/apimachinery, `rand.String`): without vowels, to avoid words.
 const NAME_LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-/// As many as Kubernetes appends.
+/// The number of letters that Kubernetes appends.
 const SUFFIX_LEN: usize = 5;
-/// What Kubernetes leaves of a `generateName`, so that a label can hold the result.
+/// Kubernetes cuts a `generateName` to this length, so that the name fits into a label.
 const PREFIX_MAX_LEN: usize = 63 - SUFFIX_LEN;
 
 impl Gate {
@@ -36,7 +36,7 @@ impl Gate {
         verdict.unwrap_or_else(|denied| denied)
     }
 
-    /// Whatever the user wrote as a token goes; one of ours comes if he may clone from another namespace.
+    /// Removes tokens that the user wrote; adds a token if the user may clone from another namespace.
     fn admit_new(
         &self,
         request: &Request<'_>,
@@ -48,10 +48,10 @@ impl Gate {
         let mut edit = Edit::of(&object);
         edit.annotation(EXTENDED_TOKEN, None);
         edit.annotation(TOKEN, None);
-        // What is wrong with it the validating webhook says, in better words.
+        // The validating webhook reports the problem with a better message.
         let Ok(wanted) = wanted(&dv) else { return Ok(edit.finish()) };
         let user = &request.asker;
-        let unknown = |e| Denial::failed(format!("whether {} may clone is not known: {e}", user.username));
+        let unknown = |e| Denial::failed(format!("cannot check whether {} may clone: {e}", user.username));
         match self.authorize(user, &wanted, &request.namespace).map_err(unknown)? {
             Authority::NoneNeeded => {}
             Authority::Given(source) => {
@@ -61,12 +61,12 @@ impl Gate {
                     name => name.to_owned(),
                 };
                 let target = Key::new(&request.namespace, name);
-                let source_uid = self.told_uid(&source, caller).map_err(unknown)?;
+                let source_uid = self.visible_uid(&source, caller).map_err(unknown)?;
                 let grant =
                     Grant { source: &source, source_uid: source_uid.as_ref(), target: &target, asker: user };
                 edit.annotation(TOKEN, Some(&self.keys.short(&grant, caller.is_proven(), now)));
             }
-            // Its claim is there already; nothing is cloned without a token.
+            // Its claim already exists; nothing is cloned without a token.
             Authority::NoNamespace(_) | Authority::Missing(_) if is_filled_elsewhere(&dv) => {}
             Authority::NoNamespace(namespace) => {
                 return Err(Denial::invalid(FIELD, format!("namespace {namespace:?} not found")));
@@ -76,16 +76,17 @@ impl Gate {
         Ok(edit.finish())
     }
 
-    /// The source's UID for a token that `caller` gets to see. One who may have made up whose question it is does not
-    /// learn from the token whether the claim exists; the controller binds it, after it has asked for the right again.
-    fn told_uid(&self, source: &Key, caller: Caller) -> Result<Option<Uid>, ApiError> {
+    /// The UID of the source for a token that `caller` can read. An unknown caller may have forged the user, so the token must
+    /// not reveal whether the claim exists; the controller adds the UID after it has checked the right again.
+    fn visible_uid(&self, source: &Key, caller: Caller) -> Result<Option<Uid>, ApiError> {
         if caller.is_proven() { self.source_uid(source) } else { Ok(None) }
     }
 
-    /// Users do not change tokens. But where no token is good any more, a user who may clone gets a fresh one by
-    /// any change: so a DataVolume that was made while the controller was away is not lost (contract 8, #56).
+    /// Users cannot change tokens. But if no token is valid any more, any change by a user who may clone adds a new one: so a
+    /// DataVolume that was created while the controller was unavailable is not lost (contract 8, #56).
     fn guard(&self, request: &Request<'_>, caller: Caller, now: OffsetDateTime) -> Result<Verdict, Verdict> {
-        let (object, old) = (request.reviewed()?, request.reviewed_before());
+        let object = request.reviewed()?;
+        let old = request.reviewed_before();
         let mut edit = Edit::of(&object);
         for name in [TOKEN, EXTENDED_TOKEN] {
             edit.annotation(name, old.annotation(name));
@@ -96,8 +97,8 @@ impl Gate {
         Ok(edit.finish())
     }
 
-    /// A new short token for a DataVolume that cannot go on without: it has none that is good, or its user may not
-    /// clone any more and the one who changes it may. Whatever fails here leaves things as they are.
+    /// A new short token for a DataVolume that needs one: it has no valid token, or its user may not clone any more and the
+    /// user who changes it may. On any failure the tokens stay as they are.
     fn fresh_token(
         &self,
         request: &Request<'_>,
@@ -135,7 +136,7 @@ impl Gate {
             Finding::Settled(Permission::Denied(_)) => None,
             Finding::Settled(Permission::Token(asker)) | Finding::Provisional(asker) => Some(asker),
             Finding::Settled(_) => return None,
-            // One that the controller may refuse is replaced: its configurations may be put right by now.
+            // The controller may refuse this token. It is replaced: the webhook configurations may be correct by now.
             Finding::Extend(extension) if extension.unproven_since.is_some() => None,
             Finding::Extend(extension) => Some(extension.asker),
         };
@@ -146,8 +147,12 @@ impl Gate {
         }
         match self.authorize(&request.asker, &wanted, &request.namespace) {
             Ok(Authority::Given(source)) if request.asker.fits().is_ok() => {
-                let (asker, told) = (&request.asker, source_uid.as_ref().filter(|_| caller.is_proven()));
-                let grant = Grant { source: &source, source_uid: told, target: &target, asker };
+                let grant = Grant {
+                    source: &source,
+                    source_uid: source_uid.as_ref().filter(|_| caller.is_proven()),
+                    target: &target,
+                    asker: &request.asker,
+                };
                 Some(self.keys.short(&grant, caller.is_proven(), now))
             }
             _ => None,
@@ -163,7 +168,7 @@ fn is_filled_elsewhere(dv: &DataVolume) -> bool {
 /// Collects changes to an object and writes only those that change something.
 struct Edit<'o> {
     object: &'o Reviewed<'o>,
-    /// The last word on each annotation.
+    /// The last change of each annotation.
     annotations: Vec<(&'static str, Option<String>)>,
     name: Option<String>,
 }
@@ -178,12 +183,14 @@ impl<'o> Edit<'o> {
         self.annotations.push((name, value.map(str::to_owned)));
     }
 
-    /// Names an object that has only a `generateName`: a token is for one name, and the API server would choose
-    /// it only after us.
+    /// Chooses the name of an object with a `generateName`: a token is for one name, and the API server chooses it only after
+    /// the webhook.
     fn choose_name(&mut self) -> Result<String, Verdict> {
         let prefix: String = self.object.generate_name.chars().take(PREFIX_MAX_LEN).collect();
         let mut random = [0; SUFFIX_LEN];
-        SystemRandom::new().fill(&mut random).map_err(|_| Denial::failed("there are no random numbers"))?;
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| Denial::failed("cannot generate random numbers"))?;
         let letter = |byte: u8| {
             NAME_LETTERS.get(usize::from(byte) % NAME_LETTERS.len()).map_or('x', |letter| char::from(*letter))
         };

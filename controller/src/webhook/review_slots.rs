@@ -1,16 +1,16 @@
-//! How many large reviews are held in memory at a time.
+//! Limits how many large reviews are in memory at a time.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Places for large reviews.
+/// Slots for large reviews.
 #[derive(Debug)]
 pub(super) struct ReviewSlots {
     free: Mutex<usize>,
     freed: Condvar,
 }
 
-/// A place, until it is dropped.
+/// A slot; free again when it is dropped.
 #[derive(Debug)]
 pub(super) struct ReviewSlot<'p>(&'p ReviewSlots);
 
@@ -19,7 +19,7 @@ impl ReviewSlots {
         Self { free: Mutex::new(count), freed: Condvar::new() }
     }
 
-    /// Waits at most `limit` for a place.
+    /// Waits at most `limit` for a slot.
     pub(super) fn take(&self, limit: Duration) -> Option<ReviewSlot<'_>> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut free, _) = self
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_given_once_and_again_after_it_is_free() {
+    fn a_slot_has_one_user_at_a_time() {
         let review_slots = ReviewSlots::new(1);
         let first = review_slots.take(Duration::ZERO).unwrap();
         assert!(review_slots.take(Duration::from_millis(10)).is_none());

@@ -25,52 +25,52 @@ use crate::webhook::excerpt::excerpt;
 use crate::webhook::gate::{Gate, Question};
 use crate::webhook::review_slots::{ReviewSlot, ReviewSlots};
 
-/// The API server sends at most two objects of 1.5 MiB each (etcd's limit), and some KiB about who asks for what.
+/// The API server sends at most two objects of 1.5 MiB each (the limit of etcd), and some KiB about the request.
 const BODY_MAX_BYTES: usize = (3 << 20) + (256 << 10);
-/// For a small body, and until a large one is known to be large. The API server waits 30 s for the answer, and asking it
-/// takes its share of them.
+/// Time limit for a small body, and for a large one until its size is known. The API server waits 30 s for the response, and
+/// the calls of the webhook need a part of them.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
-/// A review up to here is small: with all connections in use, such reviews take some MiB together. Usual ones have less.
+/// The maximum size of a small review: on all connections together, small reviews need some MiB. Usual ones are smaller.
 const SMALL_MAX_BYTES: usize = 32 << 10;
-/// Larger reviews that are held in memory at a time: 4 MiB each, and as much again for what is taken out of them.
+/// The number of larger reviews in memory: 4 MiB each, and as much again for parsed parts.
 const LARGE_MAX: usize = 2;
-/// For a place among them. They are parsed in milliseconds, so who waits longer has others before him that do not send.
-const PLACE_LIMIT: Duration = Duration::from_secs(5);
-/// For the rest of a large body once it has a place: 9 Mbit/s. A slow one keeps others out for so long.
+/// Time limit for a slot. Parsing takes milliseconds, so a longer wait means that other clients send slowly.
+const SLOT_LIMIT: Duration = Duration::from_secs(5);
+/// Time limit for the rest of a large body once it has a slot: 9 Mbit/s. A slow client blocks others for at most this long.
 const LARGE_LIMIT: Duration = Duration::from_secs(3);
-/// How often the certificate is asked for again: far below what is left of its life when it is renewed.
+/// How often the certificate is checked: much shorter than the rest of its lifetime when it is renewed.
 const RENEWAL: Duration = Duration::from_secs(600);
-/// How often the configurations and the file with the callers' authorities are looked at: as long as an installation has
-/// to wait for its first DataVolume.
+/// How often the configurations and the file with the client authorities are checked: a new installation accepts DataVolumes
+/// after at most this time.
 const TRUST: Duration = Duration::from_secs(10);
 
-/// What the webhook proves itself with, as PEM.
+/// The certificate of the webhook, as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookIdentity {
-    /// The leaf first.
+    /// The certificate chain, leaf first.
     pub chain_pem: String,
-    /// The leaf's key.
+    /// The private key.
     pub key_pem: String,
-    /// The authority that the API server is to trust.
+    /// The authority for the API server to trust.
     pub ca_pem: String,
 }
 
-/// Gives the certificate to be used now: the same one as long as it is good. It may take a while.
+/// Provides the current certificate; may block for a while.
 pub type IdentityProvider = Box<dyn Fn() -> Result<WebhookIdentity, String> + Send + Sync>;
 
-/// What the webhook needs.
+/// The settings of the webhook.
 pub struct WebhookSettings {
-    /// Where permissions, claims and DataSources are asked for.
+    /// For permissions, claims and DataSources.
     pub cluster: Arc<dyn Cluster>,
-    /// What tokens are written with.
+    /// Signs tokens.
     pub keys: Arc<TokenKey>,
-    /// The controller's user, `system:serviceaccount:<namespace>:<name>`: it alone may write tokens.
+    /// The user of the controller, `system:serviceaccount:<namespace>:<name>`: only it may write tokens.
     pub own_user: String,
     /// Whether claims may be adopted without the annotation.
     pub claim_adoption: bool,
     /// The certificate.
     pub identity: IdentityProvider,
-    /// Who is answered; `None` for everybody.
+    /// Whom to answer; `None` for every client.
     pub callers: Option<Callers>,
 }
 
@@ -81,23 +81,23 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Serves on `listener` until [`Webhook::shut_down`], or the end of the process: while other things stop, the
-    /// API server still gets its answers. The certificate is renewed, and its authority written into the two
-    /// configurations, by a thread of its own that ends with `stop`.
+    /// Serves on `listener` until [`Webhook::shut_down`] or the end of the process, so that the API server gets responses while
+    /// the other parts stop. A separate thread renews the certificate and writes its authority into the two configurations;
+    /// it ends with `stop`.
     pub fn start(settings: WebhookSettings, listener: TcpListener, stop: Stop) -> Result<Self, String> {
         let WebhookSettings { cluster, keys, own_user, claim_adoption, identity, callers } = settings;
         let first = identity()?;
-        let said = |e: TlsConfigError| e.to_string();
-        let renewable = read(&first).and_then(RenewableCertificate::new).map_err(said)?;
-        let known = callers.clone().map(KnownCallers::new).transpose().map_err(said)?;
+        let text = |e: TlsConfigError| e.to_string();
+        let renewable = read(&first).and_then(RenewableCertificate::new).map_err(text)?;
+        let known = callers.clone().map(KnownCallers::new).transpose().map_err(text)?;
         let tls = match &known {
-            Some(known) => renewable.config_for_clients(&known.clients),
-            None => renewable.config_for_anyone(),
+            Some(known) => renewable.config_with_client_auth(&known.clients),
+            None => renewable.config_without_client_auth(),
         };
         let failed = |e: io::Error| format!("cannot start the webhook: {e}");
         let gate = Gate { cluster: Arc::clone(&cluster), keys, own_user, claim_adoption };
         let service = Arc::new(Reviews { gate, callers, review_slots: ReviewSlots::new(LARGE_MAX) });
-        let tls = Some(tls.map_err(said)?.into());
+        let tls = Some(tls.map_err(text)?.into());
         let server = Server::start("webhook", listener, tls, Limits::default(), service, Stop::new())
             .map_err(failed)?;
         let keeper = TrustKeeper { cluster, identity, renewable, current: first, known, stop };
@@ -106,23 +106,23 @@ impl Webhook {
         Ok(Self { server, keeper })
     }
 
-    /// Takes no more requests; those that are open have at most `limit`. To be called after the stop token was set.
+    /// Accepts no more requests; open ones have at most `limit`. Call it after the stop token was set.
     pub fn shut_down(self, limit: Duration) {
         let open = self.server.shut_down(limit);
         if open > 0 {
-            log::warn!("webhook: {open} requests were cut off");
+            log::warn!("webhook: {open} requests were aborted");
         }
-        // It only ends early by a panic, which has been reported.
+        // It ends early only by a panic, which has been reported.
         let _ = self.keeper.join();
     }
 }
 
-/// The callers' authorities as they were last read.
+/// The client authorities that were read last.
 struct KnownCallers {
     callers: Callers,
     text: Vec<u8>,
     clients: Arc<RenewableClientVerifier>,
-    /// The last complaint, so that it is said once.
+    /// The last error, to log it only once.
     complaint: String,
 }
 
@@ -133,19 +133,19 @@ impl KnownCallers {
         Ok(Self { callers, text, clients, complaint: String::new() })
     }
 
-    /// Takes what is in the file now. As long as it cannot be used, what was there before counts.
+    /// Reads the file again. If it cannot be used, the previous authorities stay valid.
     fn renew(&mut self) {
         let renewed = self.callers.read().and_then(|text| {
             if text != self.text {
                 self.clients.replace(self.callers.roots(&text)?)?;
                 self.text = text;
-                log::info!("webhook: new authorities for callers");
+                log::info!("webhook: client authorities changed");
             }
             Ok(())
         });
         let complaint = renewed.err().map(|e| e.to_string()).unwrap_or_default();
         if complaint != self.complaint && !complaint.is_empty() {
-            log::warn!("webhook: the authorities for callers stay as they are: {complaint}");
+            log::warn!("webhook: cannot read the client authorities, keeping the previous ones: {complaint}");
         }
         self.complaint = complaint;
     }
@@ -168,7 +168,7 @@ impl TrustKeeper {
             if renewed.elapsed() >= RENEWAL {
                 renewed = Instant::now();
                 if let Err(e) = self.renew() {
-                    log::warn!("webhook: the certificate stays as it is: {e}");
+                    log::warn!("webhook: cannot renew the certificate, keeping the previous one: {e}");
                 }
             }
             if let Some(known) = &mut self.known {
@@ -216,7 +216,7 @@ impl Service for Reviews {
             Some(callers) => match callers.accept(exchange.peer_certificates().first()) {
                 Ok(()) => Caller::Proven,
                 Err(why) => {
-                    log::debug!("webhook: {} gets no answer: {}", exchange.peer, excerpt(&why));
+                    log::debug!("webhook: request of {} ignored: {}", exchange.peer, excerpt(&why));
                     return Ok(());
                 }
             },
@@ -229,42 +229,42 @@ impl Service for Reviews {
         if exchange.request.method != "POST" {
             return exchange.answer(405, "text/plain", "POST an AdmissionReview\n");
         }
-        // The place is kept until the answer is there.
-        let (body, _place) = match body(exchange, &self.review_slots) {
+        // The slot is kept until the response is ready.
+        let (body, _slot) = match body(exchange, &self.review_slots) {
             Ok(read) => read,
             Err(Unread::Bad(why)) => return exchange.answer(400, "text/plain", &format!("{why}\n")),
             Err(Unread::Busy) => {
-                let text = "other large reviews take too long: ask again in a moment\n";
+                let text = "too many large reviews, retry later\n";
                 return exchange.answer(503, "text/plain", text);
             }
         };
-        // Whatever one review brings to light must not end the answers to all others.
+        // A fault in one review must not end the responses to others.
         match panics::catch(|| self.gate.answer(question, &body, caller, OffsetDateTime::now_utc())) {
             Ok(Ok(answer)) => exchange.answer(200, "application/json", &answer),
             Ok(Err(why)) => exchange.answer(400, "text/plain", &format!("{why}\n")),
             Err(panic) => {
-                log::error!("webhook: a fault in the controller, please report it: {panic}");
-                exchange.answer(500, "text/plain", "a fault in the webhook; its log says which\n")
+                log::error!("webhook: internal error, please report it: {panic}");
+                exchange.answer(500, "text/plain", "internal error; see the log of the webhook\n")
             }
         }
     }
 
-    /// The API server, where it proves itself: strangers cannot take its place.
+    /// The authenticated API server: other clients cannot displace its connections.
     fn knows(&self, certificates: &[CertificateDer<'static>]) -> bool {
         self.callers.as_ref().is_some_and(|callers| callers.accept(certificates.first()).is_ok())
     }
 }
 
-/// Why a body was not read to its end.
+/// Why a body was not read completely.
 enum Unread {
-    /// It is too long or damaged, or did not come in time; the text says which.
+    /// It is too long or invalid, or did not arrive in time; with the reason.
     Bad(String),
-    /// There was no place for it.
+    /// No slot was free.
     Busy,
 }
 
-/// The whole body, if it is not too long and comes in time, and its place if it is large: that is taken before more
-/// than a small one is read.
+/// The whole body, if it is not too long and arrives in time. A large body also has a slot, which is taken before more than a
+/// small body is read.
 fn body<'p>(
     exchange: &mut Exchange,
     review_slots: &'p ReviewSlots,
@@ -281,20 +281,20 @@ fn body<'p>(
     let mut deadline = Instant::now() + BODY_LIMIT;
     let mut body = exchange.body().map_err(|e| bad(&e))?;
     let mut whole = Vec::new();
-    let mut place = None;
+    let mut slot = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Nothing is taken from the connection yet: who announces much and sends nothing gets no place.
+        // Nothing is read yet: a client that announces a large body and sends nothing gets no slot.
         if !body.ready(left).map_err(|e| bad(&e))? {
-            return Err(Unread::Bad("the body did not come in time".to_owned()));
+            return Err(Unread::Bad("the body did not arrive in time".to_owned()));
         }
-        if place.is_none() && announced.max(whole.len()) > SMALL_MAX_BYTES {
-            place = Some(review_slots.take(PLACE_LIMIT).ok_or(Unread::Busy)?);
+        if slot.is_none() && announced.max(whole.len()) > SMALL_MAX_BYTES {
+            slot = Some(review_slots.take(SLOT_LIMIT).ok_or(Unread::Busy)?);
             deadline = Instant::now() + LARGE_LIMIT;
             whole.reserve_exact(announced.saturating_sub(whole.len()));
         }
         match body.next(left).map_err(|e| bad(&e))? {
-            None => return Ok((whole, place)),
+            None => return Ok((whole, slot)),
             Some(part) if whole.len() + part.len() > BODY_MAX_BYTES => return Err(too_long()),
             Some(part) => whole.extend_from_slice(part),
         }

@@ -1,4 +1,4 @@
-//! Whether the spec of a DataVolume stays as it is, compared without building it.
+//! Whether the spec of a DataVolume changes, compared without parsing it completely.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,15 +7,15 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What may still change in a spec (contract 4.2).
+/// Fields of a spec that may change (contract 4.2).
 const CHANGEABLE: [&str; 2] = ["checkpoints", "finalCheckpoint"];
-/// Fields of a spec that are told apart; there are a dozen. One with more has to stay as it is, character by character.
+/// The maximum number of fields that are compared; a spec has a dozen. A spec with more fields must not change at all.
 const FIELDS_MAX: usize = 256;
-/// Up to here a field that is written differently is parsed, to see whether it says the same. The API server writes both
-/// objects in one way, so that it is not needed there; as a tree this much takes 2 MiB.
+/// Up to this size, a field with different text is parsed to compare its value. The API server serializes both objects in
+/// the same way, so this is rarely needed; parsed, this size takes 2 MiB.
 const TREE_MAX_BYTES: usize = 64 << 10;
 
-/// Whether `new` says the same as `old`, but for what may change.
+/// Whether `new` equals `old`, except for fields that may change.
 pub(super) fn is_same(new: Option<&RawValue>, old: Option<&RawValue>) -> bool {
     let (new, old) = (new.map_or("{}", RawValue::get), old.map_or("{}", RawValue::get));
     if new == old {
@@ -37,11 +37,11 @@ fn is_same_value(new: &str, old: &str) -> bool {
         return false;
     }
     let parsed = |text| serde_json::from_str::<Value>(text).map(without_nulls).ok();
-    // What is nested too deeply for a tree is not known to be the same.
+    // A value that is nested too deeply to parse counts as different.
     parsed(new).is_some_and(|new| Some(new) == parsed(old))
 }
 
-/// Null is as good as missing.
+/// Null means the same as a missing member.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -53,7 +53,7 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// The fields that must not change, as they are written.
+/// The text of the fields that must not change.
 struct Fields<'s>(BTreeMap<String, &'s RawValue>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn order_blanks_nulls_and_checkpoints_do_not_count() {
+    fn order_blanks_nulls_and_checkpoints_are_ignored() {
         let old = r#"{"source":{"pvc":{"name":"a","namespace":"b"}},"storage":{"x":[1,2]}}"#;
         for same in [
             r#"{"storage":{"x":[1,2]},"source":{"pvc":{"name":"a","namespace":"b"}}}"#,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_counts() {
+    fn every_other_change_is_detected() {
         let old = r#"{"source":{"pvc":{"name":"a"}},"storage":{"x":[1,2]}}"#;
         for other in [
             "{}",
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_or_too_deep_for_a_tree_has_to_be_written_the_same() {
+    fn a_field_too_large_or_deep_to_parse_must_keep_its_text() {
         let large =
             |blank: &str| format!(r#"{{"storage":{{"x":[{blank}"{}"]}}}}"#, "y".repeat(TREE_MAX_BYTES));
         let deep =

@@ -1,5 +1,5 @@
-//! Parts of objects that have to be JSON objects themselves: a derived `Deserialize` also takes a list of the values in
-//! the order of the fields, which is not what anybody means.
+//! Values that have to be JSON objects: a derived `Deserialize` also accepts a list with the values in the order of the
+//! fields.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A `T` that was written as a JSON object.
+/// A `T` from a JSON object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Strict<T>(pub(crate) T);
 
@@ -37,7 +37,7 @@ mod tests {
     use crate::objects::data_volume::ClaimSource;
 
     #[test]
-    fn a_list_is_no_object() {
+    fn a_list_is_not_an_object() {
         assert!(serde_json::from_str::<Strict<ClaimSource>>(r#"{"name":"a"}"#).is_ok());
         assert!(serde_json::from_str::<Strict<ClaimSource>>(r#"["a","b"]"#).is_err());
     }

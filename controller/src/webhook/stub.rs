@@ -1,4 +1,4 @@
-//! A cluster in memory for tests of the webhook and of permissions: objects to get, rights to ask for.
+//! A cluster in memory for tests of the webhook and of permissions: objects and rights.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use crate::api::cluster::{ApiError, Cluster, ListPage, ListParams, Part, Watch};
 use crate::objects::{Key, Kind, Object, Uid};
 
-/// What is there and who may what.
+/// The objects and rights.
 #[derive(Default)]
 pub(crate) struct Stub {
     pub(crate) objects: BTreeMap<(Kind, Key), Value>,
     /// User, `resource` or `resource/subresource`, namespace.
     pub(crate) rights: Vec<(String, String, String)>,
-    /// Answers every question about rights with a failure.
+    /// Fails every check of rights.
     pub(crate) is_down: bool,
-    /// The specs of all questions about rights.
+    /// The specs of all checks of rights.
     pub(crate) asked: Mutex<Vec<Value>>,
-    /// How many objects were asked for.
+    /// The number of objects that were read.
     pub(crate) gets: Mutex<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Refuses DataVolumes that cannot become anything (contract 4.3).
+//! The validating webhook: denies invalid DataVolumes (contract 4.3).
 
 use crate::objects::annotations::POPULATED_FOR;
 use crate::objects::{Claim, DataVolume, Kind, clone_request, decode};
@@ -27,7 +27,7 @@ impl Gate {
         }
         let key = dv.metadata.key();
         let claim = found(self.cluster.get(Kind::PersistentVolumeClaim, &key))
-            .map_err(|e| Denial::failed(format!("whether claim {key} exists is not known: {e}")))?;
+            .map_err(|e| Denial::failed(format!("cannot check whether claim {key} exists: {e}")))?;
         let Some(claim) = claim else { return Ok(()) };
         let claim = decode(claim).unwrap_or_default();
         if self.may_take(&claim, &dv) {
@@ -36,7 +36,7 @@ impl Gate {
         Err(Denial::invalid("metadata.name", format!("Destination PVC {key} already exists")))
     }
 
-    /// Whether a claim of the DataVolume's name may be there before it.
+    /// Whether a claim with the name of the DataVolume may exist before the DataVolume.
     fn may_take(&self, claim: &Claim, dv: &DataVolume) -> bool {
         let is_adoptable = adoption::is_allowed(&claim.metadata, &dv.metadata, self.claim_adoption);
         let is_filled = claim.metadata.annotation(POPULATED_FOR) == Some(&dv.metadata.name);
@@ -48,7 +48,7 @@ impl Gate {
     }
 }
 
-/// A DataVolume that is older than the webhook can still be changed and deleted.
+/// A DataVolume that is older than the webhook can be changed and deleted.
 fn check_change(request: &Request<'_>) -> Result<(), Verdict> {
     match spec::is_same(request.reviewed()?.spec, request.reviewed_before().spec) {
         true => Ok(()),

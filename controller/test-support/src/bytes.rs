@@ -1,8 +1,8 @@
-//! JSON from bytes: a change in a fuzzer's input changes one thing in an object.
+//! Derives JSON from a fuzzer's input, such that a small change of the input is a small change of an object.
 
 use serde_json::{Map, Value, json};
 
-/// Names of fields that are read somewhere, so that objects have them where they are looked for.
+/// Names of fields that the controller reads.
 const NAMES: [&str; 44] = [
     "metadata",
     "spec",
@@ -50,7 +50,7 @@ const NAMES: [&str; 44] = [
     "selector",
 ];
 
-/// Texts that mean something somewhere, and some that nearly do.
+/// Strings that are valid in some field, and strings that nearly are.
 const TEXTS: [&str; 32] = [
     "",
     "n",
@@ -86,7 +86,7 @@ const TEXTS: [&str; 32] = [
     "999999999999",
 ];
 
-/// A reader of bytes that never ends: zeros follow the last one.
+/// An endless source of bytes: the input, then zeros.
 #[derive(Debug)]
 pub struct Bytes<'a>(&'a [u8]);
 
@@ -107,7 +107,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// One of `count`.
+    /// A number below `count`.
     fn below(&mut self, count: usize) -> usize {
         if count > 256 {
             return (usize::from(self.take()) << 8 | usize::from(self.take())) % count;
@@ -143,7 +143,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// Any JSON, at most `depth` levels of it.
+    /// Arbitrary JSON with at most `depth` nested levels.
     pub fn json(&mut self, depth: usize) -> Value {
         match self.take() % 8 {
             0 => Value::Null,
@@ -158,7 +158,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// Changes up to three things in `value`.
+    /// Makes up to three changes in `value`.
     pub fn change(&mut self, value: &mut Value) {
         for _ in 0..self.take() % 4 {
             self.change_one(value);
@@ -166,9 +166,9 @@ impl<'a> Bytes<'a> {
     }
 
     fn change_one(&mut self, value: &mut Value) {
-        let stay = self.take().is_multiple_of(8);
+        let replace_here = self.take().is_multiple_of(8);
         match value {
-            Value::Object(members) if !stay && !members.is_empty() => {
+            Value::Object(members) if !replace_here && !members.is_empty() => {
                 let name = members.keys().nth(self.below(members.len())).cloned().unwrap_or_default();
                 match self.take() % 8 {
                     0 => {
@@ -181,7 +181,7 @@ impl<'a> Bytes<'a> {
                     _ => members.get_mut(&name).into_iter().for_each(|member| self.change_one(member)),
                 }
             }
-            Value::Array(items) if !stay && !items.is_empty() => {
+            Value::Array(items) if !replace_here && !items.is_empty() => {
                 let at = self.below(items.len());
                 self.change_one(&mut items[at]);
             }

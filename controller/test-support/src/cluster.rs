@@ -1,4 +1,4 @@
-//! A cluster without objects: every read finds nothing.
+//! A cluster without objects.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use decant_controller::api::cluster::{ApiError, Cluster, ListPage, ListParams, P
 use decant_controller::objects::{Key, Kind, Object, Uid};
 use serde_json::Value;
 
-/// A cluster without objects and rights.
+/// A cluster in which every read and every change answers 404. Only `create` succeeds.
 #[derive(Debug)]
 pub struct Empty;
 

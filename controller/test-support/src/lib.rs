@@ -1,5 +1,5 @@
-//! What the controller's tests and its fuzz targets share: a cluster without objects, and a clone with anything in its
-//! objects. Only dev-dependencies and `controller/fuzz` name this crate, so it is part of no binary.
+//! Helpers that the controller's tests and fuzz targets share: a cluster without objects, and a clone whose objects have arbitrary
+//! content. This crate is only a dependency of tests and of `controller/fuzz`, and so is part of no binary.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue has failed")]
 

@@ -1,5 +1,5 @@
-//! A clone at some moment, with anything in its objects, through everything that the controller does with it:
-//! decoding, stores, observation, decision, construction of objects, status, events, Secrets, the Lease.
+//! Runs the whole controller on a clone in an arbitrary state, with arbitrary content in its objects: decoding, stores, observation,
+//! decision, construction of objects, status, events, Secrets, the Lease.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -48,13 +48,13 @@ static KEYS: LazyLock<Arc<TokenKey>> =
 static SIGNER: LazyLock<Value> =
     LazyLock::new(|| Signer::new("n", OffsetDateTime::now_utc()).unwrap().data());
 
-/// A cluster that has these objects and takes everything that is made.
+/// A cluster with these objects, which records what is created.
 #[derive(Default)]
 struct World {
     objects: BTreeMap<(Kind, Key), Value>,
-    /// Whether everything that is made is there already.
-    is_made: bool,
-    made: Mutex<Vec<Value>>,
+    /// Whether every `create` fails because the object exists already.
+    creates_conflict: bool,
+    created: Mutex<Vec<Value>>,
 }
 
 impl World {
@@ -79,9 +79,9 @@ impl Cluster for World {
     }
 
     fn create(&self, _: Kind, object: &Value) -> Result<Object, ApiError> {
-        self.made.lock().unwrap().push(object.clone());
-        if self.is_made {
-            let message = "it is there already".to_owned();
+        self.created.lock().unwrap().push(object.clone());
+        if self.creates_conflict {
+            let message = "the object exists already".to_owned();
             return Err(ApiError { code: 409, reason: "AlreadyExists".to_owned(), message });
         }
         Ok(object.clone().into())
@@ -104,11 +104,12 @@ impl Cluster for World {
     }
 }
 
+/// Owner references with one owner.
 fn owned(kind: &str, name: &str, uid: &str) -> Value {
     json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "controller": true }])
 }
 
-/// The annotations by which the controller knows a pod of the clone as its own.
+/// The annotations by which the controller recognizes a pod of the clone as its own.
 fn identity(role: Role, pod: &str) -> Map<String, Value> {
     let identity = PodIdentity {
         role,
@@ -123,7 +124,7 @@ fn identity(role: Role, pod: &str) -> Map<String, Value> {
     identity.annotations(&KEYS)
 }
 
-/// The objects of a clone that runs, in the order in which they come to be.
+/// The objects of a running clone, in the order in which they are created.
 fn objects() -> [(Kind, Value); 8] {
     let spec = json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "c",
                        "resources": { "requests": { "storage": "1Gi" } } });
@@ -212,20 +213,22 @@ fn objects() -> [(Kind, Value); 8] {
     ]
 }
 
-/// One case: which objects are there, what is changed in them, and everything that is done with them. Returns the
-/// kinds of the objects that were made.
+/// Runs one case. `input` selects which objects exist and what is changed in them. Returns the kinds of the objects that the
+/// controller created.
 pub fn case(input: &[u8]) -> Vec<String> {
     let mut bytes = Bytes::new(input);
-    // As a rule the first ones: a clone is somewhere on its way.
-    let (count, odd, by_name) = (bytes.take() % 9, bytes.take() % 16, bytes.take().is_multiple_of(4));
-    let mut world = World { is_made: bytes.take().is_multiple_of(4), ..World::default() };
+    // Usually the first `count` objects exist, as in a clone that has come this far. `extra` may add one more.
+    let count = bytes.take() % 9;
+    let extra = bytes.take() % 16;
+    let by_name = bytes.take().is_multiple_of(4);
+    let mut world = World { creates_conflict: bytes.take().is_multiple_of(4), ..World::default() };
     let mut changed = Vec::new();
     for (at, (kind, mut object)) in (0_u8..).zip(objects()) {
         if at == 0 && by_name {
             object["spec"]["source"] = Value::Null;
             object["spec"]["sourceRef"] = json!({ "kind": "DataSource", "name": "golden" });
         }
-        if at < count || at == odd || at >= 6 {
+        if at < count || at == extra || at >= 6 {
             bytes.change(&mut object);
             changed.push((kind, object));
         }
@@ -235,16 +238,17 @@ pub fn case(input: &[u8]) -> Vec<String> {
         let key = Key::new(text("/metadata/namespace"), text("/metadata/name"));
         world.objects.insert((*kind, key), object.clone());
     }
-    let (lease, class) = (bytes.json(4), bytes.json(4));
-    objects_of_the_controller(&lease, &changed);
+    let lease = bytes.json(4);
+    let class = bytes.json(4);
+    read_own_objects(&lease, &changed);
     if bytes.take().is_multiple_of(8) {
         world.objects.insert((Kind::StorageClass, Key::new("", "c")), class);
     }
-    clone(world, &changed)
+    reconcile(world, &changed)
 }
 
-/// The controller's own objects: the Lease, authorities and the key of tokens.
-fn objects_of_the_controller(lease: &Value, changed: &[(Kind, Value)]) {
+/// Reads the controller's own objects: the Lease, authorities and the key of tokens.
+fn read_own_objects(lease: &Value, changed: &[(Kind, Value)]) {
     let now = OffsetDateTime::now_utc();
     for object in [
         lease,
@@ -269,16 +273,17 @@ fn objects_of_the_controller(lease: &Value, changed: &[(Kind, Value)]) {
     }
 }
 
+/// Decodes `object` and puts it into its store, or records that it cannot be read.
 fn put<T: StoreObject>(kind: Kind, object: &Object, store: &Store<T>, unreadable: &Unreadables) {
     match decode_within(object, DECODE_LIMIT_BYTES) {
-        Ok(view) if !store.admits(&view) => {}
-        Ok(view) => drop(store.put(view)),
+        Ok(decoded) if !store.admits(&decoded) => {}
+        Ok(decoded) => drop(store.put(decoded)),
         Err(why) => drop(unreadable.put(kind, object, why)),
     }
 }
 
-/// What the watches do with `objects`.
-fn watched(objects: &[(Kind, Value)], stores: &Stores, unreadable: &Unreadables) {
+/// Puts `objects` into the stores, as the watches do.
+fn fill_stores(objects: &[(Kind, Value)], stores: &Stores, unreadable: &Unreadables) {
     for (kind, object) in objects {
         let object = Object::from(object.clone());
         match kind {
@@ -291,24 +296,27 @@ fn watched(objects: &[(Kind, Value)], stores: &Stores, unreadable: &Unreadables)
     }
 }
 
-/// Rounds of a worker, as often as one leads to the next.
-fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
-    let (stores, unreadable) = (Arc::new(Stores::new(Arc::clone(&KEYS))), Arc::new(Unreadables::default()));
-    watched(changed, &stores, &unreadable);
+/// Runs two rounds of the reconciler; the second one sees what the first one created.
+fn reconcile(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
+    let stores = Arc::new(Stores::new(Arc::clone(&KEYS)));
+    let unreadable = Arc::new(Unreadables::default());
+    fill_stores(changed, &stores, &unreadable);
     for dv in stores.data_volumes.all() {
         let _ = CloneSummary::of(&dv);
     }
-    let (cluster, policy) = (Arc::new(world), Arc::new(Policy::default()));
+    let cluster = Arc::new(world);
+    let policy = Arc::new(Policy::default());
     let wake: Wake = Arc::new(|_| {});
     let as_cluster: Arc<dyn Cluster> = cluster.clone();
     let scraper = Scraper::new(Arc::clone(&as_cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
     let made = Arc::new(MadePods::default());
-    let shop = Reconciler {
+    let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
+    let reconciler = Reconciler {
         cluster: Arc::clone(&as_cluster),
         observer: Observer {
             cluster: Arc::clone(&as_cluster),
             stores,
-            scheduler: CloneScheduler::new(policy.admission.clone()),
+            scheduler: Arc::clone(&scheduler),
             judge: Judge::new(
                 Arc::clone(&as_cluster),
                 Arc::clone(&KEYS),
@@ -319,7 +327,14 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
             made: Arc::clone(&made),
             drivers: Drivers::default(),
         },
-        executor: Executor::new(as_cluster, Arc::clone(&PKI), Arc::clone(&policy), Arc::clone(&KEYS), made),
+        executor: Executor::new(
+            as_cluster,
+            Arc::clone(&PKI),
+            Arc::clone(&policy),
+            Arc::clone(&KEYS),
+            made,
+            scheduler,
+        ),
         pollers: Arc::new(Pollers::new(scraper, policy.intervals.clone(), wake)),
         queue: Arc::new(Queue::default()),
         budget: WriteBudget::new(&policy.intervals),
@@ -330,28 +345,29 @@ fn clone(world: World, changed: &[(Kind, Value)]) -> Vec<String> {
     };
     let mut kinds = Vec::new();
     for _ in 0..2 {
-        shop.work(&Key::new("n", "copy"));
-        // What was made comes back by the watch.
-        let made = std::mem::take(&mut *cluster.made.lock().unwrap());
+        reconciler.work(&Key::new("n", "copy"));
+        // Created objects come back through the watch.
+        let created = std::mem::take(&mut *cluster.created.lock().unwrap());
         let kind = |object: &Value| match object.get("kind").and_then(Value::as_str) {
             Some("PersistentVolumeClaim") => Some(Kind::PersistentVolumeClaim),
             Some("Pod") => Some(Kind::Pod),
             _ => None,
         };
-        kinds.extend(made.iter().filter_map(|object| object.get("kind")?.as_str().map(str::to_owned)));
-        let made: Vec<(Kind, Value)> =
-            made.into_iter().filter_map(|object| Some((kind(&object)?, object))).collect();
-        watched(&made, &shop.observer.stores, &shop.unreadable);
+        kinds.extend(created.iter().filter_map(|object| object.get("kind")?.as_str().map(str::to_owned)));
+        let created: Vec<(Kind, Value)> =
+            created.into_iter().filter_map(|object| Some((kind(&object)?, object))).collect();
+        fill_stores(&created, &reconciler.observer.stores, &reconciler.unreadable);
     }
-    assert_eq!(shop.rounds.panics(), 0, "a round panicked");
+    assert_eq!(reconciler.rounds.panics(), 0, "a round panicked");
     kinds
 }
 
-/// Everything that reads an object, with whatever bytes.
+/// Runs everything that reads an object on arbitrary bytes.
 pub fn raw(bytes: &[u8]) {
     let Ok(object) = Object::try_from(bytes.to_vec()) else { return };
     let _ = object.value();
-    let (stores, unreadable) = (Stores::new(Arc::clone(&KEYS)), Unreadables::default());
+    let stores = Stores::new(Arc::clone(&KEYS));
+    let unreadable = Unreadables::default();
     put::<DataVolume>(Kind::DataVolume, &object, &stores.data_volumes, &unreadable);
     put::<Claim>(Kind::PersistentVolumeClaim, &object, &stores.claims, &unreadable);
     put::<Pod>(Kind::Pod, &object, &stores.pods, &unreadable);

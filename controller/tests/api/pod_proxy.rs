@@ -10,7 +10,7 @@ use decant_controller::objects::Kind;
 use decant_shared::net::conn::ConnError;
 use decant_shared::net::http::server::{Exchange, Limits, Server, Service};
 use decant_shared::net::tls::authority::{Authority, Usage};
-use decant_shared::net::tls::server::config_for_anyone;
+use decant_shared::net::tls::server::config_without_client_auth;
 use decant_shared::process::stop::Stop;
 use serde_json::json;
 
@@ -39,7 +39,7 @@ fn serve(sandbox: &Sandbox, delay: Duration) -> (Server, u16) {
     let identity = Authority::new("test", 1).unwrap().issue("pod", &["pod"], Usage::Server, 1).unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = Some(config_for_anyone(identity).unwrap().into());
+    let tls = Some(config_without_client_auth(identity).unwrap().into());
     let service = Arc::new(Page(delay));
     let server = Server::start("page", listener, tls, Limits::default(), service, Stop::new()).unwrap();
     sandbox.create_pod(&sandbox.pod("p", &json!({})));

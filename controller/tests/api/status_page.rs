@@ -38,7 +38,7 @@ fn the_status_page_lists_a_clone_as_running_and_then_as_finished() {
         let answer = ureq::get(format!("http://{address}/status")).call();
         answer.and_then(|mut answer| answer.body_mut().read_to_string()).unwrap_or_default()
     };
-    eventually("it acts", Duration::from_secs(60), || page().contains("No clone runs or waits"));
+    eventually("it acts", Duration::from_secs(60), || page().contains("No running or waiting clones"));
 
     let volume = json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none",
                          "resources": { "requests": { "storage": "1Gi" } } });
@@ -54,6 +54,8 @@ fn the_status_page_lists_a_clone_as_running_and_then_as_finished() {
     let _kubelet = Kubelet::start(&sandbox);
     eventually("it is done", Duration::from_secs(60), || {
         let page = page();
-        page.contains("Ended last") && page.contains("100.00 %") && page.contains("No clone runs or waits")
+        page.contains("Ended last")
+            && page.contains("100.00 %")
+            && page.contains("No running or waiting clones")
     });
 }

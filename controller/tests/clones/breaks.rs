@@ -95,7 +95,7 @@ fn assert_resumes_without(pod: &str) {
     kubectl(&["-n", &env.namespace, "delete", "pod", gone, "--force", "--grace-period=0"], None);
     let goes_on = || {
         let (_, log) = try_kubectl(&["-n", &env.namespace, "logs", &source_pod], None);
-        log.contains("going on after the first")
+        log.contains("resuming after the first")
     };
     env.wait("dv", "copy", |dv| goes_on() || dv["status"]["phase"] == "Succeeded");
     assert!(goes_on(), "it began anew");

@@ -60,7 +60,7 @@ fn a_clone_completed_by_cdi_or_an_earlier_version_stays_complete() {
         ..claimed()
     };
     let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
-    dv.status.phase = "Succeeded".to_owned();
+    dv.status.phase = "Succeeded".into();
     dv.metadata.annotations.insert("decant.dev/digest".to_owned(), "decant1:7:ab".to_owned());
     seen.data_volume = Some(Arc::new(dv));
     let decision = decided(&seen);

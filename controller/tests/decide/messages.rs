@@ -42,7 +42,7 @@ fn each_pod_has_its_own_annotations() {
 #[test]
 fn a_missing_storage_class_is_named() {
     let mut pending = (*claim("copy", named())).clone();
-    pending.status.phase = "Pending".to_owned();
+    pending.status.phase = "Pending".into();
     let status = decided(&Observed { target: Some(Arc::new(pending)), ..start() }).status.unwrap();
     let bound = status.condition("Bound").unwrap();
     assert_eq!(

@@ -5,6 +5,7 @@ use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::decide::decide;
 use decant_controller::reconcile::observed::Observed;
+use decant_controller::reconcile::scheduling::Slot;
 use decant_controller::reconcile::step::{ReplaceReason, Step};
 use serde_json::json;
 use std::sync::Arc;
@@ -153,7 +154,7 @@ fn a_target_pod_of_an_earlier_source_with_the_same_name_is_replaced() {
 
 #[test]
 fn a_preempted_clone_loses_both_pods_and_stays_scheduled() {
-    let decision = decided(&Observed { gives_way: true, ..copying() });
+    let decision = decided(&Observed { slot: Slot::GiveWay, ..copying() });
     assert_eq!(decision.step, Step::GiveWay);
     let deleted: Vec<&Action> =
         decision.actions.iter().filter(|action| matches!(action, Action::DeletePod(_))).collect();

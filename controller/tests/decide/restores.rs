@@ -37,7 +37,7 @@ fn with_claim(seen: Observed, change: impl Fn(&mut Claim)) -> Observed {
 }
 
 fn pending(seen: Observed) -> Observed {
-    with_claim(seen, |claim| claim.status.phase = "Pending".to_owned())
+    with_claim(seen, |claim| claim.status.phase = "Pending".into())
 }
 
 fn volume(name: &str, size: &str) -> Arc<Volume> {
@@ -66,7 +66,7 @@ fn claim_for_reserved_volume(annotations: &[(&str, &str)]) -> Observed {
 }
 
 fn phase(decision: &Decision) -> String {
-    decision.status.as_ref().unwrap().phase.clone()
+    decision.status.as_ref().unwrap().phase.to_string()
 }
 
 fn makes_pods(decision: &Decision) -> bool {
@@ -100,7 +100,7 @@ fn a_volume_reserved_for_the_data_volume_gets_its_claim_and_is_not_overwritten()
     let done = decided(&claim_for_reserved_volume(&[(POPULATED_FOR, "copy")]));
     assert_eq!((&done.step, phase(&done).as_str()), (&Step::Adopted, "Succeeded"));
     assert_eq!(done.actions, [Action::SayPrePopulated]);
-    assert_eq!(done.status.as_ref().unwrap().progress, "N/A");
+    assert_eq!(done.status.as_ref().unwrap().progress.as_str(), "N/A");
     let reasons: Vec<&str> = done.events.iter().map(|event| event.reason.as_str()).collect();
     assert_eq!(reasons, ["Bound"], "nothing was cloned");
 }
@@ -227,7 +227,7 @@ fn a_restored_claim_of_an_earlier_clone_is_not_cloned_and_proves_nothing() {
         let seen = annotated(annotated(seen, "decant.dev/digest", "decant1:7:ab"), CLONE_TYPE, "copy");
         let decision = decided(&seen);
         assert_eq!((&decision.step, phase(&decision).as_str()), (&Step::Adopted, "Succeeded"));
-        assert_eq!(decision.status.as_ref().unwrap().progress, "N/A");
+        assert_eq!(decision.status.as_ref().unwrap().progress.as_str(), "N/A");
         assert!(
             decision.events.iter().all(|event| !event.reason.starts_with("Clone")),
             "{:?}",
@@ -265,7 +265,7 @@ fn a_restored_claim_without_its_data_volume_is_not_cloned() {
 #[test]
 fn a_populated_claim_that_lost_its_volume_has_failed() {
     let lost = Observed { target: Some(claim("copy", json!({ POPULATED_FOR: "copy" }))), ..start() };
-    let lost = decided(&with_claim(lost, |claim| claim.status.phase = "Lost".to_owned()));
+    let lost = decided(&with_claim(lost, |claim| claim.status.phase = "Lost".into()));
     assert_eq!((&lost.step, phase(&lost).as_str()), (&Step::Lost, "Failed"));
 }
 
@@ -295,7 +295,7 @@ fn restored_claims_are_adopted_with_any_source_kind() {
     let decision = decided(&owned);
     assert_eq!((&decision.step, phase(&decision).as_str()), (&Step::Adopted, "Succeeded"));
     // A DataVolume that CDI completed keeps its status.
-    let complete = with_dv(owned, |dv| dv.status.phase = "Succeeded".to_owned());
+    let complete = with_dv(owned, |dv| dv.status.phase = "Succeeded".into());
     assert_eq!(step(&complete), Step::NotOurs("http".to_owned()));
     let import_of_cdi = Observed { target: Some(claim("copy", json!({}))), ..import() };
     assert_eq!(step(&import_of_cdi), Step::NotOurs("http".to_owned()));
@@ -326,8 +326,8 @@ fn the_clone_type_is_written_once() {
 fn the_progress_of_a_clone_completed_by_cdi_by_another_method_is_kept() {
     let seen = Observed { target: Some(claim("copy", json!({}))), ..start() };
     let seen = with_dv(seen, |dv| {
-        dv.status.phase = "Succeeded".to_owned();
-        dv.status.progress = "100.0%".to_owned();
+        dv.status.phase = "Succeeded".into();
+        dv.status.progress = "100.0%".into();
     });
     let status = decided(&seen).status.unwrap();
     assert_eq!((status.phase.as_str(), status.progress.as_str()), ("Succeeded", "100.0%"));
@@ -340,8 +340,8 @@ fn a_data_volume_that_cdi_completed_from_another_source_keeps_its_status() {
     for annotations in [json!({}), json!({ POPULATED_FOR: "copy" })] {
         let seen = Observed { target: Some(claim("copy", annotations)), ..import.clone() };
         let seen = with_dv(seen, |dv| {
-            dv.status.phase = "Succeeded".to_owned();
-            dv.status.progress = "100.0%".to_owned();
+            dv.status.phase = "Succeeded".into();
+            dv.status.progress = "100.0%".into();
         });
         let decision = decided(&seen);
         assert_eq!(decision.status, None, "it is not ours to say");

@@ -2,8 +2,9 @@
 
 use decant_controller::objects::{Claim, Key, StorageClass};
 use decant_controller::reconcile::actions::Action;
-use decant_controller::reconcile::observed::{Observed, Origin, Turn};
+use decant_controller::reconcile::observed::{Observed, Origin};
 use decant_controller::reconcile::permission::check::Permission;
+use decant_controller::reconcile::scheduling::Slot;
 use decant_controller::reconcile::step::Step;
 use decant_controller::token::asker::Asker;
 use serde_json::json;
@@ -32,8 +33,8 @@ fn obstacles_are_found_before_pods_are_created() {
     );
     assert_eq!(step(&Observed { target_users: writer.clone(), ..claimed() }), Step::TargetInUse(writer));
     assert_eq!(step(&Observed { source_is_filling: true, ..claimed() }), Step::SourceFilling);
-    let turn = Turn::Wait { position: 2, of: 3, limit: "full".to_owned() };
-    let queued = decided(&Observed { turn, ..claimed() });
+    let slot = Slot::Queued { position: 2, of: 3, limit: "full".to_owned() };
+    let queued = decided(&Observed { slot, ..claimed() });
     assert_eq!(queued.step, Step::Queued);
     assert_eq!(
         queued.status.unwrap().condition("Running").unwrap().message,
@@ -46,7 +47,7 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_by_default() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
     let pending = |annotations| {
         let mut claim = (*claim("copy", annotations)).clone();
-        claim.status.phase = "Pending".to_owned();
+        claim.status.phase = "Pending".into();
         Observed { target: Some(Arc::new(claim)), class: Some(Arc::clone(&class)), ..start() }
     };
     let waits = decided(&pending(named()));
@@ -64,7 +65,7 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_by_default() {
 fn a_clone_is_the_first_consumer_if_waiting_looks_complete_to_cdi_clients() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
     let mut pending = (*claim("copy", named())).clone();
-    pending.status.phase = "Pending".to_owned();
+    pending.status.phase = "Pending".into();
     let seen =
         Observed { target: Some(Arc::new(pending)), class: Some(class), is_filled_unbound: true, ..start() };
     let first = decided(&seen);
@@ -78,7 +79,7 @@ fn a_clone_is_the_first_consumer_if_waiting_looks_complete_to_cdi_clients() {
 fn with_immediate_binding_the_pod_follows_the_volume_without_a_warning() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "Immediate" }));
     let mut pending = (*claim("copy", named())).clone();
-    pending.status.phase = "Pending".to_owned();
+    pending.status.phase = "Pending".into();
     for class in [Some(class), None] {
         let seen = Observed { target: Some(Arc::new(pending.clone())), class, ..start() };
         let decision = decided(&seen);

@@ -134,7 +134,7 @@ fn agent() -> Agent {
 
 /// Asks everything while all ports are flooded, and prints a row of docs/performance.md.
 fn is_served(process: &Process, sources: Sources, words: &'static [u8]) {
-    let floods = process.ports().map(|address| Flood::begin(address.port(), HELD, sources, words));
+    let floods = process.ports().map(|address| Flood::start(address.port(), HELD, sources, words));
     let mut slowest = Duration::ZERO;
     for _ in 0..ASKED {
         for question in ["healthz", "readyz", "metrics", "review"] {
@@ -164,7 +164,7 @@ fn all_floods(process: &Process) {
     for (sources, words) in [
         (Sources::OneAddress, b"".as_slice()),
         (Sources::ManyAddresses, b""),
-        (Sources::TheTestsAddress, b""),
+        (Sources::TestAddress, b""),
         (Sources::OneAddress, HALF_A_HELLO),
         (Sources::ManyAddresses, HALF_A_HELLO),
     ] {

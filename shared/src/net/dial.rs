@@ -59,7 +59,7 @@ pub fn listen(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     match address {
         Some(address) if address != Ipv6Addr::UNSPECIFIED => listen_on(SocketAddr::new(address, port)),
         _ => match listen_on((Ipv6Addr::UNSPECIFIED, port).into()) {
-            Err(e) if is_no_ipv6(&e) => listen_on((Ipv4Addr::UNSPECIFIED, port).into()),
+            Err(e) if lacks_ipv6(&e) => listen_on((Ipv4Addr::UNSPECIFIED, port).into()),
             other => other,
         },
     }
@@ -83,7 +83,8 @@ fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
-fn is_no_ipv6(error: &io::Error) -> bool {
+/// Whether `error` means that this machine has no IPv6.
+fn lacks_ipv6(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code == Some(Errno::AFNOSUPPORT.raw_os_error()) || code == Some(Errno::ADDRNOTAVAIL.raw_os_error())
 }

@@ -49,25 +49,25 @@ fn render(format: Format, record: &Record<'_>, now: OffsetDateTime) -> String {
     let time = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     let message = record.args().to_string();
     match format {
-        Format::Text => format!("{time} {:5} {}", record.level(), line(message)),
-        Format::Plain => format!("cloner: {}", line(message)),
+        Format::Text => format!("{time} {:5} {}", record.level(), one_line(message)),
+        Format::Plain => format!("cloner: {}", one_line(message)),
         Format::Json => serde_json::json!({
             "time": time,
             "level": record.level().as_str().to_ascii_lowercase(),
             "target": record.target(),
-            "message": lines(&message),
+            "message": escaped_lines(&message),
         })
         .to_string(),
     }
 }
 
 /// `message` in one line, without characters that a terminal interprets.
-fn line(message: String) -> String {
+fn one_line(message: String) -> String {
     if message.contains(is_unsafe) { escaped(&message.replace('\n', " ")) } else { message }
 }
 
-/// Like [`line`], but keeps line breaks: JSON escapes them itself.
-fn lines(message: &str) -> String {
+/// Like [`one_line`], but keeps line breaks: JSON escapes them itself.
+fn escaped_lines(message: &str) -> String {
     message.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 

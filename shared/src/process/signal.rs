@@ -37,13 +37,13 @@ fn start(stop: &Stop, signals: &[i32]) -> io::Result<()> {
     watching.map(drop).map_err(explained)
 }
 
-/// Explains why the first thread of a process cannot be started. The C library uses another system call only if `clone3` is
-/// unknown (ENOSYS), but old seccomp profiles of container runtimes answer that it is not permitted.
+/// Adds the likely cause to the error of a process that cannot start its first thread. The C library uses another system call
+/// only if `clone3` is unknown (ENOSYS), but old seccomp profiles of container runtimes answer that it is not permitted.
 fn explained(cause: io::Error) -> io::Error {
     match cause.kind() {
         io::ErrorKind::PermissionDenied => io::Error::other(format!(
             "cannot start a thread: {cause}: the seccomp profile of the container runtime forbids clone3; use a runtime \
-             that answers ENOSYS to it, such as Docker 20.10.10 or newer (docs/images.md)"
+             that answers ENOSYS to it, such as Docker 20.10.10 or newer (docs/operations.md)"
         )),
         _ => cause,
     }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 /// that waiting costs no measurable CPU.
 pub const STOP_TICK: Duration = Duration::from_millis(200);
 
-/// No stop was requested.
+/// State: no stop was requested.
 const RUNNING: i32 = 0;
-/// A part of the program failed and the others have to end.
+/// State: a part of the program failed or finished, and the others have to end. Other values are signal numbers.
 const CANCELLED: i32 = -1;
 
 /// Tells all threads of a clone to end. Copies of a token share their state, which changes only once, from running to
@@ -18,7 +18,7 @@ const CANCELLED: i32 = -1;
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     state: Arc<AtomicI32>,
-    /// Its stop also stops this token.
+    /// When it is set, this token is set, too.
     parent: Option<Box<Stop>>,
     /// Wakes sleeping threads; shared by a token and all its descendants.
     wakeup: Arc<Wakeup>,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_stops_with_its_parent_but_not_the_other_way_round() {
+    fn a_child_stops_with_its_parent_and_a_parent_not_with_its_child() {
         let parent = Stop::new();
         let (one, other) = (parent.child(), parent.child());
         one.cancel();

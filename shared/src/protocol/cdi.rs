@@ -1,11 +1,12 @@
-//! Names and numbers that CDI and Kubernetes use (contract, sections 1, 2, 3 and 6). They never change.
+//! The names and numbers on which both ends rely: those of CDI and Kubernetes, and the headers and variables that Decant adds
+//! (docs/protocol.md sections 1, 2, 3 and 6). They never change.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// Header that carries the [`ContentType`].
 pub const CONTENT_TYPE_HEADER: &str = "x-cdi-content-type";
-/// Header with the number of logical bytes in the stream. Other receivers than ours ignore it.
+/// Header with the number of logical bytes in the stream. CDI's receiver ignores it.
 pub const LENGTH_HEADER: &str = "x-decant-length";
 /// Header by which a source announces that it supports resuming, with the number of segments that it does not send.
 pub const RESUME_HEADER: &str = "x-decant-resume";
@@ -13,7 +14,7 @@ pub const RESUME_HEADER: &str = "x-decant-resume";
 pub const ATTRIBUTES_HEADER: &str = "x-decant-attributes";
 /// Header with the [`StreamId`](crate::protocol::stream_id::StreamId) of one of several connections of a clone.
 pub const STREAM_HEADER: &str = "x-decant-stream";
-/// Header of a query for digests: the first segment of the answer.
+/// Header of a query for digests: the number of the first segment to report.
 pub const FROM_HEADER: &str = "x-decant-from";
 /// Path at which a target reports its progress.
 pub const SESSION_PATH: &str = "/v1/session";
@@ -38,9 +39,9 @@ pub const TARGET_DIRECTORY: &str = "/data";
 pub const DEFAULT_DESTINATION: &str = "/data/disk.img";
 /// Metric of the clone's progress in percent, from CDI 1.60 on.
 pub const PROGRESS_METRIC: &str = "kubevirt_cdi_clone_progress_total";
-/// Metric of the same value before CDI 1.60.
+/// The same metric before CDI 1.60.
 pub const OLD_PROGRESS_METRIC: &str = "clone_progress";
-/// Their only label: the UID of the DataVolume or of the target PVC.
+/// The only label of both progress metrics: the UID of the DataVolume or of the target PVC.
 pub const OWNER_LABEL: &str = "ownerUID";
 /// Environment variable of both pods with the directory for renewed keys: numbered subdirectories, one for each generation.
 pub const RENEWED_KEYS_VARIABLE: &str = "DECANT_RENEWED_KEYS";
@@ -96,10 +97,10 @@ impl FromStr for ContentType {
     }
 }
 
-/// Whether a clone can be uploaded to `path` with one request (contract 2.3).
+/// Whether a clone can be uploaded to `path` with one request (docs/protocol.md section 2.3).
 pub fn is_upload_path(path: &str) -> bool {
-    let archive = path.strip_suffix("-archive").unwrap_or(path);
-    matches!(archive, "/v1beta1/upload" | "/v1alpha1/upload")
+    let plain = path.strip_suffix("-archive").unwrap_or(path);
+    matches!(plain, "/v1beta1/upload" | "/v1alpha1/upload")
 }
 
 /// Whether `path` is one of CDI's upload paths that do not accept clones: asynchronous uploads and forms.
@@ -108,7 +109,7 @@ pub fn is_other_upload_path(path: &str) -> bool {
     matches!(rest, Some("async" | "form" | "form-async"))
 }
 
-/// Whether a `HEAD` request to `path` is answered with 200 before any check (contract 2.4, row 0).
+/// Whether a `HEAD` request to `path` is answered with 200 before any check (docs/protocol.md section 2.4, row 0).
 pub fn is_async_path(path: &str) -> bool {
     is_other_upload_path(path) && path.ends_with("async")
 }

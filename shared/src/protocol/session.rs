@@ -1,4 +1,4 @@
-//! What a target reports about its session: `GET /v1/session` (docs/protocol.md, 6).
+//! What a target reports about its session: `GET /v1/session` (docs/protocol.md section 6).
 
 use std::fmt;
 
@@ -57,8 +57,11 @@ mod tests {
             let status = SessionStatus { phase, durable_bytes: 77 };
             assert_eq!(SessionStatus::parse(&status.to_string()), Some(status));
         }
-        let later = "phase copy\nmood good\ndurable-bytes 5\n\n00ff";
-        assert_eq!(SessionStatus::parse(later), Some(SessionStatus { phase: Phase::Copy, durable_bytes: 5 }));
+        let of_a_later_version = "phase copy\nmood good\ndurable-bytes 5\n\n00ff";
+        assert_eq!(
+            SessionStatus::parse(of_a_later_version),
+            Some(SessionStatus { phase: Phase::Copy, durable_bytes: 5 })
+        );
     }
 
     proptest! {

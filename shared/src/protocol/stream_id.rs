@@ -1,4 +1,4 @@
-//! Identifies one of several connections that carry a clone together (docs/protocol.md, 6.5).
+//! Identifies one of several connections that carry a clone together (docs/protocol.md section 6.5).
 
 use std::fmt;
 use std::str::FromStr;

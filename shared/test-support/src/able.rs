@@ -1,6 +1,7 @@
-//! Whether a test can run here. A developer's machine skips a test that cannot run and says so; in CI that is a failure.
+//! Whether a test can run on this machine. A test that cannot run is skipped with a message on a developer's machine, and fails in
+//! CI.
 
-/// Returns `can`, which must be true in CI. `what` says what is missing otherwise.
+/// Returns `can`, which must be true in CI. If it is false, prints `what`: what is missing.
 ///
 /// # Panics
 ///
@@ -13,7 +14,7 @@ pub fn able(can: bool, what: &str) -> bool {
     can
 }
 
-/// Whether this is root, which may mount, attach loop devices and change owners.
+/// Whether the test runs as root, which may mount, attach loop devices and change owners.
 pub fn is_root() -> bool {
     able(rustix::process::geteuid().is_root(), "not root")
 }

@@ -1,8 +1,8 @@
-//! Archives made by hand, block by block: also those that no tar would write.
+//! Tar archives made block by block, including ones that no tar program would write.
 
 use tar::{EntryType, Header};
 
-/// A growing archive.
+/// An archive under construction.
 #[derive(Debug, Clone, Default)]
 pub struct HandMade(
     /// Its bytes so far.
@@ -10,7 +10,7 @@ pub struct HandMade(
 );
 
 impl HandMade {
-    /// A GNU header of `kind` for `name`, written byte for byte.
+    /// A GNU header of type `kind`. `name` is stored as it is, without normalization.
     pub fn header(kind: u8, name: &str, size_bytes: u64) -> Header {
         let mut header = Header::new_gnu();
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -23,14 +23,14 @@ impl HandMade {
         header
     }
 
-    /// Adds a header with its checksum, and content.
+    /// Sets the checksum of `header` and adds it, followed by `content`.
     pub fn block(mut self, mut header: Header, content: &[u8]) -> Self {
         header.set_cksum();
         self.0.extend_from_slice(header.as_bytes());
         self.raw(content)
     }
 
-    /// Adds bytes, padded to a block.
+    /// Adds bytes, padded to a multiple of 512.
     pub fn raw(mut self, content: &[u8]) -> Self {
         self.0.extend_from_slice(content);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
@@ -52,7 +52,7 @@ impl HandMade {
         self.link(b'2', name, link)
     }
 
-    /// Adds another name of `link`.
+    /// Adds a hard link to `link`.
     pub fn hard_link(self, name: &str, link: &str) -> Self {
         self.link(b'1', name, link)
     }
@@ -63,17 +63,18 @@ impl HandMade {
         self.block(header, b"")
     }
 
-    /// Adds a PAX header of `kind` (x or g).
+    /// Adds a PAX header of type `kind`: `x` or `g`.
     pub fn pax(self, kind: u8, records: &[(&str, &str)]) -> Self {
         let text: String = records.iter().map(|(key, value)| record(key, value)).collect();
         self.block(Self::header(kind, "PaxHeaders/x", text.len() as u64), text.as_bytes())
     }
 
-    /// Adds an old GNU sparse file with these segments; `real` is its size with holes.
-    pub fn sparse(self, name: &str, real: u64, segments: &[(u64, u64)], content: &[u8]) -> Self {
+    /// Adds a sparse file in the old GNU format. `segments` are offsets and lengths of the data; `real_bytes` is the file's size
+    /// including holes.
+    pub fn sparse(self, name: &str, real_bytes: u64, segments: &[(u64, u64)], content: &[u8]) -> Self {
         let mut header = Self::header(b'S', name, content.len() as u64);
         let gnu = header.as_gnu_mut().unwrap();
-        gnu.set_real_size(real);
+        gnu.set_real_size(real_bytes);
         for (slot, (offset, len)) in gnu.sparse.iter_mut().zip(segments) {
             slot.set_offset(*offset);
             slot.set_length(*len);
@@ -81,13 +82,14 @@ impl HandMade {
         self.block(header, content)
     }
 
-    /// Adds the end mark; the whole archive.
+    /// Adds the two zero blocks at the end. Returns the archive.
     pub fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 }
 
+/// A PAX record. Its length counts the digits of the length itself.
 fn record(key: &str, value: &str) -> String {
     let body = key.len() + value.len() + 3;
     let len = (1..9).map(|digits| body + digits).find(|len| len.to_string().len() + body == *len);

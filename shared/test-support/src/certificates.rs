@@ -1,4 +1,4 @@
-//! Certificates of every kind that either end can meet.
+//! Certificates for both ends: authorities, intermediates, leaves with chosen names and lifetimes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use time::{Duration, OffsetDateTime};
 
-/// The common name of the sender that targets in these tests wait for.
+/// The common name of the sender that targets in these tests expect.
 pub const SENDER: &str = "source-ns/source-pvc-target-ns/target-pvc";
 
-/// A certificate chain with the key of its first certificate.
+/// A certificate chain and the key of its leaf.
 #[derive(Debug)]
 pub struct Identity {
-    /// The certificate, then the authorities between it and the root.
+    /// Leaf first, then the intermediates; without the root.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the certificate.
+    /// The leaf's key.
     pub key: PrivateKeyDer<'static>,
 }
 
 impl Identity {
-    /// The chain as a PEM file holds it.
+    /// The chain in PEM format.
     pub fn chain_pem(&self) -> String {
         self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()
     }
 
-    /// The key as a PEM file holds it.
+    /// The key in PEM format.
     pub fn key_pem(&self) -> String {
         pem("PRIVATE KEY", self.key.secret_der())
     }
@@ -45,62 +45,62 @@ impl Identity {
     }
 }
 
-/// An authority, at the root or below another one.
+/// A certificate authority: a root or an intermediate.
 pub struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// Itself and what is between it and the root, for the chains of its leaves. Empty at the root.
-    above: Vec<CertificateDer<'static>>,
+    /// The part of a leaf's chain after the leaf: this authority and the intermediates above it. Empty for a root.
+    chain: Vec<CertificateDer<'static>>,
 }
 
 impl Ca {
-    /// One at the root.
+    /// A new root.
     pub fn new(name: &str) -> Self {
         let issuer = CertifiedIssuer::self_signed(ca_params(name), KeyPair::generate().unwrap()).unwrap();
-        Self { issuer, above: Vec::new() }
+        Self { issuer, chain: Vec::new() }
     }
 
-    /// An authority that this one vouches for.
+    /// A new intermediate, signed by this authority.
     pub fn intermediate(&self, name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let issuer = CertifiedIssuer::signed_by(ca_params(name), key, &*self.issuer).unwrap();
-        let above = [vec![issuer.der().clone()], self.above.clone()].concat();
-        Self { issuer, above }
+        let chain = [vec![issuer.der().clone()], self.chain.clone()].concat();
+        Self { issuer, chain }
     }
 
-    /// A client's certificate that is valid today.
+    /// A client certificate that is valid for one day.
     pub fn client(&self, name: &str) -> Identity {
         self.client_until(name, Duration::days(1))
     }
 
-    /// A client's certificate that ends this long from now.
-    pub fn client_until(&self, name: &str, end: Duration) -> Identity {
-        self.leaf(params(name, end), ExtendedKeyUsagePurpose::ClientAuth)
+    /// A client certificate that expires after `lifetime`; a negative one has expired already.
+    pub fn client_until(&self, name: &str, lifetime: Duration) -> Identity {
+        self.leaf(params(name, lifetime), ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// A server's certificate for the loopback address.
+    /// A server certificate for the loopback address that is valid for one day.
     pub fn server(&self) -> Identity {
         self.server_until(Duration::days(1))
     }
 
-    /// The same that ends this long from now.
-    pub fn server_until(&self, end: Duration) -> Identity {
-        self.server_named(&["127.0.0.1"], end)
+    /// A server certificate for the loopback address that expires after `lifetime`.
+    pub fn server_until(&self, lifetime: Duration) -> Identity {
+        self.server_named(&["127.0.0.1"], lifetime)
     }
 
-    /// A certificate of a server with these names or addresses that ends this long from now.
-    pub fn server_named(&self, names: &[&str], end: Duration) -> Identity {
+    /// A server certificate for these host names or addresses that expires after `lifetime`.
+    pub fn server_named(&self, names: &[&str], lifetime: Duration) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = params("target", end);
+        let mut params = params("target", lifetime);
         params.subject_alt_names = CertificateParams::new(names).unwrap().subject_alt_names;
         self.leaf(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// Itself as a PEM file holds it.
+    /// The authority's certificate in PEM format.
     pub fn pem(&self) -> String {
         pem("CERTIFICATE", self.issuer.der())
     }
 
-    /// Itself.
+    /// The authority's certificate.
     pub fn der(&self) -> &CertificateDer<'static> {
         self.issuer.der()
     }
@@ -109,12 +109,13 @@ impl Ca {
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        let chain = [vec![leaf.der().clone()], self.above.clone()].concat();
+        let chain = [vec![leaf.der().clone()], self.chain.clone()].concat();
         Identity { chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
     }
 }
 
-/// An authority with a client that it vouches for, and servers that insist on this client.
+/// An authority, one client with its certificate, and configurations of servers that require a client certificate of this
+/// authority.
 pub struct Pki {
     authority: Ca,
     /// The authority's certificate.
@@ -127,9 +128,9 @@ pub struct Pki {
 
 impl Pki {
     /// A new authority and its client.
-    #[expect(clippy::new_without_default, reason = "it makes keys")]
+    #[expect(clippy::new_without_default, reason = "it generates keys")]
     pub fn new() -> Self {
-        let authority = Ca::new("authority of a test");
+        let authority = Ca::new("test authority");
         let client = authority.client("ns/source-ns/target");
         Self {
             authority_pem: authority.pem(),
@@ -139,17 +140,17 @@ impl Pki {
         }
     }
 
-    /// A certificate of a server with these names or addresses that ends so many days from now.
+    /// A server certificate for these host names or addresses that expires after `days`.
     pub fn server_identity(&self, names: &[&str], days: i64) -> Identity {
         self.authority.server_named(names, Duration::days(days))
     }
 
-    /// The configuration of a good target: it has the loopback address, and it requires the client's certificate.
+    /// The configuration of a valid target: it has a certificate for the loopback address and requires a client certificate.
     pub fn server(&self) -> Arc<ServerConfig> {
         self.server_as(self.server_identity(&["127.0.0.1"], 1), rustls::DEFAULT_VERSIONS)
     }
 
-    /// The configuration of a server that is `identity` and requires a certificate of this authority's client.
+    /// The configuration of a server with the certificate `identity` that requires a client certificate of this authority.
     pub fn server_as(
         &self,
         identity: Identity,
@@ -176,15 +177,16 @@ fn ca_params(name: &str) -> CertificateParams {
     params
 }
 
-fn params(name: &str, end: Duration) -> CertificateParams {
+fn params(name: &str, lifetime: Duration) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     let now = OffsetDateTime::now_utc();
-    (params.not_before, params.not_after) = (now - Duration::days(30), now + end);
+    params.not_before = now - Duration::days(30);
+    params.not_after = now + lifetime;
     params
 }
 
-/// DER between BEGIN and END.
+/// `der` in PEM format.
 pub fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: String = text

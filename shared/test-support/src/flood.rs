@@ -1,4 +1,4 @@
-//! Connections that do nothing: any number, from any number of addresses, and each is opened again when it is closed.
+//! Idle connections, any number from any number of addresses. Each one is reopened when the server closes it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -12,12 +12,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 /// Where the connections of a flood come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sources {
-    /// All from one address, which is not that of the test.
+    /// One address for all of them, not the one of the test's own connections.
     OneAddress,
-    /// Each from its own.
+    /// A different address for each of them.
     ManyAddresses,
-    /// All from the address that the test's own connections have.
-    TheTestsAddress,
+    /// The address of the test's own connections.
+    TestAddress,
 }
 
 /// A flood that lasts until it is dropped.
@@ -28,9 +28,9 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Holds `count` connections to a port of 127.0.0.1. Each sends `bytes` and nothing else. Returns when all of
-    /// them have been opened once.
-    pub fn begin(port: u16, count: usize, from: Sources, bytes: &'static [u8]) -> Self {
+    /// Opens `count` connections to a port of 127.0.0.1. Each sends `bytes` and nothing else. Returns after each has been opened
+    /// once.
+    pub fn start(port: u16, count: usize, from: Sources, bytes: &'static [u8]) -> Self {
         let (done, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = {
             let (done, opened) = (Arc::clone(&done), Arc::clone(&opened));
@@ -39,7 +39,7 @@ impl Flood {
                 while !done.load(Ordering::Acquire) {
                     for (index, slot) in held.iter_mut().enumerate() {
                         if slot.as_mut().is_none_or(|silent| silent.is_closed(bytes)) {
-                            // The old one is closed first.
+                            // Close the old socket first, so that its descriptor is free.
                             drop(slot.take());
                             *slot = Silent::open(port, address(from, index));
                             opened.fetch_add(usize::from(slot.is_some()), Ordering::AcqRel);
@@ -56,7 +56,7 @@ impl Flood {
         flood
     }
 
-    /// How many connections were opened up to now.
+    /// How many connections were opened so far.
     pub fn opened(&self) -> usize {
         self.opened.load(Ordering::Acquire)
     }
@@ -74,7 +74,7 @@ impl Drop for Flood {
 fn address(from: Sources, index: usize) -> Ipv4Addr {
     match from {
         Sources::OneAddress => Ipv4Addr::new(127, 9, 9, 9),
-        Sources::TheTestsAddress => Ipv4Addr::LOCALHOST,
+        Sources::TestAddress => Ipv4Addr::LOCALHOST,
         Sources::ManyAddresses => {
             let [high, low] = [index / 250, index % 250].map(|part| u8::try_from(part).unwrap_or(0));
             Ipv4Addr::new(127, 8, high, low + 1)
@@ -82,13 +82,14 @@ fn address(from: Sources, index: usize) -> Ipv4Addr {
     }
 }
 
+/// One connection, and how many of its bytes were sent.
 struct Silent {
     socket: TcpStream,
     sent: usize,
 }
 
 impl Silent {
-    /// `None` when the system has no socket or no port left just now.
+    /// `None` if the system has no free socket or port at the moment.
     fn open(port: u16, source: Ipv4Addr) -> Option<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).ok()?;
@@ -99,7 +100,7 @@ impl Silent {
         }
     }
 
-    /// Sends the rest, and returns whether the other end has closed.
+    /// Sends the rest of `bytes`. Returns whether the server has closed the connection.
     fn is_closed(&mut self, bytes: &[u8]) -> bool {
         let failed =
             |e: &std::io::Error| !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected);

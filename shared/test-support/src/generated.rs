@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// Compares what is between `<!-- generated: NAME -->` and `<!-- end -->` with the table of that name. With `GOLDEN=write` in the
-/// environment it writes the tables there instead. `rerun` is the command that does so.
+/// Compares each region between `<!-- generated: NAME -->` and `<!-- end -->` with the table of that name. With the environment
+/// variable `GOLDEN=write` it rewrites the regions instead. `rerun` is the command for that, which the panic shows.
 ///
 /// # Panics
 ///
@@ -14,9 +14,9 @@ pub fn check(tables: &[(&str, String)], rerun: &str) {
     let writes = std::env::var_os("GOLDEN").is_some_and(|value| value == "write");
     for (name, table) in tables {
         let mark = format!("<!-- generated: {name} -->\n");
-        let start =
-            page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {mark}")) + mark.len();
-        let end = start + page[start..].find("<!-- end -->").expect("the region ends");
+        let start = page.find(&mark).unwrap_or_else(|| panic!("docs/operations.md lacks {}", mark.trim()))
+            + mark.len();
+        let end = start + page[start..].find("<!-- end -->").expect("docs/operations.md lacks <!-- end -->");
         if writes {
             page.replace_range(start..end, &format!("\n{table}\n"));
         } else {
@@ -32,7 +32,7 @@ pub fn check(tables: &[(&str, String)], rerun: &str) {
     }
 }
 
-/// A table of Markdown.
+/// A Markdown table with these headings.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let heads: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();

@@ -1,8 +1,8 @@
-//! What the tests of several crates share: certificates, processes, a relay that breaks connections, loop devices and
+//! Helpers that the tests of several crates share: certificates, processes, a relay that breaks connections, loop devices and
 //! mounts, trees of files, and content.
 //!
-//! Only dev-dependencies name this crate, so it is part of no binary. It depends on no other crate of the workspace, so
-//! that the unit tests of each of them can use it.
+//! This crate is only a dev-dependency and so is part of no binary. It depends on no other crate of the workspace, so that the
+//! unit tests of each of them can use it.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue has failed")]
 

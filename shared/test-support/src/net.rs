@@ -1,12 +1,12 @@
-//! Ports that no other process takes in between.
+//! Free ports that stay reserved until the test uses them.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType};
 
-/// A bound port on the loopback address that does not listen: connections are refused, and the system gives it to no other
-/// process. A process under test can listen on it while it is held, because both sockets set `SO_REUSEADDR`.
+/// A port of the loopback address that is bound but does not listen: it refuses connections, and the system assigns it to no
+/// other process. A process under test can still listen on it, because both sockets set `SO_REUSEADDR`.
 #[derive(Debug)]
 pub struct Closed(OwnedFd);
 
@@ -20,12 +20,12 @@ impl Closed {
         Self(socket)
     }
 
-    /// Its address.
+    /// The loopback address with the port.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::try_from(rustix::net::getsockname(&self.0).unwrap()).unwrap()
     }
 
-    /// Its port.
+    /// The port number.
     pub fn port(&self) -> u16 {
         self.address().port()
     }

@@ -1,6 +1,6 @@
-//! Content for volumes and streams.
+//! Reproducible content for volumes and streams.
 
-/// Bytes that no compressor shortens, the same for the same seed.
+/// Incompressible bytes; the same seed gives the same bytes.
 pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut numbers = Numbers::new(seed);
     let mut bytes = Vec::with_capacity(len + 8);
@@ -11,8 +11,8 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Words of two to twelve letters that come back, as in sources and logs: snappy halves it. The baseline of
-/// `scripts/guard.sh` is about these bytes.
+/// Repeated words of two to twelve letters, as in source code and logs: snappy compresses them to half. The baseline of
+/// `scripts/guard.sh` was measured with these bytes.
 pub fn text(len: usize) -> Vec<u8> {
     let mut numbers = Numbers(2);
     let words: Vec<Vec<u8>> = (0..300)
@@ -30,14 +30,14 @@ pub fn text(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that look random, the same for the same seed (xorshift*).
+/// A pseudo-random number generator (xorshift*).
 #[derive(Debug, Clone)]
 pub struct Numbers(u64);
 
 impl Numbers {
-    /// The numbers of this seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
-        // Never 0, the only state that xorshift does not leave: the constant is odd.
+        // An odd state is never 0, the one state that xorshift cannot leave.
         Self(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15))
     }
 

@@ -1,4 +1,4 @@
-//! Processes under test: their standard error is collected by line, and they are killed with the test.
+//! Processes under test. Their standard error is collected line by line, and they are killed when the test ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -16,12 +16,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` without standard input and output.
+    /// Starts `command` with standard input and output connected to `/dev/null`.
     pub fn spawn(command: &mut Command) -> Self {
         Self::spawn_watched(command, |_| {})
     }
 
-    /// The same; `watch` is called with each line of the log, from another thread, before a test can see the line.
+    /// Like [`Process::spawn`]. `watch` is called with each line of the log, in another thread, before the line becomes visible to the
+    /// test.
     pub fn spawn_watched(command: &mut Command, watch: impl Fn(&str) + Send + 'static) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -35,23 +36,23 @@ impl Process {
                     watch(&line);
                     log.change(|read| read.lines.push(line));
                 }
-                log.change(|read| read.is_over = true);
+                log.change(|read| read.is_complete = true);
             }
         });
         Self { child, log }
     }
 
-    /// Its process number.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for the first line of its log that contains `part`.
+    /// Waits for the first line of the log that contains `part`.
     pub fn line(&self, part: &str) -> String {
         self.nth_line(part, 1)
     }
 
-    /// Waits for the `count`th line of its log that contains `part`.
+    /// Waits for the `count`th line of the log that contains `part`, counted from 1.
     pub fn nth_line(&self, part: &str, count: usize) -> String {
         let find = |lines: &[String]| lines.iter().filter(|line| line.contains(part)).nth(count - 1).cloned();
         self.log
@@ -59,7 +60,8 @@ impl Process {
             .unwrap_or_else(|lines| panic!("no line {count} with {part:?} in {lines:#?}"))
     }
 
-    /// Waits for a line after the first `skip` that contains `part`; it and how many lines there are up to it.
+    /// Waits for a line that contains `part`, not counting the first `skip` lines. Returns the line and the number of lines up to and
+    /// including it.
     pub fn line_after(&self, skip: usize, part: &str) -> (usize, String) {
         let find = |lines: &[String]| {
             let mut rest = lines.iter().enumerate().skip(skip);
@@ -70,52 +72,52 @@ impl Process {
             .unwrap_or_else(|lines| panic!("no line after {skip} has {part:?}: {lines:#?}"))
     }
 
-    /// The log up to now.
+    /// The lines of the log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.0.0.lock().unwrap().lines.clone()
     }
 
-    /// Sends it a signal.
+    /// Sends `signal` to the process.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Ends it as a failing node, or a kernel short of memory, does.
+    /// Kills the process with SIGKILL, as a failing node or the kernel's out-of-memory killer does.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// The most memory that it has had at one time, in KiB.
+    /// Peak memory use of the running process, in KiB.
     pub fn peak_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Whether it ended by itself.
+    /// Whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Whether it ended by itself and successfully.
+    /// Whether the process has ended with exit code 0.
     pub fn has_succeeded(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some_and(|status| status.success())
     }
 
-    /// Waits until it has ended; its exit code, and none if a signal ended it.
+    /// Waits until the process has ended. Returns its exit code, or `None` if a signal ended it.
     pub fn wait(&mut self) -> Option<i32> {
-        let ended = self.log.wait(|read| read.is_over.then_some(()));
-        ended.unwrap_or_else(|lines| panic!("it does not end: {lines:#?}"));
+        let ended = self.log.wait(|read| read.is_complete.then_some(()));
+        ended.unwrap_or_else(|lines| panic!("the process does not end: {lines:#?}"));
         self.child.wait().unwrap().code()
     }
 
-    /// Waits until it has ended; its exit code and its log.
+    /// Waits until the process has ended. Returns its exit code and its log.
     pub fn ended(mut self) -> (Option<i32>, Vec<String>) {
         (self.wait(), self.log())
     }
 
-    /// Waits until it has ended, which must be successful; its log.
+    /// Waits until the process has ended, and panics unless its exit code is 0. Returns its log.
     pub fn succeeded(self) -> Vec<String> {
         let (code, log) = self.ended();
         assert_eq!(code, Some(0), "{log:#?}");
@@ -125,33 +127,34 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already in most tests.
+        // An error means that the process has ended already, as in most tests.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 #[derive(Debug, Default)]
-struct Read {
+struct LogState {
     lines: Vec<String>,
-    is_over: bool,
+    /// The process has closed its standard error.
+    is_complete: bool,
 }
 
-/// The lines of a log, as they come.
+/// The lines of a log, shared with the thread that reads them.
 #[derive(Debug, Clone, Default)]
-struct Log(Arc<(Mutex<Read>, Condvar)>);
+struct Log(Arc<(Mutex<LogState>, Condvar)>);
 
 impl Log {
-    fn change(&self, change: impl FnOnce(&mut Read)) {
+    fn change(&self, change: impl FnOnce(&mut LogState)) {
         change(&mut self.0.0.lock().unwrap());
         self.0.1.notify_all();
     }
 
-    /// Waits until `find` finds something; all lines if the process ends, or hangs, without it.
-    fn wait<T>(&self, find: impl Fn(&Read) -> Option<T>) -> Result<T, Vec<String>> {
+    /// Waits until `find` returns something. The error has all lines: the process ended without it, or [`HANG`] has passed.
+    fn wait<T>(&self, find: impl Fn(&LogState) -> Option<T>) -> Result<T, Vec<String>> {
         let guard = self.0.0.lock().unwrap();
-        let is_open = |read: &mut Read| find(read).is_none() && !read.is_over;
-        let (read, _) = self.0.1.wait_timeout_while(guard, HANG, is_open).unwrap();
+        let is_pending = |read: &mut LogState| find(read).is_none() && !read.is_complete;
+        let (read, _) = self.0.1.wait_timeout_while(guard, HANG, is_pending).unwrap();
         find(&read).ok_or_else(|| read.lines.clone())
     }
 }

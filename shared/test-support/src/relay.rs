@@ -1,4 +1,5 @@
-//! A relay between a source and a target. It counts what is sent, and breaks a connection when a test orders it.
+//! A relay between a source and a target. It counts the bytes that the source sends, and breaks a connection where a test asks for
+//! it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -9,31 +10,32 @@ use std::time::Duration;
 
 use crate::until;
 
-/// Connections that carry less than this are small requests, and never break.
+/// A connection that has carried no more than this may be a small request. It is not counted as an upload and never broken.
 const UPLOAD_BYTES: u64 = 1 << 20;
 const TICK: Duration = Duration::from_millis(5);
-/// What a source can send while nothing goes through. Without a limit the kernel lets it grow to tens of MiB on the
-/// loopback interface, and then a source that is killed late has sent everything.
-const HELD_BYTES: usize = 1 << 20;
+/// Receive buffer of the relay: how much a source can send while the relay forwards nothing. Without a limit the kernel lets the
+/// buffer grow to tens of MiB on the loopback interface, and a source that is killed late would have sent everything.
+const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
-/// What happens to an upload.
+/// A fault of an upload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Break {
-    /// Both sides are closed.
+    /// The relay closes the connections to both sides.
     Cut,
-    /// Nothing goes through any more, and neither side is told.
+    /// The relay forwards nothing from now on, and closes nothing.
     Silent,
-    /// The same until [`Relay::let_go`] or [`Relay::cut_held`]. What is held has not reached the target.
+    /// The relay forwards nothing until [`Relay::release`] or [`Relay::cut_held`]. The held bytes have not reached the target.
     Hold,
-    /// One bit becomes another one.
+    /// The relay flips one bit.
     Flip,
 }
 
-/// Carries connections from a port of its own to the target's. The target may change its port: the source's URL stays.
+/// Forwards connections from its own port to the target's port. After a restart the target may have another port; the URL of the
+/// source stays the same.
 pub struct Relay {
     port: u16,
     shared: Arc<Shared>,
-    door: Option<JoinHandle<()>>,
+    accept_thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -41,14 +43,20 @@ struct Shared {
     sent_bytes: AtomicU64,
     /// Connections that were uploads.
     uploads: AtomicU64,
-    /// When `sent_bytes` has reached this, the upload that is under way breaks, once.
-    order: Mutex<Option<(u64, Break)>>,
+    /// The fault that was not injected yet.
+    planned: Mutex<Option<PlannedBreak>>,
     is_held: AtomicBool,
-    /// What was held ends instead of going on.
+    /// The held upload is to be cut when it is released.
     is_cut: AtomicBool,
     /// 0 while there is no target.
     target_port: AtomicU16,
-    is_over: AtomicBool,
+    is_stopped: AtomicBool,
+}
+
+/// A fault that is injected once, into the running upload, when `sent_bytes` has reached `at_bytes`.
+struct PlannedBreak {
+    at_bytes: u64,
+    fault: Break,
 }
 
 impl Relay {
@@ -57,53 +65,52 @@ impl Relay {
     pub fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
-        // Connections have it from their listener.
-        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, HELD_BYTES).unwrap();
+        // Accepted sockets inherit the size from the listener.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, RECEIVE_BUFFER_BYTES).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
-        let door = std::thread::spawn({
+        let accept_thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
         });
-        Self { port, shared, door: Some(door) }
+        Self { port, shared, accept_thread: Some(accept_thread) }
     }
 
-    /// Where sources connect to.
+    /// The port to which sources connect.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sets the port of the target for the connections that come from now on. The closure can be called later and from
-    /// another thread.
+    /// Returns a closure that sets the target's port for new connections. It can be called later and in another thread.
     pub fn target_setter(&self) -> impl Fn(u16) + Send + 'static {
         let shared = Arc::clone(&self.shared);
         move |port| shared.target_port.store(port, Ordering::SeqCst)
     }
 
-    /// Waits until there is a target; its port.
+    /// Waits until there is a target. Returns its port.
     pub fn target_port(&self) -> u16 {
-        until("a target that listens", || self.shared.target_port.load(Ordering::SeqCst) != 0);
+        until("the target listens", || self.shared.target_port.load(Ordering::SeqCst) != 0);
         self.shared.target_port.load(Ordering::SeqCst)
     }
 
-    /// All that sources sent to targets through it.
+    /// The bytes that sources have sent to targets through this relay.
     pub fn sent_bytes(&self) -> u64 {
         self.shared.sent_bytes.load(Ordering::SeqCst)
     }
 
-    /// How many connections carried a part of a volume.
+    /// The number of connections that were uploads.
     pub fn uploads(&self) -> u64 {
         self.shared.uploads.load(Ordering::SeqCst)
     }
 
-    /// Breaks the upload that is under way when `at_bytes` were sent in all.
-    pub fn break_at(&self, at_bytes: u64, how: Break) {
-        *self.shared.order.lock().unwrap() = Some((at_bytes, how));
+    /// Injects `fault` into the running upload once `at_bytes` were sent in total.
+    pub fn break_at(&self, at_bytes: u64, fault: Break) {
+        *self.shared.planned.lock().unwrap() = Some(PlannedBreak { at_bytes, fault });
     }
 
     /// Waits until an upload is held.
     pub fn wait_until_held(&self) {
-        until("an upload that is held", || self.is_held());
+        until("an upload is held", || self.is_held());
     }
 
     /// Whether an upload is held now.
@@ -111,49 +118,49 @@ impl Relay {
         self.shared.is_held.load(Ordering::SeqCst)
     }
 
-    /// Lets the upload that is held continue.
-    pub fn let_go(&self) {
+    /// Lets the held upload continue.
+    pub fn release(&self) {
         self.shared.is_held.store(false, Ordering::SeqCst);
     }
 
-    /// Closes the connection that is held. What it held never arrives, so the clone cannot have been complete.
+    /// Closes the held connection. The held bytes never arrive, so the clone cannot have been complete.
     pub fn cut_held(&self) {
         self.shared.is_cut.store(true, Ordering::SeqCst);
-        self.let_go();
+        self.release();
     }
 
-    /// Whether the order of [`Relay::break_at`] was carried out.
+    /// Whether the fault of [`Relay::break_at`] was injected.
     pub fn has_broken(&self) -> bool {
-        self.shared.order.lock().unwrap().is_none()
+        self.shared.planned.lock().unwrap().is_none()
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::SeqCst);
-        let ended = self.door.take().map(JoinHandle::join);
+        self.shared.is_stopped.store(true, Ordering::SeqCst);
+        let ended = self.accept_thread.take().map(JoinHandle::join);
         assert!(std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()));
     }
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    let mut lines = Vec::new();
-    while !shared.is_over.load(Ordering::SeqCst) {
+    let mut connections = Vec::new();
+    while !shared.is_stopped.load(Ordering::SeqCst) {
         let Ok((source, _)) = listener.accept() else {
             std::thread::sleep(TICK);
             continue;
         };
         let target_port = shared.target_port.load(Ordering::SeqCst);
-        // Without a target the source finds its connection closed.
+        // Without a target the source's connection is closed.
         let Ok(target) = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port)) else { continue };
         let shared = Arc::clone(shared);
-        lines.push(std::thread::spawn(move || carry(&source, &target, &shared)));
+        connections.push(std::thread::spawn(move || forward(&source, &target, &shared)));
     }
-    lines.into_iter().for_each(|line| line.join().unwrap());
+    connections.into_iter().for_each(|connection| connection.join().unwrap());
 }
 
-/// Carries both ways until either side ends.
-fn carry(source: &TcpStream, target: &TcpStream, shared: &Shared) {
+/// Forwards in both directions until either side closes.
+fn forward(source: &TcpStream, target: &TcpStream, shared: &Shared) {
     let is_silent = AtomicBool::new(false);
     for socket in [source, target] {
         socket.set_nonblocking(false).unwrap();
@@ -167,10 +174,10 @@ fn carry(source: &TcpStream, target: &TcpStream, shared: &Shared) {
     });
 }
 
-fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, is_silent: &AtomicBool, is_upload: bool) {
+fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, is_silent: &AtomicBool, to_target: bool) {
     let mut buffer = vec![0; 64 << 10];
-    let mut carried_bytes = 0;
-    while !shared.is_over.load(Ordering::SeqCst) {
+    let mut forwarded_bytes = 0;
+    while !shared.is_stopped.load(Ordering::SeqCst) {
         if is_silent.load(Ordering::SeqCst) {
             std::thread::sleep(TICK);
             continue;
@@ -181,12 +188,12 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, is_silent: &A
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => continue,
             Err(_) => break,
         };
-        let is_first = carried_bytes <= UPLOAD_BYTES;
-        carried_bytes += len as u64;
-        if is_upload && is_first && carried_bytes > UPLOAD_BYTES {
-            shared.uploads.fetch_add(1, Ordering::SeqCst);
-        }
-        if is_upload && carried_bytes > UPLOAD_BYTES {
+        let was_small = forwarded_bytes <= UPLOAD_BYTES;
+        forwarded_bytes += len as u64;
+        if to_target && forwarded_bytes > UPLOAD_BYTES {
+            if was_small {
+                shared.uploads.fetch_add(1, Ordering::SeqCst);
+            }
             match shared.due() {
                 Some(Break::Cut) => break,
                 Some(Break::Silent) => {
@@ -206,26 +213,27 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, is_silent: &A
         if to.write_all(&buffer[..len]).is_err() {
             break;
         }
-        if is_upload {
+        if to_target {
             shared.sent_bytes.fetch_add(len as u64, Ordering::SeqCst);
         }
     }
-    // When one side ends, the other one ends too. Either may be gone already.
-    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    // When one side closes, the relay closes the other one, too. An error means that it is closed already.
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
 }
 
 impl Shared {
     fn hold(&self) {
         self.is_held.store(true, Ordering::SeqCst);
-        while self.is_held.load(Ordering::SeqCst) && !self.is_over.load(Ordering::SeqCst) {
+        while self.is_held.load(Ordering::SeqCst) && !self.is_stopped.load(Ordering::SeqCst) {
             std::thread::sleep(TICK);
         }
     }
 
-    /// What is due now; returned once.
+    /// The planned fault, if its position is reached. It is returned only once.
     fn due(&self) -> Option<Break> {
-        let mut order = self.order.lock().unwrap();
-        let (_, how) = order.take_if(|(at_bytes, _)| *at_bytes <= self.sent_bytes.load(Ordering::SeqCst))?;
-        Some(how)
+        let mut planned = self.planned.lock().unwrap();
+        let due = planned.take_if(|planned| planned.at_bytes <= self.sent_bytes.load(Ordering::SeqCst))?;
+        Some(due.fault)
     }
 }

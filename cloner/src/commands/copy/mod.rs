@@ -5,8 +5,7 @@ pub mod plan;
 pub mod screen;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -27,12 +26,8 @@ use crate::commands::copy::plan::CopyPlan;
 use crate::commands::copy::screen::Screen;
 use crate::commands::new_progress;
 use crate::error::{Error, Kind, Result};
-use crate::receive::admission::State;
 use crate::receive::pipeline::IDLE;
-use crate::receive::refusals::Refusals;
-use crate::receive::running::CurrentTransfer;
-use crate::receive::streams::MultiConnection;
-use crate::receive::uploads::UploadService;
+use crate::receive::server::UploadService;
 use crate::receive::{Received, Writing};
 use crate::report::ticker::Ticker;
 use crate::send;
@@ -44,15 +39,15 @@ use crate::volume::writer_lock::{Share, WriterLock};
 
 /// Common name of the throw-away client certificate.
 const CLIENT_NAME: &str = "decant-copy";
-/// The certificates outlive no process, but a copy may take longer than a day.
+/// The certificates are used by this process only, but a copy may take longer than a day.
 const CERTIFICATE_DAYS: i64 = 30;
-/// How long the target's end may take to clean up or to tell why it failed.
+/// How long the receiving end may take to clean up or to report why it failed.
 const TARGET_END: Duration = Duration::from_secs(20);
 
 /// Copies. Prints progress and one line at the end.
 pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let make_plan = || CopyPlan::make(&args.source, &args.target, args.force);
-    // Declared first, so that it goes last: also what is cleaned up is ours alone.
+    // Declared first, so that it is dropped last: the clean-up needs the lock, too.
     let claim;
     let again;
     let first = make_plan()?;
@@ -64,7 +59,7 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let plan = if new_directory.is_some() {
         &first
     } else {
-        // Until now another process may have been at work there.
+        // Until the lock was taken, another process may have written there.
         again = make_plan()?;
         if let Some(like) = &again.new_directory {
             new_directory = Some(NewDirectory::make(&again.final_path, like)?);
@@ -77,7 +72,7 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     let progress = new_progress();
     let screen = Screen::new(args.quiet, format);
     let started = Instant::now();
-    let ticker = Ticker::start(Arc::clone(&progress), screen.rhythm(), screen.painter())?;
+    let ticker = Ticker::start(Arc::clone(&progress), screen.interval(), screen.painter())?;
     let outcome = transfer(args, plan, claim.clone(), &progress, stop);
     ticker.finish();
     screen.clear();
@@ -98,15 +93,14 @@ pub fn run(args: &CopyArgs, format: LogFormat, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-/// What the copy writes to, claimed; nothing for a device, which is opened for this process alone.
+/// Locks what the copy writes to. A device needs no lock: it is opened exclusively.
 fn claimed(plan: &CopyPlan) -> Result<Option<Arc<WriterLock>>> {
     let Destination::Directory { path, .. } = &plan.destination else { return Ok(None) };
     let share = if plan.content == ContentType::Filesystem { Share::Whole } else { Share::Image };
     WriterLock::take(path, share).map(|claim| Some(Arc::new(claim)))
 }
 
-/// Starts the target's end on loopback, sends from the source's end, and returns when both are content: with what could
-/// not be kept.
+/// Starts the receiving end on loopback, sends to it, and returns when both ends have succeeded: what could not be kept.
 fn transfer(
     args: &CopyArgs,
     plan: &CopyPlan,
@@ -121,7 +115,7 @@ fn transfer(
     check_route(address)?;
     let host = address.ip().to_string();
     let identity = authority.issue("decant-copy-target", &[&host], Usage::Server, CERTIFICATE_DAYS);
-    let server_tls = server::config_asking_clients(
+    let server_tls = server::config_with_optional_client_auth(
         identity?,
         authority.roots()?,
         TlsVersions::default(),
@@ -130,31 +124,21 @@ fn transfer(
     let client_identity = authority.issue(CLIENT_NAME, &[], Usage::Client, CERTIFICATE_DAYS)?;
     let (outcomes, results) = bounded(1);
     let arrived = new_progress();
-    let uploads = UploadService {
-        writing: Writing {
-            destination: plan.destination.clone(),
-            preallocate: args.preallocate,
-            image_mode: mode_without_acl(&args.source, plan.file_mode),
-            grow_to_bytes: None,
-            keep_partial: false,
-            is_exact: true,
-            is_made: plan.new_directory.is_some(),
-            read_back: args.verify == Some(Verify::Readback),
-            decompress_threads: args.tuning.threads(),
-        },
-        idle: IDLE,
-        client_name: CLIENT_NAME.to_owned(),
-        progress: Arc::clone(&arrived),
-        stop: stop.clone(),
-        outcomes,
-        state: Mutex::new(State::Idle),
-        running: CurrentTransfer::default(),
-        multi_connection: MultiConnection::default(),
-        held: Mutex::default(),
-        refusals: Refusals::default(),
-        is_leftover_useless: AtomicBool::new(false),
-        claim: Mutex::new(claim),
+    let writing = Writing {
+        destination: plan.destination.clone(),
+        preallocate: args.preallocate,
+        image_mode: mode_without_acl(&args.source, plan.file_mode),
+        grow_to_bytes: None,
+        keep_partial: false,
+        is_exact: true,
+        is_made: plan.new_directory.is_some(),
+        read_back: args.verify == Some(Verify::Readback),
+        decompress_threads: args.tuning.threads(),
     };
+    let client_name = CLIENT_NAME.to_owned();
+    let uploads =
+        UploadService::new(writing, IDLE, client_name, Arc::clone(&arrived), stop.clone(), outcomes)
+            .claimed(claim);
     let server = Server::start(
         "target",
         listener,
@@ -163,7 +147,7 @@ fn transfer(
         Arc::new(uploads),
         stop.clone(),
     )
-    .map_err(|e| Error::io(Kind::Failed, "cannot start the target's end", e))?;
+    .map_err(|e| Error::io(Kind::Failed, "cannot start the receiving end", e))?;
     let source = Source {
         path: args.source.clone(),
         content: plan.content,
@@ -185,11 +169,11 @@ fn transfer(
     outcome
 }
 
-/// One outcome out of two. What the source heard from the target is second-hand: here the target's own
-/// failure is at hand. A failure of the source reaches the target as a cut stream, which explains nothing.
+/// Combines the outcomes of both ends. If the target refused or hung up, its own error says why. If the source failed, the
+/// target only sees a cut stream, so the source's error is the one to report.
 fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> Result<Option<String>> {
     let error = match sent {
-        // Only the directory's part is told to a sender; what an image lost is known at hand.
+        // The target tells the sender only what a directory lost. What an image lost is in the target's own result.
         Ok(None) => {
             let received = results.recv_timeout(TARGET_END).ok().and_then(Result::ok);
             return Ok(received
@@ -200,7 +184,7 @@ fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> R
         Ok(not_kept) => return Ok(not_kept),
         Err(error) => error,
     };
-    // Also waits until a target that was interrupted has removed what it began.
+    // This also waits until an interrupted target has removed what it wrote.
     let received = match error.kind() {
         Kind::Source | Kind::SourceChanged | Kind::Usage if results.is_empty() => {
             results.recv_timeout(Duration::from_secs(1))
@@ -213,13 +197,13 @@ fn both(sent: Result<Option<String>>, results: &Receiver<Result<Received>>) -> R
     }
 }
 
-/// That the loopback interface is up, which it is not in a new network namespace (`unshare -n`). Nothing is sent: a
-/// datagram socket only looks up the route.
+/// Checks that the loopback interface is up, which it is not in a new network namespace (`unshare -n`). Nothing is sent:
+/// connecting a datagram socket only looks up the route.
 fn check_route(address: SocketAddr) -> Result<()> {
     let probe = UdpSocket::bind((address.ip(), 0)).and_then(|socket| socket.connect(address));
     probe.map_err(|cause| {
-        let text = "both ends of a copy meet on the loopback interface, which does not work here; \
-            `ip link set lo up` starts it";
+        let text = "both ends of a copy talk over the loopback interface, which is down here; \
+            start it with `ip link set lo up`";
         Error::io(Kind::Failed, text, cause)
     })
 }

@@ -1,7 +1,7 @@
-//! The directory that a copy makes: there while the copy runs, complete or gone afterwards.
+//! The directory that a copy creates: after the copy it is complete or removed.
 //!
-//! A file in the staging directory says so (`layout::MADE`), so that after a kill the next copy knows it from a directory of
-//! the user's, which keeps its owner and its mode and is never removed.
+//! A file in the staging directory (`layout::MADE`) records that a copy created the directory. After a kill the next copy then
+//! can tell it from a directory of the user, which keeps its owner and mode and is never removed.
 
 use std::fs::{self, File, Metadata};
 use std::io::ErrorKind;
@@ -22,29 +22,29 @@ use crate::volume::tree::write::attributes::{Attributes, may_give_away};
 use crate::volume::tree::write::staging::mark_made;
 use crate::volume::xattrs::{XattrAccess, names, room};
 
-/// A directory that is being made like another one; it disappears again unless the copy is completed.
+/// A new directory that gets the metadata of the source directory. It is removed unless the copy is completed.
 pub struct NewDirectory<'a> {
     path: &'a Path,
     like: &'a Metadata,
-    /// It is certain that a copy has made it, and that no other one is at work in it.
+    /// A copy created it, and no other process writes to it.
     is_ours: bool,
     completed: bool,
 }
 
 impl<'a> NewDirectory<'a> {
-    /// Makes the directory `path` for a copy of the directory that `like` describes; if it is there, then because a copy that was killed
-    /// has made it.
+    /// Creates the directory `path` for a copy of the directory that `like` describes. If `path` exists, a copy that was killed
+    /// created it.
     pub fn make(path: &'a Path, like: &'a Metadata) -> Result<Self> {
         let is_ours = !path.is_dir();
         if is_ours {
-            // No other user looks into it before it has its final mode.
+            // Closed to other users until it has its final mode.
             let made = fs::DirBuilder::new().mode(0o700).create(path);
-            made.map_err(|e| Error::target("create the folder", path, e))?;
+            made.map_err(|e| Error::target("create the directory", path, e))?;
         }
         Ok(Self { path, like, is_ours, completed: false })
     }
 
-    /// Writes into the directory that a copy has made it. For a process that has claimed it.
+    /// Writes the mark that a copy created the directory. The caller must hold the lock of the directory.
     pub fn mark(&mut self) -> Result<()> {
         self.is_ours = true;
         let staging = self.path.join(STAGING_NAME);
@@ -60,7 +60,7 @@ impl<'a> NewDirectory<'a> {
         }
     }
 
-    /// Takes that away again, if there is nothing else in the staging directory.
+    /// Removes the mark if nothing else is in the staging directory.
     fn unmark(&self) {
         let staging = self.path.join(STAGING_NAME);
         let is_alone = fs::read_dir(&staging)
@@ -71,8 +71,8 @@ impl<'a> NewDirectory<'a> {
         }
     }
 
-    /// Gives the new directory what the directory `source` has, by the rules that hold for every entry in it: what cannot be kept is
-    /// returned, and is no failure. It has nothing that the directory around it hands down.
+    /// Gives the new directory the attributes of the directory `source`, and none that it inherits from its parent. Returns what
+    /// could not be kept, as for every entry in it.
     pub fn complete(mut self, source: &Path) -> Result<Kinds> {
         self.completed = true;
         let path = self.path;
@@ -85,7 +85,7 @@ impl<'a> NewDirectory<'a> {
         let parent = parent_of(path);
         match rustix::fs::open(parent, flags, Mode::empty()) {
             Ok(open) => sync_directory(open),
-            // One that may be written to and not be listed.
+            // The parent may be writable without being readable.
             Err(Errno::ACCESS) => sync_filesystem(&directory),
             Err(e) => Err(e),
         }
@@ -94,7 +94,7 @@ impl<'a> NewDirectory<'a> {
     }
 }
 
-/// Brings the names in a directory to the disk; where directories cannot be synced, with the whole filesystem.
+/// Syncs the names in a directory. Where a directory cannot be synced, syncs the whole filesystem.
 fn sync_directory(directory: impl AsFd) -> Result<(), Errno> {
     match rustix::fs::fsync(&directory) {
         Err(e) if Call::SyncDirectory.is_dispensable(e) => sync_filesystem(directory),
@@ -109,7 +109,7 @@ fn sync_filesystem(directory: impl AsFd) -> Result<(), Errno> {
     }
 }
 
-/// The directory `path`, which `meta` describes, as an archive would say it.
+/// The directory `path`, which `meta` describes, as an entry of an archive.
 fn entry_of(path: &Path, meta: &Metadata) -> Result<Entry> {
     let fail = |doing: &str, e: Errno| Error::source(doing, path, e.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -131,13 +131,13 @@ fn entry_of(path: &Path, meta: &Metadata) -> Result<Entry> {
     })
 }
 
-/// The rights of a file or directory without its access control list: its mode, where it has none.
+/// The mode that the file or directory `path` may have without its access control list; `mode` if it has no list.
 pub fn mode_without_acl(path: &Path, mode: u32) -> u32 {
     let list = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
         .and_then(|file| XattrAccess::Open(file.as_fd()).get(ACCESS_ACL, &mut room()).map(<[u8]>::to_vec));
     match list {
         Ok(list) => acl::without(mode, Some(&list)),
-        // What cannot be opened is not copied, and what has no list has only its mode.
+        // A file that cannot be opened is not copied, and one without a list has only its mode.
         Err(_) => mode,
     }
 }
@@ -150,8 +150,11 @@ struct Xattrs {
 }
 
 fn xattrs_of(directory: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
-    let (mut names_room, mut value_room, place) = (room(), room(), XattrAccess::Open(directory));
-    let (mut read, mut unread) = (Vec::new(), Kinds::default());
+    let mut names_room = room();
+    let mut value_room = room();
+    let place = XattrAccess::Open(directory);
+    let mut read = Vec::new();
+    let mut unread = Kinds::default();
     let list = match place.list(&mut names_room) {
         Ok(list) => list,
         Err(e) => match Call::ListXattrs.verdict(e) {
@@ -180,7 +183,7 @@ impl Drop for NewDirectory<'_> {
     fn drop(&mut self) {
         if self.is_ours && !self.completed {
             self.unmark();
-            // Only succeeds while it is empty, which the target's clean-up takes care of.
+            // This only removes an empty directory. The receiving end has cleaned up its content.
             let _ = fs::remove_dir(self.path);
         }
     }
@@ -194,7 +197,8 @@ mod tests {
     #[test]
     fn it_is_gone_again_when_the_copy_fails() {
         let place = tempfile::tempdir().unwrap();
-        let (path, like) = (place.path().join("new"), place.path().metadata().unwrap());
+        let path = place.path().join("new");
+        let like = place.path().metadata().unwrap();
         let mut new = NewDirectory::make(&path, &like).unwrap();
         assert!(path.is_dir());
         new.mark().unwrap();

@@ -1,4 +1,4 @@
-//! What `cloner copy SRC DST` means, decided before anything is touched.
+//! Decides what `cloner copy SRC DST` does before anything is changed.
 
 use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -13,28 +13,30 @@ use rustix::fs::OFlags;
 use crate::error::{Error, Kind, Result};
 use crate::volume::destination::Destination::{self, Device, Directory};
 use crate::volume::layout::{MADE, REPLACED, STAGING_NAME, names_for};
-use crate::volume::tree::write::staging::identity_words;
+use crate::volume::tree::write::staging::identity_text;
 
-/// More than a mark of a directory has, in bytes.
+/// Longer than the mark of a directory.
 const MARK_BYTES: u64 = 64;
 
-/// A copy that makes sense.
+/// A copy that is possible.
 #[derive(Debug)]
 pub struct CopyPlan {
-    /// How the source travels.
+    /// How the source is sent.
     pub content: ContentType,
     /// Where it goes.
     pub destination: Destination,
-    /// What the user will find.
+    /// The path of the copy, for the user.
     pub final_path: PathBuf,
     /// Permission bits of a file that is made.
     pub file_mode: u32,
-    /// The directory is to become like this one; it is made first if it is not there.
+    /// The metadata that the target directory gets. The directory is created first if it does not exist.
     pub new_directory: Option<Metadata>,
 }
 
 impl CopyPlan {
-    /// Decides, or says why not. With `force` what exists may be replaced.
+    /// Plans the copy of `source` to `target`. With `force`, existing content may be replaced.
+    ///
+    /// Errors: `Kind::Source` and `Kind::Target` say why the copy is refused.
     pub fn make(source: &Path, target: &Path, force: bool) -> Result<Self> {
         let meta = fs::metadata(source).map_err(|e| Error::source("find", source, e))?;
         let kind = meta.file_type();
@@ -44,7 +46,7 @@ impl CopyPlan {
             image(source, &meta, target, force)
         } else {
             let path = source.display();
-            Err(Error::new(Kind::Source, format!("{path} is neither a file, a block device nor a folder")))
+            Err(Error::new(Kind::Source, format!("{path} is neither a file, a block device nor a directory")))
         }
     }
 }
@@ -63,7 +65,7 @@ fn directory(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Resu
         return Ok(plan(into(), Some(meta.clone())));
     };
     if found.file_type().is_block_device() {
-        // A link is no file: the archive of a directory holds it as a link, whose content may be anywhere.
+        // A link does not count: the archive of a directory stores it as a link, whose content may be anywhere.
         let image = source.join(DISK_IMAGE);
         if !fs::symlink_metadata(&image).is_ok_and(|found| found.is_file()) {
             let path = source.display();
@@ -71,19 +73,15 @@ fn directory(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Resu
             return Err(Error::new(
                 Kind::Source,
                 format!(
-                    "{path} has no {what}{DISK_IMAGE} at its top, the only file that can go onto a device"
+                    "{path} has no {what}{DISK_IMAGE} at its top: only that file can be copied onto a block device"
                 ),
             ));
         }
-        need_force(
-            force,
-            target,
-            "is a block device, whose content would be replaced by disk.img of the folder",
-        )?;
+        need_force(force, target, "is a block device: disk.img of the directory would replace its content")?;
         return Ok(plan(Device(target.to_owned()), None));
     }
     if !found.is_dir() {
-        return Err(refusal(target, "is not a folder, and a folder can only be copied into one"));
+        return Err(refusal(target, "is not a directory: a directory can only be copied into a directory"));
     }
     if same(meta, &found) {
         return Err(refusal(target, "is the source"));
@@ -94,7 +92,7 @@ fn directory(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Resu
         DirectoryContent::Nothing => Ok(plan(into(), None)),
         DirectoryContent::MadeByCopy => Ok(plan(into(), Some(meta.clone()))),
         DirectoryContent::Entries => {
-            need_force(force, target, "is not empty; entries of the same names would be replaced")?;
+            need_force(force, target, "is not empty: entries of the same names would be replaced")?;
             Ok(plan(into(), None))
         }
     }
@@ -114,32 +112,31 @@ fn image(source: &Path, meta: &Metadata, target: &Path, force: bool) -> Result<C
             return Err(refusal(target, "is the source"));
         }
         if found.file_type().is_block_device() {
-            need_force(force, target, "is a block device, whose content would be replaced")?;
+            need_force(force, target, "is a block device: the copy would replace its content")?;
             return Ok(plan(Device(target.to_owned()), target.to_owned()));
         }
         if found.is_dir() {
-            let name =
-                source.file_name().ok_or_else(|| refusal(source, "has no name to give to the copy"))?;
+            let name = source.file_name().ok_or_else(|| refusal(source, "has no file name for the copy"))?;
             let inside = target.join(name);
             if look(&inside)?.is_some_and(|found| found.is_dir()) {
-                return Err(refusal(&inside, "is a folder"));
+                return Err(refusal(&inside, "is a directory"));
             }
             return image(source, meta, &inside, force);
         }
         if !found.is_file() {
-            return Err(refusal(target, "is neither a file, a folder nor a block device"));
+            return Err(refusal(target, "is neither a file, a directory nor a block device"));
         }
         need_force(force, target, "exists")?;
     }
     if target.as_os_str().as_bytes().ends_with(b"/") {
-        return Err(refusal(target, if found.is_some() { "is not a folder" } else { "does not exist" }));
+        return Err(refusal(target, if found.is_some() { "is not a directory" } else { "does not exist" }));
     }
-    let name = target.file_name().ok_or_else(|| refusal(target, "is no name for a file"))?;
+    let name = target.file_name().ok_or_else(|| refusal(target, "is not a file name"))?;
     let directory = parent_of(target);
     if !directory.is_dir() {
         return Err(refusal(
             directory,
-            if directory.exists() { "is not a folder" } else { "does not exist" },
+            if directory.exists() { "is not a directory" } else { "does not exist" },
         ));
     }
     let destination = Directory { path: directory.to_owned(), image_name: name.into() };
@@ -151,7 +148,7 @@ fn look(path: &Path) -> Result<Option<Metadata>> {
         Ok(meta) => Ok(Some(meta)),
         Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(None),
         Err(e) if e.kind() == ErrorKind::NotFound => Err(refusal(path, "is a symbolic link to nothing")),
-        Err(e) => Err(Error::target("look at", path, e)),
+        Err(e) => Err(Error::target("read the metadata of", path, e)),
     }
 }
 
@@ -162,11 +159,11 @@ fn same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
-/// What a directory holds, from a copy's point of view.
+/// What a target directory holds.
 enum DirectoryContent {
-    /// Nothing, or nothing but what a copy into this directory left when it was killed; the target's end removes that.
+    /// Nothing, or only what a copy left that was killed. The receiving end removes that.
     Nothing,
-    /// Only what is left of a copy that made this directory, which then never got its owner and mode.
+    /// Only what a copy left that created this directory and was killed. The directory still needs its owner and mode.
     MadeByCopy,
     Entries,
 }
@@ -182,7 +179,7 @@ fn content(directory: &Path) -> Result<DirectoryContent> {
                 return Ok(DirectoryContent::Entries);
             }
         } else if fs::read_dir(replaced).is_ok_and(|mut entries| entries.next().is_some()) {
-            // It was killed while it replaced something: that may be the only copy of it.
+            // The copy was killed while it replaced an entry: this may be the only copy of that entry.
             return Ok(DirectoryContent::Entries);
         } else if is_made(directory, &directory.join(name).join(MADE)) {
             found = DirectoryContent::MadeByCopy;
@@ -191,16 +188,16 @@ fn content(directory: &Path) -> Result<DirectoryContent> {
     Ok(found)
 }
 
-/// Whether the file `mark` says that a copy has made `directory`, and not another one that it came from with everything in it.
+/// Whether the file `mark` says that a copy created `directory`. A mark that was copied from another directory does not count.
 fn is_made(directory: &Path, mark: &Path) -> bool {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let mut words = String::new();
     let read = File::options().read(true).custom_flags(flags).open(mark);
     let read = read.and_then(|mark| mark.take(MARK_BYTES).read_to_string(&mut words));
-    read.is_ok() && rustix::fs::stat(directory).is_ok_and(|found| identity_words(&found) == words)
+    read.is_ok() && rustix::fs::stat(directory).is_ok_and(|found| identity_text(&found) == words)
 }
 
-/// A copy into itself would never end.
+/// Refuses a copy of a directory into itself, which would never end.
 fn refuse_inside(outer: &Path, inner: &Path) -> Result<()> {
     let existing = if inner.exists() { inner } else { parent_of(inner) };
     match (outer.canonicalize(), existing.canonicalize()) {
@@ -218,7 +215,7 @@ pub(super) fn parent_of(path: &Path) -> &Path {
 }
 
 fn need_force(force: bool, path: &Path, why: &str) -> Result<()> {
-    if force { Ok(()) } else { Err(refusal(path, &format!("{why}; --force allows that"))) }
+    if force { Ok(()) } else { Err(refusal(path, &format!("{why}; use --force to allow that"))) }
 }
 
 fn refusal(path: &Path, why: &str) -> Error {
@@ -254,7 +251,7 @@ mod tests {
     fn what_exists_is_only_replaced_by_force() {
         let place = Place::new();
         fs::write(place.at("other"), "x").unwrap();
-        assert!(place.refused("file", "other", false).ends_with("exists; --force allows that"));
+        assert!(place.refused("file", "other", false).ends_with("exists; use --force to allow that"));
         assert!(place.plan("file", "other", true).is_ok());
         assert!(place.refused("empty", "folder", false).contains("is not empty"));
         assert!(place.plan("empty", "folder", true).is_ok());
@@ -280,7 +277,7 @@ mod tests {
     #[test]
     fn a_directory_onto_a_file_and_a_missing_parent_are_refused() {
         let place = Place::new();
-        assert!(place.refused("folder", "file", true).contains("is not a folder"));
+        assert!(place.refused("folder", "file", true).contains("is not a directory"));
         assert!(place.refused("file", "nowhere/file", true).ends_with("nowhere does not exist"));
         assert!(place.plan("nothing", "new", false).unwrap_err().kind() == Kind::Source);
     }
@@ -304,7 +301,7 @@ mod tests {
         let open = |path: &Path| File::open(path).unwrap();
         crate::volume::tree::write::staging::mark_made(open(&staging), open(&place.at("killed"))).unwrap();
         assert!(is_new("killed"));
-        // A mark that came with everything else from another directory says nothing.
+        // A mark that was copied from another directory does not count.
         fs::copy(staging.join(MADE), place.at("own").join(STAGING_NAME).join(MADE)).unwrap();
         assert!(!is_new("own"));
     }

@@ -1,4 +1,4 @@
-//! What a person sees of a copy: a bar on a terminal, plain lines elsewhere, one line at the end.
+//! Shows a copy to the user: a progress bar on a terminal, plain lines elsewhere, and one line at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::commands::cli::LogFormat;
 use crate::report::progress_log::{ProgressLog, describe, summary};
 use crate::report::ticker::TICK;
 
-/// The bar on this process's terminal, if it has one: log lines have to go around it.
+/// The bar on the terminal of this process, if it has one. Log lines must not overwrite it.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Standard error as log lines see it: a bar on it makes room for them.
+/// Standard error for log lines: hides the bar while a line is written.
 pub struct AroundBar;
 
 impl Write for AroundBar {
@@ -32,7 +32,7 @@ impl Write for AroundBar {
     }
 }
 
-/// A bar is drawn this often.
+/// The interval between two drawings of the bar.
 const FRAME: Duration = Duration::from_millis(200);
 
 /// Where progress goes.
@@ -45,9 +45,9 @@ pub struct Screen {
 enum ScreenKind {
     /// A bar on stderr.
     Bar(ProgressBar),
-    /// A line on stderr now and then.
+    /// Lines on stderr at intervals.
     Lines,
-    /// A log record now and then.
+    /// Log records at intervals.
     Log,
     Nothing,
 }
@@ -66,33 +66,33 @@ impl Screen {
         Self { kind, quiet }
     }
 
-    /// How often to paint.
-    pub fn rhythm(&self) -> Duration {
+    /// The interval between two updates.
+    pub fn interval(&self) -> Duration {
         if matches!(self.kind, ScreenKind::Bar(_)) { FRAME } else { TICK }
     }
 
-    /// What paints.
+    /// The function that shows an update.
     pub fn painter(&self) -> impl FnMut(&Progress) + Send + 'static {
         let kind = self.kind.clone();
-        let mut narrator = ProgressLog::default();
+        let mut log = ProgressLog::default();
         move |progress| match &kind {
             ScreenKind::Bar(bar) => {
-                narrator.watch(progress, Instant::now());
+                log.watch(progress, Instant::now());
                 bar.set_position(progress.percent().hundredths());
                 bar.set_message(match progress.phase() {
-                    Phase::Starting | Phase::Scan => "looking at the source".to_owned(),
+                    Phase::Starting | Phase::Scan => "scanning the source".to_owned(),
                     Phase::Connect => "connecting".to_owned(),
-                    _ => describe(progress, narrator.meter()),
+                    _ => describe(progress, log.meter()),
                 });
             }
             ScreenKind::Lines => {
-                if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
-                    // A closed stderr is no reason to fail a copy.
+                if let Some(sentence) = log.sentence(progress, Instant::now()) {
+                    // A closed stderr must not fail the copy.
                     let _ = writeln!(std::io::stderr(), "{sentence}");
                 }
             }
             ScreenKind::Log => {
-                if let Some(sentence) = narrator.sentence(progress, Instant::now()) {
+                if let Some(sentence) = log.sentence(progress, Instant::now()) {
                     log::info!("{sentence}");
                 }
             }
@@ -107,7 +107,7 @@ impl Screen {
         }
     }
 
-    /// What has to be known although the copy succeeded: on standard error, also where it is quiet.
+    /// A warning about a copy that succeeded. It goes to standard error even with `--quiet`.
     pub fn warn(&self, text: &str) {
         match self.kind {
             ScreenKind::Log => log::warn!("{text}"),
@@ -120,10 +120,11 @@ impl Screen {
         if self.quiet {
             return;
         }
-        let (from, to) = (source.display(), target.display());
+        let from = source.display();
+        let to = target.display();
         let digest = progress.digest().map_or(String::new(), |digest| format!(", {digest}"));
         let line = format!("{from} -> {to}: {}{digest}", summary(progress, elapsed));
-        // Standard output has this line and nothing else, whatever stderr shows.
+        // This is the only line on standard output.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
@@ -132,7 +133,7 @@ fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(Percent::FULL.hundredths()), ProgressDrawTarget::stderr());
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let template = if colour { "[{bar:30.cyan/dim}] {msg}" } else { "[{bar:30}] {msg}" };
-    // Both templates are constants; were one wrong, the default style would still do.
+    // Both templates are constants. If one were wrong, the default style would remain.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

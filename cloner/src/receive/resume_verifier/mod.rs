@@ -1,4 +1,4 @@
-//! Compares what arrives with the digests that came along.
+//! Compares what arrives with the sender's digests.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,24 +7,25 @@ use crate::digest::segments::{SegmentHasher, SegmentRun, ZERO_SEGMENT, push_run,
 use crate::digest::{ContentDigest, Digest, HELD_LIMIT, SEGMENT_BYTES};
 use crate::error::{Error, Result};
 use crate::snappy::mark::Mark;
-use crate::stream::{Piece, VerifyContent};
+use crate::stream::Piece;
+use crate::tar::reader::VerifyContent;
 
-/// A sender's digests come right behind the segments; one that sends more than this ahead of its data is broken.
+/// A sender's digests come right after the segments; a sender that sends more than this ahead of its data is broken.
 const AHEAD_LIMIT: usize = 1024;
-/// A sender that sends digests sends one right behind each segment that is not zeros; those of what is kept may be missing.
-/// One that leaves more of them out is broken.
+/// A sender that sends digests sends one right after each segment that is not zeros; those of kept segments may be missing.
+/// A sender that leaves out more is broken.
 const BEHIND_LIMIT: usize = HELD_LIMIT + 1024;
 
-/// What was found out about a content.
+/// The result of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verification {
-    /// Its digest as computed here.
+    /// The digest as computed here.
     pub content_digest: ContentDigest,
-    /// Whether the sender said the same. Other senders than Decant say nothing.
+    /// Whether the sender sent the same. Senders other than Decant send none.
     pub is_confirmed: bool,
 }
 
-/// The content that arrives, on the writer's thread.
+/// Verifies the content that arrives, on the writer's thread.
 #[derive(Debug, Default)]
 pub struct ResumeVerifier(RefCell<Inner>);
 
@@ -39,22 +40,22 @@ struct Inner {
     /// What was computed, once the content is complete.
     found: Option<ContentDigest>,
     has_marks: bool,
-    /// What this target held before, by segment.
+    /// The segments that this target holds from a previous attempt.
     held: Vec<Digest>,
-    /// What was compared, from the first segment on.
+    /// The segments that were compared, from the first one on.
     proven: Vec<Digest>,
-    /// Content of an archive that lies in held segments and was not passed over yet.
+    /// Content of an archive that is in held segments and was not passed over yet.
     passing_bytes: u64,
 }
 
 impl ResumeVerifier {
-    /// Checks a content of which the target holds `held`, from the first segment on.
+    /// Verifies a content of which the target holds `held`, from the first segment on.
     pub fn new(held: Vec<Digest>) -> Self {
         Self(RefCell::new(Inner { held, ..Inner::default() }))
     }
 
-    /// The same for the content of an archive: whoever reads the archive passes over what is held, record by record and
-    /// run by run.
+    /// The same for the content of an archive: the reader of the archive passes over what is held, record by record and run
+    /// by run.
     pub fn passing_over(held: Vec<Digest>) -> Self {
         let mut inner = Inner::default();
         held.into_iter().for_each(|digest| inner.segments.known(digest, SEGMENT_BYTES));
@@ -62,7 +63,7 @@ impl ResumeVerifier {
         Self(RefCell::new(inner))
     }
 
-    /// What the sender says about the content.
+    /// Takes what the sender sends about the content.
     pub fn mark(&self, mark: Mark) -> Result<()> {
         let inner = &mut *self.0.borrow_mut();
         inner.has_marks = true;
@@ -77,7 +78,7 @@ impl ResumeVerifier {
         inner.settle()
     }
 
-    /// The content is complete: everything that the sender said must be so.
+    /// The content is complete: it must agree with all of the sender's digests.
     pub fn finish(&self) -> Result<Verification> {
         let inner = &mut *self.0.borrow_mut();
         let content_digest = inner.segments.finish();
@@ -90,13 +91,14 @@ impl ResumeVerifier {
             inner.prove_zeros(run, run.count)?;
         }
         match inner.content_digest {
-            Some(said) if said == content_digest && inner.expected.is_empty() => {
+            Some(sent) if sent == content_digest && inner.expected.is_empty() => {
                 Ok(Verification { content_digest, is_confirmed: true })
             }
-            Some(said) => {
-                Err(Error::damaged(format!("the whole is {content_digest} here, and {said} at the source")))
+            Some(sent) => {
+                let text = format!("the whole content is {content_digest} here and {sent} at the source");
+                Err(Error::damaged(text))
             }
-            None => Err(Error::damaged("the digest of the whole is missing")),
+            None => Err(Error::damaged("the digest of the whole content is missing")),
         }
     }
 
@@ -105,7 +107,7 @@ impl ResumeVerifier {
         self.0.borrow().found
     }
 
-    /// The digests of all segments, from the first one on, that arrived and agree.
+    /// The digests of all segments that arrived and agree, from the first one on. They are handed over once.
     pub fn proven(&self) -> Vec<Digest> {
         std::mem::take(&mut self.0.borrow_mut().proven)
     }
@@ -144,13 +146,13 @@ impl VerifyContent for ResumeVerifier {
 }
 
 impl Inner {
-    /// Content of an archive where it is held: the sender does not send it again.
+    /// Content of an archive that is held: the sender does not send it again.
     fn pass_over(&mut self, piece: &Piece<'_>) -> Result<()> {
         let left_bytes = match piece {
             Piece::Kept(len) => self.passing_bytes.checked_sub(*len),
             Piece::Data(_) | Piece::Zeros(_) => None,
         };
-        let wrong = || Error::damaged("the sender goes on somewhere else than where this target is");
+        let wrong = || Error::damaged("the sender resumes at another position than this target");
         self.passing_bytes = left_bytes.ok_or_else(wrong)?;
         Ok(())
     }
@@ -158,12 +160,12 @@ impl Inner {
     fn kept(&mut self, mut len: u64) -> Result<()> {
         let position = self.segments.position_bytes();
         if !position.is_multiple_of(SEGMENT_BYTES) {
-            return Err(Error::damaged("a kept run that does not begin with a segment"));
+            return Err(Error::damaged("a kept run does not begin at a segment"));
         }
         let mut index = usize::try_from(position / SEGMENT_BYTES).unwrap_or(usize::MAX);
         while len > 0 {
             let Some(&digest) = self.held.get(index) else {
-                return Err(Error::damaged(format!("segment {index} is said to be here, but it is not")));
+                return Err(Error::damaged(format!("the sender keeps segment {index}, which is not here")));
             };
             let part = len.min(SEGMENT_BYTES);
             self.segments.known(digest, part);
@@ -173,7 +175,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Compares as far as both sides are known.
+    /// Compares as far as both digests are known.
     fn settle(&mut self) -> Result<()> {
         while let Some(run) = self.segments.next_complete() {
             push_run(&mut self.computed, run);
@@ -183,7 +185,7 @@ impl Inner {
         }
         while let (Some(&run), Some(&(index, digest))) = (self.computed.front(), self.expected.front()) {
             if index < run.first {
-                return Err(Error::damaged(format!("the digest of segment {index} comes out of turn")));
+                return Err(Error::damaged(format!("the digest of segment {index} is out of order")));
             }
             let before = (index - run.first).min(run.count);
             self.prove_zeros(run, before)?;
@@ -211,7 +213,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The first `count` segments of `run` have no digest of the sender's: only zeros may come without.
+    /// The first `count` segments of `run` have no digest of the sender: only zeros may have none.
     fn prove_zeros(&mut self, run: SegmentRun, count: u64) -> Result<()> {
         if count > 0 && run.digest != *ZERO_SEGMENT {
             return Err(mismatch(run.first));

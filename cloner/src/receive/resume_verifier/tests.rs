@@ -2,7 +2,7 @@ use super::*;
 
 const SEGMENT: usize = 64 << 20;
 
-/// The marks of a content, as a source makes them.
+/// The marks of a content, as a source sends them.
 fn marks(content: &[u8]) -> Vec<Mark> {
     let mut segments = SegmentHasher::default();
     segments.data(content);
@@ -25,7 +25,7 @@ fn content() -> Vec<u8> {
 }
 
 #[test]
-fn what_agrees_is_proven_and_zeros_need_no_word() {
+fn what_agrees_is_proven_and_zeros_need_no_digest() {
     let content = content();
     let marks = marks(&content);
     assert_eq!(marks.len(), 4);
@@ -50,11 +50,11 @@ fn a_segment_that_differs_is_named() {
     verifier.mark(marks[0]).unwrap();
     let error = verifier.mark(marks[1]).unwrap_err().to_string();
     assert!(error.contains("segment 2 (from 128 MiB on)"), "{error}");
-    assert_eq!(verifier.proven().len(), 2, "what came before it is good");
+    assert_eq!(verifier.proven().len(), 2, "the segments before it agree");
 }
 
 #[test]
-fn content_without_its_digest_is_damage_where_others_have_one() {
+fn content_without_its_digest_is_damage_where_other_content_has_one() {
     let content = content();
     let marks = marks(&content);
     let verifier = ResumeVerifier::default();
@@ -63,7 +63,7 @@ fn content_without_its_digest_is_damage_where_others_have_one() {
     let verifier = ResumeVerifier::default();
     verifier.content(&Piece::Data(&content)).unwrap();
     marks[..3].iter().for_each(|&mark| verifier.mark(mark).unwrap());
-    assert!(verifier.finish().unwrap_err().to_string().contains("whole is missing"));
+    assert!(verifier.finish().unwrap_err().to_string().contains("whole content is missing"));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn only_what_is_held_can_be_kept() {
 }
 
 #[test]
-fn segments_whose_digests_never_come_are_not_remembered_for_ever() {
+fn the_number_of_segments_without_a_digest_is_limited() {
     let held = vec![Digest([1; 32]); HELD_LIMIT];
     let verifier = ResumeVerifier::new(held);
     // From here on a digest is expected for each segment.
@@ -110,7 +110,7 @@ fn segments_whose_digests_never_come_are_not_remembered_for_ever() {
 }
 
 #[test]
-fn a_hole_is_one_run_however_often_zeros_come() {
+fn zeros_in_many_pieces_are_one_run() {
     let verifier = ResumeVerifier::default();
     verifier.mark(Mark::Content(ContentDigest { content_bytes: 0, digest: Digest([0; 32]) })).unwrap();
     for _ in 0..100_000 {

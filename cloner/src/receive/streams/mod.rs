@@ -1,202 +1,207 @@
-//! Where the connections of a clone that has several meet (docs/protocol.md, 6.5): the first one opens the meeting, the
-//! others join it, and what they bring is put back into one order.
+//! A clone over several connections (docs/protocol.md, 6.5): the first connection opens it, the others join, and the packs of
+//! all of them are put back into one order.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use decant_shared::process::stop::{STOP_TICK, Stop};
 use decant_shared::protocol::stream_id::StreamId;
 
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::lanes::{Deal, LANE_DEPTH, Pool};
-use crate::receive::decompress::PackMessage;
+use crate::pipeline::lanes::{Deal, LANE_DEPTH, Message, Pool};
+use crate::receive::REPLACED;
 use crate::snappy::split::Pack;
 
-/// How long the others may take to join: a source gives each 20 s for its handshake.
+/// How long the other connections may take to join: a source gives each 20 s for its handshake.
 const JOIN: Duration = Duration::from_secs(30);
-
-/// What a connection hands over.
-pub enum StreamMessage {
-    /// Whole frames.
-    Pack(Pack),
-    /// The body was complete.
-    End,
-}
+/// How long a connection that follows waits for the outcome. A source waits for an hour.
+const OUTCOME: Duration = Duration::from_secs(2 * 3600);
+/// The same when the process is to stop: longer than the process waits for a transfer to end.
+const OUTCOME_ON_STOP: Duration = Duration::from_secs(20);
 
 /// Status and text for a connection that follows.
-pub type Answer = (u16, String);
+pub type FollowerAnswer = (u16, String);
 
-/// The place at which connections meet.
-#[derive(Default)]
-pub struct MultiConnection(Mutex<Option<Open>>);
-
-struct Open {
+/// The clone as the connections see it that may join.
+#[derive(Debug)]
+pub struct OpenStreams {
     clone: u64,
     count: usize,
-    /// Those that nobody has taken.
-    places: Vec<Option<StreamSlot>>,
+    /// `None` where a connection has taken its slot.
+    slots: Vec<Option<StreamSlot>>,
+    joined: Arc<[AtomicBool]>,
+    is_over: Arc<AtomicBool>,
 }
 
-/// What one connection needs to bring its part.
+/// One connection's ends of the channels.
+#[derive(Debug)]
 pub struct StreamSlot {
-    /// Where its packs go.
-    pub parcels: Sender<StreamMessage>,
-    /// Where it goes why there will be no more.
+    /// Takes the connection's packs.
+    pub packs_out: Sender<Message<Pack>>,
+    /// Takes the reason why there will be no more.
     pub failures: Sender<Error>,
     /// Used packs.
     pub packs: Pool<Pack>,
     /// What to answer, when it is known.
-    pub answer: Receiver<Answer>,
+    answer: Receiver<FollowerAnswer>,
     is_over: Arc<AtomicBool>,
 }
 
-/// The parts of all connections. When it is dropped, they are told that it is over.
+/// The parts of all connections. When it is dropped, the connections see that the clone is over.
 pub struct Streams {
-    /// The place of the first one.
+    /// The slot of the first connection.
     pub first: Option<StreamSlot>,
     /// Used packs.
     pub packs: Pool<Pack>,
-    parcels: Vec<Receiver<StreamMessage>>,
-    /// Of all of them, so that none is waited for where another one broke.
+    inputs: Vec<Receiver<Message<Pack>>>,
+    /// One channel for all connections, so that none is waited for after another one broke.
     failures: Receiver<Error>,
-    /// Keeps that open.
+    /// Keeps that channel open.
     _failed: Sender<Error>,
-    answers: Vec<Sender<Answer>>,
+    answers: Vec<Sender<FollowerAnswer>>,
+    joined: Arc<[AtomicBool]>,
     is_over: Arc<AtomicBool>,
     opened: Instant,
     /// Of the first connection: it is cancelled when another source takes the place.
     connection: Stop,
 }
 
-impl MultiConnection {
-    /// Opens it for the connections of `lead`'s clone.
-    pub fn open(&self, lead: StreamId, connection: Stop) -> Streams {
-        let (is_over, packs) = (Arc::<AtomicBool>::default(), Pool::for_lanes(lead.count));
-        let (mut places, mut all_parcels, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-        let (failed, failures) = bounded(lead.count);
-        for _ in 0..lead.count {
-            let failed = failed.clone();
-            let ((parcels, from_place), (to_place, answer)) = (bounded(LANE_DEPTH), bounded(1));
-            let (packs, is_over) = (packs.clone(), Arc::clone(&is_over));
-            places.push(Some(StreamSlot { parcels, failures: failed, packs, answer, is_over }));
-            all_parcels.push(from_place);
-            answers.push(to_place);
+/// Opens the clone that `lead` is the first connection of. `connection` is the stop token of that connection.
+pub fn open(lead: StreamId, connection: Stop) -> (Streams, OpenStreams) {
+    let is_over = Arc::<AtomicBool>::default();
+    let joined: Arc<[AtomicBool]> = (0..lead.count).map(|index| AtomicBool::new(index == 0)).collect();
+    let packs = Pool::for_lanes(lead.count);
+    let (failed, failures) = bounded(lead.count);
+    let mut slots = Vec::new();
+    let mut inputs = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..lead.count {
+        let (packs_out, input) = bounded(LANE_DEPTH);
+        let (answer_out, answer) = bounded(1);
+        slots.push(Some(StreamSlot {
+            packs_out,
+            failures: failed.clone(),
+            packs: packs.clone(),
+            answer,
+            is_over: Arc::clone(&is_over),
+        }));
+        inputs.push(input);
+        answers.push(answer_out);
+    }
+    let streams = Streams {
+        first: slots[0].take(),
+        packs,
+        inputs,
+        failures,
+        _failed: failed,
+        answers,
+        joined: Arc::clone(&joined),
+        is_over: Arc::clone(&is_over),
+        opened: Instant::now(),
+        connection,
+    };
+    (streams, OpenStreams { clone: lead.attempt, count: lead.count, slots, joined, is_over })
+}
+
+impl OpenStreams {
+    /// The slot of a connection that follows; `None` if the clone does not wait for it.
+    pub fn join(&mut self, stream: StreamId) -> Option<StreamSlot> {
+        let is_of_clone = stream.attempt == self.clone && stream.count == self.count;
+        if !is_of_clone || self.is_over.load(Ordering::Acquire) {
+            return None;
         }
-        let first = places[0].take();
-        *self.lock() = Some(Open { clone: lead.attempt, count: lead.count, places });
-        let opened = Instant::now();
-        Streams {
-            first,
-            packs,
-            parcels: all_parcels,
-            failures,
-            _failed: failed,
-            answers,
-            is_over,
-            opened,
-            connection,
-        }
-    }
-
-    /// The place of a connection that follows; `None` when nobody waits for it.
-    pub fn join(&self, stream: StreamId) -> Option<StreamSlot> {
-        let mut open = self.lock();
-        let open = open.as_mut().filter(|open| open.clone == stream.attempt && open.count == stream.count)?;
-        open.places.get_mut(stream.index)?.take()
-    }
-
-    /// Nobody can join any more.
-    pub fn close(&self) {
-        *self.lock() = None;
-    }
-
-    fn is_awaited(&self, index: usize) -> bool {
-        self.lock().as_ref().is_some_and(|open| open.places[index].is_some())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        // A plain value: it is right even if a holder panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let slot = self.slots.get_mut(stream.index)?.take()?;
+        self.joined[stream.index].store(true, Ordering::Release);
+        Some(slot)
     }
 }
 
 impl StreamSlot {
-    /// Whether nobody takes packs any more.
+    /// Whether packs are no longer taken.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Whether it is known what to answer.
+    /// Whether the answer is known.
     pub fn has_answer(&self) -> bool {
         !self.answer.is_empty()
     }
 
-    /// What to answer.
-    pub fn wait_for_answer(&self) -> Answer {
-        // Whoever leads always ends: its waits have limits.
-        let nobody = |_| (503, "the clone was given up".to_owned());
-        self.answer.recv().unwrap_or_else(nobody)
+    /// Waits for the answer. The transfer has a moment to end after `stop` was set.
+    pub fn wait_for_answer(&self, stop: &Stop) -> FollowerAnswer {
+        let given_up = || (503, "the clone was given up".to_owned());
+        let mut deadline = Instant::now() + OUTCOME;
+        let mut is_stopping = false;
+        while Instant::now() < deadline {
+            match self.answer.recv_timeout(STOP_TICK) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Disconnected) => return given_up(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if stop.is_set() && !is_stopping {
+                is_stopping = true;
+                deadline = Instant::now() + OUTCOME_ON_STOP;
+            }
+        }
+        given_up()
     }
 }
 
 impl Streams {
-    /// Hands everything on in the order in which the source dealt it, until all of them end.
-    pub fn merge(
-        &self,
-        multi_connection: &MultiConnection,
-        deal: &mut Deal<PackMessage>,
-        stop: &Stop,
-    ) -> Result<()> {
-        let count = self.parcels.len();
+    /// Hands on all packs in the order in which the source dealt them, until all connections end.
+    pub fn merge(&self, deal: &mut Deal<Pack>, stop: &Stop) -> Result<()> {
+        let count = self.inputs.len();
         for turn in 0_u64.. {
             let index = usize::try_from(turn % count as u64).unwrap_or(0);
             let mut has_begun = false;
             loop {
-                match self.next(index, multi_connection, stop)? {
-                    StreamMessage::Pack(pack) => {
+                match self.next(index, stop)? {
+                    Message::Item(pack) => {
                         let end = pack.turn()?;
-                        deal.send(PackMessage::Some(pack))?;
+                        deal.send(pack)?;
                         match end {
                             Some(number) if number == turn => break,
                             Some(number) => return Err(out_of_turn(index, number, turn)),
                             None => has_begun = true,
                         }
                     }
-                    StreamMessage::End if has_begun => {
+                    Message::End if has_begun => {
                         return Err(Error::damaged(format!("stream {index} ends within a turn")));
                     }
-                    StreamMessage::End => return self.all_end(index, multi_connection, stop),
+                    Message::End => return self.all_end(index, stop),
                 }
             }
         }
         Ok(())
     }
 
-    /// Tells all but the first connection how the clone ended. Why, only the first one is told.
-    pub fn answer(self, is_well: bool) {
-        let failed = || (503, "the clone failed; its first connection is told why".to_owned());
-        for others in &self.answers[1..] {
-            // One that broke does not ask.
-            let _ = others.try_send(if is_well { (200, String::new()) } else { failed() });
+    /// Gives all but the first connection their answer. Only the first one gets the reason of a failure.
+    pub fn answer(self, has_succeeded: bool) {
+        for answer in &self.answers[1..] {
+            // A connection that broke does not take it.
+            let _ = answer.try_send(match has_succeeded {
+                true => (200, String::new()),
+                false => (503, "the clone failed; its first connection is told why".to_owned()),
+            });
         }
     }
 
-    /// Nobody's packs are taken any more.
+    /// No more packs are taken, and no connection can join.
     pub fn end(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        self.parcels.clear();
+        self.inputs.clear();
     }
 
-    /// That the others end where stream `index` has ended.
-    fn all_end(&self, index: usize, multi_connection: &MultiConnection, stop: &Stop) -> Result<()> {
-        for other in (0..self.parcels.len()).filter(|&other| other != index) {
-            match self.next(other, multi_connection, stop)? {
-                StreamMessage::End => {}
-                StreamMessage::Pack(_) => {
+    /// Checks that the others end where stream `index` has ended.
+    fn all_end(&self, index: usize, stop: &Stop) -> Result<()> {
+        for other in (0..self.inputs.len()).filter(|&other| other != index) {
+            match self.next(other, stop)? {
+                Message::End => {}
+                Message::Item(_) => {
                     return Err(Error::damaged(format!(
-                        "stream {other} goes on behind the end of stream {index}"
+                        "stream {other} continues after the end of stream {index}"
                     )));
                 }
             }
@@ -204,11 +209,11 @@ impl Streams {
         Ok(())
     }
 
-    fn next(&self, index: usize, multi_connection: &MultiConnection, stop: &Stop) -> Result<StreamMessage> {
+    fn next(&self, index: usize, stop: &Stop) -> Result<Message<Pack>> {
         loop {
             select! {
-                recv(self.parcels[index]) -> parcel => {
-                    return parcel.map_err(|_| Error::neighbour("connection"));
+                recv(self.inputs[index]) -> message => {
+                    return message.map_err(|_| Error::neighbour("connection"));
                 }
                 recv(self.failures) -> failure => {
                     return Err(failure.unwrap_or_else(|_| Error::neighbour("connection")));
@@ -217,10 +222,10 @@ impl Streams {
             }
             Error::check(stop)?;
             if self.connection.is_set() {
-                return Err(Error::new(Kind::Stalled, crate::receive::running::OUSTED));
+                return Err(Error::new(Kind::Stalled, REPLACED));
             }
-            if self.opened.elapsed() > JOIN && multi_connection.is_awaited(index) {
-                let text = format!("stream {index} did not come within {} s", JOIN.as_secs());
+            if self.opened.elapsed() > JOIN && !self.joined[index].load(Ordering::Acquire) {
+                let text = format!("stream {index} did not connect within {} s", JOIN.as_secs());
                 return Err(Error::new(Kind::HungUp, text));
             }
         }
@@ -234,7 +239,7 @@ impl Drop for Streams {
 }
 
 fn out_of_turn(index: usize, number: u64, turn: u64) -> Error {
-    Error::damaged(format!("stream {index} brings turn {number} in place of turn {turn}"))
+    Error::damaged(format!("stream {index} sent turn {number} instead of turn {turn}"))
 }
 
 #[cfg(test)]

@@ -1,40 +1,67 @@
-//! Whether data is compressed: by what is the bottleneck at that moment.
+//! Whether data is compressed. The only entry is [`CompressionMode`], which the reader, the compressors and the sender
+//! share; the sender reports to its [`RateMonitor`].
 //!
-//! Two ways are compared by what they get through. `Stored` sends everything as it is: right where compressing, or
-//! decompressing at the other end, is what the others wait for. `Adaptive` compresses a block while the socket is full, or frames
-//! pile up behind it, and stores it when the sender waits for one: right where the network is slower. Which one is better shows
-//! only in trying, since a full socket can mean a slow network or a busy target. So the better one runs, the other one is tried
-//! for a moment now and then, and the longer it has been worse the rarer.
+//! Two modes are compared by their throughput. `Stored` sends data as it is: right where compressing, or decompressing at
+//! the other end, is the bottleneck. `Adaptive` compresses a block while the socket is full or frames wait for the sender,
+//! and stores it when the sender waits for it: right where the network is the bottleneck.
+//!
+//! The fallback rule, which only `Compression::Auto` has:
+//! 1. A clone begins `Adaptive`. The first 5 MiB on the wire fill socket buffers and are not judged.
+//! 2. The mode with the higher throughput leads; where both are equal, `Stored` does, which spares the processor.
+//! 3. The other mode is tried on 4 MiB at a time, with exponential back-off while it loses.
+//! 4. A trial starts only if all trials together cost at most 2 % of the elapsed time (plus 40 ms); it is given up early
+//!    when it is not half as fast.
+//! 5. A lasting change of the leader's own throughput makes the next trial due at once.
 
-mod budget;
 mod controller;
-pub mod mode;
 mod sample;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+
 use crate::send::compression::controller::{ModeController, Order};
-use crate::send::compression::mode::{BlockMode, Compression};
 use crate::send::compression::sample::RateSample;
 
-/// What the socket may swallow (Linux: 4 MiB at most, most of it at the beginning) before the speed of a slow network shows,
-/// in bytes on the wire. Until then everything is compressed.
+/// What socket buffers take (Linux: at most 4 MiB, most of it at the beginning) before the speed of a slow network shows, in
+/// bytes on the wire. Until then everything is compressed.
 const SWALLOWED_BYTES: u64 = 5 << 20;
-/// A socket that was full has much to send still, even if the sender waits: Linux wakes it when a third is free, and that is
-/// filled in bursts.
+/// A socket that was full this recently still has much to send, even if the sender waits: Linux wakes the sender when a third
+/// is free, and bursts fill that.
 const FULL_LATELY: Duration = Duration::from_millis(50);
 
 /// Every block, as a number of blocks.
 const ALL: u32 = u32::MAX;
 
+/// What the user wants to be compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// Whatever is faster, block by block.
+    #[default]
+    Auto,
+    /// Every block that gets smaller.
+    Always,
+    /// No block.
+    Never,
+}
+
+/// How a block becomes frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockMode {
+    /// Compressed while the sender has enough to send; stored when it waits for this block.
+    Adaptive,
+    /// Stored as it is.
+    Stored,
+}
+
 /// What the sender and the compressors share.
 #[derive(Debug)]
 pub struct CompressionMode {
     compression: Compression,
-    /// How many more blocks are stored: none, [`ALL`], or those of a first look.
+    /// How many more blocks are stored: none, [`ALL`], or those of a probe.
     stored_left: AtomicU32,
-    /// The network's speed shows.
+    /// The network's speed is visible.
     is_judged: AtomicBool,
     began: Instant,
     /// When the socket was full last, counted from `began`, in microseconds.
@@ -42,19 +69,24 @@ pub struct CompressionMode {
 }
 
 impl CompressionMode {
-    /// Begins with compressing: on a slow network the first megabytes cost the most.
+    /// Starts with compressing: on a slow network the first megabytes cost the most.
     pub fn new(compression: Compression) -> Self {
         let stored_left = AtomicU32::new(if compression == Compression::Never { ALL } else { 0 });
-        let (is_judged, full_at_micros) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { compression, stored_left, is_judged, began: Instant::now(), full_at_micros }
+        Self {
+            compression,
+            stored_left,
+            is_judged: AtomicBool::new(false),
+            began: Instant::now(),
+            full_at_micros: AtomicU64::new(0),
+        }
     }
 
-    /// The way of the next block, as far as is known yet.
+    /// The mode of the next block, as far as it is known.
     pub fn mode(&self) -> BlockMode {
         if self.stored_left.load(Ordering::Relaxed) > 0 { BlockMode::Stored } else { BlockMode::Adaptive }
     }
 
-    /// The way of a block that is made into frames now.
+    /// The mode of a block that is encoded now.
     pub fn take_mode(&self) -> BlockMode {
         let take = |left| if left == ALL { Some(ALL) } else { u32::checked_sub(left, 1) };
         match self.stored_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
@@ -63,7 +95,7 @@ impl CompressionMode {
         }
     }
 
-    /// Whether a block is compressed that goes `mode`; `is_awaited`: the sender has nothing else to send.
+    /// Whether a block in `mode` is compressed; `is_awaited`: the sender has nothing else to send.
     pub fn compresses(&self, mode: BlockMode, is_awaited: bool) -> bool {
         match self.compression {
             Compression::Always => true,
@@ -74,7 +106,7 @@ impl CompressionMode {
         }
     }
 
-    /// Whether a sender that waits for frames has nothing in its socket either. `now` is counted from the beginning.
+    /// Whether the socket of a sender that waits for frames is empty, too. `now` is counted from the beginning.
     fn may_starve(&self, now: Duration) -> bool {
         let full_at = Duration::from_micros(self.full_at_micros.load(Ordering::Relaxed));
         let is_full = full_at > Duration::ZERO && now.saturating_sub(full_at) < FULL_LATELY;
@@ -87,38 +119,38 @@ impl CompressionMode {
         self.full_at_micros.store(micros.max(1), Ordering::Relaxed);
     }
 
-    /// What is told of everything that goes out over `connections`: nobody, where there is nothing to choose.
-    pub fn judge(&self, connections: usize) -> Option<RateMonitor<'_>> {
+    /// The monitor of everything that goes out over `connections`; `None` where there is nothing to choose.
+    pub fn monitor(&self, connections: usize) -> Option<RateMonitor<'_>> {
         let left_to_swallow_bytes = SWALLOWED_BYTES.saturating_mul(connections as u64);
-        let judge = || RateMonitor {
+        let monitor = || RateMonitor {
             compression_mode: self,
-            contest: ModeController::new(left_to_swallow_bytes),
+            controller: ModeController::new(left_to_swallow_bytes),
             order: Order::All(BlockMode::Adaptive),
             left_to_swallow_bytes,
         };
-        (self.compression == Compression::Auto).then(judge)
+        (self.compression == Compression::Auto).then(monitor)
     }
 }
 
-/// The sender's side: sees how fast each way is.
+/// The sender's side: measures the speed of each mode.
 #[derive(Debug)]
 pub struct RateMonitor<'a> {
     compression_mode: &'a CompressionMode,
-    contest: ModeController,
-    /// What the compressors were told last.
+    controller: ModeController,
+    /// The last order to the compressors.
     order: Order,
     left_to_swallow_bytes: u64,
 }
 
 impl RateMonitor<'_> {
-    /// A block of `logical_bytes`, `wire_bytes` in frames, that went `mode` took the sender `time`, from the one before it on.
+    /// A block of `logical_bytes`, `wire_bytes` in frames, was sent in `mode`. It took `time` since the previous block.
     pub fn sent(&mut self, mode: BlockMode, logical_bytes: u64, wire_bytes: u64, time: Duration) {
         if self.left_to_swallow_bytes > 0 {
             self.left_to_swallow_bytes = self.left_to_swallow_bytes.saturating_sub(wire_bytes);
             return;
         }
         self.compression_mode.is_judged.store(true, Ordering::Relaxed);
-        let order = self.contest.sent(&RateSample { mode, logical_bytes, wire_bytes, time });
+        let order = self.controller.sent(&RateSample { mode, logical_bytes, wire_bytes, time });
         if std::mem::replace(&mut self.order, order) != order {
             let stored = match order {
                 Order::All(BlockMode::Stored) => ALL,

@@ -1,32 +1,32 @@
-//! Blocks that went one way, one after the other, and how fast they were.
+//! Consecutive blocks in one mode, and their speed.
 
 use std::time::Duration;
 
-use crate::send::compression::mode::BlockMode;
+use crate::send::compression::BlockMode;
 
-/// A way is judged by this much, in logical bytes: long enough for the hiccups of a scheduler, short enough to be bearable
-/// when it is the wrong way.
+/// A mode is judged by this many logical bytes: enough to even out the hiccups of a scheduler, few enough when it is the
+/// wrong mode.
 pub(super) const SPAN_BYTES: u64 = 4 << 20;
-/// And for at least this long, on fast networks.
+/// It is judged for at least this long, on fast networks.
 const SPAN: Duration = Duration::from_millis(15);
 
 /// Bytes per second. Rates are only compared with each other.
 pub(super) type Speed = f64;
 
-/// A block that the sender is done with.
+/// A block that was sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RateSample {
     pub(super) mode: BlockMode,
     pub(super) logical_bytes: u64,
     pub(super) wire_bytes: u64,
-    /// From the end of the one before it on.
+    /// Since the end of the previous block.
     pub(super) time: Duration,
 }
 
 /// A stretch of blocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Span {
-    /// Bytes on the wire until what went before has left the sockets.
+    /// Bytes on the wire until previous blocks have left the sockets.
     settling_bytes: u64,
     blocks: u32,
     logical_bytes: u64,
@@ -35,8 +35,8 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// One that begins when `settling_bytes` are on the wire.
-    pub(super) fn behind(settling_bytes: u64) -> Self {
+    /// A span that begins when `settling_bytes` are on the wire.
+    pub(super) fn after(settling_bytes: u64) -> Self {
         Self { settling_bytes, ..Self::default() }
     }
 
@@ -51,7 +51,7 @@ impl Span {
         self.time += sent.time;
     }
 
-    /// How many blocks it has, those included that only settled.
+    /// How many blocks it has, including those that only settled.
     pub(super) fn blocks(&self) -> u32 {
         self.blocks
     }
@@ -61,7 +61,7 @@ impl Span {
         self.time
     }
 
-    /// Whether it is `times` as long as it takes to judge a way.
+    /// Whether it is `times` as long as it takes to judge a mode.
     pub(super) fn is_long(&self, times: u32) -> bool {
         self.logical_bytes >= SPAN_BYTES * u64::from(times) && self.time >= SPAN * times
     }
@@ -76,7 +76,7 @@ impl Span {
         per_second(self.logical_bytes, self.time)
     }
 
-    /// How many logical bytes stand in one on the wire.
+    /// Logical bytes per byte on the wire.
     pub(super) fn packing(&self) -> f64 {
         self.logical_bytes as f64 / self.wire_bytes.max(1) as f64
     }

@@ -9,18 +9,17 @@ const IN_FLIGHT: usize = 10;
 /// What the sockets hold.
 const SOCKET_BYTES: u64 = 4 << 20;
 
-/// The way of the bytes behind the sender: sockets that take what they have room for, and behind them a network and a target
-/// that work on one block after the other.
+/// What follows the sender: sockets with limited space, then a network and a target that work on one block at a time.
 #[derive(Default)]
 struct Line {
-    /// Bytes of each block in the sockets, and when the last one of it is gone.
+    /// The bytes of each block in the sockets, and when the last of them is gone.
     blocks: VecDeque<(u64, Duration)>,
     held_bytes: u64,
     now: Duration,
 }
 
 impl Line {
-    /// Sends a block whose way to the disk takes `work`. Returns how long the sender had to wait.
+    /// Sends a block that takes `work` on its way to the disk. Returns how long the sender had to wait.
     fn send(&mut self, wire_bytes: u64, work: Duration) -> Duration {
         let before = self.now;
         let idle_from = self.blocks.back().map_or(self.now, |last| last.1);
@@ -40,11 +39,11 @@ impl Line {
     }
 }
 
-/// Sends `blocks` blocks over a line on which each way has its speed, in MB/s. Says how long it took, how often the way
-/// changed, and what share of the blocks went compressed.
+/// Sends `blocks` blocks over a line on which each mode has its speed, in MB/s. Returns how long it took, how often the mode
+/// changed, and the share of compressed blocks.
 fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, usize, f64) {
     let compression_mode = CompressionMode::new(Compression::Auto);
-    let mut judge = compression_mode.judge(1).unwrap();
+    let mut monitor = compression_mode.monitor(1).unwrap();
     let mut queue: VecDeque<BlockMode> = (0..IN_FLIGHT).map(|_| compression_mode.take_mode()).collect();
     let (mut line, mut changes, mut mixed) = (Line::default(), 0, 0);
     for at in 0..blocks {
@@ -58,19 +57,19 @@ fn run(blocks: usize, speeds: impl Fn(usize, BlockMode) -> u64) -> (Duration, us
         let wire_bytes = if mode == BlockMode::Adaptive { packed_bytes } else { BLOCK_BYTES };
         let speed = if mode == BlockMode::Adaptive { mixed } else { stored };
         let time = line.send(wire_bytes, Duration::from_nanos(BLOCK_BYTES * 1000 / speed));
-        judge.sent(mode, BLOCK_BYTES, wire_bytes, time);
+        monitor.sent(mode, BLOCK_BYTES, wire_bytes, time);
     }
     (line.end(), changes, mixed as f64 / blocks as f64)
 }
 
-/// The time it takes when only one way is gone.
+/// The time it takes in one mode only.
 fn alone(blocks: usize, speed: u64) -> Duration {
     Duration::from_nanos(BLOCK_BYTES * 1000 / speed) * u32::try_from(blocks).unwrap()
 }
 
 fn assert_close(took: Duration, best: Duration) {
     let ratio = took.as_secs_f64() / best.as_secs_f64();
-    assert!(ratio < 1.05, "{ratio:.3} times as long as the better way");
+    assert!(ratio < 1.05, "{ratio:.3} times as long as the better mode");
 }
 
 #[test]
@@ -172,7 +171,7 @@ fn trials_cost_little_on_a_network_of_any_speed() {
 fn always_and_never_mean_it() {
     for (compression, expected) in [(Compression::Always, true), (Compression::Never, false)] {
         let compression_mode = CompressionMode::new(compression);
-        assert!(compression_mode.judge(1).is_none());
+        assert!(compression_mode.monitor(1).is_none());
         for is_awaited in [false, true] {
             assert_eq!(compression_mode.compresses(compression_mode.mode(), is_awaited), expected);
         }
@@ -182,10 +181,10 @@ fn always_and_never_mean_it() {
 #[test]
 fn a_sender_that_waits_gets_its_block_at_once() {
     let compression_mode = CompressionMode::new(Compression::Auto);
-    let mut judge = compression_mode.judge(1).unwrap();
+    let mut monitor = compression_mode.monitor(1).unwrap();
     let mut send = |blocks: u64| {
         (0..blocks).for_each(|_| {
-            judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
+            monitor.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
         });
     };
     send(SWALLOWED_BYTES / BLOCK_BYTES);
@@ -202,9 +201,9 @@ fn a_sender_that_waits_gets_its_block_at_once() {
 #[test]
 fn a_sender_with_a_full_socket_does_not_starve() {
     let compression_mode = CompressionMode::new(Compression::Auto);
-    let mut judge = compression_mode.judge(1).unwrap();
+    let mut monitor = compression_mode.monitor(1).unwrap();
     for _ in 0..=SWALLOWED_BYTES / BLOCK_BYTES {
-        judge.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
+        monitor.sent(BlockMode::Adaptive, BLOCK_BYTES, BLOCK_BYTES, Duration::from_micros(1));
     }
     assert!(compression_mode.may_starve(Duration::ZERO));
     compression_mode.was_full();

@@ -1,6 +1,6 @@
-//! Cuts what arrives into packs of whole frames, so that several threads can decompress them.
+//! Splits the received stream into packs of whole frames, which several threads can decompress.
 //!
-//! Checks everything that can be seen without decompressing: the identifier, types and lengths.
+//! It checks what is visible without decompression: the identifier, types and lengths.
 
 use crate::error::{Error, Result};
 use crate::snappy::mark::{Mark, TURN_TYPE, may_be_mark};
@@ -8,7 +8,7 @@ use crate::snappy::{
     BLOCK_CHUNKS, CHUNK_HEAD_BYTES, COMPRESSED, DATA_CHUNK_LIMIT_BYTES, IDENTIFIER, STORED, STREAM_IDENTIFIER,
 };
 
-/// A stream of nothing but marks is cut, too.
+/// The most marks in a pack, so that a stream of marks alone is split, too.
 const MARKS_LIMIT: usize = 256;
 
 /// Whole data frames, heads included.
@@ -16,16 +16,16 @@ const MARKS_LIMIT: usize = 256;
 pub struct Pack {
     /// The frames, one after the other.
     pub bytes: Vec<u8>,
-    /// How many they are.
+    /// The number of frames.
     pub frames: usize,
-    /// Marks among them.
+    /// The number of marks.
     pub marks: usize,
-    /// Where the last of them begins, if it is of the type that ends a turn.
+    /// The offset of the last mark, if it ends a turn.
     pub(super) turn_at: Option<usize>,
 }
 
 impl Pack {
-    /// Empties it for the next frames; the memory stays.
+    /// Removes the content and keeps the memory.
     pub fn clear(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
@@ -41,7 +41,7 @@ impl Pack {
         })
     }
 
-    /// Whether a further chunk that begins with `kind` belongs into the next one. The end of a turn always belongs to it.
+    /// Whether a chunk of type `kind` goes into the next pack. The mark at the end of a turn always goes into this one.
     fn is_full(&self, kind: u8) -> bool {
         let is_block = self.frames == BLOCK_CHUNKS || self.marks >= MARKS_LIMIT;
         self.turn_at.is_some() || (is_block && kind != TURN_TYPE)
@@ -57,22 +57,22 @@ impl Pack {
 enum Inside {
     /// A chunk's head.
     Head,
-    /// A data frame, which goes into the pack.
+    /// A data frame or a mark, which goes into the pack.
     Data,
     /// The body of a stream identifier.
     Identifier,
-    /// A chunk that every reader must skip.
+    /// A chunk that every reader skips.
     Skipped,
 }
 
-/// Cuts a stream into packs.
+/// Splits a stream into packs.
 #[derive(Debug)]
 pub struct Splitter {
     inside: Inside,
-    /// The head as far as it came, or the body of an identifier.
+    /// The part of the head, or of an identifier's body, that has arrived.
     head: [u8; 6],
     have_bytes: usize,
-    /// Bytes of the present chunk's body that are still to come.
+    /// Bytes of the current chunk's body that have not arrived.
     left_bytes: usize,
     identified: bool,
     offset_bytes: u64,
@@ -86,8 +86,8 @@ impl Default for Splitter {
 }
 
 impl Splitter {
-    /// Takes bytes from the front of `input` into `pack` and returns how many it took. It stops early, at a
-    /// frame's end, when the pack is full: hand it on and come back with an empty one.
+    /// Moves bytes from the front of `input` into `pack` and returns how many. It stops early, at the end of a frame, when the
+    /// pack is full: the caller then continues with an empty pack.
     pub fn feed(&mut self, input: &[u8], pack: &mut Pack) -> Result<usize> {
         let mut rest = input;
         while !rest.is_empty() {
@@ -105,12 +105,12 @@ impl Splitter {
         Ok(input.len() - rest.len())
     }
 
-    /// Whether `pack` ends a turn, as far as it came: nothing that follows belongs to it, and others wait for it.
+    /// Whether `pack` is complete because it ends a turn: the other connections wait for it.
     pub fn ends_turn(&self, pack: &Pack) -> bool {
         pack.turn_at.is_some() && self.is_between_chunks()
     }
 
-    /// Says whether the stream may end here.
+    /// Checks that the stream may end here.
     pub fn finish(&self) -> Result<()> {
         if self.is_between_chunks() {
             return Ok(());
@@ -133,19 +133,19 @@ impl Splitter {
         let [kind, a, b, c, ..] = self.head;
         self.left_bytes = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
         if !self.identified && kind != IDENTIFIER {
-            return Err(self.damaged("the stream does not begin with snappy's identifier"));
+            return Err(self.damaged("the stream does not begin with the snappy identifier"));
         }
         match kind {
             COMPRESSED | STORED => {
                 if !(4..=DATA_CHUNK_LIMIT_BYTES).contains(&self.left_bytes) {
-                    return Err(self.damaged(&format!("a data frame of {} bytes", self.left_bytes)));
+                    return Err(self.damaged(&format!("a data frame has {} bytes", self.left_bytes)));
                 }
                 pack.bytes.extend_from_slice(&self.head[..CHUNK_HEAD_BYTES]);
                 pack.frames += 1;
                 self.inside = Inside::Data;
             }
             IDENTIFIER if self.left_bytes == 6 => self.inside = Inside::Identifier,
-            IDENTIFIER => return Err(self.damaged("a wrong identifier")),
+            IDENTIFIER => return Err(self.damaged("the snappy identifier has a wrong length")),
             _ if may_be_mark(kind, self.left_bytes) => {
                 pack.turn_at = (kind == TURN_TYPE).then_some(pack.bytes.len());
                 pack.bytes.extend_from_slice(&self.head[..CHUNK_HEAD_BYTES]);
@@ -153,7 +153,7 @@ impl Splitter {
                 self.inside = Inside::Data;
             }
             0x80.. => self.inside = if self.left_bytes == 0 { Inside::Head } else { Inside::Skipped },
-            _ => return Err(self.damaged(&format!("a frame of the reserved type {kind:#04x}"))),
+            _ => return Err(self.damaged(&format!("a frame has the reserved type {kind:#04x}"))),
         }
         Ok(taken)
     }
@@ -165,7 +165,7 @@ impl Splitter {
         self.left_bytes -= taken;
         if self.left_bytes == 0 {
             if self.head != STREAM_IDENTIFIER[CHUNK_HEAD_BYTES..] {
-                return Err(self.damaged("a wrong identifier"));
+                return Err(self.damaged("the snappy identifier is wrong"));
             }
             self.identified = true;
             self.have_bytes = 0;

@@ -2,7 +2,9 @@ use super::*;
 use proptest::prelude::*;
 
 fn split(stream: &[u8], step: usize) -> Result<Vec<Pack>> {
-    let (mut splitter, mut packs, mut pack) = (Splitter::default(), Vec::new(), Pack::default());
+    let mut splitter = Splitter::default();
+    let mut packs = Vec::new();
+    let mut pack = Pack::default();
     for mut part in stream.chunks(step) {
         while !part.is_empty() {
             let taken = splitter.feed(part, &mut pack)?;
@@ -24,7 +26,7 @@ fn frames(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn packs_hold_a_blocks_frames_at_most() {
+fn a_pack_holds_at_most_the_frames_of_a_block() {
     let packs = split(&frames(10 << 16), 1000).unwrap();
     assert_eq!(packs.iter().map(|pack| pack.frames).collect::<Vec<_>>(), [4, 4, 2]);
 }
@@ -48,7 +50,7 @@ fn a_turn_ends_its_pack_and_is_never_alone_in_the_next_one() {
 }
 
 #[test]
-fn an_empty_stream_is_complete_and_one_without_identifier_is_not_a_stream() {
+fn an_empty_stream_is_complete_and_one_without_identifier_is_damaged() {
     assert!(split(b"", 1).unwrap()[0].is_empty());
     assert!(split(b"\x01\x05\x00\x00abcde", 3).is_err());
 }
@@ -61,7 +63,7 @@ fn a_stream_cut_inside_a_frame_is_damaged() {
 }
 
 #[test]
-fn what_every_reader_must_skip_is_skipped() {
+fn chunks_that_every_reader_skips_are_skipped() {
     let mut stream = STREAM_IDENTIFIER.to_vec();
     stream.extend_from_slice(b"\x80\x03\x00\x00abc\xfe\x00\x00\x00");
     stream.extend_from_slice(STREAM_IDENTIFIER);
@@ -85,7 +87,7 @@ fn reserved_types_wrong_identifiers_and_huge_frames_are_damage() {
 
 proptest! {
     #[test]
-    fn where_the_stream_is_cut_into_reads_does_not_matter(step in 1usize..5000) {
+    fn the_size_of_reads_does_not_matter(step in 1usize..5000) {
         let stream = frames(200_000);
         let packs = split(&stream, step).unwrap();
         let all: Vec<u8> = packs.into_iter().flat_map(|pack| pack.bytes).collect();

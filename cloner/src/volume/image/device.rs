@@ -1,4 +1,4 @@
-//! A block device as the medium. Its node is never removed, its former content never shines through.
+//! A block device as the medium. Its node is never removed, and none of its previous content remains in the image.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Seek, SeekFrom};
@@ -13,28 +13,27 @@ use crate::error::{Error, Kind, Result};
 use crate::volume::close::flush;
 use crate::volume::image::Medium;
 use crate::volume::optional_calls::Call;
+use crate::zeros::write_zeros;
 
-/// Zeroing by the kernel works in whole logical blocks; no device in use has larger ones.
+/// The kernel zeroes whole logical blocks. No device has larger ones.
 const ALIGNMENT_BYTES: u64 = 4096;
-/// Fewer zeros are written: the page cache takes them in microseconds, a command to the device is waited for.
+/// Shorter runs of zeros are written: the page cache takes them in microseconds, while a command to the device is waited for.
 const ZEROED_LEAST_BYTES: u64 = 32 << 10;
-/// A range that the kernel may have to write itself is given to it in parts of this size, so that a stop is noticed.
+/// The length of a range for the kernel to zero, which it may have to write: between two of them a stop is noticed.
 const RANGE_AT_ONCE_BYTES: u64 = 64 << 20;
-/// One write of literal zeros.
-static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
-/// How zeros get onto the device, best first. What a device does not support is not tried again.
+/// How zeros are written to the device, best first. A way that the device does not support is not tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Zeroing {
-    /// Unmap, guaranteed to read as zeros (the kernel refuses where it cannot guarantee that).
+    /// Unmap the blocks. The kernel refuses this unless they then read as zeros.
     Punch,
-    /// Write zeros inside the device.
+    /// Let the device write zeros.
     Range,
-    /// Write zeros from here.
+    /// Write zeros from memory.
     Literal,
 }
 
-/// A block device, open for writing by nobody else.
+/// A block device that is exclusively open for writing.
 pub struct Device {
     file: File,
     path: PathBuf,
@@ -43,8 +42,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens `path`, which must be a block device that is not in use. `literal`: zeros are written, never
-    /// unmapped (preallocation).
+    /// Opens `path`, which must be a block device that is not in use. With `literal`, zeros are written and never unmapped
+    /// (preallocation).
     pub fn open(path: &Path, literal: bool) -> Result<Self> {
         let meta = std::fs::metadata(path).map_err(|e| Error::target("find the block device", path, e))?;
         if !meta.file_type().is_block_device() {
@@ -70,18 +69,19 @@ impl Device {
     }
 
     fn too_small(&self, needed_bytes: u64) -> Error {
-        let (size, path) = (self.size_bytes, self.path.display());
+        let size = self.size_bytes;
+        let path = self.path.display();
         Error::new(
             Kind::NoSpace,
             format!(
-                "{path} has {size} bytes ({}), the image needs at least {needed_bytes} ({})",
+                "{path} has {size} bytes ({}), but the image needs at least {needed_bytes} ({})",
                 Bytes(size),
                 Bytes(needed_bytes)
             ),
         )
     }
 
-    /// Zeros whole blocks, by the best way that this device supports.
+    /// Zeroes whole blocks in the best way that the device supports.
     fn zero_blocks(&mut self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
         while len > 0 {
             Error::check(stop)?;
@@ -108,15 +108,8 @@ impl Device {
         Ok(())
     }
 
-    fn zero_literally(&mut self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
-        while len > 0 {
-            Error::check(stop)?;
-            let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-            self.write(offset, &ZEROS[..part])?;
-            offset += part as u64;
-            len -= part as u64;
-        }
-        Ok(())
+    fn zero_literally(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
+        write_zeros(offset, len, stop, |offset, zeros| self.write(offset, zeros))
     }
 }
 

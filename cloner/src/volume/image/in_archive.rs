@@ -1,4 +1,4 @@
-//! Finds the disk image in an archive: for a target that is a device or a single file.
+//! Finds the disk image in an archive, for a target that is a device.
 
 use decant_shared::process::stop::Stop;
 
@@ -8,18 +8,18 @@ use crate::tar::entry::EntryKind;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::tree::write::content::{STEP_BYTES, Skipped};
 
-/// Where a disk image goes. `data` and `zeros` come in ascending order, without gaps, up to the size.
+/// Takes a disk image. The calls have ascending offsets without gaps, up to the size of the image.
 pub trait ImageSink {
-    /// The image was found; with its holes it has `size_bytes`.
+    /// The image was found. Its size with holes is `size_bytes`.
     fn begin(&mut self, size_bytes: u64) -> Result<()>;
 
     /// These bytes are at `offset`.
     fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// `len` zero bytes are at `offset`. A hole comes whole, so `len` may be as large as the image.
+    /// `len` zero bytes are at `offset`. A hole is one call, so `len` may be as large as the image.
     fn zeros(&mut self, offset: u64, len: u64) -> Result<()>;
 
-    /// `len` bytes at `offset` are there already.
+    /// The target already holds the `len` bytes at `offset`.
     fn kept(&mut self, offset: u64, len: u64) -> Result<()>;
 }
 
@@ -28,24 +28,22 @@ pub trait ImageSink {
 pub struct FoundImage {
     /// Size of the image with its holes.
     pub size_bytes: u64,
-    /// Members that are not the image, the archive's own directory not counted.
+    /// Members that are not the image, without the top directory of the archive.
     pub skipped: u64,
 }
 
-/// Gives the regular file `disk.img` at the top of the archive to `sink`, whatever else is there, and takes the
-/// stream to its end. Only that name counts: `old-disk.img.bak`, or a directory of that name, is something else
-/// (contract 8, #28).
+/// Writes the regular file `disk.img` at the top of the archive to `sink`, skips all other members, and reads the stream to its
+/// end. Only that name counts, and only a regular file: not `old-disk.img.bak`, not a directory (contract 8, #28).
 ///
-/// Without it: `Kind::Damaged`, "no disk image found in tar". Members beside it have at most 64 TiB in all: more is
-/// `Kind::Damaged`, too.
+/// Errors: `Kind::Damaged` without such a file ("no disk image found in tar"), and if the other members have more than 64 TiB.
 pub fn find_image(
-    pull: &mut (impl Pull + ?Sized),
+    archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     sink: &mut impl ImageSink,
     stop: &Stop,
 ) -> Result<FoundImage> {
-    let mut archive = ArchiveReader::new(pull);
     let mut image = None;
-    let (mut skipped, mut dropped) = (0_u64, Skipped::default());
+    let mut skipped = 0_u64;
+    let mut dropped = Skipped::default();
     let mut almost = "";
     while let Some(entry) = archive.next_entry()? {
         Error::check(stop)?;
@@ -53,17 +51,17 @@ pub fn find_image(
         match entry.kind {
             EntryKind::File if has_name => {
                 if image.replace(entry.size_bytes).is_some() {
-                    return Err(Error::damaged("the archive holds disk.img twice"));
+                    return Err(Error::damaged("the archive contains disk.img twice"));
                 }
                 sink.begin(entry.size_bytes)?;
-                deliver(&mut archive, sink, stop)?;
+                deliver(archive, sink, stop)?;
             }
             EntryKind::Directory if matches!(entry.name.as_slice(), b"./" | b".") => {}
             _ => {
                 skipped += 1;
-                dropped.skip(&mut archive, &entry, stop)?;
+                dropped.skip(archive, &entry, stop)?;
                 if has_name {
-                    almost = ": disk.img is no regular file";
+                    almost = ": disk.img is not a regular file";
                 }
             }
         }
@@ -72,7 +70,7 @@ pub fn find_image(
         return Err(Error::damaged(format!("no disk image found in tar{almost}")));
     };
     if skipped > 0 {
-        log::warn!("{skipped} members beside disk.img are not written: the target holds only a disk image");
+        log::warn!("{skipped} members of the archive are not written: the target only takes disk.img");
     }
     Ok(FoundImage { size_bytes, skipped })
 }

@@ -1,4 +1,4 @@
-//! What an attempt leaves beside an image: its name, whether it can be used again, and how it goes.
+//! The temporary file of an image: its name and lock, and reusing or removing what a previous attempt left.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,34 +14,34 @@ use crate::error::{Error, Result};
 use crate::volume::layout::names_for;
 pub use crate::volume::layout::temporary_name;
 use crate::volume::remove::{NotRemoved, remove_all};
-use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_words, shown_words, try_lock};
+use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_description, shown_description, try_lock};
 use crate::volume::xattrs::{self, XattrAccess, room};
 
-/// The extended attribute of an unfinished image that holds its writer's words about itself, for messages of others. Where a
-/// filesystem has none, they do without.
+/// The extended attribute of an unfinished image with the description of its writer, for messages of other processes. It is missing
+/// if the filesystem has no extended attributes.
 const WRITER_XATTR: &[u8] = b"user.decant.writer";
 
-/// Opens the directory that an image is in.
+/// Opens the directory of an image.
 pub fn open_directory(directory: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = match rustix::fs::open(directory, flags, Mode::empty()) {
-        // One that may be written to and not be listed, such as a drop box, can still be worked in.
+        // A directory that is writable but not readable, such as a drop box, still works.
         Err(Errno::ACCESS) => {
             let named = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(directory, named, Mode::empty())
         }
         opened => opened,
     };
-    opened.map_err(|e| Error::target("open the folder", directory, e.into()))
+    opened.map_err(|e| Error::target("open the directory", directory, e.into()))
 }
 
-/// What an attempt left of the image `image_name` in `directory`, open for reading; `None` where there is nothing of ours.
+/// What an attempt left of the image `image_name` in `directory`, open for reading; `None` if it left nothing usable.
 pub fn readable(directory: &Path, image_name: &OsStr) -> Result<Option<File>> {
     Ok(open(&open_directory(directory)?, &temporary_name(image_name), OFlags::RDONLY).ok())
 }
 
-/// Opens what an attempt left. Only a regular file without further names is ours: writing into another one would change
-/// what has the other name, and opening what is no file may wait or do something.
+/// Opens what an attempt left. It must be a regular file with one name: writing to a file with further names would change those,
+/// and opening something else may block or have side effects.
 pub(super) fn open(directory: &OwnedFd, temporary: &OsStr, flags: OFlags) -> Result<File, Errno> {
     let is_ours =
         |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1;
@@ -50,58 +50,65 @@ pub(super) fn open(directory: &OwnedFd, temporary: &OsStr, flags: OFlags) -> Res
     }
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(directory, temporary, flags, Mode::empty())?;
-    // It may have been replaced meanwhile.
+    // It may have been replaced in between.
     if is_ours(&fstat(&file)?) { Ok(file.into()) } else { Err(Errno::INVAL) }
 }
 
-/// Takes the lock of an unfinished image. `false`: it has lost its name, which means that another process took it for a leftover
-/// first. `Kind::Target`: a process is writing it. `path` is that of the image.
+/// Locks an unfinished image. `false`: it has lost its name, because another process removed it as a leftover. `path` is that of the
+/// image.
+///
+/// Errors: `Kind::Target` if a process is writing the image.
 pub(super) fn claim(directory: &OwnedFd, temporary: &OsStr, file: &File, path: &Path) -> Result<bool> {
     match try_lock(file, true).map_err(|cause| Error::target("lock", path, cause.into()))? {
         Lock::Busy => return Err(busy(path, &holder(file))),
         Lock::Unsupported => {
-            log::info!("{} cannot be locked: another writer would not be noticed", path.display());
+            log::info!(
+                "cannot lock {}: its filesystem has no locks, so another writer would not be noticed",
+                path.display()
+            );
         }
         Lock::Held => {}
     }
     let is_ours = is_at(directory, temporary.as_bytes(), file);
     if is_ours {
-        // Only words for others.
-        let _ = XattrAccess::Open(file.as_fd()).set(WRITER_XATTR, own_words().as_bytes());
+        // Only for messages of other processes.
+        let _ = XattrAccess::Open(file.as_fd()).set(WRITER_XATTR, own_description().as_bytes());
     }
     Ok(is_ours)
 }
 
-/// Takes this process's words out of a finished image.
+/// Removes the description of this process from a finished image.
 pub(super) fn forget_writer(file: &File) {
     if let Err(cause) = xattrs::remove(file.as_fd(), WRITER_XATTR) {
-        log::debug!("an attribute of an unfinished image stays: {cause}");
+        log::debug!("cannot remove an attribute of the unfinished image: {cause}");
     }
 }
 
-/// Who writes to an unfinished image.
+/// The process that writes to an unfinished image.
 fn holder(file: impl AsFd) -> String {
     let mut room = room();
-    let stored = XattrAccess::Open(file.as_fd()).get(WRITER_XATTR, &mut room).ok().and_then(shown_words);
+    let stored =
+        XattrAccess::Open(file.as_fd()).get(WRITER_XATTR, &mut room).ok().and_then(shown_description);
     locker(file, stored)
 }
 
-/// The first of the names for `temporary` under which nothing is left. What attempts left that are not running any more is
-/// removed, whatever it is. What cannot be removed stays, and another name is taken. `path` is that of the image.
+/// The first free name of those for `temporary`. Leftovers of attempts that have ended are removed, whatever they are. If one cannot
+/// be removed it stays, and another name is used. `path` is that of the image.
 pub(super) fn free_name(
     directory: &OwnedFd,
     temporary: &OsStr,
     path: &Path,
     stop: &Stop,
 ) -> Result<OsString> {
-    let (mut free, mut first) = (None, None);
+    let mut free = None;
+    let mut first = None;
     for name in names_for(temporary) {
         match remove(directory, &name, path, stop)? {
             Ok(()) => free = free.or(Some(name)),
             Err(why) => {
                 Error::check(stop)?;
                 log::warn!(
-                    "cannot remove {}, which an attempt before left beside {}: {why}; it stays in the volume",
+                    "cannot remove {}, which a previous attempt left next to {}: {why}; it stays in the volume",
                     name.display(),
                     path.display()
                 );
@@ -110,11 +117,11 @@ pub(super) fn free_name(
         }
     }
     let cause = |why: Option<NotRemoved>| why.map_or(Errno::EXIST, |why| why.cause);
-    free.ok_or_else(|| Error::target("remove the remains of", path, cause(first).into()))
+    free.ok_or_else(|| Error::target("remove what a previous attempt left of", path, cause(first).into()))
 }
 
-/// Removes what an attempt left that is not running any more. The lock is held until it is gone: two processes that find it at
-/// the same time do not remove what the other one has begun.
+/// Removes the leftover of an attempt that has ended. It is locked until it is removed, so that of two processes that find it at the
+/// same time none removes the new file of the other.
 fn remove(directory: &OwnedFd, name: &OsStr, path: &Path, stop: &Stop) -> Result<Result<(), NotRemoved>> {
     let Ok(found) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(Ok(())) };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -132,7 +139,7 @@ fn remove(directory: &OwnedFd, name: &OsStr, path: &Path, stop: &Stop) -> Result
     }
     let removed = remove_all(directory, name.as_bytes(), stop);
     if removed.is_ok() {
-        log::info!("removed what an earlier attempt left of {}", path.display());
+        log::info!("removed what a previous attempt left of {}", path.display());
     }
     Ok(removed)
 }

@@ -1,4 +1,4 @@
-//! Writing one disk image: onto a block device, or as a file.
+//! Writes a disk image to a block device or a file.
 //!
 //! [`writer`] decides what is data and what is zeros; [`device`] and [`mod@file`] know what either means on
 //! their medium.
@@ -16,15 +16,15 @@ use decant_shared::process::stop::Stop;
 use crate::attributes::Kinds;
 use crate::error::Result;
 
-/// What an image is written to. Offsets ascend; every byte of the image is given exactly once, as data or as
-/// zeros, and must read back as given whatever the medium held before.
+/// What an image is written to. Offsets ascend, and every byte of the image is given exactly once, as data or as zeros. It must read
+/// back as given, whatever the medium contained.
 pub trait Medium {
-    /// Told once, before anything else, how many bytes the image has, when that is known. Refuses an image
-    /// that does not fit ([`Kind::NoSpace`](crate::error::Kind::NoSpace)).
+    /// The image has `size_bytes`. Called once, before all other calls, if the size is known. Refuses an image that does not fit
+    /// ([`Kind::NoSpace`](crate::error::Kind::NoSpace)).
     fn expect(&mut self, size_bytes: u64) -> Result<()>;
 
-    /// The image has at least `end` bytes: said before zeros up to there are counted, because those cost their sender
-    /// nothing. Refuses what the medium cannot hold.
+    /// The image has at least `end` bytes. Called before zeros up to there are hashed, because a sender can claim any number of zeros.
+    /// Refuses what does not fit.
     fn reach(&mut self, end: u64) -> Result<()>;
 
     /// The open file or device, to be synced while it is written.
@@ -33,17 +33,16 @@ pub trait Medium {
     /// Writes data.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// Makes `len` bytes zero, as cheaply as the medium allows; where they have to be written, until `stop` is set.
+    /// Zeroes `len` bytes in the cheapest way of the medium. If they have to be written, `stop` ends that.
     fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()>;
 
-    /// The image is complete and has `size_bytes`: makes it durable. Returns only when it is, or when `stop` is set while it
-    /// has to be filled up.
+    /// The image is complete and has `size_bytes`: makes it durable. `stop` only ends filling it up to its full size.
     fn seal(&mut self, size_bytes: u64, stop: &Stop) -> Result<()>;
 
     /// The sealed image, to be read back.
     fn readable(&self) -> std::io::Result<File>;
 
-    /// What the sealed image could not be given.
+    /// Attributes that the sealed image could not get.
     fn lost(&self) -> Kinds {
         Kinds::default()
     }

@@ -1,26 +1,26 @@
-//! Sorts an image into data and zeros.
+//! Divides an image into data and zeros.
 
 use decant_shared::process::stop::Stop;
 
 use crate::digest::ContentDigest;
 use crate::digest::segments::SegmentHasher;
 use crate::error::{Error, Result};
-use crate::stream::{Piece, Pull, is_zero};
+use crate::stream::{Piece, Pull};
 use crate::volume::image::Medium;
 use crate::volume::image::in_archive::ImageSink;
+use crate::zeros::is_zero;
 
-/// Zeros are looked for in aligned pieces of this size, like CDI's receiver does: smaller holes save little
-/// and break files into many extents.
+/// Data is searched for zeros in aligned pieces of this size, as in CDI's receiver: smaller holes save little and fragment files.
 const GRANULE_BYTES: usize = 32 << 10;
-/// A longer run of zeros is handed over in parts, so that a stop is noticed.
+/// The most zeros in one call to the medium: a stop is noticed between two calls.
 const ZEROS_AT_ONCE_BYTES: u64 = 1 << 30;
 
-/// Writes an image to a medium, zeros as zeros.
+/// Writes an image to a medium.
 pub struct ImageWriter<'a, M> {
     medium: &'a mut M,
-    /// Write every byte as data: preallocation was asked for (contract 2.7).
+    /// Write zeros in data as data, for preallocation (contract 2.7).
     literal: bool,
-    /// Zeros that were seen and not yet handed over; they end where the next byte goes.
+    /// Zeros before `end` that the medium does not have yet.
     zeros_bytes: u64,
     end: u64,
     stop: &'a Stop,
@@ -28,23 +28,23 @@ pub struct ImageWriter<'a, M> {
 }
 
 impl<'a, M: Medium> ImageWriter<'a, M> {
-    /// Writes to `medium`. With `literal` zeros are not looked for.
+    /// Writes to `medium`. With `literal`, data is not searched for zeros.
     pub fn new(medium: &'a mut M, literal: bool, stop: &'a Stop) -> Self {
         Self { medium, literal, zeros_bytes: 0, end: 0, stop, segments: None }
     }
 
-    /// Computes the digest of the image on the way, for [`ImageWriter::digest`].
+    /// Computes the digest of the image while it is written, for [`ImageWriter::digest`].
     pub fn digesting(mut self) -> Self {
         self.segments = Some(SegmentHasher::default());
         self
     }
 
-    /// The digest of everything so far, if it was to be computed.
+    /// The digest of the image, if it is computed.
     pub fn digest(&mut self) -> Option<ContentDigest> {
         self.segments.as_mut().map(SegmentHasher::finish)
     }
 
-    /// Writes a whole raw stream, `expected_bytes` long if that is known. Returns its length.
+    /// Writes a raw stream, whose length is `expected_bytes` if it is known. Returns the length.
     pub fn write_stream(&mut self, pull: &mut impl Pull, expected_bytes: Option<u64>) -> Result<u64> {
         if let Some(expected_bytes) = expected_bytes {
             self.medium.expect(expected_bytes)?;
@@ -59,31 +59,31 @@ impl<'a, M: Medium> ImageWriter<'a, M> {
         Ok(self.end)
     }
 
-    /// Hands over what is left and makes the image durable. Returns its size.
+    /// Writes the remaining zeros and makes the image durable. Returns its size.
     pub fn finish(mut self) -> Result<u64> {
-        self.hand_over_zeros()?;
+        self.flush_zeros()?;
         self.medium.seal(self.end, self.stop)?;
         Ok(self.end)
     }
 
-    /// Zeros, which are handed over with those that follow.
-    fn pass_over(&mut self, len: u64) {
+    /// Adds zeros, which are written together with those that follow.
+    fn add_zeros(&mut self, len: u64) {
         self.zeros_bytes += len;
         self.end += len;
     }
 
-    fn plain(&mut self, bytes: &[u8]) -> Result<()> {
+    fn write_data(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
         Error::check(self.stop)?;
-        self.hand_over_zeros()?;
+        self.flush_zeros()?;
         self.medium.write(self.end, bytes)?;
         self.end += bytes.len() as u64;
         Ok(())
     }
 
-    fn hand_over_zeros(&mut self) -> Result<()> {
+    fn flush_zeros(&mut self) -> Result<()> {
         let mut at = self.end - self.zeros_bytes;
         while self.zeros_bytes > 0 {
             Error::check(self.stop)?;
@@ -107,17 +107,17 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
             segments.data(bytes);
         }
         if self.literal {
-            return self.plain(bytes);
+            return self.write_data(bytes);
         }
         let mut data_start = 0;
         for piece in granules(offset, bytes.len()) {
             if piece.len() == GRANULE_BYTES && is_zero(&bytes[piece.clone()]) {
-                self.plain(&bytes[data_start..piece.start])?;
+                self.write_data(&bytes[data_start..piece.start])?;
                 data_start = piece.end;
-                self.pass_over(GRANULE_BYTES as u64);
+                self.add_zeros(GRANULE_BYTES as u64);
             }
         }
-        self.plain(&bytes[data_start..])
+        self.write_data(&bytes[data_start..])
     }
 
     fn zeros(&mut self, offset: u64, len: u64) -> Result<()> {
@@ -127,19 +127,19 @@ impl<M: Medium> ImageSink for ImageWriter<'_, M> {
         if let Some(segments) = &mut self.segments {
             segments.long_zeros(len, self.stop)?;
         }
-        self.pass_over(len);
+        self.add_zeros(len);
         Ok(())
     }
 
     fn kept(&mut self, offset: u64, len: u64) -> Result<()> {
         debug_assert_eq!(offset, self.end);
-        self.hand_over_zeros()?;
+        self.flush_zeros()?;
         self.end += len;
         Ok(())
     }
 }
 
-/// Cuts `len` bytes at `offset` of the image at multiples of the granule.
+/// Divides `len` bytes at `offset` of the image at multiples of the granule.
 fn granules(offset: u64, len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     let granule = GRANULE_BYTES as u64;
     let first = usize::try_from((granule - offset % granule) % granule).unwrap_or(0).min(len);
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Remembers what was asked of it; starts full of rubbish.
+    /// A medium in memory that starts with arbitrary content.
     struct Paper {
         content: Vec<u8>,
         zeroed_bytes: u64,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_at_the_end_are_handed_over_too() {
+    fn zeros_at_the_end_are_written_too() {
         let (content, zeroed) = write(&[Piece::Data(b"x"), Piece::Zeros(99)], false);
         assert_eq!((content.len(), zeroed), (100, 99));
     }

@@ -1,4 +1,4 @@
-{{/* decant.deployment: a Deployment of the base, with what the values change. `own` has replicas and resources, and that of the webhook callers. */}}
+{{/* decant.deployment: a Deployment of the base, changed by the values. `own` has its replicas and resources and, for the webhook, callers. */}}
 {{- define "decant.deployment" -}}
 {{- $root := .root }}
 {{- $deployment := include "decant.file" (dict "root" $root "path" .path) | fromYaml }}
@@ -12,7 +12,7 @@
 {{- with index $root.Values.controller $field }}{{ $_ := set $template.spec $field . }}{{ end }}
 {{- end }}
 {{- end }}
-{{- /* Another setting means other pods: they read it only when they start. */ -}}
+{{- /* A changed setting has to replace the pods, which read it only when they start. */ -}}
 {{- $sum := include (print $root.Template.BasePath "/settings.yaml") $root | sha256sum }}
 {{- $_ := set $template.metadata "annotations" (merge (dict "checksum/settings" $sum) $root.Values.controller.podAnnotations) }}
 {{- $_ := set $container "image" $root.Values.images.controller }}

@@ -3,7 +3,7 @@
 {{ .root.Files.Get (printf "files/%s" .path) | required (printf "%s is not in the chart" .path) | replace "decant-system" .root.Release.Namespace }}
 {{- end }}
 
-{{/* decant.setting: a value as the controller's variables have it: lists and maps of names with commas. */}}
+{{/* decant.setting: a value in the format of the controller's variables: JSON, or lists and pairs separated by commas. */}}
 {{- define "decant.setting" -}}
 {{- if has .key (list "podResources" "podAnnotations" "tolerations") -}}
 {{ toJson .value }}

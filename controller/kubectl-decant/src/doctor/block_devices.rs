@@ -14,7 +14,7 @@ const ABOUT: &str = "block devices";
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
     vec![match everything(installation) {
         Ok(found) => judge(&found),
-        Err(e) => Check::unseen(ABOUT, &e),
+        Err(e) => Check::unreadable(ABOUT, &e),
     }]
 }
 
@@ -23,7 +23,7 @@ struct Evidence {
     claims: Vec<Claim>,
 }
 
-/// Of all namespaces, or of the session's where that is all that may be seen.
+/// Of all namespaces, or of the session's namespace if the user may not read the others.
 fn everything(installation: &Installation<'_>) -> Result<Evidence, ApiError> {
     let session = installation.session;
     let both = |scope: ListParams| -> Result<Evidence, ApiError> {
@@ -43,7 +43,7 @@ fn judge(found: &Evidence) -> Check {
         let node = if spec.node_name.is_empty() { "its node" } else { &spec.node_name };
         return Check::fail(
             ABOUT,
-            format!("pod {} may not open its device on {node}", metadata.key()),
+            format!("pod {} has no permission to open its device on {node}", metadata.key()),
             format!(
                 "set {DEVICE_OWNERSHIP_SETTING} = true for the container runtime of each node: docs/operations.md, \"Block devices\""
             ),
@@ -54,18 +54,18 @@ fn judge(found: &Evidence) -> Check {
             && claim.metadata.annotation(POD_PHASE) == Some("Succeeded")
     };
     match found.claims.iter().find(is_done) {
-        Some(claim) => Check::ok(ABOUT, format!("a clone into {} had access to them", claim.metadata.key())),
+        Some(claim) => Check::ok(ABOUT, format!("the clone into {} had access", claim.metadata.key())),
         None => Check::note(
             ABOUT,
             format!(
-                "no block volume was cloned yet; it needs {DEVICE_OWNERSHIP_SETTING} = true for the container runtime of \
-                 each node, which cannot be seen from here"
+                "no block volume was cloned yet; that needs {DEVICE_OWNERSHIP_SETTING} = true for the container runtime of \
+                 each node, which cannot be checked from here"
             ),
         ),
     }
 }
 
-/// Whether one of its containers ended because of that, now or before its last start.
+/// Whether one of its containers ended for this reason, now or before its last restart.
 fn is_refused_a_device(pod: &Pod) -> bool {
     let statuses = pod.status.container_statuses.iter();
     let ended =
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_may_not_open_its_device_is_named_with_its_node_and_the_setting() {
+    fn a_pod_without_access_to_its_device_is_named_with_its_node_and_the_setting() {
         let message =
             format!("no permission to write the block device; set {DEVICE_OWNERSHIP_SETTING} = true");
         let check = judge(&Evidence {

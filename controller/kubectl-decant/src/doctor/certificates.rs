@@ -1,4 +1,4 @@
-//! The authorities that sign pods' certificates, the webhook's, and the key of clone tokens.
+//! The certificate authorities of the pods and of the webhook, and the key of clone tokens.
 
 use time::OffsetDateTime;
 
@@ -9,7 +9,7 @@ use decant_controller::certificates::signer::Signer;
 use decant_controller::objects::{Key, Kind, webhook_configuration};
 use decant_controller::token::key::KEY_SECRET;
 
-/// The controller looks every ten minutes; who is not renewed a day later has nobody who looks.
+/// The controller checks every ten minutes: an authority that is overdue for a day is not being renewed.
 const LATE: time::Duration = time::Duration::days(1);
 
 pub(super) fn check(installation: &Installation<'_>, has_webhook: bool) -> Vec<Check> {
@@ -28,41 +28,41 @@ fn authority(installation: &Installation<'_>, name: &str) -> Check {
     match installation.session.cluster.get(Kind::Secret, &key) {
         Ok(secret) => judge(about, &key, Signer::of(&secret).as_ref(), OffsetDateTime::now_utc()),
         Err(e) if e.is_not_found() => missing(about),
-        Err(e) => Check::unseen(about, &e),
+        Err(e) => Check::unreadable(about, &e),
     }
 }
 
 fn missing(about: String) -> Check {
-    Check::fail(about, "it is not there", "the controller makes it when it begins to act: look at its logs")
+    Check::fail(about, "not found", "the controller creates it when it becomes the leader: see its logs")
 }
 
 fn judge(about: String, key: &Key, signer: Result<&Signer, &String>, now: OffsetDateTime) -> Check {
-    let anew = format!(
-        "delete it, and a new one is made within ten minutes: `kubectl -n {} delete secret {}`",
+    let replace = format!(
+        "delete it; the controller creates a new one within ten minutes: `kubectl -n {} delete secret {}`",
         key.namespace, key.name
     );
     let signer = match signer {
         Ok(signer) => signer,
-        Err(e) => return Check::fail(about, format!("it is unusable: {e}"), anew),
+        Err(e) => return Check::fail(about, format!("unusable: {e}"), replace),
     };
     let until = signer.not_after().date();
     if signer.not_after() <= now {
-        return Check::fail(about, format!("it expired on {until}"), anew);
+        return Check::fail(about, format!("expired on {until}"), replace);
     }
     if signer.is_due(now - LATE) {
-        let found = format!("it should have been renewed long ago; it expires on {until}");
-        return Check::fail(about, found, "no controller looks after it: look at the logs of the controller");
+        let found = format!("overdue for renewal; expires on {until}");
+        return Check::fail(about, found, "no controller renews it: see the logs of the controller");
     }
     let days = (signer.not_after() - now).whole_days();
-    Check::ok(about, format!("expires on {until}, in {days} days; it is renewed before"))
+    Check::ok(about, format!("expires on {until}, in {days} days; renewed before that"))
 }
 
 fn token_key(installation: &Installation<'_>) -> Check {
     let about = format!("key of clone tokens {}/{KEY_SECRET}", installation.namespace);
     match installation.session.cluster.get(Kind::Secret, &Key::new(installation.namespace, KEY_SECRET)) {
-        Ok(_) => Check::ok(about, "is there"),
+        Ok(_) => Check::ok(about, "found"),
         Err(e) if e.is_not_found() => missing(about),
-        Err(e) => Check::unseen(about, &e),
+        Err(e) => Check::unreadable(about, &e),
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_no_authority_is_named_with_what_to_do() {
+    fn an_unusable_secret_is_named_with_what_to_do() {
         let check = judge(
             String::new(),
             &Key::new("n", "s"),

@@ -1,13 +1,13 @@
-//! Clones that stand still, and pods of clones that do not start.
+//! Clones that do not continue, and pods of clones that do not start.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
 use crate::doctor::controller::trouble;
 use crate::doctor::{Check, Installation};
-use crate::session::list;
-use crate::untold::{Untold, unwritten, without_data_volume};
+use crate::session::{Session, list};
+use crate::unreported::{UnreportedError, errors_without_data_volume, status_errors};
 use decant_controller::api::cluster::{ApiError, ListParams};
 use decant_controller::objects::annotations::{APP, APP_VALUE};
 use decant_controller::objects::{DataVolume, Key, Kind, Meta, Pod};
@@ -15,72 +15,90 @@ use decant_controller::summary::advice::{GENERAL, advice};
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::summary::complaint::{Complaint, is_old};
 
-/// More than these are a count.
+/// Failures to print; the others are counted.
 const SHOWN: usize = 20;
 
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
-    let session = installation.session;
-    let (all, pods, scope) = match everything(installation) {
-        Ok(found) => found,
-        // Without the definition there are no clones; that was said already.
-        Err(e) if e.is_not_found() => return vec![Check::note("clones", "there can be none")],
-        Err(e) => return vec![Check::unseen("clones", &e)],
-    };
-    let unwritten = unwritten(session, &scope, &all);
-    let mut more: Vec<Check> = unwritten.iter().map(|(key, untold)| refused("clone", key, untold)).collect();
-    let others = without_data_volume(session, &scope, &all, &pods);
-    more.extend(others.iter().map(|((kind, key), untold)| refused(kind, key, untold)));
-    judge(&all, &pods, more, &session.namespace, OffsetDateTime::now_utc())
+    match Evidence::collect(installation) {
+        Ok(evidence) => judge(&evidence, &installation.session.namespace, OffsetDateTime::now_utc()),
+        // Without the definition there are no clones; the check of the definitions reports it.
+        Err(e) if e.is_not_found() => vec![Check::note("clones", "there can be none")],
+        Err(e) => vec![Check::unreadable("clones", &e)],
+    }
 }
 
-fn refused(kind: &str, key: &Key, Untold { reason, message }: &Untold) -> Check {
+#[derive(Default)]
+struct Evidence {
+    data_volumes: Vec<DataVolume>,
+    pods: Vec<Pod>,
+    /// Of DataVolumes whose status cannot be written: their status is outdated.
+    status_errors: BTreeMap<Key, UnreportedError>,
+    /// Of PVCs and pods without a DataVolume, by kind and key.
+    other_errors: BTreeMap<(&'static str, Key), UnreportedError>,
+}
+
+impl Evidence {
+    /// Of all namespaces, or of the session's namespace if the user may not read the others.
+    fn collect(installation: &Installation<'_>) -> Result<Self, ApiError> {
+        let session = installation.session;
+        match Self::collect_in(session, &session.scope(true)) {
+            Err(ApiError { code: 403, .. }) => Self::collect_in(session, &session.scope(false)),
+            found => found,
+        }
+    }
+
+    fn collect_in(session: &Session, scope: &ListParams) -> Result<Self, ApiError> {
+        let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
+        let data_volumes = list(&session.cluster, Kind::DataVolume, scope)?.0;
+        let pods = list(&session.cluster, Kind::Pod, &ours)?.0;
+        Ok(Self {
+            status_errors: status_errors(session, scope, &data_volumes),
+            other_errors: errors_without_data_volume(session, scope, &data_volumes, &pods),
+            data_volumes,
+            pods,
+        })
+    }
+}
+
+fn refused(kind: &str, key: &Key, UnreportedError { reason, message }: &UnreportedError) -> Check {
     let help = advice(reason).map_or(GENERAL, |advice| advice.helps);
     Check::fail(format!("{kind} {key}"), format!("{reason}: {message}"), help)
 }
 
-/// Of all namespaces, or of the session's where that is all that may be seen; and which of both.
-fn everything(installation: &Installation<'_>) -> Result<(Vec<DataVolume>, Vec<Pod>, ListParams), ApiError> {
-    let session = installation.session;
-    let both = |scope: ListParams| {
-        let pods = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
-        let all = list(&session.cluster, Kind::DataVolume, &scope)?.0;
-        Ok((all, list(&session.cluster, Kind::Pod, &pods)?.0, scope))
-    };
-    match both(session.scope(true)) {
-        Err(ApiError { code: 403, .. }) => both(session.scope(false)),
-        found => found,
-    }
-}
-
-/// What is in the namespace `first` comes first. `more` is what DataVolumes cannot tell.
-fn judge(all: &[DataVolume], pods: &[Pod], more: Vec<Check>, first: &str, now: OffsetDateTime) -> Vec<Check> {
+/// Clones in the namespace `first` come first.
+fn judge(evidence: &Evidence, first: &str, now: OffsetDateTime) -> Vec<Check> {
     let mut clones: Vec<(&DataVolume, CloneSummary)> =
-        all.iter().filter_map(|dv| Some((dv, CloneSummary::of(dv)?))).collect();
+        evidence.data_volumes.iter().filter_map(|dv| Some((dv, CloneSummary::of(dv)?))).collect();
     clones.sort_by_key(|(_, seen)| seen.namespace != first);
-    let mut checks = more;
-    let complaint = |(dv, seen): &(&DataVolume, CloneSummary)| {
-        let complaint = Complaint::of(dv, seen, now)?;
-        Some(Check::fail(format!("clone {}", seen.key()), complaint.found, complaint.helps))
-    };
-    // Of one whose status cannot be written its status is not the truth.
-    let told: BTreeSet<String> = checks.iter().map(|check| check.about.clone()).collect();
-    checks.extend(clones.iter().filter_map(complaint).filter(|check| !told.contains(&check.about)));
-    checks.extend(pods.iter().filter(|pod| is_old(&pod.metadata.creation_timestamp, now)).filter_map(pod));
+    let mut checks: Vec<Check> =
+        evidence.status_errors.iter().map(|(key, error)| refused("clone", key, error)).collect();
+    checks.extend(evidence.other_errors.iter().map(|((kind, key), error)| refused(kind, key, error)));
+    for (dv, seen) in clones.iter().filter(|(_, seen)| !evidence.status_errors.contains_key(&seen.key())) {
+        let complaint = Complaint::of(dv, seen, now);
+        checks.extend(
+            complaint.map(|complaint| {
+                Check::fail(format!("clone {}", seen.key()), complaint.found, complaint.helps)
+            }),
+        );
+    }
+    let old_pods = evidence.pods.iter().filter(|pod| is_old(&pod.metadata.creation_timestamp, now));
+    checks.extend(old_pods.filter_map(pod));
     let more = checks.len().saturating_sub(SHOWN);
     checks.truncate(SHOWN);
     if more > 0 {
         checks.push(Check::fail(
             "clones",
-            format!("{more} more stand still"),
+            format!("{more} more do not continue"),
             "see `kubectl decant status -A`",
         ));
     }
     if checks.is_empty() {
         let count = |state| clones.iter().filter(|(_, seen)| seen.state == state).count();
-        let (run, wait) = (count(CloneState::Running), count(CloneState::Waiting));
+        let running = count(CloneState::Running);
+        let waiting = count(CloneState::Waiting);
         checks.push(Check::ok(
             "clones",
-            format!("{} in all, {run} run, {wait} wait, none stands still", clones.len()),
+            format!("{} found, {running} running, {waiting} waiting, no problems", clones.len()),
         ));
     }
     checks
@@ -111,7 +129,8 @@ mod tests {
     }
 
     fn judged(status: &Value) -> Vec<Check> {
-        judge(&[clone(status)], &[], Vec::new(), "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap())
+        let evidence = Evidence { data_volumes: vec![clone(status)], ..Evidence::default() };
+        judge(&evidence, "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap())
     }
 
     fn waits(reason: &str) -> Value {
@@ -119,22 +138,22 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_that_stands_still_is_named_with_what_helps() {
+    fn a_blocked_clone_is_named_with_advice() {
         let checks = judged(&waits("CloneSourceInUse"));
         assert_eq!(checks.len(), 1);
         assert_eq!((checks[0].state, checks[0].about.as_str()), (Health::Fail, "clone n/copy"));
-        assert!(checks[0].help.contains("end the pods"), "{checks:?}");
+        assert!(checks[0].help.contains("stop the pods"), "{checks:?}");
     }
 
     #[test]
-    fn reasons_that_no_table_has_are_told_with_the_message_and_general_advice() {
+    fn unknown_reasons_have_their_message_and_general_advice() {
         let checks = judged(&waits("NodeAffinity"));
         assert_eq!((checks[0].state, checks[0].found.as_str()), (Health::Fail, "NodeAffinity: m"));
         assert_eq!(checks[0].help, GENERAL);
     }
 
     #[test]
-    fn what_is_usual_at_the_beginning_is_told_when_it_lasts() {
+    fn usual_reasons_are_reported_after_a_minute() {
         for reason in ["ContainerCreating", "Pending", ""] {
             let mut status = waits(reason);
             for (since, state) in
@@ -147,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_reason_that_is_known_of_two_gives_the_advice() {
+    fn the_first_known_reason_gives_the_advice() {
         for first in ["NodeAffinity", "ContainerCreating"] {
             let checks = judged(&waits(&format!("{first} and ErrExceededQuota")));
             assert!(checks[0].help.contains("raise the quota"), "{checks:?}");
@@ -156,16 +175,19 @@ mod tests {
 
     #[test]
     fn a_clone_with_an_unwritable_status_does_not_count_as_overlooked() {
-        let untold = Untold { reason: "ErrWritingStatus".to_owned(), message: "no".to_owned() };
-        let more = vec![refused("clone", &Key::new("n", "copy"), &untold)];
-        let now = OffsetDateTime::parse(NOW, &Rfc3339).unwrap();
-        let checks = judge(&[clone(&json!({}))], &[], more, "n", now);
+        let error = UnreportedError { reason: "ErrWritingStatus".to_owned(), message: "no".to_owned() };
+        let evidence = Evidence {
+            data_volumes: vec![clone(&json!({}))],
+            status_errors: BTreeMap::from([(Key::new("n", "copy"), error)]),
+            ..Evidence::default()
+        };
+        let checks = judge(&evidence, "n", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
         assert_eq!(checks.len(), 1);
         assert!(checks[0].found.contains("ErrWritingStatus: no"), "{checks:?}");
     }
 
     #[test]
-    fn who_waits_for_his_turn_is_well() {
+    fn a_queued_clone_is_not_a_failure() {
         for status in [waits("Queued"), waits("ContainerCreating"), json!({ "phase": "Succeeded" })] {
             assert!(judged(&status).iter().all(|check| check.state == Health::Ok), "{status}");
         }
@@ -173,15 +195,16 @@ mod tests {
 
     #[test]
     fn a_clone_without_a_controller_is_reported() {
-        assert!(judged(&json!({}))[0].found.contains("no controller has looked"));
+        assert!(judged(&json!({}))[0].found.contains("no controller has processed"));
     }
 
     #[test]
-    fn many_stuck_clones_are_a_count_and_the_own_namespace_comes_first() {
+    fn many_failures_are_counted_and_the_own_namespace_comes_first() {
         let mut all: Vec<DataVolume> = (0..99).map(|_| clone(&waits("Unschedulable"))).collect();
         all.push(clone(&waits("Unschedulable")));
         all[99].metadata.namespace = "mine".to_owned();
-        let checks = judge(&all, &[], Vec::new(), "mine", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
+        let evidence = Evidence { data_volumes: all, ..Evidence::default() };
+        let checks = judge(&evidence, "mine", OffsetDateTime::parse(NOW, &Rfc3339).unwrap());
         assert_eq!(checks.len(), SHOWN + 1);
         assert!(checks[SHOWN].found.starts_with("80 more"));
         assert_eq!(checks[0].about, "clone mine/copy");

@@ -1,4 +1,4 @@
-//! The controller: its Deployment, its pods, and whether somebody renews the Lease.
+//! The controller: its Deployment, its pods, and whether its Lease is renewed.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use decant_controller::leader::lease::RETRY_WAIT;
 use decant_controller::leader::record::Lease;
 use decant_controller::objects::{Key, Kind, Meta, Pod};
 
-/// What the pods and the Deployment of every installation have.
+/// Selects the Deployment of the controller and its pods.
 const LABEL: &str = "app.kubernetes.io/name=decant-controller";
-/// The account where nothing says otherwise.
+/// The default service account of the controller.
 const ACCOUNT: &str = "decant-controller";
-/// What the pods and the Deployment of the webhook have.
+/// Selects the Deployment of the webhook and its pods.
 const WEBHOOK_LABEL: &str = "app.kubernetes.io/name=decant-webhook";
-/// A Lease that was not renewed for so long is not held by anybody who acts: three times the rhythm.
+/// A leader renews its Lease within this time: three times its interval.
 const RENEWAL: Duration = RETRY_WAIT.saturating_mul(3);
 
-/// What is read of a Deployment.
+/// The fields of a Deployment that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Deployment {
@@ -57,49 +57,65 @@ struct Status {
     ready_replicas: u32,
 }
 
-/// Looks at the Deployment; returns the controller's service account, too.
-pub(super) fn check(installation: &Installation<'_>) -> (Vec<Check>, String) {
+/// Checks of a Deployment, and the service account of its pods.
+pub(super) struct DeploymentReport {
+    pub(super) checks: Vec<Check>,
+    pub(super) account: String,
+}
+
+/// Checks the Deployment of the controller.
+pub(super) fn check(installation: &Installation<'_>) -> DeploymentReport {
     let about = format!("controller in namespace {}", installation.namespace);
-    match look(installation, LABEL) {
-        Ok(Some((check, account))) => (vec![check], account.unwrap_or_else(|| ACCOUNT.to_owned())),
+    let failed = |check| DeploymentReport { checks: vec![check], account: ACCOUNT.to_owned() };
+    match check_deployment(installation, LABEL, ACCOUNT) {
+        Ok(Some(report)) => report,
         Ok(None) => {
-            let help = "install it with `kubectl apply -k controller/deploy`, or say where it is with --controller-namespace";
-            (vec![Check::fail(about, "there is no Deployment", help)], ACCOUNT.to_owned())
+            let help = "install it with `kubectl apply -k controller/deploy`, or name its namespace with --controller-namespace";
+            failed(Check::fail(about, "there is no Deployment", help))
         }
-        Err(e) => (vec![Check::unseen(about, &e)], ACCOUNT.to_owned()),
+        Err(e) => failed(Check::unreadable(about, &e)),
     }
 }
 
-/// The same for the webhook's own Deployment. Without one the controller serves the webhook, under its account.
-pub(super) fn check_webhook(installation: &Installation<'_>) -> (Vec<Check>, Option<String>) {
-    match look(installation, WEBHOOK_LABEL) {
-        Ok(Some((check, account))) => (vec![check], account),
-        Ok(None) => (Vec::new(), None),
-        Err(e) => (vec![Check::unseen(format!("webhook in namespace {}", installation.namespace), &e)], None),
+/// Checks the Deployment of the webhook. Without one, the controller serves the webhook with its own account.
+pub(super) fn check_webhook(installation: &Installation<'_>, controller_account: &str) -> DeploymentReport {
+    let about = format!("webhook in namespace {}", installation.namespace);
+    let without = |checks| DeploymentReport { checks, account: controller_account.to_owned() };
+    match check_deployment(installation, WEBHOOK_LABEL, controller_account) {
+        Ok(Some(report)) => report,
+        Ok(None) => without(Vec::new()),
+        Err(e) => without(vec![Check::unreadable(about, &e)]),
     }
 }
 
-/// What is found of the Deployment with this label, and its service account.
-fn look(installation: &Installation<'_>, label: &str) -> Result<Option<(Check, Option<String>)>, ApiError> {
+/// Checks the Deployment with this label; `None` if there is none.
+fn check_deployment(
+    installation: &Installation<'_>,
+    label: &str,
+    default_account: &str,
+) -> Result<Option<DeploymentReport>, ApiError> {
     let namespace = Some(installation.namespace.to_owned());
     let params = ListParams { namespace, labels: label.to_owned(), ..ListParams::default() };
     let cluster = &installation.session.cluster;
     let (deployments, _) = list::<Deployment>(cluster, Kind::Deployment, &params)?;
     let Some(deployment) = deployments.into_iter().next() else { return Ok(None) };
-    let account = Some(deployment.spec.template.spec.service_account_name.clone());
     let pods = list::<Pod>(cluster, Kind::Pod, &params).map(|(pods, _)| pods).unwrap_or_default();
-    let check = judge(installation.namespace, &deployment, &pods);
-    Ok(Some((check, account.filter(|name| !name.is_empty()))))
+    let account = match deployment.spec.template.spec.service_account_name.as_str() {
+        "" => default_account.to_owned(),
+        name => name.to_owned(),
+    };
+    Ok(Some(DeploymentReport { checks: vec![judge(installation.namespace, &deployment, &pods)], account }))
 }
 
 fn judge(namespace: &str, deployment: &Deployment, pods: &[Pod]) -> Check {
     let name = &deployment.metadata.name;
     let about = format!("Deployment {namespace}/{name}");
-    let (ready, wanted) = (deployment.status.ready_replicas, deployment.spec.replicas);
+    let ready = deployment.status.ready_replicas;
+    let wanted = deployment.spec.replicas;
     let found = format!("{ready} of {wanted} replicas are ready");
     if wanted == 0 {
         let help = format!("start it: `kubectl -n {namespace} scale deployment {name} --replicas=2`");
-        return Check::fail(about, "it is scaled to no replicas", help);
+        return Check::fail(about, "scaled to 0 replicas", help);
     }
     if ready >= wanted {
         return Check::ok(about, found);
@@ -110,72 +126,74 @@ fn judge(namespace: &str, deployment: &Deployment, pods: &[Pod]) -> Check {
     Check::fail(
         about,
         found,
-        format!("look at `kubectl -n {namespace} describe deployment {name}` and the logs of its pods"),
+        format!("see `kubectl -n {namespace} describe deployment {name}` and the logs of its pods"),
     )
 }
 
-/// What keeps a pod from running, in words; `None` when nothing is seen.
+/// Why a pod does not run; `None` if its status has no reason.
 pub(super) fn trouble(pod: &Pod) -> Option<String> {
-    let says = |reason: &str, message: &str| match message {
+    let text = |reason: &str, message: &str| match message {
         "" => reason.to_owned(),
         _ => format!("{reason}: {message}"),
     };
     if pod.status.phase == "Failed" && !pod.status.reason.is_empty() {
-        return Some(says(&pod.status.reason, &pod.status.message));
+        return Some(text(&pod.status.reason, &pod.status.message));
     }
     let unscheduled = pod.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
-        return Some(says(&condition.reason, &condition.message));
+        return Some(text(&condition.reason, &condition.message));
     }
     pod.status.container_statuses.iter().find_map(|status| {
         if let Some(waiting) = &status.state.waiting {
             let is_usual = matches!(waiting.reason.as_str(), "" | "ContainerCreating" | "PodInitializing");
-            return (!is_usual).then(|| says(&waiting.reason, &waiting.message));
+            return (!is_usual).then(|| text(&waiting.reason, &waiting.message));
         }
         let ended = status.state.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
-        Some(says(&format!("exit code {}", ended.exit_code), ended.message.trim()))
+        Some(text(&format!("exit code {}", ended.exit_code), ended.message.trim()))
     })
 }
 
-/// The Lease as it was when the doctor came.
-pub(super) struct Pulse {
+/// Reads the Lease twice to see whether it is renewed.
+pub(super) struct LeaseProbe {
     first: Result<Option<Lease>, ApiError>,
     at: Instant,
 }
 
-impl Pulse {
-    /// Feels the pulse for the first time. Fails when nobody answers at all: then there is nothing to look at.
-    pub(super) fn take(installation: &Installation<'_>) -> Result<Self, Failure> {
-        let pulse = Self { first: read(installation), at: Instant::now() };
-        match &pulse.first {
+impl LeaseProbe {
+    /// Reads the Lease for the first time. Fails if the API server does not answer: then no check can run.
+    pub(super) fn start(installation: &Installation<'_>) -> Result<Self, Failure> {
+        let probe = Self { first: read(installation), at: Instant::now() };
+        match &probe.first {
             Err(e) if e.code == 0 || e.code == 401 => Err(e.clone().into()),
-            _ => Ok(pulse),
+            _ => Ok(probe),
         }
     }
 
-    /// Feels it again, until it moved or should have.
+    /// Reads the Lease again until it changes, or should have changed.
     pub(super) fn check(self, installation: &Installation<'_>) -> Check {
         let about = format!("Lease {}/{}", installation.namespace, lease::NAME);
-        let help =
-            format!("look at the logs of the controller's pods in namespace {}", installation.namespace);
+        let help = format!("see the logs of the controller's pods in namespace {}", installation.namespace);
         let first = match self.first {
             Ok(Some(lease)) => lease,
-            Ok(None) => return Check::fail(about, "it is not there: no controller has ever acted", help),
-            Err(e) => return Check::unseen(about, &e),
+            Ok(None) => return Check::fail(about, "not found: no controller has been the leader yet", help),
+            Err(e) => return Check::unreadable(about, &e),
         };
         if first.holder.is_empty() {
-            return Check::fail(about, "nobody holds it: no controller acts", help);
+            return Check::fail(about, "it has no holder: no controller is the leader", help);
         }
         loop {
             let is_last = self.at.elapsed() >= RENEWAL;
             if let Ok(Some(now)) = read(installation)
                 && now.version != first.version
             {
-                return Check::ok(about, format!("{} acts", now.holder));
+                return Check::ok(about, format!("{} is the leader", now.holder));
             }
             if is_last {
-                let found =
-                    format!("{} holds it and has not renewed it for {} s", first.holder, RENEWAL.as_secs());
+                let found = format!(
+                    "{} is the holder and has not renewed it for {} s",
+                    first.holder,
+                    RENEWAL.as_secs()
+                );
                 return Check::fail(about, found, help);
             }
             std::thread::sleep(Duration::from_millis(300));
@@ -212,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_does_not_start_says_why() {
+    fn the_reason_of_a_pod_that_does_not_start_is_shown() {
         let status = json!({ "containerStatuses": [
             { "name": "c", "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } } }] });
         let pod: Pod =

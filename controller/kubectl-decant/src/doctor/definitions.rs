@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions: there, taken by the API server, and in our version.
+//! The CustomResourceDefinitions: installed, accepted by the API server, and in the right version.
 
 use serde::Deserialize;
 
@@ -18,12 +18,12 @@ fn one(installation: &Installation<'_>, name: &str) -> Check {
     let about = format!("CustomResourceDefinition {name}");
     match installation.session.cluster.get(Kind::CustomResourceDefinition, &Key::new("", name)) {
         Ok(object) => judge(about, &object),
-        Err(e) if e.is_not_found() => Check::fail(about, "it is not there", HELP),
-        Err(e) => Check::unseen(about, &e),
+        Err(e) if e.is_not_found() => Check::fail(about, "not found", HELP),
+        Err(e) => Check::unreadable(about, &e),
     }
 }
 
-/// What is read of a definition.
+/// The fields of a definition that are used.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Definition {
@@ -58,22 +58,23 @@ fn judge(about: String, object: &impl Readable) -> Check {
     };
     let version = Kind::DataVolume.version();
     let serves = spec.versions.iter().any(|found| found.name == version && found.served);
-    let says = |kind: &str, word: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == word);
-    let established = says("Established", "True").is_some();
+    let condition =
+        |kind: &str, value: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == value);
+    let established = condition("Established", "True").is_some();
     if metadata.is_deleting() {
         return Check::fail(
             about,
             "it is being deleted, with all objects of this kind",
-            "make it anew afterwards",
+            "install it again afterwards",
         );
     }
     match (serves, established) {
         (true, true) => Check::ok(about, format!("serves {version}")),
         (false, _) => Check::fail(about, format!("it does not serve {version}"), HELP),
         (true, false) => {
-            let bad = says("NamesAccepted", "False").map(|condition| condition.message.as_str());
-            let why = bad.unwrap_or("the API server has not taken it yet");
-            Check::fail(about, why, "look at `kubectl describe crd` of it")
+            let bad = condition("NamesAccepted", "False").map(|condition| condition.message.as_str());
+            let why = bad.unwrap_or("the API server has not accepted it yet");
+            Check::fail(about, why, "see `kubectl describe crd` of it")
         }
     }
 }
@@ -85,7 +86,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_definition_has_to_be_taken_and_to_serve_our_version() {
+    fn a_definition_has_to_be_accepted_and_to_serve_our_version() {
         let object = |version: &str, established: &str| {
             json!({ "spec": { "versions": [{ "name": version, "served": true }] },
                     "status": { "conditions": [{ "type": "Established", "status": established }] } })

@@ -1,4 +1,4 @@
-//! `kubectl decant doctor`: what is wrong, why, and what to do.
+//! `kubectl decant doctor`: finds problems of the installation and of clones, with their reasons and what to do.
 
 mod block_devices;
 mod certificates;
@@ -15,29 +15,29 @@ use serde::Serialize;
 
 use crate::args::DoctorArgs;
 use crate::ending::{Ending, Failure};
-use crate::output::{is_colourful, plain, print, say};
+use crate::output::{is_colourful, plain, print, print_line};
 use crate::session::Session;
 use decant_controller::api::cluster::ApiError;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     Ok,
-    /// Good to know; not wrong, or not to be seen.
+    /// Information: not a failure, or the user may not read it.
     Note,
     Fail,
 }
 
-/// One thing that was looked at.
+/// One check with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Check {
     state: State,
-    /// What was looked at.
+    /// What was checked.
     about: String,
     /// What was found.
     found: String,
-    /// What to do about it; empty when nothing is to be done.
+    /// What to do; empty if there is nothing to do.
     #[serde(skip_serializing_if = "String::is_empty")]
     help: String,
 }
@@ -55,23 +55,22 @@ impl Check {
         Self { state: State::Fail, help: help.into(), ..Self::ok(about, found) }
     }
 
-    /// What could not be looked at: that alone is no illness, unless nobody answers at all.
-    fn unseen(about: impl Into<String>, error: &ApiError) -> Self {
+    /// A check that could not run. A missing right is not a failure; any other error is.
+    fn unreadable(about: impl Into<String>, error: &ApiError) -> Self {
         if error.code == 403 || error.code == 401 {
-            return Self::note(about, format!("cannot be looked at: {}", error.message));
+            return Self::note(about, format!("cannot be checked: {}", error.message));
         }
-        Self::fail(about, error.to_string(), "look whether the API server is well")
+        Self::fail(about, error.to_string(), "check the health of the API server")
     }
 
-    /// The lines for people.
-    fn lines(&self, colour: bool) -> Vec<String> {
-        let (word, code) = match self.state {
+    fn lines(&self, has_colours: bool) -> Vec<String> {
+        let (label, colour) = match self.state {
             State::Ok => ("ok  ", 32),
             State::Note => ("note", 33),
             State::Fail => ("FAIL", 31),
         };
-        let word = if colour { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() };
-        let mut lines = vec![format!("{word}  {}: {}", plain(&self.about), plain(&self.found))];
+        let label = if has_colours { format!("\u{1b}[{colour}m{label}\u{1b}[0m") } else { label.to_owned() };
+        let mut lines = vec![format!("{label}  {}: {}", plain(&self.about), plain(&self.found))];
         if !self.help.is_empty() {
             lines.push(format!("      {}", plain(&self.help)));
         }
@@ -79,41 +78,41 @@ impl Check {
     }
 }
 
-/// What `-o` prints.
+/// The document that `-o` prints.
 #[derive(Serialize)]
 struct Report<'a> {
     healthy: bool,
     checks: &'a [Check],
 }
 
-/// What checks need to know about the installation.
+/// The installation to check.
 struct Installation<'a> {
     session: &'a Session,
-    /// The controller's namespace.
+    /// The namespace of the controller.
     namespace: &'a str,
 }
 
 pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failure> {
     let installation = Installation { session, namespace: &args.controller_namespace };
     let mut printer =
-        Printer { colour: is_colourful(&io::stdout()), aloud: args.output.is_none(), checks: Vec::new() };
-    let lease = controller::Pulse::take(&installation)?;
+        Printer { colour: is_colourful(&io::stdout()), prints: args.output.is_none(), checks: Vec::new() };
+    let lease = controller::LeaseProbe::start(&installation)?;
     printer.add(definitions::check(&installation));
-    let (checks, account) = controller::check(&installation);
-    printer.add(checks);
+    let controller = controller::check(&installation);
+    printer.add(controller.checks);
     let has_webhook = webhook::is_installed(&installation);
     let webhook_account = has_webhook.then(|| {
-        let (checks, own) = controller::check_webhook(&installation);
-        printer.add(checks);
-        own.unwrap_or_else(|| account.clone())
+        let webhook = controller::check_webhook(&installation, &controller.account);
+        printer.add(webhook.checks);
+        webhook.account
     });
-    printer.add(rights::check(&installation, &account, webhook_account.as_deref()));
+    printer.add(rights::check(&installation, &controller.account, webhook_account.as_deref()));
     printer.add(certificates::check(&installation, has_webhook));
     printer.add(webhook::check(&installation));
     printer.add(storage::check(&installation));
     printer.add(block_devices::check(&installation));
     printer.add(clones::check(&installation));
-    // At the end: by now whoever holds the Lease has renewed it.
+    // Last, because the holder of the Lease has had time to renew it.
     printer.add(vec![lease.check(&installation)]);
     let healthy = printer.checks.iter().all(|check| check.state != State::Fail);
     if let Some(output) = args.output {
@@ -122,17 +121,17 @@ pub(super) fn run(session: &Session, args: &DoctorArgs) -> Result<Ending, Failur
     Ok(if healthy { Ending::Done } else { Ending::Failed })
 }
 
-/// Prints each check as soon as it is there.
+/// Prints each check as soon as it has run.
 struct Printer {
     colour: bool,
-    aloud: bool,
+    prints: bool,
     checks: Vec<Check>,
 }
 
 impl Printer {
     fn add(&mut self, checks: Vec<Check>) {
-        if self.aloud {
-            checks.iter().flat_map(|check| check.lines(self.colour)).for_each(|line| say(&line));
+        if self.prints {
+            checks.iter().flat_map(|check| check.lines(self.colour)).for_each(|line| print_line(&line));
         }
         self.checks.extend(checks);
     }
@@ -143,9 +142,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_says_what_and_what_to_do() {
-        let lines = Check::fail("lease", "nobody holds it", "start the controller").lines(false);
-        assert_eq!(lines, ["FAIL  lease: nobody holds it", "      start the controller"]);
+    fn a_failure_has_a_reason_and_a_hint() {
+        let lines = Check::fail("lease", "it has no holder", "start the controller").lines(false);
+        assert_eq!(lines, ["FAIL  lease: it has no holder", "      start the controller"]);
         assert_eq!(
             Check::ok("lease", "held by a\u{1b}").lines(true),
             ["\u{1b}[32mok  \u{1b}[0m  lease: held by a "]
@@ -153,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_seen_is_no_failure() {
+    fn a_missing_right_is_not_a_failure() {
         let error = |code| ApiError { code, reason: String::new(), message: "m".to_owned() };
-        assert_eq!(Check::unseen("x", &error(403)).state, State::Note);
-        assert_eq!(Check::unseen("x", &error(500)).state, State::Fail);
+        assert_eq!(Check::unreadable("x", &error(403)).state, State::Note);
+        assert_eq!(Check::unreadable("x", &error(500)).state, State::Fail);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the controller may do what it does, whichever roles say so; and the person who asks.
+//! Whether the controller and the user have the rights that they need, whichever roles grant them.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,17 +8,17 @@ use decant_controller::api::cluster::{ApiError, Cluster};
 use decant_controller::api::responses::unreadable;
 use decant_controller::objects::{Kind, decode};
 
-/// The roles that the controller is installed with.
+/// The installed roles of the controller.
 const ROLES: &str = include_str!("../../../deploy/base/rbac.yaml");
-/// The roles of the webhook.
+/// The installed roles of the webhook.
 const WEBHOOK_ROLE: &str = include_str!("../../../deploy/webhook/rbac.yaml");
 
-/// One thing that somebody may do or not.
+/// One right to check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Right {
     verb: String,
     group: String,
-    /// With a subresource behind a slash.
+    /// With its subresource after a slash.
     resource: String,
     name: String,
     /// Only in the controller's namespace.
@@ -42,7 +42,7 @@ struct Rule {
     resource_names: Vec<String>,
 }
 
-/// `webhook_account`: that of the webhook, where there is one.
+/// `webhook_account`: the service account of the webhook, if it is installed.
 pub(super) fn check(
     installation: &Installation<'_>,
     account: &str,
@@ -77,9 +77,10 @@ fn of_account(installation: &Installation<'_>, account: &str, rights: &[Right]) 
             json!({ "user": user, "groups": groups, "resourceAttributes": attributes(right, namespace) });
         is_allowed(installation, Kind::SubjectAccessReview, &spec)
     };
-    // A controller that is installed for one namespace has its rights there alone.
+    // A controller that is installed for one namespace has its rights only there.
     let here = &installation.session.namespace;
-    let (mut missing, mut only_here) = (Vec::new(), false);
+    let mut missing = Vec::new();
+    let mut only_here = false;
     for right in rights {
         let answer = match is_granted(right, "") {
             Ok(false) => is_granted(right, here).inspect(|granted| only_here |= *granted),
@@ -88,18 +89,18 @@ fn of_account(installation: &Installation<'_>, account: &str, rights: &[Right]) 
         match answer {
             Ok(true) => {}
             Ok(false) => missing.push(format!("{} {}", right.verb, right.resource)),
-            Err(e) => return Check::unseen(about, &e),
+            Err(e) => return Check::unreadable(about, &e),
         }
     }
     if missing.is_empty() {
         let installation = if only_here { format!(", in namespace {here}") } else { String::new() };
-        return Check::ok(about, format!("all {} are there{installation}", rights.len()));
+        return Check::ok(about, format!("all {} are granted{installation}", rights.len()));
     }
     let help = "apply the roles again: `kubectl apply -k controller/deploy` (with the webhook: controller/deploy/webhook)";
     let found = if missing.len() == rights.len() {
-        format!("it has none of the {} that it needs", rights.len())
+        format!("none of the {} is granted", rights.len())
     } else {
-        format!("it may not: {}", missing.join(", "))
+        format!("missing: {}", missing.join(", "))
     };
     Check::fail(about, found, help)
 }
@@ -125,13 +126,13 @@ fn of_caller(installation: &Installation<'_>) -> Check {
         match is_allowed(installation, Kind::SelfSubjectAccessReview, &spec) {
             Ok(true) => {}
             Ok(false) => missing.push(format!("{verb} {}", kind.plural())),
-            Err(e) => return Check::unseen(about, &e),
+            Err(e) => return Check::unreadable(about, &e),
         }
     }
     if missing.is_empty() {
         Check::ok(about, "you may clone and follow clones")
     } else {
-        Check::note(about, format!("you may not: {}", missing.join(", ")))
+        Check::note(about, format!("missing: {}", missing.join(", ")))
     }
 }
 
@@ -148,7 +149,7 @@ fn is_allowed(installation: &Installation<'_>, kind: Kind, spec: &Value) -> Resu
     Ok(answer.status.allowed)
 }
 
-/// What the API server answers.
+/// The fields of the answer that are used.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Review {
@@ -161,7 +162,7 @@ struct ReviewStatus {
     allowed: bool,
 }
 
-/// All rights that the roles in `yaml` give.
+/// All rights that the roles in `yaml` grant.
 fn rights_in(yaml: &str) -> Vec<Right> {
     let documents: Vec<Document> = serde_saphyr::from_multiple(yaml).unwrap_or_default();
     let mut rights = Vec::new();
@@ -174,27 +175,29 @@ fn rights_in(yaml: &str) -> Vec<Right> {
             } else {
                 rule.resource_names.clone()
             };
-            for (group, resource, verb, name) in product(rule, &names) {
-                rights.push(Right { verb, group, resource, name, is_local: document.kind == "Role" });
-            }
+            rights.extend(rights_of_rule(rule, &names, document.kind == "Role"));
         }
     }
     rights
 }
 
-/// Everything that a rule speaks of, one by one.
-fn product(rule: &Rule, names: &[String]) -> Vec<(String, String, String, String)> {
-    let mut all = Vec::new();
+/// Every combination of API group, resource, verb and name in a rule.
+fn rights_of_rule(rule: &Rule, names: &[String], is_local: bool) -> Vec<Right> {
+    let mut rights = Vec::new();
     for group in &rule.api_groups {
         for resource in &rule.resources {
             for verb in &rule.verbs {
-                all.extend(
-                    names.iter().map(|name| (group.clone(), resource.clone(), verb.clone(), name.clone())),
-                );
+                rights.extend(names.iter().map(|name| Right {
+                    verb: verb.clone(),
+                    group: group.clone(),
+                    resource: resource.clone(),
+                    name: name.clone(),
+                    is_local,
+                }));
             }
         }
     }
-    all
+    rights
 }
 
 #[cfg(test)]
@@ -202,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_of_the_roles_is_asked_about() {
+    fn every_rule_of_the_roles_is_checked() {
         let rights = rights_in(ROLES);
         let has = |verb: &str, resource: &str, is_local: bool| {
             rights.iter().any(|r| r.verb == verb && r.resource == resource && r.is_local == is_local)

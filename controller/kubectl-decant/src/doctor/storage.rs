@@ -10,7 +10,7 @@ const ABOUT: &str = "storage classes";
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
     vec![match list(&installation.session.cluster, Kind::StorageClass, &ListParams::default()) {
         Ok((classes, _)) => judge(&classes),
-        Err(e) => Check::unseen(ABOUT, &e),
+        Err(e) => Check::unreadable(ABOUT, &e),
     }]
 }
 
@@ -22,7 +22,7 @@ fn judge(classes: &[StorageClass]) -> Check {
     if classes.is_empty() {
         return Check::fail(
             ABOUT,
-            "there is none: only volumes made by hand can be bound",
+            "not found: only statically provisioned volumes can be bound",
             "install a storage provider",
         );
     }
@@ -30,10 +30,10 @@ fn judge(classes: &[StorageClass]) -> Check {
     match defaults.len() {
         0 => Check::note(
             ABOUT,
-            format!("{all}; none is the default: clones have to name one (--storage-class)"),
+            format!("{all}; there is no default: clones have to name a class (--storage-class)"),
         ),
         1 => Check::ok(ABOUT, format!("{all}; the default is {}", names(defaults))),
-        _ => Check::note(ABOUT, format!("{all}; several are the default: {}", names(defaults))),
+        _ => Check::note(ABOUT, format!("{all}; there are several defaults: {}", names(defaults))),
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn without_a_class_nothing_is_bound_and_without_a_default_it_has_to_be_named() {
+    fn a_missing_class_is_a_failure_and_a_missing_default_is_a_note() {
         let class = |default: &str| -> StorageClass {
             let annotations = json!({ "storageclass.kubernetes.io/is-default-class": default });
             serde_json::from_value(json!({ "metadata": { "name": "fast", "annotations": annotations } }))

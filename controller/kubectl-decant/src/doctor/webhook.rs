@@ -1,4 +1,4 @@
-//! The admission webhook: both configurations, the authority in them, and whether it answers.
+//! The admission webhook: its two configurations, the certificate authority in them, and whether it answers.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,9 +13,9 @@ use decant_controller::objects::{Key, Kind, Object, Readable, decode};
 
 const ABOUT: &str = "admission webhook";
 const HELP: &str =
-    "install it again with `kubectl apply -k controller/deploy/webhook`, and look at the controller's logs";
+    "install it again with `kubectl apply -k controller/deploy/webhook`, and see the controller's logs";
 
-/// Whether at least one of the configurations is there.
+/// Whether at least one of the configurations exists.
 pub(super) fn is_installed(installation: &Installation<'_>) -> bool {
     configurations(installation).iter().any(|(_, answer)| answer.is_ok())
 }
@@ -28,7 +28,7 @@ fn configurations(installation: &Installation<'_>) -> [(&'static str, Result<Obj
 pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
     let answers = configurations(installation);
     if answers.iter().all(|(_, answer)| answer.as_ref().is_err_and(ApiError::is_not_found)) {
-        let found = "is not installed: across namespaces only the owner's consent counts";
+        let found = "not installed: clones across namespaces need the consent of the source's owner";
         return vec![Check::note(ABOUT, found)];
     }
     let signer =
@@ -40,18 +40,16 @@ pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
             let about = format!("webhook configuration {name}");
             match answer {
                 Ok(object) => configuration(about, &object, bundle.as_deref()),
-                Err(e) if e.is_not_found() => {
-                    Check::fail(about, "it is not there, but the other one is", HELP)
-                }
-                Err(e) => Check::unseen(about, &e),
+                Err(e) if e.is_not_found() => Check::fail(about, "not found, but the other one exists", HELP),
+                Err(e) => Check::unreadable(about, &e),
             }
         })
         .collect();
-    checks.push(answers_at_all(installation));
+    checks.push(check_answer(installation));
     checks
 }
 
-/// What is read of a configuration.
+/// The fields of a configuration that are used.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Configuration {
@@ -79,29 +77,36 @@ fn configuration(about: String, object: &impl Readable, bundle: Option<&str>) ->
     if webhooks.is_empty() {
         return Check::fail(about, "it names no webhook", HELP);
     }
-    let told = |webhook: &Registered| {
+    let authority = |webhook: &Registered| {
         BASE64_STANDARD.decode(&webhook.client_config.ca_bundle).ok().filter(|bytes| !bytes.is_empty())
     };
     for webhook in &webhooks {
-        match (told(webhook), bundle) {
+        match (authority(webhook), bundle) {
             (None, _) => {
                 return Check::fail(
                     about,
-                    "no authority is written into it: the API server trusts nobody",
+                    "it has no certificate authority: the API server does not trust the webhook",
                     HELP,
                 );
             }
-            (Some(told), Some(bundle)) if told != bundle.as_bytes() => {
-                return Check::fail(about, "the authority in it is not the one that signs", HELP);
+            (Some(authority), Some(bundle)) if authority != bundle.as_bytes() => {
+                return Check::fail(about, "its certificate authority is not the current one", HELP);
             }
             _ => {}
         }
     }
-    Check::ok(about, if bundle.is_some() { "has the authority that signs" } else { "has an authority" })
+    Check::ok(
+        about,
+        if bundle.is_some() {
+            "has the current certificate authority"
+        } else {
+            "has a certificate authority"
+        },
+    )
 }
 
-/// Asks it, without making anything, about a DataVolume that it has to refuse.
-fn answers_at_all(installation: &Installation<'_>) -> Check {
+/// Sends a DataVolume that the webhook has to refuse, as a dry run.
+fn check_answer(installation: &Installation<'_>) -> Check {
     let namespace = &installation.session.namespace;
     let object = json!({
         "apiVersion": Kind::DataVolume.api_version(),
@@ -117,17 +122,15 @@ fn answers_at_all(installation: &Installation<'_>) -> Check {
 
 fn answer(answer: Result<(), ApiError>) -> Check {
     match answer {
-        Ok(()) => Check::fail(ABOUT, "it is not asked about DataVolumes", HELP),
+        Ok(()) => Check::fail(ABOUT, "the API server does not call it for DataVolumes", HELP),
         Err(e) if e.message.contains("admission webhook") && e.message.contains("denied") => {
-            Check::ok(ABOUT, "answers")
+            Check::ok(ABOUT, "it answers")
         }
-        Err(e) if e.message.contains("calling webhook") || e.message.contains("call webhook") => Check::fail(
-            ABOUT,
-            format!("it does not answer, and no DataVolume can be made: {}", e.message),
-            HELP,
-        ),
-        Err(e) if e.is_not_found() => Check::note(ABOUT, format!("cannot be asked: {}", e.message)),
-        Err(e) => Check::unseen(ABOUT, &e),
+        Err(e) if e.message.contains("calling webhook") || e.message.contains("call webhook") => {
+            Check::fail(ABOUT, format!("no answer, so no DataVolume can be created: {}", e.message), HELP)
+        }
+        Err(e) if e.is_not_found() => Check::note(ABOUT, format!("cannot be checked: {}", e.message)),
+        Err(e) => Check::unreadable(ABOUT, &e),
     }
 }
 
@@ -137,7 +140,7 @@ mod tests {
     use crate::doctor::State;
 
     #[test]
-    fn the_authority_has_to_be_the_one_that_signs() {
+    fn the_authority_has_to_be_the_current_one() {
         let object = |bundle: &str| json!({ "webhooks": [{ "clientConfig": { "caBundle": bundle } }] });
         let state = |bundle: &str, signs| configuration(String::new(), &object(bundle), signs).state;
         assert_eq!(state("QQ==", Some("A")), State::Ok);
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_refusal_of_its_own_shows_that_it_answers() {
+    fn only_a_denial_of_the_webhook_shows_that_it_answers() {
         let error =
             |code, message: &str| Err(ApiError { code, reason: String::new(), message: message.to_owned() });
         let denied =

@@ -17,7 +17,7 @@ use crate::pods::secret;
 use crate::reconcile::act::{Executor, created, impossible};
 use crate::reconcile::observed::Observed;
 
-/// What this process gave to which pod.
+/// The keys that this process gave to each pod.
 #[derive(Debug, Default)]
 pub(super) struct Keyed(HashMap<Uid, Given>);
 
@@ -33,7 +33,7 @@ impl Keyed {
     }
 
     fn note(&mut self, pod: &Uid, generation: Generation, first_life: Duration, now: OffsetDateTime) {
-        // Pods that ended long ago need no place here: the next generation of one that lives is due before this one ends.
+        // Pods that ended long ago are dropped: for a pod that lives, the next generation is due before this one ends.
         self.0.retain(|_, given| now - given.at < given.generation.life(first_life));
         self.0.insert(pod.clone(), Given { generation, at: now });
     }
@@ -47,8 +47,7 @@ pub(super) fn nonce() -> Result<String, String> {
 }
 
 impl Executor {
-    /// Sees that a pod has the keys that are due: creates their Secret, unless that was done before. Secrets are
-    /// never read, changed or replaced.
+    /// Creates the Secret with the keys that are due, unless it exists. Secrets are never read, changed or replaced.
     pub(super) fn make_secret(
         &self,
         role: Role,
@@ -66,7 +65,7 @@ impl Executor {
         }
         // The seal was checked when the pod was found; this is where keys are given away.
         let Some(identity) = PodIdentity::of(&pod.metadata, &self.seal) else {
-            return Err(impossible(format!("pod {} is not of this clone", pod.metadata.key())));
+            return Err(impossible(format!("pod {} does not belong to this clone", pod.metadata.key())));
         };
         if !seen.permission.as_ref().is_some_and(crate::reconcile::permission::check::Permission::is_given) {
             return Err(impossible(format!(
@@ -77,7 +76,7 @@ impl Executor {
         let pems = self.pems(role, &identity, due.life(first_life), now).map_err(impossible)?;
         let name = names::secret_generation(&identity.keys, due.0);
         let secret = secret::secret(role, &pod.metadata, &name, pems, &self.policy.pods);
-        // One that is there already was made by this controller before it was started again: its name is random.
+        // A Secret that exists was created by this controller before it restarted: its name is random.
         created(self.cluster.create(Kind::Secret, &secret))?;
         self.note(pod, due, now);
         Ok(())

@@ -1,5 +1,5 @@
-//! Carries decisions out: API calls, in order. Each can be repeated; a controller that dies between two of them
-//! leaves nothing that the next one does not finish.
+//! Carries decisions out: API calls, in order. Each can be repeated: if a controller dies between two of them, the next one
+//! finishes the work.
 
 pub(crate) mod keys;
 
@@ -30,31 +30,46 @@ use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::scheduling::{CloneScheduler, Slot, SlotRequest};
 use crate::reconcile::{compatibility, reserved_volumes};
 use crate::token::key::TokenKey;
 
-/// What acts.
+/// Carries actions out.
 pub struct Executor {
     cluster: Arc<dyn Cluster>,
     pki: Arc<Pki>,
     policy: Arc<Policy>,
-    /// What the identities of pods and the outcomes of clones are sealed with.
+    /// The key that seals the identities of pods and the outcomes of clones.
     seal: Arc<TokenKey>,
-    /// The pods that were made.
+    /// The pods that this process created.
     made: Arc<MadePods>,
+    /// Where slots are taken and released.
+    scheduler: Arc<CloneScheduler>,
     keyed: Mutex<Keyed>,
 }
 
 impl Executor {
-    /// Hands that act on `cluster`.
+    /// An executor that acts on `cluster`.
     pub fn new(
         cluster: Arc<dyn Cluster>,
         pki: Arc<Pki>,
         policy: Arc<Policy>,
         seal: Arc<TokenKey>,
         made: Arc<MadePods>,
+        scheduler: Arc<CloneScheduler>,
     ) -> Self {
-        Self { cluster, pki, policy, seal, made, keyed: Mutex::default() }
+        Self { cluster, pki, policy, seal, made, scheduler, keyed: Mutex::default() }
+    }
+
+    /// Takes a slot for the clone `key`, or queues it, in one step. The answer may differ from what `seen` has: another clone may
+    /// have taken the last slot meanwhile.
+    pub fn take_slot(&self, key: &Key, seen: &Observed) -> Slot {
+        SlotRequest::of(seen).map_or(Slot::Free, |request| self.scheduler.take(key, &request, Instant::now()))
+    }
+
+    /// Gives up the slot of the clone `key`, or its position in the queue. Returns the clones that may start now.
+    pub fn release_slot(&self, key: &Key) -> Vec<Key> {
+        self.scheduler.release(key)
     }
 
     /// The authorities that it signs with.
@@ -62,14 +77,14 @@ impl Executor {
         &self.pki
     }
 
-    /// Does `actions` in order. A failure ends it, unless the others do not depend on that action. Returns the first failure.
+    /// Carries `actions` out in order. A failure ends that, unless the others do not depend on the action. Returns the first failure.
     pub fn carry_out(
         &self,
         actions: &[Action],
         seen: &Observed,
         now: OffsetDateTime,
     ) -> Result<(), LastError> {
-        // A pod that was just made is not in what was seen.
+        // A pod that was just created is not in `seen`.
         let mut made: HashMap<Role, Pod> = HashMap::new();
         let mut first = Ok(());
         for action in actions {
@@ -216,7 +231,7 @@ impl Executor {
         }
     }
 
-    /// Lists are replaced as a whole, so the claim has to be the one that was seen.
+    /// Lists are replaced as a whole, so the claim has to be the observed one.
     fn hold(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
         let key = claim.metadata.key();
@@ -287,7 +302,7 @@ impl Executor {
         Ok(Some(pod))
     }
 
-    /// A pod of that name is there already: ours, made a moment ago, or one that is in the way. Only its seal tells.
+    /// A pod of that name exists: this controller created it a moment ago, or it is in the way. Only its seal shows that.
     fn found(&self, role: Role, key: &Key, claim: &Claim) -> Result<Pod, ApiError> {
         let pod: Pod = objects::decode(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
         let why = match PodIdentity::of(&pod.metadata, &self.seal) {
@@ -296,9 +311,9 @@ impl Executor {
                 if origin != made::Provenance::Unknown {
                     return Ok(pod);
                 }
-                "it carries the seal of a pod of this clone that it is not, and will be deleted"
+                "it has a copied seal of a pod of this clone and will be deleted"
             }
-            Some(_) => "it belongs to an earlier claim of this name and will go",
+            Some(_) => "it belongs to an earlier claim of this name and will be deleted",
             None => {
                 "this controller did not make it, so it is left alone and nothing is sent to it; delete it, or clone into a \
                  claim of another name"
@@ -351,18 +366,18 @@ fn created(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError>
     }
 }
 
-/// Something on our side went wrong; the user sees it like a refusal.
+/// A failure of this program; the user sees it like a refusal.
 fn impossible(why: impl std::fmt::Display) -> ApiError {
     ApiError { code: 500, reason: "InternalError".to_owned(), message: why.to_string() }
 }
 
-/// Whether the actions after this one can be done although it failed: what one namespace refuses must not stop what has to be
-/// done in the other.
+/// Whether the actions after this one can be carried out although it failed: a refusal in one namespace must not stop the work
+/// in the other.
 fn stands_alone(action: &Action) -> bool {
     matches!(action, Action::DeletePod(_) | Action::DeleteOrphans | Action::MakeSecret(_))
 }
 
-/// What a failure of `action` is called: each has a name, so that each is told.
+/// The name of a failure of `action`: each has one, so that each is reported.
 fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
     // Nothing is done about a claim that is not there.
     let claim = || seen.target.as_ref().map_or_else(|| Key::new("", ""), |claim| claim.metadata.key());

@@ -24,7 +24,7 @@ struct DriverAnswer {
 
 impl Drivers {
     /// Whether there is a CSIDriver with the name of `provisioner`. Where that must not be asked, it is taken for one: then
-    /// nothing is said that CDI's clients could misunderstand.
+    /// nothing is reported that CDI's clients could misunderstand.
     pub(super) fn has(
         &self,
         cluster: &dyn Cluster,
@@ -41,7 +41,7 @@ impl Drivers {
             Ok(_) => true,
             Err(e) if e.is_not_found() => false,
             Err(e) if e.is_forbidden() => {
-                log::warn!("whether {provisioner} is a CSI driver cannot be seen: {e}");
+                log::warn!("cannot determine whether {provisioner} is a CSI driver: {e}");
                 true
             }
             Err(e) => return Err(e),

@@ -1,4 +1,5 @@
-//! Looks at everything that belongs to one key: in the stores first, at the API server only for what no watch brings.
+//! Observes everything that belongs to one key: in the stores first, at the API server only what no watch brings. Observing changes
+//! nothing in the cluster and in the scheduler.
 
 pub mod drivers;
 pub(crate) mod uses;
@@ -17,7 +18,7 @@ use crate::objects::annotations::{
     ALLOW_CLONE_TO, CLONE_OF, CLONE_REQUEST, EXTENDED_TOKEN, POPULATED_FOR, TOKEN, USE_POPULATOR,
 };
 use crate::objects::clone_request::{Invalid, Wanted};
-use crate::objects::{Claim, DataVolume, Key, Kind, Pod, StorageClass, clone_request};
+use crate::objects::{Claim, DataVolume, DataVolumePhase, Key, Kind, Pod, StorageClass, clone_request};
 use crate::pods::identity::PodIdentity;
 use crate::pods::made;
 use crate::pods::made::MadePods;
@@ -32,27 +33,27 @@ use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check;
 use crate::reconcile::permission::check::{Ask, Permission, TargetKind};
 use crate::reconcile::permission::judge::Judge;
-use crate::reconcile::rules::running::waits_for_volume;
-use crate::reconcile::scheduling::{CloneScheduler, PendingClone};
+use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
 use crate::token::key::TokenKey;
 use crate::watch::store::Stores;
+use crate::watch::unreadable::ObjectIdentity;
 
 /// Pods in one page of a list.
 const PAGE_PODS: u32 = 250;
 
-/// Where an observer looks.
+/// Observes clones.
 pub struct Observer {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
     /// What the watches know.
     pub stores: Arc<Stores>,
-    /// Whose turn it is.
-    pub scheduler: CloneScheduler,
-    /// What may be cloned.
+    /// Which clones run and which ones wait. Only read here.
+    pub scheduler: Arc<CloneScheduler>,
+    /// Decides what may be cloned.
     pub judge: Judge,
-    /// What seals are checked with.
+    /// The key that checks seals.
     pub keys: Arc<TokenKey>,
-    /// Who signs certificates.
+    /// The authorities that sign certificates.
     pub pki: Arc<Pki>,
     /// The pods that were made.
     pub made: Arc<MadePods>,
@@ -61,7 +62,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Everything about `key`. `last_error` is what went wrong last time.
+    /// Everything about `key`. `last_error` is the failure of the last round.
     pub fn observe(
         &self,
         key: &Key,
@@ -88,20 +89,21 @@ impl Observer {
             seen.source_is_filling = self.is_filling(source);
         }
         seen.volumes = volumes(&*self.cluster, key, &seen)?;
-        if is_open(&seen) {
-            self.place(key, &mut seen);
+        if is_open(&seen)
+            && let Some(request) = SlotRequest::of(&seen)
+        {
+            seen.slot = self.scheduler.peek(key, &request, Instant::now());
         }
         if wants_pods(&seen) {
-            self.before_pods(key, &mut seen)?;
-        } else {
-            seen.class = self.class(&seen)?;
+            self.users_before_pods(key, &mut seen)?;
         }
+        seen.class = self.class(&seen)?;
         seen.is_filled_unbound = self.is_filled_unbound(&seen)?;
         Ok(seen)
     }
 
-    /// To be asked when a pod is about to be made: whether the user whose token allowed the clone has lost the right
-    /// since. Then nothing allows it.
+    /// Asked before a pod is created: whether the user whose token allowed the clone has lost the right since. Then nothing
+    /// allows it.
     pub fn withdrawn(&self, key: &Key, seen: &Observed) -> Result<Option<Permission>, ApiError> {
         let (Some(Permission::Token(asker)), Some(ask)) = (&seen.permission, ask(key, seen)) else {
             return Ok(None);
@@ -112,8 +114,8 @@ impl Observer {
         Ok(Some(Permission::Denied(check::revoked(&ask, asker))))
     }
 
-    /// Its pods, and those that are of no use: of an earlier claim of this name, in the namespace of an earlier source, or
-    /// with a seal that was copied from a pod that this controller made. The store has only pods that carry our seal.
+    /// Its pods, and useless pods: of an earlier claim of this name, in the namespace of an earlier source, or with a seal that was
+    /// copied from a pod that this controller created. The store has only pods with a valid seal.
     fn pods(&self, key: &Key, seen: &mut Observed) {
         let claim = seen.target.clone();
         for pod in self.stores.pods_of(key) {
@@ -157,7 +159,7 @@ impl Observer {
         }
     }
 
-    /// Where `wanted` leads. What is wrong with a DataSource of another namespace is not for everybody.
+    /// Where `wanted` leads. What is wrong with a DataSource of another namespace stays secret.
     fn resolve(&self, dv: &DataVolume, wanted: Wanted) -> Origin {
         let through = elsewhere(&wanted, &dv.metadata.namespace);
         match (self.follow(dv, wanted), through) {
@@ -193,43 +195,23 @@ impl Observer {
     fn is_filling(&self, source: &Claim) -> bool {
         let key = source.metadata.key();
         let by_data_volume = self.stores.data_volumes.get(&key).is_some_and(|dv| {
-            source.metadata.is_controlled_by(&dv.metadata.uid) && dv.status.phase != "Succeeded"
+            source.metadata.is_controlled_by(&dv.metadata.uid)
+                && dv.status.phase != DataVolumePhase::Succeeded
         });
         let meta = &source.metadata;
         let is_whole = meta.annotation(CLONE_OF).is_some() || meta.annotation(POPULATED_FOR).is_some();
         by_data_volume || meta.annotation(CLONE_REQUEST).is_some() && !is_whole
     }
 
-    /// What has to be known before pods are made.
-    fn before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
-        seen.class = self.class(seen)?;
+    /// Finds the pods of others that keep this clone from getting its own.
+    fn users_before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
         if let Some(source) = seen.source_key().cloned().filter(|_| seen.source_pod.is_none()) {
             seen.source_writers = self.users(&source, true)?;
         }
         if seen.target_pod.is_none() {
             seen.target_users = self.users(key, false)?;
         }
-        // Who waits for something else takes no place.
-        let in_the_way = !seen.source_writers.is_empty()
-            || !seen.target_users.is_empty()
-            || seen.target.as_ref().is_some_and(|claim| waits_for_volume(seen, claim));
-        if !in_the_way
-            && pods(seen).next().is_none()
-            && let Some(pending) = pending(seen)
-        {
-            seen.turn = self.scheduler.ask(key, pending, Instant::now());
-        }
         Ok(())
-    }
-
-    /// Tells the line that this clone runs, and hears whether it may go on.
-    fn place(&self, key: &Key, seen: &mut Observed) {
-        if pods(seen).next().is_some()
-            && let Some(pending) = pending(seen)
-        {
-            let stuck = pods(seen).any(|pod| pod.finds_no_room());
-            seen.gives_way = self.scheduler.runs(key, pending, stuck, Instant::now());
-        }
     }
 
     fn class(&self, seen: &Observed) -> Result<Option<Arc<StorageClass>>, ApiError> {
@@ -265,9 +247,9 @@ impl Observer {
             match objects::decode::<Pod>(&item) {
                 Ok(pod) if uses(&pod, &key.name, writers) => users.push(pod.metadata.key()),
                 Ok(_) => {}
-                // What cannot be read may be anything.
+                // A pod that cannot be read may use any claim.
                 Err(_) => {
-                    users.extend(crate::watch::unreadable::ObjectIdentity::of(&item).map(|pod| pod.key()));
+                    users.extend(ObjectIdentity::of(&item).map(|pod| pod.key()));
                 }
             }
         })?;
@@ -275,7 +257,7 @@ impl Observer {
     }
 }
 
-/// What CDI reads in an annotation that is true or false.
+/// The values that CDI accepts in an annotation that is true or false.
 fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -284,7 +266,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// What speaks for the clone of `seen`, if it is known what is to be cloned.
+/// The request of `seen` for permission, if its source is known.
 fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
     let (target, target_kind) = match (&seen.data_volume, &seen.target) {
         (Some(dv), _) => (&dv.metadata, TargetKind::DataVolume),
@@ -315,27 +297,14 @@ fn elsewhere(wanted: &Wanted, namespace: &str) -> Option<Key> {
     }
 }
 
-/// Whether the clone of `seen` is not done yet.
+/// Whether the clone of `seen` is not complete.
 fn is_open(seen: &Observed) -> bool {
     let asks = seen.target_annotation(CLONE_REQUEST).is_some() && !seen.is_populated();
     asks && seen.target_is_ours() && !seen.is_marked_done() && seen.outcome.is_none()
 }
 
-/// Whether the clone of `seen` has yet to get a pod.
+/// Whether the clone of `seen` still needs a pod.
 fn wants_pods(seen: &Observed) -> bool {
     let missing = seen.target_pod.is_none() || seen.source_pod.is_none();
     is_open(seen) && missing && seen.source.is_some()
-}
-
-/// Its pods that are there to stay.
-fn pods(seen: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
-    [&seen.target_pod, &seen.source_pod].into_iter().flatten().filter(|pod| !pod.metadata.is_deleting())
-}
-
-/// How it stands in line.
-fn pending(seen: &Observed) -> Option<PendingClone> {
-    let claim = seen.target.as_ref()?;
-    let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
-    let class = claim.spec.storage_class_name.clone().unwrap_or_default();
-    Some(PendingClone { since: about.creation_timestamp.clone(), class })
 }

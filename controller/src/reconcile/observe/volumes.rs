@@ -10,8 +10,7 @@ use crate::objects::{Key, Kind, Volume};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::reserved_volumes::Volumes;
 
-/// Looks for them, where the DataVolume asks for it and it is not too late: once a source pod is there, this was looked at
-/// before.
+/// Looks for them, where the DataVolume asks for it and it is not too late: once a source pod exists, this was checked.
 pub(super) fn volumes(cluster: &dyn Cluster, key: &Key, seen: &Observed) -> Result<Volumes, ApiError> {
     let Some(dv) = seen.data_volume.as_ref().filter(|dv| !dv.metadata.is_deleting()) else {
         return Ok(Volumes::NotAsked);

@@ -2,10 +2,10 @@
 //!
 //! * [`check`] is pure: everything that counts is in the [`Ask`];
 //! * `judge` asks the API server what `check` cannot know;
-//! * `rights` asks what a user may, `guarded` whether the webhook stands where it has to;
-//! * `asker` is who asked.
+//! * `rights` asks what a user may, `guarded` whether the webhook is configured as required;
+//! * `asker` is the user who asked.
 //!
-//! Who has no permission is told the same whether the source exists or not.
+//! A user without permission gets the same message whether the source exists or not.
 
 pub mod check;
 pub mod guarded;

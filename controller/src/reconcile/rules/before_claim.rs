@@ -1,4 +1,4 @@
-//! Before there is a target claim of ours (contract 4.6 up to the PVC, 4.9).
+//! Until the clone has its target claim (contract 4.6 up to the PVC, 4.9).
 
 use crate::objects::annotations::{CREATED_FOR, PRE_POPULATED};
 use crate::pods::claim;
@@ -44,7 +44,7 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
     }
 }
 
-/// What stands in the way as far as permission goes (contract 4.4).
+/// The step of a clone that lacks permission (contract 4.4).
 pub(super) fn permission(seen: &Observed) -> Option<Step> {
     match seen.permission.as_ref()? {
         Permission::SameNamespace | Permission::Consent | Permission::Token(_) => None,

@@ -2,7 +2,7 @@
 //! "static volume").
 
 use crate::objects::annotations::{CLONE_REQUEST, PRE_POPULATED, VOLUME_LIST};
-use crate::objects::{Claim, DataVolume};
+use crate::objects::{Claim, ClaimPhase, DataVolume, DataVolumePhase};
 use crate::policy::Policy;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::reserved_volumes;
@@ -16,7 +16,7 @@ pub(super) fn of_any_source(seen: &Observed, policy: &Policy) -> Option<Step> {
         None if dv.metadata.annotation(PRE_POPULATED).is_some() => Some(Step::AwaitClaim),
         None => before(seen, dv, policy),
         // Another controller completed it.
-        Some(claim) if claim.metadata.is_deleting() || dv.status.phase == "Succeeded" => None,
+        Some(claim) if claim.metadata.is_deleting() || dv.status.phase == DataVolumePhase::Succeeded => None,
         Some(claim) if seen.target_is_ours() => claimed(seen, claim),
         Some(claim) => (seen.is_populated() && claim.metadata.controller().is_none()).then_some(Step::Adopt),
     }
@@ -38,7 +38,7 @@ pub(super) fn before(seen: &Observed, dv: &DataVolume, policy: &Policy) -> Optio
 
 /// The claim is ours, and was filled by another tool or made for a volume that is reserved for it.
 pub(super) fn claimed(seen: &Observed, claim: &Claim) -> Option<Step> {
-    let is_lost = claim.status.phase == "Lost";
+    let is_lost = claim.status.phase == ClaimPhase::Lost;
     if seen.is_populated() {
         return Some(if is_lost { Step::Lost } else { Step::Adopted });
     }

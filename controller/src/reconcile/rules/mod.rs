@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::objects::Claim;
 use crate::objects::annotations::{CLONE_OF, CLONE_REQUEST, POPULATED_FOR};
+use crate::objects::{Claim, ClaimPhase};
 use crate::policy::Policy;
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
+use crate::reconcile::scheduling::Slot;
 use crate::reconcile::step::Step;
 
-/// Finds the row that holds.
+/// Finds the row that applies.
 pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     if let Some(step) = leaving(seen) {
         return step;
@@ -24,7 +25,7 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if let Origin::NotOurs(kind) = &seen.origin {
         return kept::of_any_source(seen, policy).unwrap_or_else(|| Step::NotOurs(kind.clone()));
     }
-    // What a restore filled before its DataVolume is there asks for no clone, whatever else it says.
+    // A claim that a restore filled before its DataVolume exists asks for no clone, whatever its other annotations are.
     let is_restored = seen.target_annotation(POPULATED_FOR).is_some()
         && seen.target_annotation(CLONE_OF).is_none()
         && seen.target_pod.is_none()
@@ -40,11 +41,11 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     }
 }
 
-/// The claim is ours, and nothing in it is to be kept as far as it says.
+/// The claim belongs to this clone, and is not annotated as one whose content has to be kept.
 fn ours(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) -> Step {
     if seen.is_marked_done() {
         running::marked_done(seen, policy)
-    } else if claim.status.phase == "Lost" {
+    } else if claim.status.phase == ClaimPhase::Lost {
         Step::Lost
     } else if claim.metadata.annotation(CLONE_REQUEST).is_none() {
         Step::Adopted
@@ -53,7 +54,7 @@ fn ours(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) ->
     }
 }
 
-/// Deletion comes before everything else; what is ours has to go first.
+/// Deletion comes first. The pods and the finalizer of the clone are removed before the claim.
 fn leaving(seen: &Observed) -> Option<Step> {
     let dv_leaves = seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.is_deleting());
     let claim_leaves = seen.target.as_ref().is_some_and(|claim| claim.metadata.is_deleting());
@@ -68,16 +69,15 @@ fn leaving(seen: &Observed) -> Option<Step> {
     Some(if dv_leaves { Step::Nothing } else { Step::ClaimLeaving })
 }
 
-/// When to look again although nothing changed. Everything else is told by the watches; these are the
-/// things that no watch reports.
+/// When to look again although nothing changed: for the changes that no watch reports.
 pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Duration> {
     let every = &policy.intervals;
     match step {
         Step::SourceInUse(_) | Step::TargetInUse(_) | Step::SourceFilling => Some(every.wait),
         Step::Unresolved(_) | Step::Denied(_) | Step::Taken | Step::Unproven => Some(every.wait * 5),
-        // A token from before its source exists ends after a while, and its user's right may end before.
+        // A token that is older than its source expires, and its user's right may end earlier.
         Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_))) => Some(every.wait * 30),
-        // No watch tells of volumes.
+        // No watch reports volumes.
         Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),
         Step::VolumeInTheWay(_) => Some(every.wait * 5),
         // A claim can be enlarged without an event that names this key.
@@ -94,12 +94,12 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
     }
 }
 
-/// Who is far behind in the queue needs no look every few seconds: the first ones are woken when a place is free.
+/// A clone that is far back in the queue needs no look every few seconds: the first ones are woken when a slot is free.
 fn queue_look(seen: &Observed, wait: Duration) -> Duration {
-    match seen.turn {
-        crate::reconcile::observed::Turn::Wait { position, .. } => {
+    match seen.slot {
+        Slot::Queued { position, .. } => {
             wait * 5 + Duration::from_secs(u64::try_from(position / 20).unwrap_or(u64::MAX).min(600))
         }
-        crate::reconcile::observed::Turn::Now => wait,
+        Slot::Free | Slot::GiveWay => wait,
     }
 }

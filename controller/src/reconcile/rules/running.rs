@@ -1,4 +1,4 @@
-//! From a claim of ours to the end of its clone (contract 4.6, rows 1 to 14).
+//! From the claim of a clone to the end of the clone (contract 4.6, rows 1 to 14).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,14 +11,15 @@ use crate::objects::annotations::{
     AUTHORITY, BIND_IMMEDIATE, CREATED_FOR, REPLACED_PODS, RETAIN_PODS, SOURCE_CLAIM_UID, SOURCE_CONTAINER,
     SOURCE_POD_NAME, TARGET_CONTAINER, TARGET_POD_UID, UPLOAD_CLIENT_NAME, UPLOAD_POD_NAME,
 };
-use crate::objects::{Claim, Pod, names};
+use crate::objects::{Claim, DataVolumePhase, Pod, PodPhase, names};
 use crate::pods::role::Role;
 use crate::pods::termination;
 use crate::pods::termination::TargetMessage;
 use crate::policy::Policy;
-use crate::reconcile::observed::{Observed, Origin, Turn};
+use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::rules::before_claim::permission;
 use crate::reconcile::rules::kept;
+use crate::reconcile::scheduling::Slot;
 use crate::reconcile::step::{ReplaceReason, Step};
 use crate::reconcile::{adoption, compatibility};
 
@@ -51,12 +52,12 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     pods(seen, claim, now)
 }
 
-/// The claim carries CDI's mark of a complete clone. It counts if our own record stands beside it, if the DataVolume was told so
-/// before (by CDI or an earlier version: its status is not the user's to write), or if the claim was not made for the
-/// DataVolume but taken over as it is.
+/// The claim carries CDI's mark of a complete clone. It counts if the controller's record is there as well, if the DataVolume
+/// has succeeded already (CDI or an earlier version wrote that: users cannot write its status), or if the claim was not made for
+/// the DataVolume but taken over as it is.
 pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
     let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return finished(seen) };
-    let is_told = dv.status.phase == "Succeeded";
+    let is_told = dv.status.phase == DataVolumePhase::Succeeded;
     let is_made_for_it = claim.metadata.annotation(CREATED_FOR) == Some(dv.metadata.uid.as_str());
     let is_taken_over =
         !is_made_for_it && adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);
@@ -106,7 +107,7 @@ fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
             TargetMessage::Done { .. } => Step::TargetDone,
         });
     }
-    (pod.status.phase == "Failed").then(|| replace(Role::Target, pod, claim, now))
+    (pod.status.phase == PodPhase::Failed).then(|| replace(Role::Target, pod, claim, now))
 }
 
 /// What keeps a claim without pods from getting them. Claims whose pods run are past this.
@@ -142,17 +143,18 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if waits_for_volume(seen, claim) {
         return Some(Step::WaitForVolume);
     }
-    (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.turn != Turn::Now).then_some(Step::Queued)
+    (seen.target_pod.is_none() && seen.source_pod.is_none() && seen.slot != Slot::Free)
+        .then_some(Step::Queued)
 }
 
-/// A claim whose class binds it at once gets no pod before its volume, as with CDI: no node could take the pod, which would be told as a
+/// A claim whose class binds it immediately gets no pod before its volume, as with CDI: no node could take the pod, which would be a
 /// warning although nothing is wrong.
-pub(crate) fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
+fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
     let needs_pod = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
     seen.target_pod.is_none() && !claim.is_bound() && !needs_pod
 }
 
-/// A claim that waits for its first consumer is left to it, unless the user wants it at once (contract 4.9).
+/// A claim that waits for its first consumer is left to it, unless the user wants it immediately (contract 4.9).
 ///
 /// Where CDI would keep the claim unbound until it is whole, its clients start a consumer as soon as they may, and rely on that it
 /// cannot run on an empty volume. Here it could, so the clone is the first consumer instead.
@@ -171,7 +173,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if target.metadata.is_deleting() {
         return Step::PodLeaving(Role::Target);
     }
-    if seen.gives_way {
+    if seen.slot == Slot::GiveWay {
         return Step::GiveWay;
     }
     let sends = seen.source_pod.as_deref().is_some_and(runs);
@@ -196,7 +198,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if source.metadata.is_deleting() {
         return Step::PodLeaving(Role::Source);
     }
-    if source.status.phase == "Failed" && !source.ended_well(SOURCE_CONTAINER) {
+    if source.status.phase == PodPhase::Failed && !source.ended_well(SOURCE_CONTAINER) {
         return replace(Role::Source, source, claim, now);
     }
     if source.metadata.annotation(TARGET_POD_UID) != Some(target.metadata.uid.as_str()) {
@@ -219,7 +221,7 @@ fn make(role: Role, step: Step, name: &str, seen: &Observed) -> Step {
     if seen.makes_pause { Step::Pause(role) } else { step }
 }
 
-/// Whether the pod was made for a source claim that had the source's name before. The certificates of its peer carry the
+/// Whether the pod was created for an earlier source claim of the same name. The certificates of its peer carry the
 /// claim's UID.
 fn is_of_another_source(pod: &Pod, seen: &Observed) -> bool {
     seen.source
@@ -243,7 +245,7 @@ fn runs(source: &Pod) -> bool {
     source.container_status(SOURCE_CONTAINER).is_some_and(|status| status.state.running.is_some())
 }
 
-/// Whether the target listens: its probe said so, and it has an address for the source.
+/// Whether the target listens: its probe succeeded, and it has an address for the source.
 fn is_ready(pod: &Pod) -> bool {
     pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready) && !pod.status.pod_ip.is_empty()
 }

@@ -1,9 +1,9 @@
-//! The queue of clones: how many may run, whose turn is next, who gives way when the nodes are full.
+//! The scheduler of clones: how many may run, which one is next, and which ones give way when the nodes are full.
 //!
-//! A clone needs room for two pods. If many targets take the room that their sources need, none of them ever goes
-//! on. So a clone whose pod finds no room counts as stuck; as long as one is, no other starts, and after a while the
-//! younger half of those that are stuck give their pods up and wait again. How many ran without trouble is
-//! remembered, and tried to exceed by one with each clone that ends.
+//! A clone needs room for two pods. If many target pods take the room that their sources need, none of these clones makes
+//! progress. So a clone with a pod that fits on no node counts as stuck. As long as one is stuck, no other clone starts, and after
+//! a while the younger half of the stuck clones give their pods up and return to the queue. The scheduler remembers how many ran
+//! without trouble, and tries one more with each clone that ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,123 +11,189 @@ use std::time::{Duration, Instant};
 
 use crate::objects::Key;
 use crate::policy::SchedulingPolicy;
-use crate::reconcile::observed::Turn;
+use crate::reconcile::observed::Observed;
 
-/// The scheduler tries again within some seconds after room became free; whoever is stuck for longer gives way.
+/// A stuck clone gives way after this. The scheduler of Kubernetes tries again within some seconds after room became free.
 const GIVE_WAY_AFTER: Duration = Duration::from_secs(15);
-/// A pod that fits nowhere at all must not keep others from starting for ever.
+/// A stuck clone keeps others from starting for this long: its pod may fit on no node at all.
 const STUCK_MATTERS: Duration = Duration::from_secs(120);
 
-/// A clone that wants to run.
+/// Whether a clone may run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Slot {
+    /// It may run, or runs already.
+    #[default]
+    Free,
+    /// It has to wait.
+    Queued {
+        /// Its position; the first is 1.
+        position: usize,
+        /// How many clones wait.
+        of: usize,
+        /// The limit that it waits for, as text for people.
+        limit: String,
+    },
+    /// It has to give its pods up, so that others find room.
+    GiveWay,
+}
+
+/// What a decision does with the slot of its clone, before any other action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotAction {
+    /// Take a slot, or enter the queue if none is free. Repeating it changes nothing.
+    TakeSlot,
+    /// Give the slot up, or leave the queue.
+    ReleaseSlot,
+}
+
+/// A clone that asks for a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingClone {
-    /// When it was asked for; RFC 3339 in UTC sorts by time.
+pub struct SlotRequest {
+    /// When the clone was asked for; RFC 3339 in UTC sorts by time.
     pub since: String,
     /// The storage class of its target.
     pub class: String,
+    /// Whether it has pods that are not being deleted: then it runs, whatever the limits.
+    pub has_pods: bool,
+    /// Whether one of these pods fits on no node.
+    pub is_stuck: bool,
 }
 
-/// Who runs and who waits.
+impl SlotRequest {
+    /// The request of the clone of `seen`; `None` without a target claim.
+    pub fn of(seen: &Observed) -> Option<Self> {
+        let claim = seen.target.as_ref()?;
+        let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
+        let pods = || {
+            let both = [&seen.target_pod, &seen.source_pod].into_iter().flatten();
+            both.filter(|pod| !pod.metadata.is_deleting())
+        };
+        Some(Self {
+            since: about.creation_timestamp.clone(),
+            class: claim.spec.storage_class_name.clone().unwrap_or_default(),
+            has_pods: pods().next().is_some(),
+            is_stuck: pods().any(|pod| pod.finds_no_room()),
+        })
+    }
+}
+
+/// Which clones run and which ones wait.
 #[derive(Debug)]
 pub struct CloneScheduler {
     policy: SchedulingPolicy,
-    inner: Mutex<SchedulerState>,
+    state: Mutex<SchedulerState>,
 }
 
 #[derive(Debug, Default)]
 struct SchedulerState {
     running: HashMap<Key, RunningClone>,
-    waiting: HashMap<Key, PendingClone>,
-    /// Their pods are on their way out.
+    queued: HashMap<Key, QueuedClone>,
+    /// Clones whose pods are to be deleted.
     gave_way: HashSet<Key>,
-    /// How many the nodes have room for, as far as that is known.
+    /// How many clones the nodes have room for, as far as that is known.
     room: Option<usize>,
 }
 
 #[derive(Debug)]
 struct RunningClone {
-    pending: PendingClone,
-    /// Since when one of its pods finds no room.
+    since: String,
+    class: String,
+    /// Since when one of its pods fits on no node.
     stuck: Option<Instant>,
 }
 
+#[derive(Debug, Clone)]
+struct QueuedClone {
+    since: String,
+    class: String,
+}
+
 impl CloneScheduler {
-    /// An empty line.
+    /// A scheduler with no clones.
     pub fn new(policy: SchedulingPolicy) -> Self {
-        Self { policy, inner: Mutex::default() }
+        Self { policy, state: Mutex::default() }
     }
 
-    /// The clone `key` has pods: it runs, whatever the limits say. `stuck`: one of them finds no room on any node.
-    /// Returns whether it has to give them up, so that others can go on.
-    pub fn runs(&self, key: &Key, pending: PendingClone, stuck: bool, now: Instant) -> bool {
-        let mut inner = self.lock();
-        if stuck && inner.gave_way.contains(key) {
-            return true;
+    /// What [`CloneScheduler::take`] would answer, as far as nothing changes until then. Changes nothing itself.
+    pub fn peek(&self, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
+        let state = self.lock();
+        if request.has_pods {
+            return if request.is_stuck && state.gave_way.contains(key) { Slot::GiveWay } else { Slot::Free };
         }
-        inner.gave_way.remove(key);
-        inner.waiting.remove(key);
-        let before = inner.running.get(key).and_then(|runner| runner.stuck);
-        let since = stuck.then(|| before.unwrap_or(now));
-        inner.running.insert(key.clone(), RunningClone { pending, stuck: since });
-        if since.is_some_and(|since| now.saturating_duration_since(since) >= GIVE_WAY_AFTER) {
-            inner.make_room(now);
-        }
-        inner.gave_way.contains(key)
+        self.slot(&state, key, request, now)
     }
 
-    /// The clone `key` neither runs nor waits. Returns those whose turn it may be now.
+    /// Counts the clone `key` as running, or queues it, in one step. A clone with pods runs, whatever the limits; it may have to
+    /// give them up. One without pods needs a free slot.
+    pub fn take(&self, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
+        let mut state = self.lock();
+        if request.has_pods {
+            return state.keep_running(key, request, now);
+        }
+        state.gave_way.remove(key);
+        let slot = self.slot(&state, key, request, now);
+        let SlotRequest { since, class, .. } = request.clone();
+        if slot != Slot::Free {
+            state.queued.insert(key.clone(), QueuedClone { since, class });
+            return slot;
+        }
+        state.queued.remove(key);
+        state.running.entry(key.clone()).or_insert(RunningClone { since, class, stuck: None });
+        slot
+    }
+
+    /// The clone `key` neither runs nor waits any more. Returns the clones that may start now.
     pub fn release(&self, key: &Key) -> Vec<Key> {
-        let mut inner = self.lock();
-        inner.waiting.remove(key);
-        if inner.running.remove(key).is_none() {
+        let mut state = self.lock();
+        state.queued.remove(key);
+        if state.running.remove(key).is_none() {
             return Vec::new();
         }
-        inner.room = inner.room.map(|room| room + 1).filter(|room| *room < self.policy.running_max);
-        order(&inner).into_iter().take(self.policy.running_max).collect()
+        state.room = state.room.map(|room| room + 1).filter(|room| *room < self.policy.running_max);
+        state.order(None).into_iter().take(self.policy.running_max).map(|next| next.key.clone()).collect()
     }
 
-    /// Whether the clone `key`, which has no pods, may start; if so it counts as running from now on.
-    pub fn ask(&self, key: &Key, pending: PendingClone, now: Instant) -> Turn {
-        let mut inner = self.lock();
-        inner.gave_way.remove(key);
-        if inner.running.contains_key(key) {
-            return Turn::Now;
+    /// How many clones run and how many wait.
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.running.len(), state.queued.len())
+    }
+
+    /// Whether the clone `key`, which has no pods, may start: the free slots go to the queue in its order.
+    fn slot(&self, state: &SchedulerState, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
+        if state.running.contains_key(key) {
+            return Slot::Free;
         }
-        inner.waiting.insert(key.clone(), pending.clone());
         let mut in_class: HashMap<&str, usize> = HashMap::new();
-        for runner in inner.running.values() {
-            *in_class.entry(&runner.pending.class).or_default() += 1;
+        for clone in state.running.values() {
+            *in_class.entry(&clone.class).or_default() += 1;
         }
-        let running_max = self.policy.running_max.min(inner.room.unwrap_or(usize::MAX));
-        let is_full = inner.running.values().any(|runner| {
-            runner.stuck.is_some_and(|since| now.saturating_duration_since(since) < STUCK_MATTERS)
+        let running_max = self.policy.running_max.min(state.room.unwrap_or(usize::MAX));
+        let is_full = state.running.values().any(|clone| {
+            clone.stuck.is_some_and(|since| now.saturating_duration_since(since) < STUCK_MATTERS)
         });
-        let mut free = if is_full { 0 } else { running_max.saturating_sub(inner.running.len()) };
-        let order = order(&inner);
-        let of = order.len();
+        let mut free = if is_full { 0 } else { running_max.saturating_sub(state.running.len()) };
+        let order = state.order(Some(Candidate { key, since: &request.since, class: &request.class }));
         for (index, next) in order.iter().enumerate() {
-            let class = inner.waiting.get(next).map_or("", |pending| &pending.class);
-            let taken = in_class.entry(class).or_default();
+            let taken = in_class.entry(next.class).or_default();
             let starts = free > 0 && *taken < self.policy.running_max_per_class;
             if starts {
                 free -= 1;
                 *taken += 1;
             }
-            if next == key {
+            if next.key == key {
                 if starts {
                     break;
                 }
                 let no_room = is_full || running_max < self.policy.running_max;
-                let limit = self.limit(inner.running.len(), &pending.class, no_room);
-                return Turn::Wait { position: index + 1, of, limit };
+                let limit = self.limit(state.running.len(), &request.class, no_room);
+                return Slot::Queued { position: index + 1, of: order.len(), limit };
             }
         }
-        inner.waiting.remove(key);
-        inner.running.insert(key.clone(), RunningClone { pending, stuck: None });
-        Turn::Now
+        Slot::Free
     }
 
-    /// What a clone waits for, for people.
+    /// The limit that a clone waits for, as text for people.
     fn limit(&self, running: usize, class: &str, no_room: bool) -> String {
         let SchedulingPolicy { running_max, running_max_per_class } = self.policy;
         if no_room {
@@ -138,57 +204,80 @@ impl CloneScheduler {
         )
     }
 
-    /// How many run and how many wait.
-    pub fn counts(&self) -> (usize, usize) {
-        let inner = self.lock();
-        (inner.running.len(), inner.waiting.len())
-    }
-
     fn lock(&self) -> MutexGuard<'_, SchedulerState> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A clone that waits, while the order of the queue is computed.
+struct Candidate<'s> {
+    key: &'s Key,
+    since: &'s str,
+    class: &'s str,
+}
+
 impl SchedulerState {
-    /// The younger half of those that are stuck gives way; the others get some more time.
+    /// Counts a clone with pods as running, unless it has to give way.
+    fn keep_running(&mut self, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
+        if request.is_stuck && self.gave_way.contains(key) {
+            return Slot::GiveWay;
+        }
+        self.gave_way.remove(key);
+        self.queued.remove(key);
+        let earlier = self.running.get(key).and_then(|clone| clone.stuck);
+        let stuck = request.is_stuck.then(|| earlier.unwrap_or(now));
+        let SlotRequest { since, class, .. } = request.clone();
+        self.running.insert(key.clone(), RunningClone { since, class, stuck });
+        if stuck.is_some_and(|since| now.saturating_duration_since(since) >= GIVE_WAY_AFTER) {
+            self.make_room(now);
+        }
+        if self.gave_way.contains(key) { Slot::GiveWay } else { Slot::Free }
+    }
+
+    /// The younger half of the stuck clones give way; the others get more time.
     fn make_room(&mut self, now: Instant) {
-        let stuck = self.running.iter().filter(|(_, runner)| runner.stuck.is_some());
+        let stuck = self.running.iter().filter(|(_, clone)| clone.stuck.is_some());
         let mut stuck: Vec<(String, Key)> =
-            stuck.map(|(key, runner)| (runner.pending.since.clone(), key.clone())).collect();
+            stuck.map(|(key, clone)| (clone.since.clone(), key.clone())).collect();
         stuck.sort_unstable();
-        // The oldest always stays: one of them goes on.
+        // The oldest one always stays, so that one of them makes progress.
         let stay = stuck.len().div_ceil(2);
         for (index, (_, key)) in stuck.into_iter().enumerate() {
             if index >= stay {
                 self.running.remove(&key);
                 self.gave_way.insert(key);
-            } else if let Some(runner) = self.running.get_mut(&key) {
-                runner.stuck = Some(now);
+            } else if let Some(clone) = self.running.get_mut(&key) {
+                clone.stuck = Some(now);
             }
         }
         self.room = Some(self.running.len().max(1));
     }
-}
 
-/// Namespaces take turns, beginning with the one that runs least; within a namespace the oldest is first.
-fn order(inner: &SchedulerState) -> Vec<Key> {
-    let mut load: BTreeMap<&str, usize> = BTreeMap::new();
-    for key in inner.running.keys() {
-        *load.entry(&key.namespace).or_default() += 1;
+    /// The queue in its order, with `candidate` as if it were queued. Namespaces take turns, and the one with the fewest running
+    /// clones is first; within a namespace the oldest clone is first.
+    fn order<'s>(&'s self, candidate: Option<Candidate<'s>>) -> Vec<Candidate<'s>> {
+        let mut load: BTreeMap<&str, usize> = BTreeMap::new();
+        for key in self.running.keys() {
+            *load.entry(&key.namespace).or_default() += 1;
+        }
+        let asks = candidate.as_ref().map(|candidate| candidate.key);
+        let queued = self.queued.iter().filter(|(key, _)| Some(*key) != asks);
+        let mut waiting: Vec<Candidate<'s>> =
+            queued.map(|(key, clone)| Candidate { key, since: &clone.since, class: &clone.class }).collect();
+        waiting.extend(candidate);
+        waiting.sort_by(|a, b| (a.since, a.key).cmp(&(b.since, b.key)));
+        // Each gets the number that its namespace would have running with it: low numbers go first.
+        let mut numbered: Vec<(usize, Candidate<'s>)> = waiting
+            .into_iter()
+            .map(|next| {
+                let count = load.entry(&next.key.namespace).or_default();
+                *count += 1;
+                (*count, next)
+            })
+            .collect();
+        numbered.sort_by(|(a, one), (b, other)| (a, one.since, one.key).cmp(&(b, other.since, other.key)));
+        numbered.into_iter().map(|(_, next)| next).collect()
     }
-    let mut waiting: Vec<(&Key, &PendingClone)> = inner.waiting.iter().collect();
-    waiting.sort_by(|a, b| (&a.1.since, a.0).cmp(&(&b.1.since, b.0)));
-    // Each gets the number that its namespace would have running with it: low numbers go first.
-    let mut numbered: Vec<(usize, &str, &Key)> = waiting
-        .into_iter()
-        .map(|(key, pending)| {
-            let count = load.entry(&key.namespace).or_default();
-            *count += 1;
-            (*count, pending.since.as_str(), key)
-        })
-        .collect();
-    numbered.sort();
-    numbered.into_iter().map(|(_, _, key)| key.clone()).collect()
 }
 
 #[cfg(test)]

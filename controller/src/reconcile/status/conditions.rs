@@ -1,43 +1,39 @@
 //! The conditions Bound, Ready and Running (contract 4.7).
 
-use decant_shared::protocol::progress::Phase;
-
-use crate::objects::Claim;
 use crate::objects::data_volume::{DataVolumeCondition, DataVolumeStatus};
-use crate::progress::amounts::amounts;
-use crate::progress::clone_progress::Progress;
+use crate::objects::{Claim, ClaimPhase, ConditionStatus, ConditionType, DataVolumePhase, Reason};
+use crate::progress::clone_progress::{Progress, target_activity};
 use crate::reconcile::last_error::LastError;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::reserved_volumes;
-use crate::reconcile::status::reasons;
-use crate::reconcile::status::running::RunningConditions;
+use crate::reconcile::status::running::{RunningCondition, RunningConditions};
 use crate::reconcile::step::Step;
 
+/// All three, in their order.
 pub(super) fn conditions(
     step: &Step,
-    phase: &str,
+    phase: &DataVolumePhase,
     seen: &Observed,
     pod_conditions: &RunningConditions,
 ) -> Vec<DataVolumeCondition> {
     let bound = bound(step, seen);
-    let mut running = condition("Running", "False", "", "");
-    let joined = pod_conditions.joined();
-    running.reason = joined.reason;
-    running.message = joined.message;
-    if joined.runs {
-        running.status = "True".to_owned();
-        if pod_conditions.clone.is_none() {
-            running.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
-        }
+    let mut joined = pod_conditions.joined();
+    if joined.runs() && pod_conditions.clone.is_none() {
+        joined.message = seen.progress.as_ref().map(sentence).unwrap_or_default();
     }
+    let RunningCondition { status, reason, message } = joined;
+    let running = condition(ConditionType::Running, status, reason, message);
+    let not_ready = |reason: String, message: &str| {
+        condition(ConditionType::Ready, ConditionStatus::False, reason, message)
+    };
     let ready = match phase {
-        "Succeeded" => condition("Ready", "True", "", ""),
-        "Unknown" => condition("Ready", "Unknown", "", ""),
-        _ if running.status == "True" => condition("Ready", "False", "TransferRunning", ""),
-        _ if bound.reason != "Bound" && bound.reason != "Pending" => {
-            condition("Ready", "False", &bound.reason, &bound.message)
+        DataVolumePhase::Succeeded => condition(ConditionType::Ready, ConditionStatus::True, "", ""),
+        DataVolumePhase::Unknown => condition(ConditionType::Ready, ConditionStatus::Unknown, "", ""),
+        _ if running.status == ConditionStatus::True => not_ready(Reason::TransferRunning.into(), ""),
+        _ if Reason::Bound.is(&bound.reason) || Reason::Pending.is(&bound.reason) => {
+            not_ready(String::new(), "")
         }
-        _ => condition("Ready", "False", "", ""),
+        _ => not_ready(bound.reason.clone(), &bound.message),
     };
     vec![bound, ready, running]
 }
@@ -47,27 +43,35 @@ const AWAITED: &str =
     "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
 
 fn bound(step: &Step, seen: &Observed) -> DataVolumeCondition {
-    let no = |reason: &str, message: &str| condition("Bound", "False", reason, message);
+    let no = |reason: Reason, message: String| {
+        condition(ConditionType::Bound, ConditionStatus::False, reason, message)
+    };
     if let Some((reason, message)) = cause(step, seen) {
-        return no(reason, &message);
+        return no(reason, message);
     }
     let Some(claim) = &seen.target else {
-        return no("NotFound", if *step == Step::AwaitClaim { AWAITED } else { "No PVC found" });
+        let message = if *step == Step::AwaitClaim { AWAITED } else { "No PVC found" };
+        return no(Reason::NotFound, message.to_owned());
     };
     let name = &claim.metadata.name;
-    match claim.status.phase.as_str() {
-        "Bound" => condition("Bound", "True", "Bound", &format!("PVC {name} Bound")),
-        "Lost" => no("ClaimLost", "Claim Lost"),
+    match claim.status.phase {
+        ClaimPhase::Bound => {
+            let message = format!("PVC {name} Bound");
+            condition(ConditionType::Bound, ConditionStatus::True, Reason::Bound, message)
+        }
+        ClaimPhase::Lost => no(Reason::ClaimLost, "Claim Lost".to_owned()),
         _ if *step == Step::AwaitVolume => {
             let names = reserved_volumes::expected(claim).join(", ");
             no(
-                "Pending",
-                &format!("PVC {name} Pending: it waits for the volume that is reserved for it, {names}"),
+                Reason::Pending,
+                format!("PVC {name} Pending: it waits for the volume that is reserved for it, {names}"),
             )
         }
         _ => match unknown_class(claim, seen) {
-            Some(class) => no("Pending", &format!("PVC {name} Pending: there is no StorageClass {class:?}")),
-            None => no("Pending", &format!("PVC {name} Pending")),
+            Some(class) => {
+                no(Reason::Pending, format!("PVC {name} Pending: there is no StorageClass {class:?}"))
+            }
+            None => no(Reason::Pending, format!("PVC {name} Pending")),
         },
     }
 }
@@ -77,8 +81,8 @@ fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
     claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty() && seen.class.is_none())
 }
 
-/// Why there is no claim of ours, if it is known.
-fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
+/// Why the clone has no claim, if it is known.
+fn cause(step: &Step, seen: &Observed) -> Option<(Reason, String)> {
     if let Some(last_error) = seen.claim_error() {
         return Some((last_error.reason(), last_error.message()));
     }
@@ -86,46 +90,44 @@ fn cause(step: &Step, seen: &Observed) -> Option<(&'static str, String)> {
     let name = &dv.metadata.name;
     Some(match step {
         Step::Taken => (
-            "ErrResourceExists",
+            Reason::ErrResourceExists,
             format!("Resource {name:?} already exists and is not managed by DataVolume"),
         ),
         _ if seen.target.is_some() => return None,
-        Step::Invalid(why) => ("ErrClaimNotValid", why.clone()),
+        Step::Invalid(why) => (Reason::ErrClaimNotValid, why.clone()),
         Step::NotOurs(kind) => (
-            "SourceNotSupported",
+            Reason::SourceNotSupported,
             format!("Decant clones PVCs; it leaves a DataVolume with source {kind} alone"),
         ),
-        Step::Unresolved(why) => ("CloneWithoutSource", why.clone()),
-        Step::NoSource(key) => ("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name)),
-        Step::Unfit(why) => {
-            ("CloneValidationFailed", format!("The clone doesn't meet the validation requirements: {why}"))
+        Step::Unresolved(why) => (Reason::CloneWithoutSource, why.clone()),
+        Step::NoSource(key) => {
+            (Reason::CloneWithoutSource, format!("The source pvc {} doesn't exist", key.name))
         }
-        Step::Denied(why) => ("CloneNotAllowed", why.clone()),
-        Step::VolumeInTheWay(why) => ("VolumeInTheWay", why.clone()),
+        Step::Unfit(why) => (
+            Reason::CloneValidationFailed,
+            format!("The clone doesn't meet the validation requirements: {why}"),
+        ),
+        Step::Denied(why) => (Reason::CloneNotAllowed, why.clone()),
+        Step::VolumeInTheWay(why) => (Reason::VolumeInTheWay, why.clone()),
         _ => return None,
     })
 }
 
 /// How far it is, for people: `1.20 GiB of 8.00 GiB, 210 MiB/s, 33s left`.
 fn sentence(progress: &Progress) -> String {
-    let Progress { sent_bytes, total_bytes, rate_bytes_per_sec, .. } = *progress;
-    let mut text = amounts(sent_bytes, total_bytes, rate_bytes_per_sec, progress.left_secs());
-    if text.is_empty() {
-        return text;
+    let amounts = progress.amounts();
+    match target_activity(progress.phase) {
+        Some(activity) if !amounts.is_empty() => format!("{amounts}, {activity}"),
+        _ => amounts,
     }
-    match progress.phase {
-        Some(Phase::Sync) => text += ", the target is writing it to disk",
-        Some(Phase::Verify) => text += ", the target is reading it back",
-        _ => {}
-    }
-    text
 }
 
-/// The status `old` with what fails where no decision is made: the rest stays as it is.
+/// The status `old` with a failure of a round without a decision. All else stays as it is.
 pub fn with_last_error(old: &DataVolumeStatus, last_error: &LastError) -> DataVolumeStatus {
     let mut new = old.clone();
-    let status = old.condition("Running").map_or("False", |running| &running.status).to_owned();
-    put(&mut new, condition("Running", &status, last_error.reason(), &last_error.message()));
+    let running = old.condition(ConditionType::Running);
+    let status = running.map_or(ConditionStatus::False, |running| running.status.clone());
+    put(&mut new, condition(ConditionType::Running, status, last_error.reason(), last_error.message()));
     new
 }
 
@@ -136,23 +138,28 @@ fn put(status: &mut DataVolumeStatus, new: DataVolumeCondition) {
     }
 }
 
-/// The status `old` after the controller itself failed, with `said`. Of a clone that is done nothing changes.
+/// The status `old` after a fault `said` of the controller. The status of a clone that has ended does not change.
 pub fn with_fault(old: &DataVolumeStatus, said: &str) -> DataVolumeStatus {
     let mut new = old.clone();
-    if matches!(old.phase.as_str(), "Succeeded" | "Failed") {
+    if old.phase.is_final() {
         return new;
     }
     let message = format!("a fault in the controller, please report it; it is tried again: {said}");
-    put(&mut new, condition("Ready", "False", reasons::FAULT, &message));
+    put(&mut new, condition(ConditionType::Ready, ConditionStatus::False, Reason::ControllerFault, message));
     new
 }
 
-fn condition(kind: &str, status: &str, reason: &str, message: &str) -> DataVolumeCondition {
+fn condition(
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: impl Into<String>,
+    message: impl Into<String>,
+) -> DataVolumeCondition {
     DataVolumeCondition {
-        kind: kind.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message: message.to_owned(),
+        kind,
+        status,
+        reason: reason.into(),
+        message: message.into(),
         ..DataVolumeCondition::default()
     }
 }
@@ -164,12 +171,20 @@ mod tests {
     #[test]
     fn a_fault_is_said_of_clones_that_are_not_done() {
         let mut status =
-            DataVolumeStatus { phase: "CloneInProgress".to_owned(), ..DataVolumeStatus::default() };
-        status.conditions.push(condition("Ready", "False", "TransferRunning", ""));
+            DataVolumeStatus { phase: DataVolumePhase::CloneInProgress, ..DataVolumeStatus::default() };
+        status.conditions.push(condition(
+            ConditionType::Ready,
+            ConditionStatus::False,
+            Reason::TransferRunning,
+            "",
+        ));
         let ready = with_fault(&status, "panicked: odd").condition("Ready").cloned().unwrap();
-        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", reasons::FAULT));
+        assert_eq!(
+            (ready.status.as_str(), ready.reason.as_str()),
+            ("False", Reason::ControllerFault.as_str())
+        );
         assert!(ready.message.contains("panicked: odd"));
-        status.phase = "Succeeded".to_owned();
+        status.phase = DataVolumePhase::Succeeded;
         assert_eq!(with_fault(&status, "panicked: odd"), status);
     }
 }

@@ -1,29 +1,31 @@
-//! What a DataVolume says about itself (contract 4.7). Pure: from the step and what was seen.
+//! The status of a DataVolume (contract 4.7): a pure function of step and observation.
 
 pub mod conditions;
-pub mod patch;
 pub mod phase;
-pub mod reasons;
 pub mod running;
 
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::objects::annotations::POD_RESTARTS;
-use crate::objects::data_volume::{DataVolumeCondition, DataVolumeStatus};
+use crate::objects::annotations::{POD_RESTARTS, REPLACED_PODS, SOURCE_CONTAINER, TARGET_CONTAINER};
+use crate::objects::data_volume::{DataVolumeCondition, DataVolumeStatus, ReportedProgress};
+use crate::objects::{ConditionStatus, ConditionType, Pod, Reason};
 use crate::policy::Policy;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::Step;
 
-/// The status for `step`; `None` when there is nothing for us to say.
+/// The status for `step`; `None` when the controller does not write it.
 pub fn status(
     step: &Step,
     seen: &Observed,
     pod_conditions: &RunningConditions,
     policy: &Policy,
 ) -> Option<DataVolumeStatus> {
-    // Whoever made the claim of an import says how far it is: CDI's word that it is complete stays when CDI has gone.
+    // The controller that made the claim of an import reports on it: the status stays when CDI has been removed.
     let is_of_another = matches!(step, Step::NotOurs(_)) && seen.target.is_some();
     if is_of_another || matches!(step, Step::Nothing | Step::RemoveOrphans) {
         return None;
@@ -39,10 +41,9 @@ pub fn status(
     })
 }
 
-/// The highest count of both pods, and of pods that were replaced; never lower than what was said before.
+/// The highest restart count of both pods, plus the pods that were replaced; never lower than the previous status.
 pub fn restarts(seen: &Observed) -> i64 {
-    use crate::objects::annotations::{REPLACED_PODS, SOURCE_CONTAINER, TARGET_CONTAINER};
-    let count = |pod: &Option<std::sync::Arc<crate::objects::Pod>>, container| {
+    let count = |pod: &Option<Arc<Pod>>, container| {
         pod.as_ref().and_then(|pod| pod.container_status(container)).map_or(0, |status| status.restart_count)
     };
     let number = |name| seen.target_annotation(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
@@ -50,7 +51,7 @@ pub fn restarts(seen: &Observed) -> i64 {
     now.saturating_add(number(REPLACED_PODS)).max(number(POD_RESTARTS))
 }
 
-/// Puts the times into the conditions: what did not change keeps its time.
+/// Puts the times into the conditions: an unchanged condition keeps its time.
 pub fn with_times(
     mut new: DataVolumeStatus,
     old: &DataVolumeStatus,
@@ -59,7 +60,7 @@ pub fn with_times(
     // A year beyond 9999 is the only time that cannot be written.
     let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     for condition in &mut new.conditions {
-        let before = old.condition(&condition.kind);
+        let before = old.condition(condition.kind.clone());
         let same_status = before.is_some_and(|before| before.status == condition.status);
         let same = same_status
             && before.is_some_and(|b| b.reason == condition.reason && b.message == condition.message);
@@ -73,19 +74,60 @@ pub fn with_times(
     new
 }
 
-/// Whether the difference between two statuses may wait for the write budget: only progress and the words about it.
+/// Whether the difference between two statuses may wait for the write budget: only progress and the text about it.
 pub fn may_wait(old: &DataVolumeStatus, new: &DataVolumeStatus) -> bool {
     let bare = |status: &DataVolumeStatus| {
         let mut bare = status.clone();
-        bare.progress.clear();
+        bare.progress = ReportedProgress::default();
         for condition in &mut bare.conditions {
             condition.last_heartbeat_time.clear();
-            let is_news = condition.kind == "Running" && condition.status == "True";
-            if is_news || condition.reason == reasons::QUEUED {
+            let is_progress =
+                condition.kind == ConditionType::Running && condition.status == ConditionStatus::True;
+            if is_progress || Reason::Queued.is(&condition.reason) {
                 condition.message.clear();
             }
         }
         bare
     };
-    bare(old) == bare(new) && old.progress.is_empty() == new.progress.is_empty() && new.progress != "100.0%"
+    let is_first = old.progress.is_empty() != new.progress.is_empty();
+    bare(old) == bare(new) && !is_first && !new.progress.is_complete()
+}
+
+/// A merge patch that makes the status `new`: only what differs, and null for what is gone.
+pub fn status_patch(old: &DataVolumeStatus, new: &DataVolumeStatus) -> Value {
+    let old = json!(old);
+    let new = json!(new);
+    let mut patch = Map::new();
+    for (name, value) in new.as_object().into_iter().flatten() {
+        if old.get(name) != Some(value) {
+            patch.insert(name.clone(), value.clone());
+        }
+    }
+    for name in old.as_object().into_iter().flat_map(Map::keys) {
+        if new.get(name).is_none() {
+            patch.insert(name.clone(), Value::Null);
+        }
+    }
+    json!({ "status": patch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::DataVolumePhase;
+
+    #[test]
+    fn a_patch_says_what_differs_and_removes_what_is_gone() {
+        let old = DataVolumeStatus {
+            phase: DataVolumePhase::Pending,
+            claim_name: "a".to_owned(),
+            ..DataVolumeStatus::default()
+        };
+        let new = DataVolumeStatus {
+            phase: DataVolumePhase::Pending,
+            progress: ReportedProgress::unknown(),
+            ..DataVolumeStatus::default()
+        };
+        assert_eq!(status_patch(&old, &new), json!({ "status": { "progress": "N/A", "claimName": null } }));
+    }
 }

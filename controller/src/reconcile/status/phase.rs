@@ -1,25 +1,26 @@
 //! Phase and progress.
 
+use crate::objects::annotations::CLONE_REQUEST;
+use crate::objects::data_volume::ReportedProgress;
+use crate::objects::{ClaimPhase, DataVolumePhase, PodPhase};
 use crate::policy::Policy;
-use crate::progress::amounts;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::rules::running::waits_for_consumer;
 use crate::reconcile::step::Step;
 
 /// The phase (contract 4.7, column "Direct flow").
-pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
+pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> DataVolumePhase {
     let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
         // Refused by a quota, a LimitRange, a policy or a webhook: it is tried again.
         let is_refused = seen.claim_error().is_some();
         return match step {
-            Step::Adopted => "Succeeded",
-            Step::AwaitClaim | Step::MakeKeptClaim => "Pending",
-            _ if is_refused => "Pending",
-            _ => "",
-        }
-        .to_owned();
+            Step::Adopted => DataVolumePhase::Succeeded,
+            Step::AwaitClaim | Step::MakeKeptClaim => DataVolumePhase::Pending,
+            _ if is_refused => DataVolumePhase::Pending,
+            _ => DataVolumePhase::Unset,
+        };
     };
-    let target_phase = seen.target_pod.as_ref().map_or("", |pod| pod.status.phase.as_str());
+    let target_runs = seen.target_pod.as_ref().is_some_and(|pod| pod.status.phase == PodPhase::Running);
     let is_complete = matches!(
         step,
         Step::TargetDone | Step::WaitForSource | Step::MarkDone | Step::TidyUp | Step::Done | Step::Adopted
@@ -27,46 +28,57 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> String {
     let keeps_volume =
         matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume | Step::VolumeInTheWay(_));
     let has_ended = seen.outcome.is_some() || is_complete;
-    match claim.status.phase.as_str() {
-        _ if has_ended => "Succeeded",
-        _ if keeps_volume => "Pending",
-        "Lost" => "Failed",
-        "Bound" if target_phase == "Running" => "CloneInProgress",
-        "Bound" => "CloneScheduled",
-        "Pending" | "" if waits_for_consumer(seen, claim, policy) => "WaitForFirstConsumer",
-        "Pending" | "" => "Pending",
-        _ => "Unknown",
+    match claim.status.phase {
+        _ if has_ended => DataVolumePhase::Succeeded,
+        _ if keeps_volume => DataVolumePhase::Pending,
+        ClaimPhase::Lost => DataVolumePhase::Failed,
+        ClaimPhase::Bound if target_runs => DataVolumePhase::CloneInProgress,
+        ClaimPhase::Bound => DataVolumePhase::CloneScheduled,
+        ClaimPhase::Pending | ClaimPhase::Unset if waits_for_consumer(seen, claim, policy) => {
+            DataVolumePhase::WaitForFirstConsumer
+        }
+        ClaimPhase::Pending | ClaimPhase::Unset => DataVolumePhase::Pending,
+        ClaimPhase::Other(_) => DataVolumePhase::Unknown,
     }
-    .to_owned()
 }
 
-/// The progress: empty before there is a claim, `N/A` while nothing is known, never lower than before.
-pub(super) fn progress(step: &Step, phase: &str, seen: &Observed) -> String {
+/// The progress: empty as long as there is no claim, `N/A` while nothing is known. It never falls, although the source may start
+/// again from zero: this is the only place in the controller that sees to that.
+pub(super) fn progress(step: &Step, phase: &DataVolumePhase, seen: &Observed) -> ReportedProgress {
+    let has_succeeded = *phase == DataVolumePhase::Succeeded;
     let Some(dv) = seen.data_volume.as_ref().filter(|_| seen.target.is_some() && seen.target_is_ours())
     else {
-        return if phase == "Succeeded" { "N/A".to_owned() } else { String::new() };
+        return if has_succeeded { ReportedProgress::unknown() } else { ReportedProgress::default() };
     };
-    let was_cloned = seen.target_annotation(crate::objects::annotations::CLONE_REQUEST).is_some()
-        && *step != Step::Adopted;
-    let said = &dv.status.progress;
-    if phase == "Succeeded" {
+    let old = &dv.status;
+    if has_succeeded {
+        let was_cloned = seen.target_annotation(CLONE_REQUEST).is_some() && *step != Step::Adopted;
         // What CDI completed without this flow stays as CDI left it.
-        let was_complete = dv.status.phase == "Succeeded" && !said.is_empty();
-        return if was_cloned {
-            "100.0%"
-        } else if was_complete {
-            said
-        } else {
-            "N/A"
-        }
-        .to_owned();
+        let was_complete = old.phase == DataVolumePhase::Succeeded && !old.progress.is_empty();
+        return match (was_cloned, was_complete) {
+            (true, _) => ReportedProgress::complete(),
+            (false, true) => old.progress.clone(),
+            (false, false) => ReportedProgress::unknown(),
+        };
     }
-    // What was said about an earlier claim of this name does not count.
-    let is_same_clone = dv.status.phase == "CloneInProgress" || dv.status.phase == "CloneScheduled";
-    let before = amounts::percent(said).filter(|_| is_same_clone);
-    let now = seen.progress.as_ref().map(|progress| progress.percent);
-    match (before, now) {
-        (None, None) => "N/A".to_owned(),
-        (before, now) => format!("{:.2}%", before.unwrap_or(0.0).max(now.unwrap_or(0.0))),
+    // The progress of an earlier claim of this name does not count.
+    let is_same_clone =
+        matches!(old.phase, DataVolumePhase::CloneInProgress | DataVolumePhase::CloneScheduled);
+    let earlier = if is_same_clone { old.progress.clone() } else { ReportedProgress::default() };
+    earlier.raised_to(seen.progress.as_ref().map(|progress| progress.percent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reported_progress_never_falls() {
+        let halfway = ReportedProgress::from("50.00%");
+        for (now, reported) in [(None, "50.00%"), (Some(1.0), "50.00%"), (Some(60.0), "60.00%")] {
+            assert_eq!(halfway.raised_to(now).as_str(), reported);
+        }
+        assert_eq!(ReportedProgress::unknown().raised_to(Some(1.0)).as_str(), "1.00%");
+        assert_eq!(ReportedProgress::default().raised_to(None), ReportedProgress::unknown());
     }
 }

@@ -1,16 +1,18 @@
-//! Whether the pods run, and if not, why: in words that a user can act on.
+//! Whether the pods run, and if not, the reason, as a message that a user can act on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::objects::Pod;
 use crate::objects::pod::{ContainerStatus, Terminated};
+use crate::objects::reason::is_usual;
+use crate::objects::{ConditionStatus, Key, Pod, PodPhase, Reason};
 use crate::pods::role::Role;
 use crate::pods::termination::last_end;
-use crate::reconcile::observed::{Observed, Turn};
-use crate::reconcile::status::reasons::{CLONE_COMPLETE, COMPLETED, POD_RUNNING, QUEUED, is_usual};
+use crate::reconcile::observed::Observed;
+use crate::reconcile::scheduling::Slot;
 use crate::reconcile::step::Step;
 
 /// How every "the target is too small" is called (contract 4.7).
@@ -23,7 +25,10 @@ const NO_SPACE: [&str; 4] = [
     "file largest block is bigger than maxblock",
 ];
 
-/// How long a scheduler may refuse a pod before that is told: it tries again by itself within a few seconds.
+/// The message of a clone that is complete.
+const CLONE_COMPLETE: &str = "Clone Complete";
+
+/// How long the scheduler of Kubernetes may refuse a pod before that is reported: it tries again within a few seconds.
 const SCHEDULING: Duration = Duration::from_secs(10);
 
 /// Why a claim with CDI's mark of a complete clone is not believed.
@@ -35,19 +40,28 @@ const UNPROVEN: &str = "the claim has the annotation k8s.io/CloneOf, but the con
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunningCondition {
     /// Whether the container runs.
-    pub runs: bool,
-    /// Why, in a word.
+    pub status: ConditionStatus,
+    /// Why: a [`Reason`] or one of Kubernetes; two reasons are joined with `and`.
     pub reason: String,
-    /// Why, for people.
+    /// The same, for people.
     pub message: String,
 }
 
 impl RunningCondition {
-    fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { runs: false, reason: reason.into(), message: message.into() }
+    fn yes() -> Self {
+        Self { status: ConditionStatus::True, reason: Reason::PodRunning.into(), message: String::new() }
     }
 
-    /// Both, where neither runs.
+    fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { status: ConditionStatus::False, reason: reason.into(), message: message.into() }
+    }
+
+    /// Whether the container runs.
+    pub fn runs(&self) -> bool {
+        self.status == ConditionStatus::True
+    }
+
+    /// The conditions of both pods as one, where neither runs.
     fn and(&self, other: &Self) -> Self {
         let join = |a: &str, b: &str| match (a, b) {
             ("", one) | (one, "") => one.to_owned(),
@@ -57,21 +71,21 @@ impl RunningCondition {
     }
 }
 
-/// Those of both pods; `None` as long as there is nothing to say.
+/// The conditions of both pods; `None` as long as nothing is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunningConditions {
     /// The target's.
     pub target: Option<RunningCondition>,
     /// The source's.
     pub source: Option<RunningCondition>,
-    /// What fails and is not about one pod, or about one that runs all the same.
+    /// A failure that is not about one pod, or is about a pod that runs.
     pub clone: Option<RunningCondition>,
 }
 
 impl RunningConditions {
-    /// All, for a step. What fails comes before what the pod says that it is about.
+    /// All, for a step. A failure replaces the condition of the pod that it is about.
     pub fn of(step: &Step, seen: &Observed, now: OffsetDateTime) -> Self {
-        let of_pod = |pod: &Option<std::sync::Arc<Pod>>, role: Role| {
+        let of_pod = |pod: &Option<Arc<Pod>>, role: Role| {
             pod.as_deref().map(|pod| pod_condition(pod, role.container(), now))
         };
         let mut pod_conditions = Self {
@@ -79,7 +93,7 @@ impl RunningConditions {
             source: of_pod(&seen.source_pod, Role::Source),
             clone: None,
         };
-        // A claim that cannot be made is told by the condition Bound.
+        // The condition Bound reports a claim that cannot be created.
         if let Some(last_error) = seen.other_error() {
             let said = RunningCondition::no(last_error.reason(), last_error.message());
             let slot = match last_error.failed_action.side() {
@@ -88,7 +102,7 @@ impl RunningConditions {
                 None => &mut pod_conditions.clone,
             };
             // The next keys of a pod that runs are needed later.
-            let runs = slot.as_ref().is_some_and(|pod_condition| pod_condition.runs);
+            let runs = slot.as_ref().is_some_and(RunningCondition::runs);
             *(if runs { &mut pod_conditions.clone } else { slot }) = Some(said);
         }
         pod_conditions
@@ -98,16 +112,18 @@ impl RunningConditions {
     fn both_run(&self) -> bool {
         [&self.target, &self.source]
             .iter()
-            .all(|pod_condition| pod_condition.as_ref().is_some_and(|pod_condition| pod_condition.runs))
+            .all(|pod_condition| pod_condition.as_ref().is_some_and(RunningCondition::runs))
     }
 
-    /// All as one (contract 4.7, "Running"). What fails is told whatever the pods do; while both run it does not stop them.
+    /// All as one (contract 4.7, "Running"). A failure is always reported; while both pods run, it does not change that they run.
     pub fn joined(&self) -> RunningCondition {
         match &self.clone {
-            Some(said) if self.both_run() => RunningCondition { runs: true, ..said.clone() },
-            // What the pods wait for is hidden by nothing else, unless it is what each clone waits for at its beginning.
+            Some(said) if self.both_run() => {
+                RunningCondition { status: ConditionStatus::True, ..said.clone() }
+            }
+            // The failure does not hide what the pods wait for, unless each clone waits for that in the beginning.
             Some(said) => match self.pods() {
-                pods if pods.runs || is_usual(&pods.reason) => said.clone(),
+                pods if pods.runs() || is_usual(&pods.reason) => said.clone(),
                 pods => said.and(&pods),
             },
             None => self.pods(),
@@ -116,9 +132,9 @@ impl RunningConditions {
 
     fn pods(&self) -> RunningCondition {
         match (&self.target, &self.source) {
-            (None, None) => RunningCondition::default(),
+            (None, None) => RunningCondition::no("", ""),
             (Some(one), None) | (None, Some(one)) => one.clone(),
-            (Some(target), Some(source)) => match (target.runs, source.runs) {
+            (Some(target), Some(source)) => match (target.runs(), source.runs()) {
                 (true, true) | (false, true) => target.clone(),
                 (true, false) => source.clone(),
                 (false, false) if target == source => target.clone(),
@@ -130,50 +146,52 @@ impl RunningConditions {
 
 /// Why there is no target pod.
 fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
-    let list = |pods: &[crate::objects::Key]| {
+    let list = |pods: &[Key]| {
         let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
         names.join(", ")
     };
     Some(match step {
-        Step::Queued => match &seen.turn {
-            Turn::Wait { position, of, limit } => {
-                RunningCondition::no(QUEUED, format!("place {position} of {of} in the queue: {limit}"))
-            }
-            Turn::Now => return None,
+        Step::Queued => match &seen.slot {
+            Slot::Queued { position, of, limit } => RunningCondition::no(
+                Reason::Queued,
+                format!("place {position} of {of} in the queue: {limit}"),
+            ),
+            Slot::Free | Slot::GiveWay => return None,
         },
         Step::SourceInUse(pods) => {
             let source = seen.source_key().map(|key| key.name.as_str()).unwrap_or_default();
             RunningCondition::no(
-                "CloneSourceInUse",
+                Reason::CloneSourceInUse,
                 format!("pod {} using PersistentVolumeClaim {source}", list(pods)),
             )
         }
         Step::TargetInUse(pods) => {
-            RunningCondition::no("UploadTargetInUse", format!("pod {} using the target", list(pods)))
+            RunningCondition::no(Reason::UploadTargetInUse, format!("pod {} using the target", list(pods)))
         }
         Step::SourceFilling => {
-            RunningCondition::no("ImportPVCNotReady", "the source is still being filled".to_owned())
+            RunningCondition::no(Reason::ImportPvcNotReady, "the source is still being filled".to_owned())
         }
-        Step::Incompatible(why) => RunningCondition::no("ErrIncompatiblePVC", why.clone()),
-        Step::Denied(why) => RunningCondition::no("CloneNotAllowed", why.clone()),
-        Step::Unproven => RunningCondition::no("CloneNotProven", UNPROVEN),
-        Step::VolumeInTheWay(why) => RunningCondition::no("VolumeInTheWay", why.clone()),
-        Step::NoSource(key) => {
-            RunningCondition::no("CloneWithoutSource", format!("The source pvc {} doesn't exist", key.name))
-        }
-        Step::Done | Step::TidyUp | Step::MarkDone => RunningCondition::no(COMPLETED, CLONE_COMPLETE),
+        Step::Incompatible(why) => RunningCondition::no(Reason::ErrIncompatiblePvc, why.clone()),
+        Step::Denied(why) => RunningCondition::no(Reason::CloneNotAllowed, why.clone()),
+        Step::Unproven => RunningCondition::no(Reason::CloneNotProven, UNPROVEN),
+        Step::VolumeInTheWay(why) => RunningCondition::no(Reason::VolumeInTheWay, why.clone()),
+        Step::NoSource(key) => RunningCondition::no(
+            Reason::CloneWithoutSource,
+            format!("The source pvc {} doesn't exist", key.name),
+        ),
+        Step::Done | Step::TidyUp | Step::MarkDone => RunningCondition::no(Reason::Completed, CLONE_COMPLETE),
         _ => return None,
     })
 }
 
 /// The running condition of the container `name`.
 fn pod_condition(pod: &Pod, name: &str, now: OffsetDateTime) -> RunningCondition {
-    if pod.status.phase == "Failed" && !pod.status.reason.is_empty() && !pod.ended_well(name) {
-        return RunningCondition::no(&pod.status.reason, &pod.status.message);
+    if pod.status.phase == PodPhase::Failed && !pod.status.reason.is_empty() && !pod.ended_well(name) {
+        return RunningCondition::no(pod.status.reason.as_str(), pod.status.message.as_str());
     }
     let Some(status) = pod.container_status(name) else { return not_scheduled(pod, now) };
     if status.state.running.is_some() {
-        return RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+        return RunningCondition::yes();
     }
     if let Some(ended) = &status.state.terminated {
         return ended_condition(ended);
@@ -184,14 +202,14 @@ fn pod_condition(pod: &Pod, name: &str, now: OffsetDateTime) -> RunningCondition
 fn waiting_condition(status: &ContainerStatus) -> RunningCondition {
     let (reason, message) = match &status.state.waiting {
         Some(waiting) => (waiting.reason.as_str(), waiting.message.as_str()),
-        None => ("Pending", ""),
+        None => (Reason::Pending.as_str(), ""),
     };
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
-            RunningCondition::no("ImagePullFailed", format!("failed to pull image: {}", status.image))
+            RunningCondition::no(Reason::ImagePullFailed, format!("failed to pull image: {}", status.image))
         }
-        // The pause between two tries says nothing; why the last one ended does.
-        "CrashLoopBackOff" => {
+        // The pause between two attempts explains nothing; the end of the last attempt does.
+        _ if Reason::CrashLoopBackOff.is(reason) => {
             last_end(status).map_or_else(|| RunningCondition::no(reason, message), ended_condition)
         }
         _ => RunningCondition::no(reason, message),
@@ -200,29 +218,28 @@ fn waiting_condition(status: &ContainerStatus) -> RunningCondition {
 
 fn ended_condition(ended: &Terminated) -> RunningCondition {
     if ended.exit_code == 0 {
-        return RunningCondition::no(COMPLETED, CLONE_COMPLETE);
+        return RunningCondition::no(Reason::Completed, CLONE_COMPLETE);
     }
     let small = ended.message.to_ascii_lowercase();
     if NO_SPACE.iter().any(|text| small.contains(text)) {
-        return RunningCondition::no("Error", TOO_SMALL);
+        return RunningCondition::no(Reason::Error, TOO_SMALL);
     }
     let message = match (ended.reason.as_str(), ended.message.trim()) {
         ("OOMKilled", _) => "the container was killed because it used more memory than its limit".to_owned(),
         (_, "") => format!("the container ended with exit code {}", ended.exit_code),
         (_, text) => text.to_owned(),
     };
-    let reason = if ended.reason.is_empty() { "Error" } else { &ended.reason };
+    let reason = if ended.reason.is_empty() { Reason::Error.as_str() } else { &ended.reason };
     RunningCondition::no(reason, message)
 }
 
-/// What the scheduler said, once it has lasted: it often refuses a pod whose volume is a moment old.
+/// The refusal of the scheduler of Kubernetes, once it has lasted: it often refuses a pod whose volume is a moment old.
 fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> RunningCondition {
-    let refused = pod.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
-    match refused {
+    match pod.unscheduled() {
         Some(condition) if !is_new(&condition.last_transition_time, now) => {
-            RunningCondition::no(&condition.reason, &condition.message)
+            RunningCondition::no(condition.reason.as_str(), condition.message.as_str())
         }
-        _ => RunningCondition::no("Pending", ""),
+        _ => RunningCondition::no(Reason::Pending, ""),
     }
 }
 
@@ -245,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_its_words() {
+    fn each_state_has_its_reason_and_message() {
         for (state, reason, message) in [
             (json!({ "running": {} }), "Pod is running", ""),
             (
@@ -278,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_and_a_pod_without_a_node_say_why() {
+    fn an_eviction_and_a_pod_without_a_node_have_a_reason() {
         let evicted: Pod = serde_json::from_value(json!({
             "status": { "phase": "Failed", "reason": "Evicted", "message": "low on memory" } }))
         .unwrap();
@@ -295,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduler_that_refuses_a_pod_is_told_once_it_has_lasted() {
+    fn a_refusal_of_the_scheduler_is_reported_once_it_has_lasted() {
         let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "unbound claims",
               "lastTransitionTime": "1970-01-01T00:01:00Z" } ] } }))
@@ -309,13 +326,13 @@ mod tests {
         assert_eq!(
             at(0),
             RunningCondition::no("Unschedulable", "unbound claims"),
-            "a clock that is behind hides nothing"
+            "a slow clock hides nothing"
         );
     }
 
     #[test]
-    fn what_fails_besides_hides_nothing_that_keeps_a_pod_from_running() {
-        let run = RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+    fn a_failure_does_not_hide_why_a_pod_does_not_run() {
+        let run = RunningCondition::yes();
         let joined = |target: RunningCondition| {
             let clone = Some(RunningCondition::no("ErrDeletingPod", "d"));
             RunningConditions { target: Some(target), source: None, clone }.joined()
@@ -330,8 +347,8 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_that_does_not_run_is_the_one_that_speaks() {
-        let run = RunningCondition { runs: true, reason: POD_RUNNING.to_owned(), message: String::new() };
+    fn the_condition_is_that_of_the_pod_that_does_not_run() {
+        let run = RunningCondition::yes();
         let stop = |text: &str| RunningCondition::no("R", text);
         let joined = |target: &RunningCondition, source: &RunningCondition| {
             RunningConditions { target: Some(target.clone()), source: Some(source.clone()), clone: None }
@@ -340,6 +357,6 @@ mod tests {
         assert_eq!(joined(&run, &stop("s")).message, "s");
         assert_eq!(joined(&run, &run), run);
         assert_eq!(joined(&stop("t"), &stop("s")).message, "t and s");
-        assert!(!joined(&stop("t"), &run).runs);
+        assert!(!joined(&stop("t"), &run).runs());
     }
 }

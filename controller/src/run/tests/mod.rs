@@ -185,7 +185,8 @@ impl Bench {
             queue: Arc::default(),
             wake,
         };
-        let reconciler = workshop(&cluster, policy, &pki, known, Seal { keys: Arc::clone(&keys), judge });
+        let reconciler =
+            build_reconciler(&cluster, policy, &pki, known, Seal { keys: Arc::clone(&keys), judge });
         Self { cluster: kept, reconciler, keys }
     }
 

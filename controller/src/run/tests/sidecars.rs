@@ -48,7 +48,7 @@ impl Meshed {
 
     fn phase(&self) -> String {
         let dv: DataVolume = decode(self.bench.cluster.get(Kind::DataVolume, &copy()).unwrap()).unwrap();
-        dv.status.phase
+        dv.status.phase.to_string()
     }
 
     fn is_complete_and_tidy(&self) -> bool {

@@ -9,29 +9,29 @@ use crate::token::claims::{Claims, Validity};
 use crate::token::grant::{Grant, Granted, TokenRefusal};
 use crate::token::key::TokenKey;
 
-/// How long the controller may take to see a new DataVolume.
+/// The controller must have seen a new DataVolume after this time.
 const SHORT_LIFE: Duration = Duration::minutes(5);
-/// Longer than any clone waits. Its user's right is asked for again before anything is read.
+/// Longer than any clone waits. The right of the user is checked again before the source is read.
 const LONG_LIFE: Duration = Duration::days(3650);
-/// A long token from before its source exists: for tools that make both at about the same time. Afterwards it is no
-/// longer clear that the user meant what now has that name.
+/// For a long token whose source does not exist yet, from tools that create both at about the same time. Later, an object
+/// with this name may not be the one that the user meant.
 const PROVISIONAL_LIFE: Duration = Duration::hours(1);
-/// A long token is valid from this long ago, so that a clock that is set back does not take away what was given.
+/// A long token is backdated by this, so that a clock that is set back does not revoke it.
 const LONG_BACKDATE: Duration = Duration::days(1);
-/// Names are at most 253 characters each, and who asked takes at most 16 KiB, so ours stay below it.
+/// A token is shorter: names have at most 253 characters each, and the user at most 16 KiB.
 const TOKEN_MAX_BYTES: usize = 32 << 10;
-/// `{"alg":"HS256","typ":"JWT"}`. It is compared and never parsed: nothing in a token chooses how it is checked.
+/// `{"alg":"HS256","typ":"JWT"}`. It is compared and never parsed, so that a token cannot choose how it is verified.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 impl TokenKey {
-    /// The webhook's token: `grant`, for whatever object gets the target's name. It lasts five minutes.
+    /// The token of the webhook: `grant` for any object with the name of the target. Valid for five minutes.
     pub fn short(&self, grant: &Grant<'_>, caller_is_proven: bool, now: OffsetDateTime) -> String {
         let validity = Validity { from: now, until: now + SHORT_LIFE };
         self.write(&Claims::short(grant, caller_is_proven, &validity))
     }
 
-    /// The controller's token: `grant`, for the target that has this `uid`. It lasts ten years, without a source's UID
-    /// an hour.
+    /// The token of the controller: `grant` for the target with this `uid`. Valid for ten years, without the UID of a source
+    /// for an hour.
     pub fn long(&self, grant: &Grant<'_>, uid: &Uid, now: OffsetDateTime) -> String {
         let life = if grant.source_uid.is_some() { LONG_LIFE } else { PROVISIONAL_LIFE };
         let validity = Validity { from: now - LONG_BACKDATE, until: now + life };
@@ -75,7 +75,7 @@ impl TokenKey {
         format!("{signed}.{tag}")
     }
 
-    /// The claims of `token`. They are looked at only when they are known to be ours.
+    /// The claims of `token`. They are parsed only after the signature is verified.
     fn read(&self, token: &str) -> Result<Claims, TokenRefusal> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(TokenRefusal::Malformed);

@@ -80,7 +80,7 @@ fn body(token: &str) -> String {
 }
 
 #[test]
-fn tokens_say_what_the_contract_says() {
+fn tokens_have_the_claims_of_the_contract() {
     let claims: serde_json::Value = serde_json::from_str(&body(&short())).unwrap();
     let expected = serde_json::json!({
         "iss": "cdi-apiserver", "iat": 1_800_000_000, "nbf": 1_800_000_000, "exp": 1_800_000_300,
@@ -102,7 +102,7 @@ fn the_header_is_the_one_that_is_compared() {
 }
 
 #[test]
-fn a_token_is_good_for_what_it_was_written_for() {
+fn a_token_is_valid_for_its_clone() {
     assert_eq!(short_at(&short(), noon()), Ok(()));
     assert_eq!(long_at(&long(), noon()), Ok(()));
 }
@@ -129,7 +129,7 @@ fn a_long_token_from_before_its_source_lasts_an_hour() {
 }
 
 #[test]
-fn a_token_keeps_who_asked_for_which_source_and_how_that_was_known() {
+fn a_token_keeps_the_user_the_source_and_whether_the_caller_was_proven() {
     let granted = key().check_short(&short(), &source(), &target(), noon()).unwrap();
     let expected =
         Granted { asker: jane(), source_uid: Some(source_uid()), written: noon(), caller_is_proven: false };
@@ -170,7 +170,7 @@ fn another_key_is_a_forgery() {
 }
 
 #[test]
-fn no_other_algorithm_is_known() {
+fn other_algorithms_are_refused() {
     let claims = body(&short());
     for header in [
         r#"{"alg":"none"}"#,
@@ -192,7 +192,7 @@ fn no_other_algorithm_is_known() {
 }
 
 #[test]
-fn parts_of_two_tokens_do_not_make_a_third() {
+fn parts_of_two_tokens_are_not_a_token() {
     let other = short_of(&key(), &source(), &Key::new("c", "copy"));
     let mut parts: Vec<&str> = short().leak().split('.').collect();
     parts[1] = other.leak().split('.').nth(1).unwrap();
@@ -225,7 +225,7 @@ fn every_changed_character_is_refused() {
 }
 
 #[test]
-fn a_token_cannot_be_borrowed() {
+fn a_token_is_refused_for_another_clone() {
     let check = |source: &Key, target: &Key| key().check_short(&short(), source, target, noon()).map(drop);
     assert_eq!(check(&Key::new("a", "secret"), &target()), Err(TokenRefusal::OtherSource));
     assert_eq!(check(&Key::new("z", "golden"), &target()), Err(TokenRefusal::OtherSource));
@@ -237,7 +237,7 @@ fn a_token_cannot_be_borrowed() {
 }
 
 #[test]
-fn the_two_kinds_do_not_take_each_others_place() {
+fn short_and_long_tokens_do_not_replace_each_other() {
     assert_eq!(short_at(&long(), noon()), Err(TokenRefusal::OtherKind));
     assert_eq!(long_at(&short(), noon()), Err(TokenRefusal::OtherKind));
 }
@@ -266,7 +266,7 @@ fn a_signed_body_of_another_shape_is_refused() {
 }
 
 #[test]
-fn a_token_that_is_too_long_is_not_looked_at() {
+fn a_token_that_is_too_long_is_refused() {
     let body = format!("{{\"x\":\"{}\"}}", "y".repeat(32 << 10));
     let token = signed(&key(), r#"{"alg":"HS256","typ":"JWT"}"#, &body);
     assert_eq!(short_at(&token, noon()), Err(TokenRefusal::Malformed));

@@ -1,7 +1,7 @@
-//! `AdmissionReview` (admission.k8s.io/v1): as much of it as is used.
+//! `AdmissionReview` (admission.k8s.io/v1): the fields that are used.
 //!
-//! A review is parsed without a tree: what is not read is skipped, whatever its depth and size, and both objects stay
-//! where they are in the body until a part of them is wanted.
+//! Other fields are skipped without parsing, whatever their depth and size. Both objects stay text in the body until a part
+//! of them is needed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,35 +24,35 @@ use crate::webhook::strict::Strict;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
-/// Some thousand groups. Parsed it takes up to eight times as much.
+/// Enough for some thousand groups. Parsed, it takes up to eight times as much memory.
 const USER_INFO_MAX_BYTES: usize = 64 << 10;
-/// The annotations that are read; all others are skipped.
+/// The annotations that are used; all others are skipped.
 const READ: [&str; 8] =
     [TOKEN, EXTENDED_TOKEN, PRE_POPULATED, CHECK_STATIC, ALLOW_ADOPTION, BANDWIDTH_LIMIT, STREAMS, VERIFY];
 
-/// What the API server asks about.
+/// The request of the API server.
 #[derive(Debug, Default)]
 pub(super) struct Request<'b> {
-    /// To be repeated in the answer.
+    /// Repeated in the response.
     pub(super) uid: String,
     pub(super) operation: String,
     pub(super) namespace: String,
-    /// Who wants it.
+    /// The user.
     pub(super) asker: Asker,
-    /// As it is to be.
+    /// The new object.
     pub(super) object: Option<&'b RawValue>,
-    /// As it was.
+    /// The previous object.
     pub(super) old_object: Option<&'b RawValue>,
 }
 
-/// What is read of a DataVolume in a review.
+/// The fields of a DataVolume in a review that are used.
 #[derive(Debug, Default)]
 pub(super) struct Reviewed<'b> {
     pub(super) name: String,
     pub(super) generate_name: String,
     pub(super) uid: String,
     pub(super) is_deleting: bool,
-    /// Those that are read; `None` when there is not even an empty map.
+    /// The annotations that are used; `None` without a map of annotations.
     pub(super) annotations: Option<BTreeMap<&'static str, String>>,
     pub(super) spec: Option<&'b RawValue>,
     pub(super) phase: String,
@@ -146,14 +146,14 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
     }
 }
 
-/// The answer.
+/// The decision.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
-    /// As it is.
+    /// Allowed unchanged.
     Allowed,
-    /// With these operations, of which there is at least one.
+    /// Allowed with these operations, at least one.
     Patched(Vec<Operation>),
-    /// Not at all.
+    /// Denied.
     Denied(Denial),
 }
 
@@ -166,28 +166,28 @@ pub(super) struct Operation {
     pub(super) value: Option<Value>,
 }
 
-/// Why not.
+/// The reason of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Denial {
     pub(super) code: u16,
-    /// One word of Kubernetes that goes with the code.
+    /// The reason of Kubernetes for the code.
     pub(super) reason: &'static str,
     pub(super) field: String,
     pub(super) message: String,
 }
 
 impl Denial {
-    /// Something is wrong with the object.
+    /// The object is invalid.
     pub(super) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Verdict {
         Self::verdict(422, "Invalid", field.into(), message.into())
     }
 
-    /// The user may not do it.
+    /// The user lacks the right.
     pub(super) fn forbidden(field: impl Into<String>, message: impl Into<String>) -> Verdict {
         Self::verdict(403, "Forbidden", field.into(), message.into())
     }
 
-    /// It cannot be found out now.
+    /// The decision is not possible now.
     pub(super) fn failed(message: impl Into<String>) -> Verdict {
         Self::verdict(500, "InternalError", String::new(), message.into())
     }
@@ -197,15 +197,15 @@ impl Denial {
     }
 }
 
-/// Reads the body that the API server sent. The error is for its log.
+/// Parses the request. The error is for the log of the API server.
 pub(super) fn parse(body: &[u8]) -> Result<Request<'_>, String> {
     let bad = |what: &str, e: &serde_json::Error| format!("{what}: {}", excerpt(&e.to_string()));
     let Strict(review) =
-        serde_json::from_slice::<Strict<RawReview<'_>>>(body).map_err(|e| bad("no review", &e))?;
+        serde_json::from_slice::<Strict<RawReview<'_>>>(body).map_err(|e| bad("not a review", &e))?;
     if review.kind.as_deref() != Some(KIND) || review.api_version.as_deref() != Some(API_VERSION) {
         return Err(format!("not an {KIND} of {API_VERSION}"));
     }
-    let Some(Strict(request)) = review.request else { return Err("no request in it".to_owned()) };
+    let Some(Strict(request)) = review.request else { return Err("the review has no request".to_owned()) };
     let uid = request.uid.unwrap_or_default();
     if uid.is_empty() {
         return Err("the request has no uid".to_owned());
@@ -215,7 +215,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Request<'_>, String> {
         return Err(format!("userInfo has {} bytes, more than {USER_INFO_MAX_BYTES}", user.len()));
     }
     let Strict(user) =
-        serde_json::from_str::<Strict<UserInfo>>(user).map_err(|e| bad("userInfo cannot be read", &e))?;
+        serde_json::from_str::<Strict<UserInfo>>(user).map_err(|e| bad("cannot read userInfo", &e))?;
     let extra = user.extra.unwrap_or_default();
     Ok(Request {
         uid,
@@ -233,17 +233,17 @@ pub(super) fn parse(body: &[u8]) -> Result<Request<'_>, String> {
 }
 
 impl<'b> Request<'b> {
-    /// The object as it is to be. A denial when it cannot be read.
+    /// The new object; a denial if it cannot be read.
     pub(super) fn reviewed(&self) -> Result<Reviewed<'b>, Verdict> {
         reviewed(self.object).map_err(unreadable)
     }
 
-    /// The object as it was; empty when there was none, or nothing that can be read.
+    /// The previous object; empty if there is none or it cannot be read.
     pub(super) fn reviewed_before(&self) -> Reviewed<'b> {
         reviewed(self.old_object).unwrap_or_default()
     }
 
-    /// The DataVolume as it is to be, without what users do not decide.
+    /// The new DataVolume, without fields that users do not set.
     pub(super) fn data_volume(&self) -> Result<DataVolume, Verdict> {
         let object = self.reviewed()?;
         let spec: DataVolumeSpec = match object.spec {
@@ -279,7 +279,7 @@ impl<'b> Request<'b> {
 }
 
 impl Reviewed<'_> {
-    /// The annotation `name`, which has to be one of those that are read.
+    /// The annotation `name`, which must be in [`READ`].
     pub(super) fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(name).map(String::as_str)
     }
@@ -293,7 +293,7 @@ fn reviewed(object: Option<&RawValue>) -> Result<Reviewed<'_>, String> {
         Some(meta) => serde_json::from_str::<Strict<RawMeta>>(meta.get()).map_err(text)?,
         None => Strict::default(),
     };
-    // Only we write it; one of another shape says nothing.
+    // Only the controller writes it; an invalid status is ignored.
     let status = object.status.and_then(|raw| serde_json::from_str::<RawStatus>(raw.get()).ok());
     Ok(Reviewed {
         name: meta.name.unwrap_or_default(),
@@ -312,7 +312,7 @@ fn joined(part: &str, field: &str) -> String {
 }
 
 fn unreadable(why: impl AsRef<str>) -> Verdict {
-    Denial::invalid("spec", format!("the DataVolume cannot be read: {}", excerpt(why.as_ref())))
+    Denial::invalid("spec", format!("cannot read the DataVolume: {}", excerpt(why.as_ref())))
 }
 
 #[derive(Serialize)]
@@ -357,14 +357,14 @@ struct Cause<'a> {
     message: &'a str,
 }
 
-/// The body that answers the request with this `uid`.
+/// The response body for the request with this `uid`.
 pub(super) fn answer(uid: &str, verdict: &Verdict) -> String {
     let mut response = Response { uid, allowed: true, patch_type: None, patch: None, status: None };
     match verdict {
         Verdict::Allowed => {}
         Verdict::Patched(operations) => {
             response.patch_type = Some("JSONPatch");
-            // Texts and names: this cannot fail; without a patch nothing would be changed that has to be.
+            // Serializing strings cannot fail.
             let patch = serde_json::to_string(operations).unwrap_or_default();
             response.patch = Some(BASE64_STANDARD.encode(patch));
         }

@@ -13,7 +13,7 @@ fn data_volume(request: &Value) -> Result<DataVolume, Verdict> {
 }
 
 #[test]
-fn what_go_writes_as_null_is_not_there() {
+fn null_means_missing() {
     let object = json!({
         "metadata": {"name": "copy", "creationTimestamp": null, "annotations": null, "generateName": null},
         "spec": {"pvc": null, "sourceRef": {"kind": "DataSource", "name": "x", "namespace": null}},
@@ -26,14 +26,14 @@ fn what_go_writes_as_null_is_not_there() {
 }
 
 #[test]
-fn the_namespace_is_the_requests_and_not_the_objects() {
+fn the_namespace_comes_from_the_request() {
     let request =
         json!({"uid": "1", "namespace": "b", "object": {"metadata": {"namespace": "a"}, "spec": {}}});
     assert_eq!(data_volume(&request).unwrap().metadata.namespace, "b");
 }
 
 #[test]
-fn an_object_of_another_shape_is_refused_with_a_reason() {
+fn an_object_with_wrong_types_is_denied_with_a_reason() {
     for object in [
         json!("x"),
         json!([]),
@@ -47,12 +47,12 @@ fn an_object_of_another_shape_is_refused_with_a_reason() {
     ] {
         let request = json!({"uid": "1", "object": object});
         let Err(Verdict::Denied(denial)) = data_volume(&request) else { panic!("{object}") };
-        assert!(denial.message.starts_with("the DataVolume cannot be read"), "{}", denial.message);
+        assert!(denial.message.starts_with("cannot read the DataVolume"), "{}", denial.message);
     }
 }
 
 #[test]
-fn only_what_is_read_is_kept() {
+fn only_used_fields_are_kept() {
     let request = json!({"uid": "1", "object": {
         "metadata": {"name": "copy", "annotations": {TOKEN: "t", "other": {"not": "text"}}, "managedFields": [{}]},
         "spec": {"more": [{}]},
@@ -63,7 +63,7 @@ fn only_what_is_read_is_kept() {
 }
 
 #[test]
-fn depth_does_not_matter_where_nothing_is_read() {
+fn the_depth_of_unused_fields_does_not_matter() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let review = format!(
         r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","x":{deep},"request":{{"uid":"1","options":{deep},
@@ -107,7 +107,7 @@ fn a_denial_names_field_and_reason() {
 }
 
 #[test]
-fn a_patch_is_one_of_json() {
+fn a_patch_is_a_json_patch() {
     let operation = Operation { op: "add", path: "/a".to_owned(), value: Some(json!("b")) };
     let said: Value = serde_json::from_str(&answer("7", &Verdict::Patched(vec![operation]))).unwrap();
     let patch = BASE64_STANDARD.encode(r#"[{"op":"add","path":"/a","value":"b"}]"#);

@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_else_is_answered_or_refused(review in any_json()) {
+    fn any_other_json_is_answered_or_refused(review in any_json()) {
         for question in [Question::Mutate, Question::Validate] {
             let _ = open_gate().answer(question, review.to_string().as_bytes(), Caller::Proven, now());
         }

@@ -25,7 +25,7 @@ fn referring(name: &str) -> Value {
 }
 
 #[test]
-fn without_rights_a_clone_from_elsewhere_is_denied() {
+fn a_clone_from_another_namespace_needs_a_right() {
     assert_eq!(message(&create(&gate(|_| ()), dv(&golden(), &json!({})))), REFUSED);
 }
 
@@ -39,7 +39,7 @@ fn either_right_gives_a_token() {
 }
 
 #[test]
-fn rights_elsewhere_or_of_others_do_not_count() {
+fn rights_in_other_namespaces_or_of_other_users_do_not_count() {
     let gate = gate(|stub| {
         stub.grant("jane", "datavolumes/source", "b");
         stub.grant("jane", "datavolumes", "a");
@@ -49,7 +49,7 @@ fn rights_elsewhere_or_of_others_do_not_count() {
 }
 
 #[test]
-fn the_question_names_user_groups_extra_and_claim() {
+fn the_review_names_user_groups_extra_and_claim() {
     let (gate, stub) = gate_and_stub(|_| ());
     let who = json!({"username": "jane", "uid": "u", "groups": ["g"], "extra": {"scopes": ["s"]}});
     let request = json!({"uid": "1", "operation": "CREATE", "namespace": "b", "userInfo": who,
@@ -90,7 +90,7 @@ fn the_owners_consent_is_enough_and_gives_no_token() {
 }
 
 #[test]
-fn a_source_namespace_that_does_not_exist_is_told_to_those_who_might_use_it() {
+fn a_missing_source_namespace_is_reported_only_to_users_with_the_right() {
     let source = json!({"pvc": {"namespace": "nowhere", "name": "golden"}});
     let allowed = gate(|stub| stub.grant("jane", "pods", "nowhere"));
     assert_eq!(message(&create(&allowed, dv(&source, &json!({})))), "namespace \"nowhere\" not found");
@@ -101,7 +101,7 @@ fn a_source_namespace_that_does_not_exist_is_told_to_those_who_might_use_it() {
 #[test]
 fn without_an_answer_about_rights_access_is_denied() {
     let verdict = create(&gate(|stub| stub.is_down = true), dv(&golden(), &json!({})));
-    assert!(message(&verdict).starts_with("whether jane may clone is not known"));
+    assert!(message(&verdict).starts_with("cannot check whether jane may clone"));
 }
 
 fn pointing(stub: &mut Stub) {
@@ -111,7 +111,7 @@ fn pointing(stub: &mut Stub) {
 }
 
 #[test]
-fn behind_a_data_source_it_is_the_claim_that_counts() {
+fn the_claim_of_a_data_source_counts() {
     for name in ["one", "two"] {
         let refusing = gate(|stub| {
             pointing(stub);
@@ -128,7 +128,7 @@ fn behind_a_data_source_it_is_the_claim_that_counts() {
 }
 
 #[test]
-fn without_rights_a_data_source_elsewhere_is_neither_confirmed_nor_followed() {
+fn a_foreign_data_source_is_not_revealed_or_resolved_without_rights() {
     let stub = |stub: &mut Stub| {
         pointing(stub);
         stub.put(Kind::DataSource, "z", "snapshot", json!({"spec": {"source": {"snapshot": {"name": "s"}}}}));
@@ -144,7 +144,7 @@ fn without_rights_a_data_source_elsewhere_is_neither_confirmed_nor_followed() {
 }
 
 #[test]
-fn without_rights_claims_and_namespaces_are_not_confirmed() {
+fn claims_and_namespaces_are_not_revealed_without_rights() {
     let gate = gate(|stub| stub.put(Kind::PersistentVolumeClaim, "a", "golden", json!({})));
     for (namespace, name) in [("a", "golden"), ("a", "missing"), ("nowhere", "golden")] {
         let source = json!({"pvc": {"namespace": namespace, "name": name}});
@@ -155,8 +155,8 @@ fn without_rights_claims_and_namespaces_are_not_confirmed() {
 }
 
 #[test]
-fn the_token_names_who_asked_and_to_a_proven_caller_the_source_that_is_there() {
-    for (source_uid, caller, told) in [
+fn the_token_has_the_user_and_for_a_proven_caller_the_uid_of_the_source() {
+    for (source_uid, caller, expected) in [
         (None, Caller::Proven, None),
         (Some("s-1"), Caller::Proven, Some("s-1")),
         (None, Caller::Unknown, None),
@@ -176,13 +176,13 @@ fn the_token_names_who_asked_and_to_a_proven_caller_the_source_that_is_there() {
         let granted =
             key().check_short(&token, &Key::new("a", "golden"), &Key::new("b", "copy"), now()).unwrap();
         assert_eq!(serde_json::to_value(&granted.asker).unwrap(), who);
-        assert_eq!(granted.source_uid, told.map(Uid::from));
+        assert_eq!(granted.source_uid, expected.map(Uid::from));
         assert_eq!(granted.caller_is_proven, caller.is_proven());
     }
 }
 
 #[test]
-fn who_has_more_groups_than_a_token_holds_is_told_so() {
+fn a_user_with_too_many_groups_gets_an_error() {
     let gate = gate(|stub| stub.grant("jane", "pods", "a"));
     let groups: Vec<String> = (0..1000).map(|n| format!("oidc:department-{n:04}")).collect();
     let create_with = |source: Value| {

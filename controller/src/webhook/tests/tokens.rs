@@ -1,4 +1,4 @@
-//! Who writes tokens, and what becomes of those that others write.
+//! Who may write tokens, and what happens to the tokens of others.
 
 use serde_json::{Value, json};
 use time::Duration;
@@ -11,7 +11,7 @@ use crate::webhook::gate::Gate;
 use crate::webhook::review::Verdict;
 
 #[test]
-fn what_users_write_as_tokens_goes() {
+fn tokens_from_users_are_removed() {
     let forged = json!({TOKEN: "forged", EXTENDED_TOKEN: "forged"});
     let gate = gate(|stub| stub.grant("jane", "pods", "a"));
     let verdict = create(&gate, dv(&golden(), &forged));
@@ -25,7 +25,7 @@ fn what_users_write_as_tokens_goes() {
 }
 
 #[test]
-fn a_data_volume_that_is_filled_elsewhere_is_let_through_without_a_token() {
+fn a_data_volume_that_is_filled_elsewhere_needs_no_token() {
     let verdict = create(&gate(|_| ()), dv(&golden(), &json!({PRE_POPULATED: "copy", TOKEN: "forged"})));
     assert_eq!(patched(&verdict, TOKEN), Some(None));
 }
@@ -55,7 +55,7 @@ fn update(gate: &Gate, user: &str, new: &Value, old: &Value) -> Verdict {
 }
 
 #[test]
-fn users_do_not_change_tokens_later() {
+fn users_cannot_change_tokens() {
     let gate = gate(|_| ());
     let old = json!({TOKEN: "ours"});
     assert_eq!(
@@ -82,7 +82,7 @@ fn target() -> Key {
     Key::new("b", "copy")
 }
 
-/// A short token of jane's, so long ago.
+/// A short token of jane, written `ago`.
 fn short(source_uid: Option<&str>, ago: Duration) -> Value {
     let uid = source_uid.map(Uid::from);
     let grant =
@@ -90,7 +90,7 @@ fn short(source_uid: Option<&str>, ago: Duration) -> Value {
     json!({TOKEN: key().short(&grant, true, now() - ago)})
 }
 
-/// A long token of jane's.
+/// A long token of jane.
 fn long(source_uid: Option<&str>) -> Value {
     let uid = source_uid.map(Uid::from);
     let grant =
@@ -125,7 +125,7 @@ fn a_token_for_a_source_that_was_replaced_is_renewed() {
 }
 
 #[test]
-fn a_token_whose_user_may_not_clone_any_more_is_renewed_by_one_who_may() {
+fn a_token_without_its_users_right_is_renewed_by_a_user_who_may_clone() {
     for old in [long(Some("s-1")), long(None), short(Some("s-1"), Duration::ZERO)] {
         let joe_may = with_source(&["joe"]);
         assert!(gives_token_for(&update(&joe_may, "joe", &old, &old), &source(), &target()));
@@ -143,7 +143,7 @@ fn a_token_of_a_previous_version_is_renewed_by_a_user_with_permission() {
 }
 
 #[test]
-fn a_data_volume_that_is_done_gets_no_token_any_more() {
+fn a_completed_data_volume_gets_no_token() {
     let mut done = dv(&golden(), &json!({}));
     done.as_object_mut().unwrap().insert("status".to_owned(), json!({"phase": "Succeeded"}));
     let review = ask("jane", "UPDATE", done.clone(), done);
@@ -151,7 +151,7 @@ fn a_data_volume_that_is_done_gets_no_token_any_more() {
 }
 
 #[test]
-fn a_renewal_that_cannot_be_decided_does_not_stand_in_the_way() {
+fn a_failed_renewal_does_not_deny_the_change() {
     let gate = gate(|stub| stub.is_down = true);
     assert_eq!(update(&gate, "jane", &json!({}), &json!({})), Verdict::Allowed);
 }

@@ -1,4 +1,4 @@
-//! What is refused, whoever asks.
+//! What the validating webhook denies.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn validated(gate: &Gate, object: Value) -> Verdict {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_field_and_message() {
+fn an_invalid_data_volume_is_denied_with_field_and_message() {
     let Verdict::Denied(denial) = validated(&gate(|_| ()), dv(&json!({}), &json!({}))) else { panic!() };
     assert_eq!(
         (denial.field.as_str(), denial.message.as_str()),
@@ -26,12 +26,12 @@ fn what_makes_no_sense_is_refused_with_field_and_message() {
 }
 
 #[test]
-fn sources_of_others_are_none_of_our_business() {
+fn other_sources_are_allowed() {
     assert_eq!(validated(&gate(|_| ()), dv(&json!({"http": {"url": "x"}}), &json!({}))), Verdict::Allowed);
 }
 
 #[test]
-fn a_foreign_claim_of_the_same_name_is_in_the_way() {
+fn a_foreign_claim_with_the_same_name_is_denied() {
     let taken = "Destination PVC b/copy already exists";
     let owner = |kind: &str, name: &str| json!({"kind": kind, "name": name, "controller": true});
     let owned = |owner: Value| json!({"metadata": {"ownerReferences": [owner]}});
@@ -58,7 +58,7 @@ fn a_foreign_claim_of_the_same_name_is_in_the_way() {
 }
 
 #[test]
-fn the_operator_may_let_claims_be_adopted_and_the_data_volume_may_not() {
+fn the_operator_may_allow_adoption_and_the_data_volume_may_forbid_it() {
     let with_claim = || gate(|stub| stub.put(Kind::PersistentVolumeClaim, "b", "copy", json!({})));
     let adopting = dv(&golden(), &json!({ALLOW_ADOPTION: "true"}));
     assert_eq!(message(&validated(&with_claim(), adopting)), "Destination PVC b/copy already exists");
@@ -69,7 +69,7 @@ fn the_operator_may_let_claims_be_adopted_and_the_data_volume_may_not() {
 }
 
 #[test]
-fn specs_stay_as_they_are_but_for_checkpoints() {
+fn only_checkpoints_of_a_spec_may_change() {
     let gate = gate(|_| ());
     let old = dv(&golden(), &json!({}));
     let verdict = |parent: &str, name: &str, value: Value| {
@@ -85,7 +85,7 @@ fn specs_stay_as_they_are_but_for_checkpoints() {
 }
 
 #[test]
-fn what_was_made_before_the_webhook_can_still_be_changed() {
+fn data_volumes_older_than_the_webhook_can_be_changed() {
     let broken = json!({"metadata": {"name": "copy"}, "spec": {}});
     assert_eq!(asked(&gate(|_| ()), &ask("jane", "UPDATE", broken.clone(), broken)), Verdict::Allowed);
 }

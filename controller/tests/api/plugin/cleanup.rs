@@ -105,7 +105,7 @@ fn cleanup_deletes_only_after_confirmation() {
     assert!(gone(Kind::Pod, "kept") && gone(Kind::Pod, "orphan") && gone(Kind::Secret, "old"));
     assert!(!gone(Kind::Pod, "cdi-upload-copy") && !gone(Kind::Secret, "new"));
     let again = plugin(&sandbox, &["cleanup", "--yes"]);
-    assert_eq!((again.code, again.err.as_str()), (0, "Nothing is left behind.\n"), "{}", again.out);
+    assert_eq!((again.code, again.err.as_str()), (0, "Nothing is left over.\n"), "{}", again.out);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn data_volumes_are_deleted_only_on_request_and_release_their_claims() {
     }
     write_status(&sandbox, "done", &succeeded());
     write_status(&sandbox, "copy", &running("1.00%"));
-    assert!(plugin(&sandbox, &["cleanup", "--yes"]).err.contains("Nothing is left behind"));
+    assert!(plugin(&sandbox, &["cleanup", "--yes"]).err.contains("Nothing is left over"));
     let output = plugin(&sandbox, &["cleanup", "--finished", "--yes"]);
     assert_eq!(output.code, 0, "{}", output.err);
     assert_eq!(output.out.matches(" deleted").count(), 1, "{}", output.out);

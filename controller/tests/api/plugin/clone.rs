@@ -151,7 +151,7 @@ fn wait_ends_on_timeout_signal_and_deletion() {
     make_claim(&sandbox, "golden", &json!({}));
     let output = plugin(&sandbox, &["clone", "golden", "--to", "a", "--wait", "--timeout", "1s"]);
     assert_eq!(output.code, 7, "{}", output.err);
-    assert!(output.err.contains("timed out") && output.err.contains("it goes on"), "{}", output.err);
+    assert!(output.err.contains("timed out") && output.err.contains("the clone continues"), "{}", output.err);
 
     let child = command(&sandbox, &["clone", "golden", "--to", "b", "--wait"]).spawn().unwrap();
     eventually("it is made", PATIENCE, || sandbox.cluster.get(Kind::DataVolume, &sandbox.key("b")).is_ok());

@@ -34,9 +34,9 @@ fn doctor_passes_what_is_installed_and_names_what_is_missing() {
         ("controller in namespace", "kubectl apply -k"),
         ("Lease", "no controller has ever acted"),
         ("rights of system:serviceaccount", "none of the"),
-        ("certificate authority", "the controller makes it"),
+        ("certificate authority", "the controller creates it"),
         ("storage classes", "storage provider"),
-        (&format!("clone {}/copy", sandbox.namespace), "end the pods"),
+        (&format!("clone {}/copy", sandbox.namespace), "stop the pods"),
     ] {
         let found = checks(&report, about);
         assert!(
@@ -73,7 +73,7 @@ fn a_user_without_rights_gets_notes_instead_of_failures() {
     assert_eq!(output.code, 0, "{report:#}");
     let notes = checks(&report, "CustomResourceDefinition");
     assert!(
-        notes.iter().all(|(state, text)| state == "note" && text.contains("cannot be looked at")),
+        notes.iter().all(|(state, text)| state == "note" && text.contains("cannot be checked")),
         "{report:#}"
     );
     assert!(checks(&report, "your own rights")[0].1.contains("create datavolumes"), "{report:#}");

@@ -302,7 +302,7 @@ fn a_refusal_in_one_namespace_does_not_stop_actions_in_the_other() {
     }));
     let actions = [Action::DeletePod(Role::Source), Action::DeletePod(Role::Target)];
     let trouble = executor(&double).carry_out(&actions, &seen, now()).unwrap_err();
-    assert_eq!(trouble.reason(), "ErrDeletingPod");
+    assert_eq!(trouble.reason().as_str(), "ErrDeletingPod");
     assert!(trouble.message().starts_with("pod images/copy-uid-source-pod cannot be deleted"), "{trouble}");
     assert_eq!(double.done.lock().unwrap().len(), 1, "the target pod is deleted");
 }

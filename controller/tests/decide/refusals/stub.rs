@@ -11,6 +11,7 @@ use decant_controller::pods::made::MadePods;
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
 use decant_controller::reconcile::act::Executor;
+use decant_controller::reconcile::scheduling::CloneScheduler;
 use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -113,6 +114,7 @@ pub(crate) fn executor(cluster: &Arc<RefusingCluster>) -> Executor {
         Arc::new(Policy::default()),
         Arc::new(seal()),
         Arc::new(MadePods::default()),
+        Arc::new(CloneScheduler::new(Policy::default().scheduling)),
     )
 }
 

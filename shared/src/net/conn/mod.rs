@@ -31,7 +31,7 @@ const DRAIN_LIMIT_BYTES: u64 = 64 << 20;
 /// Why a connection ended.
 #[derive(Debug)]
 pub enum ConnError {
-    /// No byte moved for this long in this phase.
+    /// During this phase no byte moved for this long.
     TimedOut(&'static str, Duration),
     /// The peer closed or reset the connection, or vanished.
     HungUp(String),
@@ -59,14 +59,14 @@ impl std::error::Error for ConnError {}
 /// One end of a connection.
 pub struct Conn {
     socket: TcpStream,
-    /// `None` is plain text, which only the health port uses.
+    /// `None` means plain text.
     tls: Option<Connection>,
     inbox: Vec<u8>,
     inbox_start: usize,
     inbox_end: usize,
     socket_ended: bool,
     write_waits: u64,
-    /// How many small reads came in a row.
+    /// How many of the latest reads in a row were small.
     small_reads: u8,
     stop: Stop,
 }

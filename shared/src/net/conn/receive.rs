@@ -38,7 +38,7 @@ impl Conn {
     /// slice means that the peer closed in good order.
     pub fn fill(&mut self, idle: Duration, doing: &'static str) -> Result<&[u8], ConnError> {
         let deadline = Instant::now() + idle;
-        while !self.has_plain()? {
+        while !self.plain_is_ready()? {
             self.push_out()?;
             self.wait(PollFlags::IN, deadline, doing, idle)?;
             if self.small_reads >= SMALL_READS {
@@ -64,10 +64,10 @@ impl Conn {
         }
     }
 
-    /// Whether [`Conn::read`] would return at once: with bytes, or with the peer's end.
+    /// Whether [`Conn::read`] would return without waiting: with bytes, or because the peer closed.
     pub fn has_input(&mut self) -> Result<bool, ConnError> {
         while self.pull_in()? {}
-        Ok(self.socket_ended || self.plain_waiting())
+        Ok(self.socket_ended || self.has_plain_bytes())
     }
 
     /// Processes one step of input without waiting. Returns whether there was any.
@@ -95,8 +95,8 @@ impl Conn {
         Ok(true)
     }
 
-    /// Whether [`Conn::plain`] has a result without waiting: bytes, or the orderly end.
-    fn has_plain(&mut self) -> Result<bool, ConnError> {
+    /// Whether [`Conn::plain`] has its result: bytes, or the orderly end. Does not wait.
+    fn plain_is_ready(&mut self) -> Result<bool, ConnError> {
         loop {
             let is_ready = match &mut self.tls {
                 Some(tls) => match tls.reader().into_first_chunk() {
@@ -112,7 +112,7 @@ impl Conn {
         }
     }
 
-    fn plain_waiting(&mut self) -> bool {
+    fn has_plain_bytes(&mut self) -> bool {
         match &mut self.tls {
             Some(tls) => tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0),
             None => self.inbox_start < self.inbox_end,

@@ -5,6 +5,7 @@
 //! TLS clients send first, so a silent connection evicts no other. A connection is never evicted while its request is being
 //! served, or if its certificate is one that the service knows.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,17 +13,18 @@ use std::time::{Duration, Instant};
 /// Limits of a server's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Slots for connections that the service does not know. Together with the pending ones there can be more than 500.
+    /// Slots for connections that the service does not know. Together with the pending ones this is more than the 500 idle
+    /// connections that a server has to survive (docs/specification.md).
     pub connections: usize,
-    /// How many of them one address may use (IPv6: one /64 network).
+    /// How many of these slots one address may use (IPv6: one /64 network).
     pub per_peer: usize,
     /// Additional slots, for connections that the service knows by their certificate.
     pub reserved: usize,
-    /// Pending connections. If there is one more, the oldest of the address with the most pending connections is closed.
+    /// Maximum number of pending connections. Beyond it, the oldest one of the address with the most of them is closed.
     pub pending: usize,
     /// Time from getting a slot to the end of the request's head, including the handshake; also the time to wait for a slot.
     pub opening: Duration,
-    /// The same while more than half of the slots are used.
+    /// Replaces `opening` while more than half of the slots are used.
     pub opening_under_pressure: Duration,
     /// How long sending an answer may make no progress.
     pub write: Duration,
@@ -53,12 +55,12 @@ impl Default for Limits {
 /// How long a connection may keep a full server waiting. A TLS hello and a head take some milliseconds inside a cluster, and
 /// somewhat longer on a busy node.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// The same when the pending queue is full: then connections arrive faster than [`PATIENCE`] evicts them.
+/// Replaces [`PATIENCE`] when the pending queue is full: then connections arrive faster than it evicts them.
 const LAST_PATIENCE: Duration = Duration::from_millis(10);
-/// The same for a peer that reads its answer slowly.
+/// Replaces [`PATIENCE`] for a peer that reads its answer slowly.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
-/// Maximum number of evicted connections whose threads still run. Threads notice an eviction at once, so this many exist only
-/// while the processors are busy; then no more are evicted.
+/// Maximum number of evicted connections whose threads still run. At this limit nothing more is evicted. It is reached only on
+/// an overloaded machine: elsewhere a thread ends immediately after its eviction.
 const ENDING_MAX: usize = 32;
 
 /// The unit in which peers are counted: an IPv4 address, or the IPv6 /64 network that one host has for itself (RFC 4291,
@@ -144,7 +146,7 @@ pub(super) enum Decision {
     Evict(u64),
     /// Close the pending connection with this index.
     Reject(usize),
-    /// Nothing until something changes or time passes.
+    /// Do nothing until something changes or time passes.
     Wait,
 }
 
@@ -189,7 +191,7 @@ pub(super) fn decide(
     let victim = counted()
         .filter(|slot| own_slots < limits.per_peer || slot.network == candidate.network)
         .filter(|slot| candidate.has_input && is_evictable(slot))
-        .min_by_key(|slot| (usize::MAX - slots_of(&slot.network), slot.since));
+        .min_by_key(|slot| (Reverse(slots_of(&slot.network)), slot.since));
     match victim {
         Some(slot) if may_evict => Decision::Evict(slot.id),
         _ if pending.len() > limits.pending => Decision::Reject(oldest_of_the_largest_network(pending)),

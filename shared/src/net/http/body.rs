@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::admission::ConnPhase;
-use super::chunked::{ChunkError, Decoder};
+use super::chunked::{ChunkError, Decoded, Decoder};
 use super::connection_slots::PhaseReporter;
 use super::head::Framing;
 use crate::net::conn::{Conn, ConnError};
@@ -124,14 +124,14 @@ impl<'c> Body<'c> {
             if bytes.is_empty() {
                 return Err(BodyError::Cut);
             }
-            let (skip, len) = self.remaining.take(bytes).map_err(BodyError::Chunk)?;
+            let Decoded { framing_len, data_len } = self.remaining.take(bytes).map_err(BodyError::Chunk)?;
             if is_early {
-                let from = self.early_taken + skip;
-                self.early_taken = from + len;
-                self.next = (len > 0).then_some(NextBytes::Early(from..from + len));
+                let from = self.early_taken + framing_len;
+                self.early_taken = from + data_len;
+                self.next = (data_len > 0).then_some(NextBytes::Early(from..self.early_taken));
             } else {
-                self.conn.consume(skip);
-                self.next = (len > 0).then_some(NextBytes::InConn(len));
+                self.conn.consume(framing_len);
+                self.next = (data_len > 0).then_some(NextBytes::InConn(data_len));
             }
         }
         Ok(())
@@ -146,13 +146,13 @@ impl Remaining {
         }
     }
 
-    /// How many of `bytes` are framing, and how many bytes of the body follow them.
-    fn take(&mut self, bytes: &[u8]) -> Result<(usize, usize), ChunkError> {
+    /// Decodes the front of `bytes`.
+    fn take(&mut self, bytes: &[u8]) -> Result<Decoded, ChunkError> {
         match self {
             Remaining::Length(left) => {
                 let len = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= len as u64;
-                Ok((0, len))
+                Ok(Decoded { framing_len: 0, data_len: len })
             }
             Remaining::Chunked(decoder) => decoder.next(bytes),
         }

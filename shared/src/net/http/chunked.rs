@@ -46,6 +46,15 @@ enum DecoderState {
     Done,
 }
 
+/// The front of an input that was decoded: framing, then data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded {
+    /// Length of the framing.
+    pub framing_len: usize,
+    /// Length of the data that follows the framing.
+    pub data_len: usize,
+}
+
 /// Decodes a chunked body incrementally.
 #[derive(Debug, Clone)]
 pub struct Decoder {
@@ -65,24 +74,23 @@ impl Decoder {
         self.state == DecoderState::Done
     }
 
-    /// Skips the framing at the front of `input`. Returns its length and the number of data bytes that follow it in `input`.
-    /// Both count as taken; call again with the rest of `input`. `(n, 0)` means that `input` is exhausted or that the body
+    /// Decodes the front of `input`; call it again with the rest. Without data, `input` is exhausted or the body
     /// [is done](Self::is_done).
-    pub fn next(&mut self, input: &[u8]) -> Result<(usize, usize), ChunkError> {
+    pub fn next(&mut self, input: &[u8]) -> Result<Decoded, ChunkError> {
         for (index, &byte) in input.iter().enumerate() {
             match self.state {
-                DecoderState::Done => return Ok((index, 0)),
+                DecoderState::Done => return Ok(Decoded { framing_len: index, data_len: 0 }),
                 DecoderState::Data(left) => {
                     let rest = input.len() - index;
                     let len = usize::try_from(left).map_or(rest, |left| left.min(rest));
                     let left = left - len as u64;
                     self.state = if left == 0 { DecoderState::DataCr } else { DecoderState::Data(left) };
-                    return Ok((index, len));
+                    return Ok(Decoded { framing_len: index, data_len: len });
                 }
                 state => self.state = self.step(state, byte)?,
             }
         }
-        Ok((input.len(), 0))
+        Ok(Decoded { framing_len: input.len(), data_len: 0 })
     }
 
     fn step(&mut self, state: DecoderState, byte: u8) -> Result<DecoderState, ChunkError> {
@@ -159,9 +167,10 @@ mod tests {
         let (mut decoder, mut out) = (Decoder::default(), Vec::new());
         for mut part in input.chunks(step.max(1)) {
             while !part.is_empty() && !decoder.is_done() {
-                let (skip, len) = decoder.next(part)?;
-                out.extend_from_slice(&part[skip..skip + len]);
-                part = &part[skip + len..];
+                let Decoded { framing_len, data_len } = decoder.next(part)?;
+                let (data, rest) = part[framing_len..].split_at(data_len);
+                out.extend_from_slice(data);
+                part = rest;
             }
         }
         Ok((out, decoder.is_done()))

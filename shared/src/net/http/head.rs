@@ -14,9 +14,9 @@ pub struct Request {
     pub method: String,
     /// The path without the query.
     pub path: String,
-    /// How the body is framed; [`Framing::Length`] 0 if the client does not say.
+    /// How the body is framed; [`Framing::Length`] 0 if no header specifies it.
     pub framing: Framing,
-    /// Whether the client says how the body is framed.
+    /// Whether a header specifies the framing.
     pub is_framed: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
@@ -28,7 +28,7 @@ pub struct Request {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// How the body is framed; [`Framing::UntilClose`] if the server does not say.
+    /// How the body is framed; [`Framing::UntilClose`] if no header specifies it.
     pub framing: Framing,
 }
 

@@ -7,8 +7,8 @@ use rustls::{ClientConfig, RootCertStore};
 use super::suites::TlsVersions;
 use super::{Identity, TlsConfigError, shared_provider};
 
-/// The configuration for an upload (contract 1.8): TLS 1.2 or 1.3, only `roots` are trusted, the normal host-name check,
-/// `identity` is offered to every server that asks. No session resumption: each connection is a new session.
+/// The configuration for an upload (docs/protocol.md section 1.8): TLS 1.2 or 1.3, only `roots` are trusted, the normal
+/// host-name check, `identity` is offered to every server that asks. No session resumption: each connection is a new session.
 pub fn config(roots: RootCertStore, identity: Identity) -> Result<Arc<ClientConfig>, TlsConfigError> {
     let mut config = ClientConfig::builder_with_provider(shared_provider())
         .with_protocol_versions(TlsVersions::default().as_slice())

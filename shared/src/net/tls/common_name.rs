@@ -1,4 +1,4 @@
-//! The common name in a certificate's subject, which a target compares with `CLIENT_NAME` (contract 2.4).
+//! The common name in a certificate's subject, which a target compares with `CLIENT_NAME` (docs/protocol.md section 2.4).
 //!
 //! A small DER parser instead of an X.509 crate: only one value is needed, from a certificate that rustls has already
 //! verified.

@@ -26,7 +26,7 @@ pub(super) fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     (found.tag == tag).then_some((found.content, found.rest))
 }
 
-/// The first element of `input`. Lengths of more than two bytes are not supported: our certificates have none.
+/// The first element of `input`. Lengths of more than two bytes are not supported: the certificates of a clone have none.
 pub(super) fn any_element(input: &[u8]) -> Option<Element<'_>> {
     let (&tag, input) = input.split_first()?;
     let (&first, mut input) = input.split_first()?;

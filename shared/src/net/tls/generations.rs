@@ -11,7 +11,7 @@ use super::TlsConfigError;
 /// The result of [`choose`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct GenerationChoice<T> {
-    /// The generation to use from now on; `None` keeps the current one.
+    /// The generation to use from now on; `None` means that the current one stays.
     pub found: Option<(u8, T)>,
     /// Generations from the current one on that cannot be used, highest first.
     pub skipped: Vec<(u8, TlsConfigError)>,

@@ -58,7 +58,7 @@ pub struct Pem {
 }
 
 impl Pem {
-    /// What messages call it.
+    /// Where the text comes from, for messages.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -157,7 +157,7 @@ impl KeySources {
         }
     }
 
-    /// What messages call a generation.
+    /// The name of a generation in messages.
     pub fn describe(&self, generation: u8) -> String {
         match &self.renewed {
             Some(renewed) if generation > 0 => {
@@ -167,7 +167,7 @@ impl KeySources {
         }
     }
 
-    /// What an operator can do when the certificate has expired.
+    /// What an operator can do when the certificate has expired; the end of a message.
     pub fn remedy(&self) -> String {
         match (&self.renewed, &self.initial.chain) {
             (Some(renewed), _) => format!(

@@ -64,7 +64,7 @@ pub fn identity(
 }
 
 /// A trust store of exactly the authorities in `pem`. An empty store is an error here; CDI silently uses an empty store
-/// (contract 1.4) or plain HTTP (contract 8, #36).
+/// (docs/protocol.md section 1.4) or plain HTTP (docs/migrate-from-cdi.md row 36).
 pub fn authorities(pem: &[u8], what: &str) -> Result<RootCertStore, TlsConfigError> {
     let mut store = RootCertStore::empty();
     for (index, certificate) in certificates(pem, what)?.into_iter().enumerate() {

@@ -29,8 +29,8 @@ impl RenewableCertificate {
         Ok(())
     }
 
-    /// A configuration that accepts any client, like [`super::server::config_for_anyone`].
-    pub fn config_for_anyone(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsConfigError> {
+    /// A configuration that accepts any client, like [`super::server::config_without_client_auth`].
+    pub fn config_without_client_auth(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsConfigError> {
         let config = ServerConfig::builder_with_provider(CipherSuites::default().into_provider())
             .with_protocol_versions(TlsVersions::default().as_slice())
             .map_err(|e| TlsConfigError(e.to_string()))?
@@ -40,7 +40,7 @@ impl RenewableCertificate {
     }
 
     /// A configuration that accepts only clients whose certificates `clients` verifies.
-    pub fn config_for_clients(
+    pub fn config_with_client_auth(
         self: &Arc<Self>,
         clients: &Arc<RenewableClientVerifier>,
     ) -> Result<Arc<ServerConfig>, TlsConfigError> {

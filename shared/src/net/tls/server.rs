@@ -9,14 +9,14 @@ use super::suites::{CipherSuites, TlsVersions};
 use super::{Identity, TlsConfigError};
 
 /// A configuration that requests a client certificate but also accepts clients without one (so that the kubelet can probe).
-/// An offered certificate must be signed by `client_roots`, or the handshake fails (contract 2.5).
+/// An offered certificate must be signed by `client_roots`, or the handshake fails (docs/protocol.md section 2.5).
 ///
 /// The names of the authorities are not sent: TLS has room for 64 KiB of names, and there may be more. Clients then send the
 /// certificate that they have.
 ///
 /// Sessions are not resumed: resumption skips the check of the client's certificate, so a certificate that was valid once
 /// would be accepted as long as the server runs.
-pub fn config_asking_clients(
+pub fn config_with_optional_client_auth(
     identity: Identity,
     client_roots: RootCertStore,
     versions: TlsVersions,
@@ -39,8 +39,8 @@ pub fn config_asking_clients(
     Ok(Arc::new(config))
 }
 
-/// A configuration that accepts any client (contract 1.12).
-pub fn config_for_anyone(identity: Identity) -> Result<Arc<ServerConfig>, TlsConfigError> {
+/// A configuration that accepts any client (docs/protocol.md section 1.12).
+pub fn config_without_client_auth(identity: Identity) -> Result<Arc<ServerConfig>, TlsConfigError> {
     let config = ServerConfig::builder_with_provider(CipherSuites::default().into_provider())
         .with_protocol_versions(TlsVersions::default().as_slice())
         .map_err(|e| TlsConfigError(e.to_string()))?
@@ -70,7 +70,7 @@ mod tests {
             roots.roots.push(TrustAnchor { subject: Der::from(vec![0; NAME_BYTES]), ..anchor.clone() });
         }
         let issue = |usage| authority.issue("localhost", &["localhost"], usage, 1).unwrap();
-        let server = config_asking_clients(
+        let server = config_with_optional_client_auth(
             issue(Usage::Server),
             roots,
             TlsVersions::default(),

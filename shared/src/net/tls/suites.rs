@@ -1,4 +1,5 @@
-//! Maps `TLS_MIN_VERSION` and `TLS_CIPHERS`, as CDI's controllers set them (contract 2.2), to versions and suites of rustls.
+//! Maps `TLS_MIN_VERSION` and `TLS_CIPHERS`, as CDI's controllers set them (docs/protocol.md section 2.2), to versions and
+//! suites of rustls.
 
 use std::sync::Arc;
 

@@ -17,7 +17,8 @@ const UNKNOWN: u64 = u64::MAX;
 /// The counters of one clone. All methods take `&self`, from any thread.
 ///
 /// Only [`Progress::tick`] computes the percentage. It never decreases, and it is 100 only after the target confirmed the
-/// clone: CDI shows 100 while the target still writes (contract 1.13 and 8, #13).
+/// clone: CDI shows 100 while the target still writes (docs/protocol.md section 1.13 and
+/// docs/migrate-from-cdi.md row 13).
 #[derive(Debug)]
 pub struct Progress {
     total_bytes: AtomicU64,
@@ -27,7 +28,7 @@ pub struct Progress {
     packed_bytes: AtomicU64,
     /// What the target made durable, if it reports that.
     durable_bytes: AtomicU64,
-    /// What the target had before this attempt; unknown until the source asked.
+    /// What the target had before this attempt; unknown until the source has asked.
     kept_bytes: AtomicU64,
     percent_hundredths: AtomicU64,
     ticks: AtomicU64,
@@ -110,7 +111,8 @@ impl Progress {
         self.kept_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// The clone's progress in bytes: the durable bytes, or else the sent bytes; at least what the target had before.
+    /// The clone's progress in bytes: the durable bytes, or the sent bytes if the target does not report durable ones. Never less
+    /// than what the target had before this attempt.
     pub fn moved_bytes(&self) -> u64 {
         let moved_bytes = self.durable_bytes().unwrap_or_else(|| self.sent_bytes());
         self.kept_bytes().map_or(moved_bytes, |kept_bytes| kept_bytes.max(moved_bytes))
@@ -169,7 +171,7 @@ impl Progress {
     }
 
     /// Starts a new attempt from the start of the stream. The counters return to 0; the percentage stays until the new attempt
-    /// has passed it (contract 8, #14). The threads of the previous attempt must have ended.
+    /// has passed it (docs/migrate-from-cdi.md row 14). The threads of the previous attempt must have ended.
     pub fn restart(&self) {
         for counter in [&self.read_bytes, &self.sent_bytes, &self.wire_bytes, &self.packed_bytes] {
             counter.store(0, Ordering::Relaxed);

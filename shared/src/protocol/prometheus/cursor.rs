@@ -27,8 +27,8 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
-    /// Skips spaces and tabs; whether there were any.
-    pub(super) fn blanks(&mut self) -> bool {
+    /// Skips spaces and tabs. Returns whether there were any.
+    pub(super) fn skip_blanks(&mut self) -> bool {
         !self.take_while(|c| matches!(c, ' ' | '\t')).is_empty()
     }
 
@@ -37,7 +37,7 @@ impl<'a> Cursor<'a> {
         self.take_while(|c| !matches!(c, ' ' | '\t'))
     }
 
-    /// Takes `wanted` if it comes next; whether it did.
+    /// Takes `wanted` if it comes next. Returns whether it did.
     pub(super) fn eat(&mut self, wanted: char) -> bool {
         let after = self.rest.strip_prefix(wanted);
         self.rest = after.unwrap_or(self.rest);
@@ -53,7 +53,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn labels(&mut self) -> Result<Labels<'a>, &'static str> {
         let mut labels = Labels::new();
         loop {
-            self.blanks();
+            self.skip_blanks();
             if self.eat('}') {
                 return Ok(labels);
             }
@@ -64,13 +64,13 @@ impl<'a> Cursor<'a> {
             if labels.iter().any(|(taken, _)| *taken == name) {
                 return Err("duplicate label name");
             }
-            self.blanks();
+            self.skip_blanks();
             if !self.eat('=') {
                 return Err("expected '=' after a label name");
             }
-            self.blanks();
+            self.skip_blanks();
             labels.push((name, self.quoted()?));
-            self.blanks();
+            self.skip_blanks();
             if !self.eat(',') && !self.rest.starts_with('}') {
                 return Err("expected ',' or '}' after a label value");
             }

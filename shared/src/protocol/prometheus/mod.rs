@@ -1,7 +1,7 @@
 //! The Prometheus text exposition format 0.0.4, which clones publish and their controller scrapes.
 //!
 //! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>. What CDI's controllers read
-//! from it: contract 1.12.
+//! from it: docs/protocol.md section 1.12.
 
 mod cursor;
 mod parse;
@@ -15,8 +15,8 @@ pub use value::SampleValue;
 /// The `Content-Type` of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// How much of a page a scraper reads at most. The page comes from an untrusted pod and may be of any length (contract 8,
-/// #17). The parser detects a page that was cut here.
+/// How much of a page a scraper reads at most. The page comes from an untrusted pod and may be of any length
+/// (docs/migrate-from-cdi.md row 17). The parser detects a page that was cut here.
 pub const PAGE_MAX_BYTES: usize = 1 << 20;
 
 /// Whether `c` may occur in a metric name, except as its first character.

@@ -71,27 +71,27 @@ fn read_line(line: &str) -> Result<Option<Sample<'_>>, &'static str> {
     // A cut page may end in a plausible but wrong number.
     let line = line.strip_suffix('\n').ok_or("missing line feed at the end: the page may be cut")?;
     let mut cursor = Cursor::new(line);
-    cursor.blanks();
+    cursor.skip_blanks();
     if cursor.is_at_end() || cursor.eat('#') {
         return Ok(None);
     }
     let name = cursor.name(in_metric_name).ok_or("expected a metric name")?;
-    let mut spaced = cursor.blanks();
+    let mut has_space = cursor.skip_blanks();
     let mut labels = Vec::new();
     if cursor.eat('{') {
         labels = cursor.labels()?;
-        spaced = cursor.blanks();
+        has_space = cursor.skip_blanks();
     }
-    if !spaced {
+    if !has_space {
         return Err("expected a space before the value");
     }
     let value = number(cursor.token()).ok_or("the value is not a number")?;
-    cursor.blanks();
+    cursor.skip_blanks();
     let timestamp_ms = match cursor.token() {
         "" => None,
         token => Some(token.parse().map_err(|_| "the timestamp is not a whole number")?),
     };
-    cursor.blanks();
+    cursor.skip_blanks();
     if !cursor.is_at_end() {
         return Err("unexpected text after the timestamp");
     }
@@ -135,13 +135,13 @@ mod tests {
 
     #[test]
     fn special_values_have_one_spelling() {
-        let value = |word: &str| parse(&format!("a {word}\n")).map(|found| found[0].value);
+        let value = |text: &str| parse(&format!("a {text}\n")).map(|found| found[0].value);
         assert!(value("NaN").is_ok_and(f64::is_nan));
         assert_eq!(value("+Inf"), Ok(f64::INFINITY));
         assert_eq!(value("-Inf"), Ok(f64::NEG_INFINITY));
         assert_eq!(value("6.103515625e-06"), Ok(0.000_006_103_515_625));
-        for word in ["nan", "infinity", "inf", "1e999", "0x1p3", "1_0", "1,5", "--1", "e5", "."] {
-            assert!(value(word).is_err(), "{word}");
+        for text in ["nan", "infinity", "inf", "1e999", "0x1p3", "1_0", "1,5", "--1", "e5", "."] {
+            assert!(value(text).is_err(), "{text}");
         }
     }
 
@@ -193,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(
+        fn arbitrary_text_never_panics(
             text: String,
             near in "(a|b1|#|)[ \t{]{0,2}([a-z]=\"[^\"]{0,3}(\"|\\\\.)[,} é]{0,2}){0,3}[ 0-9+.eInf-]{0,9}\n?",
         ) {

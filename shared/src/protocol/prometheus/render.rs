@@ -35,9 +35,9 @@ pub enum NameError {
     /// Not a label name: `[a-zA-Z_][a-zA-Z0-9_]*`, except that two leading underscores are reserved.
     Label(String),
     /// The page already has a metric with this name.
-    MetricTwice(String),
+    DuplicateMetric(String),
     /// The sample already has a label with this name.
-    LabelTwice(String),
+    DuplicateLabel(String),
 }
 
 impl MetricsPage {
@@ -57,7 +57,7 @@ impl MetricsPage {
             return Err(NameError::Metric(name.to_owned()));
         }
         if self.names.iter().any(|taken| taken == name) {
-            return Err(NameError::MetricTwice(name.to_owned()));
+            return Err(NameError::DuplicateMetric(name.to_owned()));
         }
         self.names.push(name.to_owned());
         let text = &mut self.text;
@@ -92,7 +92,7 @@ impl MetricFamily<'_> {
                 return Err(NameError::Label(name.to_owned()));
             }
             if labels[..index].iter().any(|&(taken, _)| taken == name) {
-                return Err(NameError::LabelTwice(name.to_owned()));
+                return Err(NameError::DuplicateLabel(name.to_owned()));
             }
         }
         self.text.push_str(self.name);
@@ -135,8 +135,8 @@ impl fmt::Display for NameError {
         match self {
             NameError::Metric(name) => write!(f, "invalid metric name {name:?}"),
             NameError::Label(name) => write!(f, "invalid label name {name:?}"),
-            NameError::MetricTwice(name) => write!(f, "duplicate metric {name}"),
-            NameError::LabelTwice(name) => write!(f, "duplicate label {name}"),
+            NameError::DuplicateMetric(name) => write!(f, "duplicate metric {name}"),
+            NameError::DuplicateLabel(name) => write!(f, "duplicate label {name}"),
         }
     }
 }
@@ -192,14 +192,14 @@ mod tests {
         let previous = page.clone().render();
         assert_eq!(
             page.family("m", "", MetricKind::Gauge).unwrap_err(),
-            NameError::MetricTwice("m".to_owned())
+            NameError::DuplicateMetric("m".to_owned())
         );
 
         let mut family = page.family("n", "", MetricKind::Gauge).unwrap();
         for name in ["", "1a", "a:b", "__name__"] {
             assert_eq!(family.sample(&[("ok", ""), (name, "")], 1), Err(NameError::Label(name.to_owned())));
         }
-        assert_eq!(family.sample(&[("a", ""), ("a", "")], 1), Err(NameError::LabelTwice("a".to_owned())));
+        assert_eq!(family.sample(&[("a", ""), ("a", "")], 1), Err(NameError::DuplicateLabel("a".to_owned())));
         assert_eq!(page.render(), previous + "# HELP n \n# TYPE n gauge\n");
     }
 }

@@ -7,8 +7,8 @@ use crate::protocol::progress::Percent;
 
 /// The value of a sample: a number >= 0 with a fixed number of decimals.
 ///
-/// It is never formatted with an exponent: the patterns of CDI's controllers would read `6.1e-06` as 6.1 (contract 1.12 and
-/// 8, #11).
+/// It is never formatted with an exponent: the patterns of CDI's controllers would read `6.1e-06` as 6.1
+/// (docs/protocol.md section 1.12 and docs/migrate-from-cdi.md row 11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleValue {
     amount: u64,
@@ -30,7 +30,7 @@ impl From<u64> for SampleValue {
 }
 
 impl From<Percent> for SampleValue {
-    /// From 0.00 to 100.00, as CDI counts its progress (contract 1.13).
+    /// From 0.00 to 100.00, as CDI counts its progress (docs/protocol.md section 1.13).
     fn from(percent: Percent) -> Self {
         Self::fixed(percent.hundredths(), 2)
     }

@@ -1,4 +1,4 @@
-//! Filesystem overhead: the part of a volume that its filesystem uses itself (contract 4.8).
+//! Filesystem overhead: the part of a volume that its filesystem uses itself (docs/protocol.md section 4.8).
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,11 +25,11 @@ pub enum OverheadError {
     /// 1 or more.
     TooLarge,
     /// More than nine decimals.
-    TooFine,
+    TooPrecise,
 }
 
 /// How many bytes of content fit into a filesystem volume of `size_bytes`: `size_bytes` / (1 + `overhead`), rounded up to a
-/// byte and then down to 1 MiB (contract 4.8, "usable").
+/// byte and then down to 1 MiB (docs/protocol.md section 4.8, "usable").
 pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
     let billion = u128::from(BILLION);
     let content = (u128::from(size_bytes) * billion).div_ceil(billion + u128::from(overhead.billionths));
@@ -39,7 +39,7 @@ pub fn usable_bytes(overhead: Overhead, size_bytes: u64) -> u64 {
 }
 
 /// The size that a filesystem volume needs for `content_bytes`: rounded up to 1 MiB, times (1 + `overhead`), rounded up
-/// (contract 4.8, "required").
+/// (docs/protocol.md section 4.8, "required").
 pub fn required_bytes(overhead: Overhead, content_bytes: u64) -> u64 {
     let billion = u128::from(BILLION);
     let whole = u128::from(content_bytes).div_ceil(MIB_BYTES) * MIB_BYTES;
@@ -48,7 +48,7 @@ pub fn required_bytes(overhead: Overhead, content_bytes: u64) -> u64 {
 }
 
 impl Overhead {
-    /// No overhead, as for block volumes and the storage class "" (contract 4.8).
+    /// No overhead, as for block volumes and the storage class "" (docs/protocol.md section 4.8).
     pub const NONE: Overhead = Overhead { billionths: 0 };
 }
 
@@ -62,8 +62,8 @@ impl FromStr for Overhead {
         let scaled = number.times_ten_to(9).ok_or(OverheadError::TooLarge)?;
         match scaled.ceil() {
             Some(billionths) if billionths < BILLION && scaled.is_whole() => Ok(Self { billionths }),
-            // A value just below 1 rounds up to 1; its error is `TooFine`, not `TooLarge`.
-            Some(billionths) if billionths <= BILLION && !scaled.is_whole() => Err(OverheadError::TooFine),
+            // A value just below 1 rounds up to 1; its error is `TooPrecise`, not `TooLarge`.
+            Some(billionths) if billionths <= BILLION && !scaled.is_whole() => Err(OverheadError::TooPrecise),
             _ => Err(OverheadError::TooLarge),
         }
     }
@@ -84,7 +84,7 @@ impl fmt::Display for OverheadError {
         f.write_str(match self {
             OverheadError::Malformed => "not a decimal number such as 0.06",
             OverheadError::TooLarge => "a filesystem overhead must be below 1",
-            OverheadError::TooFine => "a filesystem overhead has at most nine decimals",
+            OverheadError::TooPrecise => "a filesystem overhead has at most nine decimals",
         })
     }
 }
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooLarge), "{text}");
         }
         for text in ["0.0000000001", "0.9999999999"] {
-            assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooFine), "{text}");
+            assert_eq!(text.parse::<Overhead>(), Err(OverheadError::TooPrecise), "{text}");
         }
     }
 

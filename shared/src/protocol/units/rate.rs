@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::{Rate, parse_quantity};
 
-/// The error of a string that is not a rate, or of one that is too low.
+/// A string is not a rate, or its rate is below [`Rate::MIN_BYTES_PER_SEC`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateError;
 
@@ -22,7 +22,7 @@ impl fmt::Display for RateError {
 impl std::error::Error for RateError {}
 
 impl Rate {
-    /// At a lower rate a single block would take longer than a minute, and the clone would look stalled.
+    /// The lowest rate that is accepted. Below it a single block would take longer than a minute, and the clone would look stalled.
     pub const MIN_BYTES_PER_SEC: u64 = 4096;
 }
 
@@ -33,8 +33,8 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, RateError> {
         let amount = text.strip_suffix("/s").unwrap_or(text).trim_end();
         let amount = amount.strip_suffix('B').unwrap_or(amount).trim_end();
-        let spaced: String = amount.split_whitespace().collect();
-        let bytes = parse_quantity(&spaced).map_err(|_| RateError)?;
+        let compact: String = amount.split_whitespace().collect();
+        let bytes = parse_quantity(&compact).map_err(|_| RateError)?;
         if bytes < Self::MIN_BYTES_PER_SEC { Err(RateError) } else { Ok(Self(bytes)) }
     }
 }

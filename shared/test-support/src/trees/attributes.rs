@@ -1,4 +1,4 @@
-//! Extended attributes, access control lists and capabilities for trees.
+//! Extended attributes, access control lists and capabilities of files in trees.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use crate::is_root;
 ///
 /// # Panics
 ///
-/// If it cannot; the message says why.
+/// If the attribute cannot be set.
 pub fn set_xattr(path: &Path, name: &str, value: &[u8]) {
     lsetxattr(path, name, value, XattrFlags::empty())
         .unwrap_or_else(|errno| panic!("cannot set {name} of {}: {errno}", path.display()));
 }
 
-/// The value of an extended attribute.
+/// The value of an extended attribute; `None` if the file does not have it.
 pub fn get_xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
     let mut value = vec![0; 1 << 16];
     lgetxattr(path, name, &mut value[..]).ok().map(|len| value[..len].to_vec())
 }
 
-/// All extended attributes with their values, in order, without the label that the system gives to every file.
+/// All extended attributes with their values, sorted, except for the SELinux label, which the system gives to every file.
 pub fn xattrs_of(path: &Path) -> Vec<String> {
     let mut names = vec![0; 1 << 16];
     let len = llistxattr(path, &mut names[..]).unwrap_or(0);
@@ -36,10 +36,11 @@ pub fn xattrs_of(path: &Path) -> Vec<String> {
     all
 }
 
-/// An access control list as the kernel keeps it: what `owner`, user 77, the group, the mask and others may.
+/// An access control list in the kernel's format, with the permissions of the owner, of user 77, of the group, of the mask and of
+/// others.
 pub fn acl(owner: u16, user: u16, group: u16, mask: u16, other: u16) -> Vec<u8> {
     let mut bytes = 2_u32.to_le_bytes().to_vec();
-    for (tag, may, id) in [
+    for (tag, permissions, id) in [
         (1_u16, owner, u32::MAX),
         (2, user, 77),
         (4, group, u32::MAX),
@@ -47,16 +48,16 @@ pub fn acl(owner: u16, user: u16, group: u16, mask: u16, other: u16) -> Vec<u8> 
         (0x20, other, u32::MAX),
     ] {
         bytes.extend_from_slice(&tag.to_le_bytes());
-        bytes.extend_from_slice(&may.to_le_bytes());
+        bytes.extend_from_slice(&permissions.to_le_bytes());
         bytes.extend_from_slice(&id.to_le_bytes());
     }
     bytes
 }
 
-/// `cap_net_raw=ep`.
+/// The capability `cap_net_raw=ep` in the kernel's format.
 pub const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Gives attributes to some of what `make_torture` has made in `top`; call it before times matter.
+/// Adds attributes to some entries of the tree that `make_torture` has created in `top`. This changes times.
 pub fn give_attributes(top: &Path) {
     let at = |name: &str| top.join(name);
     set_xattr(&at("some"), "user.origin", b"a line\nand \0 more=100%");

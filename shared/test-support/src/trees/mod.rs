@@ -1,4 +1,4 @@
-//! Trees of files to clone, and their description.
+//! Directory trees to clone, and descriptions of trees to compare them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,31 +16,32 @@ use crate::is_root;
 mod attributes;
 pub use attributes::{CAPABILITY, acl, get_xattr, give_attributes, set_xattr, xattrs_of};
 
-/// What a format can hold.
+/// What an archive format can store. Each variant includes the previous ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub enum Format {
-    /// Short names; files, directories and links.
+    /// Files, directories and links with short names.
     V7,
-    /// Names of two parts, pipes, devices, times from 1970 on, owners below 262,144 (bsdtar's limit).
+    /// Names that need the prefix field, pipes, devices, times from 1970 on, owners below 262,144 (bsdtar's limit).
     Ustar,
     /// Everything.
     Full,
 }
 
-/// What `program` with `arguments` in `directory` writes to its standard output.
+/// Runs `program` with `arguments` in `directory`. Returns its standard output, and panics if it fails.
 pub fn output(program: &str, arguments: &[&str], directory: &Path) -> Vec<u8> {
-    let done = Command::new(program).args(arguments).current_dir(directory).output().unwrap();
-    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-    done.stdout
+    let output = Command::new(program).args(arguments).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
-/// Fills the empty directory `top` with what clones meet.
+/// Fills the empty directory `top` with every kind of entry that `format` can store: links of all kinds, sparse files, odd names,
+/// modes, times, owners and, as root, devices.
 pub fn make_torture(top: &Path, format: Format) {
     let at = |name: &str| top.join(name);
     let directory = |name: &str| fs::create_dir_all(at(name)).unwrap();
     let file = |name: &str, content: &[u8]| fs::write(at(name), content).unwrap();
-    let (many, some): (Vec<u8>, Vec<u8>) =
-        ((0..300_001).map(|at: u32| (at % 251) as u8).collect(), b"some content".to_vec());
+    let many: Vec<u8> = (0..300_001).map(|at: u32| (at % 251) as u8).collect();
+    let some = b"some content".to_vec();
     for name in ["empty", "sub/deeper/deepest", "closed", "shared", "sticky", "zz"] {
         directory(name);
     }
@@ -60,8 +61,8 @@ pub fn make_torture(top: &Path, format: Format) {
     symlink("/etc/passwd", at("sub/absolute")).unwrap();
     symlink("nowhere/at/all", at("dangling")).unwrap();
     symlink("sub", at("to-folder")).unwrap();
-    for at_segment in 0..60 {
-        sparse(&at("islands"), 20 << 20, at_segment * 300_000, b"island");
+    for number in 0..60 {
+        sparse(&at("islands"), 20 << 20, number * 300_000, b"island");
     }
     sparse(&at("all-hole"), 3 << 20, 0, b"");
     sparse(&at("ends-in-data"), 1 << 20, (1 << 20) - 4096, &[7; 4096]);
@@ -110,7 +111,7 @@ pub fn make_torture(top: &Path, format: Format) {
     fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o500)).unwrap();
 }
 
-/// Gives everything below `directory` a time of its own, directories last.
+/// Gives every entry below `directory` a different time, children before their directories.
 fn age(directory: &Path, format: Format) {
     for (at, path) in (1_600_000_000..).zip(paths(directory).iter().rev()) {
         let is_early = format == Format::Full && at == 1_600_000_003;
@@ -124,14 +125,14 @@ fn node(path: &Path, kind: FileType, device: u64) {
     mknodat(CWD, path, kind, Mode::from_raw_mode(0o660), device).unwrap();
 }
 
-/// Writes `bytes` into a file that is a hole elsewhere.
+/// Writes `bytes` at `offset` into a file of `size_bytes`. A new file is a hole everywhere else.
 pub fn sparse(path: &Path, size_bytes: u64, offset: u64, bytes: &[u8]) {
     let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
     file.set_len(size_bytes).unwrap();
     file.write_all_at(bytes, offset).unwrap();
 }
 
-/// The paths of everything below `directory`, parents before children.
+/// The paths of all entries below `directory`, parents before children.
 pub fn paths(directory: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -146,7 +147,8 @@ pub fn paths(directory: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// What is below `directory`: one line per name. Nanoseconds and extended attributes only when asked for everything.
+/// A description of all entries below `directory`: one line for each name, with its content, metadata and first hard link.
+/// Nanoseconds and extended attributes are included only with `everything`.
 pub fn describe(directory: &Path, everything: bool) -> BTreeMap<PathBuf, String> {
     let mut first_names = BTreeMap::new();
     let mut lines = BTreeMap::new();
@@ -157,7 +159,7 @@ pub fn describe(directory: &Path, everything: bool) -> BTreeMap<PathBuf, String>
         let content = match found.file_type() {
             kind if kind.is_symlink() => format!("{:?}", fs::read_link(&path).unwrap()),
             kind if kind.is_file() => format!("{} {:x}", found.len(), digest(&path)),
-            kind if kind.is_dir() => "folder".to_owned(),
+            kind if kind.is_dir() => "directory".to_owned(),
             _ => format!("device {:x}", found.rdev()),
         };
         let (mode, uid, gid) = (found.mode(), found.uid(), found.gid());
@@ -169,7 +171,7 @@ pub fn describe(directory: &Path, everything: bool) -> BTreeMap<PathBuf, String>
     lines
 }
 
-/// A digest of a file that does not read what is surely zero for long.
+/// A digest of a file's content. Of a huge file, which is a hole except for its end, only the end is read.
 fn digest(path: &Path) -> u64 {
     let mut file = File::open(path).unwrap();
     let mut hasher = DefaultHasher::new();
@@ -185,17 +187,17 @@ fn digest(path: &Path) -> u64 {
     hasher.finish()
 }
 
-/// Every name with its first line that differs: what a reader of a failed test wants to see.
+/// Compares two results of [`describe`]. The panic names the first entry that differs, and shows both of its lines.
 pub fn assert_same(expected: &BTreeMap<PathBuf, String>, found: &BTreeMap<PathBuf, String>, what: &str) {
     for (name, line) in expected {
         assert_eq!(found.get(name), Some(line), "{what}: {}", name.display());
     }
     for name in found.keys() {
-        assert!(expected.contains_key(name), "{what}: {} is too much", name.display());
+        assert!(expected.contains_key(name), "{what}: unexpected entry {}", name.display());
     }
 }
 
-/// Bytes on disk.
+/// The disk space that a file uses.
 pub fn allocated_bytes(path: &Path) -> u64 {
     fs::metadata(path).unwrap().blocks() * 512
 }

@@ -1,4 +1,4 @@
-//! A file as the medium: written under a temporary name, renamed when it is complete and durable.
+//! A file as the medium. It is written under a temporary name and renamed when it is complete and durable.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -23,36 +23,34 @@ use crate::volume::optional_calls::Call;
 use crate::volume::remove::remove_all;
 use crate::volume::writer_lock::{busy, is_at};
 use crate::volume::xattrs::remove;
+use crate::zeros::write_zeros;
 
-/// One write of literal zeros.
-static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
-
-/// The bit by which an owner may read.
+/// The owner's permission to read.
 const READABLE: u32 = 0o400;
 
-/// An image that grows by so much at a time is shown to the filesystem before its zeros are counted: each has a largest
-/// file. Below this counting takes less than a millisecond.
+/// If an image grows by this much at a time, its size is set before its zeros are hashed, because every filesystem limits the size of
+/// files. Hashing fewer zeros takes less than a millisecond.
 const ASKED_BYTES: u64 = 1 << 40;
 
-/// So often another process may be faster with the temporary name before that is an error.
+/// How often another process may take the temporary name first before that is an error.
 const ATTEMPTS: u32 = 16;
 
-/// How the finished file is to be.
+/// Properties of the finished file.
 #[derive(Debug, Clone, Copy)]
 pub struct FileOptions {
-    /// Permission bits, whatever the umask says.
+    /// Permission bits, independent of the umask.
     pub mode: u32,
-    /// Grow the file to this size if it is smaller, so that a guest can use the whole volume.
+    /// Grow a smaller file to this size, so that a guest can use the whole volume.
     pub grow_to_bytes: Option<u64>,
     /// Allocate every byte.
     pub preallocate: bool,
-    /// Leave an unfinished file, for [`ImageFile::reopen`].
+    /// Keep an unfinished file, for [`ImageFile::reopen`].
     pub keep_partial: bool,
-    /// The file has the rights that its mode says, and none that the directory hands down in an access control list.
+    /// The file only gets the rights of its mode, and none from the default access control list of the directory.
     pub is_exact: bool,
 }
 
-/// A file that does not exist under its name until it is finished; dropped before that, it leaves nothing.
+/// A file that gets its name when it is finished. If it is dropped before that, it is removed.
 pub struct ImageFile {
     directory: OwnedFd,
     file: File,
@@ -61,22 +59,22 @@ pub struct ImageFile {
     temporary: OsString,
     options: FileOptions,
     expected_bytes: Option<u64>,
-    /// The filesystem takes a file of this size.
+    /// A size that the filesystem has accepted.
     asked_bytes: u64,
-    /// It has content of an attempt before: what is not written is not zero by itself.
+    /// It has content of a previous attempt, so what is not written may not be zero.
     is_reused: bool,
-    /// There was no room for it: what was written must go, or nobody else has room either.
+    /// The filesystem was full: the file must be removed to free its space.
     is_full: Cell<bool>,
     finished: bool,
-    /// What it could not be given.
+    /// Attributes that it could not get.
     lost: Kinds,
     /// Ends removals.
     stop: Stop,
 }
 
 impl ImageFile {
-    /// Starts the file `name` in `directory`. What an earlier attempt left under the temporary name is removed,
-    /// unless that attempt is still running. `stop` ends the removal.
+    /// Creates the file `name` in `directory`. Removes what a previous attempt left under the temporary name, unless that attempt is
+    /// still running. `stop` ends the removal.
     pub fn create(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
         let path = directory.join(name);
         let directory = open_directory(directory)?;
@@ -84,7 +82,7 @@ impl ImageFile {
             let temporary = leftover::free_name(&directory, &temporary_name(name), &path, stop)?;
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = match rustix::fs::openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR) {
-                // Another process was faster: the next look at the name tells which.
+                // Another process was faster. The next `free_name` finds its lock.
                 Err(Errno::EXIST) => continue,
                 made => made.map_err(|e| cannot_create(&directory, &path, e.into()))?,
             };
@@ -98,12 +96,15 @@ impl ImageFile {
                 return Ok(image);
             }
         }
-        Err(busy(&path, "others begin again and again"))
+        Err(busy(&path, "it creates the temporary file repeatedly"))
     }
 
-    /// Goes on with what an earlier attempt left. What cannot be used is removed: `Kind::Leftover`.
+    /// Resumes what a previous attempt left.
+    ///
+    /// Errors: `Kind::Leftover` if it cannot be used. It is then removed.
     pub fn reopen(directory: &Path, name: &OsStr, options: FileOptions, stop: &Stop) -> Result<Self> {
-        let (path, temporary) = (directory.join(name), temporary_name(name));
+        let path = directory.join(name);
+        let temporary = temporary_name(name);
         let directory = open_directory(directory)?;
         match leftover::open(&directory, &temporary, OFlags::WRONLY) {
             Ok(file) if leftover::claim(&directory, &temporary, &file, &path)? => {
@@ -115,7 +116,7 @@ impl ImageFile {
                 let why = unusable.err().unwrap_or(Errno::NOENT);
                 leftover::free_name(&directory, &temporary, &path, stop)?;
                 let text = format!(
-                    "cannot resume what an attempt before left of {}: {why}; the next attempt begins from zero",
+                    "cannot resume what a previous attempt left of {}: {why}; the next attempt starts from zero",
                     path.display()
                 );
                 Err(Error::new(Kind::Leftover, text))
@@ -149,25 +150,27 @@ impl ImageFile {
         }
     }
 
-    /// Whether the temporary name is that of what was written.
+    /// Whether the temporary name still belongs to this file.
     fn has_its_name(&self) -> bool {
         is_at(&self.directory, self.temporary.as_bytes(), &self.file)
     }
 
-    /// Gives the finished file its name, in place of whatever has it.
+    /// Renames the finished file, and replaces whatever has the name.
     fn rename(&self) -> Result<(), Errno> {
-        let (directory, temporary, name) = (&self.directory, &self.temporary, &self.name);
+        let directory = &self.directory;
+        let temporary = &self.temporary;
+        let name = &self.name;
         match renameat(directory, temporary, directory, name) {
             Err(Errno::ISDIR) => {}
             result => return result,
         }
-        // A directory, which an archive unpacked there before left. Names in a tree are replaced the same way.
+        // A directory of an archive that was unpacked there. Names in a tree are replaced in the same way.
         if renameat_with(directory, temporary, directory, name, RenameFlags::EXCHANGE).is_err() {
             remove_all(directory, name.as_bytes(), &self.stop).map_err(|why| why.cause)?;
             return renameat(directory, temporary, directory, name);
         }
         if let Err(cause) = remove_all(directory, temporary.as_bytes(), &self.stop) {
-            log::warn!("cannot remove the folder that was {}: {cause}", self.path.display());
+            log::warn!("cannot remove the directory that {} has replaced: {cause}", self.path.display());
         }
         Ok(())
     }
@@ -184,7 +187,7 @@ impl ImageFile {
         Error::io(Kind::NoSpace, format!("no space for {path} after {offset}{of} bytes{room}"), cause)
     }
 
-    /// Allocates a range; where the filesystem cannot, writes zeros. Only for ranges without data.
+    /// Allocates a range without data. If the filesystem does not support that, writes zeros.
     fn allocate(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         let allocated = retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), offset, len));
         match allocated {
@@ -194,10 +197,10 @@ impl ImageFile {
         }
     }
 
-    /// Allocates the whole of a new image, where that is possible without writing it. Only the answer to this tells whether
-    /// there is room: what `statfs` says may be nothing, or leave out what is kept for root.
+    /// Allocates a new image, if the filesystem supports that. Only this shows whether there is enough space: `statfs` may not know,
+    /// or leave out what is reserved for root.
     fn allocate_whole(&self, size_bytes: u64) -> Result<()> {
-        // Without a size, so that what an interrupted attempt leaves is as long as what it wrote.
+        // Keeps the size, so that the file of an interrupted attempt is as long as what was written.
         let allocated = retry_on_intr(|| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size_bytes));
         match allocated {
             Ok(()) => return Ok(()),
@@ -212,7 +215,7 @@ impl ImageFile {
         Ok(())
     }
 
-    /// Makes a hole where an earlier attempt may have written something else.
+    /// Makes a hole where a previous attempt may have written data.
     fn punch(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match retry_on_intr(|| fallocate(&self.file, flags, offset, len)) {
@@ -222,7 +225,7 @@ impl ImageFile {
         }
     }
 
-    /// Lets the filesystem say whether a file can have `size_bytes`. The size itself comes when the image is sealed.
+    /// Checks that the filesystem accepts a file of `size_bytes` by setting that size. The final size is set when the image is sealed.
     fn ask_for(&mut self, size_bytes: u64) -> Result<()> {
         let present = self.file.metadata().map_err(|e| self.fail("measure", size_bytes, e))?.len();
         self.file
@@ -232,7 +235,7 @@ impl ImageFile {
         Ok(())
     }
 
-    /// Sets the mode and looks whether it is that. A filesystem without modes of its own gives one to all.
+    /// Sets the mode and checks it: a filesystem without modes gives the same one to all files.
     fn set_mode(&mut self, mode: u32) -> Result<(), Errno> {
         let mode = Mode::from_raw_mode(mode);
         match rustix::fs::fchmod(&self.file, mode) {
@@ -245,20 +248,15 @@ impl ImageFile {
         Ok(())
     }
 
-    fn write_zeros(&self, mut offset: u64, mut len: u64, stop: &Stop) -> Result<()> {
-        while len > 0 {
-            Error::check(stop)?;
-            let part = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-            self.file.write_all_at(&ZEROS[..part], offset).map_err(|e| self.fail("write", offset, e))?;
-            offset += part as u64;
-            len -= part as u64;
-        }
-        Ok(())
+    fn write_zeros(&self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
+        write_zeros(offset, len, stop, |offset, zeros| {
+            self.file.write_all_at(zeros, offset).map_err(|e| self.fail("write", offset, e))
+        })
     }
 }
 
 impl Medium for ImageFile {
-    /// Only a file that will be allocated in full can be known not to fit.
+    /// Only for a preallocated file it is certain that it does not fit.
     fn expect(&mut self, size_bytes: u64) -> Result<()> {
         self.expected_bytes = Some(size_bytes);
         if i64::try_from(size_bytes).is_ok() && size_bytes > 0 && self.options.preallocate {
@@ -282,7 +280,7 @@ impl Medium for ImageFile {
         self.file.write_all_at(bytes, offset).map_err(|e| self.fail("write", offset, e))
     }
 
-    /// In a new file, what is not written is a hole.
+    /// In a new file, unwritten ranges are holes.
     fn zero(&mut self, offset: u64, len: u64, stop: &Stop) -> Result<()> {
         match (self.options.preallocate, self.is_reused) {
             (true, false) => self.allocate(offset, len, stop),
@@ -298,20 +296,20 @@ impl Medium for ImageFile {
         let mut full_bytes = size_bytes.max(self.options.grow_to_bytes.unwrap_or(0));
         if self.options.preallocate && full_bytes > size_bytes {
             match self.allocate(size_bytes, full_bytes - size_bytes, stop) {
-                // The image itself fits. That the volume holds less than its size promised harms nobody.
+                // The image itself fits, so it is only not grown.
                 Err(error) if error.kind() == Kind::NoSpace => {
-                    log::warn!("the image keeps its own size: {error}");
+                    log::warn!("the image is not grown to the size of the volume: {error}");
                     full_bytes = size_bytes;
                 }
                 done => done?,
             }
         }
         if self.is_reused {
-            // What an earlier attempt wrote behind the end must not come back when the file grows.
+            // Content of a previous attempt after the end must not reappear when the file grows.
             self.file.set_len(size_bytes).map_err(|e| self.fail("set the size of", size_bytes, e))?;
         }
         self.file.set_len(full_bytes).map_err(|e| self.fail("set the size of", full_bytes, e))?;
-        // Its owner reads it back, if that is asked for.
+        // Readable for its owner, in case it is read back.
         self.set_mode(self.options.mode | READABLE)
             .map_err(|e| self.fail("set the mode of", size_bytes, e.into()))?;
         match rustix::fs::fsync(&self.file) {
@@ -320,7 +318,7 @@ impl Medium for ImageFile {
             }
             _ => {}
         }
-        // Before it has its name: the file itself stays open with its lock.
+        // Before the file is renamed. It stays open with its lock.
         flush(&self.file).map_err(|e| self.fail("close", size_bytes, e))
     }
 
@@ -337,7 +335,7 @@ impl Medium for ImageFile {
         if !self.has_its_name() {
             let path = self.path.display();
             let text =
-                format!("another process has taken away what was written for {path} before it got its name");
+                format!("cannot finish {path}: another process has removed or replaced its temporary file");
             return Err(Error::new(Kind::Target, text));
         }
         if self.options.mode & READABLE == 0 {
@@ -353,22 +351,22 @@ impl Medium for ImageFile {
         match rustix::fs::fsync(&self.directory) {
             Ok(()) => Ok(()),
             Err(e) if Call::SyncDirectory.is_dispensable(e) => {
-                // The filesystem as a whole, then; where that is not possible either, there is nothing more to do.
+                // Sync the whole filesystem instead. If that is not possible either, nothing more can be done.
                 match rustix::fs::syncfs(&self.file) {
                     Err(e) if !Call::SyncFilesystem.is_dispensable(e) => {
-                        Err(Error::target("sync the folder of", &self.path, e.into()))
+                        Err(Error::target("sync the directory of", &self.path, e.into()))
                     }
                     _ => Ok(()),
                 }
             }
-            Err(e) => Err(Error::target("sync the folder of", &self.path, e.into())),
+            Err(e) => Err(Error::target("sync the directory of", &self.path, e.into())),
         }
     }
 }
 
 impl Drop for ImageFile {
     fn drop(&mut self) {
-        // What another process has put there is not removed.
+        // A file of another process is not removed.
         if self.finished || (self.options.keep_partial && !self.is_full.get()) || !self.has_its_name() {
             return;
         }
@@ -381,7 +379,7 @@ impl Drop for ImageFile {
     }
 }
 
-/// A file that cannot be made; where the reason is that there is no room, with what there is.
+/// The error that `path` cannot be created, with the free space if the filesystem is full.
 fn cannot_create(directory: &OwnedFd, path: &Path, cause: std::io::Error) -> Error {
     match FreeSpace::of(directory) {
         Some(room) if is_no_space(&cause) => {

@@ -10,7 +10,7 @@ const PLAIN: FileOptions = FileOptions {
 };
 
 #[test]
-fn nothing_is_there_before_the_end_and_everything_after_it() {
+fn the_file_appears_only_when_it_is_complete() {
     let directory = tempfile::tempdir().unwrap();
     let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
     file.write(0, b"data").unwrap();
@@ -36,7 +36,7 @@ fn an_abandoned_file_leaves_nothing_and_keeps_what_was_there() {
 }
 
 #[test]
-fn leftovers_of_an_attempt_that_was_killed_are_no_obstacle() {
+fn leftovers_of_a_killed_attempt_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".disk.img.decant-partial"), "rubbish").unwrap();
     let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
@@ -61,7 +61,7 @@ fn growth_and_preallocation_reach_the_last_byte() {
 }
 
 #[test]
-fn a_name_as_long_as_names_can_be_is_no_problem() {
+fn the_longest_file_name_works() {
     let directory = tempfile::tempdir().unwrap();
     let name = "n".repeat(255);
     let mut file = ImageFile::create(directory.path(), name.as_ref(), PLAIN, &Stop::new()).unwrap();
@@ -71,7 +71,7 @@ fn a_name_as_long_as_names_can_be_is_no_problem() {
 }
 
 #[test]
-fn two_writers_of_one_file_do_not_meet() {
+fn a_second_writer_of_a_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let first = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
     let error = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).err().unwrap();
@@ -84,7 +84,7 @@ fn two_writers_of_one_file_do_not_meet() {
 }
 
 #[test]
-fn a_writer_whose_file_was_taken_away_gives_no_other_one_its_name() {
+fn a_writer_never_renames_the_file_of_another_process() {
     let directory = tempfile::tempdir().unwrap();
     let mut file = ImageFile::create(directory.path(), "disk.img".as_ref(), PLAIN, &Stop::new()).unwrap();
     file.seal(1, &Stop::new()).unwrap();
@@ -92,14 +92,14 @@ fn a_writer_whose_file_was_taken_away_gives_no_other_one_its_name() {
     std::fs::remove_file(&temporary).unwrap();
     std::fs::write(&temporary, "of another process").unwrap();
     let error = file.publish().unwrap_err();
-    assert!(error.to_string().contains("taken away"), "{error}");
+    assert!(error.to_string().contains("has removed or replaced"), "{error}");
     drop(file);
     assert_eq!(std::fs::read(temporary).unwrap(), b"of another process");
     assert!(!directory.path().join("disk.img").exists());
 }
 
 #[test]
-fn words_about_the_writer_are_gone_when_the_image_is_complete() {
+fn a_complete_image_has_no_description_of_its_writer() {
     // Where temporary files go there may be no attributes.
     let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let options = FileOptions { mode: 0o400, ..PLAIN };

@@ -1,4 +1,4 @@
-//! The extended header of an entry: what the header block of the GNU format has no place for (docs/protocol.md, 6.4).
+//! The extended header of an entry, with the attributes that have no field in a GNU header block (docs/protocol.md, 6.4).
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ use crate::volume::optional_calls::{Call, Verdict};
 use crate::volume::tree::read::lstat::Found;
 use crate::volume::xattrs::{XattrAccess, XattrBuffer, names, room};
 
-/// Collects the records of one entry after the other. Its memory is bounded, whatever an entry has.
+/// Collects the records of one entry after the other, in bounded memory.
 pub(super) struct Extended {
     records: Vec<u8>,
     key: Vec<u8>,
@@ -28,7 +28,9 @@ pub(super) struct Extended {
 impl Extended {
     pub(super) fn new() -> Self {
         let can_be_named = XattrAccess::can_be_named();
-        let (records, key, unsent) = (Vec::new(), Vec::new(), Kinds::default());
+        let records = Vec::new();
+        let key = Vec::new();
+        let unsent = Kinds::default();
         Self { records, key, names: room(), value: room(), can_be_named, unsent }
     }
 
@@ -37,8 +39,8 @@ impl Extended {
         &self.records
     }
 
-    /// Collects them. Returns what kinds of attributes the entry has that stand in none of its header blocks. One that may
-    /// not be read, or is too much, is told in a record of its own, with those that are `unsent` in any case.
+    /// Collects the records. Returns the kinds of attributes that are not in the header block of the entry. Kinds that may not be read,
+    /// that are too large, or that are `unsent` in any case are listed in a record of their own.
     pub(super) fn collect(
         &mut self,
         found: &Found<'_>,
@@ -58,7 +60,7 @@ impl Extended {
                 .collect();
             push(&mut self.records, UNSENT_KEY, words.join(",").as_bytes());
         }
-        // Readers of ours find it in the header block; for others it is where a header is anyway.
+        // Decant reads the nanoseconds from the header block. Other readers get them if there is an extended header anyway.
         if meta.mtime_nanoseconds != 0 && !self.records.is_empty() {
             let time = time(meta.mtime_seconds, meta.mtime_nanoseconds);
             push(&mut self.records, b"mtime", time.as_bytes());
@@ -70,7 +72,7 @@ impl Extended {
         if let Some(fd) = fd {
             return self.xattrs(found, &XattrAccess::Open(fd));
         }
-        // Through `/proc` it takes nearly twice as long as to open the file, to ask, and to close it again.
+        // Access through `/proc` takes nearly twice as long as opening and closing the file.
         let opened = (meta.file_type == FileType::RegularFile).then(|| found.open_file()).flatten();
         match opened {
             Some(file) => self.xattrs(found, &XattrAccess::Open(file.as_fd())),
@@ -90,7 +92,7 @@ impl Extended {
         let unsent = &mut self.unsent;
         let list = match place.list(&mut self.names) {
             Ok(list) => list,
-            // More than any buffer holds: the kernel tells no more than 64 KiB.
+            // More than the 64 KiB that the kernel returns.
             Err(Errno::RANGE) => {
                 unsent.insert(Attribute::Xattr);
                 &[]
@@ -114,7 +116,7 @@ impl Extended {
                 }
                 Ok(_) | Err(Errno::RANGE) => unsent.insert(kind),
                 Err(errno) => match Call::GetXattr.verdict(errno) {
-                    // Removed since it was listed: if that makes a difference to the plan, it will be noticed.
+                    // It was removed after it was listed. If that changes the plan, it will be noticed.
                     Verdict::Continue => {}
                     Verdict::NotKept(_) => unsent.insert(kind),
                     Verdict::Fail => return Err(found.failed("read an extended attribute of", errno)),
@@ -125,15 +127,15 @@ impl Extended {
     }
 }
 
-/// Whether one more attribute fits: our own reader takes no longer header, and behind it comes what was left out.
+/// Whether one more attribute fits into a header that Decant's reader accepts, with the record of what was left out after it.
 fn has_room(records: &[u8], name: &[u8], value: &[u8]) -> bool {
-    /// Length, key and separators of a record, or all of the one about what was left out.
+    /// Length, key and separators of a record, or the whole record of what was left out.
     const RECORD_BYTES: usize = 128;
     let bytes = records.len() + 3 * name.len() + value.len() + 2 * RECORD_BYTES;
     bytes as u64 <= MAX_PAX_BYTES
 }
 
-/// The key of an attribute's record, with what would end the key escaped as GNU tar does it.
+/// Sets `key` to the key of the attribute `name`. Characters that would end the key are escaped as in GNU tar.
 fn set_key(key: &mut Vec<u8>, name: &[u8]) {
     key.clear();
     key.extend_from_slice(XATTR_KEY);
@@ -146,7 +148,7 @@ fn set_key(key: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// Appends `<length> <key>=<value>\n`. The length counts its own digits.
+/// Appends `<length> <key>=<value>\n`. The length includes its own digits.
 fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let body = key.len() + value.len() + 3;
     let mut len = body + 1;
@@ -165,7 +167,7 @@ fn digits(number: usize) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
-/// A time as POSIX pax writes it: before 1970 the fraction counts downwards like the seconds.
+/// A time in the format of POSIX pax. Before 1970 the whole number is negative, fraction included.
 fn time(seconds: i64, nanoseconds: u32) -> String {
     if seconds >= 0 {
         return format!("{seconds}.{nanoseconds:09}");
@@ -181,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_length_counts_its_own_digits() {
+    fn a_length_includes_its_own_digits() {
         for len in (0..1200).chain([9_990, 99_990, 65_536]) {
             let mut records = Vec::new();
             push(&mut records, b"k", &vec![b'v'; len]);
@@ -199,7 +201,8 @@ mod tests {
             name in proptest::collection::vec(1..=255_u8, 1..250),
             value in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            let (mut records, mut key) = (Vec::new(), Vec::new());
+            let mut records = Vec::new();
+            let mut key = Vec::new();
             push(&mut records, b"mtime", time(seconds, nanoseconds).as_bytes());
             set_key(&mut key, &name);
             push(&mut records, &key, &value);

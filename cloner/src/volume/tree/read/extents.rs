@@ -1,4 +1,4 @@
-//! Where a file holds data: all its extents, in bounded memory.
+//! The data extents of a file, in bounded memory.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::tar::sparse_map::{MAX_SEGMENTS, SparseMap};
 use crate::volume::holes::next_data;
 
-/// Most extents kept for one file, which take less than 8 MiB of memory: as many as our receiver takes, without the
-/// entry that ends a map. A file with more gets its smallest gaps filled.
+/// The most extents of a file, which take less than 8 MiB of memory: as many as Decant's receiver accepts, without the entry that ends
+/// a map. If a file has more, its smallest gaps count as data.
 pub const MAX_EXTENTS: u32 = MAX_SEGMENTS - 1;
 
-/// Extents start and end on multiples of this (except at the end of the file): tar pads each stored part
-/// of a sparse file to whole blocks of 512 bytes, so parts of other lengths could not be put together again.
+/// Extents start and end at multiples of this (except at the end of the file): tar pads each stored part of a sparse file to whole
+/// blocks of 512 bytes, so parts of other lengths could not be assembled again.
 const ALIGN_BYTES: u64 = 512;
 
 /// A part of a file that holds data (or zeros that are cheaper to treat as data).
@@ -28,9 +28,9 @@ struct Extent {
 /// The data extents of the regular file `file` up to `size_bytes`, in order, without overlap and rounded
 /// out to 512 bytes. Everything outside them reads as zeros. `path` is for messages.
 ///
-/// At most `limit` (at least 2) extents are returned: when there are more, the smallest gaps are counted as
-/// data until half of `limit` is left, and so is every later gap that is smaller. On a
-/// filesystem that cannot tell the whole file is one extent. The file's position is moved.
+/// At most `limit` (at least 2) extents are returned. If there are more, the smallest gaps count as data until half of `limit` is
+/// left, and so does every smaller gap after that. On a filesystem without support the whole file is one extent. Changes the file's
+/// position.
 pub(crate) fn data_extents(
     file: impl AsFd,
     path: &Path,
@@ -53,7 +53,7 @@ pub(crate) fn data_extents(
     found.finish()
 }
 
-/// Extents that are being collected, with the gaps that are too small to be worth one filled.
+/// Extents while they are collected. Gaps that are too small are filled.
 struct Merged {
     /// All but the last one, which may grow.
     map: SparseMap,
@@ -111,7 +111,8 @@ impl Merged {
         let (_, &mut largest, _) = gaps.select_nth_unstable(fill - 1);
         let mut equal_left = fill - gaps.iter().filter(|&&gap| gap < largest).count();
         drop(gaps);
-        let (mut map, mut last) = (SparseMap::default(), None::<Extent>);
+        let mut map = SparseMap::default();
+        let mut last = None::<Extent>;
         for next in all() {
             let Some(open) = &mut last else {
                 last = Some(next);
@@ -132,7 +133,7 @@ impl Merged {
     }
 }
 
-/// The gap between two extents in units of [`ALIGN_BYTES`]: half the memory, and gaps beyond 2 TiB are all as good.
+/// The gap between two extents in units of [`ALIGN_BYTES`], which fits into 32 bits. Gaps beyond 2 TiB count as equal.
 fn gap_blocks(before: &Extent, after: &Extent) -> u32 {
     u32::try_from((after.offset - before.end) / ALIGN_BYTES).unwrap_or(u32::MAX)
 }
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_gaps_go_first() {
+    fn the_smallest_gaps_are_filled_first() {
         let parts = [(0, 512), (1024, 1536), (10_240, 10_752), (11_264, 11_776), (102_400, 102_912)];
         assert_eq!(collected(4, &parts), [(0, 1536), (10_240, 11_776), (102_400, 102_912)]);
     }
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_shorter_than_told_ends_where_it_ends() {
+    fn a_file_shorter_than_its_size_has_extents_up_to_its_end() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[1; 100], 0).unwrap();
         assert_eq!(extents(&file, 9999), [(0, 512)]);

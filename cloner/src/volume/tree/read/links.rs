@@ -1,21 +1,20 @@
-//! Files with several names: the first one met is the file, the others are links to it.
+//! Files with several names: the first name is stored as the file, the others as links to it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::attributes::meta::Meta;
 
-/// Most memory for names of files whose other names are still to come: enough for 80,000 files with usual names. A tree
-/// of hard-linked backups can have millions of them; beyond this budget such a file is stored once per name, which counts
-/// as not kept. Its content stays right.
+/// Memory for names of files whose other names were not found yet: enough for 80,000 files with typical names. A tree of hard-linked
+/// backups can have millions. Beyond this budget a file is stored once per name, which counts as a link that was not kept.
 const BUDGET_BYTES: usize = 10 << 20;
-/// What an entry costs besides its name: key, count, check, pointer, hash table, allocator.
+/// The memory for an entry in addition to its name: key, count, check, pointer, hash table, allocator.
 const OVERHEAD_BYTES: usize = 104;
-/// Files that were not remembered are at least recognized: so many bits, one or more files each. 256 KiB, only where the
+/// Files beyond the budget are recognized by a bit of this bit set, which several files may share. 256 KiB, only allocated when the
 /// budget is used up.
 const FORGOTTEN_BITS: usize = 1 << 21;
 
-/// Remembers files of which some names have not been met yet. Forgets a file when all were.
+/// Remembers files until all their names were found.
 pub(super) struct Links {
     first: HashMap<(u64, u64), First>,
     left_bytes: usize,
@@ -25,18 +24,18 @@ pub(super) struct Links {
 struct First {
     name: Box<[u8]>,
     missing: u64,
-    /// What two names of one file have in common.
+    /// A hash of the properties that are equal for all names of a file.
     likeness: u64,
 }
 
-/// What a name is.
+/// The role of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
-    /// The only one, or the first one, as far as is known.
+    /// The only one, or the first one, as far as known.
     First,
-    /// A further name of a file that was stored under another one.
+    /// A further name of a stored file.
     Further,
-    /// A further name of a file that was stored, but not remembered.
+    /// A further name of a stored file that was not remembered.
     Unlinked,
 }
 
@@ -45,9 +44,9 @@ impl Links {
         Self { first: HashMap::new(), left_bytes: BUDGET_BYTES, forgotten: Vec::new() }
     }
 
-    /// A name of the file `meta` was met. If it is a further one, the first one is put into `target`.
+    /// Finds the role of a name of the file `meta`. If it is a further name, `target` is set to the first one.
     ///
-    /// A number alone makes no file: filesystems in user space may give one number to several files. Names of one file have
+    /// Equal inode numbers are not enough: filesystems in user space may give one number to several files. All names of a file have
     /// the same size, times, mode and owner.
     pub(super) fn meet(&mut self, meta: &Meta, target: &mut Vec<u8>) -> Name {
         target.clear();
@@ -73,7 +72,8 @@ impl Links {
 
     /// The file `meta` was stored as `name`.
     pub(super) fn add(&mut self, meta: &Meta, name: &[u8]) {
-        let (identity, cost_bytes) = (meta.identity(), cost_bytes(name));
+        let identity = meta.identity();
+        let cost_bytes = cost_bytes(name);
         if meta.links < 2 || self.first.contains_key(&identity) {
             return;
         }
@@ -82,7 +82,8 @@ impl Links {
             return;
         }
         self.left_bytes -= cost_bytes;
-        let (missing, likeness) = (meta.links - 1, likeness(meta));
+        let missing = meta.links - 1;
+        let likeness = likeness(meta);
         self.first.insert(identity, First { name: name.into(), missing, likeness });
     }
 
@@ -121,9 +122,17 @@ mod tests {
     use rustix::fs::FileType;
 
     fn file(inode: u64, links: u64) -> Meta {
-        let (file_type, mode, uid, gid) = (FileType::RegularFile, 0o644, 0, 0);
-        let (size_bytes, allocated_blocks, mtime_seconds, mtime_nanoseconds) = (1, 8, 1000, 0);
-        let (ctime, device, node) = ((1000, 0), 1, (0, 0));
+        let file_type = FileType::RegularFile;
+        let mode = 0o644;
+        let uid = 0;
+        let gid = 0;
+        let size_bytes = 1;
+        let allocated_blocks = 8;
+        let mtime_seconds = 1000;
+        let mtime_nanoseconds = 0;
+        let ctime = (1000, 0);
+        let device = 1;
+        let node = (0, 0);
         Meta {
             file_type,
             mode,
@@ -142,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_forgotten_when_all_its_names_were_met() {
+    fn a_file_is_forgotten_after_its_last_name() {
         let mut links = Links::new();
         let mut target = Vec::new();
         let meta = file(2, 3);
@@ -163,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn one_number_for_different_files_makes_no_link() {
+    fn different_files_with_one_inode_number_are_not_linked() {
         let mut links = Links::new();
         links.add(&file(2, 2), b"a");
         let others: [fn(&mut Meta); 4] = [
@@ -193,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_holds_eighty_thousand_files_with_usual_names() {
+    fn the_budget_is_enough_for_eighty_thousand_files() {
         let mut links = Links::new();
         for inode in 0..80_000 {
             links.add(&file(inode, 2), format!("var/lib/app/{inode:06}").as_bytes());

@@ -1,4 +1,4 @@
-//! Whether files of a tree have names outside of it.
+//! Finds out whether files of a tree have names outside of it.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -10,11 +10,11 @@ use rustix::fs::FileType;
 use crate::error::Result;
 use crate::volume::tree::read::walk::{NAMES_BUDGET_BYTES, WalkBudget, WalkDirectory, walk};
 
-/// So many files of which some names are still to come are remembered: 4 MiB, with the table around them.
+/// The most files that are remembered until all their names are found: 4 MiB, with the table.
 const FILES_LIMIT: usize = 64 << 10;
 
-/// Whether something in the directory `root`, whose path for messages is `root_path`, has a further name that is not in there,
-/// or may have: beyond [`FILES_LIMIT`] that is not known. Directories have no further names.
+/// Whether a file in the directory `root` has, or may have, a name outside of it. Beyond [`FILES_LIMIT`] it is not known and counts as
+/// yes. `root_path` is for messages. Directories have no further names.
 pub(crate) fn has_links_elsewhere(root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<bool> {
     let mut missing: HashMap<(u64, u64), u64> = HashMap::new();
     let mut is_too_much = false;

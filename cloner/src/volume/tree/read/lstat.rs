@@ -1,4 +1,4 @@
-//! Looking at one entry without trusting that it still is what the directory said a moment ago.
+//! Reads the metadata of an entry, and opens it, without trusting that it is still the one that the directory listed.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -14,40 +14,38 @@ use rustix::io::Errno;
 use crate::attributes::meta::Meta;
 use crate::error::{Error, Kind, Result};
 
-/// How directories are opened.
+/// Flags for opening directories.
 pub(super) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How files are opened: never through a symlink, and never waiting for the other end of a fifo that has
-/// taken the file's place.
+/// Flags for opening files: never follow a symlink, and never block on a fifo that has replaced the file.
 const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// How long a file under a lease is waited for. The kernel takes a lease away after 45 s, unless
-/// `/proc/sys/fs/lease-break-time` says otherwise.
+/// How long to wait for a file with a lease. The kernel breaks a lease after 45 s, or after `/proc/sys/fs/lease-break-time`.
 const LEASE_PATIENCE: Duration = Duration::from_secs(90);
-/// Between two tries.
+/// The pause between two attempts to open it.
 const LEASE_PAUSE: Duration = Duration::from_millis(50);
 
-/// An entry of a directory, as the walk found it.
+/// An entry of a directory that the walk found.
 pub(super) struct Found<'a> {
     /// The open directory it is in.
     pub(super) dir: BorrowedFd<'a>,
     /// Its name there.
     pub(super) name: &'a CStr,
-    /// What the directory says it is. May be `Unknown`, may be outdated.
+    /// Its type according to the directory. It may be `Unknown` or outdated.
     pub(super) file_type: FileType,
     /// Its path from the root of the walk.
     pub(super) member: &'a [u8],
     /// Its path for messages.
     pub(super) full: &'a [u8],
-    /// Ends a wait for it.
+    /// Ends waiting for the entry.
     pub(super) stop: &'a Stop,
 }
 
-/// What is there: `stat`, and the opened file or directory if it had to be opened.
+/// The metadata of an entry, and its descriptor if it was opened.
 pub(super) struct OpenedEntry {
     pub(super) meta: Meta,
     pub(super) fd: Option<OwnedFd>,
@@ -65,8 +63,8 @@ impl Found<'_> {
         Path::new(OsStr::from_bytes(if len == 0 { b"/" } else { &self.full[..len] }))
     }
 
-    /// Finds out what is there. Directories are opened; files only when `open_files`. What is opened is what
-    /// `meta` tells about.
+    /// Reads the metadata of the entry. Opens directories, and files if `open_files` is set; then the metadata is that of the
+    /// descriptor.
     pub(super) fn lstat(&self, open_files: bool) -> Result<OpenedEntry> {
         match self.file_type {
             FileType::Directory => return self.open(DIRECTORY, FileType::Directory),
@@ -74,7 +72,7 @@ impl Found<'_> {
             _ => {}
         }
         let stat = statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW);
-        let meta = Meta::of(&stat.map_err(|errno| self.failed("look at", errno))?);
+        let meta = Meta::of(&stat.map_err(|errno| self.failed("read the metadata of", errno))?);
         match meta.file_type {
             FileType::Directory => self.open(DIRECTORY, meta.file_type),
             FileType::RegularFile if open_files => self.open(FILE, meta.file_type),
@@ -82,47 +80,47 @@ impl Found<'_> {
         }
     }
 
-    /// Opens the file that `meta` tells about.
+    /// Opens the file that `meta` describes.
     pub(super) fn open_same(&self, meta: &Meta) -> Result<File> {
         let looked = self.open(FILE, FileType::RegularFile)?;
         match looked.fd {
             Some(fd) if meta.is_same_file(&looked.meta) => Ok(File::from(fd)),
-            _ => Err(self.changed("was replaced while it was looked at")),
+            _ => Err(self.changed("was replaced while it was read")),
         }
     }
 
-    /// Opens the file, whatever it is by now; `None` if that does not work.
+    /// Opens the file, or what has replaced it; `None` if that fails.
     pub(super) fn open_file(&self) -> Option<OwnedFd> {
         openat(self.dir, self.name, FILE, Mode::empty()).ok()
     }
 
-    /// The failure that the source changed: `how` goes on after the path.
+    /// The error that the source changed. `how` follows the path in the message.
     pub(super) fn changed(&self, how: &str) -> Error {
         Error::new(Kind::SourceChanged, format!("{} {how}", self.path().display()))
     }
 
-    /// The failure that an open file has lost its name.
+    /// The error that an open file has lost its name.
     pub(super) fn gone(&self) -> Error {
         match statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(errno) => self.failed("look at", errno),
-            Ok(_) => self.changed("was replaced while the folder was read"),
+            Err(errno) => self.failed("read the metadata of", errno),
+            Ok(_) => self.changed("was replaced while its directory was read"),
         }
     }
 
-    /// What a failed system call on this entry means. It was there a moment ago: not to find it, or to find
-    /// something of another type, is a change of the source.
+    /// The error of a system call on this entry. The entry existed a moment ago: if it is missing or has another type, the source
+    /// changed.
     pub(super) fn failed(&self, doing: &str, errno: Errno) -> Error {
         match errno {
-            Errno::NOENT => self.changed("vanished while the folder was read"),
+            Errno::NOENT => self.changed("vanished while its directory was read"),
             Errno::LOOP | Errno::NOTDIR | Errno::NXIO => {
-                self.changed("was replaced while the folder was read")
+                self.changed("was replaced while its directory was read")
             }
             other => Error::source(doing, self.path(), other.into()),
         }
     }
 
-    /// Opens it. A file under a write lease (Samba's oplocks) is waited for: the first try asks its holder to give it back,
-    /// which the kernel sees to. Other programs open it without O_NONBLOCK and wait in the kernel.
+    /// Opens the entry. Waits for a file with a write lease (Samba's oplocks): the first attempt makes the kernel break the lease.
+    /// Programs that open it without O_NONBLOCK wait in the kernel.
     fn open_patiently(&self, flags: OFlags) -> Result<OwnedFd> {
         let began = Instant::now();
         loop {
@@ -132,9 +130,10 @@ impl Found<'_> {
                     self.stop.sleep(LEASE_PAUSE);
                 }
                 Err(Errno::AGAIN) => {
-                    let (path, secs) = (self.path().display(), LEASE_PATIENCE.as_secs());
+                    let path = self.path().display();
+                    let secs = LEASE_PATIENCE.as_secs();
                     let text = format!(
-                        "cannot open {path}: another program has held a lease on it for {secs} s; end what uses it"
+                        "cannot open {path}: another program has held a lease on it for {secs} s; close the file there"
                     );
                     return Err(Error::new(Kind::Source, text));
                 }
@@ -147,24 +146,24 @@ impl Found<'_> {
         let fd = self.open_patiently(flags)?;
         let meta = meta_of(&fd, self.path())?;
         if meta.file_type != expected {
-            return Err(self.changed("was replaced while the folder was read"));
+            return Err(self.changed("was replaced while its directory was read"));
         }
         Ok(OpenedEntry { meta, fd: Some(fd) })
     }
 }
 
-/// Opens a regular file before its turn; `None` if that does not work.
+/// Opens a regular file ahead of its turn; `None` if that fails.
 pub(super) fn open_quietly(dir: BorrowedFd<'_>, name: &CStr) -> Option<OpenedEntry> {
     let fd = openat(dir, name, FILE, Mode::empty()).ok()?;
     let meta = Meta::of(&fstat(&fd).ok()?);
     (meta.file_type == FileType::RegularFile).then_some(OpenedEntry { meta, fd: Some(fd) })
 }
 
-/// What an open file is.
+/// The metadata of an open file.
 pub(super) fn meta_of(fd: impl AsFd, path: &Path) -> Result<Meta> {
     match fstat(fd) {
         Ok(stat) => Ok(Meta::of(&stat)),
-        Err(errno) => Err(Error::source("look at", path, errno.into())),
+        Err(errno) => Err(Error::source("read the metadata of", path, errno.into())),
     }
 }
 
@@ -174,19 +173,20 @@ mod tests {
     use std::fs::{self, create_dir, hard_link};
     use std::os::unix::fs::symlink;
 
-    /// A directory with one entry of each kind, and what looking at `name` says.
+    /// The result for `name` in a directory with one entry of each kind.
     fn lstat(name: &CStr, told: FileType, open_files: bool) -> Result<OpenedEntry> {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "x").unwrap();
         create_dir(directory.path().join("folder")).unwrap();
         symlink("folder", directory.path().join("link")).unwrap();
         let dir = File::open(directory.path()).unwrap();
-        let (member, full) = (name.to_bytes(), name.to_bytes());
+        let member = name.to_bytes();
+        let full = name.to_bytes();
         Found { dir: dir.as_fd(), name, file_type: told, member, full, stop: &Stop::new() }.lstat(open_files)
     }
 
     #[test]
-    fn a_filesystem_that_tells_no_types_is_asked() {
+    fn an_unknown_type_is_looked_up() {
         for (name, is, opened) in [
             (c"file", FileType::RegularFile, true),
             (c"folder", FileType::Directory, true),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_not_what_the_directory_said_is_a_change() {
+    fn an_entry_of_another_type_than_listed_is_a_change() {
         for (name, told) in [
             (c"folder", FileType::RegularFile),
             (c"link", FileType::RegularFile),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_file_that_was_looked_at_is_opened() {
+    fn only_the_same_file_is_opened() {
         let directory = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {
             fs::write(directory.path().join(name), "x").unwrap();

@@ -1,8 +1,7 @@
-//! Makes one tar archive of a directory, in our own process (contract 1.10).
+//! Makes one tar archive of a directory, in this process (contract 1.10).
 //!
-//! [`scan`](scan::scan) computes beforehand how long the archive becomes, [`write_archive`](write_archive::write_archive)
-//! makes it. Both are the same pass over the same tree (`pass`), once without the content of the files, so they cannot
-//! disagree.
+//! [`scan`] computes how long the archive becomes, and [`write_archive`] writes it. Both are the same pass over the same tree
+//! (`pass`), the scan without the content of the files, so they cannot disagree.
 
 mod census;
 mod extended;
@@ -14,8 +13,63 @@ mod names;
 mod pass;
 pub mod plan;
 mod read_ahead;
-pub mod scan;
 mod unsteady;
 mod walk;
-pub mod write_archive;
 mod xattr_thread;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use decant_shared::process::stop::Stop;
+
+use crate::error::{Error, Kind, Result};
+use crate::stream::Sink;
+use crate::volume::tree::read::pass::{Pass, ended};
+use crate::volume::tree::read::plan::{ArchivePlan, Options, Totals};
+use crate::volume::tree::read::xattr_thread::Measured;
+
+/// Computes the [`ArchivePlan`] of the directory `root`: what [`write_archive`] is going to write, with attributes (if `options`
+/// asks for them) and without. `root_path` is for messages. No content is read; files are opened to read their attributes and
+/// to find their holes.
+///
+/// Errors: `Kind::Source` when an entry cannot be read, `Kind::SourceChanged` when one changes meanwhile.
+pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> Result<ArchivePlan> {
+    let mut pass = Pass::scanning(options);
+    pass.tree(root, root_path, stop)?;
+    let stream_bytes = pass.stream_bytes();
+    let (outline, Measured { extended_bytes, only_in_attributes }) = pass.into_results(root_path)?;
+    Ok(ArchivePlan {
+        stream_bytes: ended(stream_bytes),
+        stream_with_attributes_bytes: ended(stream_bytes + extended_bytes),
+        only_in_attributes,
+        entries: outline.entries(),
+        outline,
+        extended_bytes,
+    })
+}
+
+/// Writes everything in the directory `root` into `sink` as a GNU tar archive (contract 1.10), with extended headers if
+/// `options` asks for attributes (docs/protocol.md, 6.4). `root_path` is for messages. `plan` is the result of [`scan`] with the
+/// same options. Names are only names: nothing in them is ever interpreted.
+///
+/// Errors: `Kind::Source` when something cannot be read, `Kind::SourceChanged` when a file changes while it is read or the tree
+/// is not the planned one. The archive then has no end.
+pub fn write_archive(
+    root: &OwnedFd,
+    root_path: &Path,
+    options: Options,
+    plan: &ArchivePlan,
+    sink: &mut dyn Sink,
+    stop: &Stop,
+) -> Result<Totals> {
+    let mut pass = Pass::writing(options, &plan.outline, sink);
+    pass.tree(root, root_path, stop)?;
+    pass.compare(root_path)?;
+    if options.attributes && pass.extended_bytes() != plan.extended_bytes {
+        let path = root_path.display();
+        let text = format!("the extended attributes in {path} changed while it was read");
+        return Err(Error::new(Kind::SourceChanged, text));
+    }
+    pass.end()?;
+    Ok(Totals { stream_bytes: pass.stream_bytes(), entries: plan.entries })
+}

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, RawDir, SeekFrom, seek};
 
 /// A sorted part of the names in a directory: the smallest ones after some name, as many as the budget allows.
 pub(super) struct NameBatch {
-    /// The names, each with a zero at its end.
+    /// The names, each followed by a zero byte.
     arena: Vec<u8>,
     slots: Vec<NameSlot>,
     next: usize,
@@ -25,8 +25,8 @@ struct NameSlot {
 }
 
 impl NameBatch {
-    /// Reads the directory `dir` from its beginning and keeps the smallest names that come after `after`, in
-    /// at most `budget_bytes` of memory (at least one name). `buffer` is working space whose capacity is used.
+    /// Reads the directory `dir` from its beginning and keeps the smallest names after `after`, in at most `budget_bytes` of memory (at
+    /// least one name). `buffer` is working space; its capacity is used.
     pub(super) fn read(
         dir: BorrowedFd<'_>,
         after: Option<&[u8]>,
@@ -35,7 +35,7 @@ impl NameBatch {
     ) -> io::Result<Self> {
         seek(dir, SeekFrom::Start(0))?;
         let mut batch = Self { arena: Vec::new(), slots: Vec::new(), next: 0, more: false };
-        // The smallest name known not to be in this batch.
+        // The smallest name that is known not to be in this batch.
         let mut bound: Option<Vec<u8>> = None;
         let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
@@ -57,22 +57,23 @@ impl NameBatch {
         Ok(batch)
     }
 
-    /// The next name in order, with the type the directory knows of (`Unknown` on some filesystems).
+    /// The next name in order, with its type according to the directory (`Unknown` on some filesystems).
     pub(super) fn next(&mut self) -> Option<(&CStr, FileType)> {
         let turn = self.next;
         self.next = (turn + 1).min(self.slots.len());
         self.get(turn)
     }
 
-    /// Which name comes next.
+    /// The index of the next name.
     pub(super) fn turn(&self) -> usize {
         self.next
     }
 
-    /// Name `index` in order.
+    /// The name with this index in the order.
     pub(super) fn get(&self, index: usize) -> Option<(&CStr, FileType)> {
         let slot = self.slots.get(index)?;
-        let (start, len) = (slot.start as usize, usize::from(slot.len));
+        let start = slot.start as usize;
+        let len = usize::from(slot.len);
         let name = CStr::from_bytes_with_nul(&self.arena[start..=start + len]).ok()?;
         Some((name, slot.file_type))
     }
@@ -94,7 +95,7 @@ impl NameBatch {
     }
 
     fn push(&mut self, name: &CStr, file_type: FileType) -> io::Result<()> {
-        let too_large = |_| io::Error::other("a name that is too long");
+        let too_large = |_| io::Error::other("the name is too long");
         let start = u32::try_from(self.arena.len()).map_err(too_large)?;
         let len = u16::try_from(name.count_bytes()).map_err(too_large)?;
         self.arena.extend_from_slice(name.to_bytes_with_nul());
@@ -111,11 +112,11 @@ impl NameBatch {
         let Self { arena, slots, .. } = self;
         let name = |slot: &NameSlot| &arena[slot.start as usize..slot.start as usize + usize::from(slot.len)];
         slots.sort_unstable_by(|a, b| name(a).cmp(name(b)));
-        // A directory that is changed while it is read may tell a name twice.
+        // A directory that changes while it is read may return a name twice.
         slots.dedup_by(|b, a| name(a) == name(b));
     }
 
-    /// Makes room: keeps the smaller half and returns the smallest name that was dropped.
+    /// Keeps the smaller half and returns the smallest name that was dropped.
     fn drop_greater_half(&mut self) -> Vec<u8> {
         self.sort();
         self.more = true;
@@ -125,7 +126,7 @@ impl NameBatch {
         self.slots.truncate(keep);
         for slot in &mut self.slots {
             let start = slot.start as usize;
-            // Cannot be cut off: the new arena is a part of the old one.
+            // This never overflows: the new arena is a part of the old one.
             slot.start = u32::try_from(arena.len()).unwrap_or(u32::MAX);
             arena.extend_from_slice(&self.arena[start..=start + usize::from(slot.len)]);
         }
@@ -151,7 +152,8 @@ mod tests {
     /// All names of a directory in the order of the batches, and the number of batches.
     fn all(dir: &File, budget_bytes: usize) -> (Vec<Vec<u8>>, usize) {
         let mut buffer = Vec::with_capacity(4096);
-        let (mut names, mut batches) = (Vec::<Vec<u8>>::new(), 0);
+        let mut names = Vec::<Vec<u8>>::new();
+        let mut batches = 0;
         loop {
             let after = names.last().cloned();
             let mut batch =

@@ -1,4 +1,4 @@
-//! What is asked of an archive, and what is known about it before and after.
+//! The options of an archive, the plan of it before it is written, and its totals afterwards.
 
 use crate::attributes::not_kept::NotKept;
 use crate::volume::tree::read::census::Outline;
@@ -6,27 +6,27 @@ use crate::volume::tree::read::census::Outline;
 /// How to store files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Leave holes out. `false` when preallocation was requested: then every file is stored in full.
+    /// Leave out holes. `false` if preallocation is requested: then every file is stored in full.
     pub sparse: bool,
-    /// Carry what only extended headers hold (docs/protocol.md, 6.4). Without it the archive is as GNU tar writes it.
+    /// Add extended headers with attributes (docs/protocol.md, 6.4). Without them the archive is the same as GNU tar's.
     pub attributes: bool,
 }
 
 impl Options {
-    /// For the content alone.
+    /// The options for the content alone.
     pub const CONTENT: Self = Self { sparse: true, attributes: false };
 }
 
-/// What [`scan`](crate::volume::tree::read::scan::scan) found: what [`write`](crate::volume::tree::read::write_archive::write_archive) is going to do.
+/// The result of [`scan`](crate::volume::tree::read::scan): what will be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchivePlan {
     /// Length of the whole archive in bytes, without attributes.
     pub stream_bytes: u64,
-    /// The same with attributes; only where they were asked for.
+    /// The same with attributes. Only set if they were requested.
     pub stream_with_attributes_bytes: u64,
-    /// What an archive without attributes does not hold: extended attributes, access control lists, capabilities.
+    /// What an archive without attributes lacks: extended attributes, access control lists, capabilities.
     pub only_in_attributes: NotKept,
-    /// How many files, directories, links and so on are in it.
+    /// The number of files, directories, links and other entries.
     pub entries: u64,
     pub(super) outline: Outline,
     /// Length of all extended headers.
@@ -40,12 +40,11 @@ impl ArchivePlan {
     }
 }
 
-/// What [`write`](crate::volume::tree::read::write_archive::write_archive) did.
+/// What [`write_archive`](crate::volume::tree::read::write_archive) has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
-    /// Length of the archive in bytes. Differs from the plan only when the filesystem changed its mind
-    /// about where holes are.
+    /// Length of the archive in bytes. It only differs from the plan if the filesystem now reports other holes.
     pub stream_bytes: u64,
-    /// How many files, directories, links and so on are in it.
+    /// The number of files, directories, links and other entries.
     pub entries: u64,
 }

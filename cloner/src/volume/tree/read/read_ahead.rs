@@ -1,5 +1,5 @@
-//! Files are opened before their turn, and the kernel is asked for their content: a disk that takes a millisecond for each
-//! request then reads many small files at once, and not one after the other.
+//! Reads ahead: opens files before their turn and lets the kernel read their content. A disk that takes a millisecond per request then
+//! reads many small files at the same time.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -10,47 +10,47 @@ use crate::volume::page_cache::SMALL_BYTES;
 use crate::volume::tree::read::lstat::{OpenedEntry, open_quietly};
 use crate::volume::tree::read::names::NameBatch;
 
-/// Files that are open before their turn. Disks work on 32 to 256 requests at once.
+/// The most files that are open before their turn. Disks handle 32 to 256 requests at once.
 const FILES: usize = 64;
-/// All directories on the way to where a walk is share these; each gets a few in any case, so that a deep tree has some, too.
+/// The most such files of all directories on the path of the walk. Each directory gets a few in any case, also in a deep tree.
 const SHARED_FILES: usize = 128;
 const FEW_FILES: usize = 8;
-/// What may wait in the page cache to be read.
+/// How many bytes may wait in the page cache to be read.
 const WAITING_BYTES: u64 = 8 << 20;
 
-/// The files of one directory that are open before their turn.
+/// The files of a directory that are open before their turn.
 #[derive(Default)]
 pub(super) struct ReadAhead {
     opened: VecDeque<(usize, OpenedEntry)>,
     waiting_bytes: u64,
-    /// Where to go on in the batch of names.
+    /// The index of the next name in the batch.
     next: usize,
 }
 
 impl ReadAhead {
-    /// How many files are open.
+    /// The number of open files.
     pub(super) fn len(&self) -> usize {
         self.opened.len()
     }
 
-    /// Opens files of `dir` whose names come from `turn` on in `batch`. Other directories hold `others` open.
+    /// Opens files of `dir`, by the names in `batch` from `turn` on. Other directories have `others` files open.
     pub(super) fn reach(&mut self, batch: &NameBatch, turn: usize, dir: BorrowedFd<'_>, others: usize) {
         let most = SHARED_FILES.saturating_sub(others).clamp(FEW_FILES, FILES);
         self.next = self.next.max(turn);
         while self.opened.len() < most && self.waiting_bytes < WAITING_BYTES {
             let Some((name, file_type)) = batch.get(self.next) else { return };
             if file_type == FileType::RegularFile
-                // What cannot be opened is looked at again when its turn comes, and then says why.
+                // A file that cannot be opened is tried again in its turn, which then reports the error.
                 && let Some(looked) = open_quietly(dir, name)
             {
-                self.waiting_bytes += asked_for(&looked);
+                self.waiting_bytes += read_small(&looked);
                 self.opened.push_back((self.next, looked));
             }
             self.next += 1;
         }
     }
 
-    /// The file whose name is `turn` in the batch, if it is open. Those before it are closed.
+    /// The file with the name `turn` in the batch, if it is open. Closes those before it.
     pub(super) fn take(&mut self, turn: usize) -> Option<OpenedEntry> {
         while self.opened.front().is_some_and(|(index, _)| *index <= turn) {
             let (index, looked) = self.opened.pop_front()?;
@@ -63,12 +63,12 @@ impl ReadAhead {
     }
 }
 
-/// Has the kernel read it, and says how much that is. Larger files are read ahead of the reader by the kernel itself, and
-/// must not be in the page cache before they are looked at there.
-fn asked_for(looked: &OpenedEntry) -> u64 {
+/// Lets the kernel read a small file, and returns its size. For larger files the kernel reads ahead itself, and their pages must not be
+/// in the page cache before [`DropAfterRead`](crate::volume::page_cache::DropAfterRead) checks that.
+fn read_small(looked: &OpenedEntry) -> u64 {
     let len = small_bytes(looked);
     if let (Some(len), Some(fd)) = (std::num::NonZeroU64::new(len), &looked.fd) {
-        // Advice only: a filesystem that does not take it is read when it is read.
+        // Advice only: if the filesystem ignores it, the file is read in its turn.
         let _ = fadvise(fd, 0, Some(len), Advice::WillNeed);
     }
     len
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_files_nor_bytes_are_without_bound() {
+    fn open_files_and_bytes_are_limited() {
         let directory = tempfile::tempdir().unwrap();
         for index in 100..200 {
             fs::write(directory.path().join(index.to_string()), "x").unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_went_before_it_was_opened_is_left_to_its_turn() {
+    fn a_file_that_vanished_is_left_to_its_turn() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("a"), "x").unwrap();
         let (dir, batch) = names(directory.path());

@@ -1,5 +1,5 @@
-//! Directories whose time of modification is none: some filesystems show the present time at every look (btrfs for a
-//! nested subvolume in a snapshot), so that it says nothing about changes.
+//! Directories whose modification time follows the clock: some filesystems always show the current time (btrfs for a nested subvolume
+//! in a snapshot). Their time does not show changes.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::volume::tree::read::census::hash_of;
 use crate::volume::tree::read::lstat::meta_of;
 use crate::volume::tree::read::names::NameBatch;
 
-/// Between two looks at a time that may follow the clock: longer than a tick of any kernel's coarse clock (10 ms).
+/// The pause between two readings of a time: longer than a tick of any kernel's coarse clock (10 ms).
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// So often a time has to move in a row to count as one that follows the clock.
+/// How many times in a row a time must change to count as one that follows the clock.
 const LOOKS: usize = 3;
 /// Memory for names that are read again, in bytes.
 const NAMES_BYTES: usize = 512 << 10;
 
-/// The names of a directory, in any order, without the memory for them.
+/// A hash of the names in a directory, independent of their order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
     count: u64,
@@ -32,16 +32,17 @@ impl Names {
     }
 }
 
-/// What is known about times of directories.
+/// Knowledge about the times of directories.
 #[derive(Debug, Default)]
 pub(super) struct Unsteady {
-    /// The filesystem last seen whose directories have times that follow the clock.
+    /// The latest filesystem whose directories have times that follow the clock.
     device: Option<u64>,
 }
 
 impl Unsteady {
-    /// The time or size of the directory `dir` changed while its names, which were `met`, were read. That is a change of
-    /// the source, unless it has the same names and its time follows the clock.
+    /// Checks the directory `dir`, whose time or size changed while its names (`met`) were read.
+    ///
+    /// Errors: `Kind::SourceChanged`, unless it still has the same names and its time follows the clock.
     pub(super) fn check(
         &mut self,
         dir: BorrowedFd<'_>,
@@ -54,7 +55,7 @@ impl Unsteady {
             let text = format!("names were added to or removed from {path} while it was read");
             return Err(Error::new(Kind::SourceChanged, text));
         }
-        // In an empty directory nothing can have been replaced that was read.
+        // In an empty directory no entry can have been replaced.
         if met.count == 0 {
             return Ok(());
         }
@@ -67,8 +68,9 @@ impl Unsteady {
             let now = meta_of(dir, path)?;
             if !before.content_differs(&now) {
                 let path = path.display();
-                let text =
-                    format!("{path} changed while it was read: an entry was replaced, or came and went");
+                let text = format!(
+                    "{path} changed while it was read: an entry was replaced, or was added and removed"
+                );
                 return Err(Error::new(Kind::SourceChanged, text));
             }
             before = now;
@@ -83,7 +85,7 @@ fn names_of(dir: BorrowedFd<'_>, path: &Path, buffer: &mut Vec<u8>) -> Result<Na
     let mut last: Option<Vec<u8>> = None;
     loop {
         let batch = NameBatch::read(dir, last.as_deref(), NAMES_BYTES, buffer);
-        let mut batch = batch.map_err(|cause| Error::source("read the folder", path, cause))?;
+        let mut batch = batch.map_err(|cause| Error::source("read the directory", path, cause))?;
         while let Some((name, _)) = batch.next() {
             names.add(name.to_bytes());
         }
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_a_change_whatever_the_time_says() {
+    fn other_names_are_a_change_with_any_time() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("a"), "").unwrap();
         let mut unsteady = Unsteady {
@@ -129,15 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn the_same_names_and_a_time_that_stands_still_are_a_change() {
+    fn the_same_names_with_a_constant_time_are_a_change() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("a"), "").unwrap();
         let error = check(&mut Unsteady::default(), directory.path(), &["a"]).unwrap_err();
-        assert!(error.to_string().ends_with("an entry was replaced, or came and went"), "{error}");
+        assert!(error.to_string().ends_with("an entry was replaced, or was added and removed"), "{error}");
     }
 
     #[test]
-    fn a_time_that_follows_the_clock_is_none() {
+    fn a_time_that_follows_the_clock_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
         assert!(check(&mut Unsteady::default(), directory.path(), &[]).is_ok());
         fs::write(directory.path().join("a"), "").unwrap();

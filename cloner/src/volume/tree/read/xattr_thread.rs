@@ -1,5 +1,5 @@
-//! The extended headers of a tree, found out in a thread of its own while the scan goes on: to ask for attributes takes
-//! longer than to look at the entry.
+//! Measures the extended headers of a tree in a thread of its own, in parallel with the scan: reading attributes takes longer than
+//! reading the metadata of an entry.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,28 +12,28 @@ use crate::attributes::Kinds;
 use crate::attributes::meta::Meta;
 use crate::attributes::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
-use crate::tar::header::BLOCK_BYTES;
+use crate::tar::field::BLOCK_BYTES;
 use crate::volume::tree::read::extended::Extended;
 use crate::volume::tree::read::lstat::Found;
 
-/// Entries that are handed over at once: a wake-up costs as much as some of them.
+/// Entries in a batch: waking up a thread takes as long as several entries.
 const BATCH_ENTRIES: usize = 256;
-/// Directories of one batch: each is one more open file.
+/// Directories in a batch: each is an open file.
 const BATCH_DIRECTORIES: usize = 8;
-/// Batches that wait. With two the threads run side by side; what is handed over is some 30 KiB each.
+/// Batches that may wait: two let the threads run in parallel. Each is about 30 KiB.
 const BATCHES: usize = 2;
 
-/// What an archive has to hold beyond its header blocks.
+/// What an archive contains in addition to header blocks and content.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     /// Length of all extended headers.
     pub(super) extended_bytes: u64,
-    /// What an archive without them does not hold.
+    /// What an archive without them lacks.
     pub(super) only_in_attributes: NotKept,
 }
 
 impl Measured {
-    /// An entry whose extended header has these records. Returns whether it has one.
+    /// Adds an entry with these records. Returns whether it has an extended header.
     pub(super) fn add(&mut self, records: &[u8]) -> bool {
         if !records.is_empty() {
             self.extended_bytes += BLOCK_BYTES + (records.len() as u64).next_multiple_of(BLOCK_BYTES);
@@ -42,7 +42,7 @@ impl Measured {
     }
 }
 
-/// The scan's end of it.
+/// The handle of the thread for the scan.
 pub(super) struct XattrThread {
     batch: XattrBatch,
     to_thread: Sender<XattrBatch>,
@@ -53,7 +53,7 @@ pub(super) struct XattrThread {
 struct XattrBatch {
     directories: Vec<XattrDirectory>,
     entries: Vec<XattrEntry>,
-    /// All names, each with a zero byte.
+    /// All names, each followed by a zero byte.
     names: Vec<u8>,
 }
 
@@ -61,20 +61,20 @@ struct XattrDirectory {
     fd: OwnedFd,
     /// Its path for messages.
     path: Vec<u8>,
-    /// Where the path of a member begins in the path of an entry.
+    /// Where the path from the root begins in the path of an entry.
     member_start: usize,
 }
 
 struct XattrEntry {
-    /// Which one of the directories it is in.
+    /// The index of its directory.
     directory: usize,
     meta: Meta,
-    /// What is known to be lost of it.
+    /// Attributes that are lost in any case.
     unsent: Kinds,
 }
 
 impl XattrThread {
-    /// Starts the thread. It ends when this is gone.
+    /// Starts the thread. It ends when this is dropped.
     pub(super) fn start(stop: &Stop) -> Result<Self> {
         let (to_thread, batches) = bounded(BATCHES);
         let stop = stop.clone();
@@ -83,16 +83,16 @@ impl XattrThread {
         Ok(Self { batch: XattrBatch::default(), to_thread, thread })
     }
 
-    /// An entry whose extended header is to be measured.
+    /// Measures the extended header of an entry.
     pub(super) fn entry(&mut self, found: &Found<'_>, meta: &Meta, unsent: Kinds) -> Result<()> {
         let path = &found.full[..found.full.len() - found.name.to_bytes().len() - 1];
         if self.batch.directories.last().is_none_or(|directory| directory.path != path) {
             if self.batch.directories.len() == BATCH_DIRECTORIES {
                 self.hand_over()?;
             }
-            // The walk may leave the directory, and close it, before the thread comes to it.
+            // The walk may close the directory before the thread reaches the entry.
             let fd = found.dir.try_clone_to_owned();
-            let fd = fd.map_err(|cause| Error::source("keep open the folder of", found.path(), cause))?;
+            let fd = fd.map_err(|cause| Error::source("keep open the directory of", found.path(), cause))?;
             let member_start = found.full.len() - found.member.len();
             self.batch.directories.push(XattrDirectory { fd, path: path.to_vec(), member_start });
         }
@@ -102,9 +102,9 @@ impl XattrThread {
         if self.batch.entries.len() == BATCH_ENTRIES { self.hand_over() } else { Ok(()) }
     }
 
-    /// What was found out about all entries.
+    /// Ends the thread and returns its result.
     pub(super) fn finish(mut self) -> Result<Measured> {
-        // Where the thread has failed, it says why.
+        // If the thread has failed, its own error is returned below.
         let _ = self.hand_over();
         drop(self.to_thread);
         let panicked = |_| Err(Error::new(Kind::Failed, "the thread for attributes panicked"));
@@ -118,7 +118,9 @@ impl XattrThread {
 }
 
 fn measure(batches: &Receiver<XattrBatch>, stop: &Stop) -> Result<Measured> {
-    let (mut measured, mut extended, mut full) = (Measured::default(), Extended::new(), Vec::new());
+    let mut measured = Measured::default();
+    let mut extended = Extended::new();
+    let mut full = Vec::new();
     for batch in batches {
         let mut names = batch.names.as_slice();
         for XattrEntry { directory, meta, unsent } in &batch.entries {
@@ -132,7 +134,8 @@ fn measure(batches: &Receiver<XattrBatch>, stop: &Stop) -> Result<Measured> {
             full.push(b'/');
             full.extend_from_slice(name.to_bytes());
             let member = &full[directory.member_start..];
-            let (dir, file_type) = (directory.fd.as_fd(), meta.file_type);
+            let dir = directory.fd.as_fd();
+            let file_type = meta.file_type;
             let found = Found { dir, name, file_type, member, full: &full, stop };
             let kinds = extended.collect(&found, meta, None, *unsent)?;
             if measured.add(extended.records()) {

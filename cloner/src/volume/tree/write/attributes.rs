@@ -1,4 +1,4 @@
-//! Owner, mode, extended attributes and time of what was unpacked.
+//! Sets owner, mode, extended attributes and time of entries.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, Gid, Mode, Stat, Uid};
@@ -12,78 +12,78 @@ use crate::volume::optional_calls::{Call, Verdict, setting};
 use crate::volume::tree::write::subject::Subject;
 use crate::volume::xattrs::{XattrAccess, names, remove, room};
 
-/// The permission bits with setuid, setgid and the sticky bit.
+/// The permission bits, setuid, setgid and the sticky bit.
 const ALL_BITS: u32 = 0o7777;
 
-/// What a finished file or directory gets.
+/// The attributes that a finished entry gets.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
     owner: Owner,
     mode: Option<Modes>,
     modified: Option<Moment>,
     xattrs: Vec<Xattr>,
-    /// Lost before it came here.
+    /// Attributes that were lost before.
     lost: Kinds,
-    /// Something else may have left attributes that are not among these.
+    /// The entry existed before, and may have attributes that are not among these.
     is_reused: bool,
-    /// What it was made with: it is looked at, and set only where it is not so.
+    /// Attributes that it got when it was created. They are checked, and only set if they differ.
     at_birth: AtBirth,
 }
 
 /// The mode of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Modes {
-    /// That of the source.
+    /// The mode at the source.
     wanted: u32,
-    /// What it may be as long as it has no access control list.
+    /// The mode that it may have without its access control list.
     without_acl: u32,
 }
 
-/// What an entry was asked to be made with.
+/// Which attributes an entry got when it was created.
 #[derive(Debug, Clone, Copy, Default)]
 struct AtBirth {
     owner: bool,
     mode: bool,
 }
 
-/// What becomes of the owner.
+/// How the owner is set.
 #[derive(Debug, Clone, Copy)]
 enum Owner {
-    /// Nothing.
+    /// It is not changed.
     Stays,
-    /// It becomes this one.
+    /// It is set to this user and group.
     Becomes(Option<u32>, Option<u32>),
-    /// It should be this one, which this process may not do.
+    /// It should be this user and group, but this process may not set it.
     ShouldBe(Option<u32>, Option<u32>),
 }
 
-/// What the kernel gives to everything that is made in a directory.
+/// The attributes that the kernel gives to new entries in a directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Birth {
     uid: u32,
     gid: u32,
-    /// The permission bits that neither the umask nor a default ACL takes away.
+    /// The permission bits that neither the umask nor a default ACL removes.
     allowed: u32,
 }
 
 impl Birth {
-    /// In a directory that was just made with all permission bits. It got them, its owner and its group by the same rules
-    /// as what will be made in it, and hands on its setgid bit and its default ACL.
+    /// For a directory that was created with all permission bits. Its mode, owner and group follow the same rules as those of its
+    /// entries will, and it passes on its setgid bit and its default ACL.
     pub(super) fn in_new_directory(directory: &Stat) -> Self {
         Self { uid: directory.st_uid, gid: directory.st_gid, allowed: directory.st_mode & 0o777 }
     }
 }
 
 impl Attributes {
-    /// The mode to make a file with, so that it needs no other one later, if that can be had. Attributes of users are
-    /// set before the final mode.
+    /// The final mode, if a file can be created with it. Extended attributes must be set before the final mode.
     pub(super) fn mode_at(&self, birth: Option<Birth>) -> Option<Mode> {
-        let (mode, birth) = (self.mode?.without_acl, birth?);
+        let mode = self.mode?.without_acl;
+        let birth = birth?;
         let is_had = mode & !birth.allowed == 0 && self.xattrs.is_empty();
         is_had.then(|| Mode::from_raw_mode(mode))
     }
 
-    /// For a file that was just made with [`Attributes::mode_at`]: each system call that is saved is saved once per file.
+    /// For a file that was created with [`Attributes::mode_at`]. Saves system calls for each file.
     pub(super) fn after(mut self, birth: Option<Birth>) -> Self {
         self.at_birth.mode = self.mode_at(birth).is_some();
         if let (Some(Birth { uid, gid, .. }), Owner::Becomes(owner, group)) = (birth, self.owner) {
@@ -92,38 +92,40 @@ impl Attributes {
         self
     }
 
-    /// What the archive says; the owner is only set when this process may give files away.
+    /// The attributes in the archive. The owner is only set if `own`, when this process may change owners.
     pub(crate) fn of(entry: &Entry, own: bool) -> Self {
         let owner = if own { Owner::Becomes } else { Owner::ShouldBe }(entry.uid, entry.gid);
-        let (xattrs, lost) = (entry.xattrs.clone(), entry.unsent);
+        let xattrs = entry.xattrs.clone();
+        let lost = entry.unsent;
         let list = xattrs.iter().find(|xattr| xattr.name == ACCESS_ACL).map(|xattr| xattr.value.as_slice());
         let has_acl = list.is_some() || lost.has(Attribute::Acl);
         let without_acl = if has_acl { acl::without(entry.mode, list) } else { entry.mode };
         let mode = Some(Modes { wanted: entry.mode, without_acl });
-        let (modified, at_birth) = (Some(entry.modified), AtBirth::default());
+        let modified = Some(entry.modified);
+        let at_birth = AtBirth::default();
         Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth }
     }
 
-    /// The same for what was there before.
+    /// The same for an entry that existed before.
     pub(crate) fn of_reused(entry: &Entry, own: bool) -> Self {
         Self { is_reused: true, ..Self::of(entry, own) }
     }
 
-    /// What the archive says about the directory that is unpacked into. Its owner stays: a volume's root belongs to whoever
-    /// mounts it.
+    /// The attributes in the archive of the target directory itself. Its owner is not changed: the root of a volume belongs to the pod
+    /// that mounts it.
     pub(super) fn of_root(entry: &Entry) -> Self {
         Self { owner: Owner::Stays, xattrs: Vec::new(), lost: Kinds::default(), ..Self::of(entry, false) }
     }
 
-    /// For a directory that the archive uses but does not hold.
-    pub(super) fn of_unnamed_directory(inherited_mode: u32) -> Self {
-        /// What mkdir(1) makes under the usual umask.
+    /// For a directory that the archive uses but does not contain.
+    pub(super) fn of_unlisted_directory(inherited_mode: u32) -> Self {
+        /// The mode of mkdir(1) with the usual umask.
         const USUAL: u32 = 0o755;
         let setgid = inherited_mode & Mode::SGID.as_raw_mode();
         Self::unowned(USUAL | setgid, None)
     }
 
-    /// What a directory already has, to give it back after one more change in it.
+    /// The attributes that a directory has, to be restored after a change in it.
     pub(super) fn as_found(stat: &Stat) -> Self {
         let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let modified = Moment { seconds: stat.st_mtime, nanoseconds };
@@ -132,17 +134,19 @@ impl Attributes {
 
     fn unowned(mode: u32, modified: Option<Moment>) -> Self {
         let mode = Some(Modes { wanted: mode, without_acl: mode });
-        let (owner, xattrs, lost) = (Owner::Stays, Vec::new(), Kinds::default());
+        let owner = Owner::Stays;
+        let xattrs = Vec::new();
+        let lost = Kinds::default();
         Self { owner, mode, modified, xattrs, lost, is_reused: false, at_birth: AtBirth::default() }
     }
 
-    /// The mode that it is to have, if its owner does not get `needed` by it.
+    /// Its mode, if that does not give `needed` to the owner.
     pub(super) fn unreadable(&self, needed: Mode) -> Option<u32> {
         let mode = self.mode?.wanted;
         (mode & needed.as_raw_mode() != needed.as_raw_mode()).then_some(mode)
     }
 
-    /// Lets the owner have `needed` besides.
+    /// Adds `needed` to the permissions of the owner.
     pub(super) fn let_owner(&mut self, needed: Mode) {
         if let Some(modes) = &mut self.mode {
             modes.wanted |= needed.as_raw_mode();
@@ -151,24 +155,24 @@ impl Attributes {
         self.at_birth.mode = false;
     }
 
-    /// Memory that its extended attributes take, in bytes.
+    /// Memory of its extended attributes, in bytes.
     pub(super) fn xattrs_bytes(&self) -> usize {
         self.xattrs.iter().map(|xattr| size_of::<Xattr>() + xattr.name.len() + xattr.value.len()).sum()
     }
 
-    /// Counts its extended attributes as lost.
+    /// Drops its extended attributes and counts them as lost.
     pub(super) fn drop_xattrs(&mut self) {
         for xattr in std::mem::take(&mut self.xattrs) {
             self.lost.insert(Attribute::of_xattr(&xattr.name));
         }
     }
 
-    /// Sets them on an open file or directory. Returns what is not permitted, or not possible here.
+    /// Sets the attributes of an open file or directory. Returns those that could not be kept.
     pub(crate) fn apply_to(&self, fd: impl AsFd) -> Result<Kinds> {
         self.apply(&Subject::Open(fd.as_fd()))
     }
 
-    /// The same for the name of a pipe, device or symlink in `parent`. A symlink has no mode of its own.
+    /// The same for a pipe, device or symlink `name` in `parent`. A symlink has no mode.
     pub(super) fn apply_to_name(
         &self,
         parent: BorrowedFd<'_>,
@@ -178,10 +182,9 @@ impl Attributes {
         self.apply(&Subject::Name { parent, name, is_symlink })
     }
 
-    /// In the only order that keeps all. A change of owner takes setuid, setgid and capabilities away. Attributes of
-    /// users need write permission, which the final mode may not give. A change of mode changes an access control list.
-    /// Everything changes the time. What came of it is looked at in the end: a filesystem may take something else than it was
-    /// given, and say nothing.
+    /// Sets the attributes in the only order that keeps all of them. A change of the owner removes setuid, setgid and capabilities.
+    /// `user.*` attributes need write permission, which the final mode may not give. A change of the mode changes an access control
+    /// list. Everything changes the time. The result is checked at the end: a filesystem may set something else without an error.
     fn apply(&self, subject: &Subject<'_>) -> Result<Kinds> {
         let mut lost = self.lost;
         if let (Owner::Becomes(uid, gid), false) = (self.owner, self.at_birth.owner) {
@@ -201,14 +204,15 @@ impl Attributes {
         if let Some(modified) = self.modified {
             count(&mut lost, Call::SetTimes, subject.set_time(modified))?;
         }
-        self.look_back(subject, kept_bits, has_acl, &mut lost)?;
+        self.check_result(subject, kept_bits, has_acl, &mut lost)?;
         Ok(lost)
     }
 
-    /// The bits of its mode that it may have: setuid and setgid would lend the rights of another owner, where it does not get
-    /// its own. What is made in a setgid directory gets its group; that lends nothing.
+    /// The bits of its mode that it may have. If it does not get its owner, setuid or setgid would grant the rights of another owner.
+    /// The setgid bit of a directory only passes on a group, and grants nothing.
     fn kept_bits(&self, subject: &Subject<'_>) -> Result<u32> {
-        let (setuid, setgid) = (Mode::SUID.as_raw_mode(), Mode::SGID.as_raw_mode());
+        let setuid = Mode::SUID.as_raw_mode();
+        let setgid = Mode::SGID.as_raw_mode();
         let Some((uid, gid)) = self.wanted_owner() else { return Ok(!0) };
         if !subject.has_mode() || self.mode.is_none_or(|mode| mode.wanted & (setuid | setgid) == 0) {
             return Ok(!0);
@@ -232,9 +236,9 @@ impl Attributes {
         }
     }
 
-    /// Counts what is not as it should be. A mode that is not what was asked for gets a second try, because some filesystems
-    /// choose that of what is made in them.
-    fn look_back(
+    /// Counts attributes that differ from the wanted ones as lost. A wrong mode is set once more, because some filesystems choose the
+    /// mode of new entries themselves.
+    fn check_result(
         &self,
         subject: &Subject<'_>,
         kept_bits: u32,
@@ -263,14 +267,15 @@ impl Attributes {
         Ok(())
     }
 
-    /// Sets them. Returns whether an access control list was among them and is there now.
+    /// Sets extended attributes. Returns whether an access control list was among them and is set now.
     fn set_xattrs<'a>(
         &self,
         subject: &Subject<'_>,
         xattrs: impl Iterator<Item = &'a Xattr>,
         lost: &mut Kinds,
     ) -> Result<bool> {
-        let (mut place, mut has_acl) = (None, false);
+        let mut place = None;
+        let mut has_acl = false;
         for Xattr { name, value } in xattrs {
             let kind = Attribute::of_xattr(name);
             if !may_be_set(name) {
@@ -278,7 +283,7 @@ impl Attributes {
                 continue;
             }
             let place = place.get_or_insert_with(|| subject.place());
-            // Also a filesystem that says nothing may not have taken it.
+            // A filesystem may ignore the attribute without an error.
             let is_set = place.set(name, value).map_err(|errno| subject.too_large(errno)).and_then(|()| {
                 let is_had = place.has(name, value)?;
                 Ok(is_had || (kind == Attribute::Acl && acl::is_a_mode(value)))
@@ -293,7 +298,7 @@ impl Attributes {
         Ok(has_acl)
     }
 
-    /// Takes away what an attempt before has set and the archive does not have.
+    /// Removes attributes that a previous attempt has set and that are not in the archive.
     fn remove_others(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let mut room = room();
         let list = match XattrAccess::Open(fd).list(&mut room) {
@@ -303,7 +308,7 @@ impl Attributes {
         let is_other = |name: &&[u8]| !self.xattrs.iter().any(|xattr| xattr.name == *name);
         for name in names(list).filter(|name| may_be_set(name)).filter(is_other) {
             match remove(fd, name) {
-                // Then an attempt before could not have set it.
+                // A previous attempt could not have set it.
                 Err(Errno::PERM | Errno::ACCESS) => {}
                 result => result?,
             }
@@ -312,15 +317,15 @@ impl Attributes {
     }
 }
 
-/// Whether this process may give files away, and still finish, open again and remove what it gave away. Without the latter an
-/// attempt that was interrupted could neither go on nor be cleaned up.
+/// Whether this process may change the owner of files, and may still finish, open and remove them afterwards. Otherwise an interrupted
+/// attempt could neither be resumed nor cleaned up.
 pub(crate) fn may_give_away() -> bool {
     let needed = CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER;
-    // A sandbox may not know the question.
+    // A sandbox may not support this call.
     capabilities(None).map_or_else(|_| geteuid().is_root(), |sets| sets.effective.contains(needed))
 }
 
-/// Counts what cannot be kept; any other error is one.
+/// Counts an attribute as lost if `call` failed with an error that means that; other errors are returned.
 fn count(lost: &mut Kinds, call: Call, result: Result<()>) -> Result<()> {
     match result {
         Err(errno) => match call.verdict(errno) {

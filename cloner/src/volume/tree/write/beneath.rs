@@ -1,4 +1,4 @@
-//! Opening directories without ever leaving the one we are in.
+//! Opens directories without ever leaving the target directory.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
@@ -9,11 +9,13 @@ use rustix::io::{Errno, Result};
 use crate::volume::optional_calls::Call;
 use crate::volume::tree::write::member_name::MemberName;
 
-/// Mode of a directory while it is filled: its own bits come when it is complete.
+/// The mode of a directory while entries are written into it. Its final mode is set when it is complete.
 pub(super) const WORKING_MODE: Mode = Mode::RWXU;
 
-/// Opens the directory `name` in `parent` for reading and makes sure that its owner can work in it. Returns also
-/// how it was before that. A symlink is never followed: ENOTDIR.
+/// Opens the directory `name` in `parent` for reading and gives its owner the rights to write into it. Returns its metadata before that,
+/// too.
+///
+/// Errors: ENOTDIR for a symlink, which is never followed.
 pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd, Stat)> {
     let open = || openat(&parent, name, directory_flags() | OFlags::RDONLY, Mode::empty());
     match open() {
@@ -22,18 +24,18 @@ pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd,
             if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
                 return Err(Errno::NOTDIR);
             }
-            // By its name, because the descriptor is what could not be had.
+            // By its name, because it cannot be opened.
             chmodat(&parent, name, Mode::from_raw_mode(found.st_mode) | WORKING_MODE, AtFlags::empty())?;
             Ok((open()?, found))
         }
-        // What O_NOFOLLOW says about symlinks depends on the kernel.
+        // The error of O_NOFOLLOW for a symlink depends on the kernel.
         Err(Errno::LOOP) => Err(Errno::NOTDIR),
         result => {
             let directory = result?;
             let found = fstat(&directory)?;
             let mode = Mode::from_raw_mode(found.st_mode);
             if !mode.contains(WORKING_MODE) {
-                // Where modes are those of the mount, its owner may work in it all the same.
+                // On a filesystem whose modes come from the mount, the owner may still have the rights.
                 match fchmod(&directory, mode | WORKING_MODE) {
                     Err(errno) if !Call::Chmod.is_dispensable(errno) => return Err(errno),
                     _ => {}
@@ -44,11 +46,11 @@ pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> Result<(OwnedFd,
     }
 }
 
-/// Opens the directory `name` anywhere below `root`, only to name things in it. Fails on any symlink on the way.
+/// Opens the directory `name` anywhere below `root`, only to access entries by name. Fails if a component is a symlink.
 pub(super) fn open_below(root: impl AsFd, name: MemberName<'_>) -> Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(&root, name.relative(), directory_flags() | OFlags::PATH, Mode::empty(), resolve) {
-        // An old kernel, a seccomp profile that does not know the call, a very long name, a rename meanwhile.
+        // An old kernel, a seccomp profile without this call, a very long name, or a rename at the same time.
         Err(errno) if Call::OpenBeneath.is_dispensable(errno) => step_by_step(root, name),
         result => result,
     }
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_down_refuse_symlinks() {
+    fn both_ways_to_open_a_directory_refuse_symlinks() {
         let scratch = tempfile::tempdir().unwrap();
         fs::create_dir_all(scratch.path().join("a/b")).unwrap();
         symlink("a", scratch.path().join("link")).unwrap();

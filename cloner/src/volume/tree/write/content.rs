@@ -1,4 +1,4 @@
-//! The content of one regular file.
+//! Writes the content of a regular file.
 
 use std::fs::File;
 use std::io;
@@ -10,25 +10,26 @@ use rustix::io::retry_on_intr;
 
 use crate::attributes::name::shown;
 use crate::error::Error;
-use crate::stream::{Piece, Pull, ZEROS};
+use crate::stream::{Piece, Pull};
 use crate::tar::entry::Entry;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
 use crate::volume::page_cache::DropAfterWrite;
+use crate::zeros::write_zeros;
 
-/// Between two of these the stop token is asked, in bytes.
+/// How many bytes are written between two checks for a stop.
 pub(crate) const STEP_BYTES: u64 = 1 << 20;
-/// Files of this size have it from the beginning. For smaller ones the call costs more than writing them again.
+/// Files of at least this size get their final size at the beginning. For smaller ones the call takes longer than writing them again.
 pub(super) const SIZED_BYTES: u64 = 1 << 20;
-/// Content of all members of a stream that are not written, with its holes: 64 TiB. No filesystem says that such a member is
-/// too large, and the digest of its holes takes time: that of this many about 20 ms, that of 2^63 bytes an hour.
+/// The most content, with holes, of the members that are not written: 64 TiB. No filesystem limits the size of such members, and the
+/// digest of their holes takes time: 20 ms for this size, an hour for 2^63 bytes.
 const MAX_SKIPPED_BYTES: u64 = 64 << 40;
 
 /// Why the content of a file is not complete.
 pub(super) enum Incomplete {
-    /// The stream or the stop token says so.
+    /// The stream failed, or there was a stop.
     Stream(Error),
-    /// The file does, after this many bytes.
+    /// Writing failed after this many bytes.
     Write { cause: io::Error, written_bytes: u64 },
 }
 
@@ -41,13 +42,13 @@ impl From<Error> for Incomplete {
 /// How content is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
-    /// Allocate every byte.
+    /// Allocate all space, also for holes.
     pub(super) preallocate: bool,
-    /// Some of it is there already, of an attempt before: what is kept is not written.
+    /// A part of the content is there from a previous attempt and is not written again.
     pub(super) is_reused: bool,
 }
 
-/// Writes the content of the member that `archive` is at. Zero runs become holes, or are allocated when asked.
+/// Writes the content of the current member of `archive`. Runs of zeros become holes, or are allocated.
 pub(super) fn write_content<P: Pull + ?Sized>(
     archive: &mut ArchiveReader<'_, P>,
     file: &File,
@@ -63,7 +64,8 @@ pub(super) fn write_content<P: Pull + ?Sized>(
     if !manner.is_reused {
         room.prepare()?;
     }
-    let (mut is_held, mut page_cache) = (manner.is_reused, DropAfterWrite::default());
+    let mut is_held = manner.is_reused;
+    let mut page_cache = DropAfterWrite::default();
     while let Some((offset, piece)) = archive.next_data(STEP_BYTES)? {
         Error::check(stop)?;
         if is_held && !matches!(piece, Piece::Kept(_)) {
@@ -78,11 +80,13 @@ pub(super) fn write_content<P: Pull + ?Sized>(
             }
             Piece::Kept(_) if is_held => {}
             Piece::Kept(_) => {
-                return Err(Error::damaged("content that is said to be here, and is not").into());
+                return Err(
+                    Error::damaged("the stream leaves out content that the target does not hold").into()
+                );
             }
             Piece::Zeros(_) if room.zeros_are_there => {}
             Piece::Zeros(len) => {
-                write_zeros(file, offset, len, stop)?;
+                fill_with_zeros(file, offset, len, stop)?;
                 room.end = room.end.max(offset + len);
             }
         }
@@ -90,27 +94,27 @@ pub(super) fn write_content<P: Pull + ?Sized>(
     if is_held { Ok(()) } else { room.finish(stop) }
 }
 
-/// The space of a file.
+/// The size and allocation of a file.
 struct FileAllocation<'a> {
     file: &'a File,
     size_bytes: u64,
     preallocate: bool,
-    /// What is not written reads as zeros, and is allocated if it has to be.
+    /// Ranges that are not written read as zeros, and are allocated if `preallocate` is set.
     zeros_are_there: bool,
-    /// As far as the file goes.
+    /// The current end of the file.
     end: u64,
 }
 
 impl FileAllocation<'_> {
-    /// Before the first byte.
+    /// Prepares the file before the first byte is written.
     fn prepare(&mut self) -> Result<(), Incomplete> {
         if self.preallocate {
-            // The file has its size then, or gets it by writing zeros.
+            // This sets the size of the file, or zeros are written up to its size.
             self.zeros_are_there = allocate(self.file, self.size_bytes).map_err(failed_at(self.end))?;
             self.end = self.size_bytes;
         } else if self.size_bytes >= SIZED_BYTES {
-            // What a killed target leaves has the size that belongs to its digest (docs/protocol.md, 5). Some filesystems
-            // take files only from their beginning to their end: then the size grows, and zeros are written.
+            // A killed target then leaves a file of the size that its digest covers (docs/protocol.md, 5). Some filesystems only
+            // support writing from the beginning to the end: there the size grows, and zeros are written.
             match ftruncate(self.file, self.size_bytes) {
                 Ok(()) => self.end = self.size_bytes,
                 Err(errno) if Call::Truncate.is_dispensable(errno) => self.zeros_are_there = false,
@@ -120,7 +124,7 @@ impl FileAllocation<'_> {
         Ok(())
     }
 
-    /// Drops what an attempt before wrote from `offset` on.
+    /// Drops the content of a previous attempt from `offset` on.
     fn cut(&mut self, offset: u64) -> Result<(), Incomplete> {
         self.end = offset;
         self.resize(offset)?;
@@ -133,7 +137,7 @@ impl FileAllocation<'_> {
         }
         match ftruncate(self.file, self.size_bytes) {
             Err(errno) if Call::Truncate.is_dispensable(errno) => {
-                write_zeros(self.file, self.end, self.size_bytes - self.end, stop)
+                fill_with_zeros(self.file, self.end, self.size_bytes - self.end, stop)
             }
             resized => resized.map_err(io::Error::from).map_err(failed_at(self.end)),
         }
@@ -144,17 +148,16 @@ impl FileAllocation<'_> {
     }
 }
 
-/// What is dropped of one stream.
+/// Counts the content of a stream that is skipped.
 #[derive(Debug, Default)]
 pub(crate) struct Skipped {
     content_bytes: u64,
 }
 
 impl Skipped {
-    /// Drops the content of the member `entry`, which `archive` is at. `next_entry` would do it too, but not hear a stop.
+    /// Skips the content of `entry`, the current member of `archive`. Unlike `next_entry`, this checks for a stop.
     ///
-    /// Errors: `Kind::Damaged` before any of it is read where it is more than [`MAX_SKIPPED_BYTES`] with what was dropped
-    /// before.
+    /// Errors: `Kind::Damaged`, before anything is read, if all skipped content is more than [`MAX_SKIPPED_BYTES`].
     pub(crate) fn skip<P: Pull + ?Sized>(
         &mut self,
         archive: &mut ArchiveReader<'_, P>,
@@ -164,7 +167,8 @@ impl Skipped {
         self.content_bytes = self.content_bytes.saturating_add(entry.size_bytes);
         if self.content_bytes > MAX_SKIPPED_BYTES {
             let name = shown(&entry.name);
-            let text = format!("{name}: more than {MAX_SKIPPED_BYTES} bytes in members that are not written");
+            let text =
+                format!("{name}: the members that are not written have more than {MAX_SKIPPED_BYTES} bytes");
             return Err(Error::damaged(text));
         }
         while archive.next_data(STEP_BYTES)?.is_some() {
@@ -174,7 +178,7 @@ impl Skipped {
     }
 }
 
-/// Whether the filesystem can allocate without writing.
+/// Allocates the file. `false`: the filesystem cannot allocate without writing.
 fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
     match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, size_bytes)) {
         Ok(()) => Ok(true),
@@ -183,15 +187,10 @@ fn allocate(file: &File, size_bytes: u64) -> io::Result<bool> {
     }
 }
 
-fn write_zeros(file: &File, mut offset: u64, mut len: u64, stop: &Stop) -> Result<(), Incomplete> {
-    while len > 0 {
-        Error::check(stop)?;
-        let part = usize::try_from(len).unwrap_or(usize::MAX).min(ZEROS.len());
-        file.write_all_at(&ZEROS[..part], offset).map_err(failed_at(offset))?;
-        offset += part as u64;
-        len -= part as u64;
-    }
-    Ok(())
+fn fill_with_zeros(file: &File, offset: u64, len: u64, stop: &Stop) -> Result<(), Incomplete> {
+    write_zeros(offset, len, stop, |offset, zeros| {
+        file.write_all_at(zeros, offset).map_err(failed_at(offset))
+    })
 }
 
 fn failed_at(written_bytes: u64) -> impl Fn(io::Error) -> Incomplete {

@@ -1,9 +1,9 @@
-//! The directories between the root and the current member, held open.
+//! The directories from the root to the current member, which are kept open.
 //!
-//! A member costs no walk from the root, and a directory gets its mode and time when it is left, because writing
-//! into it changes its time and may need more permission than it will have. Archives come depth first, so that
-//! is once per directory; if a later member comes back to a directory, what it already has is given back afterwards.
-//! That way nothing is remembered about directories that were left.
+//! This avoids a walk from the root for each member. A directory gets its mode and time when it is left, because writing into it changes
+//! its time and may need more permissions than its final mode gives. Archives are depth first, so this happens once per directory. If a
+//! later member returns to a directory, its attributes are restored afterwards. So nothing must be stored about directories that were
+//! left.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat, fstat, mkdirat, openat};
@@ -16,60 +16,61 @@ use crate::volume::tree::write::folding::{Folding, SEEN_BYTES, Seen};
 use crate::volume::tree::write::late::{DIRECTORY_BITS, Late, chmod_unfollowed};
 use crate::volume::tree::write::member_name::MemberName;
 
-/// At most this many levels are open at once, however deep the tree is.
+/// The most levels that are open at the same time.
 const MAX_OPEN: usize = 48;
-/// How many levels are opened again when a way up meets a closed one.
+/// How many levels are opened again together when a closed level is reached from below.
 const REOPENED: usize = 24;
-/// Memory for extended attributes that directories get when they are left. A kernel's own limit for one directory is far less
-/// than this, but a deep tree has many open.
+/// Memory for the extended attributes that directories get when they are left. The kernel's limit for one directory is much smaller, but
+/// a deep tree has many open directories.
 const PENDING_XATTRS_BYTES: usize = 4 << 20;
 
-/// The way down to the current directory. The root is the directory that is unpacked into.
+/// The path to the current directory. The root is the target directory.
 pub(super) struct Directories {
     root: OwnedFd,
     levels: Vec<DirectoryLevel>,
-    /// Of all levels.
+    /// Memory for the extended attributes of all levels.
     xattrs_bytes: usize,
-    /// The entries whose modes come last.
+    /// The entries whose modes are set last.
     pub(super) late: Late,
-    /// Which names the filesystem takes for the same.
+    /// Whether the filesystem treats different names as the same.
     folding: Folding,
-    /// How many names the root has.
+    /// How many names were created in the root.
     top_names: u64,
-    /// Which.
+    /// Those names.
     seen: Seen,
-    /// Memory that is left for what all levels have seen.
+    /// Memory that is left for the names of all levels.
     seen_room_bytes: usize,
-    /// A name that another one stands for, when that was in the way.
+    /// The latest name that could not be used.
     taken: Option<Taken>,
 }
 
-/// A name that could not be had, because the filesystem takes another one for it.
+/// A name that cannot be used because the filesystem treats it as the same as another one.
 pub(super) struct Taken {
-    /// The name that was wanted.
+    /// The wanted name.
     pub(super) name: Vec<u8>,
-    /// The one that is there.
+    /// The name that exists.
     pub(super) by: Vec<u8>,
 }
 
 struct DirectoryLevel {
     name: Vec<u8>,
-    /// `None` while there are too many levels below it.
+    /// `None` if too many levels are below it.
     fd: Option<OwnedFd>,
     /// Device and inode.
     identity: (u64, u64),
-    /// What it gets when it is left.
+    /// The attributes that it gets when it is left.
     pending: Attributes,
-    /// What is made in it has from birth; known where the directory itself was made here.
+    /// The attributes of new entries. Known if the directory was created here.
     birth: Option<Birth>,
-    /// What was made in it.
+    /// The names that were created in it.
     seen: Seen,
 }
 
 impl Directories {
-    /// Starts in `root`, on a filesystem with these names.
+    /// Starts in `root`. `folding` describes its filesystem.
     pub(super) fn new(root: OwnedFd, folding: Folding) -> Self {
-        let (levels, seen) = (Vec::new(), Seen::of_new());
+        let levels = Vec::new();
+        let seen = Seen::of_new();
         let seen_room_bytes = SEEN_BYTES;
         Self {
             root,
@@ -84,12 +85,12 @@ impl Directories {
         }
     }
 
-    /// How many names were made at the top.
+    /// How many names were created in the root.
     pub(super) fn top_names(&self) -> u64 {
         self.top_names
     }
 
-    /// The name `name` was made in the directory we are in.
+    /// Notes that `name` was created in the current directory.
     pub(super) fn made(&mut self, name: &[u8]) {
         let seen = match self.levels.last_mut() {
             Some(level) => &mut level.seen,
@@ -101,50 +102,52 @@ impl Directories {
         self.folding.note(seen, name, &mut self.seen_room_bytes);
     }
 
-    /// Something that was made in the directory we are in was removed.
+    /// Notes that an entry was removed from the current directory.
     pub(super) fn removed(&mut self) {
         if self.levels.is_empty() {
             self.top_names = self.top_names.saturating_sub(1);
         }
     }
 
-    /// The name in the current directory that the filesystem takes for `name`, which is there, where that is another one.
+    /// The other name in the current directory that the filesystem treats as the same as `name`, if there is one.
     pub(super) fn other_name(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let seen = self.levels.last().map_or(&self.seen, |level| &level.seen);
         self.folding.other_name(self.current(), seen, name)
     }
 
-    /// The name that was in the way when [`Directories::enter`] said EEXIST.
+    /// The name that was in the way when [`Directories::enter`] returned EEXIST.
     pub(super) fn taken(&mut self) -> Option<Taken> {
         self.taken.take()
     }
 
-    /// The directory that is unpacked into.
+    /// The target directory.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
 
-    /// The directory we are in.
+    /// The current directory.
     pub(super) fn current(&self) -> BorrowedFd<'_> {
         match self.levels.last().and_then(|level| level.fd.as_ref()) {
             Some(fd) => fd.as_fd(),
-            // Only the root has no level: `leave` opens the level that it ends in.
+            // Only the root has no level: `leave` opens the last level.
             None => self.root(),
         }
     }
 
-    /// What everything has from birth that is made in the directory we are in, if that is known.
+    /// The attributes of new entries in the current directory, if known.
     pub(super) fn birth(&self) -> Option<Birth> {
         self.levels.last().and_then(|level| level.birth)
     }
 
-    /// Whether `name` is the directory we are in.
+    /// Whether `name` is the current directory.
     pub(super) fn is_current(&self, name: MemberName<'_>) -> bool {
         name.components().eq(self.levels.iter().map(|level| level.name.as_slice()))
     }
 
-    /// Goes to the directory `name`, making what is missing. Something on the way that is no directory: ENOTDIR. A directory that has
-    /// another name, which this filesystem takes for this one: EEXIST, see [`Directories::taken`].
+    /// Goes to the directory `name` and creates missing directories.
+    ///
+    /// Errors: ENOTDIR if a component is not a directory; EEXIST if the filesystem treats another name as the same, see
+    /// [`Directories::taken`].
     pub(super) fn enter(&mut self, name: MemberName<'_>, not_kept: &mut NotKept) -> Result<()> {
         let mut depth = 0;
         for component in name.components() {
@@ -157,7 +160,7 @@ impl Directories {
         self.leave(depth, not_kept)
     }
 
-    /// Says what the current directory gets when it is left.
+    /// Sets the attributes that the current directory gets when it is left.
     pub(super) fn set_pending(&mut self, mut attributes: Attributes) {
         let Some(level) = self.levels.last_mut() else { return };
         let others_bytes = self.xattrs_bytes - level.pending.xattrs_bytes();
@@ -174,7 +177,7 @@ impl Directories {
             self.open_last()?;
             if let Some(DirectoryLevel { name, fd: Some(fd), mut pending, seen, .. }) = self.levels.pop() {
                 self.seen_room_bytes += seen.bytes();
-                // While it can still be looked into.
+                // Before its final mode, which may not allow this.
                 self.open_above(&fd);
                 self.xattrs_bytes -= pending.xattrs_bytes();
                 if pending.unreadable(DIRECTORY_BITS).is_some() {
@@ -187,18 +190,18 @@ impl Directories {
         self.open_last()
     }
 
-    /// The mode of `name` in the current directory was lost.
+    /// Notes that the mode of `name` in the current directory was lost.
     pub(super) fn forget_late(&mut self, name: &[u8]) {
         let path = self.path_of(name);
         self.late.forget(&path);
     }
 
-    /// Gives `name` in the current directory its mode now, if that was to come last: another entry takes the name, but there may
-    /// be other names of it.
+    /// Sets the mode of `name` in the current directory now, if it was to be set last: another entry replaces the name, but the file
+    /// may have other names.
     pub(super) fn settle_late(&mut self, name: &[u8]) {
         let path = self.path_of(name);
         if let Some(mode) = self.late.forget(&path) {
-            // What goes needs no mode; what stays under another name is readable to its owner then.
+            // If this fails, a file with another name stays readable for its owner.
             let _ = chmod_unfollowed(self.current(), name, mode);
         }
     }
@@ -215,12 +218,12 @@ impl Directories {
         let parent = self.current();
         let (fd, found, pending, birth, seen) = match open_directory(parent, name) {
             Err(Errno::NOENT) => {
-                // With all bits, to see which of them are allowed here. Nobody else can look into staging.
+                // With all bits, to see which of them are allowed here. No other user can access the staging directory.
                 mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
                 let (fd, found) = open_directory(parent, name)?;
                 let birth = Birth::in_new_directory(&found);
                 self.made(name);
-                (fd, found, Attributes::of_unnamed_directory(found.st_mode), Some(birth), Seen::of_new())
+                (fd, found, Attributes::of_unlisted_directory(found.st_mode), Some(birth), Seen::of_new())
             }
             result => {
                 let (fd, found) = result?;
@@ -246,8 +249,8 @@ impl Directories {
         Ok(())
     }
 
-    /// Opens the last level, if it was closed, from `below`, which was just left: one step, however deep it is. If that does
-    /// not lead to it, [`Directories::open_last`] finds it from above.
+    /// Opens the last level, if it was closed, as the parent of `below`, which was just left. If that fails,
+    /// [`Directories::open_last`] opens it from above.
     fn open_above(&mut self, below: &OwnedFd) {
         let Some(level) = self.levels.last_mut().filter(|level| level.fd.is_none()) else { return };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -256,7 +259,7 @@ impl Directories {
             .filter(|fd| fstat(fd).is_ok_and(|found| identity(&found) == level.identity));
     }
 
-    /// Opens the last level again, and some above it, if it was closed.
+    /// Opens the last level if it was closed, together with some above it.
     fn open_last(&mut self) -> Result<()> {
         let Some(last) = self.levels.len().checked_sub(1) else { return Ok(()) };
         if self.levels[last].fd.is_some() {
@@ -293,11 +296,11 @@ mod tests {
     use crate::tar::entry::Entry;
 
     #[test]
-    fn attributes_of_a_deep_tree_take_bounded_memory_and_are_counted_beyond() {
+    fn attributes_of_a_deep_tree_beyond_the_limit_are_counted_as_lost() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut directories, mut not_kept) =
-            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
+        let mut directories = Directories::new(root.into(), Folding::of(None));
+        let mut not_kept = NotKept::default();
         let xattr = Xattr { name: b"nowhere.a".to_vec(), value: vec![0; 1 << 20] };
         for depth in 1..=9 {
             let name = "d/".repeat(depth);
@@ -315,11 +318,11 @@ mod tests {
     }
 
     #[test]
-    fn going_up_and_down_costs_a_step_for_each_level() {
+    fn going_up_opens_one_level_at_a_time() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
-        let (mut directories, mut not_kept) =
-            (Directories::new(root.into(), Folding::of(None)), NotKept::default());
+        let mut directories = Directories::new(root.into(), Folding::of(None));
+        let mut not_kept = NotKept::default();
         let deep = "d/".repeat(3000);
         directories.enter(MemberName::new(deep.as_bytes()).unwrap(), &mut not_kept).unwrap();
         while let Some(last) = directories.levels.len().checked_sub(1) {
@@ -332,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn few_levels_are_open_however_deep_it_goes() {
+    fn few_levels_of_a_deep_tree_are_open() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(scratch.path()).unwrap();
         let mut directories = Directories::new(root.into(), Folding::of(None));

@@ -1,6 +1,5 @@
-//! Filesystems that take different names for one: they fold case (SMB, NTFS, exFAT, HFS+, ext4 with casefold) or normalize
-//! (HFS+, ZFS with `normalization`). There an entry whose name another one has already would replace it, and a directory would be
-//! merged with the other one, without a word.
+//! Filesystems that treat different names as the same: they fold case (SMB, NTFS, exFAT, HFS+, ext4 with casefold) or normalize names
+//! (HFS+, ZFS with `normalization`). There an entry would silently replace another one, and two directories would silently be merged.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -11,16 +10,16 @@ use rustix::io::{Errno, Result};
 
 use crate::volume::layout::FRESH;
 
-/// Memory for the names of all directories that are open, on such a filesystem.
+/// Memory for the names of all open directories on such a filesystem.
 pub(super) const SEEN_BYTES: usize = 2 << 20;
-/// What a name costs besides its bytes: its place in a set, and an allocation.
+/// The memory of a name in addition to its bytes: its place in a set, and an allocation.
 const NAME_OVERHEAD_BYTES: usize = 48;
 
-/// A name in the composed form of Unicode, and the same in the decomposed one.
+/// A name in composed Unicode, and the same name in decomposed Unicode.
 const COMPOSED: &str = "\u{e9}";
 const DECOMPOSED: &str = "e\u{301}";
 
-/// What is known about the names of a filesystem: found out when it first matters.
+/// Whether a filesystem treats different names as the same. Tested when it is first needed.
 pub(super) struct Folding {
     /// The staging directory, with [`FRESH`] in it.
     staging: Option<OwnedFd>,
@@ -28,13 +27,13 @@ pub(super) struct Folding {
 }
 
 impl Folding {
-    /// Of the filesystem that `staging` is on; without it, names are always looked at.
+    /// For the filesystem of `staging`. Without it, the filesystem counts as folding.
     pub(super) fn of(staging: Option<OwnedFd>) -> Self {
         Self { staging, folds: OnceCell::new() }
     }
 
-    /// Whether it takes different names for one. Two questions decide: filesystems that fold at all fold letters of ASCII, and
-    /// those that normalize make no difference between a composed letter and its parts.
+    /// Whether the filesystem treats different names as the same. Two tests decide: a filesystem that folds case folds ASCII letters, and
+    /// one that normalizes treats a composed letter and its parts as the same.
     pub(super) fn folds(&self) -> bool {
         *self.folds.get_or_init(|| match &self.staging {
             Some(staging) => folds_case(staging) || normalizes(staging),
@@ -42,8 +41,8 @@ impl Folding {
         })
     }
 
-    /// The name in `directory` that the filesystem takes for `name`, which is there, where that is another one. `seen` are names
-    /// of this directory.
+    /// The other name in `directory` that the filesystem treats as the same as `name`, which exists, if there is one. `seen` are names
+    /// that were created in this directory.
     pub(super) fn other_name(
         &self,
         directory: BorrowedFd<'_>,
@@ -59,7 +58,7 @@ impl Folding {
             None if is_listed(directory, name)? => return Ok(None),
             None => {}
         }
-        // Only now, because this may ask for every entry, and the clone ends with it.
+        // Only here, because this may read the metadata of every entry. The clone then fails.
         let wanted = identity(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?);
         let is_same = |other: &[u8]| {
             statat(directory, other, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted)
@@ -77,8 +76,8 @@ impl Folding {
         Ok(Some(name.to_vec()))
     }
 
-    /// Notes that `name` was made in the directory of `seen`. `room_bytes` is what all directories may take: beyond that names are not
-    /// noted, and then a second entry of the same name is taken for another name.
+    /// Notes that `name` was created in the directory of `seen`. `room_bytes` is the memory that is left for all directories. Beyond it
+    /// names are not noted, and a second entry with such a name is mistaken for another name.
     pub(super) fn note(&self, seen: &mut Seen, name: &[u8], room_bytes: &mut usize) {
         let bytes = name.len() + NAME_OVERHEAD_BYTES;
         if let (true, Some(names), Some(left)) =
@@ -91,27 +90,27 @@ impl Folding {
     }
 }
 
-/// Names that were made in one directory, as the archive has them: what a folding filesystem lists may be spelled in another way.
+/// Names that were created in a directory, as in the archive. A folding filesystem may list them in another spelling.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// `None`: it was left and entered again, so that its names are not known. Then it is asked for them.
+    /// `None`: the directory was left and entered again. Its names are then read from the filesystem.
     names: Option<BTreeSet<Box<[u8]>>>,
-    /// Memory that they take.
+    /// Their memory.
     bytes: usize,
 }
 
 impl Seen {
-    /// Of a directory that was just made.
+    /// For a new directory.
     pub(super) fn of_new() -> Self {
         Self { names: Some(BTreeSet::new()), bytes: 0 }
     }
 
-    /// Of a directory that had been there.
+    /// For a directory that existed before.
     pub(super) fn unknown() -> Self {
         Self { names: None, bytes: 0 }
     }
 
-    /// Memory that it takes.
+    /// The memory of the names.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -137,7 +136,7 @@ fn folds_case(staging: &OwnedFd) -> bool {
 fn normalizes(staging: &OwnedFd) -> bool {
     match mkdirat(staging, COMPOSED, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
-        // It does not take such names at all, or has no room: then the entry itself fails.
+        // Such names are not supported, or there is no space: then the entry itself fails.
         Err(_) => return false,
     }
     let found = statat(staging, DECOMPOSED, AtFlags::SYMLINK_NOFOLLOW).is_ok();

@@ -1,5 +1,5 @@
-//! Modes that come last. A file that its own owner may not read, such as one of mode 0000, could not be read back, and an
-//! attempt that was interrupted could not be gone on with; so its owner may read it until the tree is complete.
+//! Modes that are set last. A file that its owner may not read, for example with mode 0000, could not be read back, and an interrupted
+//! attempt could not be resumed. So its owner may read it until the tree is complete.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::beneath::open_below;
 use crate::volume::tree::write::member_name::MemberName;
 
-/// What a file needs to be read by its owner.
+/// The permissions with which the owner can read a file.
 pub(super) const FILE_BITS: Mode = Mode::RUSR;
-/// The same of a directory.
+/// The permissions with which the owner can read a directory.
 pub(super) const DIRECTORY_BITS: Mode = Mode::RUSR.union(Mode::XUSR);
-/// Memory for the paths of such entries. What comes beyond it gets its mode at once; only root can read it back then.
+/// Memory for the paths of such entries. Entries beyond it get their mode immediately, and only root can read them back.
 const PATHS_BYTES: usize = 8 << 20;
-/// What an entry costs besides its path.
+/// The memory of an entry in addition to its path.
 const ENTRY_BYTES: usize = 64;
 
-/// The entries whose mode comes last, by path.
+/// The entries whose modes are set last, by path.
 #[derive(Debug, Default)]
 pub(super) struct Late {
     modes: BTreeMap<Vec<u8>, u32>,
@@ -32,7 +32,7 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// Lets the owner have `needed` until the tree is complete.
+    /// Gives `needed` to the owner until the tree is complete.
     pub(super) fn hold(&mut self, attributes: &mut Attributes, needed: Mode, path: impl FnOnce() -> Vec<u8>) {
         let Some(unheld) = attributes.unreadable(needed) else { return };
         let path = path();
@@ -44,7 +44,7 @@ impl Late {
         }
     }
 
-    /// The entry is not there any more, or lost its mode already.
+    /// Removes an entry that was replaced, or that could not keep its mode. Returns its mode.
     pub(super) fn forget(&mut self, path: &[u8]) -> Option<u32> {
         if self.modes.is_empty() {
             return None;
@@ -54,7 +54,7 @@ impl Late {
         Some(mode)
     }
 
-    /// Gives all of them their modes, what is in a directory before the directory.
+    /// Sets all modes, those of a directory's entries before that of the directory.
     pub(super) fn settle(self, root: impl AsFd, not_kept: &mut NotKept) -> Result<()> {
         for (path, mode) in self.modes.into_iter().rev() {
             let name = MemberName::new(&path)?;
@@ -77,7 +77,7 @@ impl Late {
     }
 }
 
-/// Sets the mode of the file or directory `name`. A link has none: nothing happens.
+/// Sets the mode of the file or directory `name`. Does nothing for a link.
 pub(super) fn chmod_unfollowed(directory: impl AsFd, name: &[u8], mode: u32) -> rustix::io::Result<()> {
     let found = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(found.st_mode) {

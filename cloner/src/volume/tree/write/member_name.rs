@@ -1,39 +1,43 @@
-//! A member's name, judged: it can only lead down.
+//! A checked name of a member: it cannot lead out of the target directory.
 
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
 use crate::tar::entry::PATH_LIMIT_BYTES;
 
-/// A name below the target directory: no `..`, no NUL, not too deep. Leading slashes, doubled slashes and `.` mean nothing,
-/// as for GNU tar.
+/// A name below the target directory: no `..`, no NUL, not too long. Leading slashes, doubled slashes and `.` are ignored, as in GNU
+/// tar.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemberName<'a>(&'a [u8]);
 
 impl<'a> MemberName<'a> {
-    /// Judges `name`, which stands in the archive as the name of a member or as the target of its hard link.
+    /// Checks `name`, which is the name of a member or the target of a hard link.
     pub(super) fn new(name: &'a [u8]) -> Result<Self> {
         if name.split(|&byte| byte == b'/').any(|component| component == b"..") {
-            return Err(Error::damaged(format!("the name {} leads out of the folder", shown(name))));
+            return Err(Error::damaged(format!(
+                "the name {} leads out of the target directory",
+                shown(name)
+            )));
         }
-        // A slash at either end is not part of it.
+        // Slashes at both ends do not count.
         if name.len() > PATH_LIMIT_BYTES + 2 {
-            let (name, bytes) = (shown(name), name.len());
+            let bytes = name.len();
+            let name = shown(name);
             let text =
-                format!("the name {name} has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep");
+                format!("the name {name} is too long: it has {bytes} bytes, more than {PATH_LIMIT_BYTES}");
             return Err(Error::damaged(text));
         }
         if name.contains(&0) {
-            return Err(Error::damaged(format!("the name {} holds a zero byte", shown(name))));
+            return Err(Error::damaged(format!("the name {} contains a zero byte", shown(name))));
         }
         Ok(Self(name))
     }
 
-    /// From the top down.
+    /// The components, from the top down.
     pub(super) fn components(self) -> impl Iterator<Item = &'a [u8]> {
         self.0.split(|&byte| byte == b'/').filter(|&component| !matches!(component, b"" | b"."))
     }
 
-    /// The directory it is in, and its own name there. `None` for the target directory itself.
+    /// Its parent directory, and its name there. `None` for the target directory itself.
     pub(super) fn split(self) -> Option<(Self, &'a [u8])> {
         let mut rest = self.0;
         loop {
@@ -50,7 +54,7 @@ impl<'a> MemberName<'a> {
         }
     }
 
-    /// As a path relative to the target directory.
+    /// The path relative to the target directory.
     pub(super) fn relative(self) -> &'a [u8] {
         let start = self.0.iter().position(|&byte| byte != b'/').unwrap_or(self.0.len());
         match &self.0[start..] {
@@ -65,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dots_and_slashes_mean_nothing() {
+    fn dots_and_slashes_are_ignored() {
         for name in ["a/b", "./a/b", "//a//./b/", "a/b/.", "/a/b//./"] {
             let name = MemberName::new(name.as_bytes()).unwrap();
             assert_eq!(name.components().collect::<Vec<_>>(), [b"a", b"b"]);
@@ -80,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_an_end() {
+    fn the_length_of_a_name_is_limited() {
         let longest = "d/".repeat(PATH_LIMIT_BYTES / 2);
         assert!(MemberName::new(format!("/{longest}/").as_bytes()).is_ok());
         assert!(MemberName::new(format!("{longest}fff").as_bytes()).is_err());

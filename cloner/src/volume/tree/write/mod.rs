@@ -1,19 +1,17 @@
-//! Writes the tree that an archive holds into a directory.
+//! Writes the tree of an archive into a directory.
 //!
-//! A tree first grows in a staging directory inside the target directory. Only an archive that arrived complete and
-//! intact is moved to its final names, so nothing half-written ever stands there and leftovers of a former
-//! attempt are never in the way (what CDI does instead: contract 8, #27).
+//! The tree is first written into a staging directory inside the target directory. Only when the archive is complete and intact are its
+//! entries moved to their final names. So no incomplete entry has a final name, and leftovers of a previous attempt are never in the
+//! way (CDI differs: contract 8, #27).
 
 pub(crate) mod attributes;
 pub(crate) mod beneath;
 pub(crate) mod content;
 mod directories;
 mod folding;
-mod hard_link;
 mod late;
 mod member_name;
 mod obstacle;
-pub mod options;
 mod parts;
 mod put_back;
 mod reveal;
@@ -27,26 +25,57 @@ use decant_shared::process::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::syncfs;
 
+use crate::attributes::not_kept::NotKept;
 use crate::error::{Error, Kind, Result};
 use crate::stream::Pull;
 use crate::tar::reader::ArchiveReader;
 use crate::volume::optional_calls::Call;
 use crate::volume::tree::read::plan::Options;
-use crate::volume::tree::read::scan::scan;
+use crate::volume::tree::read::scan;
 use crate::volume::tree::write::attributes::Attributes;
 use crate::volume::tree::write::folding::Folding;
-use crate::volume::tree::write::options::{UnpackOptions, Unpacked};
 use crate::volume::tree::write::reveal::Reveal;
 use crate::volume::tree::write::staging::Staging;
 use crate::volume::tree::write::tree::{Finished, TreeWriter};
 
-/// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not
-/// `O_PATH`); `path` is its name in messages. Names that stand in the directory already are replaced, all others
-/// stay.
+/// How a tree is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UnpackOptions {
+    /// Allocate all space of every file, also for holes.
+    pub preallocate: bool,
+    /// Restore owners and groups. Otherwise entries belong to the user of this process, and different owners count as lost.
+    pub own: bool,
+    /// The archive has all attributes of its entries, so they do not inherit the default access control list of the target directory.
+    pub is_exact: bool,
+    /// Resume what a previous attempt left. The stream does not contain that content.
+    pub resume: bool,
+    /// Keep what was written if the stream ends early, so that a next attempt can resume.
+    pub keep_partial: bool,
+    /// This copy created the target directory, and removes it if it fails.
+    pub is_made: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Regular files.
+    pub files: u64,
+    /// Directories, symbolic and hard links, pipes and devices.
+    pub others: u64,
+    /// Members in `lost+found`, which belongs to the filesystem and not to the volume's user.
+    pub skipped: u64,
+    /// Content of the files with their holes, in bytes.
+    pub content_bytes: u64,
+    /// What could not be kept, for want of permission or because the filesystem cannot hold it.
+    pub not_kept: NotKept,
+}
+
+/// Unpacks an archive into the directory `target` and syncs it. `target` must be open for reading (not `O_PATH`); `path` is its name in
+/// messages. Existing entries with the same names are replaced, all others stay.
 ///
-/// Errors: `Kind::Damaged` names the member that is broken or leads out of the directory; `Kind::NoSpace` and
-/// `Kind::Target` name the member that could not be written. After an error or a stop the directory is as before,
-/// but for what could not be removed within a second after the stop: the next attempt removes that.
+/// Errors: `Kind::Damaged` names the member that is damaged or leads out of the directory; `Kind::NoSpace` and `Kind::Target` name the
+/// member that could not be written. After an error or a stop the directory is as before, except for what could not be removed within
+/// a second after a stop. The next attempt removes that.
 pub fn unpack_tree(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
@@ -54,15 +83,15 @@ pub fn unpack_tree(
     options: UnpackOptions,
     stop: &Stop,
 ) -> Result<Unpacked> {
-    unpack_tree_and(pull, target, path, options, stop, &|_, _| Ok(()))
+    unpack_tree_and(&mut ArchiveReader::new(pull), target, path, options, stop, &|_, _| Ok(()))
 }
 
-/// What looks at a complete and synced tree before it gets its names: at the open directory, whose path is for messages.
+/// A check of the complete and synced tree before it gets its names: takes the open directory and its path for messages.
 pub type BeforeNames<'a> = dyn Fn(OwnedFd, &Path) -> Result<()> + 'a;
 
-/// The same; `before_names` looks at the complete and synced tree before it gets its names.
+/// The same. `before_names` checks the complete and synced tree before it gets its names.
 pub fn unpack_tree_and(
-    pull: &mut (impl Pull + ?Sized),
+    archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     target: impl AsFd,
     path: &Path,
     options: UnpackOptions,
@@ -88,16 +117,16 @@ pub fn unpack_tree_and(
     let folds = folding().folds();
     let mut has_lost_names = false;
     let result = not_folding(options.resume && folds, path)
-        .and_then(|()| fill(pull, &staging, folding(), path, options, stop));
+        .and_then(|()| fill(archive, &staging, folding(), path, options, stop));
     let result = result.and_then(|mut finished| {
         if options.resume {
             nothing_else_is_in(&staging, path, &finished.done, stop)?;
         }
-        // Before anything gets its final name: an error of delayed writing shows here.
+        // Before anything gets its final name: errors of delayed writing appear here.
         sync(target, path)?;
         before_names(staging.fresh()?, &staging.fresh_path(path))?;
         std::mem::take(&mut finished.late).settle(staging.fresh_directory(), &mut finished.done.not_kept)?;
-        // What an attempt before left was counted as a whole.
+        // Entries of a previous attempt were not counted here.
         let names = (!options.resume).then_some(finished.top_names);
         let reveal = Reveal { staging: &staging, target, path, names, folds };
         reveal.run(stop).map_err(|error| {
@@ -113,10 +142,10 @@ pub fn unpack_tree_and(
         let place = staging.path(path);
         if let Err(why) = staging.remove(target, stop) {
             let place = place.display();
-            // A success with remains is told also where only errors are.
+            // At the level of errors, so that it is shown even if only errors are.
             match &result {
                 Ok(_) => log::error!(
-                    "the clone is complete, but {place}, which holds what it replaced, cannot be removed: {why}; remove it by hand"
+                    "the clone is complete, but {place}, which contains what it replaced, cannot be removed: {why}; remove it manually"
                 ),
                 Err(_) => log::warn!("cannot remove {place}: {why}"),
             }
@@ -126,12 +155,12 @@ pub fn unpack_tree_and(
     if let Some(root) = root {
         apply_to_root(&root, target, path)?;
     }
-    // The new names, too, are only safe once they are on disk.
+    // The new names are only safe when they are on disk.
     sync(target, path)?;
     Ok(done)
 }
 
-/// Syncs the filesystem. One that cannot be synced as a whole had its files synced one by one.
+/// Syncs the filesystem. If it does not support that, the files were synced one by one.
 fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     match syncfs(target) {
         Err(cause) if !Call::SyncFilesystem.is_dispensable(cause) => {
@@ -141,13 +170,13 @@ fn sync(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     }
 }
 
-/// What an attempt before left may have names in another spelling than the source, where it cannot be told.
+/// Refuses to resume on a folding filesystem, where names of a previous attempt may be spelled differently than in the source.
 fn not_folding(folds: bool, path: &Path) -> Result<()> {
     if !folds {
         return Ok(());
     }
     let text = format!(
-        "cannot resume in {}: this filesystem folds case or normalizes names; the next attempt begins from zero",
+        "cannot resume in {}: this filesystem folds case or normalizes names; the next attempt starts from zero",
         path.display()
     );
     Err(Error::new(Kind::Leftover, text))
@@ -155,60 +184,59 @@ fn not_folding(folds: bool, path: &Path) -> Result<()> {
 
 /// Writes all members.
 fn fill(
-    pull: &mut (impl Pull + ?Sized),
+    archive: &mut ArchiveReader<'_, impl Pull + ?Sized>,
     staging: &Staging,
     folding: Folding,
     path: &Path,
     options: UnpackOptions,
     stop: &Stop,
 ) -> Result<Finished> {
-    let mut archive = ArchiveReader::new(pull);
     let mut writer = TreeWriter::new(staging.fresh()?, folding, path, options, stop);
     while let Some(entry) = archive.next_entry()? {
         Error::check(stop)?;
-        writer.write(&mut archive, &entry)?;
+        writer.write(archive, &entry)?;
     }
     writer.finish()
 }
 
-/// Whether an unpacking that failed like this can be gone on with: not where it did not fit, where the volume is at
-/// fault, or where it was not what the source has.
+/// Whether an attempt that failed with `error` can be resumed: not if it did not fit, if the volume failed, or if what was left did not
+/// match the source.
 pub fn leaves_something(error: &Error) -> bool {
     !matches!(error.kind(), Kind::NoSpace | Kind::Target | Kind::Leftover)
 }
 
-/// What an attempt before left may be such that nothing can be written into it. Whether it is that, or the volume itself,
-/// the next attempt shows, which begins from zero.
+/// Turns an error of the target into `Kind::Leftover`: the cause may be what a previous attempt left. The next attempt starts from zero,
+/// and shows whether it is the volume.
 fn blamed_on_leftover(error: Error, path: &Path) -> Error {
     match error.kind() {
         Kind::Target => {
             let path = path.display();
-            let text = format!("cannot resume in {path}: {error}; the next attempt begins from zero");
+            let text = format!("cannot resume in {path}: {error}; the next attempt starts from zero");
             Error::new(Kind::Leftover, text)
         }
         _ => error,
     }
 }
 
-/// An attempt before may have written what the source does not have any more. All that it has was written or found by
-/// now, so the number tells.
+/// Checks that a previous attempt left no entries that the source no longer has. All entries of the source exist by now, so the number
+/// of entries is enough.
 fn nothing_else_is_in(staging: &Staging, path: &Path, done: &Unpacked, stop: &Stop) -> Result<()> {
     let found = scan(&staging.fresh()?, path, Options { sparse: false, attributes: false }, stop)?.entries;
     if found == done.files + done.others {
         return Ok(());
     }
     let text = format!(
-        "an attempt before left entries in {} that the source does not have any more; the next one begins anew",
+        "a previous attempt left entries in {} that the source no longer has; the next attempt starts from zero",
         path.display()
     );
     Err(Error::new(Kind::Leftover, text))
 }
 
-/// The directory may belong to another user (a volume's root does); then it stays as it is.
+/// Sets the attributes of the target directory. It may belong to another user, as the root of a volume does; then it is not changed.
 fn apply_to_root(attributes: &Attributes, target: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let lost = attributes.apply_to(target);
     if !lost.map_err(|cause| Error::target("finish", path, cause.into()))?.is_empty() {
-        log::debug!("{} does not get the mode and time that the archive has for it", path.display());
+        log::debug!("{} does not get its mode and time from the archive", path.display());
     }
     Ok(())
 }

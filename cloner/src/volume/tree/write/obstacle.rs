@@ -1,7 +1,7 @@
-//! What keeps something from being replaced: looked for before anything is moved.
+//! Finds what prevents an entry from being replaced, before anything is moved.
 //!
-//! What is replaced is moved aside as a whole and then removed. A mount below would be moved with it, and what cannot be
-//! removed would stay in the volume for ever.
+//! An entry that is replaced is moved aside as a whole and then removed. A mount below it would be moved, too, and what cannot be removed
+//! would stay in the volume forever.
 
 use std::fmt;
 
@@ -14,13 +14,14 @@ use rustix::io::Errno;
 
 use crate::attributes::name::shown;
 
-/// Directories are looked into down to this depth. Each has a descriptor and a buffer; what is further down is met when it is removed.
+/// The depth down to which directories are searched. Each has a descriptor and a buffer. An obstacle further down is only found when it
+/// is removed.
 const MAX_DEPTH: usize = 128;
 
 /// Why an entry cannot be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Obstacle {
-    /// Its path below the directory that is unpacked into.
+    /// Its path below the target directory.
     path: Vec<u8>,
     why: Why,
 }
@@ -40,15 +41,15 @@ impl fmt::Display for Obstacle {
             Why::Mounted => "is a mount point: unmount it",
             Why::Subvolume => "is on another filesystem or is a subvolume: move it away, or delete it",
             Why::Immutable => "is immutable: allow changes with chattr -i",
-            Why::AppendOnly => "only takes what is appended: allow changes with chattr -a",
-            Why::Foreign => "is a folder of another user, whose entries this process may not remove",
+            Why::AppendOnly => "is append-only: allow changes with chattr -a",
+            Why::Foreign => "is a directory of another user: this process may not remove its entries",
         };
         write!(f, "{} {why}", shown(&self.path))
     }
 }
 
-/// The first obstacle to moving `name` in `directory` aside and removing it with everything in it; `None` where there is none, or
-/// no such name. What cannot be looked at is none: to move or remove it tells why. `Errno::INTR`: `stop` was set.
+/// The first obstacle to moving `name` in `directory` aside and removing it with its content; `None` if there is none, or no such name.
+/// Entries that cannot be read are not obstacles: moving or removing them reports the error. `Errno::INTR`: `stop` was set.
 pub(super) fn find(directory: BorrowedFd<'_>, name: &[u8], stop: &Stop) -> Result<Option<Obstacle>, Errno> {
     let Some(entry) = look(directory, name) else { return Ok(None) };
     let Some(above) = look(directory, b".") else { return Ok(None) };
@@ -64,13 +65,13 @@ pub(super) fn find(directory: BorrowedFd<'_>, name: &[u8], stop: &Stop) -> Resul
     Ok(why.map(|why| Obstacle { path, why }))
 }
 
-/// Why nothing in the open directory `directory` can be replaced or removed, if that is so: it is append-only, for example.
+/// Why nothing in the open directory `directory` can be replaced or removed, for example because it is append-only.
 pub(super) fn of_target(directory: BorrowedFd<'_>) -> Option<Obstacle> {
     let why = look(directory, b".")?.flagged()?;
     Some(Obstacle { path: b".".to_vec(), why })
 }
 
-/// Goes through everything in `directory`, which `above` describes; `path` is its own, and after that of the obstacle.
+/// Searches `directory`, which `above` describes. `path` is its path, and that of the obstacle afterwards.
 fn below(
     directory: &OwnedFd,
     above: &EntryStatx,
@@ -117,7 +118,7 @@ fn open(directory: BorrowedFd<'_>, name: &[u8]) -> Option<OwnedFd> {
     openat(directory, name, flags, Mode::empty()).ok()
 }
 
-/// An entry, as far as it matters here.
+/// The metadata of an entry.
 struct EntryStatx(Statx);
 
 fn look(directory: BorrowedFd<'_>, name: &[u8]) -> Option<EntryStatx> {
@@ -145,19 +146,19 @@ impl EntryStatx {
         }
     }
 
-    /// Why it stays where it is, in a directory that `above` describes.
+    /// Why it cannot be moved from a directory that `above` describes.
     fn obstacle(&self, above: &Self) -> Option<Why> {
         if self.0.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
             Some(Why::Mounted)
         } else if self.is_directory() && self.device() != above.device() {
-            // Only directories: files of an overlay have the numbers of the layers that they are in.
+            // Only for directories: files of an overlay have the device numbers of their layers.
             Some(Why::Subvolume)
         } else {
             self.flagged()
         }
     }
 
-    /// Whether this process can remove entries of the open directory `directory`, which is this one.
+    /// Whether this process can remove entries of this directory, which is open as `directory`.
     fn can_be_emptied(&self, directory: &OwnedFd) -> bool {
         let user = rustix::process::geteuid();
         user.is_root()

@@ -1,8 +1,8 @@
-//! Moves a directory that the filesystem cannot rename: overlayfs and fuse-overlayfs say EXDEV for a directory of a lower layer.
+//! Moves a directory that the filesystem cannot rename: overlayfs and fuse-overlayfs return EXDEV for a directory of a lower layer.
 //!
-//! A directory like it is made at the other place, and what is in it is moved, one entry after the other. Until the last one is
-//! moved the content is in two places; nothing is copied by us and nothing is removed but empty directories, so that it can be
-//! moved back, also after a kill ([`crate::volume::tree::write::put_back`]).
+//! A directory with the same attributes is created at the new place, and the entries are moved one by one. Until the last one is moved
+//! the content is in two places. Nothing is copied, and only empty directories are removed, so that the entries can be moved back, even
+//! after a kill ([`crate::volume::tree::write::put_back`]).
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -14,20 +14,20 @@ use rustix::io::{Errno, Result};
 use crate::volume::tree::write::beneath::{WORKING_MODE, open_directory};
 use crate::volume::xattrs::{XattrAccess, names, room};
 
-/// Levels of directories that are moved in parts: each has two descriptors open.
+/// The most levels of directories that are moved in parts. Each needs two descriptors.
 const MAX_DEPTH: u32 = 128;
-/// A directory is read so often until it is empty. Names that come up while it is read may be missed.
+/// How often a directory is read until it is empty. Names that are added while it is read may be missed.
 const PASSES: u32 = 16;
 
-/// Moves the directory `name` from `from` to `to` in parts. Where `to` has a directory of that name it gets what it lacks. After an
-/// error everything is back in `from`, as far as that can be.
+/// Moves the directory `name` from `from` to `to` in parts. If `to` has a directory of that name, the entries are moved into it. After an
+/// error everything is moved back to `from`, if that is possible.
 ///
-/// Errors: `EXIST`: something in the way; `NAMETOOLONG`: the directory is too deep.
+/// Errors: `EXIST` if an entry is in the way, `NAMETOOLONG` if the directory is too deep.
 pub(super) fn move_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     move_within(from, to, name, MAX_DEPTH)
 }
 
-/// Renames, unless there is something of that name: `EXIST`.
+/// Moves `name`. Errors: `EXIST` if `to` has an entry of that name.
 pub(super) fn move_unless_there(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     match renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => match statat(to, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -60,7 +60,7 @@ fn move_within(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8], depth: u32
         make_alike(&source, &found, &place);
     }
     let moved = move_children(&source, &place, depth);
-    // Only details of directories, of which one is about to go: that they are the same is all that can be tried.
+    // Errors are ignored: this only restores attributes of directories.
     let _ = finish(&place, if is_made { &found } else { &found_there });
     if let Err(cause) = moved {
         let _ = move_children(&place, &source, depth);
@@ -95,10 +95,11 @@ fn move_children(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
     Err(Errno::NOTEMPTY)
 }
 
-/// Gives a new directory the owner and the extended attributes of another one, as far as that is permitted.
+/// Gives a new directory the owner and the extended attributes of another one, as far as permitted.
 fn make_alike(like: &OwnedFd, found: &Stat, directory: &OwnedFd) {
     let _ = fchown(directory, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)));
-    let (mut list, mut value) = (room(), room());
+    let mut list = room();
+    let mut value = room();
     let Ok(list) = XattrAccess::Open(like.as_fd()).list(&mut list) else { return };
     for name in names(list) {
         if let Ok(value) = XattrAccess::Open(like.as_fd()).get(name, &mut value) {
@@ -107,7 +108,7 @@ fn make_alike(like: &OwnedFd, found: &Stat, directory: &OwnedFd) {
     }
 }
 
-/// Gives a directory the mode and the times that `like` tells.
+/// Sets the mode and the times of a directory to those of `like`.
 fn finish(directory: &OwnedFd, like: &Stat) -> Result<()> {
     fchmod(directory, Mode::from_raw_mode(like.st_mode))?;
     let time = |tv_sec, nanoseconds| Timespec { tv_sec, tv_nsec: i64::try_from(nanoseconds).unwrap_or(0) };
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_is_moved_in_parts_arrives_with_its_mode_and_time() {
+    fn a_directory_that_is_moved_in_parts_keeps_its_mode_and_time() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
         fs::create_dir_all(at("from/a/sub/deep")).unwrap();
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_leaves_everything_where_it_was() {
+    fn an_entry_in_the_way_leaves_everything_in_place() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
         for name in ["from/a/1", "from/a/2", "from/a/sub"] {

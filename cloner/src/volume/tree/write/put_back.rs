@@ -1,8 +1,7 @@
-//! Gives back what an attempt had moved aside when it was killed.
+//! Restores entries that an attempt had moved aside when it was killed.
 //!
-//! A name is moved aside, and then the new one is moved in. So where both are still in the staging directory, what stands, or
-//! stood, under the name was not replaced, and what was moved aside may be the only copy of it. What was replaced has no new
-//! one in the staging directory any more.
+//! An entry is first moved aside, and then the new one is moved in. If both are in the staging directory, the old one was not replaced
+//! and may be the only copy. If the old one was replaced, the new one is no longer in the staging directory.
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Dir, statat};
@@ -13,15 +12,16 @@ use crate::volume::layout::{FRESH, REPLACED};
 use crate::volume::tree::write::beneath::open_directory;
 use crate::volume::tree::write::parts::{move_directory, move_unless_there};
 
-/// Moves what was not replaced from the open staging directory `staging` back into `target`. `EXIST`: another entry has that name
-/// there by now; then it stays where it is.
+/// Moves entries that were not replaced from the open staging directory `staging` back into `target`.
+///
+/// Errors: `EXIST` if another entry has that name by now. The entry then stays in the staging directory.
 pub(super) fn put_back(staging: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     let directory = |name: &str| match open_directory(staging, name.as_bytes()) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         result => result.map(|(directory, _)| Some(directory)),
     };
     let (Some(fresh), Some(replaced)) = (directory(FRESH)?, directory(REPLACED)?) else { return Ok(()) };
-    // Names that come up while a directory is read may be missed.
+    // Names that are added while a directory is read may be missed.
     loop {
         let mut is_changed = false;
         for entry in Dir::read_from(&replaced)? {
@@ -32,12 +32,12 @@ pub(super) fn put_back(staging: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Resul
                 continue;
             }
             match move_unless_there(replaced.as_fd(), target, name) {
-                // It was moved in parts, and some of them are still there.
+                // It was moved in parts, and the move was not complete.
                 Err(Errno::EXIST) => move_directory(replaced.as_fd(), target, name)?,
                 result => result?,
             }
             is_changed = true;
-            log::warn!("put back {}, which a copy that was killed had moved aside", shown(name));
+            log::warn!("moved {} back, which a killed copy had moved aside", shown(name));
         }
         if !is_changed {
             return Ok(());
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_moved_aside_comes_back_and_what_was_replaced_does_not() {
+    fn entries_that_were_moved_aside_return_unless_they_were_replaced() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
         for directory in ["staging/new/parts", "staging/old/parts/moved", "parts/still"] {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_entry_took_the_place_of_stays_aside() {
+    fn an_entry_whose_name_is_taken_stays_aside() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
         for directory in ["staging/new", "staging/old"] {

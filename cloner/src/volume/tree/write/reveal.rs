@@ -1,4 +1,4 @@
-//! Gives a complete tree its final names.
+//! Moves the entries of a complete tree to their final names.
 
 use std::path::Path;
 
@@ -15,36 +15,36 @@ use crate::volume::tree::write::obstacle;
 use crate::volume::tree::write::parts::{is_directory, move_directory};
 use crate::volume::tree::write::staging::Staging;
 
-/// Memory for the names of one directory that are remembered at a time. Renaming changes the directory that they are read from.
+/// Memory for a batch of names. Names are collected first, because renaming changes the directory that is being read.
 const BATCH_LIMIT_BYTES: usize = 4 << 20;
-/// What a name costs besides its bytes: its place in the list, and an allocation.
+/// The memory of a name in addition to its bytes: its place in the list, and an allocation.
 const NAME_OVERHEAD_BYTES: usize = size_of::<Box<[u8]>>() + 16;
 
-/// A complete tree that is to get its names.
+/// A complete tree that gets its final names.
 pub(super) struct Reveal<'a> {
-    /// Where it grew.
+    /// The staging directory that contains it.
     pub(super) staging: &'a Staging,
-    /// Where it goes.
+    /// The target directory.
     pub(super) target: BorrowedFd<'a>,
-    /// That directory's name in messages.
+    /// The path of the target directory, for messages.
     pub(super) path: &'a Path,
-    /// How many names it has at its top, where that was counted.
+    /// How many names it has at its top, if they were counted.
     pub(super) names: Option<u64>,
-    /// The filesystem takes different names for one: what is replaced may be spelled in another way.
+    /// The filesystem treats different names as the same: a replaced entry may be spelled differently.
     pub(super) folds: bool,
 }
 
 impl Reveal<'_> {
-    /// Moves every name at the top of the staging directory into the target directory. What has that name there changes places with
-    /// it, so that a name that stands there is never missing; on an error all names of the present batch are moved
-    /// back. A directory with less than [`BATCH_LIMIT_BYTES`] of names at its top is then as before.
+    /// Moves every entry at the top of the staging directory into the target directory. An existing entry with the same name is exchanged
+    /// with the new one, so that an existing name is never missing. After an error all names of the current batch are moved back; a target
+    /// directory with less than [`BATCH_LIMIT_BYTES`] of names is then as before.
     ///
-    /// Before the first name it is made sure that everything can be replaced, and after the last one that all were there.
+    /// Before the first move it is checked that everything can be replaced, and after the last one that no name was missing.
     pub(super) fn run(&self, stop: &Stop) -> Result<()> {
         self.nothing_is_in_the_way(stop)?;
         let mut placed = 0;
         loop {
-            let names = self.top_names().map_err(|cause| self.failed("read a folder in", cause))?;
+            let names = self.top_names().map_err(|cause| self.failed("read a directory in", cause))?;
             if names.is_empty() {
                 break;
             }
@@ -54,7 +54,7 @@ impl Reveal<'_> {
         if self.names.is_some_and(|names| names != placed) || !self.staging.is_in_place(self.target) {
             let path = self.path.display();
             let text = format!(
-                "another process has changed what was unpacked for {path} before it got its names: {placed} of {} are there",
+                "cannot finish {path}: another process has changed its staging directory: {placed} of {} names are there",
                 self.names.map_or_else(|| "an unknown number".to_owned(), |names| names.to_string())
             );
             return Err(Error::new(Kind::Target, text));
@@ -62,9 +62,9 @@ impl Reveal<'_> {
         Ok(())
     }
 
-    /// Looks below everything that is to be replaced.
+    /// Checks that every entry that has to be replaced can be replaced.
     fn nothing_is_in_the_way(&self, stop: &Stop) -> Result<()> {
-        let failed = |cause| self.failed("read a folder in", cause);
+        let failed = |cause| self.failed("read a directory in", cause);
         for entry in Dir::read_from(self.staging.fresh_directory()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
@@ -84,9 +84,10 @@ impl Reveal<'_> {
         Ok(())
     }
 
-    /// A batch of the names at the top; none when all are placed.
+    /// A batch of the names at the top; empty if all are placed.
     fn top_names(&self) -> Result<Vec<Box<[u8]>>, Errno> {
-        let (mut names, mut bytes) = (Vec::new(), 0);
+        let mut names = Vec::new();
+        let mut bytes = 0;
         for entry in Dir::read_from(self.staging.fresh_directory())? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
@@ -102,10 +103,11 @@ impl Reveal<'_> {
         Ok(names)
     }
 
-    /// Places a batch, or nothing of it.
+    /// Places all names of a batch, or none.
     fn place(&self, names: &[Box<[u8]>]) -> Result<()> {
-        // What cannot be moved in one step comes last: then the fewest failures come after it.
-        let (mut placed, mut in_parts) = (Vec::new(), Vec::new());
+        // Names that cannot be moved in one step come last, so that few errors can occur after them.
+        let mut placed = Vec::new();
+        let mut in_parts = Vec::new();
         for name in names.iter().map(AsRef::<[u8]>::as_ref) {
             match self.swap_in(name) {
                 Ok(Swap::Done) => placed.push(name),
@@ -113,7 +115,7 @@ impl Reveal<'_> {
                 Err(cause) => return Err(self.taken_back(&placed, name, cause)),
             }
         }
-        // Files after directories: what had the name of one of those cannot be put back.
+        // Files after directories: the previous entry of a file cannot be restored.
         in_parts.sort_by_key(|name| !is_directory(self.target, name));
         for name in in_parts {
             match self.swap_in_parts(name) {
@@ -128,10 +130,10 @@ impl Reveal<'_> {
         for name in placed.iter().rev() {
             self.swap_out(name);
         }
-        self.failed(&format!("give {} its place in", shown(name)), cause)
+        self.failed(&format!("move {} to its final name in", shown(name)), cause)
     }
 
-    /// Whether names that were replaced could not be put back: they are only in the staging directory then.
+    /// Whether replaced entries could not be moved back, so that they are only in the staging directory.
     pub(super) fn has_lost_names(&self) -> bool {
         let replaced = Dir::read_from(self.staging.replaced_directory());
         replaced.is_ok_and(|mut entries| {
@@ -140,10 +142,10 @@ impl Reveal<'_> {
         })
     }
 
-    /// What a message says about that.
+    /// The hint about such entries for a message.
     pub(super) fn lost_names(&self) -> String {
         let place = self.staging.path(self.path).join(REPLACED);
-        format!("what could not be put back is in {}; the next copy puts it back", place.display())
+        format!("what could not be moved back is in {}; the next copy moves it back", place.display())
     }
 
     fn failed(&self, doing: &str, cause: Errno) -> Error {
@@ -151,7 +153,8 @@ impl Reveal<'_> {
     }
 
     fn swap_in(&self, name: &[u8]) -> Result<Swap, Errno> {
-        let (staging, target) = (self.staging, self.target);
+        let staging = self.staging;
+        let target = self.target;
         if !self.folds && exchange(staging, target, name)? {
             return Ok(Swap::Done);
         }
@@ -165,10 +168,11 @@ impl Reveal<'_> {
         })
     }
 
-    /// The same where the old content cannot be renamed: a directory of a lower layer of overlayfs is emptied first; a file of
-    /// another project (a quota) is replaced without being moved aside, and cannot be put back.
+    /// The same if the old entry cannot be renamed. The entries of a directory of a lower overlayfs layer are moved one by one. A file of
+    /// another project (a quota) is replaced without being moved aside, and cannot be restored.
     fn swap_in_parts(&self, name: &[u8]) -> Result<(), Errno> {
-        let (staging, target) = (self.staging, self.target);
+        let staging = self.staging;
+        let target = self.target;
         if !is_directory(target, name) {
             return move_to(staging.fresh_directory(), target, name);
         }
@@ -179,22 +183,22 @@ impl Reveal<'_> {
     }
 
     fn swap_out(&self, name: &[u8]) {
-        // Nothing more can be done than to try: the error that led here is the one to tell.
+        // Errors are ignored: the error that led here is reported.
         let _ = move_to(self.target, self.staging.fresh_directory(), name);
         let _ = move_to(self.staging.replaced_directory(), self.target, name);
     }
 }
 
-/// What became of a name.
+/// The result for a name.
 enum Swap {
-    /// It has its place.
+    /// It has its final name.
     Done,
-    /// The filesystem cannot rename what stands there (EXDEV). Nothing has changed.
+    /// The filesystem cannot rename the existing entry (EXDEV). Nothing has changed.
     NotInOneStep,
 }
 
-/// Lets the new and the old content of `name` change places in one step and puts the old one aside. `false`:
-/// there is no old one, or this filesystem (or the mode of a directory) does not allow it, and nothing has changed.
+/// Exchanges the new and the old entry `name` in one step and moves the old one aside. `false`: there is no old entry, or the filesystem
+/// or the mode of a directory does not allow it; nothing has changed.
 fn exchange(staging: &Staging, target: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
     let fresh = staging.fresh_directory();
     let swap = || renameat_with(fresh, name, target, name, RenameFlags::EXCHANGE);
@@ -210,7 +214,7 @@ fn exchange(staging: &Staging, target: BorrowedFd<'_>, name: &[u8]) -> Result<bo
     }
 }
 
-/// Renames `name` from one directory into another. A directory must be writable for that, because its `..` changes.
+/// Moves `name` from one directory into another. A directory must be writable for that, because its `..` changes.
 fn move_to(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match renameat(from, name, to, name) {
         Err(Errno::ACCESS) => {}

@@ -1,8 +1,7 @@
-//! The directory in which a tree grows before it gets its final names.
+//! The staging directory, in which a tree is written before it gets its final names.
 //!
-//! It belongs to the process that has the lock of the file [`WRITER`] in it, for as long as that runs. Who finds one whose lock
-//! is free may remove it, but takes the lock first: so of two processes that look at the same time, also on two nodes, one
-//! loses.
+//! It belongs to the process that holds the lock of the file [`WRITER`] in it. A process that finds a staging directory whose lock is free
+//! may remove it, but takes the lock first. So only one of two processes removes it, even on two nodes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -23,29 +22,31 @@ use crate::volume::remove::{NotRemoved, empty, remove_all, remove_one};
 use crate::volume::tree::read::links_out::has_links_elsewhere;
 use crate::volume::tree::write::beneath::{WORKING_MODE, open_directory};
 use crate::volume::tree::write::put_back::put_back;
-use crate::volume::writer_lock::{Lock, busy, is_at, locker, own_words, try_lock, words_in};
+use crate::volume::writer_lock::{Lock, busy, description_in, is_at, locker, own_description, try_lock};
 use crate::volume::xattrs::remove;
 
-/// How long a filesystem may take to remove a file that was open.
+/// How long a filesystem may take to remove a file that was open before.
 const CLOSED: Duration = Duration::from_secs(2);
-/// So often another process may be faster before that is an error.
+/// How often another process may be faster before that is an error.
 const ATTEMPTS: u32 = 16;
 
-/// An open staging directory. Only this process's user can look into it.
+/// An open staging directory. Only the user of this process can access it.
 pub(super) struct Staging {
     /// Its name in the target directory.
     name: OsString,
     directory: OwnedFd,
     fresh: OwnedFd,
     replaced: OwnedFd,
-    /// Keeps other writers away.
+    /// The file whose lock keeps other writers away.
     writer: Option<File>,
 }
 
 impl Staging {
-    /// Makes an empty one in `target`. What a former attempt left is removed; what cannot be removed stays, and another name
-    /// is taken. With `is_exact` nothing in it gets the default access control list of `target`. With `is_made`, `target`
-    /// itself was made by this copy. `Kind::Target`: another process is at work in one.
+    /// Creates an empty staging directory in `target`. Removes what previous attempts left; what cannot be removed stays, and another name
+    /// is used. With `is_exact`, entries do not inherit the default access control list of `target`. With `is_made`, `target` was created
+    /// by this copy.
+    ///
+    /// Errors: `Kind::Target` if another process writes there.
     pub(super) fn create(
         target: BorrowedFd<'_>,
         path: &Path,
@@ -53,7 +54,7 @@ impl Staging {
         is_made: bool,
         stop: &Stop,
     ) -> Result<Self> {
-        let mut last = busy(path, "others begin again and again");
+        let mut last = busy(path, "it creates the staging directory repeatedly");
         for _ in 0..ATTEMPTS {
             let name = free_name(target, path, stop)?;
             let path = path.join(&name);
@@ -62,7 +63,7 @@ impl Staging {
                 move |cause: Errno| Error::target(doing, path, cause.into())
             };
             let directory = match make(target, name.as_bytes()) {
-                // Another process was faster: with its name, or by removing what it took for a leftover.
+                // Another process was faster: it created the directory, or removed it as a leftover.
                 Err(cause @ (Errno::EXIST | Errno::NOENT)) => {
                     last = failed("create")(cause);
                     continue;
@@ -74,7 +75,7 @@ impl Staging {
                 Ok(Claimed::Busy(holder)) => return Err(busy(&path, &holder)),
                 Ok(Claimed::Gone) => continue,
                 Err(cause) => {
-                    // The first failure is the one to tell.
+                    // The first error is reported.
                     let _ = remove_one(target, name.as_bytes());
                     return Err(failed("create a file in")(cause));
                 }
@@ -91,7 +92,7 @@ impl Staging {
                     mark_made(directory.as_fd(), target).map_err(failed("create a file in"))?;
                 }
                 let make = |name: &str| {
-                    make(directory.as_fd(), name.as_bytes()).map_err(failed("create folders in"))
+                    make(directory.as_fd(), name.as_bytes()).map_err(failed("create directories in"))
                 };
                 Ok((make(FRESH)?, make(REPLACED)?))
             };
@@ -106,8 +107,9 @@ impl Staging {
         Err(last)
     }
 
-    /// The one that an attempt before left. One that cannot be used is removed: `Kind::Leftover`. `Kind::Target`: another
-    /// process is at work in it.
+    /// Opens the staging directory that a previous attempt left.
+    ///
+    /// Errors: `Kind::Leftover` if it cannot be used, and is removed; `Kind::Target` if another process writes there.
     pub(super) fn reopen(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<Self> {
         let open = || -> Result<Result<Self, String>, Errno> {
             let (directory, _) = open_directory(target, STAGING_NAME.as_bytes())?;
@@ -117,7 +119,7 @@ impl Staging {
                 Claimed::Gone => return Err(Errno::NOENT),
             };
             let (fresh, _) = open_directory(&directory, FRESH.as_bytes())?;
-            // An attempt before may have been killed between two names. What is not put back was replaced.
+            // A previous attempt may have been killed between two names. What is not moved back was replaced.
             put_back(directory.as_fd(), target)?;
             remove_all(&directory, REPLACED.as_bytes(), stop).map_err(|why| why.cause)?;
             let replaced = make(directory.as_fd(), REPLACED.as_bytes())?;
@@ -127,7 +129,7 @@ impl Staging {
             Ok(Err(holder)) => return Err(busy(&path.join(STAGING_NAME), &holder)),
             Ok(Ok(staging)) => match has_links_elsewhere(&staging.fresh, &staging.fresh_path(path), stop) {
                 Ok(false) => return Ok(staging),
-                // Writing into such a file, or giving it a mode, would change what has the other name.
+                // Writing to the file, or setting its mode, would change the file under its other name.
                 Ok(true) => "files in it have other names outside of it".to_owned(),
                 Err(error) if matches!(error.kind(), Kind::Signal(_) | Kind::Neighbour) => return Err(error),
                 Err(error) => error.to_string(),
@@ -142,33 +144,33 @@ impl Staging {
             log::warn!("cannot remove {}: {why}", path.join(STAGING_NAME).display());
         }
         let text = format!(
-            "cannot resume in {}, which an attempt before left: {why}; the next attempt begins from zero",
+            "cannot resume in {}, which a previous attempt left: {why}; the next attempt starts from zero",
             path.join(STAGING_NAME).display()
         );
         Err(Error::new(Kind::Leftover, text))
     }
 
-    /// Its path for messages. `path` is that of the target directory.
+    /// Its path, for messages. `path` is that of the target directory.
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         path.join(&self.name)
     }
 
-    /// The same of the directory in which members are written.
+    /// The path of the directory for new entries, for messages.
     pub(super) fn fresh_path(&self, path: &Path) -> PathBuf {
         self.path(path).join(FRESH)
     }
 
-    /// Where members are written, as a descriptor of its own.
+    /// The directory for new entries, as a new descriptor.
     pub(super) fn fresh(&self) -> Result<OwnedFd> {
-        self.fresh.try_clone().map_err(|cause| Error::io(Kind::Target, "cannot open a folder", cause))
+        self.fresh.try_clone().map_err(|cause| Error::io(Kind::Target, "cannot open a directory", cause))
     }
 
-    /// Where members are written.
+    /// The directory for new entries.
     pub(super) fn fresh_directory(&self) -> BorrowedFd<'_> {
         self.fresh.as_fd()
     }
 
-    /// Where what they replace is put.
+    /// The directory for replaced entries.
     pub(super) fn replaced_directory(&self) -> BorrowedFd<'_> {
         self.replaced.as_fd()
     }
@@ -178,7 +180,7 @@ impl Staging {
         self.directory.as_fd()
     }
 
-    /// Whether it is where it was made, with its parts: nothing took it away while it was filled.
+    /// Whether it and its directories are still in place: no process moved or removed them.
     pub(super) fn is_in_place(&self, target: BorrowedFd<'_>) -> bool {
         let directory = self.directory();
         is_at(target, self.name.as_bytes(), directory)
@@ -186,7 +188,7 @@ impl Staging {
             && is_at(directory, REPLACED.as_bytes(), &self.replaced)
     }
 
-    /// Removes it with everything in it, or what can be removed of it within a second after a stop.
+    /// Removes it with its content, or what can be removed within a second after a stop.
     pub(super) fn remove(self, target: BorrowedFd<'_>, stop: &Stop) -> Result<(), NotRemoved> {
         let Self { name, directory, fresh, replaced, writer } = self;
         drop((fresh, replaced));
@@ -194,37 +196,38 @@ impl Staging {
     }
 }
 
-/// The directory of members that an attempt before left in `target`, if it can be opened; no symlink is followed.
+/// The directory of new entries that a previous attempt left in `target`, if it can be opened. No symlink is followed.
 pub(crate) fn left_over(target: impl AsFd) -> Option<OwnedFd> {
     let (staging, _) = open_directory(target, STAGING_NAME.as_bytes()).ok()?;
     open_directory(staging, FRESH.as_bytes()).ok().map(|(fresh, _)| fresh)
 }
 
-/// Writes into `staging`, which is in the directory `target`, that a copy has made that directory.
+/// Marks the directory `target`, whose staging directory is `staging`, as created by a copy.
 pub(crate) fn mark_made(staging: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(staging, MADE, flags, Mode::RUSR | Mode::WUSR)?;
-    let words = identity_words(&fstat(target)?);
+    let words = identity_text(&fstat(target)?);
     File::from(file)
         .write_all(words.as_bytes())
         .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
 }
 
-/// What tells a directory from others, also from a copy of it.
-pub(crate) fn identity_words(directory: &Stat) -> String {
+/// A text that identifies a directory, and differs for a copy of it.
+pub(crate) fn identity_text(directory: &Stat) -> String {
     format!("{} {}\n", directory.st_dev, directory.st_ino)
 }
 
-/// The first name under which nothing is left; everything else that has one of the names is removed, too.
+/// The first free name. Leftovers under all names are removed.
 fn free_name(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<OsString> {
-    let (mut free, mut first) = (None, None);
+    let mut free = None;
+    let mut first = None;
     for name in names_for(STAGING_NAME.as_ref()) {
         match remove_leftover(target, path, &name, stop)? {
             Ok(()) => free = free.or(Some(name)),
             Err(why) => {
                 Error::check(stop)?;
                 log::warn!(
-                    "cannot remove the leftover {}: {why}; it stays in the volume and is no part of the clone",
+                    "cannot remove the leftover {}: {why}; it stays in the volume, but does not belong to the clone",
                     path.join(&name).display()
                 );
                 first = first.or(Some(why));
@@ -237,8 +240,9 @@ fn free_name(target: BorrowedFd<'_>, path: &Path, stop: &Stop) -> Result<OsStrin
     })
 }
 
-/// Removes what has the name `name` in `target`, unless a process is at work in it: `Kind::Target`. What is not there counts as
-/// removed.
+/// Removes `name` in `target`. A name that does not exist counts as removed.
+///
+/// Errors: `Kind::Target` if a process writes there.
 fn remove_leftover(
     target: BorrowedFd<'_>,
     path: &Path,
@@ -256,20 +260,21 @@ fn remove_leftover(
     let writer = match claim(directory.as_fd(), false) {
         Ok(Claimed::Held(writer)) => writer,
         Ok(Claimed::Busy(holder)) => return Err(busy(&path.join(name), &holder)),
-        // It is being removed, or cannot be claimed: it is full, or not ours. Whatever else is wrong shows in a moment.
+        // It is being removed, or cannot be locked. Other problems appear when it is removed.
         Ok(Claimed::Gone) | Err(_) => None,
     };
     if !is_at(target, name_bytes, &directory) {
         return Ok(Ok(()));
     }
     if let Err(cause) = put_back(directory.as_fd(), target) {
-        // It may be the only copy of it.
+        // It may be the only copy.
         return Ok(Err(NotRemoved::new(cause, REPLACED.as_bytes())));
     }
     Ok(remove_claimed(target, name, &directory, writer, stop))
 }
 
-/// Removes a directory that this process has claimed. The lock goes last, so that no other process takes the directory before.
+/// Removes a staging directory that this process has locked. The lock is removed last, so that no other process can take the directory
+/// before.
 fn remove_claimed(
     target: BorrowedFd<'_>,
     name: &OsStr,
@@ -286,28 +291,28 @@ fn remove_claimed(
     let began = Instant::now();
     loop {
         match remove_one(target, name.as_bytes()) {
-            // Another process has claimed it in between.
+            // Another process has locked it in between.
             Err(Errno::NOTEMPTY) if statat(directory, WRITER, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
                 return Ok(());
             }
-            // NFS and filesystems made with libfuse keep a file that was open until they hear that it is closed.
+            // NFS and filesystems based on libfuse keep an open file until they learn that it is closed.
             Err(Errno::NOTEMPTY) if began.elapsed() < CLOSED => std::thread::sleep(CLOSED / 100),
             removed => return removed.map_err(|cause| NotRemoved::new(cause, name.as_bytes())),
         }
     }
 }
 
-/// What became of an attempt to claim a staging directory.
+/// The result of an attempt to lock a staging directory.
 enum Claimed {
-    /// It is ours, with its lock; without one where this filesystem has none.
+    /// This process holds the lock; `None` if the filesystem has no locks.
     Held(Option<File>),
-    /// A process has it, which says this about itself.
+    /// The process with this description holds the lock.
     Busy(String),
     /// It is being removed.
     Gone,
 }
 
-/// Claims the open staging directory `directory`. With `tells`, stores in it who has it.
+/// Locks the open staging directory `directory`. With `tells`, stores the description of this process in it.
 fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     for _ in 0..ATTEMPTS {
@@ -321,7 +326,7 @@ fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
             Err(cause @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::ACCESS | Errno::IO)) => {
                 return Err(cause);
             }
-            // Something else has the name, which no writer has made.
+            // Something else has the name. No writer created it.
             Ok(_) | Err(_) => {
                 remove_all(directory, WRITER.as_bytes(), &Stop::new()).map_err(|why| why.cause)?;
                 continue;
@@ -335,22 +340,24 @@ fn claim(directory: BorrowedFd<'_>, tells: bool) -> Result<Claimed, Errno> {
                     OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                     Mode::empty(),
                 );
-                let stored = stored.ok().and_then(|stored| words_in(stored.into()));
+                let stored = stored.ok().and_then(|stored| description_in(stored.into()));
                 return Ok(Claimed::Busy(locker(&file, stored)));
             }
             Lock::Held => {}
             Lock::Unsupported => {
-                log::info!("this filesystem has no locks: a writer on another node would not be noticed");
+                log::info!(
+                    "cannot lock the staging directory: its filesystem has no locks, so another writer would not be noticed"
+                );
             }
         }
-        // The file that is locked must be the one that others will find.
+        // The locked file must be the one that other processes find.
         if !is_at(directory, WRITER.as_bytes(), &file) {
             continue;
         }
         let mut file = File::from(file);
         if tells {
-            // Only words: a volume that has no room for them says so in a moment.
-            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", own_words()));
+            // Only for messages. If the volume is full, writing entries reports it.
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", own_description()));
         }
         return Ok(Claimed::Held(Some(file)));
     }
@@ -373,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_staging_directory_of_a_living_writer_is_not_removed_and_that_of_a_dead_one_is() {
+    fn only_the_staging_directory_of_a_dead_writer_is_removed() {
         let scratch = tempfile::tempdir().unwrap();
         let first = create(scratch.path()).unwrap();
         let target = File::open(scratch.path()).unwrap();
@@ -387,14 +394,14 @@ mod tests {
             assert!(error.to_string().contains(&own), "{error}");
         }
         assert!(first.is_in_place(target.as_fd()));
-        // As a kill does.
+        // The same as after a kill.
         drop(first);
         create(scratch.path()).unwrap().remove(target.as_fd(), &Stop::new()).unwrap();
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_staging_directory_that_was_taken_away_is_noticed() {
+    fn a_removed_staging_directory_is_noticed() {
         let scratch = tempfile::tempdir().unwrap();
         let target = File::open(scratch.path()).unwrap();
         let staging = create(scratch.path()).unwrap();
@@ -406,10 +413,11 @@ mod tests {
     }
 
     #[test]
-    fn what_has_the_name_of_the_lock_is_neither_followed_nor_waited_for() {
+    fn another_entry_with_the_name_of_the_lock_is_replaced() {
         for at in 0..3 {
             let scratch = tempfile::tempdir().unwrap();
-            let (staging, outside) = (scratch.path().join(STAGING_NAME), scratch.path().join("outside"));
+            let staging = scratch.path().join(STAGING_NAME);
+            let outside = scratch.path().join("outside");
             fs::create_dir(&staging).unwrap();
             fs::write(&outside, "untouched").unwrap();
             let lock = staging.join(WRITER);

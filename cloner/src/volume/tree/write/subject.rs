@@ -1,4 +1,4 @@
-//! Something that was unpacked: an open file or directory, or a name for what is not opened.
+//! An entry that gets attributes: an open file or directory, or the name of an entry that is not opened.
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::{
@@ -10,7 +10,7 @@ use rustix::io::{Errno, Result};
 use crate::attributes::Moment;
 use crate::volume::xattrs::XattrAccess;
 
-/// What gets attributes.
+/// An entry that gets attributes.
 pub(super) enum Subject<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
@@ -26,7 +26,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Nothing for a symlink.
+    /// Does nothing for a symlink.
     pub(super) fn chmod(&self, mode: u32) -> Result<()> {
         let mode = Mode::from_raw_mode(mode);
         match self {
@@ -40,8 +40,8 @@ impl<'a> Subject<'a> {
         !matches!(self, Self::Name { is_symlink: true, .. })
     }
 
-    /// The access time is that of the unpacking, as with GNU tar. It is set, because filesystems on libfuse 2 ignore a call that
-    /// leaves one of the two out.
+    /// Sets the modification time. The access time becomes the current time, as in GNU tar. It is set, too, because filesystems based on
+    /// libfuse 2 ignore a call that sets only one of the two.
     pub(super) fn set_time(&self, modified: Moment) -> Result<()> {
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
@@ -60,8 +60,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// What an error of setting an extended attribute means: ext4 says ENOSPC, too, where one entry has no room for it. A
-    /// filesystem that has room is not full.
+    /// The meaning of an error of setting an extended attribute: ext4 also returns ENOSPC if an entry has no space for the attribute. If
+    /// the filesystem has free space, the error becomes E2BIG.
     pub(super) fn too_large(&self, errno: Errno) -> Errno {
         let fd = match self {
             Self::Open(fd) | Self::Name { parent: fd, .. } => fd,
@@ -70,7 +70,7 @@ impl<'a> Subject<'a> {
         if errno == Errno::NOSPC && has_room() { Errno::TOOBIG } else { errno }
     }
 
-    /// Where its extended attributes are.
+    /// Access to its extended attributes.
     pub(super) fn place(&self) -> XattrAccess<'a> {
         match self {
             Self::Open(fd) => XattrAccess::Open(*fd),

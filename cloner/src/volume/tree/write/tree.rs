@@ -1,13 +1,13 @@
-//! Writes members, one after the other, below one directory.
+//! Writes the members of an archive below a directory.
 
 use std::fs::File;
 use std::path::Path;
 
 use decant_shared::process::stop::Stop;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, makedev, mknodat, openat, statat,
-    symlinkat, syncfs,
+    AtFlags, FileType, Mode, OFlags, Stat, chmodat, fstat, fstatfs, fsync, linkat, makedev, mknodat, openat,
+    statat, symlinkat, syncfs,
 };
 use rustix::io::Errno;
 
@@ -23,41 +23,42 @@ use crate::volume::layout::is_reserved;
 use crate::volume::optional_calls::Call;
 use crate::volume::remove::{remove_all, remove_one};
 use crate::volume::tree::write::attributes::Attributes;
+use crate::volume::tree::write::beneath::open_below;
 use crate::volume::tree::write::content::{Incomplete, Manner, SIZED_BYTES, Skipped, write_content};
 use crate::volume::tree::write::directories::{Directories, Taken};
 use crate::volume::tree::write::folding::Folding;
 use crate::volume::tree::write::late::{FILE_BITS, Late};
 use crate::volume::tree::write::member_name::MemberName;
-use crate::volume::tree::write::options::{UnpackOptions, Unpacked};
+use crate::volume::tree::write::{UnpackOptions, Unpacked};
 use crate::volume::xattrs::remove;
 
-/// A tree that is complete, but for its names.
+/// A complete tree without its final names.
 pub(super) struct Finished {
     /// What was written.
     pub(super) done: Unpacked,
-    /// What the archive says about the directory that is unpacked into.
+    /// The attributes of the target directory, if the archive has them.
     pub(super) root: Option<Attributes>,
-    /// How many names were made at its top.
+    /// How many names were created at the top.
     pub(super) top_names: u64,
-    /// Modes that come before the names.
+    /// Modes that are set last.
     pub(super) late: Late,
 }
 
-/// The tree that grows.
+/// Writes a tree.
 pub(super) struct TreeWriter<'a> {
-    pub(super) directories: Directories,
+    directories: Directories,
     path: &'a Path,
     options: UnpackOptions,
     stop: &'a Stop,
     done: Unpacked,
     dropped: Skipped,
     root: Option<Attributes>,
-    /// The filesystem cannot be synced as a whole.
+    /// The filesystem cannot be synced as a whole, so each file is.
     syncs_each: bool,
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Writes below `root`, on a filesystem with these names. `path` is the target directory's name in messages.
+    /// Writes below `root`. `folding` describes its filesystem, and `path` is the target directory for messages.
     pub(super) fn new(
         root: OwnedFd,
         folding: Folding,
@@ -65,13 +66,14 @@ impl<'a> TreeWriter<'a> {
         options: UnpackOptions,
         stop: &'a Stop,
     ) -> Self {
-        let (done, dropped) = (Unpacked::default(), Skipped::default());
+        let done = Unpacked::default();
+        let dropped = Skipped::default();
         let syncs_each = !is_synced_as_a_whole(&root);
         let directories = Directories::new(root, folding);
         Self { directories, path, options, stop, done, dropped, root: None, syncs_each }
     }
 
-    /// Writes the member `entry`, which `archive` is at.
+    /// Writes `entry`, the current member of `archive`.
     pub(super) fn write<P: Pull + ?Sized>(
         &mut self,
         archive: &mut ArchiveReader<'_, P>,
@@ -85,8 +87,8 @@ impl<'a> TreeWriter<'a> {
                 return self.dropped.skip(archive, entry, self.stop);
             }
             Some(first) if is_reserved(first) => {
-                let what = "the archive holds a name that Decant uses until a clone is complete; \
-                            a clone into the source volume left it there: remove it from the source";
+                let what = "the archive contains a name that Decant uses for incomplete clones, \
+                            left by a clone into the source volume: remove it from the source";
                 return Err(Error::damaged(format!("{}: {what}", shown(&entry.name))));
             }
             _ => {}
@@ -119,7 +121,7 @@ impl<'a> TreeWriter<'a> {
     /// Finishes all directories.
     pub(super) fn finish(mut self) -> Result<Finished> {
         let left = self.directories.leave(0, &mut self.done.not_kept);
-        left.map_err(|cause| Error::target("finish the folders in", self.path, cause.into()))?;
+        left.map_err(|cause| Error::target("finish the directories in", self.path, cause.into()))?;
         let top_names = self.directories.top_names();
         Ok(Finished { done: self.done, root: self.root, top_names, late: self.directories.late })
     }
@@ -128,7 +130,7 @@ impl<'a> TreeWriter<'a> {
         if entry.kind != EntryKind::Directory {
             let name = shown(&entry.name);
             return Err(Error::damaged(format!(
-                "{name}: the target folder itself is no folder in the archive"
+                "{name}: the target directory itself is not a directory in the archive"
             )));
         }
         self.root = Some(Attributes::of_root(entry));
@@ -139,7 +141,7 @@ impl<'a> TreeWriter<'a> {
         let entered = self.directories.enter(directory, &mut self.done.not_kept);
         entered.map_err(|cause| match (cause, self.directories.taken()) {
             (Errno::NOTDIR, _) => Error::damaged(format!(
-                "the way to {} leads through something that is no folder",
+                "the path of {} leads through an entry that is not a directory",
                 shown(&entry.name)
             )),
             (_, Some(taken)) => self.taken(entry, &taken),
@@ -157,9 +159,9 @@ impl<'a> TreeWriter<'a> {
         }
         self.enter(entry, name)?;
         let attributes = if self.options.resume {
-            // It may be finished already. What comes is not to get what it hands down.
+            // It may be finished already. New entries must not inherit its default access control list.
             let removed = remove(self.directories.current(), DEFAULT_ACL);
-            removed.map_err(|cause| self.failed("go on in", entry, cause))?;
+            removed.map_err(|cause| self.failed("resume in", entry, cause))?;
             Attributes::of_reused(entry, self.options.own)
         } else {
             Attributes::of(entry, self.options.own)
@@ -211,7 +213,8 @@ impl<'a> TreeWriter<'a> {
         let closed = if self.syncs_each { sync_file(&file) } else { Ok(()) }.and_then(|()| close(file));
         closed.map_err(|cause| {
             let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
-            let (name, path) = (shown(&entry.name), self.path.display());
+            let name = shown(&entry.name);
+            let path = self.path.display();
             let text = format!("cannot close {name} in {path}, so what was written to it may be lost");
             Error::io(kind, text, cause)
         })
@@ -224,41 +227,79 @@ impl<'a> TreeWriter<'a> {
         }
     }
 
-    /// Counts what a finished entry lost.
+    /// Counts the attributes that a finished entry lost.
     fn count(&mut self, entry: &Entry, applied: rustix::io::Result<Kinds>) -> Result<()> {
         let lost = applied.map_err(|cause| self.failed("finish", entry, cause))?;
         self.done.not_kept.add(lost, || entry.name.clone());
         Ok(())
     }
 
-    /// The file that an attempt before wrote, or began to write: at least the first `held_bytes` of it.
+    /// Opens the file of which a previous attempt wrote at least the first `held_bytes`.
     fn reopen(&self, entry: &Entry, name: &[u8], held_bytes: u64) -> Result<File> {
         let directory = self.directories.current();
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || openat(directory, name, flags, Mode::empty());
         let opened = match open() {
-            // It has got its mode already.
+            // It already has its final mode.
             Err(Errno::ACCESS) if is_file(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) => {
                 chmodat(directory, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).and_then(|()| open())
             }
             opened => opened,
         };
-        let file = opened.map_err(|cause| self.failed("go on with", entry, cause))?;
-        let found = fstat(&file).map_err(|cause| self.failed("look at", entry, cause))?;
-        // A small file that was not complete did not have its size yet.
+        let file = opened.map_err(|cause| self.failed("resume", entry, cause))?;
+        let found = fstat(&file).map_err(|cause| self.failed("read the metadata of", entry, cause))?;
+        // A small file only has its final size when it is complete.
         let has_size = held_bytes >= entry.size_bytes || entry.size_bytes >= SIZED_BYTES;
         let is_other = has_size && u64::try_from(found.st_size).ok() != Some(entry.size_bytes);
         if is_other || !is_file(Ok(found)) {
             let name = shown(&entry.name);
-            let text = format!("what an attempt before left of {name} was changed; the next one begins anew");
+            let text = format!(
+                "cannot resume {name}: it changed after a previous attempt; the next attempt starts from zero"
+            );
             return Err(Error::new(Kind::Leftover, text));
         }
         Ok(file.into())
     }
 
+    /// Creates the hard link `entry` as `name` in the current directory. It has no attributes of its own.
+    fn hard_link(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
+        let shown_name = shown(&entry.name);
+        let shown_link = shown(&entry.link);
+        let bad = |why: &str| Error::damaged(format!("{shown_name} is a hard link to {shown_link}, {why}"));
+        let (parent, link_name) = MemberName::new(&entry.link)
+            .map_err(|error| error.within(&shown_name))?
+            .split()
+            .ok_or_else(|| bad("the target directory itself"))?;
+        let far = if self.directories.is_current(parent) {
+            None
+        } else {
+            Some(open_below(self.directories.root(), parent).map_err(|cause| match cause {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => {
+                    bad("which is not in the archive")
+                }
+                cause => self.failed("find the link target of", entry, cause),
+            })?)
+        };
+        let link_parent = far.as_ref().map_or_else(|| self.directories.current(), AsFd::as_fd);
+        let target = statat(link_parent, link_name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|_| bad("which is not in the archive"))?;
+        if FileType::from_raw_mode(target.st_mode) == FileType::Directory {
+            return Err(bad("a directory"));
+        }
+        let is_same = statat(self.directories.current(), name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|own| (own.st_dev, own.st_ino) == (target.st_dev, target.st_ino));
+        if is_same {
+            return self.refuse_other_name(entry, name);
+        }
+        self.create(entry, name, |directories| {
+            let link_parent = far.as_ref().map_or_else(|| directories.current(), AsFd::as_fd);
+            linkat(link_parent, link_name, directories.current(), name, AtFlags::empty())
+        })
+    }
+
     fn symlink(&mut self, entry: &Entry, name: &[u8]) -> Result<()> {
         if entry.link.is_empty() || entry.link.contains(&0) {
-            return Err(Error::damaged(format!("the symlink {} leads nowhere", shown(&entry.name))));
+            return Err(Error::damaged(format!("the symlink {} has an invalid target", shown(&entry.name))));
         }
         self.create(entry, name, |directories| {
             symlinkat(entry.link.as_slice(), directories.current(), name)
@@ -272,9 +313,9 @@ impl<'a> TreeWriter<'a> {
         };
         match make(&self.directories) {
             Err(Errno::PERM) if kind != FileType::Fifo => {
-                // Not a detail to be counted: a volume without its devices is not that volume.
+                // This is an error and not a loss: a volume without its devices would not be the same volume.
                 let name = shown(&entry.name);
-                let text = format!("cannot make the device node {name}: only a target that is root may");
+                let text = format!("cannot create the device node {name}: only root may do that");
                 return Err(Error::new(Kind::Target, text));
             }
             Err(Errno::EXIST) => self.create(entry, name, make)?,
@@ -292,8 +333,8 @@ impl<'a> TreeWriter<'a> {
         self.count(entry, applied)
     }
 
-    /// Makes something that must not exist yet. The last member of a name wins.
-    pub(super) fn create<T>(
+    /// Creates an entry, and replaces a previous member with the same name.
+    fn create<T>(
         &mut self,
         entry: &Entry,
         name: &[u8],
@@ -311,21 +352,23 @@ impl<'a> TreeWriter<'a> {
         Ok(made)
     }
 
-    /// Makes sure that what has the name `name` in the current directory has exactly that name.
-    pub(super) fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
+    /// Checks that the entry `name` in the current directory has exactly that name.
+    fn refuse_other_name(&self, entry: &Entry, name: &[u8]) -> Result<()> {
         let other = self.directories.other_name(name);
-        match other.map_err(|cause| self.failed("look for the name of", entry, cause))? {
+        match other.map_err(|cause| self.failed("check the name of", entry, cause))? {
             None => Ok(()),
             Some(by) => Err(self.taken(entry, &Taken { name: name.to_vec(), by })),
         }
     }
 
     fn taken(&self, entry: &Entry, taken: &Taken) -> Error {
-        let (name, path) = (shown(&entry.name), self.path.display());
-        let (wanted, by) = (shown(&taken.name), shown(&taken.by));
+        let name = shown(&entry.name);
+        let path = self.path.display();
+        let wanted = shown(&taken.name);
+        let by = shown(&taken.by);
         let text = format!(
-            "cannot create {name} in {path}: this filesystem takes the name {wanted} for that of another entry, {by}, because it \
-             folds case or normalizes names: rename one of them in the source, or use another filesystem"
+            "cannot create {name} in {path}: this filesystem folds case or normalizes names, and treats {wanted} and {by} as \
+             the same name: rename one of them in the source, or use another filesystem"
         );
         Error::new(Kind::Target, text)
     }
@@ -334,7 +377,7 @@ impl<'a> TreeWriter<'a> {
         self.directories.settle_late(name);
         self.refuse_other_name(entry, name)?;
         let directory = self.directories.current();
-        // What is in the way may be a directory of an attempt before, when the source had one there.
+        // The existing entry may be a directory of a previous attempt, if the source had one there.
         let removed = if self.options.resume {
             remove_all(directory, name, self.stop).map_err(|why| why.cause)
         } else {
@@ -348,18 +391,18 @@ impl<'a> TreeWriter<'a> {
         }
         removed.map_err(|cause| match cause {
             Errno::NOTEMPTY => Error::damaged(format!(
-                "{} was a folder with content earlier in the archive",
+                "{} was already a directory with content in this archive",
                 shown(&entry.name)
             )),
             cause => self.failed("replace", entry, cause),
         })
     }
 
-    pub(super) fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
+    fn failed(&self, doing: &str, entry: &Entry, cause: Errno) -> Error {
         self.failed_after(doing, entry, cause.into(), 0)
     }
 
-    /// A failure to write a member; a full filesystem says how full.
+    /// An error of writing a member, with the free space if the filesystem is full.
     fn failed_after(&self, doing: &str, entry: &Entry, cause: std::io::Error, written_bytes: u64) -> Error {
         let what = format!("cannot {doing} {} in {}", shown(&entry.name), self.path.display());
         if !is_no_space(&cause) {
@@ -372,20 +415,20 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-/// Whether `syncfs` brings to the disk what was written. Daemons and servers behind FUSE, SMB, 9p and VirtualBox's directories are
-/// not told of it, and a sandbox may not allow it: there each file is synced before it is closed.
+/// Whether `syncfs` writes everything to disk. Daemons and servers of FUSE, SMB, 9p and VirtualBox's shared directories do not learn of
+/// it, and a sandbox may not allow it. There each file is synced before it is closed.
 fn is_synced_as_a_whole(directory: &OwnedFd) -> bool {
     /// FUSE, CIFS, SMB2, 9p, vboxsf (`linux/magic.h`, and the filesystems' own sources).
-    const UNTOLD: [u32; 5] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x786f_4256];
-    let is_told =
-        fstatfs(directory).is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !UNTOLD.contains(&kind)));
-    // Nothing is synced by a descriptor that only names something, but whether there is the call shows.
+    const WITHOUT_SYNCFS: [u32; 5] = [0x6573_5546, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x786f_4256];
+    let is_supported = fstatfs(directory)
+        .is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| !WITHOUT_SYNCFS.contains(&kind)));
+    // An O_PATH descriptor syncs nothing, but shows whether the call is supported.
     let only_named =
         openat(directory, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    is_told && only_named.is_ok_and(|fd| syncfs(fd) == Err(Errno::BADF))
+    is_supported && only_named.is_ok_and(|fd| syncfs(fd) == Err(Errno::BADF))
 }
 
-/// Brings a file to the disk, where there is such a call.
+/// Syncs a file, if the filesystem supports that.
 fn sync_file(file: &File) -> std::io::Result<()> {
     match fsync(file) {
         Err(errno) if !Call::SyncFile.is_dispensable(errno) => Err(errno.into()),

@@ -8,7 +8,7 @@ use crate::token::asker::Asker;
 use crate::token::grant::TokenRefusal;
 use crate::token::key::TokenKey;
 
-/// A clone that somebody wants, and what speaks for it.
+/// A request for a clone, and what may allow it.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
     /// The claim that is to be read; of a DataSource, the claim that it points to.
@@ -49,27 +49,27 @@ pub enum Permission {
     SameNamespace,
     /// The source's owner lets everybody in the target's namespace have copies.
     Consent,
-    /// A long token allows exactly this clone to who is named; it says nothing about whether he may still.
+    /// A long token allows exactly this clone to the named user, who may have lost the right since.
     Token(Asker),
-    /// A token that is good has to be replaced by this long one: write it to the target before anything else happens.
+    /// A valid token has to be replaced by this long one: write it to the target before any other step.
     ExtendToken(String),
-    /// Nothing allows it. The sentence says what is missing and how it can be given.
+    /// Nothing allows it. The text describes what is missing and how to grant it.
     Denied(String),
 }
 
 impl Permission {
-    /// Whether the clone may go on now (an [`Permission::ExtendToken`] has to be written first).
+    /// Whether the clone may continue now (an [`Permission::ExtendToken`] has to be written first).
     pub fn is_given(&self) -> bool {
         matches!(self, Permission::SameNamespace | Permission::Consent | Permission::Token(_))
     }
 }
 
-/// What annotations and tokens alone say.
+/// What follows from annotations and tokens alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// The answer.
     Settled(Permission),
-    /// A long token from before there was a source, and there still is none. It is worth what its user may now.
+    /// A long token that is older than the source, which still does not exist. It counts as far as its user has the right now.
     Provisional(Asker),
     /// A token allows it that has to be replaced by a long one for this source.
     Extend(Extension),
@@ -122,7 +122,7 @@ pub fn check(ask: &Ask<'_>, keys: &TokenKey) -> Finding {
                     unproven_since: None,
                 });
             }
-            // For a claim that is gone. A fresh token may be for the one that is there now.
+            // For a claim that is gone. A fresh token may be for the claim that exists now.
             (Some(_), _) => {}
         }
     }
@@ -181,8 +181,8 @@ pub(crate) fn revoked(ask: &Ask<'_>, asker: &Asker) -> String {
     )
 }
 
-/// What a DataSource of another namespace refers to, and whether it is there at all, is only told to those who may
-/// clone it: the same sentence, whatever is in the way.
+/// Only users who may clone it learn what a DataSource of another namespace refers to, and whether it exists at all: all others
+/// get this sentence, whatever the cause.
 pub(crate) fn denial_through(data_source: &Key, target_namespace: &str) -> String {
     format!(
         "Nothing allows cloning what DataSource {data_source} refers to into namespace {target_namespace}, or it refers to \

@@ -1,6 +1,6 @@
-//! Whether the API server asks our webhook about each DataVolume. Only then is a short token in an annotation one that
-//! the webhook put there: where callers of the webhook prove nothing, anybody who reaches it gets tokens signed, and
-//! the webhook itself, which takes away what users write, is what keeps them out of DataVolumes.
+//! Whether the API server calls Decant's webhook for each DataVolume. Only then did the webhook write the short token that is in
+//! an annotation: where callers of the webhook prove nothing, every client that reaches it gets tokens signed, and only the
+//! webhook itself, which removes what users write, keeps these tokens out of DataVolumes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use crate::objects::webhook_configuration::{
 };
 use crate::objects::{Key, Kind, Meta, decode};
 
-/// How long an answer is good. Many DataVolumes that are made at once cost one look; who changes a configuration may
-/// change anything, so some seconds give nothing away.
+/// How long an answer is valid. Many DataVolumes that are created together cost one check. A user who changes a configuration may
+/// change anything, so a delay of some seconds reveals nothing.
 const LOOK_LIFE: Duration = Duration::from_secs(5);
 /// How far the clocks of API server and webhook may be apart.
 const LEEWAY: time::Duration = time::Duration::seconds(10);
@@ -30,7 +30,7 @@ const VERSION: &str = "v1beta1";
 /// The port of a Service when the configuration names none.
 const SERVICE_PORT: u16 = 443;
 
-/// Looks at both webhook configurations, and remembers for a moment what it saw.
+/// Checks both webhook configurations, and keeps the result for a moment.
 pub struct Guarded {
     cluster: Arc<dyn Cluster>,
     /// Where the Service and the webhook's authority are.
@@ -39,7 +39,7 @@ pub struct Guarded {
     last: Mutex<Option<(Instant, Look)>>,
 }
 
-/// Since when all is as it must be, or what is wrong, for people.
+/// Since when both are right, or what is wrong, as text for people.
 type Look = Result<OffsetDateTime, String>;
 
 impl Guarded {
@@ -48,8 +48,8 @@ impl Guarded {
         Self { cluster, namespace, service, last: Mutex::default() }
     }
 
-    /// Whether all DataVolumes pass through our webhook, and did when a token was `written`. The error says what has
-    /// to be put right.
+    /// Whether all DataVolumes pass through Decant's webhook, and did when a token was `written`. The error describes what has to
+    /// be corrected.
     pub fn check(&self, written: OffsetDateTime) -> Result<(), String> {
         // Held while it looks: others that want to know wait for the same answer.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The controller's word on a clone: what the annotations say, and what has to be asked before that counts.
+//! The controller's decision about a clone: from its annotations, and from what has to be asked before they count.
 
 use std::sync::Arc;
 

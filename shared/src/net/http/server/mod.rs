@@ -32,8 +32,8 @@ const ACCEPTED_AT_ONCE: usize = 16;
 /// Failed handshakes are logged at most this often, so that unknown peers cannot fill the log.
 const WARNING_PAUSE: Duration = Duration::from_secs(1);
 /// Stack size of a connection's thread. Nothing that a connection does recurses without a bound (the deepest is a JSON
-/// document of 128 levels). Unused stack costs no memory, but threads that ended leave their stacks to the next ones, and
-/// some containers limit address space.
+/// document of 128 levels). Unused stack costs no memory, but the C library keeps the stacks of ended threads for reuse, and
+/// some containers limit the address space.
 const STACK_BYTES: usize = 512 << 10;
 
 /// Answers requests.
@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Stops accepting and waits at most `limit` for open connections. Returns how many are still open: a stuck client never
-    /// keeps a finished process alive (contract 8, #35).
+    /// keeps a finished process alive (docs/migrate-from-cdi.md row 35).
     pub fn shut_down(mut self, limit: Duration) -> usize {
         drop(self.closing.take());
         if let Some(accept) = self.accept.take() {
@@ -156,9 +156,9 @@ struct PendingSocket {
 impl Acceptor {
     fn run(&mut self) {
         while !self.stop.is_set() && !self.is_closed() {
-            let is_more = self.accept_some();
+            let may_be_more = self.accept_some();
             self.assign_slots();
-            if !is_more {
+            if !may_be_more {
                 let tick = if self.pending.is_empty() { STOP_TICK } else { PENDING_TICK };
                 poll_any([self.listener.as_fd(), self.closed.as_fd()], PollFlags::IN, tick);
             }

@@ -99,9 +99,9 @@ impl Drop for TestServer {
 }
 
 /// Asserts that twenty requests are answered during a flood of connections that send `data`.
-fn all_are_answered(from: Sources, data: &'static [u8]) {
+fn assert_all_are_answered(from: Sources, data: &'static [u8]) {
     let server = TestServer::new(None);
-    let _flood = Flood::begin(server.port, HELD, from, data);
+    let _flood = Flood::start(server.port, HELD, from, data);
     let mut threads = 0;
     for _ in 0..20 {
         server.get_answer(GET);
@@ -113,27 +113,27 @@ fn all_are_answered(from: Sources, data: &'static [u8]) {
 
 #[test]
 fn requests_are_answered_during_a_flood_of_idle_connections_of_one_address() {
-    all_are_answered(Sources::OneAddress, b"");
+    assert_all_are_answered(Sources::OneAddress, b"");
 }
 
 #[test]
 fn requests_are_answered_during_a_flood_of_idle_connections_of_many_addresses() {
-    all_are_answered(Sources::ManyAddresses, b"");
+    assert_all_are_answered(Sources::ManyAddresses, b"");
 }
 
 #[test]
 fn requests_are_answered_during_a_flood_of_idle_connections_of_the_same_address() {
-    all_are_answered(Sources::TheTestsAddress, b"");
+    assert_all_are_answered(Sources::TestAddress, b"");
 }
 
 #[test]
 fn requests_are_answered_during_a_flood_of_incomplete_heads() {
-    all_are_answered(Sources::ManyAddresses, b"GET /healthz HTTP/1.1\r\n");
+    assert_all_are_answered(Sources::ManyAddresses, b"GET /healthz HTTP/1.1\r\n");
 }
 
 #[test]
 fn requests_are_answered_during_a_flood_of_missing_bodies() {
-    all_are_answered(
+    assert_all_are_answered(
         Sources::ManyAddresses,
         b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n{",
     );
@@ -141,7 +141,7 @@ fn requests_are_answered_during_a_flood_of_missing_bodies() {
 
 #[test]
 fn requests_are_answered_during_a_flood_of_answered_connections_that_stay_open() {
-    all_are_answered(Sources::ManyAddresses, GET);
+    assert_all_are_answered(Sources::ManyAddresses, GET);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_request_that_is_being_served_survives_a_flood() {
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.get_answer(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"));
         until("the slow request is served", || server.service.served.load(Ordering::Acquire) > 0);
-        let flood = Flood::begin(server.port, HELD, Sources::ManyAddresses, b"GET /");
+        let flood = Flood::start(server.port, HELD, Sources::ManyAddresses, b"GET /");
         until("all other slots have been reassigned", || flood.opened() >= 2 * HELD);
         server.service.is_released.store(true, Ordering::Release);
         slow.join().unwrap();
@@ -162,9 +162,13 @@ fn encrypted() -> (TestServer, impl Fn(&str) -> Conn) {
     let authority = Authority::new("test", 1).unwrap();
     let identity = authority.issue("server", &["localhost"], Usage::Server, 1).unwrap();
     let roots = authority.roots().unwrap();
-    let config =
-        server::config_asking_clients(identity, roots, TlsVersions::default(), CipherSuites::default())
-            .unwrap();
+    let config = server::config_with_optional_client_auth(
+        identity,
+        roots,
+        TlsVersions::default(),
+        CipherSuites::default(),
+    )
+    .unwrap();
     let server = TestServer::new(Some(config));
     let port = server.port;
     let connect = move |name: &str| {
@@ -188,7 +192,7 @@ fn is_answered(mut conn: Conn) -> bool {
 #[test]
 fn a_peer_with_the_expected_certificate_gets_a_slot_and_keeps_it_while_silent() {
     let (server, connect) = encrypted();
-    let _flood = Flood::begin(server.port, HELD, Sources::ManyAddresses, PARTIAL_HELLO);
+    let _flood = Flood::start(server.port, HELD, Sources::ManyAddresses, PARTIAL_HELLO);
     for _ in 0..20 {
         assert!(is_answered(connect("expected")));
     }
@@ -203,7 +207,7 @@ fn the_number_of_reserved_slots_is_limited() {
     let (server, connect) = encrypted();
     let all: Vec<Conn> = (0..Limits::default().reserved + 4).map(|_| connect("expected")).collect();
     assert!(is_answered(connect("expected")));
-    let flood = Flood::begin(server.port, HELD, Sources::ManyAddresses, PARTIAL_HELLO);
+    let flood = Flood::start(server.port, HELD, Sources::ManyAddresses, PARTIAL_HELLO);
     until("all other slots have been reassigned", || flood.opened() >= 2 * HELD);
     let kept = all.into_iter().map(is_answered).filter(|answered| *answered).count();
     assert_eq!(kept, Limits::default().reserved);

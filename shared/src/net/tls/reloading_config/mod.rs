@@ -47,7 +47,7 @@ impl<C> fmt::Debug for ReloadingConfig<C> {
     }
 }
 
-/// A configuration that never changes.
+/// Makes a configuration that never changes.
 impl<C> From<Arc<C>> for ReloadingConfig<C> {
     fn from(config: Arc<C>) -> Self {
         Self(Arc::new(ConfigState::Fixed(config)))
@@ -116,7 +116,7 @@ struct Reloader<C> {
 /// The configuration that new connections get.
 struct ActiveConfig<C> {
     config: Arc<C>,
-    /// What messages call the certificate.
+    /// Where the certificate comes from, for messages.
     label: String,
     /// When the certificate expires; `None` if that cannot be parsed.
     not_after: Option<OffsetDateTime>,

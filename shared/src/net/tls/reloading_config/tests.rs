@@ -68,7 +68,7 @@ impl Pod {
             let identity = keys.identity()?;
             let leaf = identity.chain[0].clone();
             // Fails if the certificate and the key do not match.
-            let _: Arc<ServerConfig> = server::config_for_anyone(identity)?;
+            let _: Arc<ServerConfig> = server::config_without_client_auth(identity)?;
             Ok(Arc::new(leaf))
         })?;
         match Arc::into_inner(config.0) {

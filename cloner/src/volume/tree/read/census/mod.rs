@@ -1,24 +1,24 @@
-//! The census of a tree: what identifies its entries, taken by the scan and compared by the writer, in bounded memory.
+//! The census of a tree: hashes that identify its entries, in bounded memory. The scan takes it, and the writer compares it.
 //!
-//! Two passes over an unchanged tree agree, on every filesystem: nothing in it depends on where holes are, on the order
-//! of a directory, on inode numbers alone (FUSE and overlayfs make them up, and forget them under memory pressure), or on
-//! times of directories (btrfs shows the present time for a nested subvolume in a snapshot).
+//! Two passes over an unchanged tree agree on every filesystem: the census does not depend on the position of holes, on the order
+//! of a directory, on inode numbers alone (FUSE and overlayfs make them up, and forget them under memory pressure), or on times of
+//! directories (btrfs shows the current time for a nested subvolume in a snapshot).
 
 use rustix::fs::FileType;
 
 use crate::attributes::meta::Meta;
 
-/// Most slots of an outline: 384 KiB. A tree with more entries has several in each slot. Even, so that pairs can be
+/// The most slots of an outline: 384 KiB. In a larger tree several entries share a slot. An even number, so that pairs can be
 /// joined.
 const SLOTS_LIMIT: usize = 16 << 10;
-/// How many planned names are compared with one that was not expected, to tell a removed entry from an added one.
+/// How many planned names are compared with an unexpected one, to distinguish a removed entry from an added one.
 const LOOK_AHEAD_SLOTS: usize = 256;
 
-/// What identifies the entries of one slot: for each property the sum of its hashes over all of them.
+/// The entries of a slot: for each property the sum of its hashes over all entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct CensusSlot {
     names: u32,
-    /// Types, and the numbers of devices.
+    /// Types and device numbers.
     kinds: u32,
     sizes: u32,
     times: u32,
@@ -26,11 +26,11 @@ struct CensusSlot {
     changes: u32,
 }
 
-/// What a pass saw.
+/// The result of a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Outline {
     entries: u64,
-    /// Of all names, types, sizes and times.
+    /// A hash of all names, types, sizes and times.
     fingerprint: u64,
     /// Entries in each slot; the last slot may have fewer.
     per_slot: u64,
@@ -38,29 +38,29 @@ pub(super) struct Outline {
 }
 
 impl Outline {
-    /// How many entries there were.
+    /// The number of entries.
     pub(super) fn entries(&self) -> u64 {
         self.entries
     }
 }
 
-/// A difference between a tree and its outline, in words that follow the path of the tree.
+/// A difference between a tree and its outline, as the end of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Difference(pub(super) String);
 
-/// Takes the census, and compares it with the one before, if there is one.
+/// Takes a census, and compares it with a planned one.
 pub(super) struct Census<'a> {
     planned: Option<&'a Outline>,
     seen: Outline,
     slot: CensusSlot,
     in_slot: u64,
-    /// The latest entry and the last one of the slot before, where they may have to be named.
+    /// The latest entry, and the last one of the previous slot, for messages.
     latest: Vec<u8>,
     before_slot: Vec<u8>,
 }
 
 impl<'a> Census<'a> {
-    /// With `planned` every difference from it is found: at the latest when the slot is complete that it is in.
+    /// With `planned`, every difference is found at the end of its slot at the latest.
     pub(super) fn new(planned: Option<&'a Outline>) -> Self {
         let per_slot = planned.map_or(1, |planned| planned.per_slot);
         Self {
@@ -73,7 +73,7 @@ impl<'a> Census<'a> {
         }
     }
 
-    /// The entry whose path from the root is `member`.
+    /// Adds the entry whose path from the root is `member`.
     pub(super) fn add(&mut self, member: &[u8], meta: &Meta) -> Result<(), Difference> {
         let facts = Facts::of(member, meta);
         self.seen.fingerprint = facts.folded(self.seen.fingerprint);
@@ -90,7 +90,7 @@ impl<'a> Census<'a> {
         if self.in_slot < self.seen.per_slot { Ok(()) } else { self.end_slot() }
     }
 
-    /// The tree ends here. What was seen, and whether that is what was planned.
+    /// Ends the census. Errors: the difference from the planned one.
     pub(super) fn finish(&mut self) -> Result<Outline, Difference> {
         if self.in_slot > 0 {
             self.end_slot()?;
@@ -99,12 +99,12 @@ impl<'a> Census<'a> {
         if self.seen.entries < planned.entries {
             let missing = planned.entries - self.seen.entries;
             return Err(Difference(match self.latest.as_slice() {
-                [] => format!("all {missing} entries are gone"),
-                last => format!("{missing} of its entries are gone, behind {}", quoted(last)),
+                [] => format!("all {missing} entries were removed"),
+                last => format!("{missing} of its entries after {} were removed", quoted(last)),
             }));
         }
         if (self.seen.entries, self.seen.fingerprint) != (planned.entries, planned.fingerprint) {
-            return Err(Difference("some entry is not what was planned".to_owned()));
+            return Err(Difference("an entry changed".to_owned()));
         }
         Ok(std::mem::take(&mut self.seen))
     }
@@ -121,24 +121,24 @@ impl<'a> Census<'a> {
             return Err(Difference(format!("{} was added", self.one_of(in_slot))));
         };
         if let Some(property) = expected.difference(&slot) {
-            return Err(Difference(self.say(property, index, &slot, in_slot)));
+            return Err(Difference(self.describe(property, index, &slot, in_slot)));
         }
         Ok(())
     }
 
-    fn say(&self, property: Property, index: usize, slot: &CensusSlot, in_slot: u64) -> String {
+    fn describe(&self, property: Property, index: usize, slot: &CensusSlot, in_slot: u64) -> String {
         let found = self.one_of(in_slot);
         match property {
             Property::Name if self.seen.per_slot == 1 && self.is_planned_later(index, slot) => {
-                let behind = match self.before_slot.as_slice() {
+                let after = match self.before_slot.as_slice() {
                     [] => String::new(),
-                    before => format!(" behind {} and", quoted(before)),
+                    previous => format!(" after {} and", quoted(previous)),
                 };
-                format!("an entry{behind} before {found} was removed")
+                format!("an entry{after} before {found} was removed")
             }
-            Property::Name if self.seen.per_slot == 1 => format!("{found} was added or got this name"),
-            Property::Name => format!("{found} was added, removed or got another name"),
-            Property::Kind => format!("{found} became something of another type"),
+            Property::Name if self.seen.per_slot == 1 => format!("{found} was added or renamed"),
+            Property::Name => format!("{found} was added, removed or renamed"),
+            Property::Kind => format!("the type of {found} changed"),
             Property::Size => format!("the size of {found} changed"),
             Property::Time => format!("{found} was written to"),
             Property::File => format!("{found} was replaced"),
@@ -150,7 +150,7 @@ impl<'a> Census<'a> {
         later.iter().take(LOOK_AHEAD_SLOTS).any(|planned| planned.names == slot.names)
     }
 
-    /// The latest entry, or the slot that it ends.
+    /// The latest entry, or the slot that ends with it.
     fn one_of(&self, in_slot: u64) -> String {
         let latest = quoted(&self.latest);
         if in_slot == 1 { latest } else { format!("one of the {in_slot} entries up to {latest}") }
@@ -171,7 +171,7 @@ impl Outline {
     }
 }
 
-/// What two passes see alike of an entry that did not change.
+/// The properties that two passes see of an unchanged entry.
 struct Facts {
     name: u64,
     kind: u32,
@@ -182,8 +182,8 @@ struct Facts {
 
 impl Facts {
     fn of(member: &[u8], meta: &Meta) -> Self {
-        // The size and time of a directory say nothing about its content that the entries do not say. A pipe or device is
-        // not read, and changes its time when it is used.
+        // The size and time of a directory add nothing to its entries. A pipe or device is not read, and its time changes when it
+        // is used.
         let has_content = matches!(meta.file_type, FileType::RegularFile | FileType::Symlink);
         let is_device = matches!(meta.file_type, FileType::CharacterDevice | FileType::BlockDevice);
         Self {
@@ -195,7 +195,7 @@ impl Facts {
         }
     }
 
-    /// `before`, and these.
+    /// The hash `before` combined with these.
     fn folded(&self, before: u64) -> u64 {
         let kind = (u64::from(self.kind) << 32) ^ (u64::from(self.node.0) << 20) ^ u64::from(self.node.1);
         let mtime = (self.mtime.0.cast_unsigned() << 30) ^ u64::from(self.mtime.1);
@@ -203,27 +203,27 @@ impl Facts {
     }
 }
 
-/// What may differ.
+/// A property that may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Property {
     Name,
     Kind,
     Size,
     Time,
-    /// It is another file, which looks the same.
+    /// The file itself: another file with equal properties.
     File,
 }
 
 impl CensusSlot {
     fn add(&mut self, facts: &Facts, meta: &Meta) {
-        // Properties of one entry are tied to its name: two files that swap their sizes are two changes.
+        // The hashes include the name of the entry, so that two files that swap their sizes are noticed.
         let name = facts.name;
         let sum = |sum: &mut u32, parts: [u64; 2]| *sum = sum.wrapping_add(mixed(name, parts));
         sum(&mut self.names, [0, 0]);
         sum(&mut self.kinds, [facts.kind.into(), (u64::from(facts.node.0) << 32) | u64::from(facts.node.1)]);
         sum(&mut self.sizes, [facts.size_bytes, 0]);
         sum(&mut self.times, [facts.mtime.0.cast_unsigned(), facts.mtime.1.into()]);
-        // What stands for a directory's content are its entries.
+        // The entries represent the content of a directory.
         if meta.file_type != FileType::Directory {
             sum(&mut self.inodes, [meta.device, meta.inode]);
             sum(&mut self.changes, [meta.ctime.0.cast_unsigned(), meta.ctime.1.into()]);
@@ -241,9 +241,8 @@ impl CensusSlot {
         }
     }
 
-    /// What differs in `seen`. A file whose inode number is another one is another file only if its time of change is
-    /// another one, too: filesystems that make numbers up do not touch that, and a file that takes the place of another
-    /// gets a new one when it does.
+    /// The difference to `seen`. A file was only replaced if its inode number and its change time both differ: filesystems that make
+    /// up inode numbers do not change that time, and a file that replaces another one gets a new change time.
     fn difference(&self, seen: &Self) -> Option<Property> {
         let is_other_file = self.inodes != seen.inodes && self.changes != seen.changes;
         [
@@ -258,8 +257,8 @@ impl CensusSlot {
     }
 }
 
-/// A hash of few instructions: there is one for every entry of every pass. Who makes two entries collide on purpose hides
-/// changes of a source from its own clone, and nothing else.
+/// A fast hash: it is computed for every entry of every pass. A collision on purpose would only hide a change of the source from its
+/// own clone.
 pub(super) fn hash_of(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let hash = words.iter().fold(bytes.len() as u64, |hash, word| stirred(hash, u64::from_le_bytes(*word)));

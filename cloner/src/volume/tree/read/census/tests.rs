@@ -1,9 +1,17 @@
 use super::*;
 
 fn meta(file_type: FileType, size_bytes: u64) -> Meta {
-    let (uid, gid, mode, allocated_blocks) = (0, 0, 0o644, 8);
-    let (mtime_seconds, mtime_nanoseconds, ctime) = (1000, 1, (2000, 2));
-    let (device, inode, links, node) = (1, 7, 1, (0, 0));
+    let uid = 0;
+    let gid = 0;
+    let mode = 0o644;
+    let allocated_blocks = 8;
+    let mtime_seconds = 1000;
+    let mtime_nanoseconds = 1;
+    let ctime = (2000, 2);
+    let device = 1;
+    let inode = 7;
+    let links = 1;
+    let node = (0, 0);
     Meta {
         file_type,
         mode,
@@ -37,7 +45,7 @@ fn outline(entries: &[(String, Meta)]) -> Outline {
     census.finish().unwrap()
 }
 
-/// What the second pass says about a tree that is not the first one's any more.
+/// The difference that the second pass finds in a tree that changed after the first one.
 fn said(before: &[(String, Meta)], after: &[(String, Meta)]) -> Option<String> {
     let outline = outline(before);
     let mut census = Census::new(Some(&outline));
@@ -46,7 +54,7 @@ fn said(before: &[(String, Meta)], after: &[(String, Meta)]) -> Option<String> {
 }
 
 #[test]
-fn what_happened_to_an_entry_is_told_with_its_path() {
+fn a_change_is_described_with_its_path() {
     let before = tree(9);
     let after = |change: &dyn Fn(&mut Entries)| {
         let mut after = before.clone();
@@ -58,24 +66,24 @@ fn what_happened_to_an_entry_is_told_with_its_path() {
     assert_eq!(one(&|meta| meta.size_bytes = 6).unwrap(), r#"the size of "000004" changed"#);
     assert_eq!(one(&|meta| meta.mtime_nanoseconds = 2).unwrap(), r#""000004" was written to"#);
     let kind = one(&|meta| meta.file_type = FileType::Symlink).unwrap();
-    assert_eq!(kind, r#""000004" became something of another type"#);
+    assert_eq!(kind, r#"the type of "000004" changed"#);
     let replaced = one(&|meta| (meta.inode, meta.ctime) = (8, (3000, 0))).unwrap();
     assert_eq!(replaced, r#""000004" was replaced"#);
     let added = after(&|tree| tree.insert(4, ("000003a".to_owned(), file()))).unwrap();
-    assert_eq!(added, r#""000003a" was added or got this name"#);
+    assert_eq!(added, r#""000003a" was added or renamed"#);
     let at_the_end = after(&|tree| tree.push(("z".to_owned(), file()))).unwrap();
     assert_eq!(at_the_end, r#""z" was added"#);
     let removed = after(&|tree| drop(tree.remove(4))).unwrap();
-    assert_eq!(removed, r#"an entry behind "000003" and before "000005" was removed"#);
+    assert_eq!(removed, r#"an entry after "000003" and before "000005" was removed"#);
     let first = after(&|tree| drop(tree.remove(0))).unwrap();
     assert_eq!(first, r#"an entry before "000001" was removed"#);
     let rest = after(&|tree| tree.truncate(7)).unwrap();
-    assert_eq!(rest, r#"2 of its entries are gone, behind "000006""#);
-    assert_eq!(after(&|tree| tree.clear()).unwrap(), "all 9 entries are gone");
+    assert_eq!(rest, r#"2 of its entries after "000006" were removed"#);
+    assert_eq!(after(&|tree| tree.clear()).unwrap(), "all 9 entries were removed");
 }
 
 #[test]
-fn what_a_filesystem_makes_up_is_no_change() {
+fn made_up_numbers_and_times_are_no_change() {
     let mut before = tree(9);
     before[3].1 = meta(FileType::Directory, 4096);
     before[5].1 = meta(FileType::Fifo, 0);
@@ -90,7 +98,7 @@ fn what_a_filesystem_makes_up_is_no_change() {
 }
 
 #[test]
-fn attributes_that_changed_are_those_of_the_copy() {
+fn changed_attributes_are_no_change_of_the_content() {
     let before = tree(3);
     let mut after = before.clone();
     (after[1].1.mode, after[1].1.uid, after[1].1.ctime) = (0o600, 7, (3000, 0));
@@ -98,7 +106,7 @@ fn attributes_that_changed_are_those_of_the_copy() {
 }
 
 #[test]
-fn memory_is_bounded_and_every_change_is_found_all_the_same() {
+fn every_change_is_found_in_bounded_memory() {
     let before = tree(100_000);
     let planned = outline(&before);
     assert!(planned.slots.len() < SLOTS_LIMIT && planned.slots.capacity() <= SLOTS_LIMIT);
@@ -118,7 +126,7 @@ fn memory_is_bounded_and_every_change_is_found_all_the_same() {
 }
 
 #[test]
-fn names_that_hardly_differ_have_other_hashes() {
+fn similar_names_have_different_hashes() {
     let names = ["", "a", "b", "ab", "ba", "12345678", "12345679", "123456780", "12345678\0", "\0"];
     let hashes: std::collections::BTreeSet<u64> = names.iter().map(|name| hash_of(name.as_bytes())).collect();
     assert_eq!(hashes.len(), names.len());

@@ -1,27 +1,27 @@
-//! Regular files: stored in full or with a map of what is no hole, and the only entries with content.
+//! Regular files, which are stored in full or with a map of their data.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 
 use crate::attributes::meta::Meta;
 use crate::error::Result;
-use crate::stream::Sink;
+use crate::stream::{FileRange, Purpose, Run, Sink};
 use crate::tar::entry::EntryKind;
-use crate::tar::header::{BLOCK_BYTES, Entries, MemberHeader, flag};
+use crate::tar::field::BLOCK_BYTES;
+use crate::tar::header_writer::{Entries, MemberHeader, flag, put_member, put_sparse_member};
 use crate::tar::sparse_map::SparseMap;
-use crate::tar::writer::{put_member, put_sparse_member};
 use crate::volume::tree::read::extents::{MAX_EXTENTS, data_extents};
 use crate::volume::tree::read::links::Name;
 use crate::volume::tree::read::lstat::{Found, meta_of};
 use crate::volume::tree::read::pass::{Pass, lost_link};
 
-/// The one file of a volume that holds a virtual machine's disk.
+/// The file that contains the disk of a virtual machine.
 const DISK_IMAGE: &[u8] = b"disk.img";
 
 /// The map of a file that is stored as a sparse one.
 struct Map {
     data: SparseMap,
-    /// GNU tar ends every map that has holes with an empty entry at the end of the file.
+    /// The empty entry at the end of the file with which GNU tar ends every map that has holes.
     end: Option<u64>,
 }
 
@@ -34,8 +34,8 @@ impl Map {
 
 impl Pass<'_> {
     pub(super) fn file(&mut self, found: &Found<'_>, meta: &Meta, file: Option<&File>) -> Result<()> {
-        // Receivers before v1.59 write only members of type `S` named disk.img (contract 1.10), so that
-        // one is never a link to another name.
+        // CDI's receivers before v1.59 only write members of type `S` called disk.img (contract 1.10), so this file is never
+        // stored as a link.
         let disk_image = found.member == DISK_IMAGE;
         let name = if disk_image { self.links.meet(meta, &mut self.target) } else { self.meet(meta)? };
         if name == Name::Further && !disk_image {
@@ -44,7 +44,9 @@ impl Pass<'_> {
         let map = self.map(found, meta, file, disk_image)?;
         self.note(EntryKind::File, &[], meta.size_bytes)?;
         self.extend(found, meta, file.map(AsFd::as_fd), lost_link(name))?;
-        let (name, target, is_exact) = (self.name.as_slice(), [].as_slice(), self.options.attributes);
+        let name = self.name.as_slice();
+        let target = [].as_slice();
+        let is_exact = self.options.attributes;
         match &map {
             Some(map) => {
                 let stored_bytes = map.data.stored_bytes();
@@ -69,7 +71,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The map of a file that is stored as a sparse one, `None` if it is stored in full.
+    /// The map of a file that is stored as a sparse one; `None` if it is stored in full.
     fn map(
         &self,
         found: &Found<'_>,
@@ -82,8 +84,8 @@ impl Pass<'_> {
             let end = (size_bytes == 0).then_some(0);
             disk_image.then(|| Map { data: SparseMap::dense(size_bytes), end })
         };
-        // Space set aside but never written is a hole too, which the allocated blocks do not show. For a
-        // disk image it always pays to ask.
+        // Space that is allocated but not written is a hole, too, which the number of blocks does not show. For a disk image holes
+        // are always worth finding.
         if !self.options.sparse || !(disk_image || meta.may_have_holes()) {
             return Ok(whole());
         }
@@ -102,7 +104,9 @@ impl Pass<'_> {
         Ok(Some(Map { data, end: Some(size_bytes) }))
     }
 
-    /// The stored parts of a file, each padded to whole blocks. Fails if it changed meanwhile.
+    /// Writes the stored parts of a file, each padded to whole blocks.
+    ///
+    /// Errors: `Kind::SourceChanged` if the file changed while it was read.
     fn content(
         &mut self,
         found: &Found<'_>,
@@ -112,19 +116,20 @@ impl Pass<'_> {
     ) -> Result<()> {
         let mut at = 0;
         for (offset, len) in data.iter() {
-            self.out.note_zeros(offset - at)?;
+            self.out.write(Purpose::Digest, Run::Zeros(offset - at))?;
             at = offset + len;
-            match file {
-                Some(file) => self.out.put_file(file, found.path(), offset, len)?,
-                None => self.out.put_zeros(len)?,
-            }
+            let run = match file {
+                Some(file) => Run::File(FileRange { file, path: found.path(), offset, len }),
+                None => Run::Zeros(len),
+            };
+            self.out.write(Purpose::Content, run)?;
             self.out.pad(BLOCK_BYTES)?;
         }
-        self.out.note_zeros(meta.size_bytes - at)?;
+        self.out.write(Purpose::Digest, Run::Zeros(meta.size_bytes - at))?;
         match file {
             Some(file) => {
                 let later = meta_of(file, found.path())?;
-                // It may have been opened long before its turn.
+                // It may have been opened long before its turn, and removed since.
                 if later.links == 0 && meta.links > 0 {
                     return Err(found.gone());
                 }

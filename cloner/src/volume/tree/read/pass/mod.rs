@@ -1,5 +1,4 @@
-//! The layout of an archive: what each entry puts into the stream. Used by the scan, which only counts,
-//! and by the writer.
+//! One pass over a tree: writes what each entry adds to the archive. The scan uses it too, and only counts the bytes.
 
 mod file;
 
@@ -17,12 +16,12 @@ use crate::attributes::name::shown;
 use crate::attributes::{Attribute, Kinds};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::join::first_cause;
-use crate::stream::Sink;
+use crate::stream::{Purpose, Run, Sink};
+use crate::tar::content_record::Record;
 use crate::tar::counting_sink::CountingSink;
 use crate::tar::entry::{EntryKind, PATH_LIMIT_BYTES};
-use crate::tar::header::{BLOCK_BYTES, MemberHeader, flag};
-use crate::tar::record::Record;
-use crate::tar::writer::{put_extended, put_member};
+use crate::tar::field::BLOCK_BYTES;
+use crate::tar::header_writer::{MemberHeader, flag, put_extended, put_member};
 use crate::volume::tree::read::census::{Census, Difference, Outline};
 use crate::volume::tree::read::extended::Extended;
 use crate::volume::tree::read::links::{Links, Name};
@@ -32,39 +31,39 @@ use crate::volume::tree::read::walk::{NAMES_BUDGET_BYTES, WalkBudget, WalkDirect
 use crate::volume::tree::read::xattr_thread::{Measured, XattrThread};
 use crate::volume::xattrs::XattrAccess;
 
-/// The length of every archive is a multiple of this: 20 blocks, GNU tar's default.
+/// The length of an archive is a multiple of this: 20 blocks, GNU tar's default.
 const RECORD_BYTES: u64 = 20 * BLOCK_BYTES;
 
-/// What an archive of `stream_bytes` without its end becomes: see [`Pass::end`].
+/// The length of an archive that has `stream_bytes` before its end mark, see [`Pass::end`].
 pub(super) fn ended(stream_bytes: u64) -> u64 {
     (stream_bytes + 2 * BLOCK_BYTES).next_multiple_of(RECORD_BYTES)
 }
 
-/// One pass over a tree: what went into the stream, and what the tree was.
+/// A pass over a tree.
 pub(super) struct Pass<'a> {
     options: Options,
-    /// Whether contents are read. A scan does not: it counts them.
+    /// Whether contents are read. A scan only counts them.
     reading: bool,
     out: CountingSink<'a>,
     census: Census<'a>,
     links: Links,
     name: Vec<u8>,
     target: Vec<u8>,
-    /// The extended header of the present entry.
+    /// The extended header of the current entry.
     extended: Extended,
     measured: Measured,
-    /// Who measures extended headers while the scan goes on.
-    apart: Option<XattrThread>,
+    /// The thread that measures extended headers during a scan.
+    xattr_thread: Option<XattrThread>,
     stop: Stop,
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that finds out what the tree is and how long its archive is.
+    /// A pass that takes the census of the tree and computes the length of its archive.
     pub(super) fn scanning(options: Options) -> Self {
         Self::new(options, None, Census::new(None))
     }
 
-    /// A pass that puts the archive into `sink`. A tree that is not the one of `outline` makes it fail.
+    /// A pass that writes the archive into `sink` and fails if the tree differs from `outline`.
     pub(super) fn writing(options: Options, outline: &'a Outline, sink: &'a mut dyn Sink) -> Self {
         Self::new(options, Some(sink), Census::new(Some(outline)))
     }
@@ -80,21 +79,21 @@ impl<'a> Pass<'a> {
             target: Vec::new(),
             extended: Extended::new(),
             measured: Measured::default(),
-            apart: None,
+            xattr_thread: None,
             stop: Stop::new(),
         }
     }
 
-    /// Stores everything below `root`, without the end of the archive.
+    /// Writes everything below `root`, without the end mark.
     pub(super) fn tree(&mut self, root: &OwnedFd, root_path: &Path, stop: &Stop) -> Result<()> {
         self.stop = stop.clone();
-        // Without names in /proc files have to be opened for it, which is better done by one.
+        // Without /proc, files must be opened to read their attributes, which a second thread does not speed up.
         if !self.reading && self.options.attributes && XattrAccess::can_be_named() {
-            self.apart = Some(XattrThread::start(stop)?);
+            self.xattr_thread = Some(XattrThread::start(stop)?);
         }
         let budget = WalkBudget { names_bytes: NAMES_BUDGET_BYTES, opens_ahead: self.reading };
         let walked = walk(root, root_path, budget, stop, &mut |found, opened| self.entry(found, opened));
-        match self.apart.take().map(XattrThread::finish) {
+        match self.xattr_thread.take().map(XattrThread::finish) {
             Some(Ok(measured)) => self.measured = measured,
             Some(Err(error)) => return first_cause(walked, vec![error]),
             None => {}
@@ -102,24 +101,24 @@ impl<'a> Pass<'a> {
         walked
     }
 
-    /// Ends the archive: two zero blocks, then zeros up to a whole record. An empty one is zeros only.
+    /// Writes the end mark: two zero blocks, then zeros up to a whole record.
     pub(super) fn end(&mut self) -> Result<()> {
-        self.out.frame_zeros(2 * BLOCK_BYTES)?;
+        self.out.write(Purpose::Archive, Run::Zeros(2 * BLOCK_BYTES))?;
         self.out.pad(RECORD_BYTES)
     }
 
-    /// Length of all extended headers. A scan counts them here alone, a writer puts them into the stream, too.
+    /// Length of all extended headers. In a scan they do not count as part of the stream.
     pub(super) fn extended_bytes(&self) -> u64 {
         self.measured.extended_bytes
     }
 
-    /// What the tree is, and what its archive has to hold beyond header blocks.
+    /// The outline of the tree, and what its archive contains in addition to header blocks and content.
     pub(super) fn into_results(mut self, root_path: &Path) -> Result<(Outline, Measured)> {
         let outline = self.census.finish().map_err(|difference| changed(root_path, &difference))?;
         Ok((outline, self.measured))
     }
 
-    /// That the tree was the one that was planned, to its end.
+    /// Checks that the whole tree was the planned one.
     pub(super) fn compare(&mut self, root_path: &Path) -> Result<()> {
         self.census.finish().map(drop).map_err(|difference| changed(root_path, &difference))
     }
@@ -141,9 +140,10 @@ impl<'a> Pass<'a> {
             return Ok(None);
         }
         if found.member.len() > PATH_LIMIT_BYTES {
-            let (name, bytes) = (shown(found.member), found.member.len());
+            let name = shown(found.member);
+            let bytes = found.member.len();
             let text = format!(
-                "cannot send {name}: its path has {bytes} bytes, more than {PATH_LIMIT_BYTES}: it is too deep"
+                "cannot send {name}: its path is too long: it has {bytes} bytes, more than {PATH_LIMIT_BYTES}"
             );
             return Err(Error::new(Kind::Source, text));
         }
@@ -160,7 +160,7 @@ impl<'a> Pass<'a> {
             }
             FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
             FileType::Symlink => self.symlink(found, &meta)?,
-            // As in GNU tar, a second name of one of these is one more of them (docs/reference.md says so).
+            // As in GNU tar, a second name of a device or pipe is stored as another device or pipe (docs/reference.md).
             FileType::CharacterDevice => {
                 self.note(EntryKind::CharDevice(meta.node.0, meta.node.1), &[], 0)?;
                 self.extend(found, &meta, None, Kinds::default())?;
@@ -189,7 +189,7 @@ impl<'a> Pass<'a> {
         let target = readlinkat(found.dir, found.name, take(&mut self.target));
         self.target = target
             .map_err(|errno| match errno {
-                Errno::INVAL => found.changed("was replaced while the folder was read"),
+                Errno::INVAL => found.changed("was replaced while its directory was read"),
                 other => found.failed("read the link", other),
             })?
             .into_bytes();
@@ -202,7 +202,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Finds out whether this is a further name of something stored before; if it is, stores that fact.
+    /// Finds the role of the current name. A further name of a stored file is stored as a hard link.
     fn meet(&mut self, meta: &Meta) -> Result<Name> {
         let name = self.links.meet(meta, &mut self.target);
         if name == Name::Further {
@@ -214,7 +214,7 @@ impl<'a> Pass<'a> {
         Ok(name)
     }
 
-    /// The extended header of the entry, if it has to have one. Further names of a file need none.
+    /// Writes the extended header of the entry, if it needs one. Further names of a file need none.
     fn extend(
         &mut self,
         found: &Found<'_>,
@@ -225,8 +225,8 @@ impl<'a> Pass<'a> {
         if !self.options.attributes {
             return Ok(());
         }
-        if let Some(apart) = &mut self.apart {
-            return apart.entry(found, meta, unsent);
+        if let Some(thread) = &mut self.xattr_thread {
+            return thread.entry(found, meta, unsent);
         }
         let kinds = self.extended.collect(found, meta, fd, unsent)?;
         let records = self.extended.records();
@@ -240,15 +240,16 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// The entry's record, for the digest of the directory's content.
+    /// Writes the record of the entry, for the digest of the content.
     fn note(&mut self, kind: EntryKind, link: &[u8], size_bytes: u64) -> Result<()> {
         if !self.reading {
             return Ok(());
         }
-        self.out.note(&Record { kind, name: &self.name, link, size_bytes }.bytes())
+        let record = Record { kind, name: &self.name, link, size_bytes }.bytes();
+        self.out.write(Purpose::Digest, Run::Bytes(&record))
     }
 
-    /// A member without content. The target is that of a link, else nothing.
+    /// Writes a member without content.
     fn member(&mut self, meta: &Meta, flag: u8) -> Result<()> {
         let linked = matches!(flag, flag::SYMLINK | flag::HARD_LINK);
         let target = if linked { self.target.as_slice() } else { &[] };
@@ -260,7 +261,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// What an entry loses whose name is of this sort and that is stored as a file of its own.
+/// What a file loses that is stored as a file of its own although its name has this role.
 fn lost_link(name: Name) -> Kinds {
     let mut lost = Kinds::default();
     if name != Name::First {
@@ -270,6 +271,7 @@ fn lost_link(name: Name) -> Kinds {
 }
 
 fn changed(root_path: &Path, difference: &Difference) -> Error {
-    let (path, what) = (root_path.display(), &difference.0);
+    let path = root_path.display();
+    let what = &difference.0;
     Error::new(Kind::SourceChanged, format!("{path} changed while it was read: {what}"))
 }

@@ -1,7 +1,7 @@
-//! The order of an archive: every entry below a directory, sorted by name, a directory before its content.
+//! Walks over a tree in the order of an archive: entries sorted by name, a directory before its content.
 //!
-//! Memory and open files are bounded, whatever the tree looks like: names come in batches, and only the
-//! deepest directories of a path are held open. Paths are never resolved, so their length does not matter.
+//! Memory and open files are bounded for any tree: names are read in batches, and only the deepest directories of a path are kept
+//! open. Paths are never resolved, so their length does not matter.
 
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,39 +20,38 @@ use crate::volume::tree::read::names::NameBatch;
 use crate::volume::tree::read::read_ahead::ReadAhead;
 use crate::volume::tree::read::unsteady::{Names, Unsteady};
 
-/// Memory for the names of the root directory; each level below gets half as much, but not less than the floor.
+/// Memory for the names of the root directory. Each level below gets half as much, but not less than the minimum.
 pub(super) const NAMES_BUDGET_BYTES: usize = 4 << 20;
-/// No level gets less: each further batch reads its whole directory again.
+/// The minimum: each further batch reads the whole directory again.
 const NAMES_FLOOR_BYTES: usize = 512 << 10;
-/// Directories held open, counted from the deepest. One further up is closed and forgets its names; coming
-/// back to it reads it again, which a subtree of this depth has paid for.
+/// The number of directories that are kept open, counted from the deepest. Directories further up are closed and read again later,
+/// which is cheap compared with a subtree of this depth.
 const OPEN_DIRECTORIES: usize = 32;
 /// Working space for reading directories.
 const READ_BUFFER_BYTES: usize = 32 << 10;
 
-/// An open directory, and what it was when it was opened.
+/// An open directory, with its metadata when it was opened.
 pub(super) struct WalkDirectory {
     pub(super) fd: OwnedFd,
     pub(super) meta: Meta,
 }
 
-/// What a walk may hold.
+/// The memory and the files that a walk may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WalkBudget {
     /// Memory for names, in bytes.
     pub(super) names_bytes: usize,
-    /// Files are opened before their turn: their contents are wanted.
+    /// Open files before their turn, because their contents will be read.
     pub(super) opens_ahead: bool,
 }
 
-/// Is shown an entry, and the file, if it was opened before its turn.
+/// Called with each entry, and with the file if it was opened before its turn. Returns the directory to walk over next, if any.
 pub(super) type Visit<'a> = dyn FnMut(&Found<'_>, Option<OpenedEntry>) -> Result<Option<WalkDirectory>> + 'a;
 
-/// Goes through everything below `root` and calls `visit` for each entry. When that returns a directory, the
-/// walk goes on in there.
+/// Calls `visit` for every entry below `root`. If `visit` returns a directory, its entries follow.
 ///
-/// `root_path` is for messages. `budget` bounds memory and open files; the order does not depend on
-/// it. Some entries of the root are left out and never touched: see `is_left_out`.
+/// `root_path` is for messages. `budget` limits memory and open files; the order does not depend on it. Some entries of the root are
+/// left out and never touched, see `is_left_out`.
 pub(super) fn walk(
     root: &OwnedFd,
     root_path: &Path,
@@ -68,15 +67,15 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// What is no part of a volume's content at its root: `lost+found` belongs to the filesystem (contract 1.10),
-/// and the names that a clone uses until it is complete are those of the remains of one into this volume.
+/// Whether an entry at the root does not belong to the content of a volume: `lost+found` belongs to the filesystem (contract 1.10),
+/// and reserved names are leftovers of a clone into this volume.
 fn is_left_out(name: &CStr) -> bool {
     name == c"lost+found" || is_reserved(name.to_bytes())
 }
 
 struct Walk {
     levels: Vec<WalkLevel>,
-    /// The path for messages of what is looked at now; the first `root_len` bytes are the root's.
+    /// The path of the current entry, for messages. The first `root_len` bytes are the path of the root.
     path: Vec<u8>,
     root_len: usize,
     budget: WalkBudget,
@@ -84,29 +83,29 @@ struct Walk {
     unsteady: Unsteady,
 }
 
-/// A directory on the way to where the walk is.
+/// A directory on the path of the walk.
 struct WalkLevel {
-    /// What it was before its names were read.
+    /// Its metadata before its names were read.
     meta: Meta,
     /// Length of its path.
     path_len: usize,
-    /// Open, unless it is too far up.
+    /// Its descriptor, unless it is too far up.
     fd: Option<OwnedFd>,
     /// Its names, unless it is too far up.
     batch: Option<NameBatch>,
-    /// Its files that are open before their turn.
+    /// The files that are open before their turn.
     ahead: ReadAhead,
-    /// Where to go on when there is no batch.
+    /// The last name before the next batch.
     last: Option<Vec<u8>>,
-    /// Whether names come after the batch, or after `last`.
+    /// Whether there are names after the batch, or after `last`.
     more: bool,
-    /// The names that were met.
+    /// The names that were visited.
     met: Names,
 }
 
 impl Walk {
     fn start(root: &OwnedFd, root_path: &Path, budget: WalkBudget) -> Result<Self> {
-        // A description of its own: reading it does not move the caller's position.
+        // A new open file description: reading it does not change the caller's position.
         let fd = openat(root, c".", DIRECTORY, Mode::empty())
             .map_err(|errno| Error::source("open", root_path, errno.into()))?;
         let meta = meta_of(&fd, root_path)?;
@@ -150,7 +149,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The file that comes next, if it is one, and is open before the others behind it are.
+    /// The next entry, if it is a file that was opened before its turn. Opens further files.
     fn open_ahead(&mut self, depth: usize) -> Option<OpenedEntry> {
         let others = self.levels[..depth].iter().map(|level| level.ahead.len()).sum();
         let WalkLevel { ahead, batch: Some(batch), fd: Some(fd), .. } = &mut self.levels[depth] else {
@@ -160,7 +159,7 @@ impl Walk {
         ahead.take(batch.turn())
     }
 
-    /// Makes sure that the level has a name to give, if there are any left.
+    /// Reads the next batch of names if the current one is used up.
     fn read_names(&mut self, depth: usize) -> Result<()> {
         let level = &mut self.levels[depth];
         if let Some(batch) = level.batch.as_ref().filter(|batch| batch.is_spent()) {
@@ -175,7 +174,7 @@ impl Walk {
         let batch = NameBatch::read(fd.as_fd(), level.last.as_deref(), budget_bytes, &mut self.buffer);
         level.batch = Some(batch.map_err(|cause| {
             let directory = Path::new(OsStr::from_bytes(&self.path[..level.path_len]));
-            Error::source("read the folder", directory, cause)
+            Error::source("read the directory", directory, cause)
         })?);
         Ok(())
     }
@@ -184,15 +183,17 @@ impl Walk {
         let WalkDirectory { fd, meta } = directory;
         let path_len = self.path.len();
         let ahead = ReadAhead::default();
-        let (fd, met) = (Some(fd), Names::default());
+        let fd = Some(fd);
+        let met = Names::default();
         self.levels.push(WalkLevel { meta, path_len, fd, batch: None, ahead, last: None, more: true, met });
         if let Some(far) = self.levels.len().checked_sub(OPEN_DIRECTORIES + 1) {
             self.levels[far].close();
         }
     }
 
-    /// Goes back to the directory above, opening it again if it had been closed. A directory in which names came or
-    /// went since they were read is a changed source.
+    /// Goes back to the parent directory, and opens it again if it was closed.
+    ///
+    /// Errors: `Kind::SourceChanged` if names in the directory changed since they were read.
     fn leave(&mut self) -> Result<()> {
         let Some(WalkLevel { meta, path_len, fd: Some(left), met, .. }) = self.levels.pop() else {
             return Ok(());

@@ -38,7 +38,7 @@ fn the_order_does_not_depend_on_memory_or_depth() {
 }
 
 #[test]
-fn a_root_given_as_slash_or_dot_has_members_without_it() {
+fn the_names_of_members_do_not_contain_the_root() {
     let root = tempfile::tempdir().unwrap();
     File::create(root.path().join("a")).unwrap();
     let fd = OwnedFd::from(File::open(root.path()).unwrap());

@@ -1,26 +1,27 @@
-//! The content of a directory, in one order and one form, whatever archive it travelled in.
+//! The content of a directory, as its digest covers it, independent of the archive format.
 //!
-//! For each entry, in the order of the archive (contract 1.10): a record, and for a regular file its bytes, holes
-//! as zeros. A record says what an entry is, its name from the directory on, where a link leads and how large a file
-//! is. Owners, modes, times and attributes are not in it: a target may not be allowed to keep them, and says so.
+//! It consists of the entries in the order of the archive (contract 1.10): for each a record, and for a regular file its bytes,
+//! holes as zeros. A record contains the type of the entry, its name below the directory, the target of a link and the size of
+//! a file. It does not contain owners, modes, times and attributes: a target may not be permitted to keep them, and reports
+//! that.
 
 use crate::tar::entry::{Entry, EntryKind};
 
-/// What a record says.
+/// The record of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What the entry is.
+    /// The type of the entry.
     pub kind: EntryKind,
     /// Its name without slashes at either end.
     pub name: &'a [u8],
-    /// Where a symbolic link leads, byte for byte; the first name of a hard link. Else empty.
+    /// The target of a symbolic link, byte for byte; the first name of a hard link; else empty.
     pub link: &'a [u8],
-    /// Length of a file's content with its holes.
+    /// Size of a file with its holes.
     pub size_bytes: u64,
 }
 
 impl<'a> Record<'a> {
-    /// The record of an archive's member; `None` for the directory itself.
+    /// The record of a member of an archive; `None` for the directory itself.
     pub fn of(entry: &'a Entry) -> Option<Self> {
         let name = plain(&entry.name);
         let link = if entry.kind == EntryKind::HardLink { plain(&entry.link) } else { &entry.link };
@@ -50,7 +51,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A member's name without what archivers put around it.
+/// The name of a member without `./` and slashes around it.
 fn plain(mut name: &[u8]) -> &[u8] {
     while let Some(rest) = name.strip_prefix(b"./").or_else(|| name.strip_prefix(b"/")) {
         name = rest;

@@ -1,4 +1,4 @@
-//! From a header block, and the extended headers before it, to an [`Entry`].
+//! Parses a header block, with the extended headers before it, into an [`Entry`].
 
 use tar::Header;
 
@@ -9,7 +9,7 @@ use crate::tar::pax::PaxFields;
 use crate::tar::sparse_map::{SparseMap, push_old_gnu};
 use crate::tar::{field, nanoseconds};
 
-/// What the headers before a member say about it.
+/// The extended headers and long names before a member.
 #[derive(Debug, Default)]
 pub(crate) struct Extensions {
     pub(crate) pax: PaxFields,
@@ -17,35 +17,35 @@ pub(crate) struct Extensions {
     pub(crate) long_link: Option<Vec<u8>>,
 }
 
-/// How the content of a member is stored.
+/// How the archive stores the content of a member.
 #[derive(Debug)]
 pub(crate) enum Layout {
-    /// In one run, or nothing at all.
+    /// In one run, or without any content.
     Dense,
-    /// With the segments of this map. `more` blocks of map follow the header while `true`.
+    /// As the segments of this map. If `more`, further blocks of the map follow the header.
     OldGnu { map: SparseMap, more: bool },
-    /// With the segments of this map, from an extended header.
+    /// As the segments of this map, from an extended header.
     PaxMap(SparseMap),
-    /// The map stands in front of the content.
+    /// As the segments of a map that precedes them.
     PaxFront,
 }
 
-/// A member before its content.
+/// A member without its content.
 #[derive(Debug)]
 pub(crate) struct ParsedMember {
     pub(crate) entry: Entry,
     pub(crate) layout: Layout,
-    /// Bytes of the archive that belong to it, without padding.
+    /// Length of its content in the archive, without padding.
     pub(crate) stored_bytes: u64,
 }
 
 /// The size field of a header.
 pub(crate) fn stored_bytes(header: &Header) -> Result<u64> {
     let size_bytes = field::number(&header.as_old().size).and_then(|size| u64::try_from(size).ok());
-    size_bytes.ok_or_else(|| Error::damaged("the size is no number, negative or beyond 63 bits"))
+    size_bytes.ok_or_else(|| Error::damaged("the size is not a number of 0 to 63 bits"))
 }
 
-/// The name in a header block itself.
+/// The name in the header block.
 pub(crate) fn block_name(header: &Header) -> Vec<u8> {
     let name = field::text(&header.as_old().name);
     match header.as_ustar().map(|ustar| field::text(&ustar.prefix)) {
@@ -54,7 +54,7 @@ pub(crate) fn block_name(header: &Header) -> Vec<u8> {
     }
 }
 
-/// Puts a member together. Errors do not name it: the caller knows [`member_name`].
+/// Parses a member. Errors do not name it: the caller knows [`member_name`].
 pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> Result<ParsedMember> {
     let Extensions { pax, long_link, .. } = extensions;
     let kind = kind(header, &name)?;
@@ -68,8 +68,8 @@ pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> 
         (EntryKind::File, Layout::Dense) => stored_bytes,
         (EntryKind::File, Layout::OldGnu { .. }) => old_gnu_size(header)?,
         (EntryKind::File, _) => {
-            let told = pax.sparse.size_bytes;
-            told.ok_or_else(|| Error::damaged("a sparse member without its real size"))?
+            let parsed = pax.sparse.size_bytes;
+            parsed.ok_or_else(|| Error::damaged("the sparse member has no real size"))?
         }
         _ => 0,
     };
@@ -94,7 +94,7 @@ pub(crate) fn member(header: &Header, name: Vec<u8>, extensions: Extensions) -> 
     Ok(ParsedMember { entry, layout, stored_bytes })
 }
 
-/// The name that counts: GNU's sparse name, PAX path, GNU long name, header block.
+/// The name of a member, from the first of these that has one: GNU's sparse name, PAX path, GNU long name, header block.
 pub(crate) fn member_name(header: &Header, extensions: &mut Extensions) -> Vec<u8> {
     let pax = &mut extensions.pax;
     let named = pax.sparse.name.take().or_else(|| pax.path.take());
@@ -103,7 +103,7 @@ pub(crate) fn member_name(header: &Header, extensions: &mut Extensions) -> Vec<u
 
 fn kind(header: &Header, name: &[u8]) -> Result<EntryKind> {
     Ok(match header.as_old().linkflag[0] {
-        // Old writers knew no type for directories; a slash at the end told.
+        // Old writers had no type for directories, but ended their names with a slash.
         0 | b'0' | b'7' if name.ends_with(b"/") => EntryKind::Directory,
         0 | b'0' | b'7' | b'S' => EntryKind::File,
         b'1' => EntryKind::HardLink,
@@ -112,8 +112,8 @@ fn kind(header: &Header, name: &[u8]) -> Result<EntryKind> {
         b'4' => device(header, EntryKind::BlockDevice)?,
         b'5' | b'D' => EntryKind::Directory,
         b'6' => EntryKind::Fifo,
-        // Guessing, as tar does, could make a wrong copy that looks right.
-        other => return Err(Error::damaged(format!("type {:?} is not known", char::from(other)))),
+        // tar guesses here, which could make a copy that is wrong and looks right.
+        other => return Err(Error::damaged(format!("the member type {:?} is unknown", char::from(other)))),
     })
 }
 
@@ -121,7 +121,7 @@ fn layout(header: &Header, pax: &PaxFields) -> Result<Layout> {
     let is_front = pax.sparse.is_version_1()?;
     if header.as_old().linkflag[0] == b'S' {
         let Some(gnu) = header.as_gnu().filter(|_| !is_front && pax.sparse.map.is_none()) else {
-            return Err(Error::damaged("a sparse member in an unknown format"));
+            return Err(Error::damaged("the format of the sparse member is unknown"));
         };
         let mut map = SparseMap::default();
         push_old_gnu(&mut map, &gnu.sparse)?;
@@ -135,13 +135,14 @@ fn layout(header: &Header, pax: &PaxFields) -> Result<Layout> {
 }
 
 fn old_gnu_size(header: &Header) -> Result<u64> {
-    let told = header.as_gnu().and_then(|gnu| field::number(&gnu.realsize));
-    told.and_then(|size| u64::try_from(size).ok())
-        .ok_or_else(|| Error::damaged("the real size is no number, negative or beyond 63 bits"))
+    let parsed = header.as_gnu().and_then(|gnu| field::number(&gnu.realsize));
+    parsed
+        .and_then(|size| u64::try_from(size).ok())
+        .ok_or_else(|| Error::damaged("the real size is not a number of 0 to 63 bits"))
 }
 
 fn device(header: &Header, kind: fn(u32, u32) -> EntryKind) -> Result<EntryKind> {
-    // ustar and GNU headers have the numbers at the same place.
+    // ustar and GNU headers have these fields at the same place.
     let fields = match (header.as_ustar(), header.as_gnu()) {
         (Some(ustar), _) => Some((&ustar.dev_major, &ustar.dev_minor)),
         (_, Some(gnu)) => Some((&gnu.dev_major, &gnu.dev_minor)),
@@ -150,24 +151,24 @@ fn device(header: &Header, kind: fn(u32, u32) -> EntryKind) -> Result<EntryKind>
     let number = |field: &[u8]| field::number(field).and_then(|number| u32::try_from(number).ok());
     fields
         .and_then(|(major, minor)| Some(kind(number(major)?, number(minor)?)))
-        .ok_or_else(|| Error::damaged("a device without a device number"))
+        .ok_or_else(|| Error::damaged("the device has no device number"))
 }
 
 fn mode(header: &Header) -> Result<u32> {
-    // Some writers put the type of the file into the upper bits.
+    // Some writers store the file type in the upper bits.
     let bits = field::number(&header.as_old().mode).and_then(|mode| u32::try_from(mode & 0o7777).ok());
-    bits.ok_or_else(|| Error::damaged("the mode is no number"))
+    bits.ok_or_else(|| Error::damaged("the mode is not a number"))
 }
 
 fn modified(header: &Header) -> Result<Moment> {
     let seconds = field::number(&header.as_old().mtime);
-    let seconds = seconds.ok_or_else(|| Error::damaged("the time is no number"))?;
+    let seconds = seconds.ok_or_else(|| Error::damaged("the time is not a number"))?;
     let moment = Moment { seconds, nanoseconds: 0 };
     Ok(header.as_gnu().map_or(moment, |gnu| nanoseconds::exact(moment, &gnu.pad)))
 }
 
 fn id(pax: Option<u64>, block: &[u8]) -> Option<u32> {
-    let told = pax.or_else(|| field::number(block).and_then(|number| u64::try_from(number).ok()));
-    // chown(2) takes the highest id for "leave as it is".
-    told.and_then(|id| u32::try_from(id).ok()).filter(|&id| id != u32::MAX)
+    let parsed = pax.or_else(|| field::number(block).and_then(|number| u64::try_from(number).ok()));
+    // For chown(2) the highest id means "leave it unchanged".
+    parsed.and_then(|id| u32::try_from(id).ok()).filter(|&id| id != u32::MAX)
 }

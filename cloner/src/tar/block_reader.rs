@@ -1,60 +1,65 @@
-//! The bytes under an archive: taken in order, counted, and told apart from their end.
+//! Reads an archive block by block, counts the bytes, and recognizes the end mark.
 
 use crate::attributes::name::shown;
 use crate::error::{Error, Result};
 use crate::stream::{Piece, Pull};
-use crate::tar::field::{BLOCK_BYTES, checksum_is_right};
+use crate::tar::field::{BLOCK_LEN, checksum_is_right};
+use crate::zeros::is_zero;
 
-/// How much padding is drained in one step. It is not looked at.
+/// How much padding is skipped in one step.
 const DRAIN_BYTES: u64 = u64::MAX;
 
-/// One block.
-pub(crate) type TarBlock = [u8; BLOCK_BYTES];
+/// A block.
+pub(crate) type TarBlock = [u8; BLOCK_LEN];
 
-/// A stream that is taken block by block.
+/// Reads blocks from a stream.
 pub(crate) struct BlockReader<'a, P: ?Sized> {
     pull: &'a mut P,
-    /// Bytes taken so far, for messages.
+    /// Bytes read so far, for messages.
     position: u64,
 }
 
 impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
-    /// Takes from `pull`.
+    /// Reads from `pull`.
     pub(crate) fn new(pull: &'a mut P) -> Self {
         Self { pull, position: 0 }
     }
 
-    /// Bytes taken so far.
+    /// Bytes read so far.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next header, its checksum checked; `None` at the end of the archive. `last_name` is the member
-    /// before it, for messages.
+    /// The next header, with a correct checksum; `None` at the end of the archive. `last_name` is the previous member, for
+    /// messages.
     pub(crate) fn next_header(&mut self, last_name: &[u8]) -> Result<Option<TarBlock>> {
         let start = self.position;
         let bad = |what: &str| match start {
             0 => Error::damaged(format!("{what} at the start of the archive")),
             _ => Error::damaged(format!("{what} at byte {start} of the archive, after {}", shown(last_name))),
         };
-        let mut block = [0; BLOCK_BYTES];
+        let mut block = [0; BLOCK_LEN];
         match self.fill(&mut block)? {
-            BLOCK_BYTES => {}
+            BLOCK_LEN => {}
             0 if start == 0 => return Ok(None),
             0 => return Err(bad("the stream ends without the end mark of an archive")),
             _ => return Err(bad("the stream ends inside the header")),
         }
         if is_zero(&block) {
             let len = self.fill(&mut block)?;
-            return if is_zero(&block[..len]) { Ok(None) } else { Err(bad("there is a lone zero block")) };
+            return if is_zero(&block[..len]) {
+                Ok(None)
+            } else {
+                Err(bad("a single zero block is no end mark"))
+            };
         }
         if !checksum_is_right(tar::Header::from_byte_slice(&block)) {
-            return Err(bad("there is no tar header, or a damaged one,"));
+            return Err(bad("the tar header is missing or damaged"));
         }
         Ok(Some(block))
     }
 
-    /// Fills `buf`, which belongs to the headers of a member.
+    /// Fills `buf` with a part of a member's headers.
     pub(crate) fn fill_all(&mut self, buf: &mut [u8]) -> Result<()> {
         if self.fill(buf)? == buf.len() {
             return Ok(());
@@ -62,7 +67,7 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         Err(Error::damaged("the stream ends inside its headers"))
     }
 
-    /// The next run of content, at most `max_bytes`; the stream may not end in member `name`.
+    /// The next run of the content of the member `name`, at most `max_bytes` long.
     pub(crate) fn content(&mut self, max_bytes: u64, name: &[u8]) -> Result<Piece<'_>> {
         match self.pull.next_piece(max_bytes)? {
             Some(piece) => {
@@ -73,7 +78,7 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         }
     }
 
-    /// Drops `len` bytes of the member `name`.
+    /// Skips `len` bytes of the member `name`.
     pub(crate) fn skip(&mut self, mut len: u64, name: &[u8]) -> Result<()> {
         while len > 0 {
             len -= self.content(len, name)?.len();
@@ -81,13 +86,13 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         Ok(())
     }
 
-    /// Takes what is left, up to the real end of the stream.
+    /// Skips the rest of the stream.
     pub(crate) fn drain(&mut self) -> Result<()> {
         while self.pull.next_piece(DRAIN_BYTES)?.is_some() {}
         Ok(())
     }
 
-    /// Fills `buf` as far as the stream goes; returns how far.
+    /// Fills `buf` until the stream ends, and returns how many bytes it filled.
     fn fill(&mut self, buf: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
@@ -98,7 +103,7 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
                 Piece::Data(bytes) => room[..len].copy_from_slice(bytes),
                 Piece::Zeros(_) => room[..len].fill(0),
                 Piece::Kept(_) => {
-                    return Err(Error::damaged("a part of the archive itself is said to be kept"));
+                    return Err(Error::damaged("a header of the archive is marked as kept"));
                 }
             }
             filled += len;
@@ -106,8 +111,4 @@ impl<'a, P: Pull + ?Sized> BlockReader<'a, P> {
         self.position += filled as u64;
         Ok(filled)
     }
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|&byte| byte == 0)
 }

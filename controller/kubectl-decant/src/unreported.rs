@@ -1,5 +1,5 @@
-//! Refusals that no DataVolume tells, because its status cannot be written or because there is none: they are in events, and on
-//! PVCs that ask for a clone by themselves.
+//! Errors that no DataVolume reports, because its status cannot be written or because there is no DataVolume. They are in
+//! events, and in annotations of PVCs that request a clone themselves.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use decant_controller::objects::{Claim, DataVolume, Key, Kind, Meta, Pod, Uid};
 use decant_controller::reconcile::last_error;
 use decant_controller::reconcile::last_error::STATUS_REASON;
 
-/// What is read of an event.
+/// The fields of an event that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Event {
@@ -34,7 +34,7 @@ struct Involved {
 }
 
 impl Event {
-    /// Whether it is about the object as it is now: an event about an earlier state may be over.
+    /// Whether the event is about the current version of the object: one about an earlier version may be outdated.
     fn is_about(&self, meta: &Meta) -> bool {
         let Involved { namespace, name, uid, resource_version, .. } = &self.involved_object;
         (namespace, name, uid, resource_version)
@@ -42,73 +42,80 @@ impl Event {
     }
 }
 
-/// Why something fails, as an event or a PVC says.
+/// An error from an event or a PVC.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Untold {
+pub(super) struct UnreportedError {
     pub(super) reason: String,
     pub(super) message: String,
 }
 
-/// Warnings of the controller. Who may not see events sees none.
+/// Warnings of the controller; none for users who may not read events.
 fn events(session: &Session, scope: &ListParams) -> Vec<Event> {
     let params = ListParams { fields: "type=Warning".to_owned(), ..scope.clone() };
     let found = list::<Event>(&session.cluster, Kind::Event, &params).map(|(events, _)| events);
     found.unwrap_or_default().into_iter().filter(|event| last_error::is_reason(&event.reason)).collect()
 }
 
-/// Those of `all` whose status cannot be written.
-pub(super) fn unwritten(session: &Session, scope: &ListParams, all: &[DataVolume]) -> BTreeMap<Key, Untold> {
-    unwritten_of(&events(session, scope), all)
+/// Errors of DataVolumes whose status cannot be written.
+pub(super) fn status_errors(
+    session: &Session,
+    scope: &ListParams,
+    all: &[DataVolume],
+) -> BTreeMap<Key, UnreportedError> {
+    status_errors_of(&events(session, scope), all)
 }
 
-fn unwritten_of(events: &[Event], all: &[DataVolume]) -> BTreeMap<Key, Untold> {
+fn status_errors_of(events: &[Event], all: &[DataVolume]) -> BTreeMap<Key, UnreportedError> {
     let mut found = BTreeMap::new();
     for event in events.iter().filter(|event| event.reason == STATUS_REASON) {
         let dv =
             all.iter().find(|dv| event.involved_object.kind == "DataVolume" && event.is_about(&dv.metadata));
         found.extend(dv.map(|dv| {
-            (dv.metadata.key(), Untold { reason: event.reason.clone(), message: event.message.clone() })
+            (
+                dv.metadata.key(),
+                UnreportedError { reason: event.reason.clone(), message: event.message.clone() },
+            )
         }));
     }
     found
 }
 
-/// What fails for PVCs and pods that have no DataVolume, by kind and key.
-pub(super) fn without_data_volume(
+/// Errors of PVCs and pods without a DataVolume.
+pub(super) fn errors_without_data_volume(
     session: &Session,
     scope: &ListParams,
     all: &[DataVolume],
     pods: &[Pod],
-) -> BTreeMap<(&'static str, Key), Untold> {
+) -> BTreeMap<(&'static str, Key), UnreportedError> {
     let claims = list::<Claim>(&session.cluster, Kind::PersistentVolumeClaim, scope);
     let claims = claims.map(|(claims, _)| claims).unwrap_or_default();
-    without_data_volume_of(&events(session, scope), all, &claims, pods)
+    errors_without_data_volume_of(&events(session, scope), all, &claims, pods)
 }
 
-fn without_data_volume_of(
+fn errors_without_data_volume_of(
     events: &[Event],
     all: &[DataVolume],
     claims: &[Claim],
     pods: &[Pod],
-) -> BTreeMap<(&'static str, Key), Untold> {
+) -> BTreeMap<(&'static str, Key), UnreportedError> {
     let mut found = BTreeMap::new();
-    let told = |key: &Key| all.iter().any(|dv| dv.metadata.key() == *key);
-    let untold: Vec<&Claim> = claims.iter().filter(|claim| !told(&claim.metadata.key())).collect();
+    let has_data_volume = |key: &Key| all.iter().any(|dv| dv.metadata.key() == *key);
+    let alone: Vec<&Claim> = claims.iter().filter(|claim| !has_data_volume(&claim.metadata.key())).collect();
     for event in events {
         let Event { reason, message, involved_object } = event;
         let meta = match involved_object.kind.as_str() {
             "PersistentVolumeClaim" => {
-                let claim = untold.iter().find(|claim| event.is_about(&claim.metadata));
+                let claim = alone.iter().find(|claim| event.is_about(&claim.metadata));
                 claim.map(|claim| ("PVC", &claim.metadata))
             }
             "Pod" => pods.iter().find(|pod| event.is_about(&pod.metadata)).map(|pod| ("pod", &pod.metadata)),
             _ => None,
         };
         found.extend(meta.map(|(kind, meta)| {
-            ((kind, meta.key()), Untold { reason: reason.clone(), message: message.clone() })
+            ((kind, meta.key()), UnreportedError { reason: reason.clone(), message: message.clone() })
         }));
     }
-    for claim in untold {
+    for claim in alone {
         let text = |name| claim.metadata.annotation(name).unwrap_or_default();
         if text(CLONE_REQUEST).is_empty() || !text(CLONE_OF).is_empty() {
             continue;
@@ -116,8 +123,8 @@ fn without_data_volume_of(
         let sides = [(RUNNING_REASON, RUNNING_MESSAGE), (SOURCE_RUNNING_REASON, SOURCE_RUNNING_MESSAGE)];
         for (reason, message) in sides.map(|(reason, message)| (text(reason), text(message))) {
             if last_error::is_reason(reason) {
-                let untold = Untold { reason: reason.to_owned(), message: message.to_owned() };
-                found.insert(("PVC", claim.metadata.key()), untold);
+                let error = UnreportedError { reason: reason.to_owned(), message: message.to_owned() };
+                found.insert(("PVC", claim.metadata.key()), error);
             }
         }
     }
@@ -145,30 +152,31 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_cannot_be_written_counts_as_long_as_the_data_volume_did_not_change() {
+    fn a_status_error_counts_until_the_data_volume_changes() {
         let all: [DataVolume; 1] = [read(json!({ "metadata": meta("copy", "5") }))];
-        let found = |version| unwritten_of(&[event("DataVolume", "copy", version, "ErrWritingStatus")], &all);
+        let found =
+            |version| status_errors_of(&[event("DataVolume", "copy", version, "ErrWritingStatus")], &all);
         assert_eq!(found("5").len(), 1);
         assert!(found("4").is_empty());
-        assert!(unwritten_of(&[event("DataVolume", "copy", "5", "ErrStartingPod")], &all).is_empty());
+        assert!(status_errors_of(&[event("DataVolume", "copy", "5", "ErrStartingPod")], &all).is_empty());
     }
 
     #[test]
-    fn claims_and_pods_count_only_where_no_data_volume_tells() {
+    fn claims_and_pods_count_only_without_a_data_volume() {
         let claims: [Claim; 1] = [read(json!({ "metadata": meta("copy", "5") }))];
         let pods: [Pod; 1] = [read(json!({ "metadata": meta("pod", "6") }))];
         let events = [
             event("PersistentVolumeClaim", "copy", "5", "ErrChangingClaim"),
             event("Pod", "pod", "6", "ErrDeletingPod"),
         ];
-        let found = without_data_volume_of(&events, &[], &claims, &pods);
+        let found = errors_without_data_volume_of(&events, &[], &claims, &pods);
         assert_eq!(found.keys().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["PVC", "pod"]);
         let all: [DataVolume; 1] = [read(json!({ "metadata": meta("copy", "1") }))];
-        assert_eq!(without_data_volume_of(&events, &all, &claims, &[]).len(), 0);
+        assert_eq!(errors_without_data_volume_of(&events, &all, &claims, &[]).len(), 0);
     }
 
     #[test]
-    fn a_claim_that_asks_by_itself_tells_by_its_annotations_until_it_is_cloned() {
+    fn annotations_of_a_claim_count_until_it_is_cloned() {
         let claim = |done: bool| -> Claim {
             let mut claim = json!({ "metadata": meta("copy", "5") });
             claim["metadata"]["annotations"] = json!({
@@ -178,7 +186,7 @@ mod tests {
             }
             read(claim)
         };
-        assert_eq!(without_data_volume_of(&[], &[], &[claim(false)], &[]).len(), 1);
-        assert!(without_data_volume_of(&[], &[], &[claim(true)], &[]).is_empty());
+        assert_eq!(errors_without_data_volume_of(&[], &[], &[claim(false)], &[]).len(), 1);
+        assert!(errors_without_data_volume_of(&[], &[], &[claim(true)], &[]).is_empty());
     }
 }

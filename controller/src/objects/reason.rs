@@ -1,0 +1,168 @@
+//! The reasons of conditions and events (contract 4.7).
+//!
+//! A condition can have a reason that is not here: Kubernetes has more, and where both pods have one, the two are joined.
+
+/// A reason that this program writes, or knows from Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The claim has a volume.
+    Bound,
+    /// It has not happened yet.
+    Pending,
+    /// There is no claim.
+    NotFound,
+    /// The claim lost its volume.
+    ClaimLost,
+    /// An event: the claim lost its volume.
+    ErrClaimLost,
+    /// The DataVolume is not valid.
+    ErrClaimNotValid,
+    /// A claim of this name belongs to another owner.
+    ErrResourceExists,
+    /// The source is not a claim.
+    SourceNotSupported,
+    /// The source does not exist.
+    CloneWithoutSource,
+    /// The source does not fit what was asked for.
+    CloneValidationFailed,
+    /// The source may not be cloned to here.
+    CloneNotAllowed,
+    /// The claim is marked as complete, and no clone of this controller was.
+    CloneNotProven,
+    /// A volume may hold content that has to be kept.
+    VolumeInTheWay,
+    /// Bytes are on their way.
+    TransferRunning,
+    /// The controller itself failed.
+    ControllerFault,
+    /// Other clones come first.
+    Queued,
+    /// A pod's container runs.
+    PodRunning,
+    /// A container ended with exit code 0.
+    Completed,
+    /// A pod may write to the source.
+    CloneSourceInUse,
+    /// A pod uses the target.
+    UploadTargetInUse,
+    /// The source is still being filled.
+    ImportPvcNotReady,
+    /// Source and target claim do not fit.
+    ErrIncompatiblePvc,
+    /// An image cannot be pulled.
+    ImagePullFailed,
+    /// A container failed.
+    Error,
+    /// A quota does not allow the object.
+    ErrExceededQuota,
+    /// The claim cannot be created.
+    ErrCreatingClaim,
+    /// The claim cannot be changed.
+    ErrChangingClaim,
+    /// The DataVolume cannot be changed.
+    ErrChangingDataVolume,
+    /// A pod cannot be created.
+    ErrStartingPod,
+    /// A Secret cannot be created.
+    ErrCreatingSecret,
+    /// A pod cannot be deleted.
+    ErrDeletingPod,
+    /// An object cannot be read.
+    ErrReadingObjects,
+    /// The status of the DataVolume cannot be written.
+    ErrWritingStatus,
+    /// An event: the clone is complete.
+    CloneSucceeded,
+    /// An event: source and target agree on the digest.
+    CloneVerified,
+    /// An event: the target lost attributes of files.
+    AttributesNotKept,
+    /// An event: a reserved volume is kept.
+    VolumeKept,
+    /// An event: an object cannot be decoded.
+    ObjectUnreadable,
+    /// An event: the clone waits for an object that cannot be decoded.
+    WaitsForUnreadable,
+    /// Of Kubernetes: the container is being created.
+    ContainerCreating,
+    /// Of Kubernetes: init containers run.
+    PodInitializing,
+    /// Of Kubernetes: the pause before the next start.
+    CrashLoopBackOff,
+}
+
+impl Reason {
+    /// The text in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Bound => "Bound",
+            Reason::Pending => "Pending",
+            Reason::NotFound => "NotFound",
+            Reason::ClaimLost => "ClaimLost",
+            Reason::ErrClaimLost => "ErrClaimLost",
+            Reason::ErrClaimNotValid => "ErrClaimNotValid",
+            Reason::ErrResourceExists => "ErrResourceExists",
+            Reason::SourceNotSupported => "SourceNotSupported",
+            Reason::CloneWithoutSource => "CloneWithoutSource",
+            Reason::CloneValidationFailed => "CloneValidationFailed",
+            Reason::CloneNotAllowed => "CloneNotAllowed",
+            Reason::CloneNotProven => "CloneNotProven",
+            Reason::VolumeInTheWay => "VolumeInTheWay",
+            Reason::TransferRunning => "TransferRunning",
+            Reason::ControllerFault => "ControllerFault",
+            Reason::Queued => "Queued",
+            Reason::PodRunning => "Pod is running",
+            Reason::Completed => "Completed",
+            Reason::CloneSourceInUse => "CloneSourceInUse",
+            Reason::UploadTargetInUse => "UploadTargetInUse",
+            Reason::ImportPvcNotReady => "ImportPVCNotReady",
+            Reason::ErrIncompatiblePvc => "ErrIncompatiblePVC",
+            Reason::ImagePullFailed => "ImagePullFailed",
+            Reason::Error => "Error",
+            Reason::ErrExceededQuota => "ErrExceededQuota",
+            Reason::ErrCreatingClaim => "ErrCreatingClaim",
+            Reason::ErrChangingClaim => "ErrChangingClaim",
+            Reason::ErrChangingDataVolume => "ErrChangingDataVolume",
+            Reason::ErrStartingPod => "ErrStartingPod",
+            Reason::ErrCreatingSecret => "ErrCreatingSecret",
+            Reason::ErrDeletingPod => "ErrDeletingPod",
+            Reason::ErrReadingObjects => "ErrReadingObjects",
+            Reason::ErrWritingStatus => "ErrWritingStatus",
+            Reason::CloneSucceeded => "CloneSucceeded",
+            Reason::CloneVerified => "CloneVerified",
+            Reason::AttributesNotKept => "AttributesNotKept",
+            Reason::VolumeKept => "VolumeKept",
+            Reason::ObjectUnreadable => "ObjectUnreadable",
+            Reason::WaitsForUnreadable => "WaitsForUnreadable",
+            Reason::ContainerCreating => "ContainerCreating",
+            Reason::PodInitializing => "PodInitializing",
+            Reason::CrashLoopBackOff => "CrashLoopBackOff",
+        }
+    }
+
+    /// Whether `text` is this reason.
+    pub fn is(self, text: &str) -> bool {
+        self.as_str() == text
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        reason.as_str().to_owned()
+    }
+}
+
+/// Reasons that each clone has for a while.
+const USUAL: [Reason; 5] = [
+    Reason::Pending,
+    Reason::ContainerCreating,
+    Reason::PodInitializing,
+    Reason::Completed,
+    Reason::PodRunning,
+];
+
+/// Whether each clone has the reason `text` for a while.
+pub(crate) fn is_usual(text: &str) -> bool {
+    let is_one = |text: &str| text.is_empty() || USUAL.iter().any(|reason| reason.is(text));
+    text.split(" and ").all(is_one)
+}
