@@ -90,7 +90,7 @@ impl Error {
         Self::io(Kind::Source, format!("cannot {doing} {}", path.display()), cause)
     }
 
-    /// Writing the target failed. "No space left" and quota errors get their own kind (contract 2.4, row 8).
+    /// Writing the target failed. "No space left" and quota errors get their own kind (docs/protocol.md section 2.4, row 8).
     pub fn target(doing: &str, path: &Path, cause: io::Error) -> Self {
         let kind = if is_no_space(&cause) { Kind::NoSpace } else { Kind::Target };
         Self::io(kind, format!("cannot {doing} {}", path.display()), cause)

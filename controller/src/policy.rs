@@ -6,7 +6,7 @@ use std::time::Duration;
 use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
-/// What the Intermediate profile allows (contract 2.5).
+/// What the Intermediate profile allows (docs/protocol.md section 2.5).
 pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
     ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-RSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,\
     ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,ECDHE-RSA-CHACHA20-POLY1305";
@@ -20,7 +20,7 @@ pub struct Policy {
     pub scheduling: SchedulingPolicy,
     /// Intervals and limits.
     pub intervals: Intervals,
-    /// Share of a filesystem volume that files cannot use, for classes without a value of their own (contract 4.8).
+    /// Share of a filesystem volume that files cannot use, for classes without a value of their own (docs/protocol.md section 4.8).
     pub overhead: Overhead,
     /// The same by storage class.
     pub class_overheads: BTreeMap<String, Overhead>,

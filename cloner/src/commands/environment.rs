@@ -57,7 +57,7 @@ impl Environment {
             .map(|directory| RenewedKeys { directory: PathBuf::from(directory), file_names: names })
     }
 
-    /// Whether the value of `name` is true for Go's `strconv.ParseBool`. Every other value is false (contract 1.4).
+    /// Whether the value of `name` is true for Go's `strconv.ParseBool`. Every other value is false (docs/protocol.md section 1.4).
     pub fn is_true(&self, name: &str) -> bool {
         matches!(self.get(name), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
     }

@@ -25,7 +25,7 @@ use crate::report::ticker::{TICK, Ticker};
 use crate::send;
 use crate::send::source::Source;
 
-/// Validity of the certificate that the metrics page makes for itself, as in CDI (contract 1.12).
+/// Validity of the certificate that the metrics page makes for itself, as in CDI (docs/protocol.md section 1.12).
 const METRICS_CERTIFICATE_DAYS: i64 = 365;
 /// How long scrapers may take to finish reading after the clone.
 const SERVER_END: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! A source's configuration as CDI's controllers give it (contract 1.2 to 1.4).
+//! A source's configuration as CDI's controllers give it (docs/protocol.md sections 1.2 to 1.4).
 
 use std::path::PathBuf;
 use std::time::Duration;

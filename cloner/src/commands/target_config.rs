@@ -1,4 +1,4 @@
-//! A target's configuration as CDI's controllers give it (contract 2.2).
+//! A target's configuration as CDI's controllers give it (docs/protocol.md section 2.2).
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -178,7 +178,7 @@ fn destination(args: &TargetArgs, environment: &Environment) -> Result<Destinati
 }
 
 /// The size to which an image is grown: what a guest can use of a volume of `UPLOAD_IMAGE_SIZE` when the
-/// filesystem keeps `FILESYSTEM_OVERHEAD` of it (contract 4.8).
+/// filesystem keeps `FILESYSTEM_OVERHEAD` of it (docs/protocol.md section 4.8).
 fn usable_size(environment: &Environment) -> Result<Option<u64>> {
     let Some(text) = environment.get("UPLOAD_IMAGE_SIZE") else { return Ok(None) };
     let size_bytes =

@@ -1,4 +1,4 @@
-//! The termination message, which Kubernetes shows after the container has ended (contract 1.6 and 2.8).
+//! The termination message, which Kubernetes shows after the container has ended (docs/protocol.md sections 1.6 and 2.8).
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};

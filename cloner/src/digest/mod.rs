@@ -1,4 +1,4 @@
-//! The digest of a volume's content (docs/protocol.md, 5).
+//! The digest of a volume's content (docs/protocol.md section 5).
 //!
 //! The content is divided into segments of 64 MiB, and each segment into groups of 64 KiB. The digest of a group is the BLAKE3
 //! hash of its bytes, that of a segment the hash of its groups' digests, and that of the content the hash of its segments'

@@ -1,4 +1,4 @@
-//! Which requests are admitted: the order of contract 2.4 as one function.
+//! Which requests are admitted: the order of docs/protocol.md section 2.4 as one function.
 
 use decant_shared::net::http::head::Request;
 use decant_shared::protocol::cdi::{

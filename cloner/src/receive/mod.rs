@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`admission`] decides whether a request may upload; [`mod@pipeline`] runs the stages over its body; [`write`] writes what
-//! they yield, in one of the four combinations of contract 2.6; [`transfer_state`] holds the state (one transfer at a time,
+//! they yield, in one of the four combinations of docs/protocol.md section 2.6; [`transfer_state`] holds the state (one transfer at a time,
 //! one success per process) and [`server`] answers.
 
 pub mod admission;
@@ -36,7 +36,7 @@ const REPLACED: &str = "the source fell silent and another one took its place";
 pub struct Writing {
     /// The destination.
     pub destination: Destination,
-    /// Write or allocate every byte, holes included (contract 2.7).
+    /// Write or allocate every byte, holes included (docs/protocol.md section 2.7).
     pub preallocate: bool,
     /// Permission bits of an image file.
     pub image_mode: u32,

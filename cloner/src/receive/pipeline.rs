@@ -25,7 +25,7 @@ use crate::snappy::decode::{DecodedBatch, Decoder};
 use crate::snappy::split::Pack;
 
 /// How long a sender may send nothing, by default. The limit keeps a stalled source from blocking all retries
-/// (contract 8, #34), and leaves a source on a slow disk the time to fill a block.
+/// (docs/migrate-from-cdi.md row 34), and leaves a source on a slow disk the time to fill a block.
 pub const IDLE: Duration = Duration::from_secs(300);
 
 /// What is received, and what that needs.

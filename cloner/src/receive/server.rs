@@ -292,7 +292,7 @@ impl Service for UploadService {
     }
 }
 
-/// Status and text for a transfer that failed (contract 2.4, rows 8 and 9).
+/// Status and text for a transfer that failed (docs/protocol.md section 2.4, rows 8 and 9).
 fn answer_for(error: &Error, has_streams: bool) -> (u16, String) {
     match error.kind() {
         Kind::NoSpace => (

@@ -1,4 +1,4 @@
-//! What a target reports to a Decant source: its capabilities, its progress, what it holds (docs/protocol.md, 6).
+//! What a target reports to a Decant source: its capabilities, its progress, what it holds (docs/protocol.md section 6).
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;

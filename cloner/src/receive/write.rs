@@ -1,4 +1,4 @@
-//! Writes a stream to its destination: the four combinations of contract 2.6.
+//! Writes a stream to its destination: the four combinations of docs/protocol.md section 2.6.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

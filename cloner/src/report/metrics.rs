@@ -1,4 +1,4 @@
-//! The metrics page of a source (contract 1.12).
+//! The metrics page of a source (docs/protocol.md section 1.12).
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -9,7 +9,7 @@ use decant_shared::protocol::progress::Progress;
 
 use crate::error::{Error, Kind, Result};
 
-/// How often progress is computed (contract 1.13).
+/// How often progress is computed (docs/protocol.md section 1.13).
 pub const TICK: Duration = Duration::from_secs(1);
 
 /// A running ticker. It owns its thread; [`Ticker::finish`] ends it.

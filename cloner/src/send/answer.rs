@@ -47,7 +47,7 @@ pub(super) fn judge_final(answer: &Answer) -> Result<String> {
 
 /// The answer to a request whose body was not sent completely. It can only be a refusal, with one exception:
 /// CDI's receiver takes `disk.img` out of a filesystem clone for a block volume, answers without reading the
-/// rest (contract 1.8) and resets the connection soon after. A Decant target always reads everything.
+/// rest (docs/protocol.md section 1.8) and resets the connection soon after. A Decant target always reads everything.
 pub(super) fn judge_early(request: &Request<'_>, answer: &Answer) -> Result<()> {
     let may_be_enough = request.content == ContentType::Filesystem && !request.is_for_decant();
     match answer.status {
@@ -63,7 +63,7 @@ pub(super) fn judge_early(request: &Request<'_>, answer: &Answer) -> Result<()> 
     }
 }
 
-/// The error for a refusal, with its meaning and the target's reason. The statuses are those of contract 2.4.
+/// The error for a refusal, with its meaning and the target's reason. The statuses are those of docs/protocol.md section 2.4.
 pub(super) fn refused(answer: &Answer) -> Error {
     let status = answer.status;
     let meaning = match status {

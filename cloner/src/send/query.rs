@@ -1,5 +1,5 @@
 //! Small requests before and beside the upload: what the target can do, what it holds, how far it is
-//! (docs/protocol.md, 6).
+//! (docs/protocol.md section 6).
 
 use std::time::Duration;
 

@@ -61,7 +61,7 @@ impl Request<'_> {
         self.stream.is_some_and(StreamId::is_leader)
     }
 
-    /// The head of the request (contract 1.8).
+    /// The head of the request (docs/protocol.md section 1.8).
     pub(super) fn head(&self) -> String {
         let length = self.length_bytes.map_or(String::new(), |len| format!("{LENGTH_HEADER}: {len}\r\n"));
         let resume = self.resume.map_or(String::new(), |count| format!("{RESUME_HEADER}: {count}\r\n"));

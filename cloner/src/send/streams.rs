@@ -1,5 +1,5 @@
 //! One clone over several connections: frames are dealt to them in turn, so that the target can restore their order
-//! without buffering what would come too early (docs/protocol.md, 6.5).
+//! without buffering what would come too early (docs/protocol.md section 6.5).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! The upload: the third stage. One HTTP/1.1 POST, chunked, on TLS (contract 1.8).
+//! The upload: the third stage. One HTTP/1.1 POST, chunked, on TLS (docs/protocol.md section 1.8).
 //!
 //! Hand-written because the answer matters more than the request: a target may answer at any time (401, 503, 409
 //! with the body unsent, 400 when its disk is full). The user has to see that answer, and not the broken pipe that follows

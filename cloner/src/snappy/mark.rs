@@ -1,7 +1,7 @@
 //! Marks: what Decant adds to a snappy stream, in chunks that every other reader skips (types 0x80 to 0xfd).
 //!
 //! A receiver may skip digests. Holes and kept runs replace logical bytes, so they are only sent to a receiver that has
-//! announced that it knows them (docs/protocol.md, 6).
+//! announced that it knows them (docs/protocol.md section 6).
 
 use crate::digest::{ContentDigest, Digest};
 use crate::error::{Error, Result};

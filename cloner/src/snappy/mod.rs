@@ -1,4 +1,4 @@
-//! Snappy framing (google/snappy, `framing_format.txt`; contract 1.9). It works on single chunks, so that they can be
+//! Snappy framing (google/snappy, `framing_format.txt`; docs/protocol.md section 1.9). It works on single chunks, so that they can be
 //! compressed and decompressed in parallel, and zeros need no codec.
 //!
 //! The format has no length and no end mark. The last chunk of the HTTP body proves that a stream is complete.

@@ -1,5 +1,5 @@
 //! Optional system calls: for each error of each call, whether the clone continues, counts something as not kept, or fails. One
-//! table for reading and writing; docs/optional-calls.md shows it.
+//! table for reading and writing; docs/specification.md shows it.
 
 use rustix::io::Errno;
 
@@ -285,7 +285,7 @@ impl Call {
         self.verdict(errno) != Verdict::Fail
     }
 
-    /// Its name in docs/optional-calls.md.
+    /// Its name in docs/specification.md.
     pub fn title(self) -> &'static str {
         match self {
             Self::Chmod => "`chmod`",

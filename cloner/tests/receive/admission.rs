@@ -1,4 +1,4 @@
-//! Which requests are admitted, in the order of contract 2.4, over real connections.
+//! Which requests are admitted, in the order of docs/protocol.md section 2.4, over real connections.
 
 use std::time::{Duration, Instant};
 

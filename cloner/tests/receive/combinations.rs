@@ -1,4 +1,4 @@
-//! The combinations of contract 2.6 whose target is a directory, without faults.
+//! The combinations of docs/protocol.md section 2.6 whose target is a directory, without faults.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

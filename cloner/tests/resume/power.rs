@@ -14,7 +14,7 @@ use crate::pair::MIB;
 
 /// Slow enough to be hit at the right moment.
 const LIMIT: &str = "90MiB/s";
-/// What a tree may have in memory (docs/protocol.md, 2.6), and what was on its way.
+/// What a tree may have in memory (docs/protocol.md section 2.6), and what was on its way.
 const UNSYNCED_BYTES: u64 = 2 * 48 * MIB;
 
 /// A disk that can be lost and come up again as it was at one moment.

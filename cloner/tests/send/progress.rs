@@ -1,4 +1,4 @@
-//! What the metrics page says in each phase of a clone (contract 1.12 and 1.13).
+//! What the metrics page says in each phase of a clone (docs/protocol.md sections 1.12 and 1.13).
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! The request of a clone without faults (contract 1.8 to 1.11).
+//! The request of a clone without faults (docs/protocol.md sections 1.8 to 1.11).
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Certificates of clones: two authorities in Secrets in the namespace of the controller (contract 3.9), and their leaves.
+//! Certificates of clones: two authorities in Secrets in the namespace of the controller (docs/protocol.md section 3.9), and their leaves.
 
 use std::sync::RwLock;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Annotations, labels and finalizers (contract 3.3 to 3.11). CDI's own keep CDI's names.
+//! Annotations, labels and finalizers (docs/protocol.md sections 3.3 to 3.11). CDI's own keep CDI's names.
 
 /// Labels of a source claim that its clones' DataVolumes get (KubeVirt chooses a machine's size by them).
 pub const INSTANCETYPE_LABELS: [&str; 4] = [

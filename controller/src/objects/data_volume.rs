@@ -1,4 +1,4 @@
-//! A DataVolume (contract 4.2, 4.7).
+//! A DataVolume (docs/protocol.md sections 4.2, 4.7).
 
 use std::fmt;
 
@@ -109,7 +109,7 @@ pub struct SourceRef {
     pub name: String,
 }
 
-/// The status of a DataVolume (contract 4.7). Serialized in full, so that equal statuses give equal JSON.
+/// The status of a DataVolume (docs/protocol.md section 4.7). Serialized in full, so that equal statuses give equal JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataVolumeStatus {

@@ -30,7 +30,7 @@ impl fmt::Display for Key {
 impl FromStr for Key {
     type Err = String;
 
-    /// `namespace/name`, with exactly one slash (contract 3.11, `k8s.io/CloneRequest`).
+    /// `namespace/name`, with exactly one slash (docs/protocol.md section 3.11, `k8s.io/CloneRequest`).
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('/') {
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {

@@ -1,4 +1,4 @@
-//! How objects of a clone are called (contract 3.1). Tools and alerts look for these names.
+//! How objects of a clone are called (docs/protocol.md section 3.1). Tools and alerts look for these names.
 //!
 //! A name that had to be shortened or changed carries 128 bits of a SHA-256 of the original, so that two originals never
 //! share one name.
@@ -55,7 +55,7 @@ pub fn source_pod(uid: &Uid) -> String {
     format!("{uid}-source-pod")
 }
 
-/// The common name of the certificate that a source shows (contract 3.9). UIDs are never reused and hold no separator,
+/// The common name of the certificate that a source shows (docs/protocol.md section 3.9). UIDs are never reused and hold no separator,
 /// so the name is of exactly one pair of claims. Both ends take it from the controller; CDI's ends compare the text.
 pub fn client(source_claim: &Uid, target_claim: &Uid) -> String {
     format!("decant:{source_claim}:{target_claim}")

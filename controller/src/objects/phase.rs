@@ -66,7 +66,7 @@ macro_rules! text_enum {
 }
 
 text_enum! {
-    /// The phase of a DataVolume (contract 4.7).
+    /// The phase of a DataVolume (docs/protocol.md section 4.7).
     DataVolumePhase {
         /// There is no claim yet, or no volume.
         Pending = "Pending",
@@ -121,7 +121,7 @@ text_enum! {
 }
 
 text_enum! {
-    /// The type of a condition of a DataVolume (contract 4.7).
+    /// The type of a condition of a DataVolume (docs/protocol.md section 4.7).
     ConditionType {
         /// Whether the claim has a volume.
         Bound = "Bound",

@@ -205,7 +205,7 @@ pub struct Terminated {
 }
 
 impl Pod {
-    /// The status of the container `name`; never by position, because meshes inject containers (contract 8, #44).
+    /// The status of the container `name`; never by position, because meshes inject containers (docs/migrate-from-cdi.md row 44).
     pub fn container_status(&self, name: &str) -> Option<&ContainerStatus> {
         self.status.container_statuses.iter().find(|status| status.name == name)
     }

@@ -1,4 +1,4 @@
-//! The reasons of conditions and events (contract 4.7).
+//! The reasons of conditions and events (docs/protocol.md section 4.7).
 //!
 //! A condition can have a reason that is not here: Kubernetes has more, and where both pods have one, the two are joined.
 

@@ -1,13 +1,13 @@
-//! The configurations of the admission webhook: their names, their paths, and the Secret of the authority that they trust (contract 4.3).
+//! The configurations of the admission webhook: their names, their paths, and the Secret of the authority that they trust (docs/protocol.md section 4.3).
 
-/// Name of the mutating configuration (contract 4.3).
+/// Name of the mutating configuration (docs/protocol.md section 4.3).
 pub const MUTATING: &str = "cdi-api-datavolume-mutate";
-/// Name of the validating configuration (contract 4.3).
+/// Name of the validating configuration (docs/protocol.md section 4.3).
 pub const VALIDATING: &str = "cdi-api-datavolume-validate";
 /// Where the API server asks for changes.
 pub const MUTATE_PATH: &str = "/datavolume-mutate";
 /// Where the API server asks for objections.
 pub const VALIDATE_PATH: &str = "/datavolume-validate";
 
-/// Signs the webhook's certificates (contract 4.3).
+/// Signs the webhook's certificates (docs/protocol.md section 4.3).
 pub const SIGNER_SECRET: &str = "cdi-apiserver-signer";

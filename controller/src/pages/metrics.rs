@@ -1,4 +1,4 @@
-//! The metrics of the controller. `docs/reference.md` explains each series.
+//! The metrics of the controller. `docs/operations.md` explains each series.
 
 use std::collections::BTreeMap;
 
@@ -121,7 +121,7 @@ fn data_volumes(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), N
     for (phase, count) in phases {
         family.sample(&[("phase", &phase)], count)?;
     }
-    // CDI's alert about a missing default class is written for this name (contract 4.11).
+    // CDI's alert about a missing default class is written for this name (docs/protocol.md section 4.11).
     let help = "DataVolumes that are pending and rely on a default storage class.";
     page.family("kubevirt_cdi_datavolume_pending", help, MetricKind::Gauge)?.sample(&[], pending)
 }

@@ -1,4 +1,4 @@
-//! The target claim (contract 3.5, direct flow; 4.8 for sizes).
+//! The target claim (docs/protocol.md section 3.5, direct flow; 4.8 for sizes).
 
 use decant_shared::protocol::units::{parse_quantity, required_bytes};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use crate::pods::role::Role;
 use crate::policy::PodPolicy;
 use crate::token::key::TokenKey;
 
-/// User and group of everything in our pods, and the group of the volumes' files (contract 3.10).
+/// User and group of everything in our pods, and the group of the volumes' files (docs/protocol.md section 3.10).
 pub(super) const USER: u32 = 107;
 /// Where block volumes appear in both pods.
 pub(super) const DEVICE: &str = "/dev/cdi-block-volume";

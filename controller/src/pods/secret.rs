@@ -1,4 +1,4 @@
-//! A Secret with keys of a pod (contract 3.3, 3.4).
+//! A Secret with keys of a pod (docs/protocol.md sections 3.3, 3.4).
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! The source pod (contract 3.3).
+//! The source pod (docs/protocol.md section 3.3).
 
 use serde_json::{Map, Value, json};
 
@@ -61,7 +61,7 @@ pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> V
     .pod()
 }
 
-/// The variables of contract 1.4 in the order of 3.3, then ours.
+/// The variables of docs/protocol.md section 1.4 in the order of 3.3, then ours.
 fn environment(clone: &ClonePods<'_>, secret: &str, host: &str, server_ca_pem: &str) -> Vec<Value> {
     let (mode, mount) = match clone.source.spec.volume_mode {
         VolumeMode::Block => ("block", DEVICE),

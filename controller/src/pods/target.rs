@@ -1,4 +1,4 @@
-//! The target pod (contract 3.4).
+//! The target pod (docs/protocol.md section 3.4).
 
 use decant_shared::protocol::units::Overhead;
 use serde_json::{Map, Value, json};
@@ -65,7 +65,7 @@ pub fn target_pod(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDat
     .pod()
 }
 
-/// The variables of contract 2.2, in its order.
+/// The variables of docs/protocol.md section 2.2, in its order.
 fn environment(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDateTime) -> Vec<Value> {
     let claim = clone.target;
     let client = names::client(&clone.source.metadata.uid, &claim.metadata.uid);

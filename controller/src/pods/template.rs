@@ -9,7 +9,7 @@ use crate::pods::clone_pods::{ClonePods, DEVICE, USER};
 use crate::pods::identity::PodIdentity;
 use crate::policy::PodPolicy;
 
-/// Annotations that go from a claim to a pod, and what they are when the claim has none (contract 3.11).
+/// Annotations that go from a claim to a pod, and what they are when the claim has none (docs/protocol.md section 3.11).
 const COPIED: [(&str, Option<&str>); 4] = [
     ("k8s.v1.cni.cncf.io/networks", None),
     ("v1.multus-cni.io/default-network", None),
@@ -62,7 +62,7 @@ pub(super) struct PodTemplate<'a> {
 }
 
 impl PodTemplate<'_> {
-    /// The whole pod, fit for the Pod Security level "restricted" (contract 3.10).
+    /// The whole pod, fit for the Pod Security level "restricted" (docs/protocol.md section 3.10).
     pub(super) fn pod(self) -> Value {
         let policy = self.clone.policy;
         let mut annotations = annotations(self.placed_by, policy);

@@ -1,4 +1,4 @@
-//! The termination messages and exit codes of pods (contract 1.6, 2.8).
+//! The termination messages and exit codes of pods (docs/protocol.md sections 1.6, 2.8).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -39,7 +39,7 @@ struct Message {
 }
 
 /// The message of a target pod whose container ended well. A message that cannot be read is not an error: the exit code says
-/// that the clone is complete (contract 8, #43).
+/// that the clone is complete (docs/migrate-from-cdi.md row 43).
 pub fn target_message(pod: &Pod) -> TargetMessage {
     let text = pod.container_status(TARGET_CONTAINER).and_then(|status| status.state.terminated.as_ref());
     let message = text.map(|ended| parse(&ended.message)).unwrap_or_default();

@@ -1,5 +1,5 @@
 //! Polling threads: they read the progress of running sources, apart from the workers, so that a pod that does not answer
-//! delays no phase (contract 8, #50).
+//! delays no phase (docs/migrate-from-cdi.md row 50).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
 //! Reads the progress of a source pod. A failed scrape is only "no news": it never changes a phase and never fails a
-//! clone (contract 8, #16 to #20).
+//! clone (docs/migrate-from-cdi.md rows 16 to 20).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::certificates::pki::Pki;
 use crate::objects::{Pod, names};
 use crate::progress::page::{SourceReading, reading};
 
-/// The port's name in the source pod (contract 3.3).
+/// The port's name in the source pod (docs/protocol.md section 3.3).
 const PORT_NAME: &str = "metrics";
 
 /// The route of a page.

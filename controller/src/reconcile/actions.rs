@@ -207,7 +207,7 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     }
 }
 
-/// The source's labels about sizes of machines, if the DataVolume has none of its own (contract 4.9).
+/// The source's labels about sizes of machines, if the DataVolume has none of its own (docs/protocol.md section 4.9).
 fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
     let dv = seen.data_volume.as_ref()?;
     let source = seen.source.as_ref()?;
@@ -239,7 +239,7 @@ fn replaced(seen: &Observed) -> BTreeMap<&'static str, String> {
     BTreeMap::from([(REPLACED_PODS, before.saturating_add(1).to_string())])
 }
 
-/// The annotations of the claim about its pods (contract 3.11).
+/// The annotations of the claim about its pods (docs/protocol.md section 3.11).
 fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTreeMap<&'static str, String> {
     let mut told = BTreeMap::from([(POD_RESTARTS, restarts(seen).to_string())]);
     if let Some(pod) = &seen.target_pod {

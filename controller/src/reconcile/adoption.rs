@@ -1,4 +1,4 @@
-//! Whether a DataVolume may take over an existing claim (contract 4.9).
+//! Whether a DataVolume may take over an existing claim (docs/protocol.md section 4.9).
 
 use crate::objects::Meta;
 use crate::objects::annotations::ALLOW_ADOPTION;

@@ -1,4 +1,4 @@
-//! Whether a source fits its target: content, volume modes, sizes (contract 4.6 row 1, 4.8).
+//! Whether a source fits its target: content, volume modes, sizes (docs/protocol.md section 4.6 row 1, 4.8).
 
 use decant_shared::protocol::units::{Bytes, Overhead, parse_quantity, usable_bytes};
 
@@ -10,7 +10,7 @@ use crate::policy::Policy;
 /// Content that is nothing but a disk image.
 const DISK: &str = "kubevirt";
 
-/// Before a claim is made with `spec` (contract 4.8, "check before PVC creation").
+/// Before a claim is made with `spec` (docs/protocol.md section 4.8, "check before PVC creation").
 pub fn before(dv: &DataVolume, source: &Claim, spec: &ClaimTemplate) -> Result<(), String> {
     content(content_type(&dv.spec.content_type), source, spec.mode())?;
     let checked = dv.spec.pvc.is_some() || source.spec.volume_mode == VolumeMode::Block;
@@ -21,7 +21,7 @@ pub fn before(dv: &DataVolume, source: &Claim, spec: &ClaimTemplate) -> Result<(
     compare(bytes(source.requested())?, target_bytes)
 }
 
-/// With both claims there: what files can use counts (contract 4.8, "check by U and C").
+/// With both claims there: what files can use counts (docs/protocol.md section 4.8, "check by U and C").
 pub fn claims(source: &Claim, target: &Claim, policy: &Policy) -> Result<(), String> {
     let wanted = content_type(target.metadata.annotation(CONTENT_TYPE).unwrap_or_default());
     content(wanted, source, target.spec.volume_mode)?;

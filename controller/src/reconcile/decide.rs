@@ -1,6 +1,6 @@
 //! What to do about one key: a pure function of the observation and the time.
 //!
-//! `step.rs` finds the row of the tables in `docs/states.md` that holds; [`decide`] adds what follows from it: the
+//! `step.rs` finds the row of the tables in `docs/protocol.md` section 7 that holds; [`decide`] adds what follows from it: the
 //! actions in their order, the status, the events, and when to look again. Each action can be done twice without
 //! harm, so a controller that dies between any two of them changes nothing.
 

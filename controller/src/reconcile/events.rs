@@ -1,4 +1,4 @@
-//! What is reported as Kubernetes events (contract 4.7): each change once.
+//! What is reported as Kubernetes events (docs/protocol.md section 4.7): each change once.
 
 use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};

@@ -156,7 +156,7 @@ impl Observed {
         }
     }
 
-    /// The UID under which the source reports its progress (contract 1.4, `OWNER_UID`).
+    /// The UID under which the source reports its progress (docs/protocol.md section 1.4, `OWNER_UID`).
     pub fn owner_uid(&self) -> Option<Uid> {
         let claim = self.target.as_ref()?;
         if let Some(dv) = &self.data_volume {

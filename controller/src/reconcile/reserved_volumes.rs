@@ -1,4 +1,4 @@
-//! Volumes that an administrator reserved for a claim (contract 4.9, row "static volume"): a restore or a disaster recovery
+//! Volumes that an administrator reserved for a claim (docs/protocol.md section 4.9, row "static volume"): a restore or a disaster recovery
 //! made them beforehand, with the content that the claim shall have. They are bound and never cloned over.
 //!
 //! Only the content of a PersistentVolume counts: users of a namespace cannot write these.

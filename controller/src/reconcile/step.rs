@@ -1,4 +1,4 @@
-//! The states of a clone: the rows of the tables in `docs/states.md`. `rules` finds the one that holds.
+//! The states of a clone: the rows of the tables in `docs/protocol.md` section 7. `rules` finds the one that holds.
 
 use crate::objects::Key;
 use crate::pods::role::Role;

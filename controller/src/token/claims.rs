@@ -16,7 +16,7 @@ const ISSUER_LONG: &str = "cdi-deployment";
 /// The only operation.
 const OPERATION: &str = "Clone";
 
-/// The claims of contract 4.4, with the additions of Decant: `asker`, `callerIsProven`, `params.sourceUid`.
+/// The claims of docs/protocol.md section 4.4, with the additions of Decant: `asker`, `callerIsProven`, `params.sourceUid`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Claims {

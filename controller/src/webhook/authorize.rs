@@ -1,4 +1,4 @@
-//! Whether a user may clone (contract 4.4).
+//! Whether a user may clone (docs/protocol.md section 4.4).
 
 use crate::api::cluster::ApiError;
 use crate::objects::annotations::ALLOW_CLONE_TO;

@@ -1,5 +1,5 @@
 //! The admission webhook: denies invalid DataVolumes, and issues tokens to users who may clone from another namespace
-//! (contract 4.3, 4.4).
+//! (docs/protocol.md sections 4.3, 4.4).
 //!
 //! * `review`: request and response, `excerpt`: quotes from requests;
 //! * `mutate`: issues and protects tokens, `authorize`: whether a user may have one;

@@ -16,7 +16,7 @@ use crate::webhook::callers::Caller;
 use crate::webhook::gate::Gate;
 use crate::webhook::review::{Denial, Operation, Request, Reviewed, Verdict};
 
-/// The field of a denial, also for a DataSource (contract 4.4).
+/// The field of a denial, also for a DataSource (docs/protocol.md section 4.4).
 const FIELD: &str = "spec.source.PVC.namespace";
 /// The letters of generated names (k8s.io/apimachinery, `rand.String`): without vowels, to avoid words.
 const NAME_LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -83,7 +83,7 @@ impl Gate {
     }
 
     /// Users cannot change tokens. But if no token is valid any more, any change by a user who may clone adds a new one: so a
-    /// DataVolume that was created while the controller was unavailable is not lost (contract 8, #56).
+    /// DataVolume that was created while the controller was unavailable is not lost (docs/migrate-from-cdi.md row 56).
     fn guard(&self, request: &Request<'_>, caller: Caller, now: OffsetDateTime) -> Result<Verdict, Verdict> {
         let object = request.reviewed()?;
         let old = request.reviewed_before();
@@ -160,7 +160,7 @@ impl Gate {
     }
 }
 
-/// Contract 4.4, "exempt".
+/// docs/protocol.md section 4.4, "exempt".
 fn is_filled_elsewhere(dv: &DataVolume) -> bool {
     [PRE_POPULATED, CHECK_STATIC].iter().any(|name| dv.metadata.annotation(name).is_some())
 }

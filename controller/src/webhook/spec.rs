@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Fields of a spec that may change (contract 4.2).
+/// Fields of a spec that may change (docs/protocol.md section 4.2).
 const CHANGEABLE: [&str; 2] = ["checkpoints", "finalCheckpoint"];
 /// The maximum number of fields that are compared; a spec has a dozen. A spec with more fields must not change at all.
 const FIELDS_MAX: usize = 256;

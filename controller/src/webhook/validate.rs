@@ -1,4 +1,4 @@
-//! The validating webhook: denies invalid DataVolumes (contract 4.3).
+//! The validating webhook: denies invalid DataVolumes (docs/protocol.md section 4.3).
 
 use crate::objects::annotations::POPULATED_FOR;
 use crate::objects::{Claim, DataVolume, Kind, clone_request, decode};

@@ -1,4 +1,4 @@
-//! A clone over several connections (docs/protocol.md, 6.5): the first connection opens it, the others join, and the packs of
+//! A clone over several connections (docs/protocol.md section 6.5): the first connection opens it, the others join, and the packs of
 //! all of them are put back into one order.
 
 use std::sync::Arc;

@@ -33,7 +33,7 @@ pub struct FoundImage {
 }
 
 /// Writes the regular file `disk.img` at the top of the archive to `sink`, skips all other members, and reads the stream to its
-/// end. Only that name counts, and only a regular file: not `old-disk.img.bak`, not a directory (contract 8, #28).
+/// end. Only that name counts, and only a regular file: not `old-disk.img.bak`, not a directory (docs/migrate-from-cdi.md row 28).
 ///
 /// Errors: `Kind::Damaged` without such a file ("no disk image found in tar"), and if the other members have more than 64 TiB.
 pub fn find_image(

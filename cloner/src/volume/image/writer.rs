@@ -18,7 +18,7 @@ const ZEROS_AT_ONCE_BYTES: u64 = 1 << 30;
 /// Writes an image to a medium.
 pub struct ImageWriter<'a, M> {
     medium: &'a mut M,
-    /// Write zeros in data as data, for preallocation (contract 2.7).
+    /// Write zeros in data as data, for preallocation (docs/protocol.md section 2.7).
     literal: bool,
     /// Zeros before `end` that the medium does not have yet.
     zeros_bytes: u64,

@@ -1,4 +1,4 @@
-//! What a DataVolume asks for (contract 4.2, 4.3).
+//! What a DataVolume asks for (docs/protocol.md sections 4.2, 4.3).
 
 use std::fmt;
 
@@ -119,7 +119,7 @@ pub fn resolve(source: &DataSource) -> Result<Wanted, String> {
     }
 }
 
-/// The checks that CDI's webhook makes (contract 4.3). The controller makes them too: there may be no webhook.
+/// The checks that CDI's webhook makes (docs/protocol.md section 4.3). The controller makes them too: there may be no webhook.
 pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
     if dv.metadata.name.len() > NAME_MAX_BYTES {
         return invalid("metadata.name", "Name cannot be longer than 253 characters");

@@ -2,7 +2,7 @@
 
 use crate::objects::Pod;
 
-/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers and volumes count (contract 8, #58). Source pods of
+/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers and volumes count (docs/migrate-from-cdi.md row 58). Source pods of
 /// other clones mount it read-only as a whole; the name and the labels of a pod do not matter.
 pub(super) fn uses(pod: &Pod, name: &str, writers: bool) -> bool {
     if pod.has_ended() {

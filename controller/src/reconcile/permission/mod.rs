@@ -1,4 +1,4 @@
-//! Whether a clone may be made (contract 4.4).
+//! Whether a clone may be made (docs/protocol.md section 4.4).
 //!
 //! * [`check`] is pure: everything that counts is in the [`Ask`];
 //! * `judge` asks the API server what `check` cannot know;

@@ -1,4 +1,4 @@
-//! Asks the API server whether a user may clone a claim (contract 4.4).
+//! Asks the API server whether a user may clone a claim (docs/protocol.md section 4.4).
 
 use serde::Deserialize;
 use serde_json::{Value, json};

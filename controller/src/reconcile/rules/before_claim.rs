@@ -1,4 +1,4 @@
-//! Until the clone has its target claim (contract 4.6 up to the PVC, 4.9).
+//! Until the clone has its target claim (docs/protocol.md section 4.6 up to the PVC, 4.9).
 
 use crate::objects::annotations::{CREATED_FOR, PRE_POPULATED};
 use crate::pods::claim;
@@ -44,7 +44,7 @@ pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
     }
 }
 
-/// The step of a clone that lacks permission (contract 4.4).
+/// The step of a clone that lacks permission (docs/protocol.md section 4.4).
 pub(super) fn permission(seen: &Observed) -> Option<Step> {
     match seen.permission.as_ref()? {
         Permission::SameNamespace | Permission::Consent | Permission::Token(_) => None,
@@ -54,7 +54,7 @@ pub(super) fn permission(seen: &Observed) -> Option<Step> {
     }
 }
 
-/// A claim of this name exists and is not controlled by the DataVolume (contract 4.9, rows pre-populated and
+/// A claim of this name exists and is not controlled by the DataVolume (docs/protocol.md section 4.9, rows pre-populated and
 /// adoption; 3.5, pitfall).
 pub(super) fn foreign(seen: &Observed, policy: &Policy) -> Step {
     let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Step::Nothing };

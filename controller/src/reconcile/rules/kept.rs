@@ -1,4 +1,4 @@
-//! Volumes and claims that hold what is to be kept: nothing is cloned over them (contract 4.9, rows "pre-populated" and
+//! Volumes and claims that hold what is to be kept: nothing is cloned over them (docs/protocol.md section 4.9, rows "pre-populated" and
 //! "static volume").
 
 use crate::objects::annotations::{CLONE_REQUEST, PRE_POPULATED, VOLUME_LIST};

@@ -1,4 +1,4 @@
-//! The rows of the tables in `docs/states.md`.
+//! The rows of the tables in `docs/protocol.md` section 7.
 
 pub(crate) mod before_claim;
 pub(crate) mod kept;

@@ -1,4 +1,4 @@
-//! From the claim of a clone to the end of the clone (contract 4.6, rows 1 to 14).
+//! From the claim of a clone to the end of the clone (docs/protocol.md section 4.6, rows 1 to 14).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -154,7 +154,7 @@ fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
     seen.target_pod.is_none() && !claim.is_bound() && !needs_pod
 }
 
-/// A claim that waits for its first consumer is left to it, unless the user wants it immediately (contract 4.9).
+/// A claim that waits for its first consumer is left to it, unless the user wants it immediately (docs/protocol.md section 4.9).
 ///
 /// Where CDI would keep the claim unbound until it is whole, its clients start a consumer as soon as they may, and rely on that it
 /// cannot run on an empty volume. Here it could, so the clone is the first consumer instead.
@@ -286,7 +286,7 @@ fn pause(claim: &Claim) -> Duration {
     })
 }
 
-/// The target is done; the source gets a moment to read its answer (contract 8, #57).
+/// The target is done; the source gets a moment to read its answer (docs/migrate-from-cdi.md row 57).
 fn after_target(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     let Some(source) = &seen.source_pod else { return Step::MarkDone };
     if source.is_over(SOURCE_CONTAINER) || source.metadata.is_deleting() {

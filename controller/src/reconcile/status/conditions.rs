@@ -1,4 +1,4 @@
-//! The conditions Bound, Ready and Running (contract 4.7).
+//! The conditions Bound, Ready and Running (docs/protocol.md section 4.7).
 
 use crate::objects::data_volume::{DataVolumeCondition, DataVolumeStatus};
 use crate::objects::{Claim, ClaimPhase, ConditionStatus, ConditionType, DataVolumePhase, Reason};

@@ -1,4 +1,4 @@
-//! The status of a DataVolume (contract 4.7): a pure function of step and observation.
+//! The status of a DataVolume (docs/protocol.md section 4.7): a pure function of step and observation.
 
 pub mod conditions;
 pub mod phase;

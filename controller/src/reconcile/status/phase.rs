@@ -8,7 +8,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::rules::running::waits_for_consumer;
 use crate::reconcile::step::Step;
 
-/// The phase (contract 4.7, column "Direct flow").
+/// The phase (docs/protocol.md section 4.7, column "Direct flow").
 pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> DataVolumePhase {
     let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
         // Refused by a quota, a LimitRange, a policy or a webhook: it is tried again.

@@ -15,7 +15,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::scheduling::Slot;
 use crate::reconcile::step::Step;
 
-/// How every "the target is too small" is called (contract 4.7).
+/// How every "the target is too small" is called (docs/protocol.md section 4.7).
 const TOO_SMALL: &str = "DataVolume too small to contain image";
 /// Texts that mean it.
 const NO_SPACE: [&str; 4] = [
@@ -36,7 +36,7 @@ const UNPROVEN: &str = "the claim has the annotation k8s.io/CloneOf, but the con
     hold anything. Delete the claim to have it cloned, or annotate it with cdi.kubevirt.io/allowClaimAdoption=true and remove \
     cdi.kubevirt.io/createdForDataVolume if its content is right";
 
-/// One pod's running condition (contract 3.11).
+/// One pod's running condition (docs/protocol.md section 3.11).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunningCondition {
     /// Whether the container runs.
@@ -115,7 +115,7 @@ impl RunningConditions {
             .all(|pod_condition| pod_condition.as_ref().is_some_and(RunningCondition::runs))
     }
 
-    /// All as one (contract 4.7, "Running"). A failure is always reported; while both pods run, it does not change that they run.
+    /// All as one (docs/protocol.md section 4.7, "Running"). A failure is always reported; while both pods run, it does not change that they run.
     pub fn joined(&self) -> RunningCondition {
         match &self.clone {
             Some(said) if self.both_run() => {

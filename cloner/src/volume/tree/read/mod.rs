@@ -1,4 +1,4 @@
-//! Makes one tar archive of a directory, in this process (contract 1.10).
+//! Makes one tar archive of a directory, in this process (docs/protocol.md section 1.10).
 //!
 //! [`scan`] computes how long the archive becomes, and [`write_archive`] writes it. Both are the same pass over the same tree
 //! (`pass`), the scan without the content of the files, so they cannot disagree.
@@ -48,8 +48,8 @@ pub fn scan(root: &OwnedFd, root_path: &Path, options: Options, stop: &Stop) -> 
     })
 }
 
-/// Writes everything in the directory `root` into `sink` as a GNU tar archive (contract 1.10), with extended headers if
-/// `options` asks for attributes (docs/protocol.md, 6.4). `root_path` is for messages. `plan` is the result of [`scan`] with the
+/// Writes everything in the directory `root` into `sink` as a GNU tar archive (docs/protocol.md section 1.10), with extended headers if
+/// `options` asks for attributes (docs/protocol.md section 6.4). `root_path` is for messages. `plan` is the result of [`scan`] with the
 /// same options. Names are only names: nothing in them is ever interpreted.
 ///
 /// Errors: `Kind::Source` when something cannot be read, `Kind::SourceChanged` when a file changes while it is read or the tree

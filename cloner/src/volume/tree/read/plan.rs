@@ -8,7 +8,7 @@ use crate::volume::tree::read::census::Outline;
 pub struct Options {
     /// Leave out holes. `false` if preallocation is requested: then every file is stored in full.
     pub sparse: bool,
-    /// Add extended headers with attributes (docs/protocol.md, 6.4). Without them the archive is the same as GNU tar's.
+    /// Add extended headers with attributes (docs/protocol.md section 6.4). Without them the archive is the same as GNU tar's.
     pub attributes: bool,
 }
 

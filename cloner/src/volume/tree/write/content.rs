@@ -113,7 +113,7 @@ impl FileAllocation<'_> {
             self.zeros_are_there = allocate(self.file, self.size_bytes).map_err(failed_at(self.end))?;
             self.end = self.size_bytes;
         } else if self.size_bytes >= SIZED_BYTES {
-            // A killed target then leaves a file of the size that its digest covers (docs/protocol.md, 5). Some filesystems only
+            // A killed target then leaves a file of the size that its digest covers (docs/protocol.md section 5). Some filesystems only
             // support writing from the beginning to the end: there the size grows, and zeros are written.
             match ftruncate(self.file, self.size_bytes) {
                 Ok(()) => self.end = self.size_bytes,

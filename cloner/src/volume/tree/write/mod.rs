@@ -2,7 +2,7 @@
 //!
 //! The tree is first written into a staging directory inside the target directory. Only when the archive is complete and intact are its
 //! entries moved to their final names. So no incomplete entry has a final name, and leftovers of a previous attempt are never in the
-//! way (CDI differs: contract 8, #27).
+//! way (CDI differs: docs/migrate-from-cdi.md row 27).
 
 pub(crate) mod attributes;
 pub(crate) mod beneath;

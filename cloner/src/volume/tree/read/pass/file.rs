@@ -34,7 +34,7 @@ impl Map {
 
 impl Pass<'_> {
     pub(super) fn file(&mut self, found: &Found<'_>, meta: &Meta, file: Option<&File>) -> Result<()> {
-        // CDI's receivers before v1.59 only write members of type `S` called disk.img (contract 1.10), so this file is never
+        // CDI's receivers before v1.59 only write members of type `S` called disk.img (docs/protocol.md section 1.10), so this file is never
         // stored as a link.
         let disk_image = found.member == DISK_IMAGE;
         let name = if disk_image { self.links.meet(meta, &mut self.target) } else { self.meet(meta)? };

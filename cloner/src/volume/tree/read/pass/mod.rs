@@ -160,7 +160,7 @@ impl<'a> Pass<'a> {
             }
             FileType::RegularFile => self.file(found, &meta, fd.map(File::from).as_ref())?,
             FileType::Symlink => self.symlink(found, &meta)?,
-            // As in GNU tar, a second name of a device or pipe is stored as another device or pipe (docs/reference.md).
+            // As in GNU tar, a second name of a device or pipe is stored as another device or pipe (docs/operations.md).
             FileType::CharacterDevice => {
                 self.note(EntryKind::CharDevice(meta.node.0, meta.node.1), &[], 0)?;
                 self.extend(found, &meta, None, Kinds::default())?;

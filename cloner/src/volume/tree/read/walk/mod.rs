@@ -67,7 +67,7 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// Whether an entry at the root does not belong to the content of a volume: `lost+found` belongs to the filesystem (contract 1.10),
+/// Whether an entry at the root does not belong to the content of a volume: `lost+found` belongs to the filesystem (docs/protocol.md section 1.10),
 /// and reserved names are leftovers of a clone into this volume.
 fn is_left_out(name: &CStr) -> bool {
     name == c"lost+found" || is_reserved(name.to_bytes())
