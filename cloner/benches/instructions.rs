@@ -123,14 +123,14 @@ fn chunks() {
     });
 }
 
-/// A folder with 400 small files, in folders of 20.
+/// A directory with 400 small files, in directories of 20.
 fn tree(root: &Path) -> OwnedFd {
     let content = text(20_000);
-    for folder in 0..20 {
-        let folder = root.join(format!("folder-{folder:02}"));
-        create_dir(&folder).unwrap();
+    for directory in 0..20 {
+        let directory = root.join(format!("folder-{directory:02}"));
+        create_dir(&directory).unwrap();
         for file in 0..20 {
-            write(folder.join(format!("{file:02}.txt")), &content[..1_000 + 900 * file]).unwrap();
+            write(directory.join(format!("{file:02}.txt")), &content[..1_000 + 900 * file]).unwrap();
         }
     }
     File::open(root).unwrap().into()
@@ -143,15 +143,15 @@ fn archive_of(root: &OwnedFd, path: &Path, archive: &mut Vec<u8>) {
 }
 
 fn packing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (root, mut archive) = (tree(folder.path()), Vec::with_capacity(8 << 20));
-    measured(&mut || archive_of(&root, folder.path(), &mut archive));
+    let directory = tempfile::tempdir().unwrap();
+    let (root, mut archive) = (tree(directory.path()), Vec::with_capacity(8 << 20));
+    measured(&mut || archive_of(&root, directory.path(), &mut archive));
 }
 
 fn reading() {
-    let folder = tempfile::tempdir().unwrap();
-    let (root, mut archive) = (tree(folder.path()), Vec::new());
-    archive_of(&root, folder.path(), &mut archive);
+    let directory = tempfile::tempdir().unwrap();
+    let (root, mut archive) = (tree(directory.path()), Vec::new());
+    archive_of(&root, directory.path(), &mut archive);
     measured(&mut || {
         let mut stream = archive.as_slice();
         let mut reader = ArchiveReader::new(&mut stream);

@@ -67,7 +67,7 @@ fn a_read(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Zeros: the dear case, because all of them have to be looked at.
+/// Zeros are the expensive case: every byte is read.
 #[divan::bench]
 fn b_zero_check(bencher: Bencher<'_, '_>) {
     let zeros = vec![0; 64 << 10];

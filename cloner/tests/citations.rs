@@ -174,7 +174,7 @@ fn citations(text: &str) -> Vec<Cited> {
             let is_word =
                 !text[..at].ends_with(|c: char| c.is_alphanumeric() || ['_', ':', '-'].contains(&c));
             let rest = &text[at + anchor.len()..];
-            // The name may stand in backticks, or be where a link leads.
+            // The name may be in backticks, or be the target of a link.
             let rest = rest.trim_start_matches(['`', ')']);
             let rest = rest.strip_prefix(',').unwrap_or(rest);
             let Some(numbers) = rest.strip_prefix(' ') else { continue };
@@ -226,12 +226,12 @@ fn comments(source: &str) -> Vec<String> {
     found
 }
 
-/// All files below `folder` with this extension, but for what cargo made.
-fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
-    if folder.join("CACHEDIR.TAG").exists() {
+/// All files below `directory` with this extension, but for what cargo made.
+fn files(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    if directory.join("CACHEDIR.TAG").exists() {
         return;
     }
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files(&path, extension, found);
@@ -244,9 +244,9 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 /// Sources, scripts, manifests and settings, but for this file, whose examples name what there is not.
 fn sources() -> Vec<PathBuf> {
     let mut sources = ["Cargo.toml", "deny.toml"].map(|name| root().join(name)).to_vec();
-    for folder in ["cloner", "controller", "shared", "scripts"] {
+    for directory in ["cloner", "controller", "shared", "scripts"] {
         for extension in ["rs", "sh", "py", "yaml", "toml", "tpl", "txt", "json"] {
-            files(&root().join(folder), extension, &mut sources);
+            files(&root().join(directory), extension, &mut sources);
         }
     }
     sources.retain(|path| !path.ends_with(file!()));
@@ -270,7 +270,7 @@ fn texts() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn every_section_and_row_that_is_cited_exists() {
+fn every_cited_section_and_row_exists() {
     let sections = sections();
     let mut missing = BTreeSet::new();
     let mut seen = 0;
@@ -346,7 +346,7 @@ fn every_citation_names_its_document() {
 }
 
 #[test]
-fn every_form_of_a_citation_is_understood() {
+fn every_form_of_citation_is_parsed() {
     let section = |number: &str| Cited::Section(number.to_owned());
     let row = |number: &str, row| Cited::Row(number.to_owned(), row);
     let words = |number: &str, words: &str| Cited::Words(number.to_owned(), words.to_owned());
@@ -387,7 +387,7 @@ fn every_form_of_a_citation_is_understood() {
 }
 
 #[test]
-fn what_a_page_does_not_have_is_found_missing() {
+fn a_missing_section_or_row_is_detected() {
     let mut sections = Sections::new();
     let page = "# P\n\n## 2. A\n\n### 2.4 B\n\n| # | T |\n|---|---|\n| 0 | x |\n| 9, 10 | \"y\" |\n";
     assert_eq!(add_sections(page, &mut sections), Vec::<String>::new());
@@ -410,7 +410,7 @@ fn what_a_page_does_not_have_is_found_missing() {
 }
 
 #[test]
-fn comments_of_successive_lines_are_one_text() {
+fn comments_on_successive_lines_form_one_text() {
     let source = "//! One (protocol.md\n//! section 1.4).\nlet a = 1; // two\n// three\n// four\n";
     let comments: Vec<String> = comments(source).into_iter().filter(|text| !text.is_empty()).collect();
     assert_eq!(comments, ["One (protocol.md section 1.4). ", "two", "three four "]);

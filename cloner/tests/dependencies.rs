@@ -67,7 +67,7 @@ fn requirement(declaration: &str) -> Option<&str> {
 }
 
 #[test]
-fn every_requirement_names_a_whole_version() {
+fn every_requirement_is_a_full_version() {
     let declared = declared();
     assert!(declared.len() > 10, "the manifest was not understood: {declared:?}");
     for (name, declaration) in declared {
@@ -78,7 +78,7 @@ fn every_requirement_names_a_whole_version() {
 }
 
 #[test]
-fn members_declare_nothing_of_their_own() {
+fn members_declare_no_versions() {
     for manifest in members() {
         for (heading, line) in tables(&manifest) {
             let table = heading.rsplit('.').next().unwrap_or_default();
@@ -93,7 +93,7 @@ fn members_declare_nothing_of_their_own() {
 }
 
 #[test]
-fn every_dependency_is_explained_and_nothing_else_is() {
+fn the_page_explains_exactly_the_direct_dependencies() {
     let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
     let explained: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
@@ -103,7 +103,7 @@ fn every_dependency_is_explained_and_nothing_else_is() {
 }
 
 #[test]
-fn everything_declared_is_used() {
+fn every_declared_dependency_is_used() {
     let used: BTreeSet<String> = members()
         .iter()
         .flat_map(|manifest| tables(manifest))
@@ -115,7 +115,7 @@ fn everything_declared_is_used() {
 }
 
 #[test]
-fn no_binary_is_made_of_more_crates_than_agreed() {
+fn binaries_stay_within_their_number_of_crates() {
     for (package, agreed) in AGREED {
         let crates = crates_of(package);
         eprintln!(
@@ -132,7 +132,7 @@ fn no_binary_is_made_of_more_crates_than_agreed() {
 }
 
 #[test]
-fn the_page_says_how_many_crates_are_agreed() {
+fn the_page_states_the_number_of_crates() {
     let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
     for (package, agreed) in AGREED {
         let name = package.trim_start_matches("decant-");
@@ -144,7 +144,7 @@ fn the_page_says_how_many_crates_are_agreed() {
 }
 
 #[test]
-fn fuzz_targets_ask_for_whole_versions_too() {
+fn fuzz_crates_require_full_versions() {
     for (heading, line) in tables(&root().join("cloner/fuzz/Cargo.toml")) {
         if heading != "dependencies" || line.contains("path =") {
             continue;
@@ -157,7 +157,7 @@ fn fuzz_targets_ask_for_whole_versions_too() {
 }
 
 #[test]
-fn every_exception_to_the_rules_has_its_reason() {
+fn every_exception_has_a_reason() {
     let rules = fs::read_to_string(root().join("deny.toml")).unwrap();
     let lines: Vec<&str> = rules.lines().map(str::trim).collect();
     let mut seen = 0;

@@ -12,7 +12,7 @@ use decant_cloner::report::metrics;
 use decant_shared::protocol::progress::Progress;
 use decant_test_support::generated;
 
-/// The top folders whose paths documents name.
+/// The top directories whose paths documents name.
 const TOPS: [&str; 5] = ["shared", "cloner", "controller", "scripts", "docs"];
 /// What a path in a document may leave out at its start.
 const STARTS: [&str; 3] = ["", "cloner/src", "shared/src"];
@@ -21,10 +21,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// All files below `folder` with this extension.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+/// All files below `directory` with this extension.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path, extension));
@@ -53,7 +53,7 @@ fn paragraphs(document: &Path) -> Vec<String> {
     text.split("\n```").step_by(2).flat_map(|prose| prose.split("\n\n")).map(str::to_owned).collect()
 }
 
-/// What stands between `open` and the next `close`, each time.
+/// Each text between `open` and the next `close`.
 fn between<'t>(text: &'t str, open: &str, close: char) -> Vec<&'t str> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -70,12 +70,13 @@ fn is_path(word: &str) -> bool {
     let Some((first, _)) = word.split_once('/') else { return false };
     let is_name = |c: char| c.is_ascii_alphanumeric() || "/._-*".contains(c);
     let is_source = [".rs", ".sh", ".md", ".toml"].iter().any(|end| word.ends_with(end));
-    let is_folder = word.ends_with('/') && STARTS.iter().any(|start| root().join(start).join(first).is_dir());
+    let is_directory =
+        word.ends_with('/') && STARTS.iter().any(|start| root().join(start).join(first).is_dir());
     let is_absolute = first.is_empty();
-    word.chars().all(is_name) && !is_absolute && (is_source || is_folder || TOPS.contains(&first))
+    word.chars().all(is_name) && !is_absolute && (is_source || is_directory || TOPS.contains(&first))
 }
 
-/// Whether the path is there; of one with a `*`, the folder before it.
+/// Whether the path is there; of one with a `*`, the directory before it.
 fn exists(path: &Path) -> bool {
     let is_plain = |part: &&Path| !part.as_os_str().to_string_lossy().contains('*');
     path.ancestors().find(is_plain).is_some_and(Path::exists)
@@ -86,13 +87,13 @@ fn every_path_in_backticks_exists() {
     let mut missing = BTreeSet::new();
     let mut seen = 0;
     for document in documents() {
-        let folder = document.parent().unwrap();
+        let directory = document.parent().unwrap();
         for paragraph in paragraphs(&document) {
             let words = between(&paragraph, "`", '`').into_iter().flat_map(str::split_whitespace);
             for word in words.map(|word| word.trim_start_matches("./")).filter(|word| is_path(word)) {
                 seen += 1;
                 let is_there = STARTS.iter().any(|start| exists(&root().join(start).join(word)));
-                if !is_there && !exists(&folder.join(word)) {
+                if !is_there && !exists(&directory.join(word)) {
                     missing.insert(format!("{}: {word}", document.display()));
                 }
             }
@@ -104,7 +105,7 @@ fn every_path_in_backticks_exists() {
 
 /// Tests are named as `file.rs::name`, where the name is that of a test or of a module of tests.
 #[test]
-fn every_test_that_is_named_exists() {
+fn every_named_test_exists() {
     let mut missing = BTreeSet::new();
     let mut seen = 0;
     for document in documents() {
@@ -126,7 +127,7 @@ fn every_test_that_is_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// A module is named as `file.rs`, `folder/`, or by a path into its folder, in the table of its crate.
+/// A module is named as `file.rs`, `directory/`, or by a path into its directory, in the table of its crate.
 #[test]
 fn the_architecture_names_every_module() {
     let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
@@ -167,7 +168,7 @@ fn commands(document: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_script_and_manifest_of_an_example_exists() {
+fn scripts_and_manifests_of_examples_exist() {
     let mut seen = 0;
     for document in documents() {
         for line in commands(&document) {
@@ -185,7 +186,7 @@ fn every_script_and_manifest_of_an_example_exists() {
 }
 
 #[test]
-fn every_flag_of_an_example_exists() {
+fn flags_of_examples_exist() {
     use clap::CommandFactory;
     let command = decant_cloner::commands::cli::Cli::command();
     let long = |command: &clap::Command| -> BTreeSet<String> {
@@ -210,7 +211,7 @@ fn every_flag_of_an_example_exists() {
     assert!(seen > 3, "the documents were not understood: {seen} flags");
 }
 
-/// All sources as one text, in which a string that goes on in the next line is one again.
+/// All sources as one text, in which a string that continues on the next line is joined.
 fn sources() -> String {
     let mut text = String::new();
     for member in ["cloner/src", "controller/src", "controller/kubectl-decant/src", "shared/src"] {
@@ -225,7 +226,7 @@ fn sources() -> String {
 }
 
 #[test]
-fn every_message_under_troubleshooting_is_one_of_the_code() {
+fn every_troubleshooting_message_exists_in_the_code() {
     let sources = sources();
     let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let (_, page) = page.split_once("\n### Messages\n").unwrap();
@@ -243,7 +244,7 @@ fn every_message_under_troubleshooting_is_one_of_the_code() {
 }
 
 #[test]
-fn every_relative_link_leads_somewhere() {
+fn every_relative_link_resolves() {
     let mut missing = BTreeSet::new();
     let mut seen = 0;
     for document in documents() {
@@ -270,7 +271,7 @@ fn every_relative_link_leads_somewhere() {
 
 #[test]
 fn the_documents_name_every_variable_of_ours() {
-    let sources = ["cloner/src", "shared/src"].map(|folder| files(&root().join(folder), "rs")).concat();
+    let sources = ["cloner/src", "shared/src"].map(|directory| files(&root().join(directory), "rs")).concat();
     let texts: Vec<String> = sources.iter().map(|source| fs::read_to_string(source).unwrap()).collect();
     let used: BTreeSet<&str> = texts.iter().flat_map(|text| variables(text)).collect();
     assert!(used.len() > 5, "the sources were not understood: {used:?}");
@@ -302,7 +303,7 @@ fn the_protocol_names_every_series_of_the_metrics_page() {
     assert!(missing.is_empty(), "docs/protocol.md lacks {missing:?}");
 }
 
-/// The flags of the cloner's commands, hidden ones included. Those that several commands have stand there once.
+/// The flags of the cloner's commands, hidden ones included. Those of several commands are listed once.
 fn cloner_flags() -> String {
     use clap::CommandFactory;
     let command = decant_cloner::commands::cli::Cli::command();

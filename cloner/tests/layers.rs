@@ -58,7 +58,7 @@ fn is_comment(line: &str) -> bool {
 }
 
 #[test]
-fn modules_import_only_from_layers_below_their_own() {
+fn modules_import_only_from_lower_layers() {
     let layers = layers();
     let layer_of = |module: &str| layers.iter().position(|layer| layer.iter().any(|name| name == module));
     let mut wrong = Vec::new();

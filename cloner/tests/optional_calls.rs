@@ -73,7 +73,7 @@ fn section() -> String {
 }
 
 #[test]
-fn the_page_and_the_table_in_the_code_say_the_same() {
+fn the_page_matches_the_table_in_the_code() {
     let page = section();
     let rows: Vec<_> = Call::ALL.into_iter().map(row).collect();
     let missing: Vec<_> = rows.iter().filter(|row| !page.contains(row.as_str())).collect();
@@ -83,7 +83,7 @@ fn the_page_and_the_table_in_the_code_say_the_same() {
 }
 
 #[test]
-fn the_page_names_every_error_of_a_class() {
+fn the_page_lists_every_error_of_each_class() {
     let page = section();
     for (_, errors) in Class::COLUMNS {
         let list: Vec<_> = errors.iter().map(|&errno| name(errno)).collect();

@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_object_makes_a_round_panic(input in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn a_reconcile_round_never_panics_on_any_object(input in prop::collection::vec(any::<u8>(), 0..300)) {
         world::case(&input);
     }
 }
@@ -18,20 +18,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2500, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_json_as_any_object_is_read_or_refused(input in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_json_is_decoded_or_refused_as_any_kind(input in prop::collection::vec(any::<u8>(), 0..200)) {
         let text = bytes::Bytes::new(&input).json(8).to_string();
         world::raw(text.as_bytes());
     }
 
     #[test]
-    fn any_bytes_as_any_object_are_read_or_refused(input in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_decoded_or_refused_as_any_kind(input in prop::collection::vec(any::<u8>(), 0..200)) {
         world::raw(&input);
     }
 }
 
 /// The cases above are worth something only if some of them reach the construction of objects.
 #[test]
-fn a_clone_in_which_nothing_was_changed_gets_its_claim_and_pods() {
+fn an_unmodified_clone_gets_its_claim_and_pods() {
     // How many objects are there; the other bytes say that none is added, renamed or changed.
     let made = |count| world::case(&[count, 15, 1, 1]);
     assert!(made(2).contains(&"PersistentVolumeClaim".to_owned()), "{:?}", made(2));

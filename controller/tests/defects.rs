@@ -9,9 +9,9 @@ const THREATS: &str = include_str!("../../docs/security.md");
 /// The heading of the column that names tests.
 const HEADING: &str = "| Test |";
 
-/// All Rust sources below `folder`, as one text.
-fn sources(folder: &Path, text: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+/// All Rust sources below `directory`, as one text.
+fn sources(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() && !path.ends_with("fuzz") {
             sources(&path, text);
@@ -21,7 +21,7 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
-/// Whether one of the sources has a test of this name; a property stands in `proptest!` and has arguments.
+/// Whether one of the sources has a test of this name; a property is in `proptest!` and has arguments.
 fn is_test(name: &str, sources: &str) -> bool {
     ["", "    ", "        "].iter().any(|indent| sources.contains(&format!("#[test]\n{indent}fn {name}(")))
 }

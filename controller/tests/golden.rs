@@ -1,6 +1,6 @@
 //! Pods, Secrets and claims as they are sent to the API server, in files that show what a change changes.
 //!
-//! `GOLDEN=write cargo test -p decant-controller --test golden` writes them anew.
+//! `GOLDEN=write cargo test -p decant-controller --test golden` rewrites them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -93,7 +93,7 @@ fn pods(mode: &str) {
 }
 
 #[test]
-fn what_annotations_ask_for_reaches_the_pods() {
+fn annotations_of_the_claim_reach_the_pods() {
     let policy = policy();
     let mut target = claim("team", "copy", "Block");
     target.metadata.annotations.insert("decant.dev/verify".to_owned(), "readback".to_owned());
@@ -147,7 +147,7 @@ fn secrets_of_both_pods() {
 }
 
 #[test]
-fn claims_of_both_sorts_of_request() {
+fn claims_of_both_kinds_of_request() {
     let policy = policy();
     for spec in ["pvc", "storage"] {
         let dv = data_volume(spec);

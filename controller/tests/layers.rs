@@ -38,7 +38,7 @@ fn imports(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn modules_import_only_from_layers_below() {
+fn modules_import_only_from_lower_layers() {
     let (layers, root) = (layers(), Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let mut files = Vec::new();
     sources(&root, &mut files);
@@ -80,7 +80,7 @@ fn declared(line: &str) -> Option<&str> {
 }
 
 #[test]
-fn no_type_name_is_used_twice_in_a_crate() {
+fn every_type_name_is_unique() {
     for root in ["src", "kubectl-decant/src"] {
         let mut files = Vec::new();
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(root), &mut files);

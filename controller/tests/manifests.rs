@@ -59,7 +59,7 @@ const DEPLOYMENTS: [(&str, &str); 2] =
     [("base/deployment.yaml", "decant-controller"), ("webhook/deployment.yaml", "decant-webhook")];
 
 #[test]
-fn probes_have_a_port_of_their_own() {
+fn probes_have_their_own_port() {
     for (file, name) in DEPLOYMENTS {
         let container = pods(file, name).1;
         for probe in ["livenessProbe", "readinessProbe"] {
@@ -79,7 +79,7 @@ fn probes_have_a_port_of_their_own() {
 }
 
 #[test]
-fn every_port_of_the_controller_and_the_webhook_is_in_a_policy_and_no_other() {
+fn policies_open_exactly_the_ports_of_controller_and_webhook() {
     for ((file, name), policy) in DEPLOYMENTS.into_iter().zip(["base/network.yaml", "webhook/network.yaml"]) {
         let (labels, container) = pods(file, name);
         let policy = object(policy, "NetworkPolicy", name);
@@ -102,9 +102,9 @@ fn every_port_of_the_controller_and_the_webhook_is_in_a_policy_and_no_other() {
     }
 }
 
-/// Both lists exist because kubectl of 1.20 and kubectl of today have no word in common for "the folder below".
+/// Both lists exist because kubectl of 1.20 and kubectl of today share no syntax for "the directory below".
 #[test]
-fn the_top_folder_and_the_base_make_the_same() {
+fn the_top_directory_and_the_base_render_the_same() {
     let [mut top] = <[Value; 1]>::try_from(objects("kustomization.yaml")).unwrap();
     let [base] = <[Value; 1]>::try_from(objects("base/kustomization.yaml")).unwrap();
     for file in top["resources"].as_array_mut().unwrap() {
@@ -125,7 +125,7 @@ fn selects(selector: &Value, pod: &Value) -> bool {
 }
 
 #[test]
-fn between_clone_pods_only_sources_reach_targets_and_only_the_controller_reaches_sources() {
+fn only_sources_reach_targets_and_only_the_controller_reaches_sources() {
     let file = "clone-policies/policies.yaml";
     let (targets, sources) =
         (object(file, "NetworkPolicy", "decant-targets"), object(file, "NetworkPolicy", "decant-sources"));
@@ -152,7 +152,7 @@ fn between_clone_pods_only_sources_reach_targets_and_only_the_controller_reaches
 }
 
 #[test]
-fn the_webhook_has_an_account_of_its_own_that_touches_no_object_of_a_user() {
+fn the_webhooks_service_account_cannot_change_user_objects() {
     let file = "webhook/rbac.yaml";
     for binding in objects(file).iter().filter(|o| o["kind"].as_str().unwrap().ends_with("Binding")) {
         let account =
@@ -183,7 +183,7 @@ fn the_webhook_has_an_account_of_its_own_that_touches_no_object_of_a_user() {
 }
 
 #[test]
-fn secrets_of_the_controllers_namespace_are_read_by_name() {
+fn the_controllers_own_secrets_are_read_by_name() {
     for file in ["base/rbac.yaml", "webhook/rbac.yaml"] {
         let role = rights(file, "Role");
         let reads: Vec<&String> = role.iter().filter(|right| right.starts_with("get secrets")).collect();
@@ -194,7 +194,7 @@ fn secrets_of_the_controllers_namespace_are_read_by_name() {
 }
 
 #[test]
-fn in_one_namespace_the_controller_has_its_rights_there_alone() {
+fn in_single_namespace_mode_the_controller_has_rights_only_there() {
     // What the patches take away are all bindings of the roles that are bound in the namespace.
     let bound: BTreeSet<String> = objects("namespaced/binding.yaml")
         .iter()
@@ -236,7 +236,7 @@ fn in_one_namespace_the_controller_has_its_rights_there_alone() {
 
 /// The expressions are evaluated by an implementation of CEL that `scripts/test.sh setup` installs.
 #[test]
-fn the_admission_policies_take_what_the_controller_makes_and_refuse_everything_else() {
+fn the_admission_policies_accept_only_what_the_controller_creates() {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).unwrap();
     let python = cache.join("decant/venv/bin/python");

@@ -12,18 +12,18 @@ const DASHBOARD: &str = include_str!("../deploy/monitoring/dashboard.json");
 const CONTROLLER: &str = include_str!("../src/pages/metrics.rs");
 const SOURCE: &str = include_str!("../../cloner/src/report/metrics.rs");
 
-/// The rules as Prometheus reads them from a file: what stands below `spec`.
+/// The rules as Prometheus reads them from a file: the part below `spec`.
 fn plain_rules() -> String {
     let groups = RULES.split_once("\nspec:\n").expect("a PrometheusRule").1;
     groups.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect()
 }
 
-/// What `promtool ARGS` says in a folder with the rules and their cases; nothing where it is not installed.
+/// The output of `promtool ARGS` in a directory with the rules and their cases; nothing where it is not installed.
 fn promtool(args: &[&str]) -> Option<(bool, String)> {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("rules.yaml"), plain_rules()).unwrap();
-    fs::write(folder.path().join("cases.yaml"), CASES).unwrap();
-    match Command::new("promtool").args(args).current_dir(folder.path()).output() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("rules.yaml"), plain_rules()).unwrap();
+    fs::write(directory.path().join("cases.yaml"), CASES).unwrap();
+    match Command::new("promtool").args(args).current_dir(directory.path()).output() {
         Ok(output) => {
             let text = [output.stdout, output.stderr].concat();
             Some((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
@@ -40,7 +40,7 @@ fn values<'t>(text: &'t str, key: &str) -> BTreeSet<&'t str> {
     text.split(key).skip(1).filter_map(|rest| rest.split([' ', ',', '\n', '}']).next()).collect()
 }
 
-/// Words of queries that look like series of ours.
+/// Words of queries that look like Decant's series.
 fn series(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
         .filter(|word| word.starts_with("decant_") || word.starts_with("kubevirt_cdi_"))
@@ -55,14 +55,14 @@ fn promtool_accepts_the_rules() {
 }
 
 #[test]
-fn each_alert_fires_when_it_should_and_keeps_quiet_otherwise() {
+fn each_alert_fires_exactly_in_its_cases() {
     if let Some((good, said)) = promtool(&["test", "rules", "cases.yaml"]) {
         assert!(good, "{said}");
     }
 }
 
 #[test]
-fn each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
+fn each_alert_has_a_firing_and_a_silent_case() {
     let alerts = values(RULES, "- alert: ");
     assert!(alerts.len() > 5, "{alerts:?}");
     for alert in alerts {
@@ -75,7 +75,7 @@ fn each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
 }
 
 #[test]
-fn the_dashboard_and_the_rules_ask_for_series_that_exist() {
+fn the_dashboard_and_the_rules_query_only_existing_series() {
     let exist: BTreeSet<&str> = [CONTROLLER, SOURCE]
         .into_iter()
         .flat_map(series)
@@ -98,7 +98,7 @@ fn the_dashboard_shows_every_series_of_the_controller() {
 }
 
 #[test]
-fn the_dashboard_is_what_grafana_takes() {
+fn the_dashboard_is_valid_for_grafana() {
     let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
     assert_eq!(dashboard["uid"], "decant");
     let panels = dashboard["panels"].as_array().unwrap();

@@ -10,8 +10,8 @@ const NOT_YET: [&str; 0] = [];
 /// Modules that only tests have.
 const TESTS_ONLY: [&str; 1] = ["webhook/stub.rs"];
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, found);
@@ -21,7 +21,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The part of a file that is not for tests: unit tests stand at the end.
+/// The part of a file that is not for tests: unit tests are at the end.
 fn program(text: &str) -> &str {
     text.split("\n#[cfg(test)]").next().unwrap_or_default()
 }
@@ -47,7 +47,7 @@ fn indexed(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_object_is_indexed_by_a_name() {
+fn objects_are_not_indexed_by_field_name() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
@@ -72,7 +72,7 @@ fn no_object_is_indexed_by_a_name() {
 }
 
 #[test]
-fn an_index_is_found_and_a_list_is_not_one() {
+fn an_index_by_name_is_detected_and_a_list_index_is_not() {
     for bad in [
         r#"let x = v["a"];"#,
         r#"object["metadata"]["name"] = 1.into();"#,

@@ -1,4 +1,4 @@
-//! One object affects no others: whatever it holds, and whatever goes wrong in a look at it.
+//! One object affects no others, whatever it contains and whatever fails while it is processed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cluster with lists that are given, watches that the test feeds, and a record of what was asked of it.
 #[derive(Default)]
-struct Scene {
+struct StubCluster {
     lists: BTreeMap<Kind, Vec<String>>,
     feeds: Mutex<BTreeMap<Kind, Receiver<WatchEvent>>>,
     /// Everything but reading: verb, kind, body.
@@ -45,8 +45,8 @@ struct Scene {
     fault: Option<&'static str>,
 }
 
-impl Scene {
-    fn did(&self, verb: &'static str, kind: Kind, body: Value) {
+impl StubCluster {
+    fn record(&self, verb: &'static str, kind: Kind, body: Value) {
         self.done.lock().unwrap().push((verb, kind, body));
     }
 
@@ -59,7 +59,7 @@ impl Scene {
             .collect()
     }
 
-    fn other_deeds(&self) -> Vec<(&'static str, Kind)> {
+    fn other_calls(&self) -> Vec<(&'static str, Kind)> {
         let done = self.done.lock().unwrap();
         done.iter()
             .filter(|(_, kind, _)| *kind != Kind::Event)
@@ -87,7 +87,7 @@ impl Watch for Feed {
     }
 }
 
-impl Cluster for Scene {
+impl Cluster for StubCluster {
     fn get(&self, _: Kind, _: &Key) -> Result<Object, ApiError> {
         Err(missing())
     }
@@ -105,12 +105,12 @@ impl Cluster for Scene {
     fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
         let name = object.pointer("/metadata/name").and_then(Value::as_str);
         assert!(kind != Kind::PersistentVolumeClaim || name != self.fault, "a fault at {name:?}");
-        self.did("create", kind, object.clone());
+        self.record("create", kind, object.clone());
         Ok(object.clone().into())
     }
 
     fn patch(&self, kind: Kind, key: &Key, _: Part, patch: &Value) -> Result<Object, ApiError> {
-        self.did("patch", kind, patch.clone());
+        self.record("patch", kind, patch.clone());
         let texts = self.lists.get(&kind).into_iter().flatten();
         let mut objects = texts.filter_map(|text| Object::try_from(text.clone().into_bytes()).ok());
         objects
@@ -119,12 +119,12 @@ impl Cluster for Scene {
     }
 
     fn replace(&self, kind: Kind, _: &Key, object: &Value) -> Result<Object, ApiError> {
-        self.did("replace", kind, object.clone());
+        self.record("replace", kind, object.clone());
         Ok(object.clone().into())
     }
 
     fn delete(&self, kind: Kind, key: &Key, _: &Uid, _: Option<u32>) -> Result<(), ApiError> {
-        self.did("delete", kind, json!(key.to_string()));
+        self.record("delete", kind, json!(key.to_string()));
         Ok(())
     }
 
@@ -133,29 +133,29 @@ impl Cluster for Scene {
     }
 }
 
-/// A controller in a scene.
-struct Stage {
-    scene: Arc<Scene>,
-    shop: Arc<Reconciler>,
+/// A controller with a stub cluster.
+struct TestController {
+    stub: Arc<StubCluster>,
+    reconciler: Arc<Reconciler>,
     stop: Stop,
     watches: Option<Watches>,
 }
 
-impl Stage {
-    fn open(mut scene: Scene, fed: &[Kind]) -> (Self, BTreeMap<Kind, Sender<WatchEvent>>) {
+impl TestController {
+    fn launch(mut stub: StubCluster, fed: &[Kind]) -> (Self, BTreeMap<Kind, Sender<WatchEvent>>) {
         let mut senders = BTreeMap::new();
         for kind in fed {
             let (sender, receiver) = channel();
             senders.insert(*kind, sender);
-            scene.feeds.get_mut().unwrap().insert(*kind, receiver);
+            stub.feeds.get_mut().unwrap().insert(*kind, receiver);
         }
         let now = OffsetDateTime::now_utc();
         let policy = Arc::new(Policy::default());
-        // Its Secrets are no deeds of this scene.
-        let pki = Pki::open(&Scene::default(), "decant", now).unwrap();
+        // Calls for its Secrets are not recorded.
+        let pki = Pki::open(&StubCluster::default(), "decant", now).unwrap();
         let keys = Arc::new(token_key());
-        let scene = Arc::new(scene);
-        let cluster: Arc<dyn Cluster> = scene.clone();
+        let stub = Arc::new(stub);
+        let cluster: Arc<dyn Cluster> = stub.clone();
         let (stores, unreadable) =
             (Arc::new(Stores::new(Arc::clone(&keys))), Arc::new(Unreadables::default()));
         let (queue, stop, pki) = (Arc::new(Queue::default()), Stop::new(), Arc::new(pki));
@@ -167,7 +167,7 @@ impl Stage {
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&pki), policy.intervals.scrape_limit);
         let made = Arc::new(MadePods::default());
         let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
-        let shop = Arc::new(Reconciler {
+        let reconciler = Arc::new(Reconciler {
             cluster: Arc::clone(&cluster),
             observer: Observer {
                 cluster: Arc::clone(&cluster),
@@ -192,32 +192,29 @@ impl Stage {
             unreadable,
             last_errors: Mutex::default(),
         });
-        let stage = Self { scene, shop, stop, watches: Some(watches) };
-        stage.until("all lists are read", || stage.watches.as_ref().is_some_and(Watches::all_synced));
-        (stage, senders)
+        let controller = Self { stub, reconciler, stop, watches: Some(watches) };
+        controller
+            .until("all lists are read", || controller.watches.as_ref().is_some_and(Watches::all_synced));
+        (controller, senders)
     }
 
     fn until(&self, what: &str, is_so: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so() {
-            assert!(
-                Instant::now() < deadline,
-                "not within {PATIENCE:?}: {what}; done: {:?}",
-                self.scene.done
-            );
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; done: {:?}", self.stub.done);
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestController {
     fn drop(&mut self) {
         self.stop.cancel();
         self.watches.take().into_iter().for_each(Watches::join);
     }
 }
 
-/// What the pods of a scene are sealed with.
+/// The key of the pods' identities.
 fn token_key() -> TokenKey {
     TokenKey::new(&[7; 32])
 }
@@ -248,7 +245,7 @@ fn lists(data_volumes: Vec<String>) -> BTreeMap<Kind, Vec<String>> {
 }
 
 #[test]
-fn an_object_that_cannot_be_read_leaves_its_list_and_is_reported_with_field_and_reason() {
+fn an_unreadable_object_is_dropped_and_reported_with_field_and_reason() {
     let odd = vec![
         data_volume("one", ""),
         data_volume("odd", r#","contentType":{"x":1}"#),
@@ -256,27 +253,28 @@ fn an_object_that_cannot_be_read_leaves_its_list_and_is_reported_with_field_and_
         "7".to_owned(),
         data_volume("two", ""),
     ];
-    let (stage, _feeds) = Stage::open(Scene { lists: lists(odd), ..Scene::default() }, &[]);
-    let stores = &stage.shop.observer.stores;
+    let (controller, _feeds) =
+        TestController::launch(StubCluster { lists: lists(odd), ..StubCluster::default() }, &[]);
+    let stores = &controller.reconciler.observer.stores;
     let names: Vec<String> = stores.data_volumes.keys().into_iter().map(|key| key.name).collect();
     assert_eq!(names, ["deep", "one", "two"]);
-    // One that says its name, two versions of such: the other says nothing.
-    assert_eq!(stage.shop.unreadable.counts(Kind::DataVolume), (1, 2));
+    // Two versions of the object with a name; the other has none.
+    assert_eq!(controller.reconciler.unreadable.counts(Kind::DataVolume), (1, 2));
     for _ in 0..2 {
-        stage.shop.work(&key("odd"));
+        controller.reconciler.work(&key("odd"));
     }
-    let events = stage.scene.events();
+    let events = controller.stub.events();
     let said: Vec<_> = events.iter().filter(|(_, reason, _)| reason == "ObjectUnreadable").collect();
     assert_eq!(said.len(), 1, "{events:?}");
     assert!(said[0].0 == "odd" && said[0].2.contains("spec.contentType: invalid type: map"), "{said:?}");
     // The others are cloned.
     for name in ["one", "deep"] {
-        stage.shop.work(&key(name));
+        controller.reconciler.work(&key(name));
     }
     assert_eq!(
-        stage
-            .scene
-            .other_deeds()
+        controller
+            .stub
+            .other_calls()
             .iter()
             .filter(|deed| **deed == ("create", Kind::PersistentVolumeClaim))
             .count(),
@@ -287,7 +285,7 @@ fn an_object_that_cannot_be_read_leaves_its_list_and_is_reported_with_field_and_
 /// A claim that cannot be read any more looks as if it were gone; then its pods would be removed and it would be made
 /// a second time.
 #[test]
-fn a_clone_whose_claim_or_data_volume_becomes_unreadable_waits_and_nothing_of_it_is_deleted() {
+fn a_clone_with_an_unreadable_object_waits_and_nothing_is_deleted() {
     let claim = |annotations: Value| {
         json!({
             "metadata": { "namespace": "n", "name": "copy", "uid": "copy-claim", "resourceVersion": "4",
@@ -314,17 +312,19 @@ fn a_clone_whose_claim_or_data_volume_becomes_unreadable_waits_and_nothing_of_it
         let marked = claim(json!({ "k8s.io/CloneRequest": "n/golden" }));
         lists.get_mut(&Kind::PersistentVolumeClaim).unwrap().push(marked.to_string());
         lists.insert(Kind::Pod, vec![source_pod.to_string()]);
-        let (stage, feeds) = Stage::open(Scene { lists, ..Scene::default() }, &[kind]);
+        let (controller, feeds) =
+            TestController::launch(StubCluster { lists, ..StubCluster::default() }, &[kind]);
         let odd = match kind {
             Kind::DataVolume => data_volume("copy", r#","preallocation":"x""#),
             _ => claim(json!("no map")).to_string(),
         };
         let change = WatchEvent::Applied(Object::try_from(odd.into_bytes()).unwrap());
         feeds[&kind].send(change).unwrap();
-        stage.until("it is set aside", || stage.shop.unreadable.counts(kind).0 == 1);
-        assert!(stage.shop.work(&key("copy")).is_some(), "it is looked at again");
-        assert_eq!(stage.scene.other_deeds(), [], "{kind:?}");
-        let reasons: Vec<String> = stage.scene.events().into_iter().map(|(_, reason, _)| reason).collect();
+        controller.until("it is set aside", || controller.reconciler.unreadable.counts(kind).0 == 1);
+        assert!(controller.reconciler.work(&key("copy")).is_some(), "it is looked at again");
+        assert_eq!(controller.stub.other_calls(), [], "{kind:?}");
+        let reasons: Vec<String> =
+            controller.stub.events().into_iter().map(|(_, reason, _)| reason).collect();
         assert!(reasons.contains(&"ObjectUnreadable".to_owned()), "{reasons:?}");
 
         let good = match kind {
@@ -332,67 +332,70 @@ fn a_clone_whose_claim_or_data_volume_becomes_unreadable_waits_and_nothing_of_it
             _ => marked.to_string(),
         };
         feeds[&kind].send(WatchEvent::Applied(Object::try_from(good.into_bytes()).unwrap())).unwrap();
-        stage.until("it is read again", || stage.shop.unreadable.counts(kind).0 == 0);
-        stage.shop.work(&key("copy"));
-        assert!(!stage.scene.other_deeds().is_empty(), "the clone goes on");
+        controller.until("it is read again", || controller.reconciler.unreadable.counts(kind).0 == 0);
+        controller.reconciler.work(&key("copy"));
+        assert!(!controller.stub.other_calls().is_empty(), "the clone goes on");
     }
 }
 
 #[test]
-fn a_deleted_unreadable_object_blocks_no_clone() {
-    let scene = Scene { lists: lists(vec![data_volume("odd", r#","contentType":1"#)]), ..Scene::default() };
-    let (stage, feeds) = Stage::open(scene, &[Kind::DataVolume]);
-    assert_eq!(stage.shop.unreadable.counts(Kind::DataVolume).0, 1);
+fn a_deleted_unreadable_object_does_not_block_a_clone() {
+    let stub = StubCluster {
+        lists: lists(vec![data_volume("odd", r#","contentType":1"#)]),
+        ..StubCluster::default()
+    };
+    let (controller, feeds) = TestController::launch(stub, &[Kind::DataVolume]);
+    assert_eq!(controller.reconciler.unreadable.counts(Kind::DataVolume).0, 1);
     let gone = Object::try_from(data_volume("odd", r#","contentType":1"#).into_bytes()).unwrap();
     feeds[&Kind::DataVolume].send(WatchEvent::Deleted(gone)).unwrap();
-    stage.until("it is forgotten", || stage.shop.unreadable.counts(Kind::DataVolume).0 == 0);
+    controller.until("it is forgotten", || controller.reconciler.unreadable.counts(Kind::DataVolume).0 == 0);
 }
 
 #[test]
-fn a_clone_waits_for_a_source_that_cannot_be_read_and_says_so() {
+fn a_clone_reports_that_it_waits_for_an_unreadable_source() {
     let mut lists = lists(vec![data_volume("copy", "")]);
     lists.insert(Kind::PersistentVolumeClaim, vec![golden().replace("\"Bound\"", "5")]);
-    let (stage, _feeds) = Stage::open(Scene { lists, ..Scene::default() }, &[]);
-    stage.shop.work(&key("copy"));
-    stage.shop.work(&key("copy"));
-    assert_eq!(stage.scene.other_deeds(), []);
-    let events = stage.scene.events();
+    let (controller, _feeds) = TestController::launch(StubCluster { lists, ..StubCluster::default() }, &[]);
+    controller.reconciler.work(&key("copy"));
+    controller.reconciler.work(&key("copy"));
+    assert_eq!(controller.stub.other_calls(), []);
+    let events = controller.stub.events();
     let said: Vec<_> = events.iter().filter(|(_, reason, _)| reason == "WaitsForUnreadable").collect();
     assert_eq!(said.len(), 1, "{events:?}");
     assert!(said[0].2.contains("PersistentVolumeClaim n/golden cannot be read: status.phase"), "{said:?}");
 }
 
 #[test]
-fn a_panic_about_one_key_is_counted_told_and_tried_again_while_others_go_on() {
-    let scene = Scene {
+fn a_panic_for_one_key_is_counted_reported_and_retried() {
+    let stub = StubCluster {
         lists: lists(vec![data_volume("bad", ""), data_volume("good", "")]),
         fault: Some("bad"),
-        ..Scene::default()
+        ..StubCluster::default()
     };
-    let (stage, _feeds) = Stage::open(scene, &[]);
+    let (controller, _feeds) = TestController::launch(stub, &[]);
     // One thread: it has to survive.
-    let workers = stage.shop.start(1, &stage.stop).unwrap();
-    stage.until("the fault was met twice", || stage.shop.rounds.panics() >= 2);
+    let workers = controller.reconciler.start(1, &controller.stop).unwrap();
+    controller.until("the fault was met twice", || controller.reconciler.rounds.panics() >= 2);
     let made = || {
-        let done = stage.scene.done.lock().unwrap();
+        let done = controller.stub.done.lock().unwrap();
         done.iter().any(|(verb, kind, body)| {
             *verb == "create" && *kind == Kind::PersistentVolumeClaim && body["metadata"]["name"] == "good"
         })
     };
-    stage.until("the other clone got its claim", made);
-    let events = stage.scene.events();
+    controller.until("the other clone got its claim", made);
+    let events = controller.stub.events();
     let said: Vec<_> = events.iter().filter(|(_, reason, _)| reason == "ControllerFault").collect();
     assert!(said.iter().all(|(name, _, text)| name == "bad" && text.contains("a fault at")), "{events:?}");
     let condition = json!({ "type": "Ready", "status": "False", "reason": "ControllerFault" });
-    let told = stage.scene.done.lock().unwrap().iter().any(|(verb, kind, body)| {
+    let told = controller.stub.done.lock().unwrap().iter().any(|(verb, kind, body)| {
         let conditions =
             body.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
         let is_it =
             |c: &Value| condition.as_object().unwrap().iter().all(|(name, value)| c.get(name) == Some(value));
         *verb == "patch" && *kind == Kind::DataVolume && conditions.iter().any(is_it)
     });
-    assert!(told, "{:?}", stage.scene.done);
+    assert!(told, "{:?}", controller.stub.done);
     assert!(!said.is_empty() && workers.iter().all(|worker| !worker.is_finished()));
-    stage.stop.cancel();
+    controller.stop.cancel();
     workers.into_iter().for_each(|worker| worker.join().unwrap());
 }

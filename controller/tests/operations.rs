@@ -155,7 +155,7 @@ fn series(text: &str, quote: char) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_series_stands_in_the_table() {
+fn the_table_lists_every_series() {
     let told: String = table("Series").into_iter().map(|row| row[0].clone()).collect::<Vec<_>>().join(" ");
     assert_eq!(series(SERIES, '"'), series(&told, '`'));
 }
@@ -173,7 +173,7 @@ fn variable_of(setting: &str) -> String {
 }
 
 #[test]
-fn every_flag_is_a_setting_of_the_chart_and_nothing_else_is() {
+fn the_settings_of_the_chart_are_exactly_the_flags() {
     let cli = Cli::command();
     let flags: BTreeSet<String> = cli
         .find_subcommand("run")

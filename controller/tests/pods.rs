@@ -64,7 +64,7 @@ fn assert_both(pods: &[Value; 2], kind: &str, name: &str, value: &str) {
 }
 
 #[test]
-fn both_pods_have_the_operators_annotations_and_labels() {
+fn both_pods_have_the_configured_annotations_and_labels() {
     let annotations =
         r#"{"cluster-autoscaler.kubernetes.io/safe-to-evict":"false","example.com/list":"a,b={\"c\":1}"}"#;
     let pods = both_pods(&["--pod-annotations", annotations, "--label", "team=storage"], &json!({}));
@@ -74,7 +74,7 @@ fn both_pods_have_the_operators_annotations_and_labels() {
 }
 
 #[test]
-fn a_mesh_stays_out_unless_the_operator_or_the_claim_says_otherwise() {
+fn mesh_injection_is_off_unless_flags_or_the_claim_enable_it() {
     let operator = ["--pod-annotations", r#"{"sidecar.istio.io/inject":"true"}"#];
     let user = json!({ "sidecar.istio.io/inject": "maybe" });
     assert_both(&both_pods(&[], &json!({})), "annotations", "sidecar.istio.io/inject", "false");
@@ -84,7 +84,7 @@ fn a_mesh_stays_out_unless_the_operator_or_the_claim_says_otherwise() {
 }
 
 #[test]
-fn only_what_cdi_lets_through_goes_from_a_claim_to_its_pods() {
+fn only_annotations_that_cdi_passes_on_are_copied_from_the_claim() {
     let pods = both_pods(&[], &json!({ "k8s.v1.cni.cncf.io/networks": "fast", "example.com/mine": "1" }));
     assert_both(&pods, "annotations", "k8s.v1.cni.cncf.io/networks", "fast");
     for pod in &pods {
@@ -93,7 +93,7 @@ fn only_what_cdi_lets_through_goes_from_a_claim_to_its_pods() {
 }
 
 #[test]
-fn no_setting_replaces_what_the_controller_finds_its_pods_by() {
+fn settings_cannot_override_the_controllers_labels_and_annotations() {
     let annotations = r#"{"decant.dev/authority":"x","decant.dev/target-pod-uid":"x","decant.dev/proof":"x","decant.dev/keys":"x"}"#;
     let labels = ["--label", "app=x", "--label", "cdi.kubevirt.io=x"];
     let pods = both_pods(&[["--pod-annotations", annotations].as_slice(), &labels].concat(), &json!({}));
@@ -109,7 +109,7 @@ fn no_setting_replaces_what_the_controller_finds_its_pods_by() {
 }
 
 #[test]
-fn the_owner_of_a_source_in_another_namespace_decides_on_networks_and_priority_of_its_pod() {
+fn a_source_in_another_namespace_decides_its_pods_networks_and_priority() {
     let policy = policy(&[]);
     let annotations = |value: &str| {
         json!({ "k8s.v1.cni.cncf.io/networks": value, "sidecar.istio.io/inject": value,
@@ -144,7 +144,7 @@ fn the_owner_of_a_source_in_another_namespace_decides_on_networks_and_priority_o
 }
 
 #[test]
-fn a_source_pod_changes_nothing_of_its_volume_and_both_pods_nothing_of_their_image() {
+fn the_source_volume_and_both_root_filesystems_are_read_only() {
     let [source, target] = both_pods(&[], &json!({}));
     let volume = |pod: &Value| {
         let volumes = pod["spec"]["volumes"].as_array().unwrap().clone();
@@ -158,7 +158,7 @@ fn a_source_pod_changes_nothing_of_its_volume_and_both_pods_nothing_of_their_ima
 }
 
 #[test]
-fn an_annotation_that_is_no_text_is_refused_at_the_start() {
+fn pod_annotations_that_are_not_strings_are_refused_at_startup() {
     for wrong in [r#"{"sidecar.istio.io/inject":false}"#, "inject=false", "[]"] {
         let line = ["controller", "run", "--pod-annotations", wrong];
         let error = Cli::try_parse_from(line).expect_err("it is refused").to_string();

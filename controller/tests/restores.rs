@@ -31,12 +31,13 @@ use time::OffsetDateTime;
 /// Rounds after which nothing new follows.
 const ROUNDS: usize = 8;
 
-static PKI: LazyLock<Arc<Pki>> =
-    LazyLock::new(|| Arc::new(Pki::open(&Memory::default(), "decant", OffsetDateTime::now_utc()).unwrap()));
+static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
+    Arc::new(Pki::open(&MemoryCluster::default(), "decant", OffsetDateTime::now_utc()).unwrap())
+});
 
 /// A cluster in memory.
 #[derive(Default)]
-struct Memory {
+struct MemoryCluster {
     objects: Mutex<BTreeMap<(Kind, Key), Value>>,
     /// Kinds that the controller may not read.
     forbidden: BTreeSet<Kind>,
@@ -44,7 +45,7 @@ struct Memory {
     writes: AtomicUsize,
 }
 
-impl Memory {
+impl MemoryCluster {
     fn put(&self, kind: Kind, mut object: Value) -> Value {
         let version = self.writes.fetch_add(1, Ordering::Relaxed);
         object["metadata"]["resourceVersion"] = version.to_string().into();
@@ -98,7 +99,7 @@ fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-impl Cluster for Memory {
+impl Cluster for MemoryCluster {
     fn get(&self, kind: Kind, name: &Key) -> Result<Object, ApiError> {
         self.read("get", kind)?;
         self.find(kind, name).map(Object::from).ok_or_else(missing)
@@ -145,24 +146,25 @@ impl Cluster for Memory {
 }
 
 /// A controller in a cluster in memory.
-struct Stage {
-    memory: Arc<Memory>,
-    shop: Reconciler,
+struct TestController {
+    stub: Arc<MemoryCluster>,
+    reconciler: Reconciler,
 }
 
-impl Stage {
-    fn open(objects: Vec<(Kind, Value)>, forbidden: &[Kind]) -> Self {
-        let memory = Memory { forbidden: forbidden.iter().copied().collect(), ..Memory::default() };
+impl TestController {
+    fn launch(objects: Vec<(Kind, Value)>, forbidden: &[Kind]) -> Self {
+        let stub =
+            MemoryCluster { forbidden: forbidden.iter().copied().collect(), ..MemoryCluster::default() };
         for (kind, object) in objects {
-            memory.put(kind, object);
+            stub.put(kind, object);
         }
-        let (memory, policy) = (Arc::new(memory), Arc::new(Policy::default()));
-        let cluster: Arc<dyn Cluster> = memory.clone();
+        let (stub, policy) = (Arc::new(stub), Arc::new(Policy::default()));
+        let cluster: Arc<dyn Cluster> = stub.clone();
         let keys = Arc::new(TokenKey::new(&[7; 32]));
         let made = Arc::new(MadePods::default());
         let scheduler = Arc::new(CloneScheduler::new(policy.scheduling.clone()));
         let scraper = Scraper::new(Arc::clone(&cluster), Arc::clone(&PKI), policy.intervals.scrape_limit);
-        let shop = Reconciler {
+        let reconciler = Reconciler {
             cluster: Arc::clone(&cluster),
             observer: Observer {
                 cluster: Arc::clone(&cluster),
@@ -187,27 +189,27 @@ impl Stage {
             unreadable: Arc::default(),
             last_errors: Mutex::default(),
         };
-        Self { memory, shop }
+        Self { stub, reconciler }
     }
 
     /// Rounds until nothing new follows, each with what the watches bring.
     fn settle(&self) {
         for _ in 0..ROUNDS {
-            let stores = &self.shop.observer.stores;
-            refresh::<DataVolume>(&self.memory, Kind::DataVolume, &stores.data_volumes);
-            refresh::<Claim>(&self.memory, Kind::PersistentVolumeClaim, &stores.claims);
-            refresh::<Pod>(&self.memory, Kind::Pod, &stores.pods);
-            self.shop.work(&Key::new("n", "copy"));
+            let stores = &self.reconciler.observer.stores;
+            refresh::<DataVolume>(&self.stub, Kind::DataVolume, &stores.data_volumes);
+            refresh::<Claim>(&self.stub, Kind::PersistentVolumeClaim, &stores.claims);
+            refresh::<Pod>(&self.stub, Kind::Pod, &stores.pods);
+            self.reconciler.work(&Key::new("n", "copy"));
         }
-        assert_eq!(self.shop.rounds.panics(), 0);
+        assert_eq!(self.reconciler.rounds.panics(), 0);
     }
 
     fn data_volume(&self) -> Value {
-        self.memory.find(Kind::DataVolume, &Key::new("n", "copy")).unwrap()
+        self.stub.find(Kind::DataVolume, &Key::new("n", "copy")).unwrap()
     }
 
     fn claim(&self) -> Option<Value> {
-        self.memory.find(Kind::PersistentVolumeClaim, &Key::new("n", "copy"))
+        self.stub.find(Kind::PersistentVolumeClaim, &Key::new("n", "copy"))
     }
 
     fn phase(&self) -> String {
@@ -217,24 +219,24 @@ impl Stage {
     /// What Kubernetes does once a volume is found.
     fn bind(&self, volume: &str) {
         let patch = json!({ "spec": { "volumeName": volume }, "status": { "phase": "Bound" } });
-        self.memory.patch(Kind::PersistentVolumeClaim, &Key::new("n", "copy"), Part::Whole, &patch).unwrap();
+        self.stub.patch(Kind::PersistentVolumeClaim, &Key::new("n", "copy"), Part::Whole, &patch).unwrap();
     }
 
     fn pods(&self) -> usize {
-        self.memory.all(Kind::Pod).len()
+        self.stub.all(Kind::Pod).len()
     }
 
     fn events(&self) -> BTreeSet<String> {
-        let events = self.memory.all(Kind::Event);
+        let events = self.stub.all(Kind::Event);
         events.iter().map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
     }
 }
 
-fn refresh<T: StoreObject>(memory: &Memory, kind: Kind, store: &Store<T>) {
+fn refresh<T: StoreObject>(stub: &MemoryCluster, kind: Kind, store: &Store<T>) {
     for key in store.keys() {
         store.remove(&key);
     }
-    for object in memory.all(kind) {
+    for object in stub.all(kind) {
         let read: T = decode(Object::from(object)).unwrap();
         if store.admits(&read) {
             store.put(read);
@@ -293,92 +295,93 @@ fn annotation<'o>(object: &'o Value, name: &str) -> &'o Value {
 }
 
 #[test]
-fn a_reserved_volume_is_bound_and_kept_whether_the_source_is_there_or_not() {
+fn a_reserved_volume_is_bound_and_kept_with_or_without_the_source() {
     for with_source in [true, false] {
         let mut objects = vec![data_volume(&json!({ CHECK_STATIC: "" })), volume("restored", BEFORE)];
         objects.extend(with_source.then(source));
-        let stage = Stage::open(objects, &[]);
-        stage.settle();
-        let claim = stage.claim().unwrap();
+        let controller = TestController::launch(objects, &[]);
+        controller.settle();
+        let claim = controller.claim().unwrap();
         assert_eq!(claim["spec"]["volumeName"], "restored");
         assert_eq!(annotation(&claim, "k8s.io/CloneRequest"), &Value::Null);
-        assert_eq!(stage.phase(), "Pending");
+        assert_eq!(controller.phase(), "Pending");
 
-        stage.bind("restored");
-        stage.settle();
-        assert_eq!((stage.phase().as_str(), stage.pods()), ("Succeeded", 0));
-        let (dv, claim) = (stage.data_volume(), stage.claim().unwrap());
+        controller.bind("restored");
+        controller.settle();
+        assert_eq!((controller.phase().as_str(), controller.pods()), ("Succeeded", 0));
+        let (dv, claim) = (controller.data_volume(), controller.claim().unwrap());
         assert_eq!(dv["status"]["progress"], "N/A");
         assert_eq!(annotation(&dv, PRE_POPULATED), "copy");
         assert_eq!(annotation(&dv, CLONE_TYPE), &Value::Null);
         assert_eq!(annotation(&claim, POPULATED_FOR), "copy");
-        let events = stage.events();
+        let events = controller.events();
         assert!(events.contains("VolumeKept"), "{events:?}");
         assert!(!events.iter().any(|reason| reason.starts_with("Clone")), "{events:?}");
     }
 }
 
 #[test]
-fn without_the_annotation_volumes_are_not_looked_at_as_in_cdi() {
-    let stage = Stage::open(vec![data_volume(&json!({})), source(), volume("restored", BEFORE)], &[]);
-    stage.settle();
-    stage.bind("restored");
-    stage.settle();
-    assert_eq!(annotation(&stage.claim().unwrap(), "k8s.io/CloneRequest"), "n/golden");
-    assert_eq!(stage.pods(), 1);
-    let asked = stage.memory.asked.lock().unwrap();
+fn without_the_annotation_volumes_are_not_read_as_in_cdi() {
+    let controller =
+        TestController::launch(vec![data_volume(&json!({})), source(), volume("restored", BEFORE)], &[]);
+    controller.settle();
+    controller.bind("restored");
+    controller.settle();
+    assert_eq!(annotation(&controller.claim().unwrap(), "k8s.io/CloneRequest"), "n/golden");
+    assert_eq!(controller.pods(), 1);
+    let asked = controller.stub.asked.lock().unwrap();
     assert!(!asked.iter().any(|(_, kind)| *kind == Kind::PersistentVolume), "{asked:?}");
 }
 
 #[test]
-fn a_volume_that_is_reserved_and_bound_after_the_look_is_not_cloned_over() {
-    let stage = Stage::open(vec![data_volume(&json!({ CHECK_STATIC: "" })), source()], &[]);
-    stage.settle();
-    assert_eq!(annotation(&stage.claim().unwrap(), "k8s.io/CloneRequest"), "n/golden");
+fn a_volume_reserved_and_bound_after_the_check_is_not_overwritten() {
+    let controller = TestController::launch(vec![data_volume(&json!({ CHECK_STATIC: "" })), source()], &[]);
+    controller.settle();
+    assert_eq!(annotation(&controller.claim().unwrap(), "k8s.io/CloneRequest"), "n/golden");
     let (kind, restored) = volume("restored", BEFORE);
-    stage.memory.put(kind, restored);
-    stage.bind("restored");
-    stage.settle();
-    assert_eq!((stage.phase().as_str(), stage.pods()), ("Succeeded", 0));
-    let claim = stage.claim().unwrap();
+    controller.stub.put(kind, restored);
+    controller.bind("restored");
+    controller.settle();
+    assert_eq!((controller.phase().as_str(), controller.pods()), ("Succeeded", 0));
+    let claim = controller.claim().unwrap();
     assert_eq!(annotation(&claim, "k8s.io/CloneRequest"), &Value::Null);
     assert!(claim["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty), "{claim:#}");
-    assert_eq!(stage.data_volume()["status"]["progress"], "N/A");
+    assert_eq!(controller.data_volume()["status"]["progress"], "N/A");
 }
 
 #[test]
-fn a_volume_that_is_reserved_before_the_claim_is_bound_is_waited_for() {
-    let stage = Stage::open(vec![data_volume(&json!({ CHECK_STATIC: "" })), source()], &[]);
-    stage.settle();
+fn a_volume_reserved_before_the_claim_is_bound_is_waited_for() {
+    let controller = TestController::launch(vec![data_volume(&json!({ CHECK_STATIC: "" })), source()], &[]);
+    controller.settle();
     let (kind, restored) = volume("restored", "2026-01-01T12:30:00Z");
-    stage.memory.put(kind, restored);
-    stage.settle();
-    assert_eq!((stage.phase().as_str(), stage.pods()), ("Pending", 0));
-    stage.bind("restored");
-    stage.settle();
-    assert_eq!((stage.phase().as_str(), stage.pods()), ("Succeeded", 0));
+    controller.stub.put(kind, restored);
+    controller.settle();
+    assert_eq!((controller.phase().as_str(), controller.pods()), ("Pending", 0));
+    controller.bind("restored");
+    controller.settle();
+    assert_eq!((controller.phase().as_str(), controller.pods()), ("Succeeded", 0));
 }
 
 #[test]
-fn a_volume_that_was_made_for_the_claim_is_cloned_into() {
-    let stage = Stage::open(vec![data_volume(&json!({ CHECK_STATIC: "" })), source()], &[]);
-    stage.settle();
+fn a_volume_provisioned_for_the_claim_is_filled() {
+    let controller = TestController::launch(vec![data_volume(&json!({ CHECK_STATIC: "" })), source()], &[]);
+    controller.settle();
     let mut made = volume("pvc-copy-uid", "2026-01-01T12:00:01Z").1;
     made["spec"]["claimRef"]["uid"] = "copy-uid".into();
-    stage.memory.put(Kind::PersistentVolume, made);
-    stage.bind("pvc-copy-uid");
-    stage.settle();
-    assert_eq!((stage.phase().as_str(), stage.pods()), ("CloneScheduled", 1));
-    assert_eq!(annotation(&stage.data_volume(), CLONE_TYPE), "copy");
+    controller.stub.put(Kind::PersistentVolume, made);
+    controller.bind("pvc-copy-uid");
+    controller.settle();
+    assert_eq!((controller.phase().as_str(), controller.pods()), ("CloneScheduled", 1));
+    assert_eq!(annotation(&controller.data_volume(), CLONE_TYPE), "copy");
 }
 
 #[test]
-fn a_controller_that_may_not_see_volumes_clones_nothing_and_says_what_to_do() {
+fn without_the_right_to_read_volumes_nothing_is_cloned_and_a_hint_is_given() {
     let objects = vec![data_volume(&json!({ CHECK_STATIC: "" })), source(), volume("restored", BEFORE)];
-    let stage = Stage::open(objects, &[Kind::PersistentVolume]);
-    stage.settle();
-    assert_eq!((stage.claim(), stage.pods()), (None, 0));
-    let bound = stage.data_volume()["status"]["conditions"][0].clone();
+    let controller = TestController::launch(objects, &[Kind::PersistentVolume]);
+    controller.settle();
+    assert_eq!((controller.claim(), controller.pods()), (None, 0));
+    let bound = controller.data_volume()["status"]["conditions"][0].clone();
     assert_eq!(bound["reason"], "VolumeInTheWay");
     let message = bound["message"].as_str().unwrap();
     assert!(message.contains("persistentvolumes is forbidden"), "{message}");
@@ -386,7 +389,7 @@ fn a_controller_that_may_not_see_volumes_clones_nothing_and_says_what_to_do() {
 }
 
 #[test]
-fn a_restored_claim_gets_its_data_volume_as_an_owner_beside_those_that_it_has() {
+fn a_restored_claim_gets_its_data_volume_as_an_additional_owner() {
     let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "backup", "uid": "b" });
     let claim = json!({
         "metadata": { "namespace": "n", "name": "copy", "uid": "copy-uid", "ownerReferences": [owner],
@@ -399,34 +402,39 @@ fn a_restored_claim_gets_its_data_volume_as_an_owner_beside_those_that_it_has() 
         (Kind::PersistentVolumeClaim, claim),
         class("WaitForFirstConsumer"),
     ];
-    let stage = Stage::open(objects, &[]);
-    stage.settle();
-    assert_eq!((stage.phase().as_str(), stage.pods()), ("Succeeded", 0));
-    let owners = stage.claim().unwrap()["metadata"]["ownerReferences"].clone();
+    let controller = TestController::launch(objects, &[]);
+    controller.settle();
+    assert_eq!((controller.phase().as_str(), controller.pods()), ("Succeeded", 0));
+    let owners = controller.claim().unwrap()["metadata"]["ownerReferences"].clone();
     assert_eq!(owners[0], owner);
     assert_eq!((&owners[1]["uid"], &owners[1]["controller"]), (&json!("dv-uid"), &json!(true)));
-    assert!(!stage.events().iter().any(|reason| reason.starts_with("Clone")), "{:?}", stage.events());
+    assert!(
+        !controller.events().iter().any(|reason| reason.starts_with("Clone")),
+        "{:?}",
+        controller.events()
+    );
 }
 
 #[test]
-fn a_data_volume_that_comes_before_its_restored_claim_waits_for_it() {
-    let stage = Stage::open(vec![data_volume(&json!({ PRE_POPULATED: "copy" })), source()], &[]);
-    stage.settle();
-    assert_eq!((stage.claim(), stage.phase().as_str()), (None, "Pending"));
-    stage.memory.put(
+fn a_data_volume_waits_for_its_restored_claim() {
+    let controller =
+        TestController::launch(vec![data_volume(&json!({ PRE_POPULATED: "copy" })), source()], &[]);
+    controller.settle();
+    assert_eq!((controller.claim(), controller.phase().as_str()), (None, "Pending"));
+    controller.stub.put(
         Kind::PersistentVolumeClaim,
         json!({
             "metadata": { "namespace": "n", "name": "copy", "uid": "copy-uid", "annotations": { POPULATED_FOR: "copy" } },
             "spec": size(), "status": { "phase": "Bound" },
         }),
     );
-    stage.settle();
-    assert_eq!((stage.phase().as_str(), stage.pods()), ("Succeeded", 0));
+    controller.settle();
+    assert_eq!((controller.phase().as_str(), controller.pods()), ("Succeeded", 0));
 }
 
 /// `WaitForFirstConsumer` lets a migration delete its source, `PendingPopulation` lets KubeVirt start the virtual machine.
 #[test]
-fn on_classes_of_csi_drivers_no_phase_looks_complete_and_the_clone_binds_the_claim() {
+fn with_csi_classes_no_phase_looks_complete_and_the_clone_binds_the_claim() {
     let waits = "WaitForFirstConsumer";
     for (annotations, driver, forbidden, phase) in [
         (json!({}), Some(driver()), None, "Pending"),
@@ -438,12 +446,12 @@ fn on_classes_of_csi_drivers_no_phase_looks_complete_and_the_clone_binds_the_cla
     ] {
         let mut objects = vec![data_volume(&annotations), source(), class(waits)];
         objects.extend(driver);
-        let stage = Stage::open(objects, &forbidden.into_iter().collect::<Vec<_>>());
-        stage.settle();
+        let controller = TestController::launch(objects, &forbidden.into_iter().collect::<Vec<_>>());
+        controller.settle();
         let what = format!("{annotations} {forbidden:?}");
-        assert_eq!(stage.phase(), phase, "{what}");
-        assert_eq!(stage.pods(), usize::from(phase == "Pending"), "{what}");
-        let asked = stage.memory.asked.lock().unwrap();
+        assert_eq!(controller.phase(), phase, "{what}");
+        assert_eq!(controller.pods(), usize::from(phase == "Pending"), "{what}");
+        let asked = controller.stub.asked.lock().unwrap();
         let drivers = asked.iter().filter(|(_, kind)| *kind == Kind::CsiDriver).count();
         assert!(drivers <= 1, "{drivers} questions: {what}");
     }

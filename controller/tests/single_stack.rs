@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use decant_test_support::is_root;
 
 /// Starts the controller inside, asks for its page until it answers, and ends it. The API server is not there; the page
-/// tells of the process alone.
+/// is only about the process.
 const SCRIPT: &str = r#"
 ip link set lo up && ip address del 127.0.0.1/8 dev lo || exit 1
 "$CONTROLLER" run --kubeconfig "$KUBECONFIG_FILE" --probe-listen '[::]:8081' &
@@ -20,7 +20,7 @@ done
 "#;
 
 #[test]
-fn with_ipv6_alone_the_default_addresses_answer() {
+fn the_default_addresses_answer_with_ipv6_only() {
     if !is_root() {
         return;
     }

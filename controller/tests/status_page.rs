@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 /// Of any number of DataVolumes, with the longest texts that a cluster can hold.
 const PAGE_MAX_BYTES: usize = 512 << 10;
 const PICTURE_MAX_BYTES: u64 = 100 << 10;
-/// What a browser would take for more than text.
+/// Text that a browser could interpret as HTML.
 const HOSTILE: &str = "<script>document.title='x'</script><img src=x onerror=\"document.title='x'\">&amp;'";
 
 fn data_volume(key: (&str, &str), source: (&str, &str), status: &Value, annotations: &Value) -> DataVolume {
@@ -65,7 +65,7 @@ fn ended(name: &str, phase: &str, at: &str) -> DataVolume {
     data_volume(("shop", name), ("images", "debian-12"), &status, &annotations)
 }
 
-/// What a busy minute looks like.
+/// A busy controller.
 fn sample() -> Overview {
     let clones = [
         running("web-1", "83.10%", [7_137_700_000, 8 << 30, 214_958_080, 6]),
@@ -78,7 +78,7 @@ fn sample() -> Overview {
 }
 
 #[test]
-fn ten_thousand_data_volumes_make_a_page_of_bounded_size() {
+fn the_page_for_ten_thousand_data_volumes_has_bounded_size() {
     let long = HOSTILE.repeat(12);
     let all: Vec<DataVolume> = (0..10_000)
         .map(|number| {
@@ -98,7 +98,7 @@ fn ten_thousand_data_volumes_make_a_page_of_bounded_size() {
 }
 
 #[test]
-fn the_page_asks_for_nothing_else_and_tells_states_apart_in_words() {
+fn the_page_loads_no_other_resource_and_names_states_in_text() {
     let html = render(&sample());
     for foreign in ["<script", "http://", "https://", "src=", "href=", "url("] {
         assert!(!html.contains(foreign), "{foreign}");
@@ -127,7 +127,7 @@ fn board() -> Arc<HealthState> {
 }
 
 #[test]
-fn it_is_served_only_when_it_is_wanted() {
+fn the_page_is_served_only_if_enabled() {
     let stop = Stop::new();
     for (wanted, status) in [(false, 404), (true, 200)] {
         let port = Closed::new();
@@ -145,7 +145,7 @@ fn it_is_served_only_when_it_is_wanted() {
 
 /// Chromium without a window; `None` where there is none, except in CI.
 fn chromium(args: &[&str]) -> Option<String> {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let output = Command::new("chromium")
         .args([
             "--headless",
@@ -156,7 +156,7 @@ fn chromium(args: &[&str]) -> Option<String> {
             "--hide-scrollbars",
         ])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", folder.path().display()))
+        .arg(format!("--user-data-dir={}", directory.path().display()))
         .args(args)
         .output();
     match output {
@@ -180,8 +180,8 @@ fn a_browser_shows_hostile_names_as_text() {
     let status = json!({ "phase": HOSTILE, "progress": "12.34%",
                          "conditions": [condition("Running", "False", HOSTILE, HOSTILE, "")] });
     let clones = [data_volume((HOSTILE, HOSTILE), (HOSTILE, HOSTILE), &status, &json!({}))];
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("page.html");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("page.html");
     let overview = Overview { clones: Some(pick(&clones, 10, 10)), now: HOSTILE.to_owned() };
     std::fs::write(&file, render(&overview)).unwrap();
     let Some(dom) = chromium(&["--dump-dom", &address_of(&file)]) else { return };
@@ -192,7 +192,7 @@ fn a_browser_shows_hostile_names_as_text() {
 }
 
 #[test]
-fn a_browser_takes_the_page_from_the_controllers_server() {
+fn a_browser_loads_the_page_from_the_controllers_server() {
     let (stop, port) = (Stop::new(), Closed::new());
     let address = port.address();
     let server = server::serve(address, &board(), true, &stop).unwrap();
@@ -205,12 +205,12 @@ fn a_browser_takes_the_page_from_the_controllers_server() {
 
 /// `scripts/screenshot.sh` names a file for the picture in DECANT_SCREENSHOT.
 #[test]
-fn a_picture_of_the_page_is_small_and_follows_the_colour_scheme() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("page.html");
+fn a_screenshot_is_small_and_follows_the_colour_scheme() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("page.html");
     std::fs::write(&file, render(&sample())).unwrap();
     let picture = |scheme: &str| {
-        let to = folder.path().join(format!("{scheme}.png"));
+        let to = directory.path().join(format!("{scheme}.png"));
         let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
         let to_flag = format!("--screenshot={}", to.display());
         chromium(&["--window-size=1040,650", &scheme, &to_flag, &address_of(&file)]).map(|_| to)

@@ -1,4 +1,4 @@
-//! A metrics page: reading it whole and looking for one sample agree.
+//! A metrics page: parsing it whole and looking up one sample give the same result.
 #![no_main]
 
 use decant_shared::protocol::prometheus::{find, parse};

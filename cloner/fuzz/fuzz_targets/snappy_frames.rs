@@ -79,7 +79,7 @@ fn with_checksums(stream: &[u8]) -> Vec<u8> {
     while let Some(&[kind, a, b, c]) = stream.get(start..start + 4).and_then(<[u8]>::first_chunk) {
         let end = start + 4 + (usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16);
         if let (0 | 1, Some(body)) = (kind, stream.get(start + 8..end)) {
-            let data = if kind == 1 { Some(body.to_vec()) } else { unpacked(body) };
+            let data = if kind == 1 { Some(body.to_vec()) } else { decompressed(body) };
             if let Some(data) = data {
                 let crc = crc32c::crc32c(&data).rotate_right(15).wrapping_add(0xa282_ead8);
                 fixed[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
@@ -90,7 +90,7 @@ fn with_checksums(stream: &[u8]) -> Vec<u8> {
     fixed
 }
 
-fn unpacked(body: &[u8]) -> Option<Vec<u8>> {
+fn decompressed(body: &[u8]) -> Option<Vec<u8>> {
     let len = snap::raw::decompress_len(body).ok().filter(|&len| len <= 1 << 20)?;
     let mut out = vec![0; len];
     snap::raw::Decoder::new().decompress(body, &mut out).ok().map(|_| out)

@@ -18,7 +18,7 @@ const ARCHIVE_LIMIT_BYTES: u64 = 48 << 20;
 const HEADER_LIMIT_BYTES: u64 = 1 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut made = Made {
+    let mut made = GeneratedArchive {
         program: Program::new(bytes),
         header: Vec::new(),
         taken: 0,
@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// An archive that is made block by block.
-struct Made<'a> {
+struct GeneratedArchive<'a> {
     program: Program<'a>,
     header: Vec<u8>,
     taken: usize,
@@ -45,7 +45,7 @@ struct Made<'a> {
     left: u64,
 }
 
-impl Pull for Made<'_> {
+impl Pull for GeneratedArchive<'_> {
     fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
         if self.taken == self.header.len() {
             self.taken = 0;

@@ -1,5 +1,5 @@
-//! Unpacking an archive: whatever it holds, nothing beside the target folder changes, and after an error the
-//! folder itself is as before.
+//! Unpacking an archive: whatever it holds, nothing beside the target directory changes, and after an error the
+//! directory itself is as before.
 #![no_main]
 
 use std::fs::{self, File};
@@ -17,11 +17,11 @@ use tempfile::{Builder, TempDir};
 fuzz_target!(|bytes: &[u8]| {
     let sandbox = sandbox().expect("a sandbox");
     let target = sandbox.path().join("target");
-    let folder = File::open(&target).expect("the target");
+    let directory = File::open(&target).expect("the target");
     // The target's own metadata may change with a success, its neighbours' never.
     let (beside, inside) = (describe(sandbox.path(), "target"), describe(&target, ""));
     for archive in [bytes, &with_checksums(bytes)] {
-        let result = unpack_tree(&mut &*archive, &folder, &target, UnpackOptions::default(), &Stop::new());
+        let result = unpack_tree(&mut &*archive, &directory, &target, UnpackOptions::default(), &Stop::new());
         assert_eq!(describe(sandbox.path(), "target"), beside);
         if result.is_ok() {
             break;
@@ -46,14 +46,14 @@ fn sandbox() -> io::Result<TempDir> {
 }
 
 /// Name, inode, mode, owner, size and change time (which shows every write) of all that lies below.
-type Facts = (PathBuf, u64, u32, u32, u64, i64, i64);
+type EntryState = (PathBuf, u64, u32, u32, u64, i64, i64);
 
-/// Everything below `root` but the content of the folder `except`. Folders that the unpacker works in change
+/// Everything below `root` but the content of the directory `except`. Directories that the unpacker works in change
 /// their times, so those count for all else only.
-fn describe(root: &Path, except: &str) -> Vec<Facts> {
-    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a readable folder") {
+fn describe(root: &Path, except: &str) -> Vec<EntryState> {
+    let (mut found, mut directories) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a readable folder") {
             let path = entry.expect("an entry").path();
             let meta = fs::symlink_metadata(&path).expect("an entry that stays");
             if path == root.join(except) {
@@ -69,7 +69,7 @@ fn describe(root: &Path, except: &str) -> Vec<Facts> {
                 meta.ctime_nsec(),
             ));
             if meta.is_dir() {
-                folders.push(path);
+                directories.push(path);
             }
         }
     }

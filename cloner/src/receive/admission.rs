@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_that_does_not_say_how_its_body_ends_is_refused() {
+    fn an_upload_without_body_framing_is_refused() {
         let ask = |framing: &str, peer, stream: &str| {
             let head = format!("{framing}x-cdi-content-type: filesystem-clone\r\n{stream}");
             let text = format!("POST /v1beta1/upload HTTP/1.1\r\n{head}\r\n");

@@ -72,7 +72,7 @@ fn extended_headers_are_bounded() {
 }
 
 #[test]
-fn headers_before_one_member_have_one_limit() {
+fn headers_of_one_member_share_one_limit() {
     let comment = "c".repeat(1 << 19);
     let mut archive = HandMade::default();
     for _ in 0..9 {
@@ -90,7 +90,7 @@ fn headers_before_one_member_have_one_limit() {
 }
 
 #[test]
-fn a_sparse_map_for_all_members_is_damage() {
+fn a_sparse_map_in_a_global_header_is_damage() {
     let archive = HandMade::default().pax(b'g', &[("GNU.sparse.map", "0,1")]).file("x", "").end();
     assert!(damage(&archive).contains("a header for all members has a sparse map"));
 }

@@ -14,11 +14,11 @@ fn damage(bytes: &[u8]) -> String {
     text
 }
 
-/// One of everything, so that cuts and flips meet every kind of header.
+/// One entry of every kind, so that truncations and bit flips hit every kind of header.
 fn rich() -> Vec<u8> {
     let long = "n".repeat(300);
     HandMade::default()
-        .folder("./")
+        .directory("./")
         .file("./a", &"content of a ".repeat(100))
         .block(HandMade::header(b'L', "././@LongLink", 301), format!("{long}\0").as_bytes())
         .file("short", "1")
@@ -47,7 +47,7 @@ fn rich() -> Vec<u8> {
 }
 
 #[test]
-fn every_kind_of_header_is_understood() {
+fn every_kind_of_header_is_parsed() {
     let all = read_all(&rich()).unwrap();
     let names: Vec<_> =
         all.iter().map(|(entry, _)| String::from_utf8_lossy(&entry.name).into_owned()).collect();
@@ -62,10 +62,10 @@ fn every_kind_of_header_is_understood() {
 }
 
 #[test]
-fn an_archive_cut_anywhere_is_damaged() {
+fn a_truncated_archive_is_damage_at_every_offset() {
     let whole = rich();
     assert!(read_all(&[]).unwrap().is_empty(), "but nothing at all is an empty archive");
-    // With one of the two zero blocks everything is there.
+    // One of the two zero blocks is enough.
     for len in (1..whole.len() - 512).filter(|len| len % 512 < 2 || len % 37 == 0) {
         if len % 512 == 0 && len == whole.len() - 512 {
             continue;
@@ -80,12 +80,12 @@ fn an_archive_cut_anywhere_is_damaged() {
 }
 
 #[test]
-fn the_end_mark_may_be_followed_by_anything() {
+fn bytes_after_the_end_marker_are_ignored() {
     let mut padded = rich();
     padded.extend_from_slice(&[7; 5000]);
     assert_eq!(read_all(&padded).unwrap().len(), 8);
     assert!(read_all(&HandMade::default().end()).unwrap().is_empty());
-    assert_eq!(read_all(&HandMade::default().folder("./").end()).unwrap().len(), 1);
+    assert_eq!(read_all(&HandMade::default().directory("./").end()).unwrap().len(), 1);
     assert!(read_all(&HandMade::default().pax(b'g', &[("comment", "c")]).end()).unwrap().is_empty());
 }
 
@@ -107,7 +107,7 @@ fn signed_checksums_of_old_writers_are_accepted() {
 }
 
 #[test]
-fn old_types_mean_files_and_folders() {
+fn old_type_flags_mean_files_and_directories() {
     let bytes = HandMade::default()
         .block(HandMade::header(0, "v7", 2), b"v7")
         .block(HandMade::header(0, "v7folder/", 0), b"")
@@ -118,7 +118,7 @@ fn old_types_mean_files_and_folders() {
 }
 
 #[test]
-fn links_and_folders_have_no_content_whatever_their_size_says() {
+fn links_and_directories_have_no_content_despite_their_size_field() {
     let bytes = HandMade::default()
         .block(HandMade::header(b'1', "link", 4000), b"")
         .block(HandMade::header(b'5', "folder/", 4000), b"")
@@ -128,7 +128,7 @@ fn links_and_folders_have_no_content_whatever_their_size_says() {
 }
 
 #[test]
-fn old_gnu_maps_go_on_in_extension_headers() {
+fn old_gnu_sparse_maps_continue_in_extension_headers() {
     let segments: Vec<(u64, u64)> = (0..60).map(|at| (at * 1000, 1)).collect();
     let mut header = HandMade::header(b'S', "many", 60);
     let gnu = header.as_gnu_mut().unwrap();

@@ -1,4 +1,4 @@
-//! What entries have besides their content.
+//! Metadata and attributes of entries.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,15 +11,15 @@ use decant_test_support::trees::{
     Format, acl, assert_same, describe, give_attributes, make_torture, set_xattr, xattrs_of,
 };
 
-use super::command::{Place, command, copy};
+use super::command::{Scratch, command, copy};
 
 #[test]
-fn everything_that_a_tree_has_arrives() {
-    let place = Place::new();
-    let source = place.folder("a");
+fn all_attributes_of_a_tree_are_copied() {
+    let scratch = Scratch::new();
+    let source = scratch.directory("a");
     make_torture(&source, Format::Full);
     give_attributes(&source);
-    let target = place.at("b");
+    let target = scratch.at("b");
     let ended = copy(&["--log-format=json".as_ref(), source.as_os_str(), target.as_os_str()]);
     ended.assert_done();
     let found = describe(&target, true);
@@ -29,9 +29,9 @@ fn everything_that_a_tree_has_arrives() {
 }
 
 #[test]
-fn a_default_list_of_the_targets_folder_is_not_handed_down() {
-    let place = Place::new();
-    let (source, target) = (place.folder("a"), place.folder("b"));
+fn the_default_acl_of_the_target_directory_is_not_inherited() {
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.directory("a"), scratch.directory("b"));
     make_torture(&source, Format::Ustar);
     let list = acl(7, 7, 7, 7, 0);
     set_xattr(&target, "system.posix_acl_default", &list);
@@ -41,22 +41,22 @@ fn a_default_list_of_the_targets_folder_is_not_handed_down() {
 }
 
 #[test]
-fn what_a_user_may_not_keep_is_counted_and_named() {
+fn attributes_that_need_privileges_are_counted_and_named() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    let (source, target) = (place.folder("a"), place.folder("b"));
-    fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.directory("a"), scratch.directory("b"));
+    fs::set_permissions(scratch.at(""), Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(&target, Some(65_534), Some(65_534)).unwrap();
-    place.folder("a/sub");
-    place.file("a/capable", b"x");
-    place.file("a/sub/read-only", b"x");
-    place.file("a/sub/shared", b"x");
-    set_xattr(&place.at("a/capable"), "security.capability", &decant_test_support::trees::CAPABILITY);
-    set_xattr(&place.at("a/sub/read-only"), "user.a", b"kept");
-    fs::set_permissions(place.at("a/sub/read-only"), Permissions::from_mode(0o444)).unwrap();
-    fs::set_permissions(place.at("a/sub/shared"), Permissions::from_mode(0o2755)).unwrap();
+    scratch.directory("a/sub");
+    scratch.file("a/capable", b"x");
+    scratch.file("a/sub/read-only", b"x");
+    scratch.file("a/sub/shared", b"x");
+    set_xattr(&scratch.at("a/capable"), "security.capability", &decant_test_support::trees::CAPABILITY);
+    set_xattr(&scratch.at("a/sub/read-only"), "user.a", b"kept");
+    fs::set_permissions(scratch.at("a/sub/read-only"), Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(scratch.at("a/sub/shared"), Permissions::from_mode(0o2755)).unwrap();
     let mut copied = command(&["--quiet".as_ref(), source.as_os_str(), target.as_os_str()]);
     let output = copied.uid(65_534).gid(65_534).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -64,13 +64,13 @@ fn what_a_user_may_not_keep_is_counted_and_named() {
     let wanted = "warning: not kept: owners of 4 entries (the first is \"capable\"), permission bits of \"sub/shared\", \
                   file capabilities of \"capable\"\n";
     assert_eq!(stderr, wanted);
-    assert_eq!(xattrs_of(&place.at("b/sub/read-only")), ["user.a=Some([107, 101, 112, 116])"]);
+    assert_eq!(xattrs_of(&scratch.at("b/sub/read-only")), ["user.a=Some([107, 101, 112, 116])"]);
     // The group is that of the process: setgid would lend the rights of another group than at the source.
-    assert_eq!(place.at("b/sub/shared").metadata().unwrap().permissions().mode() & 0o7777, 0o755);
+    assert_eq!(scratch.at("b/sub/shared").metadata().unwrap().permissions().mode() & 0o7777, 0o755);
 }
 
 #[test]
-fn an_attribute_that_the_targets_filesystem_has_no_room_for_is_counted_and_named() {
+fn an_attribute_too_large_for_the_target_filesystem_is_counted_and_named() {
     if !is_root() {
         return;
     }
@@ -87,7 +87,7 @@ fn an_attribute_that_the_targets_filesystem_has_no_room_for_is_counted_and_named
 }
 
 #[test]
-fn the_largest_attribute_that_there_is_arrives() {
+fn the_largest_possible_attribute_is_copied() {
     if !is_root() {
         return;
     }
@@ -114,24 +114,24 @@ fn the_largest_attribute_that_there_is_arrives() {
 }
 
 #[test]
-fn hard_links_beyond_the_memory_for_them_count_as_not_kept() {
+fn hard_links_beyond_the_memory_limit_count_as_not_kept() {
     const FILES: usize = 2800;
-    let place = Place::new();
-    let source = place.folder("a");
+    let scratch = Scratch::new();
+    let source = scratch.directory("a");
     // Names of nearly 4 KiB, the longest that one call takes, use the memory up early.
-    let mut folder = std::path::PathBuf::new();
-    (0..15).for_each(|_| folder.push("f".repeat(250)));
-    let deep = source.join(&folder);
+    let mut directory = std::path::PathBuf::new();
+    (0..15).for_each(|_| directory.push("f".repeat(250)));
+    let deep = source.join(&directory);
     fs::create_dir_all(&deep).unwrap();
     for index in 0..FILES {
         let first = deep.join(format!("{index:0>100}"));
         fs::write(&first, index.to_string()).unwrap();
         fs::hard_link(&first, source.join(format!("z{index}"))).unwrap();
     }
-    let ended = copy(&[&source, &place.at("b")]);
+    let ended = copy(&[&source, &scratch.at("b")]);
     ended.assert_done();
     let lost = (0..FILES).filter(|index| {
-        let copied = place.at("b").join(format!("z{index}"));
+        let copied = scratch.at("b").join(format!("z{index}"));
         assert_eq!(fs::read_to_string(&copied).unwrap(), index.to_string());
         std::os::unix::fs::MetadataExt::nlink(&fs::metadata(copied).unwrap()) == 1
     });

@@ -1,4 +1,4 @@
-//! `cloner copy` as a process, and folders to use it in.
+//! `cloner copy` as a process, and directories to use it in.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,20 +10,20 @@ use decant_test_support::until;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// How one ended.
+/// The result of a copy.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Ended {
+impl Outcome {
     pub(crate) fn assert_done(&self) {
         assert_eq!(self.code, Some(0), "{self:#?}");
     }
 
-    /// One line on stderr, with all `parts` in it, behind the program's name.
+    /// One line on stderr, with all `parts` in it, after the program's name.
     pub(crate) fn assert_failed(&self, code: i32, parts: &[&str]) {
         let error = self.stderr.strip_suffix('\n').unwrap_or(&self.stderr);
         assert!(error.starts_with("cloner: ") && !error.contains('\n'), "{self:#?}");
@@ -34,17 +34,17 @@ impl Ended {
     }
 }
 
-/// The command with these words, and nothing of this process's environment.
-pub(crate) fn command<W: AsRef<OsStr>>(words: &[W]) -> Command {
+/// The command with these arguments and an empty environment.
+pub(crate) fn command<W: AsRef<OsStr>>(arguments: &[W]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
-    command.env_clear().arg("copy").args(words).stdin(Stdio::null());
+    command.env_clear().arg("copy").args(arguments).stdin(Stdio::null());
     command
 }
 
 /// Runs it to its end.
-pub(crate) fn copy<W: AsRef<OsStr>>(words: &[W]) -> Ended {
-    let output = command(words).output().unwrap();
-    Ended {
+pub(crate) fn copy<W: AsRef<OsStr>>(arguments: &[W]) -> Outcome {
+    let output = command(arguments).output().unwrap();
+    Outcome {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -56,17 +56,17 @@ pub(crate) struct Running(Process);
 
 impl Running {
     /// Starts to copy `source` to `target`, and returns when `appears` is there.
-    pub(crate) fn until(appears: &Path, source: &Path, target: &Path) -> Self {
-        // So slowly that it is not done before a busy machine gets to the next line.
-        let words = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
-        let process = Process::spawn(&mut command(&words));
+    pub(crate) fn start_and_wait_for(appears: &Path, source: &Path, target: &Path) -> Self {
+        // Slow enough that it still runs when a busy machine reaches the next line.
+        let arguments = ["--log-format=json".as_ref(), "--limit=1MiB/s".as_ref(), source, target];
+        let process = Process::spawn(&mut command(&arguments));
         process.line("\"receiving a ");
         until(&appears.display().to_string(), || appears.exists());
         Self(process)
     }
 
-    /// Waits until it has ended by itself, and well.
-    pub(crate) fn well(self) {
+    /// Waits until it has ended by itself with success.
+    pub(crate) fn assert_success(self) {
         self.0.succeeded();
     }
 
@@ -82,10 +82,10 @@ impl Running {
     }
 }
 
-/// A folder to copy in.
-pub(crate) struct Place(TempDir);
+/// A directory to copy in.
+pub(crate) struct Scratch(TempDir);
 
-impl Place {
+impl Scratch {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -94,19 +94,19 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// A file, and the folders on the way to it.
+    /// A file, and the directories on the way to it.
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         fs::create_dir_all(self.at(name).parent().unwrap()).unwrap();
         fs::write(self.at(name), content).unwrap();
         self.at(name)
     }
 
-    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
         fs::create_dir_all(self.at(name)).unwrap();
         self.at(name)
     }
 
-    /// A file that is one hole.
+    /// A file that consists of one hole.
     pub(crate) fn hole(&self, name: &str, size_bytes: u64) -> PathBuf {
         fs::File::create(self.at(name)).unwrap().set_len(size_bytes).unwrap();
         self.at(name)

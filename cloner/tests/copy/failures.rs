@@ -1,4 +1,4 @@
-//! Copies that fail or are ended in the middle: what they leave behind.
+//! What copies leave when they fail or are interrupted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use decant_test_support::is_root;
 use decant_test_support::noise;
 use rustix::process::Signal;
 
-use super::command::{Place, Running, copy, names};
+use super::command::{Running, Scratch, copy, names};
 
 #[test]
-fn a_full_disk_is_told_in_numbers_and_left_empty() {
+fn a_full_disk_is_reported_with_sizes_and_left_empty() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
-    let source = place.file("a", &noise(8 << 20, 1));
+    let (scratch, small) = (Scratch::new(), Mounted::tmpfs("size=4m").unwrap());
+    let source = scratch.file("a", &noise(8 << 20, 1));
     let ended = copy(&[source.as_path(), &small.path().join("b")]);
     ended.assert_failed(
         4,
@@ -26,12 +26,12 @@ fn a_full_disk_is_told_in_numbers_and_left_empty() {
 }
 
 #[test]
-fn a_disk_that_is_too_small_for_preallocation_is_left_empty() {
+fn a_disk_too_small_for_preallocation_is_left_empty() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
-    let source = place.hole("a", 8 << 20);
+    let (scratch, small) = (Scratch::new(), Mounted::tmpfs("size=4m").unwrap());
+    let source = scratch.hole("a", 8 << 20);
     let target = small.path().join("b");
     let ended = copy(&["--preallocate".as_ref(), source.as_os_str(), target.as_os_str()]);
     ended.assert_failed(4, &["no space for", " of 8388608 bytes"]);
@@ -39,12 +39,12 @@ fn a_disk_that_is_too_small_for_preallocation_is_left_empty() {
 }
 
 #[test]
-fn a_full_disk_keeps_the_file_that_was_to_be_replaced() {
+fn a_full_disk_keeps_the_existing_file() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
-    let source = place.file("a", &noise(8 << 20, 1));
+    let (scratch, small) = (Scratch::new(), Mounted::tmpfs("size=4m").unwrap());
+    let source = scratch.file("a", &noise(8 << 20, 1));
     let target = small.path().join("b");
     fs::write(&target, "old").unwrap();
     copy(&["--force".as_ref(), source.as_os_str(), target.as_os_str()]).assert_failed(4, &["no space for"]);
@@ -53,14 +53,14 @@ fn a_full_disk_keeps_the_file_that_was_to_be_replaced() {
 }
 
 #[test]
-fn a_folder_that_does_not_fit_leaves_neither_files_nor_the_new_folder() {
+fn a_directory_that_does_not_fit_leaves_nothing() {
     if !is_root() {
         return;
     }
-    let (place, small) = (Place::new(), Mounted::tmpfs("size=4m").unwrap());
-    let source = place.folder("a");
-    place.file("a/fits", &noise(1 << 20, 1));
-    place.file("a/too-large", &noise(8 << 20, 2));
+    let (scratch, small) = (Scratch::new(), Mounted::tmpfs("size=4m").unwrap());
+    let source = scratch.directory("a");
+    scratch.file("a/fits", &noise(1 << 20, 1));
+    scratch.file("a/too-large", &noise(8 << 20, 2));
     let ended = copy(&[source.as_path(), &small.path().join("new")]);
     ended.assert_failed(4, &["too-large", "No space left"]);
     assert_eq!(names(small.path()), [""; 0]);
@@ -69,103 +69,103 @@ fn a_folder_that_does_not_fit_leaves_neither_files_nor_the_new_folder() {
 }
 
 #[test]
-fn a_source_that_cannot_be_read_to_its_end_leaves_nothing() {
+fn a_source_with_a_read_error_leaves_nothing() {
     if !is_root() {
         return;
     }
-    // A loop device that is larger than the file behind it has become: its end cannot be read.
-    let place = Place::new();
-    let backing = place.file("backing", &noise(8 << 20, 3));
+    // The backing file of the loop device was truncated: the end of the device cannot be read.
+    let scratch = Scratch::new();
+    let backing = scratch.file("backing", &noise(8 << 20, 3));
     let device = decant_test_support::disks::LoopDevice::on(&backing);
     fs::File::options().write(true).open(&backing).unwrap().set_len(1 << 20).unwrap();
-    let ended = copy(&[&device.0, &place.at("b")]);
+    let ended = copy(&[&device.0, &scratch.at("b")]);
     ended.assert_failed(3, &["cannot read", device.0.to_str().unwrap(), " at byte 1048576: "]);
-    assert_eq!(names(&place.at(".")), ["backing"]);
+    assert_eq!(names(&scratch.at(".")), ["backing"]);
 }
 
 /// A file that takes half a minute to copy, and where its copy grows.
-fn endless(place: &Place) -> (PathBuf, PathBuf, PathBuf) {
-    (place.file("a", &noise(32 << 20, 4)), place.at("b"), place.at(".b.decant-partial"))
+fn slow_file(scratch: &Scratch) -> (PathBuf, PathBuf, PathBuf) {
+    (scratch.file("a", &noise(32 << 20, 4)), scratch.at("b"), scratch.at(".b.decant-partial"))
 }
 
-/// A folder that takes seconds to copy, and where its copy grows.
-fn large(place: &Place, target: &str) -> (PathBuf, PathBuf, PathBuf) {
-    let source = place.folder("a");
+/// A directory that takes seconds to copy, and where its copy grows.
+fn large(scratch: &Scratch, target: &str) -> (PathBuf, PathBuf, PathBuf) {
+    let source = scratch.directory("a");
     let content = noise(12 << 20, 4);
     for number in 0..8 {
         fs::write(source.join(number.to_string()), &content).unwrap();
     }
-    (source, place.at(target), place.at(target).join(".decant-partial"))
+    (source, scratch.at(target), scratch.at(target).join(".decant-partial"))
 }
 
 #[test]
-fn sigterm_in_the_middle_of_a_file_leaves_nothing() {
-    let place = Place::new();
-    let (source, target, growing) = endless(&place);
-    let code = Running::until(&growing, &source, &target).end(Signal::TERM);
+fn sigterm_while_copying_a_file_leaves_nothing() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = slow_file(&scratch);
+    let code = Running::start_and_wait_for(&growing, &source, &target).end(Signal::TERM);
     assert_eq!(code, Some(143));
-    assert_eq!(names(&place.at(".")), ["a"]);
+    assert_eq!(names(&scratch.at(".")), ["a"]);
 }
 
 #[test]
-fn sigint_in_the_middle_of_a_file_leaves_nothing_either() {
-    let place = Place::new();
-    let (source, target, growing) = endless(&place);
-    let code = Running::until(&growing, &source, &target).end(Signal::INT);
+fn sigint_while_copying_a_file_leaves_nothing() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = slow_file(&scratch);
+    let code = Running::start_and_wait_for(&growing, &source, &target).end(Signal::INT);
     assert_eq!(code, Some(130));
-    assert_eq!(names(&place.at(".")), ["a"]);
+    assert_eq!(names(&scratch.at(".")), ["a"]);
 }
 
 #[test]
-fn a_terminal_that_is_closed_leaves_nothing_either() {
-    let place = Place::new();
-    let (source, target, growing) = large(&place, "new");
-    let code = Running::until(&growing, &source, &target).end(Signal::HUP);
+fn closing_the_terminal_while_copying_leaves_nothing() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = large(&scratch, "new");
+    let code = Running::start_and_wait_for(&growing, &source, &target).end(Signal::HUP);
     assert_eq!(code, Some(129));
-    assert_eq!(names(&place.at(".")), ["a"]);
+    assert_eq!(names(&scratch.at(".")), ["a"]);
 }
 
 #[test]
-fn sigterm_in_the_middle_of_a_folder_leaves_nothing() {
-    let place = Place::new();
-    let (source, target, growing) = large(&place, "new");
-    let code = Running::until(&growing, &source, &target).end(Signal::TERM);
+fn sigterm_while_copying_a_directory_leaves_nothing() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = large(&scratch, "new");
+    let code = Running::start_and_wait_for(&growing, &source, &target).end(Signal::TERM);
     assert_eq!(code, Some(143));
-    assert_eq!(names(&place.at(".")), ["a"]);
+    assert_eq!(names(&scratch.at(".")), ["a"]);
 }
 
 #[test]
-fn sigterm_in_the_middle_leaves_a_folder_that_existed() {
-    let place = Place::new();
-    let (source, target, growing) = large(&place, "existing");
-    place.folder("existing");
-    let code = Running::until(&growing, &source, &target).end(Signal::TERM);
+fn sigterm_while_copying_keeps_an_existing_directory() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = large(&scratch, "existing");
+    scratch.directory("existing");
+    let code = Running::start_and_wait_for(&growing, &source, &target).end(Signal::TERM);
     assert_eq!(code, Some(143));
     assert_eq!(names(&target), [""; 0]);
 }
 
 #[test]
-fn after_sigkill_there_is_no_file_and_the_next_copy_cleans_up() {
-    let place = Place::new();
-    let (source, target, growing) = endless(&place);
-    let code = Running::until(&growing, &source, &target).end(Signal::KILL);
+fn after_sigkill_no_file_is_visible_and_the_next_copy_cleans_up() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = slow_file(&scratch);
+    let code = Running::start_and_wait_for(&growing, &source, &target).end(Signal::KILL);
     assert_eq!(code, None);
     assert!(!target.exists());
     fs::write(&source, "content").unwrap();
     copy(&[&source, &target]).assert_done();
     assert_eq!(fs::read(&target).unwrap(), b"content");
-    assert_eq!(names(&place.at(".")), ["a", "b"]);
+    assert_eq!(names(&scratch.at(".")), ["a", "b"]);
 }
 
 #[test]
-fn after_sigkill_nothing_has_its_name_and_the_next_copy_of_a_folder_cleans_up() {
+fn after_sigkill_no_entry_is_visible_and_the_next_directory_copy_cleans_up() {
     for existing in ["new", "existing"] {
-        let place = Place::new();
-        let (source, target, growing) = large(&place, existing);
+        let scratch = Scratch::new();
+        let (source, target, growing) = large(&scratch, existing);
         if existing == "existing" {
-            place.folder(existing);
+            scratch.directory(existing);
         }
-        let code = Running::until(&growing, &source, &target).end(Signal::KILL);
+        let code = Running::start_and_wait_for(&growing, &source, &target).end(Signal::KILL);
         assert_eq!(code, None);
         assert_eq!(names(&target), [".decant-partial"], "{existing}");
         copy(&[&source, &target]).assert_done();
@@ -174,17 +174,17 @@ fn after_sigkill_nothing_has_its_name_and_the_next_copy_of_a_folder_cleans_up() 
 }
 
 #[test]
-fn a_network_namespace_without_loopback_is_told_as_such() {
+fn a_network_namespace_without_loopback_is_reported() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    let source = place.file("a", b"content");
+    let scratch = Scratch::new();
+    let source = scratch.file("a", b"content");
     let mut command = std::process::Command::new("unshare");
-    command.args(["-n", env!("CARGO_BIN_EXE_cloner"), "copy"]).args([&source, &place.at("b")]);
+    command.args(["-n", env!("CARGO_BIN_EXE_cloner"), "copy"]).args([&source, &scratch.at("b")]);
     let ended = command.output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("loopback") && said.contains("ip link set lo up"), "{said}");
-    assert_eq!(names(&place.at(".")), ["a"]);
+    assert_eq!(names(&scratch.at(".")), ["a"]);
 }

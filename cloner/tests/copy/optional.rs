@@ -1,4 +1,4 @@
-//! System calls that fail, one at a time: what the table of `optional.rs` says is what a copy does. strace answers in place of
+//! System calls that fail, one at a time: a copy behaves as the table of `optional.rs` states. strace answers in place of
 //! the kernel.
 
 use std::fs::{self, Permissions};
@@ -14,19 +14,19 @@ use decant_test_support::is_root;
 use decant_test_support::trees::{acl, set_xattr, xattrs_of};
 use rustix::io::Errno;
 
-use super::command::{Ended, Place, copy};
+use super::command::{Outcome, Scratch, copy};
 
 /// Copies with each call of `name` failing with `errno`; with `path`, only those about that path.
-fn copy_without(name: &str, errno: &str, path: Option<&Path>, words: &[&Path]) -> Ended {
+fn copy_without(name: &str, errno: &str, path: Option<&Path>, arguments: &[&Path]) -> Outcome {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={name}")]);
     command.args(["-e", &format!("inject={name}:error={errno}")]);
     if let Some(path) = path {
         command.arg("-P").arg(path);
     }
-    command.args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"]).args(words).stdin(Stdio::null());
+    command.args([env!("CARGO_BIN_EXE_cloner"), "copy", "--quiet"]).args(arguments).stdin(Stdio::null());
     let output = command.output().expect("strace");
-    Ended {
+    Outcome {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -34,18 +34,18 @@ fn copy_without(name: &str, errno: &str, path: Option<&Path>, words: &[&Path]) -
 }
 
 /// A tree that needs each of the calls: an owner, modes that no umask gives, an attribute and a list, a file that gets its
-/// size first, and a hard link across folders.
-fn needy_tree(place: &Place) -> PathBuf {
-    let source = place.folder("source");
-    place.folder("source/sub");
-    place.file("source/a", b"content");
-    place.file("source/large", &[7; 3 << 20]);
-    fs::hard_link(place.at("source/a"), place.at("source/sub/b")).unwrap();
-    set_xattr(&place.at("source/a"), "user.a", b"value");
-    fs::set_permissions(place.at("source/a"), Permissions::from_mode(0o606)).unwrap();
-    fs::set_permissions(place.at("source/sub"), Permissions::from_mode(0o777)).unwrap();
+/// size first, and a hard link across directories.
+fn tree_that_needs_every_call(scratch: &Scratch) -> PathBuf {
+    let source = scratch.directory("source");
+    scratch.directory("source/sub");
+    scratch.file("source/a", b"content");
+    scratch.file("source/large", &[7; 3 << 20]);
+    fs::hard_link(scratch.at("source/a"), scratch.at("source/sub/b")).unwrap();
+    set_xattr(&scratch.at("source/a"), "user.a", b"value");
+    fs::set_permissions(scratch.at("source/a"), Permissions::from_mode(0o606)).unwrap();
+    fs::set_permissions(scratch.at("source/sub"), Permissions::from_mode(0o777)).unwrap();
     if is_root() {
-        chown(place.at("source/a"), Some(1), Some(1)).unwrap();
+        chown(scratch.at("source/a"), Some(1), Some(1)).unwrap();
     }
     source
 }
@@ -63,22 +63,22 @@ const ERRORS: [(&str, Errno); 10] = [
     ("EDQUOT", Errno::DQUOT),
 ];
 
-/// That a copy with this call failing ends as the table says.
-fn follows_the_table(name: &str, calls: &[Call], make: &dyn Fn(&Place) -> Vec<PathBuf>) {
+/// Asserts that a copy in which this call fails ends as the table states.
+fn follows_the_table(name: &str, calls: &[Call], make: &dyn Fn(&Scratch) -> Vec<PathBuf>) {
     if !is_root() {
         return;
     }
     for (shown, errno) in ERRORS {
-        let place = Place::new();
-        let words = make(&place);
-        let words: Vec<&Path> = words.iter().map(PathBuf::as_path).collect();
-        let ended = copy_without(name, shown, None, &words);
+        let scratch = Scratch::new();
+        let arguments = make(&scratch);
+        let arguments: Vec<&Path> = arguments.iter().map(PathBuf::as_path).collect();
+        let ended = copy_without(name, shown, None, &arguments);
         let verdicts: Vec<_> = calls.iter().map(|call| call.verdict(errno)).collect();
         if verdicts.contains(&Verdict::Fail) {
             assert_eq!(ended.code, Some(4), "{name} {shown}: {ended:#?}");
-            // The folder that a tree is in is synced when the tree is complete and has its names.
+            // The directory that a tree is in is synced when the tree is complete and has its names.
             let is_late = calls == [Call::SyncDirectory];
-            let is_left = words.last().unwrap().join("sub").exists();
+            let is_left = arguments.last().unwrap().join("sub").exists();
             assert_eq!(is_left, is_late, "{name} {shown}: what is left");
             continue;
         }
@@ -97,21 +97,21 @@ fn follows_the_table(name: &str, calls: &[Call], make: &dyn Fn(&Place) -> Vec<Pa
     }
 }
 
-fn tree_words(place: &Place) -> Vec<PathBuf> {
-    vec![needy_tree(place), place.at("target")]
+fn tree_words(scratch: &Scratch) -> Vec<PathBuf> {
+    vec![tree_that_needs_every_call(scratch), scratch.at("target")]
 }
 
-fn image_words(place: &Place) -> Vec<PathBuf> {
-    place.file("image", &[7; 2 << 20]);
-    vec![place.at("image"), place.at("target")]
+fn image_words(scratch: &Scratch) -> Vec<PathBuf> {
+    scratch.file("image", &[7; 2 << 20]);
+    vec![scratch.at("image"), scratch.at("target")]
 }
 
-fn preallocated(place: &Place) -> Vec<PathBuf> {
-    [vec![PathBuf::from("--preallocate")], image_words(place)].concat()
+fn preallocated(scratch: &Scratch) -> Vec<PathBuf> {
+    [vec![PathBuf::from("--preallocate")], image_words(scratch)].concat()
 }
 
-fn preallocated_tree(place: &Place) -> Vec<PathBuf> {
-    [vec![PathBuf::from("--preallocate")], tree_words(place)].concat()
+fn preallocated_tree(scratch: &Scratch) -> Vec<PathBuf> {
+    [vec![PathBuf::from("--preallocate")], tree_words(scratch)].concat()
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_tree_without_extended_attributes() {
 }
 
 #[test]
-fn a_tree_without_sync_of_folders() {
+fn a_tree_without_sync_of_directories() {
     follows_the_table("fsync", &[Call::SyncDirectory], &tree_words);
 }
 
@@ -184,13 +184,13 @@ fn an_image_without_advice() {
     follows_the_table("fadvise64", &[Call::Advise], &image_words);
 }
 
-/// Where there is no `syncfs`, each file is synced: nothing else would say that the disk failed.
+/// Where there is no `syncfs`, each file is synced: no other call reports a failed disk.
 #[test]
 fn without_syncfs_each_file_of_a_tree_is_synced() {
     for (errno, code) in [("EPERM", 0), ("ENOSYS", 0), ("EINVAL", 0), ("EIO", 4), ("ENOSPC", 4)] {
-        let place = Place::new();
-        let [source, target] = tree_words(&place).try_into().unwrap();
-        let log = place.at("log");
+        let scratch = Scratch::new();
+        let [source, target] = tree_words(&scratch).try_into().unwrap();
+        let log = scratch.at("log");
         let traced = Command::new("strace")
             .args(["-f", "-qq", "-y", "-e", "trace=syncfs,fsync", "-o"])
             .arg(&log)
@@ -207,26 +207,26 @@ fn without_syncfs_each_file_of_a_tree_is_synced() {
 }
 
 #[test]
-fn an_error_of_close_fails_the_copy_of_a_tree_and_names_the_file() {
-    for (errno, words) in [("EDQUOT", "quota"), ("EIO", "Input/output"), ("ENOSPC", "No space")] {
-        let place = Place::new();
-        let source = needy_tree(&place);
-        let target = fs::canonicalize(place.at("")).unwrap().join("target");
+fn a_close_error_fails_a_tree_copy_and_names_the_file() {
+    for (errno, arguments) in [("EDQUOT", "quota"), ("EIO", "Input/output"), ("ENOSPC", "No space")] {
+        let scratch = Scratch::new();
+        let source = tree_that_needs_every_call(&scratch);
+        let target = fs::canonicalize(scratch.at("")).unwrap().join("target");
         let written = target.join(".decant-partial/new/large");
         copy_without("close", errno, Some(&written), &[&source, &target])
-            .assert_failed(4, &["cannot close \"large\" in", words]);
+            .assert_failed(4, &["cannot close \"large\" in", arguments]);
         assert!(!target.exists(), "something is left");
     }
 }
 
 #[test]
-fn an_error_of_close_fails_the_copy_of_an_image_and_leaves_nothing() {
+fn a_close_error_fails_an_image_copy_and_leaves_nothing() {
     for errno in ["EDQUOT", "EIO"] {
-        let place = Place::new();
-        place.file("image", &[7; 1 << 20]);
-        let target = fs::canonicalize(place.at("")).unwrap().join("target");
+        let scratch = Scratch::new();
+        scratch.file("image", &[7; 1 << 20]);
+        let target = fs::canonicalize(scratch.at("")).unwrap().join("target");
         let written = target.with_file_name(".target.decant-partial");
-        copy_without("close", errno, Some(&written), &[&place.at("image"), &target])
+        copy_without("close", errno, Some(&written), &[&scratch.at("image"), &target])
             .assert_failed(4, &["/target"]);
         assert!(!target.exists() && !written.exists(), "something is left");
     }
@@ -238,17 +238,17 @@ fn mode_of(path: &Path) -> u32 {
 
 /// The group bits of a mode with a list are the list's mask.
 #[test]
-fn a_list_that_cannot_be_kept_takes_the_rights_of_its_mask_along() {
-    let place = Place::new();
-    let source = place.folder("source");
-    place.file("source/f", b"secret");
+fn a_lost_acl_leaves_no_more_group_rights_than_the_group_had() {
+    let scratch = Scratch::new();
+    let source = scratch.directory("source");
+    scratch.file("source/f", b"secret");
     for path in ["source", "source/f"] {
-        fs::set_permissions(place.at(path), Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(scratch.at(path), Permissions::from_mode(0o700)).unwrap();
         // user::rwx user:77:rwx group::--- mask::rwx other::---
-        set_xattr(&place.at(path), "system.posix_acl_access", &acl(7, 7, 0, 7, 0));
-        assert_eq!(mode_of(&place.at(path)), 0o770);
+        set_xattr(&scratch.at(path), "system.posix_acl_access", &acl(7, 7, 0, 7, 0));
+        assert_eq!(mode_of(&scratch.at(path)), 0o770);
     }
-    let target = place.at("target");
+    let target = scratch.at("target");
     let ended = copy_without("fsetxattr", "EOPNOTSUPP", None, &[&source, &target]);
     ended.assert_done();
     assert_eq!((mode_of(&target), mode_of(&target.join("f"))), (0o700, 0o700));
@@ -256,19 +256,20 @@ fn a_list_that_cannot_be_kept_takes_the_rights_of_its_mask_along() {
         assert!(ended.stderr.contains(&format!("{kind} of \"f\"")), "{ended:#?}");
     }
     // A file by itself never has its list.
-    copy(&["--quiet".as_ref(), source.join("f").as_os_str(), place.at("alone").as_os_str()]).assert_done();
-    assert_eq!(mode_of(&place.at("alone")), 0o700);
+    copy(&["--quiet".as_ref(), source.join("f").as_os_str(), scratch.at("alone").as_os_str()]).assert_done();
+    assert_eq!(mode_of(&scratch.at("alone")), 0o700);
 }
 
 #[test]
-fn a_new_folder_has_the_list_of_its_source_and_not_that_of_its_parent() {
-    let place = Place::new();
-    let (plain, listed, parent) = (place.folder("plain"), place.folder("listed"), place.folder("parent"));
-    place.file("image", b"x");
+fn a_new_directory_has_the_acl_of_its_source_and_not_of_its_parent() {
+    let scratch = Scratch::new();
+    let (plain, listed, parent) =
+        (scratch.directory("plain"), scratch.directory("listed"), scratch.directory("parent"));
+    scratch.file("image", b"x");
     fs::set_permissions(&plain, Permissions::from_mode(0o770)).unwrap();
     set_xattr(&listed, "system.posix_acl_access", &acl(7, 5, 0, 5, 0));
     set_xattr(&parent, "system.posix_acl_default", &acl(7, 7, 7, 7, 7));
-    for (name, source) in [("a", &plain), ("b", &listed), ("c", &place.at("image"))] {
+    for (name, source) in [("a", &plain), ("b", &listed), ("c", &scratch.at("image"))] {
         copy(&["--quiet".as_ref(), source.as_os_str(), parent.join(name).as_os_str()]).assert_done();
         assert_eq!(xattrs_of(&parent.join(name)), xattrs_of(source), "{name}");
         assert_eq!(mode_of(&parent.join(name)), mode_of(source), "{name}");
@@ -276,18 +277,18 @@ fn a_new_folder_has_the_list_of_its_source_and_not_that_of_its_parent() {
 }
 
 #[test]
-fn setuid_is_not_lent_by_an_owner_who_is_not_that_of_the_source() {
+fn setuid_is_dropped_if_the_owner_cannot_be_kept() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    let source = place.folder("source");
+    let scratch = Scratch::new();
+    let source = scratch.directory("source");
     for (name, mode) in [("setuid", 0o4755), ("setgid", 0o2755)] {
-        place.file(&format!("source/{name}"), b"x");
-        chown(place.at(&format!("source/{name}")), Some(1), Some(1)).unwrap();
-        fs::set_permissions(place.at(&format!("source/{name}")), Permissions::from_mode(mode)).unwrap();
+        scratch.file(&format!("source/{name}"), b"x");
+        chown(scratch.at(&format!("source/{name}")), Some(1), Some(1)).unwrap();
+        fs::set_permissions(scratch.at(&format!("source/{name}")), Permissions::from_mode(mode)).unwrap();
     }
-    let target = place.at("target");
+    let target = scratch.at("target");
     let ended = copy_without("fchown", "EPERM", None, &[&source, &target]);
     ended.assert_done();
     assert_eq!((mode_of(&target.join("setuid")), mode_of(&target.join("setgid"))), (0o755, 0o755));
@@ -295,33 +296,34 @@ fn setuid_is_not_lent_by_an_owner_who_is_not_that_of_the_source() {
 }
 
 /// Unmounted when dropped.
-struct Bound(PathBuf);
+struct BindMount(PathBuf);
 
-impl Bound {
-    fn at(place: &Place, options: &[&str]) -> Self {
-        let (below, above) = (place.folder("below"), place.folder("above"));
+impl BindMount {
+    fn at(scratch: &Scratch, options: &[&str]) -> Self {
+        let (below, above) = (scratch.directory("below"), scratch.directory("above"));
         let done = Command::new("bindfs").args(options).args([&below, &above]).output().expect("bindfs");
         assert!(done.status.success(), "{done:?}");
         Self(above)
     }
 }
 
-impl Drop for Bound {
+impl Drop for BindMount {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(&self.0).output();
         assert!(std::thread::panicking() || unmounted.is_ok_and(|done| done.status.success()));
     }
 }
 
-/// The daemon behind FUSE is not told of `syncfs`.
+/// The kernel does not forward `syncfs` to a FUSE daemon.
 #[test]
-fn each_file_of_a_tree_on_fuse_is_synced() {
+fn on_fuse_each_file_of_a_tree_is_synced() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    let bound = Bound::at(&place, &[]);
-    let (source, target, log) = (needy_tree(&place), bound.0.join("o"), place.at("log"));
+    let scratch = Scratch::new();
+    let bind_mount = BindMount::at(&scratch, &[]);
+    let (source, target, log) =
+        (tree_that_needs_every_call(&scratch), bind_mount.0.join("o"), scratch.at("log"));
     let traced = Command::new("strace")
         .args(["-f", "-qq", "-y", "-e", "trace=fsync", "-o"])
         .arg(&log)
@@ -334,27 +336,27 @@ fn each_file_of_a_tree_on_fuse_is_synced() {
     assert!(["/a>", "/large>"].iter().all(|name| log.contains(name)), "{log}");
 }
 
-fn modest_tree(place: &Place) -> PathBuf {
-    let source = place.folder("source");
-    place.file("source/secret", b"x");
-    fs::set_permissions(place.at("source/secret"), Permissions::from_mode(0o600)).unwrap();
-    chown(place.at("source/secret"), Some(1), Some(1)).unwrap();
+fn tree_without_special_modes(scratch: &Scratch) -> PathBuf {
+    let source = scratch.directory("source");
+    scratch.file("source/secret", b"x");
+    fs::set_permissions(scratch.at("source/secret"), Permissions::from_mode(0o600)).unwrap();
+    chown(scratch.at("source/secret"), Some(1), Some(1)).unwrap();
     Command::new("touch")
         .args(["-d", "2001-02-03 04:05:06.789"])
-        .arg(place.at("source/secret"))
+        .arg(scratch.at("source/secret"))
         .status()
         .unwrap();
     source
 }
 
 #[test]
-fn modes_and_times_arrive_where_the_filesystem_has_its_own_modes_for_what_is_made() {
+fn modes_and_times_are_set_if_the_filesystem_chooses_other_initial_modes() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    let bound = Bound::at(&place, &["--create-with-perms=u=rwD,g=rwD,o=rD"]);
-    let (source, target) = (modest_tree(&place), bound.0.join("o"));
+    let scratch = Scratch::new();
+    let bind_mount = BindMount::at(&scratch, &["--create-with-perms=u=rwD,g=rwD,o=rD"]);
+    let (source, target) = (tree_without_special_modes(&scratch), bind_mount.0.join("o"));
     let ended = copy(&["--quiet".as_ref(), source.as_os_str(), target.as_os_str()]);
     ended.assert_done();
     let (wanted, found) =
@@ -364,13 +366,14 @@ fn modes_and_times_arrive_where_the_filesystem_has_its_own_modes_for_what_is_mad
 }
 
 #[test]
-fn what_a_filesystem_takes_without_a_word_and_does_otherwise_is_counted() {
+fn attributes_that_the_filesystem_silently_ignores_are_counted() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    let bound = Bound::at(&place, &["--chmod-ignore", "--chown-ignore", "--create-with-perms=o+r"]);
-    let (source, target) = (modest_tree(&place), bound.0.join("o"));
+    let scratch = Scratch::new();
+    let bind_mount =
+        BindMount::at(&scratch, &["--chmod-ignore", "--chown-ignore", "--create-with-perms=o+r"]);
+    let (source, target) = (tree_without_special_modes(&scratch), bind_mount.0.join("o"));
     let ended = copy(&["--quiet".as_ref(), source.as_os_str(), target.as_os_str()]);
     ended.assert_done();
     for kind in [Attribute::Owner, Attribute::Mode] {
@@ -379,17 +382,17 @@ fn what_a_filesystem_takes_without_a_word_and_does_otherwise_is_counted() {
 }
 
 #[test]
-fn a_user_can_copy_into_a_folder_that_may_be_written_to_and_not_listed() {
+fn a_user_can_copy_into_a_writable_directory_without_read_permission() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    fs::set_permissions(place.at(""), Permissions::from_mode(0o755)).unwrap();
-    let (source, drop_box) = (place.folder("source"), place.folder("box"));
-    place.file("source/f", b"x");
-    place.file("image", b"x");
+    let scratch = Scratch::new();
+    fs::set_permissions(scratch.at(""), Permissions::from_mode(0o755)).unwrap();
+    let (source, drop_box) = (scratch.directory("source"), scratch.directory("box"));
+    scratch.file("source/f", b"x");
+    scratch.file("image", b"x");
     fs::set_permissions(&drop_box, Permissions::from_mode(0o1733)).unwrap();
-    for (from, to) in [(source, "new"), (place.at("image"), "image")] {
+    for (from, to) in [(source, "new"), (scratch.at("image"), "image")] {
         let mut command =
             super::command::command(&["--quiet".as_ref(), from.as_os_str(), drop_box.join(to).as_os_str()]);
         let output = command.uid(65_534).gid(65_534).output().unwrap();
@@ -398,25 +401,25 @@ fn a_user_can_copy_into_a_folder_that_may_be_written_to_and_not_listed() {
     }
 }
 
-/// What is kept for root is no less room for root; `fallocate` knows, `statfs` does not say.
+/// Reserved blocks are free space for root. `fallocate` uses them, `statfs` does not count them.
 #[test]
-fn an_image_that_fits_into_what_is_kept_for_root_is_preallocated() {
+fn an_image_that_fits_only_into_root_reserved_blocks_is_preallocated() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    place.file("disk", b"");
-    fs::File::options().write(true).open(place.at("disk")).unwrap().set_len(40 << 20).unwrap();
-    make_ext4(&place.at("disk"), &["-m", "20"]).unwrap();
-    let device = LoopDevice::on(&place.at("disk"));
+    let scratch = Scratch::new();
+    scratch.file("disk", b"");
+    fs::File::options().write(true).open(scratch.at("disk")).unwrap().set_len(40 << 20).unwrap();
+    make_ext4(&scratch.at("disk"), &["-m", "20"]).unwrap();
+    let device = LoopDevice::on(&scratch.at("disk"));
     let mounted = Mounted::device(&device.0).unwrap();
     let fits = |mib: usize, name: &str| {
-        place.file("image", &vec![7; mib << 20]);
+        scratch.file("image", &vec![7; mib << 20]);
         let target = mounted.path().join(name);
         copy(&[
             "--quiet".as_ref(),
             "--preallocate".as_ref(),
-            place.at("image").as_os_str(),
+            scratch.at("image").as_os_str(),
             target.as_os_str(),
         ])
     };

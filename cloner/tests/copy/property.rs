@@ -9,7 +9,7 @@ use decant_test_support::trees::{assert_same, describe};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::command::{Place, copy};
+use super::command::{Scratch, copy};
 
 #[derive(Debug, Clone)]
 enum Node {
@@ -20,7 +20,7 @@ enum Node {
         mode: u32,
     },
     Link(String),
-    Folder {
+    Directory {
         entries: BTreeMap<String, Node>,
         mode: u32,
     },
@@ -54,7 +54,7 @@ fn node() -> impl Strategy<Value = Node> {
     let leaf = prop_oneof![3 => file(), 1 => "[a-z./]{1,150}".prop_map(Node::Link)];
     leaf.prop_recursive(4, 24, 6, |inner| {
         (btree_map(name(), inner, 0..6), 0_u32..0o1000)
-            .prop_map(|(entries, mode)| Node::Folder { entries, mode })
+            .prop_map(|(entries, mode)| Node::Directory { entries, mode })
     })
 }
 
@@ -66,11 +66,11 @@ fn make(path: &Path, node: &Node) {
             for (offset, bytes) in islands {
                 file.write_all_at(bytes, *offset).unwrap();
             }
-            // Whoever runs the test must be able to read it.
+            // The user who runs the test must be able to read it.
             fs::set_permissions(path, Permissions::from_mode(mode | 0o400)).unwrap();
         }
         Node::Link(target) => symlink(target, path).unwrap(),
-        Node::Folder { entries, mode } => {
+        Node::Directory { entries, mode } => {
             fs::create_dir(path).unwrap();
             for (name, entry) in entries {
                 make(&path.join(name), entry);
@@ -84,18 +84,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_small_tree_arrives_as_it_was(entries in btree_map(name(), node(), 0..6)) {
-        let place = Place::new();
-        let (source, target) = (place.at("a"), place.at("b"));
-        make(&source, &Node::Folder { entries, mode: 0o755 });
+    fn any_small_tree_is_copied_exactly(entries in btree_map(name(), node(), 0..6)) {
+        let scratch = Scratch::new();
+        let (source, target) = (scratch.at("a"), scratch.at("b"));
+        make(&source, &Node::Directory { entries, mode: 0o755 });
         copy(&[&source, &target]).assert_done();
         assert_same(&describe(&source, true), &describe(&target, true), "copied");
     }
 
     #[test]
-    fn any_file_with_holes_arrives_as_it_was(file in file()) {
-        let place = Place::new();
-        let (source, target) = (place.at("a"), place.at("b"));
+    fn any_file_with_holes_is_copied_exactly(file in file()) {
+        let scratch = Scratch::new();
+        let (source, target) = (scratch.at("a"), scratch.at("b"));
         make(&source, &file);
         copy(&[&source, &target]).assert_done();
         prop_assert!(fs::read(&source).unwrap() == fs::read(&target).unwrap());

@@ -1,4 +1,4 @@
-//! What a person, or a program, sees of a copy.
+//! The output of a copy, for people and for programs.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use decant_test_support::noise;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::command::{Place, command, copy};
+use super::command::{Scratch, command, copy};
 
 /// With [`LIMIT`] it takes two seconds: the bar is drawn, and a line is printed.
 const LONG_BYTES: usize = 24 << 20;
@@ -16,8 +16,8 @@ const LIMIT: &str = "--limit=12MiB/s";
 #[test]
 fn quiet_prints_nothing() {
     for word in ["--quiet", "-q"] {
-        let place = Place::new();
-        let (source, target) = (place.file("a", b"content"), place.at("b"));
+        let scratch = Scratch::new();
+        let (source, target) = (scratch.file("a", b"content"), scratch.at("b"));
         let ended = copy(&[word.as_ref(), source.as_os_str(), target.as_os_str()]);
         ended.assert_done();
         assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "{word}");
@@ -25,9 +25,9 @@ fn quiet_prints_nothing() {
 }
 
 #[test]
-fn quiet_still_tells_why_it_failed() {
-    let place = Place::new();
-    let (source, target) = (place.file("a", b"content"), place.file("b", b"old"));
+fn quiet_still_prints_the_error() {
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.file("a", b"content"), scratch.file("b", b"old"));
     copy(&["-q".as_ref(), source.as_os_str(), target.as_os_str()]).assert_failed(4, &["exists"]);
 }
 
@@ -53,8 +53,8 @@ fn assert_last_line(line: &str, source: &Path, target: &Path, size: &str) {
 
 #[test]
 fn the_last_line_has_size_time_rate_and_digest() {
-    let place = Place::new();
-    let (source, target) = (place.file("a", &noise(3 << 20, 1)), place.at("b"));
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.file("a", &noise(3 << 20, 1)), scratch.at("b"));
     let ended = copy(&[&source, &target]);
     ended.assert_done();
     assert_eq!(ended.stderr, "");
@@ -62,19 +62,19 @@ fn the_last_line_has_size_time_rate_and_digest() {
 }
 
 #[test]
-fn the_last_line_names_the_file_that_was_made_in_a_folder() {
-    let place = Place::new();
-    let (source, target) = (place.file("a", b"content"), place.folder("b"));
+fn the_last_line_names_the_new_file_in_a_directory() {
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.file("a", b"content"), scratch.directory("b"));
     let ended = copy(&[&source, &target]);
     assert_last_line(ended.stdout.strip_suffix('\n').unwrap(), &source, &target.join("a"), "7 B");
 }
 
 #[test]
-fn without_a_terminal_progress_comes_in_plain_lines() {
-    let place = Place::new();
-    let source = place.file("a", &noise(LONG_BYTES, 1));
+fn without_a_terminal_progress_is_printed_as_plain_lines() {
+    let scratch = Scratch::new();
+    let source = scratch.file("a", &noise(LONG_BYTES, 1));
     let limit = Path::new("--limit=2MiB/s");
-    let mut command = command(&[limit, &source, &place.at("b")]);
+    let mut command = command(&[limit, &source, &scratch.at("b")]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -86,14 +86,14 @@ fn without_a_terminal_progress_comes_in_plain_lines() {
 }
 
 /// What a terminal gets of a long copy.
-fn on_a_terminal(variables: &[(&str, &str)]) -> String {
-    let place = Place::new();
-    place.file("a", &noise(LONG_BYTES, 1));
+fn copy_on_a_terminal(variables: &[(&str, &str)]) -> String {
+    let scratch = Scratch::new();
+    scratch.file("a", &noise(LONG_BYTES, 1));
     let mut script = Command::new("script");
     script.env_clear().env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").env("TERM", "xterm-256color");
     let line = format!("{} copy {LIMIT} a b", env!("CARGO_BIN_EXE_cloner"));
     script.envs(variables.iter().copied()).args(["-qec", &line, "/dev/null"]);
-    let output = script.current_dir(place.at(".")).stdin(Stdio::null()).output().unwrap();
+    let output = script.current_dir(scratch.at(".")).stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     text
@@ -108,7 +108,7 @@ fn is_coloured(text: &str) -> bool {
 
 #[test]
 fn a_terminal_gets_a_bar_in_colour() {
-    let text = on_a_terminal(&[]);
+    let text = copy_on_a_terminal(&[]);
     assert!(text.contains(" %, ") && text.contains("MiB of 24.00 MiB"), "{text:?}");
     assert!(is_coloured(&text), "{text:?}");
     assert!(text.contains("a -> b: 24.00 MiB in "), "{text:?}");
@@ -116,7 +116,7 @@ fn a_terminal_gets_a_bar_in_colour() {
 
 #[test]
 fn no_color_is_respected() {
-    let text = on_a_terminal(&[("NO_COLOR", "1")]);
+    let text = copy_on_a_terminal(&[("NO_COLOR", "1")]);
     assert!(text.contains(" %, ") && text.contains("MiB of 24.00 MiB"), "{text:?}");
     assert!(!is_coloured(&text), "{text:?}");
 }
@@ -133,26 +133,26 @@ fn assert_json_only(stderr: &str) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn json_is_all_that_stands_on_stderr_for_a_program() {
-    let place = Place::new();
-    let (source, target) = (place.file("a", b"content"), place.at("b"));
-    let words = ["--log-format".as_ref(), "json".as_ref(), source.as_os_str(), target.as_os_str()];
-    let ended = copy(&words);
+fn json_mode_writes_only_json_to_stderr() {
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.file("a", b"content"), scratch.at("b"));
+    let arguments = ["--log-format".as_ref(), "json".as_ref(), source.as_os_str(), target.as_os_str()];
+    let ended = copy(&arguments);
     ended.assert_done();
     assert_json_only(&ended.stderr);
     assert_last_line(ended.stdout.strip_suffix('\n').unwrap(), &source, &target, "7 B");
-    let failed = copy(&words);
+    let failed = copy(&arguments);
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(4), ""));
     let lines = assert_json_only(&failed.stderr);
     assert_eq!((lines.len(), &lines[0]["level"]), (1, &"error".into()));
 }
 
 #[test]
-fn quiet_json_is_nothing_but_errors() {
-    let place = Place::new();
-    let (source, target) = (place.file("a", b"content"), place.at("b"));
-    let words = ["-q".as_ref(), "--log-format=json".as_ref(), source.as_os_str(), target.as_os_str()];
-    let ended = copy(&words);
+fn quiet_json_prints_only_errors() {
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.file("a", b"content"), scratch.at("b"));
+    let arguments = ["-q".as_ref(), "--log-format=json".as_ref(), source.as_os_str(), target.as_os_str()];
+    let ended = copy(&arguments);
     ended.assert_done();
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""));
 }

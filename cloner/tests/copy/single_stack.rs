@@ -6,26 +6,26 @@ use std::process::{Command, Stdio};
 use decant_test_support::is_root;
 use decant_test_support::noise;
 
-use super::command::Place;
+use super::command::Scratch;
 
 const SCRIPT: &str =
     r#"ip link set lo up && ip address del 127.0.0.1/8 dev lo && exec "$CLONER" copy --quiet a b"#;
 
 #[test]
-fn a_copy_works_with_ipv6_alone() {
+fn a_copy_works_with_ipv6_only() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
+    let scratch = Scratch::new();
     let content = noise(1 << 20, 11);
-    place.file("a", &content);
+    scratch.file("a", &content);
     let output = Command::new("unshare")
         .args(["--net", "sh", "-c", SCRIPT])
         .env("CLONER", env!("CARGO_BIN_EXE_cloner"))
-        .current_dir(place.at(""))
+        .current_dir(scratch.at(""))
         .stdin(Stdio::null())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(std::fs::read(place.at("b")).unwrap() == content);
+    assert!(std::fs::read(scratch.at("b")).unwrap() == content);
 }

@@ -1,6 +1,6 @@
-//! Filesystems that take different names for one: nothing is merged.
+//! Filesystems that fold names: no entries are merged.
 
-use super::command::{Place, copy, names};
+use super::command::{Scratch, copy, names};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -21,61 +21,61 @@ fn folding() -> Option<Mounted> {
 }
 
 /// Makes two entries whose names differ in case only.
-type Put = fn(&Place);
+type MakeEntries = fn(&Scratch);
 
-const PAIRS: [(&str, Put); 6] = [
-    ("files", |place| {
-        place.file("s/README", b"1");
-        place.file("s/readme", b"2");
+const PAIRS: [(&str, MakeEntries); 6] = [
+    ("files", |scratch| {
+        scratch.file("s/README", b"1");
+        scratch.file("s/readme", b"2");
     }),
-    ("folders", |place| {
-        place.file("s/README/a", b"1");
-        place.file("s/readme/b", b"2");
+    ("folders", |scratch| {
+        scratch.file("s/README/a", b"1");
+        scratch.file("s/readme/b", b"2");
     }),
-    ("a file and a folder", |place| {
-        place.file("s/README", b"1");
-        place.folder("s/readme");
+    ("a file and a folder", |scratch| {
+        scratch.file("s/README", b"1");
+        scratch.directory("s/readme");
     }),
-    ("a folder and a link", |place| {
-        place.folder("s/README");
-        symlink("nowhere", place.at("s/readme")).unwrap();
+    ("a folder and a link", |scratch| {
+        scratch.directory("s/README");
+        symlink("nowhere", scratch.at("s/readme")).unwrap();
     }),
-    ("names of one file", |place| {
-        place.file("s/README", b"1");
-        fs::hard_link(place.at("s/README"), place.at("s/readme")).unwrap();
+    ("names of one file", |scratch| {
+        scratch.file("s/README", b"1");
+        fs::hard_link(scratch.at("s/README"), scratch.at("s/readme")).unwrap();
     }),
-    ("letters beyond ASCII, further down", |place| {
-        place.file("s/README", b"1");
-        place.file("s/sub/between", b"1");
-        place.file("s/sub/readme", b"1");
-        place.file("s/sub/\u{c4}", b"1");
-        place.file("s/sub/\u{e4}", b"2");
+    ("letters beyond ASCII, further down", |scratch| {
+        scratch.file("s/README", b"1");
+        scratch.file("s/sub/between", b"1");
+        scratch.file("s/sub/readme", b"1");
+        scratch.file("s/sub/\u{c4}", b"1");
+        scratch.file("s/sub/\u{e4}", b"2");
     }),
 ];
 
 #[test]
-fn two_names_that_the_filesystem_takes_for_one_are_told_and_nothing_is_left() {
+fn names_that_differ_only_in_case_are_reported_and_nothing_is_left() {
     let Some(mounted) = folding() else { return };
-    for (what, put) in PAIRS {
-        let place = Place::new();
-        place.folder("s");
-        put(&place);
+    for (what, make_pair) in PAIRS {
+        let scratch = Scratch::new();
+        scratch.directory("s");
+        make_pair(&scratch);
         let (one, other) = if what.contains("beyond") { ("\u{c4}", "\u{e4}") } else { ("README", "readme") };
-        let ended = copy(&[place.at("s"), mounted.path().join("new")]);
+        let ended = copy(&[scratch.at("s"), mounted.path().join("new")]);
         ended.assert_failed(4, &[&format!("{one:?}"), &format!("{other:?}"), "folds case"]);
         assert_eq!(names(mounted.path()), [""; 0], "{what}");
     }
 }
 
 #[test]
-fn a_tree_without_such_names_arrives_and_replaces_what_is_spelled_in_another_way() {
+fn a_tree_without_case_conflicts_replaces_entries_spelled_differently() {
     let Some(mounted) = folding() else { return };
-    let place = Place::new();
-    place.file("s/Dir/Sub/README", b"1");
-    place.file("s/Dir/a", b"2");
-    place.file("s/B", b"3");
-    fs::hard_link(place.at("s/B"), place.at("s/C")).unwrap();
-    let (source, target) = (place.at("s"), mounted.path().join("t"));
+    let scratch = Scratch::new();
+    scratch.file("s/Dir/Sub/README", b"1");
+    scratch.file("s/Dir/a", b"2");
+    scratch.file("s/B", b"3");
+    fs::hard_link(scratch.at("s/B"), scratch.at("s/C")).unwrap();
+    let (source, target) = (scratch.at("s"), mounted.path().join("t"));
     copy(&[&source, &target]).assert_done();
     fs::write(target.join("dir/old"), "old").unwrap();
     copy(&["--force".as_ref(), source.as_os_str(), target.as_os_str()]).assert_done();

@@ -1,4 +1,4 @@
-//! Two writers at one place: the second one is refused and told who is at work.
+//! Two writers at one place: the second one is refused with the name of the first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,101 +7,101 @@ use std::process::Command;
 use decant_test_support::is_root;
 use decant_test_support::noise;
 
-use super::command::{Place, Running, command, copy, names};
+use super::command::{Running, Scratch, command, copy, names};
 
-/// A folder that takes some seconds to copy, and what grows while that is under way.
-fn slow(place: &Place, target: &str) -> (PathBuf, PathBuf, PathBuf) {
-    let source = place.folder("slow");
+/// A directory that takes some seconds to copy, and what grows while that is under way.
+fn slow(scratch: &Scratch, target: &str) -> (PathBuf, PathBuf, PathBuf) {
+    let source = scratch.directory("slow");
     for number in 0..3 {
         fs::write(source.join(number.to_string()), noise(1 << 20, number)).unwrap();
     }
-    (source, place.at(target), place.at(target).join(".decant-partial/new/0"))
+    (source, scratch.at(target), scratch.at(target).join(".decant-partial/new/0"))
 }
 
-fn refused(source: &Path, target: &Path, first: &Running) {
+fn assert_refused(source: &Path, target: &Path, first: &Running) {
     let own = format!("(process {}", first.id());
-    let words = ["--force".as_ref(), source.as_os_str(), target.as_os_str()];
-    copy(&words).assert_failed(4, &["another process is writing to", &own, "wait until it has ended"]);
+    let arguments = ["--force".as_ref(), source.as_os_str(), target.as_os_str()];
+    copy(&arguments).assert_failed(4, &["another process is writing to", &own, "wait until it has ended"]);
 }
 
 #[test]
-fn a_second_copy_into_a_folder_is_refused_and_the_first_one_keeps_everything() {
-    let place = Place::new();
-    let (source, target, growing) = slow(&place, "target");
-    place.folder("target");
-    place.file("other/a", b"other");
-    let first = Running::until(&growing, &source, &target);
-    refused(&place.at("other"), &target, &first);
-    let image = place.file("image", b"image");
-    refused(&image, &target.join("image"), &first);
-    first.well();
+fn a_second_copy_into_a_directory_is_refused_and_the_first_one_completes() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = slow(&scratch, "target");
+    scratch.directory("target");
+    scratch.file("other/a", b"other");
+    let first = Running::start_and_wait_for(&growing, &source, &target);
+    assert_refused(&scratch.at("other"), &target, &first);
+    let image = scratch.file("image", b"image");
+    assert_refused(&image, &target.join("image"), &first);
+    first.assert_success();
     assert_eq!(names(&target), ["0", "1", "2"]);
     copy(&[image.as_path(), &target.join("image")]).assert_done();
 }
 
 #[test]
-fn a_second_copy_into_a_folder_that_is_being_made_is_refused_and_removes_nothing() {
-    let place = Place::new();
-    let (source, target, growing) = slow(&place, "new");
-    place.file("other/a", b"other");
-    let first = Running::until(&growing, &source, &target);
-    refused(&place.at("other"), &target, &first);
-    first.well();
+fn a_second_copy_into_a_directory_being_created_is_refused_and_removes_nothing() {
+    let scratch = Scratch::new();
+    let (source, target, growing) = slow(&scratch, "new");
+    scratch.file("other/a", b"other");
+    let first = Running::start_and_wait_for(&growing, &source, &target);
+    assert_refused(&scratch.at("other"), &target, &first);
+    first.assert_success();
     assert_eq!(names(&target), ["0", "1", "2"]);
 }
 
 #[test]
-fn a_tree_is_not_copied_to_where_an_image_is_written() {
-    let place = Place::new();
-    let image = place.file("image", &noise(3 << 20, 9));
-    let folder = place.folder("target");
-    place.file("other/a", b"other");
-    let first = Running::until(&folder.join(".image.decant-partial"), &image, &folder);
-    refused(&place.at("other"), &folder, &first);
+fn a_tree_copy_to_the_path_of_a_running_image_copy_is_refused() {
+    let scratch = Scratch::new();
+    let image = scratch.file("image", &noise(3 << 20, 9));
+    let directory = scratch.directory("target");
+    scratch.file("other/a", b"other");
+    let first = Running::start_and_wait_for(&directory.join(".image.decant-partial"), &image, &directory);
+    assert_refused(&scratch.at("other"), &directory, &first);
     // Another image has its own name.
-    copy(&[place.file("second", b"second"), folder.clone()]).assert_done();
-    refused(&image, &folder.join("image"), &first);
-    first.well();
-    assert_eq!(names(&folder), ["image", "second"]);
+    copy(&[scratch.file("second", b"second"), directory.clone()]).assert_done();
+    assert_refused(&image, &directory.join("image"), &first);
+    first.assert_success();
+    assert_eq!(names(&directory), ["image", "second"]);
 }
 
 #[test]
-fn images_whose_long_names_begin_alike_are_written_at_the_same_time() {
-    let place = Place::new();
+fn images_with_a_common_long_prefix_are_copied_concurrently() {
+    let scratch = Scratch::new();
     let long = "n".repeat(210);
-    let slow = place.file("slow", &noise(3 << 20, 9));
-    let growing = || names(&place.at(".")).into_iter().find(|name| name.ends_with(".decant-partial"));
-    let first = Running::until(&place.at("slow"), &slow, &place.at(&format!("{long}A")));
+    let slow = scratch.file("slow", &noise(3 << 20, 9));
+    let growing = || names(&scratch.at(".")).into_iter().find(|name| name.ends_with(".decant-partial"));
+    let first = Running::start_and_wait_for(&scratch.at("slow"), &slow, &scratch.at(&format!("{long}A")));
     while growing().is_none() {
         std::thread::yield_now();
     }
-    copy(&[place.file("quick", b"quick"), place.at(&format!("{long}B"))]).assert_done();
-    first.well();
-    assert_eq!(fs::metadata(place.at(&format!("{long}A"))).unwrap().len(), 3 << 20);
-    assert_eq!(fs::read(place.at(&format!("{long}B"))).unwrap(), b"quick");
+    copy(&[scratch.file("quick", b"quick"), scratch.at(&format!("{long}B"))]).assert_done();
+    first.assert_success();
+    assert_eq!(fs::metadata(scratch.at(&format!("{long}A"))).unwrap().len(), 3 << 20);
+    assert_eq!(fs::read(scratch.at(&format!("{long}B"))).unwrap(), b"quick");
 }
 
 #[test]
-fn a_writer_that_cannot_be_seen_from_here_is_known_by_what_it_has_stored() {
+fn a_writer_in_another_pid_namespace_is_identified_by_its_record() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
-    let (source, target, growing) = slow(&place, "target");
-    place.folder("target");
-    place.file("other/a", b"other");
-    let words = place.at("target/.decant-partial/writer");
-    let first = Running::until(&growing, &source, &target);
-    let stored = fs::read_to_string(words).unwrap();
-    // As in another pod: with processes of its own.
-    let inner = command(&[place.at("other"), target.clone()]);
+    let scratch = Scratch::new();
+    let (source, target, growing) = slow(&scratch, "target");
+    scratch.directory("target");
+    scratch.file("other/a", b"other");
+    let arguments = scratch.at("target/.decant-partial/writer");
+    let first = Running::start_and_wait_for(&growing, &source, &target);
+    let stored = fs::read_to_string(arguments).unwrap();
+    // As in another pod: in its own PID namespace.
+    let inner = command(&[scratch.at("other"), target.clone()]);
     let mut apart = Command::new("unshare");
     apart.args(["--pid", "--fork", "--mount-proc"]).arg(inner.get_program()).args(inner.get_args());
     let ended = apart.output().unwrap();
-    let told = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(4), "{told}");
+    let reported = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(4), "{reported}");
     assert!(stored.contains(&format!("process {} on host ", first.id())), "{stored}");
-    assert!(told.contains(stored.trim()), "{told}");
-    first.well();
+    assert!(reported.contains(stored.trim()), "{reported}");
+    first.assert_success();
     assert_eq!(names(&target), ["0", "1", "2"]);
 }

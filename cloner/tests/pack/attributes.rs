@@ -1,4 +1,4 @@
-//! Archives with attributes: our own reader is not the only one that understands them.
+//! Archives with attributes can be read by other archivers too.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -29,7 +29,7 @@ fn torture() -> Tree {
 }
 
 /// Other archivers know nanoseconds only of entries with a header of their own.
-fn torture_for_others() -> Tree {
+fn torture_for_other_archivers() -> Tree {
     let tree = torture();
     for path in paths(tree.0.path()).iter().filter(|path| xattrs_of(path).is_empty()) {
         let seconds = fs::symlink_metadata(path).unwrap().mtime();
@@ -41,11 +41,11 @@ fn torture_for_others() -> Tree {
 }
 
 /// `stream` as another archiver extracts it.
-fn extracted_by(program: &str, words: &[&str], stream: &[u8]) -> Tree {
+fn extracted_by(program: &str, arguments: &[&str], stream: &[u8]) -> Tree {
     let (archive, tree) = (NamedTempFile::new().unwrap(), Tree::new());
     fs::write(archive.path(), stream).unwrap();
     let mut command = Command::new(program);
-    command.args(words).arg("-xpf").arg(archive.path()).arg("-C").arg(tree.0.path());
+    command.args(arguments).arg("-xpf").arg(archive.path()).arg("-C").arg(tree.0.path());
     let output = command.env("LC_ALL", "C").output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     tree
@@ -53,10 +53,10 @@ fn extracted_by(program: &str, words: &[&str], stream: &[u8]) -> Tree {
 
 #[test]
 fn gnu_tar_extracts_all_attributes() {
-    let tree = torture_for_others();
+    let tree = torture_for_other_archivers();
     // With --acls it takes lists only from records of its own, which are text.
-    let words = ["--xattrs", "--xattrs-include=*", "--numeric-owner"];
-    let copy = extracted_by("tar", &words, &tree.archive(WITH_ATTRIBUTES));
+    let arguments = ["--xattrs", "--xattrs-include=*", "--numeric-owner"];
+    let copy = extracted_by("tar", &arguments, &tree.archive(WITH_ATTRIBUTES));
     if is_root() {
         assert_same(&describe(tree.0.path(), true), &describe(copy.0.path(), true), "GNU tar");
     }
@@ -67,7 +67,7 @@ fn bsdtar_extracts_attributes_and_times() {
     if !able(Command::new("bsdtar").arg("--version").output().is_ok(), "bsdtar is not installed") {
         return;
     }
-    let tree = torture_for_others();
+    let tree = torture_for_other_archivers();
     let copy =
         extracted_by("bsdtar", &["--xattrs", "--acls", "--numeric-owner"], &tree.archive(WITH_ATTRIBUTES));
     for name in ["some", "nothing", "islands", "sub/deeper"] {
@@ -91,7 +91,7 @@ fn bsdtar_extracts_attributes_and_times() {
 }
 
 #[test]
-fn without_attributes_the_archive_is_that_of_gnu_tar_and_says_what_stays_behind() {
+fn without_attributes_the_archive_equals_gnu_tars_and_losses_are_counted() {
     let tree = torture();
     // The root's files have a name that GNU tar would write; what is compared is everything else.
     fs::remove_file(tree.path("zz/unreadable")).unwrap();
@@ -109,12 +109,12 @@ fn without_attributes_the_archive_is_that_of_gnu_tar_and_says_what_stays_behind(
 }
 
 #[test]
-fn attributes_of_many_folders_are_counted_and_the_first_entry_is_named() {
+fn attributes_of_many_directories_are_counted_and_the_first_is_named() {
     let tree = Tree::new();
-    for folder in 0..40 {
-        tree.folder(format!("{folder:02}/below"));
-        tree.file(format!("{folder:02}/below/file"), "x");
-        (0..20).for_each(|file| tree.file(format!("{folder:02}/{file:02}"), "x"));
+    for directory in 0..40 {
+        tree.directory(format!("{directory:02}/below"));
+        tree.file(format!("{directory:02}/below/file"), "x");
+        (0..20).for_each(|file| tree.file(format!("{directory:02}/{file:02}"), "x"));
     }
     for name in ["17/below", "17/08", "39/below/file"] {
         set_xattr(&tree.path(name), "user.a", b"a");
@@ -127,7 +127,7 @@ fn attributes_of_many_folders_are_counted_and_the_first_entry_is_named() {
 }
 
 #[test]
-fn a_second_name_of_a_file_has_no_header_of_its_own() {
+fn a_hard_link_has_no_attribute_header() {
     let tree = Tree::new();
     tree.file("a", "x");
     set_xattr(&tree.path("a"), "user.a", b"a");
@@ -139,7 +139,7 @@ fn a_second_name_of_a_file_has_no_header_of_its_own() {
 }
 
 #[test]
-fn attributes_that_change_after_the_plan_are_a_changed_source() {
+fn attributes_changed_after_the_plan_are_a_source_change() {
     let tree = Tree::new();
     tree.file("a", "x");
     let plan = tree.scan(WITH_ATTRIBUTES).unwrap();
@@ -149,9 +149,9 @@ fn attributes_that_change_after_the_plan_are_a_changed_source() {
     tree.write(SPARSE, &plan, &mut Vec::new()).unwrap();
 }
 
-/// What has no room in one header of ours is told to have been left out.
+/// Attributes that do not fit into one header are reported as omitted.
 #[test]
-fn more_than_a_header_holds_is_left_out_and_told() {
+fn attributes_beyond_one_header_are_omitted_and_reported() {
     if !is_root() {
         return;
     }

@@ -14,9 +14,9 @@ use decant_shared::process::stop::Stop;
 use crate::tree::{SPARSE, Tree};
 
 /// A sink that does something when a file's content is asked for.
-struct Meddler<F: FnMut(&Path)>(F);
+struct ModifyingSink<F: FnMut(&Path)>(F);
 
-impl<F: FnMut(&Path)> Sink for Meddler<F> {
+impl<F: FnMut(&Path)> Sink for ModifyingSink<F> {
     fn write(&mut self, _: Purpose, run: Run<'_>) -> Result<()> {
         if let Run::File(range) = run {
             (self.0)(range.path);
@@ -25,10 +25,10 @@ impl<F: FnMut(&Path)> Sink for Meddler<F> {
     }
 }
 
-/// What writing says when `meddle` is called for each file that is read.
-fn failure(tree: &Tree, meddle: impl FnMut(&Path)) -> (Kind, String) {
+/// The error of writing when `modify` is called for each file that is read.
+fn failure(tree: &Tree, modify: impl FnMut(&Path)) -> (Kind, String) {
     let plan = tree.scan(SPARSE).unwrap();
-    let error = tree.write(SPARSE, &plan, &mut Meddler(meddle)).unwrap_err();
+    let error = tree.write(SPARSE, &plan, &mut ModifyingSink(modify)).unwrap_err();
     (error.kind(), error.to_string())
 }
 
@@ -44,7 +44,7 @@ fn a_file_that_grows_while_it_is_read_is_named() {
 }
 
 #[test]
-fn a_file_that_is_rewritten_in_place_while_it_is_read_is_named() {
+fn a_file_rewritten_in_place_while_it_is_read_is_named() {
     let tree = Tree::new();
     tree.file("data", "one");
     let (kind, text) = failure(&tree, |path| {
@@ -57,9 +57,9 @@ fn a_file_that_is_rewritten_in_place_while_it_is_read_is_named() {
 }
 
 #[test]
-fn a_folder_that_gets_a_name_after_its_names_were_read_is_named() {
+fn a_directory_that_gains_an_entry_after_listing_is_named() {
     let tree = Tree::new();
-    tree.folder("sub");
+    tree.directory("sub");
     tree.file("sub/a", "content");
     let (kind, text) = failure(&tree, |path| {
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -73,7 +73,7 @@ fn a_folder_that_gets_a_name_after_its_names_were_read_is_named() {
 fn an_entry_added_after_the_scan_is_named() {
     let tree = Tree::new();
     tree.file("a", "x");
-    tree.folder("b");
+    tree.directory("b");
     let (kind, text) = failure(&tree, |path| {
         if path.ends_with("a") {
             fs::write(path.with_file_name("b/new"), "y").unwrap();
@@ -84,7 +84,7 @@ fn an_entry_added_after_the_scan_is_named() {
 }
 
 #[test]
-fn an_entry_removed_after_the_scan_is_a_change() {
+fn an_entry_removed_after_the_scan_is_a_source_change() {
     let tree = Tree::new();
     tree.file("a", "x");
     tree.file("b", "x");
@@ -95,14 +95,14 @@ fn an_entry_removed_after_the_scan_is_a_change() {
 }
 
 #[test]
-fn the_place_of_an_entry_removed_before_its_folder_is_read_is_named() {
-    for (removed, words) in [
+fn the_directory_of_an_entry_removed_before_listing_is_named() {
+    for (removed, arguments) in [
         ("b/x", r#"an entry after "b" and before "b/y" was removed"#),
         ("b/y", r#"1 of its entries after "b/x" were removed"#),
     ] {
         let tree = Tree::new();
         tree.file("a", "x");
-        tree.folder("b");
+        tree.directory("b");
         tree.file("b/x", "x");
         tree.file("b/y", "x");
         let (kind, text) = failure(&tree, |path| {
@@ -111,15 +111,15 @@ fn the_place_of_an_entry_removed_before_its_folder_is_read_is_named() {
             }
         });
         assert_eq!(kind, Kind::SourceChanged);
-        assert!(text.ends_with(words), "{text}");
+        assert!(text.ends_with(arguments), "{text}");
     }
 }
 
 #[test]
-fn a_file_whose_size_changes_after_the_scan_is_named_with_what_changed() {
+fn a_file_resized_after_the_scan_is_named_with_the_change() {
     let tree = Tree::new();
     tree.file("a", "x");
-    tree.folder("b");
+    tree.directory("b");
     tree.file("b/log", "x");
     let (kind, text) = failure(&tree, |path| {
         if path.ends_with("a") {
@@ -131,10 +131,10 @@ fn a_file_whose_size_changes_after_the_scan_is_named_with_what_changed() {
 }
 
 #[test]
-fn a_file_replaced_by_one_that_looks_the_same_is_named() {
+fn a_file_replaced_by_one_with_equal_size_and_time_is_named() {
     let tree = Tree::new();
     tree.file("a", "x");
-    tree.folder("d");
+    tree.directory("d");
     tree.file("d/b", "old");
     let time = fs::metadata(tree.path("d/b")).unwrap().modified().unwrap();
     let (kind, text) = failure(&tree, |path| {
@@ -150,10 +150,10 @@ fn a_file_replaced_by_one_that_looks_the_same_is_named() {
 }
 
 #[test]
-fn an_entry_replaced_after_the_scan_is_a_change_although_the_number_is_the_same() {
+fn an_entry_replaced_after_the_scan_is_a_change_at_an_equal_count() {
     let tree = Tree::new();
     tree.file("a", "x");
-    tree.folder("d");
+    tree.directory("d");
     tree.file("d/b", "old");
     let replace = |path: &Path| {
         if path.ends_with("a") {
@@ -167,7 +167,7 @@ fn an_entry_replaced_after_the_scan_is_a_change_although_the_number_is_the_same(
 }
 
 #[test]
-fn a_file_replaced_by_a_fifo_or_a_symlink_is_neither_waited_for_nor_followed() {
+fn a_file_replaced_by_a_fifo_or_symlink_neither_blocks_nor_is_followed() {
     for fifo in [true, false] {
         let tree = Tree::new();
         tree.file("a", "x");
@@ -188,15 +188,15 @@ fn a_file_replaced_by_a_fifo_or_a_symlink_is_neither_waited_for_nor_followed() {
 }
 
 #[test]
-fn an_unreadable_file_or_folder_is_named() {
+fn an_unreadable_file_or_directory_is_named() {
     for name in ["locked file", "locked folder"] {
         let tree = Tree::new();
-        tree.folder("from");
-        tree.folder("to");
+        tree.directory("from");
+        tree.directory("to");
         if name == "locked file" {
             tree.file(format!("from/{name}"), "x");
         } else {
-            tree.folder(format!("from/{name}"));
+            tree.directory(format!("from/{name}"));
         }
         for (path, mode) in [("", 0o755), ("to", 0o777), (&format!("from/{name}"), 0o000)] {
             fs::set_permissions(tree.path(path), Permissions::from_mode(mode)).unwrap();
@@ -209,10 +209,10 @@ fn an_unreadable_file_or_folder_is_named() {
     }
 }
 
-/// The cloner, about to run in `tree` as somebody who may not read everything.
+/// The cloner, to be run in `tree` as a user who may not read every file.
 fn without_privileges(tree: &Tree) -> Command {
     let mut command = if rustix::process::geteuid().is_root() {
-        // Nobody else need reach the folder of the build. `cp` rather than our own hands: a file that another
+        // The build directory may be unreadable for that user. `cp` instead of std::fs: a file that another
         // test's child inherits while it is open for writing cannot be run.
         let program = tree.path("cloner");
         let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_cloner")).arg(&program).status();
@@ -229,24 +229,24 @@ fn without_privileges(tree: &Tree) -> Command {
 }
 
 #[test]
-fn an_unreadable_lost_and_found_does_not_matter() {
+fn an_unreadable_lost_and_found_is_ignored() {
     let tree = Tree::new();
-    tree.folder("lost+found");
+    tree.directory("lost+found");
     fs::set_permissions(tree.path("lost+found"), Permissions::from_mode(0o000)).unwrap();
     assert_eq!(tree.archive(SPARSE), vec![0; 10_240]);
 }
 
 #[test]
-fn a_file_cut_short_while_it_is_read_is_a_change() {
+fn a_file_truncated_while_it_is_read_is_a_source_change() {
     let tree = Tree::new();
     tree.file("a", vec![1; 9000]);
     let cut = |path: &Path| File::options().write(true).open(path).unwrap().set_len(10).unwrap();
     assert_eq!(failure(&tree, cut).0, Kind::SourceChanged);
 }
 
-/// Filesystems may tell holes differently later (delayed allocation, compression) with nothing changed.
+/// Filesystems may report other holes later (delayed allocation, compression) although nothing changed.
 #[test]
-fn holes_that_move_after_the_scan_are_no_change() {
+fn holes_moved_after_the_scan_are_not_a_source_change() {
     let tree = Tree::new();
     tree.sparse("file", 1 << 20, [0]);
     let plan = tree.scan(SPARSE).unwrap();
@@ -262,14 +262,14 @@ fn holes_that_move_after_the_scan_are_no_change() {
 }
 
 #[test]
-fn a_stop_is_obeyed_between_entries() {
+fn packing_stops_between_entries() {
     let tree = Tree::new();
     tree.file("a", "x");
     tree.file("b", "x");
     let plan = tree.scan(SPARSE).unwrap();
     let stop = Stop::new();
     let mut files = 0;
-    let mut sink = Meddler(|_: &Path| {
+    let mut sink = ModifyingSink(|_: &Path| {
         files += 1;
         stop.by_signal(15);
     });
@@ -282,7 +282,7 @@ fn a_stop_is_obeyed_between_entries() {
 }
 
 #[test]
-fn a_file_under_a_write_lease_is_waited_for() {
+fn a_file_with_a_write_lease_is_read_after_the_lease_ends() {
     // Gives the lease back a moment after it is asked for it, as Samba does.
     const HOLDER: &str = r#"
 import fcntl, os, signal, sys, time

@@ -13,14 +13,14 @@ use decant_test_support::able;
 use crate::tree::{SPARSE, Tree, listing, tar};
 
 #[test]
-fn an_empty_folder_is_one_record_of_zeros() {
+fn an_empty_directory_is_one_record_of_zeros() {
     assert_eq!(Tree::new().archive(SPARSE), vec![0; 10_240]);
 }
 
 #[test]
-fn files_folders_and_links_are_as_gnu_tar_stores_them() {
+fn files_directories_and_links_are_stored_as_by_gnu_tar() {
     let tree = Tree::new();
-    tree.folder("sub/empty");
+    tree.directory("sub/empty");
     tree.file("sub/file", "content");
     tree.file("sub/.hidden", vec![7; 512]);
     tree.file("sub.file", vec![7; 513]);
@@ -38,7 +38,7 @@ fn files_folders_and_links_are_as_gnu_tar_stores_them() {
 }
 
 #[test]
-fn any_name_is_only_a_name() {
+fn unusual_names_are_stored_unchanged() {
     let tree = Tree::new();
     tree.file("--checkpoint-action=exec=touch pwned", "1");
     tree.file("--checkpoint=1", "2");
@@ -47,18 +47,18 @@ fn any_name_is_only_a_name() {
     tree.file(OsStr::from_bytes(b"not \xff\xfe utf-8"), "5");
     tree.file("n".repeat(255), "6");
     tree.file("\u{1f600} *?[a]", "7");
-    tree.folder(" ");
+    tree.directory(" ");
     let copy = Tree::extracted(&tree.same_as_gnu());
     assert_eq!(listing(copy.0.path()), listing(tree.0.path()));
 }
 
 #[test]
-fn names_and_targets_have_a_header_of_their_own_from_101_bytes_on() {
+fn names_and_link_targets_over_100_bytes_have_their_own_header() {
     let tree = Tree::new();
     for len in [98, 99, 100, 101, 102] {
         tree.file("f".repeat(len), "x");
         // The final slash counts.
-        tree.folder("d".repeat(len));
+        tree.directory("d".repeat(len));
         tree.file(format!("{}/x", "d".repeat(len)), "y");
         symlink("t".repeat(len), tree.path(format!("link to {len}"))).unwrap();
         symlink("u".repeat(len), tree.path("l".repeat(len))).unwrap();
@@ -73,7 +73,7 @@ fn names_and_targets_have_a_header_of_their_own_from_101_bytes_on() {
 }
 
 #[test]
-fn times_before_1970_and_far_ahead_are_kept() {
+fn times_before_1970_and_in_the_far_future_are_kept() {
     let tree = Tree::new();
     for (name, time) in [
         ("before", SystemTime::UNIX_EPOCH - Duration::from_millis(86_400_500)),
@@ -88,27 +88,27 @@ fn times_before_1970_and_far_ahead_are_kept() {
 }
 
 #[test]
-fn lost_and_found_is_left_out_at_the_top_only() {
+fn lost_and_found_is_omitted_at_the_root_only() {
     let tree = Tree::new();
-    tree.folder("lost+found");
+    tree.directory("lost+found");
     tree.file("lost+found/x", "x");
-    tree.folder("sub/lost+found");
+    tree.directory("sub/lost+found");
     let names = tar(&["-t"], &tree.same_as_gnu());
     assert_eq!(names, "sub/\nsub/lost+found/\n");
 }
 
 #[test]
-fn the_remains_of_a_killed_clone_are_left_out_at_the_top_only() {
+fn leftovers_of_a_killed_clone_are_omitted_at_the_root_only() {
     let tree = Tree::new();
-    tree.folder(".decant-partial");
+    tree.directory(".decant-partial");
     tree.file(".decant-partial/x", "x");
-    tree.folder("sub/.decant-partial");
+    tree.directory("sub/.decant-partial");
     let names = tar(&["-t"], &tree.archive(SPARSE));
     assert_eq!(names, "sub/\nsub/.decant-partial/\n");
 }
 
 #[test]
-fn sockets_are_left_out() {
+fn sockets_are_omitted() {
     let tree = Tree::new();
     tree.file("a", "x");
     let _socket = UnixListener::bind(tree.path("socket")).unwrap();
@@ -141,7 +141,7 @@ fn devices_and_large_owner_numbers_are_kept() {
 }
 
 #[test]
-fn a_path_beyond_the_limit_of_the_kernel_is_reached() {
+fn paths_longer_than_the_kernel_limit_are_archived() {
     let tree = Tree::new();
     let script = "for i in $(seq 1 60); do n=$(printf 'd%.0s' $(seq 1 100)); mkdir $n; \
          for f in 1 2 z; do echo $i > $f; done; cd $n; done";
@@ -155,7 +155,7 @@ fn a_path_beyond_the_limit_of_the_kernel_is_reached() {
 }
 
 #[test]
-fn a_path_that_no_archive_takes_is_named() {
+fn a_path_too_long_for_an_archive_is_named() {
     let tree = Tree::new();
     let script = "n=$(printf 'd%.0s' $(seq 1 200)); for i in $(seq 1 90); do mkdir $n; cd $n; done";
     run("bash", &tree, &["-c", script]);

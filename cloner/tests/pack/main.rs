@@ -1,4 +1,4 @@
-//! The archive that the source writes, against real folders and GNU tar.
+//! The archive that the source writes, against real directories and GNU tar.
 // clippy knows only test functions as tests, not what they share.
 #![allow(clippy::unwrap_used)]
 

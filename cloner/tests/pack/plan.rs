@@ -13,7 +13,7 @@ use crate::tree::{DENSE, SPARSE, Tree, listing};
 enum Item {
     File(usize),
     Sparse(u64, Vec<u64>),
-    Folder,
+    Directory,
     Symlink(usize),
     HardLink(prop::sample::Index),
 }
@@ -23,19 +23,19 @@ fn item() -> impl Strategy<Value = Item> {
         (0_usize..3000).prop_map(Item::File),
         (0_u64..400_000, prop::collection::vec(0_u64..90, 0..9))
             .prop_map(|(size, parts)| Item::Sparse(size, parts)),
-        Just(Item::Folder),
+        Just(Item::Directory),
         (1_usize..300).prop_map(Item::Symlink),
         any::<prop::sample::Index>().prop_map(Item::HardLink),
     ]
 }
 
-fn planted(items: &[(String, Item)]) -> Tree {
+fn make_tree(items: &[(String, Item)]) -> Tree {
     let tree = Tree::new();
-    let mut folders = vec![String::new()];
+    let mut directories = vec![String::new()];
     let mut files = Vec::new();
     let mut names = BTreeSet::new();
     for (at, (name, item)) in items.iter().enumerate() {
-        let path = format!("{}{name}", folders[at % folders.len()]);
+        let path = format!("{}{name}", directories[at % directories.len()]);
         if !names.insert(path.clone()) {
             continue;
         }
@@ -45,9 +45,9 @@ fn planted(items: &[(String, Item)]) -> Tree {
                 let fits = parts.iter().map(|part| part * 4096).filter(|part| part + 4096 <= *size);
                 tree.sparse(&path, *size, fits);
             }
-            Item::Folder => {
-                tree.folder(&path);
-                folders.push(format!("{path}/"));
+            Item::Directory => {
+                tree.directory(&path);
+                directories.push(format!("{path}/"));
                 continue;
             }
             Item::Symlink(len) => symlink("t".repeat(*len), tree.path(&path)).unwrap(),
@@ -65,11 +65,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_plan_and_gnu_tar_agree_with_what_is_written(
+    fn the_plan_and_gnu_tar_match_the_archive(
         items in prop::collection::vec(("[a-c.+-]{1,3}|[x-z]{95,105}", item()), 1..40)
     ) {
         let items: Vec<_> = items.into_iter().filter(|(name, _)| name != "." && name != "..").collect();
-        let tree = planted(&items);
+        let tree = make_tree(&items);
         prop_assume!(fs::read_dir(tree.0.path()).unwrap().count() > 0, "GNU tar refuses no names at all");
         tree.archive(DENSE);
         let copy = Tree::extracted(&tree.same_as_gnu());
@@ -78,9 +78,9 @@ proptest! {
 }
 
 #[test]
-fn the_plan_of_an_unchanged_tree_does_not_change() {
+fn the_plan_of_an_unchanged_tree_is_stable() {
     let tree = Tree::new();
-    tree.folder("a/b");
+    tree.directory("a/b");
     tree.file("a/b/c", "x");
     assert_eq!(tree.scan(SPARSE).unwrap(), tree.scan(SPARSE).unwrap());
     let before = tree.scan(SPARSE).unwrap();

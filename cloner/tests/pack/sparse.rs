@@ -12,7 +12,7 @@ use crate::tree::{DENSE, SPARSE, Tree, listing};
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn holes_are_stored_as_gnu_tar_stores_them() {
+fn holes_are_stored_as_by_gnu_tar() {
     let tree = Tree::new();
     tree.sparse("all hole", 3 * MIB, []);
     tree.sparse("below a block", 100, []);
@@ -26,7 +26,7 @@ fn holes_are_stored_as_gnu_tar_stores_them() {
     for extents in [1, 3, 4, 5, 24, 25, 26, 45, 46, 47] {
         tree.sparse(&format!("{extents} extents"), 64 * MIB, (0..extents).map(|i| (i + 1) * MIB));
     }
-    tree.folder("l".repeat(120));
+    tree.directory("l".repeat(120));
     tree.sparse(&format!("{}/hole", "l".repeat(120)), MIB, [0]);
     let copy = Tree::extracted(&tree.same_as_gnu());
     assert_eq!(listing(copy.0.path()), listing(tree.0.path()));
@@ -41,7 +41,7 @@ fn holes_are_stored_as_gnu_tar_stores_them() {
 }
 
 #[test]
-fn preallocation_stores_everything_in_full_but_disk_img_keeps_its_type() {
+fn preallocation_stores_all_bytes_and_disk_img_keeps_its_type() {
     let tree = Tree::new();
     tree.sparse("disk.img", MIB, [0]);
     tree.sparse("other", MIB, [0]);
@@ -58,7 +58,7 @@ fn preallocation_stores_everything_in_full_but_disk_img_keeps_its_type() {
 fn disk_img_at_the_root_is_sparse_even_without_holes_or_content() {
     let tree = Tree::new();
     tree.file("disk.img", vec![1; 3 * 4096 + 1]);
-    tree.folder("sub");
+    tree.directory("sub");
     tree.file("sub/disk.img", "x");
     let stream = tree.archive(SPARSE);
     assert_eq!(stream[156], b'S');
@@ -86,7 +86,7 @@ fn disk_img_is_never_a_link_to_another_name() {
 }
 
 #[test]
-fn space_set_aside_in_disk_img_is_not_read() {
+fn preallocated_space_in_disk_img_is_not_read() {
     let tree = Tree::new();
     let file = File::create(tree.path("disk.img")).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 16 * MIB).unwrap();
@@ -114,7 +114,7 @@ fn sizes_beyond_8_gib_are_kept() {
 
 /// The plan of a huge dense file is right and its header is base-256, without writing its bytes anywhere.
 #[test]
-fn a_dense_file_beyond_8_gib_has_a_large_number_in_its_header() {
+fn the_size_of_a_dense_file_beyond_8_gib_is_base_256() {
     let tree = Tree::new();
     tree.sparse("huge", (9 << 30) + 1, []);
     let plan = tree.scan(DENSE).unwrap();
@@ -126,7 +126,7 @@ fn a_dense_file_beyond_8_gib_has_a_large_number_in_its_header() {
 }
 
 #[test]
-fn beyond_the_limit_of_extents_the_content_is_still_right() {
+fn the_content_is_right_beyond_the_extent_limit() {
     let tree = Tree::new();
     let file = File::create(tree.path("many")).unwrap();
     let parts = 70_000_u64;

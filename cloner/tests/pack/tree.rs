@@ -1,4 +1,4 @@
-//! A folder to archive, the archive of it, and what GNU tar makes of both.
+//! A directory to archive, the archive of it, and what GNU tar makes of both.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 pub(crate) const SPARSE: Options = Options { sparse: true, attributes: false };
 pub(crate) const DENSE: Options = Options { sparse: false, attributes: false };
 
-/// A folder for a test. Times of its entries are whatever they are.
+/// A directory for a test. Times of its entries are whatever they are.
 pub(crate) struct Tree(pub(crate) TempDir);
 
 impl Tree {
@@ -35,7 +35,7 @@ impl Tree {
         fs::write(self.path(name), content).unwrap();
     }
 
-    pub(crate) fn folder(&self, name: impl AsRef<Path>) {
+    pub(crate) fn directory(&self, name: impl AsRef<Path>) {
         fs::create_dir_all(self.path(name)).unwrap();
     }
 
@@ -72,7 +72,7 @@ impl Tree {
         stream
     }
 
-    /// What GNU tar makes of the folder, with the names and options that CDI's cloner gives it.
+    /// What GNU tar makes of the directory, with the names and options that CDI's cloner gives it.
     pub(crate) fn gnu_archive(&self, flags: &[&str]) -> Vec<u8> {
         let mut names: Vec<OsString> =
             fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -32,19 +32,20 @@ fn a_snapshot_with_nested_subvolumes_is_archived() {
     }
     let btrfs = made.unwrap();
     let at = |name: &str| btrfs.path().join(name);
-    let subvolume = |words: &[&str], paths: &[&str]| {
+    let subvolume = |arguments: &[&str], paths: &[&str]| {
         let paths: Vec<_> = paths.iter().map(|name| at(name)).collect();
-        let words = ["-q", "subvolume"].iter().chain(words).map(AsRef::as_ref);
-        run("btrfs", &words.chain(paths.iter().map(|path| path.as_os_str())).collect::<Vec<_>>()).unwrap();
+        let arguments = ["-q", "subvolume"].iter().chain(arguments).map(AsRef::as_ref);
+        run("btrfs", &arguments.chain(paths.iter().map(|path| path.as_os_str())).collect::<Vec<_>>())
+            .unwrap();
     };
     subvolume(&["create"], &["root"]);
     subvolume(&["create"], &["root/portables"]);
     fs::create_dir(at("root/var")).unwrap();
     subvolume(&["create"], &["root/var/machines"]);
     fs::write(at("root/file"), "content").unwrap();
-    for words in [["snapshot", "-r"].as_slice(), &["snapshot"]] {
-        let name = format!("snapshot{}", words.len());
-        subvolume(words, &["root", &name]);
+    for arguments in [["snapshot", "-r"].as_slice(), &["snapshot"]] {
+        let name = format!("snapshot{}", arguments.len());
+        subvolume(arguments, &["root", &name]);
         let placeholder = || fs::metadata(at(&name).join("portables")).unwrap();
         let before = placeholder();
         let entries = archived(&at(&name), || sleep(Duration::from_millis(20)));
@@ -55,7 +56,7 @@ fn a_snapshot_with_nested_subvolumes_is_archived() {
 }
 
 #[test]
-fn inode_numbers_that_a_filesystem_makes_up_are_no_change() {
+fn unstable_inode_numbers_are_not_a_source_change() {
     if !is_root() {
         return;
     }
@@ -65,14 +66,14 @@ fn inode_numbers_that_a_filesystem_makes_up_are_no_change() {
         return;
     }
     let (lower, point) = (lower.unwrap(), point.unwrap());
-    for (folder, name) in [(lower.path(), "below"), (upper.path(), "above")] {
+    for (directory, name) in [(lower.path(), "below"), (upper.path(), "above")] {
         for part in ["a", "b"] {
-            fs::create_dir_all(folder.join(part)).unwrap();
-            fs::write(folder.join(part).join(name), "content").unwrap();
+            fs::create_dir_all(directory.join(part)).unwrap();
+            fs::write(directory.join(part).join(name), "content").unwrap();
         }
     }
-    let folders = [upper.path(), lower.path()];
-    let mount = || Mounted::overlay_at(point.path(), &folders, "xino=off");
+    let directories = [upper.path(), lower.path()];
+    let mount = || Mounted::overlay_at(point.path(), &directories, "xino=off");
     let made = mount();
     if !able(made.is_ok(), "overlayfs") {
         return;
@@ -87,7 +88,7 @@ fn inode_numbers_that_a_filesystem_makes_up_are_no_change() {
     let before = numbers();
     let entries = archived(point.path(), || {
         drop(overlay.take());
-        // What forgets its inodes under memory pressure forgets them here. Numbers are dealt out in the order of the looks.
+        // This drops cached inodes, as memory pressure does. Numbers are assigned in the order of the lookups.
         overlay = Some(mount().unwrap());
         fs::metadata(point.path().join("b")).unwrap();
     });

@@ -1,4 +1,4 @@
-//! Requests: good ones, and their parts for those that are not.
+//! Requests: valid ones, and the parts to build invalid ones.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use snap::write::FrameEncoder;
 pub(crate) const TREE: &str = "filesystem-clone";
 pub(crate) const IMAGE: &str = "blockdevice-clone";
 
-/// What every snappy stream begins with.
+/// The start of every snappy stream.
 pub(crate) const IDENTIFIER: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 
 /// The head of a clone's request; `more` are further header lines, each with its line end.

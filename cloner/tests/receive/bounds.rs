@@ -1,5 +1,5 @@
-//! Streams that cost their sender little and their receiver much: holes without end, numbers that overflow, attributes
-//! without content, uploads without an end, log lines of strangers.
+//! Streams that are cheap for the sender and expensive for the receiver: endless holes, numbers that overflow, attributes
+//! without content, uploads without an end, log lines caused by unknown clients.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use decant_test_support::{is_root, names, until};
 use rustix::process::Signal;
 
 use crate::body::{IDENTIFIER, IMAGE, TREE, chunk, chunked, frame, frames, head, upload, upload_with};
-use crate::client::{Answer, Client, Who};
+use crate::client::{Answer, Client, ClientIdentity};
 use crate::dirty_device::{DIRT, Device};
-use crate::process::{Plan, Target};
+use crate::process::{Target, TargetBuilder};
 
 fn hole(len: u64) -> Vec<u8> {
     let mut mark = Vec::new();
@@ -24,19 +24,19 @@ fn image_of(more: &str, parts: &[&[u8]]) -> Vec<u8> {
     [head(IMAGE, more), chunked(&[&[IDENTIFIER], parts].concat().concat())].concat()
 }
 
-/// That the target refuses this, at once and leaving nothing, and takes a good image.
-fn assert_refused(request: &[u8], status: u16, words: &str) {
-    let target = Plan::new().ready();
-    let answer = target.ask(request);
-    assert_eq!(answer.status, status, "{words:?}: {answer:?}");
-    assert!(answer.body.contains(words), "{words:?} is not in {answer:?}");
-    assert!(names(&target.folder()).is_empty(), "{words:?} left {:?}", names(&target.folder()));
-    assert_eq!(target.ask(&upload(IMAGE, b"image")).status, 200);
-    target.ended().well();
+/// Asserts that the target refuses this immediately, leaves nothing, and then accepts a valid image.
+fn assert_refused(request: &[u8], status: u16, expected_text: &str) {
+    let target = TargetBuilder::new().ready();
+    let answer = target.request(request);
+    assert_eq!(answer.status, status, "{expected_text:?}: {answer:?}");
+    assert!(answer.body.contains(expected_text), "{expected_text:?} is not in {answer:?}");
+    assert!(names(&target.directory()).is_empty(), "{expected_text:?} left {:?}", names(&target.directory()));
+    assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
+    target.ended().assert_success();
 }
 
 #[test]
-fn a_hole_beyond_what_was_announced_is_refused_before_it_is_counted() {
+fn a_hole_beyond_the_announced_length_is_refused_immediately() {
     let request = image_of("x-decant-length: 100\r\n", &[&frame(&[b'a'; 100]), &hole(1 << 62)]);
     assert_refused(&request, 500, "the sender announced 100 bytes and sent 4611686018427388004");
 }
@@ -46,15 +46,15 @@ fn holes_whose_sum_overflows_are_damage() {
     for holes in [[1 << 63, 1 << 63], [u64::MAX, 1001]] {
         let request = image_of("", &[&hole(holes[0]), &hole(holes[1])]);
         assert_refused(&request, 500, "longer than any volume");
-        // Not in one pack: between them is data.
+        // Not in one batch: data is between them.
         let request = image_of("", &[&hole(holes[0]), &frame(b"data"), &hole(holes[1])]);
-        let status = Plan::new().ready().ask(&request).status;
+        let status = TargetBuilder::new().ready().request(&request).status;
         assert!(matches!(status, 400 | 500), "{status}");
     }
 }
 
 #[test]
-fn an_image_larger_than_any_file_is_refused_before_it_is_counted() {
+fn an_image_larger_than_any_file_is_refused_immediately() {
     let too_large = "effective image size is larger than the reported available storage";
     assert_refused(&image_of("", &[&hole(1 << 63)]), 400, too_large);
     let announced = format!("x-decant-length: {}\r\n", u64::MAX);
@@ -62,18 +62,18 @@ fn an_image_larger_than_any_file_is_refused_before_it_is_counted() {
 }
 
 #[test]
-fn a_hole_larger_than_the_device_is_refused_before_it_is_counted() {
+fn a_hole_larger_than_the_device_is_refused_immediately() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(1 << 20);
-    let target = Plan::new().set("DESTINATION", device.name()).ready();
-    let answer = target.ask(&image_of("", &[&hole(1 << 62)]));
+    let target = TargetBuilder::new().set("DESTINATION", device.name()).ready();
+    let answer = target.request(&image_of("", &[&hole(1 << 62)]));
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(device.content() == vec![DIRT; 1 << 20]);
 }
 
-/// A tree with a file that is one hole, where nothing is written and so nothing but the hole's digest is to be done.
+/// A tree with a file that is one hole: nothing is written, only the digest of the hole is computed.
 fn endless_hole() -> Vec<u8> {
     let size = (1_u64 << 62).to_string();
     HandMade::default()
@@ -82,7 +82,7 @@ fn endless_hole() -> Vec<u8> {
         .0
 }
 
-/// A target that works on a hole of 2^62 bytes, and the sender of it, who says nothing more.
+/// The now silent sender of a hole of 2^62 bytes, which the target processes.
 fn at_work_on_a_hole(target: &Target) -> Client {
     let mut sender = target.sender();
     sender.send(&[head(TREE, ""), chunk(&frames(&endless_hole()))].concat()).unwrap();
@@ -91,8 +91,8 @@ fn at_work_on_a_hole(target: &Target) -> Client {
 }
 
 #[test]
-fn a_target_at_work_on_an_endless_hole_ends_when_it_is_told_to() {
-    let target = Plan::new().ready();
+fn sigterm_ends_a_target_that_processes_a_huge_hole() {
+    let target = TargetBuilder::new().ready();
     let _sender = at_work_on_a_hole(&target);
     std::thread::sleep(Duration::from_millis(500));
     target.signal(Signal::TERM);
@@ -101,91 +101,91 @@ fn a_target_at_work_on_an_endless_hole_ends_when_it_is_told_to() {
 }
 
 #[test]
-fn a_silent_sender_makes_room_also_while_the_writer_works_on_its_hole() {
-    let target = Plan::new().ready();
+fn a_silent_sender_is_replaced_while_its_huge_hole_is_processed() {
+    let target = TargetBuilder::new().ready();
     let _sender = at_work_on_a_hole(&target);
     until("the silent sender makes room", || {
-        let answer = target.ask(&upload(IMAGE, b"image"));
+        let answer = target.request(&upload(IMAGE, b"image"));
         assert!(matches!(answer.status, 200 | 503), "{answer:?}");
         answer.status == 200
     });
     target.line("the source fell silent and another one took its place");
-    target.ended().well();
+    target.ended().assert_success();
 }
 
 #[test]
-fn attributes_without_names_or_without_number_are_refused() {
+fn empty_attribute_names_and_too_many_attributes_are_refused() {
     let many = [("SCHILY.xattr.a", ""); 30_000];
     let nameless = [("SCHILY.xattr.", ""); 2];
-    for (records, words) in [
+    for (records, expected_text) in [
         (&nameless[..], "an extended attribute has no name"),
         (&many[..], "the extended attributes are larger than those of any entry"),
     ] {
         let tree = HandMade::default().pax(b'x', records).file("file", "content").end();
-        assert_refused(&upload(TREE, &tree), 500, words);
+        assert_refused(&upload(TREE, &tree), 500, expected_text);
     }
 }
 
 #[test]
-fn an_upload_that_does_not_say_how_its_body_ends_is_refused() {
-    let target = Plan::new().ready();
+fn an_upload_without_body_framing_is_refused() {
+    let target = TargetBuilder::new().ready();
     for content in [IMAGE, TREE] {
         let request =
             format!("POST /v1beta1/upload HTTP/1.1\r\nHost: target\r\nx-cdi-content-type: {content}\r\n\r\n");
-        let answer = target.ask(request.as_bytes());
+        let answer = target.request(request.as_bytes());
         assert_eq!(answer.status, 411, "{answer:?}");
         let request = [request.as_bytes(), &frames(b"image")].concat();
-        assert_eq!(target.ask(&request).status, 411);
+        assert_eq!(target.request(&request).status, 411);
     }
-    assert!(names(&target.folder()).is_empty());
-    assert_eq!(target.ask(&upload(IMAGE, b"image")).status, 200);
-    target.ended().well();
+    assert!(names(&target.directory()).is_empty());
+    assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
+    target.ended().assert_success();
 }
 
 #[test]
-fn an_empty_stream_whose_end_is_said_is_a_clone() {
+fn an_empty_stream_with_body_framing_is_a_clone() {
     for framing in ["Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Content-Length: 0\r\n\r\n"] {
-        let target = Plan::new().ready();
+        let target = TargetBuilder::new().ready();
         let request = format!(
             "POST /v1beta1/upload HTTP/1.1\r\nHost: target\r\nx-cdi-content-type: {IMAGE}\r\n{framing}"
         );
-        assert_eq!(target.ask(request.as_bytes()).status, 200, "{framing:?}");
-        target.ended().well();
+        assert_eq!(target.request(request.as_bytes()).status, 200, "{framing:?}");
+        target.ended().assert_success();
     }
 }
 
 #[test]
-fn names_that_a_clone_uses_until_it_is_complete_are_refused_by_name() {
+fn temporary_names_of_a_clone_are_refused_by_name() {
     for name in
         [".decant-partial", ".disk.img.decant-partial", "./.decant-partial.3", ".disk.img.decant-partial.9"]
     {
         let tree = HandMade::default().file(name, "content").end();
         assert_refused(&upload(TREE, &tree), 500, name);
     }
-    let target = Plan::new().ready();
+    let target = TargetBuilder::new().ready();
     let tree = HandMade::default().file(".decant-partial-notes", "content").end();
-    assert_eq!(target.ask(&upload(TREE, &tree)).status, 200);
-    assert_eq!(names(&target.folder()), [".decant-partial-notes"]);
+    assert_eq!(target.request(&upload(TREE, &tree)).status, 200);
+    assert_eq!(names(&target.directory()), [".decant-partial-notes"]);
 }
 
 #[test]
-fn a_name_that_is_too_deep_is_refused_by_name_and_quickly() {
+fn a_too_deep_path_is_refused_quickly_and_named() {
     let deep = format!("{}file", "d/".repeat(10_000));
     let tree = HandMade::default().pax(b'x', &[("path", &deep)]).file("x", "content").end();
     assert_refused(&upload(TREE, &tree), 500, "has 20004 bytes, more than 16384: it is too deep");
 }
 
 #[test]
-fn strangers_cannot_fill_the_log_or_write_into_it_what_a_terminal_obeys() {
-    let target = Plan::new().ready();
+fn unknown_clients_cannot_flood_the_log_or_inject_control_characters() {
+    let target = TargetBuilder::new().ready();
     let path = format!("/\u{9b}31m\u{202e}{}", "A".repeat(12_000));
     let request = format!("GET {path} HTTP/1.1\r\nHost: target\r\n\r\n");
-    let nobody = Who::trusting(&target.plan.ca);
+    let anonymous = ClientIdentity::trusting(&target.builder.ca);
     for _ in 0..50 {
-        let mut client = Client::connect(target.port, &nobody).unwrap();
+        let mut client = Client::connect(target.port, &anonymous).unwrap();
         client.send_as_far_as_it_goes(request.as_bytes());
-        let heard = client.hear().unwrap_or_default();
-        assert!(Answer::parse(&heard).is_none_or(|answer| answer.status >= 400), "{heard:?}");
+        let received = client.read_to_close().unwrap_or_default();
+        assert!(Answer::parse(&received).is_none_or(|answer| answer.status >= 400), "{received:?}");
     }
     target.line("10 requests of others than the sender so far");
     target.signal(Signal::TERM);
@@ -195,9 +195,9 @@ fn strangers_cannot_fill_the_log_or_write_into_it_what_a_terminal_obeys() {
 }
 
 #[test]
-fn a_clone_succeeds_without_room_for_its_termination_message() {
-    let target = Plan::new().set("DECANT_TERMINATION_LOG", "/dev/full").ready();
-    assert_eq!(target.ask(&upload_with(IMAGE, "", b"image")).status, 200);
+fn a_clone_succeeds_if_its_termination_message_cannot_be_written() {
+    let target = TargetBuilder::new().set("DECANT_TERMINATION_LOG", "/dev/full").ready();
+    assert_eq!(target.request(&upload_with(IMAGE, "", b"image")).status, 200);
     target.line("cannot write the termination message to /dev/full");
     let mut target = target;
     assert_eq!(target.exit_code(), Some(0));

@@ -1,4 +1,4 @@
-//! A sender that does what no good sender does: any bytes, cut anywhere, or nothing at all.
+//! A sender under the control of the test: any bytes, truncated anywhere, or nothing at all.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,16 +13,16 @@ use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedCipherSuite,
 };
 
-/// Who a client is, and which TLS it speaks.
-pub(crate) struct Who {
+/// The certificate of a client, and its TLS settings.
+pub(crate) struct ClientIdentity {
     roots: RootCertStore,
     identity: Option<Identity>,
     versions: Vec<&'static rustls::SupportedProtocolVersion>,
     suites: Vec<SupportedCipherSuite>,
 }
 
-impl Who {
-    /// Nobody, who knows a server of `ca`.
+impl ClientIdentity {
+    /// A client without a certificate that trusts servers of `ca`.
     pub(crate) fn trusting(ca: &Ca) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(ca.der().clone()).unwrap();
@@ -34,12 +34,12 @@ impl Who {
         }
     }
 
-    pub(crate) fn being(mut self, identity: Identity) -> Self {
+    pub(crate) fn with_identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    pub(crate) fn speaking(mut self, version: &'static rustls::SupportedProtocolVersion) -> Self {
+    pub(crate) fn with_version(mut self, version: &'static rustls::SupportedProtocolVersion) -> Self {
         self.versions = vec![version];
         self
     }
@@ -49,7 +49,7 @@ impl Who {
         self
     }
 
-    /// Connections of one configuration share what a server gave them to resume sessions with.
+    /// Connections of one configuration share their session tickets.
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let mut provider = rustls::crypto::ring::default_provider();
         provider.cipher_suites.clone_from(&self.suites);
@@ -89,11 +89,11 @@ pub(crate) struct Client(StreamOwned<ClientConnection, TcpStream>);
 impl Client {
     /// Connects and completes the handshake. (In TLS 1.3 the client's part of it ends before the server has
     /// looked at the client's certificate.)
-    pub(crate) fn connect(port: u16, who: &Who) -> io::Result<Self> {
-        Self::connect_by(port, who.config())
+    pub(crate) fn connect(port: u16, client_identity: &ClientIdentity) -> io::Result<Self> {
+        Self::connect_by(port, client_identity.config())
     }
 
-    /// The same by a configuration that may have been used before.
+    /// The same with a configuration that other connections may have used.
     pub(crate) fn connect_by(port: u16, config: Arc<ClientConfig>) -> io::Result<Self> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_read_timeout(Some(HANG))?;
@@ -116,55 +116,56 @@ impl Client {
         self.0.flush()
     }
 
-    /// Sends until the server has had enough, which is its right once it has answered.
+    /// Sends until the server closes, which it may do once it has answered.
     pub(crate) fn send_as_far_as_it_goes(&mut self, bytes: &[u8]) {
         let _ = self.send(bytes);
     }
 
-    /// Everything that the server says until it closes.
-    pub(crate) fn hear(&mut self) -> io::Result<Vec<u8>> {
-        let mut heard = Vec::new();
-        match self.0.read_to_end(&mut heard) {
-            // It hung up without a goodbye: what it said stands.
+    /// Reads everything until the server closes.
+    pub(crate) fn read_to_close(&mut self) -> io::Result<Vec<u8>> {
+        let mut received = Vec::new();
+        match self.0.read_to_end(&mut received) {
+            // It closed without close_notify: the bytes read so far are its answer.
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {}
             result => drop(result?),
         }
-        Ok(heard)
+        Ok(received)
     }
 
     /// The server's answer.
     pub(crate) fn answer(&mut self) -> Answer {
-        let heard = self.hear().unwrap();
-        Answer::parse(&heard).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&heard)))
+        let received = self.read_to_close().unwrap();
+        Answer::parse(&received)
+            .unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&received)))
     }
 
     /// Reads until the server has sent exactly this.
     pub(crate) fn expect(&mut self, text: &str) {
-        let mut heard = vec![0; text.len()];
-        self.0.read_exact(&mut heard).unwrap();
-        assert_eq!(String::from_utf8_lossy(&heard), text);
+        let mut received = vec![0; text.len()];
+        self.0.read_exact(&mut received).unwrap();
+        assert_eq!(String::from_utf8_lossy(&received), text);
     }
 
-    /// Says goodbye in good order, and goes on listening.
+    /// Sends close_notify and keeps reading.
     pub(crate) fn finish_sending(&mut self) {
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
         self.0.sock.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Breaks the connection off as a machine does that was switched off and on.
+    /// Resets the connection, as a machine that was rebooted does.
     pub(crate) fn reset(self) {
         set_socket_linger(&self.0.sock, Some(Duration::ZERO)).unwrap();
     }
 }
 
-/// What a server says on a connection without TLS.
+/// The answer of a server on a connection without TLS.
 pub(crate) fn plain(port: u16, request: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(HANG)).unwrap();
     socket.write_all(request).unwrap();
-    let mut heard = Vec::new();
-    // A server that resets has said what it wanted to say.
-    let _ = socket.read_to_end(&mut heard);
-    heard
+    let mut received = Vec::new();
+    // A server that resets has already answered.
+    let _ = socket.read_to_end(&mut received);
+    received
 }

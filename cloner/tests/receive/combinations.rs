@@ -1,4 +1,4 @@
-//! The combinations of docs/protocol.md section 2.6 whose target is a folder, when all goes well.
+//! The combinations of docs/protocol.md section 2.6 whose target is a directory, without faults.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -7,7 +7,7 @@ use decant_test_support::archive::HandMade;
 use decant_test_support::{names, noise};
 
 use crate::body::{IMAGE, TREE, upload, upload_with};
-use crate::process::Plan;
+use crate::process::TargetBuilder;
 
 const MIB: usize = 1 << 20;
 
@@ -22,7 +22,7 @@ fn a_tree() -> Vec<u8> {
     let mut image = HandMade::header(b'0', "disk.img", 100_000);
     image.set_mode(0o660);
     HandMade::default()
-        .folder("sub/")
+        .directory("sub/")
         .file("sub/file", "content")
         .hard_link("sub/again", "sub/file")
         .symlink("link", "sub/file")
@@ -32,156 +32,156 @@ fn a_tree() -> Vec<u8> {
 }
 
 #[test]
-fn a_device_becomes_an_image_of_the_same_bytes_that_qemu_may_open() {
-    let target = Plan::new().ready();
+fn a_device_becomes_an_identical_image_that_qemu_can_open() {
+    let target = TargetBuilder::new().ready();
     let image = image_with_a_hole();
-    assert_eq!(target.ask(&upload(IMAGE, &image)).status, 200);
-    let path = target.folder().join("disk.img");
+    assert_eq!(target.request(&upload(IMAGE, &image)).status, 200);
+    let path = target.directory().join("disk.img");
     assert!(fs::read(&path).unwrap() == image);
     let meta = path.metadata().unwrap();
     assert_eq!(meta.permissions().mode() & 0o7777, 0o660);
     assert!(meta.blocks() * 512 <= 2 << 20, "the hole is gone: {} blocks", meta.blocks());
-    assert_eq!(names(&target.folder()), ["disk.img"]);
-    assert!(!target.ended().well());
+    assert_eq!(names(&target.directory()), ["disk.img"]);
+    assert!(!target.ended().assert_success());
 }
 
 #[test]
-fn a_tree_becomes_the_same_tree() {
-    let target = Plan::new().ready();
-    assert_eq!(target.ask(&upload(TREE, &a_tree())).status, 200);
-    let folder = target.folder();
-    assert_eq!(names(&folder), ["disk.img", "link", "sub"]);
-    assert_eq!(names(&folder.join("sub")), ["again", "empty", "file"]);
-    assert_eq!(fs::read_to_string(folder.join("sub/again")).unwrap(), "content");
-    assert_eq!(folder.join("sub/again").metadata().unwrap().nlink(), 2);
+fn a_tree_is_cloned_unchanged() {
+    let target = TargetBuilder::new().ready();
+    assert_eq!(target.request(&upload(TREE, &a_tree())).status, 200);
+    let directory = target.directory();
+    assert_eq!(names(&directory), ["disk.img", "link", "sub"]);
+    assert_eq!(names(&directory.join("sub")), ["again", "empty", "file"]);
+    assert_eq!(fs::read_to_string(directory.join("sub/again")).unwrap(), "content");
+    assert_eq!(directory.join("sub/again").metadata().unwrap().nlink(), 2);
     assert_eq!(
-        fs::read_link(folder.join("link")).unwrap(),
-        folder.join("sub/file").strip_prefix(&folder).unwrap()
+        fs::read_link(directory.join("link")).unwrap(),
+        directory.join("sub/file").strip_prefix(&directory).unwrap()
     );
-    assert!(fs::read(folder.join("disk.img")).unwrap() == noise(100_000, 0));
-    assert!(!target.ended().well());
+    assert!(fs::read(directory.join("disk.img")).unwrap() == noise(100_000, 0));
+    assert!(!target.ended().assert_success());
 }
 
 #[test]
 fn the_image_in_a_tree_keeps_its_mode() {
-    let target = Plan::new().ready();
-    assert_eq!(target.ask(&upload(TREE, &a_tree())).status, 200);
-    let mode = target.folder().join("disk.img").metadata().unwrap().permissions().mode();
+    let target = TargetBuilder::new().ready();
+    assert_eq!(target.request(&upload(TREE, &a_tree())).status, 200);
+    let mode = target.directory().join("disk.img").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o660);
 }
 
 #[test]
-fn an_image_grows_to_what_the_volume_can_hold() {
+fn an_image_grows_to_the_usable_size_of_the_volume() {
     // 106 MiB / 1.06 = 100 MiB.
-    let plan = Plan::new().set("UPLOAD_IMAGE_SIZE", "106Mi").set("FILESYSTEM_OVERHEAD", "0.06");
-    let target = plan.ready();
-    assert_eq!(target.ask(&upload(IMAGE, b"image")).status, 200);
-    let image = fs::read(target.folder().join("disk.img")).unwrap();
+    let builder = TargetBuilder::new().set("UPLOAD_IMAGE_SIZE", "106Mi").set("FILESYSTEM_OVERHEAD", "0.06");
+    let target = builder.ready();
+    assert_eq!(target.request(&upload(IMAGE, b"image")).status, 200);
+    let image = fs::read(target.directory().join("disk.img")).unwrap();
     assert_eq!(image.len(), 100 * MIB);
     assert!(image.starts_with(b"image\0") && image[5..].iter().all(|byte| *byte == 0));
-    let blocks = target.folder().join("disk.img").metadata().unwrap().blocks();
+    let blocks = target.directory().join("disk.img").metadata().unwrap().blocks();
     assert!(blocks * 512 < 1 << 20, "what it grew by is allocated: {blocks} blocks");
 }
 
 #[test]
-fn an_image_larger_than_the_volumes_share_is_not_cut() {
-    let target = Plan::new().set("UPLOAD_IMAGE_SIZE", "1Mi").ready();
+fn an_image_larger_than_the_usable_size_is_not_truncated() {
+    let target = TargetBuilder::new().set("UPLOAD_IMAGE_SIZE", "1Mi").ready();
     let image = noise(MIB + 4096, 0);
-    assert_eq!(target.ask(&upload(IMAGE, &image)).status, 200);
-    assert!(fs::read(target.folder().join("disk.img")).unwrap() == image);
+    assert_eq!(target.request(&upload(IMAGE, &image)).status, 200);
+    assert!(fs::read(target.directory().join("disk.img")).unwrap() == image);
 }
 
 #[test]
-fn preallocation_allocates_an_image_with_all_its_holes_and_is_reported() {
-    let plan = Plan::new().set("PREALLOCATION", "true").set("UPLOAD_IMAGE_SIZE", "8Mi");
-    let target = plan.ready();
+fn preallocation_allocates_the_holes_of_an_image_and_is_reported() {
+    let builder = TargetBuilder::new().set("PREALLOCATION", "true").set("UPLOAD_IMAGE_SIZE", "8Mi");
+    let target = builder.ready();
     let image = image_with_a_hole();
-    assert_eq!(target.ask(&upload(IMAGE, &image)).status, 200);
-    let path = target.folder().join("disk.img");
+    assert_eq!(target.request(&upload(IMAGE, &image)).status, 200);
+    let path = target.directory().join("disk.img");
     let meta = path.metadata().unwrap();
     assert_eq!(meta.len(), 8 << 20);
     assert!(meta.blocks() * 512 >= 8 << 20, "{} blocks", meta.blocks());
     assert!(fs::read(&path).unwrap().starts_with(&image));
-    assert!(target.ended().well());
+    assert!(target.ended().assert_success());
 }
 
 #[test]
 fn preallocation_allocates_sparse_files_of_a_tree_and_is_reported() {
-    let target = Plan::new().set("PREALLOCATION", "true").ready();
+    let target = TargetBuilder::new().set("PREALLOCATION", "true").ready();
     let tree = HandMade::default().sparse("sparse", 4 << 20, &[(1 << 20, 4096)], &noise(4096, 0)).end();
-    assert_eq!(target.ask(&upload(TREE, &tree)).status, 200);
-    let path = target.folder().join("sparse");
+    assert_eq!(target.request(&upload(TREE, &tree)).status, 200);
+    let path = target.directory().join("sparse");
     let meta = path.metadata().unwrap();
     assert_eq!(meta.len(), 4 << 20);
     assert!(meta.blocks() * 512 >= 4 << 20, "{} blocks", meta.blocks());
     assert!(fs::read(&path).unwrap()[MIB..MIB + 4096] == noise(4096, 0));
-    assert!(target.ended().well());
+    assert!(target.ended().assert_success());
 }
 
 #[test]
 fn a_sparse_file_of_a_tree_stays_sparse() {
-    let target = Plan::new().ready();
+    let target = TargetBuilder::new().ready();
     let tree = HandMade::default().sparse("sparse", 4 << 20, &[(1 << 20, 4096)], &noise(4096, 0)).end();
-    assert_eq!(target.ask(&upload(TREE, &tree)).status, 200);
-    let meta = target.folder().join("sparse").metadata().unwrap();
+    assert_eq!(target.request(&upload(TREE, &tree)).status, 200);
+    let meta = target.directory().join("sparse").metadata().unwrap();
     assert_eq!(meta.len(), 4 << 20);
     assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
 }
 
 #[test]
 fn an_empty_stream_is_an_empty_volume() {
-    let target = Plan::new().ready();
-    assert_eq!(target.ask(&upload(TREE, b"")).status, 200);
-    assert!(names(&target.folder()).is_empty());
-    assert!(!target.ended().well());
+    let target = TargetBuilder::new().ready();
+    assert_eq!(target.request(&upload(TREE, b"")).status, 200);
+    assert!(names(&target.directory()).is_empty());
+    assert!(!target.ended().assert_success());
 }
 
 #[test]
 fn an_archive_without_members_is_an_empty_volume() {
-    let target = Plan::new().ready();
-    assert_eq!(target.ask(&upload(TREE, &[0; 10240])).status, 200);
-    assert!(names(&target.folder()).is_empty());
-    assert!(!target.ended().well());
+    let target = TargetBuilder::new().ready();
+    assert_eq!(target.request(&upload(TREE, &[0; 10240])).status, 200);
+    assert!(names(&target.directory()).is_empty());
+    assert!(!target.ended().assert_success());
 }
 
 #[test]
 fn an_empty_device_is_an_empty_image() {
-    let target = Plan::new().ready();
-    assert_eq!(target.ask(&upload(IMAGE, b"")).status, 200);
-    assert_eq!(target.folder().join("disk.img").metadata().unwrap().len(), 0);
-    assert!(!target.ended().well());
+    let target = TargetBuilder::new().ready();
+    assert_eq!(target.request(&upload(IMAGE, b"")).status, 200);
+    assert_eq!(target.directory().join("disk.img").metadata().unwrap().len(), 0);
+    assert!(!target.ended().assert_success());
 }
 
 #[test]
-fn a_length_that_is_announced_truly_changes_nothing() {
+fn a_correct_announced_length_changes_nothing() {
     for (content, stream) in [(IMAGE, image_with_a_hole()), (TREE, a_tree())] {
-        let target = Plan::new().ready();
+        let target = TargetBuilder::new().ready();
         let length = format!("x-decant-length: {}\r\n", stream.len());
-        assert_eq!(target.ask(&upload_with(content, &length, &stream)).status, 200, "{content}");
-        target.ended().well();
+        assert_eq!(target.request(&upload_with(content, &length, &stream)).status, 200, "{content}");
+        target.ended().assert_success();
     }
 }
 
 #[test]
-fn what_a_killed_attempt_left_is_no_obstacle_and_is_gone_afterwards() {
-    let target = Plan::new().ready();
-    let folder = target.folder();
-    fs::write(folder.join(".disk.img.decant-partial"), "half an image").unwrap();
-    fs::create_dir_all(folder.join(".decant-partial/new/half")).unwrap();
-    fs::write(folder.join(".decant-partial/new/half/file"), "half a file").unwrap();
-    fs::write(folder.join("disk.img"), "an old image").unwrap();
-    assert_eq!(target.ask(&upload(TREE, &a_tree())).status, 200);
-    assert!(fs::read(folder.join("disk.img")).unwrap() == noise(100_000, 0));
-    assert!(!names(&folder).contains(&".decant-partial".to_owned()));
+fn leftovers_of_a_killed_attempt_are_removed() {
+    let target = TargetBuilder::new().ready();
+    let directory = target.directory();
+    fs::write(directory.join(".disk.img.decant-partial"), "half an image").unwrap();
+    fs::create_dir_all(directory.join(".decant-partial/new/half")).unwrap();
+    fs::write(directory.join(".decant-partial/new/half/file"), "half a file").unwrap();
+    fs::write(directory.join("disk.img"), "an old image").unwrap();
+    assert_eq!(target.request(&upload(TREE, &a_tree())).status, 200);
+    assert!(fs::read(directory.join("disk.img")).unwrap() == noise(100_000, 0));
+    assert!(!names(&directory).contains(&".decant-partial".to_owned()));
 }
 
 #[test]
-fn an_image_replaces_what_stands_in_its_place_and_what_was_left_half_written() {
-    let target = Plan::new().ready();
-    let folder = target.folder();
-    fs::write(folder.join(".disk.img.decant-partial"), "half an image").unwrap();
-    fs::write(folder.join("disk.img"), "an old image").unwrap();
-    assert_eq!(target.ask(&upload(IMAGE, b"new")).status, 200);
-    assert_eq!(fs::read_to_string(folder.join("disk.img")).unwrap(), "new");
-    assert_eq!(names(&folder), ["disk.img"]);
+fn an_image_replaces_an_existing_file_and_a_partial_one() {
+    let target = TargetBuilder::new().ready();
+    let directory = target.directory();
+    fs::write(directory.join(".disk.img.decant-partial"), "half an image").unwrap();
+    fs::write(directory.join("disk.img"), "an old image").unwrap();
+    assert_eq!(target.request(&upload(IMAGE, b"new")).status, 200);
+    assert_eq!(fs::read_to_string(directory.join("disk.img")).unwrap(), "new");
+    assert_eq!(names(&directory), ["disk.img"]);
 }

@@ -5,12 +5,12 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::body::{IMAGE, chunk, frames, head, upload};
-use crate::process::Plan;
+use crate::process::TargetBuilder;
 
 /// A target that gives up in `limit`.
-fn waiting_for(limit: Duration) -> (Plan, OffsetDateTime) {
+fn waiting_for(limit: Duration) -> (TargetBuilder, OffsetDateTime) {
     let deadline = OffsetDateTime::now_utc() + limit;
-    (Plan::new().set("DEADLINE", &deadline.format(&Rfc3339).unwrap()), deadline)
+    (TargetBuilder::new().set("DEADLINE", &deadline.format(&Rfc3339).unwrap()), deadline)
 }
 
 const PASSED: &str = r#"{"deadlinePassed":true,"message":"Deadline Passed"}"#;
@@ -22,24 +22,24 @@ fn assert_passed(message: &str) {
 
 #[test]
 fn a_target_without_a_sender_reports_the_deadline_and_exits_0() {
-    let (plan, deadline) = waiting_for(Duration::seconds(2));
-    let ended = plan.ready().ended();
+    let (builder, deadline) = waiting_for(Duration::seconds(2));
+    let ended = builder.ready().ended();
     assert!(OffsetDateTime::now_utc() >= deadline, "it left early: {ended:?}");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_passed(&ended.message);
 }
 
 #[test]
-fn a_deadline_in_the_past_ends_the_target_at_once() {
+fn a_deadline_in_the_past_ends_the_target_immediately() {
     let ended = waiting_for(-Duration::hours(1)).0.ready().ended();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_passed(&ended.message);
 }
 
 #[test]
-fn a_transfer_that_runs_when_the_deadline_comes_is_finished() {
-    let (plan, deadline) = waiting_for(Duration::seconds(1));
-    let target = plan.ready();
+fn a_transfer_running_at_the_deadline_is_completed() {
+    let (builder, deadline) = waiting_for(Duration::seconds(1));
+    let target = builder.ready();
     let mut sender = target.sender();
     sender.send(&[head(IMAGE, ""), chunk(&frames(b"image"))].concat()).unwrap();
     target.line("receiving");
@@ -48,13 +48,13 @@ fn a_transfer_that_runs_when_the_deadline_comes_is_finished() {
     sender.send(b"0\r\n\r\n").unwrap();
     assert_eq!(sender.answer().status, 200);
     drop(sender);
-    assert!(!target.ended().well());
+    assert!(!target.ended().assert_success());
 }
 
 #[test]
-fn a_transfer_that_fails_after_the_deadline_is_the_last_one() {
-    let (plan, deadline) = waiting_for(Duration::seconds(1));
-    let target = plan.ready();
+fn after_the_deadline_a_failed_transfer_is_not_retried() {
+    let (builder, deadline) = waiting_for(Duration::seconds(1));
+    let target = builder.ready();
     let mut sender = target.sender();
     sender.send(&[head(IMAGE, ""), chunk(&frames(b"image"))].concat()).unwrap();
     target.line("receiving");
@@ -65,17 +65,17 @@ fn a_transfer_that_fails_after_the_deadline_is_the_last_one() {
     assert_passed(&ended.message);
 }
 
-/// A sender that were let in then would be cut off, or told 200 by a target that reports that nobody came.
+/// A sender admitted then would be cut off, or get 200 from a target that reports "no sender".
 #[test]
-fn a_sender_that_comes_while_the_target_leaves_is_sent_away() {
-    let (plan, deadline) = waiting_for(Duration::seconds(1));
-    let target = plan.ready();
+fn a_sender_during_the_shutdown_is_refused() {
+    let (builder, deadline) = waiting_for(Duration::seconds(1));
+    let target = builder.ready();
     let mut late = target.sender();
     let _still_open = target.sender();
     let later = deadline + Duration::milliseconds(700);
     until("the deadline", || OffsetDateTime::now_utc() > later);
     late.send_as_far_as_it_goes(&upload(IMAGE, b"late"));
     assert_eq!(late.answer().status, 503);
-    assert!(names(&target.folder()).is_empty());
+    assert!(names(&target.directory()).is_empty());
     assert_passed(&target.ended().message);
 }

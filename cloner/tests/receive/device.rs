@@ -1,4 +1,4 @@
-//! Targets that are block devices: loop devices full of dirt.
+//! Targets that are block devices: loop devices with old content.
 
 use std::os::unix::fs::FileTypeExt;
 
@@ -8,13 +8,13 @@ use rustix::process::Signal;
 
 use crate::body::{IMAGE, TREE, chunk, chunked, frames, head, upload, upload_with};
 use crate::dirty_device::{DIRT, Device};
-use crate::process::{Plan, Target};
+use crate::process::{Target, TargetBuilder};
 
 const MIB: usize = 1 << 20;
 
 /// A target that is this device.
-fn onto(device: &Device) -> Target {
-    Plan::new().set("DESTINATION", device.name()).ready()
+fn target_on(device: &Device) -> Target {
+    TargetBuilder::new().set("DESTINATION", device.name()).ready()
 }
 
 /// Data, zeros, data, zeros, and some bytes that fill no sector: less than 3 MiB.
@@ -25,7 +25,7 @@ fn an_image() -> Vec<u8> {
     image
 }
 
-/// That the device holds the image, and behind it what it held before.
+/// Asserts that the device holds the image, followed by its previous content.
 fn assert_holds(device: &Device, image: &[u8]) {
     let content = device.content();
     assert!(content[..image.len()] == *image, "the image is not what was sent");
@@ -43,163 +43,165 @@ fn a_device_gets_an_image_with_its_zeros_and_keeps_its_tail() {
     }
     for preallocation in ["false", "true"] {
         let device = Device::dirty(4 * MIB);
-        let target =
-            Plan::new().set("DESTINATION", device.name()).set("PREALLOCATION", preallocation).ready();
-        assert_eq!(target.ask(&upload(IMAGE, &an_image())).status, 200);
-        assert_eq!(target.ended().well().to_string(), preallocation);
+        let target = TargetBuilder::new()
+            .set("DESTINATION", device.name())
+            .set("PREALLOCATION", preallocation)
+            .ready();
+        assert_eq!(target.request(&upload(IMAGE, &an_image())).status, 200);
+        assert_eq!(target.ended().assert_success().to_string(), preallocation);
         assert_holds(&device, &an_image());
     }
 }
 
 #[test]
-fn a_device_is_filled_to_its_last_byte() {
+fn an_image_of_the_size_of_the_device_fills_it() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(2 * MIB);
-    let target = onto(&device);
+    let target = target_on(&device);
     assert_eq!(
-        target.ask(&upload_with(IMAGE, "x-decant-length: 2097152\r\n", &noise(2 * MIB, 0))).status,
+        target.request(&upload_with(IMAGE, "x-decant-length: 2097152\r\n", &noise(2 * MIB, 0))).status,
         200
     );
-    target.ended().well();
+    target.ended().assert_success();
     assert_holds(&device, &noise(2 * MIB, 0));
 }
 
 #[test]
-fn nothing_is_written_when_the_announced_image_does_not_fit() {
+fn nothing_is_written_if_the_announced_image_does_not_fit() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(MIB);
-    let target = onto(&device);
-    let answer = target.ask(&upload_with(IMAGE, "x-decant-length: 2097152\r\n", &noise(2 * MIB, 0)));
+    let target = target_on(&device);
+    let answer = target.request(&upload_with(IMAGE, "x-decant-length: 2097152\r\n", &noise(2 * MIB, 0)));
     assert_eq!(answer.status, 400, "{answer:?}");
-    for words in [
+    for expected_text in [
         "Saving stream failed: effective image size is larger than the reported available storage",
         "1048576",
         "2097152",
     ] {
-        assert!(answer.body.contains(words), "{words:?} is not in {answer:?}");
+        assert!(answer.body.contains(expected_text), "{expected_text:?} is not in {answer:?}");
     }
     assert_holds(&device, b"");
     assert_is_a_device(&device);
 }
 
 #[test]
-fn a_device_that_turns_out_too_small_is_told_with_its_size() {
+fn a_device_found_too_small_is_reported_with_its_size() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(MIB);
-    let target = onto(&device);
+    let target = target_on(&device);
     for image in [noise(2 * MIB, 0), vec![0; 2 * MIB]] {
-        let answer = target.ask(&upload(IMAGE, &image));
+        let answer = target.request(&upload(IMAGE, &image));
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(answer.body.contains("larger than the reported available storage"), "{answer:?}");
         assert!(answer.body.contains("1048576"), "{answer:?}");
     }
     assert_is_a_device(&device);
-    assert_eq!(target.ask(&upload(IMAGE, &an_image()[..MIB])).status, 200);
-    target.ended().well();
+    assert_eq!(target.request(&upload(IMAGE, &an_image()[..MIB])).status, 200);
+    target.ended().assert_success();
 }
 
 #[test]
-fn an_image_in_an_archive_that_does_not_fit_is_refused_before_anything_is_written() {
+fn an_image_in_an_archive_that_does_not_fit_is_refused_before_writing() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(MIB);
     let tree = HandMade::default().sparse("disk.img", 2 << 20, &[(0, 512)], &[1; 512]).end();
-    let answer = onto(&device).ask(&upload(TREE, &tree));
+    let answer = target_on(&device).request(&upload(TREE, &tree));
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(answer.body.contains("1048576") && answer.body.contains("2097152"), "{answer:?}");
     assert_holds(&device, b"");
 }
 
 #[test]
-fn a_device_survives_a_transfer_that_breaks_off_and_takes_the_next() {
+fn a_device_accepts_a_new_transfer_after_an_aborted_one() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(4 * MIB);
-    let target = onto(&device);
+    let target = target_on(&device);
     let mut sender = target.sender();
     sender.send(&[head(IMAGE, ""), chunk(&frames(&noise(MIB, 0)))].concat()).unwrap();
     sender.reset();
     target.line("the transfer failed");
     assert_is_a_device(&device);
-    assert_eq!(target.ask(&upload(IMAGE, &an_image())).status, 200);
-    target.ended().well();
+    assert_eq!(target.request(&upload(IMAGE, &an_image())).status, 200);
+    target.ended().assert_success();
     assert_holds(&device, &an_image());
 }
 
 #[test]
-fn a_device_survives_a_damaged_stream_and_takes_the_next() {
+fn a_device_accepts_a_new_transfer_after_a_damaged_one() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(4 * MIB);
-    let target = onto(&device);
+    let target = target_on(&device);
     let mut damaged = frames(&noise(MIB, 0));
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
-    assert_eq!(target.ask(&[head(IMAGE, ""), chunked(&damaged)].concat()).status, 500);
+    assert_eq!(target.request(&[head(IMAGE, ""), chunked(&damaged)].concat()).status, 500);
     assert_is_a_device(&device);
-    assert_eq!(target.ask(&upload(IMAGE, &an_image())).status, 200);
-    target.ended().well();
+    assert_eq!(target.request(&upload(IMAGE, &an_image())).status, 200);
+    target.ended().assert_success();
     assert_holds(&device, &an_image());
 }
 
 #[test]
-fn a_device_that_is_mounted_is_left_alone() {
+fn a_mounted_device_is_not_written() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(4 * MIB);
     let mounted = device.mounted();
     std::fs::write(mounted.path().join("file"), "content").unwrap();
-    let target = onto(&device);
-    let answer = target.ask(&upload(IMAGE, &an_image()));
+    let target = target_on(&device);
+    let answer = target.request(&upload(IMAGE, &an_image()));
     assert_eq!(answer.status, 500, "{answer:?}");
-    let words = format!("{} is in use (mounted, or held open)", device.name());
-    assert!(answer.body.contains(&words), "{answer:?}");
+    let expected_text = format!("{} is in use (mounted, or held open)", device.name());
+    assert!(answer.body.contains(&expected_text), "{answer:?}");
     assert_eq!(std::fs::read_to_string(mounted.path().join("file")).unwrap(), "content");
     drop(mounted);
-    assert_eq!(target.ask(&upload(IMAGE, &an_image())).status, 200);
-    target.ended().well();
+    assert_eq!(target.request(&upload(IMAGE, &an_image())).status, 200);
+    target.ended().assert_success();
 }
 
 #[test]
-fn a_device_path_without_a_device_is_an_error_and_makes_no_file() {
+fn a_missing_device_is_an_error_and_no_file_is_created() {
     let missing = "/dev/cdi-block-volume";
     assert!(!std::path::Path::new(missing).exists(), "this machine has the device that must be missing");
-    let target = Plan::new().set("DESTINATION", missing).ready();
-    let answer = target.ask(&upload(IMAGE, b"image"));
+    let target = TargetBuilder::new().set("DESTINATION", missing).ready();
+    let answer = target.request(&upload(IMAGE, b"image"));
     assert_eq!(answer.status, 500);
     assert!(answer.body.contains(missing), "{answer:?}");
     assert!(!std::path::Path::new(missing).exists());
 }
 
 #[test]
-fn an_empty_device_leaves_the_target_as_it_was() {
+fn an_empty_image_leaves_the_device_unchanged() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(MIB);
-    let target = onto(&device);
-    assert_eq!(target.ask(&upload(IMAGE, b"")).status, 200);
-    target.ended().well();
+    let target = target_on(&device);
+    assert_eq!(target.request(&upload(IMAGE, b"")).status, 200);
+    target.ended().assert_success();
     assert_holds(&device, b"");
 }
 
 #[test]
-fn a_target_that_is_told_to_end_leaves_the_device_to_the_next_one() {
+fn a_terminated_target_releases_the_device() {
     if !is_root() {
         return;
     }
     let device = Device::dirty(4 * MIB);
-    let target = onto(&device);
+    let target = target_on(&device);
     let mut sender = target.sender();
     sender.send(&[head(IMAGE, ""), chunk(&frames(&noise(MIB, 0)))].concat()).unwrap();
     target.line("receiving a blockdevice-clone");
@@ -207,7 +209,7 @@ fn a_target_that_is_told_to_end_leaves_the_device_to_the_next_one() {
     let ended = target.ended();
     assert_eq!((ended.code, ended.message.as_str()), (Some(143), "stopped by SIGTERM"));
     assert_is_a_device(&device);
-    let next = onto(&device);
-    assert_eq!(next.ask(&upload(IMAGE, &an_image())).status, 200);
+    let next = target_on(&device);
+    assert_eq!(next.request(&upload(IMAGE, &an_image())).status, 200);
     assert_holds(&device, &an_image());
 }

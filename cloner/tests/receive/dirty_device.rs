@@ -12,7 +12,7 @@ pub(crate) const DIRT: u8 = 0xa5;
 
 /// A block device.
 pub(crate) struct Device {
-    // Goes before the file that it is on.
+    // Dropped before its backing file.
     device: LoopDevice,
     _backing: NamedTempFile,
 }

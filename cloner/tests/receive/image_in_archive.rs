@@ -5,23 +5,23 @@ use decant_test_support::{is_root, noise};
 
 use crate::body::{TREE, upload};
 use crate::dirty_device::{DIRT, Device};
-use crate::process::Plan;
+use crate::process::TargetBuilder;
 
 const MIB: usize = 1 << 20;
 
 /// What a dirty device of 4 MiB holds after this archive; the answer's text if it was refused.
 fn written_from(tree: &[u8]) -> Result<Vec<u8>, (u16, String)> {
     let device = Device::dirty(4 * MIB);
-    let target = Plan::new().set("DESTINATION", device.name()).ready();
-    let answer = target.ask(&upload(TREE, tree));
+    let target = TargetBuilder::new().set("DESTINATION", device.name()).ready();
+    let answer = target.request(&upload(TREE, tree));
     if answer.status != 200 {
         return Err((answer.status, answer.body));
     }
-    assert!(!target.ended().well());
+    assert!(!target.ended().assert_success());
     Ok(device.content())
 }
 
-/// The image, and the dirt behind it.
+/// The image, followed by the old content.
 fn on_dirt(image: &[u8]) -> Vec<u8> {
     let mut content = image.to_vec();
     content.resize(4 * MIB, DIRT);
@@ -33,7 +33,7 @@ fn dense(name: &str) -> HandMade {
 }
 
 #[test]
-fn a_dense_image_is_found_by_either_spelling_of_its_name() {
+fn a_dense_image_is_found_with_and_without_a_leading_dot() {
     if !is_root() {
         return;
     }
@@ -57,7 +57,7 @@ fn the_holes_of_a_sparse_image_become_zeros() {
 }
 
 #[test]
-fn an_image_that_is_one_hole_becomes_zeros() {
+fn an_image_that_is_all_hole_becomes_zeros() {
     if !is_root() {
         return;
     }
@@ -66,11 +66,12 @@ fn an_image_that_is_one_hole_becomes_zeros() {
 }
 
 #[test]
-fn other_members_before_and_after_the_image_do_not_matter() {
+fn members_before_and_after_the_image_are_ignored() {
     if !is_root() {
         return;
     }
-    let before = HandMade::default().folder("./").folder("./lost+found/").file("./old-disk.img.bak", "no");
+    let before =
+        HandMade::default().directory("./").directory("./lost+found/").file("./old-disk.img.bak", "no");
     let image = dense("./disk.img");
     let after = HandMade::default().file("./zz", "after").symlink("./link", "disk.img");
     let tree = [before.0, image.0, after.end()].concat();
@@ -78,14 +79,14 @@ fn other_members_before_and_after_the_image_do_not_matter() {
 }
 
 #[test]
-fn an_archive_without_an_image_is_refused_in_cdis_words() {
+fn an_archive_without_an_image_is_refused_with_cdis_text() {
     if !is_root() {
         return;
     }
     for tree in [
         HandMade::default().end(),
         HandMade::default().file("old-disk.img.bak", "no").file("sub/disk.img", "no").end(),
-        HandMade::default().folder("disk.img/").end(),
+        HandMade::default().directory("disk.img/").end(),
         HandMade::default().symlink("disk.img", "elsewhere").end(),
     ] {
         let (status, text) = written_from(&tree).unwrap_err();
@@ -95,7 +96,7 @@ fn an_archive_without_an_image_is_refused_in_cdis_words() {
 }
 
 #[test]
-fn an_archive_that_is_cut_after_the_image_is_refused() {
+fn an_archive_truncated_after_the_image_is_refused() {
     if !is_root() {
         return;
     }

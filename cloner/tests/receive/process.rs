@@ -1,4 +1,4 @@
-//! A target as a process: started, watched, and gone with the test.
+//! A target as a process, killed with the test.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -12,34 +12,35 @@ use decant_test_support::process::Process;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::client::{Answer, Client, Who};
+use super::client::{Answer, Client, ClientIdentity};
 
-/// What a target is started with.
-pub(crate) struct Plan {
+/// The configuration that a target is started with.
+pub(crate) struct TargetBuilder {
     pub(crate) ca: Ca,
     place: TempDir,
-    words: Vec<String>,
+    arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     uid: Option<u32>,
 }
 
-impl Plan {
-    /// A target as CDI's controller starts it, for an empty folder.
+impl TargetBuilder {
+    /// A target as CDI's controller starts it, for an empty directory.
     pub(crate) fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
         std::fs::create_dir(place.path().join("data")).unwrap();
         let ca = Ca::new("authority");
         let server = ca.server();
-        let plan =
-            Self { ca, place, words: vec!["target".to_owned()], environment: BTreeMap::new(), uid: None };
-        let key = plan.file("tls.key", &server.key_pem());
-        let chain = plan.file("tls.crt", &server.chain_pem());
-        let roots = plan.file("ca.crt", &plan.ca.pem());
-        let log = plan.file("termination-log", "");
+        let builder =
+            Self { ca, place, arguments: vec!["target".to_owned()], environment: BTreeMap::new(), uid: None };
+        let key = builder.file("tls.key", &server.key_pem());
+        let chain = builder.file("tls.crt", &server.chain_pem());
+        let roots = builder.file("ca.crt", &builder.ca.pem());
+        let log = builder.file("termination-log", "");
         std::fs::set_permissions(&log, Permissions::from_mode(0o666)).unwrap();
-        let image = plan.folder().join("disk.img");
-        plan.set("TLS_KEY_FILE", &key)
+        let image = builder.directory().join("disk.img");
+        builder
+            .set("TLS_KEY_FILE", &key)
             .set("TLS_CERT_FILE", &chain)
             .set("CLIENT_CERT_FILE", &roots)
             .set("DECANT_TERMINATION_LOG", &log)
@@ -64,14 +65,14 @@ impl Plan {
         &self.environment[name]
     }
 
-    /// Starts it with these words instead of `target`.
-    pub(crate) fn words(mut self, words: &[&str]) -> Self {
-        self.words = words.iter().map(|word| (*word).to_owned()).collect();
+    /// Starts it with these arguments instead of `target`.
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
     /// Runs it as this user.
-    pub(crate) fn run_by(mut self, uid: u32) -> Self {
+    pub(crate) fn with_uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         self
     }
@@ -83,19 +84,19 @@ impl Plan {
         path.to_str().unwrap().to_owned()
     }
 
-    /// The volume's folder, unless DESTINATION says something else.
-    pub(crate) fn folder(&self) -> PathBuf {
+    /// The volume's directory, unless DESTINATION is set.
+    pub(crate) fn directory(&self) -> PathBuf {
         self.place.path().join("data")
     }
 
     /// Starts it and does not wait for anything.
     pub(crate) fn start(self) -> Target {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloner"));
-        command.args(&self.words).env_clear().envs(&self.environment);
+        command.args(&self.arguments).env_clear().envs(&self.environment);
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
         }
-        Target { process: Process::spawn(&mut command), plan: self, port: 0 }
+        Target { process: Process::spawn(&mut command), builder: self, port: 0 }
     }
 
     /// Starts it and waits until it listens.
@@ -107,23 +108,23 @@ impl Plan {
     }
 
     /// Runs it to its end: for a target that must not start.
-    pub(crate) fn run(self) -> Ended {
+    pub(crate) fn run(self) -> Outcome {
         self.start().ended()
     }
 }
 
 /// How a target ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
     /// The termination message.
     pub(crate) message: String,
     pub(crate) stderr: Vec<String>,
 }
 
-impl Ended {
-    /// That it ended as a finished clone does. Says whether preallocation is reported.
-    pub(crate) fn well(self) -> bool {
+impl Outcome {
+    /// Asserts that it ended as a finished clone does. Returns whether preallocation is reported.
+    pub(crate) fn assert_success(self) -> bool {
         assert_eq!(self.code, Some(0), "{self:?}");
         let json: serde_json::Value = serde_json::from_str(&self.message).unwrap();
         assert!(json["message"].as_str().unwrap().starts_with("Clone Complete"), "{json}");
@@ -134,13 +135,13 @@ impl Ended {
 /// A target that runs.
 pub(crate) struct Target {
     process: Process,
-    pub(crate) plan: Plan,
+    pub(crate) builder: TargetBuilder,
     pub(crate) port: u16,
 }
 
 impl Target {
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.plan.folder()
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.builder.directory()
     }
 
     /// A connection as the sender it waits for.
@@ -148,12 +149,12 @@ impl Target {
         Client::connect(self.port, &self.sender_identity()).unwrap()
     }
 
-    pub(crate) fn sender_identity(&self) -> Who {
-        Who::trusting(&self.plan.ca).being(self.plan.ca.client(SENDER))
+    pub(crate) fn sender_identity(&self) -> ClientIdentity {
+        ClientIdentity::trusting(&self.builder.ca).with_identity(self.builder.ca.client(SENDER))
     }
 
     /// Sends these bytes (a whole request, or less) and takes the answer.
-    pub(crate) fn ask(&self, request: &[u8]) -> Answer {
+    pub(crate) fn request(&self, request: &[u8]) -> Answer {
         let mut client = self.sender();
         client.send_as_far_as_it_goes(request);
         client.answer()
@@ -184,10 +185,10 @@ impl Target {
     }
 
     /// Waits until it has ended: all about it.
-    pub(crate) fn ended(mut self) -> Ended {
+    pub(crate) fn ended(mut self) -> Outcome {
         let code = self.exit_code();
-        let log = self.plan.environment.get("DECANT_TERMINATION_LOG");
+        let log = self.builder.environment.get("DECANT_TERMINATION_LOG");
         let message = log.map_or(String::new(), |log| std::fs::read_to_string(Path::new(log)).unwrap());
-        Ended { code, message, stderr: self.process.log() }
+        Outcome { code, message, stderr: self.process.log() }
     }
 }

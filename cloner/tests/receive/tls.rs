@@ -9,45 +9,45 @@ use rustls::crypto::ring::cipher_suite::{
 };
 use rustls::version::{TLS12, TLS13};
 
-use crate::client::{Client, Who};
-use crate::process::{Plan, Target};
+use crate::client::{Client, ClientIdentity};
+use crate::process::{Target, TargetBuilder};
 
-fn is_healthy(target: &Target, who: &Who) -> bool {
-    let Ok(mut client) = Client::connect(target.port, who) else { return false };
+fn is_healthy(target: &Target, client_identity: &ClientIdentity) -> bool {
+    let Ok(mut client) = Client::connect(target.port, client_identity) else { return false };
     client.send(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
     client.answer().status == 200
 }
 
-fn nobody(target: &Target) -> Who {
-    Who::trusting(&target.plan.ca)
+fn anonymous(target: &Target) -> ClientIdentity {
+    ClientIdentity::trusting(&target.builder.ca)
 }
 
 #[test]
-fn tls_1_2_and_1_3_are_spoken_without_being_asked_for() {
-    let target = Plan::new().ready();
+fn tls_1_2_and_1_3_are_accepted_by_default() {
+    let target = TargetBuilder::new().ready();
     for version in [&TLS12, &TLS13] {
-        assert!(is_healthy(&target, &nobody(&target).speaking(version)), "{version:?}");
+        assert!(is_healthy(&target, &anonymous(&target).with_version(version)), "{version:?}");
     }
 }
 
 #[test]
 fn a_lower_minimum_version_still_means_1_2() {
-    let target = Plan::new().set("TLS_MIN_VERSION", "VersionTLS10").ready();
-    assert!(is_healthy(&target, &nobody(&target).speaking(&TLS12)));
+    let target = TargetBuilder::new().set("TLS_MIN_VERSION", "VersionTLS10").ready();
+    assert!(is_healthy(&target, &anonymous(&target).with_version(&TLS12)));
 }
 
 #[test]
-fn the_minimum_version_1_3_refuses_1_2() {
-    let target = Plan::new().set("TLS_MIN_VERSION", "VersionTLS13").ready();
-    assert!(!is_healthy(&target, &nobody(&target).speaking(&TLS12)));
-    assert!(is_healthy(&target, &nobody(&target).speaking(&TLS13)));
+fn minimum_version_1_3_refuses_1_2() {
+    let target = TargetBuilder::new().set("TLS_MIN_VERSION", "VersionTLS13").ready();
+    assert!(!is_healthy(&target, &anonymous(&target).with_version(&TLS12)));
+    assert!(is_healthy(&target, &anonymous(&target).with_version(&TLS13)));
 }
 
 #[test]
-fn only_the_suites_that_are_named_are_spoken_in_1_2() {
+fn only_the_configured_suites_are_accepted_in_1_2() {
     let named = "TLS_AES_128_GCM_SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,DHE-RSA-AES256-GCM-SHA384";
-    let target = Plan::new().set("TLS_CIPHERS", named).ready();
-    let with = |suite| nobody(&target).speaking(&TLS12).with_suite(suite);
+    let target = TargetBuilder::new().set("TLS_CIPHERS", named).ready();
+    let with = |suite| anonymous(&target).with_version(&TLS12).with_suite(suite);
     assert!(is_healthy(&target, &with(TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384)));
     assert!(!is_healthy(&target, &with(TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)));
 }
@@ -57,25 +57,25 @@ const PROTOCOL_VERSION_ALERT: [u8; 3] = [21, 2, 70];
 const TLS_1_1: [u8; 2] = [3, 2];
 
 #[test]
-fn tls_1_1_is_refused_for_its_version() {
-    assert_eq!(answer_to_hello(&Plan::new().ready(), TLS_1_1), PROTOCOL_VERSION_ALERT);
+fn tls_1_1_is_refused_with_a_version_alert() {
+    assert_eq!(answer_to_hello(&TargetBuilder::new().ready(), TLS_1_1), PROTOCOL_VERSION_ALERT);
 }
 
 #[test]
-fn tls_1_1_is_refused_also_when_the_minimum_version_would_allow_it() {
-    let target = Plan::new().set("TLS_MIN_VERSION", "VersionTLS10").ready();
+fn tls_1_1_is_refused_even_if_the_minimum_version_allows_it() {
+    let target = TargetBuilder::new().set("TLS_MIN_VERSION", "VersionTLS10").ready();
     assert_eq!(answer_to_hello(&target, TLS_1_1), PROTOCOL_VERSION_ALERT);
 }
 
 /// What these two tests send differs from what is accepted by its version alone.
 #[test]
-fn the_same_hello_in_1_2_is_answered_with_a_hello() {
-    let [record_type, ..] = answer_to_hello(&Plan::new().ready(), [3, 3]);
+fn the_same_client_hello_in_1_2_is_accepted() {
+    let [record_type, ..] = answer_to_hello(&TargetBuilder::new().ready(), [3, 3]);
     assert_eq!(record_type, 22);
 }
 
 /// The record type and, of an alert, level and description of what a client of this version gets. Written by
-/// hand, because current libraries do not say such things any more.
+/// hand, because current libraries do not send such messages.
 fn answer_to_hello(target: &Target, version: [u8; 2]) -> [u8; 3] {
     let hello = [
         version.as_slice(),

@@ -17,13 +17,13 @@ const MEMORY_BYTES: u64 = 64 * MIB;
 const DISK_RATE: u64 = 50_000_000;
 
 /// A volume to read, whose pages are not in memory, and a disk to write to.
-struct Bench {
+struct SlowDisk {
     source: PathBuf,
     device: LoopDevice,
     _place: tempfile::TempDir,
 }
 
-impl Bench {
+impl SlowDisk {
     fn new() -> Self {
         let size_mib: u64 =
             std::env::var("DECANT_BOUNDED_MIB").map_or(192, |size| size.parse().expect("a number"));
@@ -73,15 +73,15 @@ impl Bench {
     }
 
     /// The source is a volume with the image in it.
-    fn folders(&self, target: &Path) {
-        self.run(Pair::of_folder(self.source.parent().unwrap(), target), target);
+    fn directories(&self, target: &Path) {
+        self.run(Pair::of_directory(self.source.parent().unwrap(), target), target);
     }
 
     fn run(&self, pair: Pair, target: &Path) {
-        let pair = pair.within([self.cgroup(), self.cgroup()]);
+        let pair = pair.in_cgroups([self.cgroup(), self.cgroup()]);
         let (receiver, sender) = (pair.target(), pair.source("10GiB/s"));
-        sender.well();
-        receiver.well();
+        sender.assert_success();
+        receiver.assert_success();
         let [source, receiver] = pair.cgroups();
         println!(
             "source: {}, target: {} MiB at most",
@@ -93,30 +93,30 @@ impl Bench {
 }
 
 #[test]
-fn a_copy_to_a_slow_filesystem_fits_64_mib() {
+fn a_copy_to_a_slow_filesystem_fits_into_64_mib() {
     if !is_root() {
         return;
     }
-    let bench = Bench::new();
+    let bench = SlowDisk::new();
     let mounted = bench.mounted();
     bench.copy(&mounted.path().join("copy.img"));
 }
 
 #[test]
-fn a_copy_to_a_slow_device_fits_64_mib() {
+fn a_copy_to_a_slow_device_fits_into_64_mib() {
     if !is_root() {
         return;
     }
-    let bench = Bench::new();
+    let bench = SlowDisk::new();
     bench.copy(&bench.device.0.clone());
 }
 
 #[test]
-fn source_and_target_of_a_slow_filesystem_fit_64_mib_each() {
+fn source_and_target_of_a_slow_filesystem_fit_into_64_mib_each() {
     if !is_root() {
         return;
     }
-    let bench = Bench::new();
+    let bench = SlowDisk::new();
     let mounted = bench.mounted();
     let image = mounted.path().join("disk.img");
     bench.pair(&image, &image);
@@ -124,13 +124,13 @@ fn source_and_target_of_a_slow_filesystem_fit_64_mib_each() {
 
 /// The usual volume: a filesystem, and in it one huge file.
 #[test]
-fn source_and_target_of_a_slow_volume_with_an_image_fit_64_mib_each() {
+fn source_and_target_of_a_slow_image_volume_fit_into_64_mib_each() {
     if !is_root() {
         return;
     }
-    let bench = Bench::new();
+    let bench = SlowDisk::new();
     let mounted = bench.mounted();
-    bench.folders(&mounted.path().join("disk.img"));
+    bench.directories(&mounted.path().join("disk.img"));
 }
 
 /// Without a limit on memory, where nothing but the cloner itself keeps the cache small.
@@ -139,13 +139,13 @@ fn a_large_file_does_not_stay_in_the_page_cache() {
     if !is_root() {
         return;
     }
-    let bench = Bench::new();
+    let bench = SlowDisk::new();
     let mounted = bench.mounted();
     let image = mounted.path().join("disk.img");
-    let pair = Pair::of_folder(bench.source.parent().unwrap(), &image);
+    let pair = Pair::of_directory(bench.source.parent().unwrap(), &image);
     let (receiver, sender) = (pair.target(), pair.source("10GiB/s"));
-    sender.well();
-    receiver.well();
+    sender.assert_success();
+    receiver.assert_success();
     let size_bytes = bench.source.metadata().unwrap().len();
     for (path, at_most_bytes) in [(&bench.source, 32 * MIB), (&image, 64 * MIB)] {
         let cached_bytes = cached(path, size_bytes);
@@ -153,10 +153,10 @@ fn a_large_file_does_not_stay_in_the_page_cache() {
     }
 }
 
-/// How much of a file can be had without the disk, by a look at each MiB.
+/// How much of a file is in the page cache, sampled once per MiB.
 fn cached(path: &Path, size_bytes: u64) -> u64 {
     let file = File::open(path).unwrap();
-    // The look itself brings a page, but no more than that.
+    // The sample itself reads one page, but no more.
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
     let is_there = |offset: &u64| {
         let mut byte = [0];
@@ -167,11 +167,11 @@ fn cached(path: &Path, size_bytes: u64) -> u64 {
 }
 
 #[test]
-fn source_and_target_of_a_slow_device_fit_64_mib_each() {
+fn source_and_target_of_a_slow_device_fit_into_64_mib_each() {
     if !is_root() {
         return;
     }
-    let bench = Bench::new();
+    let bench = SlowDisk::new();
     let device = bench.device.0.clone();
     bench.pair(&device, &device);
 }

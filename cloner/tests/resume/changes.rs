@@ -1,4 +1,4 @@
-//! What was interrupted is not always what goes on: the source changed in between.
+//! The source changes between an interrupted attempt and the next one.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,12 +9,12 @@ use decant_test_support::relay::Break;
 use decant_test_support::trees::set_xattr;
 use decant_test_support::{is_root, noise};
 
-use crate::cell::Cell;
 use crate::kills::FAST;
+use crate::matrix::MatrixCell;
 use crate::modes::{Mode, Volumes};
-use crate::pair::{MIB, Pair, SIZE_BYTES, both_well, wire_bytes};
+use crate::pair::{MIB, Pair, SIZE_BYTES, assert_both_succeed, wire_bytes};
 
-/// Kills the source, and with `both` the target, when `percent` are sent; changes the source and goes on. Returns the
+/// Kills the source, and with `both` the target, when `percent` are sent; changes the source and resumes. Returns the
 /// log of the source that finished.
 fn changed(mode: Mode, when: (u64, bool), what: &str, change: impl FnOnce(&Path)) -> Option<Vec<String>> {
     interrupted("source changed in between", mode, when, what, |volumes| change(volumes.source()))
@@ -28,7 +28,7 @@ fn interrupted(
     change: impl FnOnce(&Volumes),
 ) -> Option<Vec<String>> {
     let volumes = Volumes::new(mode)?;
-    let cell = Cell::new(fault, mode, &format!("{percent} %"));
+    let cell = MatrixCell::new(fault, mode, &format!("{percent} %"));
     volumes.break_at(percent, Break::Hold);
     let (mut target, mut first) = (volumes.pair.target(), volumes.pair.source(FAST));
     volumes.relay().wait_until_held();
@@ -39,10 +39,10 @@ fn interrupted(
     }
     volumes.relay().release();
     change(&volumes);
-    let log = both_well(volumes.pair.source(FAST), target);
+    let log = assert_both_succeed(volumes.pair.source(FAST), target);
     volumes.assert_same();
     assert!(!volumes.target().join(".decant-partial").exists());
-    cell.right(None, what);
+    cell.passed(None, what);
     Some(log)
 }
 
@@ -58,9 +58,9 @@ fn assert_differs_from(log: &[String], segment: u64) {
     assert!(log.iter().any(|found| found.contains(&line)), "{log:#?}");
 }
 
-/// Segments before the change are kept, those behind it are sent: never a mix of both.
+/// Segments before the change are kept, later ones are sent: never a mix of both.
 #[test]
-fn a_device_that_changed_in_between_is_cloned_as_it_is_now() {
+fn a_device_changed_between_attempts_is_cloned_in_its_current_state() {
     let is_new = |source: &Path| write_into(source, 100 * MIB);
     let Some(log) = changed(Mode::Device, (80, true), "as it is now", is_new) else { return };
     assert_differs_from(&log, 1);
@@ -69,112 +69,112 @@ fn a_device_that_changed_in_between_is_cloned_as_it_is_now() {
 }
 
 #[test]
-fn a_device_that_changed_is_an_image_as_it_is_now() {
+fn a_device_changed_between_attempts_becomes_a_current_image() {
     let is_new = |source: &Path| write_into(source, 100 * MIB);
-    let log = changed(Mode::DeviceToFolder, (80, false), "as it is now", is_new).unwrap();
+    let log = changed(Mode::DeviceToDirectory, (80, false), "as it is now", is_new).unwrap();
     assert_differs_from(&log, 1);
 }
 
 #[test]
-fn a_disk_image_that_changed_in_between_is_cloned_as_it_is_now() {
+fn a_disk_image_changed_between_attempts_is_cloned_in_its_current_state() {
     let is_new = |source: &Path| write_into(&source.join("disk.img"), 100 * MIB);
     let log = changed(Mode::Disk, (80, true), "as it is now", is_new).unwrap();
     assert_differs_from(&log, 1);
-    let again = wire_bytes(&log);
-    assert!((160 * MIB..170 * MIB).contains(&again), "one segment of 230 MiB is kept: {log:#?}");
+    let resent = wire_bytes(&log);
+    assert!((160 * MIB..170 * MIB).contains(&resent), "one segment of 230 MiB is kept: {log:#?}");
 }
 
 #[test]
-fn a_disk_image_that_changed_in_between_is_on_a_device_as_it_is_now() {
+fn a_disk_image_changed_between_attempts_is_current_on_a_device() {
     let is_new = |source: &Path| write_into(&source.join("disk.img"), 100 * MIB);
-    let Some(log) = changed(Mode::FolderToDevice, (80, false), "as it is now", is_new) else { return };
+    let Some(log) = changed(Mode::DirectoryToDevice, (80, false), "as it is now", is_new) else { return };
     assert_differs_from(&log, 1);
 }
 
 #[test]
-fn a_disk_image_that_grew_in_between_is_cloned_as_it_is_now() {
+fn a_disk_image_grown_between_attempts_is_cloned_in_its_current_state() {
     let grown = |source: &Path| {
         let file = File::options().write(true).open(source.join("disk.img")).unwrap();
         file.set_len(file.metadata().unwrap().len() + 80 * MIB).unwrap();
     };
     let log = changed(Mode::Disk, (80, true), "as it is now", grown).unwrap();
-    // The size stands in the first segment.
+    // The first segment contains the size.
     assert_differs_from(&log, 0);
 }
 
-/// A folder that was written, all of it, and is in no segment that the target holds.
+/// A directory that was written, all of it, and is in no segment that the target holds.
 const LEFT: &str = "small/d6";
 
-/// What changed there. The target has another state of it, and must not keep anything of that.
+/// A change in that directory. The target has its old state and must not keep any of it.
 fn tree_changed(change: impl FnOnce(&Path)) {
     changed(Mode::Tree, (90, false), "as it is now", |source| change(&source.join(LEFT)));
 }
 
 #[test]
-fn a_file_that_changed_in_a_tree_is_cloned_as_it_is_now() {
-    tree_changed(|folder| write_into(&folder.join("f19"), 1000));
+fn a_file_changed_in_a_tree_is_cloned_in_its_current_state() {
+    tree_changed(|directory| write_into(&directory.join("f19"), 1000));
 }
 
 #[test]
-fn a_file_that_shrank_in_a_tree_is_cloned_as_it_is_now() {
-    tree_changed(|folder| fs::write(folder.join("f19"), "short").unwrap());
+fn a_file_truncated_in_a_tree_is_cloned_in_its_current_state() {
+    tree_changed(|directory| fs::write(directory.join("f19"), "short").unwrap());
 }
 
 #[test]
-fn a_file_that_came_into_a_tree_is_in_its_clone() {
-    tree_changed(|folder| fs::write(folder.join("f20"), "new").unwrap());
+fn a_file_added_to_a_tree_is_in_its_clone() {
+    tree_changed(|directory| fs::write(directory.join("f20"), "new").unwrap());
 }
 
-/// The target has it, and finds that only at the end: it begins anew, for the same source.
+/// The target notices the extra file only at the end and restarts, for the same source.
 #[test]
-fn a_file_that_went_from_a_tree_is_not_in_its_clone() {
-    tree_changed(|folder| fs::remove_file(folder.join("f19")).unwrap());
+fn a_file_removed_from_a_tree_is_not_in_its_clone() {
+    tree_changed(|directory| fs::remove_file(directory.join("f19")).unwrap());
 }
 
 #[test]
-fn a_file_that_went_and_a_file_that_came_are_told_apart() {
-    tree_changed(|folder| {
-        fs::remove_file(folder.join("f19")).unwrap();
-        fs::write(folder.join("f20"), "new").unwrap();
+fn a_removed_and_an_added_file_are_distinguished() {
+    tree_changed(|directory| {
+        fs::remove_file(directory.join("f19")).unwrap();
+        fs::write(directory.join("f20"), "new").unwrap();
     });
 }
 
 #[test]
-fn a_folder_that_became_a_file_is_a_file_in_the_clone() {
-    tree_changed(|folder| {
-        fs::remove_dir_all(folder).unwrap();
-        fs::write(folder, "a file").unwrap();
+fn a_directory_replaced_by_a_file_is_a_file_in_the_clone() {
+    tree_changed(|directory| {
+        fs::remove_dir_all(directory).unwrap();
+        fs::write(directory, "a file").unwrap();
     });
 }
 
 #[test]
-fn a_file_that_became_a_folder_is_a_folder_in_the_clone() {
-    tree_changed(|folder| {
-        fs::remove_file(folder.join("f19")).unwrap();
-        fs::create_dir(folder.join("f19")).unwrap();
-        fs::write(folder.join("f19/inside"), "content").unwrap();
+fn a_file_replaced_by_a_directory_is_a_directory_in_the_clone() {
+    tree_changed(|directory| {
+        fs::remove_file(directory.join("f19")).unwrap();
+        fs::create_dir(directory.join("f19")).unwrap();
+        fs::write(directory.join("f19/inside"), "content").unwrap();
     });
 }
 
 #[test]
-fn files_that_became_links_are_links_in_the_clone() {
-    tree_changed(|folder| {
+fn files_replaced_by_links_are_links_in_the_clone() {
+    tree_changed(|directory| {
         for name in ["f19", "f32"] {
-            fs::remove_file(folder.join(name)).unwrap();
+            fs::remove_file(directory.join(name)).unwrap();
         }
-        std::os::unix::fs::symlink("f45", folder.join("f19")).unwrap();
-        fs::hard_link(folder.join("f45"), folder.join("f32")).unwrap();
+        std::os::unix::fs::symlink("f45", directory.join("f19")).unwrap();
+        fs::hard_link(directory.join("f45"), directory.join("f32")).unwrap();
     });
 }
 
-/// As a filesystem leaves it that lost its power between name, size and content: one file of zeros, one without length,
+/// The state of a filesystem that lost power between name, size and content: one file of zeros, one without length,
 /// in a segment that was there.
 #[test]
-fn content_that_never_reached_the_disk_is_sent_again() {
+fn content_lost_by_the_disk_is_sent_again() {
     let zeros = |volumes: &Volumes| {
-        let folder = volumes.target().join(".decant-partial/new/small/d11");
+        let directory = volumes.target().join(".decant-partial/new/small/d11");
         let [zeros, empty] =
-            ["f24", "f37"].map(|name| File::options().write(true).open(folder.join(name)).unwrap());
+            ["f24", "f37"].map(|name| File::options().write(true).open(directory.join(name)).unwrap());
         let size_bytes = zeros.metadata().unwrap().len();
         zeros.set_len(0).unwrap();
         zeros.set_len(size_bytes).unwrap();
@@ -185,9 +185,9 @@ fn content_that_never_reached_the_disk_is_sent_again() {
     assert_differs_from(&log, 2);
 }
 
-/// Early in the tree: what is held ends before the change.
+/// Early in the tree: the held segments end before the change.
 #[test]
-fn a_tree_that_changed_where_it_is_held_goes_on_before_that() {
+fn a_tree_changed_in_a_held_segment_resumes_before_the_change() {
     let log = changed(Mode::Tree, (90, true), "as it is now", |source| {
         fs::remove_file(source.join("small/d10/f10")).unwrap();
     })
@@ -203,27 +203,27 @@ fn holes_of_a_changed_source_are_holes_at_the_target() {
         file.set_len(70 * MIB).unwrap();
         file.set_len(SIZE_BYTES).unwrap();
     };
-    changed(Mode::DeviceToFolder, (80, true), "as it is now", is_new);
+    changed(Mode::DeviceToDirectory, (80, true), "as it is now", is_new);
 }
 
 /// An attempt of another clone that left something of the same name.
 #[test]
-fn what_another_clone_left_is_not_taken_for_this_one() {
+fn leftovers_of_another_clone_are_not_reused() {
     let place = tempfile::tempdir().unwrap();
     let source = Pair::source_file(place.path());
     let destination = place.path().join("disk.img");
     std::fs::write(place.path().join(".disk.img.decant-partial"), vec![7; 80 << 20]).unwrap();
     let pair = Pair::new(&source, &destination);
     let target = pair.target();
-    let log = pair.source("1GiB/s").well();
-    target.well();
+    let log = pair.source("1GiB/s").assert_success();
+    target.assert_success();
     pair.assert_equal(&destination);
     assert!(wire_bytes(&log) >= SIZE_BYTES, "{log:#?}");
 }
 
-/// Attributes are no content, so what an attempt before has finished is passed over and yet gets those of now.
+/// Attributes are not content: a file that a previous attempt completed is skipped but gets its current attributes.
 #[test]
-fn attributes_that_changed_in_between_are_those_of_now() {
+fn attributes_changed_between_attempts_are_current() {
     let change = |source: &Path| {
         let at = |name: &str| source.join("small").join(name);
         let mut remove = Command::new("setfattr");
@@ -235,9 +235,9 @@ fn attributes_that_changed_in_between_are_those_of_now() {
     assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
 }
 
-/// What its own user may not read could not be read back, and the clone would begin from zero.
+/// Files that the target's user cannot read could not be read back, and the clone would restart from zero.
 #[test]
-fn a_tree_with_unreadable_files_resumes_where_the_target_is_not_root() {
+fn a_tree_with_unreadable_files_resumes_on_an_unprivileged_target() {
     if !is_root() {
         return;
     }
@@ -253,7 +253,7 @@ fn a_tree_with_unreadable_files_resumes_where_the_target_is_not_root() {
     }
     fs::set_permissions(source.join("etc/locked"), open(0o111)).unwrap();
     fs::write(source.join("large"), noise(usize::try_from(3 * 64 * MIB).unwrap(), 7)).unwrap();
-    let pair = Pair::of_folder(&source, &target.join("disk.img")).with_target_by(65_534);
+    let pair = Pair::of_directory(&source, &target.join("disk.img")).with_target_uid(65_534);
     let relay = pair.relay();
     relay.break_at(150 * MIB, Break::Hold);
     let (mut first, mut sender) = (pair.target(), pair.source(FAST));
@@ -261,7 +261,7 @@ fn a_tree_with_unreadable_files_resumes_where_the_target_is_not_root() {
     sender.kill();
     first.kill();
     relay.release();
-    let log = both_well(pair.source(FAST), pair.target());
+    let log = assert_both_succeed(pair.source(FAST), pair.target());
     assert!(wire_bytes(&log) < 150 * MIB, "it began from zero: {log:#?}");
     let mode =
         |name: &str| std::os::unix::fs::MetadataExt::mode(&target.join(name).metadata().unwrap()) & 0o7777;

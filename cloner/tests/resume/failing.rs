@@ -1,4 +1,4 @@
-//! Disks that fail, are full, or may not be written: what is said, and that the next attempt is right.
+//! Disks that fail, are full, or are read-only: what is reported, and that the next attempt succeeds.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
 use decant_test_support::is_root;
 use decant_test_support::relay::Break;
 
-use crate::cell::{Cell, is_long};
 use crate::kills::FAST;
+use crate::matrix::{MatrixCell, is_long};
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::{MIB, Pair};
 
@@ -17,16 +17,16 @@ use crate::pair::{MIB, Pair};
 const POINT: u64 = 60;
 
 /// A filesystem that can fail as one whose disk was unplugged: everything is an input/output error from then on.
-struct Unplugged {
+struct FailingFilesystem {
     mounted: Mounted,
     _device: LoopDevice,
 }
 
-impl Unplugged {
+impl FailingFilesystem {
     fn on(backing: &Path) -> Self {
         let device = LoopDevice::on(backing);
         let mounted = Mounted::device(&device.0).unwrap();
-        // Not an orphan's place, and not in anybody's way.
+        // Not in the orphan list, and in no other file's way.
         let _ = std::fs::remove_dir(mounted.path().join("lost+found"));
         Self { mounted, _device: device }
     }
@@ -50,42 +50,42 @@ impl Unplugged {
     }
 }
 
-/// The modes that cross have nothing of their own here: they are left to the long form.
+/// Modes between devices and directories test nothing new here: only the long form runs them.
 fn volumes(mode: Mode) -> Option<Volumes> {
-    let has_time = is_long() || !matches!(mode, Mode::DeviceToFolder | Mode::FolderToDevice);
+    let has_time = is_long() || !matches!(mode, Mode::DeviceToDirectory | Mode::DirectoryToDevice);
     if is_root() && has_time { Volumes::new(mode) } else { None }
 }
 
-fn said(log: &[String], parts: &[&str]) {
+fn assert_has_line(log: &[String], parts: &[&str]) {
     let last = log.last().unwrap();
     assert!(parts.iter().all(|part| last.contains(part)), "{parts:?}: {log:#?}");
 }
 
-/// A device on a file of `folder`, or the folder itself: where a clone of this mode can go.
-fn target_in(volumes: &Volumes, folder: &Path) -> (PathBuf, Option<LoopDevice>) {
+/// A device on a file of `directory`, or the directory itself: where a clone of this mode can go.
+fn target_in(volumes: &Volumes, directory: &Path) -> (PathBuf, Option<LoopDevice>) {
     if !volumes.mode.is_onto_device() {
-        return (folder.to_owned(), None);
+        return (directory.to_owned(), None);
     }
-    let backing = folder.join("device");
+    let backing = directory.join("device");
     let file = File::options().create(true).truncate(false).write(true).open(&backing).unwrap();
     file.set_len(volumes.needed_bytes()).unwrap();
     let device = LoopDevice::on(&backing);
     (device.0.clone(), Some(device))
 }
 
-fn fails(pair: &Pair, code: i32, parts: &[&str]) {
+fn assert_fails(pair: &Pair, code: i32, parts: &[&str]) {
     let (found, log) = pair.source(FAST).ended();
     assert_eq!(found, Some(code), "{log:#?}");
-    said(&log, parts);
+    assert_has_line(&log, parts);
 }
 
-/// The target's disk is gone in the middle; when it is back the clone is made.
+/// The target's disk is gone in the middle; when it is back the clone succeeds.
 fn target_fails(mode: Mode) {
     let Some(volumes) = volumes(mode) else { return };
-    let cell = Cell::new("target's disk fails", mode, &format!("{POINT} %"));
+    let cell = MatrixCell::new("target's disk fails", mode, &format!("{POINT} %"));
     let backing = volumes.place().join("disk");
     {
-        let disk = Unplugged::new(&backing, volumes.needed_bytes() + 200 * MIB);
+        let disk = FailingFilesystem::new(&backing, volumes.needed_bytes() + 200 * MIB);
         let (target, _device) = target_in(&volumes, disk.path());
         let pair = volumes.pair_to(&target);
         let relay = pair.relay();
@@ -96,9 +96,9 @@ fn target_fails(mode: Mode) {
         relay.release();
         let (code, log) = source.ended();
         assert_eq!(code, Some(6), "{log:#?}");
-        said(&log, &["the target answered 500", target.to_str().unwrap(), "Input/output error"]);
+        assert_has_line(&log, &["the target answered 500", target.to_str().unwrap(), "Input/output error"]);
     }
-    let disk = Unplugged::on(&backing);
+    let disk = FailingFilesystem::on(&backing);
     let (target, _device) = target_in(&volumes, disk.path());
     if !mode.is_onto_device() {
         let names = std::fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name());
@@ -107,16 +107,16 @@ fn target_fails(mode: Mode) {
     }
     let pair = volumes.pair_to(&target);
     let (receiver, source) = (pair.target(), pair.source(FAST));
-    source.well();
-    receiver.well();
+    source.assert_success();
+    receiver.assert_success();
     volumes.assert_same_in(&target);
-    cell.right(None, "exit 6, 500, Input/output error; the next clone is right");
+    cell.passed(None, "exit 6, 500, Input/output error; the next clone is right");
 }
 
-/// There is too little room; when there is enough the clone is made.
+/// There is too little space; with enough space the clone succeeds.
 fn target_is_full(mode: Mode) {
     let Some(volumes) = volumes(mode) else { return };
-    let cell = Cell::new("target full", mode, "100 MiB");
+    let cell = MatrixCell::new("target full", mode, "100 MiB");
     let small = Mounted::tmpfs("size=100m").unwrap();
     let backing = volumes.place().join("small");
     File::create(&backing).unwrap().set_len(100 * MIB).unwrap();
@@ -124,22 +124,22 @@ fn target_is_full(mode: Mode) {
     let target = device.as_ref().map_or_else(|| small.path().to_owned(), |device| device.0.clone());
     let pair = volumes.pair_to(&target);
     let receiver = pair.target();
-    fails(&pair, 6, &["the target answered 400", "larger than the reported available storage"]);
+    assert_fails(&pair, 6, &["the target answered 400", "larger than the reported available storage"]);
     drop(receiver);
     if !mode.is_onto_device() {
         assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0);
     }
     let receiver = volumes.pair.target();
-    volumes.pair.source(FAST).well();
-    receiver.well();
+    volumes.pair.source(FAST).assert_success();
+    receiver.assert_success();
     volumes.assert_same();
-    cell.right(None, "exit 6, 400; nothing is left");
+    cell.passed(None, "exit 6, 400; nothing is left");
 }
 
 /// Nothing may be written.
 fn target_is_read_only(mode: Mode) {
     let Some(volumes) = volumes(mode) else { return };
-    let cell = Cell::new("target read-only", mode, "0 %");
+    let cell = MatrixCell::new("target read-only", mode, "0 %");
     let backing = volumes.place().join("closed");
     File::create(&backing).unwrap().set_len(volumes.needed_bytes()).unwrap();
     make_ext4(&backing, &[]).unwrap();
@@ -149,16 +149,16 @@ fn target_is_read_only(mode: Mode) {
     let pair = volumes.pair_to(&target);
     let _receiver = pair.target();
     let why = if mode.is_onto_device() { "Operation not permitted" } else { "Read-only file system" };
-    fails(&pair, 6, &["the target answered 500", target.to_str().unwrap(), why]);
-    cell.right(None, "exit 6, 500; nothing is written");
+    assert_fails(&pair, 6, &["the target answered 500", target.to_str().unwrap(), why]);
+    cell.passed(None, "exit 6, 500; nothing is written");
 }
 
-/// The source's disk is gone in the middle; when it is back the clone goes on.
+/// The source's disk is gone in the middle; when it is back the clone resumes.
 fn source_fails(mode: Mode) {
     let Some(volumes) = volumes(mode) else { return };
-    let cell = Cell::new("source's disk fails", mode, &format!("{POINT} %"));
+    let cell = MatrixCell::new("source's disk fails", mode, &format!("{POINT} %"));
     let backing = volumes.place().join("disk");
-    let mut disk = Unplugged::new(&backing, volumes.needed_bytes() + 200 * MIB);
+    let mut disk = FailingFilesystem::new(&backing, volumes.needed_bytes() + 200 * MIB);
     let copied =
         Command::new("cp").args(["-a", "--sparse=always"]).arg(volumes.source()).arg(disk.path()).status();
     assert!(copied.unwrap().success());
@@ -172,17 +172,17 @@ fn source_fails(mode: Mode) {
     relay.release();
     let (code, log) = source.ended();
     assert_eq!(code, Some(3), "{log:#?}");
-    said(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);
+    assert_has_line(&log, &["cannot ", disk.path().to_str().unwrap(), "Input/output error"]);
     assert!(!volumes.has_names());
     // Another kubelet mounts it somewhere else.
     drop(disk);
-    disk = Unplugged::on(&backing);
+    disk = FailingFilesystem::on(&backing);
     let pair = pair.from(&disk.path().join("source"));
-    let log = pair.source(FAST).well();
-    target.well();
+    let log = pair.source(FAST).assert_success();
+    target.assert_success();
     volumes.assert_same();
     assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
-    cell.right(None, "exit 3, Input/output error; the next source went on");
+    cell.passed(None, "exit 3, Input/output error; the next source went on");
 }
 
 in_each_mode!(fails_and_is_right_the_next_time_where_the_targets_disk_fails, target_fails);

@@ -1,21 +1,21 @@
-//! Strangers hold connections to the target while its source comes, loses its connection, and comes again.
+//! Unknown clients hold connections to the target while its source connects, is cut off, and reconnects.
 
 use decant_test_support::flood::{Flood, Sources};
 use decant_test_support::relay::Break;
 
 use crate::kills::FAST;
 use crate::modes::{Mode, Volumes};
-use crate::pair::both_well;
+use crate::pair::assert_both_succeed;
 
 #[test]
-fn a_clone_begins_and_goes_on_after_a_cut_while_strangers_hold_connections() {
-    let Some(volumes) = Volumes::new(Mode::DeviceToFolder) else { return };
+fn a_clone_starts_and_resumes_during_a_flood_of_connections() {
+    let Some(volumes) = Volumes::new(Mode::DeviceToDirectory) else { return };
     volumes.break_at(60, Break::Cut);
     let target = volumes.pair.target();
     let port = volumes.relay().target_port();
-    // Half a head of TLS: what only says nothing does not even get a thread.
+    // Half a TLS record header: a connection without any byte does not even get a thread.
     let _flood = Flood::start(port, 500, Sources::ManyAddresses, b"\x16\x03\x01\x02\x00");
-    let log = both_well(volumes.pair.source(FAST), target);
+    let log = assert_both_succeed(volumes.pair.source(FAST), target);
     assert!(log.iter().any(|line| line.contains("resuming after the first")), "{log:#?}");
     volumes.assert_same();
 }

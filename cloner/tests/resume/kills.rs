@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use decant_test_support::relay::Break;
 use decant_test_support::{HANG, until};
 
-use crate::cell::{Cell, is_long, points, streams};
+use crate::matrix::{MatrixCell, is_long, points, streams};
 use crate::modes::{Mode, Volumes, in_each_mode};
-use crate::pair::{End, MIB, both_well};
+use crate::pair::{CloneProcess, MIB, assert_both_succeed};
 
 /// Fast enough for a test, slow enough to be hit several times.
-const LIMIT: &str = "120MiB/s";
+const SLOW: &str = "120MiB/s";
 pub(crate) const FAST: &str = "4GiB/s";
 /// At most one segment is sent again after each interruption, and what was on its way: in sockets, in the relay, in
 /// pipelines.
-pub(crate) const AGAIN_BYTES: u64 = (64 + 16) * MIB;
+pub(crate) const RESENT_MAX_BYTES: u64 = (64 + 16) * MIB;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kill {
@@ -24,7 +24,7 @@ enum Kill {
 }
 
 impl Kill {
-    fn word(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Kill::Source => "source killed",
             Kill::Target => "target killed",
@@ -33,26 +33,30 @@ impl Kill {
     }
 }
 
-/// What went over the wire more than once, when the clone is done. TLS and headers are not counted.
-pub(crate) fn again_bytes(volumes: &Volumes, before_bytes: u64, interruptions: u64) -> u64 {
-    again_over(streams(), volumes, before_bytes, interruptions)
+/// The bytes that went over the wire more than once, after the clone. TLS and headers are not counted.
+pub(crate) fn resent_bytes(volumes: &Volumes, before_bytes: u64, interruptions: u64) -> u64 {
+    resent_bytes_over(streams(), volumes, before_bytes, interruptions)
 }
 
 /// The same over so many connections: each has its own sockets.
-pub(crate) fn again_over(connections: u64, volumes: &Volumes, before_bytes: u64, interruptions: u64) -> u64 {
+pub(crate) fn resent_bytes_over(
+    connections: u64,
+    volumes: &Volumes,
+    before_bytes: u64,
+    interruptions: u64,
+) -> u64 {
     let sent_bytes = volumes.relay().sent_bytes() - before_bytes;
     let framed_bytes = volumes.data_bytes + volumes.data_bytes / 500;
-    let again_bytes = sent_bytes.saturating_sub(framed_bytes);
+    let resent_bytes = sent_bytes.saturating_sub(framed_bytes);
     // Records of a tree go again, too.
-    let limit_bytes = interruptions * (AGAIN_BYTES + 4 * MIB * connections);
-    assert!(again_bytes <= limit_bytes, "{again_bytes} of {limit_bytes} bytes went again");
-    again_bytes
+    let limit_bytes = interruptions * (RESENT_MAX_BYTES + 4 * MIB * connections);
+    assert!(resent_bytes <= limit_bytes, "{resent_bytes} of {limit_bytes} bytes went again");
+    resent_bytes
 }
 
-/// A device that holds the image of a folder cannot tell what else was in the folder: a target that was restarted does
-/// not know how far it was.
-fn forgets(mode: Mode) -> bool {
-    mode == Mode::FolderToDevice
+/// A device with the image of a directory does not record what else was in the directory: a restarted target cannot resume.
+fn restarts_from_zero(mode: Mode) -> bool {
+    mode == Mode::DirectoryToDevice
 }
 
 fn assert_resumed(log: &[String]) {
@@ -62,8 +66,8 @@ fn assert_resumed(log: &[String]) {
 /// Kills at each point in turn.
 fn killed(mode: Mode, kill: Kill, short: &[u64]) {
     let Some(volumes) = Volumes::new(mode) else { return };
-    for percent in points(short, mode, kill.word()) {
-        let cell = Cell::new(kill.word(), mode, &format!("{percent} %"));
+    for percent in points(short, mode, kill.label()) {
+        let cell = MatrixCell::new(kill.label(), mode, &format!("{percent} %"));
         let before_bytes = volumes.break_at(percent, Break::Hold);
         let (mut target, mut source) = (volumes.pair.target(), volumes.pair.source(FAST));
         volumes.relay().wait_until_held();
@@ -83,16 +87,16 @@ fn killed(mode: Mode, kill: Kill, short: &[u64]) {
         if kill != Kill::Source {
             target = volumes.pair.target();
         }
-        let log = both_well(source, target);
+        let log = assert_both_succeed(source, target);
         volumes.assert_same();
-        if forgets(mode) && kill != Kill::Source {
-            cell.right(None, "restarted");
+        if restarts_from_zero(mode) && kill != Kill::Source {
+            cell.passed(None, "restarted");
         } else {
             // Before that no connection has sent a whole segment, and there is nothing to resume from.
-            if volumes.data_bytes * percent / 100 > AGAIN_BYTES * streams() {
+            if volumes.data_bytes * percent / 100 > RESENT_MAX_BYTES * streams() {
                 assert_resumed(&log);
             }
-            cell.right(Some(again_bytes(&volumes, before_bytes, 1)), "resumed");
+            cell.passed(Some(resent_bytes(&volumes, before_bytes, 1)), "resumed");
         }
         volumes.clear();
     }
@@ -112,7 +116,7 @@ fn killed_by_turns(mode: Mode) {
         return killed_again_and_again(mode);
     }
     let Some(volumes) = Volumes::new(mode) else { return };
-    let cell = Cell::new("killed by turns", mode, "twice");
+    let cell = MatrixCell::new("killed by turns", mode, "twice");
     let relay = volumes.relay();
     let hold_again = || relay.break_at(relay.sent_bytes() + BETWEEN_KILLS_BYTES, Break::Hold);
     hold_again();
@@ -123,7 +127,7 @@ fn killed_by_turns(mode: Mode) {
     relay.cut_held();
     source = volumes.pair.source(FAST);
     relay.wait_until_held();
-    if forgets(mode) {
+    if restarts_from_zero(mode) {
         source.kill();
         relay.cut_held();
         source = volumes.pair.source(FAST);
@@ -132,24 +136,24 @@ fn killed_by_turns(mode: Mode) {
         relay.cut_held();
         target = volumes.pair.target();
     }
-    let log = both_well(source, target);
+    let log = assert_both_succeed(source, target);
     assert_resumed(&log);
     volumes.assert_same();
-    cell.right(Some(again_bytes(&volumes, 0, 2)), "done after 2 kills");
+    cell.passed(Some(resent_bytes(&volumes, 0, 2)), "done after 2 kills");
 }
 
 /// Source and target by turns, every second.
 fn killed_again_and_again(mode: Mode) {
     let Some(volumes) = Volumes::new(mode) else { return };
-    let cell = Cell::new("killed by turns", mode, "every second");
-    let (mut target, mut source) = (volumes.pair.target(), volumes.pair.source(LIMIT));
+    let cell = MatrixCell::new("killed by turns", mode, "every second");
+    let (mut target, mut source) = (volumes.pair.target(), volumes.pair.source(SLOW));
     let mut kills = 0;
-    while moves(&volumes, &mut target, &mut source) {
+    while progresses(&volumes, &mut target, &mut source) {
         kills += 1;
         assert!(kills < 1000, "it does not get to its end");
-        if kills % 2 == 1 || forgets(mode) {
+        if kills % 2 == 1 || restarts_from_zero(mode) {
             source.kill();
-            source = volumes.pair.source(LIMIT);
+            source = volumes.pair.source(SLOW);
         } else {
             target.kill();
             target = volumes.pair.target();
@@ -159,16 +163,16 @@ fn killed_again_and_again(mode: Mode) {
     until("either end is done", || target.ended_well() || source.ended_well());
     volumes.assert_same();
     assert!(kills > 1, "it was over after {kills} kills");
-    cell.right(Some(again_bytes(&volumes, 0, kills)), &format!("done after {kills} kills"));
+    cell.passed(Some(resent_bytes(&volumes, 0, kills)), &format!("done after {kills} kills"));
 }
 
-/// Waits for a second in which more than a segment went, longer where the machine has no time: whoever is killed more
-/// often than that does not get further. `false`: either end has ended.
-fn moves(volumes: &Volumes, target: &mut End, source: &mut End) -> bool {
+/// Waits for a second in which more than a segment went, longer on a busy machine: a process that is killed more
+/// often makes no progress. `false`: either end has ended.
+fn progresses(volumes: &Volumes, target: &mut CloneProcess, source: &mut CloneProcess) -> bool {
     let (start_bytes, start) = (volumes.relay().sent_bytes(), Instant::now());
     loop {
         let went_bytes = volumes.relay().sent_bytes() - start_bytes;
-        if start.elapsed() > Duration::from_secs(1) && went_bytes > AGAIN_BYTES + 16 * MIB {
+        if start.elapsed() > Duration::from_secs(1) && went_bytes > RESENT_MAX_BYTES + 16 * MIB {
             return true;
         }
         if target.has_ended() || source.has_ended() {

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod bounded;
-mod cell;
 mod changes;
 mod cuts;
 mod failing;
 mod flooded;
 mod kills;
+mod matrix;
 mod modes;
 mod pair;
 mod power;

@@ -16,7 +16,7 @@ use decant_test_support::trees::{
 };
 use tempfile::TempDir;
 
-use crate::cell::scale;
+use crate::matrix::scale;
 use crate::pair::{MIB, Pair};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,10 +27,10 @@ pub(crate) enum Mode {
     Disk,
     /// A volume with some of everything.
     Tree,
-    /// A device into a folder.
-    DeviceToFolder,
+    /// A device into a directory.
+    DeviceToDirectory,
     /// A volume with one huge file onto a device.
-    FolderToDevice,
+    DirectoryToDevice,
 }
 
 impl fmt::Display for Mode {
@@ -39,29 +39,29 @@ impl fmt::Display for Mode {
             Self::Device => "device",
             Self::Disk => "disk.img",
             Self::Tree => "tree",
-            Self::DeviceToFolder => "device->folder",
-            Self::FolderToDevice => "folder->device",
+            Self::DeviceToDirectory => "device->folder",
+            Self::DirectoryToDevice => "folder->device",
         })
     }
 }
 
 impl Mode {
-    pub(crate) fn is_from_folder(self) -> bool {
-        matches!(self, Self::Disk | Self::Tree | Self::FolderToDevice)
+    pub(crate) fn is_from_directory(self) -> bool {
+        matches!(self, Self::Disk | Self::Tree | Self::DirectoryToDevice)
     }
 
     pub(crate) fn is_onto_device(self) -> bool {
-        matches!(self, Self::Device | Self::FolderToDevice)
+        matches!(self, Self::Device | Self::DirectoryToDevice)
     }
 
     /// Makes what is cloned, as `path`.
     fn fill(self, path: &Path) {
-        if self.is_from_folder() {
+        if self.is_from_directory() {
             std::fs::create_dir(path).unwrap();
         }
         match self {
-            Self::Device | Self::DeviceToFolder => noise_file(path, 4 * 64 * scale() as u64 + 10),
-            Self::Disk | Self::FolderToDevice => disk_image(path),
+            Self::Device | Self::DeviceToDirectory => noise_file(path, 4 * 64 * scale() as u64 + 10),
+            Self::Disk | Self::DirectoryToDevice => disk_image(path),
             Self::Tree => mixture(path),
         }
     }
@@ -86,12 +86,12 @@ macro_rules! in_each_mode {
                 $run(Mode::Tree);
             }
             #[test]
-            fn a_device_into_a_folder() {
-                $run(Mode::DeviceToFolder);
+            fn a_device_into_a_directory() {
+                $run(Mode::DeviceToDirectory);
             }
             #[test]
             fn a_disk_image_onto_a_device() {
-                $run(Mode::FolderToDevice);
+                $run(Mode::DirectoryToDevice);
             }
         }
     };
@@ -103,7 +103,7 @@ pub(crate) struct Volumes {
     pub(crate) mode: Mode,
     pub(crate) pair: Pair,
     source: PathBuf,
-    /// The device or folder.
+    /// The device or directory.
     target: PathBuf,
     /// What is sent at least, in bytes.
     pub(crate) data_bytes: u64,
@@ -118,7 +118,7 @@ impl Volumes {
             return None;
         }
         let place = tempfile::tempdir().unwrap();
-        let (source, folder) = (place.path().join("source"), place.path().join("target"));
+        let (source, directory) = (place.path().join("source"), place.path().join("target"));
         mode.fill(&source);
         let (target, device) = if mode.is_onto_device() {
             let backing = place.path().join("backing");
@@ -127,15 +127,15 @@ impl Volumes {
             let device = LoopDevice::on(&backing);
             (device.0.clone(), Some(device))
         } else {
-            std::fs::create_dir(&folder).unwrap();
-            (folder, None)
+            std::fs::create_dir(&directory).unwrap();
+            (directory, None)
         };
         let data_bytes = noise_bytes(&source);
         let pair = pair_for(mode, &source, &target);
         Some(Self { mode, pair, source, target, data_bytes, _device: device, place })
     }
 
-    /// The same clone into another device or folder, by another pair of ends.
+    /// The same clone into another device or directory, by another pair of ends.
     pub(crate) fn pair_to(&self, target: &Path) -> Pair {
         pair_for(self.mode, &self.source, target)
     }
@@ -181,11 +181,11 @@ impl Volumes {
         assert!(same.success(), "the clone differs");
     }
 
-    /// Whether a folder has what it will have: nothing is under way.
+    /// Whether a directory has what it will have: nothing is under way.
     pub(crate) fn has_names(&self) -> bool {
         match self.mode {
-            Mode::Device | Mode::FolderToDevice => false,
-            Mode::DeviceToFolder => self.target.join("disk.img").exists(),
+            Mode::Device | Mode::DirectoryToDevice => false,
+            Mode::DeviceToDirectory => self.target.join("disk.img").exists(),
             Mode::Disk | Mode::Tree => !self.target.join(".decant-partial").exists(),
         }
     }
@@ -203,7 +203,7 @@ impl Volumes {
         }
     }
 
-    /// From now on, something happens to the upload when `percent` of the clone were sent. Returns what was sent before.
+    /// From now on, the upload breaks when `percent` of the clone were sent. Returns what was sent before.
     pub(crate) fn break_at(&self, percent: u64, how: Break) -> u64 {
         let before_bytes = self.relay().sent_bytes();
         self.relay().break_at(before_bytes + self.data_bytes * percent / 100, how);
@@ -217,11 +217,11 @@ impl Volumes {
 
 fn pair_for(mode: Mode, source: &Path, target: &Path) -> Pair {
     let target = if mode.is_onto_device() { target.to_owned() } else { target.join("disk.img") };
-    if mode.is_from_folder() { Pair::of_folder(source, &target) } else { Pair::new(source, &target) }
+    if mode.is_from_directory() { Pair::of_directory(source, &target) } else { Pair::new(source, &target) }
 }
 
 fn image_of(mode: Mode, source: &Path) -> PathBuf {
-    if mode.is_from_folder() { source.join("disk.img") } else { source.to_owned() }
+    if mode.is_from_directory() { source.join("disk.img") } else { source.to_owned() }
 }
 
 fn noise_file(path: &Path, mib: u64) {
@@ -232,17 +232,17 @@ fn noise_file(path: &Path, mib: u64) {
     }
 }
 
-/// The usual volume: one huge file, with a hole of more than a segment, and something behind it.
-pub(crate) fn disk_image(folder: &Path) {
-    let (path, scale) = (folder.join("disk.img"), scale() as u64);
+/// The usual volume: one huge file, with a hole of more than a segment, and data after it.
+pub(crate) fn disk_image(directory: &Path) {
+    let (path, scale) = (directory.join("disk.img"), scale() as u64);
     noise_file(&path, 230 * scale);
     let file = File::options().write(true).open(path).unwrap();
     file.write_all_at(b"the end", (230 * scale + 170) * MIB).unwrap();
 }
 
-pub(crate) fn small_files(folder: &Path) {
+pub(crate) fn small_files(directory: &Path) {
     for at in 0..2600 * scale() as u64 {
-        let parent = folder.join(format!("d{}", at % 13));
+        let parent = directory.join(format!("d{}", at % 13));
         std::fs::create_dir_all(&parent).unwrap();
         let len = 60_000 + usize::try_from(at % 2600).unwrap();
         std::fs::write(parent.join(format!("f{at}")), noise(len, at)).unwrap();
@@ -250,17 +250,17 @@ pub(crate) fn small_files(folder: &Path) {
 }
 
 /// Some of everything, with a large file in its middle.
-fn mixture(folder: &Path) {
-    make_torture(folder, Format::Ustar);
-    give_attributes(folder);
-    small_files(&folder.join("small"));
-    noise_file(&folder.join("middle.img"), 90 * scale() as u64);
+fn mixture(directory: &Path) {
+    make_torture(directory, Format::Ustar);
+    give_attributes(directory);
+    small_files(&directory.join("small"));
+    noise_file(&directory.join("middle.img"), 90 * scale() as u64);
     for (name, attribute) in [("d0/f0", "user.old"), ("d0", "user.old"), ("d0/f13", "user.kept")] {
-        set_xattr(&folder.join("small").join(name), attribute, b"before");
+        set_xattr(&directory.join("small").join(name), attribute, b"before");
     }
 }
 
-/// The content that no compressor shortens: what is behind the holes of a tree, and its headers, is little.
+/// The content that no compressor shortens: the data after the holes of a tree, and its headers, are small.
 fn noise_bytes(path: &Path) -> u64 {
     let all = if path.is_dir() { paths(path) } else { vec![path.to_owned()] };
     let metas = all.iter().map(|path| std::fs::symlink_metadata(path).unwrap());

@@ -13,7 +13,7 @@ use decant_test_support::process::Process;
 use decant_test_support::relay::Relay;
 use tempfile::TempDir;
 
-use crate::cell::streams;
+use crate::matrix::streams;
 
 pub(crate) const MIB: u64 = 1 << 20;
 /// Four segments and a piece of a fifth one.
@@ -29,7 +29,7 @@ pub(crate) struct Pair {
     target_uid: Option<u32>,
     /// Each end starts in one of these.
     cgroups: Option<[Cgroup; 2]>,
-    /// The source connects to it. So each target can listen on a port that the system chooses.
+    /// The source connects to it, so each target can listen on a port that the system chooses.
     relay: Relay,
 }
 
@@ -53,13 +53,13 @@ impl Pair {
         }
     }
 
-    /// The same for a source that is a folder.
-    pub(crate) fn of_folder(source: &Path, destination: &Path) -> Self {
+    /// The same for a source that is a directory.
+    pub(crate) fn of_directory(source: &Path, destination: &Path) -> Self {
         Self { volume_mode: "filesystem", ..Self::new(source, destination) }
     }
 
-    /// The same with a target of this user, who gets the folder.
-    pub(crate) fn with_target_by(self, uid: u32) -> Self {
+    /// The same with a target of this user, who gets the directory.
+    pub(crate) fn with_target_uid(self, uid: u32) -> Self {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(self.place.path(), open).unwrap();
         std::os::unix::fs::chown(self.destination.parent().unwrap(), Some(uid), Some(uid)).unwrap();
@@ -76,7 +76,7 @@ impl Pair {
     }
 
     /// Starts the source in the first and the target in the second of `cgroups`.
-    pub(crate) fn within(self, cgroups: [Cgroup; 2]) -> Self {
+    pub(crate) fn in_cgroups(self, cgroups: [Cgroup; 2]) -> Self {
         Self { cgroups: Some(cgroups), ..self }
     }
 
@@ -96,8 +96,8 @@ impl Pair {
     }
 
     /// A file of noise in the place of this pair.
-    pub(crate) fn source_file(folder: &Path) -> PathBuf {
-        let path = folder.join("source.img");
+    pub(crate) fn source_file(directory: &Path) -> PathBuf {
+        let path = directory.join("source.img");
         std::fs::write(&path, noise(usize::try_from(SIZE_BYTES).unwrap(), 7)).unwrap();
         path
     }
@@ -111,17 +111,17 @@ impl Pair {
         std::fs::read_to_string(self.place.path().join(name)).unwrap()
     }
 
-    pub(crate) fn target(&self) -> End {
+    pub(crate) fn target(&self) -> CloneProcess {
         self.target_to(&self.destination)
     }
 
-    /// A target for another place than that of the pair.
-    pub(crate) fn target_to(&self, destination: &Path) -> End {
+    /// A target with another destination than that of the pair.
+    pub(crate) fn target_to(&self, destination: &Path) -> CloneProcess {
         self.target_with(destination, &[])
     }
 
     /// The same with some more in its environment.
-    pub(crate) fn target_with(&self, destination: &Path, variables: &[(&str, &str)]) -> End {
+    pub(crate) fn target_with(&self, destination: &Path, variables: &[(&str, &str)]) -> CloneProcess {
         let mut command = self.cloner(1);
         command.arg("target");
         if let Some(uid) = self.target_uid {
@@ -136,19 +136,19 @@ impl Pair {
         command.env("LISTEN_ADDRESS", "127.0.0.1").env("LISTEN_PORT", "0");
         command.env("DECANT_PLAIN_HEALTH_PORT", "0").envs(variables.iter().copied());
         let set_target = self.relay.target_setter();
-        End(Process::spawn_watched(&mut command, move |line| {
+        CloneProcess(Process::spawn_watched(&mut command, move |line| {
             if let Some((_, address)) = line.split_once("waiting for a clone on https://") {
                 set_target(address.rsplit(':').next().unwrap().trim().parse().unwrap());
             }
         }))
     }
 
-    pub(crate) fn source(&self, limit: &str) -> End {
+    pub(crate) fn source(&self, limit: &str) -> CloneProcess {
         self.source_with(limit, &[])
     }
 
     /// A source with some more in its environment.
-    pub(crate) fn source_with(&self, limit: &str, variables: &[(&str, &str)]) -> End {
+    pub(crate) fn source_with(&self, limit: &str, variables: &[(&str, &str)]) -> CloneProcess {
         let port = self.relay.port();
         let mut command = self.cloner(0);
         command.arg("source");
@@ -158,10 +158,10 @@ impl Pair {
         command.env("VOLUME_MODE", self.volume_mode).env("MOUNT_POINT", &self.source);
         command.env("DECANT_METRICS_PORT", "0").env("DECANT_LIMIT", limit);
         command.env("DECANT_STREAMS", streams().to_string());
-        End(Process::spawn(command.env("DECANT_RETRY_SECS", "60").envs(variables.iter().copied())))
+        CloneProcess(Process::spawn(command.env("DECANT_RETRY_SECS", "60").envs(variables.iter().copied())))
     }
 
-    /// That what arrived is what was sent, to the last byte.
+    /// Asserts that source and destination are equal to the last byte.
     pub(crate) fn assert_equal(&self, destination: &Path) {
         let mut ends =
             [&self.source, &destination.to_owned()].map(|path| BufReader::new(File::open(path).unwrap()));
@@ -179,11 +179,11 @@ impl Pair {
 }
 
 /// A process, killed with the test.
-pub(crate) struct End(Process);
+pub(crate) struct CloneProcess(Process);
 
-impl End {
+impl CloneProcess {
     /// Waits until its log has a line with this.
-    pub(crate) fn hear(&self, part: &str) -> String {
+    pub(crate) fn wait_for_line(&self, part: &str) -> String {
         self.0.line(part)
     }
 
@@ -193,13 +193,13 @@ impl End {
         self.0.log()
     }
 
-    /// As a node that fails, or a kernel short of memory, does it.
+    /// As a failing node, or a kernel short of memory, does.
     pub(crate) fn kill(&mut self) {
         self.0.kill();
     }
 
     /// Stops it until it is killed.
-    pub(crate) fn halt(&self) {
+    pub(crate) fn stop(&self) {
         self.0.signal(rustix::process::Signal::STOP);
     }
 
@@ -208,7 +208,7 @@ impl End {
         self.0.has_ended()
     }
 
-    /// Whether it ended by itself, and well.
+    /// Whether it ended by itself with success.
     pub(crate) fn ended_well(&mut self) -> bool {
         self.0.has_succeeded()
     }
@@ -218,25 +218,25 @@ impl End {
         self.0.ended()
     }
 
-    /// That it ended well, and what its log says.
-    pub(crate) fn well(self) -> Vec<String> {
+    /// Asserts that it succeeded; its log.
+    pub(crate) fn assert_success(self) -> Vec<String> {
         self.0.succeeded()
     }
 }
 
-/// That both ended well, and what the source's log says. Where the source did not, the target's log tells why.
-pub(crate) fn both_well(source: End, mut target: End) -> Vec<String> {
+/// Asserts that both succeeded; the source's log. If the source failed, the target's log shows why.
+pub(crate) fn assert_both_succeed(source: CloneProcess, mut target: CloneProcess) -> Vec<String> {
     let (code, log) = source.ended();
     if code != Some(0) {
         target.kill();
         let (target_code, target_log) = target.ended();
         panic!("the source ended with {code:?}: {log:#?}, the target with {target_code:?}: {target_log:#?}");
     }
-    target.well();
+    target.assert_success();
     log
 }
 
-/// Bytes that a source's last attempt put on the wire, from its last words.
+/// Bytes that a source's last attempt put on the wire, from its last log line.
 pub(crate) fn wire_bytes(log: &[String]) -> u64 {
     let line = log.iter().find(|line| line.contains("clone complete")).unwrap();
     let wire = line.rsplit_once('(').unwrap().1.split_once(" on the wire, ").unwrap().0;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use decant_test_support::disks::{LoopDevice, Mounted, make_ext4};
 use decant_test_support::is_root;
 
-use crate::cell::{Cell, points};
-use crate::kills::{AGAIN_BYTES, FAST};
+use crate::kills::{FAST, RESENT_MAX_BYTES};
+use crate::matrix::{MatrixCell, points};
 use crate::modes::{Mode, Volumes, in_each_mode};
 use crate::pair::MIB;
 
@@ -55,8 +55,7 @@ impl Disk {
     }
 }
 
-/// What is on the disk at the instant of the kill is on the node that comes up again, and nothing else. Both ends begin
-/// there.
+/// The rebooted node has exactly what was on the disk at the instant of the kill. Both ends restart from there.
 fn power_lost(mode: Mode) {
     if !is_root() {
         return;
@@ -66,7 +65,7 @@ fn power_lost(mode: Mode) {
     // A tree has the most to lose.
     let short: &[u64] = if mode == Mode::Tree { &[30, 60, 95] } else { &[60] };
     for percent in points(short, mode, "power") {
-        let cell = Cell::new("power lost", mode, &format!("{percent} %"));
+        let cell = MatrixCell::new("power lost", mode, &format!("{percent} %"));
         let (backing, saved) = (volumes.place().join("disk"), volumes.place().join("saved"));
         let before = Disk::new(&backing, mode, size_bytes);
         let pair = volumes.pair_to(&before.target());
@@ -75,8 +74,8 @@ fn power_lost(mode: Mode) {
         while relay.sent_bytes() < volumes.data_bytes * percent / 100 {
             std::thread::sleep(Duration::from_millis(2));
         }
-        // It writes nothing more; what it had not synced stays in memory.
-        target.halt();
+        // It is stopped: what it has not synced stays in memory.
+        target.stop();
         std::thread::sleep(Duration::from_millis(300));
         before.copy_to(&saved);
         target.kill();
@@ -86,17 +85,17 @@ fn power_lost(mode: Mode) {
         let after = Disk::on(&saved, mode);
         let pair = volumes.pair_to(&after.target());
         let (target, source) = (pair.target(), pair.source(FAST));
-        source.well();
-        target.well();
+        source.assert_success();
+        target.assert_success();
         volumes.assert_same_in(&after.target());
-        if mode == Mode::FolderToDevice {
-            cell.right(None, "began anew");
+        if mode == Mode::DirectoryToDevice {
+            cell.passed(None, "began anew");
             continue;
         }
         let rest_bytes = volumes.data_bytes - sent_bytes;
-        let again_bytes = pair.relay().sent_bytes().saturating_sub(rest_bytes);
-        assert!(again_bytes <= AGAIN_BYTES + UNSYNCED_BYTES, "{again_bytes} bytes went again");
-        cell.right(Some(again_bytes), "went on");
+        let resent_bytes = pair.relay().sent_bytes().saturating_sub(rest_bytes);
+        assert!(resent_bytes <= RESENT_MAX_BYTES + UNSYNCED_BYTES, "{resent_bytes} bytes went again");
+        cell.passed(Some(resent_bytes), "went on");
     }
 }
 

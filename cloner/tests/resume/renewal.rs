@@ -1,4 +1,4 @@
-//! Clones that outlive the certificates that they began with.
+//! Clones that outlive their first certificates.
 //!
 //! The first certificates live for seconds. An upload is held until they have ended, and then cut. What is renewed meanwhile
 //! appears as the kubelet lets it appear.
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::kills::FAST;
-use crate::pair::{End, MIB, Pair, both_well};
+use crate::pair::{CloneProcess, MIB, Pair, assert_both_succeed};
 
 /// Lives of the first certificates. The upload must be under way before they end; on a machine that is too busy for the
 /// shortest life, the next one is tried.
@@ -41,36 +41,36 @@ enum Expires {
 }
 
 /// A clone under way, and where its keys are.
-struct Clone {
+struct CloneSetup {
     pair: Pair,
     expires: Expires,
     destination: PathBuf,
     /// That of the source that was started last.
     metrics_port: Cell<u16>,
     authority: Ca,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 /// Both ends of a clone whose upload is held in its middle.
-struct Held {
-    source: End,
-    target: End,
-    /// When the short-lived ones of the first certificates have ended for certain.
+struct HeldClone {
+    source: CloneProcess,
+    target: CloneProcess,
+    /// When the short-lived certificates have certainly expired.
     end: Instant,
 }
 
-impl Clone {
+impl CloneSetup {
     fn new(expires: Expires) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let destination = folder.path().join("target/disk.img");
+        let directory = tempfile::tempdir().unwrap();
+        let destination = directory.path().join("target/disk.img");
         fs::create_dir(destination.parent().unwrap()).unwrap();
         for end in ["source", "target"] {
-            fs::create_dir(folder.path().join(format!("{end}-keys"))).unwrap();
+            fs::create_dir(directory.path().join(format!("{end}-keys"))).unwrap();
         }
-        let pair = Pair::new(&Pair::source_file(folder.path()), &destination);
+        let pair = Pair::new(&Pair::source_file(directory.path()), &destination);
         let authority = Ca::new("the first");
         fs::write(pair.place().join("ca.crt"), authority.pem()).unwrap();
-        Self { pair, expires, destination, metrics_port: Cell::new(0), authority, folder }
+        Self { pair, expires, destination, metrics_port: Cell::new(0), authority, directory }
     }
 
     fn relay(&self) -> &Relay {
@@ -79,7 +79,7 @@ impl Clone {
 
     /// The directory for an end's renewed keys.
     fn keys(&self, end: &str) -> String {
-        self.folder.path().join(format!("{end}-keys")).to_str().unwrap().to_owned()
+        self.directory.path().join(format!("{end}-keys")).to_str().unwrap().to_owned()
     }
 
     /// Writes the first keys. Returns when those that are to end soon have ended.
@@ -98,7 +98,7 @@ impl Clone {
     }
 
     /// Starts both ends and holds the upload in its middle.
-    fn start(&self, variables: &[(&str, &str)]) -> Held {
+    fn start(&self, variables: &[(&str, &str)]) -> HeldClone {
         let [keys_of_target, keys_of_source] = ["target", "source"].map(|end| self.keys(end));
         let place = self.pair.place().to_str().unwrap();
         let [certificate, key] = ["crt", "key"].map(|end| format!("{place}/metrics.{end}"));
@@ -115,19 +115,19 @@ impl Clone {
             let target =
                 self.pair.target_with(&self.destination, &[("DECANT_RENEWED_KEYS", &keys_of_target)]);
             let mut source = self.pair.source_with(FAST, &[&own[..], variables].concat());
-            let page = source.hear("metrics on https://");
+            let page = source.wait_for_line("metrics on https://");
             let port = page.trim_end_matches("/metrics").rsplit(':').next().unwrap();
             self.metrics_port.set(port.parse().unwrap());
             match self.wait_until_held(&mut source) {
-                Ok(()) => return Held { source, target, end },
-                Err(said) => log = said,
+                Ok(()) => return HeldClone { source, target, end },
+                Err(has_line) => log = has_line,
             }
         }
         panic!("the upload did not get to its middle: {log:#?}");
     }
 
     /// Waits until the upload is held; the source's log if it ended before.
-    fn wait_until_held(&self, source: &mut End) -> Result<(), Vec<String>> {
+    fn wait_until_held(&self, source: &mut CloneProcess) -> Result<(), Vec<String>> {
         while !self.relay().is_held() {
             if source.has_ended() {
                 return Err(source.whole_log());
@@ -139,24 +139,24 @@ impl Clone {
 
     /// Both ends get this generation, certificates and authority of `authority`.
     fn renew(&self, generation: u8, authority: &Ca) {
-        self.renew_spoiled(generation, authority, |_| {});
+        self.renew_modified(generation, authority, |_| {});
     }
 
-    /// The same, but something happens to each end's folder before it appears.
-    fn renew_spoiled(&self, generation: u8, authority: &Ca, spoil: impl Fn(&Path)) {
+    /// The same, but something happens to each end's directory before it appears.
+    fn renew_modified(&self, generation: u8, authority: &Ca, modify: impl Fn(&Path)) {
         let life = LONG_LIFE.try_into().unwrap();
         let target = [("tls", authority.server_until(life))];
         let source =
             [("tls", authority.client_until(SENDER, life)), ("metrics", authority.server_until(life))];
         for (end, identities) in [("target", &target[..]), ("source", &source)] {
-            let folder = Path::new(&self.keys(end)).join(format!("..{generation}"));
-            fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
+            let directory = Path::new(&self.keys(end)).join(format!("..{generation}"));
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join("ca.crt"), authority.pem()).unwrap();
             for (name, identity) in identities {
-                identity.write(&folder, name);
+                identity.write(&directory, name);
             }
-            spoil(&folder);
-            appear(&folder, generation);
+            modify(&directory);
+            publish_generation(&directory, generation);
         }
     }
 
@@ -167,7 +167,7 @@ impl Clone {
         until("the upload is cut", || self.relay().has_broken());
     }
 
-    /// What the metrics page says to a scraper that trusts `authority` alone.
+    /// The metrics page for a scraper that trusts only `authority`.
     fn page(&self, authority: &Ca) -> Result<String, ureq::Error> {
         let root = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
         let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root]));
@@ -182,7 +182,7 @@ impl Clone {
         authority.der() == self.authority.der()
     }
 
-    /// How much is on the target's disk, as the source has heard from it.
+    /// How much is on the target's disk, as reported to the source.
     fn durable_bytes(&self, authority: &Ca) -> u64 {
         let page = self.page(authority).unwrap();
         let line = page.lines().find(|line| line.starts_with("decant_durable_bytes ")).unwrap();
@@ -191,9 +191,9 @@ impl Clone {
 
     /// From the end of the first certificates to the end of the clone, where renewed ones of `authority` are there: both
     /// logs.
-    fn outlives(&self, held: Held, authority: &Ca) -> Vec<String> {
+    fn assert_outlives(&self, held: HeldClone, authority: &Ca) -> Vec<String> {
         held.wait_until_expired();
-        let Held { mut source, target, .. } = held;
+        let HeldClone { mut source, target, .. } = held;
         let before_bytes = self.durable_bytes(authority);
         self.cut();
         self.relay().break_at(self.relay().sent_bytes() + MORE_BYTES, Break::Hold);
@@ -202,76 +202,79 @@ impl Clone {
         // Only the target knows, and it is asked on a connection of its own.
         until("progress of the target", || self.durable_bytes(authority) > before_bytes);
         self.relay().release();
-        let log = both_well(source, target);
+        let log = assert_both_succeed(source, target);
         self.pair.assert_equal(&self.destination);
         log
     }
 }
 
-impl Held {
+impl HeldClone {
     fn wait_until_expired(&self) {
         std::thread::sleep(self.end.saturating_duration_since(Instant::now()));
     }
 }
 
-/// Lets a folder appear under the number of a generation, at once and behind a symbolic link, as the kubelet does it.
-fn appear(folder: &Path, generation: u8) {
-    let link = folder.with_file_name(generation.to_string());
-    std::os::unix::fs::symlink(folder.file_name().unwrap(), link).unwrap();
+/// Lets a directory appear under the number of a generation, atomically and through a symbolic link, as the kubelet does.
+fn publish_generation(directory: &Path, generation: u8) {
+    let link = directory.with_file_name(generation.to_string());
+    std::os::unix::fs::symlink(directory.file_name().unwrap(), link).unwrap();
 }
 
-fn said(log: &[String], part: &str) -> bool {
+fn has_line(log: &[String], part: &str) -> bool {
     log.iter().any(|line| line.contains(part))
 }
 
 #[test]
-fn a_clone_that_outlives_its_certificates_resumes_and_reports_progress_with_renewed_ones() {
-    let clone = Clone::new(Expires::Both);
+fn a_clone_resumes_and_reports_progress_with_renewed_certificates() {
+    let clone = CloneSetup::new(Expires::Both);
     let held = clone.start(&[]);
     clone.renew(1, &clone.authority);
-    let log = clone.outlives(held, &clone.authority);
-    assert!(said(&log, "hung up without an answer") && said(&log, "resuming after the first"), "{log:#?}");
-    assert!(said(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
-    assert!(said(&log, "source-keys/1/metrics.crt from now on"), "{log:#?}");
-    assert!(!said(&log, "expired"), "{log:#?}");
+    let log = clone.assert_outlives(held, &clone.authority);
+    assert!(
+        has_line(&log, "hung up without an answer") && has_line(&log, "resuming after the first"),
+        "{log:#?}"
+    );
+    assert!(has_line(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
+    assert!(has_line(&log, "source-keys/1/metrics.crt from now on"), "{log:#?}");
+    assert!(!has_line(&log, "expired"), "{log:#?}");
 }
 
 #[test]
-fn each_of_several_connections_uses_renewed_certificates() {
-    let clone = Clone::new(Expires::Both);
+fn every_connection_uses_renewed_certificates() {
+    let clone = CloneSetup::new(Expires::Both);
     let held = clone.start(&[("DECANT_STREAMS", "3")]);
     clone.renew(1, &clone.authority);
-    let log = clone.outlives(held, &clone.authority);
-    assert!(said(&log, "sending over 3 connections"), "{log:#?}");
+    let log = clone.assert_outlives(held, &clone.authority);
+    assert!(has_line(&log, "sending over 3 connections"), "{log:#?}");
 }
 
 #[test]
-fn a_clone_outlives_the_authority_that_vouched_for_both_ends() {
-    let clone = Clone::new(Expires::Both);
+fn a_clone_outlives_the_authority_of_both_ends() {
+    let clone = CloneSetup::new(Expires::Both);
     let held = clone.start(&[]);
     let second = Ca::new("the second");
     clone.renew(1, &second);
-    clone.outlives(held, &second);
+    clone.assert_outlives(held, &second);
 }
 
 #[test]
-fn unusable_generations_are_named_once_and_the_clone_continues() {
-    let clone = Clone::new(Expires::Both);
+fn invalid_key_generations_are_logged_once_and_the_clone_continues() {
+    let clone = CloneSetup::new(Expires::Both);
     let held = clone.start(&[]);
     clone.renew(1, &clone.authority);
     let life = LONG_LIFE.try_into().unwrap();
-    clone.renew_spoiled(2, &clone.authority, |folder| {
-        let whole = fs::read(folder.join("tls.crt")).unwrap();
-        fs::write(folder.join("tls.crt"), &whole[..whole.len() / 2]).unwrap();
+    clone.renew_modified(2, &clone.authority, |directory| {
+        let whole = fs::read(directory.join("tls.crt")).unwrap();
+        fs::write(directory.join("tls.crt"), &whole[..whole.len() / 2]).unwrap();
     });
-    clone.renew_spoiled(3, &clone.authority, |folder| {
-        fs::write(folder.join("tls.key"), clone.authority.server_until(life).key_pem()).unwrap();
+    clone.renew_modified(3, &clone.authority, |directory| {
+        fs::write(directory.join("tls.key"), clone.authority.server_until(life).key_pem()).unwrap();
     });
-    clone.renew_spoiled(4, &clone.authority, |folder| {
-        fs::File::create(folder.join("ca.crt")).unwrap().set_len(1 << 40).unwrap();
+    clone.renew_modified(4, &clone.authority, |directory| {
+        fs::File::create(directory.join("ca.crt")).unwrap().set_len(1 << 40).unwrap();
     });
-    let log = clone.outlives(held, &clone.authority);
-    assert!(said(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
+    let log = clone.assert_outlives(held, &clone.authority);
+    assert!(has_line(&log, "source-keys/1/tls.crt from now on"), "{log:#?}");
     for generation in 2..=4 {
         let part = format!("generation {generation} of the keys in");
         let count = log.iter().filter(|line| line.contains(&part)).count();
@@ -280,11 +283,11 @@ fn unusable_generations_are_named_once_and_the_clone_continues() {
 }
 
 #[test]
-fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_target_expired() {
-    let clone = Clone::new(Expires::Target);
+fn without_renewal_a_clone_fails_with_the_expiry_of_the_targets_certificate() {
+    let clone = CloneSetup::new(Expires::Target);
     let held = clone.start(&[("DECANT_RENEWED_KEYS", "")]);
     held.wait_until_expired();
-    held.target.hear("our own certificate");
+    held.target.wait_for_line("our own certificate");
     clone.cut();
     let (code, log) = held.source.ended();
     let error = log.iter().find(|line| line.contains("ERROR")).unwrap();
@@ -295,11 +298,11 @@ fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_target_ex
 }
 
 #[test]
-fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_source_expired() {
-    let clone = Clone::new(Expires::Source);
+fn without_renewal_a_clone_fails_with_the_expiry_of_the_sources_certificate() {
+    let clone = CloneSetup::new(Expires::Source);
     let held = clone.start(&[("DECANT_RENEWED_KEYS", "")]);
     held.wait_until_expired();
-    held.source.hear("WARN  our own certificate, CLIENT_CERT, expired at 20");
+    held.source.wait_for_line("WARN  our own certificate, CLIENT_CERT, expired at 20");
     clone.cut();
     let (code, log) = held.source.ended();
     let error = log.iter().find(|line| line.contains("ERROR")).unwrap();
@@ -315,16 +318,16 @@ fn without_renewed_certificates_a_clone_ends_and_says_when_that_of_the_source_ex
 }
 
 #[test]
-fn certificates_that_are_renewed_after_their_end_are_not_too_late() {
-    let clone = Clone::new(Expires::Both);
+fn certificates_renewed_after_expiry_are_used() {
+    let clone = CloneSetup::new(Expires::Both);
     let held = clone.start(&[]);
     held.wait_until_expired();
     clone.cut();
-    held.source.hear("trying again");
+    held.source.wait_for_line("trying again");
     // Not only because it was cut.
-    held.source.hear("the certificate of the target at");
+    held.source.wait_for_line("the certificate of the target at");
     clone.renew(1, &clone.authority);
-    let log = both_well(held.source, held.target);
+    let log = assert_both_succeed(held.source, held.target);
     clone.pair.assert_equal(&clone.destination);
-    assert!(said(&log, "our own certificate, CLIENT_CERT, expired at"), "{log:#?}");
+    assert!(has_line(&log, "our own certificate, CLIENT_CERT, expired at"), "{log:#?}");
 }

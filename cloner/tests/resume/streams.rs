@@ -1,4 +1,4 @@
-//! Clones over several connections: what arrives is the same, and what breaks on one of them is told and gone on from.
+//! Clones over several connections: what arrives is the same, and a failure of one of them is reported and the clone resumes.
 
 use std::time::Instant;
 
@@ -6,122 +6,122 @@ use decant_test_support::disks::Mounted;
 use decant_test_support::is_root;
 use decant_test_support::relay::Break;
 
-use crate::cell::Cell;
-use crate::kills::{FAST, again_over};
+use crate::kills::{FAST, resent_bytes_over};
+use crate::matrix::MatrixCell;
 use crate::modes::{Mode, Volumes};
-use crate::pair::{Pair, SIZE_BYTES, both_well};
+use crate::pair::{Pair, SIZE_BYTES, assert_both_succeed};
 
 /// Every volume here has so many segments at least.
 const THREE: [(&str, &str); 1] = [("DECANT_STREAMS", "3")];
 
-fn said(log: &[String], part: &str) -> bool {
+fn has_line(log: &[String], part: &str) -> bool {
     log.iter().any(|line| line.contains(part))
 }
 
-fn arrives(mode: Mode) {
+fn assert_cloned(mode: Mode) {
     let Some(volumes) = Volumes::new(mode) else { return };
     let target = volumes.pair.target();
-    let log = both_well(volumes.pair.source_with(FAST, &THREE), target);
-    assert!(said(&log, "sending over 3 connections"), "{log:#?}");
+    let log = assert_both_succeed(volumes.pair.source_with(FAST, &THREE), target);
+    assert!(has_line(&log, "sending over 3 connections"), "{log:#?}");
     assert_eq!(volumes.relay().uploads(), 3);
     volumes.assert_same();
 }
 
 #[test]
-fn a_device_arrives_over_several_connections() {
-    arrives(Mode::Device);
+fn a_device_is_cloned_over_several_connections() {
+    assert_cloned(Mode::Device);
 }
 
 #[test]
-fn a_tree_arrives_over_several_connections() {
-    arrives(Mode::Tree);
+fn a_tree_is_cloned_over_several_connections() {
+    assert_cloned(Mode::Tree);
 }
 
-/// One of three breaks when so much was sent over all of them.
-fn breaks(mode: Mode, how: Break, words: &str) {
+/// One of three connections breaks after this many bytes over all of them.
+fn assert_resumes_after(mode: Mode, how: Break, text: &str) {
     let Some(volumes) = Volumes::new(mode) else { return };
-    let cell = Cell::new("one connection of three broken", mode, "60 %");
+    let cell = MatrixCell::new("one connection of three broken", mode, "60 %");
     let before_bytes = volumes.break_at(60, how);
     let (target, source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
-    let log = both_well(source, target);
-    assert!(volumes.relay().has_broken() && said(&log, words), "{log:#?}");
-    assert!(said(&log, "resuming after the first"), "{log:#?}");
+    let log = assert_both_succeed(source, target);
+    assert!(volumes.relay().has_broken() && has_line(&log, text), "{log:#?}");
+    assert!(has_line(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
-    cell.right(Some(again_over(3, &volumes, before_bytes, 1)), "went on by itself");
+    cell.passed(Some(resent_bytes_over(3, &volumes, before_bytes, 1)), "went on by itself");
 }
 
 #[test]
-fn a_device_goes_on_after_one_connection_was_cut() {
-    breaks(Mode::Device, Break::Cut, "trying again");
+fn a_device_clone_resumes_after_one_connection_is_cut() {
+    assert_resumes_after(Mode::Device, Break::Cut, "trying again");
 }
 
 #[test]
-fn a_tree_goes_on_after_one_connection_was_cut() {
-    breaks(Mode::Tree, Break::Cut, "trying again");
+fn a_tree_clone_resumes_after_one_connection_is_cut() {
+    assert_resumes_after(Mode::Tree, Break::Cut, "trying again");
 }
 
 #[test]
-fn a_device_goes_on_after_a_bit_was_flipped_on_one_connection() {
-    breaks(Mode::Device, Break::Flip, "trying again");
+fn a_device_clone_resumes_after_a_flipped_bit_on_one_connection() {
+    assert_resumes_after(Mode::Device, Break::Flip, "trying again");
 }
 
 #[test]
-fn a_source_gives_up_when_one_connection_falls_silent_and_the_next_one_goes_on() {
-    let Some(volumes) = Volumes::new(Mode::DeviceToFolder) else { return };
+fn a_source_ends_after_one_connection_stalls_and_the_next_source_resumes() {
+    let Some(volumes) = Volumes::new(Mode::DeviceToDirectory) else { return };
     volumes.break_at(60, Break::Silent);
     let target = volumes.pair.target();
     let variables = [THREE[0], ("DECANT_STALL_SECS", "2")];
     let (code, log) = volumes.pair.source_with(FAST, &variables).ended();
-    assert!(code == Some(5) && said(&log, "made no progress for 2 s"), "{code:?} {log:#?}");
-    let log = both_well(volumes.pair.source_with(FAST, &THREE), target);
-    assert!(said(&log, "resuming after the first"), "{log:#?}");
+    assert!(code == Some(5) && has_line(&log, "made no progress for 2 s"), "{code:?} {log:#?}");
+    let log = assert_both_succeed(volumes.pair.source_with(FAST, &THREE), target);
+    assert!(has_line(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
 }
 
 #[test]
-fn a_source_that_was_killed_is_followed_by_one_with_another_number_of_connections() {
-    let Some(volumes) = Volumes::new(Mode::DeviceToFolder) else { return };
+fn a_new_source_with_another_number_of_connections_resumes() {
+    let Some(volumes) = Volumes::new(Mode::DeviceToDirectory) else { return };
     let before_bytes = volumes.break_at(50, Break::Hold);
     let (target, mut source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     volumes.relay().wait_until_held();
     source.kill();
     volumes.relay().release();
-    let log = both_well(volumes.pair.source_with(FAST, &[("DECANT_STREAMS", "1")]), target);
-    assert!(said(&log, "resuming after the first"), "{log:#?}");
+    let log = assert_both_succeed(volumes.pair.source_with(FAST, &[("DECANT_STREAMS", "1")]), target);
+    assert!(has_line(&log, "resuming after the first"), "{log:#?}");
     volumes.assert_same();
-    again_over(3, &volumes, before_bytes, 1);
+    resent_bytes_over(3, &volumes, before_bytes, 1);
 }
 
 #[test]
-fn a_target_that_was_killed_is_followed_by_one_that_goes_on() {
-    let Some(volumes) = Volumes::new(Mode::DeviceToFolder) else { return };
+fn a_new_target_resumes_after_a_killed_one() {
+    let Some(volumes) = Volumes::new(Mode::DeviceToDirectory) else { return };
     let before_bytes = volumes.break_at(50, Break::Hold);
     let (mut target, source) = (volumes.pair.target(), volumes.pair.source_with(FAST, &THREE));
     volumes.relay().wait_until_held();
     target.kill();
     volumes.relay().release();
-    both_well(source, volumes.pair.target());
+    assert_both_succeed(source, volumes.pair.target());
     volumes.assert_same();
-    again_over(3, &volumes, before_bytes, 1);
+    resent_bytes_over(3, &volumes, before_bytes, 1);
 }
 
 #[test]
-fn a_limit_is_that_of_all_connections_together() {
+fn the_rate_limit_applies_to_all_connections_together() {
     let place = tempfile::tempdir().unwrap();
     let (source, image) = (Pair::source_file(place.path()), place.path().join("disk.img"));
     let pair = Pair::new(&source, &image);
     let target = pair.target();
     let began = Instant::now();
-    both_well(pair.source_with("64MiB/s", &THREE), target);
+    assert_both_succeed(pair.source_with("64MiB/s", &THREE), target);
     let took = began.elapsed().as_secs_f64();
     let least = SIZE_BYTES as f64 / f64::from(64 << 20);
-    // Nothing but noise is in it, so all of it is on the wire.
+    // It contains only noise, so all of it is on the wire.
     assert!(took > least * 0.95, "{took} s and not {least} s");
     pair.assert_equal(&image);
 }
 
 #[test]
-fn what_the_target_says_on_the_first_connection_is_what_the_user_reads() {
+fn the_answer_on_the_first_connection_is_reported() {
     if !is_root() {
         return;
     }
@@ -132,5 +132,5 @@ fn what_the_target_says_on_the_first_connection_is_what_the_user_reads() {
     let _target = pair.target();
     let (code, log) = pair.source_with(FAST, &THREE).ended();
     assert_eq!(code, Some(6), "{log:#?}");
-    assert!(said(&log, "the target answered 400") && said(&log, "No space left"), "{log:#?}");
+    assert!(has_line(&log, "the target answered 400") && has_line(&log, "No space left"), "{log:#?}");
 }

@@ -12,11 +12,11 @@ use decant_test_support::trees::{Format, assert_same, describe, make_torture};
 use super::process::Source;
 use super::request::good_target;
 
-/// The archive that a source makes of `folder`.
-fn archive_of(folder: &Path, preallocation: &str) -> Vec<u8> {
+/// The archive that a source makes of `directory`.
+fn archive_of(directory: &Path, preallocation: &str) -> Vec<u8> {
     let pki = Pki::new();
     let target = good_target(&pki);
-    let source = Source::new(&pki, &target.url).filesystem(folder).env("PREALLOCATION", preallocation);
+    let source = Source::new(&pki, &target.url).filesystem(directory).env("PREALLOCATION", preallocation);
     assert_eq!(source.run().code, Some(0));
     let (head, body) = target.join();
     assert_eq!(head.get("x-cdi-content-type"), Some("filesystem-clone"));
@@ -26,9 +26,9 @@ fn archive_of(folder: &Path, preallocation: &str) -> Vec<u8> {
     archive
 }
 
-fn gnu_tar(words: &[&str], archive: &[u8], folder: &Path) -> String {
+fn gnu_tar(raw_text: &[&str], archive: &[u8], directory: &Path) -> String {
     let mut command = Command::new("tar");
-    command.args(words).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(raw_text).current_dir(directory).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut tar = command.spawn().unwrap();
     let mut stdin = tar.stdin.take().unwrap();
     let bytes = archive.to_vec();
@@ -49,7 +49,7 @@ fn gnu_tar_extracts_the_same_tree() {
 }
 
 #[test]
-fn names_have_no_dot_in_front_and_lost_and_found_stays_at_home() {
+fn names_have_no_leading_dot_and_lost_and_found_is_omitted() {
     let source = tempfile::tempdir().unwrap();
     fs::create_dir_all(source.path().join("sub/lost+found")).unwrap();
     fs::create_dir(source.path().join("lost+found")).unwrap();
@@ -61,7 +61,7 @@ fn names_have_no_dot_in_front_and_lost_and_found_stays_at_home() {
 }
 
 #[test]
-fn a_name_that_looks_like_an_option_is_only_a_name() {
+fn a_name_that_looks_like_an_option_is_stored_as_a_name() {
     let source = tempfile::tempdir().unwrap();
     let name = "--checkpoint-action=exec=touch x";
     fs::write(source.path().join(name), "content").unwrap();
@@ -78,7 +78,7 @@ fn an_empty_volume_is_an_archive_without_members() {
 }
 
 #[test]
-fn holes_travel_only_with_preallocation() {
+fn holes_are_sent_only_with_preallocation() {
     let source = tempfile::tempdir().unwrap();
     let file = fs::File::create(source.path().join("disk.img")).unwrap();
     file.set_len(10 << 20).unwrap();

@@ -1,5 +1,5 @@
-//! Targets that hold their source: with interim answers, with answers that bring one digest at a time, with single bytes,
-//! with progress that cannot be.
+//! Targets that try to hold their source: with interim responses, with one digest per answer, with single bytes, with
+//! impossible progress.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use decant_test_support::certificates::Pki;
 
 use super::image::Image;
 use super::process::Source;
-use super::target::{Call, Door, Target};
+use super::target::{Connection, Target, TestServer};
 
 const GREETING: &str = "decant 1\nholes\ndigest\nresume\nprogress\nattributes\n";
 
 #[test]
-fn interim_answers_do_not_renew_the_limit_for_a_write_that_moves_nothing() {
+fn interim_responses_do_not_extend_the_write_timeout() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
         // It reads nothing. Ends when the source has hung up.
-        while call.try_say("HTTP/1.1 100 Continue\r\n\r\n").is_ok() {
+        while connection.try_send("HTTP/1.1 100 Continue\r\n\r\n").is_ok() {
             std::thread::sleep(Duration::from_millis(400));
         }
     });
@@ -30,16 +30,16 @@ fn interim_answers_do_not_renew_the_limit_for_a_write_that_moves_nothing() {
 }
 
 #[test]
-fn more_interim_answers_than_a_handful_end_an_upload() {
+fn too_many_interim_responses_end_an_upload() {
     for reads in [true, false] {
         let pki = Pki::new();
-        let target = Target::start(pki.server(), move |door| {
-            let mut call = door.accept();
-            call.head();
+        let target = Target::start(pki.server(), move |server| {
+            let mut connection = server.accept();
+            connection.head();
             if reads {
-                assert!(call.body().complete);
+                assert!(connection.body().complete);
             }
-            while call.try_say(&"HTTP/1.1 102 Processing\r\n\r\n".repeat(100)).is_ok() {}
+            while connection.try_send(&"HTTP/1.1 102 Processing\r\n\r\n".repeat(100)).is_ok() {}
         });
         let image = Image::large();
         let ended = Source::new(&pki, &target.url).block(&image.path()).run();
@@ -49,40 +49,40 @@ fn more_interim_answers_than_a_handful_end_an_upload() {
 }
 
 /// Answers questions with this text until an upload comes, which is taken. Returns how many questions there were.
-fn questioned(door: &Door, answer: &str) -> usize {
+fn answer_queries(server: &TestServer, answer: &str) -> usize {
     let mut questions = 0;
     loop {
-        let mut call = door.accept_any();
-        let head = call.head();
+        let mut connection = server.accept_any();
+        let head = connection.head();
         if head.request_line.starts_with("OPTIONS ") {
-            call.answer(200, GREETING);
+            connection.answer(200, GREETING);
         } else if head.get("x-decant-from").is_some() {
             questions += 1;
-            call.answer(200, answer);
+            connection.answer(200, answer);
         } else if head.request_line.starts_with("GET ") {
-            call.answer(200, "phase copy\ndurable-bytes 0\n");
+            connection.answer(200, "phase copy\ndurable-bytes 0\n");
         } else {
-            assert!(call.body().complete);
-            call.answer(200, "");
-            call.goodbye();
+            assert!(connection.body().complete);
+            connection.answer(200, "");
+            connection.close_notify();
             return questions;
         }
-        call.goodbye();
+        connection.close_notify();
     }
 }
 
 #[test]
-fn a_target_that_tells_one_digest_at_a_time_is_not_asked_without_end() {
-    let (pki, folder) = (Pki::new(), tempfile::tempdir().unwrap());
-    std::fs::write(folder.path().join("file"), vec![7; 3 << 20]).unwrap();
+fn the_number_of_digest_queries_is_bounded() {
+    let (pki, directory) = (Pki::new(), tempfile::tempdir().unwrap());
+    std::fs::write(directory.path().join("file"), vec![7; 3 << 20]).unwrap();
     let image = Image::large();
     let answer = format!("phase starting\ndurable-bytes 5\n\n{}\n", "0".repeat(64));
-    // A folder's digests are compared when all are told; an image's one by one, and this one is wrong.
+    // The digests of a directory are compared when all are known; those of an image one by one, and this one is wrong.
     for (is_image, most) in [(false, 300), (true, 1)] {
         let answer = answer.clone();
-        let target = Target::start(pki.server(), move |door| questioned(door, &answer));
+        let target = Target::start(pki.server(), move |server| answer_queries(server, &answer));
         let source = Source::new(&pki, &target.url);
-        let source = if is_image { source.block(&image.path()) } else { source.filesystem(folder.path()) };
+        let source = if is_image { source.block(&image.path()) } else { source.filesystem(directory.path()) };
         source.run().assert_done();
         let questions = target.join();
         assert!((1..=most).contains(&questions), "{questions} questions");
@@ -90,59 +90,60 @@ fn a_target_that_tells_one_digest_at_a_time_is_not_asked_without_end() {
 }
 
 #[test]
-fn a_target_of_ours_that_says_2xx_before_it_has_everything_is_no_success() {
+fn an_early_2xx_of_a_decant_target_fails_the_clone() {
     let (pki, image) = (Pki::new(), Image::large());
-    for end in [Call::goodbye, Call::close, Call::reset] {
-        let target = Target::start(pki.server(), move |door| {
+    for end in [Connection::close_notify, Connection::close, Connection::reset] {
+        let target = Target::start(pki.server(), move |server| {
             loop {
-                let mut call = door.accept_any();
-                let head = call.head();
+                let mut connection = server.accept_any();
+                let head = connection.head();
                 if head.request_line.starts_with("POST ") {
-                    call.answer(200, "");
-                    return end(call);
+                    connection.answer(200, "");
+                    return end(connection);
                 }
                 let is_first = head.request_line.starts_with("OPTIONS ");
-                call.answer(200, if is_first { GREETING } else { "phase starting\ndurable-bytes 0\n\n" });
-                call.goodbye();
+                connection
+                    .answer(200, if is_first { GREETING } else { "phase starting\ndurable-bytes 0\n\n" });
+                connection.close_notify();
             }
         });
-        let ended = Source::new(&pki, &target.url).filesystem(image.folder.path()).run();
+        let ended = Source::new(&pki, &target.url).filesystem(image.directory.path()).run();
         target.join();
         ended.assert_failed(6, &["200 before it had all the data"]);
     }
 }
 
 #[test]
-fn an_answer_to_a_question_must_be_complete_in_time() {
-    let (pki, folder) = (Pki::new(), tempfile::tempdir().unwrap());
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept_any();
-        call.head();
-        call.answer(200, GREETING);
-        call.goodbye();
-        let mut call = door.accept_any();
-        call.head();
+fn a_query_response_must_complete_within_its_timeout() {
+    let (pki, directory) = (Pki::new(), tempfile::tempdir().unwrap());
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept_any();
+        connection.head();
+        connection.answer(200, GREETING);
+        connection.close_notify();
+        let mut connection = server.accept_any();
+        connection.head();
         // A header that grows by one byte at a time, without end.
-        call.say("HTTP/1.1 200 OK\r\nX: ");
-        while call.try_say("x").is_ok() {
+        connection.send("HTTP/1.1 200 OK\r\nX: ");
+        while connection.try_send("x").is_ok() {
             std::thread::sleep(Duration::from_millis(300));
         }
     });
-    let source = Source::new(&pki, &target.url).filesystem(folder.path()).env("DECANT_ANSWER_SECS", "2");
+    let source = Source::new(&pki, &target.url).filesystem(directory.path()).env("DECANT_ANSWER_SECS", "2");
     let ended = source.run();
     target.join();
     ended.assert_failed(5, &["no progress for 2 s (ask the target)"]);
 }
 
 #[test]
-fn what_a_target_says_is_shown_without_what_a_terminal_obeys_and_not_at_length() {
+fn texts_of_a_target_are_shown_escaped_and_truncated() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
-        call.body();
-        call.answer(500, &format!("\u{1b}[2J\u{9b}31m\u{202e}\r\nERROR forged {}", "B".repeat(60_000)));
-        call.goodbye();
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
+        connection.body();
+        connection.answer(500, &format!("\u{1b}[2J\u{9b}31m\u{202e}\r\nERROR forged {}", "B".repeat(60_000)));
+        connection.close_notify();
     });
     let image = Image::with(b"content");
     let ended = Source::new(&pki, &target.url).block(&image.path()).run();
@@ -154,14 +155,14 @@ fn what_a_target_says_is_shown_without_what_a_terminal_obeys_and_not_at_length()
 }
 
 #[test]
-fn a_clone_succeeds_without_room_for_its_termination_message() {
+fn a_clone_succeeds_if_its_termination_message_cannot_be_written() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.body().complete);
-        call.answer(200, "");
-        call.goodbye();
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.body().complete);
+        connection.answer(200, "");
+        connection.close_notify();
     });
     let image = Image::with(b"content");
     let source =

@@ -6,21 +6,21 @@ use std::path::PathBuf;
 use decant_test_support::noise;
 use tempfile::TempDir;
 
-/// A folder with one file in it.
+/// A directory with one file in it.
 pub(crate) struct Image {
-    pub(crate) folder: TempDir,
+    pub(crate) directory: TempDir,
 }
 
 impl Image {
     pub(crate) fn with(content: &[u8]) -> Self {
-        let image = Self { folder: tempfile::tempdir().unwrap() };
+        let image = Self { directory: tempfile::tempdir().unwrap() };
         fs::write(image.path(), content).unwrap();
         image
     }
 
     /// A hole of this size.
     pub(crate) fn hole(size_bytes: u64) -> Self {
-        let image = Self { folder: tempfile::tempdir().unwrap() };
+        let image = Self { directory: tempfile::tempdir().unwrap() };
         File::create(image.path()).unwrap().set_len(size_bytes).unwrap();
         image
     }
@@ -31,6 +31,6 @@ impl Image {
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("disk.img")
+        self.directory.path().join("disk.img")
     }
 }

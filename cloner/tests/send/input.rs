@@ -1,4 +1,4 @@
-//! What a controller or a user may get wrong: one line, naming the thing, and an exit code of its own.
+//! Configuration errors: each is one line that names the cause, with its own exit code.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use decant_test_support::certificates::{Pki, pem};
 use super::image::Image;
 use super::process::Source;
 
-/// Nobody listens there: what these tests look for comes first.
+/// Nothing listens there: the errors of these tests occur earlier.
 const URL: &str = "https://127.0.0.1:9/v1beta1/upload";
 
 fn source(image: &Image) -> Source {
@@ -18,7 +18,7 @@ fn source(image: &Image) -> Source {
 }
 
 #[test]
-fn a_source_that_is_not_there_is_named() {
+fn a_missing_source_is_named() {
     let nowhere = Path::new("/nowhere/disk.img");
     let found = "cannot find /nowhere/disk.img: No such file or directory";
     Source::new(&Pki::new(), URL).block(nowhere).run().assert_failed(3, &[found]);
@@ -27,11 +27,11 @@ fn a_source_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_source_that_may_not_be_read_is_named() {
+fn an_unreadable_source_is_named() {
     let image = Image::with(b"secret");
     fs::set_permissions(image.path(), Permissions::from_mode(0o000)).unwrap();
-    fs::set_permissions(image.folder.path(), Permissions::from_mode(0o755)).unwrap();
-    // Somebody who is not root; where the tests run as such, it is the one who runs them.
+    fs::set_permissions(image.directory.path(), Permissions::from_mode(0o755)).unwrap();
+    // A user other than root; the current user if that is not root.
     let mut source = source(&image).without("DECANT_TERMINATION_LOG");
     if rustix::process::geteuid().is_root() {
         source.command.uid(65_534).gid(65_534);
@@ -43,14 +43,14 @@ fn a_source_that_may_not_be_read_is_named() {
 }
 
 #[test]
-fn a_folder_instead_of_a_device_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let ended = Source::new(&Pki::new(), URL).block(folder.path()).run();
-    ended.assert_failed(3, &[folder.path().to_str().unwrap(), "is a directory"]);
+fn a_directory_instead_of_a_device_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let ended = Source::new(&Pki::new(), URL).block(directory.path()).run();
+    ended.assert_failed(3, &[directory.path().to_str().unwrap(), "is a directory"]);
 }
 
 #[test]
-fn a_file_instead_of_a_folder_is_named() {
+fn a_file_instead_of_a_directory_is_named() {
     let image = Image::with(b"content");
     let ended = Source::new(&Pki::new(), URL).filesystem(&image.path()).run();
     ended.assert_failed(3, &[image.path().to_str().unwrap(), "is not a directory"]);
@@ -63,7 +63,7 @@ fn an_unknown_content_type_is_shown_with_the_known_ones() {
 }
 
 #[test]
-fn each_variable_that_is_missing_is_named() {
+fn each_missing_variable_is_named() {
     for name in ["UPLOAD_URL", "CLIENT_KEY", "CLIENT_CERT", "SERVER_CA_CERT", "MOUNT_POINT", "VOLUME_MODE"] {
         let image = Image::with(b"content");
         let empty = source(&image).env(name, "").run();
@@ -74,7 +74,7 @@ fn each_variable_that_is_missing_is_named() {
 }
 
 #[test]
-fn without_an_owner_the_clone_still_runs() {
+fn a_clone_without_an_owner_uid_succeeds() {
     let (pki, image) = (Pki::new(), Image::with(b"content"));
     let target = super::request::good_target(&pki);
     let ended = Source::new(&pki, &target.url).block(&image.path()).without("OWNER_UID").run();
@@ -92,7 +92,7 @@ fn without_a_request_nothing_is_preallocated() {
 }
 
 #[test]
-fn an_upload_url_that_is_none_is_shown() {
+fn an_invalid_upload_url_is_shown() {
     for url in ["http://127.0.0.1:9/v1beta1/upload", "127.0.0.1", "https://", "https://x:port/"] {
         let ended = source(&Image::with(b"x")).env("UPLOAD_URL", url).run();
         ended.assert_failed(2, &[&format!("UPLOAD_URL is {url:?}")]);
@@ -117,20 +117,20 @@ fn damaged_keys_and_certificates_are_named() {
 }
 
 #[test]
-fn a_key_that_belongs_to_another_certificate_is_not_used() {
+fn a_client_key_that_does_not_match_its_certificate_is_refused() {
     let ended = source(&Image::with(b"x")).env("CLIENT_KEY", Pki::new().client_key_pem).run();
     ended.assert_failed(7, &["cannot use the client certificate and its key"]);
 }
 
 #[test]
-fn without_a_role_the_usage_is_shown() {
+fn without_a_command_the_usage_is_shown() {
     let ended = source(&Image::with(b"x")).without("UPLOAD_URL").run();
     assert_eq!(ended.code, Some(2));
     assert!(ended.log.iter().any(|line| line.starts_with("Usage: cloner ")), "{ended:#?}");
 }
 
 #[test]
-fn a_flag_that_does_not_exist_is_shown() {
+fn an_unknown_flag_is_shown() {
     let ended = source(&Image::with(b"x")).args(&["--colour"]).run();
     assert_eq!(ended.code, Some(2));
     assert!(ended.log[0].contains("--colour"), "{ended:#?}");

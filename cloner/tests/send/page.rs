@@ -1,4 +1,4 @@
-//! The metrics server: who is served, what is refused, and that nobody can harm the clone through it.
+//! The metrics server: what is served and refused, and that its clients cannot harm the clone.
 
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
@@ -19,13 +19,13 @@ fn waiting(configure: impl FnOnce(Source) -> Source) -> (Running, u16, Closed) {
     let source = Source::new(&Pki::new(), &closed.url()).block(&image.path());
     let mut running = configure(source.env("DECANT_RETRY_SECS", "600")).start();
     let port = running.metrics_port();
-    // The volume is open: the image may go.
-    running.hear("trying again");
+    // The volume is open: the image can be removed.
+    running.wait_for_line("trying again");
     (running, port, closed)
 }
 
 #[test]
-fn both_families_of_addresses_are_served() {
+fn ipv4_and_ipv6_are_served() {
     let (_running, port, _closed) = waiting(|source| source);
     for host in ["127.0.0.1", "[::1]"] {
         let answer = agent().get(format!("https://{host}:{port}/metrics")).call().unwrap();
@@ -36,7 +36,7 @@ fn both_families_of_addresses_are_served() {
 }
 
 #[test]
-fn paths_and_methods_have_the_answers_of_a_plain_server() {
+fn known_paths_get_200_and_other_paths_and_methods_404_and_405() {
     let (_running, port, _closed) = waiting(|source| source);
     let url = |path: &str| format!("https://127.0.0.1:{port}{path}");
     let agent = agent();
@@ -59,7 +59,7 @@ fn a_head_beyond_16_kib_is_431() {
 }
 
 #[test]
-fn what_is_no_http_is_400() {
+fn a_non_http_request_is_400() {
     let (_running, port, _closed) = waiting(|source| source);
     let answer = ask(&mut slow_scraper(port), "HELO metrics\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -69,8 +69,8 @@ fn what_is_no_http_is_400() {
 fn a_certificate_from_files_is_used() {
     let pki = Pki::new();
     let identity = pki.server_identity(&["localhost"], 1);
-    let folder = tempfile::tempdir().unwrap();
-    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
     std::fs::write(&certificate, identity.chain_pem()).unwrap();
     std::fs::write(&key, identity.key_pem()).unwrap();
     let (_running, port, _closed) =
@@ -82,10 +82,10 @@ fn a_certificate_from_files_is_used() {
 }
 
 #[test]
-fn a_certificate_whose_files_are_replaced_is_shown_to_the_next_scraper() {
+fn a_certificate_with_replaced_files_is_used_for_the_next_scrape() {
     let (first, second) = (Pki::new(), Pki::new());
-    let folder = tempfile::tempdir().unwrap();
-    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
     let write = |pki: &Pki| {
         let identity = pki.server_identity(&["localhost"], 1);
         std::fs::write(&certificate, identity.chain_pem()).unwrap();
@@ -106,7 +106,7 @@ fn a_certificate_whose_files_are_replaced_is_shown_to_the_next_scraper() {
 }
 
 #[test]
-fn half_of_a_certificate_from_files_is_an_error() {
+fn a_certificate_file_without_its_key_file_is_an_error() {
     let image = Image::with(b"content");
     let source = || Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
     let ended = source().env("METRICS_TLS_CERT_FILE", "/nowhere/tls.crt").run();
@@ -116,7 +116,7 @@ fn half_of_a_certificate_from_files_is_an_error() {
 }
 
 #[test]
-fn a_file_of_the_certificate_that_is_not_there_is_named() {
+fn a_missing_metrics_certificate_file_is_named() {
     let image = Image::with(b"content");
     let source = Source::new(&Pki::new(), "https://127.0.0.1:9/").block(&image.path());
     let both = source
@@ -126,7 +126,7 @@ fn a_file_of_the_certificate_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn a_port_in_use_is_named() {
     let taken = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let image = Image::with(b"content");
@@ -136,7 +136,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_hundred_silent_connections_at_once_do_not_harm_the_clone() {
+fn a_hundred_silent_connections_do_not_harm_the_clone() {
     let (pki, closed) = (Pki::new(), Closed::new());
     let image = Image::with(b"content");
     let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
@@ -144,28 +144,28 @@ fn a_hundred_silent_connections_at_once_do_not_harm_the_clone() {
     let port = running.metrics_port();
     let _silent: Vec<TcpStream> =
         (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-    running.hear("trying again");
-    let target = closed.open(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.body().complete);
-        call.answer(200, "");
-        call.goodbye();
+    running.wait_for_line("trying again");
+    let target = closed.open(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.body().complete);
+        connection.answer(200, "");
+        connection.close_notify();
     });
     running.wait().assert_done();
     target.join();
 }
 
 #[test]
-fn scrapers_are_answered_beside_idle_connections() {
+fn scrapes_are_answered_despite_idle_connections() {
     let (_running, port, _closed) = waiting(|source| source);
-    for (sources, words) in [
+    for (sources, raw_text) in [
         (Sources::OneAddress, b"".as_slice()),
         (Sources::ManyAddresses, b""),
         // The beginning of a handshake.
         (Sources::ManyAddresses, b"\x16\x03\x01\x02\x00"),
     ] {
-        let _flood = Flood::start(port, 500, sources, words);
+        let _flood = Flood::start(port, 500, sources, raw_text);
         for _ in 0..10 {
             assert!(page(port).contains("clone_progress"));
         }
@@ -173,7 +173,7 @@ fn scrapers_are_answered_beside_idle_connections() {
 }
 
 #[test]
-fn a_scraper_that_sends_its_request_byte_by_byte_does_not_keep_others_out() {
+fn a_slow_scraper_does_not_block_others() {
     use std::io::Write;
     let (_running, port, _closed) = waiting(|source| source);
     let mut slow = slow_scraper(port);
@@ -186,13 +186,13 @@ fn a_scraper_that_sends_its_request_byte_by_byte_does_not_keep_others_out() {
 }
 
 #[test]
-fn scrapers_get_their_page_while_the_clone_runs() {
+fn the_page_is_served_while_the_clone_runs() {
     let pki = Pki::new();
     let target = good_target(&pki);
     let image = Image::large();
     let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
     let port = running.metrics_port();
-    // It has no percentage before the first look at the volume.
+    // It has no percentage before the first scan of the volume.
     page_when(port, |page| page.contains("clone_progress"));
     running.wait().assert_done();
     target.join();

@@ -15,12 +15,12 @@ use super::scrape::{ask, known_percent, page, page_when, percent, samples, slow_
 use super::target::{Closed, Target};
 
 #[test]
-fn before_anything_is_sent_both_names_are_there_with_nought() {
+fn both_series_start_at_zero() {
     let (closed, image) = (Closed::new(), Image::with(b"content"));
     let source = Source::new(&Pki::new(), &closed.url()).block(&image.path());
     let mut running = source.env("DECANT_RETRY_SECS", "600").start();
     let port = running.metrics_port();
-    running.hear("trying again");
+    running.wait_for_line("trying again");
     let page = page_when(port, |page| known_percent(page).is_some());
     for line in [
         "# TYPE kubevirt_cdi_clone_progress_total counter".to_owned(),
@@ -36,23 +36,23 @@ fn before_anything_is_sent_both_names_are_there_with_nought() {
 fn the_percentage_only_grows_while_the_target_reads() {
     let pki = Pki::new();
     let (read_on, permission) = bounded(0);
-    let target = Target::start(pki.server(), move |door| {
-        let mut call = door.accept();
-        call.head();
+    let target = Target::start(pki.server(), move |server| {
+        let mut connection = server.accept();
+        connection.head();
         let mut more = true;
         while more {
             permission.recv_timeout(HANG).unwrap();
-            more = call.some_body(8 << 20);
+            more = connection.read_part_of_body(8 << 20);
         }
-        call.answer(200, "");
-        call.goodbye();
+        connection.answer(200, "");
+        connection.close_notify();
     });
     let image = Image::large();
     let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
     let port = running.metrics_port();
     let mut percentages: Vec<f64> = Vec::new();
     while read_on.send_timeout((), HANG).is_ok() {
-        // Only while the target has something left to read nobody can be done.
+        // As long as the target has data left to read, the clone cannot be complete.
         if percentages.len() < 3 {
             let before = percentages.last().copied().unwrap_or(-1.0);
             let parsed = |page: &str| known_percent(page).map_or(-1.0, |percent| percent.parse().unwrap());
@@ -67,18 +67,18 @@ fn the_percentage_only_grows_while_the_target_reads() {
 }
 
 #[test]
-fn a_hundred_waits_for_the_targets_word_and_is_there_right_after_it() {
+fn one_hundred_percent_is_reported_only_after_the_final_answer() {
     let pki = Pki::new();
     let (read, everything) = bounded(1);
     let (speak, permission) = bounded(1);
-    let target = Target::start(pki.server(), move |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.body().complete);
+    let target = Target::start(pki.server(), move |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.body().complete);
         read.send(()).unwrap();
         permission.recv_timeout(HANG).unwrap();
-        call.answer(200, "");
-        call.goodbye();
+        connection.answer(200, "");
+        connection.close_notify();
     });
     let image = Image::with(&noise(1 << 20, 4));
     let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
@@ -90,7 +90,7 @@ fn a_hundred_waits_for_the_targets_word_and_is_there_right_after_it() {
     scraper.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     scraper.flush().unwrap();
     speak.send(()).unwrap();
-    running.hear("clone complete");
+    running.wait_for_line("clone complete");
     let after = ask(&mut scraper, "\r\n");
     let (_, after) = after.split_once("\r\n\r\n").unwrap();
     assert_eq!(percent(after), "100.00");
@@ -99,23 +99,23 @@ fn a_hundred_waits_for_the_targets_word_and_is_there_right_after_it() {
 }
 
 #[test]
-fn a_new_attempt_does_not_take_the_percentage_back() {
+fn a_new_attempt_does_not_decrease_the_percentage() {
     let pki = Pki::new();
     let (read, half) = bounded(1);
     let (speak, permission) = bounded(1);
     let (began, second_attempt) = bounded(1);
-    let target = Target::start(pki.server(), move |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.some_body(30 << 20));
+    let target = Target::start(pki.server(), move |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.read_part_of_body(30 << 20));
         read.send(()).unwrap();
         permission.recv_timeout(HANG).unwrap();
-        call.answer(503, "another transfer is running");
-        call.goodbye();
-        let mut call = door.accept();
-        call.head();
+        connection.answer(503, "another transfer is running");
+        connection.close_notify();
+        let mut connection = server.accept();
+        connection.head();
         began.send(()).unwrap();
-        call
+        connection
     });
     let image = Image::large();
     let source = Source::new(&pki, &target.url).block(&image.path()).env("DECANT_RETRY_SECS", "60");
@@ -132,18 +132,18 @@ fn a_new_attempt_does_not_take_the_percentage_back() {
     target.join();
 }
 
-/// A controller that scrapes whenever the number has changed must not be kept busy by its own scrapes.
+/// A controller that scrapes on every change must not trigger itself by its scrapes.
 #[test]
-fn three_hundred_scrapes_see_one_page_a_second_and_a_hundred_at_the_end() {
+fn the_page_changes_at_most_once_a_second_and_ends_at_one_hundred() {
     let pki = Pki::new();
     let (speak, permission) = bounded(1);
-    let target = Target::start(pki.server(), move |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.body().complete);
+    let target = Target::start(pki.server(), move |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.body().complete);
         permission.recv_timeout(HANG).unwrap();
-        call.answer(200, "");
-        call.goodbye();
+        connection.answer(200, "");
+        connection.close_notify();
     });
     let image = Image::large();
     let source = Source::new(&pki, &target.url).block(&image.path()).env("DECANT_LIMIT", "10MiB/s");
@@ -161,7 +161,7 @@ fn three_hundred_scrapes_see_one_page_a_second_and_a_hundred_at_the_end() {
     scraper.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     scraper.flush().unwrap();
     speak.send(()).unwrap();
-    running.hear("clone complete");
+    running.wait_for_line("clone complete");
     let last = ask(&mut scraper, "\r\n");
     assert_eq!(percent(last.split_once("\r\n\r\n").unwrap().1), "100.00");
     running.wait().assert_done();
@@ -169,7 +169,7 @@ fn three_hundred_scrapes_see_one_page_a_second_and_a_hundred_at_the_end() {
 }
 
 #[test]
-fn promtool_remarks_only_on_the_camel_case_label_of_the_contract() {
+fn promtool_reports_only_the_camel_case_label() {
     let (closed, image) = (Closed::new(), Image::with(b"content"));
     let source = Source::new(&Pki::new(), &closed.url()).block(&image.path());
     let mut running = source.env("DECANT_RETRY_SECS", "600").start();

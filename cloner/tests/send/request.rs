@@ -1,4 +1,4 @@
-//! What goes over the wire when everything is well (docs/protocol.md sections 1.8 to 1.11).
+//! The request of a clone without faults (docs/protocol.md sections 1.8 to 1.11).
 
 use std::fs;
 
@@ -12,17 +12,17 @@ use super::target::{Body, Head, Target};
 
 /// A target that takes everything.
 pub(crate) fn good_target(pki: &Pki) -> Target<(Head, Body)> {
-    Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        let received = (call.head(), call.body());
-        call.answer(200, "");
-        call.goodbye();
+    Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        let received = (connection.head(), connection.body());
+        connection.answer(200, "");
+        connection.close_notify();
         received
     })
 }
 
 #[test]
-fn the_head_is_that_of_the_contract() {
+fn the_request_head_matches_the_contract() {
     let pki = Pki::new();
     let target = good_target(&pki);
     let image = Image::with(b"content");
@@ -40,7 +40,7 @@ fn the_head_is_that_of_the_contract() {
 }
 
 #[test]
-fn a_target_of_cdis_gets_one_connection_however_many_are_wanted() {
+fn a_cdi_target_gets_one_connection() {
     let pki = Pki::new();
     let target = good_target(&pki);
     let image = Image::hole(256 << 20);
@@ -63,7 +63,7 @@ fn path_and_query_of_the_upload_url_are_sent_as_given() {
 }
 
 #[test]
-fn a_files_body_is_its_content_from_the_first_to_the_last_byte() {
+fn the_body_of_a_file_is_its_whole_content() {
     for len in [0, 1, 65_535, 65_536, 65_537, (4 << 20) + 3] {
         let pki = Pki::new();
         let target = good_target(&pki);
@@ -75,7 +75,7 @@ fn a_files_body_is_its_content_from_the_first_to_the_last_byte() {
 }
 
 #[test]
-fn holes_of_a_file_arrive_as_zeros() {
+fn holes_of_a_file_are_sent_as_zeros() {
     let pki = Pki::new();
     let target = good_target(&pki);
     let image = Image::hole(20 << 20);
@@ -86,7 +86,7 @@ fn holes_of_a_file_arrive_as_zeros() {
 }
 
 #[test]
-fn a_block_devices_body_is_its_content() {
+fn the_body_of_a_block_device_is_its_content() {
     let pki = Pki::new();
     let target = good_target(&pki);
     let image = Image::with(&noise(3 << 20, 8));
@@ -98,13 +98,13 @@ fn a_block_devices_body_is_its_content() {
 }
 
 #[test]
-fn the_flags_of_cdis_startup_script_work_with_one_dash_and_with_two() {
+fn flags_of_cdis_startup_script_work_with_one_and_two_dashes() {
     for dash in ["-", "--"] {
         let pki = Pki::new();
         let target = good_target(&pki);
         let image = Image::with(b"by flags");
         let path = image.path();
-        let words = [
+        let raw_text = [
             &format!("{dash}v=3"),
             &format!("{dash}alsologtostderr"),
             &format!("{dash}content-type"),
@@ -112,18 +112,18 @@ fn the_flags_of_cdis_startup_script_work_with_one_dash_and_with_two() {
             &format!("{dash}upload-bytes=9"),
             &format!("{dash}mount={}", path.display()),
         ];
-        Source::new(&pki, &target.url).args(&words).run().assert_done();
+        Source::new(&pki, &target.url).args(&raw_text).run().assert_done();
         assert_eq!(target.join().1.content(), b"by flags", "{dash}");
     }
 }
 
 #[test]
-fn with_preallocation_the_last_word_says_that_it_was_applied() {
+fn applied_preallocation_is_in_the_termination_message() {
     let pki = Pki::new();
     let target = good_target(&pki);
     let image = Image::with(b"content");
     let ended = Source::new(&pki, &target.url).block(&image.path()).env("PREALLOCATION", "true").run();
-    let is_word = ended.word.starts_with("Clone Complete, Preallocation applied; decant1:");
+    let is_word = ended.termination_message.starts_with("Clone Complete, Preallocation applied; decant1:");
     assert!(ended.code == Some(0) && is_word, "{ended:#?}");
 }
 
@@ -131,12 +131,12 @@ fn with_preallocation_the_last_word_says_that_it_was_applied() {
 fn any_2xx_is_a_success() {
     for status in [201, 204, 299] {
         let pki = Pki::new();
-        let target = Target::start(pki.server(), move |door| {
-            let mut call = door.accept();
-            call.head();
-            call.body();
-            call.say(&format!("HTTP/1.1 {status} Fine\r\n\r\n"));
-            call.goodbye();
+        let target = Target::start(pki.server(), move |server| {
+            let mut connection = server.accept();
+            connection.head();
+            connection.body();
+            connection.send(&format!("HTTP/1.1 {status} Fine\r\n\r\n"));
+            connection.close_notify();
         });
         let image = Image::with(b"content");
         Source::new(&pki, &target.url).block(&image.path()).run().assert_done();

@@ -7,25 +7,25 @@ use decant_test_support::certificates::Pki;
 
 use super::image::Image;
 use super::process::Source;
-use super::target::{Call, Closed, Door, Target};
+use super::target::{Closed, Connection, Target, TestServer};
 
-fn accept_all(door: &Door) {
-    let mut call = door.accept();
-    call.head();
-    assert!(call.body().complete);
-    call.answer(200, "");
-    call.goodbye();
+fn accept_all(server: &TestServer) {
+    let mut connection = server.accept();
+    connection.head();
+    assert!(connection.body().complete);
+    connection.answer(200, "");
+    connection.close_notify();
 }
 
 #[test]
-fn a_target_that_listens_late_is_found_by_the_same_process() {
+fn a_late_target_is_found_by_the_same_process() {
     let (pki, closed) = (Pki::new(), Closed::new());
     let image = Image::with(b"content");
     let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "60");
     let mut running = source.start();
     // After pauses of 0.5, 1 and 2 seconds the next attempt finds it.
     for pause in ["0.5 s", "1.0 s"] {
-        let line = running.hear("trying again in ");
+        let line = running.wait_for_line("trying again in ");
         assert!(line.contains("refused") && line.ends_with(pause), "{line}");
     }
     let target = closed.open(pki.server(), accept_all);
@@ -34,16 +34,16 @@ fn a_target_that_listens_late_is_found_by_the_same_process() {
 }
 
 #[test]
-fn a_busy_target_is_asked_again() {
+fn a_busy_target_is_retried() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        for end in [Call::goodbye, Call::reset] {
-            let mut call = door.accept();
-            call.head();
-            call.answer(503, "another transfer is running");
-            end(call);
+    let target = Target::start(pki.server(), |server| {
+        for end in [Connection::close_notify, Connection::reset] {
+            let mut connection = server.accept();
+            connection.head();
+            connection.answer(503, "another transfer is running");
+            end(connection);
         }
-        accept_all(door);
+        accept_all(server);
     });
     let image = Image::large();
     Source::new(&pki, &target.url).block(&image.path()).env("DECANT_RETRY_SECS", "60").run().assert_done();
@@ -51,11 +51,11 @@ fn a_busy_target_is_asked_again() {
 }
 
 #[test]
-fn a_target_that_hangs_up_in_the_handshake_is_asked_again() {
+fn a_target_that_closes_during_the_handshake_is_retried() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        drop(door.accept_plain());
-        accept_all(door);
+    let target = Target::start(pki.server(), |server| {
+        drop(server.accept_plain());
+        accept_all(server);
     });
     let image = Image::with(b"content");
     Source::new(&pki, &target.url).block(&image.path()).env("DECANT_RETRY_SECS", "60").run().assert_done();
@@ -63,7 +63,7 @@ fn a_target_that_hangs_up_in_the_handshake_is_asked_again() {
 }
 
 #[test]
-fn an_absent_target_ends_the_retries_with_the_last_error() {
+fn after_the_last_retry_the_connection_error_is_reported() {
     let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
     let ended = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "1").run();
     ended.assert_failed(5, &["cannot reach the target at 127.0.0.1", "refused"]);
@@ -71,14 +71,14 @@ fn an_absent_target_ends_the_retries_with_the_last_error() {
 }
 
 #[test]
-fn a_busy_target_ends_the_retries_with_its_answer() {
+fn after_the_last_retry_the_answer_of_a_busy_target_is_reported() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
+    let target = Target::start(pki.server(), |server| {
         for _ in 0..2 {
-            let mut call = door.accept();
-            call.head();
-            call.answer(503, "another transfer is running");
-            call.goodbye();
+            let mut connection = server.accept();
+            connection.head();
+            connection.answer(503, "another transfer is running");
+            connection.close_notify();
         }
     });
     let image = Image::with(b"content");
@@ -88,7 +88,7 @@ fn a_busy_target_ends_the_retries_with_its_answer() {
 }
 
 #[test]
-fn a_host_that_has_no_address_is_named() {
+fn a_host_without_an_address_is_named() {
     let image = Image::with(b"content");
     let ended =
         Source::new(&Pki::new(), "https://nowhere.invalid:8443/v1beta1/upload").block(&image.path()).run();
@@ -96,13 +96,13 @@ fn a_host_that_has_no_address_is_named() {
 }
 
 #[test]
-fn what_was_refused_for_good_is_not_tried_again() {
+fn a_permanent_refusal_is_not_retried() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
-        call.answer(409, "the transfer is done");
-        call.goodbye();
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
+        connection.answer(409, "the transfer is done");
+        connection.close_notify();
     });
     let image = Image::with(b"content");
     let ended = Source::new(&pki, &target.url).block(&image.path()).env("DECANT_RETRY_SECS", "60").run();
@@ -112,13 +112,13 @@ fn what_was_refused_for_good_is_not_tried_again() {
 }
 
 #[test]
-fn a_target_that_stops_reading_is_given_up() {
+fn a_target_that_stops_reading_times_out() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
-        call.chunk().unwrap();
-        call
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
+        connection.chunk().unwrap();
+        connection
     });
     let image = Image::large();
     let ended = Source::new(&pki, &target.url).block(&image.path()).env("DECANT_STALL_SECS", "1").run();
@@ -127,13 +127,13 @@ fn a_target_that_stops_reading_is_given_up() {
 }
 
 #[test]
-fn a_target_that_never_answers_is_given_up() {
+fn a_target_that_never_answers_times_out() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.body().complete);
-        call
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.body().complete);
+        connection
     });
     let image = Image::with(b"content");
     let ended = Source::new(&pki, &target.url).block(&image.path()).env("DECANT_ANSWER_SECS", "1").run();
@@ -142,14 +142,14 @@ fn a_target_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn interim_answers_without_end_are_not_waited_for_without_end() {
+fn endless_interim_responses_time_out() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.body().complete);
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.body().complete);
         // Ends when the source has hung up.
-        while call.try_say("HTTP/1.1 102 Processing\r\n\r\n").is_ok() {
+        while connection.try_send("HTTP/1.1 102 Processing\r\n\r\n").is_ok() {
             std::thread::sleep(Duration::from_millis(100));
         }
     });
@@ -160,20 +160,20 @@ fn interim_answers_without_end_are_not_waited_for_without_end() {
 }
 
 #[test]
-fn a_target_that_is_slow_but_reads_is_not_given_up() {
+fn a_slow_target_does_not_time_out() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut call = door.accept();
-        call.head();
+    let target = Target::start(pki.server(), |server| {
+        let mut connection = server.accept();
+        connection.head();
         let start = Instant::now();
         // Slower than the limit for a write that moves nothing, with something moving all the time.
-        while let Some(chunk) = call.chunk().unwrap() {
+        while let Some(chunk) = connection.chunk().unwrap() {
             let due = Duration::from_micros(chunk.len() as u64 / 27);
             std::thread::sleep(due);
         }
         let elapsed = start.elapsed();
-        call.answer(200, "");
-        call.goodbye();
+        connection.answer(200, "");
+        connection.close_notify();
         elapsed
     });
     let image = Image::large();
@@ -183,15 +183,15 @@ fn a_target_that_is_slow_but_reads_is_not_given_up() {
 }
 
 #[test]
-fn a_signal_ends_a_source_whose_target_accepts_and_says_nothing() {
+fn a_signal_ends_a_source_with_a_silent_target() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut socket = door.accept_plain();
+    let target = Target::start(pki.server(), |server| {
+        let mut socket = server.accept_plain();
         socket.read_to_end(&mut Vec::new()).unwrap();
     });
     let image = Image::with(b"content");
     let mut running = Source::new(&pki, &target.url).block(&image.path()).start();
-    running.hear("sending ");
+    running.wait_for_line("sending ");
     let ended = running.terminate();
     target.join();
     ended.assert_failed(143, &["stopped by SIGTERM"]);

@@ -15,7 +15,7 @@ use ureq::tls::TlsConfig;
 
 use super::process::OWNER_UID;
 
-/// A scraper that, like CDI's controllers, does not ask who answers.
+/// A scraper that, like CDI's controllers, does not verify the server.
 pub(crate) fn agent() -> Agent {
     agent_with(TlsConfig::builder().disable_verification(true))
 }
@@ -38,7 +38,7 @@ pub(crate) fn page_when(port: u16, is_wanted: impl Fn(&str) -> bool) -> String {
     found("a page as wanted", || Some(page(port)).filter(|page| is_wanted(page)))
 }
 
-/// Every sample of a page: what stands before the space, and what stands behind it.
+/// Every sample of a page: the text before and after the space.
 pub(crate) fn samples(page: &str) -> BTreeMap<&str, &str> {
     page.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap()).collect()
 }
@@ -63,7 +63,7 @@ pub(crate) fn slow_scraper(port: u16) -> StreamOwned<ClientConnection, TcpStream
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate))
         .with_no_client_auth();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
@@ -85,9 +85,9 @@ pub(crate) fn ask(stream: &mut StreamOwned<ClientConnection, TcpStream>, request
 
 /// Takes any certificate.
 #[derive(Debug)]
-struct Anyone;
+struct AcceptAnyCertificate;
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -13,47 +13,48 @@ use super::process::Source;
 use super::target::{Closed, Target};
 
 #[test]
-fn sigterm_between_two_attempts_ends_it() {
+fn sigterm_between_attempts_ends_the_source() {
     let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
     let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
     let mut running = source.start();
-    running.hear("trying again in 2.0 s");
+    running.wait_for_line("trying again in 2.0 s");
     let ended = running.terminate();
     ended.assert_failed(143, &["stopped by SIGTERM"]);
 }
 
 #[test]
-fn sigterm_right_after_the_start_ends_it() {
+fn sigterm_during_the_first_scan_ends_the_source() {
     let pki = Pki::new();
     let closed = Closed::new();
-    // Enough names that the first look at them is most likely still under way.
-    let folder = tempfile::tempdir().unwrap();
+    // So many names that the first scan most likely still runs.
+    let directory = tempfile::tempdir().unwrap();
     for number in 0..5000 {
-        std::fs::hard_link(folder.path().join("0"), folder.path().join(number.to_string()))
-            .or_else(|_| std::fs::write(folder.path().join(number.to_string()), ""))
+        std::fs::hard_link(directory.path().join("0"), directory.path().join(number.to_string()))
+            .or_else(|_| std::fs::write(directory.path().join(number.to_string()), ""))
             .unwrap();
     }
-    let source = Source::new(&pki, &closed.url()).filesystem(folder.path()).env("DECANT_RETRY_SECS", "600");
+    let source =
+        Source::new(&pki, &closed.url()).filesystem(directory.path()).env("DECANT_RETRY_SECS", "600");
     let mut running = source.start();
-    running.hear("sending ");
+    running.wait_for_line("sending ");
     let ended = running.terminate();
     ended.assert_failed(143, &["stopped by SIGTERM"]);
 }
 
 #[test]
-fn sigterm_in_the_middle_ends_it_and_leaves_the_body_without_an_end() {
+fn sigterm_during_the_upload_leaves_the_body_unterminated() {
     for image in [Image::large(), Image::hole(10 << 30)] {
         let pki = Pki::new();
         let (began, beginning) = bounded(1);
         let (ended, end) = bounded(1);
-        let target = Target::start(pki.server(), move |door| {
-            let mut call = door.accept();
-            call.head();
-            call.chunk().unwrap();
+        let target = Target::start(pki.server(), move |server| {
+            let mut connection = server.accept();
+            connection.head();
+            connection.chunk().unwrap();
             began.send(()).unwrap();
-            // Reads on only when the source is gone.
+            // Continues to read only after the source has ended.
             end.recv().unwrap();
-            call.body().complete
+            connection.body().complete
         });
         let running = Source::new(&pki, &target.url).block(&image.path()).start();
         beginning.recv_timeout(HANG).unwrap();
@@ -65,15 +66,15 @@ fn sigterm_in_the_middle_ends_it_and_leaves_the_body_without_an_end() {
 }
 
 #[test]
-fn sigint_in_the_middle_has_its_own_exit_code() {
+fn sigint_during_the_upload_has_its_own_exit_code() {
     let pki = Pki::new();
     let (began, beginning) = bounded(1);
-    let target = Target::start(pki.server(), move |door| {
-        let mut call = door.accept();
-        call.head();
-        call.chunk().unwrap();
+    let target = Target::start(pki.server(), move |server| {
+        let mut connection = server.accept();
+        connection.head();
+        connection.chunk().unwrap();
         began.send(()).unwrap();
-        call
+        connection
     });
     let image = Image::large();
     let running = Source::new(&pki, &target.url).block(&image.path()).start();
@@ -84,15 +85,15 @@ fn sigint_in_the_middle_has_its_own_exit_code() {
 }
 
 #[test]
-fn sigterm_before_the_answer_ends_it() {
+fn sigterm_before_the_final_answer_ends_the_source() {
     let pki = Pki::new();
     let (read, everything) = bounded(1);
-    let target = Target::start(pki.server(), move |door| {
-        let mut call = door.accept();
-        call.head();
-        assert!(call.body().complete);
+    let target = Target::start(pki.server(), move |server| {
+        let mut connection = server.accept();
+        connection.head();
+        assert!(connection.body().complete);
         read.send(()).unwrap();
-        call
+        connection
     });
     let image = Image::with(b"content");
     let running = Source::new(&pki, &target.url).block(&image.path()).start();
@@ -103,26 +104,27 @@ fn sigterm_before_the_answer_ends_it() {
 }
 
 #[test]
-fn a_second_sigterm_ends_it_at_once() {
+fn a_second_sigterm_ends_the_source_immediately() {
     let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
     let source = Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
     let mut running = source.start();
-    // A scraper that says nothing makes an orderly end take its full two seconds.
+    // A silent scraper makes an orderly end take its full two seconds.
     let port = running.metrics_port();
     let _scraper = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    running.hear("trying again in 2.0 s");
+    running.wait_for_line("trying again in 2.0 s");
     running.signal(Signal::TERM);
-    running.hear("send it again to exit at once");
+    running.wait_for_line("send it again to exit at once");
     running.signal(Signal::TERM);
     let ended = running.wait();
     // An orderly end leaves a termination message.
-    assert_eq!((ended.code, ended.word.as_str()), (Some(143), ""));
+    assert_eq!((ended.code, ended.termination_message.as_str()), (Some(143), ""));
 }
 
 #[test]
-fn sighup_ends_it_in_good_order_unless_it_is_ignored() {
+fn sighup_ends_the_source_cleanly_unless_it_is_ignored() {
     let (pki, closed, image) = (Pki::new(), Closed::new(), Image::with(b"content"));
-    for (is_ignored, code, words) in [(false, 129, "stopped by SIGHUP"), (true, 143, "stopped by SIGTERM")] {
+    for (is_ignored, code, raw_text) in [(false, 129, "stopped by SIGHUP"), (true, 143, "stopped by SIGTERM")]
+    {
         let mut source =
             Source::new(&pki, &closed.url()).block(&image.path()).env("DECANT_RETRY_SECS", "600");
         if is_ignored {
@@ -134,11 +136,11 @@ fn sighup_ends_it_in_good_order_unless_it_is_ignored() {
             source.command = command;
         }
         let mut running = source.start();
-        running.hear("trying again in 2.0 s");
+        running.wait_for_line("trying again in 2.0 s");
         running.signal(Signal::HUP);
         if is_ignored {
             running.signal(Signal::TERM);
         }
-        running.wait().assert_failed(code, &[words]);
+        running.wait().assert_failed(code, &[raw_text]);
     }
 }

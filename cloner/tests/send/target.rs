@@ -1,4 +1,4 @@
-//! A target that does what a test's script says: it may answer early, stall, reset, or not be there yet.
+//! A target that follows a test's script: it may answer early, stall, reset, or not exist yet.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -26,13 +26,13 @@ impl Closed {
     pub(crate) fn open<T: Send + 'static>(
         self,
         tls: Arc<ServerConfig>,
-        script: impl FnOnce(&Door) -> T + Send + 'static,
+        script: impl FnOnce(&TestServer) -> T + Send + 'static,
     ) -> Target<T> {
         let url = self.url();
         let listener = self.0.listen();
         set_socket_timeout(&listener, Timeout::Recv, Some(HANG)).unwrap();
-        let door = Door { listener, tls };
-        Target { url, script: std::thread::spawn(move || script(&door)) }
+        let server = TestServer { listener, tls };
+        Target { url, script: std::thread::spawn(move || script(&server)) }
     }
 }
 
@@ -44,7 +44,10 @@ pub(crate) struct Target<T> {
 
 impl<T: Send + 'static> Target<T> {
     /// Listens, and runs `script` in a thread.
-    pub(crate) fn start(tls: Arc<ServerConfig>, script: impl FnOnce(&Door) -> T + Send + 'static) -> Self {
+    pub(crate) fn start(
+        tls: Arc<ServerConfig>,
+        script: impl FnOnce(&TestServer) -> T + Send + 'static,
+    ) -> Self {
         Closed::new().open(tls, script)
     }
 
@@ -55,51 +58,51 @@ impl<T: Send + 'static> Target<T> {
 }
 
 /// Where connections come in.
-pub(crate) struct Door {
+pub(crate) struct TestServer {
     listener: TcpListener,
     tls: Arc<ServerConfig>,
 }
 
-impl Door {
+impl TestServer {
     /// The next connection, without a byte read.
     pub(crate) fn accept_plain(&self) -> TcpStream {
         let (socket, _) = self.listener.accept().expect("nobody came");
         socket.set_read_timeout(Some(HANG)).unwrap();
-        // What was said is on its way before a reset can overtake it.
+        // The answer is sent before a reset can overtake it.
         socket.set_nodelay(true).unwrap();
         socket
     }
 
     /// The next request of whatever kind, of which nothing was answered.
-    pub(crate) fn accept_any(&self) -> Call {
+    pub(crate) fn accept_any(&self) -> Connection {
         let tls = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
         let stream = BufReader::new(StreamOwned::new(tls, self.accept_plain()));
-        let mut call = Call { stream, head: None };
-        call.head = Some(call.read_head());
-        call
+        let mut connection = Connection { stream, head: None };
+        connection.head = Some(connection.read_head());
+        connection
     }
 
-    /// The next upload, or whatever comes in its place. The question that a source of ours asks first is answered
+    /// The next upload, or another request in its place. The first query of a Decant source is answered
     /// as CDI's target answers it.
-    pub(crate) fn accept(&self) -> Call {
+    pub(crate) fn accept(&self) -> Connection {
         loop {
             let tls = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
             let stream = BufReader::new(StreamOwned::new(tls, self.accept_plain()));
-            let mut call = Call { stream, head: None };
-            let head = call.read_head();
+            let mut connection = Connection { stream, head: None };
+            let head = connection.read_head();
             if head.as_ref().is_ok_and(|head| head.request_line.starts_with("OPTIONS ")) {
-                call.answer(404, "");
-                call.goodbye();
+                connection.answer(404, "");
+                connection.close_notify();
                 continue;
             }
-            call.head = Some(head);
-            return call;
+            connection.head = Some(head);
+            return connection;
         }
     }
 }
 
 /// One connection, of which the head was read.
-pub(crate) struct Call {
+pub(crate) struct Connection {
     stream: BufReader<StreamOwned<ServerConnection, TcpStream>>,
     head: Option<io::Result<Head>>,
 }
@@ -137,7 +140,7 @@ impl Body {
     }
 }
 
-impl Call {
+impl Connection {
     pub(crate) fn head(&mut self) -> Head {
         self.try_head().unwrap()
     }
@@ -172,7 +175,7 @@ impl Call {
     }
 
     /// Reads at least this much of the body, if there is as much. Returns whether there is more.
-    pub(crate) fn some_body(&mut self, bytes: usize) -> bool {
+    pub(crate) fn read_part_of_body(&mut self, bytes: usize) -> bool {
         let mut read_bytes = 0;
         while read_bytes < bytes {
             match self.chunk().unwrap() {
@@ -201,27 +204,27 @@ impl Call {
 
     pub(crate) fn answer(&mut self, status: u16, text: &str) {
         let len = text.len();
-        self.say(&format!("HTTP/1.1 {status} Words\r\nContent-Length: {len}\r\n\r\n{text}"));
+        self.send(&format!("HTTP/1.1 {status} Words\r\nContent-Length: {len}\r\n\r\n{text}"));
     }
 
-    pub(crate) fn say(&mut self, words: &str) {
-        self.try_say(words).unwrap();
+    pub(crate) fn send(&mut self, raw_text: &str) {
+        self.try_send(raw_text).unwrap();
     }
 
-    pub(crate) fn try_say(&mut self, words: &str) -> io::Result<()> {
-        self.stream.get_mut().write_all(words.as_bytes())?;
+    pub(crate) fn try_send(&mut self, raw_text: &str) -> io::Result<()> {
+        self.stream.get_mut().write_all(raw_text.as_bytes())?;
         self.stream.get_mut().flush()
     }
 
-    /// Says goodbye as TLS wants it, and waits until the other end has gone.
-    pub(crate) fn goodbye(mut self) {
+    /// Sends close_notify, and waits until the other end has closed.
+    pub(crate) fn close_notify(mut self) {
         self.stream.get_mut().conn.send_close_notify();
-        // A source that was refused may be gone already.
+        // A refused source may have closed already.
         let _ = self.stream.get_mut().flush();
         self.close();
     }
 
-    /// Ends its side of the connection without a goodbye, and waits until the other end has gone.
+    /// Closes its side of the connection without close_notify, and waits until the other end has closed.
     pub(crate) fn close(mut self) {
         let _ = self.stream.get_mut().sock.shutdown(Shutdown::Write);
         let _ = io::copy(&mut self.stream.get_mut().sock, &mut io::sink());

@@ -1,4 +1,4 @@
-//! Whom the source trusts, and what it says when it is not trusted itself.
+//! Which targets the source trusts, and what it reports if it is not trusted itself.
 
 use std::io::{Read, Write};
 
@@ -6,16 +6,16 @@ use decant_test_support::certificates::Pki;
 use rustls::version::{TLS12, TLS13};
 
 use super::image::Image;
-use super::process::{Ended, Source};
+use super::process::{Outcome, Source};
 use super::target::Target;
 
 /// A source that trusts and identifies itself by `ours`, and a target with the server configuration `tls`.
-fn meeting(ours: &Pki, tls: std::sync::Arc<rustls::ServerConfig>) -> Ended {
-    let target = Target::start(tls, |door| {
-        let mut call = door.accept();
-        if call.try_head().is_ok() && call.body().complete {
-            call.answer(200, "");
-            call.goodbye();
+fn run_against(ours: &Pki, tls: std::sync::Arc<rustls::ServerConfig>) -> Outcome {
+    let target = Target::start(tls, |server| {
+        let mut connection = server.accept();
+        if connection.try_head().is_ok() && connection.body().complete {
+            connection.answer(200, "");
+            connection.close_notify();
         }
     });
     let image = Image::with(b"content");
@@ -26,7 +26,7 @@ fn meeting(ours: &Pki, tls: std::sync::Arc<rustls::ServerConfig>) -> Ended {
 
 #[test]
 fn a_target_of_another_authority_is_not_trusted() {
-    let ended = meeting(&Pki::new(), Pki::new().server());
+    let ended = run_against(&Pki::new(), Pki::new().server());
     ended.assert_failed(7, &["the certificate of the target", "not trusted", "SERVER_CA_CERT"]);
 }
 
@@ -34,34 +34,34 @@ fn a_target_of_another_authority_is_not_trusted() {
 fn a_target_with_another_name_is_not_trusted() {
     let pki = Pki::new();
     let tls = pki.server_as(pki.server_identity(&["elsewhere.test"], 1), rustls::DEFAULT_VERSIONS);
-    meeting(&pki, tls).assert_failed(7, &["the certificate of the target", "not valid for", "127.0.0.1"]);
+    run_against(&pki, tls).assert_failed(7, &["the certificate of the target", "not valid for", "127.0.0.1"]);
 }
 
 #[test]
 fn a_target_whose_certificate_has_expired_is_not_trusted() {
     let pki = Pki::new();
     let tls = pki.server_as(pki.server_identity(&["127.0.0.1"], -1), rustls::DEFAULT_VERSIONS);
-    meeting(&pki, tls).assert_failed(7, &["the certificate of the target", "expired"]);
+    run_against(&pki, tls).assert_failed(7, &["the certificate of the target", "expired"]);
 }
 
 #[test]
-fn a_target_that_does_not_trust_us_is_reported_as_that() {
+fn a_target_that_refuses_our_certificate_is_reported() {
     for version in [&TLS12, &TLS13] {
         let (ours, theirs) = (Pki::new(), Pki::new());
         let tls = theirs.server_as(ours.server_identity(&["127.0.0.1"], 1), &[version]);
         let parts = ["does not trust our certificate", "CLIENT_CERT"];
-        meeting(&ours, tls).assert_failed(7, &parts);
+        run_against(&ours, tls).assert_failed(7, &parts);
     }
 }
 
 #[test]
-fn a_target_that_does_not_trust_us_is_named_while_much_is_unsent() {
+fn a_target_that_refuses_our_certificate_is_reported_with_much_unsent() {
     let (ours, theirs) = (Pki::new(), Pki::new());
     let tls = theirs.server_as(ours.server_identity(&["127.0.0.1"], 1), rustls::DEFAULT_VERSIONS);
-    let target = Target::start(tls, |door| {
-        let mut call = door.accept();
-        assert!(call.try_head().is_err());
-        call.reset();
+    let target = Target::start(tls, |server| {
+        let mut connection = server.accept();
+        assert!(connection.try_head().is_err());
+        connection.reset();
     });
     let image = Image::large();
     let ended = Source::new(&ours, &target.url).block(&image.path()).run();
@@ -70,24 +70,24 @@ fn a_target_that_does_not_trust_us_is_named_while_much_is_unsent() {
 }
 
 #[test]
-fn either_version_of_tls_will_do() {
+fn tls_1_2_and_1_3_targets_work() {
     for version in [&TLS12, &TLS13] {
         let pki = Pki::new();
         let tls = pki.server_as(pki.server_identity(&["127.0.0.1"], 1), &[version]);
-        meeting(&pki, tls).assert_done();
+        run_against(&pki, tls).assert_done();
     }
 }
 
 #[test]
-fn a_target_is_known_by_its_dns_name() {
+fn a_target_is_verified_by_its_dns_name() {
     let pki = Pki::new();
     let tls = pki.server_as(pki.server_identity(&["localhost"], 1), rustls::DEFAULT_VERSIONS);
-    let target = Target::start(tls, |door| {
-        let mut call = door.accept();
-        call.head();
-        call.body();
-        call.answer(200, "");
-        call.goodbye();
+    let target = Target::start(tls, |server| {
+        let mut connection = server.accept();
+        connection.head();
+        connection.body();
+        connection.answer(200, "");
+        connection.close_notify();
     });
     let url = target.url.replace("127.0.0.1", "localhost");
     let image = Image::with(b"content");
@@ -95,10 +95,10 @@ fn a_target_is_known_by_its_dns_name() {
 }
 
 #[test]
-fn a_target_that_speaks_plain_http_is_not_talked_to() {
+fn a_plain_http_target_is_refused() {
     let pki = Pki::new();
-    let target = Target::start(pki.server(), |door| {
-        let mut socket = door.accept_plain();
+    let target = Target::start(pki.server(), |server| {
+        let mut socket = server.accept_plain();
         let mut hello = [0; 16];
         socket.read_exact(&mut hello).unwrap();
         socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();

@@ -46,7 +46,7 @@ fn find(mut archive: &[u8]) -> (Result<FoundImage, Error>, Collected, usize) {
 }
 
 #[test]
-fn a_sparse_image_arrives_whole_and_the_stream_is_drained() {
+fn a_sparse_image_is_complete_and_the_stream_is_drained() {
     let source = tempfile::tempdir().unwrap();
     for at in 0..9_u64 {
         sparse(&source.path().join("disk.img"), 8 << 20, at * 900_000, format!("island {at}").as_bytes());
@@ -66,11 +66,11 @@ fn a_sparse_image_arrives_whole_and_the_stream_is_drained() {
 }
 
 #[test]
-fn only_the_exact_name_of_a_regular_file_counts() {
+fn only_a_regular_file_with_the_exact_name_is_the_image() {
     let archive = HandMade::default()
         .file("old-disk.img.bak", "1")
         .file("sub/disk.img", "2")
-        .folder("disk.img.d/")
+        .directory("disk.img.d/")
         .file("./disk.img", "image")
         .end();
     let (result, sink, _) = find(&archive);
@@ -79,12 +79,12 @@ fn only_the_exact_name_of_a_regular_file_counts() {
 }
 
 #[test]
-fn without_an_image_the_text_is_cdis() {
+fn a_missing_image_is_reported_with_cdis_text() {
     let none = [
         HandMade::default(),
-        HandMade::default().folder("./"),
+        HandMade::default().directory("./"),
         HandMade::default().file("disk.img.bak", "x"),
-        HandMade::default().folder("disk.img/"),
+        HandMade::default().directory("disk.img/"),
         HandMade::default().symlink("disk.img", "/dev/sda"),
     ];
     for archive in none {
@@ -98,7 +98,7 @@ fn without_an_image_the_text_is_cdis() {
 }
 
 #[test]
-fn members_beside_the_image_have_64_tib_in_all_and_more_is_damage() {
+fn other_members_are_limited_to_64_tib_in_total() {
     const TIB: u64 = 1 << 40;
     let most = HandMade::default().sparse("a", 40 * TIB, &[], b"").file("disk.img", "image");
     let most = most.sparse("b", 24 * TIB, &[], b"");
@@ -111,7 +111,7 @@ fn members_beside_the_image_have_64_tib_in_all_and_more_is_damage() {
 }
 
 #[test]
-fn a_cut_or_ambiguous_archive_is_damage_even_after_the_image() {
+fn a_truncated_or_ambiguous_archive_is_damage_even_after_the_image() {
     let archive = HandMade::default().file("disk.img", "image").file("other", "x");
     let whole = archive.clone().end();
     for len in [513, 1024, 1500, 2048] {

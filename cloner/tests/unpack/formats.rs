@@ -11,9 +11,9 @@ use decant_test_support::trees::{Format, allocated_bytes, assert_same, describe,
 use tempfile::tempdir;
 
 /// Packs a torture tree and compares what comes out. `keeps_nanoseconds`: the format does.
-fn round_trip(program: &str, arguments: &[&str], wealth: Format, keeps_nanoseconds: bool, keeps_holes: bool) {
+fn round_trip(program: &str, arguments: &[&str], format: Format, keeps_nanoseconds: bool, keeps_holes: bool) {
     let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
-    make_torture(source.path(), wealth);
+    make_torture(source.path(), format);
     let what = format!("{program} {arguments:?}");
     let archive = output(program, arguments, source.path());
     let done = unpack(&archive, target.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -31,12 +31,12 @@ fn round_trip(program: &str, arguments: &[&str], wealth: Format, keeps_nanosecon
 }
 
 #[test]
-fn gnu_tar_in_its_own_format() {
+fn archives_in_gnu_format_are_unpacked() {
     round_trip("tar", &["-cf", "-", "-S", "--format=gnu", "."], Format::Full, false, true);
 }
 
 #[test]
-fn gnu_tar_with_posix_headers_and_each_sparse_version() {
+fn archives_with_posix_headers_and_each_sparse_version_are_unpacked() {
     for version in ["0.0", "0.1", "1.0"] {
         let sparse = format!("--sparse-version={version}");
         round_trip("tar", &["-cf", "-", "-S", &sparse, "--format=posix", "."], Format::Full, true, true);
@@ -44,14 +44,14 @@ fn gnu_tar_with_posix_headers_and_each_sparse_version() {
 }
 
 #[test]
-fn gnu_tar_in_old_formats() {
+fn archives_in_old_formats_are_unpacked() {
     round_trip("tar", &["-cf", "-", "--format=ustar", "."], Format::Ustar, false, false);
     round_trip("tar", &["-cf", "-", "--format=v7", "."], Format::V7, false, false);
     round_trip("tar", &["-cf", "-", "--format=oldgnu", "-S", "."], Format::Full, false, true);
 }
 
 #[test]
-fn bsdtar_in_its_formats() {
+fn archives_of_bsdtar_are_unpacked() {
     let there = std::process::Command::new("bsdtar").arg("--version").output().is_ok();
     if !able(there, "bsdtar is not installed") {
         return;
@@ -74,7 +74,7 @@ fn captures() -> PathBuf {
 }
 
 #[test]
-fn what_cdi_sends_comes_out_as_its_tree_was() {
+fn recorded_cdi_archives_are_unpacked_exactly() {
     for name in ["filesystem-sparse.snappy", "filesystem-dense.snappy"] {
         let target = tempdir().unwrap();
         unpack(&capture(name), target.path()).unwrap();
@@ -82,7 +82,7 @@ fn what_cdi_sends_comes_out_as_its_tree_was() {
         for line in fs::read_to_string(captures().join("tree.tsv")).unwrap().lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             let [path, kind, mode, size, links, link, digest] = fields[..] else { panic!("{line}") };
-            // The line of the volume's own folder has no path, so its fields stand one to the left.
+            // The line of the volume's own directory has no path, so its fields are shifted one to the left.
             if kind.len() > 1 {
                 continue;
             }

@@ -25,8 +25,8 @@ fn if_able(made: Result<Mounted, String>) -> Option<Mounted> {
     }
 }
 
-/// A process that a test beside this one starts has our files open for a moment, between its fork and its exec: until then
-/// the room of what was removed is not free.
+/// A process that a concurrent test starts has our files open between its fork and its exec: until then the space of
+/// removed files is not free.
 fn assert_room_comes_back(path: &Path, free_blocks: u64) {
     let until = Instant::now() + Duration::from_secs(10);
     while free_blocks_of(path) < free_blocks {
@@ -40,7 +40,7 @@ fn free_blocks_of(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_full_filesystem_is_told_with_member_and_numbers_and_left_as_it_was() {
+fn a_full_filesystem_is_reported_with_member_and_sizes_and_left_unchanged() {
     if !is_root() {
         return;
     }
@@ -67,7 +67,7 @@ fn a_full_filesystem_is_told_with_member_and_numbers_and_left_as_it_was() {
 }
 
 #[test]
-fn a_filesystem_without_inodes_is_full_too() {
+fn a_filesystem_without_free_inodes_counts_as_full() {
     if !is_root() {
         return;
     }
@@ -80,7 +80,7 @@ fn a_filesystem_without_inodes_is_full_too() {
 }
 
 #[test]
-fn where_nothing_can_be_allocated_preallocation_writes_zeros() {
+fn preallocation_without_fallocate_writes_zeros() {
     if !is_root() {
         return;
     }
@@ -96,7 +96,7 @@ fn where_nothing_can_be_allocated_preallocation_writes_zeros() {
 }
 
 #[test]
-fn when_one_name_cannot_be_placed_all_others_are_put_back() {
+fn if_one_name_cannot_be_placed_all_others_are_restored() {
     if !is_root() {
         return;
     }

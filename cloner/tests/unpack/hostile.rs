@@ -1,4 +1,4 @@
-//! Whatever the archive, the stream or the filesystem does: nothing outside changes, and after a failure
+//! Hostile archives, streams and filesystems: nothing outside the target changes, and after a failure
 //! nothing inside either.
 
 use std::collections::BTreeMap;
@@ -18,14 +18,14 @@ use decant_test_support::trees::{assert_same, describe, output};
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
 
-/// A target folder with things in it, next to things that must never change.
-struct World {
+/// A target directory with things in it, next to things that must never change.
+struct UnpackTest {
     scratch: TempDir,
     outside: BTreeMap<PathBuf, String>,
     inside: BTreeMap<PathBuf, String>,
 }
 
-impl World {
+impl UnpackTest {
     fn new() -> Self {
         let scratch = tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
@@ -69,34 +69,34 @@ impl World {
 }
 
 #[test]
-fn members_that_lead_out_are_refused_by_name_and_change_nothing() {
-    let world = World::new();
+fn members_outside_the_target_are_refused_by_name_and_change_nothing() {
+    let world = UnpackTest::new();
     let outside = world.outside_path();
-    let (folder, file) = (outside.join("folder"), outside.join("file"));
-    let (folder, file) = (folder.to_str().unwrap(), file.to_str().unwrap());
+    let (directory, file) = (outside.join("folder"), outside.join("file"));
+    let (directory, file) = (directory.to_str().unwrap(), file.to_str().unwrap());
     let ok = HandMade::default().file("fine", "fine");
     let hostile = [
-        ("..", ok.clone().folder("..")),
+        ("..", ok.clone().directory("..")),
         ("../x", ok.clone().file("../x", "bad")),
         ("a/../../x", ok.clone().file("a/../../x", "bad")),
         ("/../x", ok.clone().file("/../x", "bad")),
-        ("link/x", ok.clone().symlink("link", folder).file("link/x", "bad")),
-        ("a/up/x", ok.clone().folder("a/").symlink("a/up", "../..").file("a/up/x", "bad")),
-        ("two/x", ok.clone().symlink("one", folder).symlink("two", "one").file("two/x", "bad")),
-        ("link/sub/", ok.clone().symlink("link", folder).folder("link/sub/")),
+        ("link/x", ok.clone().symlink("link", directory).file("link/x", "bad")),
+        ("a/up/x", ok.clone().directory("a/").symlink("a/up", "../..").file("a/up/x", "bad")),
+        ("two/x", ok.clone().symlink("one", directory).symlink("two", "one").file("two/x", "bad")),
+        ("link/sub/", ok.clone().symlink("link", directory).directory("link/sub/")),
         ("file/x", ok.clone().file("file", "").file("file/x", "bad")),
         ("hard1", ok.clone().hard_link("hard1", "../outside/file").file("hard1", "bad")),
         ("hard2", ok.clone().hard_link("hard2", file).file("hard2", "bad")),
-        ("hard3", ok.clone().symlink("link", folder).hard_link("hard3", "link/../file")),
+        ("hard3", ok.clone().symlink("link", directory).hard_link("hard3", "link/../file")),
         ("hard4", ok.clone().symlink("link", outside.to_str().unwrap()).hard_link("hard4", "link/file")),
         ("hard5", ok.clone().hard_link("hard5", "out-file")),
-        ("hard6", ok.clone().folder("f/").hard_link("hard6", "f")),
+        ("hard6", ok.clone().directory("f/").hard_link("hard6", "f")),
         ("hard7", ok.clone().hard_link("hard7", "hard7")),
         ("hard8", ok.clone().hard_link("hard8", "./")),
-        (".decant-partial", ok.clone().folder(".decant-partial/")),
+        (".decant-partial", ok.clone().directory(".decant-partial/")),
         (".decant-partial/new/x", ok.clone().file("./.decant-partial/new/x", "bad")),
         ("empty-link", ok.clone().symlink("empty-link", "")),
-        ("full/", ok.clone().folder("full/").file("full/x", "").file("full", "bad")),
+        ("full/", ok.clone().directory("full/").file("full/x", "").file("full", "bad")),
         ("./", ok.clone().symlink("./", "x")),
         ("", ok.clone().file("", "bad")),
         ("pax", ok.clone().pax(b'x', &[("path", "../pax")]).file("x", "bad")),
@@ -111,26 +111,26 @@ fn members_that_lead_out_are_refused_by_name_and_change_nothing() {
 }
 
 #[test]
-fn skipped_members_have_64_tib_in_all_and_more_is_damage() {
+fn skipped_members_are_limited_to_64_tib_in_total() {
     const TIB: u64 = 1 << 40;
     let hole = |archive: HandMade, name, bytes| archive.sparse(name, bytes, &[], b"");
     let ok = HandMade::default().file("fine", "fine");
     for bytes in [1 << 62, (1 << 63) - 1] {
         let error =
-            World::new().refuse(&hole(ok.clone(), "lost+found/huge", bytes).end(), "a skipped member");
+            UnpackTest::new().refuse(&hole(ok.clone(), "lost+found/huge", bytes).end(), "a skipped member");
         assert_eq!(error.kind(), Kind::Damaged, "{error}");
         assert!(error.to_string().contains("lost+found/huge"), "{error}");
     }
     let most = hole(hole(ok, "lost+found/a", 40 * TIB), "lost+found/b", 24 * TIB);
-    let error = World::new().refuse(&hole(most.clone(), "lost+found/c", 1).end(), "their sum");
+    let error = UnpackTest::new().refuse(&hole(most.clone(), "lost+found/c", 1).end(), "their sum");
     assert_eq!(error.kind(), Kind::Damaged, "{error}");
     assert!(error.to_string().contains("lost+found/c"), "{error}");
-    assert_eq!(unpack(&most.end(), &World::new().target()).unwrap().skipped, 2);
+    assert_eq!(unpack(&most.end(), &UnpackTest::new().target()).unwrap().skipped, 2);
 }
 
 #[test]
-fn absolute_names_and_pre_existing_symlinks_stay_inside() {
-    let world = World::new();
+fn absolute_names_and_existing_symlinks_do_not_lead_outside() {
+    let world = UnpackTest::new();
     let archive = HandMade::default()
         .file("/etc/passwd", "inside")
         .file("out/x", "replaces the symlink")
@@ -146,8 +146,8 @@ fn absolute_names_and_pre_existing_symlinks_stay_inside() {
 }
 
 #[test]
-fn a_cut_archive_changes_nothing() {
-    let world = World::new();
+fn a_truncated_archive_changes_nothing() {
+    let world = UnpackTest::new();
     let tree = tempdir().unwrap();
     fs::write(tree.path().join("file"), "new").unwrap();
     fs::create_dir(tree.path().join("folder")).unwrap();
@@ -162,9 +162,9 @@ fn a_cut_archive_changes_nothing() {
 }
 
 #[test]
-fn an_error_of_the_stream_is_the_error_of_the_clone() {
-    struct Breaks<'a>(&'a [u8]);
-    impl Pull for Breaks<'_> {
+fn a_stream_error_is_returned_unchanged() {
+    struct FailingStream<'a>(&'a [u8]);
+    impl Pull for FailingStream<'_> {
         fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
             if self.0.is_empty() {
                 return Err(Error::new(Kind::HungUp, "the source hung up"));
@@ -172,11 +172,11 @@ fn an_error_of_the_stream_is_the_error_of_the_clone() {
             self.0.next_piece(max_bytes)
         }
     }
-    let world = World::new();
+    let world = UnpackTest::new();
     let archive = HandMade::default().file("file", &"x".repeat(5000)).end();
     let target = File::open(world.target()).unwrap();
     for len in [0, 512, 3000, archive.len()] {
-        let mut stream = Breaks(&archive[..len]);
+        let mut stream = FailingStream(&archive[..len]);
         let options = UnpackOptions::default();
         let error = unpack_tree(&mut stream, &target, &world.target(), options, &Stop::new()).unwrap_err();
         assert_eq!(error.kind(), Kind::HungUp);
@@ -185,14 +185,14 @@ fn an_error_of_the_stream_is_the_error_of_the_clone() {
 }
 
 #[test]
-fn a_stop_is_heard_within_a_mebibyte_and_changes_nothing() {
+fn a_stop_takes_effect_within_1_mib_and_changes_nothing() {
     /// Asks for a stop at some point, and counts what is taken afterwards.
-    struct Stops<'a> {
+    struct StoppingStream<'a> {
         head: &'a [u8],
         stop: Stop,
         after: u64,
     }
-    impl Pull for Stops<'_> {
+    impl Pull for StoppingStream<'_> {
         fn next_piece(&mut self, max_bytes: u64) -> Result<Option<Piece<'_>>> {
             if !self.head.is_empty() {
                 return self.head.next_piece(max_bytes);
@@ -202,10 +202,10 @@ fn a_stop_is_heard_within_a_mebibyte_and_changes_nothing() {
             Ok(Some(Piece::Zeros(max_bytes)))
         }
     }
-    let world = World::new();
+    let world = UnpackTest::new();
     let head = HandMade::default().file("a", "a").block(HandMade::header(b'0', "file", 1 << 33), b"").0;
     let stop = Stop::new();
-    let mut stream = Stops { head: &head, stop: stop.clone(), after: 0 };
+    let mut stream = StoppingStream { head: &head, stop: stop.clone(), after: 0 };
     let target = File::open(world.target()).unwrap();
     let options = UnpackOptions::default();
     let error = unpack_tree(&mut stream, &target, &world.target(), options, &stop).unwrap_err();
@@ -224,14 +224,14 @@ proptest! {
         swaps in proptest::collection::vec((0_usize..8, 0_usize..8), 0..3),
     ) {
         let mut archive = HandMade::default()
-            .folder("folder/")
+            .directory("folder/")
             .file("folder/x", "some content")
             .symlink("out", "../outside")
             .symlink("out-file", "../outside/file")
             .hard_link("again", "folder/x")
             .file("nut/x", "x")
             .sparse("sparse", 9000, &[(4096, 2)], b"ab")
-            .folder("last/")
+            .directory("last/")
             .end();
         // Only the header's meaningful bytes: most others do nothing.
         let headers: Vec<usize> =
@@ -251,7 +251,7 @@ proptest! {
             header.set_cksum();
             archive[at..at + 512].copy_from_slice(header.as_bytes());
         }
-        let world = World::new();
+        let world = UnpackTest::new();
         match unpack(&archive, &world.target()) {
             Ok(_) => world.assert_outside_untouched("mutated"),
             Err(_) => world.assert_untouched("mutated"),

@@ -1,4 +1,4 @@
-//! What the unpacker does with members, folders and what was there before.
+//! How the unpacker handles members, directories and existing entries.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -13,7 +13,7 @@ use decant_test_support::trees::{allocated_bytes, assert_same, describe, output,
 use tempfile::tempdir;
 
 #[test]
-fn an_empty_archive_leaves_the_folder_as_it_is() {
+fn an_empty_archive_leaves_the_directory_unchanged() {
     let target = tempdir().unwrap();
     fs::write(target.path().join("there"), "x").unwrap();
     let before = describe(target.path(), true);
@@ -24,7 +24,7 @@ fn an_empty_archive_leaves_the_folder_as_it_is() {
 }
 
 #[test]
-fn the_folder_itself_gets_mode_and_time_when_the_archive_has_them() {
+fn the_target_directory_gets_mode_and_time_of_the_archive() {
     let target = tempdir().unwrap();
     let mut header = HandMade::header(b'5', "./", 0);
     header.set_mode(0o2750);
@@ -34,10 +34,12 @@ fn the_folder_itself_gets_mode_and_time_when_the_archive_has_them() {
 }
 
 #[test]
-fn lost_and_found_does_not_arrive() {
+fn lost_and_found_is_not_unpacked() {
     let target = tempdir().unwrap();
-    let archive =
-        HandMade::default().folder("./lost+found/").file("./lost+found/x", "x").file("sub/lost+found", "y");
+    let archive = HandMade::default()
+        .directory("./lost+found/")
+        .file("./lost+found/x", "x")
+        .file("sub/lost+found", "y");
     let done = unpack(&archive.end(), target.path()).unwrap();
     assert_eq!((done.skipped, done.files), (2, 1));
     assert!(!target.path().join("lost+found").exists());
@@ -45,7 +47,7 @@ fn lost_and_found_does_not_arrive() {
 }
 
 #[test]
-fn leftovers_of_every_kind_are_replaced_and_strangers_stay() {
+fn leftovers_of_every_kind_are_replaced_and_other_entries_stay() {
     let target = tempdir().unwrap();
     let at = |name: &str| target.path().join(name);
     fs::create_dir_all(at(".decant-partial/new/deep/er")).unwrap();
@@ -84,12 +86,12 @@ fn the_last_member_of_a_name_wins() {
         .symlink("b", outside.path().join("kept").to_str().unwrap())
         .file("b", "file over symlink")
         .symlink("c", outside.path().to_str().unwrap())
-        .folder("c/")
+        .directory("c/")
         .file("c/kept", "folder over symlink")
-        .folder("d/")
+        .directory("d/")
         .file("d/x", "kept")
-        .folder("d/")
-        .folder("e/")
+        .directory("d/")
+        .directory("e/")
         .file("e", "file over empty folder")
         .file("f", "x")
         .hard_link("f", "f")
@@ -104,7 +106,7 @@ fn the_last_member_of_a_name_wins() {
 }
 
 #[test]
-fn folders_keep_mode_and_time_when_members_come_back_to_them() {
+fn directories_keep_mode_and_time_if_later_members_add_to_them() {
     let target = tempdir().unwrap();
     let closed = |name: &str| {
         let mut header = HandMade::header(b'5', name, 0);
@@ -141,7 +143,7 @@ fn the_group_of_a_shared_volume_is_inherited() {
     let target = tempdir().unwrap();
     std::os::unix::fs::chown(target.path(), None, Some(4242)).unwrap();
     fs::set_permissions(target.path(), fs::Permissions::from_mode(0o2775)).unwrap();
-    let archive = HandMade::default().file("top", "").file("sub/unnamed", "").folder("sub/folder/").end();
+    let archive = HandMade::default().file("top", "").file("sub/unnamed", "").directory("sub/folder/").end();
     unpack_with(&archive, target.path(), UnpackOptions::default()).unwrap();
     for name in ["top", "sub", "sub/unnamed", "sub/folder"] {
         assert_eq!(fs::metadata(target.path().join(name)).unwrap().gid(), 4242, "{name}");
@@ -165,7 +167,7 @@ fn preallocation_leaves_no_holes() {
 }
 
 #[test]
-fn trees_deeper_than_there_are_descriptors() {
+fn trees_deeper_than_the_descriptor_limit_are_unpacked() {
     let target = tempdir().unwrap();
     let deep = "d/".repeat(1500);
     let archive = HandMade::default()
@@ -179,13 +181,13 @@ fn trees_deeper_than_there_are_descriptors() {
     let done = unpack(&archive, target.path()).unwrap();
     assert_eq!((done.files, done.others), (2, 1));
     assert_eq!(fs::read_to_string(target.path().join("link")).unwrap(), "less deep");
-    // And once more: the old one has to be removed.
+    // Once more: the existing tree has to be removed.
     unpack(&archive, target.path()).unwrap();
     assert!(!target.path().join(STAGING_NAME).exists());
 }
 
 #[test]
-fn owners_without_permission_and_attributes_are_counted() {
+fn lost_owners_and_attributes_are_counted() {
     let target = tempdir().unwrap();
     let mut foreign = HandMade::header(b'0', "foreign", 0);
     foreign.set_uid(12_345);
@@ -211,7 +213,7 @@ fn owners_without_permission_and_attributes_are_counted() {
 }
 
 #[test]
-fn a_device_node_is_made_or_its_absence_is_an_error() {
+fn a_device_node_is_created_or_reported_as_an_error() {
     let target = tempdir().unwrap();
     let mut device = HandMade::header(b'3', "null", 0);
     device.set_device_major(1).unwrap();

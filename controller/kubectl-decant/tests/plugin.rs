@@ -18,8 +18,8 @@ fn plugin(args: &[&str], variables: &[(&str, &Path)]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn kubeconfig(folder: &Path, context: &str, port: u16) -> PathBuf {
-    let path = folder.join(context);
+fn kubeconfig(directory: &Path, context: &str, port: u16) -> PathBuf {
+    let path = directory.join(context);
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: {context}\nclusters:\n- name: {context}\n  cluster: {{server: \
          'https://127.0.0.1:{port}'}}\ncontexts:\n- name: {context}\n  context: {{cluster: {context}, user: u}}\nusers:\n\
@@ -30,7 +30,7 @@ fn kubeconfig(folder: &Path, context: &str, port: u16) -> PathBuf {
 }
 
 #[test]
-fn without_any_kubeconfig_it_says_where_it_looked() {
+fn without_a_kubeconfig_the_searched_paths_are_named() {
     let home = tempfile::tempdir().unwrap();
     let (code, text) = plugin(&["status"], &[("HOME", home.path())]);
     assert_eq!(code, 2, "{text}");
@@ -38,19 +38,19 @@ fn without_any_kubeconfig_it_says_where_it_looked() {
 }
 
 #[test]
-fn a_context_that_does_not_exist_is_named_with_those_that_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = kubeconfig(folder.path(), "lab", 9);
+fn an_unknown_context_is_named_with_the_known_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = kubeconfig(directory.path(), "lab", 9);
     let (code, text) = plugin(&["status", "--context", "prod"], &[("KUBECONFIG", &file)]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("context \"prod\" does not exist") && text.contains("there are: lab"), "{text}");
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_at_once_with_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
+fn an_unreachable_server_is_reported_immediately_with_a_hint() {
+    let directory = tempfile::tempdir().unwrap();
     let closed = Closed::new();
-    let file = kubeconfig(folder.path(), "lab", closed.port());
+    let file = kubeconfig(directory.path(), "lab", closed.port());
     for command in [&["status"][..], &["clone", "golden"], &["doctor"], &["cleanup"]] {
         let (code, text) = plugin(&[&["--kubeconfig", file.to_str().unwrap()], command].concat(), &[]);
         assert_eq!(code, 5, "{command:?}: {text}");
@@ -65,12 +65,12 @@ fn a_server_that_is_not_there_is_told_at_once_with_what_to_do() {
 }
 
 #[test]
-fn several_files_in_kubeconfig_are_read_and_missing_ones_passed_over() {
-    let folder = tempfile::tempdir().unwrap();
+fn all_existing_files_of_kubeconfig_are_read() {
+    let directory = tempfile::tempdir().unwrap();
     let closed = Closed::new();
-    let lab = kubeconfig(folder.path(), "lab", closed.port());
-    let prod = kubeconfig(folder.path(), "prod", closed.port());
-    let list = std::env::join_paths([&folder.path().join("none"), &lab, &prod]).unwrap();
+    let lab = kubeconfig(directory.path(), "lab", closed.port());
+    let prod = kubeconfig(directory.path(), "prod", closed.port());
+    let list = std::env::join_paths([&directory.path().join("none"), &lab, &prod]).unwrap();
     let (code, text) = plugin(&["status", "--context", "prod"], &[("KUBECONFIG", Path::new(&list))]);
     assert_eq!(code, 5, "the context of the second file leads to a server: {text}");
     let (code, text) = plugin(&["status", "--context", "x"], &[("KUBECONFIG", Path::new(&list))]);
@@ -79,16 +79,16 @@ fn several_files_in_kubeconfig_are_read_and_missing_ones_passed_over() {
 }
 
 #[test]
-fn a_silent_server_has_as_long_as_the_flag_says() {
+fn a_silent_server_times_out_after_the_request_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = kubeconfig(folder.path(), "lab", listener.local_addr().unwrap().port());
+    let directory = tempfile::tempdir().unwrap();
+    let file = kubeconfig(directory.path(), "lab", listener.local_addr().unwrap().port());
     let (code, text) = plugin(&["status", "--request-timeout", "1s"], &[("KUBECONFIG", &file)]);
     assert_eq!(code, 5, "{text}");
 }
 
 #[test]
-fn what_is_no_time_or_size_is_refused_before_anything_is_asked() {
+fn an_invalid_duration_or_size_is_refused_before_any_request() {
     for (args, word) in [
         (&["status", "--request-timeout", "soon"][..], "30s"),
         (&["clone", "golden", "--size", "big"], "20Gi"),

@@ -3,7 +3,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "figures")]
 
-pub(crate) mod crowd;
+pub(crate) mod many_clones;
 mod pages;
 pub(crate) mod process;
 
@@ -14,19 +14,19 @@ use decant_controller::api::cluster::{Cluster, ListParams, Part, Watch, WatchEve
 use decant_controller::objects::Kind;
 use serde_json::Value;
 
-use crate::ground::{Ground, eventually};
 use crate::kubelet::status;
-use crowd::Crowd;
+use crate::sandbox::{Sandbox, eventually};
+use many_clones::ManyClones;
 use pages::Pages;
 use process::Process;
 
-/// What a clone's page says may cost: writes of progress in a second, of all clones.
+/// The budget for progress writes per second of all clones.
 const WRITES_PER_SEC: f64 = 20.0;
 /// For how long is counted; longer than one round through 1,000 clones.
 const COUNTED: Duration = Duration::from_secs(60);
-/// When a write is seen is not when it was made: the API server hands changes out in lots.
+/// Writes are observed later than they are made: the API server delivers changes in batches.
 const WINDOW_SECS: usize = 5;
-/// Clones that end while the others go on.
+/// Clones that end while the others continue.
 const ENDING: usize = 20;
 
 /// What was measured.
@@ -40,15 +40,15 @@ struct Figures {
 
 /// `all` DataVolumes, of which `running` run and the others are done.
 fn measure(all: usize, running: usize) -> Figures {
-    let ground = Ground::new();
-    let pages = Arc::new(Pages::start(&ground));
-    let crowd = Crowd::new(&ground, &pages, all, running);
-    let process = Process::start(&ground);
+    let sandbox = Sandbox::new();
+    let pages = Arc::new(Pages::start(&sandbox));
+    let clones = ManyClones::new(&sandbox, &pages, all, running);
+    let process = Process::start(&sandbox);
     eventually("every running clone was asked", Duration::from_secs(180), || pages.asked() >= running);
 
-    settle(&ground);
+    settle(&sandbox);
     let mut seconds = vec![0; usize::try_from(COUNTED.as_secs()).unwrap()];
-    let mut watch = changes(&ground);
+    let mut watch = changes(&sandbox);
     let (cpu, begun) = (process.cpu(), Instant::now());
     while begun.elapsed() < COUNTED {
         if let Some(WatchEvent::Applied(_)) = watch.next(Duration::from_millis(100)).unwrap() {
@@ -59,7 +59,7 @@ fn measure(all: usize, running: usize) -> Figures {
         }
     }
     let spent = process.cpu() - cpu;
-    let phase_max = (0..ENDING).map(|number| time_to_succeed(&ground, &crowd, number)).max().unwrap();
+    let phase_max = (0..ENDING).map(|number| time_to_succeed(&sandbox, &clones, number)).max().unwrap();
     let writes_mean = seconds.iter().sum::<usize>() as f64 / seconds.len() as f64;
     Figures {
         writes_max: seconds
@@ -76,18 +76,18 @@ fn measure(all: usize, running: usize) -> Figures {
 }
 
 /// All changes of DataVolumes from now on.
-fn changes(ground: &Ground) -> Box<dyn Watch> {
-    // One object is enough to hear where everything stands; a long list would be old when it arrives.
-    let one = ListParams { limit: 1, ..ground.params() };
-    let version = ground.cluster.list(Kind::DataVolume, &one).unwrap().resource_version;
-    ground.cluster.watch(Kind::DataVolume, &ground.params(), &version).unwrap()
+fn changes(sandbox: &Sandbox) -> Box<dyn Watch> {
+    // One object is enough to get the current version; a long list would be outdated when it arrives.
+    let one = ListParams { limit: 1, ..sandbox.params() };
+    let version = sandbox.cluster.list(Kind::DataVolume, &one).unwrap().resource_version;
+    sandbox.cluster.watch(Kind::DataVolume, &sandbox.params(), &version).unwrap()
 }
 
-/// Waits until what is written is progress: first every DataVolume is told what the controller knows about it.
-fn settle(ground: &Ground) {
+/// Waits until only progress is written: first the controller writes the status of every DataVolume.
+fn settle(sandbox: &Sandbox) {
     let deadline = Instant::now() + Duration::from_secs(180);
     loop {
-        let mut watch = changes(ground);
+        let mut watch = changes(sandbox);
         let (begun, mut writes) = (Instant::now(), 0.0);
         while begun.elapsed() < Duration::from_secs(3) {
             if let Some(WatchEvent::Applied(_)) = watch.next(Duration::from_millis(100)).unwrap() {
@@ -102,13 +102,13 @@ fn settle(ground: &Ground) {
 }
 
 /// From the end of a target pod to the phase of its DataVolume.
-fn time_to_succeed(ground: &Ground, crowd: &Crowd, number: usize) -> Duration {
-    let (dv, pod) = crowd.names(number);
+fn time_to_succeed(sandbox: &Sandbox, clones: &ManyClones, number: usize) -> Duration {
+    let (dv, pod) = clones.names(number);
     let begun = Instant::now();
     let ended = status("cdi-upload-server", "Succeeded", "127.0.0.1");
-    ground.cluster.patch(Kind::Pod, &ground.key(&pod), Part::Status, &ended).unwrap();
+    sandbox.cluster.patch(Kind::Pod, &sandbox.key(&pod), Part::Status, &ended).unwrap();
     eventually("the phase is written", Duration::from_secs(20), || {
-        let dv: Value = ground.cluster.get(Kind::DataVolume, &ground.key(&dv)).unwrap().value();
+        let dv: Value = sandbox.cluster.get(Kind::DataVolume, &sandbox.key(&dv)).unwrap().value();
         dv["status"]["phase"] == "Succeeded"
     });
     begun.elapsed()
@@ -126,7 +126,7 @@ fn print(all: usize, running: usize, figures: &Figures) {
     );
 }
 
-fn holds(all: usize, running: usize) {
+fn assert_within_budget(all: usize, running: usize) {
     let figures = measure(all, running);
     print(all, running, &figures);
     // A minute that begins with a write has one more.
@@ -139,19 +139,19 @@ fn holds(all: usize, running: usize) {
 
 #[test]
 fn a_thousand_running_clones_stay_within_the_budget() {
-    holds(1_000, 1_000);
+    assert_within_budget(1_000, 1_000);
 }
 
 #[test]
 #[ignore = "a figure to compare with: scripts/bench.sh controller"]
-fn a_hundred_running_clones() {
+fn a_hundred_running_clones_stay_within_the_budget() {
     let figures = measure(100, 100);
     print(100, 100, &figures);
 }
 
 #[test]
 #[ignore = "takes minutes to set up: scripts/bench.sh controller"]
-fn a_hundred_running_clones_among_ten_thousand() {
+fn a_hundred_running_clones_among_ten_thousand_stay_within_the_budget() {
     let figures = measure(10_000, 100);
     print(10_000, 100, &figures);
 }

@@ -13,16 +13,16 @@ use decant_controller::run::{RunSettings, run};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, eventually};
 use crate::kubelet::Kubelet;
+use crate::sandbox::{Sandbox, eventually};
 
 /// Some seconds alone; this many clones share a machine with a busy API server.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Lives that are played at the same time.
 const AT_ONCE: usize = 8;
 
-/// Lets some calls through that change something; from then on nobody answers, and the process is told to end.
-struct Mortal {
+/// Lets some changing calls through; then no call is answered, and the process is stopped.
+struct DyingCluster {
     inner: Arc<KubeCluster>,
     /// Changing calls so far.
     calls: AtomicUsize,
@@ -33,7 +33,7 @@ struct Mortal {
     death: Stop,
 }
 
-impl Mortal {
+impl DyingCluster {
     fn change<T>(&self, call: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
         if number < self.last {
@@ -46,7 +46,7 @@ impl Mortal {
         Err(Self::dead())
     }
 
-    fn look<T>(&self, call: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    fn read<T>(&self, call: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
         if self.death.is_set() { Err(Self::dead()) } else { call() }
     }
 
@@ -55,15 +55,15 @@ impl Mortal {
     }
 }
 
-impl Cluster for Mortal {
+impl Cluster for DyingCluster {
     fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
-        self.look(|| self.inner.get(kind, key))
+        self.read(|| self.inner.get(kind, key))
     }
     fn list(&self, kind: Kind, params: &ListParams) -> Result<ListPage, ApiError> {
-        self.look(|| self.inner.list(kind, params))
+        self.read(|| self.inner.list(kind, params))
     }
     fn watch(&self, kind: Kind, params: &ListParams, version: &str) -> Result<Box<dyn Watch>, ApiError> {
-        self.look(|| self.inner.watch(kind, params, version))
+        self.read(|| self.inner.watch(kind, params, version))
     }
     fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
         self.change(|| self.inner.create(kind, object))
@@ -83,27 +83,27 @@ impl Cluster for Mortal {
     }
 }
 
-struct Life {
-    cluster: Arc<Mortal>,
+struct ControllerRun {
+    cluster: Arc<DyingCluster>,
     stop: Stop,
     thread: JoinHandle<()>,
 }
 
-impl Life {
+impl ControllerRun {
     /// A controller for `ground` that dies at its changing call number `last`.
-    fn start(ground: &Ground, last: usize, last_takes_effect: bool) -> Self {
+    fn start(sandbox: &Sandbox, last: usize, last_takes_effect: bool) -> Self {
         let stop = Stop::new();
-        let cluster = Arc::new(Mortal {
-            inner: Arc::clone(&ground.cluster),
+        let cluster = Arc::new(DyingCluster {
+            inner: Arc::clone(&sandbox.cluster),
             calls: AtomicUsize::new(0),
             last,
             last_takes_effect,
             death: stop.clone(),
         });
         let settings = RunSettings {
-            namespace: ground.namespace.clone(),
+            namespace: sandbox.namespace.clone(),
             webhook_service: "cdi-api".to_owned(),
-            watch_namespace: Some(ground.namespace.clone()),
+            watch_namespace: Some(sandbox.namespace.clone()),
             workers: 2,
             pollers: 1,
         };
@@ -134,29 +134,29 @@ fn size(bytes: &str) -> Value {
 }
 
 /// A source, and a DataVolume that clones it.
-fn ask(ground: &Ground) {
-    ask_with(ground, &json!({}));
+fn ask(sandbox: &Sandbox) {
+    ask_with(sandbox, &json!({}));
 }
 
-fn ask_with(ground: &Ground, annotations: &Value) {
+fn ask_with(sandbox: &Sandbox, annotations: &Value) {
     let meta =
-        |name: &str| json!({ "namespace": ground.namespace, "name": name, "annotations": annotations });
+        |name: &str| json!({ "namespace": sandbox.namespace, "name": name, "annotations": annotations });
     let claim = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta("golden"), "spec": size("1Gi") });
-    ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
-    let source = json!({ "pvc": { "namespace": ground.namespace, "name": "golden" } });
+    sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
+    let source = json!({ "pvc": { "namespace": sandbox.namespace, "name": "golden" } });
     let dv = json!({ "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "metadata": meta("copy"),
                      "spec": { "source": source, "pvc": size("1Gi") } });
-    ground.cluster.create(Kind::DataVolume, &dv).unwrap();
+    sandbox.cluster.create(Kind::DataVolume, &dv).unwrap();
 }
 
-fn is_over(ground: &Ground) -> bool {
-    let dv = ground.cluster.get(Kind::DataVolume, &ground.key("copy")).unwrap().value();
-    let Ok(claim) = ground.cluster.get(Kind::PersistentVolumeClaim, &ground.key("copy")) else {
+fn is_complete(sandbox: &Sandbox) -> bool {
+    let dv = sandbox.cluster.get(Kind::DataVolume, &sandbox.key("copy")).unwrap().value();
+    let Ok(claim) = sandbox.cluster.get(Kind::PersistentVolumeClaim, &sandbox.key("copy")) else {
         return false;
     };
     let claim = claim.value();
     let held = claim["metadata"]["finalizers"].to_string().contains("cdi.kubevirt.io/cloneSource");
-    let pods = ground.cluster.list(Kind::Pod, &ground.params()).unwrap().items;
+    let pods = sandbox.cluster.list(Kind::Pod, &sandbox.params()).unwrap().items;
     dv["status"]["phase"] == "Succeeded"
         && claim["metadata"]["annotations"]["k8s.io/CloneOf"] == "true"
         && !held
@@ -164,24 +164,24 @@ fn is_over(ground: &Ground) -> bool {
 }
 
 /// A volume that is reserved for a DataVolume, which asks for it. It belongs to no namespace, so it is removed at the end.
-struct Reserved<'g>(&'g Ground);
+struct Reserved<'g>(&'g Sandbox);
 
 impl<'g> Reserved<'g> {
-    fn new(ground: &'g Ground) -> Self {
+    fn new(sandbox: &'g Sandbox) -> Self {
         let volume = json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": ground.namespace },
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": sandbox.namespace },
             "spec": {
                 "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
                 "persistentVolumeReclaimPolicy": "Retain", "hostPath": { "path": "/var/tmp/nothing" },
-                "claimRef": { "namespace": ground.namespace, "name": "copy" },
+                "claimRef": { "namespace": sandbox.namespace, "name": "copy" },
             },
         });
-        ground.cluster.create(Kind::PersistentVolume, &volume).unwrap();
-        ask_with(ground, &json!({ "cdi.kubevirt.io/storage.checkStaticVolume": "" }));
-        Self(ground)
+        sandbox.cluster.create(Kind::PersistentVolume, &volume).unwrap();
+        ask_with(sandbox, &json!({ "cdi.kubevirt.io/storage.checkStaticVolume": "" }));
+        Self(sandbox)
     }
 
-    /// Whether the volume is kept, and the DataVolume told so.
+    /// Whether the volume is kept, and the DataVolume reports it.
     fn is_kept(&self) -> bool {
         let dv = self.0.cluster.get(Kind::DataVolume, &self.0.key("copy")).unwrap().value();
         let Ok(claim) = self.0.cluster.get(Kind::PersistentVolumeClaim, &self.0.key("copy")) else {
@@ -206,7 +206,7 @@ impl Drop for Reserved<'_> {
             let _ = self.0.cluster.delete(
                 Kind::PersistentVolume,
                 &key,
-                &crate::ground::uid(&volume.value()),
+                &crate::sandbox::uid(&volume.value()),
                 None,
             );
         }
@@ -214,16 +214,16 @@ impl Drop for Reserved<'_> {
 }
 
 #[test]
-fn a_controller_that_dies_at_any_call_is_followed_by_one_that_keeps_a_reserved_volume() {
+fn a_reserved_volume_is_kept_after_a_controller_dies_at_any_call() {
     for last in 0.. {
-        let ground = Ground::new();
-        let _kubelet = Kubelet::start(&ground);
-        let reserved = Reserved::new(&ground);
-        let first = Life::start(&ground, last, last % 2 == 0);
+        let sandbox = Sandbox::new();
+        let _kubelet = Kubelet::start(&sandbox);
+        let reserved = Reserved::new(&sandbox);
+        let first = ControllerRun::start(&sandbox, last, last % 2 == 0);
         eventually("death or the end", PATIENCE, || first.stop.is_set() || reserved.is_kept());
         let died = first.stop.is_set();
         first.end();
-        let second = Life::start(&ground, usize::MAX, false);
+        let second = ControllerRun::start(&sandbox, usize::MAX, false);
         eventually(&format!("cut {last}: the volume is kept"), PATIENCE, || reserved.is_kept());
         second.end();
         if !died {
@@ -235,44 +235,46 @@ fn a_controller_that_dies_at_any_call_is_followed_by_one_that_keeps_a_reserved_v
 }
 
 /// Which pods were ever made, by kind and name; events do not count.
-fn a_whole_life() -> usize {
-    let ground = Ground::new();
-    let _kubelet = Kubelet::start(&ground);
-    ask(&ground);
-    let life = Life::start(&ground, usize::MAX, false);
-    eventually("the clone is over", PATIENCE, || is_over(&ground));
+fn run_to_the_end() -> usize {
+    let sandbox = Sandbox::new();
+    let _kubelet = Kubelet::start(&sandbox);
+    ask(&sandbox);
+    let life = ControllerRun::start(&sandbox, usize::MAX, false);
+    eventually("the clone is over", PATIENCE, || is_complete(&sandbox));
     // What comes after the end belongs to the life, too.
     std::thread::sleep(Duration::from_millis(700));
     life.end()
 }
 
 /// Dies at the changing call `last`; the next controller finishes.
-fn a_cut_life(last: usize, last_takes_effect: bool) {
-    let ground = Ground::new();
-    let _kubelet = Kubelet::start(&ground);
-    ask(&ground);
-    let first = Life::start(&ground, last, last_takes_effect);
+fn run_cut_short(last: usize, last_takes_effect: bool) {
+    let sandbox = Sandbox::new();
+    let _kubelet = Kubelet::start(&sandbox);
+    ask(&sandbox);
+    let first = ControllerRun::start(&sandbox, last, last_takes_effect);
     let what = format!("cut {last} (effect: {last_takes_effect})");
-    eventually(&format!("{what}: death or the end"), PATIENCE, || first.stop.is_set() || is_over(&ground));
+    eventually(&format!("{what}: death or the end"), PATIENCE, || {
+        first.stop.is_set() || is_complete(&sandbox)
+    });
     first.end();
-    let uid = |ground: &Ground| {
-        let claim = ground.cluster.get(Kind::PersistentVolumeClaim, &ground.key("copy")).ok()?.value();
+    let uid = |sandbox: &Sandbox| {
+        let claim = sandbox.cluster.get(Kind::PersistentVolumeClaim, &sandbox.key("copy")).ok()?.value();
         claim["metadata"]["uid"].as_str().map(str::to_owned)
     };
-    let before = uid(&ground);
-    let second = Life::start(&ground, usize::MAX, false);
-    eventually(&format!("{what}: the clone is over"), PATIENCE, || is_over(&ground));
+    let before = uid(&sandbox);
+    let second = ControllerRun::start(&sandbox, usize::MAX, false);
+    eventually(&format!("{what}: the clone is over"), PATIENCE, || is_complete(&sandbox));
     second.end();
     if before.is_some() {
-        assert_eq!(uid(&ground), before, "{what}: the claim was made twice");
+        assert_eq!(uid(&sandbox), before, "{what}: the claim was made twice");
     }
-    let claims = ground.cluster.list(Kind::PersistentVolumeClaim, &ground.params()).unwrap().items;
+    let claims = sandbox.cluster.list(Kind::PersistentVolumeClaim, &sandbox.params()).unwrap().items;
     assert_eq!(claims.len(), 2, "{what}: more claims than golden and copy");
 }
 
 #[test]
-fn a_controller_that_dies_at_any_call_is_followed_by_one_that_finishes() {
-    let calls = a_whole_life();
+fn a_clone_completes_after_a_controller_dies_at_any_call() {
+    let calls = run_to_the_end();
     assert!(calls > 15, "{calls} calls are no whole life");
     println!("a clone takes {calls} changing calls; each is the last one twice");
     let cuts: Vec<(usize, bool)> =
@@ -282,7 +284,7 @@ fn a_controller_that_dies_at_any_call_is_followed_by_one_that_finishes() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((last, effect)) = cuts.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    a_cut_life(*last, *effect);
+                    run_cut_short(*last, *effect);
                 }
             });
         }

@@ -1,7 +1,7 @@
 //! Every query of the Grafana dashboard, and every rule, asked of a real Prometheus that scrapes a real controller and a
 //! real source pod's program that copies to a real target.
 
-mod ends;
+mod programs;
 mod prometheus;
 
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use decant_controller::objects::{Kind, names};
 use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
-use crate::budget::crowd::{make, make_golden};
-use crate::ground::Ground;
-use ends::{Ends, Running};
+use crate::budget::many_clones::{make, make_golden};
+use crate::sandbox::Sandbox;
+use programs::{Ends, Running};
 use prometheus::Prometheus;
 
 const DASHBOARD: &str = include_str!("../../deploy/monitoring/dashboard.json");
@@ -51,23 +51,23 @@ fn queries() -> Vec<String> {
 }
 
 /// A container that was restarted twice: there is a series for that.
-fn restart_target(ground: &Ground) {
+fn restart_target(sandbox: &Sandbox) {
     let mut status = crate::kubelet::status("cdi-upload-server", "Running", "127.0.0.1");
     status["status"]["containerStatuses"][0]["restartCount"] = 2.into();
-    let pod = ground.key(&names::target_pod("clone-0"));
-    ground.cluster.patch(Kind::Pod, &pod, Part::Status, &status).unwrap();
+    let pod = sandbox.key(&names::target_pod("clone-0"));
+    sandbox.cluster.patch(Kind::Pod, &pod, Part::Status, &status).unwrap();
 }
 
 #[test]
-fn every_query_of_the_dashboard_has_an_answer_and_every_rule_works() {
-    let ground = Ground::new();
+fn every_dashboard_query_returns_samples_and_every_rule_evaluates() {
+    let sandbox = Sandbox::new();
     let (metrics, pages) = (Closed::new(), Closed::new());
     let (metrics_port, pages_port) = (metrics.port(), pages.port());
-    make_golden(&ground);
-    let page = make(&ground, metrics_port, 0, true).unwrap();
-    restart_target(&ground);
-    let _ends = Ends::start(&ground, metrics_port, &page);
-    let _controller = Running::controller(&ground, pages_port);
+    make_golden(&sandbox);
+    let page = make(&sandbox, metrics_port, 0, true).unwrap();
+    restart_target(&sandbox);
+    let _ends = Ends::start(&sandbox, metrics_port, &page);
+    let _controller = Running::controller(&sandbox, pages_port);
     let prometheus = Prometheus::start(pages_port, metrics_port);
 
     let queries = queries();

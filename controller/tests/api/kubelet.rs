@@ -1,4 +1,4 @@
-//! The cluster around a clone, played by the test: volumes are bound, pods run and end. Nothing is copied.
+//! A simulated cluster around a clone: volumes are bound, pods run and end. Nothing is copied.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,29 +10,29 @@ use decant_controller::objects::{Key, Kind};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
-use crate::ground::Ground;
+use crate::sandbox::Sandbox;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(30);
+/// Between two polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
-/// Plays until dropped.
+/// Runs until dropped.
 pub(crate) struct Kubelet {
     stop: Stop,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Kubelet {
-    pub(crate) fn start(ground: &Ground) -> Self {
-        Self::over(&[ground])
+    pub(crate) fn start(sandbox: &Sandbox) -> Self {
+        Self::over(&[sandbox])
     }
 
-    /// Plays for several namespaces; the pods of a clone may be in two of them.
-    pub(crate) fn over(grounds: &[&Ground]) -> Self {
-        let (stop, cluster) = (Stop::new(), Arc::clone(&grounds[0].cluster));
-        let params: Vec<_> = grounds.iter().map(|ground| ground.params()).collect();
+    /// Simulates several namespaces; the pods of a clone may be in two of them.
+    pub(crate) fn over(sandboxes: &[&Sandbox]) -> Self {
+        let (stop, cluster) = (Stop::new(), Arc::clone(&sandboxes[0].cluster));
+        let params: Vec<_> = sandboxes.iter().map(|sandbox| sandbox.params()).collect();
         let token = stop.clone();
         let thread = std::thread::spawn(move || {
-            while token.sleep(LOOK) {
+            while token.sleep(POLL_INTERVAL) {
                 let list = |kind| -> Vec<Value> {
                     let lists = params.iter().filter_map(|params| cluster.list(kind, params).ok());
                     lists.flat_map(|page| page.items).map(|object| object.value()).collect()
@@ -42,7 +42,7 @@ impl Kubelet {
                 }
                 let pods = list(Kind::Pod);
                 for pod in &pods {
-                    go_on(&cluster, pod, &pods);
+                    advance(&cluster, pod, &pods);
                 }
             }
         });
@@ -71,7 +71,7 @@ fn bind(cluster: &KubeCluster, claim: &Value) {
 }
 
 /// Pending, Running, and for as long as both run: Succeeded, target first.
-fn go_on(cluster: &KubeCluster, pod: &Value, all: &[Value]) {
+fn advance(cluster: &KubeCluster, pod: &Value, all: &[Value]) {
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     if pod["metadata"]["deletionTimestamp"].is_string() {
         return;

@@ -15,24 +15,24 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::ground::{Ground, eventually};
 use crate::relay::Relay;
+use crate::sandbox::{Sandbox, eventually};
 
-/// What the Lease says.
-fn lease(ground: &Ground) -> Value {
-    ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap().value()["spec"].clone()
+/// The spec of the Lease.
+fn lease(sandbox: &Sandbox) -> Value {
+    sandbox.cluster.get(Kind::Lease, &sandbox.key("controller")).unwrap().value()["spec"].clone()
 }
 
-fn holder(ground: &Ground) -> String {
-    lease(ground)["holderIdentity"].as_str().unwrap_or_default().to_owned()
+fn holder(sandbox: &Sandbox) -> String {
+    lease(sandbox)["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
-fn renewed_at(ground: &Ground) -> OffsetDateTime {
-    OffsetDateTime::parse(lease(ground)["renewTime"].as_str().unwrap(), &Rfc3339).unwrap()
+fn renewed_at(sandbox: &Sandbox) -> OffsetDateTime {
+    OffsetDateTime::parse(lease(sandbox)["renewTime"].as_str().unwrap(), &Rfc3339).unwrap()
 }
 
-fn leader(ground: &Ground, cluster: Arc<dyn Cluster>, me: &str) -> Leader {
-    Leader::new(cluster, ground.key("controller"), me)
+fn leader(sandbox: &Sandbox, cluster: Arc<dyn Cluster>, me: &str) -> Leader {
+    Leader::new(cluster, sandbox.key("controller"), me)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "what `keep` calls")]
@@ -41,19 +41,19 @@ fn never_lost(why: String) {
 }
 
 #[test]
-fn the_second_waits_while_the_first_renews() {
-    let ground = Ground::new();
-    let first = leader(&ground, ground.cluster.clone(), "first");
+fn a_second_replica_waits_while_the_first_renews() {
+    let sandbox = Sandbox::new();
+    let first = leader(&sandbox, sandbox.cluster.clone(), "first");
     let kept = first.acquire(&Stop::new()).unwrap().keep(never_lost).unwrap();
-    let second = leader(&ground, ground.cluster.clone(), "second");
+    let second = leader(&sandbox, sandbox.cluster.clone(), "second");
     let stop = Stop::new();
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| second.acquire(&stop).is_some());
-        let lasts = Duration::from_secs(lease(&ground)["leaseDurationSeconds"].as_u64().unwrap());
-        let first_end = renewed_at(&ground) + lasts;
-        until("a renewal after the end of the first one", || renewed_at(&ground) > first_end);
+        let lasts = Duration::from_secs(lease(&sandbox)["leaseDurationSeconds"].as_u64().unwrap());
+        let first_end = renewed_at(&sandbox) + lasts;
+        until("a renewal after the end of the first one", || renewed_at(&sandbox) > first_end);
         assert!(first.is_leader() && !second.is_leader());
-        assert_eq!(holder(&ground), "first");
+        assert_eq!(holder(&sandbox), "first");
         stop.cancel();
         assert!(!waits.join().unwrap());
     });
@@ -61,11 +61,11 @@ fn the_second_waits_while_the_first_renews() {
 }
 
 #[test]
-fn a_released_lease_has_a_new_holder_at_once() {
-    let ground = Ground::new();
-    let first = leader(&ground, ground.cluster.clone(), "first");
+fn a_released_lease_is_taken_immediately() {
+    let sandbox = Sandbox::new();
+    let first = leader(&sandbox, sandbox.cluster.clone(), "first");
     let kept = first.acquire(&Stop::new()).unwrap().keep(never_lost).unwrap();
-    let second = leader(&ground, ground.cluster.clone(), "second");
+    let second = leader(&sandbox, sandbox.cluster.clone(), "second");
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| second.acquire(&Stop::new()));
         std::thread::sleep(Duration::from_secs(1));
@@ -75,24 +75,24 @@ fn a_released_lease_has_a_new_holder_at_once() {
         assert!(waits.join().unwrap().is_some());
         assert!(released.elapsed() < Duration::from_secs(4), "{:?}", released.elapsed());
     });
-    let lease = ground.cluster.get(Kind::Lease, &ground.key("controller")).unwrap().value();
+    let lease = sandbox.cluster.get(Kind::Lease, &sandbox.key("controller")).unwrap().value();
     assert_eq!(lease["spec"]["holderIdentity"], "second");
     assert_eq!(lease["spec"]["leaseTransitions"], 1);
 }
 
 #[test]
-fn a_holder_that_is_cut_off_stops_before_the_next_one_acts() {
-    let (ground, relay) = (Ground::new(), Relay::start());
+fn a_disconnected_leader_stops_before_the_next_one_acts() {
+    let (sandbox, relay) = (Sandbox::new(), Relay::start());
     let cut_off = Arc::new(KubeCluster::connect(Some(&relay.kubeconfig)).unwrap());
-    let first = leader(&ground, cut_off, "first");
+    let first = leader(&sandbox, cut_off, "first");
     let (lost, losses) = mpsc::channel();
     let at_loss = move |why| lost.send((Instant::now(), why)).unwrap();
     let _kept = first.acquire(&Stop::new()).unwrap().keep(at_loss).unwrap();
-    let second = leader(&ground, ground.cluster.clone(), "second");
+    let second = leader(&sandbox, sandbox.cluster.clone(), "second");
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| second.acquire(&Stop::new()).map(|_| Instant::now()));
-        let first_renewal = renewed_at(&ground);
-        until("a renewal", || renewed_at(&ground) > first_renewal);
+        let first_renewal = renewed_at(&sandbox);
+        until("a renewal", || renewed_at(&sandbox) > first_renewal);
         relay.fall_silent();
         let cut = Instant::now();
         let taken = waits.join().unwrap().unwrap();
@@ -104,32 +104,32 @@ fn a_holder_that_is_cut_off_stops_before_the_next_one_acts() {
 }
 
 #[test]
-fn a_holder_whose_lease_was_taken_stops() {
-    let ground = Ground::new();
-    let first = leader(&ground, ground.cluster.clone(), "first");
+fn a_leader_that_lost_its_lease_stops() {
+    let sandbox = Sandbox::new();
+    let first = leader(&sandbox, sandbox.cluster.clone(), "first");
     let lost = Arc::new(AtomicBool::new(false));
     let told = lost.clone();
     let _kept =
         first.acquire(&Stop::new()).unwrap().keep(move |_| told.store(true, Ordering::SeqCst)).unwrap();
-    let key = ground.key("controller");
-    let mut lease = ground.cluster.get(Kind::Lease, &key).unwrap().value();
+    let key = sandbox.key("controller");
+    let mut lease = sandbox.cluster.get(Kind::Lease, &key).unwrap().value();
     lease["spec"]["holderIdentity"] = "somebody".into();
-    ground.cluster.replace(Kind::Lease, &key, &lease).unwrap();
+    sandbox.cluster.replace(Kind::Lease, &key, &lease).unwrap();
     eventually("the loss is told", Duration::from_secs(5), || lost.load(Ordering::SeqCst));
-    assert_eq!(holder(&ground), "somebody");
+    assert_eq!(holder(&sandbox), "somebody");
 }
 
 #[test]
-fn a_deleted_lease_is_made_again_by_its_holder() {
-    let ground = Ground::new();
-    let first = leader(&ground, ground.cluster.clone(), "first");
+fn a_deleted_lease_is_created_again_by_its_holder() {
+    let sandbox = Sandbox::new();
+    let first = leader(&sandbox, sandbox.cluster.clone(), "first");
     let kept = first.acquire(&Stop::new()).unwrap().keep(never_lost).unwrap();
-    let key = ground.key("controller");
-    let lease = ground.cluster.get(Kind::Lease, &key).unwrap().value();
-    ground.cluster.delete(Kind::Lease, &key, &crate::ground::uid(&lease), None).unwrap();
+    let key = sandbox.key("controller");
+    let lease = sandbox.cluster.get(Kind::Lease, &key).unwrap().value();
+    sandbox.cluster.delete(Kind::Lease, &key, &crate::sandbox::uid(&lease), None).unwrap();
     eventually("it is there again", Duration::from_secs(10), || {
-        ground.cluster.get(Kind::Lease, &key).is_ok()
+        sandbox.cluster.get(Kind::Lease, &key).is_ok()
     });
-    assert_eq!(holder(&ground), "first");
+    assert_eq!(holder(&sandbox), "first");
     kept.release();
 }

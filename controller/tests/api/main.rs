@@ -1,4 +1,4 @@
-//! Tests against an API server without nodes: nobody but the test acts on the objects. `scripts/on_cluster.sh` starts
+//! Tests against an API server without nodes: only the test acts on the objects. `scripts/on_cluster.sh` starts
 //! one and names it with DECANT_API_KUBECONFIG. Without it they fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
@@ -8,7 +8,6 @@ mod budget;
 mod calls;
 mod cuts;
 mod dashboard;
-mod ground;
 mod kubelet;
 mod leases;
 mod plugin;
@@ -16,5 +15,6 @@ mod pod_proxy;
 mod reach;
 mod refusals;
 mod relay;
+mod sandbox;
 mod status_page;
 mod watches;

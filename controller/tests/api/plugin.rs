@@ -14,54 +14,54 @@ use decant_controller::api::cluster::{Cluster, Part};
 use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, kubeconfig};
+use crate::sandbox::{Sandbox, kubeconfig};
 
 /// How a run of the plugin ended.
-pub(crate) struct Said {
+pub(crate) struct PluginOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Said {
+impl PluginOutput {
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {} {}", self.out, self.err))
     }
 }
 
-/// The built plugin, another package's program: beside the controller.
+/// The built plugin, a program of another package: next to the controller.
 pub(crate) fn program() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_controller")).with_file_name("kubectl-decant");
     assert!(path.exists(), "{} is missing: build it with `cargo build -p kubectl-decant`", path.display());
     path
 }
 
-fn command(ground: &Ground, args: &[&str]) -> Command {
-    command_with(ground, &kubeconfig(), args)
+fn command(sandbox: &Sandbox, args: &[&str]) -> Command {
+    command_with(sandbox, &kubeconfig(), args)
 }
 
-fn command_with(ground: &Ground, kubeconfig: &Path, args: &[&str]) -> Command {
+fn command_with(sandbox: &Sandbox, kubeconfig: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program());
-    command.args(["-n", &ground.namespace, "--kubeconfig"]).arg(kubeconfig).args(args);
+    command.args(["-n", &sandbox.namespace, "--kubeconfig"]).arg(kubeconfig).args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn end(child: Child) -> Said {
+fn end(child: Child) -> PluginOutput {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     // Nothing but an exit code or a signal ends a process.
     let code = output.status.code().unwrap_or(-1);
-    Said { code, out: text(output.stdout), err: text(output.stderr) }
+    PluginOutput { code, out: text(output.stdout), err: text(output.stderr) }
 }
 
-pub(crate) fn plugin(ground: &Ground, args: &[&str]) -> Said {
-    end(command(ground, args).spawn().unwrap())
+pub(crate) fn plugin(sandbox: &Sandbox, args: &[&str]) -> PluginOutput {
+    end(command(sandbox, args).spawn().unwrap())
 }
 
-/// The same with somebody who answers.
-fn plugin_answered(ground: &Ground, args: &[&str], answer: &str) -> Said {
-    let mut child = command(ground, args).stdin(Stdio::piped()).spawn().unwrap();
+/// The same with an answer on standard input.
+fn plugin_answered(sandbox: &Sandbox, args: &[&str], answer: &str) -> PluginOutput {
+    let mut child = command(sandbox, args).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
     end(child)
 }
@@ -72,35 +72,35 @@ fn interrupt(child: &Child) {
 }
 
 /// A kubeconfig with which everything is asked as `user`.
-fn as_user(folder: &tempfile::TempDir, user: &str) -> PathBuf {
+fn as_user(directory: &tempfile::TempDir, user: &str) -> PathBuf {
     let text = std::fs::read_to_string(kubeconfig()).unwrap();
-    let path = folder.path().join("kubeconfig");
+    let path = directory.path().join("kubeconfig");
     std::fs::write(&path, text.replacen("user: {client", &format!("user: {{as: {user}, client"), 1)).unwrap();
     path
 }
 
-fn make_claim(ground: &Ground, name: &str, annotations: &Value) -> Value {
+fn make_claim(sandbox: &Sandbox, name: &str, annotations: &Value) -> Value {
     let claim = json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": { "namespace": ground.namespace, "name": name, "annotations": annotations },
+        "metadata": { "namespace": sandbox.namespace, "name": name, "annotations": annotations },
         "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none", "resources": { "requests": { "storage": "8Gi" } } },
     });
-    ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap().value()
+    sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap().value()
 }
 
-fn make_data_volume(ground: &Ground, name: &str) -> Value {
+fn make_data_volume(sandbox: &Sandbox, name: &str) -> Value {
     let dv = json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
-        "metadata": { "namespace": ground.namespace, "name": name },
-        "spec": { "source": { "pvc": { "namespace": ground.namespace, "name": "golden" } }, "storage": {} },
+        "metadata": { "namespace": sandbox.namespace, "name": name },
+        "spec": { "source": { "pvc": { "namespace": sandbox.namespace, "name": "golden" } }, "storage": {} },
     });
-    ground.cluster.create(Kind::DataVolume, &dv).unwrap().value()
+    sandbox.cluster.create(Kind::DataVolume, &dv).unwrap().value()
 }
 
-/// Says about a DataVolume what the controller would.
-fn tell(ground: &Ground, name: &str, status: &Value) {
+/// Writes a DataVolume's status as the controller would.
+fn write_status(sandbox: &Sandbox, name: &str, status: &Value) {
     let patch = json!({ "status": status });
-    ground.cluster.patch(Kind::DataVolume, &ground.key(name), Part::Status, &patch).unwrap();
+    sandbox.cluster.patch(Kind::DataVolume, &sandbox.key(name), Part::Status, &patch).unwrap();
 }
 
 fn running(percent: &str) -> Value {
@@ -116,6 +116,6 @@ fn succeeded() -> Value {
 }
 
 /// Until the plugin, which was just started, has its watch.
-fn a_moment() {
+fn wait_for_the_watch() {
     std::thread::sleep(Duration::from_millis(1500));
 }

@@ -23,7 +23,7 @@ fn kubeconfig_for(port: u16) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn a_closed_port_of_the_api_server_is_reported_at_once() {
+fn a_closed_port_of_the_api_server_is_reported_immediately() {
     let closed = Closed::new();
     let cluster = KubeCluster::connect(Some(kubeconfig_for(closed.port()).path())).unwrap();
     let error = cluster.get(Kind::Pod, &Key::new("n", "a")).unwrap_err();
@@ -32,7 +32,7 @@ fn a_closed_port_of_the_api_server_is_reported_at_once() {
 }
 
 #[test]
-fn a_server_that_accepts_and_says_nothing_has_five_seconds() {
+fn a_silent_api_server_times_out_after_five_seconds() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let cluster = KubeCluster::connect(Some(kubeconfig_for(port).path())).unwrap();
@@ -43,7 +43,7 @@ fn a_server_that_accepts_and_says_nothing_has_five_seconds() {
 }
 
 #[test]
-fn a_call_about_a_lease_that_hangs_has_four_seconds() {
+fn a_lease_call_times_out_after_four_seconds() {
     let relay = Relay::start();
     let cluster = KubeCluster::connect(Some(&relay.kubeconfig)).unwrap();
     assert!(cluster.get(Kind::Lease, &Key::new("default", "none")).unwrap_err().is_not_found());
@@ -61,7 +61,7 @@ fn the_message_about_a_missing_kubeconfig_names_it() {
 }
 
 #[test]
-fn the_thread_ends_with_its_last_user() {
+fn the_client_thread_ends_with_its_last_user() {
     let relay = Relay::start();
     let cluster = KubeCluster::connect(Some(&relay.kubeconfig)).unwrap();
     let _ = cluster.get(Kind::Pod, &Key::new("default", "none"));

@@ -1,5 +1,5 @@
-//! Refusals of a real API server, in the namespace of the source or of the target, and what becomes of them: told in the condition,
-//! by a Warning event, in `kubectl decant status` and `doctor`; over as soon as nothing refuses any more.
+//! Refusals of a real API server, in the namespace of the source or of the target, and how they are reported: in the condition,
+//! by a Warning event, in `kubectl decant status` and `doctor`; they end as soon as nothing is refused any more.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -15,32 +15,32 @@ use decant_controller::run::{RunSettings, run};
 use decant_shared::process::stop::Stop;
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, eventually, kubeconfig};
 use crate::kubelet::Kubelet;
 use crate::plugin::plugin;
+use crate::sandbox::{Sandbox, eventually, kubeconfig};
 
-/// Webhooks that do not answer are told after ten seconds, with the next attempt.
+/// Webhooks that do not answer are reported after ten seconds, with the next attempt.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster with two namespaces: other tests have controllers of their own.
-struct Fenced {
+struct FilteredCluster {
     inner: Arc<KubeCluster>,
     namespaces: [String; 2],
 }
 
-impl Fenced {
+impl FilteredCluster {
     fn admits(&self, object: &Object) -> bool {
         let namespace = object.value()["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         namespace.is_empty() || self.namespaces.contains(&namespace)
     }
 }
 
-struct FencedWatch {
+struct FilteredWatch {
     inner: Box<dyn Watch>,
     namespaces: [String; 2],
 }
 
-impl Watch for FencedWatch {
+impl Watch for FilteredWatch {
     fn next(&mut self, limit: Duration) -> Result<Option<WatchEvent>, ApiError> {
         let event = self.inner.next(limit)?;
         Ok(event.filter(|event| match event {
@@ -54,7 +54,7 @@ impl Watch for FencedWatch {
     }
 }
 
-impl Cluster for Fenced {
+impl Cluster for FilteredCluster {
     fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
         self.inner.get(kind, key)
     }
@@ -65,7 +65,7 @@ impl Cluster for Fenced {
     }
     fn watch(&self, kind: Kind, params: &ListParams, version: &str) -> Result<Box<dyn Watch>, ApiError> {
         let inner = self.inner.watch(kind, params, version)?;
-        Ok(Box::new(FencedWatch { inner, namespaces: self.namespaces.clone() }))
+        Ok(Box::new(FilteredWatch { inner, namespaces: self.namespaces.clone() }))
     }
     fn create(&self, kind: Kind, object: &Value) -> Result<Object, ApiError> {
         self.inner.create(kind, object)
@@ -99,39 +99,39 @@ fn kubectl(args: &[&str], input: &Value) {
 }
 
 /// An object that refuses something; deleted when dropped.
-struct Refuser {
+struct RefusingObject {
     kind: &'static str,
     namespace: Option<String>,
     name: String,
 }
 
-impl Refuser {
+impl RefusingObject {
     fn new(kind: &'static str, object: &Value) -> Self {
         kubectl(&["create", "-f", "-"], object);
         let text = |name: &str| object["metadata"][name].as_str().map(str::to_owned);
         Self { kind, namespace: text("namespace"), name: text("name").unwrap() }
     }
 
-    /// Nobody computes the quota's status there, so the test does.
-    fn quota(ground: &Ground, resource: &str) -> Self {
-        let metadata = json!({ "namespace": ground.namespace, "name": "none" });
+    /// No controller computes the quota's status there, so the test does.
+    fn quota(sandbox: &Sandbox, resource: &str) -> Self {
+        let metadata = json!({ "namespace": sandbox.namespace, "name": "none" });
         let mut quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": { "hard": { resource: "0" } } });
-        let refuser = Self::new("resourcequota", &quota);
+        let refusing_object = Self::new("resourcequota", &quota);
         quota["status"] = json!({ "hard": { resource: "0" }, "used": { resource: "0" } });
-        let path = format!("/api/v1/namespaces/{}/resourcequotas/none/status", ground.namespace);
+        let path = format!("/api/v1/namespaces/{}/resourcequotas/none/status", sandbox.namespace);
         kubectl(&["replace", "--raw", &path, "-f", "-"], &quota);
-        refuser
+        refusing_object
     }
 
-    fn limits(ground: &Ground, limit: &Value) -> Self {
-        let metadata = json!({ "namespace": ground.namespace, "name": "small" });
+    fn limits(sandbox: &Sandbox, limit: &Value) -> Self {
+        let metadata = json!({ "namespace": sandbox.namespace, "name": "small" });
         let object = json!({ "apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": { "limits": [limit] } });
         Self::new("limitrange", &object)
     }
 
-    /// A webhook without a server: what it should look at is refused.
-    fn webhook(ground: &Ground, operation: &str, group: &str, resource: &str) -> Self {
-        let namespace = &ground.namespace;
+    /// A webhook without a server: the requests that it should review are refused.
+    fn webhook(sandbox: &Sandbox, operation: &str, group: &str, resource: &str) -> Self {
+        let namespace = &sandbox.namespace;
         kubectl(
             &["label", "--overwrite", "namespace", namespace, &format!("decant-test={namespace}")],
             &Value::Null,
@@ -148,7 +148,7 @@ impl Refuser {
     }
 }
 
-impl Drop for Refuser {
+impl Drop for RefusingObject {
     fn drop(&mut self) {
         let mut args = vec!["delete", self.kind, &self.name, "--ignore-not-found"];
         args.extend(self.namespace.iter().flat_map(|namespace| ["-n", namespace.as_str()]));
@@ -156,20 +156,20 @@ impl Drop for Refuser {
     }
 }
 
-/// A clone from one namespace into another, a controller that carries it out, and what plays the cluster around it.
-struct Scene {
-    source: Ground,
-    target: Ground,
+/// A clone from one namespace into another, a controller that carries it out, and a simulated cluster around it.
+struct CrossNamespaceClone {
+    source: Sandbox,
+    target: Sandbox,
     /// Where the controller keeps its own Secrets.
-    own: Ground,
+    own: Sandbox,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
     _kubelet: Kubelet,
 }
 
-impl Scene {
+impl CrossNamespaceClone {
     fn new() -> Self {
-        let (source, target, own) = (Ground::new(), Ground::new(), Ground::new());
+        let (source, target, own) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
         let size = json!({ "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none",
                            "resources": { "requests": { "storage": "1Gi" } } });
         let consent = json!({ "decant.dev/allow-clone-to": target.namespace });
@@ -185,7 +185,7 @@ impl Scene {
     }
 
     fn start(&mut self) {
-        let cluster: Arc<dyn Cluster> = Arc::new(Fenced {
+        let cluster: Arc<dyn Cluster> = Arc::new(FilteredCluster {
             inner: Arc::clone(&self.target.cluster),
             namespaces: [self.source.namespace.clone(), self.target.namespace.clone()],
         });
@@ -215,53 +215,53 @@ impl Scene {
         conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
     }
 
-    fn has_warning(&self, reason: &str, words: &str) -> bool {
+    fn has_warning(&self, reason: &str, expected_text: &str) -> bool {
         let events = self.target.cluster.list(Kind::Event, &self.target.params()).unwrap().items;
         events.iter().map(Object::value).any(|event| {
             event["type"] == "Warning"
                 && event["reason"] == reason
                 && event["involvedObject"]["kind"] == "DataVolume"
-                && event["message"].as_str().is_some_and(|text| text.contains(words))
+                && event["message"].as_str().is_some_and(|text| text.contains(expected_text))
         })
     }
 
-    /// What `kubectl decant` says about the clone.
-    fn plugin_says(&self, args: &[&str]) -> String {
-        let said = plugin(&self.target, args);
+    /// The output of `kubectl decant` about the clone.
+    fn plugin_output(&self, args: &[&str]) -> String {
+        let output = plugin(&self.target, args);
         let name = format!("{}/copy", self.target.namespace);
-        let lines: Vec<&str> = said.out.lines().collect();
+        let lines: Vec<&str> = output.out.lines().collect();
         let at = lines.iter().position(|line| line.contains(&name) || line.starts_with("copy "));
         at.map_or(String::new(), |at| lines[at..lines.len().min(at + 2)].join("\n"))
     }
 
-    /// Waits until condition and event tell it, looks at what people are told, and returns the condition.
-    fn tells(&self, condition: &str, reason: &str, words: &str) -> Value {
+    /// Waits until condition and event report it, checks the output for users, and returns the condition.
+    fn assert_reported(&self, condition: &str, reason: &str, expected_text: &str) -> Value {
         let begun = Instant::now();
-        eventually(&format!("{reason}: {words}"), PATIENCE, || {
+        eventually(&format!("{reason}: {expected_text}"), PATIENCE, || {
             let condition = self.condition(condition);
             if begun.elapsed() > PATIENCE - Duration::from_secs(1) {
                 eprintln!("{:#}", self.dv()["status"]);
             }
             condition["reason"] == reason
-                && condition["message"].as_str().is_some_and(|text| text.contains(words))
+                && condition["message"].as_str().is_some_and(|text| text.contains(expected_text))
         });
-        assert!(self.has_warning(reason, words), "no Warning event");
-        let status = self.plugin_says(&["status"]);
-        assert!(status.contains(reason) && status.contains(words), "{status}");
-        let doctor = self.plugin_says(&["doctor", "--controller-namespace", &self.target.namespace]);
+        assert!(self.has_warning(reason, expected_text), "no Warning event");
+        let status = self.plugin_output(&["status"]);
+        assert!(status.contains(reason) && status.contains(expected_text), "{status}");
+        let doctor = self.plugin_output(&["doctor", "--controller-namespace", &self.target.namespace]);
         assert!(
-            doctor.starts_with("FAIL") && doctor.contains(words) && doctor.lines().count() == 2,
+            doctor.starts_with("FAIL") && doctor.contains(expected_text) && doctor.lines().count() == 2,
             "{doctor}"
         );
         self.condition(condition)
     }
 
     /// Waits until the clone is complete and nothing of it is left.
-    fn ends(&self) {
+    fn wait_until_complete(&self) {
         eventually("the clone is over", PATIENCE, || {
             let pods = [&self.source, &self.target]
                 .iter()
-                .map(|ground| ground.cluster.list(Kind::Pod, &ground.params()).unwrap().items.len())
+                .map(|sandbox| sandbox.cluster.list(Kind::Pod, &sandbox.params()).unwrap().items.len())
                 .sum::<usize>();
             self.dv()["status"]["phase"] == "Succeeded" && pods == 0
         });
@@ -271,7 +271,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for CrossNamespaceClone {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
@@ -281,20 +281,25 @@ impl Drop for Scene {
 }
 
 /// A clone while `refuser` refuses, and after it is gone.
-fn refused_until_allowed(refuser: impl Fn(&Scene) -> Refuser, condition: &str, reason: &str, words: &str) {
-    let mut scene = Scene::new();
-    let refuser = refuser(&scene);
-    scene.start();
-    let told = scene.tells(condition, reason, words);
+fn refused_until_allowed(
+    refusing_object: impl Fn(&CrossNamespaceClone) -> RefusingObject,
+    condition: &str,
+    reason: &str,
+    expected_text: &str,
+) {
+    let mut clone_setup = CrossNamespaceClone::new();
+    let refusing_object = refusing_object(&clone_setup);
+    clone_setup.start();
+    let told = clone_setup.assert_reported(condition, reason, expected_text);
     assert_eq!(told["status"], "False");
-    drop(refuser);
-    scene.ends();
+    drop(refusing_object);
+    clone_setup.wait_until_complete();
 }
 
 #[test]
-fn a_quota_in_the_source_namespace_is_told_until_it_is_raised() {
+fn a_quota_in_the_source_namespace_is_reported_until_raised() {
     refused_until_allowed(
-        |scene| Refuser::quota(&scene.source, "pods"),
+        |clone_setup| RefusingObject::quota(&clone_setup.source, "pods"),
         "Running",
         "ErrExceededQuota",
         "exceeded quota: none",
@@ -302,9 +307,9 @@ fn a_quota_in_the_source_namespace_is_told_until_it_is_raised() {
 }
 
 #[test]
-fn a_quota_in_the_target_namespace_is_told_until_it_is_raised() {
+fn a_quota_in_the_target_namespace_is_reported_until_raised() {
     refused_until_allowed(
-        |scene| Refuser::quota(&scene.target, "pods"),
+        |clone_setup| RefusingObject::quota(&clone_setup.target, "pods"),
         "Running",
         "ErrExceededQuota",
         "exceeded quota: none",
@@ -312,10 +317,10 @@ fn a_quota_in_the_target_namespace_is_told_until_it_is_raised() {
 }
 
 #[test]
-fn a_limit_range_in_the_source_namespace_is_told_until_it_is_gone() {
+fn a_limit_range_in_the_source_namespace_is_reported_until_removed() {
     let limit = json!({ "type": "Container", "max": { "memory": "1Mi" } });
     refused_until_allowed(
-        |scene| Refuser::limits(&scene.source, &limit),
+        |clone_setup| RefusingObject::limits(&clone_setup.source, &limit),
         "Running",
         "ErrStartingPod",
         "maximum memory usage per Container is 1Mi",
@@ -323,10 +328,10 @@ fn a_limit_range_in_the_source_namespace_is_told_until_it_is_gone() {
 }
 
 #[test]
-fn a_limit_range_in_the_target_namespace_that_refuses_the_claim_is_told_until_it_is_gone() {
+fn a_limit_range_that_refuses_the_claim_is_reported_until_removed() {
     let limit = json!({ "type": "PersistentVolumeClaim", "max": { "storage": "1Mi" } });
     refused_until_allowed(
-        |scene| Refuser::limits(&scene.target, &limit),
+        |clone_setup| RefusingObject::limits(&clone_setup.target, &limit),
         "Bound",
         "ErrCreatingClaim",
         "maximum storage usage per PersistentVolumeClaim is 1Mi",
@@ -334,10 +339,15 @@ fn a_limit_range_in_the_target_namespace_that_refuses_the_claim_is_told_until_it
 }
 
 #[test]
-fn a_quota_for_secrets_in_either_namespace_is_told_until_it_is_raised() {
+fn a_quota_for_secrets_in_either_namespace_is_reported_until_raised() {
     for of_source in [true, false] {
         refused_until_allowed(
-            |scene| Refuser::quota(if of_source { &scene.source } else { &scene.target }, "count/secrets"),
+            |clone_setup| {
+                RefusingObject::quota(
+                    if of_source { &clone_setup.source } else { &clone_setup.target },
+                    "count/secrets",
+                )
+            },
             "Running",
             "ErrExceededQuota",
             "the Secret with the keys of pod",
@@ -346,9 +356,9 @@ fn a_quota_for_secrets_in_either_namespace_is_told_until_it_is_raised() {
 }
 
 #[test]
-fn a_webhook_of_the_source_namespace_that_does_not_answer_is_told_until_it_is_gone() {
+fn an_unreachable_webhook_of_the_source_namespace_is_reported_until_removed() {
     refused_until_allowed(
-        |scene| Refuser::webhook(&scene.source, "CREATE", "", "pods"),
+        |clone_setup| RefusingObject::webhook(&clone_setup.source, "CREATE", "", "pods"),
         "Running",
         "ErrStartingPod",
         "failed calling webhook",
@@ -356,9 +366,9 @@ fn a_webhook_of_the_source_namespace_that_does_not_answer_is_told_until_it_is_go
 }
 
 #[test]
-fn a_claim_that_a_webhook_keeps_from_being_changed_is_told_until_it_is_gone() {
+fn a_webhook_that_refuses_claim_updates_is_reported_until_removed() {
     refused_until_allowed(
-        |scene| Refuser::webhook(&scene.target, "UPDATE", "", "persistentvolumeclaims"),
+        |clone_setup| RefusingObject::webhook(&clone_setup.target, "UPDATE", "", "persistentvolumeclaims"),
         "Running",
         "ErrChangingClaim",
         "failed calling webhook",
@@ -366,42 +376,45 @@ fn a_claim_that_a_webhook_keeps_from_being_changed_is_told_until_it_is_gone() {
 }
 
 #[test]
-fn a_source_pod_that_a_webhook_keeps_from_being_deleted_is_told_and_the_clone_is_complete() {
-    let mut scene = Scene::new();
-    let refuser = Refuser::webhook(&scene.source, "DELETE", "", "pods");
-    scene.start();
-    scene.tells("Running", "ErrDeletingPod", "failed calling webhook");
-    assert_eq!(scene.condition("Ready")["status"], "True");
-    assert_eq!(scene.dv()["status"]["phase"], "Succeeded");
-    drop(refuser);
-    scene.ends();
+fn a_webhook_that_refuses_pod_deletion_is_reported_and_the_clone_completes() {
+    let mut clone_setup = CrossNamespaceClone::new();
+    let refusing_object = RefusingObject::webhook(&clone_setup.source, "DELETE", "", "pods");
+    clone_setup.start();
+    clone_setup.assert_reported("Running", "ErrDeletingPod", "failed calling webhook");
+    assert_eq!(clone_setup.condition("Ready")["status"], "True");
+    assert_eq!(clone_setup.dv()["status"]["phase"], "Succeeded");
+    drop(refusing_object);
+    clone_setup.wait_until_complete();
 }
 
 #[test]
-fn a_status_that_a_webhook_refuses_is_told_by_an_event_and_by_the_plugin() {
-    let mut scene = Scene::new();
-    let refuser = Refuser::webhook(&scene.target, "UPDATE", "cdi.kubevirt.io", "datavolumes/status");
-    scene.start();
+fn a_webhook_that_refuses_status_updates_is_reported_by_event_and_plugin() {
+    let mut clone_setup = CrossNamespaceClone::new();
+    let refusing_object =
+        RefusingObject::webhook(&clone_setup.target, "UPDATE", "cdi.kubevirt.io", "datavolumes/status");
+    clone_setup.start();
     eventually("an event tells it", PATIENCE, || {
-        scene.has_warning("ErrWritingStatus", "failed calling webhook")
+        clone_setup.has_warning("ErrWritingStatus", "failed calling webhook")
     });
-    let status = scene.plugin_says(&["status"]);
+    let status = clone_setup.plugin_output(&["status"]);
     assert!(status.contains("ErrWritingStatus"), "{status}");
-    let doctor = scene.plugin_says(&["doctor", "--controller-namespace", &scene.target.namespace]);
+    let doctor =
+        clone_setup.plugin_output(&["doctor", "--controller-namespace", &clone_setup.target.namespace]);
     assert!(doctor.contains("ErrWritingStatus") && doctor.contains("failed calling webhook"), "{doctor}");
-    drop(refuser);
-    scene.ends();
-    let doctor = scene.plugin_says(&["doctor", "--controller-namespace", &scene.target.namespace]);
+    drop(refusing_object);
+    clone_setup.wait_until_complete();
+    let doctor =
+        clone_setup.plugin_output(&["doctor", "--controller-namespace", &clone_setup.target.namespace]);
     assert!(!doctor.contains("ErrWritingStatus"), "{doctor}");
 }
 
 #[test]
-fn a_clone_without_obstacles_makes_no_warning_event() {
-    let mut scene = Scene::new();
-    scene.start();
-    scene.ends();
-    for ground in [&scene.source, &scene.target] {
-        let events = ground.cluster.list(Kind::Event, &ground.params()).unwrap().items;
+fn a_clone_without_obstacles_emits_no_warning_event() {
+    let mut clone_setup = CrossNamespaceClone::new();
+    clone_setup.start();
+    clone_setup.wait_until_complete();
+    for sandbox in [&clone_setup.source, &clone_setup.target] {
+        let events = sandbox.cluster.list(Kind::Event, &sandbox.params()).unwrap().items;
         let events: Vec<Value> = events.iter().map(Object::value).collect();
         let warnings: Vec<&Value> = events.iter().filter(|event| event["type"] == "Warning").collect();
         assert!(warnings.is_empty(), "{warnings:#?}");

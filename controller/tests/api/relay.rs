@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::ground::kubeconfig;
+use crate::sandbox::kubeconfig;
 
 /// Passes bytes on to the API server. The server's certificate must be good for 127.0.0.1.
 pub(crate) struct Relay {
@@ -16,7 +16,7 @@ pub(crate) struct Relay {
     port: u16,
     /// Names the relay instead of the server.
     pub(crate) kubeconfig: PathBuf,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -35,13 +35,13 @@ impl Relay {
         let (server, after) = (rest[..end].to_owned(), &rest[end..]);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("kubeconfig");
         std::fs::write(&kubeconfig, format!("{before}https://127.0.0.1:{port}{after}")).unwrap();
         let state = Arc::new(CloneState::default());
         let shared = state.clone();
         let thread = std::thread::spawn(move || accept(&listener, &server, &shared));
-        Self { state, port, kubeconfig, _folder: folder, thread: Some(thread) }
+        Self { state, port, kubeconfig, _directory: directory, thread: Some(thread) }
     }
 
     /// Ends all connections; new ones are welcome.

@@ -8,8 +8,8 @@ use decant_controller::objects::Kind;
 use decant_test_support::net::Closed;
 use serde_json::json;
 
-use crate::ground::{Ground, eventually, kubeconfig};
 use crate::kubelet::Kubelet;
+use crate::sandbox::{Sandbox, eventually, kubeconfig};
 
 /// Killed when dropped.
 struct Controller(Child);
@@ -22,9 +22,9 @@ impl Drop for Controller {
 }
 
 #[test]
-fn a_clone_is_on_the_page_until_it_is_done_and_among_the_last_ones_then() {
-    let ground = Ground::new();
-    let namespace = &ground.namespace;
+fn the_status_page_lists_a_clone_as_running_and_then_as_finished() {
+    let sandbox = Sandbox::new();
+    let namespace = &sandbox.namespace;
     let port = Closed::new();
     let address = port.address();
     let child = Command::new(env!("CARGO_BIN_EXE_controller"))
@@ -45,13 +45,13 @@ fn a_clone_is_on_the_page_until_it_is_done_and_among_the_last_ones_then() {
     let dv = json!({ "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
                      "metadata": { "namespace": namespace, "name": "copy" },
                      "spec": { "source": { "pvc": { "namespace": namespace, "name": "golden" } }, "pvc": volume } });
-    ground.cluster.create(Kind::DataVolume, &dv).unwrap();
+    sandbox.cluster.create(Kind::DataVolume, &dv).unwrap();
     let waits = |page: &str| page.contains("CloneWithoutSource: The source pvc golden doesn&#39;t exist");
     eventually("it waits for its source", Duration::from_secs(30), || waits(&page()));
     let claim = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                         "metadata": { "namespace": namespace, "name": "golden" }, "spec": volume });
-    ground.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
-    let _kubelet = Kubelet::start(&ground);
+    sandbox.cluster.create(Kind::PersistentVolumeClaim, &claim).unwrap();
+    let _kubelet = Kubelet::start(&sandbox);
     eventually("it is done", Duration::from_secs(60), || {
         let page = page();
         page.contains("Ended last")

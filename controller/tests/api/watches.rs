@@ -7,14 +7,14 @@ use decant_controller::api::cluster::{Cluster, Part, Watch, WatchEvent};
 use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, uid};
 use crate::relay::Relay;
+use crate::sandbox::{Sandbox, uid};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn watch_secrets(ground: &Ground, cluster: &KubeCluster) -> Box<dyn Watch> {
-    let version = ground.cluster.list(Kind::Secret, &ground.labelled()).unwrap().resource_version;
-    cluster.watch(Kind::Secret, &ground.labelled(), &version).unwrap()
+fn watch_secrets(sandbox: &Sandbox, cluster: &KubeCluster) -> Box<dyn Watch> {
+    let version = sandbox.cluster.list(Kind::Secret, &sandbox.labelled()).unwrap().resource_version;
+    cluster.watch(Kind::Secret, &sandbox.labelled(), &version).unwrap()
 }
 
 fn name(object: &Value) -> &str {
@@ -22,13 +22,13 @@ fn name(object: &Value) -> &str {
 }
 
 #[test]
-fn a_watch_reports_what_is_added_changed_and_deleted() {
-    let ground = Ground::new();
-    let mut watch = watch_secrets(&ground, &ground.cluster);
-    let made = ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap().value();
+fn a_watch_reports_added_changed_and_deleted_objects() {
+    let sandbox = Sandbox::new();
+    let mut watch = watch_secrets(&sandbox, &sandbox.cluster);
+    let made = sandbox.cluster.create(Kind::Secret, &sandbox.secret("a")).unwrap().value();
     let patch = json!({ "metadata": { "annotations": { "x": "1" } } });
-    ground.cluster.patch(Kind::Secret, &ground.key("a"), Part::Whole, &patch).unwrap();
-    ground.cluster.delete(Kind::Secret, &ground.key("a"), &uid(&made), None).unwrap();
+    sandbox.cluster.patch(Kind::Secret, &sandbox.key("a"), Part::Whole, &patch).unwrap();
+    sandbox.cluster.delete(Kind::Secret, &sandbox.key("a"), &uid(&made), None).unwrap();
     let mut next = || watch.next(PATIENCE).unwrap().unwrap();
     assert!(matches!(next(), WatchEvent::Applied(object) if name(&object.value()) == "a"));
     assert!(
@@ -38,20 +38,20 @@ fn a_watch_reports_what_is_added_changed_and_deleted() {
 }
 
 #[test]
-fn silence_is_not_the_end() {
-    let ground = Ground::new();
-    let mut watch = watch_secrets(&ground, &ground.cluster);
+fn a_silent_watch_does_not_end() {
+    let sandbox = Sandbox::new();
+    let mut watch = watch_secrets(&sandbox, &sandbox.cluster);
     let asked = Instant::now();
     assert!(matches!(watch.next(Duration::from_millis(300)), Ok(None)));
     assert!(asked.elapsed() >= Duration::from_millis(300));
-    ground.cluster.create(Kind::Secret, &ground.secret("a")).unwrap();
+    sandbox.cluster.create(Kind::Secret, &sandbox.secret("a")).unwrap();
     assert!(matches!(watch.next(PATIENCE), Ok(Some(WatchEvent::Applied(_)))));
 }
 
 #[test]
 fn a_silent_watch_gets_bookmarks() {
-    let ground = Ground::new();
-    let mut watch = watch_secrets(&ground, &ground.cluster);
+    let sandbox = Sandbox::new();
+    let mut watch = watch_secrets(&sandbox, &sandbox.cluster);
     // The API server sends one about each minute.
     let event = watch.next(Duration::from_secs(80)).unwrap();
     let Some(WatchEvent::Bookmark(version)) = event else { panic!("{event:?}") };
@@ -60,21 +60,21 @@ fn a_silent_watch_gets_bookmarks() {
 
 #[test]
 fn a_cut_watch_ends_with_an_error() {
-    let (ground, relay) = (Ground::new(), Relay::start());
+    let (sandbox, relay) = (Sandbox::new(), Relay::start());
     let cluster = KubeCluster::connect(Some(&relay.kubeconfig)).unwrap();
-    let mut watch = watch_secrets(&ground, &cluster);
+    let mut watch = watch_secrets(&sandbox, &cluster);
     relay.cut();
     let error = watch.next(PATIENCE).unwrap_err();
     assert_eq!((error.code, error.reason.as_str()), (0, "EndOfWatch"));
 }
 
 #[test]
-fn many_threads_call_while_many_watches_wait() {
-    let ground = Ground::new();
+fn many_threads_can_call_while_many_watches_wait() {
+    let sandbox = Sandbox::new();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let mut watch = watch_secrets(&ground, &ground.cluster);
+                let mut watch = watch_secrets(&sandbox, &sandbox.cluster);
                 let mut seen = 0;
                 while seen < 40 {
                     let event = watch.next(PATIENCE).unwrap();
@@ -86,11 +86,11 @@ fn many_threads_call_while_many_watches_wait() {
         // All watches have begun when their threads wait; what is made before is in no watch.
         std::thread::sleep(Duration::from_secs(1));
         for thread in 0..4 {
-            let ground = &ground;
+            let sandbox = &sandbox;
             scope.spawn(move || {
                 for number in 0..10 {
-                    let secret = ground.secret(&format!("s{thread}-{number}"));
-                    ground.cluster.create(Kind::Secret, &secret).unwrap();
+                    let secret = sandbox.secret(&format!("s{thread}-{number}"));
+                    sandbox.cluster.create(Kind::Secret, &secret).unwrap();
                 }
             });
         }

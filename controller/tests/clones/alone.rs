@@ -1,64 +1,64 @@
-//! What needs the whole cluster for itself.
+//! Tests that need the whole cluster for themselves.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bed::Bed;
-use crate::content::holds;
+use crate::content::assert_content;
+use crate::environment::TestEnv;
 use crate::kubectl::{kubectl, script};
 use crate::{MIB, SLOW};
 
 #[test]
-fn a_clone_waits_for_its_source_and_for_consent() {
-    let mut bed = Bed::open(&[]);
-    let mut owner = Bed::open(&[]);
-    bed.volumes("filesystem", "64Mi", 1);
+fn a_clone_waits_for_its_source_and_for_permission() {
+    let mut env = TestEnv::for_whole_cluster(&[]);
+    let mut owner = TestEnv::for_whole_cluster(&[]);
+    env.volumes("filesystem", "64Mi", 1);
     owner.volumes("filesystem", "64Mi", 1);
-    bed.start();
-    bed.data_volume("copy", (&owner.namespace, "golden"), "Filesystem", "64Mi");
-    let before = bed.says("copy", "Bound", "CloneNotAllowed");
+    env.start();
+    env.data_volume("copy", (&owner.namespace, "golden"), "Filesystem", "64Mi");
+    let before = env.wait_for_reason("copy", "Bound", "CloneNotAllowed");
     owner.claim("golden", "Filesystem", "64Mi");
     let noise = owner.fill("golden", MIB);
-    let message = bed.says("copy", "Bound", "CloneNotAllowed");
+    let message = env.wait_for_reason("copy", "Bound", "CloneNotAllowed");
     assert_eq!(message, before, "it tells whether there is a source");
     assert!(message.contains("decant.dev/allow-clone-to"), "{message}");
-    assert!(bed.get("pvc", "copy").is_none(), "a claim was made without permission");
-    let consent = format!("decant.dev/allow-clone-to={}", bed.namespace);
+    assert!(env.get("pvc", "copy").is_none(), "a claim was made without permission");
+    let consent = format!("decant.dev/allow-clone-to={}", env.namespace);
     kubectl(&["-n", &owner.namespace, "annotate", "pvc", "golden", &consent], None);
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
 }
 
 #[test]
-fn an_api_server_that_restarts_in_mid_clone_only_delays_what_is_said() {
-    let mut bed = Bed::open(&SLOW);
-    bed.volumes("block", "64Mi", 2);
-    bed.claim("golden", "Block", "64Mi");
-    let noise = bed.fill("golden", 60 * MIB);
-    bed.start();
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "64Mi");
-    bed.copies("copy");
+fn a_restart_of_the_api_server_only_delays_the_status() {
+    let mut env = TestEnv::for_whole_cluster(&SLOW);
+    env.volumes("block", "64Mi", 2);
+    env.claim("golden", "Block", "64Mi");
+    let noise = env.fill("golden", 60 * MIB);
+    env.start();
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "64Mi");
+    env.wait_for_copying("copy");
     script(&["restart-api", "5"]);
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
-    bed.is_tidy("copy");
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
+    env.wait_for_cleanup("copy");
 }
 
 #[test]
-fn fifty_at_once_all_succeed() {
+fn fifty_concurrent_clones_succeed() {
     const CLONES: usize = 50;
-    let mut bed = Bed::open(&[]);
-    bed.volumes("block", "8Mi", 1 + CLONES);
-    bed.claim("golden", "Block", "8Mi");
-    let noise = bed.fill("golden", 2 * MIB);
-    bed.start();
+    let mut env = TestEnv::for_whole_cluster(&[]);
+    env.volumes("block", "8Mi", 1 + CLONES);
+    env.claim("golden", "Block", "8Mi");
+    let noise = env.fill("golden", 2 * MIB);
+    env.start();
     let names: Vec<String> = (0..CLONES).map(|number| format!("copy-{number}")).collect();
     for name in &names {
-        bed.data_volume(name, (&bed.namespace, "golden"), "Block", "8Mi");
+        env.data_volume(name, (&env.namespace, "golden"), "Block", "8Mi");
     }
     for _ in 0..300 {
-        let text = kubectl(&["-n", &bed.namespace, "get", "dv", "-o", "json"], None);
+        let text = kubectl(&["-n", &env.namespace, "get", "dv", "-o", "json"], None);
         let list: Value = serde_json::from_str(&text).unwrap();
         let phases = list["items"].as_array().unwrap().iter().map(|dv| &dv["status"]["phase"]);
         if phases.filter(|phase| *phase == "Succeeded").count() == CLONES {
@@ -67,7 +67,7 @@ fn fifty_at_once_all_succeed() {
         std::thread::sleep(Duration::from_secs(1));
     }
     for name in &names {
-        bed.succeeds(name);
-        holds(&bed, name, &noise);
+        env.wait_for_success(name);
+        assert_content(&env, name, &noise);
     }
 }

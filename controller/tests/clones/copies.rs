@@ -1,29 +1,29 @@
 //! What is copied: both modes, and between them; names of any length.
 
 use crate::MIB;
-use crate::bed::Bed;
-use crate::content::holds;
+use crate::content::assert_content;
+use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 
 fn clone(from: &str, to: &str) {
-    let mut bed = Bed::new(&[]);
-    bed.volumes(&from.to_lowercase(), "128Mi", 1);
-    bed.claim("golden", from, "128Mi");
-    bed.volumes(&to.to_lowercase(), "192Mi", 1);
-    let noise = bed.fill("golden", 50 * MIB);
-    bed.start();
-    bed.data_volume("copy", (&bed.namespace, "golden"), to, "192Mi");
-    let dv = bed.succeeds("copy");
+    let mut env = TestEnv::new(&[]);
+    env.volumes(&from.to_lowercase(), "128Mi", 1);
+    env.claim("golden", from, "128Mi");
+    env.volumes(&to.to_lowercase(), "192Mi", 1);
+    let noise = env.fill("golden", 50 * MIB);
+    env.start();
+    env.data_volume("copy", (&env.namespace, "golden"), to, "192Mi");
+    let dv = env.wait_for_success("copy");
     assert_eq!(dv["status"]["progress"], "100.0%");
     assert_eq!(dv["status"]["claimName"], "copy");
     assert_eq!(dv["status"]["conditions"][1]["status"], "True", "Ready");
-    bed.is_tidy("copy");
-    holds(&bed, "copy", &noise);
-    let events = kubectl(&["-n", &bed.namespace, "get", "events", "-o", "jsonpath={.items[*].reason}"], None);
+    env.wait_for_cleanup("copy");
+    assert_content(&env, "copy", &noise);
+    let events = kubectl(&["-n", &env.namespace, "get", "events", "-o", "jsonpath={.items[*].reason}"], None);
     for reason in ["CloneScheduled", "CloneInProgress", "CloneSucceeded"] {
         assert!(events.contains(reason), "no event {reason}: {events}");
     }
-    assert_eq!(bed.terminate(), Some(0));
+    assert_eq!(env.terminate(), Some(0));
 }
 
 #[test]
@@ -47,53 +47,53 @@ fn a_device_is_cloned_into_a_disk_image() {
 }
 
 #[test]
-fn a_claim_that_asks_by_itself_is_filled() {
-    let mut bed = Bed::new(&[]);
-    bed.volumes("block", "16Mi", 2);
-    bed.claim("golden", "Block", "16Mi");
-    let noise = bed.fill("golden", MIB);
-    bed.user_of("writer", "golden", true);
-    bed.start();
-    bed.bare_claim("copy", "golden", "16Mi");
-    bed.wait("pvc", "copy", |claim| {
+fn a_claim_with_a_clone_request_is_filled() {
+    let mut env = TestEnv::new(&[]);
+    env.volumes("block", "16Mi", 2);
+    env.claim("golden", "Block", "16Mi");
+    let noise = env.fill("golden", MIB);
+    env.pod_using("writer", "golden", true);
+    env.start();
+    env.bare_claim("copy", "golden", "16Mi");
+    env.wait("pvc", "copy", |claim| {
         claim["metadata"]["annotations"]["cdi.kubevirt.io/storage.condition.running.reason"]
             == "CloneSourceInUse"
     });
-    bed.delete("pod", "writer");
-    bed.wait("pvc", "copy", |claim| claim["metadata"]["annotations"]["k8s.io/CloneOf"] == "true");
-    bed.is_tidy("copy");
-    holds(&bed, "copy", &noise);
+    env.delete("pod", "writer");
+    env.wait("pvc", "copy", |claim| claim["metadata"]["annotations"]["k8s.io/CloneOf"] == "true");
+    env.wait_for_cleanup("copy");
+    assert_content(&env, "copy", &noise);
     let path = "jsonpath={.items[?(@.involvedObject.kind==\"PersistentVolumeClaim\")].reason}";
-    let events = kubectl(&["-n", &bed.namespace, "get", "events", "-o", path], None);
+    let events = kubectl(&["-n", &env.namespace, "get", "events", "-o", path], None);
     for reason in ["CloneSourceInUse", "CloneSucceeded"] {
         assert!(events.contains(reason), "no event {reason} about the claim: {events}");
     }
 }
 
 #[test]
-fn keys_are_made_once() {
-    let mut bed = Bed::new(&crate::SLOW);
-    bed.volumes("block", "32Mi", 2);
-    bed.claim("golden", "Block", "32Mi");
-    bed.fill("golden", 24 * MIB);
-    bed.start();
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "32Mi");
-    bed.succeeds("copy");
+fn keys_are_created_once() {
+    let mut env = TestEnv::new(&crate::SLOW);
+    env.volumes("block", "32Mi", 2);
+    env.claim("golden", "Block", "32Mi");
+    env.fill("golden", 24 * MIB);
+    env.start();
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "32Mi");
+    env.wait_for_success("copy");
     // Two authorities, the key of tokens, and one Secret for each pod.
-    assert_eq!((bed.calls("create", "secrets"), bed.calls("patch", "secrets")), (5, 0));
+    assert_eq!((env.calls("create", "secrets"), env.calls("patch", "secrets")), (5, 0));
 }
 
 #[test]
-fn a_name_of_253_characters_with_dots_is_as_good_as_any() {
-    let mut bed = Bed::new(&[]);
-    bed.volumes("block", "16Mi", 2);
-    bed.claim("golden", "Block", "16Mi");
-    let noise = bed.fill("golden", MIB);
-    bed.start();
+fn a_name_of_253_characters_with_dots_is_cloned() {
+    let mut env = TestEnv::new(&[]);
+    env.volumes("block", "16Mi", 2);
+    env.claim("golden", "Block", "16Mi");
+    let noise = env.fill("golden", MIB);
+    env.start();
     let name = format!("{}{}", "long.name-".repeat(25), "end");
     assert_eq!(name.len(), 253);
-    bed.data_volume(&name, (&bed.namespace, "golden"), "Block", "16Mi");
-    bed.succeeds(&name);
-    bed.is_tidy(&name);
-    holds(&bed, &name, &noise);
+    env.data_volume(&name, (&env.namespace, "golden"), "Block", "16Mi");
+    env.wait_for_success(&name);
+    env.wait_for_cleanup(&name);
+    assert_content(&env, &name, &noise);
 }

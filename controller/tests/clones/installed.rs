@@ -1,4 +1,4 @@
-//! `kubectl apply -k controller/deploy`: what the README says, with two replicas in the cluster.
+//! `kubectl apply -k controller/deploy`, as in the README, with two replicas in the cluster.
 
 mod doctor;
 
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::MIB;
-use crate::bed::Bed;
-use crate::content::holds;
+use crate::content::assert_content;
+use crate::environment::TestEnv;
 use crate::kubectl::{kubectl, try_kubectl};
 use crate::processes::Process;
 use crate::rights;
@@ -27,11 +27,11 @@ impl Installed {
         Self::rolled_out(&["decant-controller"])
     }
 
-    /// The same with the webhook: a folder that a newer kubectl than this cluster's has to render.
+    /// The same with the webhook: a directory that a newer kubectl than this cluster's has to render.
     fn with_webhook() -> Self {
         let kubectl_of_today = std::env::var("DECANT_NEWEST_KUBECTL").expect("scripts/on_cluster.sh sets it");
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/webhook");
-        let rendered = Command::new(kubectl_of_today).args(["kustomize", folder]).output().unwrap();
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/webhook");
+        let rendered = Command::new(kubectl_of_today).args(["kustomize", directory]).output().unwrap();
         assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("webhook.yaml");
@@ -97,15 +97,15 @@ fn promtool_accepts(page: &str) {
 }
 
 #[test]
-fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
-    let mut bed = Bed::open(&[]);
-    bed.volumes("block", "16Mi", 3);
-    bed.claim("golden", "Block", "16Mi");
-    let noise = bed.fill("golden", MIB);
+fn a_second_replica_takes_over_within_twenty_seconds() {
+    let mut env = TestEnv::for_whole_cluster(&[]);
+    env.volumes("block", "16Mi", 3);
+    env.claim("golden", "Block", "16Mi");
+    let noise = env.fill("golden", MIB);
     let installed = Installed::new();
-    bed.data_volume("first", (&bed.namespace, "golden"), "Block", "16Mi");
-    bed.succeeds("first");
-    holds(&bed, "first", &noise);
+    env.data_volume("first", (&env.namespace, "golden"), "Block", "16Mi");
+    env.wait_for_success("first");
+    assert_content(&env, "first", &noise);
 
     let first = installed.leader();
     assert_eq!(installed.page(&first, "healthz"), "OK");
@@ -133,12 +133,12 @@ fn one_of_two_replicas_acts_and_the_other_takes_over_within_twenty_seconds() {
         assert!(woken.elapsed() < Duration::from_secs(20), "the one that was frozen still acts");
         std::thread::sleep(Duration::from_millis(200));
     }
-    bed.data_volume("second", (&bed.namespace, "golden"), "Block", "16Mi");
-    bed.succeeds("second");
-    holds(&bed, "second", &noise);
+    env.data_volume("second", (&env.namespace, "golden"), "Block", "16Mi");
+    env.wait_for_success("second");
+    assert_content(&env, "second", &noise);
 }
 
-/// Lets `user` do with `resource` of `namespace` what `verbs` says.
+/// Lets `user` do with `resource` of `namespace` what `verbs` allows.
 fn grant(namespace: &str, user: &str, verbs: &str, resource: &str) {
     let (verbs, resource) = (format!("--verb={verbs}"), format!("--resource={resource}"));
     kubectl(&["-n", namespace, "create", "role", user, &verbs, &resource], None);
@@ -146,7 +146,7 @@ fn grant(namespace: &str, user: &str, verbs: &str, resource: &str) {
     kubectl(&["-n", namespace, "create", "rolebinding", user, &role, &user_flag], None);
 }
 
-/// What `kubectl` says when `user` makes a DataVolume.
+/// The output of `kubectl` when `user` creates a DataVolume.
 fn create_as(user: &str, namespace: &str, object: &Value) -> (bool, String) {
     try_kubectl(&["-n", namespace, "--as", user, "create", "-f", "-", "-o", "json"], Some(object))
 }
@@ -155,14 +155,14 @@ const TOKEN: &str = "cdi.kubevirt.io/storage.clone.token";
 const LONG_TOKEN: &str = "cdi.kubevirt.io/storage.extended.clone.token";
 
 #[test]
-fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved() {
-    let mut bed = Bed::open(&[]);
-    let mut owner = Bed::open(&[]);
+fn across_namespaces_the_webhook_decides_and_tokens_cannot_be_forged_or_moved() {
+    let mut env = TestEnv::for_whole_cluster(&[]);
+    let mut owner = TestEnv::for_whole_cluster(&[]);
     owner.volumes("block", "16Mi", 1);
     owner.claim("golden", "Block", "16Mi");
     let noise = owner.fill("golden", MIB);
-    bed.volumes("block", "16Mi", 2);
-    let target = bed.namespace.clone();
+    env.volumes("block", "16Mi", 2);
+    let target = env.namespace.clone();
     for user in ["jane", "joe"] {
         grant(&target, user, "create,get,patch", "datavolumes.cdi.kubevirt.io");
     }
@@ -198,11 +198,11 @@ fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved()
     let made: Value = serde_json::from_str(&text).unwrap();
     let token = made["metadata"]["annotations"][TOKEN].as_str().expect("the webhook gave a token").to_owned();
     assert!(made["metadata"]["annotations"][LONG_TOKEN].is_null(), "what jane forged is still there");
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
 
     // Borrowed: the short and the long token of one clone on another, in spite of the webhook.
-    let long = bed.get("dv", "copy").unwrap()["metadata"]["annotations"][LONG_TOKEN].clone();
+    let long = env.get("dv", "copy").unwrap()["metadata"]["annotations"][LONG_TOKEN].clone();
     assert!(long.is_string());
     let (made, text) =
         create_as("joe", &target, &object("borrowed", json!({ TOKEN: token, LONG_TOKEN: long })));
@@ -211,15 +211,15 @@ fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved()
     let args = ["-n", &target, "--as", "jane", "patch", "dv", "copy", "--type=merge", "-p", patch];
     let (done, text) = try_kubectl(&args, None);
     assert!(!done && text.contains("Cannot update DataVolume Spec"), "{text}");
-    // Behind a DataSource it is the claim that counts.
-    bed.apply(&json!({
+    // With a DataSource, the rights on its claim count.
+    env.apply(&json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataSource", "metadata": { "name": "images" },
         "spec": { "source": { "pvc": { "namespace": owner.namespace, "name": "golden" } } },
     }));
-    let mut behind = object("behind", json!({}));
-    behind["spec"]["source"] = Value::Null;
-    behind["spec"]["sourceRef"] = json!({ "kind": "DataSource", "name": "images" });
-    let (made, text) = create_as("joe", &target, &behind);
+    let mut backing_path = object("behind", json!({}));
+    backing_path["spec"]["source"] = Value::Null;
+    backing_path["spec"]["sourceRef"] = json!({ "kind": "DataSource", "name": "images" });
+    let (made, text) = create_as("joe", &target, &backing_path);
     assert!(!made && text.contains(&refused), "{text}");
     let mut tiny = object("tiny", json!({}));
     tiny["spec"]["pvc"]["resources"]["requests"]["storage"] = json!("1Ki");
@@ -231,13 +231,13 @@ fn across_namespaces_the_webhook_decides_and_its_token_cannot_be_made_or_moved()
 }
 
 #[test]
-fn without_the_webhook_a_written_token_is_of_no_use() {
-    let mut bed = Bed::open(&[]);
-    let mut owner = Bed::open(&[]);
+fn without_the_webhook_a_user_written_token_is_ignored() {
+    let mut env = TestEnv::for_whole_cluster(&[]);
+    let mut owner = TestEnv::for_whole_cluster(&[]);
     owner.volumes("block", "16Mi", 1);
     owner.claim("golden", "Block", "16Mi");
-    bed.start();
-    bed.apply(&json!({
+    env.start();
+    env.apply(&json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
         "metadata": { "name": "copy", "annotations": { TOKEN: "e30.e30.AAAA", LONG_TOKEN: "e30.e30.AAAA" } },
         "spec": {
@@ -246,7 +246,7 @@ fn without_the_webhook_a_written_token_is_of_no_use() {
                      "resources": { "requests": { "storage": "16Mi" } } },
         },
     }));
-    let message = bed.says("copy", "Bound", "CloneNotAllowed");
+    let message = env.wait_for_reason("copy", "Bound", "CloneNotAllowed");
     assert!(message.contains("it is not a token"), "{message}");
-    assert!(bed.get("pvc", "copy").is_none(), "a claim was made without permission");
+    assert!(env.get("pvc", "copy").is_none(), "a claim was made without permission");
 }

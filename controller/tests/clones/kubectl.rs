@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Runs `kubectl`; panics with its words when it fails.
+/// Runs `kubectl`; panics with its output if it fails.
 pub(crate) fn kubectl(args: &[&str], input: Option<&Value>) -> String {
     let (ok, text) = try_kubectl(args, input);
     assert!(ok, "kubectl {args:?}: {text}");

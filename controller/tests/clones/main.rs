@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod alone;
-mod bed;
 mod breaks;
 mod certificates;
 mod content;
 mod copies;
+mod environment;
 mod installed;
 mod kubectl;
 mod objects;

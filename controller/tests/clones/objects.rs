@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::bed::Bed;
+use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::rights;
 
-/// What every pod of that cluster has beside its own containers.
+/// The image of the pause container of that cluster.
 const PAUSE_IMAGE: &str = "localhost/decant-pause:1";
 
-impl Bed {
+impl TestEnv {
     pub(crate) fn claim(&self, name: &str, mode: &str, size: &str) {
         let spec = self.claim_spec(mode, size);
         self.apply(&json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name }, "spec": spec }));
@@ -64,7 +64,7 @@ impl Bed {
     }
 
     /// A pod that does nothing but have `claim`.
-    pub(crate) fn user_of(&self, name: &str, claim: &str, device: bool) {
+    pub(crate) fn pod_using(&self, name: &str, claim: &str, device: bool) {
         let attached = json!([if device {
             json!({ "name": "v", "devicePath": "/dev/v" })
         } else {
@@ -89,7 +89,7 @@ impl Bed {
     }
 
     /// The condition `kind` of a DataVolume gets the reason `reason`; returns its message.
-    pub(crate) fn says(&self, name: &str, kind: &str, reason: &str) -> String {
+    pub(crate) fn wait_for_reason(&self, name: &str, kind: &str, reason: &str) -> String {
         let condition = |dv: &Value| {
             let list = dv["status"]["conditions"].as_array().cloned().unwrap_or_default();
             list.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()

@@ -1,23 +1,23 @@
-//! `kubectl decant` with a controller, nodes and bytes behind it. Found by `kubectl` itself, as users find it.
+//! `kubectl decant` with a real controller, nodes and data. Found by `kubectl` itself, as users find it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::bed::Bed;
-use crate::content::holds;
+use crate::content::assert_content;
+use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
 /// `kubectl decant ARGS` in the namespace of a test.
 pub(crate) fn decant(namespace: &str, args: &[&str]) -> Command {
-    // Another package's program: beside the controller.
-    let folder = Path::new(env!("CARGO_BIN_EXE_controller")).parent().unwrap();
-    assert!(folder.join("kubectl-decant").exists(), "build it with `cargo build -p kubectl-decant`");
+    // A program of another package: next to the controller.
+    let directory = Path::new(env!("CARGO_BIN_EXE_controller")).parent().unwrap();
+    assert!(directory.join("kubectl-decant").exists(), "build it with `cargo build -p kubectl-decant`");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path =
-        std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();
+        std::env::join_paths([directory.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();
     let mut command = Command::new("kubectl");
     command.arg("decant").args(args).args(["-n", namespace]).env("PATH", path);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -31,24 +31,24 @@ pub(crate) fn end(child: Child) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-const OFTEN: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
+const SHORT_INTERVALS: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
 
 /// A source of 60 MiB that takes some seconds to clone.
-fn slow_bed() -> (Bed, Vec<u8>) {
-    let mut bed = Bed::new(&[&SLOW[..], &OFTEN].concat());
-    bed.volumes("block", "64Mi", 2);
-    bed.claim("golden", "Block", "64Mi");
-    let noise = bed.fill("golden", 60 * MIB);
-    bed.start();
-    (bed, noise)
+fn slow_env() -> (TestEnv, Vec<u8>) {
+    let mut env = TestEnv::new(&[&SLOW[..], &SHORT_INTERVALS].concat());
+    env.volumes("block", "64Mi", 2);
+    env.claim("golden", "Block", "64Mi");
+    let noise = env.fill("golden", 60 * MIB);
+    env.start();
+    (env, noise)
 }
 
 #[test]
-fn a_clone_that_is_waited_for_shows_how_far_it_is_and_ends_with_its_content() {
-    let (bed, noise) = slow_bed();
+fn clone_with_wait_shows_progress_and_ends_with_the_content() {
+    let (env, noise) = slow_env();
     let args =
-        ["clone", "golden", "--to", "copy", "--storage-class", &bed.class, "--wait", "--timeout", "5m"];
-    let (code, out, err) = end(decant(&bed.namespace, &args).spawn().unwrap());
+        ["clone", "golden", "--to", "copy", "--storage-class", &env.class, "--wait", "--timeout", "5m"];
+    let (code, out, err) = end(decant(&env.namespace, &args).spawn().unwrap());
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with("datavolume.cdi.kubevirt.io/copy created\n"), "{out}");
     let last = out.lines().last().unwrap();
@@ -56,15 +56,15 @@ fn a_clone_that_is_waited_for_shows_how_far_it_is_and_ends_with_its_content() {
     let between =
         err.lines().filter(|line| line.contains("CloneInProgress") && line.contains(" of 64.00 MiB"));
     assert!(between.count() >= 2, "{err}");
-    holds(&bed, "copy", &noise);
+    assert_content(&env, "copy", &noise);
 }
 
 #[test]
-fn a_clone_that_is_followed_has_bars_that_grow_until_it_is_done() {
-    let (bed, _) = slow_bed();
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "64Mi");
+fn a_followed_clone_shows_growing_bars_until_it_is_done() {
+    let (env, _) = slow_env();
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "64Mi");
     let (code, out, err) =
-        end(decant(&bed.namespace, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap());
+        end(decant(&env.namespace, &["status", "copy", "--follow", "-o", "json"]).spawn().unwrap());
     assert_eq!(code, 0, "{err}");
     let all: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let percentages: Vec<f64> = all.iter().filter_map(|seen| seen["percent"].as_f64()).collect();
@@ -72,30 +72,30 @@ fn a_clone_that_is_followed_has_bars_that_grow_until_it_is_done() {
     let last = all.last().unwrap();
     assert_eq!((&last["state"], &last["percent"]), (&json!("Succeeded"), &json!(100.0)), "{out}");
     assert!(all.iter().any(|seen| seen["rateBytesPerSecond"].is_u64()), "{out}");
-    let (_, out, _) = end(decant(&bed.namespace, &["status"]).spawn().unwrap());
+    let (_, out, _) = end(decant(&env.namespace, &["status"]).spawn().unwrap());
     assert!(out.lines().nth(1).unwrap().contains("[========================] 100.00 %"), "{out}");
 }
 
 #[test]
-fn pods_that_were_kept_and_data_volumes_that_are_done_are_cleaned_up_and_the_content_stays() {
-    let mut bed = Bed::new(&[]);
-    bed.volumes("block", "16Mi", 2);
-    bed.claim("golden", "Block", "16Mi");
-    let noise = bed.fill("golden", MIB);
-    bed.start();
-    bed.apply(&json!({
+fn cleanup_removes_retained_pods_and_finished_data_volumes_only() {
+    let mut env = TestEnv::new(&[]);
+    env.volumes("block", "16Mi", 2);
+    env.claim("golden", "Block", "16Mi");
+    let noise = env.fill("golden", MIB);
+    env.start();
+    env.apply(&json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
         "metadata": { "name": "copy", "annotations": { "cdi.kubevirt.io/storage.pod.retainAfterCompletion": "true" } },
         "spec": {
-            "source": { "pvc": { "namespace": bed.namespace, "name": "golden" } },
-            "pvc": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": bed.class,
+            "source": { "pvc": { "namespace": env.namespace, "name": "golden" } },
+            "pvc": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": env.class,
                      "resources": { "requests": { "storage": "16Mi" } } },
         },
     }));
-    bed.succeeds("copy");
-    bed.wait("pvc", "copy", |claim| claim["metadata"]["annotations"]["k8s.io/CloneOf"].is_string());
+    env.wait_for_success("copy");
+    env.wait("pvc", "copy", |claim| claim["metadata"]["annotations"]["k8s.io/CloneOf"].is_string());
     let found = |args: &[&str]| -> Value {
-        let (code, out, err) = end(decant(&bed.namespace, args).spawn().unwrap());
+        let (code, out, err) = end(decant(&env.namespace, args).spawn().unwrap());
         assert_eq!(code, 0, "{err}");
         serde_json::from_str(&out).unwrap()
     };
@@ -113,16 +113,16 @@ fn pods_that_were_kept_and_data_volumes_that_are_done_are_cleaned_up_and_the_con
         ["Pod", "Pod", "DataVolume"]
     );
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while bed.get("dv", "copy").is_some() {
+    while env.get("dv", "copy").is_some() {
         assert!(std::time::Instant::now() < deadline, "the DataVolume is still there");
         std::thread::sleep(std::time::Duration::from_millis(300));
     }
-    let claim = bed.get("pvc", "copy").expect("the PVC stays");
+    let claim = env.get("pvc", "copy").expect("the PVC stays");
     assert!(claim["metadata"].get("ownerReferences").is_none(), "{claim}");
     assert!(claim["metadata"].get("deletionTimestamp").is_none(), "{claim}");
-    holds(&bed, "copy", &noise);
+    assert_content(&env, "copy", &noise);
     let pods = kubectl(
-        &["-n", &bed.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"],
+        &["-n", &env.namespace, "get", "pods", "-l", "app=containerized-data-importer", "-o", "name"],
         None,
     );
     assert_eq!(pods, "");

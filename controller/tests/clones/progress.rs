@@ -1,19 +1,19 @@
-//! What a user sees while a clone runs.
+//! The progress that a user sees while a clone runs.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
-use crate::bed::Bed;
-use crate::content::holds;
+use crate::content::assert_content;
+use crate::environment::TestEnv;
 use crate::{MIB, SLOW};
 
 /// `kubectl get dv NAME -w`: the lines that the screen shows.
-struct Screen(Child);
+struct KubectlWatch(Child);
 
-impl Screen {
-    fn of(bed: &Bed, name: &str) -> Self {
+impl KubectlWatch {
+    fn of(env: &TestEnv, name: &str) -> Self {
         let child = Command::new("kubectl")
-            .args(["-n", &bed.namespace, "get", "dv", name, "-w", "--no-headers"])
+            .args(["-n", &env.namespace, "get", "dv", name, "-w", "--no-headers"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("kubectl starts");
@@ -45,31 +45,33 @@ fn percentages(rows: &[(String, String)]) -> Vec<f64> {
     shown.map(|(_, progress)| progress.strip_suffix('%').unwrap().parse().unwrap()).collect()
 }
 
-fn slow_clone(bed: &mut Bed) -> Vec<u8> {
-    bed.volumes("block", "128Mi", 2);
-    bed.claim("golden", "Block", "128Mi");
-    bed.fill("golden", 120 * MIB)
+fn slow_clone(env: &mut TestEnv) -> Vec<u8> {
+    env.volumes("block", "128Mi", 2);
+    env.claim("golden", "Block", "128Mi");
+    env.fill("golden", 120 * MIB)
 }
 
-const OFTEN: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
+const SHORT_INTERVALS: [&str; 4] = ["--poll-secs", "1", "--progress-secs", "1"];
 
 #[test]
-fn the_screen_shows_every_phase_and_a_percentage_that_grows() {
-    let mut bed = Bed::new(&[SLOW, [OFTEN[0], OFTEN[1]], [OFTEN[2], OFTEN[3]]].concat());
-    let noise = slow_clone(&mut bed);
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "128Mi");
-    let screen = Screen::of(&bed, "copy");
-    bed.start();
-    let copying = bed.wait("dv", "copy", |dv| {
+fn kubectl_get_shows_every_phase_and_a_growing_percentage() {
+    let mut env = TestEnv::new(
+        &[SLOW, [SHORT_INTERVALS[0], SHORT_INTERVALS[1]], [SHORT_INTERVALS[2], SHORT_INTERVALS[3]]].concat(),
+    );
+    let noise = slow_clone(&mut env);
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "128Mi");
+    let screen = KubectlWatch::of(&env, "copy");
+    env.start();
+    let copying = env.wait("dv", "copy", |dv| {
         let message = dv["status"]["conditions"][2]["message"].as_str().unwrap_or_default();
         message.contains(" of 128.00 MiB, ") && message.ends_with(" left")
     });
     assert!(copying["metadata"]["annotations"]["decant.dev/rate-bytes-per-second"].is_string(), "{copying}");
-    bed.succeeds("copy");
+    env.wait_for_success("copy");
     let rows = screen.end();
     let mut phases: Vec<&str> = rows.iter().map(|(phase, _)| phase.as_str()).collect();
     phases.dedup();
-    // A phase that lasts for less than a moment may be passed over, but not these.
+    // Very short phases may be missing, but not these.
     let order = ["Pending", "CloneScheduled", "CloneInProgress", "Succeeded"];
     let seen: Vec<&&str> = order.iter().filter(|phase| phases.contains(phase)).collect();
     assert!(phases.ends_with(&["CloneScheduled", "CloneInProgress", "Succeeded"]), "{rows:?}");
@@ -79,13 +81,13 @@ fn the_screen_shows_every_phase_and_a_percentage_that_grows() {
     assert!(percentages.is_sorted(), "{rows:?}");
     assert!(rows.iter().any(|(_, progress)| progress.len() == "12.34%".len()), "two decimals: {rows:?}");
     assert_eq!(rows.last().unwrap(), &("Succeeded".to_owned(), "100.0%".to_owned()));
-    holds(&bed, "copy", &noise);
+    assert_content(&env, "copy", &noise);
 }
 
 /// Drops what one user of this machine sends to metrics ports.
-struct Deaf(u32);
+struct MetricsBlock(u32);
 
-impl Deaf {
+impl MetricsBlock {
     fn rule(&self, what: &str) {
         let user = self.0.to_string();
         let rule =
@@ -95,23 +97,25 @@ impl Deaf {
     }
 }
 
-impl Drop for Deaf {
+impl Drop for MetricsBlock {
     fn drop(&mut self) {
         self.rule("-D");
     }
 }
 
 #[test]
-fn progress_moves_where_the_controller_cannot_reach_the_pod() {
-    let mut bed = Bed::new(&[SLOW, [OFTEN[0], OFTEN[1]], [OFTEN[2], OFTEN[3]]].concat());
-    slow_clone(&mut bed);
+fn progress_is_reported_if_the_controller_cannot_reach_the_pod() {
+    let mut env = TestEnv::new(
+        &[SLOW, [SHORT_INTERVALS[0], SHORT_INTERVALS[1]], [SHORT_INTERVALS[2], SHORT_INTERVALS[3]]].concat(),
+    );
+    slow_clone(&mut env);
     let user = 54_000 + std::process::id() % 1000;
-    let deaf = Deaf(user);
+    let deaf = MetricsBlock(user);
     deaf.rule("-I");
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "128Mi");
-    let screen = Screen::of(&bed, "copy");
-    bed.start_as(user);
-    bed.succeeds("copy");
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "128Mi");
+    let screen = KubectlWatch::of(&env, "copy");
+    env.start_as(user);
+    env.wait_for_success("copy");
     let rows = screen.end();
     assert!(percentages(&rows).iter().any(|percent| (1.0..100.0).contains(percent)), "{rows:?}");
 }

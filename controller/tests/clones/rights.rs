@@ -1,5 +1,5 @@
-//! The controllers of these tests have the rights of `controller/deploy/base/rbac.yaml` and no others; what they ask the
-//! API server for is noted, and compared with the role at the end.
+//! The controllers of these tests have the rights of `controller/deploy/base/rbac.yaml` and no others; their calls to the
+//! API server are noted, and compared with the role at the end.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -22,7 +22,7 @@ fn notes() -> Option<PathBuf> {
 }
 
 /// The role of the controller's own namespace, for the namespace of a test.
-pub(crate) fn give(namespace: &str) {
+pub(crate) fn grant_own_role(namespace: &str) {
     for kind in ["role", "rolebinding"] {
         let text = kubectl(&["-n", "decant-system", "get", kind, "decant-controller", "-o", "json"], None);
         let mut object: Value = serde_json::from_str(&text).unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn write_kubeconfig(path: &Path) {
 
 /// Adds what the controller at `pages` asked for to the notes.
 pub(crate) fn note_calls(pages: SocketAddr) {
-    // A controller that ended already has nothing to say.
+    // A controller that has ended serves no page.
     let Ok(mut page) = ureq::get(format!("http://{pages}/metrics")).call() else { return };
     note_page(&page.body_mut().read_to_string().unwrap());
 }
@@ -99,7 +99,7 @@ fn granted() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_right_is_used_and_nothing_was_refused() {
+fn every_granted_right_is_used_and_no_call_is_forbidden() {
     let notes = notes().expect("DECANT_CALLS_FILE names no notes: scripts/on_cluster.sh");
     let text = std::fs::read_to_string(notes).expect("no test ran before this one");
     let (used, refused) = (noted(&text, "200"), noted(&text, "403"));

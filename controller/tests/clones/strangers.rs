@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::MIB;
-use crate::bed::Bed;
 use crate::breaks::running_at;
-use crate::content::holds;
+use crate::content::assert_content;
+use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 
 /// A pod that takes labels, annotations and owner of the pod `like`, in another namespace. It does nothing.
-fn imitate(bed: &Bed, like: &str, name: &str, namespace: &str) {
-    let pod = bed.get("pod", like).unwrap();
+fn make_imitation(env: &TestEnv, like: &str, name: &str, namespace: &str) {
+    let pod = env.get("pod", like).unwrap();
     let meta = &pod["metadata"];
     let imitation = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -19,7 +19,7 @@ fn imitate(bed: &Bed, like: &str, name: &str, namespace: &str) {
             "labels": meta["labels"], "annotations": meta["annotations"],
             // Of a kind that does not exist, so that the garbage collector leaves it alone.
             "ownerReferences": [{ "apiVersion": "no.such/v1", "kind": "Thing", "name": "copy",
-                                  "uid": bed.get("pvc", "copy").unwrap()["metadata"]["uid"], "controller": true }],
+                                  "uid": env.get("pvc", "copy").unwrap()["metadata"]["uid"], "controller": true }],
         },
         "spec": { "schedulerName": "nobody", "automountServiceAccountToken": false,
                   "containers": [{ "name": pod["spec"]["containers"][0]["name"], "image": "none" }] },
@@ -32,18 +32,18 @@ fn secrets(namespace: &str) -> String {
 }
 
 #[test]
-fn pods_elsewhere_that_imitate_those_of_a_clone_get_no_keys_and_change_nothing() {
-    let (bed, noise) = running_at("3MiB/s", &[], 0);
-    let elsewhere = format!("{}-x", bed.namespace);
+fn imitations_of_clone_pods_in_other_namespaces_get_no_keys_and_change_nothing() {
+    let (env, noise) = running_at("3MiB/s", &[], 0);
+    let elsewhere = format!("{}-x", env.namespace);
     kubectl(&["create", "namespace", &elsewhere], None);
-    let uid = bed.get("pvc", "copy").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let uid = env.get("pvc", "copy").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
     let source_pod = format!("{uid}-source-pod");
-    let before = bed.get("pod", &source_pod).unwrap()["metadata"]["uid"].clone();
-    imitate(&bed, "cdi-upload-copy", "evil", &elsewhere);
-    imitate(&bed, "cdi-upload-copy", "cdi-upload-copy", &elsewhere);
-    imitate(&bed, &source_pod, &source_pod, &elsewhere);
-    imitate(&bed, &source_pod, "another-source-pod", &elsewhere);
-    // Its word would end the clone.
+    let before = env.get("pod", &source_pod).unwrap()["metadata"]["uid"].clone();
+    make_imitation(&env, "cdi-upload-copy", "evil", &elsewhere);
+    make_imitation(&env, "cdi-upload-copy", "cdi-upload-copy", &elsewhere);
+    make_imitation(&env, &source_pod, &source_pod, &elsewhere);
+    make_imitation(&env, &source_pod, "another-source-pod", &elsewhere);
+    // Its status would end the clone.
     let said = json!({ "status": { "phase": "Succeeded", "containerStatuses": [{
         "name": "cdi-upload-server", "image": "none", "imageID": "", "ready": false, "restartCount": 0,
         "state": { "terminated": { "exitCode": 0, "message":
@@ -51,16 +51,16 @@ fn pods_elsewhere_that_imitate_those_of_a_clone_get_no_keys_and_change_nothing()
     let path = format!("/api/v1/namespaces/{elsewhere}/pods/evil/status");
     patch_status(&path, &said);
 
-    bed.succeeds("copy");
-    bed.wait("dv", "copy", |dv| {
+    env.wait_for_success("copy");
+    env.wait("dv", "copy", |dv| {
         let digest = dv["metadata"]["annotations"]["decant.dev/digest"].as_str();
         digest.is_some_and(|digest| digest.starts_with("decant1:67108864:"))
     });
-    holds(&bed, "copy", &noise);
+    assert_content(&env, "copy", &noise);
     assert_eq!(secrets(&elsewhere), "", "a stranger's pod got keys");
     let pods = kubectl(&["-n", &elsewhere, "get", "pods", "-o", "name"], None);
     assert_eq!(pods.lines().count(), 4, "they are nothing to the controller: {pods}");
-    let events = kubectl(&["-n", &bed.namespace, "get", "events", "-o", "json"], None);
+    let events = kubectl(&["-n", &env.namespace, "get", "events", "-o", "json"], None);
     let events: Value = serde_json::from_str(&events).unwrap();
     let killed = events["items"]
         .as_array()
@@ -83,18 +83,18 @@ fn merged(path: &str, status: &Value) -> Value {
 }
 
 #[test]
-fn a_secret_that_was_there_before_is_neither_used_nor_changed() {
-    let mut bed = Bed::new(&[]);
-    bed.volumes("block", "16Mi", 2);
-    bed.claim("golden", "Block", "16Mi");
-    let noise = bed.fill("golden", MIB);
+fn an_existing_secret_is_neither_used_nor_changed() {
+    let mut env = TestEnv::new(&[]);
+    env.volumes("block", "16Mi", 2);
+    env.claim("golden", "Block", "16Mi");
+    let noise = env.fill("golden", MIB);
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cdi-upload-copy" },
                          "stringData": { "password": "mine" } });
-    bed.apply(&secret);
-    let before = bed.get("secret", "cdi-upload-copy").unwrap();
-    bed.start();
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "16Mi");
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
-    assert_eq!(bed.get("secret", "cdi-upload-copy").unwrap(), before);
+    env.apply(&secret);
+    let before = env.get("secret", "cdi-upload-copy").unwrap();
+    env.start();
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "16Mi");
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
+    assert_eq!(env.get("secret", "cdi-upload-copy").unwrap(), before);
 }

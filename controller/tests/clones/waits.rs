@@ -1,135 +1,135 @@
-//! What a clone waits for, says, and goes on after.
+//! What a clone waits for and reports, and how it continues.
 
 use serde_json::json;
 
-use crate::bed::Bed;
-use crate::content::holds;
+use crate::content::assert_content;
+use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::{MIB, SLOW};
 
-fn with_source(flags: &[&str], spare: usize) -> (Bed, Vec<u8>) {
-    let mut bed = Bed::new(flags);
-    bed.volumes("block", "32Mi", 1 + spare);
-    bed.claim("golden", "Block", "32Mi");
-    let noise = bed.fill("golden", 4 * MIB);
-    (bed, noise)
+fn with_source(flags: &[&str], spare: usize) -> (TestEnv, Vec<u8>) {
+    let mut env = TestEnv::new(flags);
+    env.volumes("block", "32Mi", 1 + spare);
+    env.claim("golden", "Block", "32Mi");
+    let noise = env.fill("golden", 4 * MIB);
+    (env, noise)
 }
 
 #[test]
 fn a_source_in_use_is_waited_for() {
-    let (mut bed, noise) = with_source(&[], 1);
-    bed.user_of("writer", "golden", true);
-    bed.start();
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "32Mi");
-    let message = bed.says("copy", "Running", "CloneSourceInUse");
+    let (mut env, noise) = with_source(&[], 1);
+    env.pod_using("writer", "golden", true);
+    env.start();
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "32Mi");
+    let message = env.wait_for_reason("copy", "Running", "CloneSourceInUse");
     assert!(message.contains("/writer using PersistentVolumeClaim golden"), "{message}");
-    assert_eq!(bed.get("dv", "copy").unwrap()["status"]["phase"], "CloneScheduled");
-    bed.delete("pod", "writer");
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
+    assert_eq!(env.get("dv", "copy").unwrap()["status"]["phase"], "CloneScheduled");
+    env.delete("pod", "writer");
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
 }
 
 #[test]
-fn a_source_that_is_a_clone_itself_is_waited_for() {
-    let (mut bed, noise) = with_source(&SLOW, 2);
-    bed.start();
-    bed.data_volume("second", (&bed.namespace, "first"), "Block", "32Mi");
-    bed.data_volume("first", (&bed.namespace, "golden"), "Block", "32Mi");
-    bed.succeeds("second");
-    assert_eq!(bed.get("dv", "first").unwrap()["status"]["phase"], "Succeeded");
-    holds(&bed, "second", &noise);
+fn a_source_that_is_still_being_cloned_is_waited_for() {
+    let (mut env, noise) = with_source(&SLOW, 2);
+    env.start();
+    env.data_volume("second", (&env.namespace, "first"), "Block", "32Mi");
+    env.data_volume("first", (&env.namespace, "golden"), "Block", "32Mi");
+    env.wait_for_success("second");
+    assert_eq!(env.get("dv", "first").unwrap()["status"]["phase"], "Succeeded");
+    assert_content(&env, "second", &noise);
 }
 
 #[test]
-fn a_data_source_is_followed_once_it_is_there() {
-    let (mut bed, noise) = with_source(&[], 1);
-    bed.start();
+fn a_data_source_is_resolved_once_it_exists() {
+    let (mut env, noise) = with_source(&[], 1);
+    env.start();
     let spec = json!({
-        "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": bed.namespace,
+        "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": env.namespace,
         "resources": { "requests": { "storage": "32Mi" } },
     });
-    bed.apply(&json!({
+    env.apply(&json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume", "metadata": { "name": "copy" },
         "spec": { "sourceRef": { "kind": "DataSource", "name": "images" }, "pvc": spec },
     }));
-    let message = bed.says("copy", "Bound", "CloneWithoutSource");
+    let message = env.wait_for_reason("copy", "Bound", "CloneWithoutSource");
     assert!(message.contains("DataSource"), "{message}");
-    bed.apply(&json!({
+    env.apply(&json!({
         "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataSource", "metadata": { "name": "images" },
         "spec": { "source": { "pvc": { "name": "golden" } } },
     }));
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
 }
 
 #[test]
-fn a_quota_is_named_and_a_larger_one_lets_the_clone_go_on() {
-    let (mut bed, noise) = with_source(&[], 1);
+fn a_quota_is_named_and_the_clone_continues_after_it_is_raised() {
+    let (mut env, noise) = with_source(&[], 1);
     let quota = |pods: u32, claims: u32| {
         json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "q" },
                 "spec": { "hard": { "pods": pods.to_string(), "persistentvolumeclaims": claims.to_string() } } })
     };
-    bed.apply(&quota(0, 1));
-    bed.wait("resourcequota", "q", |quota| quota["status"]["used"]["persistentvolumeclaims"] == "1");
-    bed.start();
-    bed.data_volume("copy", (&bed.namespace, "golden"), "Block", "32Mi");
-    let message = bed.says("copy", "Bound", "ErrExceededQuota");
+    env.apply(&quota(0, 1));
+    env.wait("resourcequota", "q", |quota| quota["status"]["used"]["persistentvolumeclaims"] == "1");
+    env.start();
+    env.data_volume("copy", (&env.namespace, "golden"), "Block", "32Mi");
+    let message = env.wait_for_reason("copy", "Bound", "ErrExceededQuota");
     assert!(message.contains("persistentvolumeclaims=1"), "{message}");
-    assert_eq!(bed.get("dv", "copy").unwrap()["status"]["phase"], "Pending");
-    bed.apply(&quota(0, 5));
-    let message = bed.says("copy", "Running", "ErrExceededQuota");
+    assert_eq!(env.get("dv", "copy").unwrap()["status"]["phase"], "Pending");
+    env.apply(&quota(0, 5));
+    let message = env.wait_for_reason("copy", "Running", "ErrExceededQuota");
     assert!(message.contains("exceeded quota: q"), "{message}");
-    bed.apply(&quota(5, 5));
-    bed.succeeds("copy");
-    holds(&bed, "copy", &noise);
+    env.apply(&quota(5, 5));
+    env.wait_for_success("copy");
+    assert_content(&env, "copy", &noise);
 }
 
 #[test]
-fn a_claim_that_waits_for_its_consumer_is_left_to_it_unless_it_shall_be_bound_at_once() {
-    let mut bed = Bed::new(&[]);
-    bed.waits_for_consumers();
-    bed.volumes("block", "32Mi", 3);
-    bed.apply(&json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "golden" }, "spec": {
-        "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": bed.namespace,
+fn a_claim_that_waits_for_its_consumer_is_bound_by_the_clone_only_on_request() {
+    let mut env = TestEnv::new(&[]);
+    env.use_class_with_late_binding();
+    env.volumes("block", "32Mi", 3);
+    env.apply(&json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "golden" }, "spec": {
+        "accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": env.namespace,
         "resources": { "requests": { "storage": "32Mi" } } } }));
-    bed.user_of("first", "golden", true);
-    bed.wait("pvc", "golden", |claim| claim["status"]["phase"] == "Bound");
-    bed.delete("pod", "first");
-    let noise = bed.fill("golden", 4 * MIB);
-    bed.start();
-    bed.data_volume("later", (&bed.namespace, "golden"), "Block", "32Mi");
-    bed.wait("dv", "later", |dv| dv["status"]["phase"] == "WaitForFirstConsumer");
-    bed.data_volume("now", (&bed.namespace, "golden"), "Block", "32Mi");
+    env.pod_using("first", "golden", true);
+    env.wait("pvc", "golden", |claim| claim["status"]["phase"] == "Bound");
+    env.delete("pod", "first");
+    let noise = env.fill("golden", 4 * MIB);
+    env.start();
+    env.data_volume("later", (&env.namespace, "golden"), "Block", "32Mi");
+    env.wait("dv", "later", |dv| dv["status"]["phase"] == "WaitForFirstConsumer");
+    env.data_volume("now", (&env.namespace, "golden"), "Block", "32Mi");
     kubectl(
-        &["-n", &bed.namespace, "annotate", "dv", "now", "cdi.kubevirt.io/storage.bind.immediate.requested="],
+        &["-n", &env.namespace, "annotate", "dv", "now", "cdi.kubevirt.io/storage.bind.immediate.requested="],
         None,
     );
-    bed.succeeds("now");
-    holds(&bed, "now", &noise);
-    assert_eq!(bed.get("dv", "later").unwrap()["status"]["phase"], "WaitForFirstConsumer");
-    bed.user_of("consumer", "later", true);
-    bed.says("later", "Running", "UploadTargetInUse");
-    bed.delete("pod", "consumer");
-    bed.succeeds("later");
-    holds(&bed, "later", &noise);
+    env.wait_for_success("now");
+    assert_content(&env, "now", &noise);
+    assert_eq!(env.get("dv", "later").unwrap()["status"]["phase"], "WaitForFirstConsumer");
+    env.pod_using("consumer", "later", true);
+    env.wait_for_reason("later", "Running", "UploadTargetInUse");
+    env.delete("pod", "consumer");
+    env.wait_for_success("later");
+    assert_content(&env, "later", &noise);
 }
 
 #[test]
-fn a_clone_beyond_the_limit_tells_its_place_and_gets_its_turn() {
-    let (mut bed, noise) = with_source(&[SLOW, ["--max-clones", "1"]].concat(), 3);
-    bed.start();
+fn a_clone_beyond_the_limit_reports_its_position_and_runs_later() {
+    let (mut env, noise) = with_source(&[SLOW, ["--max-clones", "1"]].concat(), 3);
+    env.start();
     for name in ["a", "b", "c"] {
-        bed.data_volume(name, (&bed.namespace, "golden"), "Block", "32Mi");
+        env.data_volume(name, (&env.namespace, "golden"), "Block", "32Mi");
     }
     let waits = |dv: &serde_json::Value| {
         let text = dv["status"]["conditions"][2]["message"].as_str().unwrap_or_default();
         text.contains("in the queue") && dv["status"]["phase"] == "CloneScheduled"
     };
-    let place = bed.wait("dv", "c", waits);
+    let place = env.wait("dv", "c", waits);
     let text = place["status"]["conditions"][2]["message"].as_str().unwrap();
     assert!(text.contains(" of 2 in the queue: 1 clones run (limit 1"), "{text}");
     for name in ["a", "b", "c"] {
-        bed.succeeds(name);
-        holds(&bed, name, &noise);
+        env.wait_for_success(name);
+        assert_content(&env, name, &noise);
     }
 }

@@ -1,4 +1,4 @@
-//! What a manifest, a restored object or a user claims about a clone, and what comes of it: nothing.
+//! Claims of manifests, restored objects or users about a clone have no effect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::step::Step;
 use serde_json::json;
 
-use crate::seen::*;
+use crate::fixtures::*;
 
 fn annotated(seen: Observed, annotations: &[(&str, &str)]) -> Observed {
     let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
@@ -21,7 +21,7 @@ fn annotated(seen: Observed, annotations: &[(&str, &str)]) -> Observed {
     Observed { data_volume: Some(Arc::new(dv)), ..seen }
 }
 
-fn told(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
+fn reported(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     decided(seen).actions.into_iter().find_map(|action| match action {
         Action::Tell(annotations) => Some(annotations),
         _ => None,
@@ -30,7 +30,7 @@ fn told(seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
 
 #[test]
 fn a_forged_phase_on_the_claim_ends_no_clone() {
-    let written = with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
+    let written = with_annotation(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded");
     let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
     let decision = decided(&seen);
     assert_eq!(decision.step, Step::MakeTargetPod);
@@ -41,7 +41,7 @@ fn a_forged_phase_on_the_claim_ends_no_clone() {
 
 #[test]
 fn a_forged_mark_of_completion_is_ignored_and_its_claim_is_kept() {
-    let written = with(named(), "k8s.io/CloneOf", "true");
+    let written = with_annotation(named(), "k8s.io/CloneOf", "true");
     let seen = Observed { target: Some(claim("copy", written)), ..claimed() };
     let decision = decided(&seen);
     assert_eq!(decision.step, Step::Unproven);
@@ -54,51 +54,60 @@ fn a_forged_mark_of_completion_is_ignored_and_its_claim_is_kept() {
 }
 
 #[test]
-fn a_clone_that_cdi_or_an_earlier_version_completed_stays_complete() {
-    let mut seen =
-        Observed { target: Some(claim("copy", with(named(), "k8s.io/CloneOf", "true"))), ..claimed() };
+fn a_clone_completed_by_cdi_or_an_earlier_version_stays_complete() {
+    let mut seen = Observed {
+        target: Some(claim("copy", with_annotation(named(), "k8s.io/CloneOf", "true"))),
+        ..claimed()
+    };
     let mut dv: DataVolume = (**seen.data_volume.as_ref().unwrap()).clone();
     dv.status.phase = "Succeeded".into();
     dv.metadata.annotations.insert("decant.dev/digest".to_owned(), "decant1:7:ab".to_owned());
     seen.data_volume = Some(Arc::new(dv));
     let decision = decided(&seen);
     assert_eq!((decision.step, decision.status.unwrap().phase.as_str()), (Step::TidyUp, "Succeeded"));
-    assert_eq!(told(&seen), None, "what it said of itself stays");
+    assert_eq!(reported(&seen), None, "what it said of itself stays");
 }
 
 #[test]
-fn a_claim_that_was_taken_over_as_it_is_counts_as_it_is() {
-    let other =
-        with(with(named(), "k8s.io/CloneOf", "true"), "cdi.kubevirt.io/createdForDataVolume", "old-uid");
-    let adopted = with(other.clone(), "cdi.kubevirt.io/allowClaimAdoption", "true");
+fn an_adopted_claim_counts_as_complete() {
+    let other = with_annotation(
+        with_annotation(named(), "k8s.io/CloneOf", "true"),
+        "cdi.kubevirt.io/createdForDataVolume",
+        "old-uid",
+    );
+    let adopted = with_annotation(other.clone(), "cdi.kubevirt.io/allowClaimAdoption", "true");
     assert_eq!(step(&Observed { target: Some(claim("copy", adopted)), ..claimed() }), Step::TidyUp);
     assert_eq!(step(&Observed { target: Some(claim("copy", other)), ..claimed() }), Step::Unproven);
 }
 
 #[test]
-fn the_digest_is_the_one_that_was_recorded_whatever_the_objects_say() {
+fn the_digest_is_the_recorded_one_whatever_the_objects_claim() {
     let forged = [("decant.dev/digest", "decant1:5:ff")];
     let seen = annotated(complete(), &forged);
     assert_eq!(seen.digest().as_deref(), Some("decant1:7:ab"));
     let corrected = BTreeMap::from([("decant.dev/digest", Some("decant1:7:ab".to_owned()))]);
-    assert_eq!(told(&seen), Some(corrected));
+    assert_eq!(reported(&seen), Some(corrected));
 
     let running = annotated(copying(), &forged);
     assert_eq!(running.digest(), None);
-    assert_eq!(told(&running), Some(BTreeMap::from([("decant.dev/digest", None)])), "none before the end");
+    assert_eq!(
+        reported(&running),
+        Some(BTreeMap::from([("decant.dev/digest", None)])),
+        "none before the end"
+    );
 
     let without = Observed { outcome: Some(CloneOutcome::default()), ..annotated(recorded(), &forged) };
     let without = Observed { source_pod: None, ..without };
     assert_eq!(step(&without), Step::MarkDone);
     assert_eq!(
-        told(&without),
+        reported(&without),
         Some(BTreeMap::from([("decant.dev/digest", None)])),
         "CDI's target reports none"
     );
 }
 
 #[test]
-fn a_data_volume_applied_from_a_copy_of_a_complete_one_is_cloned_and_says_nothing_of_the_earlier_clone() {
+fn a_data_volume_copied_from_a_complete_one_is_cloned_without_its_status() {
     let copied = [
         ("decant.dev/digest", "decant1:5:ff"),
         ("decant.dev/sent-bytes", "5"),
@@ -111,12 +120,12 @@ fn a_data_volume_applied_from_a_copy_of_a_complete_one_is_cloned_and_says_nothin
     assert_eq!(decision.step, Step::MakeClaim);
     assert_ne!(decision.status.unwrap().phase, "Succeeded");
     let removed = ["decant.dev/digest", "decant.dev/sent-bytes", "decant.dev/total-bytes"];
-    assert_eq!(told(&seen), Some(removed.map(|name| (name, None)).into()));
+    assert_eq!(reported(&seen), Some(removed.map(|name| (name, None)).into()));
 }
 
 /// As KubeVirt's controller for the migration of storage makes it: the source claim's annotations but those of CDI.
 #[test]
-fn all_annotations_of_a_claim_that_was_itself_cloned_do_not_make_the_next_clone_complete() {
+fn annotations_copied_from_a_cloned_claim_do_not_complete_the_next_clone() {
     let annotations = json!({
         "k8s.io/CloneOf": "true",
         "k8s.io/CloneRequest": "n/base",

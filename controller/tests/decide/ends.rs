@@ -1,4 +1,4 @@
-//! The end, and what is left after it.
+//! The end of a clone and its cleanup.
 
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
@@ -9,7 +9,7 @@ use decant_controller::reconcile::outcome::CloneOutcome;
 use decant_controller::reconcile::step::{ReplaceReason, Step};
 use std::sync::Arc;
 
-use crate::seen::*;
+use crate::fixtures::*;
 
 #[test]
 fn a_target_that_succeeded_is_final() {
@@ -34,7 +34,7 @@ fn a_target_that_succeeded_is_final() {
 }
 
 #[test]
-fn a_passed_deadline_is_no_success() {
+fn a_passed_deadline_is_not_a_success() {
     let passed = target_pod("Succeeded", false, r#"{"deadlinePassed":true}"#);
     let decision = decided(&Observed { target_pod: Some(passed), ..claimed() });
     assert_eq!(decision.step, Step::Replace(Role::Target, ReplaceReason::Deadline));
@@ -42,14 +42,18 @@ fn a_passed_deadline_is_no_success() {
 }
 
 #[test]
-fn pods_that_the_user_wants_to_keep_are_kept_after_the_end() {
+fn pods_to_be_retained_are_kept_after_completion() {
     const RETAIN: &str = "cdi.kubevirt.io/storage.pod.retainAfterCompletion";
-    let over = with(with(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
+    let over = with_annotation(with_annotation(named(), "k8s.io/CloneOf", "true"), RETAIN, "true");
     let ended = Some(source_pod("Succeeded", "target-uid", "1"));
     let seen = Observed { target: Some(claim("copy", over.clone())), source_pod: ended, ..complete() };
-    let kept = decided(&seen);
-    assert_eq!(kept.step, Step::Done);
-    assert!(!kept.actions.iter().any(|action| matches!(action, Action::DeletePod(_))), "{:?}", kept.actions);
+    let decision = decided(&seen);
+    assert_eq!(decision.step, Step::Done);
+    assert!(
+        !decision.actions.iter().any(|action| matches!(action, Action::DeletePod(_))),
+        "{:?}",
+        decision.actions
+    );
     let mut elsewhere = (**seen.source_pod.as_ref().unwrap()).clone();
     elsewhere.metadata.namespace = "far".to_owned();
     let elsewhere = Observed { source_pod: Some(Arc::new(elsewhere)), ..seen.clone() };
@@ -63,7 +67,7 @@ fn pods_that_the_user_wants_to_keep_are_kept_after_the_end() {
 }
 
 #[test]
-fn the_finalizer_goes_when_the_deletion_of_the_source_pod_was_accepted() {
+fn the_finalizer_is_removed_once_the_source_pods_deletion_is_accepted() {
     let mut leaving = (*source_pod("Running", "target-uid", "1")).clone();
     leaving.metadata.deletion_timestamp = Some(NOW.to_owned());
     let decision = decided(&Observed { source_pod: Some(Arc::new(leaving)), target_pod: None, ..complete() });
@@ -71,7 +75,7 @@ fn the_finalizer_goes_when_the_deletion_of_the_source_pod_was_accepted() {
 }
 
 #[test]
-fn the_finalizer_goes_after_the_source_pod() {
+fn the_finalizer_is_removed_after_the_source_pod() {
     let both = decided(&complete());
     assert_eq!(both.step, Step::TidyUp);
     assert!(both.actions.contains(&Action::DeletePod(Role::Source)));

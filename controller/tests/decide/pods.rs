@@ -1,4 +1,4 @@
-//! While there are pods.
+//! Steps while the pods exist.
 
 use decant_controller::pods::role::Role;
 use decant_controller::policy::Policy;
@@ -10,10 +10,10 @@ use decant_controller::reconcile::step::{ReplaceReason, Step};
 use serde_json::json;
 use std::sync::Arc;
 
-use crate::seen::*;
+use crate::fixtures::*;
 
 #[test]
-fn one_row_after_the_other_up_to_the_copy() {
+fn steps_follow_each_other_up_to_the_copy() {
     let bare = claim("copy", json!({ "k8s.io/CloneRequest": "n/golden" }));
     assert_eq!(step(&Observed { target: Some(bare), ..start() }), Step::NamePods);
     assert_eq!(step(&claimed()), Step::MakeTargetPod);
@@ -25,10 +25,10 @@ fn one_row_after_the_other_up_to_the_copy() {
 }
 
 #[test]
-fn pods_that_are_of_no_use_are_replaced() {
+fn useless_pods_are_replaced() {
     let failed = Observed { target_pod: Some(target_pod("Failed", false, "")), ..copying() };
     assert_eq!(step(&failed), Step::Replace(Role::Target, ReplaceReason::Failed));
-    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "5"));
     assert_eq!(step(&Observed { target: Some(again), ..failed }), Step::Pause(Role::Target));
     let other = Observed { source_pod: Some(source_pod("Running", "old-uid", "1")), ..copying() };
     assert_eq!(step(&other), Step::Replace(Role::Source, ReplaceReason::OtherTarget));
@@ -50,8 +50,8 @@ fn pods_that_are_of_no_use_are_replaced() {
 }
 
 #[test]
-fn pods_that_become_useless_again_and_again_are_replaced_after_longer_and_longer_pauses() {
-    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
+fn repeatedly_useless_pods_are_replaced_with_growing_back_off() {
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "5"));
     let other = Observed {
         target: Some(again),
         source_pod: Some(source_pod("Running", "old-uid", "1")),
@@ -64,7 +64,7 @@ fn pods_that_become_useless_again_and_again_are_replaced_after_longer_and_longer
 }
 
 #[test]
-fn what_is_of_no_use_is_deleted_beside_everything_else() {
+fn useless_pods_are_deleted_along_with_other_actions() {
     let orphan = source_pod("Running", "old-uid", "1");
     let decision = decided(&Observed { orphans: vec![orphan], ..claimed() });
     assert_eq!(decision.step, Step::MakeTargetPod);
@@ -73,7 +73,7 @@ fn what_is_of_no_use_is_deleted_beside_everything_else() {
 }
 
 #[test]
-fn a_copy_of_a_target_pod_is_deleted_and_not_listened_to() {
+fn a_copy_of_a_target_pod_is_deleted_and_its_status_ignored() {
     let copy = target_pod("Succeeded", false, r#"{"digest":"decant1:1:ee","digestConfirmed":true}"#);
     let decision = decided(&Observed { orphans: vec![copy], ..claimed() });
     assert_eq!(decision.step, Step::PodLeaving(Role::Target), "its name has to be free");
@@ -82,22 +82,22 @@ fn a_copy_of_a_target_pod_is_deleted_and_not_listened_to() {
 }
 
 #[test]
-fn a_pod_that_was_made_is_written_on_the_claim_first_of_all() {
+fn a_created_pod_is_first_recorded_on_the_claim() {
     let decision = decided(&Observed { unrecorded: vec![Role::Source], ..copying() });
     assert!(decision.actions.contains(&Action::RecordPod(Role::Source)), "{:?}", decision.actions);
 }
 
 #[test]
-fn a_pod_that_a_kubelet_rejected_is_replaced_after_a_pause_like_any_other() {
+fn a_pod_rejected_by_the_kubelet_is_replaced_with_back_off() {
     let mut rejected = (*target_pod("Failed", false, "")).clone();
     rejected.status.container_statuses.clear();
-    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "5"));
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "5"));
     let seen = Observed { target: Some(again), target_pod: Some(Arc::new(rejected)), ..claimed() };
     assert_eq!(step(&seen), Step::Pause(Role::Target));
 }
 
 #[test]
-fn a_pod_that_cannot_use_its_keys_is_replaced_by_one_with_others() {
+fn a_pod_with_unusable_keys_is_replaced_by_one_with_new_keys() {
     let failing = |pod: Arc<decant_controller::objects::Pod>, restarts: i64, code: i64| {
         let mut pod = (*pod).clone();
         let status = &mut pod.status.container_statuses[0];
@@ -134,7 +134,7 @@ fn a_pod_that_cannot_use_its_keys_is_replaced_by_one_with_others() {
 }
 
 #[test]
-fn where_too_many_pods_were_made_the_next_one_waits() {
+fn after_too_many_pods_the_next_one_waits() {
     assert_eq!(step(&Observed { makes_pause: true, ..claimed() }), Step::Pause(Role::Target));
     let ready = Observed { target_pod: copying().target_pod, makes_pause: true, ..claimed() };
     assert_eq!(step(&ready), Step::Pause(Role::Source));
@@ -142,18 +142,18 @@ fn where_too_many_pods_were_made_the_next_one_waits() {
 }
 
 #[test]
-fn a_target_pod_made_for_an_earlier_source_of_the_same_name_is_replaced() {
+fn a_target_pod_of_an_earlier_source_with_the_same_name_is_replaced() {
     let mut other = (*claim("golden", json!({}))).clone();
     other.metadata.uid = "another-uid".into();
     let seen = Observed { source: Some(Arc::new(other)), source_pod: None, ..copying() };
     assert_eq!(step(&seen), Step::NamePods, "the names on the claim come first");
-    let renamed = with(named(), "cdi.kubevirt.io/uploadClientName", "decant:another-uid:copy-uid");
+    let renamed = with_annotation(named(), "cdi.kubevirt.io/uploadClientName", "decant:another-uid:copy-uid");
     let seen = Observed { target: Some(claim("copy", renamed)), ..seen };
     assert_eq!(step(&seen), Step::Replace(Role::Target, ReplaceReason::OtherSource));
 }
 
 #[test]
-fn a_clone_that_gives_way_loses_both_pods_and_stays_scheduled() {
+fn a_preempted_clone_loses_both_pods_and_stays_scheduled() {
     let decision = decided(&Observed { slot: Slot::GiveWay, ..copying() });
     assert_eq!(decision.step, Step::GiveWay);
     let deleted: Vec<&Action> =
@@ -162,8 +162,8 @@ fn a_clone_that_gives_way_loses_both_pods_and_stays_scheduled() {
 }
 
 #[test]
-fn a_clock_that_was_moved_neither_stretches_a_pause_nor_forgets_it() {
-    let again = claim("copy", with(named(), "decant.dev/replaced-pods", "9"));
+fn a_clock_change_neither_extends_nor_skips_the_back_off() {
+    let again = claim("copy", with_annotation(named(), "decant.dev/replaced-pods", "9"));
     let failed =
         Observed { target: Some(again), target_pod: Some(target_pod("Failed", false, "")), ..copying() };
     let at =
@@ -176,7 +176,7 @@ fn a_clock_that_was_moved_neither_stretches_a_pause_nor_forgets_it() {
 }
 
 #[test]
-fn a_decision_on_an_unchanged_world_changes_nothing() {
+fn a_second_decision_on_the_same_state_changes_nothing() {
     let mut seen = copying();
     let first = decided(&seen);
     let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();

@@ -1,7 +1,7 @@
 //! The tables of `docs/protocol.md` section 7 have the steps of the code in the order in which the code tries them.
 //!
 //! What the code tries is read from its text: the steps that a function names, and those of the functions that it calls, in the order in
-//! which they stand there.
+//! the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
-/// Functions that a table of their own stands for.
+/// Functions that have their own table.
 const TABLES: [&str; 4] =
     ["before_claim::step", "before_claim::foreign", "running::marked_done", "running::step"];
 
@@ -27,7 +27,7 @@ const fn table(heading: &'static str, function: &'static str) -> Table {
 /// All tables, in the page's order.
 const ALL: [Table; 5] = [
     table("7.1 Every clone", "rules::step"),
-    // The step that calls it is past the sources that are not ours.
+    // Unsupported sources are handled before the step that calls it.
     Table { heading: "7.2 No claim", function: "before_claim::step", unreachable: &["NotOurs"] },
     table("7.3 A claim of others", "before_claim::foreign"),
     table("7.4 A marked claim", "running::marked_done"),
@@ -36,9 +36,9 @@ const ALL: [Table; 5] = [
 
 /// The text of every function in `reconcile/rules/`, by `module::name`.
 fn functions() -> BTreeMap<String, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/rules");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/rules");
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let module = if stem == "mod" { "rules" } else { stem };
@@ -104,14 +104,14 @@ fn rows(heading: &str) -> Vec<String> {
     cells.flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`').to_owned())).collect()
 }
 
-/// Without what is no state of a clone: that there is nothing to do.
+/// Without `Nothing`, which is not a state of a clone.
 fn states(steps: Vec<String>, unreachable: &[&str]) -> Vec<String> {
     let is_state = |step: &String| step != "Nothing" && !unreachable.contains(&step.as_str());
     steps.into_iter().filter(is_state).collect()
 }
 
 #[test]
-fn each_table_has_the_steps_of_the_code_in_its_order() {
+fn each_table_lists_the_steps_of_the_code_in_order() {
     let all = functions();
     for Table { heading, function, unreachable } in ALL {
         let code = states(tried(function, &all), unreachable);
@@ -128,7 +128,7 @@ fn each_table_has_the_steps_of_the_code_in_its_order() {
 }
 
 #[test]
-fn every_step_stands_in_a_table() {
+fn every_step_is_in_a_table() {
     let source =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/step.rs")).unwrap();
     let (_, steps) = source.split_once("pub enum Step {\n").unwrap();

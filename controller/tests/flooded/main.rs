@@ -1,4 +1,4 @@
-//! Strangers hold connections to the controller's ports: probes, scrapes and reviews are answered all the same, and its
+//! Unknown clients hold connections to the controller's ports: probes, scrapes and reviews are answered all the same, and its
 //! memory stays below what the specification allows. The processes are real; the API server is a small one in memory.
 
 #![allow(
@@ -28,7 +28,7 @@ use api::Api;
 
 /// Connections that are held to each port.
 const HELD: usize = 500;
-/// Questions of each sort.
+/// Requests of each kind.
 const ASKED: u32 = 8;
 /// What the process may use, in KiB: half of the limit of its Deployment.
 const MEMORY_MAX_KIB: u64 = 128 << 10;
@@ -44,7 +44,7 @@ struct Process {
     probes: SocketAddr,
     webhook: SocketAddr,
     _api: Api,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 fn write_kubeconfig(path: &Path, server: SocketAddr) {
@@ -60,8 +60,8 @@ fn write_kubeconfig(path: &Path, server: SocketAddr) {
 impl Process {
     /// `controller COMMAND`, ready.
     fn start(command: &[&str]) -> Self {
-        let (api, folder) = (Api::start(), tempfile::tempdir().unwrap());
-        let kubeconfig = folder.path().join("kubeconfig");
+        let (api, directory) = (Api::start(), tempfile::tempdir().unwrap());
+        let kubeconfig = directory.path().join("kubeconfig");
         write_kubeconfig(&kubeconfig, api.address);
         let ports = [Closed::new(), Closed::new(), Closed::new()];
         let [pages, probes, webhook] = ports.each_ref().map(Closed::address);
@@ -75,7 +75,7 @@ impl Process {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let process = Self { child, _ports: ports, pages, probes, webhook, _api: api, _folder: folder };
+        let process = Self { child, _ports: ports, pages, probes, webhook, _api: api, _directory: directory };
         until("it is ready", || {
             process.get(process.probes, "readyz").is_ok() && TcpStream::connect(webhook).is_ok()
         });
@@ -183,7 +183,7 @@ fn a_flooded_webhook_answers_probes_scrapers_and_reviews() {
 }
 
 #[test]
-fn the_port_of_the_probes_has_probes_alone() {
+fn the_probe_port_serves_only_probes() {
     let process = Process::start(&["webhook"]);
     assert_eq!(process.get(process.probes, "healthz").unwrap(), "OK");
     for page in ["metrics", "status"] {

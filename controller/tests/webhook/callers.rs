@@ -1,4 +1,4 @@
-//! Who is answered.
+//! Which callers are answered.
 
 use std::path::PathBuf;
 
@@ -11,14 +11,14 @@ use time::OffsetDateTime;
 use crate::server::{Running, leaf, review, stranger};
 
 struct Files {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     authority: Signer,
 }
 
 impl Files {
     fn new() -> Self {
         let files = Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
             authority: Signer::new("front", OffsetDateTime::now_utc()).unwrap(),
         };
         files.write(&files.authority);
@@ -26,7 +26,7 @@ impl Files {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
+        self.directory.path().join("ca.crt")
     }
 
     fn write(&self, authority: &Signer) {
@@ -50,12 +50,12 @@ fn answers(webhook: &Running, caller: &Leaf) -> bool {
 }
 
 #[test]
-fn without_an_authority_for_callers_every_caller_is_answered() {
+fn without_a_caller_authority_every_caller_is_answered() {
     assert!(answers(&Running::start(None), &stranger()));
 }
 
 #[test]
-fn with_an_authority_for_callers_only_its_callers_get_an_answer() {
+fn with_a_caller_authority_only_its_callers_are_answered() {
     let files = Files::new();
     let webhook = Running::start(files.callers(&[]));
     assert!(answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Client)));
@@ -70,7 +70,7 @@ fn with_an_authority_for_callers_only_its_callers_get_an_answer() {
 }
 
 #[test]
-fn of_several_certificates_only_the_one_with_the_right_name_gets_an_answer() {
+fn only_the_caller_with_the_configured_name_is_answered() {
     let files = Files::new();
     let webhook = Running::start(files.callers(&["kube-apiserver", "other"]));
     assert!(answers(&webhook, &leaf(&files.authority, "kube-apiserver", Usage::Client)));
@@ -80,7 +80,7 @@ fn of_several_certificates_only_the_one_with_the_right_name_gets_an_answer() {
 }
 
 #[test]
-fn a_new_authority_for_callers_takes_effect_without_a_restart() {
+fn a_new_caller_authority_takes_effect_without_a_restart() {
     let files = Files::new();
     let webhook = Running::start(files.callers(&[]));
     let next = Signer::new("next", OffsetDateTime::now_utc()).unwrap();
@@ -95,7 +95,7 @@ fn a_new_authority_for_callers_takes_effect_without_a_restart() {
 }
 
 #[test]
-fn an_authority_for_callers_that_cannot_be_read_is_named_at_the_start() {
+fn an_unreadable_caller_authority_is_named_at_startup() {
     let callers = Callers { authorities: PathBuf::from("/nowhere/ca.crt"), names: Vec::new() };
     let why = std::panic::catch_unwind(|| Running::start(Some(callers))).map(drop).unwrap_err();
     let why = why.downcast_ref::<String>().unwrap();

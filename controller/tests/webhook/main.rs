@@ -1,4 +1,4 @@
-//! The admission webhook as a server: who is answered, and what it holds in memory.
+//! The admission webhook as a server: which callers are answered, and its memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 

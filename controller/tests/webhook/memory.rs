@@ -1,4 +1,4 @@
-//! What reviews cost, whoever sends them.
+//! The memory that reviews take, from any caller.
 
 use decant_controller::objects::webhook_configuration::{MUTATE_PATH, VALIDATE_PATH};
 
@@ -23,7 +23,7 @@ fn many(item: &str) -> String {
 
 /// Other tests of this file's process take some MiB at the same time; that is part of the figure.
 #[test]
-fn eight_reviews_of_three_mib_at_a_time_take_less_than_64_mib() {
+fn eight_concurrent_reviews_of_3_mib_take_less_than_64_mib() {
     let webhook = Running::start(None);
     let caller = stranger();
     let annotations = |text: &str| {
@@ -61,7 +61,7 @@ fn eight_reviews_of_three_mib_at_a_time_take_less_than_64_mib() {
 }
 
 #[test]
-fn unfinished_large_reviews_block_no_other_review() {
+fn unfinished_large_reviews_do_not_block_other_reviews() {
     let webhook = Running::start(None);
     let caller = stranger();
     let large = review(&format!(r#"{{"l":"{}"}}"#, "x".repeat(1 << 20)));
@@ -86,7 +86,7 @@ fn unfinished_large_reviews_block_no_other_review() {
 }
 
 #[test]
-fn a_large_review_that_finds_no_place_is_told_to_come_back() {
+fn a_large_review_beyond_the_limit_gets_a_retry_answer() {
     let webhook = Running::start(None);
     let caller = stranger();
     let large = review(&format!(r#"{{"l":"{}"}}"#, "x".repeat(1 << 20)));
@@ -105,7 +105,7 @@ fn a_large_review_that_finds_no_place_is_told_to_come_back() {
 }
 
 #[test]
-fn a_review_that_is_too_long_is_refused_whether_it_says_so_or_not() {
+fn a_too_long_review_is_refused_with_and_without_content_length() {
     let webhook = Running::start(None);
     let caller = stranger();
     let mut conn = webhook.connect(&caller).unwrap();

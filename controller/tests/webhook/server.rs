@@ -65,7 +65,7 @@ impl Running {
         Ok(conn)
     }
 
-    /// What it answers to `body`, head and all.
+    /// Its answer to `body`, with the head.
     pub(crate) fn post(&self, leaf: &Leaf, path: &str, body: &[u8]) -> Result<String, ConnError> {
         let mut conn = self.connect(leaf)?;
         conn.write_all(head(path, body.len()).as_bytes(), PATIENCE, "head")?;
@@ -105,7 +105,7 @@ pub(crate) fn leaf(authority: &Signer, name: &str, usage: Usage) -> Leaf {
     authority.issue(name, &[name.to_owned()], usage, LEAF_LIFE, OffsetDateTime::now_utc()).unwrap()
 }
 
-/// A client that nobody knows.
+/// A client with a certificate of an unknown authority.
 pub(crate) fn stranger() -> Leaf {
     leaf(&Signer::new("stranger", OffsetDateTime::now_utc()).unwrap(), "kube-apiserver", Usage::Client)
 }

@@ -43,7 +43,7 @@ impl HandMade {
     }
 
     /// Adds a directory.
-    pub fn folder(self, name: &str) -> Self {
+    pub fn directory(self, name: &str) -> Self {
         self.block(Self::header(b'5', name, 0), b"")
     }
 

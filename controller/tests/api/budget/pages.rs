@@ -15,7 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
-use crate::ground::Ground;
+use crate::sandbox::Sandbox;
 
 /// Of certificates: longer than the test.
 const LIFE: Duration = Duration::from_secs(3600);
@@ -40,9 +40,9 @@ struct Shared {
 }
 
 impl Pages {
-    pub(crate) fn start(ground: &Ground) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox) -> Self {
         let now = OffsetDateTime::now_utc();
-        let pki = Pki::open(&*ground.cluster, &ground.namespace, now).unwrap();
+        let pki = Pki::open(&*sandbox.cluster, &sandbox.namespace, now).unwrap();
         let shared = Arc::new(Shared {
             pki,
             begun: Instant::now(),
@@ -54,7 +54,7 @@ impl Pages {
         let port = listener.local_addr().unwrap().port();
         let tls = rustls::ServerConfig::builder()
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(ByName(Arc::clone(&shared))));
+            .with_cert_resolver(Arc::new(CertificateByName(Arc::clone(&shared))));
         let service = Arc::new(Page(Arc::clone(&shared)));
         let server = Server::start(
             "pages",
@@ -68,7 +68,7 @@ impl Pages {
         Self { port, shared, server: Some(server) }
     }
 
-    /// From now on, `host` tells how far the clone of `owner` is.
+    /// From now on, `host` reports the progress of the clone of `owner`.
     pub(crate) fn add(&self, host: String, owner: String) {
         self.shared.owners.lock().unwrap().insert(host, owner);
     }
@@ -105,16 +105,16 @@ impl Service for Page {
     }
 }
 
-/// The certificate of whoever is asked for.
-struct ByName(Arc<Shared>);
+/// Selects the certificate of the requested host.
+struct CertificateByName(Arc<Shared>);
 
-impl std::fmt::Debug for ByName {
+impl std::fmt::Debug for CertificateByName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ByName")
     }
 }
 
-impl ResolvesServerCert for ByName {
+impl ResolvesServerCert for CertificateByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name()?.to_owned();
         if let Some(known) = self.0.certificates.lock().unwrap().get(&name) {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use crate::ground::{Ground, kubeconfig};
+use crate::sandbox::{Sandbox, kubeconfig};
 
-/// Clock ticks in a second, as Linux counts CPU time for everybody (`USER_HZ`, man 5 proc).
+/// Clock ticks in a second, as Linux reports CPU time to user space (`USER_HZ`, man 5 proc).
 const TICKS_PER_SEC: u64 = 100;
 
 /// Killed when dropped.
@@ -19,9 +19,9 @@ fn program() -> PathBuf {
 }
 
 impl Process {
-    pub(crate) fn start(ground: &Ground) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox) -> Self {
         let child = Command::new(program())
-            .args(["run", "--namespace", &ground.namespace, "--watch-namespace", &ground.namespace])
+            .args(["run", "--namespace", &sandbox.namespace, "--watch-namespace", &sandbox.namespace])
             .args(["--listen", "127.0.0.1:0", "--max-clones", "20000", "--max-clones-per-class", "20000"])
             .args(["--log-level", "warn", "--kubeconfig"])
             .arg(kubeconfig())
@@ -33,7 +33,7 @@ impl Process {
     /// CPU time of all its threads.
     pub(crate) fn cpu(&self) -> Duration {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        // Behind the name, which may have spaces: state is field 3, utime 14, stime 15.
+        // After the name, which may contain spaces: state is field 3, utime 14, stime 15.
         let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 1000 / TICKS_PER_SEC)

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use decant_test_support::net::Closed;
 use serde_json::{Value, json};
 
-use super::ends::Running;
+use super::programs::Running;
 
 /// The PrometheusRule.
 const RULES: &str = include_str!("../../../deploy/monitoring/rules.yaml");
@@ -17,13 +17,13 @@ pub(super) struct Prometheus {
     /// No other process gets the port.
     _held: Closed,
     _server: Running,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Prometheus {
     /// Scrapes a controller and a source on loopback every second, and has our rules.
     pub(super) fn start(controller_port: u16, source_port: u16) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         // The file of a PrometheusRule is a rule file below `spec`.
         let rules: String = RULES
             .split_once("\nspec:\n")
@@ -32,7 +32,7 @@ impl Prometheus {
             .lines()
             .map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line)))
             .collect();
-        fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+        fs::write(directory.path().join("rules.yaml"), rules).unwrap();
         // JSON is YAML. The source's name in its certificate is no name of this machine, as for CDI's own scrapes.
         let configuration = json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
@@ -44,19 +44,19 @@ impl Prometheus {
                   "static_configs": [{ "targets": [format!("127.0.0.1:{source_port}")] }] },
             ],
         });
-        let file = folder.path().join("prometheus.yaml");
+        let file = directory.path().join("prometheus.yaml");
         fs::write(&file, configuration.to_string()).unwrap();
         let held = Closed::new();
         let port = held.port();
         let server = Running::start(
             Command::new("prometheus")
                 .arg(format!("--config.file={}", file.display()))
-                .arg(format!("--storage.tsdb.path={}", folder.path().join("store").display()))
+                .arg(format!("--storage.tsdb.path={}", directory.path().join("store").display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .arg("--log.level=error")
                 .stdout(Stdio::null()),
         );
-        Self { port, _held: held, _server: server, _folder: folder }
+        Self { port, _held: held, _server: server, _directory: directory }
     }
 
     /// The result vector of a query; empty as long as the server does not answer.
@@ -80,10 +80,10 @@ impl Prometheus {
         groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect()
     }
 
-    fn get(&self, what: &str, words: &[(&str, &str)]) -> Value {
+    fn get(&self, what: &str, expected_text: &[(&str, &str)]) -> Value {
         // A query that is wrong is answered 400, with the reason in the body.
         let request = ureq::get(format!("http://127.0.0.1:{}/api/v1/{what}", self.port));
-        let request = request.query_pairs(words.iter().copied());
+        let request = request.query_pairs(expected_text.iter().copied());
         let answer = request.config().http_status_as_error(false).proxy(None).build().call();
         let text = answer.ok().and_then(|mut answer| answer.body_mut().read_to_string().ok());
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()

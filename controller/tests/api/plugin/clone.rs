@@ -5,29 +5,30 @@ use decant_controller::objects::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    a_moment, as_user, command, command_with, end, interrupt, make_claim, plugin, running, succeeded, tell,
+    as_user, command, command_with, end, interrupt, make_claim, plugin, running, succeeded,
+    wait_for_the_watch, write_status,
 };
 use crate::budget::process::Process;
-use crate::ground::{Ground, eventually};
 use crate::kubelet::Kubelet;
+use crate::sandbox::{Sandbox, eventually};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[test]
-fn a_clone_is_a_data_volume_that_asks_for_it() {
-    let ground = Ground::new();
-    make_claim(&ground, "golden", &json!({}));
-    let said = plugin(&ground, &["clone", "golden", "--size", "20Gi"]);
+fn clone_creates_a_data_volume() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let output = plugin(&sandbox, &["clone", "golden", "--size", "20Gi"]);
     assert_eq!(
-        (said.code, said.out.as_str()),
+        (output.code, output.out.as_str()),
         (0, "datavolume.cdi.kubevirt.io/golden-clone created\n"),
         "{}",
-        said.err
+        output.err
     );
-    let made = ground.cluster.get(Kind::DataVolume, &ground.key("golden-clone")).unwrap().value();
-    assert_eq!(made["spec"]["source"]["pvc"], json!({ "namespace": ground.namespace, "name": "golden" }));
+    let made = sandbox.cluster.get(Kind::DataVolume, &sandbox.key("golden-clone")).unwrap().value();
+    assert_eq!(made["spec"]["source"]["pvc"], json!({ "namespace": sandbox.namespace, "name": "golden" }));
     assert_eq!(made["spec"]["storage"]["resources"]["requests"]["storage"], "20Gi");
-    let again = plugin(&ground, &["clone", "golden"]);
+    let again = plugin(&sandbox, &["clone", "golden"]);
     assert_eq!(again.code, 6);
     assert!(
         again.err.contains("Error from server (AlreadyExists)") && again.err.contains("golden-clone"),
@@ -37,127 +38,139 @@ fn a_clone_is_a_data_volume_that_asks_for_it() {
 }
 
 #[test]
-fn what_was_made_is_printed_as_json_and_yaml() {
-    let ground = Ground::new();
-    make_claim(&ground, "golden", &json!({}));
-    let said = plugin(&ground, &["clone", "golden", "--to", "a", "-o", "json"]);
-    assert_eq!(said.json()["metadata"]["name"], "a");
-    let said = plugin(&ground, &["clone", "golden", "--to", "b", "-o", "yaml"]);
-    let yaml: Value = serde_saphyr::from_str(&said.out).unwrap();
+fn clone_prints_the_created_object_as_json_and_yaml() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let output = plugin(&sandbox, &["clone", "golden", "--to", "a", "-o", "json"]);
+    assert_eq!(output.json()["metadata"]["name"], "a");
+    let output = plugin(&sandbox, &["clone", "golden", "--to", "b", "-o", "yaml"]);
+    let yaml: Value = serde_saphyr::from_str(&output.out).unwrap();
     assert_eq!((&yaml["kind"], &yaml["metadata"]["name"]), (&json!("DataVolume"), &json!("b")));
     assert!(yaml["metadata"].get("managedFields").is_none());
 }
 
 #[test]
-fn a_source_or_a_namespace_that_is_not_there_is_named_as_kubectl_does() {
-    let ground = Ground::new();
-    let said = plugin(&ground, &["clone", "golden"]);
+fn a_missing_source_or_namespace_is_reported_as_by_kubectl() {
+    let sandbox = Sandbox::new();
+    let output = plugin(&sandbox, &["clone", "golden"]);
     assert_eq!(
-        (said.code, said.err.as_str()),
+        (output.code, output.err.as_str()),
         (3, "Error from server (NotFound): persistentvolumeclaims \"golden\" not found\n")
     );
-    make_claim(&ground, "golden", &json!({}));
-    // A volume may name a class that nobody has defined.
-    let said = plugin(&ground, &["clone", "golden", "--to", "c", "--storage-class", "fast"]);
-    assert_eq!(said.code, 0);
-    assert!(said.err.starts_with("Warning: there is no StorageClass \"fast\""), "{}", said.err);
-    let said = plugin(&ground, &["clone", "golden", "--to-namespace", "nowhere"]);
-    assert_eq!(said.code, 3);
-    assert!(said.err.contains("namespaces \"nowhere\" not found"), "{}", said.err);
-    let said = plugin(&ground, &["clone", "golden", "--size", "1Gi"]);
-    assert_eq!(said.code, 2);
-    assert!(said.err.contains("1.00 GiB") && said.err.contains("8.00 GiB"), "{}", said.err);
-    assert_eq!(plugin(&ground, &["clone", "golden", "--to", "golden"]).code, 2);
+    make_claim(&sandbox, "golden", &json!({}));
+    // A volume may name a class that does not exist.
+    let output = plugin(&sandbox, &["clone", "golden", "--to", "c", "--storage-class", "fast"]);
+    assert_eq!(output.code, 0);
+    assert!(output.err.starts_with("Warning: there is no StorageClass \"fast\""), "{}", output.err);
+    let output = plugin(&sandbox, &["clone", "golden", "--to-namespace", "nowhere"]);
+    assert_eq!(output.code, 3);
+    assert!(output.err.contains("namespaces \"nowhere\" not found"), "{}", output.err);
+    let output = plugin(&sandbox, &["clone", "golden", "--size", "1Gi"]);
+    assert_eq!(output.code, 2);
+    assert!(output.err.contains("1.00 GiB") && output.err.contains("8.00 GiB"), "{}", output.err);
+    assert_eq!(plugin(&sandbox, &["clone", "golden", "--to", "golden"]).code, 2);
 }
 
 #[test]
-fn who_may_not_clone_hears_the_servers_words() {
-    let ground = Ground::new();
-    let folder = tempfile::tempdir().unwrap();
-    let file = as_user(&folder, "jane");
-    let said = end(command_with(&ground, &file, &["clone", "golden"]).spawn().unwrap());
-    assert_eq!(said.code, 6, "{}", said.err);
+fn a_forbidden_clone_is_reported_with_the_servers_message() {
+    let sandbox = Sandbox::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = as_user(&directory, "jane");
+    let output = end(command_with(&sandbox, &file, &["clone", "golden"]).spawn().unwrap());
+    assert_eq!(output.code, 6, "{}", output.err);
     assert!(
-        said.err.starts_with("Error from server (Forbidden)")
-            && said.err.contains("User \"jane\" cannot create"),
+        output.err.starts_with("Error from server (Forbidden)")
+            && output.err.contains("User \"jane\" cannot create"),
         "{}",
-        said.err
+        output.err
     );
 }
 
 #[test]
-fn waiting_ends_well_when_a_real_controller_says_so() {
-    let ground = Ground::new();
-    make_claim(&ground, "golden", &json!({}));
-    let _kubelet = Kubelet::start(&ground);
-    let _controller = Process::start(&ground);
-    let said = plugin(&ground, &["clone", "golden", "--to", "copy", "--wait", "--timeout", "60s"]);
-    assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.out.ends_with("datavolume.cdi.kubevirt.io/copy cloned\n"), "{}", said.out);
-    assert!(said.err.contains("Succeeded"), "{}", said.err);
+fn wait_succeeds_with_a_real_controller() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let _kubelet = Kubelet::start(&sandbox);
+    let _controller = Process::start(&sandbox);
+    let output = plugin(&sandbox, &["clone", "golden", "--to", "copy", "--wait", "--timeout", "60s"]);
+    assert_eq!(output.code, 0, "{}", output.err);
+    assert!(output.out.ends_with("datavolume.cdi.kubevirt.io/copy cloned\n"), "{}", output.out);
+    assert!(output.err.contains("Succeeded"), "{}", output.err);
 }
 
 #[test]
-fn waiting_tells_how_far_it_is_line_by_line_where_there_is_no_terminal() {
-    let ground = Ground::new();
-    make_claim(&ground, "golden", &json!({}));
-    let child = command(&ground, &["clone", "golden", "--to", "copy", "--wait"]).spawn().unwrap();
-    eventually("it is made", PATIENCE, || ground.cluster.get(Kind::DataVolume, &ground.key("copy")).is_ok());
-    a_moment();
-    tell(&ground, "copy", &running("25.00%"));
-    a_moment();
-    tell(&ground, "copy", &succeeded());
-    let said = end(child);
-    assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.err.contains("copy  CloneInProgress  [======>                 ]  25.00 %"), "{}", said.err);
-    assert!(!said.err.contains('\u{1b}'), "{}", said.err);
+fn wait_prints_progress_lines_without_a_terminal() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let child = command(&sandbox, &["clone", "golden", "--to", "copy", "--wait"]).spawn().unwrap();
+    eventually("it is made", PATIENCE, || {
+        sandbox.cluster.get(Kind::DataVolume, &sandbox.key("copy")).is_ok()
+    });
+    wait_for_the_watch();
+    write_status(&sandbox, "copy", &running("25.00%"));
+    wait_for_the_watch();
+    write_status(&sandbox, "copy", &succeeded());
+    let output = end(child);
+    assert_eq!(output.code, 0, "{}", output.err);
+    assert!(
+        output.err.contains("copy  CloneInProgress  [======>                 ]  25.00 %"),
+        "{}",
+        output.err
+    );
+    assert!(!output.err.contains('\u{1b}'), "{}", output.err);
 }
 
 #[test]
-fn a_clone_without_permission_ends_the_wait_with_a_hint() {
-    let ground = Ground::new();
-    make_claim(&ground, "golden", &json!({}));
-    let child = command(&ground, &["clone", "golden", "--to", "copy", "--wait"]).spawn().unwrap();
-    eventually("it is made", PATIENCE, || ground.cluster.get(Kind::DataVolume, &ground.key("copy")).is_ok());
-    tell(
-        &ground,
+fn wait_ends_with_a_hint_if_the_clone_is_not_permitted() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let child = command(&sandbox, &["clone", "golden", "--to", "copy", "--wait"]).spawn().unwrap();
+    eventually("it is made", PATIENCE, || {
+        sandbox.cluster.get(Kind::DataVolume, &sandbox.key("copy")).is_ok()
+    });
+    write_status(
+        &sandbox,
         "copy",
         &json!({ "conditions": [
         { "type": "Bound", "status": "False", "reason": "CloneNotAllowed", "message": "Nothing allows it" }] }),
     );
-    let said = end(child);
-    assert_eq!(said.code, 4, "{}", said.err);
+    let output = end(child);
+    assert_eq!(output.code, 4, "{}", output.err);
     assert!(
-        said.err.contains("CloneNotAllowed: Nothing allows it")
-            && said.err.contains("decant.dev/allow-clone-to"),
+        output.err.contains("CloneNotAllowed: Nothing allows it")
+            && output.err.contains("decant.dev/allow-clone-to"),
         "{}",
-        said.err
+        output.err
     );
-    assert!(ground.cluster.get(Kind::DataVolume, &ground.key("copy")).is_ok(), "the DataVolume stays");
+    assert!(sandbox.cluster.get(Kind::DataVolume, &sandbox.key("copy")).is_ok(), "the DataVolume stays");
 }
 
 #[test]
-fn a_wait_ends_with_its_time_with_a_signal_and_with_the_data_volume() {
-    let ground = Ground::new();
-    make_claim(&ground, "golden", &json!({}));
-    let said = plugin(&ground, &["clone", "golden", "--to", "a", "--wait", "--timeout", "1s"]);
-    assert_eq!(said.code, 7, "{}", said.err);
-    assert!(said.err.contains("timed out") && said.err.contains("the clone continues"), "{}", said.err);
+fn wait_ends_on_timeout_signal_and_deletion() {
+    let sandbox = Sandbox::new();
+    make_claim(&sandbox, "golden", &json!({}));
+    let output = plugin(&sandbox, &["clone", "golden", "--to", "a", "--wait", "--timeout", "1s"]);
+    assert_eq!(output.code, 7, "{}", output.err);
+    assert!(output.err.contains("timed out") && output.err.contains("the clone continues"), "{}", output.err);
 
-    let child = command(&ground, &["clone", "golden", "--to", "b", "--wait"]).spawn().unwrap();
-    eventually("it is made", PATIENCE, || ground.cluster.get(Kind::DataVolume, &ground.key("b")).is_ok());
-    a_moment();
+    let child = command(&sandbox, &["clone", "golden", "--to", "b", "--wait"]).spawn().unwrap();
+    eventually("it is made", PATIENCE, || sandbox.cluster.get(Kind::DataVolume, &sandbox.key("b")).is_ok());
+    wait_for_the_watch();
     interrupt(&child);
-    let said = end(child);
-    assert_eq!(said.code, 130, "{}", said.err);
-    assert!(said.err.contains("kubectl decant status") && said.err.contains("--follow"), "{}", said.err);
+    let output = end(child);
+    assert_eq!(output.code, 130, "{}", output.err);
+    assert!(
+        output.err.contains("kubectl decant status") && output.err.contains("--follow"),
+        "{}",
+        output.err
+    );
 
-    let child = command(&ground, &["clone", "golden", "--to", "c", "--wait"]).spawn().unwrap();
-    eventually("it is made", PATIENCE, || ground.cluster.get(Kind::DataVolume, &ground.key("c")).is_ok());
-    a_moment();
-    let made = ground.cluster.get(Kind::DataVolume, &ground.key("c")).unwrap().value();
-    ground.cluster.delete(Kind::DataVolume, &ground.key("c"), &crate::ground::uid(&made), None).unwrap();
-    let said = end(child);
-    assert_eq!(said.code, 3, "{}", said.err);
-    assert!(said.err.contains("was deleted"), "{}", said.err);
+    let child = command(&sandbox, &["clone", "golden", "--to", "c", "--wait"]).spawn().unwrap();
+    eventually("it is made", PATIENCE, || sandbox.cluster.get(Kind::DataVolume, &sandbox.key("c")).is_ok());
+    wait_for_the_watch();
+    let made = sandbox.cluster.get(Kind::DataVolume, &sandbox.key("c")).unwrap().value();
+    sandbox.cluster.delete(Kind::DataVolume, &sandbox.key("c"), &crate::sandbox::uid(&made), None).unwrap();
+    let output = end(child);
+    assert_eq!(output.code, 3, "{}", output.err);
+    assert!(output.err.contains("was deleted"), "{}", output.err);
 }

@@ -1,9 +1,9 @@
-//! `kubectl decant doctor` where only definitions are installed, and nobody acts.
+//! `kubectl decant doctor` where only definitions are installed and no controller runs.
 
 use serde_json::Value;
 
-use super::{as_user, command_with, end, make_data_volume, plugin, tell};
-use crate::ground::Ground;
+use super::{as_user, command_with, end, make_data_volume, plugin, write_status};
+use crate::sandbox::Sandbox;
 
 fn checks(report: &Value, about: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -14,18 +14,18 @@ fn checks(report: &Value, about: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn what_is_there_is_well_and_what_is_missing_is_named_with_what_to_do() {
-    let ground = Ground::new();
-    make_data_volume(&ground, "copy");
-    tell(
-        &ground,
+fn doctor_passes_what_is_installed_and_names_what_is_missing() {
+    let sandbox = Sandbox::new();
+    make_data_volume(&sandbox, "copy");
+    write_status(
+        &sandbox,
         "copy",
         &serde_json::json!({ "phase": "CloneScheduled", "conditions": [
         { "type": "Running", "status": "False", "reason": "CloneSourceInUse", "message": "pod n/vm using it" }] }),
     );
-    let said = plugin(&ground, &["doctor", "-o", "json", "--controller-namespace", &ground.namespace]);
-    assert_eq!(said.code, 1, "{}", said.err);
-    let report = said.json();
+    let output = plugin(&sandbox, &["doctor", "-o", "json", "--controller-namespace", &sandbox.namespace]);
+    assert_eq!(output.code, 1, "{}", output.err);
+    let report = output.json();
     assert_eq!(report["healthy"], false);
     let definitions = checks(&report, "CustomResourceDefinition");
     assert_eq!(definitions.len(), 5, "{report:#}");
@@ -36,7 +36,7 @@ fn what_is_there_is_well_and_what_is_missing_is_named_with_what_to_do() {
         ("rights of system:serviceaccount", "none of the"),
         ("certificate authority", "the controller creates it"),
         ("storage classes", "storage provider"),
-        (&format!("clone {}/copy", ground.namespace), "stop the pods"),
+        (&format!("clone {}/copy", sandbox.namespace), "stop the pods"),
     ] {
         let found = checks(&report, about);
         assert!(
@@ -49,28 +49,28 @@ fn what_is_there_is_well_and_what_is_missing_is_named_with_what_to_do() {
 }
 
 #[test]
-fn people_read_lines_with_ok_and_fail() {
-    let ground = Ground::new();
-    let said = plugin(&ground, &["doctor", "--controller-namespace", &ground.namespace]);
-    assert_eq!(said.code, 1, "{}", said.err);
+fn doctor_prints_lines_with_ok_and_fail() {
+    let sandbox = Sandbox::new();
+    let output = plugin(&sandbox, &["doctor", "--controller-namespace", &sandbox.namespace]);
+    assert_eq!(output.code, 1, "{}", output.err);
     assert!(
-        said.out.contains("\nok    CustomResourceDefinition datavolumes.cdi.kubevirt.io: serves v1beta1\n")
-            || said.out.starts_with("ok    CustomResourceDefinition"),
+        output.out.contains("\nok    CustomResourceDefinition datavolumes.cdi.kubevirt.io: serves v1beta1\n")
+            || output.out.starts_with("ok    CustomResourceDefinition"),
         "{}",
-        said.out
+        output.out
     );
-    assert!(said.out.contains("\nFAIL  controller in namespace"), "{}", said.out);
-    assert!(!said.out.contains('\u{1b}'));
+    assert!(output.out.contains("\nFAIL  controller in namespace"), "{}", output.out);
+    assert!(!output.out.contains('\u{1b}'));
 }
 
 #[test]
-fn who_may_see_nothing_gets_notes_and_no_alarm_about_it() {
-    let ground = Ground::new();
-    let folder = tempfile::tempdir().unwrap();
-    let file = as_user(&folder, "jane");
-    let said = end(command_with(&ground, &file, &["doctor", "-o", "json"]).spawn().unwrap());
-    let report = said.json();
-    assert_eq!(said.code, 0, "{report:#}");
+fn a_user_without_rights_gets_notes_instead_of_failures() {
+    let sandbox = Sandbox::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = as_user(&directory, "jane");
+    let output = end(command_with(&sandbox, &file, &["doctor", "-o", "json"]).spawn().unwrap());
+    let report = output.json();
+    assert_eq!(output.code, 0, "{report:#}");
     let notes = checks(&report, "CustomResourceDefinition");
     assert!(
         notes.iter().all(|(state, text)| state == "note" && text.contains("cannot be checked")),

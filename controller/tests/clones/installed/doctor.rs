@@ -1,9 +1,9 @@
-//! `kubectl decant doctor` at an installation that is well, and at one that is not.
+//! `kubectl decant doctor` at a complete installation and at an incomplete one.
 
 use serde_json::Value;
 
 use super::{Installed, NAMESPACE};
-use crate::bed::Bed;
+use crate::environment::TestEnv;
 use crate::kubectl::kubectl;
 use crate::plugin::{decant, end};
 
@@ -16,8 +16,8 @@ fn checks(report: &Value, about: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn doctor(bed: &Bed) -> (i32, Value) {
-    let (code, out, err) = end(decant(&bed.namespace, &["doctor", "-o", "json"]).spawn().unwrap());
+fn doctor(env: &TestEnv) -> (i32, Value) {
+    let (code, out, err) = end(decant(&env.namespace, &["doctor", "-o", "json"]).spawn().unwrap());
     (code, serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out} {err}")))
 }
 
@@ -26,13 +26,13 @@ fn has_failed(report: &Value, about: &str) -> bool {
 }
 
 #[test]
-fn the_doctor_finds_a_whole_installation_well_and_says_what_is_missing_of_another() {
-    let bed = Bed::open(&[]);
+fn doctor_passes_a_complete_installation_and_names_what_another_lacks() {
+    let env = TestEnv::for_whole_cluster(&[]);
     let installed = Installed::with_webhook();
     // The API server takes a moment until it trusts the webhook.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let report = loop {
-        let (code, report) = doctor(&bed);
+        let (code, report) = doctor(&env);
         if code == 0 {
             break report;
         }
@@ -55,9 +55,9 @@ fn the_doctor_finds_a_whole_installation_well_and_says_what_is_missing_of_anothe
     }
     assert_eq!(checks(&report, "Lease")[0].1, format!("{} acts", installed.leader()));
 
-    // One definition less; the DataVolumes' own would take all DataVolumes with it.
+    // One definition is removed; the DataVolumes' own would take all DataVolumes with it.
     kubectl(&["delete", "crd", "storageprofiles.cdi.kubevirt.io"], None);
-    let (code, report) = doctor(&bed);
+    let (code, report) = doctor(&env);
     kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/crds.yaml")], None);
     assert_eq!(code, 1);
     assert!(
@@ -69,7 +69,7 @@ fn the_doctor_finds_a_whole_installation_well_and_says_what_is_missing_of_anothe
     kubectl(&[&NAMESPACE[..], &["scale", "deployment", "-l", both, "--replicas=0"]].concat(), None);
     let gone = [&NAMESPACE[..], &["wait", "--for=delete", "pod", "-l", both, "--timeout=60s"]].concat();
     kubectl(&gone, None);
-    let (code, report) = doctor(&bed);
+    let (code, report) = doctor(&env);
     assert_eq!(code, 1);
     for about in ["Deployment", "Lease", "admission webhook"] {
         assert!(has_failed(&report, about), "{about}: {report:#}");

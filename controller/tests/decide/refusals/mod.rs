@@ -1,7 +1,7 @@
 //! Every refusal reaches the user: in the condition, as a Warning event, in `kubectl decant status` and `doctor`, and on the status page.
 
-mod double;
-mod sorts;
+mod kinds;
+mod stub;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,14 +24,14 @@ use decant_controller::summary::complaint::Complaint;
 use decant_controller::summary::pick::pick;
 use proptest::prelude::*;
 
-use crate::seen::{claimed, complete, copying, now, read, recorded, source_pod, start, target_pod};
-use double::{Double, claim_object, hands, sealed};
+use crate::fixtures::{claimed, complete, copying, now, read, recorded, source_pod, start, target_pod};
 use serde_json::json;
+use stub::{RefusingCluster, claim_object, executor, with_identity};
 
 /// What every message has, so that it is found wherever it is told.
-const MARK: &str = "refused-by-test";
+const MARKER: &str = "refused-by-test";
 
-/// One of each. A variant that is missing here does not compile in [`kind`].
+/// One action of each kind. A variant that is missing here does not compile in [`kind`].
 fn actions() -> Vec<Action> {
     let text = || BTreeMap::from([("name", "value".to_owned())]);
     let mut actions = vec![
@@ -62,7 +62,7 @@ fn actions() -> Vec<Action> {
     actions
 }
 
-/// A number for each variant. One that is new here belongs into [`actions`], too.
+/// A number for each variant. A new variant also belongs into [`actions`].
 fn kind(action: &Action) -> u8 {
     match action {
         Action::MakeClaim => 0,
@@ -85,11 +85,11 @@ fn kind(action: &Action) -> u8 {
     }
 }
 
-/// A clone with everything that an action can be about: pods that start, one that is of no use, a token to be kept.
+/// A clone with every object of an action: starting pods, a useless pod, a token to extend.
 fn everything() -> Observed {
     Observed {
-        target_pod: Some(sealed(&target_pod("Pending", false, ""), Role::Target)),
-        source_pod: Some(sealed(&source_pod("Pending", "target-uid", "1"), Role::Source)),
+        target_pod: Some(with_identity(&target_pod("Pending", false, ""), Role::Target)),
+        source_pod: Some(with_identity(&source_pod("Pending", "target-uid", "1"), Role::Source)),
         orphans: vec![source_pod("Running", "old-uid", "1")],
         volumes: Volumes::Reserved(vec![volume()]),
         ..claimed()
@@ -118,23 +118,25 @@ fn changes_claim(action: &Action) -> bool {
     )
 }
 
-/// The trouble that comes of `action` where everything is refused with `error`.
+/// The error of `action` where everything is refused with `error`.
 fn trouble_of(action: &Action, error: &ApiError) -> LastError {
     let refusal = error.clone();
-    let double =
-        Arc::new(Double { claim: claim_object(), ..Double::refusing(move |_| Some(refusal.clone())) });
+    let double = Arc::new(RefusingCluster {
+        claim: claim_object(),
+        ..RefusingCluster::refusing(move |_| Some(refusal.clone()))
+    });
     let mut seen = everything();
     if *action == Action::KeepToken {
         seen.permission = Some(Permission::ExtendToken("token".to_owned()));
     }
-    let trouble = hands(&double)
+    let trouble = executor(&double)
         .carry_out(std::slice::from_ref(action), &seen, now())
         .expect_err("the failure was swallowed");
     assert_eq!(trouble.error, *error, "{action:?}");
     trouble
 }
 
-/// What is told of `trouble` after it has lasted.
+/// What is reported of `last_error` after it has lasted.
 fn lasting(last_error: &LastError) -> LastError {
     let (mut troubles, key, begin) = (LastErrors::default(), Key::new("n", "copy"), Instant::now());
     let range = (Duration::from_secs(1), Duration::from_secs(60));
@@ -152,8 +154,8 @@ fn after(seen: &Observed, decision: &Decision) -> Observed {
     Observed { data_volume: Some(Arc::new(dv)), ..seen.clone() }
 }
 
-/// Everywhere where a person may look, with the text that is there.
-fn told(seen: &Observed) -> BTreeMap<&'static str, String> {
+/// Every place that users read, with its text.
+fn reported(seen: &Observed) -> BTreeMap<&'static str, String> {
     let dv: &DataVolume = seen.data_volume.as_ref().unwrap();
     let standing = CloneSummary::of(dv).unwrap();
     let conditions: Vec<&str> =
@@ -171,17 +173,18 @@ fn told(seen: &Observed) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// Clones at all times of their lives.
-fn worlds() -> Vec<(&'static str, Observed)> {
+/// Clones in every phase.
+fn states() -> Vec<(&'static str, Observed)> {
     let leaving = |mut seen: Observed| {
         let mut dv = (**seen.data_volume.as_ref().unwrap()).clone();
-        dv.metadata.deletion_timestamp = Some(crate::seen::NOW.to_owned());
+        dv.metadata.deletion_timestamp = Some(crate::fixtures::NOW.to_owned());
         seen.data_volume = Some(Arc::new(dv));
         seen
     };
     let mut bound = (**claimed().target.as_ref().unwrap()).clone();
-    bound.metadata.creation_timestamp = crate::seen::NOW.to_owned();
-    let kept = Observed { target: Some(Arc::new(bound)), volumes: Volumes::Bound(volume()), ..claimed() };
+    bound.metadata.creation_timestamp = crate::fixtures::NOW.to_owned();
+    let bound_to_reserved =
+        Observed { target: Some(Arc::new(bound)), volumes: Volumes::Bound(volume()), ..claimed() };
     vec![
         ("without a claim", start()),
         ("with a claim", claimed()),
@@ -203,11 +206,11 @@ fn worlds() -> Vec<(&'static str, Observed)> {
             "with a volume that is reserved",
             Observed { volumes: Volumes::Reserved(vec![volume()]), ..start() },
         ),
-        ("with a claim that has a reserved volume", kept),
+        ("with a claim that has a reserved volume", bound_to_reserved),
         (
             "with a claim that a restore filled",
             Observed {
-                target: Some(crate::seen::claim(
+                target: Some(crate::fixtures::claim(
                     "copy",
                     json!({ "cdi.kubevirt.io/storage.populatedFor": "copy" }),
                 )),
@@ -221,38 +224,38 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn every_action_that_fails_is_told_in_every_place_at_any_time_until_it_is_over(
+    fn every_failed_action_is_reported_everywhere_until_it_succeeds(
         code in prop::sample::select(vec![0_u16, 400, 403, 404, 409, 410, 413, 415, 422, 429, 500, 503, 504]),
         reason in "[A-Z][a-z]{2,9}",
         text in ".{0,60}",
     ) {
-        let error = ApiError { code, reason, message: format!("{MARK} {text}") };
+        let error = ApiError { code, reason, message: format!("{MARKER} {text}") };
         for action in actions() {
             // A claim that is gone needs no change.
             if code == 404 && changes_claim(&action) {
                 continue;
             }
             let trouble = lasting(&trouble_of(&action, &error));
-            for (when, seen) in worlds() {
+            for (when, seen) in states() {
                 let what = format!("{action:?} of a clone {when}");
                 let failing = Observed { last_error: Some(trouble.clone()), ..seen.clone() };
                 let decision = decide(&failing, now(), &Policy::default());
                 let events = [&decision.events, &decision.claim_events].map(|events| {
-                    events.iter().any(|event| event.kind == "Warning" && event.message.contains(MARK))
+                    events.iter().any(|event| event.kind == "Warning" && event.message.contains(MARKER))
                 });
                 prop_assert!(events[0], "{}: no event: {:?}", what, decision.events);
                 prop_assert!(events[1] || seen.target.is_none(), "{}: no event about the claim", what);
                 let failing = after(&failing, &decision);
-                for (place, text) in told(&failing) {
-                    prop_assert!(text.contains(MARK), "{}: not in {}: {}", what, place, text);
+                for (place, text) in reported(&failing) {
+                    prop_assert!(text.contains(MARKER), "{}: not in {}: {}", what, place, text);
                 }
                 let again = decide(&failing, now(), &Policy::default());
                 prop_assert!(again.events.is_empty(), "{}: told twice: {:?}", what, again.events);
                 let over = Observed { last_error: None, ..failing };
                 let decision = decide(&over, now(), &Policy::default());
                 if decision.status.is_some() {
-                    for (place, text) in told(&after(&over, &decision)) {
-                        prop_assert!(!text.contains(MARK), "{}: still in {}: {}", what, place, text);
+                    for (place, text) in reported(&after(&over, &decision)) {
+                        prop_assert!(!text.contains(MARKER), "{}: still in {}: {}", what, place, text);
                     }
                 }
             }
@@ -261,8 +264,8 @@ proptest! {
 }
 
 #[test]
-fn a_clone_whose_bytes_flow_runs_on_whatever_fails_besides() {
-    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
+fn a_copying_clone_continues_despite_other_failures() {
+    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARKER.to_owned() };
     for action in [Action::MakeSecret(Role::Source), Action::DeleteOrphans, Action::Tell(BTreeMap::new())] {
         let seen = Observed { last_error: Some(lasting(&trouble_of(&action, &error))), ..copying() };
         let status = decide(&seen, now(), &Policy::default()).status.unwrap();
@@ -272,13 +275,13 @@ fn a_clone_whose_bytes_flow_runs_on_whatever_fails_besides() {
             ("True", "CloneInProgress"),
             "{action:?}"
         );
-        assert!(running.message.contains(MARK));
+        assert!(running.message.contains(MARKER));
     }
 }
 
 #[test]
-fn a_clone_that_is_complete_stays_so_whatever_cannot_be_tidied_up() {
-    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
+fn a_complete_clone_stays_complete_if_cleanup_fails() {
+    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARKER.to_owned() };
     let seen = Observed { last_error: Some(lasting(&trouble_of(&Action::Hold(true), &error))), ..complete() };
     let seen = after(&seen, &decide(&seen, now(), &Policy::default()));
     let dv = seen.data_volume.as_ref().unwrap();
@@ -288,16 +291,17 @@ fn a_clone_that_is_complete_stays_so_whatever_cannot_be_tidied_up() {
 }
 
 #[test]
-fn what_one_namespace_refuses_does_not_stop_what_has_to_be_done_in_the_other() {
-    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARK.to_owned() };
+fn a_refusal_in_one_namespace_does_not_stop_actions_in_the_other() {
+    let error = ApiError { code: 403, reason: "Forbidden".to_owned(), message: MARKER.to_owned() };
     let mut seen = everything();
     let mut elsewhere = (**seen.source_pod.as_ref().unwrap()).clone();
     elsewhere.metadata.namespace = "images".to_owned();
     seen.source_pod = Some(Arc::new(elsewhere));
-    let double =
-        Arc::new(Double::refusing(move |(_, _, namespace)| (namespace == "images").then(|| error.clone())));
+    let double = Arc::new(RefusingCluster::refusing(move |(_, _, namespace)| {
+        (namespace == "images").then(|| error.clone())
+    }));
     let actions = [Action::DeletePod(Role::Source), Action::DeletePod(Role::Target)];
-    let trouble = hands(&double).carry_out(&actions, &seen, now()).unwrap_err();
+    let trouble = executor(&double).carry_out(&actions, &seen, now()).unwrap_err();
     assert_eq!(trouble.reason().as_str(), "ErrDeletingPod");
     assert!(trouble.message().starts_with("pod images/copy-uid-source-pod cannot be deleted"), "{trouble}");
     assert_eq!(double.done.lock().unwrap().len(), 1, "the target pod is deleted");

@@ -10,8 +10,8 @@ use decant_controller::certificates::signer::Leaf;
 use decant_test_support::net::Closed;
 use time::OffsetDateTime;
 
-use crate::budget::crowd::Page;
-use crate::ground::{Ground, kubeconfig};
+use crate::budget::many_clones::Page;
+use crate::sandbox::{Sandbox, kubeconfig};
 
 /// The sender's name; any will do that both ends know.
 const CLIENT: &str = "a/golden-a/clone-0";
@@ -30,9 +30,9 @@ impl Running {
     }
 
     /// The controller for this namespace alone, with its pages on `port`.
-    pub(super) fn controller(ground: &Ground, port: u16) -> Self {
+    pub(super) fn controller(sandbox: &Sandbox, port: u16) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
-        command.args(["run", "--namespace", &ground.namespace, "--watch-namespace", &ground.namespace]);
+        command.args(["run", "--namespace", &sandbox.namespace, "--watch-namespace", &sandbox.namespace]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--poll-secs", "1", "--log-level", "warn"]);
         Self::start(command.arg("--kubeconfig").arg(kubeconfig()))
     }
@@ -50,7 +50,7 @@ pub(super) struct Ends {
     _source: Running,
     _target: Running,
     _port: Closed,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 /// The cloner that was built for the image: DECANT_CLONER names it.
@@ -62,12 +62,12 @@ fn cloner() -> PathBuf {
 
 impl Ends {
     /// A slow clone, whose source has the page `page` on `metrics_port`.
-    pub(super) fn start(ground: &Ground, metrics_port: u16, page: &Page) -> Self {
+    pub(super) fn start(sandbox: &Sandbox, metrics_port: u16, page: &Page) -> Self {
         let now = OffsetDateTime::now_utc();
-        let pki = Pki::open(&*ground.cluster, &ground.namespace, now).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::open(&*sandbox.cluster, &sandbox.namespace, now).unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             fs::write(&path, text).unwrap();
             path
         };
@@ -83,17 +83,17 @@ impl Ends {
         let target = Running::start(
             Command::new(cloner())
                 .args(["target", "--plain-health-port", "0", "--termination-log"])
-                .arg(folder.path().join("target.end"))
+                .arg(directory.path().join("target.end"))
                 .env("TLS_CERT_FILE", target_crt)
                 .env("TLS_KEY_FILE", target_key)
                 .env("CLIENT_CERT_FILE", write("clients.crt", &pki.client_bundle_pem()))
                 .env("CLIENT_NAME", CLIENT)
                 .env("LISTEN_ADDRESS", "127.0.0.1")
                 .env("LISTEN_PORT", upload_port.to_string())
-                .env("DESTINATION", folder.path().join("copy.img"))
+                .env("DESTINATION", directory.path().join("copy.img"))
                 .stderr(Stdio::null()),
         );
-        let disk = folder.path().join("disk.img");
+        let disk = directory.path().join("disk.img");
         let mut noise = std::io::Read::take(fs::File::open("/dev/urandom").unwrap(), DISK_BYTES);
         std::io::copy(&mut noise, &mut fs::File::create(&disk).unwrap()).unwrap();
         let leaf = pki.client_leaf(CLIENT, LIFE, now).unwrap();
@@ -103,7 +103,7 @@ impl Ends {
                 .args(["--metrics-port", &metrics_port.to_string(), "--mount"])
                 .arg(&disk)
                 .arg("--termination-log")
-                .arg(folder.path().join("source.end"))
+                .arg(directory.path().join("source.end"))
                 .env("UPLOAD_URL", format!("https://localhost:{upload_port}/v1beta1/upload"))
                 .env("CLIENT_CERT", leaf.chain_pem)
                 .env("CLIENT_KEY", leaf.key_pem)
@@ -113,6 +113,6 @@ impl Ends {
                 .env("METRICS_TLS_KEY_FILE", page_key)
                 .stderr(Stdio::null()),
         );
-        Self { _source: source, _target: target, _port: held, _folder: folder }
+        Self { _source: source, _target: target, _port: held, _directory: directory }
     }
 }

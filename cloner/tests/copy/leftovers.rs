@@ -1,4 +1,4 @@
-//! What a copy leaves that was killed: the next one takes over and removes nothing but that.
+//! Leftovers of a killed copy: the next copy takes them over and removes nothing else.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -8,10 +8,10 @@ use decant_test_support::is_root;
 use decant_test_support::noise;
 use rustix::process::Signal;
 
-use super::command::{Place, Running, copy, names};
+use super::command::{Running, Scratch, copy, names};
 
-fn large(place: &Place) -> PathBuf {
-    let source = place.folder("s");
+fn large(scratch: &Scratch) -> PathBuf {
+    let source = scratch.directory("s");
     for number in 0..8 {
         fs::write(source.join(number.to_string()), noise(4 << 20, number)).unwrap();
     }
@@ -20,19 +20,19 @@ fn large(place: &Place) -> PathBuf {
 }
 
 fn killed(source: &Path, target: &Path) {
-    let running = Running::until(&target.join(".decant-partial/new"), source, target);
+    let running = Running::start_and_wait_for(&target.join(".decant-partial/new"), source, target);
     assert_eq!(running.end(Signal::KILL), None);
 }
 
-fn attributes(folder: &Path) -> (u32, u32, u32) {
-    let meta = folder.metadata().unwrap();
+fn attributes(directory: &Path) -> (u32, u32, u32) {
+    let meta = directory.metadata().unwrap();
     (meta.mode() & 0o7777, meta.uid(), meta.gid())
 }
 
 #[test]
-fn the_users_own_folder_keeps_owner_and_mode_after_a_copy_into_it_was_killed() {
-    let place = Place::new();
-    let (source, own) = (large(&place), place.folder("own"));
+fn an_existing_directory_keeps_owner_and_mode_after_a_killed_copy() {
+    let scratch = Scratch::new();
+    let (source, own) = (large(&scratch), scratch.directory("own"));
     fs::set_permissions(&own, Permissions::from_mode(0o1777)).unwrap();
     if is_root() {
         chown(&own, Some(107), Some(107)).unwrap();
@@ -45,21 +45,21 @@ fn the_users_own_folder_keeps_owner_and_mode_after_a_copy_into_it_was_killed() {
 }
 
 #[test]
-fn the_users_own_folder_is_not_removed_when_the_next_copy_ends_early() {
-    let place = Place::new();
-    let (source, own) = (large(&place), place.folder("own"));
+fn an_existing_directory_is_not_removed_if_the_next_copy_ends_early() {
+    let scratch = Scratch::new();
+    let (source, own) = (large(&scratch), scratch.directory("own"));
     killed(&source, &own);
-    let running = Running::until(&own.join(".decant-partial/new/0"), &source, &own);
+    let running = Running::start_and_wait_for(&own.join(".decant-partial/new/0"), &source, &own);
     assert_eq!(running.end(Signal::INT), Some(130));
     assert_eq!(names(&own), [""; 0]);
 }
 
 #[test]
-fn a_folder_that_a_killed_copy_made_gets_what_the_source_has_or_goes() {
-    let place = Place::new();
-    let (source, new) = (large(&place), place.at("new"));
+fn a_directory_made_by_a_killed_copy_is_completed_or_removed() {
+    let scratch = Scratch::new();
+    let (source, new) = (large(&scratch), scratch.at("new"));
     killed(&source, &new);
-    let running = Running::until(&new.join(".decant-partial/new/0"), &source, &new);
+    let running = Running::start_and_wait_for(&new.join(".decant-partial/new/0"), &source, &new);
     assert_eq!(running.end(Signal::INT), Some(130));
     assert!(!new.exists());
     killed(&source, &new);
@@ -69,14 +69,14 @@ fn a_folder_that_a_killed_copy_made_gets_what_the_source_has_or_goes() {
 }
 
 #[test]
-fn what_a_killed_copy_had_moved_aside_comes_back() {
-    let place = Place::new();
-    place.file("s/b", b"new b");
+fn entries_moved_aside_by_a_killed_copy_are_restored() {
+    let scratch = Scratch::new();
+    scratch.file("s/b", b"new b");
     // As after a kill between two steps of a copy that was to replace "a".
-    place.file("t/.decant-partial/new/a", b"new a");
-    place.file("t/.decant-partial/old/a", b"the only copy");
-    place.file("t/.decant-partial/old/c", b"was replaced");
-    let (source, target) = (place.at("s"), place.at("t"));
+    scratch.file("t/.decant-partial/new/a", b"new a");
+    scratch.file("t/.decant-partial/old/a", b"the only copy");
+    scratch.file("t/.decant-partial/old/c", b"was replaced");
+    let (source, target) = (scratch.at("s"), scratch.at("t"));
     copy(&[&source, &target]).assert_failed(4, &["is not empty"]);
     copy(&["--force".as_ref(), source.as_os_str(), target.as_os_str()]).assert_done();
     assert_eq!(names(&target), ["a", "b"]);

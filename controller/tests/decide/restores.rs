@@ -1,4 +1,4 @@
-//! What a restore put there is kept: reserved volumes, claims that another tool filled or will fill.
+//! Restored content is kept: reserved volumes, claims that another tool filled or will fill.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use decant_controller::reconcile::reserved_volumes::Volumes;
 use decant_controller::reconcile::step::Step;
 use serde_json::{Value, json};
 
-use crate::seen::*;
+use crate::fixtures::*;
 
 const CHECK_STATIC: &str = "cdi.kubevirt.io/storage.checkStaticVolume";
 const PRE_POPULATED: &str = "cdi.kubevirt.io/storage.prePopulated";
@@ -53,7 +53,7 @@ fn reserved(seen: Observed, volumes: &[Arc<Volume>]) -> Observed {
 }
 
 /// The claim that was made for a reserved volume.
-fn kept(annotations: &[(&str, &str)]) -> Observed {
+fn claim_for_reserved_volume(annotations: &[(&str, &str)]) -> Observed {
     let mut all = json!({ "cdi.kubevirt.io/createdForDataVolume": "dv-uid" });
     for (name, value) in annotations {
         all[name] = (*value).into();
@@ -73,7 +73,7 @@ fn makes_pods(decision: &Decision) -> bool {
     decision.actions.iter().any(|action| matches!(action, Action::MakePod(_)))
 }
 
-fn told(decision: Decision) -> BTreeMap<&'static str, Option<String>> {
+fn reported(decision: Decision) -> BTreeMap<&'static str, Option<String>> {
     let tells = decision.actions.into_iter().filter_map(|action| match action {
         Action::Tell(annotations) => Some(annotations),
         _ => None,
@@ -82,22 +82,22 @@ fn told(decision: Decision) -> BTreeMap<&'static str, Option<String>> {
 }
 
 #[test]
-fn a_volume_that_is_reserved_for_the_data_volume_gets_its_claim_and_is_not_cloned_over() {
+fn a_volume_reserved_for_the_data_volume_gets_its_claim_and_is_not_overwritten() {
     let first = decided(&reserved(start(), &[volume("v", "1Gi")]));
     assert_eq!((&first.step, phase(&first).as_str()), (&Step::MakeKeptClaim, "Pending"));
     assert_eq!(first.actions, [Action::MakeKeptClaim]);
 
-    let waits = decided(&pending(kept(&[(LIST, r#"["v"]"#)])));
+    let waits = decided(&pending(claim_for_reserved_volume(&[(LIST, r#"["v"]"#)])));
     assert_eq!((&waits.step, phase(&waits).as_str()), (&Step::AwaitVolume, "Pending"));
     assert!(waits.actions.is_empty(), "{:?}", waits.actions);
     let bound = waits.status.unwrap().condition("Bound").unwrap().message.clone();
     assert!(bound.ends_with("it waits for the volume that is reserved for it, v"), "{bound}");
 
-    let keeps = decided(&kept(&[(LIST, r#"["v"]"#)]));
+    let keeps = decided(&claim_for_reserved_volume(&[(LIST, r#"["v"]"#)]));
     assert_eq!((&keeps.step, &*keeps.actions), (&Step::KeepVolume, &[Action::KeepVolume][..]));
     assert_eq!(keeps.claim_events[0].reason, "VolumeKept");
 
-    let done = decided(&kept(&[(POPULATED_FOR, "copy")]));
+    let done = decided(&claim_for_reserved_volume(&[(POPULATED_FOR, "copy")]));
     assert_eq!((&done.step, phase(&done).as_str()), (&Step::Adopted, "Succeeded"));
     assert_eq!(done.actions, [Action::SayPrePopulated]);
     assert_eq!(done.status.as_ref().unwrap().progress.as_str(), "N/A");
@@ -106,7 +106,7 @@ fn a_volume_that_is_reserved_for_the_data_volume_gets_its_claim_and_is_not_clone
 }
 
 #[test]
-fn a_reserved_volume_needs_neither_the_source_nor_anybodys_permission() {
+fn a_reserved_volume_needs_no_source_and_no_permission() {
     let without = Observed { source: None, ..start() };
     assert_eq!(step(&reserved(without, &[volume("v", "1Gi")])), Step::MakeKeptClaim);
     let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
@@ -124,7 +124,7 @@ fn without_a_reserved_volume_the_data_volume_is_cloned() {
 }
 
 #[test]
-fn a_reserved_volume_that_does_not_fit_stops_the_clone_and_says_why() {
+fn a_reserved_volume_that_does_not_fit_stops_the_clone_with_a_reason() {
     let decision = decided(&reserved(start(), &[volume("v", "512Mi")]));
     let Step::VolumeInTheWay(why) = &decision.step else { panic!("{:?}", decision.step) };
     assert!(why.contains("v (it has 512Mi, 1Gi is asked for)"), "{why}");
@@ -136,7 +136,7 @@ fn a_reserved_volume_that_does_not_fit_stops_the_clone_and_says_why() {
 }
 
 #[test]
-fn volumes_that_cannot_be_seen_stop_the_clone_before_and_after_the_claim_is_made() {
+fn unreadable_volumes_stop_the_clone_before_and_after_the_claim_is_created() {
     for seen in [start(), claimed()] {
         let volumes = Volumes::Unseen("persistentvolumes is forbidden".to_owned());
         let decision = decided(&Observed { volumes, ..annotated(seen, CHECK_STATIC, "") });
@@ -148,7 +148,7 @@ fn volumes_that_cannot_be_seen_stop_the_clone_before_and_after_the_claim_is_made
 }
 
 #[test]
-fn a_volume_that_is_reserved_after_the_claim_was_made_is_kept_as_well() {
+fn a_volume_reserved_after_the_claim_was_created_is_kept() {
     let late = pending(claimed());
     let target_pod = Some(target_pod("Pending", false, ""));
     let expects = decided(&reserved(Observed { target_pod, ..late }, &[volume("v", "1Gi")]));
@@ -171,9 +171,9 @@ fn a_volume_that_is_reserved_after_the_claim_was_made_is_kept_as_well() {
 }
 
 #[test]
-fn a_claim_that_got_another_volume_than_the_reserved_one_is_left_alone() {
+fn a_claim_bound_to_a_volume_other_than_the_reserved_one_is_left_alone() {
     for list in [r#"["other"]"#, "no list"] {
-        let decision = decided(&kept(&[(LIST, list)]));
+        let decision = decided(&claim_for_reserved_volume(&[(LIST, list)]));
         assert!(matches!(decision.step, Step::VolumeInTheWay(_)), "{:?}", decision.step);
         assert!(decision.actions.iter().all(|action| matches!(action, Action::Annotate(_))));
         assert_ne!(phase(&decision), "Succeeded");
@@ -189,7 +189,7 @@ fn filled(annotations: Value) -> Observed {
 }
 
 #[test]
-fn a_claim_that_a_restore_filled_gets_its_owner_and_succeeds_bound_or_not() {
+fn a_restored_claim_gets_its_owner_and_succeeds_bound_or_unbound() {
     let restored = json!({ POPULATED_FOR: "copy" });
     for seen in [filled(restored.clone()), pending(filled(restored.clone()))] {
         let taken = decided(&seen);
@@ -205,9 +205,9 @@ fn a_claim_that_a_restore_filled_gets_its_owner_and_succeeds_bound_or_not() {
     }
 }
 
-/// As a backup tool brings it back: with everything that stood on the claim of the first clone.
+/// As a backup tool brings it back: with all annotations of the first clone's claim.
 #[test]
-fn a_restored_claim_that_was_a_clone_once_is_not_cloned_again_and_proves_nothing() {
+fn a_restored_claim_of_an_earlier_clone_is_not_cloned_and_proves_nothing() {
     let mut annotations = named();
     for (name, value) in [
         ("cdi.kubevirt.io/createdForDataVolume", "uid-before-the-restore"),
@@ -233,12 +233,12 @@ fn a_restored_claim_that_was_a_clone_once_is_not_cloned_again_and_proves_nothing
             "{:?}",
             decision.events
         );
-        assert_eq!(told(decision), BTreeMap::from([("decant.dev/digest", None), (CLONE_TYPE, None)]));
+        assert_eq!(reported(decision), BTreeMap::from([("decant.dev/digest", None), (CLONE_TYPE, None)]));
     }
 }
 
 #[test]
-fn a_claim_that_was_filled_for_another_data_volume_or_has_an_owner_is_not_taken() {
+fn a_claim_filled_for_another_data_volume_or_owned_is_not_adopted() {
     assert_eq!(step(&filled(json!({ POPULATED_FOR: "other" }))), Step::Taken);
     let owned = with_claim(filled(json!({ POPULATED_FOR: "copy" })), |claim| {
         claim.metadata.owner_references = serde_json::from_value(
@@ -250,27 +250,27 @@ fn a_claim_that_was_filled_for_another_data_volume_or_has_an_owner_is_not_taken(
 }
 
 #[test]
-fn the_annotation_ends_no_clone_that_was_begun() {
-    let written = with(named(), POPULATED_FOR, "copy");
+fn the_annotation_does_not_end_a_running_clone() {
+    let written = with_annotation(named(), POPULATED_FOR, "copy");
     assert_eq!(step(&Observed { target: Some(claim("copy", written)), ..copying() }), Step::Copying);
 }
 
 #[test]
-fn a_restored_claim_that_comes_before_its_data_volume_asks_for_no_clone() {
-    let seen = Observed { data_volume: None, ..filled(with(named(), POPULATED_FOR, "copy")) };
+fn a_restored_claim_without_its_data_volume_is_not_cloned() {
+    let seen = Observed { data_volume: None, ..filled(with_annotation(named(), POPULATED_FOR, "copy")) };
     assert_eq!(step(&seen), Step::Nothing);
     assert_ne!(step(&Observed { data_volume: None, ..filled(named()) }), Step::Nothing);
 }
 
 #[test]
-fn a_populated_claim_that_lost_its_volume_failed() {
+fn a_populated_claim_that_lost_its_volume_has_failed() {
     let lost = Observed { target: Some(claim("copy", json!({ POPULATED_FOR: "copy" }))), ..start() };
     let lost = decided(&with_claim(lost, |claim| claim.status.phase = "Lost".into()));
     assert_eq!((&lost.step, phase(&lost).as_str()), (&Step::Lost, "Failed"));
 }
 
 #[test]
-fn a_data_volume_whose_claim_a_restore_will_bring_is_not_cloned_before() {
+fn a_data_volume_that_expects_a_restored_claim_is_not_cloned() {
     for seen in [start(), Observed { source: None, ..start() }, reserved(start(), &[volume("v", "1Gi")])] {
         let decision = decided(&annotated(seen, PRE_POPULATED, "copy"));
         assert_eq!((&decision.step, phase(&decision).as_str()), (&Step::AwaitClaim, "Pending"));
@@ -279,7 +279,7 @@ fn a_data_volume_whose_claim_a_restore_will_bring_is_not_cloned_before() {
 }
 
 #[test]
-fn what_a_restore_brought_counts_whatever_the_source_was() {
+fn restored_claims_are_adopted_with_any_source_kind() {
     let import =
         || Observed { origin: Origin::NotOurs("http".to_owned()), source: None, permission: None, ..start() };
     assert_eq!(step(&annotated(import(), PRE_POPULATED, "copy")), Step::AwaitClaim);
@@ -294,7 +294,7 @@ fn what_a_restore_brought_counts_whatever_the_source_was() {
     let owned = pending(Observed { target: Some(claim("copy", restored)), ..import() });
     let decision = decided(&owned);
     assert_eq!((&decision.step, phase(&decision).as_str()), (&Step::Adopted, "Succeeded"));
-    // What CDI completed is not said again in other words.
+    // A DataVolume that CDI completed keeps its status.
     let complete = with_dv(owned, |dv| dv.status.phase = "Succeeded".into());
     assert_eq!(step(&complete), Step::NotOurs("http".to_owned()));
     let import_of_cdi = Observed { target: Some(claim("copy", json!({}))), ..import() };
@@ -302,24 +302,28 @@ fn what_a_restore_brought_counts_whatever_the_source_was() {
 }
 
 #[test]
-fn how_it_is_cloned_is_told_on_the_data_volume_once() {
+fn the_clone_type_is_written_once() {
     let unnamed =
         Observed { target: Some(claim("copy", json!({ "k8s.io/CloneRequest": "n/golden" }))), ..start() };
     let first = decided(&unnamed);
     assert_eq!(first.step, Step::NamePods);
-    assert_eq!(told(first), BTreeMap::from([(CLONE_TYPE, Some("copy".to_owned()))]));
-    assert_eq!(told(decided(&annotated(unnamed.clone(), CLONE_TYPE, "copy"))), BTreeMap::new());
-    let other = told(decided(&annotated(unnamed, CLONE_TYPE, "snapshot")));
+    assert_eq!(reported(first), BTreeMap::from([(CLONE_TYPE, Some("copy".to_owned()))]));
+    assert_eq!(reported(decided(&annotated(unnamed.clone(), CLONE_TYPE, "copy"))), BTreeMap::new());
+    let other = reported(decided(&annotated(unnamed, CLONE_TYPE, "snapshot")));
     assert_eq!(other[CLONE_TYPE].as_deref(), Some("copy"));
-    let nothing_cloned =
-        [start(), kept(&[(LIST, r#"["v"]"#)]), kept(&[(POPULATED_FOR, "copy")]), filled(json!({}))];
+    let nothing_cloned = [
+        start(),
+        claim_for_reserved_volume(&[(LIST, r#"["v"]"#)]),
+        claim_for_reserved_volume(&[(POPULATED_FOR, "copy")]),
+        filled(json!({})),
+    ];
     for seen in nothing_cloned {
-        assert!(!told(decided(&seen)).contains_key(CLONE_TYPE));
+        assert!(!reported(decided(&seen)).contains_key(CLONE_TYPE));
     }
 }
 
 #[test]
-fn the_progress_of_a_clone_that_cdi_completed_in_another_way_stays() {
+fn the_progress_of_a_clone_completed_by_cdi_by_another_method_is_kept() {
     let seen = Observed { target: Some(claim("copy", json!({}))), ..start() };
     let seen = with_dv(seen, |dv| {
         dv.status.phase = "Succeeded".into();
@@ -330,7 +334,7 @@ fn the_progress_of_a_clone_that_cdi_completed_in_another_way_stays() {
 }
 
 #[test]
-fn what_cdi_completed_from_another_source_keeps_its_status() {
+fn a_data_volume_that_cdi_completed_from_another_source_keeps_its_status() {
     let import =
         Observed { origin: Origin::NotOurs("http".to_owned()), source: None, permission: None, ..start() };
     for annotations in [json!({}), json!({ POPULATED_FOR: "copy" })] {

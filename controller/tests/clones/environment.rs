@@ -18,17 +18,17 @@ const IMAGE: &str = concat!("localhost/decant/cloner:", env!("CARGO_PKG_VERSION"
 /// Pods start within some seconds; a machine with two busy cores may take longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-static BEDS: AtomicU32 = AtomicU32::new(0);
+static ENVIRONMENTS: AtomicU32 = AtomicU32::new(0);
 
 /// A namespace with volumes and a controller of its own.
-pub(crate) struct Bed {
+pub(crate) struct TestEnv {
     pub(crate) namespace: String,
     pub(crate) class: String,
     volumes: Vec<String>,
     controller: Option<Child>,
     flags: Vec<String>,
     cluster: PathBuf,
-    /// Made beside the namespace: kind and name.
+    /// Objects outside of the namespace: kind and name.
     made: Vec<(&'static str, String)>,
     /// The controller's own pages.
     pub(crate) pages: SocketAddr,
@@ -36,23 +36,23 @@ pub(crate) struct Bed {
     _port: Closed,
 }
 
-impl Bed {
+impl TestEnv {
     /// A namespace, and a controller for it alone that does not run yet.
     pub(crate) fn new(flags: &[&str]) -> Self {
-        let mut bed = Self::open(flags);
-        bed.flags.extend(["--watch-namespace".to_owned(), bed.namespace.clone()]);
-        bed
+        let mut env = Self::for_whole_cluster(flags);
+        env.flags.extend(["--watch-namespace".to_owned(), env.namespace.clone()]);
+        env
     }
 
     /// A namespace, and a controller for the whole cluster that does not run yet. Only one at a time.
-    pub(crate) fn open(flags: &[&str]) -> Self {
+    pub(crate) fn for_whole_cluster(flags: &[&str]) -> Self {
         assert!(
             std::env::var_os("KUBECONFIG").is_some(),
             "KUBECONFIG names no cluster: scripts/cluster.sh up"
         );
         let cluster =
             std::env::var("DECANT_CLUSTER_DIR").unwrap_or_else(|_| "/var/tmp/decant-cluster".to_owned());
-        let namespace = format!("t{}-{}", std::process::id(), BEDS.fetch_add(1, Ordering::Relaxed));
+        let namespace = format!("t{}-{}", std::process::id(), ENVIRONMENTS.fetch_add(1, Ordering::Relaxed));
         kubectl(&["create", "namespace", &namespace], None);
         let port = Closed::new();
         Self {
@@ -68,13 +68,13 @@ impl Bed {
         }
     }
 
-    /// Claims of this bed wait for their first consumer.
-    pub(crate) fn waits_for_consumers(&mut self) {
+    /// Claims of this environment wait for their first consumer.
+    pub(crate) fn use_class_with_late_binding(&mut self) {
         self.make_class("kubernetes.io/no-provisioner");
     }
 
     /// The same, with the class of a CSI driver. There is no such driver: the volumes are made by hand.
-    pub(crate) fn waits_for_consumers_of_a_driver(&mut self) {
+    pub(crate) fn use_csi_class_with_late_binding(&mut self) {
         let name = format!("{}.example", self.namespace);
         let driver = json!({
             "apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": { "name": name },
@@ -106,7 +106,7 @@ impl Bed {
 
     /// Starts the controller with the rights of its role; its log goes to the test's.
     pub(crate) fn start(&mut self) {
-        rights::give(&self.namespace);
+        rights::grant_own_role(&self.namespace);
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace));
         rights::write_kubeconfig(&kubeconfig);
         let mut command = self.command();
@@ -121,7 +121,7 @@ impl Bed {
         rights::write_kubeconfig(&kubeconfig);
         std::os::unix::fs::chown(&kubeconfig, Some(user), Some(user)).unwrap();
         // The program itself may lie where that user may not look.
-        rights::give(&self.namespace);
+        rights::grant_own_role(&self.namespace);
         let program = std::env::temp_dir().join(format!("{}.controller", self.namespace));
         std::fs::copy(env!("CARGO_BIN_EXE_controller"), &program).unwrap();
         let mut command = Command::new(&program);
@@ -136,7 +136,7 @@ impl Bed {
         let image = if self.flags.iter().any(|flag| flag == "--cloner-image") { None } else { Some(IMAGE) };
         command.args(["run", "--pull-policy", "Never", "--namespace", &self.namespace]);
         command.args(["--listen", &self.pages.to_string()]);
-        // Nobody listens there: whoever asked a proxy would get nowhere.
+        // Nothing listens there: a call through a proxy would fail.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");
         command.args(image.into_iter().flat_map(|image| ["--cloner-image", image])).args(&self.flags);
         command
@@ -188,18 +188,18 @@ impl Bed {
         }
     }
 
-    /// Waits until the source of a clone sends.
-    pub(crate) fn copies(&self, name: &str) {
+    /// Waits until the source of a clone sends data.
+    pub(crate) fn wait_for_copying(&self, name: &str) {
         let running = "cdi.kubevirt.io/storage.condition.source.running";
         self.wait("pvc", name, |claim| claim["metadata"]["annotations"][running] == "true");
     }
 
-    pub(crate) fn succeeds(&self, name: &str) -> Value {
+    pub(crate) fn wait_for_success(&self, name: &str) -> Value {
         self.wait("dv", name, |dv| dv["status"]["phase"] == "Succeeded")
     }
 
     /// Waits until nothing of the clone is left but the claim.
-    pub(crate) fn is_tidy(&self, name: &str) {
+    pub(crate) fn wait_for_cleanup(&self, name: &str) {
         self.wait("pvc", name, |claim| {
             claim["metadata"]["finalizers"] == json!(["kubernetes.io/pvc-protection"])
         });
@@ -210,14 +210,17 @@ impl Bed {
         assert_eq!(pods, "", "pods are left");
     }
 
-    /// The file or device behind a claim, on this machine.
-    pub(crate) fn behind(&self, claim: &str) -> PathBuf {
+    /// The backing file or device of a claim, on this machine.
+    pub(crate) fn backing_path(&self, claim: &str) -> PathBuf {
         let spec = self.get("pvc", claim).unwrap()["spec"].clone();
-        self.behind_volume(spec["volumeName"].as_str().unwrap(), spec["volumeMode"].as_str().unwrap())
+        self.backing_path_of_volume(
+            spec["volumeName"].as_str().unwrap(),
+            spec["volumeMode"].as_str().unwrap(),
+        )
     }
 
     /// The same for a volume.
-    pub(crate) fn behind_volume(&self, volume: &str, mode: &str) -> PathBuf {
+    pub(crate) fn backing_path_of_volume(&self, volume: &str, mode: &str) -> PathBuf {
         let volume = self.cluster.join("volumes").join(volume);
         if mode == "Block" {
             std::fs::read_to_string(volume.join("device")).unwrap().trim().into()
@@ -238,7 +241,7 @@ impl Bed {
             })
             .take(bytes)
             .collect();
-        let path = self.behind(claim);
+        let path = self.backing_path(claim);
         if path.is_dir() {
             let image = path.join("disk.img");
             std::fs::write(&image, &noise).unwrap();
@@ -251,7 +254,7 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
+impl Drop for TestEnv {
     fn drop(&mut self) {
         // Objects go while the controller still runs: it takes its finalizers away.
         let namespace = &self.namespace;

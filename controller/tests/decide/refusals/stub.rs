@@ -1,4 +1,4 @@
-//! A cluster that refuses, and hands that act on it.
+//! A cluster that refuses writes, and an executor for it.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -16,17 +16,18 @@ use decant_controller::token::key::TokenKey;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-static PKI: LazyLock<Arc<Pki>> =
-    LazyLock::new(|| Arc::new(Pki::open(&Double::default(), "decant", OffsetDateTime::now_utc()).unwrap()));
+static PKI: LazyLock<Arc<Pki>> = LazyLock::new(|| {
+    Arc::new(Pki::open(&RefusingCluster::default(), "decant", OffsetDateTime::now_utc()).unwrap())
+});
 
 /// A write: its verb, the kind, and the namespace.
 pub(crate) type Write = (&'static str, Kind, String);
 
 pub(crate) type Refuse = Box<dyn Fn(&Write) -> Option<ApiError> + Send + Sync>;
 
-/// Has one claim, takes what is written, and refuses what the test says.
+/// Has one claim, accepts writes, and refuses those that the test chooses.
 #[derive(Default)]
-pub(crate) struct Double {
+pub(crate) struct RefusingCluster {
     pub(crate) refuse: Option<Refuse>,
     pub(crate) claim: Value,
     /// Whether each Secret is there already.
@@ -34,7 +35,7 @@ pub(crate) struct Double {
     pub(crate) done: Mutex<Vec<Write>>,
 }
 
-impl Double {
+impl RefusingCluster {
     pub(crate) fn refusing(refuse: impl Fn(&Write) -> Option<ApiError> + Send + Sync + 'static) -> Self {
         Self { refuse: Some(Box::new(refuse)), ..Self::default() }
     }
@@ -55,7 +56,7 @@ fn namespace(object: &Value) -> &str {
     object["metadata"]["namespace"].as_str().unwrap_or_default()
 }
 
-impl Cluster for Double {
+impl Cluster for RefusingCluster {
     fn get(&self, kind: Kind, key: &Key) -> Result<Object, ApiError> {
         if kind == Kind::PersistentVolumeClaim && !self.claim.is_null() {
             return Ok(self.claim.clone().into());
@@ -105,7 +106,7 @@ fn seal() -> TokenKey {
     TokenKey::new(&[7; 32])
 }
 
-pub(crate) fn hands(cluster: &Arc<Double>) -> Executor {
+pub(crate) fn executor(cluster: &Arc<RefusingCluster>) -> Executor {
     let cluster: Arc<dyn Cluster> = cluster.clone();
     Executor::new(
         cluster,
@@ -118,7 +119,7 @@ pub(crate) fn hands(cluster: &Arc<Double>) -> Executor {
 }
 
 /// `pod` with the identity that the controller gives to its own.
-pub(crate) fn sealed(pod: &Arc<Pod>, role: Role) -> Arc<Pod> {
+pub(crate) fn with_identity(pod: &Arc<Pod>, role: Role) -> Arc<Pod> {
     let mut pod = (**pod).clone();
     let identity = PodIdentity {
         role,

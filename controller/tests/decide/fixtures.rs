@@ -51,7 +51,7 @@ pub(crate) fn named() -> Value {
     })
 }
 
-pub(crate) fn with(mut annotations: Value, name: &str, value: &str) -> Value {
+pub(crate) fn with_annotation(mut annotations: Value, name: &str, value: &str) -> Value {
     annotations[name] = value.into();
     annotations
 }
@@ -117,7 +117,10 @@ pub(crate) fn copying() -> Observed {
 /// The same after the target succeeded and the controller wrote that down.
 pub(crate) fn recorded() -> Observed {
     Observed {
-        target: Some(claim("copy", with(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded"))),
+        target: Some(claim(
+            "copy",
+            with_annotation(named(), "cdi.kubevirt.io/storage.pod.phase", "Succeeded"),
+        )),
         outcome: Some(CloneOutcome { digest: Some("decant1:7:ab".to_owned()), not_kept: None }),
         target_pod: Some(target_pod("Succeeded", false, "{}")),
         ..copying()
@@ -126,7 +129,7 @@ pub(crate) fn recorded() -> Observed {
 
 /// The same, marked as complete.
 pub(crate) fn complete() -> Observed {
-    Observed { target: Some(claim("copy", with(named(), "k8s.io/CloneOf", "true"))), ..recorded() }
+    Observed { target: Some(claim("copy", with_annotation(named(), "k8s.io/CloneOf", "true"))), ..recorded() }
 }
 
 pub(crate) fn decided(seen: &Observed) -> Decision {

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A namespace of its own on the cluster, removed at the end.
-pub(crate) struct Ground {
+pub(crate) struct Sandbox {
     pub(crate) cluster: Arc<KubeCluster>,
     pub(crate) namespace: String,
     uid: Uid,
 }
 
-impl Ground {
+impl Sandbox {
     pub(crate) fn new() -> Self {
         let cluster = Arc::new(KubeCluster::connect(Some(&kubeconfig())).unwrap());
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
@@ -81,7 +81,7 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         let _ = self.cluster.delete(Kind::Namespace, &Key::new("", &self.namespace), &self.uid, None);
     }
@@ -103,9 +103,13 @@ pub(crate) fn version(object: &Value) -> String {
 }
 
 /// Waits until `holds`, and fails with `what` when it does not come.
-pub(crate) fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) -> Duration {
+pub(crate) fn eventually(
+    what: &str,
+    limit: Duration,
+    mut assert_within_budget: impl FnMut() -> bool,
+) -> Duration {
     let begun = Instant::now();
-    while !holds() {
+    while !assert_within_budget() {
         assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }

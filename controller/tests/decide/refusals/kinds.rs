@@ -1,4 +1,4 @@
-//! Each sort of refusal, in either namespace, in the API server's own words.
+//! Each kind of refusal, in either namespace, with the API server's own messages.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use decant_controller::reconcile::observed::{Observed, Origin};
 use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 use decant_controller::summary::complaint::Complaint;
 
-use super::double::{Double, claim_object, hands, sealed};
+use super::stub::{RefusingCluster, claim_object, executor, with_identity};
 use super::{after, lasting};
-use crate::seen::{claimed, copying, now, source_pod, start, target_pod};
+use crate::fixtures::{claimed, copying, now, source_pod, start, target_pod};
 
 /// Status, reason and message as Kubernetes 1.20 to 1.36 answer.
 const REFUSALS: [(&str, u16, &str, &str); 12] = [
@@ -100,18 +100,18 @@ fn namespace(role: Role) -> &'static str {
 }
 
 #[test]
-fn each_refusal_of_a_pod_in_either_namespace_is_told_with_the_servers_words_and_advice() {
+fn each_refused_pod_in_either_namespace_is_reported_with_message_and_advice() {
     for role in [Role::Source, Role::Target] {
         for (sort, code, reason, words) in REFUSALS {
             let what = format!("{sort} in the namespace of the {role:?}");
             let error = ApiError { code, reason: reason.to_owned(), message: words.to_owned() };
-            let double = Arc::new(Double::refusing(move |(verb, kind, at)| {
+            let double = Arc::new(RefusingCluster::refusing(move |(verb, kind, at)| {
                 (*verb == "create" && *kind == Kind::Pod && at == namespace(role)).then(|| error.clone())
             }));
             let mut seen = across(role);
             let decision = decide(&seen, now(), &Policy::default());
             assert!(decision.actions.contains(&Action::MakePod(role)), "{what}: {decision:?}");
-            let trouble = hands(&double).carry_out(&decision.actions, &seen, now()).expect_err(&what);
+            let trouble = executor(&double).carry_out(&decision.actions, &seen, now()).expect_err(&what);
             seen.last_error = Some(lasting(&trouble));
             let decision = decide(&seen, now(), &Policy::default());
             let seen = after(&seen, &decision);
@@ -130,7 +130,7 @@ fn each_refusal_of_a_pod_in_either_namespace_is_told_with_the_servers_words_and_
             assert!(complaint.found.contains(words) && !complaint.helps.is_empty(), "{what}: {complaint:?}");
             let prefix = if role == Role::Source { "source." } else { "" };
             let annotated = decision.actions.iter().any(|action| match action {
-                Action::Annotate(told) => told
+                Action::Annotate(reported) => reported
                     .get(format!("cdi.kubevirt.io/storage.condition.{prefix}running.message").as_str())
                     .is_some_and(|text| text.contains(words)),
                 _ => false,
@@ -141,13 +141,13 @@ fn each_refusal_of_a_pod_in_either_namespace_is_told_with_the_servers_words_and_
 }
 
 #[test]
-fn each_refusal_of_the_claim_is_a_warning_that_is_tried_again_and_does_not_end_the_waiting() {
+fn each_refused_claim_is_a_warning_and_is_retried() {
     for (sort, code, reason, words) in REFUSALS {
         let error = ApiError { code, reason: reason.to_owned(), message: words.to_owned() };
-        let double = Arc::new(Double::refusing(move |_| Some(error.clone())));
+        let double = Arc::new(RefusingCluster::refusing(move |_| Some(error.clone())));
         let seen = start();
         let actions = decide(&seen, now(), &Policy::default()).actions;
-        let trouble = lasting(&hands(&double).carry_out(&actions, &seen, now()).expect_err(sort));
+        let trouble = lasting(&executor(&double).carry_out(&actions, &seen, now()).expect_err(sort));
         let seen = Observed { last_error: Some(trouble), ..seen };
         let decision = decide(&seen, now(), &Policy::default());
         let status = decision.status.as_ref().unwrap();
@@ -165,18 +165,18 @@ fn each_refusal_of_the_claim_is_a_warning_that_is_tried_again_and_does_not_end_t
 }
 
 #[test]
-fn each_refusal_of_a_secret_in_either_namespace_is_told_with_the_servers_words() {
+fn each_refused_secret_in_either_namespace_is_reported_with_its_message() {
     for role in [Role::Source, Role::Target] {
         for (sort, code, reason, words) in REFUSALS {
             let what = format!("{sort} in the namespace of the {role:?}");
             let error = ApiError { code, reason: reason.to_owned(), message: words.to_owned() };
-            let double = Arc::new(Double::refusing(move |(_, kind, _)| {
+            let double = Arc::new(RefusingCluster::refusing(move |(_, kind, _)| {
                 (*kind == Kind::Secret).then(|| error.clone())
             }));
             let mut seen = across(role);
             let mut pod = (*match role {
-                Role::Source => sealed(&source_pod("Pending", "target-uid", "1"), role),
-                Role::Target => sealed(&target_pod("Pending", false, ""), role),
+                Role::Source => with_identity(&source_pod("Pending", "target-uid", "1"), role),
+                Role::Target => with_identity(&target_pod("Pending", false, ""), role),
             })
             .clone();
             pod.status.container_statuses.iter_mut().for_each(|status| status.state.running = None);
@@ -185,7 +185,7 @@ fn each_refusal_of_a_secret_in_either_namespace_is_told_with_the_servers_words()
                 Role::Target => seen.target_pod = Some(Arc::new(pod)),
             }
             let trouble =
-                hands(&double).carry_out(&[Action::MakeSecret(role)], &seen, now()).expect_err(&what);
+                executor(&double).carry_out(&[Action::MakeSecret(role)], &seen, now()).expect_err(&what);
             seen.last_error = Some(lasting(&trouble));
             let status = decide(&seen, now(), &Policy::default()).status.unwrap();
             let running = status.condition("Running").unwrap();
@@ -197,11 +197,11 @@ fn each_refusal_of_a_secret_in_either_namespace_is_told_with_the_servers_words()
 }
 
 #[test]
-fn a_secret_with_the_target_pods_name_blocks_no_clone() {
-    let double = Arc::new(Double { claim: claim_object(), ..Double::default() });
+fn a_secret_with_the_target_pods_name_does_not_block_a_clone() {
+    let double = Arc::new(RefusingCluster { claim: claim_object(), ..RefusingCluster::default() });
     let seen = across(Role::Target);
     let actions = decide(&seen, now(), &Policy::default()).actions;
-    hands(&double).carry_out(&actions, &seen, now()).unwrap();
+    executor(&double).carry_out(&actions, &seen, now()).unwrap();
     let done = double.done.lock().unwrap();
     assert!(done.contains(&("create", Kind::Secret, "n".to_owned())), "{done:?}");
     assert!(!done.iter().any(|(verb, kind, _)| *kind == Kind::Secret && *verb != "create"), "{done:?}");

@@ -1,4 +1,4 @@
-//! Before there are pods.
+//! Steps before the pods exist.
 
 use decant_controller::objects::{Claim, Key, StorageClass};
 use decant_controller::reconcile::actions::Action;
@@ -10,10 +10,10 @@ use decant_controller::token::asker::Asker;
 use serde_json::json;
 use std::sync::Arc;
 
-use crate::seen::*;
+use crate::fixtures::*;
 
 #[test]
-fn before_there_is_a_claim() {
+fn steps_without_a_claim() {
     assert_eq!(step(&start()), Step::MakeClaim);
     assert_eq!(step(&Observed { source: None, ..start() }), Step::NoSource(Key::new("n", "golden")));
     let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
@@ -25,7 +25,7 @@ fn before_there_is_a_claim() {
 }
 
 #[test]
-fn what_holds_a_clone_up_is_found_before_pods_are_made() {
+fn obstacles_are_found_before_pods_are_created() {
     let writer = vec![Key::new("n", "vm")];
     assert_eq!(
         step(&Observed { source_writers: writer.clone(), ..claimed() }),
@@ -43,7 +43,7 @@ fn what_holds_a_clone_up_is_found_before_pods_are_made() {
 }
 
 #[test]
-fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
+fn a_claim_that_waits_for_its_consumer_is_left_alone_by_default() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
     let pending = |annotations| {
         let mut claim = (*claim("copy", annotations)).clone();
@@ -55,14 +55,14 @@ fn a_claim_that_waits_for_its_consumer_is_left_alone_unless_told_otherwise() {
         (waits.step, waits.status.unwrap().phase.as_str()),
         (Step::WaitForConsumer, "WaitForFirstConsumer")
     );
-    let at_once = with(named(), "cdi.kubevirt.io/storage.bind.immediate.requested", "");
+    let at_once = with_annotation(named(), "cdi.kubevirt.io/storage.bind.immediate.requested", "");
     assert_eq!(step(&pending(at_once)), Step::MakeTargetPod);
 }
 
 /// CDI calls such a claim `PendingPopulation`, and KubeVirt then starts the virtual machine; with `WaitForFirstConsumer` a
 /// migration deletes its source. Neither is right before there is anything in the volume.
 #[test]
-fn where_cdis_clients_take_a_claim_that_waits_for_a_clone_the_clone_is_the_first_consumer() {
+fn a_clone_is_the_first_consumer_if_waiting_looks_complete_to_cdi_clients() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "WaitForFirstConsumer" }));
     let mut pending = (*claim("copy", named())).clone();
     pending.status.phase = "Pending".into();
@@ -76,7 +76,7 @@ fn where_cdis_clients_take_a_claim_that_waits_for_a_clone_the_clone_is_the_first
 }
 
 #[test]
-fn a_claim_that_is_bound_at_once_gets_its_pod_after_its_volume_and_without_a_warning() {
+fn with_immediate_binding_the_pod_follows_the_volume_without_a_warning() {
     let class: Arc<StorageClass> = read(json!({ "volumeBindingMode": "Immediate" }));
     let mut pending = (*claim("copy", named())).clone();
     pending.status.phase = "Pending".into();
@@ -87,14 +87,14 @@ fn a_claim_that_is_bound_at_once_gets_its_pod_after_its_volume_and_without_a_war
         assert!(!decision.actions.iter().any(|action| matches!(action, Action::MakePod(_))));
         assert_eq!(decision.status.unwrap().phase, "Pending");
         assert!(decision.events.iter().all(|event| event.kind == "Normal"), "{:?}", decision.events);
-        // One that has its pod already, from an earlier version, keeps it.
+        // A claim that has its pod from an earlier version keeps it.
         let early = Observed { target_pod: Some(target_pod("Pending", false, "")), ..seen };
         assert_eq!(step(&early), Step::WaitForTarget);
     }
 }
 
 #[test]
-fn a_claim_that_asks_by_itself_is_cloned_and_told_when_it_is_done() {
+fn a_claim_with_a_clone_request_is_cloned_and_marked_complete() {
     let bare = Observed { data_volume: None, ..copying() };
     assert_eq!(step(&bare), Step::Copying);
     assert_eq!(decided(&bare).status, None);
@@ -106,7 +106,7 @@ fn a_claim_that_asks_by_itself_is_cloned_and_told_when_it_is_done() {
 }
 
 #[test]
-fn labels_about_sizes_of_machines_come_with_the_source_unless_there_are_some() {
+fn instance_type_labels_are_taken_from_the_source_unless_set() {
     const LABEL: &str = "instancetype.kubevirt.io/default-preference";
     let labelled = |mut claim: Claim| {
         claim.metadata.labels.insert(LABEL.to_owned(), "fedora".to_owned());
@@ -137,12 +137,12 @@ fn a_token_is_extended_before_anything_else() {
     assert_eq!(step(&given), Step::MakeClaim);
     let denied = Observed { permission: Some(Permission::Denied("no".to_owned())), ..start() };
     assert_eq!(step(&denied), Step::Denied("no".to_owned()));
-    // Who may not clone the source does not learn that it is not there.
+    // Without permission to clone, the absence of the source is not revealed.
     assert_eq!(step(&Observed { source: None, ..denied }), Step::Denied("no".to_owned()));
 }
 
 #[test]
-fn a_size_that_does_not_fit_is_looked_at_again() {
+fn a_size_that_does_not_fit_is_checked_again() {
     let mut larger = (*claim("golden", json!({}))).clone();
     larger.spec.resources.requests.storage = Some("2Gi".to_owned());
     let before = Observed { source: Some(Arc::new(larger.clone())), ..start() };
@@ -155,14 +155,14 @@ fn a_size_that_does_not_fit_is_looked_at_again() {
 }
 
 #[test]
-fn a_foreign_claim_is_never_touched() {
+fn a_foreign_claim_is_never_changed() {
     let mut foreign = (*claim("copy", json!({}))).clone();
     foreign.metadata.owner_references.clear();
     let taken = decided(&Observed { target: Some(Arc::new(foreign.clone())), ..start() });
     assert_eq!(taken.step, Step::Taken);
     assert!(taken.actions.is_empty());
     assert_eq!(taken.status.unwrap().claim_name, "");
-    // The DataVolume cannot allow it to itself.
+    // The DataVolume cannot grant this itself.
     let adoption = "cdi.kubevirt.io/allowClaimAdoption".to_owned();
     let mut dv = (**start().data_volume.as_ref().unwrap()).clone();
     dv.metadata.annotations.insert(adoption.clone(), "true".to_owned());

@@ -13,7 +13,7 @@ use crate::pair::MIB;
 const POINTS: [u64; 4] = [10, 50, 90, 99];
 
 /// What the environment asks for.
-struct Width {
+struct MatrixSize {
     /// Random points besides the fixed ones; `None` where tests are to be short.
     rounds: Option<usize>,
     seed: u64,
@@ -23,11 +23,11 @@ struct Width {
     streams: u64,
 }
 
-fn width() -> &'static Width {
-    static WIDTH: OnceLock<Width> = OnceLock::new();
-    WIDTH.get_or_init(|| {
+fn width() -> &'static MatrixSize {
+    static SIZE: OnceLock<MatrixSize> = OnceLock::new();
+    SIZE.get_or_init(|| {
         let number = |name| std::env::var(name).ok().map(|text| text.parse().expect(name));
-        Width {
+        MatrixSize {
             rounds: number("DECANT_FAULTS_ROUNDS").and_then(|rounds: u64| usize::try_from(rounds).ok()),
             seed: number("DECANT_FAULTS_SEED").unwrap_or(1),
             scale: number("DECANT_FAULTS_SCALE").map_or(1, |scale: u64| usize::try_from(scale).unwrap()),
@@ -36,7 +36,7 @@ fn width() -> &'static Width {
     })
 }
 
-/// Whether there is time for what takes minutes.
+/// Whether tests may take minutes.
 pub(crate) fn is_long() -> bool {
     width().rounds.is_some()
 }
@@ -46,7 +46,7 @@ pub(crate) fn scale() -> usize {
     width().scale
 }
 
-/// How many connections a clone has, where a test does not say.
+/// How many connections a clone has by default.
 pub(crate) fn streams() -> u64 {
     width().streams
 }
@@ -61,30 +61,30 @@ pub(crate) fn points(short: &[u64], mode: Mode, fault: &str) -> Vec<u64> {
     POINTS.into_iter().chain(random).collect()
 }
 
-/// A line of the table. Whoever goes without telling what came of it has failed.
-pub(crate) struct Cell {
+/// A row of the table. Dropped without an outcome, it counts as failed.
+pub(crate) struct MatrixCell {
     what: String,
     is_told: bool,
 }
 
-impl Cell {
+impl MatrixCell {
     pub(crate) fn new(fault: &str, mode: Mode, point: &str) -> Self {
         Self { what: format!("{fault}\t{mode}\t{point}"), is_told: false }
     }
 
-    /// The clone is right; these bytes went twice.
-    pub(crate) fn right(self, again_bytes: Option<u64>, outcome: &str) {
-        let again = again_bytes.map_or("-".to_owned(), |bytes| format!("{:.1}", in_mib(bytes)));
-        self.tell(&again, outcome);
+    /// The clone is correct; these bytes were sent twice.
+    pub(crate) fn passed(self, resent_bytes: Option<u64>, outcome: &str) {
+        let resent = resent_bytes.map_or("-".to_owned(), |bytes| format!("{:.1}", in_mib(bytes)));
+        self.write_row(&resent, outcome);
     }
 
-    fn tell(mut self, again: &str, outcome: &str) {
+    fn write_row(mut self, resent: &str, outcome: &str) {
         self.is_told = true;
-        write(&format!("{}\t{again}\t{outcome}", self.what));
+        write(&format!("{}\t{resent}\t{outcome}", self.what));
     }
 }
 
-impl Drop for Cell {
+impl Drop for MatrixCell {
     fn drop(&mut self) {
         if !self.is_told {
             write(&format!("{}\t-\tWRONG", self.what));

@@ -9,7 +9,7 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Where the damage is, from the outermost layer to the innermost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Layer {
     HttpHead,
     ChunkSize,
     FrameHeader,
@@ -20,19 +20,19 @@ pub(super) enum Place {
     LastChunk,
 }
 
-use Place::{ChunkSize, EndMarker, FrameBody, FrameHeader, HttpHead, LastChunk, TarData, TarHeader};
+use Layer::{ChunkSize, EndMarker, FrameBody, FrameHeader, HttpHead, LastChunk, TarData, TarHeader};
 use decant_test_support::archive::HandMade;
 use decant_test_support::noise;
 
 /// A good clone of one file.
-pub(super) struct Parcel {
+pub(super) struct CloneRequest {
     content: &'static str,
     pieces: Vec<Vec<u8>>,
     /// The piece in which chunks and frames are damaged.
     large: usize,
 }
 
-impl Parcel {
+impl CloneRequest {
     /// The header, the data and the end marker of an archive, each in two pieces.
     pub(super) fn tree() -> Self {
         let archive =
@@ -56,7 +56,7 @@ impl Parcel {
     }
 
     /// A raw image has no inner structure that could be damaged.
-    pub(super) fn places(&self) -> &'static [Place] {
+    pub(super) fn layers(&self) -> &'static [Layer] {
         match self.content {
             TREE => &[HttpHead, ChunkSize, FrameHeader, FrameBody, TarHeader, TarData, EndMarker, LastChunk],
             _ => &[HttpHead, ChunkSize, FrameHeader, FrameBody, LastChunk],
@@ -79,54 +79,54 @@ impl Parcel {
     }
 
     /// The request up to this place.
-    pub(super) fn cut(&self, place: Place) -> Vec<u8> {
+    pub(super) fn cut(&self, layer: Layer) -> Vec<u8> {
         let head = self.head();
         let before = [head.clone(), self.body(&self.pieces[..self.large])].concat();
         let next = chunk(&frame(&self.pieces[self.large]));
         // "9c44\r\n" and then the frame.
         let within = |len: usize| [before.as_slice(), &next[..len]].concat();
-        match place {
+        match layer {
             HttpHead => head[..head.len() / 2].to_vec(),
             ChunkSize => within(2),
             FrameHeader => within(6 + 2),
             FrameBody => within(6 + 20_000),
             TarHeader | TarData | EndMarker => {
-                [head, self.body(&self.pieces[..=self.first_of(place)])].concat()
+                [head, self.body(&self.pieces[..=self.first_of(layer)])].concat()
             }
             LastChunk => [head, self.body(&self.pieces)].concat(),
         }
     }
 
     /// The request with the layer of this place cut short there, and all layers around it in good order.
-    pub(super) fn truncated(&self, place: Place) -> Vec<u8> {
-        let mut cut = match place {
-            HttpHead | ChunkSize | LastChunk => return self.cut(place),
+    pub(super) fn truncated(&self, layer: Layer) -> Vec<u8> {
+        let mut cut = match layer {
+            HttpHead | ChunkSize | LastChunk => return self.cut(layer),
             FrameHeader | FrameBody => {
                 let frame = frame(&self.pieces[self.large]);
-                let len = if place == FrameHeader { 2 } else { frame.len() / 2 };
+                let len = if layer == FrameHeader { 2 } else { frame.len() / 2 };
                 [self.head(), self.body(&self.pieces[..self.large]), chunk(&frame[..len])].concat()
             }
-            TarHeader | TarData | EndMarker => self.cut(place),
+            TarHeader | TarData | EndMarker => self.cut(layer),
         };
         cut.extend_from_slice(LAST_CHUNK);
         cut
     }
 
     /// The request with one bit flipped there, and all layers around it in good order.
-    pub(super) fn flipped(&self, place: Place) -> Vec<u8> {
+    pub(super) fn flipped(&self, layer: Layer) -> Vec<u8> {
         let mut whole = self.whole();
         let start = self.head().len() + self.body(&self.pieces[..self.large]).len();
-        let at = match place {
+        let at = match layer {
             HttpHead => self.head().len() - 6,
             ChunkSize => start + 3,
             FrameHeader => start + 6 + 1,
             FrameBody => start + 6 + 20_000,
             LastChunk => whole.len() - LAST_CHUNK.len(),
-            // No layer of ours protects a file's content but the frames.
+            // Only the frames protect the content of a file.
             TarData => self.cut(TarData).len() - 100,
             TarHeader | EndMarker => {
                 let mut pieces = self.pieces.clone();
-                pieces[self.first_of(place)][100] ^= 1;
+                pieces[self.first_of(layer)][100] ^= 1;
                 return [self.head(), self.body(&pieces), LAST_CHUNK.to_vec()].concat();
             }
         };
@@ -135,8 +135,8 @@ impl Parcel {
     }
 
     /// The first of the two pieces that this place is in.
-    fn first_of(&self, place: Place) -> usize {
-        match place {
+    fn first_of(&self, layer: Layer) -> usize {
+        match layer {
             TarHeader => 0,
             TarData => 2,
             _ => self.pieces.len() - 2,
