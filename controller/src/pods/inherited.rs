@@ -1,7 +1,7 @@
 //! What a claim takes over from the labels and annotations of its DataVolume.
 //!
-//! A DataVolume is the user's; what a controller keeps on a claim to remember how far a clone is, who bound it and who filled it is not
-//! the user's to write. So only settings are taken over, and what belongs to none of the systems that keep state there. Clients copy all
+//! Users write DataVolumes, but must not write the state that controllers keep on claims: the progress of a clone, who bound and who
+//! filled the claim. Only settings, and keys outside the prefixes of those controllers, are copied. Clients copy all
 //! annotations of a claim to a DataVolume: KubeVirt's migration of storage does.
 
 use serde_json::{Map, Value};

@@ -15,7 +15,7 @@ const RATE_WEIGHT: f64 = 0.3;
 pub struct Progress {
     /// 0 to 100. A source that was started again counts from zero.
     pub percent: f64,
-    /// Logical bytes handed to the target.
+    /// Logical bytes that are durable at the target, or sent if the target does not report durable ones.
     pub sent_bytes: Option<u64>,
     /// Logical bytes of the whole.
     pub total_bytes: Option<u64>,

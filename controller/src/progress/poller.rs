@@ -184,7 +184,7 @@ impl Pollers {
     fn poll_guarded(&self, key: &Key) -> Option<Duration> {
         panics::catch(|| self.poll(key)).unwrap_or_else(|panic| {
             self.outcomes.add(PollOutcome::Failed);
-            log::error!("{key}: progress: a fault in the controller, please report it: {panic}");
+            log::error!("{key}: progress: internal error in the controller: {panic}; please report it");
             Some(SILENT_POLL)
         })
     }

@@ -162,7 +162,7 @@ pub fn waits_for_unreadable(odd: &UnreadableObject, key: &Key) -> Event {
 
 /// About a clone at which the controller itself failed.
 pub fn controller_fault(panic: &Panic) -> Event {
-    let text = format!("A fault in the controller, please report it; it is tried again: {panic}");
+    let text = format!("Internal error in the controller: {panic}; the controller retries; please report it");
     warning(Reason::ControllerFault, &text)
 }
 

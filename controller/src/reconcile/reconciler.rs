@@ -120,7 +120,7 @@ impl Reconciler {
             }
             Err(panic) => {
                 self.rounds.panicked.fetch_add(1, Ordering::Relaxed);
-                log::error!("{key}: a fault in the controller, please report it: {panic}");
+                log::error!("{key}: internal error in the controller: {panic}; please report it");
                 // The report may trigger the same fault.
                 if let Err(again) = panics::catch(|| self.tell_of_panic(key, &panic)) {
                     log::error!("{key}: cannot report the fault: {again}");

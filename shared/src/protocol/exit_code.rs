@@ -1,4 +1,5 @@
-//! Exit codes: one number per kind of failure, the same for every command.
+//! Exit codes: one number per kind of failure, the same for every command. `Error::exit` in `cloner/src/error.rs` chooses the code
+//! of a failure; docs/operations.md lists all of them.
 
 use std::fmt;
 use std::process::{ExitCode, Termination};

@@ -1,11 +1,12 @@
-//! Whether data is compressed. The only entry is [`CompressionMode`], which the reader, the compressors and the sender
+//! Whether a block is offered to the compressor; `snappy/encode.rs` still stores a chunk that would shrink by less than an eighth. The
+//! only entry is [`CompressionMode`], which the reader, the compressors and the sender
 //! share; the sender reports to its [`RateMonitor`].
 //!
 //! Two modes are compared by their throughput. `Stored` sends data as it is: right where compressing, or decompressing at
 //! the other end, is the bottleneck. `Adaptive` compresses a block while the socket is full or frames wait for the sender,
 //! and stores it when the sender waits for it: right where the network is the bottleneck.
 //!
-//! The fallback rule, which only `Compression::Auto` has:
+//! How the mode is chosen, which only `Compression::Auto` has:
 //! 1. A clone begins `Adaptive`. The first 5 MiB on the wire fill socket buffers and are not judged.
 //! 2. The mode with the higher throughput leads; where both are equal, `Stored` does, which spares the processor.
 //! 3. The other mode is tried on 4 MiB at a time, with exponential back-off while it loses.
@@ -31,7 +32,7 @@ const SWALLOWED_BYTES: u64 = 5 << 20;
 /// is free, and bursts fill that.
 const FULL_LATELY: Duration = Duration::from_millis(50);
 
-/// Every block, as a number of blocks.
+/// No limit on the number of stored blocks.
 const ALL: u32 = u32::MAX;
 
 /// What the user wants to be compressed.

@@ -1,4 +1,5 @@
-//! From the claim of a clone to the end of the clone (docs/protocol.md section 4.6, rows 1 to 14).
+//! From the claim of a clone to its end: docs/protocol.md sections 7.4 and 7.5. A pod that is evicted for pressure on its node is `Failed`
+//! and is replaced; one that is evicted through the API is being deleted and is waited for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
 /// The clone is complete and marked as such.
 fn finished(seen: &Observed) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
-    // The user of the target keeps pods that ended, and none in a namespace of others.
+    // Retained pods must have ended. A source pod in another namespace is never retained.
     let keeps_source = seen.source_pod.as_ref().is_none_or(|pod| {
         pod.is_over(SOURCE_CONTAINER) && pod.metadata.namespace == claim.metadata.namespace
     });
@@ -156,8 +157,8 @@ fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
 
 /// A claim that waits for its first consumer is left to it, unless the user wants it immediately (docs/protocol.md section 4.9).
 ///
-/// Where CDI would keep the claim unbound until it is whole, its clients start a consumer as soon as they may, and rely on that it
-/// cannot run on an empty volume. Here it could, so the clone is the first consumer instead.
+/// CDI keeps such a claim unbound until it is complete, so its clients start a consumer early: it cannot run on an empty volume. Decant
+/// fills the claim in place, so the clone itself is the first consumer.
 pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy) -> bool {
     let waits = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
     let at_once = claim.metadata.annotation(BIND_IMMEDIATE).is_some()

@@ -239,7 +239,7 @@ impl SchedulerState {
             queued.map(|(key, clone)| Candidate { key, since: &clone.since, class: &clone.class }).collect();
         waiting.extend(candidate);
         waiting.sort_by(|a, b| (a.since, a.key).cmp(&(b.since, b.key)));
-        // Each gets the number that its namespace would have running with it: low numbers go first.
+        // The sort key: how many clones of its namespace would run if this one started. The lowest goes first.
         let mut numbered: Vec<(usize, Candidate<'s>)> = waiting
             .into_iter()
             .map(|next| {

@@ -144,7 +144,8 @@ pub fn with_fault(old: &DataVolumeStatus, said: &str) -> DataVolumeStatus {
     if old.phase.is_final() {
         return new;
     }
-    let message = format!("a fault in the controller, please report it; it is tried again: {said}");
+    let message =
+        format!("internal error in the controller: {said}; the controller retries; please report it");
     put(&mut new, condition(ConditionType::Ready, ConditionStatus::False, Reason::ControllerFault, message));
     new
 }

@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod phase;
+pub mod progress;
 pub mod running;
 
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub fn status(
     let claim = seen.target.as_ref().filter(|_| seen.target_is_ours());
     Some(DataVolumeStatus {
         claim_name: claim.map(|claim| claim.metadata.name.clone()).unwrap_or_default(),
-        progress: phase::progress(step, &phase, seen),
+        progress: progress::progress(step, &phase, seen),
         restart_count: restarts(seen),
         conditions: conditions::conditions(step, &phase, seen, pod_conditions),
         phase,

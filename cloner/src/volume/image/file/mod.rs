@@ -256,7 +256,7 @@ impl ImageFile {
 }
 
 impl Medium for ImageFile {
-    /// Only for a preallocated file it is certain that it does not fit.
+    /// Only a preallocated image is checked for space in advance: a sparse one may need less than its size.
     fn expect(&mut self, size_bytes: u64) -> Result<()> {
         self.expected_bytes = Some(size_bytes);
         if i64::try_from(size_bytes).is_ok() && size_bytes > 0 && self.options.preallocate {

@@ -36,9 +36,9 @@ pub struct Ask<'a> {
 /// What asks for a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
-    /// A DataVolume. The webhook sees to it that users do not write its tokens.
+    /// A DataVolume. The webhook ensures that users do not write its tokens.
     DataVolume,
-    /// A claim without a DataVolume. Its author writes all its annotations himself.
+    /// A claim without a DataVolume. Its author can write every annotation.
     Claim,
 }
 
@@ -80,9 +80,9 @@ pub enum Finding {
 pub struct Extension {
     /// Who asked.
     pub asker: Asker,
-    /// Whether the webhook found this very source. Otherwise what its user may counts only when he is asked about again.
+    /// Whether the webhook checked exactly this source. Otherwise the controller must check the user's right again.
     pub is_bound: bool,
-    /// When it was written, if the one who asked the webhook to write it did not prove to be the API server.
+    /// When the token was written; set only if the webhook's caller was not authenticated as the API server.
     pub unproven_since: Option<OffsetDateTime>,
 }
 
