@@ -172,7 +172,7 @@ fn temporary_names_of_a_clone_are_refused_by_name() {
 fn a_too_deep_path_is_refused_quickly_and_named() {
     let deep = format!("{}file", "d/".repeat(10_000));
     let tree = HandMade::default().pax(b'x', &[("path", &deep)]).file("x", "content").end();
-    assert_refused(&upload(TREE, &tree), 500, "has 20004 bytes, more than 16384: it is too deep");
+    assert_refused(&upload(TREE, &tree), 500, "is too long: it has 20004 bytes, more than 16384");
 }
 
 #[test]
