@@ -1,8 +1,9 @@
-//! What a claim takes over from the labels and annotations of its DataVolume.
+//! The labels and annotations that a claim inherits from its DataVolume.
 //!
-//! A DataVolume is the user's; what a controller keeps on a claim to remember how far a clone is, who bound it and who filled it is not
-//! the user's to write. So only settings are taken over, and what belongs to none of the systems that keep state there. Clients copy all
-//! annotations of a claim to a DataVolume: KubeVirt's migration of storage does.
+//! Users write DataVolumes, but they must not write the state that controllers keep on a claim: how far a clone is, who
+//! bound the claim, and who filled it. So a claim inherits only settings, and names that belong to none of the systems
+//! that keep state there. Some clients do copy all annotations of a claim to a DataVolume, for example KubeVirt's
+//! storage migration.
 
 use serde_json::{Map, Value};
 
@@ -12,7 +13,7 @@ use crate::objects::annotations::{
     STREAMS, USE_POPULATOR, VERIFY,
 };
 
-/// Annotations of CDI's and our own that are settings of the user.
+/// Annotations of CDI and Decant that are settings of the user.
 const SETTINGS: [&str; 8] = [
     BANDWIDTH_LIMIT,
     STREAMS,
@@ -23,9 +24,9 @@ const SETTINGS: [&str; 8] = [
     PRIORITY_CLASS,
     USE_POPULATOR,
 ];
-/// Domains whose annotations are state of a controller. Subdomains are meant, too.
+/// Domains, including subdomains, whose annotations are the state of a controller.
 const STATE_DOMAINS: [&str; 4] = ["cdi.kubevirt.io", "k8s.io", "kubernetes.io", "decant.dev"];
-/// The same for labels. `kubernetes.io` is missing: labels such as `app.kubernetes.io/name` are the user's.
+/// The same for labels. `kubernetes.io` is not among them, because users set labels such as `app.kubernetes.io/name`.
 const STATE_LABEL_DOMAINS: [&str; 3] = ["cdi.kubevirt.io", "k8s.io", "decant.dev"];
 
 /// The annotations that the claim of the DataVolume with this metadata gets.
