@@ -2,7 +2,7 @@
 //!
 //! Users write DataVolumes, but they must not write the state that controllers keep on a claim: how far a clone is, who
 //! bound the claim, and who filled it. So a claim inherits only settings, and names that belong to none of the systems
-//! that keep state there. Some clients do copy all annotations of a claim to a DataVolume, for example KubeVirt's
+//! that keep state there. Some clients copy all annotations of a claim to a DataVolume, for example KubeVirt's
 //! storage migration.
 
 use serde_json::{Map, Value};

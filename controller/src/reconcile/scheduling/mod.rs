@@ -1,9 +1,10 @@
-//! The scheduler of clones: how many may run, which one is next, and which ones give way when the nodes are full.
+//! The scheduler of clones: how many may run, which one is next, and which ones release their slots when the nodes are
+//! full.
 //!
-//! A clone needs room for two pods. If many target pods take the room that their sources need, none of these clones makes
-//! progress. So a clone with a pod that fits on no node counts as stuck. As long as one is stuck, no other clone starts, and after
-//! a while the younger half of the stuck clones give their pods up and return to the queue. The scheduler remembers how many ran
-//! without trouble, and tries one more with each clone that ends.
+//! A clone needs room for two pods. If many target pods take the room that their sources need, none of these clones
+//! makes progress. So a clone with a pod that fits on no node counts as stuck. As long as a clone is stuck, no other
+//! clone starts, and after a while the younger half of the stuck clones give up their pods and return to the queue. The
+//! scheduler remembers how many clones the nodes had room for, and tries one more each time a clone ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +14,10 @@ use crate::objects::Key;
 use crate::policy::SchedulingPolicy;
 use crate::reconcile::observed::Observed;
 
-/// A stuck clone gives way after this. The scheduler of Kubernetes tries again within some seconds after room became free.
+/// A stuck clone gives way after this time. The scheduler of Kubernetes retries within some seconds after room becomes
+/// free.
 const GIVE_WAY_AFTER: Duration = Duration::from_secs(15);
-/// A stuck clone keeps others from starting for this long: its pod may fit on no node at all.
+/// A stuck clone prevents others from starting only for this long, because its pod may never fit on any node.
 const STUCK_MATTERS: Duration = Duration::from_secs(120);
 
 /// Whether a clone may run.
@@ -33,7 +35,7 @@ pub enum Slot {
         /// The limit that it waits for, as text for people.
         limit: String,
     },
-    /// It has to give its pods up, so that others find room.
+    /// It has to give up its pods, so that other clones find room.
     GiveWay,
 }
 
@@ -42,25 +44,25 @@ pub enum Slot {
 pub enum SlotAction {
     /// Take a slot, or enter the queue if none is free. Repeating it changes nothing.
     TakeSlot,
-    /// Give the slot up, or leave the queue.
+    /// Release the slot, or leave the queue.
     ReleaseSlot,
 }
 
 /// A clone that asks for a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRequest {
-    /// When the clone was asked for; RFC 3339 in UTC sorts by time.
+    /// When the clone was requested; RFC 3339 in UTC sorts by time.
     pub since: String,
     /// The storage class of its target.
     pub class: String,
-    /// Whether it has pods that are not being deleted: then it runs, whatever the limits.
+    /// Whether it has pods that are not being deleted. Then it counts as running, whatever the limits.
     pub has_pods: bool,
     /// Whether one of these pods fits on no node.
     pub is_stuck: bool,
 }
 
 impl SlotRequest {
-    /// The request of the clone of `seen`; `None` without a target claim.
+    /// The request of the observed clone; `None` without a target claim.
     pub fn of(seen: &Observed) -> Option<Self> {
         let claim = seen.target.as_ref()?;
         let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
@@ -90,7 +92,7 @@ struct SchedulerState {
     queued: HashMap<Key, QueuedClone>,
     /// Clones whose pods are to be deleted.
     gave_way: HashSet<Key>,
-    /// How many clones the nodes have room for, as far as that is known.
+    /// How many clones the nodes have room for, if known.
     room: Option<usize>,
 }
 
@@ -98,7 +100,7 @@ struct SchedulerState {
 struct RunningClone {
     since: String,
     class: String,
-    /// Since when one of its pods fits on no node.
+    /// Since when a pod of the clone fits on no node.
     stuck: Option<Instant>,
 }
 
@@ -114,7 +116,7 @@ impl CloneScheduler {
         Self { policy, state: Mutex::default() }
     }
 
-    /// What [`CloneScheduler::take`] would answer, as far as nothing changes until then. Changes nothing itself.
+    /// What [`CloneScheduler::take`] would return now. Changes nothing.
     pub fn peek(&self, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
         let state = self.lock();
         if request.has_pods {
@@ -123,8 +125,8 @@ impl CloneScheduler {
         self.slot(&state, key, request, now)
     }
 
-    /// Counts the clone `key` as running, or queues it, in one step. A clone with pods runs, whatever the limits; it may have to
-    /// give them up. One without pods needs a free slot.
+    /// Counts the clone `key` as running, or queues it, in one step. A clone with pods runs, whatever the limits, but
+    /// may have to give them up. A clone without pods needs a free slot.
     pub fn take(&self, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
         let mut state = self.lock();
         if request.has_pods {
@@ -142,7 +144,7 @@ impl CloneScheduler {
         slot
     }
 
-    /// The clone `key` neither runs nor waits any more. Returns the clones that may start now.
+    /// Removes the clone `key`, which no longer runs or waits. Returns the clones that may start now.
     pub fn release(&self, key: &Key) -> Vec<Key> {
         let mut state = self.lock();
         state.queued.remove(key);
@@ -209,7 +211,7 @@ impl CloneScheduler {
     }
 }
 
-/// A clone that waits, while the order of the queue is computed.
+/// A waiting clone while the order of the queue is computed.
 struct Candidate<'s> {
     key: &'s Key,
     since: &'s str,
@@ -234,13 +236,13 @@ impl SchedulerState {
         if self.gave_way.contains(key) { Slot::GiveWay } else { Slot::Free }
     }
 
-    /// The younger half of the stuck clones give way; the others get more time.
+    /// Makes the younger half of the stuck clones give way; the others get more time.
     fn make_room(&mut self, now: Instant) {
         let stuck = self.running.iter().filter(|(_, clone)| clone.stuck.is_some());
         let mut stuck: Vec<(String, Key)> =
             stuck.map(|(key, clone)| (clone.since.clone(), key.clone())).collect();
         stuck.sort_unstable();
-        // The oldest one always stays, so that one of them makes progress.
+        // The oldest one always keeps its pods, so that at least one makes progress.
         let stay = stuck.len().div_ceil(2);
         for (index, (_, key)) in stuck.into_iter().enumerate() {
             if index >= stay {
@@ -266,7 +268,7 @@ impl SchedulerState {
             queued.map(|(key, clone)| Candidate { key, since: &clone.since, class: &clone.class }).collect();
         waiting.extend(candidate);
         waiting.sort_by(|a, b| (a.since, a.key).cmp(&(b.since, b.key)));
-        // Each gets the number that its namespace would have running with it: low numbers go first.
+        // The number of a candidate is how many clones of its namespace would run with it. Low numbers are first.
         let mut numbered: Vec<(usize, Candidate<'s>)> = waiting
             .into_iter()
             .map(|next| {

@@ -11,7 +11,7 @@ use crate::reconcile::step::Step;
 /// The phase (docs/protocol.md section 4.7, column "Direct flow").
 pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> DataVolumePhase {
     let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
-        // Refused by a quota, a LimitRange, a policy or a webhook: it is tried again.
+        // A quota, a LimitRange, a policy or a webhook refused the claim; the controller retries.
         let is_refused = seen.claim_error().is_some();
         return match step {
             Step::Adopted => DataVolumePhase::Succeeded,
@@ -42,8 +42,8 @@ pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> DataVolume
     }
 }
 
-/// The progress: empty as long as there is no claim, `N/A` while nothing is known. It never falls, although the source may start
-/// again from zero: this is the only place in the controller that sees to that.
+/// The progress: empty as long as there is no claim, `N/A` while nothing is known. It never falls, although the source
+/// may restart from zero. This is the only place in the controller that ensures that.
 pub(super) fn progress(step: &Step, phase: &DataVolumePhase, seen: &Observed) -> ReportedProgress {
     let has_succeeded = *phase == DataVolumePhase::Succeeded;
     let Some(dv) = seen.data_volume.as_ref().filter(|_| seen.target.is_some() && seen.target_is_ours())
@@ -53,7 +53,7 @@ pub(super) fn progress(step: &Step, phase: &DataVolumePhase, seen: &Observed) ->
     let old = &dv.status;
     if has_succeeded {
         let was_cloned = seen.target_annotation(CLONE_REQUEST).is_some() && *step != Step::Adopted;
-        // What CDI completed without this flow stays as CDI left it.
+        // The progress of a clone that CDI completed is kept as CDI left it.
         let was_complete = old.phase == DataVolumePhase::Succeeded && !old.progress.is_empty();
         return match (was_cloned, was_complete) {
             (true, _) => ReportedProgress::complete(),
