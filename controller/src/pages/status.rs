@@ -74,7 +74,7 @@ pub fn render(overview: &Overview) -> String {
     )
 }
 
-/// One line, also for the title of the window.
+/// A summary in one line, also for the title of the window.
 fn summary(picked: &Picked) -> String {
     let run = picked.open.iter().filter(|seen| seen.state == CloneState::Running).count();
     let wait = picked.open.len() - run + picked.more_open;

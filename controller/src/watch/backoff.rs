@@ -4,8 +4,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-/// Waits that double from a shortest to a longest one. Each is shortened by up to a half at random, so that many
-/// clients that failed at the same time do not retry at the same time.
+/// Waits that double from a shortest to a longest one. Each is shortened by up to a half, depending on the seed, so
+/// that many clients that failed at the same time do not retry at the same time.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     min: Duration,

@@ -68,7 +68,7 @@ impl Watches {
     /// Waits for the threads; they end on the stop token.
     pub fn join(self) {
         for thread in self.threads {
-            // A panic has been printed already.
+            // A panic has already been printed.
             let _ = thread.join();
         }
     }

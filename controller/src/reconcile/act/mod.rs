@@ -232,8 +232,8 @@ impl Executor {
         }
     }
 
-    /// Adds or removes the finalizer. A patch replaces the list as a whole, so it applies only to the observed version
-    /// of the claim.
+    /// Adds or removes the finalizer. A patch replaces the list as a whole, so the claim is read again, and the patch
+    /// requires the version that was read.
     fn hold(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
         let key = claim.metadata.key();

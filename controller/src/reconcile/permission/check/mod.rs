@@ -42,7 +42,7 @@ pub enum TargetKind {
     Claim,
 }
 
-/// The answer.
+/// The permission for a clone, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Permission {
     /// Source and target are in one namespace, so the clone reveals nothing that its users cannot read anyway.
@@ -67,7 +67,7 @@ impl Permission {
 /// The result of checking annotations and tokens alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The answer.
+    /// The permission is settled.
     Settled(Permission),
     /// A long token from before the source existed, which still does not exist. It counts only if its user has the
     /// right now.
