@@ -14,13 +14,14 @@ pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_25
 /// All settings.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// What pods are made of.
+    /// Settings of the pods.
     pub pods: PodPolicy,
     /// When clones may start.
     pub scheduling: SchedulingPolicy,
     /// Intervals and limits.
     pub intervals: Intervals,
-    /// Share of a filesystem volume that files cannot use, for classes without a value of their own (docs/protocol.md section 4.8).
+    /// Share of a filesystem volume that files cannot use, for classes without a value of their own (docs/protocol.md
+    /// section 4.8).
     pub overhead: Overhead,
     /// The same share for storage classes with a value of their own.
     pub class_overheads: BTreeMap<String, Overhead>,
@@ -32,7 +33,7 @@ pub struct Policy {
     pub claim_adoption: bool,
 }
 
-/// What pods are made of.
+/// Settings of the pods.
 #[derive(Debug, Clone)]
 pub struct PodPolicy {
     /// Image of source and target.

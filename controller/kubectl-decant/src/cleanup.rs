@@ -132,7 +132,8 @@ pub(super) struct Found {
     pub(super) not_looked_at: Vec<String>,
 }
 
-/// Finds all leftovers in the session's namespace or in all namespaces; with `finished`, also DataVolumes that succeeded.
+/// Finds all leftovers in the session's namespace or in all namespaces; with `finished`, also DataVolumes that
+/// succeeded.
 pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> Result<Found, Failure> {
     let scope = session.scope(all_namespaces);
     let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
@@ -203,8 +204,8 @@ impl Claims<'_> {
     }
 }
 
-/// The PVC that the pod's metadata names. The plugin cannot verify seals, but its users see the list first and delete only
-/// what they have the right to delete. Pods of earlier versions and of CDI have no seal.
+/// The PVC that the pod's metadata names. The plugin cannot verify seals, but its users see the list first and delete
+/// only what they have the right to delete. Pods of earlier versions and of CDI have no seal.
 fn claim_of(pod: &Meta) -> Option<Key> {
     if let Some(claim) = pod.annotation(OWNER_REF) {
         return claim.parse().ok();

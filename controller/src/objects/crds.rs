@@ -1,4 +1,5 @@
-//! The CustomResourceDefinitions: DataVolume (docs/protocol.md sections 4.1, 4.2), and the four others that KubeVirt insists on.
+//! The CustomResourceDefinitions: DataVolume (docs/protocol.md sections 4.1, 4.2), and the four others that KubeVirt
+//! insists on.
 
 use serde_json::{Value, json};
 

@@ -109,7 +109,8 @@ pub struct SourceRef {
     pub name: String,
 }
 
-/// The status of a DataVolume (docs/protocol.md section 4.7). Serialized in full, so that equal statuses give equal JSON.
+/// The status of a DataVolume (docs/protocol.md section 4.7). Serialized in full, so that equal statuses give equal
+/// JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataVolumeStatus {

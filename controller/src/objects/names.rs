@@ -1,7 +1,7 @@
 //! The names of the objects of a clone (docs/protocol.md section 3.1). Tools and alerts look for these names.
 //!
-//! A name that had to be shortened or changed carries 128 bits of a SHA-256 of the original, so that two originals never
-//! share one name.
+//! A name that had to be shortened or changed carries 128 bits of a SHA-256 of the original, so that two originals
+//! never share one name.
 
 use ring::digest::{SHA256, digest};
 

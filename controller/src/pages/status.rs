@@ -1,5 +1,5 @@
-//! `/status`: running clones and those that ended last, for a browser. Plain HTML that reloads itself, without scripts; all
-//! text from the cluster is escaped.
+//! `/status`: running clones and those that ended last, for a browser. Plain HTML that reloads itself, without scripts;
+//! all text from the cluster is escaped.
 
 use std::fmt::Write as _;
 

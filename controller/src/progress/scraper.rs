@@ -75,8 +75,8 @@ impl Scraper {
         fetch(&host, address, &self.pki.server_bundle_pem(), self.limit)
     }
 
-    /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage, and
-    /// nothing else.
+    /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage,
+    /// and nothing else.
     fn proxied(&self, pod: &Pod) -> Result<String, String> {
         let page =
             self.cluster.pod_proxy(&pod.metadata.key(), port(pod)?, "/metrics", self.limit, PAGE_MAX_BYTES);

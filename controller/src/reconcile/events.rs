@@ -93,7 +93,8 @@ pub fn of_trouble(last_error: &LastError) -> Event {
     warning(last_error.reason(), &last_error.message())
 }
 
-/// Reasons of the target's Running condition that are also reported about the claim, as CDI does. Failures are always reported.
+/// Reasons of the target's Running condition that are also reported about the claim, as CDI does. Failures are always
+/// reported.
 const ABOUT_CLAIM: [Reason; 5] = [
     Reason::CloneSourceInUse,
     Reason::UploadTargetInUse,

@@ -21,8 +21,8 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// What is wrong with the clone of `dv`, which `seen` summarizes: it does not continue, or something fails although it runs
-    /// or is complete. `None` if nothing is wrong, or if it is queued.
+    /// What is wrong with the clone of `dv`, which `seen` summarizes: it does not continue, or something fails although
+    /// it runs or is complete. `None` if nothing is wrong, or if it is queued.
     pub fn of(dv: &DataVolume, seen: &CloneSummary, now: OffsetDateTime) -> Option<Self> {
         let helps = advice(&seen.reason).map_or(GENERAL, |advice| advice.helps);
         let complaint = |found: String| Some(Self { found, helps });

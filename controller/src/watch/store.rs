@@ -74,8 +74,8 @@ impl<T: StoreObject> Store<T> {
         }
     }
 
-    /// Whether an object that cannot be read would be kept. Its metadata decides, whatever its size; an object with unreadable
-    /// metadata is not kept.
+    /// Whether an object that cannot be read would be kept. Its metadata decides, whatever its size; an object with
+    /// unreadable metadata is not kept.
     pub fn admits_unread(&self, object: &Object) -> bool {
         self.admits_unread
             .as_ref()

@@ -1,8 +1,8 @@
 //! Objects that cannot be read: their identity, the cause, and the clones that wait for them.
 //!
-//! Such an object is in no store: a view of its previous version could be outdated. It is not gone either. The clones that need
-//! it wait: nothing is created, deleted or reported for them until the object can be read again or is deleted. All other clones
-//! continue.
+//! Such an object is in no store: a view of its previous version could be outdated. It is not gone either. The clones
+//! that need it wait: nothing is created, deleted or reported for them until the object can be read again or is
+//! deleted. All other clones continue.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

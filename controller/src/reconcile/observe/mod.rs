@@ -226,7 +226,8 @@ impl Observer {
         }
     }
 
-    /// Whether CDI would fill the target before it is bound: on classes of CSI drivers, unless the DataVolume says otherwise.
+    /// Whether CDI would fill the target before it is bound: on classes of CSI drivers, unless the DataVolume says
+    /// otherwise.
     fn is_filled_unbound(&self, seen: &Observed) -> Result<bool, ApiError> {
         let (Some(dv), Some(class)) = (&seen.data_volume, &seen.class) else { return Ok(false) };
         if !class.waits_for_consumer() {

@@ -255,8 +255,8 @@ impl SchedulerState {
         self.room = Some(self.running.len().max(1));
     }
 
-    /// The queue in its order, with `candidate` as if it were queued. Namespaces take turns, and the one with the fewest running
-    /// clones is first; within a namespace the oldest clone is first.
+    /// The queue in its order, with `candidate` as if it were queued. Namespaces take turns, and the one with the
+    /// fewest running clones is first; within a namespace the oldest clone is first.
     fn order<'s>(&'s self, candidate: Option<Candidate<'s>>) -> Vec<Candidate<'s>> {
         let mut load: BTreeMap<&str, usize> = BTreeMap::new();
         for key in self.running.keys() {

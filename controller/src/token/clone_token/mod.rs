@@ -30,8 +30,8 @@ impl TokenKey {
         self.write(&Claims::short(grant, caller_is_proven, &validity))
     }
 
-    /// The token of the controller: `grant` for the target with this `uid`. Valid for ten years, without the UID of a source
-    /// for an hour.
+    /// The token of the controller: `grant` for the target with this `uid`. Valid for ten years, without the UID of a
+    /// source for an hour.
     pub fn long(&self, grant: &Grant<'_>, uid: &Uid, now: OffsetDateTime) -> String {
         let life = if grant.source_uid.is_some() { LONG_LIFE } else { PROVISIONAL_LIFE };
         let validity = Validity { from: now - LONG_BACKDATE, until: now + life };
