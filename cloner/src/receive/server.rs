@@ -21,7 +21,7 @@ use crate::receive::body::{ReceiveContext, receive_stream};
 use crate::receive::pipeline::{self, Transfer};
 use crate::receive::streams::Streams;
 use crate::receive::transfer_state::{Busy, CurrentTransfer, Held, TransferState, UploadState};
-use crate::receive::{REPLACED, Received, Writing, session_report};
+use crate::receive::{REPLACED, Received, Writing};
 use crate::volume::destination::Destination;
 use crate::volume::tree::write::leaves_something;
 use crate::volume::writer_lock::{Share, WriterLock};
@@ -235,7 +235,7 @@ impl Service for UploadService {
         let Admitted { admission, is_sender, busy } = self.admit(exchange);
         let upload = match admission {
             Admission::Greet => {
-                return exchange.answer(200, TEXT, &session_report::greeting(&self.writing.destination));
+                return exchange.answer(200, TEXT, &self.greeting());
             }
             Admission::Report => {
                 let (status, text) = self.report(exchange);

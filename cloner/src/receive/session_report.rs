@@ -17,16 +17,16 @@ use crate::volume::destination::Destination;
 /// Digests in one answer: 16 KiB of text.
 const DIGESTS_AT_ONCE: usize = 256;
 
-/// The capabilities beyond those of CDI's target. A device has no place for attributes.
-pub fn greeting(destination: &Destination) -> String {
-    let attributes = match destination {
-        Destination::Directory { .. } => format!("{ATTRIBUTES_LINE}\n"),
-        Destination::Device(_) => String::new(),
-    };
-    format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{STREAMS_LINE}\n{attributes}")
-}
-
 impl UploadService {
+    /// The capabilities beyond those of CDI's target. A device has no place for attributes.
+    pub(super) fn greeting(&self) -> String {
+        let attributes = match self.writing.destination {
+            Destination::Directory { .. } => format!("{ATTRIBUTES_LINE}\n"),
+            Destination::Device(_) => String::new(),
+        };
+        format!("{GREETING}\nholes\ndigest\nresume\nprogress\n{STREAMS_LINE}\n{attributes}")
+    }
+
     /// The progress; if the request asks for digests, also some of those that the target holds.
     pub(super) fn report(&self, exchange: &Exchange) -> (u16, String) {
         let request = &exchange.request;

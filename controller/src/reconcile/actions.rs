@@ -15,9 +15,9 @@ use crate::pods::termination::TargetMessage;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::rules::running::pod_names;
-use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::restarts;
 use crate::reconcile::status::running::RunningConditions;
+use crate::reconcile::step::SlotAction;
 use crate::reconcile::step::Step;
 
 /// An action in the cluster. Each can safely be repeated.

@@ -15,9 +15,9 @@ use crate::reconcile::actions::Action;
 use crate::reconcile::events::Event;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::rules;
-use crate::reconcile::scheduling::SlotAction;
 use crate::reconcile::status::conditions;
 use crate::reconcile::status::running::RunningConditions;
+use crate::reconcile::step::SlotAction;
 use crate::reconcile::step::Step;
 use crate::reconcile::{events, status};
 

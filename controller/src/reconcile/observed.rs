@@ -12,7 +12,7 @@ use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::outcome::CloneOutcome;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
-use crate::reconcile::scheduling::Slot;
+use crate::reconcile::step::Slot;
 
 /// One key, observed once. Nothing in it changes while a decision is made.
 #[derive(Debug, Clone, Default)]

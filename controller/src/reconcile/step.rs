@@ -137,3 +137,31 @@ impl Step {
         )
     }
 }
+
+/// Whether a clone may run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Slot {
+    /// It may run, or runs already.
+    #[default]
+    Free,
+    /// It has to wait.
+    Queued {
+        /// Its position; the first is 1.
+        position: usize,
+        /// How many clones wait.
+        of: usize,
+        /// The limit that it waits for, as text for people.
+        limit: String,
+    },
+    /// It has to give up its pods, so that other clones find room.
+    GiveWay,
+}
+
+/// What a decision does with the slot of its clone, before any other action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotAction {
+    /// Take a slot, or enter the queue if none is free. Repeating it changes nothing.
+    TakeSlot,
+    /// Release the slot, or leave the queue.
+    ReleaseSlot,
+}

@@ -5,7 +5,7 @@ use decant_controller::policy::Policy;
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::decide::decide;
 use decant_controller::reconcile::observed::Observed;
-use decant_controller::reconcile::scheduling::Slot;
+use decant_controller::reconcile::step::Slot;
 use decant_controller::reconcile::step::{ReplaceReason, Step};
 use serde_json::json;
 use std::sync::Arc;

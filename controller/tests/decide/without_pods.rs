@@ -4,7 +4,7 @@ use decant_controller::objects::{Claim, Key, StorageClass};
 use decant_controller::reconcile::actions::Action;
 use decant_controller::reconcile::observed::{Observed, Origin};
 use decant_controller::reconcile::permission::check::Permission;
-use decant_controller::reconcile::scheduling::Slot;
+use decant_controller::reconcile::step::Slot;
 use decant_controller::reconcile::step::Step;
 use decant_controller::token::asker::Asker;
 use serde_json::json;

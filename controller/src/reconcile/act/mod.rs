@@ -30,7 +30,8 @@ use crate::reconcile::last_error::{FailedAction, LastError};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
-use crate::reconcile::scheduling::{CloneScheduler, Slot, SlotRequest};
+use crate::reconcile::scheduling::{CloneScheduler, SlotRequest};
+use crate::reconcile::step::Slot;
 use crate::reconcile::{compatibility, reserved_volumes};
 use crate::token::key::TokenKey;
 

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::permission::check::Permission;
 use crate::reconcile::reserved_volumes::Volumes;
-use crate::reconcile::scheduling::Slot;
+use crate::reconcile::step::Slot;
 use crate::reconcile::step::Step;
 
 /// The row that applies.

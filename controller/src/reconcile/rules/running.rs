@@ -19,7 +19,7 @@ use crate::policy::Policy;
 use crate::reconcile::observed::{Observed, Origin};
 use crate::reconcile::rules::before_claim::permission;
 use crate::reconcile::rules::kept;
-use crate::reconcile::scheduling::Slot;
+use crate::reconcile::step::Slot;
 use crate::reconcile::step::{ReplaceReason, Step};
 use crate::reconcile::{adoption, compatibility};
 

@@ -13,40 +13,13 @@ use std::time::{Duration, Instant};
 use crate::objects::Key;
 use crate::policy::SchedulingPolicy;
 use crate::reconcile::observed::Observed;
+use crate::reconcile::step::Slot;
 
 /// A stuck clone gives way after this time. The scheduler of Kubernetes retries within some seconds after room becomes
 /// free.
 const GIVE_WAY_AFTER: Duration = Duration::from_secs(15);
 /// A stuck clone prevents others from starting only for this long, because its pod may never fit on any node.
 const STUCK_MATTERS: Duration = Duration::from_secs(120);
-
-/// Whether a clone may run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Slot {
-    /// It may run, or runs already.
-    #[default]
-    Free,
-    /// It has to wait.
-    Queued {
-        /// Its position; the first is 1.
-        position: usize,
-        /// How many clones wait.
-        of: usize,
-        /// The limit that it waits for, as text for people.
-        limit: String,
-    },
-    /// It has to give up its pods, so that other clones find room.
-    GiveWay,
-}
-
-/// What a decision does with the slot of its clone, before any other action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlotAction {
-    /// Take a slot, or enter the queue if none is free. Repeating it changes nothing.
-    TakeSlot,
-    /// Release the slot, or leave the queue.
-    ReleaseSlot,
-}
 
 /// A clone that asks for a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::objects::{ConditionStatus, Key, Pod, PodPhase, Reason};
 use crate::pods::role::Role;
 use crate::pods::termination::last_end;
 use crate::reconcile::observed::Observed;
-use crate::reconcile::scheduling::Slot;
+use crate::reconcile::step::Slot;
 use crate::reconcile::step::Step;
 
 /// The message of every failure because the target is too small (docs/protocol.md section 4.7).
