@@ -84,7 +84,7 @@ impl Readings {
                 false
             }
             old => {
-                // The last reading of the previous pod stays until the new one answers.
+                // The last reading of the previous pod is kept until the new one answers.
                 let progress = old.and_then(|old| old.progress.clone());
                 let followed = Followed {
                     pod: Arc::clone(pod),

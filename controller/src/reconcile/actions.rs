@@ -177,8 +177,8 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
     }
 }
 
-/// The clone type annotation of the DataVolume, if it is missing; CDI's users look for it there. It is written once,
-/// with the first action on the claim of a clone, or after an upgrade when the clone ends.
+/// The clone type annotation of the DataVolume, if it is missing; CDI's users expect it there. It is written once, with
+/// the first action on the claim of a clone, or after an upgrade when the clone ends.
 fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
     let is_time =

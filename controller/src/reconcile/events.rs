@@ -34,7 +34,7 @@ fn warning(reason: impl Into<String>, message: &str) -> Event {
     Event { kind: "Warning", reason: reason.into(), message: message.to_owned() }
 }
 
-/// The events that come with a new status.
+/// The events about a new status.
 pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> Vec<Event> {
     let (Some(dv), Some(new)) = (&seen.data_volume, new) else { return Vec::new() };
     let old = &dv.status;

@@ -102,12 +102,12 @@ impl<T: StoreObject> Store<T> {
         self.lock().views.values().cloned().collect()
     }
 
-    /// How many there are.
+    /// The number of views.
     pub fn len(&self) -> usize {
         self.lock().views.len()
     }
 
-    /// Whether there are none.
+    /// Whether the store has no views.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

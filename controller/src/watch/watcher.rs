@@ -199,7 +199,7 @@ impl<T: StoreObject> Watcher<T> {
             Ok((view, links)) => {
                 let key = view.meta().key();
                 let version = view.meta().resource_version.clone();
-                // In this order: the object must never look as if it were gone.
+                // In this order, because the object must never seem to be gone.
                 let before = self.store().put(view);
                 self.context.unreadable.remove(self.kind, &key);
                 self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.indexed_by())));
@@ -223,7 +223,7 @@ impl<T: StoreObject> Watcher<T> {
 
     fn set_aside(&self, object: &Object, why: Unreadable) -> StoredVersion {
         let text = why.to_string();
-        // Before it leaves its store: the object must never look as if it were gone.
+        // Before it is removed from its store, because the object must never seem to be gone.
         let (key, is_news) = self.context.unreadable.put(self.kind, object, why);
         if is_news {
             let name = key.as_ref().map_or_else(|| "without a name".to_owned(), Key::to_string);

@@ -72,7 +72,7 @@ pub struct WebhookSettings {
     pub claim_adoption: bool,
     /// The certificate.
     pub identity: IdentityProvider,
-    /// Whom to answer; `None` for every client.
+    /// The clients to answer; `None` for all.
     pub callers: Option<Callers>,
 }
 

@@ -65,7 +65,7 @@ fn refused(kind: &str, key: &Key, UnreportedError { reason, message }: &Unreport
     Check::fail(format!("{kind} {key}"), format!("{reason}: {message}"), help)
 }
 
-/// All checks of clones. Clones in the namespace `first` come first.
+/// The checks of all clones, those in the namespace `first` first.
 fn judge(evidence: &CloneEvidence, first: &str, now: OffsetDateTime) -> Vec<Check> {
     let mut clones: Vec<(&DataVolume, CloneSummary)> =
         evidence.data_volumes.iter().filter_map(|dv| Some((dv, CloneSummary::of(dv)?))).collect();

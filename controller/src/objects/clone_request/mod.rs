@@ -1,4 +1,4 @@
-//! What a DataVolume asks for (docs/protocol.md sections 4.2, 4.3).
+//! The request in a DataVolume (docs/protocol.md sections 4.2, 4.3).
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::objects::{Checked, ClaimTemplate, DataSource, DataVolume, Key};
 
 const MIB_BYTES: u64 = 1 << 20;
 
-/// What is to be cloned.
+/// The source that is requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// This claim.
@@ -54,7 +54,7 @@ fn readable<'a, T>(field: &'static str, checked: &'a Checked<T>) -> Result<&'a T
     })
 }
 
-/// What `dv` wants cloned.
+/// The source that `dv` requests.
 pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
     match (&dv.spec.source, &dv.spec.source_ref) {
         (Some(source), None) => source_of(readable("spec.source", source)?),

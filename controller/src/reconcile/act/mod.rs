@@ -111,7 +111,7 @@ impl Executor {
             Action::MakeClaim => self.make_claim(seen),
             Action::AdoptClaim => {
                 let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Ok(()) };
-                // The list is replaced as a whole; other owners stay.
+                // The patch replaces the list as a whole, so it contains the other owners as well.
                 let mut owners: Vec<Value> = claim.metadata.owner_references.iter().map(owner).collect();
                 owners.push(claim::owner(dv));
                 let patch = json!({
@@ -353,7 +353,6 @@ fn owner(owner: &OwnerReference) -> Value {
     reference.into()
 }
 
-/// The members of an object.
 fn members(object: Value) -> Map<String, Value> {
     match object {
         Value::Object(members) => members,

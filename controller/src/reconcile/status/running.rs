@@ -145,7 +145,7 @@ impl RunningConditions {
     }
 }
 
-/// Why there is no target pod.
+/// The condition while there is no target pod: why there is none.
 fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
     let list = |pods: &[Key]| {
         let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
