@@ -196,8 +196,9 @@ fn serve_webhook(
     Webhook::start(settings, listener, stop.clone())
 }
 
-/// Runs `work` while this process holds the Lease, until a stop. When the Lease is lost, the work stops immediately and the
-/// process waits for the Lease again: a restart of the API server takes longer than a Lease is valid without a renewal.
+/// Runs `work` while this process holds the Lease, until a stop. When the Lease is lost, the work stops immediately and
+/// the process waits for the Lease again: a restart of the API server takes longer than a Lease is valid without a
+/// renewal.
 fn lead(
     leader: Option<Leader>,
     stop: &Stop,

@@ -1,4 +1,4 @@
-//! What the operator of the cluster decided: images, intervals, limits. Read from flags and environment once.
+//! The settings of the cluster's operator: images, intervals, limits. They are read once from flags and environment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,25 +6,26 @@ use std::time::Duration;
 use decant_shared::protocol::units::Overhead;
 use serde_json::Value;
 
-/// What the Intermediate profile allows (docs/protocol.md section 2.5).
+/// The cipher suites of the Intermediate profile (docs/protocol.md section 2.5).
 pub(crate) const INTERMEDIATE_CIPHERS: &str = "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256,\
     ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-RSA-AES128-GCM-SHA256,ECDHE-ECDSA-AES256-GCM-SHA384,\
     ECDHE-RSA-AES256-GCM-SHA384,ECDHE-ECDSA-CHACHA20-POLY1305,ECDHE-RSA-CHACHA20-POLY1305";
 
-/// All of it.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// What pods are made of.
+    /// Settings of the pods.
     pub pods: PodPolicy,
     /// When clones may start.
     pub scheduling: SchedulingPolicy,
     /// Intervals and limits.
     pub intervals: Intervals,
-    /// Share of a filesystem volume that files cannot use, for classes without a value of their own (docs/protocol.md section 4.8).
+    /// Share of a filesystem volume that files cannot use, for classes without a value of their own (docs/protocol.md
+    /// section 4.8).
     pub overhead: Overhead,
-    /// The same by storage class.
+    /// The same share for storage classes with a value of their own.
     pub class_overheads: BTreeMap<String, Overhead>,
-    /// Whether clones preallocate when the DataVolume leaves it open.
+    /// Whether clones preallocate if the DataVolume does not specify it.
     pub preallocation: bool,
     /// Whether claims that wait for their first consumer are left to it.
     pub honor_wait_for_first_consumer: bool,
@@ -32,7 +33,7 @@ pub struct Policy {
     pub claim_adoption: bool,
 }
 
-/// What pods are made of.
+/// Settings of the pods.
 #[derive(Debug, Clone)]
 pub struct PodPolicy {
     /// Image of source and target.
@@ -49,11 +50,11 @@ pub struct PodPolicy {
     pub tolerations: Value,
     /// Annotations of both pods, unless the claim has other values.
     pub annotations: BTreeMap<String, String>,
-    /// `app.kubernetes.io/part-of`, `app.kubernetes.io/version` and what else the installer wants.
+    /// Further labels of all objects, such as `app.kubernetes.io/part-of` and `app.kubernetes.io/version`.
     pub extra_labels: BTreeMap<String, String>,
-    /// Suites that targets take, with commas between them, under OpenSSL's names.
+    /// Cipher suites that targets accept, comma-separated, with OpenSSL's names.
     pub tls_ciphers: String,
-    /// The oldest version that targets take, for example `VersionTLS12`.
+    /// The oldest TLS version that targets accept, for example `VersionTLS12`.
     pub tls_min_version: String,
     /// How long a leaf certificate lives.
     pub certificate_life: Duration,
@@ -64,7 +65,7 @@ pub struct PodPolicy {
 /// When clones may start.
 #[derive(Debug, Clone)]
 pub struct SchedulingPolicy {
-    /// Clones that run at the same time in the whole cluster.
+    /// Maximum number of clones that run at the same time in the whole cluster.
     pub running_max: usize,
     /// The same for each target storage class.
     pub running_max_per_class: usize,
@@ -73,17 +74,17 @@ pub struct SchedulingPolicy {
 /// Intervals and limits.
 #[derive(Debug, Clone)]
 pub struct Intervals {
-    /// Interval of polling a running clone, when few run.
+    /// Interval of polling a running clone, if few run.
     pub poll: Duration,
-    /// Limit of one scrape.
+    /// Time limit of one scrape.
     pub scrape_limit: Duration,
-    /// Interval of checking something that may become free: a source in use, a missing permission.
+    /// Interval of checking a condition that may change without an event: a source in use, a missing permission.
     pub wait: Duration,
     /// Interval of progress writes of one clone.
     pub progress_write: Duration,
-    /// Progress writes in a second, for all clones together.
+    /// Maximum number of progress writes per second, for all clones together.
     pub progress_writes_per_sec: u32,
-    /// How long a source pod may live on after its target succeeded.
+    /// How long a source pod may keep running after its target succeeded.
     pub source_grace: Duration,
     /// Shortest and longest pause after an error.
     pub backoff: (Duration, Duration),

@@ -51,7 +51,7 @@ fn show(leftovers: &[Leftover]) {
     }
 }
 
-/// Asks on standard error; only `y` and `yes` mean yes.
+/// Asks for confirmation on standard error; only `y` and `yes` mean yes.
 fn is_wanted(count: usize) -> Result<bool, Failure> {
     let objects = if count == 1 { "this object" } else { "these objects" };
     let _ = write!(io::stderr(), "Delete {objects}? [y/N] ").and_then(|()| io::stderr().flush());
@@ -66,7 +66,7 @@ fn is_wanted(count: usize) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Deletes all of them. Prints an object that cannot be deleted and continues with the others.
+/// Deletes all leftovers. Reports an object that cannot be deleted and continues with the others.
 fn delete(session: &Session, leftovers: &[Leftover], prints: bool) -> Result<Ending, Failure> {
     let mut failures = 0;
     for left in leftovers {
@@ -124,7 +124,7 @@ impl Leftover {
     }
 }
 
-/// The leftovers, and what the user may not read.
+/// The leftovers, and the kinds that the user may not read.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Found {
     pub(super) leftovers: Vec<Leftover>,
@@ -132,7 +132,8 @@ pub(super) struct Found {
     pub(super) not_looked_at: Vec<String>,
 }
 
-/// Finds all leftovers in the session's namespace or in all namespaces; with `finished`, also DataVolumes that succeeded.
+/// Finds all leftovers in the session's namespace or in all namespaces; with `finished`, also DataVolumes that
+/// succeeded.
 pub(super) fn find(session: &Session, all_namespaces: bool, finished: bool) -> Result<Found, Failure> {
     let scope = session.scope(all_namespaces);
     let ours = ListParams { labels: format!("{APP}={APP_VALUE}"), ..scope.clone() };
@@ -203,8 +204,8 @@ impl Claims<'_> {
     }
 }
 
-/// The PVC that the pod's metadata names. The plugin cannot verify seals, but its users see the list first and delete only
-/// what they have the right to delete. Pods of earlier versions and of CDI have no seal.
+/// The PVC that the pod's metadata names. The plugin cannot verify seals, but its users see the list first and delete
+/// only what they have the right to delete. Pods of earlier versions and of CDI have no seal.
 fn claim_of(pod: &Meta) -> Option<Key> {
     if let Some(claim) = pod.annotation(OWNER_REF) {
         return claim.parse().ok();
@@ -247,7 +248,7 @@ fn secrets(session: &Session, ours: &ListParams, pods: &[Pod]) -> Result<Vec<Lef
         }
         // The pod may have been created since the pods were listed.
         let is_gone = match session.cluster.get(Kind::Pod, &Key::new(&meta.namespace, &owner.name)) {
-            // A pod without readable metadata may be the one.
+            // A pod without readable metadata may be the owner.
             Ok(pod) => ObjectIdentity::of(&pod).is_some_and(|found| found.metadata.uid != owner.uid),
             Err(e) if e.is_not_found() => true,
             Err(e) => return Err(e),
@@ -285,7 +286,7 @@ mod tests {
         let running = claim(&json!({}));
         assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&running)));
         assert!(!left(&pod(COMPONENT_TARGET, "cdi-upload-copy", "Failed"), Some(&running)));
-        // Done, but the source still writes its termination message.
+        // The clone is complete, but the source is still writing its termination message.
         let done = claim(&json!({ CLONE_OF: "true" }));
         assert!(!left(&pod(COMPONENT_SOURCE, "u-source-pod", "Running"), Some(&done)));
         assert!(!left(&pod("virt-launcher", "vm", "Succeeded"), None));

@@ -98,7 +98,7 @@ impl Termination for Ending {
 pub(super) struct Failure {
     pub(super) ending: Ending,
     message: String,
-    /// Starts the message; not known where the error comes from.
+    /// The start of the message; unknown where the error is created.
     server: Option<String>,
 }
 

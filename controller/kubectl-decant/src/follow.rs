@@ -17,15 +17,15 @@ use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 
 /// An API server that restarts may be unreachable for this long.
 const UNREACHABLE_LIMIT: Duration = Duration::from_secs(60);
-/// Between two attempts to list and watch again.
+/// The pause between two attempts to list and watch again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
-/// One wait for a change. Signals and time limits are checked between two waits.
+/// The duration of one wait for a change. Signals and time limits are checked between two waits.
 const POLL: Duration = Duration::from_millis(300);
 /// How long to wait for the digest, which is written after the phase. Clones by CDI's own programs have none.
 const DIGEST_WAIT: Duration = Duration::from_secs(3);
 /// How long a clone has to be blocked before the command gives up: the missing object may be created soon.
 const BLOCKED_LIMIT: Duration = Duration::from_secs(10);
-/// Without a terminal: between two lines about a clone of which only the progress changes.
+/// Without a terminal: the interval of lines about a clone of which only the progress changes.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// DataVolumes, kept up to date by a watch.
@@ -45,7 +45,7 @@ impl<'s> DataVolumeWatch<'s> {
         Ok(watch)
     }
 
-    /// Waits a moment for a change. Returns whether there may be one. Restarts a watch that ended.
+    /// Waits a short time for a change. Returns whether there may be one. Restarts a watch that ended.
     pub(super) fn wait(&mut self) -> Result<bool, Failure> {
         let Some(watch) = &mut self.watch else { return self.restart() };
         let event = match watch.next(POLL) {
@@ -113,8 +113,8 @@ pub(super) struct FollowOptions {
     pub(super) output: Option<Output>,
 }
 
-/// Follows the clone `key` to its end. Shows a bar on standard error if that is a terminal, otherwise a line from time to
-/// time, and prints the result on standard output.
+/// Follows the clone `key` to its end. Shows a bar on standard error if that is a terminal, otherwise a line at
+/// intervals, and prints the result on standard output.
 pub(super) fn follow_to_end(
     session: &Session,
     key: &Key,
@@ -196,7 +196,7 @@ fn state_text(seen: &CloneSummary) -> String {
     plain(if why.is_empty() { &seen.phase } else { &why })
 }
 
-/// Why the clone does not continue, and what helps.
+/// Why the clone does not continue, and what to do.
 pub(super) fn with_help(seen: &CloneSummary) -> String {
     let help = advice(&seen.reason).map(|advice| format!("\nHint: {}", advice.helps));
     state_text(seen) + &help.unwrap_or_default()
@@ -232,14 +232,14 @@ impl Reporter {
             self.printed = text;
             self.printed_at = Instant::now();
         } else {
-            // Still a change the next time.
+            // It is reported as a change by a later call.
             return Ok(());
         }
         self.last = Some(seen.clone());
         Ok(())
     }
 
-    /// Whether to print a line: for another phase or reason immediately, for progress from time to time.
+    /// Whether to print a line: for another phase or reason immediately, for progress at intervals.
     fn is_due(&self, seen: &CloneSummary, text: &str) -> bool {
         let only_progress = self.last.as_ref().is_some_and(|last| {
             last.phase == seen.phase

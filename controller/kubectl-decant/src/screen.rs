@@ -8,9 +8,9 @@ use decant_controller::summary::clone_summary::{CloneState, CloneSummary};
 
 /// Characters between the brackets of a bar.
 const BAR_WIDTH: usize = 24;
-/// For a terminal of unknown size.
+/// The width of a terminal of unknown size.
 const COLUMNS: usize = 80;
-/// For a terminal of unknown size.
+/// The height of a terminal of unknown size.
 const ROWS: usize = 24;
 
 /// A line of text.

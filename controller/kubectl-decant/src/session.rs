@@ -42,7 +42,7 @@ impl Session {
         Ok(Self { cluster, server, namespace, stop: Stop::new() })
     }
 
-    /// From now on, a signal ends the waits of this process instead of the process.
+    /// From now on, a signal ends only the waits of this process, not the process itself.
     pub(super) fn watch_signals(&self) -> Result<(), Failure> {
         decant_shared::process::signal::watch(&self.stop)
             .map_err(|e| Failure::new(Ending::Failed, format!("cannot handle signals: {e}")))

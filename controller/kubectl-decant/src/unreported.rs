@@ -1,5 +1,5 @@
-//! Errors that no DataVolume reports, because its status cannot be written or because there is no DataVolume. They are in
-//! events, and in annotations of PVCs that request a clone themselves.
+//! Errors that no DataVolume reports, because its status cannot be written or because there is no DataVolume. They are
+//! in events, and in annotations of PVCs that request a clone themselves.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! The client of the API server. Only this file and `runtime.rs` use the asynchronous runtime; `kubeconfig.rs` has `async`
-//! functions for this file.
+//! The client of the API server. Only this file and `runtime.rs` use the asynchronous runtime; `kubeconfig.rs` has
+//! `async` functions for this file.
 //!
-//! One thread, `kube-io`, drives sockets and timers. The calling thread drives its own call and sleeps until the response
-//! arrives: a waiting watch blocks no other call, and each thread parses its own responses.
+//! One thread, `kube-io`, drives sockets and timers. The calling thread drives its own call and sleeps until the
+//! response arrives: a waiting watch blocks no other call, and each thread parses its own responses.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use crate::objects::{Key, Kind, Object, Uid};
 
 /// A reachable API server accepts a connection in far less time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Limit of a whole call. The API server itself gives up after 60 s, but a retry is better than waiting longer for a webhook
-/// or for storage.
+/// Limit of a whole call. The API server itself gives up after 60 s, but a retry is better than waiting longer for a
+/// webhook or for storage.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Limit of calls about a Lease: a renewal without a response must fail before the Lease expires (see `lease.rs`).
 const LEASE_CALL_LIMIT: Duration = Duration::from_secs(4);
 /// The API server ends a watch after this time. Proxies often cut connections after five minutes.
 const WATCH_SECS: u32 = 290;
-/// The API server sends a bookmark each minute. After a longer silence the connection may be dead: the watch is restarted
-/// where it was, which costs one request.
+/// The API server sends a bookmark each minute. After a longer silence the connection may be dead: the watch is
+/// restarted where it was, which costs one request.
 const WATCH_SILENCE: Duration = Duration::from_secs(90);
-/// Longer responses are not read. The largest stored object has 1.5 MiB and may be a few times that as JSON; longer lists
-/// are requested in smaller pages.
+/// Longer responses are not read. The largest stored object has 1.5 MiB and may be a few times that as JSON; longer
+/// lists are requested in smaller pages.
 const ANSWER_LIMIT_BYTES: usize = 8 << 20;
 
 /// The user agent of the controller in the audit log of the API server.
@@ -61,8 +61,8 @@ pub struct Reached {
 }
 
 impl KubeCluster {
-    /// Uses `kubeconfig`; by default the service account of the pod, outside of a cluster `$KUBECONFIG` or `~/.kube/config`.
-    /// Ignores proxies of the environment. Makes no call yet. The error names what was tried.
+    /// Uses `kubeconfig`; by default the service account of the pod, outside of a cluster `$KUBECONFIG` or
+    /// `~/.kube/config`. Ignores proxies of the environment. Makes no call yet. The error names what was tried.
     pub fn connect(kubeconfig: Option<&Path>) -> Result<Self, String> {
         let io = ApiRuntime::start()?;
         let config = io.handle.block_on(kubeconfig::of_controller(kubeconfig))?;

@@ -1,5 +1,5 @@
-//! Counts the calls to the API server, for the metrics of the controller and for the test that its roles grant only what it
-//! uses.
+//! Counts the calls to the API server, for the metrics of the controller and for the test that its roles grant only
+//! what it uses.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -57,7 +57,8 @@ impl Reach {
         }
     }
 
-    /// All files merged; the first value wins. Like `kubectl`, this skips missing files, except a file that a flag names.
+    /// All files merged; the first value wins. Like `kubectl`, this skips missing files, except a file that a flag
+    /// names.
     /// `None` if no file exists.
     fn read(&self, files: &[PathBuf]) -> Result<Option<(String, Kubeconfig)>, String> {
         let mut whole: Option<(String, Kubeconfig)> = None;
@@ -91,8 +92,8 @@ impl Reach {
     }
 }
 
-/// The configuration of the controller: `kubeconfig`; by default the service account of the pod, outside of a cluster the
-/// environment.
+/// The configuration of the controller: `kubeconfig`; by default the service account of the pod, outside of a cluster
+/// the environment.
 pub(crate) async fn of_controller(kubeconfig: Option<&Path>) -> Result<Config, String> {
     let Some(path) = kubeconfig else {
         return Config::infer().await.map_err(|e| {

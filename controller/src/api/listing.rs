@@ -3,15 +3,15 @@
 use crate::api::cluster::{ApiError, Cluster, ListParams};
 use crate::objects::{Kind, Object};
 
-/// Objects in one page. Usual objects need some hundred kilobytes. A page of the largest possible objects exceeds the length
-/// limit of a response; it is requested again with half as many.
+/// Objects in one page. Usual objects need some hundred kilobytes. A page of the largest possible objects exceeds the
+/// length limit of a response; it is requested again with half as many.
 pub const PAGE_OBJECTS: u32 = 50;
 /// After a page shorter than this, the next one has twice as many objects: it will be far below the length limit of a
 /// response.
 const SHORT_PAGE_BYTES: usize = 1 << 20;
 
-/// Passes all objects of `kind` that `params` selects to `take`; returns the version from which to watch. `params.limit` is
-/// the maximum number of objects in a page, [`PAGE_OBJECTS`] if it is 0.
+/// Passes all objects of `kind` that `params` selects to `take`; returns the version from which to watch.
+/// `params.limit` is the maximum number of objects in a page, [`PAGE_OBJECTS`] if it is 0.
 pub fn list(
     cluster: &dyn Cluster,
     kind: Kind,

@@ -98,13 +98,14 @@ fn collection(kind: Kind, namespace: &str) -> kube::core::Request {
 
 struct ObjectPath {
     collection: kube::core::Request,
-    /// As a path segment.
+    /// The name as a path segment.
     name: String,
 }
 
 impl ObjectPath {
-    /// The API server splits paths after it has decoded them, so an escaped slash separates segments too: a name with
-    /// one would lead to something else, such as a subresource. No object has such a name: the error is "not found".
+    /// The API server splits paths after it has decoded them, so an escaped slash separates segments too. A name with a
+    /// slash would lead to another resource, such as a subresource. No object has such a name, so the error is "not
+    /// found".
     fn new(kind: Kind, key: &Key) -> Result<Self, ApiError> {
         let is_segment = |name: &str| !matches!(name, "." | "..") && !name.contains(['/', '%']);
         if key.name.is_empty() || !is_segment(&key.name) || !is_segment(&key.namespace) {

@@ -13,7 +13,8 @@ const ERROR_TEXT_CHARS: usize = 300;
 /// The length limit of a response about one object (see `client.rs`).
 const LINE_LIMIT_BYTES: usize = 8 << 20;
 
-/// Parses a page of a list. Its items are separated but not parsed, so that one invalid item does not affect the others.
+/// Parses a page of a list. Its items are separated but not parsed, so that one invalid item does not affect the
+/// others.
 pub(crate) fn page(kind: Kind, bytes: Vec<u8>) -> Result<ListPage, ApiError> {
     let what = || format!("the list of {}", kind.plural());
     let text = Arc::new(String::from_utf8(bytes).map_err(|e| unreadable(&what(), &e))?);

@@ -1,4 +1,5 @@
-//! Certificates of clones: two authorities in Secrets in the namespace of the controller (docs/protocol.md section 3.9), and their leaves.
+//! Certificates of clones: two authorities in Secrets in the namespace of the controller (docs/protocol.md section
+//! 3.9), and their leaves.
 
 use std::sync::RwLock;
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl Pki {
         Ok(Self { signers: RwLock::new(signers) })
     }
 
-    /// The same as [`Pki::open`] again; call it from time to time.
+    /// Does the same as [`Pki::open`] again. Call it regularly.
     pub fn refresh(&self, cluster: &dyn Cluster, namespace: &str, now: OffsetDateTime) -> Result<(), String> {
         let signers = load_both(cluster, namespace, now)?;
         *self.signers.write().unwrap_or_else(std::sync::PoisonError::into_inner) = signers;

@@ -111,8 +111,9 @@ pub struct Held {
 }
 
 impl Held {
-    /// Starts the thread `lease`, which renews until [`LeaseKeeper::release`]. `lost` is called once if another process holds
-    /// the Lease, or if it could not be renewed within [`RENEW_DEADLINE`]: the process must stop acting immediately.
+    /// Starts the thread `lease`, which renews until [`LeaseKeeper::release`]. `lost` is called once if another process
+    /// holds the Lease, or if it could not be renewed within [`RENEW_DEADLINE`]: the process must stop acting
+    /// immediately.
     pub fn keep(self, lost: impl FnOnce(String) + Send + 'static) -> io::Result<LeaseKeeper> {
         let end = Stop::new();
         let until = end.clone();
@@ -157,7 +158,8 @@ impl Held {
         Ok(())
     }
 
-    /// The Lease was changed or deleted. If this process is still the holder, or the Lease is gone, the next attempt renews it.
+    /// The Lease was changed or deleted. If this process is still the holder, or the Lease is gone, the next attempt
+    /// renews it.
     fn read_again(&mut self) -> Result<(), String> {
         match self.leader.cluster.get(Kind::Lease, &self.leader.key) {
             Ok(object) => {
@@ -184,7 +186,8 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    /// Releases the Lease, so that the next process can act immediately. Call it when no part of this process acts any more.
+    /// Releases the Lease, so that the next process can act immediately. Call it when no part of this process acts any
+    /// more.
     pub fn release(self) {
         self.end.cancel();
         // Its panic has already been printed.

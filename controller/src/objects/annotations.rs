@@ -114,7 +114,8 @@ pub const TARGET_CLAIM_UID: &str = "decant.dev/target-claim-uid";
 pub const SOURCE_CLAIM_UID: &str = "decant.dev/source-claim-uid";
 /// On both pods: name of the Secret with their first keys; those of renewed keys end in `-1`, `-2` and so on.
 pub const KEYS: &str = "decant.dev/keys";
-/// On both pods: the controller's seal over the annotations that say to which clone they belong; a pod without it is not a clone pod.
+/// On both pods: the controller's seal over the annotations that say to which clone they belong; a pod without it is
+/// not a clone pod.
 pub const PROOF: &str = "decant.dev/proof";
 /// On a PVC: UID of the target pod that the controller created, with a seal.
 pub const TARGET_POD: &str = "decant.dev/target-pod";

@@ -1,11 +1,11 @@
-//! Parts of an object that its author may have got wrong, while the object itself is to be read.
+//! Parts of an object that may be invalid without making the whole object unreadable.
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::objects::decode::{Unreadable, decode_within};
 
-/// What a part may keep, in bytes: a claim's spec has a few hundred.
+/// What a part may keep, in bytes. A claim's spec has a few hundred.
 const PART_LIMIT_BYTES: usize = 16 << 10;
 
 /// A part of an object: its value, or why it cannot be read.

@@ -15,9 +15,9 @@ use crate::objects::phase::ClaimPhase;
 pub struct Claim {
     /// Metadata.
     pub metadata: Meta,
-    /// What was asked for.
+    /// The spec: what is requested.
     pub spec: ClaimSpec,
-    /// What there is.
+    /// The status.
     pub status: ClaimStatus,
 }
 
@@ -34,7 +34,7 @@ pub struct ClaimSpec {
     pub volume_mode: VolumeMode,
     /// The bound volume's name.
     pub volume_name: String,
-    /// Requests.
+    /// Requested resources.
     pub resources: Resources,
 }
 
@@ -42,7 +42,7 @@ pub struct ClaimSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Resources {
-    /// How much of what.
+    /// The requested amounts.
     pub requests: Amounts,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VolumeM
     Option::<VolumeMode>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// A Kubernetes quantity as it was written: it may come as text or as a bare number.
+/// A Kubernetes quantity as it was written: text or a bare number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Quantity(pub String);
@@ -100,13 +100,13 @@ impl Visitor<'_> for QuantityVisitor {
     }
 }
 
-/// What a claim has got.
+/// The status of a claim.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ClaimStatus {
     /// Whether it has a volume.
     pub phase: ClaimPhase,
-    /// How much there is.
+    /// The capacity of its volume.
     pub capacity: Amounts,
 }
 
@@ -121,7 +121,7 @@ pub enum VolumeMode {
 }
 
 impl Claim {
-    /// Whether the finalizer that protects source pods is there.
+    /// Whether the claim has the finalizer that protects source pods.
     pub fn is_held(&self) -> bool {
         self.metadata.finalizers.iter().any(|name| name == CLONE_SOURCE_FINALIZER)
     }
@@ -131,7 +131,7 @@ impl Claim {
         self.status.phase == ClaimPhase::Bound
     }
 
-    /// The size that was asked for, as Kubernetes wrote it.
+    /// The requested size, as Kubernetes wrote it.
     pub fn requested(&self) -> Option<String> {
         self.spec.resources.requests.storage.clone()
     }

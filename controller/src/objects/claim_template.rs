@@ -1,4 +1,4 @@
-//! The spec of a claim that is to be made, as a DataVolume has it in `spec.pvc` or `spec.storage`.
+//! The spec of a claim that is to be created, as in `spec.pvc` or `spec.storage` of a DataVolume.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::objects::claim::{Quantity, VolumeMode};
 
-/// All fields of a PersistentVolumeClaimSpec. What is not named here the API server would not keep in a claim.
+/// All fields of a PersistentVolumeClaimSpec. The API server would drop any other field from a claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClaimTemplate {
@@ -16,7 +16,7 @@ pub struct ClaimTemplate {
     /// Which volumes may be bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
-    /// How much of what.
+    /// Requested resources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<TemplateResources>,
     /// The one volume that may be bound.
@@ -40,18 +40,18 @@ pub struct ClaimTemplate {
 }
 
 impl ClaimTemplate {
-    /// How the volume will be used.
+    /// The volume mode; `Filesystem` by default.
     pub fn mode(&self) -> VolumeMode {
         self.volume_mode.unwrap_or_default()
     }
 
-    /// The size that is asked for, as it was written.
+    /// The requested size, as it was written.
     pub fn requested(&self) -> Option<&str> {
         let amount = self.resources.as_ref()?.requests.get(STORAGE)?.as_ref()?;
         Some(&amount.0)
     }
 
-    /// The same template with another `size`.
+    /// Sets the requested size to `size`.
     pub fn request(&mut self, size: String) {
         let resources = self.resources.get_or_insert_default();
         resources.requests.insert(STORAGE.to_owned(), Some(Quantity(size)));
@@ -65,7 +65,7 @@ const STORAGE: &str = "storage";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TemplateResources {
-    /// At least this much; a null is as good as nothing.
+    /// At least this much; null counts as missing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Option<Quantity>>,
     /// At most this much.

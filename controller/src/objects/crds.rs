@@ -1,15 +1,17 @@
-//! The CustomResourceDefinitions: DataVolume (docs/protocol.md sections 4.1, 4.2), and the four others that KubeVirt insists on.
+//! The CustomResourceDefinitions: DataVolume (docs/protocol.md sections 4.1, 4.2), and the four others that KubeVirt
+//! insists on.
 
 use serde_json::{Value, json};
 
 const GROUP: &str = "cdi.kubevirt.io";
 
-/// All of them, a document each (Helm takes no list): JSON, which is YAML, too.
+/// All definitions as one YAML stream, one document each, because Helm accepts no list. The documents are JSON, which
+/// is valid YAML.
 pub fn manifest() -> String {
     definitions().iter().map(|definition| format!("---\n{definition:#}\n")).collect()
 }
 
-/// Their names.
+/// The names of the definitions.
 pub fn names() -> Vec<String> {
     let name =
         |definition: &Value| definition.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
@@ -34,7 +36,7 @@ fn definition(
     scope: &str,
     version: &Value,
 ) -> Value {
-    // The API server drops empty lists: with one, every `kubectl apply` would have something to change.
+    // The API server drops empty lists. With an empty list here, every `kubectl apply` would report a change.
     let short = if short.is_empty() { json!({}) } else { json!({ "shortNames": short }) };
     let names = merged(
         &json!({
@@ -50,13 +52,13 @@ fn definition(
     })
 }
 
-/// The members of both objects.
+/// One object with the members of both.
 fn merged(one: &Value, other: &Value) -> Value {
     let members = one.as_object().into_iter().chain(other.as_object()).flatten();
     members.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// A kind whose content is not ours to check.
+/// A kind whose content Decant does not check.
 fn open(kind: &str, plural: &str, singular: &str, short: &[&str], scope: &str) -> Value {
     let any = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     let version = json!({
@@ -125,7 +127,7 @@ fn data_source() -> Value {
     definition("DataSource", "datasources", "datasource", &["das"], "Namespaced", &version)
 }
 
-/// An object whose `properties` are read. What else is in it stays as it is: CDI may know it.
+/// An object whose `properties` are read. Unknown fields are preserved, because CDI may know them.
 fn object(description: &str, properties: &Value) -> Value {
     json!({
         "type": "object",
@@ -178,8 +180,8 @@ fn spec() -> Value {
     })
 }
 
-/// All fields of a PersistentVolumeClaimSpec, as `resource/template.rs` reads them. The API server would drop others
-/// from a PVC, so it drops them here already.
+/// All fields of a PersistentVolumeClaimSpec, as `objects/claim_template.rs` reads them. The API server would drop any
+/// other field from a PVC, so the schema drops it here already.
 fn claim_spec(description: &str) -> Value {
     let words = json!({ "type": "array", "items": { "type": "string" } });
     let amounts = json!({ "type": "object", "additionalProperties": {
@@ -227,7 +229,7 @@ fn claim_spec(description: &str) -> Value {
                 "properties": {
                     "requests": amounts,
                     "limits": amounts,
-                    // Of former versions of Kubernetes: taken and left out.
+                    // From earlier versions of Kubernetes: accepted, but not passed on.
                     "claims": { "type": "array", "items": {
                         "type": "object", "x-kubernetes-preserve-unknown-fields": true,
                     } },
@@ -243,7 +245,7 @@ fn claim_spec(description: &str) -> Value {
     })
 }
 
-/// What Kubernetes takes for a quantity, as in the schemas of its own kinds.
+/// What Kubernetes accepts as a quantity, copied from the schemas of its own kinds.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 fn status() -> Value {
@@ -273,13 +275,14 @@ fn status() -> Value {
 mod tests {
     use super::*;
 
-    /// `controller crds > controller/deploy/base/crds.yaml` makes it anew.
+    /// To regenerate the file: `controller crds > controller/deploy/base/crds.yaml`.
     #[test]
     fn the_deployed_definitions_are_the_ones_that_are_printed() {
         assert_eq!(manifest(), include_str!("../../deploy/base/crds.yaml"));
     }
 
-    /// Whether `value` has the types that `schema` says; the part of the API server's check that matters here.
+    /// Whether `value` has the types that `schema` requires. This is the part of the API server's check that matters
+    /// here.
     fn fits(schema: &Value, value: &Value) -> bool {
         if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
             return value.is_string() || value.is_i64() || value.is_u64();
@@ -364,7 +367,7 @@ mod tests {
         }
     }
 
-    /// A structural schema says the type of each part, and only with it whether unknown fields stay.
+    /// A structural schema names the type of each part, and may preserve unknown fields only where it names a type.
     #[test]
     fn every_part_of_a_schema_has_a_type() {
         fn check(schema: &Value, path: &str) {

@@ -24,13 +24,13 @@ pub struct DataSourceSpec {
     pub source: DataSourceTarget,
 }
 
-/// The kinds of things that a DataSource can point to.
+/// The kinds of objects that a DataSource can point to.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataSourceTarget {
     /// A claim.
     pub pvc: Option<ClaimSource>,
-    /// A snapshot; not ours.
+    /// A snapshot; Decant does not clone it.
     pub snapshot: Option<IgnoredAny>,
     /// Another DataSource of the same namespace.
     pub data_source: Option<ClaimSource>,

@@ -16,9 +16,9 @@ use crate::objects::phase::{ConditionStatus, ConditionType, DataVolumePhase};
 pub struct DataVolume {
     /// Metadata.
     pub metadata: Meta,
-    /// What was asked for.
+    /// The spec: what is requested.
     pub spec: DataVolumeSpec,
-    /// Its state.
+    /// The status.
     pub status: DataVolumeStatus,
 }
 
@@ -36,21 +36,21 @@ pub struct DataVolumeSpec {
     pub storage: Option<Checked<ClaimTemplate>>,
     /// `kubevirt` (the default) or `archive`.
     pub content_type: String,
-    /// Whether space is taken in advance.
+    /// Whether all space is allocated in advance.
     pub preallocation: Option<bool>,
-    /// For the pods.
+    /// Priority class of the pods.
     pub priority_class_name: String,
-    /// For the target pod.
+    /// Service account of the target pod.
     pub service_account_name: String,
 }
 
-/// Where the data comes from. Each key of the object is a kind of source, `pvc` among them; exactly one should be
-/// there. A key that is null counts as not there.
+/// Where the data comes from. Each key of the object is a kind of source, `pvc` among them; there should be exactly
+/// one. A key with the value null counts as missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     /// A claim.
     pub pvc: Option<Checked<ClaimSource>>,
-    /// The kinds of other sources; at most two are kept, for one is too many beside another.
+    /// The kinds of other sources; at most two are kept, because a second source is already an error.
     pub others: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Source {
 
 /// The most kinds of other sources that are kept.
 const OTHERS: usize = 2;
-/// The most characters of such a kind: the longest of CDI has 8.
+/// The most characters of a kind of source that are kept. CDI's longest has 8.
 const KIND_CHARS: usize = 64;
 
 struct SourceVisitor;
@@ -109,7 +109,8 @@ pub struct SourceRef {
     pub name: String,
 }
 
-/// The status of a DataVolume (docs/protocol.md section 4.7). Serialized in full, so that equal statuses give equal JSON.
+/// The status of a DataVolume (docs/protocol.md section 4.7). Serialized in full, so that equal statuses give equal
+/// JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataVolumeStatus {
@@ -131,7 +132,7 @@ pub struct DataVolumeStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataVolumeCondition {
-    /// What it is about.
+    /// The type.
     #[serde(rename = "type")]
     pub kind: ConditionType,
     /// Whether it holds.
@@ -169,12 +170,12 @@ impl ReportedProgress {
         Self("100.0%".to_owned())
     }
 
-    /// The progress of a clone of which nothing is known.
+    /// The progress of a clone that has not reported any yet.
     pub fn unknown() -> Self {
         Self("N/A".to_owned())
     }
 
-    /// This progress, raised to `now_percent` if that is more: what is in a status never falls.
+    /// This progress, raised to `now_percent` if that is higher: the progress in a status never falls.
     pub fn raised_to(&self, now_percent: Option<f64>) -> Self {
         higher_percent(self.percent(), now_percent)
             .map_or_else(Self::unknown, |percent| Self(format!("{percent:.2}%")))
@@ -186,12 +187,12 @@ impl ReportedProgress {
         number.is_finite().then(|| number.clamp(0.0, 100.0))
     }
 
-    /// Whether it is that of a complete clone.
+    /// Whether it is the progress of a complete clone.
     pub fn is_complete(&self) -> bool {
         self.0 == "100.0%"
     }
 
-    /// Whether nothing was written.
+    /// Whether no progress was written.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

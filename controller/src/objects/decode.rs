@@ -1,7 +1,8 @@
-//! From JSON to a view, without a tree in between.
+//! Decodes JSON directly into a view, without a tree in between.
 //!
 //! A view names the fields that are read. Everything else is skipped by a scanner that does not recurse, so neither
-//! its depth nor its size matters. What is read is counted: an object that would fill the memory is refused by itself.
+//! its depth nor its size matters. What is read is counted, so that a single object that would fill the memory is
+//! refused.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,14 +15,14 @@ use serde::de::{
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What a view may keep of one object, in bytes. The API server takes 256 KiB of annotations and nothing else of
-/// that size; a hundred views of this size are still a small part of the controller's memory.
+/// What a view may keep of one object, in bytes. The API server accepts 256 KiB of annotations and nothing else of that
+/// size. A hundred views of this size are still a small part of the controller's memory.
 pub const DECODE_LIMIT_BYTES: usize = 384 << 10;
 /// What a number, a list item or a field takes besides its text, in bytes.
 const PIECE_BYTES: usize = 48;
-/// The most characters of a parser's words: they repeat what the object says.
+/// The most characters of a parser's message that are kept: the message repeats the content of the object.
 const WHY_CHARS: usize = 200;
-/// What serde_json calls a value that it hands out as text.
+/// The name that serde_json gives to a value that it hands out as text.
 const RAW: &str = "$serde_json::private::RawValue";
 
 /// Why an object cannot be read.
@@ -44,7 +45,7 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-/// Something that a view can be read from.
+/// A source of JSON that a view can be read from.
 pub trait Readable {
     /// Reads a view and counts what it keeps.
     fn read<T: DeserializeOwned>(&self, reading: &DecodeState) -> Result<T, serde_json::Error>;
@@ -76,8 +77,8 @@ impl<R: Readable + ?Sized> Readable for &R {
     }
 }
 
-/// Reads a view of any size, for one use. A null anywhere is the zero value of its type, as Kubernetes' own reader has
-/// it: the API server writes it for times that are not known, for example of a container that was lost.
+/// Reads a view of any size, for one use. A null anywhere is the zero value of its type, as in Kubernetes' own decoder:
+/// the API server writes null for times that are not known, for example of a container that was lost.
 pub fn decode<T: DeserializeOwned>(object: impl Readable) -> Result<T, Unreadable> {
     decode_within(&object, usize::MAX)
 }
@@ -91,12 +92,12 @@ pub fn decode_within<T: DeserializeOwned>(
     object.read(&reading).map_err(|e| reading.unreadable(&e))
 }
 
-/// What was kept so far, and where it failed.
+/// How much was kept so far, and where decoding failed.
 #[derive(Debug)]
 pub struct DecodeState {
     left: Cell<usize>,
     limit_bytes: usize,
-    /// From the innermost field outwards; filled in while an error travels.
+    /// From the innermost field outwards; filled in while an error is returned.
     path: RefCell<Vec<String>>,
 }
 
@@ -127,7 +128,7 @@ impl DecodeState {
             field.extend(step.chars().take(WHY_CHARS));
         }
         let text = error.to_string();
-        // The position is one in the API server's answer, which the user does not see.
+        // The position refers to the API server's response, which the user does not see.
         let text = if error.is_data() {
             text.rsplit_once(" at line ").map_or(&*text, |(why, _)| why)
         } else {
@@ -137,11 +138,11 @@ impl DecodeState {
     }
 }
 
-/// A deserializer that counts what is kept, takes null for the zero value, and remembers where it failed.
+/// A deserializer that counts what is kept, reads null as the zero value, and remembers where it failed.
 struct Lenient<'r, D> {
     inner: D,
     reading: &'r DecodeState,
-    /// Of the name of the field or entry, which is kept with its value.
+    /// The size of the name of the field or entry, which is kept with its value.
     name_bytes: usize,
 }
 
@@ -151,7 +152,7 @@ impl<D> Lenient<'_, D> {
     }
 }
 
-/// What null stands for.
+/// The value that null is read as.
 #[derive(Clone, Copy)]
 enum Zero {
     Null,
@@ -162,7 +163,7 @@ enum Zero {
     Map,
 }
 
-/// Asks for whatever is there: the visitor refuses what it did not expect, and null can be seen.
+/// Deserializes a value of any type, so that null is seen. The visitor refuses what it does not expect.
 macro_rules! whatever_is_there {
     ($($method:ident => $zero:ident,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -330,7 +331,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Counting<'_, V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        // A derived view also takes a list of its fields' values, which is not what anybody means.
+        // A derived view also accepts a list of its fields' values, which Kubernetes never sends.
         if matches!(self.zero, Zero::Map) {
             return Err(A::Error::invalid_type(Unexpected::Seq, &self.visitor));
         }
@@ -346,7 +347,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Counting<'_, V> {
     }
 }
 
-/// The list or map that null stands for.
+/// The empty list or map that null is read as.
 struct Nothing<E>(std::marker::PhantomData<E>);
 
 impl<'de, E: Error> SeqAccess<'de> for Nothing<E> {
@@ -431,7 +432,7 @@ mod tests {
     use crate::objects::{Claim, DataSource, DataVolume, Pod};
     use serde_json::json;
 
-    /// `levels` of objects in one another.
+    /// Objects nested `levels` deep.
     fn nested(levels: usize) -> String {
         format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
     }

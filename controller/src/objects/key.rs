@@ -1,4 +1,4 @@
-//! What an object is called, and which one of that name it is.
+//! The identity of an object: its key (namespace and name) and its UID.
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,13 +41,13 @@ impl FromStr for Key {
     }
 }
 
-/// Which object of a name it is: a deleted and re-created object has another UID.
+/// Distinguishes objects of the same name: an object that was deleted and created again has another UID.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Uid(pub String);
 
 impl Uid {
-    /// Its text.
+    /// The UID as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,6 @@
-//! The kinds of objects that the controller touches, and where the API server keeps them.
+//! The kinds of objects that the controller uses, and their paths at the API server.
 
-/// A kind of object. Nothing else is ever asked of the API server, and some only by `kubectl decant`.
+/// A kind of object. No other kind is ever requested from the API server; some are used only by `kubectl decant`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // Kubernetes' own names.
 pub enum Kind {

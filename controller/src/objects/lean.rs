@@ -1,17 +1,18 @@
-//! Whole objects as trees, without what is not read here.
+//! Whole objects as trees, without the parts that Decant never reads.
 //!
-//! `managedFields` and kubectl's copy of the object are often two thirds of an object. They are skipped while
-//! parsing, so they never take memory. Not for objects that are written back. Lists and watches use views.
+//! `managedFields` and kubectl's copy of the object are often two thirds of an object. They are skipped while parsing,
+//! so they never take memory. Do not use these trees for objects that are written back. Lists and watches use views
+//! instead.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Keys that are skipped wherever they stand.
+/// Keys that are skipped at every level.
 const SKIPPED: [&str; 2] = ["managedFields", "kubectl.kubernetes.io/last-applied-configuration"];
 
-/// Levels that are kept. Objects of Kubernetes have some ten, those of users as many as they like.
+/// Levels that are kept. Kubernetes' own objects have about ten; custom objects can have any number.
 const DEPTH: usize = 64;
 
 /// Any JSON value without the skipped keys, and with null for what is nested deeper than [`DEPTH`].
@@ -24,7 +25,7 @@ impl<'de> Deserialize<'de> for Lean {
     }
 }
 
-/// How many levels may follow.
+/// How many more levels are kept.
 #[derive(Clone, Copy)]
 struct Level(usize);
 

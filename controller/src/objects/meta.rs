@@ -14,9 +14,9 @@ use crate::objects::key::{Key, Uid};
 pub struct Meta {
     /// The name.
     pub name: String,
-    /// The namespace; empty for objects of the cluster.
+    /// The namespace; empty for cluster-scoped objects.
     pub namespace: String,
-    /// Which object of this name.
+    /// Distinguishes objects of the same name.
     pub uid: Uid,
     /// Changes with every write.
     pub resource_version: String,
@@ -31,7 +31,7 @@ pub struct Meta {
     pub annotations: BTreeMap<String, String>,
     /// Owners.
     pub owner_references: Vec<OwnerReference>,
-    /// What has to happen before it may go.
+    /// Finalizers: what has to happen before the object is removed.
     pub finalizers: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl Meta {
     }
 }
 
-/// `kubectl`'s copy of the object: as long as the object, and never read.
+/// `kubectl`'s copy of the object: as large as the object, and never read.
 const COPY: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for KeptAnnotations {
     }
 }
 
-/// Who owns an object.
+/// An owner of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
@@ -108,9 +108,9 @@ pub struct OwnerReference {
     pub name: String,
     /// UID.
     pub uid: Uid,
-    /// Whether it is the one that manages the object.
+    /// Whether this owner is the controller of the object.
     pub controller: bool,
-    /// Whether the owner's deletion in the foreground waits for the object.
+    /// Whether a foreground deletion of the owner waits for the object.
     pub block_owner_deletion: bool,
 }
 

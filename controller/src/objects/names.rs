@@ -1,7 +1,7 @@
-//! How objects of a clone are called (docs/protocol.md section 3.1). Tools and alerts look for these names.
+//! The names of the objects of a clone (docs/protocol.md section 3.1). Tools and alerts look for these names.
 //!
-//! A name that had to be shortened or changed carries 128 bits of a SHA-256 of the original, so that two originals never
-//! share one name.
+//! A name that had to be shortened or changed carries 128 bits of a SHA-256 of the original, so that two originals
+//! never share one name.
 
 use ring::digest::{SHA256, digest};
 
@@ -11,16 +11,16 @@ use crate::objects::Uid;
 pub const NAME_MAX_BYTES: usize = 253;
 /// Random bytes in the name of a pod's Secrets.
 pub const NONCE_BYTES: usize = 8;
-/// Characters that they take in hexadecimal digits, with the dash before them. The names of pods leave room for them: the name of
-/// a Secret begins with that of its pod, always.
+/// Their length in hexadecimal digits, including the leading dash. The names of pods leave room for them, because the
+/// name of a Secret always begins with the name of its pod.
 const NONCE_CHARS: usize = 2 * NONCE_BYTES + 1;
 /// Characters kept free for the number of a generation of keys.
 const GENERATION_CHARS: usize = 3;
-/// Longest DNS label, and so longest name of a Service.
+/// Longest DNS label, and therefore the longest name of a Service.
 const LABEL_MAX_BYTES: usize = 63;
-/// Bytes of a hash that a name carries: no two names with the same 128 bits can be found.
+/// Bytes of the hash in a name: it is not feasible to find two names with the same 128 bits.
 const HASHED_BYTES: usize = 16;
-/// Characters of a hash in a name, with the dash before it.
+/// Characters of the hash in a name, including the leading dash.
 const HASH_CHARS: usize = 2 * HASHED_BYTES + 1;
 
 /// `base-suffix`, shortened with a hash of what was cut if it is longer than `max` bytes.
@@ -40,8 +40,8 @@ pub fn target_pod(claim: &str) -> String {
     joined("cdi-upload", claim, NAME_MAX_BYTES - NONCE_CHARS - GENERATION_CHARS)
 }
 
-/// The name under which a target pod is reached, as a DNS label. A name with dots gets a hash: `a.b` and `a-b` are two
-/// pods.
+/// The name under which a target pod is reached, as a DNS label. A name with dots gets a hash, because `a.b` and `a-b`
+/// are different pods.
 pub fn service(target_pod: &str) -> String {
     if target_pod.len() <= LABEL_MAX_BYTES && !target_pod.contains('.') {
         return target_pod.to_owned();
@@ -55,14 +55,15 @@ pub fn source_pod(uid: &Uid) -> String {
     format!("{uid}-source-pod")
 }
 
-/// The common name of the certificate that a source shows (docs/protocol.md section 3.9). UIDs are never reused and hold no separator,
-/// so the name is of exactly one pair of claims. Both ends take it from the controller; CDI's ends compare the text.
+/// The common name of the certificate that a source presents (docs/protocol.md section 3.9). UIDs are never reused and
+/// contain no separator, so the name belongs to exactly one pair of claims. Both ends get it from the controller; CDI's
+/// ends compare the text.
 pub fn client(source_claim: &Uid, target_claim: &Uid) -> String {
     format!("decant:{source_claim}:{target_claim}")
 }
 
-/// The Secret with the keys of a pod: the pod's name and random digits of the controller's ([`NONCE_BYTES`] of them), so that
-/// a Secret that was there before is never taken for it.
+/// The Secret with the keys of a pod: the pod's name and [`NONCE_BYTES`] random bytes that the controller chose, so
+/// that an existing Secret is never mistaken for it.
 pub fn secret(pod: &str, nonce: &str) -> String {
     format!("{pod}-{nonce}")
 }
@@ -72,13 +73,14 @@ pub fn secret_generation(secret: &str, generation: u32) -> String {
     if generation == 0 { secret.to_owned() } else { format!("{secret}-{generation}") }
 }
 
-/// The host name that a source calls and that its target's certificate is for. It has the UID of the target's claim, so the
-/// certificate of an earlier target of the same name is of no use. An alias in the source's pod leads to the address.
+/// The host name that a source connects to and that its target's certificate is issued for. It contains the UID of the
+/// target's claim, so the certificate of an earlier target of the same name is not valid. A host alias in the source's
+/// pod maps it to the address.
 pub fn target_host(target_pod: &str, namespace: &str, target_claim: &Uid) -> String {
     format!("{target_claim}.{}.{namespace}.svc", service(target_pod))
 }
 
-/// The names that a target's certificate is for: those under which CDI's tools reach it, and [`target_host`].
+/// The names in a target's certificate: those under which CDI's tools reach it, and [`target_host`].
 pub fn target_hosts(target_pod: &str, namespace: &str, target_claim: &Uid) -> [String; 4] {
     let service = service(target_pod);
     [
@@ -89,7 +91,7 @@ pub fn target_hosts(target_pod: &str, namespace: &str, target_claim: &Uid) -> [S
     ]
 }
 
-/// The name in the certificate of a source's metrics page. It is never looked up: the controller dials the pod's
+/// The name in the certificate of a source's metrics page. It is never resolved: the controller connects to the pod's
 /// address and checks this name.
 pub fn metrics_host(source_pod: &str) -> String {
     format!("{source_pod}.metrics")
@@ -101,7 +103,7 @@ fn hash(text: &str) -> String {
     digest.as_ref().iter().take(HASHED_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first `bytes` bytes. Names are ASCII; other text is cut before a character that does not fit.
+/// The first `bytes` bytes. Names are ASCII; other text is cut in front of a character that does not fit.
 fn head(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::objects::decode::{DecodeState, Readable};
 use crate::objects::lean::Lean;
 
-/// An object as text, read as far as a view wants to know. Objects of one list share the text of its page.
+/// An object as text, from which views are read. Objects of one list share the text of its page.
 #[derive(Debug, Clone)]
 pub struct Object {
     text: Arc<String>,
@@ -18,7 +18,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// The part of `text` that `part` is; all of it if `part` is no part of it.
+    /// The object whose text is the slice `part` of `text`; a copy of `part` if it is not a slice of `text`.
     pub(crate) fn within(text: &Arc<String>, part: &RawValue) -> Self {
         let part = part.get();
         let begin = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
@@ -38,8 +38,8 @@ impl Object {
         self.text.get(self.at.clone()).unwrap_or_default()
     }
 
-    /// The whole object as a tree, without `managedFields` and `kubectl`'s copy, and without what is nested too deeply
-    /// (see `lean.rs`). Only for objects whose size others do not decide.
+    /// The whole object as a tree, without `managedFields`, `kubectl`'s copy, and levels that are nested too deeply
+    /// (see `lean.rs`). Only for objects whose size users cannot choose.
     pub fn value(&self) -> Value {
         serde_json::from_str(self.text()).map(|Lean(value)| value).unwrap_or_default()
     }
@@ -54,7 +54,7 @@ impl From<Value> for Object {
 impl TryFrom<Vec<u8>> for Object {
     type Error = String;
 
-    /// The answer of the API server about one object; the error describes why it is not JSON.
+    /// Reads the API server's response about one object. The error describes why it is not JSON.
     fn try_from(bytes: Vec<u8>) -> Result<Self, String> {
         let text = String::from_utf8(bytes).map_err(|e| e.to_string())?;
         serde_json::from_str::<&RawValue>(&text).map_err(|e| e.to_string())?;

@@ -1,16 +1,16 @@
-//! Phases and conditions: the values that this program knows are variants, any other value of the cluster stays as it is.
+//! Phases and conditions: the values that this program knows are variants; any other value is kept as it is.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An enum of texts. Its default is the empty text, and `Other` has what is not known.
+/// An enum of texts. Its default is the empty text, and `Other` holds unknown texts.
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name {
-            /// Nothing was written yet.
+            /// Not written yet.
             #[default]
             Unset,
             $($(#[$variant_doc])* $variant,)+

@@ -1,4 +1,4 @@
-//! A pod: who uses which volume, and how its containers are.
+//! A pod: the volumes that it uses, and the state of its containers.
 
 use serde::Deserialize;
 
@@ -33,7 +33,7 @@ pub struct PodSpec {
     pub node_name: String,
 }
 
-/// A volume of a pod; only claims are of interest.
+/// A volume of a pod; only claims matter.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodVolume {
@@ -41,7 +41,7 @@ pub struct PodVolume {
     pub name: String,
     /// Its claim.
     pub persistent_volume_claim: Option<ClaimVolume>,
-    /// Whether a claim is made for it that is called like the pod and the volume, with a dash between them.
+    /// Set if a claim is created for it, with the name `<pod>-<volume>`.
     pub ephemeral: Option<EphemeralVolume>,
 }
 
@@ -108,7 +108,7 @@ pub struct Port {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
-    /// How far its containers are.
+    /// The phase: a summary of its containers' states.
     pub phase: PodPhase,
     /// For example `Evicted`.
     pub reason: String,
@@ -154,13 +154,13 @@ pub struct ContainerStatus {
     pub restart_count: i64,
     /// Its image, as asked for.
     pub image: String,
-    /// Now.
+    /// The current state.
     pub state: ContainerState,
     /// The state before the last start.
     pub last_state: ContainerState,
 }
 
-/// One of three states.
+/// The state of a container: exactly one field is set.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
@@ -205,35 +205,36 @@ pub struct Terminated {
 }
 
 impl Pod {
-    /// The status of the container `name`; never by position, because meshes inject containers (docs/migrate-from-cdi.md row 44).
+    /// The status of the container `name`. It is never found by position, because meshes inject containers
+    /// (docs/migrate-from-cdi.md row 44).
     pub fn container_status(&self, name: &str) -> Option<&ContainerStatus> {
         self.status.container_statuses.iter().find(|status| status.name == name)
     }
 
-    /// Whether no node has room for it now. Other reasons why it has no node, such as a volume that is elsewhere, do
-    /// not count: they do not go away when other pods end.
+    /// Whether no node has room for it now. Other reasons why it has no node, such as a volume on another node, do not
+    /// count: they persist when other pods end.
     pub fn finds_no_room(&self) -> bool {
         self.unscheduled().is_some_and(|refused| {
             refused.message.contains("Insufficient ") || refused.message.contains("Too many pods")
         })
     }
 
-    /// The condition of a pod without a node; `None` if it has a node.
+    /// The `PodScheduled` condition of a pod without a node; `None` if it has a node.
     pub fn unscheduled(&self) -> Option<&PodCondition> {
         let mut conditions = self.status.conditions.iter();
         conditions
             .find(|condition| condition.kind == "PodScheduled" && condition.status == ConditionStatus::False)
     }
 
-    /// Whether it has ended, well or badly.
+    /// Whether it has ended, successfully or not.
     pub fn has_ended(&self) -> bool {
         matches!(self.status.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
-    /// Whether the container `name` ended with exit code 0, which is final: the kubelet restarts our containers on any other. What
-    /// other containers do does not matter: one that was added to the pod and never ends keeps the pod's phase at Running, and
-    /// an eviction after the end makes it Failed. In these phases the container must have left a message, which a
-    /// container that never ran does not.
+    /// Whether the container `name` ended with exit code 0, which is final: the kubelet restarts the containers of a
+    /// clone on any other code. The pod's phase alone does not decide: an injected container that never ends keeps it
+    /// at Running, and an eviction after the end makes it Failed. In these phases the container must have left a
+    /// termination message; a container that never ran leaves none.
     pub fn ended_well(&self, name: &str) -> bool {
         let has_succeeded = self.status.phase == PodPhase::Succeeded;
         match self.container_status(name).and_then(|status| status.state.terminated.as_ref()) {

@@ -1,13 +1,13 @@
 //! The reasons of conditions and events (docs/protocol.md section 4.7).
 //!
-//! A condition can have a reason that is not here: Kubernetes has more, and where both pods have one, the two are joined.
+//! A condition can have a reason that is not listed here: Kubernetes has more, and the reasons of both pods are joined.
 
 /// A reason that this program writes, or knows from Kubernetes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The claim has a volume.
     Bound,
-    /// It has not happened yet.
+    /// The claim has no volume yet, or the pods do not run yet.
     Pending,
     /// There is no claim.
     NotFound,
@@ -23,11 +23,11 @@ pub enum Reason {
     SourceNotSupported,
     /// The source does not exist.
     CloneWithoutSource,
-    /// The source does not fit what was asked for.
+    /// The source does not fit the request.
     CloneValidationFailed,
     /// The source may not be cloned to here.
     CloneNotAllowed,
-    /// The claim is marked as complete, and no clone of this controller was.
+    /// The claim is marked as complete, but this controller completed no clone into it.
     CloneNotProven,
     /// A volume may hold content that has to be kept.
     VolumeInTheWay,
@@ -35,7 +35,7 @@ pub enum Reason {
     TransferRunning,
     /// The controller itself failed.
     ControllerFault,
-    /// Other clones come first.
+    /// The clone waits in the queue.
     Queued,
     /// A pod's container runs.
     PodRunning,
@@ -152,7 +152,7 @@ impl From<Reason> for String {
     }
 }
 
-/// Reasons that each clone has for a while.
+/// Reasons that every clone has for a while.
 const USUAL: [Reason; 5] = [
     Reason::Pending,
     Reason::ContainerCreating,
@@ -161,7 +161,7 @@ const USUAL: [Reason; 5] = [
     Reason::PodRunning,
 ];
 
-/// Whether each clone has the reason `text` for a while.
+/// Whether `text` is a reason that every clone has for a while.
 pub(crate) fn is_usual(text: &str) -> bool {
     let is_one = |text: &str| text.is_empty() || USUAL.iter().any(|reason| reason.is(text));
     text.split(" and ").all(is_one)

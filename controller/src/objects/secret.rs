@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::objects::meta::Meta;
 
-/// What is read of a Secret. Only the controller's own are.
+/// What is read of a Secret. Only the controller's own Secrets are read.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Secret {
@@ -31,7 +31,7 @@ impl Secret {
     }
 }
 
-/// Without what is secret.
+/// Omits the secret content.
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Secret {}", self.metadata.key())

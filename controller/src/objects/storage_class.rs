@@ -10,14 +10,14 @@ use crate::objects::meta::Meta;
 pub struct StorageClass {
     /// Metadata.
     pub metadata: Meta,
-    /// Who makes the volumes.
+    /// The provisioner that creates the volumes.
     pub provisioner: String,
     /// `Immediate` or `WaitForFirstConsumer`.
     pub volume_binding_mode: String,
 }
 
 impl StorageClass {
-    /// Whether a volume is only bound once a pod wants it.
+    /// Whether a claim is bound only once a pod uses it.
     pub fn waits_for_consumer(&self) -> bool {
         self.volume_binding_mode == "WaitForFirstConsumer"
     }

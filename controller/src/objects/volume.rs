@@ -12,15 +12,15 @@ use crate::objects::meta::Meta;
 pub struct Volume {
     /// Metadata.
     pub metadata: Meta,
-    /// What it is.
+    /// The spec.
     pub spec: VolumeSpec,
 }
 
-/// What a volume is.
+/// The spec of a volume.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeSpec {
-    /// How much it holds.
+    /// Its capacity.
     pub capacity: Amounts,
     /// How it can be attached.
     pub access_modes: Vec<String>,
@@ -45,7 +45,7 @@ pub struct ClaimRef {
     pub uid: Uid,
 }
 
-/// The older annotation for the storage class, which still comes first.
+/// The older annotation for the storage class, which still takes precedence.
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 impl Volume {
@@ -54,7 +54,7 @@ impl Volume {
         self.metadata.annotation(CLASS_ANNOTATION).unwrap_or(&self.spec.storage_class_name)
     }
 
-    /// Whether it waits for the claim `key`: it is reserved for it, not bound, and stays.
+    /// Whether it waits for the claim `key`: it is reserved for the claim, is not bound, and is not being deleted.
     pub fn is_reserved_for(&self, key: &Key) -> bool {
         let reference = self.spec.claim_ref.as_ref();
         !self.metadata.is_deleting()

@@ -132,7 +132,7 @@ fn relies_on_default_class(dv: &DataVolume) -> bool {
         && spec.and_then(Checked::good).is_some_and(|spec| spec.storage_class_name.is_none())
 }
 
-/// Each clone whose pods restarted or were replaced, as long as it is not done.
+/// Each clone whose pods restarted or were replaced, until it is complete.
 fn restarts(page: &mut MetricsPage, reconciler: &Reconciler) -> Result<(), NameError> {
     let help =
         "How often pods of an unfinished clone restarted or were replaced; absent until the first time.";

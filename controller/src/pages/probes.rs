@@ -1,5 +1,5 @@
-//! `/healthz` and `/readyz` on a separate port. The kubelet restarts a container whose probes fail, so requests for other
-//! pages must not use up their connections.
+//! `/healthz` and `/readyz` on a separate port. The kubelet restarts a container whose probes fail, so requests for
+//! other pages must not use up their connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The HTTP server of the controller: `/healthz`, `/readyz` and `/metrics` for probes and scrapers, and optionally `/status`
-//! for a browser.
+//! The HTTP server of the controller: `/healthz`, `/readyz` and `/metrics` for probes and scrapers, and optionally
+//! `/status` for a browser.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `/status`: running clones and those that ended last, for a browser. Plain HTML that reloads itself, without scripts; all
-//! text from the cluster is escaped.
+//! `/status`: running clones and those that ended last, for a browser. Plain HTML that reloads itself, without scripts;
+//! all text from the cluster is escaped.
 
 use std::fmt::Write as _;
 
@@ -74,7 +74,7 @@ pub fn render(overview: &Overview) -> String {
     )
 }
 
-/// One line, also for the title of the window.
+/// A summary in one line, also for the title of the window.
 fn summary(picked: &Picked) -> String {
     let run = picked.open.iter().filter(|seen| seen.state == CloneState::Running).count();
     let wait = picked.open.len() - run + picked.more_open;

@@ -13,8 +13,8 @@ use crate::pods::inherited;
 use crate::pods::template::recommended;
 use crate::policy::Policy;
 
-/// The claim's spec: `spec.pvc` as it is, or `spec.storage` with what it leaves open taken from the source. The error
-/// is for the user.
+/// The claim's spec: `spec.pvc` unchanged, or `spec.storage` with missing fields taken from the source. The error is
+/// for the user.
 pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<ClaimTemplate, String> {
     let Written { mut spec, is_literal } = written(dv)?;
     if is_literal {
@@ -28,7 +28,7 @@ pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Cl
     let text = spec.requested().map_or_else(|| source_size(source), |text| Ok(text.to_owned()))?;
     let size_bytes = parse_quantity(&text).map_err(|e| format!("size {text:?}: {e}"))?;
     let needed_bytes = match mode {
-        // A filesystem's size has its overhead in it already.
+        // The size of a filesystem source already includes the overhead.
         VolumeMode::Filesystem if !same_kind => required_bytes(overhead(&spec, policy), size_bytes),
         _ => size_bytes,
     };
@@ -36,10 +36,10 @@ pub fn claim_spec(dv: &DataVolume, source: &Claim, policy: &Policy) -> Result<Cl
     Ok(spec)
 }
 
-/// The claim's spec in a DataVolume.
+/// The claim's spec as written in a DataVolume.
 struct Written {
     spec: ClaimTemplate,
-    /// It is meant literally (`spec.pvc`), and not to be completed (`spec.storage`).
+    /// Whether it is used unchanged (`spec.pvc`) rather than completed (`spec.storage`).
     is_literal: bool,
 }
 
@@ -53,8 +53,8 @@ fn written(dv: &DataVolume) -> Result<Written, String> {
     Ok(Written { spec, is_literal: false })
 }
 
-/// The spec of a claim that shall be bound to `volume`, which is reserved for it: what `dv` leaves open is the volume's.
-/// Whether it fits is not looked at. The error is for the user.
+/// The spec of a claim for `volume`, which is reserved for it: fields that `dv` leaves open are taken from the volume.
+/// Whether they fit is not checked. The error is for the user.
 pub(crate) fn kept_claim_spec(
     dv: &DataVolume,
     volume: &Volume,
@@ -67,7 +67,7 @@ pub(crate) fn kept_claim_spec(
     if !is_literal {
         spec.volume_mode.get_or_insert(volume.spec.volume_mode);
     }
-    // Without a class the API server would fill in the default one, and a volume of another class is never bound.
+    // Without a class the API server would fill in the default class, and a volume of another class is never bound.
     if spec.storage_class_name.as_deref().unwrap_or_default().is_empty() {
         spec.storage_class_name = Some(volume.class().to_owned());
     }
@@ -81,7 +81,7 @@ pub(crate) fn kept_claim_spec(
                 VolumeMode::Filesystem => required_bytes(overhead(&spec, policy), asked_bytes),
                 VolumeMode::Block => asked_bytes,
             };
-            // The volume may have been made with another overhead; what is in it fits.
+            // The volume may have been created with another overhead; its content fits.
             spec.request(with_overhead_bytes.min(capacity_bytes.max(asked_bytes)).to_string());
         }
         Some(_) => {}

@@ -1,4 +1,4 @@
-//! What both pods of a clone are made from.
+//! The input from which both pods of a clone are built.
 
 use crate::objects::{Claim, Key, Uid, names};
 use crate::pods::identity::PodIdentity;
@@ -6,34 +6,35 @@ use crate::pods::role::Role;
 use crate::policy::PodPolicy;
 use crate::token::key::TokenKey;
 
-/// User and group of everything in our pods, and the group of the volumes' files (docs/protocol.md section 3.10).
+/// User and group of all processes in the clone's pods, and the group of the volumes' files (docs/protocol.md section
+/// 3.10).
 pub(super) const USER: u32 = 107;
 /// Where block volumes appear in both pods.
 pub(super) const DEVICE: &str = "/dev/cdi-block-volume";
 /// Where a source's filesystem is mounted.
 pub(super) const SOURCE_DIRECTORY: &str = "/var/run/cdi/clone/source";
 
-/// What both pods of a clone are made from.
+/// The input from which both pods of a clone are built.
 #[derive(Debug, Clone, Copy)]
 pub struct ClonePods<'a> {
     /// The claim that asks for the clone.
     pub target: &'a Claim,
     /// The claim that is cloned.
     pub source: &'a Claim,
-    /// Under which UID the source reports its progress.
+    /// The UID under which the source reports its progress.
     pub owner_uid: &'a Uid,
-    /// What the operator wants of pods.
+    /// The operator's settings for pods.
     pub policy: &'a PodPolicy,
-    /// Which authorities issue their certificates.
+    /// The authorities that issue their certificates.
     pub authority: &'a str,
-    /// What their identities are sealed with.
+    /// The key that seals their identities.
     pub seal: &'a TokenKey,
     /// Random digits in the name of the pod's Secrets.
     pub nonce: &'a str,
 }
 
 impl ClonePods<'_> {
-    /// The identity of the pod `pod` of this clone; `target_pod` is what a source sends to.
+    /// The identity of the pod `pod` of this clone; `target_pod` is the pod that a source sends to.
     pub(super) fn identity(&self, role: Role, pod: Key, target_pod: Option<&Uid>) -> PodIdentity {
         let keys = names::secret(&pod.name, self.nonce);
         PodIdentity {

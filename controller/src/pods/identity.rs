@@ -1,7 +1,8 @@
-//! Which clone a pod belongs to, and how that is proven.
+//! The identity of a pod of a clone, and its proof.
 //!
-//! Every user who can create pods can write labels, annotations and owner references. A pod belongs to a clone only if it
-//! carries the controller's seal ([`Purpose::Pod`]) over its role and its clone, its own namespace and name included. Annotations copied to a pod of another namespace or name do not fit their seal.
+//! Every user who can create pods can write labels, annotations and owner references. A pod belongs to a clone only if
+//! it carries the controller's seal ([`Purpose::Pod`]) over its role, its clone, and its own namespace and name. The
+//! seal does not match when the annotations are copied to a pod of another namespace or name.
 
 use serde_json::{Map, Value};
 
@@ -14,22 +15,22 @@ use crate::pods::role::Role;
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
 
-/// What a pod of a clone is.
+/// The identity of a pod of a clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodIdentity {
-    /// Which of the two.
+    /// Source or target.
     pub role: Role,
     /// Its own namespace and name.
     pub pod: Key,
-    /// Namespace and name of the claim that is filled.
+    /// Namespace and name of the target claim, which is also the key of the clone.
     pub clone: Key,
-    /// Which claim of that name.
+    /// UID of the target claim.
     pub target_claim: Uid,
-    /// Which claim is read.
+    /// UID of the source claim.
     pub source_claim: Uid,
-    /// For a source, the target pod whose address it was given.
+    /// For a source, UID of the target pod whose address it was given.
     pub target_pod: Option<Uid>,
-    /// Which authorities issued its first certificates.
+    /// The authorities that issued its first certificates.
     pub authority: String,
     /// The Secret with its first keys.
     pub keys: String,
@@ -43,7 +44,7 @@ impl PodIdentity {
         identity.with_fields(|fields| key.has_sealed(Purpose::Pod, fields, seal)).then_some(identity)
     }
 
-    /// The identity that a pod claims. Only for pods with a checked seal, such as those in the store.
+    /// The identity in the annotations of a pod. Only for pods whose seal was checked, such as those in the store.
     pub fn said(pod: &Meta) -> Option<Self> {
         let role = match pod.labels.get(COMPONENT)?.as_str() {
             COMPONENT_SOURCE => Role::Source,
@@ -78,7 +79,7 @@ impl PodIdentity {
         annotations
     }
 
-    /// Everything that is sealed, in its order.
+    /// Calls `work` with all sealed fields, in the order of the seal.
     fn with_fields<T>(&self, work: impl FnOnce(&[&str]) -> T) -> T {
         let role = match self.role {
             Role::Source => "source",
@@ -100,7 +101,7 @@ impl PodIdentity {
     }
 }
 
-/// A pod of the clone `n/c` as the store gets it.
+/// A pod of the clone `n/c` as the store receives it.
 #[cfg(test)]
 pub(crate) fn sealed_pod(
     role: Role,
@@ -139,7 +140,7 @@ mod tests {
         TokenKey::new(&[5; 32])
     }
 
-    /// The metadata of a source pod as the controller makes it.
+    /// The metadata of a source pod as the controller writes it.
     fn pod() -> Meta {
         let identity = PodIdentity {
             role: Role::Source,

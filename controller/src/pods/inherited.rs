@@ -1,4 +1,4 @@
-//! What a claim takes over from the labels and annotations of its DataVolume.
+//! The labels and annotations that a claim inherits from its DataVolume.
 //!
 //! Users write DataVolumes, but must not write the state that controllers keep on claims: the progress of a clone, who bound and who
 //! filled the claim. Only settings, and keys outside the prefixes of those controllers, are copied. Clients copy all
@@ -12,7 +12,7 @@ use crate::objects::annotations::{
     STREAMS, USE_POPULATOR, VERIFY,
 };
 
-/// Annotations of CDI's and our own that are settings of the user.
+/// Annotations of CDI and Decant that are settings of the user.
 const SETTINGS: [&str; 8] = [
     BANDWIDTH_LIMIT,
     STREAMS,
@@ -23,9 +23,9 @@ const SETTINGS: [&str; 8] = [
     PRIORITY_CLASS,
     USE_POPULATOR,
 ];
-/// Domains whose annotations are state of a controller. Subdomains are meant, too.
+/// Domains, including subdomains, whose annotations are the state of a controller.
 const STATE_DOMAINS: [&str; 4] = ["cdi.kubevirt.io", "k8s.io", "kubernetes.io", "decant.dev"];
-/// The same for labels. `kubernetes.io` is missing: labels such as `app.kubernetes.io/name` are the user's.
+/// The same for labels. `kubernetes.io` is not among them, because users set labels such as `app.kubernetes.io/name`.
 const STATE_LABEL_DOMAINS: [&str; 3] = ["cdi.kubevirt.io", "k8s.io", "decant.dev"];
 
 /// The annotations that the claim of the DataVolume with this metadata gets.

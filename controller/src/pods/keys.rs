@@ -1,8 +1,8 @@
-//! Generations of a pod's keys: which one is due when, and where the pod finds it.
+//! Generations of a pod's keys: when each one is due, and where the pod finds it.
 //!
-//! A pod's Secrets are created and never changed, so that the controller needs no right that reads Secrets. Each generation is a Secret of
-//! its own. The volume of the pod names all of them; the kubelet shows those that exist. A generation lives twice as long as the
-//! previous one, so a clone of any length needs only a few.
+//! A pod's Secrets are created and never changed, so that the controller needs no right to read Secrets. Each
+//! generation is a separate Secret. The volume of the pod names all of them; the kubelet mounts those that exist. A
+//! generation lives twice as long as the previous one, so even a long clone needs only a few.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use crate::objects::names;
 use crate::pods::role::Role;
 
-/// Below the directory of the first keys: one directory for each later generation, named by its number.
+/// Subdirectory of the directory of the first keys. It has one directory for each later generation, named by its
+/// number.
 const RENEWED: &str = "renewed";
-/// The highest generation. With certificates of one day it lives for 256 days and is made after 127.
+/// The highest generation. If the first certificates live for one day, it lives for 256 days and is created after 127.
 const LAST: u32 = 8;
 
 /// One generation of keys.
@@ -24,13 +25,13 @@ impl Generation {
     /// The generation that a pod starts with.
     pub const FIRST: Self = Self(0);
 
-    /// How long its certificates live, if those of the first live for `first`.
+    /// How long its certificates live, if those of the first generation live for `first`.
     pub fn life(self, first: Duration) -> Duration {
         first.saturating_mul(1 << self.0.min(LAST))
     }
 }
 
-/// The generation that a pod of this age should have: each is made when half of the life of the previous one is over.
+/// The generation that a pod of this age should have. Each is due when half of the life of the previous one is over.
 pub fn generation_due(age: Duration, first: Duration) -> Generation {
     let mut due = Generation::FIRST;
     let mut made_at = Duration::ZERO;
@@ -44,7 +45,7 @@ pub fn generation_due(age: Duration, first: Duration) -> Generation {
     due
 }
 
-/// A file in a directory and the key of the Secret that it is made of.
+/// A file in a directory, and the key of the Secret with its content.
 pub(super) struct File {
     /// Key of the Secret.
     pub(super) key: &'static str,
@@ -52,7 +53,7 @@ pub(super) struct File {
     pub(super) path: &'static str,
 }
 
-/// The files of a renewed generation have the names of the Secret's keys.
+/// The files of a renewed generation, which have the names of the Secret's keys.
 const fn entries(role: Role) -> &'static [&'static str] {
     match role {
         Role::Source => &["tls.key", "tls.crt", "ca.crt", "metrics.key", "metrics.crt"],

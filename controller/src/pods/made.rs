@@ -1,10 +1,12 @@
-//! Which pods this controller made, and how often.
+//! The pods that this controller created, and how often it created them.
 //!
-//! The seal on a pod ([`crate::pods::identity::PodIdentity`]) can be copied to another pod of the same namespace and name, by users who can delete the
-//! first one. So the pod's UID, which no user chooses, is recorded on the claim under a seal of its own. A pod with the right
-//! seal and another UID was not created by this controller: it gets no keys, is ignored, and is deleted.
+//! A user who can delete a pod can copy its seal ([`crate::pods::identity::PodIdentity`]) to a new pod of the same
+//! namespace and name. So the pod's UID, which no user can choose, is recorded on the claim under a separate seal. A
+//! pod with a valid seal and another UID was not created by this controller: it gets no keys, is ignored, and is
+//! deleted.
 //!
-//! Until the claim has the record, this process remembers the pod. If the process ends between the two, the pod is replaced.
+//! Until the claim has the record, this process remembers the pod. If the process ends before the record is written,
+//! the pod is replaced.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,14 +18,14 @@ use crate::pods::role::Role;
 use crate::token::key::TokenKey;
 use crate::token::seal::Purpose;
 
-/// Pods of one clone that are created without a pause: enough for a clone whose pods are killed now and then.
+/// Pods of one clone that are created without a pause: enough for a clone whose pods are killed occasionally.
 const AT_ONCE: u32 = 8;
 /// Longest pause between two pods of one clone.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// After this time without a new pod, the count of a clone starts at zero again.
+/// After this time without a new pod, the count of a clone is reset to zero.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// The pods that this process made.
+/// The pods that this process created.
 #[derive(Debug, Default)]
 pub struct MadePods(Mutex<HashMap<Key, Pods>>);
 
@@ -35,7 +37,7 @@ struct Pods {
 }
 
 impl MadePods {
-    /// A pod of `clone` was made at `now`.
+    /// Remembers that a pod of `clone` was created at `now`.
     pub fn note(&self, clone: &Key, pod: &Uid, now: Instant) {
         let mut made = self.lock();
         made.retain(|_, pods| now.duration_since(pods.last) < FORGOTTEN_AFTER);
@@ -49,18 +51,18 @@ impl MadePods {
         pods.uids.drain(..surplus);
     }
 
-    /// Whether a pod of `clone` may be created at `now`: the pauses grow, whatever removes the pods. Users cannot reset the
-    /// count.
+    /// Whether a pod of `clone` may be created at `now`. The pauses grow regardless of what removes the pods, and users
+    /// cannot reset the count.
     pub fn may_make(&self, clone: &Key, now: Instant) -> bool {
         self.lock().get(clone).is_none_or(|pods| now.duration_since(pods.last) >= pause(pods.count))
     }
 
-    /// Whether the pod with this UID was made for `clone` by this process, a short while ago.
+    /// Whether this process recently created the pod with this UID for `clone`.
     fn has(&self, clone: &Key, pod: &Uid) -> bool {
         self.lock().get(clone).is_some_and(|pods| pods.uids.contains(pod))
     }
 
-    /// The provenance of `pod`, which by its seal has the role `role` in the clone into `claim`.
+    /// The provenance of `pod`, which has the role `role` in the clone into `claim` according to its seal.
     pub fn provenance(&self, role: Role, pod: &Meta, claim: &Meta, key: &TokenKey) -> Provenance {
         if claim.annotation(annotation(role)).is_some_and(|text| is_sealed(text, role, pod, claim, key)) {
             Provenance::Recorded
@@ -76,7 +78,7 @@ impl MadePods {
     }
 }
 
-/// Where a pod with the right seal comes from.
+/// The origin of a pod with a valid seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
     /// The claim records that this controller created it.

@@ -1,4 +1,4 @@
-//! A Secret with keys of a pod (docs/protocol.md sections 3.3, 3.4).
+//! The Secret with the keys of a pod (docs/protocol.md sections 3.3, 3.4).
 
 use serde_json::{Map, Value, json};
 
@@ -13,10 +13,10 @@ use crate::policy::PodPolicy;
 /// A key of a Secret and the PEM text under it.
 pub type Pem = (&'static str, String);
 
-/// The type of these Secrets: an admission policy can distinguish them from all others.
+/// The type of these Secrets, by which an admission policy can distinguish them from all others.
 const TYPE: &str = "decant.dev/keys";
 
-/// The Secret `name` of `pod`. It goes with the pod, and its content never changes.
+/// The Secret `name` of `pod`. It is deleted with the pod, and its content never changes.
 pub fn secret(role: Role, pod: &Meta, name: &str, pems: Vec<Pem>, policy: &PodPolicy) -> Value {
     let (component, created_by) = match role {
         Role::Source => (COMPONENT_SOURCE, CREATED_BY_CONTROLLER),

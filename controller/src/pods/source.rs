@@ -13,10 +13,11 @@ use crate::pods::keys;
 use crate::pods::role::Role;
 use crate::pods::template::{PodTemplate, attach, data_volume, labels, members, preallocation};
 
-/// Where the certificate of the metrics page is mounted, and what is renewed.
+/// Where the certificate of the metrics page and the renewed keys are mounted.
 const METRICS_DIRECTORY: &str = "/etc/metrics-tls";
 
-/// The pod that sends to `target`. It reaches it by an alias for its address: no Service and no cluster DNS.
+/// The pod that sends to `target`. A host alias leads to the target's address, so neither a Service nor cluster DNS is
+/// needed.
 pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> Value {
     let source = clone.source;
     let claim = clone.target;
@@ -39,7 +40,7 @@ pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> V
         keys::File { key: "metrics.crt", path: "tls.crt" },
         keys::File { key: "metrics.key", path: "tls.key" },
     ];
-    // Who may only fill a volume elsewhere does not choose networks and priorities here.
+    // A user who may only fill a volume in another namespace does not choose networks and priorities in this one.
     let is_neighbour = source.metadata.namespace == claim.metadata.namespace;
     PodTemplate {
         clone,
@@ -61,7 +62,7 @@ pub fn source_pod(clone: &ClonePods<'_>, target: &Pod, server_ca_pem: &str) -> V
     .pod()
 }
 
-/// The variables of docs/protocol.md section 1.4 in the order of 3.3, then ours.
+/// The variables of docs/protocol.md section 1.4 in the order of section 3.3, then Decant's own.
 fn environment(clone: &ClonePods<'_>, secret: &str, host: &str, server_ca_pem: &str) -> Vec<Value> {
     let (mode, mount) = match clone.source.spec.volume_mode {
         VolumeMode::Block => ("block", DEVICE),
@@ -90,7 +91,8 @@ fn environment(clone: &ClonePods<'_>, secret: &str, host: &str, server_ca_pem: &
     environment
 }
 
-/// Near the target where possible; where a volume can only be on one node, there.
+/// Prefers the node of the target. For a source that is only ReadWriteOnce, it requires the node of the other source
+/// pods of the same claim.
 fn affinity(source: &Claim, claim: &Claim) -> Value {
     let near = json!([{
         "weight": 100,

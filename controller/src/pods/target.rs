@@ -19,7 +19,7 @@ use crate::pods::template::{PodTemplate, attach, data_volume, labels, members, p
 /// Where the keys are mounted.
 const KEYS_DIRECTORY: &str = "/etc/tls/";
 
-/// The pod that receives. `deadline`: until when it waits for a source before it gives up.
+/// The pod that receives. It gives up if no source connects before `deadline`.
 pub fn target_pod(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDateTime) -> Value {
     let claim = clone.target;
     let name = names::target_pod(&claim.metadata.name);
@@ -79,7 +79,7 @@ fn environment(clone: &ClonePods<'_>, overhead: Overhead, deadline: OffsetDateTi
         json!({ "name": "PREALLOCATION", "value": preallocation(claim) }),
         json!({ "name": "TLS_CIPHERS", "value": clone.policy.tls_ciphers }),
         json!({ "name": "TLS_MIN_VERSION", "value": clone.policy.tls_min_version }),
-        // A year beyond 9999 is the only time that cannot be written.
+        // Formatting fails only for a year beyond 9999.
         json!({ "name": "DEADLINE", "value": deadline.format(&Rfc3339).unwrap_or_default() }),
         keys::variable(KEYS_DIRECTORY),
     ];

@@ -9,7 +9,7 @@ use crate::pods::clone_pods::{ClonePods, DEVICE, USER};
 use crate::pods::identity::PodIdentity;
 use crate::policy::PodPolicy;
 
-/// Annotations that go from a claim to a pod, and what they are when the claim has none (docs/protocol.md section 3.11).
+/// Annotations that are copied from a claim to a pod, with their defaults (docs/protocol.md section 3.11).
 const COPIED: [(&str, Option<&str>); 4] = [
     ("k8s.v1.cni.cncf.io/networks", None),
     ("v1.multus-cni.io/default-network", None),
@@ -34,8 +34,9 @@ pub(super) fn recommended(policy: &PodPolicy) -> Map<String, Value> {
     labels
 }
 
-/// Annotations that are not ours: of [`COPIED`] the claim's, else the operator's, else the default; and what else the
-/// operator wants. What the controller itself reads again is inserted afterwards, and so cannot be replaced.
+/// Annotations that the controller itself does not read: each of [`COPIED`] from the claim, else from the operator,
+/// else its default, and all others of the operator. Annotations that the controller reads are inserted later, so these
+/// cannot replace them.
 fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value> {
     let defaults = COPIED.iter().filter_map(|(name, default)| Some((*name, (*default)?)));
     let wanted = policy.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -47,27 +48,27 @@ fn annotations(claim: &Meta, policy: &PodPolicy) -> Map<String, Value> {
 /// The pod around one container.
 pub(super) struct PodTemplate<'a> {
     pub(super) clone: &'a ClonePods<'a>,
-    /// Whose identity the pod has.
+    /// The identity of the pod.
     pub(super) identity: &'a PodIdentity,
     /// The claim whose owner decides on networks and priority of the pod.
     pub(super) placed_by: &'a Meta,
     pub(super) labels: Map<String, Value>,
-    /// Annotations of this role alone.
+    /// Annotations that only this role has.
     pub(super) annotations: Map<String, Value>,
     pub(super) owners: Vec<Value>,
     pub(super) container: Map<String, Value>,
     pub(super) volumes: Vec<Value>,
-    /// Members of the pod's spec that this role alone has.
+    /// Fields of the pod's spec that only this role has.
     pub(super) spec: Map<String, Value>,
 }
 
 impl PodTemplate<'_> {
-    /// The whole pod, fit for the Pod Security level "restricted" (docs/protocol.md section 3.10).
+    /// The whole pod. It conforms to the Pod Security level "restricted" (docs/protocol.md section 3.10).
     pub(super) fn pod(self) -> Value {
         let policy = self.clone.policy;
         let mut annotations = annotations(self.placed_by, policy);
         annotations.extend(self.annotations);
-        // Last, so that no setting replaces what the controller knows its pods by.
+        // Last, so that no setting replaces the annotations by which the controller recognizes its pods.
         annotations.extend(self.identity.annotations(self.clone.seal));
         let mut metadata = members(json!({
             "name": self.identity.pod.name,
@@ -96,7 +97,7 @@ impl PodTemplate<'_> {
         let mut spec = members(json!({
             "restartPolicy": "OnFailure",
             "enableServiceLinks": false,
-            // Our pods never talk to the API server.
+            // The pods of a clone never call the API server.
             "automountServiceAccountToken": false,
             "securityContext": {
                 "seccompProfile": { "type": "RuntimeDefault" },
@@ -133,8 +134,8 @@ pub(super) fn members(object: Value) -> Map<String, Value> {
     }
 }
 
-/// The volume `cdi-data-vol` of a claim. One that is read-only is so as a whole: then the kubelet changes no owner and no mode
-/// in it, and the device of a block volume cannot be written to.
+/// The volume `cdi-data-vol` of a claim. `read_only` applies to the volume as a whole: the kubelet then changes no
+/// owner and no mode in it, and the device of a block volume cannot be written to.
 pub(super) fn data_volume(claim: &Claim, read_only: bool) -> Value {
     let mut volume = members(json!({ "claimName": claim.metadata.name }));
     if read_only {
@@ -168,7 +169,7 @@ pub(super) fn attach(
     container.insert("volumeMounts".to_owned(), mounts.into());
 }
 
-/// Whether preallocation was asked of the clone into `claim`.
+/// Whether the clone into `claim` shall preallocate its space.
 pub(super) fn preallocation(claim: &Claim) -> &'static str {
     if claim.metadata.is_annotated_true(crate::objects::annotations::PREALLOCATION_REQUESTED) {
         "true"

@@ -25,7 +25,7 @@ pub enum TargetMessage {
     },
 }
 
-/// The kinds that Decant's target counts.
+/// The kinds of attributes that Decant's target counts.
 const KINDS: [&str; 6] = ["owners", "modes", "times", "xattrs", "acls", "capabilities"];
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,8 +38,8 @@ struct Message {
     not_kept: Value,
 }
 
-/// The message of a target pod whose container ended well. A message that cannot be read is not an error: the exit code says
-/// that the clone is complete (docs/migrate-from-cdi.md row 43).
+/// The message of a target pod whose container succeeded. A message that cannot be parsed is not an error: the exit
+/// code shows that the clone is complete (docs/migrate-from-cdi.md row 43).
 pub fn target_message(pod: &Pod) -> TargetMessage {
     let text = pod.container_status(TARGET_CONTAINER).and_then(|status| status.state.terminated.as_ref());
     let message = text.map(|ended| parse(&ended.message)).unwrap_or_default();
@@ -52,8 +52,8 @@ pub fn target_message(pod: &Pod) -> TargetMessage {
     }
 }
 
-/// Only known kinds and their numbers are reported: users of the namespace control the target pod. The first entry of each kind
-/// is in its message and its log.
+/// The known kinds with their counts. Everything else is dropped, because users of the namespace control the target
+/// pod. The first entry of each kind is in the pod's message and log.
 fn not_kept(reported: &Value) -> Option<String> {
     let counts = KINDS.iter().filter_map(|kind| {
         let entries = reported.get(kind)?.get("entries")?.as_u64().filter(|&entries| entries > 0)?;
@@ -69,7 +69,8 @@ fn parse(text: &str) -> Message {
     })
 }
 
-/// Only text in the form of a digest is used: users of the namespace control the target pod.
+/// Whether `text` has the form of a digest. No other text is used, because users of the namespace control the target
+/// pod.
 fn is_digest(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b':';
     text.starts_with("decant1:") && text.len() <= 100 && text.bytes().all(is_plain)
@@ -81,7 +82,7 @@ pub fn source_preallocated(pod: &Pod, container: &str) -> bool {
     ended.is_some_and(|ended| ended.exit_code == 0 && ended.message.contains("Preallocation applied"))
 }
 
-/// How a container ended last, whether or not it was started again.
+/// How a container last ended, whether or not it was restarted.
 pub fn last_end(status: &ContainerStatus) -> Option<&Terminated> {
     status.state.terminated.as_ref().or(status.last_state.terminated.as_ref())
 }

@@ -1,4 +1,4 @@
-//! How far a clone is, made of the readings of its source.
+//! The progress of a clone, computed from the readings of its source.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::progress::page::SourceReading;
 /// The weight of a new rate in the smoothed rate.
 const RATE_WEIGHT: f64 = 0.3;
 
-/// How far a clone is.
+/// The progress of a clone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
-    /// 0 to 100. A source that was started again counts from zero.
+    /// 0 to 100. A restarted source counts from zero.
     pub percent: f64,
     /// Logical bytes that are durable at the target, or sent if the target does not report durable ones.
     pub sent_bytes: Option<u64>,
-    /// Logical bytes of the whole.
+    /// Logical bytes of the whole volume.
     pub total_bytes: Option<u64>,
-    /// Smoothed.
+    /// The smoothed rate.
     pub rate_bytes_per_sec: Option<u64>,
-    /// What the source does, where it reports that.
+    /// The phase of the transfer, if the source reports it.
     pub phase: Option<Phase>,
 }
 
@@ -39,7 +39,7 @@ impl Progress {
     }
 }
 
-/// How much of how much, how fast, for how long: for people. Empty while nothing is known.
+/// Sent and total bytes, rate and remaining time as text for people. Empty while they are unknown.
 pub fn amounts(sent: Option<u64>, total: Option<u64>, rate: Option<u64>, left_secs: Option<u64>) -> String {
     let (Some(sent), Some(total)) = (sent, total) else { return String::new() };
     let mut text = format!("{} of {}", Bytes(sent), Bytes(total));

@@ -1,4 +1,4 @@
-//! How far running clones are: asking their source pods, and how often that may be written.
+//! The progress of running clones: polling their source pods, and limiting how often progress is written.
 
 pub mod clone_progress;
 pub mod page;

@@ -4,17 +4,17 @@ use decant_shared::protocol::cdi::{OLD_PROGRESS_METRIC, OWNER_LABEL, PROGRESS_ME
 use decant_shared::protocol::progress::Phase;
 use decant_shared::protocol::prometheus::{Sample, parse};
 
-/// How far a clone is, as its source reports.
+/// The progress of a clone, as its source reports it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SourceReading {
     /// 0 to 100.
     pub percent: f64,
-    /// Logical bytes that are durable at the target, or that were sent where that is not known. CDI's cloner does not report
+    /// Logical bytes that are durable at the target, or sent bytes if that is unknown. CDI's cloner does not report
     /// them.
     pub sent_bytes: Option<u64>,
-    /// Logical bytes of the whole. CDI's cloner does not report them.
+    /// Logical bytes of the whole volume. CDI's cloner does not report them.
     pub total_bytes: Option<u64>,
-    /// What the source does. CDI's cloner does not report it.
+    /// The phase of the transfer. CDI's cloner does not report it.
     pub phase: Option<Phase>,
 }
 

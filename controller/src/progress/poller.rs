@@ -1,5 +1,5 @@
-//! Polling threads: they read the progress of running sources, apart from the workers, so that a pod that does not answer
-//! delays no phase (docs/migrate-from-cdi.md row 50).
+//! Polling threads. They read the progress of running sources separately from the workers, so that a pod that does not
+//! answer delays no phase (docs/migrate-from-cdi.md row 50).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,25 +18,25 @@ use crate::progress::scraper::{ScrapeRoute, Scraper};
 use crate::watch::queue::Queue;
 use crate::watch::watcher::Wake;
 
-/// A pod that does not answer is polled less and less often, down to this interval.
+/// The longest interval of polls. A pod that does not answer is polled less and less often, up to this interval.
 const SILENT_POLL: Duration = Duration::from_secs(30);
 
-/// How a question to a source pod ended.
+/// How a poll of a source pod ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PollOutcome {
     /// The pod answered.
     Direct,
-    /// The API server brought the answer.
+    /// The pod answered through the API server.
     Proxy,
-    /// No news.
+    /// There was no answer.
     Failed,
 }
 
 impl PollOutcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [PollOutcome; 3] = [PollOutcome::Direct, PollOutcome::Proxy, PollOutcome::Failed];
 
-    /// In metrics.
+    /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             PollOutcome::Direct => "direct",
@@ -46,12 +46,12 @@ impl PollOutcome {
     }
 }
 
-/// How often each outcome was.
+/// Counts of the outcomes.
 #[derive(Debug, Default)]
 pub struct PollOutcomes([AtomicU64; 3]);
 
 impl PollOutcomes {
-    /// How often `outcome` was so far.
+    /// How often `outcome` occurred so far.
     pub fn count(&self, outcome: PollOutcome) -> u64 {
         self.0[outcome as usize].load(Ordering::Relaxed)
     }
@@ -61,7 +61,7 @@ impl PollOutcomes {
     }
 }
 
-/// What is known about the progress of all running clones.
+/// The last readings of all running clones.
 #[derive(Default)]
 pub struct Readings(Mutex<HashMap<Key, Followed>>);
 
@@ -75,7 +75,7 @@ struct Followed {
 }
 
 impl Readings {
-    /// Asks `pod` for the clone `key` from now on. Returns whether that is new.
+    /// Polls `pod` for the clone `key` from now on. Returns whether the pod is new.
     pub fn follow(&self, key: &Key, pod: &Arc<Pod>, owner_uid: &Uid) -> bool {
         let mut map = self.lock();
         match map.get_mut(key) {
@@ -84,7 +84,7 @@ impl Readings {
                 false
             }
             old => {
-                // The last reading of the previous pod stays until the new one answers.
+                // The last reading of the previous pod is kept until the new one answers.
                 let progress = old.and_then(|old| old.progress.clone());
                 let followed = Followed {
                     pod: Arc::clone(pod),
@@ -100,17 +100,17 @@ impl Readings {
         }
     }
 
-    /// The clone `key` does not run any more.
+    /// Forgets the clone `key`, which no longer runs.
     pub fn forget(&self, key: &Key) {
         self.lock().remove(key);
     }
 
-    /// The last news of the clone `key`.
+    /// The last progress of the clone `key`.
     pub fn get(&self, key: &Key) -> Option<Progress> {
         self.lock().get(key)?.progress.clone()
     }
 
-    /// All news, for the metrics page.
+    /// The last progress of all clones, for the metrics page.
     pub fn all(&self) -> Vec<(Key, Progress)> {
         let map = self.lock();
         map.iter().filter_map(|(key, one)| Some((key.clone(), one.progress.clone()?))).collect()
@@ -121,7 +121,7 @@ impl Readings {
         self.lock().len()
     }
 
-    /// Whether none is.
+    /// Whether no clone is followed.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -131,16 +131,17 @@ impl Readings {
     }
 }
 
-/// Interval of polling one clone: what cannot be written is not read.
+/// Interval of polling one clone. It grows with the number of running clones, because progress that cannot be written
+/// need not be read.
 pub fn poll_interval(running: usize, every: &Intervals) -> Duration {
     let per_sec = every.progress_writes_per_sec.max(1);
     let running = u32::try_from(running).unwrap_or(u32::MAX);
     every.poll.max(Duration::from_secs(1).saturating_mul(running) / per_sec)
 }
 
-/// What the polling threads share.
+/// The state that all polling threads share.
 pub struct Pollers {
-    /// Which clone to poll at which time.
+    /// The clones to poll, with their times.
     pub queue: Queue,
     /// The last readings.
     pub readings: Readings,
@@ -152,7 +153,7 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// Nothing is polled before [`Pollers::start`]. `wake` is called for each clone with a new reading.
+    /// Pollers that are idle until [`Pollers::start`]. `wake` is called for each clone with a new reading.
     pub fn new(scraper: Scraper, every: Intervals, wake: Wake) -> Self {
         Self {
             queue: Queue::default(),
@@ -180,7 +181,7 @@ impl Pollers {
             .collect()
     }
 
-    /// Asks one source. What a pod answers ends at most its own progress.
+    /// Polls one source. An answer that causes a panic affects only the progress of its own clone.
     fn poll_guarded(&self, key: &Key) -> Option<Duration> {
         panics::catch(|| self.poll(key)).unwrap_or_else(|panic| {
             self.outcomes.add(PollOutcome::Failed);
@@ -189,7 +190,7 @@ impl Pollers {
         })
     }
 
-    /// Asks one source; returns when to ask again.
+    /// Polls one source. Returns when to poll it again.
     fn poll(&self, key: &Key) -> Option<Duration> {
         let (pod, owner_uid, way) = {
             let map = self.readings.lock();

@@ -42,7 +42,7 @@ impl Scraper {
         Self { cluster, pki, limit }
     }
 
-    /// How far the clone of `owner_uid` in `pod` is. `first` is the route that worked last time.
+    /// Reads the progress of the clone `owner_uid` from `pod`. `first` is the route that worked last time.
     pub fn scrape(
         &self,
         pod: &Pod,
@@ -75,8 +75,8 @@ impl Scraper {
         fetch(&host, address, &self.pki.server_bundle_pem(), self.limit)
     }
 
-    /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage, and
-    /// nothing else.
+    /// The API server does not check the pod's certificate: an attacker between it and the node can forge a percentage,
+    /// and nothing else.
     fn proxied(&self, pod: &Pod) -> Result<String, String> {
         let page =
             self.cluster.pod_proxy(&pod.metadata.key(), port(pod)?, "/metrics", self.limit, PAGE_MAX_BYTES);
@@ -90,8 +90,8 @@ fn port(pod: &Pod) -> Result<u16, String> {
     port.ok_or_else(|| format!("the pod has no port called {PORT_NAME}"))
 }
 
-/// `GET https://host/metrics` from `address`, checked against `roots_pem`. No proxy, no redirect, nothing longer
-/// than a metrics page.
+/// `GET https://host/metrics` from `address`, whose certificate is checked against `roots_pem`. Uses no proxy, follows
+/// no redirect, and reads at most the length of a metrics page.
 fn fetch(host: &str, address: SocketAddr, roots_pem: &str, limit: Duration) -> Result<String, String> {
     let roots = decant_shared::net::tls::pem::certificates(roots_pem.as_bytes(), "the authority")
         .map_err(|e| e.to_string())?
@@ -115,7 +115,7 @@ fn fetch(host: &str, address: SocketAddr, roots_pem: &str, limit: Duration) -> R
     answer.body_mut().with_config().limit(limit_bytes).read_to_string().map_err(|e| e.to_string())
 }
 
-/// Answers every lookup with the pod's address: the name in the URL is the one in the certificate.
+/// Resolves every name to the pod's address, because the name in the URL is only for the certificate.
 #[derive(Debug)]
 struct OneAddress(SocketAddr);
 
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// A metrics server whose certificate is for `name`, asked for [`HOST`].
+    /// Requests [`HOST`] from a metrics server whose certificate is for `name`.
     fn ask(name: &str, trusted: bool, answer: Answers) -> Result<String, String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let now = OffsetDateTime::now_utc();

@@ -1,4 +1,4 @@
-//! How often progress may be written: bounded for each clone and for all together.
+//! Limits how often progress is written, for each clone and for all clones together.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::objects::Key;
 use crate::policy::Intervals;
 
-/// What may be written.
+/// The writes that are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
     /// The status.
@@ -31,7 +31,7 @@ struct BudgetState {
     free: Option<Instant>,
     /// Reserved slots by clone, so that a retry keeps its slot.
     slots: HashMap<Key, Instant>,
-    /// No write before this instant, whatever slot it has: late writes do not add up.
+    /// No write before this instant, whatever its slot, so that late writes do not accumulate.
     quiet: Option<Instant>,
     /// When each clone was written last.
     last: HashMap<Key, Instant>,
@@ -46,9 +46,9 @@ impl WriteBudget {
         Self { per_clone: every.progress_write, pace, inner: Mutex::default() }
     }
 
-    /// Whether the progress of `key` may be written now, and with how many writes: one, or a second one for what is
-    /// of less use. Otherwise, in how long to ask again. Writes are spaced evenly, so that there are never more in a
-    /// second than allowed.
+    /// Whether the progress of `key` may be written now, and whether the less important annotations may be written as
+    /// well. The error is how long to wait before the next attempt. Writes are spaced evenly, so that there are never
+    /// more in a second than allowed.
     pub fn ask(&self, key: &Key, now: Instant) -> Result<Writes, Duration> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = inner.last.get(key) {
@@ -72,7 +72,7 @@ impl WriteBudget {
         }
         inner.slots.remove(key);
         inner.granted = inner.granted.wrapping_add(1);
-        // As long as no clone waits; otherwise for every tenth.
+        // Both writes are allowed if no clone waits, and otherwise for every tenth grant.
         let is_idle = inner.free.is_none_or(|free| free <= now + self.pace);
         let writes = if is_idle || inner.granted.is_multiple_of(10) { Writes::Both } else { Writes::One };
         let pause = self.pace * if writes == Writes::Both { 2 } else { 1 };
@@ -82,7 +82,7 @@ impl WriteBudget {
         Ok(writes)
     }
 
-    /// The clone `key` is over.
+    /// Forgets the clone `key`, which has ended.
     pub fn forget(&self, key: &Key) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.last.remove(key);
@@ -126,7 +126,7 @@ mod tests {
             for (index, (at, clone, _)) in writes.iter().enumerate() {
                 let window = writes[index..].iter().filter(|(other, ..)| *other < *at + Duration::from_secs(1));
                 let window: u32 = window.map(|(.., count)| count).sum();
-                // The last one of a second may be a double one.
+                // The last grant of a second may be for both writes.
                 prop_assert!(window <= 21, "{window} writes in a second");
                 let again = writes[index + 1..].iter().find(|(_, other, _)| other == clone);
                 prop_assert!(again.is_none_or(|(other, ..)| *other >= *at + every.progress_write));

@@ -20,28 +20,28 @@ use crate::reconcile::status::running::RunningConditions;
 use crate::reconcile::step::SlotAction;
 use crate::reconcile::step::Step;
 
-/// An action in the cluster. Each can be repeated without harm.
+/// An action in the cluster. Each can safely be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make the target claim.
+    /// Create the target claim.
     MakeClaim,
-    /// Make the target claim for a volume that is reserved for it.
+    /// Create the target claim for a volume that is reserved for it.
     MakeKeptClaim,
-    /// Turn the target claim into one that waits for the volumes that are reserved for it.
+    /// Let the target claim wait for the volumes that are reserved for it, instead of a clone.
     ExpectVolume,
-    /// Write on the target claim that its volume was not filled by a clone, and that no clone is wanted.
+    /// Record on the target claim that its volume was not filled by a clone, and that no clone is wanted.
     KeepVolume,
     /// Make the DataVolume the owner of the claim.
     AdoptClaim,
-    /// Write the token that lasts, where the webhook's token is.
+    /// Write the long-lived token on the object that has the webhook's token.
     KeepToken,
     /// Set labels of the DataVolume.
     Label(BTreeMap<String, String>),
-    /// Write on the DataVolume that another tool filled its claim.
+    /// Record on the DataVolume that another tool filled its claim.
     SayPrePopulated,
     /// Set annotations of the DataVolume, or remove those without a value.
     Tell(BTreeMap<&'static str, Option<String>>),
-    /// Write the outcome of the clone on the target claim, under the controller's seal.
+    /// Record the outcome of the clone on the target claim, under the controller's seal.
     Record(CloneOutcome),
     /// Record a created pod on the target claim.
     RecordPod(Role),
@@ -49,26 +49,26 @@ pub enum Action {
     Annotate(BTreeMap<&'static str, String>),
     /// Add or remove the finalizer on the target claim.
     Hold(bool),
-    /// Make a pod.
+    /// Create a pod.
     MakePod(Role),
     /// Create the keys of a pod that are due.
     MakeSecret(Role),
-    /// Delete a pod, now or with its usual grace.
+    /// Delete a pod, immediately or with its usual grace period.
     DeletePod(Role),
     /// Delete source pods of claims that are gone.
     DeleteOrphans,
 }
 
-/// A clone that runs or is queued needs a slot; any other one gives its slot up.
+/// The slot action of `step`: a clone that runs or is queued needs a slot; any other clone releases its slot.
 pub(super) fn slot_action(step: &Step) -> SlotAction {
     if step.is_running() || *step == Step::Queued { SlotAction::TakeSlot } else { SlotAction::ReleaseSlot }
 }
 
-/// What follows from `step`, in order.
+/// The actions that follow from `step`, in order.
 pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Action> {
     let mut actions = Vec::new();
     actions.extend(seen.unrecorded.iter().copied().map(Action::RecordPod));
-    // In addition to all else: a user who creates such pods again and again delays no clone.
+    // In addition to the actions of the step, so that a user who keeps creating such pods delays no clone.
     if seen.orphans.iter().any(|pod| !pod.metadata.is_deleting()) && !matches!(step, Step::NotOurs(_)) {
         actions.push(Action::DeleteOrphans);
     }
@@ -76,7 +76,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
     match step {
         Step::CleanUp | Step::TidyUp => clean_up(seen, &mut actions),
         Step::ExtendToken => actions.push(Action::KeepToken),
-        // A pod whose other end must not be made has nothing to do.
+        // Without the other pod, which must not be created, a pod is useless.
         Step::GiveWay | Step::Denied(_) => delete_pods(seen, &mut actions),
         Step::Adopt => actions.push(Action::AdoptClaim),
         Step::MakeClaim => {
@@ -84,7 +84,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
             actions.push(Action::MakeClaim);
         }
         Step::MakeKeptClaim => actions.push(Action::MakeKeptClaim),
-        // What a clone made so far goes first: afterwards the claim no longer looks like that of a clone.
+        // The clone's own objects are removed first: after the claim changes, it is no longer recognized as a clone's.
         Step::ExpectVolume => {
             clean_up(seen, &mut actions);
             actions.push(Action::ExpectVolume);
@@ -129,7 +129,7 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
         }
         _ => {}
     }
-    // The state of the pods is written on the claim, where CDI's tools read it.
+    // CDI's tools read the state of the pods from the claim.
     if let Some(claim) = seen.target.as_ref().filter(|claim| !claim.metadata.is_deleting())
         && !matches!(step, Step::Nothing | Step::Done | Step::Adopted | Step::Taken | Step::NotOurs(_))
         && !matches!(step, Step::AwaitVolume | Step::KeepVolume | Step::ExpectVolume)
@@ -146,8 +146,8 @@ pub(super) fn actions(step: &Step, seen: &Observed, pod_conditions: &RunningCond
 /// The annotations of a DataVolume that report its clone.
 const REPORTS: [&str; 6] = [DIGEST, SENT_BYTES, TOTAL_BYTES, RATE_BYTES, LEFT_SECS, TRANSFER_PHASE];
 
-/// Corrections of annotations that the controller did not write: they were written by hand, or applied from a copy
-/// of a DataVolume that was cloned earlier.
+/// Corrections of annotations that the controller did not write: they were set by hand, or applied from a copy of a
+/// DataVolume that was cloned earlier.
 fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
     match step {
@@ -155,14 +155,14 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
             let stale = REPORTS.iter().filter(|name| dv.metadata.annotation(name).is_some());
             Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
         }
-        // Nothing was cloned: the reports of another DataVolume do not hold for its copy.
+        // Nothing was cloned. The reports were copied from another DataVolume and do not apply.
         Step::Adopted => {
             let is_new = seen.is_populated() && dv.status.phase != DataVolumePhase::Succeeded;
             let stale = REPORTS.iter().chain([&CLONE_TYPE]);
             let stale = stale.filter(|name| is_new && dv.metadata.annotation(name).is_some());
             Some(stale.map(|name| (*name, None)).collect()).filter(|stale: &BTreeMap<_, _>| !stale.is_empty())
         }
-        // A clone that is marked as done without a record was made by CDI or by an earlier version.
+        // A clone that is marked as complete without a record was made by CDI or by an earlier version.
         Step::Done | Step::TidyUp if seen.outcome.is_none() => None,
         Step::Nothing
         | Step::NotOurs(_)
@@ -177,8 +177,8 @@ fn corrections(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Op
     }
 }
 
-/// The clone type of the DataVolume, where CDI's users look for it, if it is missing: written once, with the first thing that
-/// happens to the claim of a clone; after an upgrade at its end.
+/// The clone type annotation of the DataVolume, if it is missing; CDI's users expect it there. It is written once, with
+/// the first action on the claim of a clone, or after an upgrade when the clone ends.
 fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
     let is_time =
@@ -188,7 +188,7 @@ fn clone_type(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Opt
         .then(|| BTreeMap::from([(CLONE_TYPE, Some(COPY.to_owned()))]))
 }
 
-/// The digest of a complete clone, if the DataVolume has another one or none.
+/// The digest of a complete clone, unless the DataVolume already has it.
 fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<String>>> {
     let dv = seen.data_volume.as_ref()?;
     let is_complete = matches!(step, Step::MarkDone | Step::TidyUp | Step::Done);
@@ -198,8 +198,8 @@ fn digest(step: &Step, seen: &Observed) -> Option<BTreeMap<&'static str, Option<
 
 fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     delete_pods(seen, actions);
-    // Only once the API server has taken the deletion of the source pod: the finalizer is what keeps it from being forgotten.
-    // How long the pod takes to go is not this claim's affair.
+    // The finalizer is removed only once the API server has accepted the deletion of the source pod, because it ensures
+    // that the pod is not forgotten. The claim does not wait until the pod is gone.
     let held = seen.target.as_ref().is_some_and(|claim| claim.is_held());
     let is_let_go = seen.source_pod.as_ref().is_none_or(|pod| pod.metadata.is_deleting());
     if is_let_go && held {
@@ -207,7 +207,7 @@ fn clean_up(seen: &Observed, actions: &mut Vec<Action>) {
     }
 }
 
-/// The source's labels about sizes of machines, if the DataVolume has none of its own (docs/protocol.md section 4.9).
+/// The source's instancetype labels, if the DataVolume has none of its own (docs/protocol.md section 4.9).
 fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
     let dv = seen.data_volume.as_ref()?;
     let source = seen.source.as_ref()?;
@@ -220,7 +220,7 @@ fn instancetype(seen: &Observed) -> Option<BTreeMap<String, String>> {
     (!labels.is_empty()).then_some(labels)
 }
 
-/// Whether the claim was filled for this DataVolume, and that is not written on it yet.
+/// Whether the claim was filled for this DataVolume, and the DataVolume does not record that yet.
 fn is_pre_populated(seen: &Observed) -> bool {
     let Some(dv) = &seen.data_volume else { return false };
     seen.is_populated() && dv.metadata.annotation(PRE_POPULATED).is_none()
@@ -259,7 +259,7 @@ fn told(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> BTr
         (&pod_conditions.target, [RUNNING, RUNNING_MESSAGE, RUNNING_REASON]),
         (&pod_conditions.source, [SOURCE_RUNNING, SOURCE_RUNNING_MESSAGE, SOURCE_RUNNING_REASON]),
     ] {
-        // The position in the queue changes all the time; only the DataVolume has it.
+        // The position in the queue changes often, so only the DataVolume reports it.
         if let Some(pod_condition) = pod_condition.as_ref().filter(|_| *step != Step::Queued) {
             told.insert(runs, pod_condition.runs().to_string());
             told.insert(message, pod_condition.message.clone());

@@ -3,9 +3,9 @@
 use crate::objects::Meta;
 use crate::objects::annotations::ALLOW_ADOPTION;
 
-/// Whether the owner of `claim`, or the operator's `policy` where the claim says nothing, lets `data_volume` take it
-/// over. The DataVolume's own annotation can only refuse: otherwise its author could take ownership of claims of others, and so
-/// delete them.
+/// Whether `data_volume` may take over `claim`: the owner of the claim decides, or the operator's `policy` if the claim
+/// has no annotation. The DataVolume's own annotation can only refuse. Otherwise its author could take ownership of
+/// other users' claims, and thereby delete them.
 pub(crate) fn is_allowed(claim: &Meta, data_volume: &Meta, policy: bool) -> bool {
     let by_owner = claim.annotation(ALLOW_ADOPTION).map_or(policy, |text| text == "true");
     by_owner && data_volume.annotation(ALLOW_ADOPTION) != Some("false")

@@ -7,10 +7,11 @@ use crate::objects::claim::VolumeMode;
 use crate::objects::{Claim, ClaimTemplate, DataVolume};
 use crate::policy::Policy;
 
-/// Content that is nothing but a disk image.
+/// The content type of a disk image.
 const DISK: &str = "kubevirt";
 
-/// Before a claim is made with `spec` (docs/protocol.md section 4.8, "check before PVC creation").
+/// Checks the request before a claim is created with `spec` (docs/protocol.md section 4.8, "check before PVC
+/// creation").
 pub fn before(dv: &DataVolume, source: &Claim, spec: &ClaimTemplate) -> Result<(), String> {
     content(content_type(&dv.spec.content_type), source, spec.mode())?;
     let checked = dv.spec.pvc.is_some() || source.spec.volume_mode == VolumeMode::Block;
@@ -21,7 +22,8 @@ pub fn before(dv: &DataVolume, source: &Claim, spec: &ClaimTemplate) -> Result<(
     compare(bytes(source.requested())?, target_bytes)
 }
 
-/// With both claims there: what files can use counts (docs/protocol.md section 4.8, "check by U and C").
+/// Checks both claims once they exist. It compares the space that files can use (docs/protocol.md section 4.8, "check
+/// by U and C").
 pub fn claims(source: &Claim, target: &Claim, policy: &Policy) -> Result<(), String> {
     let wanted = content_type(target.metadata.annotation(CONTENT_TYPE).unwrap_or_default());
     content(wanted, source, target.spec.volume_mode)?;
@@ -31,7 +33,7 @@ pub fn claims(source: &Claim, target: &Claim, policy: &Policy) -> Result<(), Str
     compare(usable(source, policy)?, usable(target, policy)?)
 }
 
-/// The overhead of a claim's filesystem; none for devices.
+/// The overhead of a claim's filesystem; zero for block volumes.
 pub fn overhead(claim: &Claim, policy: &Policy) -> Overhead {
     if claim.spec.volume_mode == VolumeMode::Block {
         return Overhead::NONE;

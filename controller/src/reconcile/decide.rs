@@ -1,8 +1,8 @@
-//! What to do about one key: a pure function of the observation and the time.
+//! Decides what to do about one key: a pure function of the observation and the time.
 //!
-//! `step.rs` finds the row of the tables in `docs/protocol.md` section 7 that holds; [`decide`] adds what follows from it: the
-//! actions in their order, the status, the events, and when to look again. Each action can be done twice without
-//! harm, so a controller that dies between any two of them changes nothing.
+//! `rules` finds the row of the tables in `docs/protocol.md` section 7 that applies. [`decide`] adds what follows from
+//! it: the actions in their order, the status, the events, and when to observe again. Each action can safely be
+//! repeated, so a controller that ends between any two of them does no harm.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use crate::reconcile::step::SlotAction;
 use crate::reconcile::step::Step;
 use crate::reconcile::{events, status};
 
-/// What follows from one observation.
+/// The decision that follows from one observation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// The row of the table.
     pub step: Step,
     /// What happens to the clone's slot, before any action.
     pub slot: SlotAction,
-    /// To be done in this order; the first that fails ends the round.
+    /// The actions, in order. See `Executor::carry_out` for what a failure does to those after it.
     pub actions: Vec<Action>,
     /// Events about the DataVolume; they are reported before the status is written.
     pub events: Vec<Event>,
@@ -36,7 +36,7 @@ pub struct Decision {
     pub claim_events: Vec<Event>,
     /// The status that the DataVolume should have; `None` without a DataVolume, or when another controller writes it.
     pub status: Option<DataVolumeStatus>,
-    /// When to look again although nothing changed.
+    /// When to observe again although nothing changed.
     pub again: Option<Duration>,
 }
 
@@ -46,7 +46,7 @@ pub fn decide(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Decision
     let pod_conditions = RunningConditions::of(&step, seen, now);
     let status = seen.data_volume.as_ref().and_then(|dv| {
         let new = if dv.metadata.is_deleting() {
-            // A DataVolume that is being deleted only gets what prevents the deletion.
+            // A DataVolume that is being deleted reports only what prevents the deletion.
             seen.last_error.as_ref().map(|last_error| conditions::with_last_error(&dv.status, last_error))
         } else {
             status::status(&step, seen, &pod_conditions, policy)

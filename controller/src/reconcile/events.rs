@@ -1,4 +1,4 @@
-//! What is reported as Kubernetes events (docs/protocol.md section 4.7): each change once.
+//! Kubernetes events (docs/protocol.md section 4.7). Each change is reported once.
 
 use decant_shared::process::panics::Panic;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::watch::unreadable::UnreadableObject;
 /// The name under which events are reported.
 const COMPONENT: &str = "datavolume-pvc-clone-controller";
 
-/// An event about a DataVolume or, where there is none, about the claim.
+/// An event about a DataVolume or, without a DataVolume, about the claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// `Normal` or `Warning`.
@@ -34,13 +34,13 @@ fn warning(reason: impl Into<String>, message: &str) -> Event {
     Event { kind: "Warning", reason: reason.into(), message: message.to_owned() }
 }
 
-/// The events that come with a new status.
+/// The events about a new status.
 pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> Vec<Event> {
     let (Some(dv), Some(new)) = (&seen.data_volume, new) else { return Vec::new() };
     let old = &dv.status;
     let mut events = Vec::new();
     if old.phase != new.phase {
-        // What was not cloned was not cloned successfully.
+        // An adopted claim was not cloned, so it gets no event about a clone.
         events.extend(of_phase(seen, &new.phase, &dv.metadata.name).filter(|_| *step != Step::Adopted));
         let digest = seen.digest().filter(|_| new.phase == DataVolumePhase::Succeeded);
         events.extend(digest.map(|digest| {
@@ -85,15 +85,16 @@ pub fn events(step: &Step, seen: &Observed, new: Option<&DataVolumeStatus>) -> V
     events
 }
 
-/// Reasons of the Running condition that come with no event: each clone has them.
+/// Reasons of the Running condition that are not reported as events, because every clone has them.
 const UNREPORTED: [Reason; 3] = [Reason::Queued, Reason::Completed, Reason::ContainerCreating];
 
-/// An action that fails.
+/// The event about an action that fails.
 pub fn of_trouble(last_error: &LastError) -> Event {
     warning(last_error.reason(), &last_error.message())
 }
 
-/// Reasons of the target's Running condition that are also reported about the claim, as CDI does. Failures are always reported.
+/// Reasons of the target's Running condition that are also reported about the claim, as CDI does. Failures are always
+/// reported.
 const ABOUT_CLAIM: [Reason; 5] = [
     Reason::CloneSourceInUse,
     Reason::UploadTargetInUse,
@@ -102,8 +103,8 @@ const ABOUT_CLAIM: [Reason; 5] = [
     Reason::CloneNotAllowed,
 ];
 
-/// The events about the target claim: each when the claim's annotations do not have it yet. A claim that asks for a clone by
-/// itself has no other way to report.
+/// The events about the target claim, each only until the claim's annotations show it. A claim that requests a clone
+/// without a DataVolume has no other way to report.
 pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditions) -> Vec<Event> {
     let Some(claim) = &seen.target else { return Vec::new() };
     let is_said = |text: &str| {
@@ -139,15 +140,15 @@ pub fn about_claim(step: &Step, seen: &Observed, pod_conditions: &RunningConditi
     news.map(|target| warning(target.reason.as_str(), &target.message)).into_iter().collect()
 }
 
-/// About an object that cannot be read.
+/// The event about an object that cannot be read.
 pub fn unreadable(odd: &UnreadableObject) -> Event {
     let text =
         format!("Decant cannot read this object and leaves it alone until it is corrected: {}", odd.why);
     warning(Reason::ObjectUnreadable, &text)
 }
 
-/// About the clone `key`, which waits for an object that cannot be read. What is wrong with one of another namespace
-/// is not for its reader.
+/// The event about the clone `key`, which waits for an object that cannot be read. If the object is in another
+/// namespace, the event does not reveal what is wrong with it.
 pub fn waits_for_unreadable(odd: &UnreadableObject, key: &Key) -> Event {
     let text = if odd.meta.namespace == key.namespace {
         format!("The clone waits: {odd}")
@@ -160,7 +161,7 @@ pub fn waits_for_unreadable(odd: &UnreadableObject, key: &Key) -> Event {
     warning(Reason::WaitsForUnreadable, &text)
 }
 
-/// About a clone at which the controller itself failed.
+/// The event about a fault of the controller during a round of a clone.
 pub fn controller_fault(panic: &Panic) -> Event {
     let text = format!("Internal error in the controller: {panic}; the controller retries; please report it");
     warning(Reason::ControllerFault, &text)
@@ -184,8 +185,8 @@ fn of_phase(seen: &Observed, phase: &DataVolumePhase, name: &str) -> Option<Even
     })
 }
 
-/// The object to create. Its name follows from its text and from the state of the object that it is about, so that a repeated
-/// try makes no second event.
+/// The Event object to create. Its name is derived from its text and from the state of the object that it is about, so
+/// that a repeated attempt creates no second event.
 pub fn object(event: &Event, kind: Kind, about: &Meta, now: &str) -> Value {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -202,7 +203,7 @@ pub fn object(event: &Event, kind: Kind, about: &Meta, now: &str) -> Value {
         },
         "type": event.kind,
         "reason": event.reason,
-        // The API server takes no more than 1024 bytes.
+        // The API server accepts at most 1024 bytes.
         "message": event.message.chars().take(1000).collect::<String>(),
         "source": { "component": COMPONENT },
         "firstTimestamp": now,

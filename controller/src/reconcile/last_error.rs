@@ -1,7 +1,7 @@
-//! What fails for a clone: its reason and message in conditions and events, and when it is reported.
+//! Failures of a clone: their reasons and messages in conditions and events, and when they are reported.
 //!
-//! Every action that can fail has its [`FailedAction`], and every `FailedAction` its reason and its sentence, so that no refusal stays in
-//! the log alone.
+//! Every action that can fail has a [`FailedAction`], and every `FailedAction` has a reason and a message, so that no
+//! refusal appears only in the log.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,44 +11,47 @@ use crate::objects::{Key, Reason};
 use crate::pods::role::Role;
 use crate::watch::backoff::Backoff;
 
-/// A refusal that is over sooner is not reported. A namespace that has just been made refuses pods until it has its service account.
+/// Shorter refusals are not reported: a new namespace refuses pods until it has its service account.
 const REFUSED: Duration = Duration::from_secs(1);
-/// Conflicts, servers that are busy and webhooks that restart are usually over sooner.
+/// Shorter conflicts and outages are not reported: a busy server or a restarting webhook usually recovers within this
+/// time.
 const BUSY: Duration = Duration::from_secs(10);
-/// After a conflict the next attempt follows immediately: another client has changed the object, and the watch brings it.
+/// The short pause after a conflict: another client changed the object, and the watch brings the change.
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
-/// A message that differs in each attempt, such as one with a time, changes the condition no more often than this. Each change
-/// wakes the clone again.
+/// A message that differs in each attempt, for example because it contains a time, changes the condition at most this
+/// often, because each change wakes the clone again.
 const SAME_WORDS: Duration = Duration::from_secs(30);
-/// The message of a webhook can have any length; annotations of an object have 256 KiB together, events 1 KiB.
+/// Longest message. A webhook's message can have any length, but the annotations of an object have 256 KiB in total,
+/// and an event has 1 KiB.
 const MESSAGE_CHARS: usize = 800;
 
 /// Something that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
-    /// What was tried.
+    /// The action that failed.
     pub failed_action: FailedAction,
     /// The answer of the API server.
     pub error: ApiError,
 }
 
-/// What the controller does for a clone. There is one for each action, and two for what comes before and after the actions.
+/// What the controller tried for a clone: one variant for each kind of action, one for the observation, and one for the
+/// status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailedAction {
-    /// Making the target claim.
+    /// Creating the target claim.
     MakeClaim,
     /// Changing this claim: its annotations, finalizers or owner.
     ChangeClaim(Key),
     /// Changing the DataVolume's labels or annotations.
     ChangeDataVolume,
-    /// Making a pod.
+    /// Creating a pod.
     MakePod {
         /// Which of the two.
         role: Role,
         /// Its key.
         pod: Key,
     },
-    /// Making a Secret with keys of a pod.
+    /// Creating a Secret with keys of a pod.
     MakeSecret {
         /// Which of the two.
         role: Role,
@@ -57,14 +60,14 @@ pub enum FailedAction {
     },
     /// Deleting these pods.
     DeletePods(Vec<Key>),
-    /// Reading what a decision needs.
+    /// Reading the objects that a decision needs.
     Look,
     /// Writing the DataVolume's status.
     WriteStatus,
 }
 
 impl FailedAction {
-    /// The pod that it is about.
+    /// The role of the pod that it is about.
     pub fn side(&self) -> Option<Role> {
         match self {
             FailedAction::MakePod { role, .. } | FailedAction::MakeSecret { role, .. } => Some(*role),
@@ -123,7 +126,7 @@ impl LastError {
     pub fn message(&self) -> String {
         let error = &self.error;
         let text = match &self.failed_action {
-            // CDI has the API server's message alone.
+            // CDI reports only the API server's message.
             FailedAction::MakeClaim if !error.message.is_empty() => error.message.clone(),
             FailedAction::MakeClaim => format!("the PVC cannot be made: {error}"),
             FailedAction::ChangeClaim(claim) => format!("PVC {claim} cannot be changed: {error}"),
@@ -149,7 +152,7 @@ impl LastError {
         text.chars().take(MESSAGE_CHARS).collect()
     }
 
-    /// How long it has to last before it is reported.
+    /// How long the failure has to last before it is reported.
     fn patience(&self) -> Duration {
         let error = &self.error;
         let is_refusal = (400..500).contains(&error.code) && !matches!(error.code, 408 | 429);
@@ -163,7 +166,7 @@ impl std::fmt::Display for LastError {
     }
 }
 
-/// What fails for which clone, since when, and when to try again.
+/// The current failures of each clone, since when they last, and when to retry.
 #[derive(Debug, Default)]
 pub struct LastErrors(HashMap<Key, Row>);
 
@@ -171,9 +174,9 @@ pub struct LastErrors(HashMap<Key, Row>);
 #[derive(Debug)]
 struct Row {
     backoff: Backoff,
-    /// Of a look or of an action.
+    /// The failure of an observation or of an action.
     acting: Option<Failing>,
-    /// Of the status: it is written in every round, also where actions fail.
+    /// The failure to write the status, which every round tries, even if actions fail.
     writing: Option<Failing>,
 }
 
@@ -185,23 +188,23 @@ struct Failing {
     is_told: bool,
 }
 
-/// What follows from a failure.
+/// What to do after a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// When to try again.
+    /// When to retry.
     pub again: Duration,
-    /// What to report, once it has lasted.
+    /// The failure to report, once it has lasted long enough.
     pub told: Option<LastError>,
 }
 
 impl LastErrors {
-    /// The failure of `key` that was reported and is not over.
+    /// The current failure of `key`, if it was reported.
     pub fn told(&self, key: &Key) -> Option<LastError> {
         let failing = self.0.get(key)?.acting.as_ref()?;
         failing.is_told.then(|| failing.last_error.clone())
     }
 
-    /// Remembers a failure. `range` has the shortest and the longest pause.
+    /// Remembers a failure. `range` is the shortest and the longest pause.
     pub fn failed(
         &mut self,
         key: &Key,
@@ -229,19 +232,20 @@ impl LastErrors {
         Failed { again, told }
     }
 
-    /// Remembers a failure without a message. Returns when to try again.
+    /// Remembers a failure without a message. Returns when to retry.
     pub fn pause(&mut self, key: &Key, range: (Duration, Duration)) -> Duration {
         self.row(key, range).backoff.next()
     }
 
-    /// All actions of a round succeeded. Returns whether a failure had been reported.
+    /// Forgets the failure of an observation or action, after all actions of a round succeeded. Returns whether it had
+    /// been reported.
     pub fn acted(&mut self, key: &Key) -> bool {
         let was_told = self.told(key).is_some();
         self.over(key, |row| row.acting = None);
         was_told
     }
 
-    /// The status is as it should be.
+    /// Forgets the failure to write the status, after the status was written or needed no change.
     pub fn written(&mut self, key: &Key) {
         self.over(key, |row| row.writing = None);
     }
@@ -264,7 +268,7 @@ impl LastErrors {
 }
 
 impl Failing {
-    /// The same has failed once more.
+    /// The state after one more failure in a row.
     fn again(mut self, last_error: LastError, now: Instant) -> Self {
         self.is_told |= now.saturating_duration_since(self.since) >= last_error.patience();
         let is_other = (self.last_error.error.code, &self.last_error.error.reason)
@@ -297,7 +301,7 @@ mod tests {
         Key::new("n", "copy")
     }
 
-    /// What is told after failures at these seconds.
+    /// Whether each of the failures at these seconds is reported.
     fn told(last_error: &LastError, at_secs: &[u64]) -> Vec<bool> {
         let (mut last_errors, begin) = (LastErrors::default(), Instant::now());
         let fail = |secs: &u64| {

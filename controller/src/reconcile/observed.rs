@@ -1,4 +1,4 @@
-//! Everything that belongs to one key at one moment: the input of `decide`.
+//! The observation of everything that belongs to one key: the input of `decide`.
 
 use std::sync::Arc;
 
@@ -21,69 +21,69 @@ pub struct Observed {
     pub data_volume: Option<Arc<DataVolume>>,
     /// The claim of the same key.
     pub target: Option<Arc<Claim>>,
-    /// What the clone into the claim ended with, if it has.
+    /// The outcome of the clone into the claim, once it is recorded.
     pub outcome: Option<CloneOutcome>,
-    /// Which authorities sign certificates now.
+    /// The authorities that sign certificates now.
     pub authority: String,
     /// Where the data comes from.
     pub origin: Origin,
-    /// The claim that is the source.
+    /// The source claim.
     pub source: Option<Arc<Claim>>,
-    /// Whether something else still fills the source.
+    /// Whether another DataVolume or clone is still filling the source.
     pub source_is_filling: bool,
-    /// Pods that may write to the source, other than ours.
+    /// Pods that may write to the source, except pods of this clone.
     pub source_writers: Vec<Key>,
-    /// Pods other than ours that use the target.
+    /// Pods that use the target, except pods of this clone.
     pub target_users: Vec<Key>,
     /// The target pod of this claim.
     pub target_pod: Option<Arc<Pod>>,
     /// The source pod of this claim.
     pub source_pod: Option<Arc<Pod>>,
-    /// Useless pods that are to be deleted: source pods of a claim of this name that is gone, and pods with a seal of this clone
-    /// that this controller did not create, as far as it knows.
+    /// Useless pods to delete: source pods of an earlier claim of this name, and pods with a seal of this clone that
+    /// this controller has no record of creating.
     pub orphans: Vec<Arc<Pod>>,
-    /// Pods of this clone that are not recorded on the claim yet.
+    /// The roles of pods of this clone that are not recorded on the claim yet.
     pub unrecorded: Vec<Role>,
-    /// Whether the next pod of this clone has to wait, because many were created already.
+    /// Whether the next pod of this clone has to wait, because many were created recently.
     pub makes_pause: bool,
     /// The target's storage class, if it exists.
     pub class: Option<Arc<StorageClass>>,
-    /// Whether CDI's clients expect the target to stay unbound until it is complete, because CDI would fill it that way. Asked only
-    /// when the class waits for a consumer.
+    /// Whether CDI's clients expect the target to stay unbound until it is complete, because CDI would fill it unbound.
+    /// Determined only when the class waits for a consumer.
     pub is_filled_unbound: bool,
-    /// Volumes that are reserved for the target. Looked for only when the DataVolume asks for it.
+    /// Volumes that are reserved for the target. Listed only when the DataVolume asks for it.
     pub volumes: Volumes,
-    /// Whether the source may be cloned to here. Asked only when there is a source.
+    /// Whether the source may be cloned into this namespace. Determined only when there is a source.
     pub permission: Option<Permission>,
-    /// Whether the clone may run, as the scheduler sees it at this moment.
+    /// Whether the clone may run, according to the scheduler.
     pub slot: Slot,
-    /// How far the source is, as it reports.
+    /// The progress that the source reports.
     pub progress: Option<Progress>,
-    /// What has failed for a while and still does.
+    /// The current failure, if it has lasted long enough to be reported.
     pub last_error: Option<LastError>,
 }
 
 /// Where the data comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// Neither a DataVolume nor a claim that asks for a clone.
+    /// None: there is neither a DataVolume nor a claim that requests a clone.
     #[default]
     None,
     /// This claim.
     Claim(Key),
-    /// A DataSource that is not there, or does not point to a claim yet.
+    /// A DataSource that does not exist, or does not point to a claim yet.
     Unresolved(String),
-    /// A DataSource of another namespace that does not lead to a claim. The reason stays secret: the user gets this sentence, like
-    /// all users who may not clone what it refers to.
+    /// A DataSource of another namespace that does not lead to a claim. The reason stays secret: the user gets the same
+    /// message as users who may not clone what it refers to.
     Withheld(String),
-    /// Something that Decant does not do: the kind of source.
+    /// A kind of source that Decant does not clone.
     NotOurs(String),
     /// The request cannot be understood.
     Invalid(Invalid),
 }
 
 impl Observed {
-    /// Why there is no claim, if making it fails.
+    /// The failure to create the claim, if that is the current failure.
     pub fn claim_error(&self) -> Option<&LastError> {
         self.last_error
             .as_ref()
@@ -103,8 +103,8 @@ impl Observed {
         }
     }
 
-    /// What the clone ended with: as it was recorded, or as the target pod reports it. Annotations that users can write
-    /// do not count.
+    /// The outcome of the clone: the recorded outcome, or the one that the target pod reports. Annotations that users
+    /// can write do not count.
     pub fn reported_outcome(&self) -> Option<CloneOutcome> {
         let reported = || {
             let pod = self.target_pod.as_deref().filter(|pod| pod.ended_well(TARGET_CONTAINER))?;
@@ -126,7 +126,7 @@ impl Observed {
         self.reported_outcome()?.not_kept
     }
 
-    /// Whether the claim carries CDI's mark of a clone that is complete. By itself that proves nothing: users can write it.
+    /// Whether the claim has CDI's mark of a complete clone. The mark alone proves nothing, because users can write it.
     pub fn is_marked_done(&self) -> bool {
         self.target_annotation(CLONE_OF).is_some()
     }
@@ -136,9 +136,9 @@ impl Observed {
         self.target.as_ref().and_then(|claim| claim.metadata.annotation(name))
     }
 
-    /// Whether the target claim is annotated as filled for this DataVolume: a restore did it, or the volume was reserved for
-    /// it. Who may write that may write to the volume as well, so it is believed; it proves nothing about a clone. On a claim
-    /// that was made to be cloned into it is not meant for this.
+    /// Whether the target claim is annotated as filled for this DataVolume: a restore filled it, or the volume was
+    /// reserved for it. The annotation is trusted, because a user who can write it can also write to the volume, but it
+    /// proves nothing about a clone. It does not count on a claim that was created as the target of a clone.
     pub fn is_populated(&self) -> bool {
         let (Some(dv), Some(claim)) = (&self.data_volume, &self.target) else { return false };
         let meta = &claim.metadata;
@@ -147,7 +147,7 @@ impl Observed {
         meta.annotation(POPULATED_FOR) == Some(&dv.metadata.name) && !is_to_be_cloned
     }
 
-    /// Whether the target claim was made for this DataVolume, or needs none.
+    /// Whether the target claim was created for this DataVolume, or is cloned into without a DataVolume.
     pub fn target_is_ours(&self) -> bool {
         match (&self.data_volume, &self.target) {
             (Some(dv), Some(claim)) => claim.metadata.is_controlled_by(&dv.metadata.uid),

@@ -1,7 +1,8 @@
-//! What a clone ended with, as the controller wrote it on the claim.
+//! The outcome of a clone, as the controller recorded it on the claim.
 //!
-//! The annotations of a claim can be written by its users, restored from a backup or copied from another claim. What says that a
-//! clone succeeded, and with which digest, counts only with the controller's seal over the claim's UID and all of it.
+//! The annotations of a claim can be written by its users, restored from a backup or copied from another claim. So the
+//! record that a clone succeeded, with its digest, is valid only with the controller's seal over the record and the
+//! claim's UID.
 
 use serde_json::{Map, Value};
 
@@ -20,7 +21,7 @@ pub struct CloneOutcome {
 }
 
 impl CloneOutcome {
-    /// The outcome on the claim with this metadata, if `key` has sealed it for this very claim.
+    /// The outcome recorded on the claim with this metadata, if `key` sealed it for exactly this claim.
     pub fn of(claim: &Meta, key: &TokenKey) -> Option<Self> {
         if claim.annotation(POD_PHASE) != Some(PodPhase::Succeeded.as_str()) {
             return None;
@@ -42,7 +43,7 @@ impl CloneOutcome {
         ])
     }
 
-    /// What is sealed. An annotation that is empty says the same as none.
+    /// The sealed fields. An empty annotation is equivalent to a missing one.
     fn fields<'a>(&'a self, claim: &'a Meta) -> [&'a str; 3] {
         let text = |text: &'a Option<String>| text.as_deref().unwrap_or_default();
         [claim.uid.as_str(), text(&self.digest), text(&self.not_kept)]

@@ -37,13 +37,13 @@ use crate::reconcile::{decide, events};
 use crate::watch::queue::Queue;
 use crate::watch::unreadable::{UnreadableObject, Unreadables};
 
-/// A clone that waits for an unreadable object is observed again after this many usual waits. The watch reports changes of the
-/// clone's own objects; this is for the objects that they refer to.
+/// A clone that waits for an unreadable object is observed again after this many usual waits. The watch reports changes
+/// of the clone's own objects; these observations notice changes of the objects that they refer to.
 const UNREADABLE_LOOKS: u32 = 5;
 /// The pause until the status is checked again, after an action that had failed for a while succeeded.
 const AFTER_LAST_ERROR: Duration = Duration::from_millis(500);
 
-/// How many rounds there were.
+/// Counts of rounds.
 #[derive(Debug, Default)]
 pub struct Rounds {
     well: AtomicU64,
@@ -52,18 +52,18 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Rounds without and with an error.
+    /// The number of rounds without and with an error.
     pub fn counts(&self) -> (u64, u64) {
         (self.well.load(Ordering::Relaxed), self.badly.load(Ordering::Relaxed))
     }
 
-    /// Rounds that a panic ended.
+    /// The number of rounds that a panic ended.
     pub fn panics(&self) -> u64 {
         self.panicked.load(Ordering::Relaxed)
     }
 }
 
-/// What all workers share.
+/// The state that all workers share.
 pub struct Reconciler {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
@@ -83,7 +83,7 @@ pub struct Reconciler {
     pub rounds: Rounds,
     /// Objects that cannot be read, which block some keys.
     pub unreadable: Arc<Unreadables>,
-    /// What went wrong with which key, and when to try again.
+    /// The current failures of each key, and when to retry.
     pub last_errors: Mutex<LastErrors>,
 }
 
@@ -104,8 +104,8 @@ impl Reconciler {
             .collect()
     }
 
-    /// One round for one key; returns when to look again. A panic is a fault of this program that this key triggered: it is
-    /// reported and retried like any failure, and all other keys continue.
+    /// One round for one key. Returns when to observe it again. A panic is a fault of this program that this key
+    /// triggered: it is reported and retried like any failure, and does not affect other keys.
     pub fn work(&self, key: &Key) -> Option<Duration> {
         match panics::catch(|| self.round(key)) {
             Ok(Ok(again)) => again,
@@ -144,7 +144,7 @@ impl Reconciler {
         }
         let last_error = self.last_errors().told(key);
         let mut seen = self.observer.observe(key, &self.pollers.readings, last_error).map_err(looking)?;
-        // An object that became unreadable meanwhile looked as if it were gone.
+        // An object that became unreadable during the observation seemed to be gone.
         if let Some((odd, is_news)) = self.unreadable.in_the_way(key, &self.observer.stores) {
             return Ok(Some(self.wait_for(key, &odd, is_news)));
         }
@@ -156,7 +156,7 @@ impl Reconciler {
         let report = if told == seen.last_error {
             decision
         } else {
-            // The same observation, with what fails now: status and events say so.
+            // Status and events report the current failure, with the rest of the observation unchanged.
             seen.last_error = told;
             decide::decide(&seen, now, &self.policy)
         };
@@ -168,8 +168,8 @@ impl Reconciler {
         Ok(later.into_iter().chain(again).min())
     }
 
-    /// The decision about `seen`, once the scheduler and, before a pod is made, the permission agree with it. Where they do not,
-    /// `seen` takes their answer and is decided again.
+    /// The decision about `seen`, once the scheduler agrees with it and, before a pod is created, the permission is
+    /// checked again. If they disagree, `seen` is updated with their answer and the decision is repeated.
     fn settled(&self, key: &Key, seen: &mut Observed, now: OffsetDateTime) -> Result<Decision, LastError> {
         let mut decision = decide::decide(seen, now, &self.policy);
         if decision.slot == SlotAction::TakeSlot {
@@ -179,7 +179,7 @@ impl Reconciler {
                 decision = decide::decide(seen, now, &self.policy);
             }
         }
-        // Not in every round, but always before something is read: the right may have been withdrawn since.
+        // Not checked in every round, but always before a pod is created: the right may have been withdrawn since.
         if decision.step.makes_pod()
             && let Some(denied) = self.observer.withdrawn(key, seen).map_err(looking)?
         {
@@ -194,11 +194,11 @@ impl Reconciler {
         Ok(decision)
     }
 
-    /// Carries `decision` out, and remembers what fails.
+    /// Carries `decision` out, and remembers failures.
     fn act(&self, key: &Key, seen: &Observed, decision: &Decision, now: OffsetDateTime) -> Acted {
         let Err(last_error) = self.executor.carry_out(&decision.actions, seen, now) else {
             self.rounds.well.fetch_add(1, Ordering::Relaxed);
-            // The status is corrected as soon as the watch has brought the change.
+            // By then the watch has brought the change, and the next round corrects the status.
             let soon = self.last_errors().acted(key).then_some(AFTER_LAST_ERROR);
             let again = decision.again.into_iter().chain(soon).min();
             return Acted { failed: None, told: None, again };
@@ -214,7 +214,7 @@ impl Reconciler {
             is_conflict: last_error.error.is_conflict(),
         };
         let remembered = self.failed(key, last_error);
-        // A clone that does not depend on the failed action is looked at as often as any other.
+        // A clone that does not depend on the failed action is observed as often as any other.
         let is_independent =
             matches!(failed.action, FailedAction::DeletePods(_) | FailedAction::MakeSecret { .. })
                 && matches!(
@@ -225,7 +225,7 @@ impl Reconciler {
         Acted { failed: Some(failed), told: remembered.told, again }
     }
 
-    /// Says about claim and pods what failed in this round, and still writes the annotations of the claim.
+    /// Reports about claim and pods what failed in this round, and still writes the annotations of the claim.
     fn tell_of_failure(
         &self,
         key: &Key,
@@ -246,8 +246,8 @@ impl Reconciler {
         }
     }
 
-    /// Reports a missing permission, and returns whether it is missing: the state of another namespace must stay hidden from such a
-    /// clone. Does nothing else.
+    /// Reports a missing permission and does nothing else, because a clone without permission must not reveal the state
+    /// of another namespace. Returns whether the permission is missing.
     fn deny(&self, key: &Key, now: OffsetDateTime) -> Result<bool, LastError> {
         let seen = self.observer.observe(key, &self.pollers.readings, None).map_err(looking)?;
         let decision = decide::decide(&seen, now, &self.policy);
@@ -259,7 +259,8 @@ impl Reconciler {
         Ok(is_denied)
     }
 
-    /// Does nothing about `key` as long as `odd` cannot be read: it may be gone, complete or changed.
+    /// Reports that `key` waits, and does nothing else as long as `odd` cannot be read: `odd` may have changed in any
+    /// way.
     fn wait_for(&self, key: &Key, odd: &UnreadableObject, is_news: bool) -> Duration {
         log::debug!("{key} waits: {odd}");
         if is_news && let Some((kind, about)) = self.about(key) {
@@ -268,7 +269,7 @@ impl Reconciler {
         self.policy.intervals.wait * UNREADABLE_LOOKS
     }
 
-    /// The object that users check for `key`: the DataVolume, or a claim that asks for a clone by itself.
+    /// The object that users check for `key`: the DataVolume, or a claim that requests a clone without a DataVolume.
     fn about(&self, key: &Key) -> Option<(Kind, Meta)> {
         let stores = &self.observer.stores;
         if let Some(dv) = stores.data_volumes.get(key) {
@@ -285,10 +286,10 @@ impl Reconciler {
         self.tell_besides(key, &event, |old| Some(with_fault(old, &panic.to_string())));
     }
 
-    /// Reports what fails as event and condition, where no decision is made.
+    /// Reports a failure as event and condition when there is no decision.
     fn tell_of_last_error(&self, key: &Key, last_error: &LastError) {
         self.tell_besides(key, &events::of_trouble(last_error), |old| {
-            // A status that cannot be written is not tried once more.
+            // A status that cannot be written is not retried here.
             (last_error.failed_action != FailedAction::WriteStatus).then(|| with_last_error(old, last_error))
         });
     }
@@ -314,7 +315,7 @@ impl Reconciler {
         }
     }
 
-    /// Where DataVolume and claim are gone, only the pods are left to carry the event.
+    /// Reports events about the pods, if DataVolume and claim are gone.
     fn tell_about_pods(&self, seen: &Observed, now: OffsetDateTime) {
         let Some(last_error) =
             seen.last_error.as_ref().filter(|_| seen.data_volume.is_none() && seen.target.is_none())
@@ -326,14 +327,14 @@ impl Reconciler {
         }
     }
 
-    /// The watch brings it, too, but the next round may come first and would report the same again.
+    /// Stores a written object. The watch brings it later, but an earlier round would report the same change again.
     fn remember(&self, object: &Object) {
         if let Ok(view) = decode_within(object, DECODE_LIMIT_BYTES) {
             self.observer.stores.data_volumes.put(view);
         }
     }
 
-    /// Starts and ends the polling of the source of `key`.
+    /// Starts or ends the polling of the source of `key`.
     fn follow_progress(&self, key: &Key, seen: &Observed, step: &Step) {
         if !step.is_running() {
             self.pollers.readings.forget(key);
@@ -342,7 +343,7 @@ impl Reconciler {
             && let (Some(pod), Some(uid)) = (&seen.source_pod, seen.owner_uid())
             && self.pollers.readings.follow(key, pod, &uid)
         {
-            // A new source is polled soon; after that in its turn.
+            // A new source is polled soon; afterwards at the usual interval.
             self.pollers.queue.add(key.clone(), Duration::from_millis(500));
         }
     }
@@ -352,7 +353,7 @@ impl Reconciler {
         self.last_errors().failed(key, last_error, Instant::now(), self.policy.intervals.backoff)
     }
 
-    /// Writes events and status, if they changed. Returns when to retry a write that had to wait.
+    /// Writes events and status, if they changed. Returns when to retry a write that was deferred.
     fn tell(
         &self,
         key: &Key,
@@ -393,7 +394,8 @@ impl Reconciler {
         }
     }
 
-    /// Numbers for programs; people read the Running condition. Best effort, like all progress.
+    /// Writes the progress annotations, which are for programs; people read the Running condition. Best effort, like
+    /// all progress.
     fn write_annotations(&self, seen: &Observed, dv: &DataVolume) {
         let Some(progress) = &seen.progress else { return };
         let numbers = [
@@ -413,7 +415,7 @@ impl Reconciler {
         }
     }
 
-    /// Events are for people: a failure to write one changes nothing.
+    /// Writes an event. Events are for people, so a failure to write one is only logged.
     fn report(&self, event: &Event, kind: Kind, about: &Meta, now: OffsetDateTime) {
         let time = now.format(&Rfc3339).unwrap_or_default();
         let object = events::object(event, kind, about, &time);
@@ -429,13 +431,13 @@ impl Reconciler {
     }
 }
 
-/// What came of the actions of a round.
+/// The result of the actions of a round.
 struct Acted {
     /// The action that failed, if one did.
     failed: Option<FailedRound>,
     /// The failure, once it has lasted long enough to be reported.
     told: Option<LastError>,
-    /// When to look again.
+    /// When to observe again.
     again: Option<Duration>,
 }
 

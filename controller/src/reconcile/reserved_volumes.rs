@@ -1,7 +1,8 @@
-//! Volumes that an administrator reserved for a claim (docs/protocol.md section 4.9, row "static volume"): a restore or a disaster recovery
-//! made them beforehand, with the content that the claim shall have. They are bound and never cloned over.
+//! Volumes that an administrator reserved for a claim (docs/protocol.md section 4.9, row "static volume"). A restore or
+//! a disaster recovery created them in advance, with the content that the claim shall have. They are bound and never
+//! overwritten by a clone.
 //!
-//! Only the content of a PersistentVolume counts: users of a namespace cannot write these.
+//! Only the fields of the PersistentVolume decide, because users of a namespace cannot write PersistentVolumes.
 
 use std::sync::Arc;
 
@@ -12,29 +13,29 @@ use crate::objects::{Claim, ClaimTemplate, DataVolume, Volume};
 use crate::pods::claim;
 use crate::policy::Policy;
 
-/// On a volume: Kubernetes chose it for its claim, so it was not reserved.
+/// Annotation on a volume that Kubernetes chose for its claim, so it was not reserved.
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
-/// This many characters of a UID in the name of a volume are no coincidence.
+/// This many characters of a UID in the name of a volume cannot be a coincidence.
 const UID_PART_CHARS: usize = 8;
 
-/// What is known of volumes that are reserved for a claim.
+/// What is known about volumes that are reserved for a claim.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Volumes {
-    /// Not looked for: the DataVolume does not ask for it, or it makes no difference any more.
+    /// Not listed: the DataVolume does not ask for it, or it no longer makes a difference.
     #[default]
     NotAsked,
-    /// These wait for the claim, which is not there or not bound.
+    /// These wait for the claim, which does not exist or is not bound.
     Reserved(Vec<Arc<Volume>>),
     /// The claim is bound to this one.
     Bound(Arc<Volume>),
-    /// They cannot be seen, and why.
+    /// They cannot be listed; the text describes why.
     Unseen(String),
 }
 
 /// How a volume came to the claim that it is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
-    /// It was made or chosen for the claim after that was made, so there is nothing in it to keep.
+    /// It was created or chosen for the claim after the claim existed, so it has no content to keep.
     Fresh,
     /// It was reserved for the claim.
     Reserved,
@@ -46,7 +47,7 @@ pub enum Binding {
 pub fn binding(volume: &Volume, claim: &Claim) -> Binding {
     let is_made_for_it = is_named_after(&volume.metadata.name, claim.metadata.uid.as_str());
     let is_chosen = volume.metadata.annotation(BOUND_BY_CONTROLLER).is_some();
-    // Both are in UTC and of one length, so their texts are in the order of their times.
+    // Both are in UTC and have the same length, so their texts sort by time.
     let is_older = volume.metadata.creation_timestamp < claim.metadata.creation_timestamp;
     match (is_made_for_it || is_chosen, is_older) {
         (true, _) => Binding::Fresh,
@@ -55,7 +56,8 @@ pub fn binding(volume: &Volume, claim: &Claim) -> Binding {
     }
 }
 
-/// Whether a provisioner gave the name for the claim with `uid`: it has the UID in it, or ends with its beginning.
+/// Whether a provisioner derived the name from the claim's `uid`: it contains the UID, or ends with the first
+/// characters of it.
 fn is_named_after(name: &str, uid: &str) -> bool {
     if uid.len() < UID_PART_CHARS {
         return false;
@@ -64,14 +66,13 @@ fn is_named_after(name: &str, uid: &str) -> bool {
     name.contains(uid) || end.len() >= UID_PART_CHARS && uid.replace('-', "").starts_with(end)
 }
 
-/// The names of the volumes of which `claim` waits for one. A list that cannot be read has none.
+/// The names of the volumes that `claim` may be bound to. A list that cannot be parsed counts as empty.
 pub fn expected(claim: &Claim) -> Vec<String> {
     let list = claim.metadata.annotation(VOLUME_LIST);
     list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
 }
 
-/// The claim's spec for the volume of `volumes` that it shall be bound to: the smallest that fits `dv`. The error is for
-/// the user.
+/// The spec of a claim for the smallest of `volumes` that fits `dv`. The error is for the user.
 pub fn claim_spec(
     dv: &DataVolume,
     volumes: &[Arc<Volume>],
@@ -94,7 +95,7 @@ pub fn claim_spec(
     ))
 }
 
-/// What Kubernetes asks for before it binds a claim to the volume that it names.
+/// Whether Kubernetes would bind a claim with `spec` to `volume`. The error is the requirement that is not met.
 fn fits(volume: &Volume, spec: &ClaimTemplate) -> Result<(), String> {
     let wanted = spec.requested().unwrap_or("0");
     let wanted_bytes = parse_quantity(wanted).map_err(|e| format!("size {wanted:?}: {e}"))?;

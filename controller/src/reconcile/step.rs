@@ -1,4 +1,4 @@
-//! The states of a clone: the rows of the tables in `docs/protocol.md` section 7. `rules` finds the one that holds.
+//! The states of a clone: the rows of the tables in `docs/protocol.md` section 7. `rules` finds the row that applies.
 
 use crate::objects::Key;
 use crate::pods::role::Role;
@@ -6,30 +6,30 @@ use crate::pods::role::Role;
 /// Why a pod is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplaceReason {
-    /// Its phase is Failed: evicted, or its node went away.
+    /// Its phase is Failed: it was evicted, or its node is gone.
     Failed,
-    /// It waited for a source until its deadline.
+    /// It waited for a source until its deadline passed.
     Deadline,
     /// It sends to a target pod that is gone.
     OtherTarget,
-    /// Its certificates come from an authority that does not sign any more.
+    /// Its certificates were issued by an authority that no longer signs.
     OtherAuthority,
     /// It was created for a source claim that is gone; another claim has its name.
     OtherSource,
-    /// It cannot use its keys. Its Secrets are never changed, so only a new pod gets others.
+    /// It cannot use its keys. Its Secrets never change, so only a new pod gets other keys.
     UnusableKeys,
 }
 
 /// The state of a clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing to do with clones.
+    /// The key has nothing to do with clones.
     Nothing,
-    /// The request asks for something that Decant does not do; the text names it.
+    /// The source is of a kind that Decant does not clone; the text names it.
     NotOurs(String),
-    /// Pods of a claim that is gone are still there.
+    /// Pods of a claim that is gone still exist.
     RemoveOrphans,
-    /// Claim or DataVolume are being deleted: remove what belongs to them.
+    /// The claim or the DataVolume is being deleted: remove the objects that belong to it.
     CleanUp,
     /// The request cannot be carried out as it is written.
     Invalid(String),
@@ -47,61 +47,64 @@ pub enum Step {
     NoSource(Key),
     /// The source may not be cloned to here.
     Denied(String),
-    /// The claim is marked as complete, and this controller completed no clone into it.
+    /// The claim is marked as complete, but this controller completed no clone into it.
     Unproven,
-    /// The webhook's token has to be replaced by one that lasts, before any other step.
+    /// The webhook's token has to be replaced by a long-lived token before any other step.
     ExtendToken,
-    /// The source does not fit what was asked for.
+    /// The source does not fit the request.
     Unfit(String),
-    /// The claim has to be made.
+    /// The claim has to be created.
     MakeClaim,
     /// According to the DataVolume another tool fills its claim, which does not exist yet.
     AwaitClaim,
-    /// The claim has to be made for a volume that is reserved for it.
+    /// The claim has to be created for a volume that is reserved for it.
     MakeKeptClaim,
-    /// A volume turned out to be reserved for a claim that was made to be cloned into: it is to be kept instead.
+    /// A volume turned out to be reserved for a claim that was created as the target of a clone: the volume is kept
+    /// instead.
     ExpectVolume,
     /// The claim waits for the volume that is reserved for it.
     AwaitVolume,
-    /// The claim has the volume that was reserved for it: that is kept as it is.
+    /// The claim is bound to the volume that was reserved for it, which is kept as it is.
     KeepVolume,
-    /// A volume may hold content that has to be kept, so nothing is cloned; the text has the reason and what to do.
+    /// A volume may hold content that has to be kept, so nothing is cloned; the text describes the reason and what to
+    /// do.
     VolumeInTheWay(String),
     /// The claim lost its volume.
     Lost,
-    /// The claim waits for its first consumer, and that is not us.
+    /// The claim waits for its first consumer, which shall not be the clone.
     WaitForConsumer,
     /// Source and target claim do not fit.
     Incompatible(String),
-    /// Something else still fills the source.
+    /// Another DataVolume or clone is still filling the source.
     SourceFilling,
     /// These pods may be writing to the source.
     SourceInUse(Vec<Key>),
-    /// These pods of others use the target.
+    /// These pods, which do not belong to the clone, use the target.
     TargetInUse(Vec<Key>),
     /// The claim has no volume yet, and needs no pod to get one.
     WaitForVolume,
-    /// Other clones come first.
+    /// The clone waits in the queue.
     Queued,
     /// The names of both pods have to be written on the claim before the pods are created.
     NamePods,
-    /// The target pod has to be made.
+    /// The target pod has to be created.
     MakeTargetPod,
     /// The target pod is not ready.
     WaitForTarget,
-    /// The source pod has to be made.
+    /// The source pod has to be created.
     MakeSourcePod,
-    /// Both pods are there.
+    /// Both pods exist.
     Copying,
-    /// No node has room for both pods, and older clones come first: the pods are deleted and the clone returns to the queue.
+    /// No node has room for both pods, and older clones take precedence: the pods are deleted and the clone returns to
+    /// the queue.
     GiveWay,
     /// A pod is useless and is replaced.
     Replace(Role, ReplaceReason),
-    /// A useless pod is kept for a moment, so that failing pods do not follow each other without a pause.
+    /// A useless pod is kept for a while, so that there is a pause between failing pods.
     Pause(Role),
     /// A pod is being deleted.
     PodLeaving(Role),
-    /// The target succeeded: that is final and has to be recorded.
+    /// The target succeeded, which is final and has to be recorded.
     TargetDone,
     /// The target succeeded; the source has not ended yet.
     WaitForSource,
@@ -114,12 +117,12 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether it makes a pod.
+    /// Whether it creates a pod.
     pub fn makes_pod(&self) -> bool {
         matches!(self, Step::MakeTargetPod | Step::MakeSourcePod)
     }
 
-    /// Whether the clone counts as running: it has a slot of the scheduler, and its source is asked for its progress.
+    /// Whether the clone counts as running: it has a slot of the scheduler, and its source is polled for progress.
     pub fn is_running(&self) -> bool {
         matches!(
             self,
@@ -150,7 +153,7 @@ pub enum Slot {
         /// The limit that it waits for, as text for people.
         limit: String,
     },
-    /// It has to give its pods up, so that others find room.
+    /// It has to give up its pods, so that other clones find room.
     GiveWay,
 }
 
@@ -159,6 +162,6 @@ pub enum Slot {
 pub enum SlotAction {
     /// Take a slot, or enter the queue if none is free. Repeating it changes nothing.
     TakeSlot,
-    /// Give the slot up, or leave the queue.
+    /// Release the slot, or leave the queue.
     ReleaseSlot,
 }

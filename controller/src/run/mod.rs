@@ -1,4 +1,4 @@
-//! Puts the parts together and runs them until a stop.
+//! Connects the parts of the controller and runs them until a stop.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -31,10 +31,10 @@ use crate::watch::watcher::{Wake, Watches};
 
 /// Interval between two checks of the authorities: they live for months, but a Secret may be deleted or replaced.
 const AUTHORITY_LOOK: Duration = Duration::from_secs(600);
-/// Interval between two checks that all threads live.
+/// Interval between two checks that all threads are alive.
 const THREADS_LOOK: Duration = Duration::from_secs(1);
 
-/// How many threads, and where.
+/// The namespaces, the Service of the webhook and the numbers of threads.
 #[derive(Debug, Clone)]
 pub struct RunSettings {
     /// Namespace of the controller's own Secrets.
@@ -49,7 +49,7 @@ pub struct RunSettings {
     pub pollers: usize,
 }
 
-/// Runs until `stop`; everything that it started has ended when it returns. It reports its state to `health`.
+/// Runs until `stop`. All its threads have ended when it returns. It reports its state to `health`.
 pub fn run(
     cluster: &Arc<dyn Cluster>,
     policy: Policy,
@@ -70,7 +70,7 @@ pub fn run(
     let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
     let namespace = settings.watch_namespace.as_deref();
     let watches = Watches::start(cluster, &stores, &unreadable, namespace, &wake, stop).map_err(failed)?;
-    // While the stores are being filled, a missing object would look as if it were gone.
+    // While the stores are being filled, an object that is not listed yet would seem to be gone.
     while !watches.all_synced() && stop.sleep(Duration::from_millis(50)) {}
     if !stop.is_set() {
         log::info!("watching {} DataVolumes and {} PVCs", stores.data_volumes.len(), stores.claims.len());
@@ -92,7 +92,7 @@ pub fn run(
         }
     });
     for thread in threads {
-        // A panic has been printed already.
+        // A panic has already been printed.
         let _ = thread.join();
     }
     watches.join();
@@ -157,8 +157,8 @@ fn build_reconciler(
     }
 }
 
-/// Waits for a stop, and refreshes the authorities. If a thread ends early, everything ends: a controller that loses workers would
-/// get slower and slower without a visible cause.
+/// Waits for a stop, and refreshes the authorities. If a thread ends early, the controller ends: without some of its
+/// workers it would become slower without a visible cause.
 fn supervise(threads: &[JoinHandle<()>], stop: &Stop, look_after: impl Fn()) -> Result<(), String> {
     let mut looked = Instant::now();
     while stop.sleep(THREADS_LOOK) {

@@ -70,7 +70,7 @@ pub struct CloneSummary {
     pub left_secs: Option<u64>,
     /// Why it does not run, or what fails although it runs or succeeded; empty if nothing fails.
     pub reason: String,
-    /// The same for people; of one that runs, also what the target does at the end.
+    /// The same for people; for a running clone, also what the target does at the end.
     pub message: String,
     /// How often its pods were restarted or replaced.
     pub restarts: i64,
@@ -166,8 +166,8 @@ pub(crate) fn ended(dv: &DataVolume) -> &str {
 /// Reasons of the Bound condition that explain nothing.
 const HARMLESS: [Reason; 3] = [Reason::Bound, Reason::Pending, Reason::NotFound];
 
-/// Why a clone that waits or failed does so: what is said about its claim comes first, because nothing continues without it. Of one that
-/// runs or succeeded: what fails besides.
+/// Reason and message for a clone that waits or failed; a problem of its claim comes first, because nothing continues
+/// without the claim. For a clone that runs or succeeded, any other failure.
 fn why(dv: &DataVolume, state: CloneState) -> (String, String) {
     let said = |kind: ConditionType| {
         dv.status.condition(kind).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Which clones need help, for `kubectl decant doctor`.
+//! Finds the clones that need help, for `kubectl decant doctor`.
 
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -8,7 +8,7 @@ use crate::objects::{ConditionType, DataVolume};
 use crate::summary::advice::{GENERAL, advice};
 use crate::summary::clone_summary::{CloneState, CloneSummary};
 
-/// A usual state, such as a starting pod, is not a complaint for this long.
+/// A usual state, such as a starting pod, becomes a complaint only after this time.
 const GRACE: Duration = Duration::seconds(60);
 
 /// Why a clone needs help.
@@ -21,8 +21,8 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// What is wrong with the clone of `dv`, which `seen` summarizes: it does not continue, or something fails although it runs
-    /// or is complete. `None` if nothing is wrong, or if it is queued.
+    /// What is wrong with the clone of `dv`, which `seen` summarizes: it does not continue, or something fails although
+    /// it runs or is complete. `None` if nothing is wrong, or if it is queued.
     pub fn of(dv: &DataVolume, seen: &CloneSummary, now: OffsetDateTime) -> Option<Self> {
         let helps = advice(&seen.reason).map_or(GENERAL, |advice| advice.helps);
         let complaint = |found: String| Some(Self { found, helps });

@@ -1,4 +1,4 @@
-//! Which clones to show: those that run or wait, and those that ended last. The number is limited.
+//! Selects the clones to show: those that run or wait, and those that ended last. The number is limited.
 
 use std::borrow::Borrow;
 

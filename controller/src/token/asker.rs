@@ -1,4 +1,5 @@
-//! The user who requested a clone: from the API server's request to the webhook, stored in the token, and checked again later.
+//! The user who requested a clone: from the API server's request to the webhook, stored in the token, and checked again
+//! later.
 
 use std::collections::BTreeMap;
 

@@ -16,7 +16,8 @@ const ISSUER_LONG: &str = "cdi-deployment";
 /// The only operation.
 const OPERATION: &str = "Clone";
 
-/// The claims of docs/protocol.md section 4.4, with the additions of Decant: `asker`, `callerIsProven`, `params.sourceUid`.
+/// The claims of docs/protocol.md section 4.4, with the additions of Decant: `asker`, `callerIsProven`,
+/// `params.sourceUid`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Claims {
@@ -122,8 +123,8 @@ impl Claims {
         serde_json::from_slice(json).ok()
     }
 
-    /// What the claims grant for a clone of `source` to `target`: as a long token for the target `uid`, or, without `uid`, as
-    /// a short token. The caller compares the UID of the source.
+    /// What the claims grant for a clone of `source` to `target`: as a long token for the target `uid`, or, without
+    /// `uid`, as a short token. The caller compares the UID of the source.
     pub(super) fn check(
         self,
         source: &Key,

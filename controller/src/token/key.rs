@@ -33,8 +33,8 @@ impl TokenKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// Reads the key from [`KEY_SECRET`] in `namespace`, or creates it. Of several controllers that create it at the same time
-    /// one wins, and all use its key. The error names the Secret and is for the log.
+    /// Reads the key from [`KEY_SECRET`] in `namespace`, or creates it. Of several controllers that create it at the
+    /// same time one wins, and all use its key. The error names the Secret and is for the log.
     pub fn load(cluster: &dyn Cluster, namespace: &str) -> Result<Self, String> {
         let at = Key::new(namespace, KEY_SECRET);
         let failed =

@@ -1,7 +1,7 @@
 //! Seals: signatures of annotations that the controller wrote and will trust later, because only it has the key.
 //!
-//! A seal is an HMAC over a purpose and a list of fields. The length precedes each field, so that different lists never have
-//! the same bytes. The sealed bytes start with a byte that starts no token, so that a seal is never a token.
+//! A seal is an HMAC over a purpose and a list of fields. The length precedes each field, so that different lists never
+//! have the same bytes. The sealed bytes start with a byte that starts no token, so that a seal is never a token.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

@@ -4,8 +4,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-/// Waits that double from a shortest to a longest one. Each is shortened by up to a half, so that many who failed
-/// at the same moment do not come back at the same moment.
+/// Waits that double from a shortest to a longest one. Each is shortened by up to a half, depending on the seed, so
+/// that many clients that failed at the same time do not retry at the same time.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     min: Duration,
@@ -15,7 +15,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits between `min / 2` and `max`. `seed` is anything that differs between those who wait, for example a key.
+    /// Waits between `min / 2` and `max`. `seed` is any value that differs between the waiters, for example a key.
     pub fn new(min: Duration, max: Duration, seed: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);
@@ -23,9 +23,9 @@ impl Backoff {
     }
 
     /// The wait before the next attempt.
-    #[allow(clippy::should_implement_trait)] // It never ends: `Option` would only be in the way.
+    #[allow(clippy::should_implement_trait)] // It never ends, so it does not return an `Option`.
     pub fn next(&mut self) -> Duration {
-        // 2^31 of any unit is beyond every `max`, and `saturating_mul` keeps what is beyond in range.
+        // 2^31 of any unit exceeds every `max`, and `saturating_mul` does not overflow.
         let full = self.min.saturating_mul(1 << self.attempt.min(31)).min(self.max);
         let mut hasher = DefaultHasher::new();
         (self.seed, self.attempt).hash(&mut hasher);
@@ -34,7 +34,7 @@ impl Backoff {
         full - full / 2 * per_mille / 1000
     }
 
-    /// It worked: the next failure starts with the shortest wait.
+    /// Resets the wait after a success: the next failure starts with the shortest wait.
     pub fn reset(&mut self) {
         self.attempt = 0;
     }

@@ -1,4 +1,4 @@
-//! Watches that fill typed stores, and the queue of the keys that have to be looked at.
+//! Watches that fill typed stores, and the queue of the keys to reconcile.
 
 pub mod backoff;
 pub mod queue;

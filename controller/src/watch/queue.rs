@@ -1,4 +1,4 @@
-//! Keys that are due for work, each at its time, and never two workers at one key.
+//! The queue of keys to work on. Each key is due at a certain time, and no two workers have the same key.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use decant_shared::process::stop::{STOP_TICK, Stop};
 
 use crate::objects::Key;
 
-/// The queue. All methods take `&self`: workers share it.
+/// The queue. All methods take `&self`, because workers share it.
 #[derive(Debug, Default)]
 pub struct Queue {
     inner: Mutex<QueueState>,
@@ -36,7 +36,7 @@ impl QueueState {
         self.times.insert(key, at);
     }
 
-    /// The first key that is due and not with a worker.
+    /// The first key that is due and that no worker has.
     fn take(&mut self, now: Instant) -> Option<Key> {
         let found = self
             .due
@@ -52,7 +52,7 @@ impl QueueState {
 }
 
 impl Queue {
-    /// `key` is due in `after`, or earlier if it is in the queue already.
+    /// Adds `key`, due in `after`. If the queue already has it, the earlier time counts.
     pub fn add(&self, key: Key, after: Duration) {
         self.lock().add(key, Instant::now() + after);
         self.changed.notify_one();
@@ -75,7 +75,7 @@ impl Queue {
         }
     }
 
-    /// The caller has finished with `key`; `again` is the delay until its next turn.
+    /// Returns `key` to the queue after the caller has finished with it; `again` is the delay until it is due again.
     pub fn done(&self, key: &Key, again: Option<Duration>) {
         let mut inner = self.lock();
         inner.working.remove(key);

@@ -15,7 +15,7 @@ use crate::token::key::TokenKey;
 pub trait StoreObject: serde::de::DeserializeOwned + Send + Sync + 'static {
     /// Its metadata.
     fn meta(&self) -> &Meta;
-    /// What it refers to: its key is found by that, and is woken when the other object changes.
+    /// What the view refers to. Its key is found by that, and is woken when the other object changes.
     fn indexed_by(&self) -> Option<IndexKey>;
 }
 
@@ -44,7 +44,7 @@ pub struct Store<T> {
     inner: Mutex<StoreState<T>>,
     /// `None` admits all.
     admits: Option<Admits<T>>,
-    /// The same for an object that cannot be read as a view, from its metadata alone.
+    /// Like `admits`, for an object that cannot be read as a view: its metadata alone decides.
     admits_unread: Option<Admits<Meta>>,
 }
 
@@ -63,7 +63,7 @@ impl<T> Default for Store<T> {
 }
 
 impl<T: StoreObject> Store<T> {
-    /// A store that keeps only objects whose metadata `admits` lets in.
+    /// A store that keeps only objects whose metadata `admits` accepts.
     fn guarded(admits: impl Fn(&Meta) -> bool + Send + Sync + 'static) -> Self {
         let admits = Arc::new(admits);
         let of_unread = Arc::clone(&admits);
@@ -74,8 +74,8 @@ impl<T: StoreObject> Store<T> {
         }
     }
 
-    /// Whether an object that cannot be read would be kept. Its metadata decides, whatever its size; an object with unreadable
-    /// metadata is not kept.
+    /// Whether an object that cannot be read would be kept. Its metadata decides, whatever its size; an object with
+    /// unreadable metadata is not kept.
     pub fn admits_unread(&self, object: &Object) -> bool {
         self.admits_unread
             .as_ref()
@@ -102,12 +102,12 @@ impl<T: StoreObject> Store<T> {
         self.lock().views.values().cloned().collect()
     }
 
-    /// How many there are.
+    /// The number of views.
     pub fn len(&self) -> usize {
         self.lock().views.len()
     }
 
-    /// Whether there are none.
+    /// Whether the store has no views.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -160,14 +160,14 @@ pub struct Stores {
     pub data_volumes: Store<DataVolume>,
     /// All claims.
     pub claims: Store<Claim>,
-    /// Pods of clones that carry the controller's seal; others are never kept, counted or read.
+    /// Pods of clones that have the controller's seal. Other pods are never kept or counted.
     pub pods: Store<Pod>,
     /// All DataSources.
     pub data_sources: Store<DataSource>,
 }
 
 impl Stores {
-    /// Empty stores that know pods of clones by seals of `key`.
+    /// Empty stores that recognize pods of clones by seals of `key`.
     pub fn new(key: Arc<TokenKey>) -> Self {
         Self {
             data_volumes: Store::default(),

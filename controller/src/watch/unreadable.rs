@@ -1,8 +1,8 @@
 //! Objects that cannot be read: their identity, the cause, and the clones that wait for them.
 //!
-//! Such an object is in no store: a view of its previous version could be outdated. It is not gone either. The clones that need
-//! it wait: nothing is created, deleted or reported for them until the object can be read again or is deleted. All other clones
-//! continue.
+//! Such an object is in no store: a view of its previous version could be outdated. It is not gone either. The clones
+//! that need it wait: nothing is created, deleted or reported for them until the object can be read again or is
+//! deleted. All other clones continue.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::objects::clone_request::Wanted;
 use crate::objects::{Key, Kind, Meta, Object, Uid, Unreadable, clone_request, decode, names};
 use crate::watch::store::Stores;
 
-/// The least that is read of an object: which one it is.
+/// The minimum that is read of an object: its identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ObjectIdentity {
@@ -22,7 +22,7 @@ pub struct ObjectIdentity {
     pub metadata: ObjectIdentityMeta,
 }
 
-/// Which object it is.
+/// The identity of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectIdentityMeta {
@@ -30,14 +30,14 @@ pub struct ObjectIdentityMeta {
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Which object of this name.
+    /// Distinguishes objects of the same name.
     pub uid: Uid,
     /// Changes with every write.
     pub resource_version: String,
 }
 
 impl ObjectIdentity {
-    /// Which object `object` is; `None` when not even that can be read.
+    /// The identity of `object`; `None` if even that cannot be read.
     pub fn of(object: &Object) -> Option<Self> {
         decode::<Self>(object).ok().filter(|found| !found.metadata.name.is_empty())
     }
@@ -51,7 +51,7 @@ impl ObjectIdentity {
 /// An object that cannot be read, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableObject {
-    /// What it is.
+    /// The kind of the object.
     pub kind: Kind,
     /// Enough of its metadata to report an event about it.
     pub meta: Meta,
@@ -72,9 +72,9 @@ pub struct Unreadables(Mutex<UnreadableIndex>);
 #[derive(Debug, Default)]
 struct UnreadableIndex {
     odd: BTreeMap<(Kind, Key), Entry>,
-    /// Versions of objects that could not be read so far, by kind; also of those without a readable name.
+    /// How many versions of objects could not be read so far, by kind, including objects without a readable name.
     versions: BTreeMap<Kind, u64>,
-    /// Which clones wait, and for what.
+    /// The clones that wait, with the object that each waits for.
     waiting: BTreeMap<Key, (Kind, Key)>,
 }
 
@@ -85,8 +85,8 @@ struct Entry {
 }
 
 impl Unreadables {
-    /// `object` cannot be read. Returns its key, if that can be read, and whether this is news: the previous version was readable
-    /// or another one.
+    /// Remembers that `object` cannot be read. Returns its key, if that can be read, and whether this is news: this
+    /// version was not yet known to be unreadable.
     pub fn put(&self, kind: Kind, object: &Object, why: Unreadable) -> (Option<Key>, bool) {
         let identity = ObjectIdentity::of(object);
         let mut inner = self.lock();
@@ -106,25 +106,25 @@ impl Unreadables {
         (Some(key), true)
     }
 
-    /// The object can be read again, or is gone. Returns whether it was unreadable.
+    /// Forgets an object that can be read again, or is gone. Returns whether it was unreadable.
     pub fn remove(&self, kind: Kind, key: &Key) -> bool {
         self.lock().odd.remove(&(kind, key.clone())).is_some()
     }
 
-    /// The keys of all of `kind`.
+    /// The keys of all unreadable objects of `kind`.
     pub fn keys(&self, kind: Kind) -> Vec<Key> {
         let inner = self.lock();
         inner.odd.keys().filter(|(of, _)| *of == kind).map(|(_, key)| key.clone()).collect()
     }
 
-    /// How many of `kind` there are now, and how many versions of such were seen.
+    /// How many unreadable objects of `kind` there are now, and how many unreadable versions were seen.
     pub fn counts(&self, kind: Kind) -> (u64, u64) {
         let inner = self.lock();
         let now = inner.odd.keys().filter(|(of, _)| *of == kind).count();
         (u64::try_from(now).unwrap_or(u64::MAX), inner.versions.get(&kind).copied().unwrap_or_default())
     }
 
-    /// The objects called `key` that have not been reported yet; from now on they count as reported.
+    /// The unreadable objects with `key` that have not been reported yet. From now on they count as reported.
     pub fn to_report(&self, key: &Key) -> Vec<UnreadableObject> {
         let mut inner = self.lock();
         let mut found = Vec::new();
@@ -148,7 +148,7 @@ impl Unreadables {
                 return None;
             }
         }
-        // Without the lock: it asks the stores.
+        // Called without the lock, because it uses the stores.
         let needed = needed(key, stores);
         let mut inner = self.lock();
         let found = needed.into_iter().find_map(|at| inner.odd.get(&at).map(|entry| (at, entry.odd.clone())));
@@ -167,10 +167,10 @@ impl Unreadables {
 
 /// The kinds that are watched.
 pub const KINDS: [Kind; 4] = [Kind::DataVolume, Kind::PersistentVolumeClaim, Kind::Pod, Kind::DataSource];
-/// DataSources that are followed: one may point to another one.
+/// The length of the chain of DataSources that is followed.
 const CHAIN: usize = 3;
 
-/// The objects that decide what happens to the clone `key`: DataVolume, claim and pods of its own; DataSources and
+/// The objects that decide what happens to the clone `key`: its own DataVolume, claim and pods; its DataSources and
 /// source claim; and the DataVolume that fills the source.
 fn needed(key: &Key, stores: &Stores) -> Vec<(Kind, Key)> {
     let claim = stores.claims.get(key);

@@ -1,4 +1,4 @@
-//! One thread for each kind: lists, then watches, and wakes the keys that are affected.
+//! One thread for each kind. It lists, then watches, and wakes the keys that are affected.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::watch::backoff::Backoff;
 use crate::watch::store::{IndexKey, Store, StoreObject, Stores};
 use crate::watch::unreadable::{ObjectIdentity, Unreadables};
 
-/// Shortest and longest pause before a failed watch is tried again.
+/// Shortest and longest pause before a failed watch is retried.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
 /// Called with each key that has to be reconciled.
@@ -31,7 +31,7 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Starts all of them, for `namespace` or for the whole cluster.
+    /// Starts all watches, for `namespace` or for the whole cluster.
     pub fn start(
         cluster: &Arc<dyn Cluster>,
         stores: &Arc<Stores>,
@@ -68,7 +68,7 @@ impl Watches {
     /// Waits for the threads; they end on the stop token.
     pub fn join(self) {
         for thread in self.threads {
-            // A panic has been printed already.
+            // A panic has already been printed.
             let _ = thread.join();
         }
     }
@@ -89,7 +89,7 @@ impl Watches {
     }
 }
 
-/// What all watches share.
+/// The state that all watches share.
 #[derive(Clone)]
 struct WatchContext {
     cluster: Arc<dyn Cluster>,
@@ -144,7 +144,7 @@ impl<T: StoreObject> Watcher<T> {
                 None => has_nameless = true,
             }
         })?;
-        // An object without a name may be any of these.
+        // An object without a readable name may be any of the missing ones.
         if !has_nameless {
             gone.iter().for_each(|key| self.remove(key));
         }
@@ -180,16 +180,16 @@ impl<T: StoreObject> Watcher<T> {
         Ok(version)
     }
 
-    /// Puts the object into the store. One that cannot be read is in no store, and affects no other object.
+    /// Puts the object into the store. An object that cannot be read is in no store, and affects no other object.
     fn put(&self, object: &Object) -> StoredVersion {
-        // Whatever is wrong with this object, the next one is read.
+        // A panic about this object must not prevent the next one from being read.
         let read = panics::catch(|| {
             let view = decode_within::<T>(object, DECODE_LIMIT_BYTES)?;
             let links = view.indexed_by();
             Ok((view, links))
         });
         match read.unwrap_or_else(|panic| Err(Unreadable { field: String::new(), why: panic.to_string() })) {
-            // An object of another owner that only resembles a pod of a clone, or a pod of a clone that was changed.
+            // A foreign pod that only resembles a pod of a clone, or a pod of a clone whose seal no longer matches.
             Ok((view, _)) if !self.store().admits(&view) => {
                 let key = view.meta().key();
                 self.remove(&key);
@@ -199,13 +199,13 @@ impl<T: StoreObject> Watcher<T> {
             Ok((view, links)) => {
                 let key = view.meta().key();
                 let version = view.meta().resource_version.clone();
-                // In this order: the object must never look as if it were gone.
+                // In this order, because the object must never seem to be gone.
                 let before = self.store().put(view);
                 self.context.unreadable.remove(self.kind, &key);
                 self.wake_all(&key, links.into_iter().chain(before.and_then(|old| old.indexed_by())));
                 StoredVersion { key: Some(key), version: Some(version).filter(|version| !version.is_empty()) }
             }
-            // An unreadable object of another owner affects no clone.
+            // An unreadable foreign object affects no clone.
             Err(_) if !self.store().admits_unread(object) => {
                 let identity = ObjectIdentity::of(object);
                 if let Some(identity) = &identity {
@@ -223,7 +223,7 @@ impl<T: StoreObject> Watcher<T> {
 
     fn set_aside(&self, object: &Object, why: Unreadable) -> StoredVersion {
         let text = why.to_string();
-        // Before it leaves its store: the object must never look as if it were gone.
+        // Before it is removed from its store, because the object must never seem to be gone.
         let (key, is_news) = self.context.unreadable.put(self.kind, object, why);
         if is_news {
             let name = key.as_ref().map_or_else(|| "without a name".to_owned(), Key::to_string);

@@ -74,9 +74,9 @@ impl Gate {
         })
     }
 
-    /// The claim that would be read. A DataSource is resolved, because the right to clone is about the data and not about the
-    /// name in the request. `None` if there is no such claim yet or the source is not a claim; then the controller finds no
-    /// permission.
+    /// The claim that would be read. A DataSource is resolved, because the right to clone is about the data and not
+    /// about the name in the request. `None` if there is no such claim yet or the source is not a claim; then the
+    /// controller finds no permission.
     pub(super) fn source_claim(&self, wanted: &Wanted) -> Result<Option<Key>, ApiError> {
         let mut next = match wanted {
             Wanted::Claim(claim) => return Ok(Some(claim.clone())),

@@ -1,4 +1,5 @@
-//! Whom the webhook answers: with a client authority, only the API server, which authenticates with a certificate.
+//! The clients that the webhook answers: with a client authority, only the API server, which authenticates with a
+//! certificate.
 
 use std::path::PathBuf;
 

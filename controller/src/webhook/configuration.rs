@@ -1,5 +1,5 @@
-//! Makes the API server trust the certificate of the webhook. The installation contains the configurations; the controller
-//! only adds its certificate authority.
+//! Makes the API server trust the certificate of the webhook. The installation contains the configurations; the
+//! controller only adds its certificate authority.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,8 +10,8 @@ use crate::objects::webhook_configuration::{MUTATING, VALIDATING};
 use crate::objects::{Key, Kind};
 
 /// Writes `ca_pem` into both configurations if it is not there yet. A missing configuration is not created: without the
-/// webhook, clones across namespaces need the owner's consent. Returns the number of changed configurations; the error names
-/// the first one that could not be changed.
+/// webhook, clones across namespaces need the owner's consent. Returns the number of changed configurations; the error
+/// names the first one that could not be changed.
 pub(super) fn trust(cluster: &dyn Cluster, ca_pem: &str) -> Result<usize, String> {
     let bundle = BASE64_STANDARD.encode(ca_pem);
     let mut written = 0;

@@ -3,8 +3,8 @@
 /// Enough to recognize the text.
 const EXCERPT_MAX_CHARS: usize = 200;
 
-/// The start of `text` on one line: control characters, invisible characters and those that change the text direction are
-/// escaped.
+/// The start of `text` on one line: control characters, invisible characters and those that change the text direction
+/// are escaped.
 pub(super) fn excerpt(text: &str) -> String {
     let mut out = String::new();
     for (count, c) in text.chars().enumerate() {
@@ -21,8 +21,8 @@ pub(super) fn excerpt(text: &str) -> String {
     out
 }
 
-/// Direction marks, joiners and line separators (Unicode 15, general categories Cf, Zl, Zp), as far as they can disguise
-/// text.
+/// Direction marks, joiners and line separators (Unicode 15, general categories Cf, Zl, Zp), as far as they can
+/// disguise text.
 fn is_hidden(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

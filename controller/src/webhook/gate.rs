@@ -31,7 +31,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The response to `body`, an `AdmissionReview`, at the time `now`. The error is the reason why `body` is not a review.
+    /// The response to `body`, an `AdmissionReview`, at the time `now`. The error is the reason why `body` is not a
+    /// review.
     pub fn answer(
         &self,
         question: Question,

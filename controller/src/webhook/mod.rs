@@ -4,7 +4,7 @@
 //! * `review`: request and response, `excerpt`: quotes from requests;
 //! * `mutate`: issues and protects tokens, `authorize`: whether a user may have one;
 //! * `validate`: denies, `spec`: compares;
-//! * `serve`: the server, `review_slots`: limits its memory, `callers`: whom it answers, `identity`: its certificate,
+//! * `serve`: the server, `review_slots`: limits its memory, `callers`: its clients, `identity`: its certificate,
 //!   `configuration`: makes the API server trust it.
 
 pub(crate) mod authorize;

@@ -76,14 +76,16 @@ impl Gate {
         Ok(edit.finish())
     }
 
-    /// The UID of the source for a token that `caller` can read. An unknown caller may have forged the user, so the token must
-    /// not reveal whether the claim exists; the controller adds the UID after it has checked the right again.
+    /// The UID of the source for a token that `caller` can read. An unknown caller may have forged the user, so the
+    /// token must not reveal whether the claim exists; the controller adds the UID after it has checked the right
+    /// again.
     fn visible_uid(&self, source: &Key, caller: Caller) -> Result<Option<Uid>, ApiError> {
         if caller.is_proven() { self.source_uid(source) } else { Ok(None) }
     }
 
-    /// Users cannot change tokens. But if no token is valid any more, any change by a user who may clone adds a new one: so a
-    /// DataVolume that was created while the controller was unavailable is not lost (docs/migrate-from-cdi.md row 56).
+    /// Users cannot change tokens. But if no token is valid any more, any change by a user who may clone adds a new
+    /// one: so a DataVolume that was created while the controller was unavailable is not lost (docs/migrate-from-cdi.md
+    /// row 56).
     fn guard(&self, request: &Request<'_>, caller: Caller, now: OffsetDateTime) -> Result<Verdict, Verdict> {
         let object = request.reviewed()?;
         let old = request.reviewed_before();
@@ -97,8 +99,8 @@ impl Gate {
         Ok(edit.finish())
     }
 
-    /// A new short token for a DataVolume that needs one: it has no valid token, or its user may not clone any more and the
-    /// user who changes it may. On any failure the tokens stay as they are.
+    /// A new short token for a DataVolume that needs one: it has no valid token, or its user may not clone any more and
+    /// the user who changes it may. On any failure the tokens stay as they are.
     fn fresh_token(
         &self,
         request: &Request<'_>,
@@ -183,8 +185,8 @@ impl<'o> Edit<'o> {
         self.annotations.push((name, value.map(str::to_owned)));
     }
 
-    /// Chooses the name of an object with a `generateName`: a token is for one name, and the API server chooses it only after
-    /// the webhook.
+    /// Chooses the name of an object with a `generateName`: a token is for one name, and the API server chooses it only
+    /// after the webhook.
     fn choose_name(&mut self) -> Result<String, Verdict> {
         let prefix: String = self.object.generate_name.chars().take(PREFIX_MAX_LEN).collect();
         let mut random = [0; SUFFIX_LEN];

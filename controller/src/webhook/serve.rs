@@ -27,21 +27,23 @@ use crate::webhook::review_slots::{ReviewSlot, ReviewSlots};
 
 /// The API server sends at most two objects of 1.5 MiB each (the limit of etcd), and some KiB about the request.
 const BODY_MAX_BYTES: usize = (3 << 20) + (256 << 10);
-/// Time limit for a small body, and for a large one until its size is known. The API server waits 30 s for the response, and
-/// the calls of the webhook need a part of them.
+/// Time limit for a small body, and for a large one until its size is known. The API server waits 30 s for the
+/// response, and the calls of the webhook need a part of them.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
-/// The maximum size of a small review: on all connections together, small reviews need some MiB. Usual ones are smaller.
+/// The maximum size of a small review: on all connections together, small reviews need some MiB. Usual ones are
+/// smaller.
 const SMALL_MAX_BYTES: usize = 32 << 10;
 /// The number of larger reviews in memory: 4 MiB each, and as much again for parsed parts.
 const LARGE_MAX: usize = 2;
 /// Time limit for a slot. Parsing takes milliseconds, so a longer wait means that other clients send slowly.
 const SLOT_LIMIT: Duration = Duration::from_secs(5);
-/// Time limit for the rest of a large body once it has a slot: 9 Mbit/s. A slow client blocks others for at most this long.
+/// Time limit for the rest of a large body once it has a slot: 9 Mbit/s. A slow client blocks others for at most this
+/// long.
 const LARGE_LIMIT: Duration = Duration::from_secs(3);
 /// How often the certificate is checked: much shorter than the rest of its lifetime when it is renewed.
 const RENEWAL: Duration = Duration::from_secs(600);
-/// How often the configurations and the file with the client authorities are checked: a new installation accepts DataVolumes
-/// after at most this time.
+/// How often the configurations and the file with the client authorities are checked: a new installation accepts
+/// DataVolumes after at most this time.
 const TRUST: Duration = Duration::from_secs(10);
 
 /// The certificate of the webhook, as PEM.
@@ -70,7 +72,7 @@ pub struct WebhookSettings {
     pub claim_adoption: bool,
     /// The certificate.
     pub identity: IdentityProvider,
-    /// Whom to answer; `None` for every client.
+    /// The clients to answer; `None` for all.
     pub callers: Option<Callers>,
 }
 
@@ -81,9 +83,9 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Serves on `listener` until [`Webhook::shut_down`] or the end of the process, so that the API server gets responses while
-    /// the other parts stop. A separate thread renews the certificate and writes its authority into the two configurations;
-    /// it ends with `stop`.
+    /// Serves on `listener` until [`Webhook::shut_down`] or the end of the process, so that the API server gets
+    /// responses while the other parts stop. A separate thread renews the certificate and writes its authority into the
+    /// two configurations; it ends with `stop`.
     pub fn start(settings: WebhookSettings, listener: TcpListener, stop: Stop) -> Result<Self, String> {
         let WebhookSettings { cluster, keys, own_user, claim_adoption, identity, callers } = settings;
         let first = identity()?;
@@ -263,8 +265,8 @@ enum Unread {
     Busy,
 }
 
-/// The whole body, if it is not too long and arrives in time. A large body also has a slot, which is taken before more than a
-/// small body is read.
+/// The whole body, if it is not too long and arrives in time. A large body also has a slot, which is taken before more
+/// than a small body is read.
 fn body<'p>(
     exchange: &mut Exchange,
     review_slots: &'p ReviewSlots,

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 const CHANGEABLE: [&str; 2] = ["checkpoints", "finalCheckpoint"];
 /// The maximum number of fields that are compared; a spec has a dozen. A spec with more fields must not change at all.
 const FIELDS_MAX: usize = 256;
-/// Up to this size, a field with different text is parsed to compare its value. The API server serializes both objects in
-/// the same way, so this is rarely needed; parsed, this size takes 2 MiB.
+/// Up to this size, a field with different text is parsed to compare its value. The API server serializes both objects
+/// in the same way, so this is rarely needed; parsed, this size takes 2 MiB.
 const TREE_MAX_BYTES: usize = 64 << 10;
 
 /// Whether `new` equals `old`, except for fields that may change.

@@ -1,4 +1,4 @@
-//! Whether pods may open their block devices.
+//! Checks whether pods may open their block devices.
 
 use decant_shared::protocol::cdi::DEVICE_OWNERSHIP_SETTING;
 
@@ -23,7 +23,7 @@ struct Evidence {
     claims: Vec<Claim>,
 }
 
-/// Of all namespaces, or of the session's namespace if the user may not read the others.
+/// The evidence of all namespaces, or of the session's namespace if the user may not read the others.
 fn everything(installation: &Installation<'_>) -> Result<Evidence, ApiError> {
     let session = installation.session;
     let both = |scope: ListParams| -> Result<Evidence, ApiError> {

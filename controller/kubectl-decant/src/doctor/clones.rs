@@ -1,4 +1,4 @@
-//! Clones that do not continue, and pods of clones that do not start.
+//! Finds clones that do not continue, and pods of clones that do not start.
 
 use std::collections::BTreeMap;
 
@@ -31,14 +31,14 @@ pub(super) fn check(installation: &Installation<'_>) -> Vec<Check> {
 struct CloneEvidence {
     data_volumes: Vec<DataVolume>,
     pods: Vec<Pod>,
-    /// Of DataVolumes whose status cannot be written: their status is outdated.
+    /// Errors of DataVolumes whose status cannot be written, so that it is outdated.
     status_errors: BTreeMap<Key, UnreportedError>,
-    /// Of PVCs and pods without a DataVolume, by kind and key.
+    /// Errors of PVCs and pods without a DataVolume, by kind and key.
     other_errors: BTreeMap<(&'static str, Key), UnreportedError>,
 }
 
 impl CloneEvidence {
-    /// Of all namespaces, or of the session's namespace if the user may not read the others.
+    /// The evidence of all namespaces, or of the session's namespace if the user may not read the others.
     fn collect(installation: &Installation<'_>) -> Result<Self, ApiError> {
         let session = installation.session;
         match Self::collect_in(session, &session.scope(true)) {
@@ -65,7 +65,7 @@ fn refused(kind: &str, key: &Key, UnreportedError { reason, message }: &Unreport
     Check::fail(format!("{kind} {key}"), format!("{reason}: {message}"), help)
 }
 
-/// Clones in the namespace `first` come first.
+/// The checks of all clones, those in the namespace `first` first.
 fn judge(evidence: &CloneEvidence, first: &str, now: OffsetDateTime) -> Vec<Check> {
     let mut clones: Vec<(&DataVolume, CloneSummary)> =
         evidence.data_volumes.iter().filter_map(|dv| Some((dv, CloneSummary::of(dv)?))).collect();

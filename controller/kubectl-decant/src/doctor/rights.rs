@@ -1,4 +1,4 @@
-//! Whether the controller and the user have the rights that they need, whichever roles grant them.
+//! Checks whether the controller and the user have the rights that they need, whichever roles grant them.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,10 +18,10 @@ const WEBHOOK_ROLE: &str = include_str!("../../../deploy/webhook/rbac.yaml");
 struct Right {
     verb: String,
     group: String,
-    /// With its subresource after a slash.
+    /// The resource, with its subresource after a slash.
     resource: String,
     name: String,
-    /// Only in the controller's namespace.
+    /// Whether the right is needed only in the controller's namespace.
     is_local: bool,
 }
 
@@ -42,7 +42,7 @@ struct Rule {
     resource_names: Vec<String>,
 }
 
-/// `webhook_account`: the service account of the webhook, if it is installed.
+/// Checks the rights of the service accounts. `webhook_account` is that of the webhook, if it is installed.
 pub(super) fn check(
     installation: &Installation<'_>,
     account: &str,
@@ -149,7 +149,7 @@ fn is_allowed(installation: &Installation<'_>, kind: Kind, spec: &Value) -> Resu
     Ok(answer.status.allowed)
 }
 
-/// The fields of the answer that are used.
+/// The fields of the response that are used.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Review {

@@ -1,4 +1,4 @@
-//! Storage classes.
+//! Checks the storage classes.
 
 use crate::doctor::{Check, Installation};
 use crate::session::list;

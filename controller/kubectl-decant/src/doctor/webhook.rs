@@ -68,7 +68,7 @@ struct ClientConfig {
     ca_bundle: String,
 }
 
-/// The API server has to trust the authority that signs the webhook's certificate.
+/// Checks that the API server trusts the authority that signs the webhook's certificate.
 fn configuration(about: String, object: &impl Readable, bundle: Option<&str>) -> Check {
     let webhooks = match decode::<Configuration>(object) {
         Ok(configuration) => configuration.webhooks,

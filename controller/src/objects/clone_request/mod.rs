@@ -1,4 +1,4 @@
-//! What a DataVolume asks for (docs/protocol.md sections 4.2, 4.3).
+//! The request in a DataVolume (docs/protocol.md sections 4.2, 4.3).
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ use crate::objects::{Checked, ClaimTemplate, DataSource, DataVolume, Key};
 
 const MIB_BYTES: u64 = 1 << 20;
 
-/// What is to be cloned.
+/// The source that is requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// This claim.
     Claim(Key),
     /// What this DataSource points to.
     DataSource(Key),
-    /// Something that Decant does not do: the kind of source.
+    /// A kind of source that Decant does not clone.
     NotOurs(String),
 }
 
@@ -43,7 +43,7 @@ fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Inva
     Err(Invalid { field, message: message.into() })
 }
 
-/// The part `checked` of the object, or why it cannot be read.
+/// The value of `checked`, or why it cannot be read.
 fn readable<'a, T>(field: &'static str, checked: &'a Checked<T>) -> Result<&'a T, Invalid> {
     checked.0.as_ref().map_err(|e| {
         let message = match e.field.as_str() {
@@ -54,7 +54,7 @@ fn readable<'a, T>(field: &'static str, checked: &'a Checked<T>) -> Result<&'a T
     })
 }
 
-/// What `dv` wants cloned.
+/// The source that `dv` requests.
 pub fn wanted(dv: &DataVolume) -> Result<Wanted, Invalid> {
     match (&dv.spec.source, &dv.spec.source_ref) {
         (Some(source), None) => source_of(readable("spec.source", source)?),
@@ -101,7 +101,7 @@ fn claim_source(claim: &Checked<ClaimSource>) -> Result<Wanted, Invalid> {
     }
 }
 
-/// What `source` points to. A DataSource may point to another one of its namespace, once.
+/// What `source` points to. A DataSource may point to another DataSource of its namespace, once.
 pub fn resolve(source: &DataSource) -> Result<Wanted, String> {
     let DataSourceTarget { pvc, snapshot, data_source } = &source.spec.source;
     let namespace_or_own = |target: &ClaimSource| match target.namespace.as_str() {
@@ -119,7 +119,8 @@ pub fn resolve(source: &DataSource) -> Result<Wanted, String> {
     }
 }
 
-/// The checks that CDI's webhook makes (docs/protocol.md section 4.3). The controller makes them too: there may be no webhook.
+/// The checks of CDI's webhook (docs/protocol.md section 4.3). The controller repeats them, because the webhook may be
+/// missing.
 pub fn validate(dv: &DataVolume) -> Result<(), Invalid> {
     if dv.metadata.name.len() > NAME_MAX_BYTES {
         return invalid("metadata.name", "Name cannot be longer than 253 characters");

@@ -1,4 +1,5 @@
-//! Keys of pods: the first when a pod is new, the next generation when half of the life of the previous one is over.
+//! Creates the keys of pods: the first generation with the pod, each next one when half of the life of the previous one
+//! is over.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -33,7 +34,7 @@ impl Keyed {
     }
 
     fn note(&mut self, pod: &Uid, generation: Generation, first_life: Duration, now: OffsetDateTime) {
-        // Pods that ended long ago are dropped: for a pod that lives, the next generation is due before this one ends.
+        // Drops the pods that ended long ago. A pod that lives gets its next generation before this one expires.
         self.0.retain(|_, given| now - given.at < given.generation.life(first_life));
         self.0.insert(pod.clone(), Given { generation, at: now });
     }
@@ -63,7 +64,8 @@ impl Executor {
         if self.has_keys(pod, due) {
             return Ok(());
         }
-        // The seal was checked when the pod was found; this is where keys are given away.
+        // The seal was checked when the pod was found. It is checked again here, because this is where keys are handed
+        // out.
         let Some(identity) = PodIdentity::of(&pod.metadata, &self.seal) else {
             return Err(impossible(format!("pod {} does not belong to this clone", pod.metadata.key())));
         };
@@ -76,7 +78,7 @@ impl Executor {
         let pems = self.pems(role, &identity, due.life(first_life), now).map_err(impossible)?;
         let name = names::secret_generation(&identity.keys, due.0);
         let secret = secret::secret(role, &pod.metadata, &name, pems, &self.policy.pods);
-        // A Secret that exists was created by this controller before it restarted: its name is random.
+        // An existing Secret was created by this controller before a restart, because its name is random.
         created(self.cluster.create(Kind::Secret, &secret))?;
         self.note(pod, due, now);
         Ok(())
@@ -84,7 +86,7 @@ impl Executor {
 
     fn has_keys(&self, pod: &Pod, due: Generation) -> bool {
         let keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another process may have given the first: a pod does not run without.
+        // An earlier process may have created the first keys: a pod does not run without them.
         let runs = pod.status.container_statuses.iter().any(|status| status.state.running.is_some());
         keyed.has(&pod.metadata.uid, due) || (due == Generation::FIRST && runs)
     }
@@ -94,7 +96,7 @@ impl Executor {
         keyed.note(&pod.metadata.uid, generation, self.policy.pods.certificate_life, now);
     }
 
-    /// Certificates that live for `life`, for what the pod is and nothing else.
+    /// Certificates that live for `life` and are valid only for this pod's role and clone.
     fn pems(
         &self,
         role: Role,
@@ -129,7 +131,7 @@ impl Executor {
     }
 }
 
-/// How old the pod is; one whose time cannot be read or lies ahead is new.
+/// The age of the pod. A creation time that cannot be parsed or is in the future counts as now.
 fn age(pod: &Pod, now: OffsetDateTime) -> Duration {
     let made = OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339).unwrap_or(now);
     Duration::try_from(now - made).unwrap_or_default()

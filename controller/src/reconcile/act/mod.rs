@@ -1,5 +1,5 @@
-//! Carries decisions out: API calls, in order. Each can be repeated: if a controller dies between two of them, the next one
-//! finishes the work.
+//! Carries decisions out as API calls, in order. Each call can be repeated: if a controller ends between two of them,
+//! the next controller finishes the work.
 
 pub(crate) mod keys;
 
@@ -62,23 +62,24 @@ impl Executor {
         Self { cluster, pki, policy, seal, made, scheduler, keyed: Mutex::default() }
     }
 
-    /// Takes a slot for the clone `key`, or queues it, in one step. The answer may differ from what `seen` has: another clone may
-    /// have taken the last slot meanwhile.
+    /// Takes a slot for the clone `key`, or queues it, in one step. The result may differ from the slot in `seen`,
+    /// because another clone may have taken the last slot meanwhile.
     pub fn take_slot(&self, key: &Key, seen: &Observed) -> Slot {
         SlotRequest::of(seen).map_or(Slot::Free, |request| self.scheduler.take(key, &request, Instant::now()))
     }
 
-    /// Gives up the slot of the clone `key`, or its position in the queue. Returns the clones that may start now.
+    /// Releases the slot of the clone `key`, or its position in the queue. Returns the clones that may start now.
     pub fn release_slot(&self, key: &Key) -> Vec<Key> {
         self.scheduler.release(key)
     }
 
-    /// The authorities that it signs with.
+    /// The authorities that sign the certificates.
     pub fn pki(&self) -> &Pki {
         &self.pki
     }
 
-    /// Carries `actions` out in order. A failure ends that, unless the others do not depend on the action. Returns the first failure.
+    /// Carries `actions` out in order. A failure stops at that action, unless the others do not depend on it. Returns
+    /// the first failure.
     pub fn carry_out(
         &self,
         actions: &[Action],
@@ -110,7 +111,7 @@ impl Executor {
             Action::MakeClaim => self.make_claim(seen),
             Action::AdoptClaim => {
                 let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Ok(()) };
-                // The list is replaced as a whole; other owners stay.
+                // The patch replaces the list as a whole, so it contains the other owners as well.
                 let mut owners: Vec<Value> = claim.metadata.owner_references.iter().map(owner).collect();
                 owners.push(claim::owner(dv));
                 let patch = json!({
@@ -180,7 +181,7 @@ impl Executor {
             }
             Action::DeleteOrphans => {
                 let orphans = seen.orphans.iter().filter(|pod| !pod.metadata.is_deleting());
-                // One that cannot be deleted does not keep the others.
+                // A pod that cannot be deleted does not prevent the deletion of the others.
                 let results: Vec<_> = orphans.map(|pod| self.delete(&pod.metadata)).collect();
                 results.into_iter().collect()
             }
@@ -222,7 +223,7 @@ impl Executor {
 
     fn patch_claim(&self, seen: &Observed, mut metadata: Map<String, Value>) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
-        // Never another claim of the same name.
+        // The UID prevents a change of another claim of the same name.
         metadata.insert("uid".to_owned(), claim.metadata.uid.as_str().into());
         let patch = json!({ "metadata": metadata });
         let key = claim.metadata.key();
@@ -232,7 +233,8 @@ impl Executor {
         }
     }
 
-    /// Lists are replaced as a whole, so the claim has to be the observed one.
+    /// Adds or removes the finalizer. A patch replaces the list as a whole, so the claim is read again, and the patch
+    /// requires the version that was read.
     fn hold(&self, seen: &Observed, hold: bool) -> Result<(), ApiError> {
         let Some(claim) = &seen.target else { return Ok(()) };
         let key = claim.metadata.key();
@@ -262,7 +264,7 @@ impl Executor {
         )
     }
 
-    /// Makes the pod, or finds it made.
+    /// Creates the pod, or finds the existing one.
     fn make_pod(&self, role: Role, seen: &Observed, now: OffsetDateTime) -> Result<Option<Pod>, ApiError> {
         let (Some(target), Some(source), Some(owner_uid)) = (&seen.target, &seen.source, seen.owner_uid())
         else {
@@ -303,7 +305,8 @@ impl Executor {
         Ok(Some(pod))
     }
 
-    /// A pod of that name exists: this controller created it a moment ago, or it is in the way. Only its seal shows that.
+    /// The existing pod of that name, if this controller just created it. Only its seal shows that; any other pod is in
+    /// the way.
     fn found(&self, role: Role, key: &Key, claim: &Claim) -> Result<Pod, ApiError> {
         let pod: Pod = objects::decode(self.cluster.get(Kind::Pod, key)?).map_err(impossible)?;
         let why = match PodIdentity::of(&pod.metadata, &self.seal) {
@@ -350,7 +353,6 @@ fn owner(owner: &OwnerReference) -> Value {
     reference.into()
 }
 
-/// The members of an object.
 fn members(object: Value) -> Map<String, Value> {
     match object {
         Value::Object(members) => members,
@@ -358,7 +360,7 @@ fn members(object: Value) -> Map<String, Value> {
     }
 }
 
-/// What was made; `None` when it was there already.
+/// The created object; `None` if it already existed.
 fn created(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError> {
     match result {
         Ok(object) => Ok(Some(object)),
@@ -367,20 +369,20 @@ fn created(result: Result<Object, ApiError>) -> Result<Option<Object>, ApiError>
     }
 }
 
-/// A failure of this program; the user sees it like a refusal.
+/// A failure of this program, which the user sees like a refusal of the API server.
 fn impossible(why: impl std::fmt::Display) -> ApiError {
     ApiError { code: 500, reason: "InternalError".to_owned(), message: why.to_string() }
 }
 
-/// Whether the actions after this one can be carried out although it failed: a refusal in one namespace must not stop the work
+/// Whether later actions can be carried out although this one failed: a refusal in one namespace must not stop the work
 /// in the other.
 fn stands_alone(action: &Action) -> bool {
     matches!(action, Action::DeletePod(_) | Action::DeleteOrphans | Action::MakeSecret(_))
 }
 
-/// The name of a failure of `action`: each has one, so that each is reported.
+/// The [`FailedAction`] of `action`. Each action has one, so that each failure is reported.
 fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
-    // Nothing is done about a claim that is not there.
+    // Such actions are decided only for a claim that exists, so the empty key is never used.
     let claim = || seen.target.as_ref().map_or_else(|| Key::new("", ""), |claim| claim.metadata.key());
     match action {
         Action::MakeClaim | Action::MakeKeptClaim => FailedAction::MakeClaim,
@@ -405,7 +407,7 @@ fn failed_action(action: &Action, seen: &Observed) -> FailedAction {
     }
 }
 
-/// The key of the pod of `role`, whether it is there or has yet to be made.
+/// The key of the pod of `role`, whether or not it exists yet.
 fn pod_key(role: Role, seen: &Observed) -> Key {
     if let Some(pod) = pod_of(role, seen) {
         return pod.metadata.key();

@@ -1,4 +1,4 @@
-//! Which provisioners are CSI drivers of this cluster.
+//! Determines which provisioners are CSI drivers of this cluster.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use crate::objects::{Key, Kind};
 /// How long an answer counts: drivers are installed and removed by hand.
 const ANSWER_LIFE_SECS: u64 = 60;
 
-/// Answers of the API server, so that many claims of one class ask once a minute.
+/// A cache of the API server's answers, so that many claims of one class cost one request a minute.
 #[derive(Debug, Default)]
 pub struct Drivers {
     known: Mutex<HashMap<String, DriverAnswer>>,
@@ -23,8 +23,8 @@ struct DriverAnswer {
 }
 
 impl Drivers {
-    /// Whether there is a CSIDriver with the name of `provisioner`. Where that must not be asked, it is taken for one: then
-    /// nothing is reported that CDI's clients could misunderstand.
+    /// Whether there is a CSIDriver with the name of `provisioner`. If the controller may not read CSIDrivers, it
+    /// counts as one: then nothing is reported that CDI's clients could misunderstand.
     pub(super) fn has(
         &self,
         cluster: &dyn Cluster,

@@ -1,5 +1,5 @@
-//! Observes everything that belongs to one key: in the stores first, at the API server only what no watch brings. Observing changes
-//! nothing in the cluster and in the scheduler.
+//! Observes everything that belongs to one key. It reads the stores, and asks the API server only for objects that are
+//! not watched. Observing changes nothing in the cluster or in the scheduler.
 
 pub mod drivers;
 pub(crate) mod uses;
@@ -45,7 +45,7 @@ const PAGE_PODS: u32 = 250;
 pub struct Observer {
     /// The API server.
     pub cluster: Arc<dyn Cluster>,
-    /// What the watches know.
+    /// The objects that the watches deliver.
     pub stores: Arc<Stores>,
     /// Which clones run and which ones wait. Only read here.
     pub scheduler: Arc<CloneScheduler>,
@@ -55,7 +55,7 @@ pub struct Observer {
     pub keys: Arc<TokenKey>,
     /// The authorities that sign certificates.
     pub pki: Arc<Pki>,
-    /// The pods that were made.
+    /// The pods that this process created.
     pub made: Arc<MadePods>,
     /// The CSI drivers of the cluster.
     pub drivers: Drivers,
@@ -102,8 +102,7 @@ impl Observer {
         Ok(seen)
     }
 
-    /// Asked before a pod is created: whether the user whose token allowed the clone has lost the right since. Then nothing
-    /// allows it.
+    /// Checked before a pod is created: the denial, if the user whose token allows the clone has lost the right since.
     pub fn withdrawn(&self, key: &Key, seen: &Observed) -> Result<Option<Permission>, ApiError> {
         let (Some(Permission::Token(asker)), Some(ask)) = (&seen.permission, ask(key, seen)) else {
             return Ok(None);
@@ -114,8 +113,9 @@ impl Observer {
         Ok(Some(Permission::Denied(check::revoked(&ask, asker))))
     }
 
-    /// Its pods, and useless pods: of an earlier claim of this name, in the namespace of an earlier source, or with a seal that was
-    /// copied from a pod that this controller created. The store has only pods with a valid seal.
+    /// Finds the pods of the clone, and useless pods: those of an earlier claim of this name, in the namespace of an
+    /// earlier source, or with a seal that was copied from a pod that this controller created. The store has only pods
+    /// with a valid seal.
     fn pods(&self, key: &Key, seen: &mut Observed) {
         let claim = seen.target.clone();
         for pod in self.stores.pods_of(key) {
@@ -127,7 +127,7 @@ impl Observer {
             let is_in_place = identity.role == Role::Target
                 || seen.source_key().is_none_or(|source| source.namespace == pod.metadata.namespace);
             if origin == made::Provenance::Unknown || !is_in_place {
-                // A target pod of an earlier claim goes with its claim.
+                // A target pod of an earlier claim is deleted with its claim.
                 if identity.role == Role::Source || of.is_some() {
                     seen.orphans.push(pod);
                 }
@@ -145,7 +145,7 @@ impl Observer {
 
     fn origin(&self, seen: &Observed) -> Origin {
         let Some(dv) = &seen.data_volume else {
-            // A claim may ask for a clone without a DataVolume.
+            // A claim may request a clone without a DataVolume.
             let request = seen.target_annotation(CLONE_REQUEST).and_then(|text| text.parse().ok());
             return request.map_or(Origin::None, Origin::Claim);
         };
@@ -159,7 +159,7 @@ impl Observer {
         }
     }
 
-    /// Where `wanted` leads. What is wrong with a DataSource of another namespace stays secret.
+    /// The origin that `wanted` leads to. What is wrong with a DataSource of another namespace stays secret.
     fn resolve(&self, dv: &DataVolume, wanted: Wanted) -> Origin {
         let through = elsewhere(&wanted, &dv.metadata.namespace);
         match (self.follow(dv, wanted), through) {
@@ -191,7 +191,7 @@ impl Observer {
         })
     }
 
-    /// Whether another DataVolume still fills the claim, or another clone.
+    /// Whether another DataVolume or another clone is still filling the claim.
     fn is_filling(&self, source: &Claim) -> bool {
         let key = source.metadata.key();
         let by_data_volume = self.stores.data_volumes.get(&key).is_some_and(|dv| {
@@ -203,7 +203,7 @@ impl Observer {
         by_data_volume || meta.annotation(CLONE_REQUEST).is_some() && !is_whole
     }
 
-    /// Finds the pods of others that keep this clone from getting its own.
+    /// Finds the other pods that prevent this clone from getting its pods.
     fn users_before_pods(&self, key: &Key, seen: &mut Observed) -> Result<(), ApiError> {
         if let Some(source) = seen.source_key().cloned().filter(|_| seen.source_pod.is_none()) {
             seen.source_writers = self.users(&source, true)?;
@@ -226,7 +226,8 @@ impl Observer {
         }
     }
 
-    /// Whether CDI would fill the target before it is bound: on classes of CSI drivers, unless the DataVolume says otherwise.
+    /// Whether CDI would fill the target before it is bound: on classes of CSI drivers, unless the DataVolume says
+    /// otherwise.
     fn is_filled_unbound(&self, seen: &Observed) -> Result<bool, ApiError> {
         let (Some(dv), Some(class)) = (&seen.data_volume, &seen.class) else { return Ok(false) };
         if !class.waits_for_consumer() {
@@ -238,7 +239,7 @@ impl Observer {
         }
     }
 
-    /// Pods of others that use the claim `key`; with `writers`, only those that may write.
+    /// Other pods that use the claim `key`; with `writers`, only those that may write to it.
     fn users(&self, key: &Key, writers: bool) -> Result<Vec<Key>, ApiError> {
         let params =
             ListParams { namespace: Some(key.namespace.clone()), limit: PAGE_PODS, ..ListParams::default() };
@@ -257,7 +258,7 @@ impl Observer {
     }
 }
 
-/// The values that CDI accepts in an annotation that is true or false.
+/// Parses a boolean annotation, with the values that CDI accepts.
 fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -266,7 +267,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// The request of `seen` for permission, if its source is known.
+/// The request for permission of `seen`, if its source is known.
 fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
     let (target, target_kind) = match (&seen.data_volume, &seen.target) {
         (Some(dv), _) => (&dv.metadata, TargetKind::DataVolume),
@@ -289,7 +290,7 @@ fn ask<'a>(key: &'a Key, seen: &'a Observed) -> Option<Ask<'a>> {
     })
 }
 
-/// The DataSource that is wanted, if it is in another namespace than `namespace`.
+/// The DataSource in `wanted`, if its namespace is not `namespace`.
 fn elsewhere(wanted: &Wanted, namespace: &str) -> Option<Key> {
     match wanted {
         Wanted::DataSource(key) if key.namespace != namespace => Some(key.clone()),

@@ -1,9 +1,10 @@
-//! Which pods use a claim, and may write to it.
+//! Determines whether a pod uses a claim, and whether it may write to it.
 
 use crate::objects::Pod;
 
-/// Whether `pod` uses the claim `name` of its namespace. All sorts of containers and volumes count (docs/migrate-from-cdi.md row 58). Source pods of
-/// other clones mount it read-only as a whole; the name and the labels of a pod do not matter.
+/// Whether `pod` uses the claim `name` of its namespace; with `writers`, whether it may write to it. All kinds of
+/// containers and volumes count (docs/migrate-from-cdi.md row 58). The name and the labels of a pod do not matter:
+/// source pods of other clones do not count as writers because their whole volume is read-only.
 pub(super) fn uses(pod: &Pod, name: &str, writers: bool) -> bool {
     if pod.has_ended() {
         return false;

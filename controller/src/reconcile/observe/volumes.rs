@@ -1,4 +1,4 @@
-//! Volumes that are reserved for a claim.
+//! Finds the volumes that are reserved for a claim.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::objects::{Key, Kind, Volume};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::reserved_volumes::Volumes;
 
-/// Looks for them, where the DataVolume asks for it and it is not too late: once a source pod exists, this was checked.
+/// Lists the reserved volumes, if the DataVolume asks for it. Once a source pod exists, this was already checked.
 pub(super) fn volumes(cluster: &dyn Cluster, key: &Key, seen: &Observed) -> Result<Volumes, ApiError> {
     let Some(dv) = seen.data_volume.as_ref().filter(|dv| !dv.metadata.is_deleting()) else {
         return Ok(Volumes::NotAsked);
@@ -37,7 +37,7 @@ fn reserved(cluster: &dyn Cluster, key: &Key) -> Result<Volumes, ApiError> {
         match objects::decode::<Volume>(&object) {
             Ok(volume) if volume.is_reserved_for(key) => found.push(Arc::new(volume)),
             Ok(_) => {}
-            // What cannot be read may be the one.
+            // A volume that cannot be read may be the reserved one.
             Err(why) => unreadable.push(why.to_string()),
         }
     });

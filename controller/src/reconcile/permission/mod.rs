@@ -1,8 +1,8 @@
 //! Whether a clone may be made (docs/protocol.md section 4.4).
 //!
-//! * [`check`] is pure: everything that counts is in the [`Ask`];
-//! * `judge` asks the API server what `check` cannot know;
-//! * `rights` asks what a user may, `guarded` whether the webhook is configured as required;
+//! * [`check`] is pure: its only input is the [`Ask`];
+//! * `judge` asks the API server for what `check` cannot know;
+//! * `rights` checks what a user may do, `guarded` whether the webhook is configured as required;
 //! * `asker` is the user who asked.
 //!
 //! A user without permission gets the same message whether the source exists or not.

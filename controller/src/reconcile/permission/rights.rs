@@ -7,7 +7,7 @@ use crate::api::cluster::{ApiError, Cluster};
 use crate::objects::{Key, Kind, decode};
 use crate::token::asker::Asker;
 
-/// What is read of the answer.
+/// What is read of the response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AccessReview {
@@ -21,8 +21,8 @@ struct AccessReviewStatus {
     denied: bool,
 }
 
-/// Whether `asker` has the right that is made for it, or may make a pod that reads the claim `source`, which comes to
-/// the same. With an empty name the question is about all claims of the namespace.
+/// Whether `asker` has the right to clone, or may create a pod that reads the claim `source`, which is equivalent. With
+/// an empty name the check is about all claims of the namespace.
 pub(crate) fn may_clone(cluster: &dyn Cluster, asker: &Asker, source: &Key) -> Result<bool, ApiError> {
     let cloning = json!({
         "verb": "create", "group": "cdi.kubevirt.io", "resource": "datavolumes", "subresource": "source",
@@ -43,7 +43,7 @@ fn may(cluster: &dyn Cluster, asker: &Asker, attributes: &Value) -> Result<bool,
         "spec": asker.review_spec(attributes),
     });
     let answer = cluster.create(Kind::SubjectAccessReview, &review)?;
-    // An answer of another shape allows nothing.
+    // A response of another form allows nothing.
     let status = decode::<AccessReview>(answer).unwrap_or_default().status;
     Ok(status.allowed && !status.denied)
 }

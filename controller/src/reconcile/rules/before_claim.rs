@@ -1,4 +1,4 @@
-//! Until the clone has its target claim (docs/protocol.md section 4.6 up to the PVC, 4.9).
+//! The rules until the clone has its target claim (docs/protocol.md section 4.6 up to the PVC, 4.9).
 
 use crate::objects::annotations::{CREATED_FOR, PRE_POPULATED};
 use crate::pods::claim;
@@ -9,13 +9,13 @@ use crate::reconcile::rules::kept;
 use crate::reconcile::step::Step;
 use crate::reconcile::{adoption, compatibility};
 
-/// No claim of this name exists.
+/// The step if no claim of this name exists.
 pub(super) fn step(seen: &Observed, policy: &Policy) -> Step {
     let Some(dv) = &seen.data_volume else { return Step::Nothing };
     if let Origin::Invalid(invalid) = &seen.origin {
         return Step::Invalid(invalid.to_string());
     }
-    // Nothing is read from the source in these cases, so it need not be there, and no permission is needed.
+    // These cases read nothing from the source, so the source need not exist, and no permission is needed.
     if dv.metadata.annotation(PRE_POPULATED).is_some() {
         return Step::AwaitClaim;
     }
@@ -49,13 +49,13 @@ pub(super) fn permission(seen: &Observed) -> Option<Step> {
     match seen.permission.as_ref()? {
         Permission::SameNamespace | Permission::Consent | Permission::Token(_) => None,
         Permission::ExtendToken(_) => Some(Step::ExtendToken),
-        // Also where there is no source: who may not clone it must not learn that.
+        // Also if the source does not exist: users who may not clone it must not learn that.
         Permission::Denied(why) => Some(Step::Denied(why.clone())),
     }
 }
 
-/// A claim of this name exists and is not controlled by the DataVolume (docs/protocol.md section 4.9, rows pre-populated and
-/// adoption; 3.5, pitfall).
+/// The step if a claim of this name exists that the DataVolume does not control (docs/protocol.md section 4.9, rows
+/// pre-populated and adoption; 3.5, pitfall).
 pub(super) fn foreign(seen: &Observed, policy: &Policy) -> Step {
     let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return Step::Nothing };
     let allowed = adoption::is_allowed(&claim.metadata, &dv.metadata, policy.claim_adoption);

@@ -1,5 +1,5 @@
-//! Volumes and claims that hold what is to be kept: nothing is cloned over them (docs/protocol.md section 4.9, rows "pre-populated" and
-//! "static volume").
+//! The rules for volumes and claims whose content is kept: no clone overwrites them (docs/protocol.md section 4.9, rows
+//! "pre-populated" and "static volume").
 
 use crate::objects::annotations::{CLONE_REQUEST, PRE_POPULATED, VOLUME_LIST};
 use crate::objects::{Claim, ClaimPhase, DataVolume, DataVolumePhase};
@@ -9,7 +9,8 @@ use crate::reconcile::reserved_volumes;
 use crate::reconcile::reserved_volumes::{Binding, Volumes};
 use crate::reconcile::step::Step;
 
-/// The DataVolume has a source that is not cloned: an import, an upload. What a restore brought for it needs no source.
+/// The step if the DataVolume has a source that is not cloned, such as an import or an upload. A claim or volume from a
+/// restore needs no source.
 pub(super) fn of_any_source(seen: &Observed, policy: &Policy) -> Option<Step> {
     let dv = seen.data_volume.as_ref()?;
     match &seen.target {
@@ -22,7 +23,7 @@ pub(super) fn of_any_source(seen: &Observed, policy: &Policy) -> Option<Step> {
     }
 }
 
-/// There is no claim yet.
+/// The step if there is no claim yet.
 pub(super) fn before(seen: &Observed, dv: &DataVolume, policy: &Policy) -> Option<Step> {
     match &seen.volumes {
         Volumes::Unseen(why) => Some(Step::VolumeInTheWay(unseen(why))),
@@ -36,7 +37,8 @@ pub(super) fn before(seen: &Observed, dv: &DataVolume, policy: &Policy) -> Optio
     }
 }
 
-/// The claim is ours, and was filled by another tool or made for a volume that is reserved for it.
+/// The step if the DataVolume controls the claim, and the claim was filled by another tool or created for a volume that
+/// is reserved for it.
 pub(super) fn claimed(seen: &Observed, claim: &Claim) -> Option<Step> {
     let is_lost = claim.status.phase == ClaimPhase::Lost;
     if seen.is_populated() {
@@ -63,7 +65,8 @@ pub(super) fn claimed(seen: &Observed, claim: &Claim) -> Option<Step> {
     })
 }
 
-/// The claim was made to be cloned into. A volume may have been reserved for it in the meantime.
+/// The step if the claim was created as the target of a clone, but a volume may have been reserved for it in the
+/// meantime.
 pub(super) fn instead(seen: &Observed, claim: &Claim) -> Option<Step> {
     match &seen.volumes {
         Volumes::NotAsked => None,

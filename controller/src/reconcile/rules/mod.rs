@@ -17,7 +17,7 @@ use crate::reconcile::reserved_volumes::Volumes;
 use crate::reconcile::step::Slot;
 use crate::reconcile::step::Step;
 
-/// Finds the row that applies.
+/// The row that applies.
 pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     if let Some(step) = leaving(seen) {
         return step;
@@ -25,7 +25,7 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     if let Origin::NotOurs(kind) = &seen.origin {
         return kept::of_any_source(seen, policy).unwrap_or_else(|| Step::NotOurs(kind.clone()));
     }
-    // A claim that a restore filled before its DataVolume exists asks for no clone, whatever its other annotations are.
+    // A claim that a restore filled before its DataVolume exists requests no clone, whatever its other annotations are.
     let is_restored = seen.target_annotation(POPULATED_FOR).is_some()
         && seen.target_annotation(CLONE_OF).is_none()
         && seen.target_pod.is_none()
@@ -41,7 +41,7 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     }
 }
 
-/// The claim belongs to this clone, and is not annotated as one whose content has to be kept.
+/// The step if the claim belongs to this clone, and is not annotated as having content to keep.
 fn ours(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) -> Step {
     if seen.is_marked_done() {
         running::marked_done(seen, policy)
@@ -54,7 +54,8 @@ fn ours(seen: &Observed, claim: &Claim, now: OffsetDateTime, policy: &Policy) ->
     }
 }
 
-/// Deletion comes first. The pods and the finalizer of the clone are removed before the claim.
+/// The step during a deletion, which takes precedence. The pods and the finalizer of the clone are removed before the
+/// claim.
 fn leaving(seen: &Observed) -> Option<Step> {
     let dv_leaves = seen.data_volume.as_ref().is_some_and(|dv| dv.metadata.is_deleting());
     let claim_leaves = seen.target.as_ref().is_some_and(|claim| claim.metadata.is_deleting());
@@ -69,13 +70,13 @@ fn leaving(seen: &Observed) -> Option<Step> {
     Some(if dv_leaves { Step::Nothing } else { Step::ClaimLeaving })
 }
 
-/// When to look again although nothing changed: for the changes that no watch reports.
+/// When to observe again although nothing changed, for changes that no watch reports.
 pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Duration> {
     let every = &policy.intervals;
     match step {
         Step::SourceInUse(_) | Step::TargetInUse(_) | Step::SourceFilling => Some(every.wait),
         Step::Unresolved(_) | Step::Denied(_) | Step::Taken | Step::Unproven => Some(every.wait * 5),
-        // A token that is older than its source expires, and its user's right may end earlier.
+        // A token from before its source existed expires, and its user may lose the right earlier.
         Step::NoSource(_) if matches!(seen.permission, Some(Permission::Token(_))) => Some(every.wait * 30),
         // No watch reports volumes.
         Step::NoSource(_) | Step::NotOurs(_) if seen.volumes != Volumes::NotAsked => Some(every.wait * 15),
@@ -94,7 +95,8 @@ pub(super) fn again(step: &Step, policy: &Policy, seen: &Observed) -> Option<Dur
     }
 }
 
-/// A clone that is far back in the queue needs no look every few seconds: the first ones are woken when a slot is free.
+/// When to observe a queued clone again. One far back in the queue need not be observed every few seconds, because the
+/// first ones are woken when a slot is free.
 fn queue_look(seen: &Observed, wait: Duration) -> Duration {
     match seen.slot {
         Slot::Queued { position, .. } => {

@@ -24,13 +24,13 @@ use crate::reconcile::step::Slot;
 use crate::reconcile::step::{ReplaceReason, Step};
 use crate::reconcile::{adoption, compatibility};
 
-/// A pod that ended so often because of its keys is replaced. The kubelet brings a Secret within a minute or two, and its own pauses
-/// before the third restart take more than one.
+/// A pod that ended this often because of its keys is replaced. The kubelet delivers a Secret within a minute or two,
+/// and its own pauses before the third restart take more than one minute.
 const UNUSABLE_KEYS: i64 = 3;
 /// Longest pause before a failed pod is replaced.
 const PAUSE_MAX_SECS: u64 = 60;
 
-/// The claim asks for a clone that is not done.
+/// The step if the claim requests a clone that is not complete.
 pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
     if seen.outcome.is_some() {
@@ -53,9 +53,9 @@ pub(super) fn step(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Ste
     pods(seen, claim, now)
 }
 
-/// The claim carries CDI's mark of a complete clone. It counts if the controller's record is there as well, if the DataVolume
-/// has succeeded already (CDI or an earlier version wrote that: users cannot write its status), or if the claim was not made for
-/// the DataVolume but taken over as it is.
+/// The step if the claim has CDI's mark of a complete clone. The mark counts if the controller's record exists as well,
+/// if the DataVolume has already succeeded (users cannot write its status, so CDI or an earlier version wrote it), or
+/// if the claim was not created for the DataVolume but taken over as it is.
 pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
     let (Some(dv), Some(claim)) = (&seen.data_volume, &seen.target) else { return finished(seen) };
     let is_told = dv.status.phase == DataVolumePhase::Succeeded;
@@ -65,7 +65,7 @@ pub(super) fn marked_done(seen: &Observed, policy: &Policy) -> Step {
     if seen.outcome.is_some() || is_told || is_taken_over { finished(seen) } else { Step::Unproven }
 }
 
-/// The clone is complete and marked as such.
+/// The step if the clone is complete and marked as such.
 fn finished(seen: &Observed) -> Step {
     let Some(claim) = &seen.target else { return Step::Nothing };
     // Retained pods must have ended. A source pod in another namespace is never retained.
@@ -100,7 +100,7 @@ fn retains(seen: &Observed) -> bool {
         || seen.target.as_ref().is_some_and(|claim| claim.metadata.is_annotated_true(RETAIN_PODS))
 }
 
-/// A target pod that succeeded is final, whatever else is wrong; one that failed is replaced.
+/// The step if the target pod has ended. Success is final, whatever else is wrong; a failed pod is replaced.
 fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
     if pod.ended_well(TARGET_CONTAINER) {
         return Some(match termination::target_message(pod) {
@@ -111,7 +111,7 @@ fn ended_target(pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Option<Step> {
     (pod.status.phase == PodPhase::Failed).then(|| replace(Role::Target, pod, claim, now))
 }
 
-/// What keeps a claim without pods from getting them. Claims whose pods run are past this.
+/// The step that prevents a claim without pods from getting them. Claims whose pods run are not checked any more.
 fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
     if seen.target_pod.is_some() && seen.source_pod.is_some() {
         return None;
@@ -148,14 +148,15 @@ fn obstacle(seen: &Observed, claim: &Claim, policy: &Policy) -> Option<Step> {
         .then_some(Step::Queued)
 }
 
-/// A claim whose class binds it immediately gets no pod before its volume, as with CDI: no node could take the pod, which would be a
-/// warning although nothing is wrong.
+/// Whether the claim must be bound before it gets a pod. As in CDI, that holds if its class binds immediately: no node
+/// could take the pod earlier, which would cause a warning although nothing is wrong.
 fn waits_for_volume(seen: &Observed, claim: &Claim) -> bool {
     let needs_pod = seen.class.as_ref().is_some_and(|class| class.waits_for_consumer());
     seen.target_pod.is_none() && !claim.is_bound() && !needs_pod
 }
 
-/// A claim that waits for its first consumer is left to it, unless the user wants it immediately (docs/protocol.md section 4.9).
+/// Whether the claim is left to its first consumer: it waits for one, and the user does not request immediate binding
+/// (docs/protocol.md section 4.9).
 ///
 /// CDI keeps such a claim unbound until it is complete, so its clients start a consumer early: it cannot run on an empty volume. Decant
 /// fills the claim in place, so the clone itself is the first consumer.
@@ -166,7 +167,7 @@ pub(crate) fn waits_for_consumer(seen: &Observed, claim: &Claim, policy: &Policy
     !claim.is_bound() && waits && policy.honor_wait_for_first_consumer && !at_once && !seen.is_filled_unbound
 }
 
-/// Target first, then the source that sends to it.
+/// The step about the pods: the target comes first, then the source that sends to it.
 fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     let Some(target) = &seen.target_pod else {
         return make(Role::Target, Step::MakeTargetPod, &names::target_pod(&claim.metadata.name), seen);
@@ -184,8 +185,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     if lacks_keys(target, TARGET_CONTAINER) {
         return replace_in_time(Role::Target, ReplaceReason::UnusableKeys, target, claim, now);
     }
-    // An end that has certificates of an authority that signs no more does not trust a new end. A pair that is
-    // connected stays.
+    // A pod with certificates of an authority that no longer signs does not trust a new peer. A connected pair is kept.
     if !sends && target.metadata.annotation(AUTHORITY) != Some(&seen.authority) {
         return replace_in_time(Role::Target, ReplaceReason::OtherAuthority, target, claim, now);
     }
@@ -214,7 +214,7 @@ fn pods(seen: &Observed, claim: &Claim, now: OffsetDateTime) -> Step {
     Step::Copying
 }
 
-/// The step that makes a pod, unless one of its name has to go first, or too many were made.
+/// The step that creates a pod, unless an earlier pod of its name has to be removed first, or too many were created.
 fn make(role: Role, step: Step, name: &str, seen: &Observed) -> Step {
     if seen.orphans.iter().any(|pod| pod.metadata.name == name) {
         return Step::PodLeaving(role);
@@ -230,8 +230,8 @@ fn is_of_another_source(pod: &Pod, seen: &Observed) -> bool {
         .is_some_and(|source| pod.metadata.annotation(SOURCE_CLAIM_UID) != Some(source.metadata.uid.as_str()))
 }
 
-/// Whether the container ends again and again because it cannot use its keys: a Secret that it needs was made by another user, or
-/// one end does not trust the other.
+/// Whether the container ends repeatedly because it cannot use its keys: a Secret that it needs was created by another
+/// user, or one pod does not trust the other.
 fn lacks_keys(pod: &Pod, container: &str) -> bool {
     pod.container_status(container).is_some_and(|status| {
         let ended = termination::last_end(status);
@@ -251,7 +251,7 @@ fn is_ready(pod: &Pod) -> bool {
     pod.container_status(TARGET_CONTAINER).is_some_and(|status| status.ready) && !pod.status.pod_ip.is_empty()
 }
 
-/// A failed pod is replaced, each time after a longer pause.
+/// The step that replaces a failed pod, each time after a longer pause.
 fn replace(role: Role, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
     if pod.metadata.is_deleting() {
         return Step::PodLeaving(role);
@@ -264,8 +264,8 @@ fn replace(role: Role, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
     }
 }
 
-/// A pod that is of no use is replaced, but not sooner after it was made than the pause: whatever makes pods useless again and
-/// again does not make the controller replace them without end.
+/// The step that replaces a useless pod, but only once the pod is older than the pause. So a permanent cause of useless
+/// pods does not make the controller replace them continuously.
 fn replace_in_time(role: Role, why: ReplaceReason, pod: &Pod, claim: &Claim, now: OffsetDateTime) -> Step {
     match made_at(pod) {
         Some(made) if now >= made && now - made < pause(claim) => Step::Pause(role),
@@ -277,7 +277,7 @@ fn made_at(pod: &Pod) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(&pod.metadata.creation_timestamp, &Rfc3339).ok()
 }
 
-/// How long to wait before the next pod is replaced: longer each time.
+/// How long to wait before the next pod is replaced. The pause grows each time.
 fn pause(claim: &Claim) -> Duration {
     let replaced = claim.metadata.annotation(REPLACED_PODS).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
     Duration::from_secs(if replaced == 0 {
@@ -287,7 +287,8 @@ fn pause(claim: &Claim) -> Duration {
     })
 }
 
-/// The target is done; the source gets a moment to read its answer (docs/migrate-from-cdi.md row 57).
+/// The step after the target succeeded. The source gets some time to read the response (docs/migrate-from-cdi.md row
+/// 57).
 fn after_target(seen: &Observed, now: OffsetDateTime, policy: &Policy) -> Step {
     let Some(source) = &seen.source_pod else { return Step::MarkDone };
     if source.is_over(SOURCE_CONTAINER) || source.metadata.is_deleting() {

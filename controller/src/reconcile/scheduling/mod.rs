@@ -1,9 +1,10 @@
-//! The scheduler of clones: how many may run, which one is next, and which ones give way when the nodes are full.
+//! The scheduler of clones: how many may run, which one is next, and which ones release their slots when the nodes are
+//! full.
 //!
-//! A clone needs room for two pods. If many target pods take the room that their sources need, none of these clones makes
-//! progress. So a clone with a pod that fits on no node counts as stuck. As long as one is stuck, no other clone starts, and after
-//! a while the younger half of the stuck clones give their pods up and return to the queue. The scheduler remembers how many ran
-//! without trouble, and tries one more with each clone that ends.
+//! A clone needs room for two pods. If many target pods take the room that their sources need, none of these clones
+//! makes progress. So a clone with a pod that fits on no node counts as stuck. As long as a clone is stuck, no other
+//! clone starts, and after a while the younger half of the stuck clones give up their pods and return to the queue. The
+//! scheduler remembers how many clones the nodes had room for, and tries one more each time a clone ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,26 +15,27 @@ use crate::policy::SchedulingPolicy;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::step::Slot;
 
-/// A stuck clone gives way after this. The scheduler of Kubernetes tries again within some seconds after room became free.
+/// A stuck clone gives way after this time. The scheduler of Kubernetes retries within some seconds after room becomes
+/// free.
 const GIVE_WAY_AFTER: Duration = Duration::from_secs(15);
-/// A stuck clone keeps others from starting for this long: its pod may fit on no node at all.
+/// A stuck clone prevents others from starting only for this long, because its pod may never fit on any node.
 const STUCK_MATTERS: Duration = Duration::from_secs(120);
 
 /// A clone that asks for a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRequest {
-    /// When the clone was asked for; RFC 3339 in UTC sorts by time.
+    /// When the clone was requested; RFC 3339 in UTC sorts by time.
     pub since: String,
     /// The storage class of its target.
     pub class: String,
-    /// Whether it has pods that are not being deleted: then it runs, whatever the limits.
+    /// Whether it has pods that are not being deleted. Then it counts as running, whatever the limits.
     pub has_pods: bool,
     /// Whether one of these pods fits on no node.
     pub is_stuck: bool,
 }
 
 impl SlotRequest {
-    /// The request of the clone of `seen`; `None` without a target claim.
+    /// The request of the observed clone; `None` without a target claim.
     pub fn of(seen: &Observed) -> Option<Self> {
         let claim = seen.target.as_ref()?;
         let about = seen.data_volume.as_ref().map_or(&claim.metadata, |dv| &dv.metadata);
@@ -63,7 +65,7 @@ struct SchedulerState {
     queued: HashMap<Key, QueuedClone>,
     /// Clones whose pods are to be deleted.
     gave_way: HashSet<Key>,
-    /// How many clones the nodes have room for, as far as that is known.
+    /// How many clones the nodes have room for, if known.
     room: Option<usize>,
 }
 
@@ -71,7 +73,7 @@ struct SchedulerState {
 struct RunningClone {
     since: String,
     class: String,
-    /// Since when one of its pods fits on no node.
+    /// Since when a pod of the clone fits on no node.
     stuck: Option<Instant>,
 }
 
@@ -87,7 +89,7 @@ impl CloneScheduler {
         Self { policy, state: Mutex::default() }
     }
 
-    /// What [`CloneScheduler::take`] would answer, as far as nothing changes until then. Changes nothing itself.
+    /// What [`CloneScheduler::take`] would return now. Changes nothing.
     pub fn peek(&self, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
         let state = self.lock();
         if request.has_pods {
@@ -96,8 +98,8 @@ impl CloneScheduler {
         self.slot(&state, key, request, now)
     }
 
-    /// Counts the clone `key` as running, or queues it, in one step. A clone with pods runs, whatever the limits; it may have to
-    /// give them up. One without pods needs a free slot.
+    /// Counts the clone `key` as running, or queues it, in one step. A clone with pods runs, whatever the limits, but
+    /// may have to give them up. A clone without pods needs a free slot.
     pub fn take(&self, key: &Key, request: &SlotRequest, now: Instant) -> Slot {
         let mut state = self.lock();
         if request.has_pods {
@@ -115,7 +117,7 @@ impl CloneScheduler {
         slot
     }
 
-    /// The clone `key` neither runs nor waits any more. Returns the clones that may start now.
+    /// Removes the clone `key`, which no longer runs or waits. Returns the clones that may start now.
     pub fn release(&self, key: &Key) -> Vec<Key> {
         let mut state = self.lock();
         state.queued.remove(key);
@@ -182,7 +184,7 @@ impl CloneScheduler {
     }
 }
 
-/// A clone that waits, while the order of the queue is computed.
+/// A waiting clone while the order of the queue is computed.
 struct Candidate<'s> {
     key: &'s Key,
     since: &'s str,
@@ -207,13 +209,13 @@ impl SchedulerState {
         if self.gave_way.contains(key) { Slot::GiveWay } else { Slot::Free }
     }
 
-    /// The younger half of the stuck clones give way; the others get more time.
+    /// Makes the younger half of the stuck clones give way; the others get more time.
     fn make_room(&mut self, now: Instant) {
         let stuck = self.running.iter().filter(|(_, clone)| clone.stuck.is_some());
         let mut stuck: Vec<(String, Key)> =
             stuck.map(|(key, clone)| (clone.since.clone(), key.clone())).collect();
         stuck.sort_unstable();
-        // The oldest one always stays, so that one of them makes progress.
+        // The oldest one always keeps its pods, so that at least one makes progress.
         let stay = stuck.len().div_ceil(2);
         for (index, (_, key)) in stuck.into_iter().enumerate() {
             if index >= stay {
@@ -226,8 +228,8 @@ impl SchedulerState {
         self.room = Some(self.running.len().max(1));
     }
 
-    /// The queue in its order, with `candidate` as if it were queued. Namespaces take turns, and the one with the fewest running
-    /// clones is first; within a namespace the oldest clone is first.
+    /// The queue in its order, with `candidate` as if it were queued. Namespaces take turns, and the one with the
+    /// fewest running clones is first; within a namespace the oldest clone is first.
     fn order<'s>(&'s self, candidate: Option<Candidate<'s>>) -> Vec<Candidate<'s>> {
         let mut load: BTreeMap<&str, usize> = BTreeMap::new();
         for key in self.running.keys() {

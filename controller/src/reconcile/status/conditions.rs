@@ -9,7 +9,7 @@ use crate::reconcile::reserved_volumes;
 use crate::reconcile::status::running::{RunningCondition, RunningConditions};
 use crate::reconcile::step::Step;
 
-/// All three, in their order.
+/// All three conditions, in this order.
 pub(super) fn conditions(
     step: &Step,
     phase: &DataVolumePhase,
@@ -38,7 +38,7 @@ pub(super) fn conditions(
     vec![bound, ready, running]
 }
 
-/// Why there is no claim yet although nothing is wrong.
+/// The message while a restore has yet to create the claim.
 const AWAITED: &str =
     "No PVC found: it is to come from a restore (annotation cdi.kubevirt.io/storage.prePopulated)";
 
@@ -76,7 +76,7 @@ fn bound(step: &Step, seen: &Observed) -> DataVolumeCondition {
     }
 }
 
-/// The class that an unbound claim names and that does not exist. A volume made by hand may still fit it.
+/// The class of an unbound claim, if it does not exist. A volume that was created by hand may still fit the claim.
 fn unknown_class<'c>(claim: &'c Claim, seen: &Observed) -> Option<&'c str> {
     claim.spec.storage_class_name.as_deref().filter(|name| !name.is_empty() && seen.class.is_none())
 }
@@ -113,7 +113,7 @@ fn cause(step: &Step, seen: &Observed) -> Option<(Reason, String)> {
     })
 }
 
-/// How far it is, for people: `1.20 GiB of 8.00 GiB, 210 MiB/s, 33s left`.
+/// The progress for people: `1.20 GiB of 8.00 GiB, 210 MiB/s, 33s left`.
 fn sentence(progress: &Progress) -> String {
     let amounts = progress.amounts();
     match target_activity(progress.phase) {
@@ -122,7 +122,7 @@ fn sentence(progress: &Progress) -> String {
     }
 }
 
-/// The status `old` with a failure of a round without a decision. All else stays as it is.
+/// The status `old` with the failure of a round that made no decision. Everything else is unchanged.
 pub fn with_last_error(old: &DataVolumeStatus, last_error: &LastError) -> DataVolumeStatus {
     let mut new = old.clone();
     let running = old.condition(ConditionType::Running);
@@ -138,7 +138,7 @@ fn put(status: &mut DataVolumeStatus, new: DataVolumeCondition) {
     }
 }
 
-/// The status `old` after a fault `said` of the controller. The status of a clone that has ended does not change.
+/// The status `old` with the fault `said` of the controller. The status of a clone that has ended does not change.
 pub fn with_fault(old: &DataVolumeStatus, said: &str) -> DataVolumeStatus {
     let mut new = old.clone();
     if old.phase.is_final() {

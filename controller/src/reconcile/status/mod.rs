@@ -26,7 +26,7 @@ pub fn status(
     pod_conditions: &RunningConditions,
     policy: &Policy,
 ) -> Option<DataVolumeStatus> {
-    // The controller that made the claim of an import reports on it: the status stays when CDI has been removed.
+    // The controller that created the claim of an import reports it. The status is kept even after CDI was removed.
     let is_of_another = matches!(step, Step::NotOurs(_)) && seen.target.is_some();
     if is_of_another || matches!(step, Step::Nothing | Step::RemoveOrphans) {
         return None;
@@ -58,7 +58,7 @@ pub fn with_times(
     old: &DataVolumeStatus,
     now: OffsetDateTime,
 ) -> DataVolumeStatus {
-    // A year beyond 9999 is the only time that cannot be written.
+    // Formatting fails only for a year beyond 9999.
     let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     for condition in &mut new.conditions {
         let before = old.condition(condition.kind.clone());
@@ -94,7 +94,7 @@ pub fn may_wait(old: &DataVolumeStatus, new: &DataVolumeStatus) -> bool {
     bare(old) == bare(new) && !is_first && !new.progress.is_complete()
 }
 
-/// A merge patch that makes the status `new`: only what differs, and null for what is gone.
+/// The merge patch from `old` to `new`: only fields that differ, with null for removed ones.
 pub fn status_patch(old: &DataVolumeStatus, new: &DataVolumeStatus) -> Value {
     let old = json!(old);
     let new = json!(new);

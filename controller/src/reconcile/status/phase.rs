@@ -9,7 +9,7 @@ use crate::reconcile::step::Step;
 /// The phase (docs/protocol.md section 4.7, column "Direct flow").
 pub(super) fn phase(step: &Step, seen: &Observed, policy: &Policy) -> DataVolumePhase {
     let Some(claim) = seen.target.as_ref().filter(|_| seen.target_is_ours()) else {
-        // Refused by a quota, a LimitRange, a policy or a webhook: it is tried again.
+        // A quota, a LimitRange, a policy or a webhook refused the claim; the controller retries.
         let is_refused = seen.claim_error().is_some();
         return match step {
             Step::Adopted => DataVolumePhase::Succeeded,

@@ -1,4 +1,4 @@
-//! Whether the pods run, and if not, the reason, as a message that a user can act on.
+//! Whether the pods run, and if not, why, with a message that a user can act on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::step::Slot;
 use crate::reconcile::step::Step;
 
-/// How every "the target is too small" is called (docs/protocol.md section 4.7).
+/// The message of every failure because the target is too small (docs/protocol.md section 4.7).
 const TOO_SMALL: &str = "DataVolume too small to contain image";
-/// Texts that mean it.
+/// Texts in termination messages that mean [`TOO_SMALL`].
 const NO_SPACE: [&str; 4] = [
     "no space left on device",
     "is larger than the reported available",
@@ -28,10 +28,10 @@ const NO_SPACE: [&str; 4] = [
 /// The message of a clone that is complete.
 const CLONE_COMPLETE: &str = "Clone Complete";
 
-/// How long the scheduler of Kubernetes may refuse a pod before that is reported: it tries again within a few seconds.
+/// How long the scheduler of Kubernetes may refuse a pod before that is reported. It retries within a few seconds.
 const SCHEDULING: Duration = Duration::from_secs(10);
 
-/// Why a claim with CDI's mark of a complete clone is not believed.
+/// The message about a claim whose mark of a complete clone is not trusted.
 const UNPROVEN: &str = "the claim has the annotation k8s.io/CloneOf, but the controller completed no clone into it; the volume may \
     hold anything. Delete the claim to have it cloned, or annotate it with cdi.kubevirt.io/allowClaimAdoption=true and remove \
     cdi.kubevirt.io/createdForDataVolume if its content is right";
@@ -61,7 +61,7 @@ impl RunningCondition {
         self.status == ConditionStatus::True
     }
 
-    /// The conditions of both pods as one, where neither runs.
+    /// Both conditions as one, if neither container runs.
     fn and(&self, other: &Self) -> Self {
         let join = |a: &str, b: &str| match (a, b) {
             ("", one) | (one, "") => one.to_owned(),
@@ -83,7 +83,7 @@ pub struct RunningConditions {
 }
 
 impl RunningConditions {
-    /// All, for a step. A failure replaces the condition of the pod that it is about.
+    /// All conditions for a step. A failure replaces the condition of the pod that it is about.
     pub fn of(step: &Step, seen: &Observed, now: OffsetDateTime) -> Self {
         let of_pod = |pod: &Option<Arc<Pod>>, role: Role| {
             pod.as_deref().map(|pod| pod_condition(pod, role.container(), now))
@@ -101,27 +101,28 @@ impl RunningConditions {
                 Some(Role::Source) => &mut pod_conditions.source,
                 None => &mut pod_conditions.clone,
             };
-            // The next keys of a pod that runs are needed later.
+            // A failure to create the next keys of a running pod does not stop it yet.
             let runs = slot.as_ref().is_some_and(RunningCondition::runs);
             *(if runs { &mut pod_conditions.clone } else { slot }) = Some(said);
         }
         pod_conditions
     }
 
-    /// Whether bytes can be on their way.
+    /// Whether both pods run, so that data can be transferred.
     fn both_run(&self) -> bool {
         [&self.target, &self.source]
             .iter()
             .all(|pod_condition| pod_condition.as_ref().is_some_and(RunningCondition::runs))
     }
 
-    /// All as one (docs/protocol.md section 4.7, "Running"). A failure is always reported; while both pods run, it does not change that they run.
+    /// All conditions as one (docs/protocol.md section 4.7, "Running"). A failure is always reported; while both pods
+    /// run, the status stays True.
     pub fn joined(&self) -> RunningCondition {
         match &self.clone {
             Some(said) if self.both_run() => {
                 RunningCondition { status: ConditionStatus::True, ..said.clone() }
             }
-            // The failure does not hide what the pods wait for, unless each clone waits for that in the beginning.
+            // The failure does not hide what the pods wait for, unless every clone waits for that at the beginning.
             Some(said) => match self.pods() {
                 pods if pods.runs() || is_usual(&pods.reason) => said.clone(),
                 pods => said.and(&pods),
@@ -144,7 +145,7 @@ impl RunningConditions {
     }
 }
 
-/// Why there is no target pod.
+/// The condition while there is no target pod: why there is none.
 fn waiting(step: &Step, seen: &Observed) -> Option<RunningCondition> {
     let list = |pods: &[Key]| {
         let names: Vec<String> = pods.iter().map(ToString::to_string).collect();
@@ -208,7 +209,7 @@ fn waiting_condition(status: &ContainerStatus) -> RunningCondition {
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
             RunningCondition::no(Reason::ImagePullFailed, format!("failed to pull image: {}", status.image))
         }
-        // The pause between two attempts explains nothing; the end of the last attempt does.
+        // CrashLoopBackOff explains nothing; the end of the last attempt does.
         _ if Reason::CrashLoopBackOff.is(reason) => {
             last_end(status).map_or_else(|| RunningCondition::no(reason, message), ended_condition)
         }
@@ -233,7 +234,8 @@ fn ended_condition(ended: &Terminated) -> RunningCondition {
     RunningCondition::no(reason, message)
 }
 
-/// The refusal of the scheduler of Kubernetes, once it has lasted: it often refuses a pod whose volume is a moment old.
+/// The refusal of the scheduler of Kubernetes, once it has lasted: it often refuses a pod whose volume was just
+/// created.
 fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> RunningCondition {
     match pod.unscheduled() {
         Some(condition) if !is_new(&condition.last_transition_time, now) => {
@@ -243,7 +245,7 @@ fn not_scheduled(pod: &Pod, now: OffsetDateTime) -> RunningCondition {
     }
 }
 
-/// Whether this was less than [`SCHEDULING`] ago. A time that cannot be read, or lies ahead, is not new.
+/// Whether `time` was less than [`SCHEDULING`] ago. A time that cannot be parsed, or is in the future, is not new.
 fn is_new(time: &str, now: OffsetDateTime) -> bool {
     OffsetDateTime::parse(time, &Rfc3339).is_ok_and(|time| now >= time && now - time < SCHEDULING)
 }

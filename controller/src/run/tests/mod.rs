@@ -1,4 +1,4 @@
-//! Who gets a clone, from the annotations to the pods: whole rounds on a cluster in memory.
+//! Tests of which requests get a clone, from the annotations to the pods: whole rounds on a cluster in memory.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -16,16 +16,16 @@ use crate::objects::{Kind, Object, Uid, decode};
 use crate::token::asker::Asker;
 use crate::token::grant::Grant;
 
-/// Keeps what it is given. Names are unique, and nothing acts on it.
+/// A cluster in memory that stores objects. Names are unique, and nothing acts on the objects.
 #[derive(Default)]
 struct Kept {
     objects: Mutex<BTreeMap<(Kind, Key), Value>>,
-    /// Whether anybody may clone anything.
+    /// Whether all users may clone everything.
     allows: AtomicBool,
-    /// Questions about rights.
+    /// The number of checks of rights.
     asked: AtomicUsize,
     made: AtomicUsize,
-    /// What is refused.
+    /// The writes that are refused.
     refuses: Mutex<Vec<Refusal>>,
 }
 
@@ -146,7 +146,7 @@ impl Cluster for Kept {
     }
 }
 
-/// A controller that does one round at a time.
+/// A controller that performs one round at a time.
 struct Bench {
     cluster: Arc<Kept>,
     reconciler: Reconciler,
@@ -207,7 +207,7 @@ impl Bench {
         self.put(Kind::DataVolume, &copy(), object);
     }
 
-    /// Tells the controller what there is, as watches do, and lets it do a round.
+    /// Passes all objects to the controller, as watches do, and lets it perform one round.
     fn round(&self) {
         let stores = &self.reconciler.observer.stores;
         for key in stores.pods.keys() {
@@ -275,7 +275,7 @@ impl Bench {
         self.set(Kind::PersistentVolumeClaim, &copy(), &json!({"status": {"phase": "Bound"}}));
     }
 
-    /// Binds the target's claim, and lets its pod listen.
+    /// Binds the target's claim, and makes its pod ready.
     fn kubelet(&self) {
         self.bind();
         for object in self.cluster.of(Kind::Pod) {
@@ -354,7 +354,7 @@ fn a_right_that_was_withdrawn_before_the_source_pod_is_made_ends_the_clone_with_
         "{message}"
     );
     assert!(bench.events().iter().any(|(kind, reason, _)| kind == "Warning" && reason == "CloneNotAllowed"));
-    // With the right it goes on.
+    // With the right, the clone continues.
     bench.cluster.allows.store(true, Ordering::SeqCst);
     bench.rounds(2);
     bench.kubelet();
@@ -411,7 +411,7 @@ fn a_claim_without_a_data_volume_gets_nothing_by_a_short_token() {
     assert!(bench.events().iter().any(|(_, reason, _)| reason == "CloneNotAllowed"), "{:?}", bench.events());
 }
 
-/// What a user sees of `copy`.
+/// What a user sees about `copy`.
 #[derive(Debug, PartialEq)]
 struct Told {
     on_claim: Option<String>,
@@ -420,7 +420,7 @@ struct Told {
     events: Vec<(String, String, String)>,
 }
 
-/// What is told about `copy`, which has no permission.
+/// What a user sees about `copy`, which has no permission.
 fn told_without_permission(prepare: impl Fn(&Bench)) -> Told {
     let bench = Bench::new();
     prepare(&bench);

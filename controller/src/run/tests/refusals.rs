@@ -5,7 +5,7 @@ use crate::objects::DataVolume;
 use crate::summary::clone_summary::{CloneState, CloneSummary};
 use crate::summary::complaint::Complaint;
 
-/// A refusal is told after a second.
+/// The time limit of a test. A refusal is reported after a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const WORDS: &str = "admission webhook \"policy.example.com\" denied the request: not by robots";
@@ -42,7 +42,7 @@ impl Bench {
         Complaint::of(&self.dv(), &self.standing(), OffsetDateTime::now_utc())
     }
 
-    /// Rounds, one after the other, until it holds.
+    /// Performs rounds until `holds` is true.
     fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds() {
@@ -58,7 +58,8 @@ impl Bench {
     }
 }
 
-/// Refuses, waits until it is told with `reason`, allows it, and waits until it is told no more.
+/// Refuses the calls, waits until that is reported with `reason`, allows them, and waits until that is no longer
+/// reported.
 fn told_until_over(bench: &Bench, refusals: &[Refusal], reason: &str, state: CloneState) {
     bench.refuse(refusals);
     bench.until("it is told", || bench.standing().reason == reason);

@@ -1,4 +1,4 @@
-//! Containers that others put into the pods of a clone.
+//! Tests of containers that other programs add to the pods of a clone.
 
 use super::*;
 use crate::objects::DataVolume;
@@ -18,7 +18,7 @@ struct Meshed {
 }
 
 impl Meshed {
-    /// Both pods run.
+    /// A clone whose pods both run.
     fn new(sidecar: Value) -> Self {
         let bench = Bench::new();
         bench.source("s-1");
@@ -35,7 +35,7 @@ impl Meshed {
         meshed
     }
 
-    /// The pod in `namespace` has this phase, and its own container this state.
+    /// Gives the pod in `namespace` this phase, and its own container this state.
     fn pod(&self, namespace: &str, phase: &str, own: &Value) {
         let name = if namespace == "a" { "cdi-clone-source" } else { "cdi-upload-server" };
         let pods = self.bench.cluster.of(Kind::Pod);
@@ -100,7 +100,7 @@ fn a_sidecar_that_ended_well_makes_no_clone_complete() {
 #[test]
 fn a_container_that_never_ran_makes_no_clone_complete() {
     let meshed = Meshed::new(runs());
-    // What an old kubelet may say of a pod that was evicted before it started.
+    // An old kubelet may report this about a pod that was evicted before it started.
     meshed.pod("b", "Failed", &json!({"terminated": {"exitCode": 0, "reason": "x"}}));
     meshed.bench.rounds(3);
     assert_ne!(meshed.phase(), "Succeeded");

@@ -11,10 +11,10 @@ use crate::token::key::TokenKey;
 
 /// The controller must have seen a new DataVolume after this time.
 const SHORT_LIFE: Duration = Duration::minutes(5);
-/// Longer than any clone waits. The right of the user is checked again before the source is read.
+/// Longer than any clone waits. The user's right is checked again before the source is read.
 const LONG_LIFE: Duration = Duration::days(3650);
-/// For a long token whose source does not exist yet, from tools that create both at about the same time. Later, an object
-/// with this name may not be the one that the user meant.
+/// The lifetime of a long token whose source does not exist yet, for tools that create both at about the same time. An
+/// object of this name that is created later may not be the one that the user meant.
 const PROVISIONAL_LIFE: Duration = Duration::hours(1);
 /// A long token is backdated by this, so that a clock that is set back does not revoke it.
 const LONG_BACKDATE: Duration = Duration::days(1);
@@ -30,8 +30,8 @@ impl TokenKey {
         self.write(&Claims::short(grant, caller_is_proven, &validity))
     }
 
-    /// The token of the controller: `grant` for the target with this `uid`. Valid for ten years, without the UID of a source
-    /// for an hour.
+    /// The token of the controller: `grant` for the target with this `uid`. Valid for ten years, without the UID of a
+    /// source for an hour.
     pub fn long(&self, grant: &Grant<'_>, uid: &Uid, now: OffsetDateTime) -> String {
         let life = if grant.source_uid.is_some() { LONG_LIFE } else { PROVISIONAL_LIFE };
         let validity = Validity { from: now - LONG_BACKDATE, until: now + life };

@@ -45,7 +45,7 @@ fn long_at(token: &str, now: OffsetDateTime) -> Result<(), TokenRefusal> {
     key().check_long(token, &source(), &target(), &uid(), now).map(drop)
 }
 
-/// A short token of `key` for a source that is there.
+/// A short token signed with `key` for a source that exists.
 fn short_of(key: &TokenKey, source: &Key, target: &Key) -> String {
     let grant = Grant { source, source_uid: Some(&source_uid()), target, asker: &jane() };
     key.short(&grant, false, noon())
@@ -61,7 +61,7 @@ fn long() -> String {
     key().long(&grant, &uid(), noon())
 }
 
-/// A long token from before there is a source.
+/// A long token from before the source exists.
 fn provisional() -> String {
     let grant = Grant { source: &source(), source_uid: None, target: &target(), asker: &jane() };
     key().long(&grant, &uid(), noon())

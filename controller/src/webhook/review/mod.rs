@@ -1,7 +1,7 @@
 //! `AdmissionReview` (admission.k8s.io/v1): the fields that are used.
 //!
-//! Other fields are skipped without parsing, whatever their depth and size. Both objects stay text in the body until a part
-//! of them is needed.
+//! Other fields are skipped without parsing, whatever their depth and size. Both objects stay text in the body until a
+//! part of them is needed.
 
 use std::collections::BTreeMap;
 use std::fmt;

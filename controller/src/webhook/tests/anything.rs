@@ -1,4 +1,4 @@
-//! Whatever a review holds, the webhooks answer.
+//! The webhooks answer every review, whatever it contains.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::{gate, golden, now};
 use crate::webhook::callers::Caller;
 use crate::webhook::gate::{Gate, Question};
 
-/// Names that are read somewhere, so that other values get where they are.
+/// Names of fields that are read, so that generated values are read as well.
 const NAMES: [&str; 24] = [
     "metadata",
     "spec",
@@ -56,7 +56,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// An object that has `parts` where a DataVolume has its own.
+/// An object with generated parts in place of those of a DataVolume.
 fn object() -> impl Strategy<Value = Value> {
     let part = || prop_oneof![1 => Just(None), 9 => any_json().prop_map(Some)];
     (part(), part(), part(), part()).prop_map(|(metadata, spec, status, annotations)| {

@@ -1,4 +1,4 @@
-//! What both webhooks decide, on a cluster in memory.
+//! Tests of the decisions of both webhooks, on a cluster in memory.
 
 mod anything;
 mod rights;
@@ -83,7 +83,7 @@ fn create(gate: &Gate, object: Value) -> Verdict {
     mutated(gate, &ask("jane", "CREATE", object, Value::Null))
 }
 
-/// The value that a patch gives the annotation `name`; `Some(None)` when it removes it.
+/// The value that a patch gives to the annotation `name`; `Some(None)` if the patch removes it.
 fn patched(verdict: &Verdict, name: &str) -> Option<Option<String>> {
     let Verdict::Patched(operations) = verdict else { return None };
     let path = format!("/metadata/annotations/{}", name.replace('/', "~1"));

@@ -1,4 +1,4 @@
-//! Who may clone from where.
+//! Tests of which users may clone from which namespaces.
 
 use serde_json::{Value, json};
 
@@ -192,7 +192,7 @@ fn a_user_with_too_many_groups_gets_an_error() {
         mutated(&gate, &body(&request))
     };
     assert!(message(&create_with(golden())).contains("take 23"), "{}", message(&create_with(golden())));
-    // Where no token is needed it does not matter.
+    // If no token is needed, the size does not matter.
     assert_eq!(create_with(json!({"pvc": {"namespace": "b", "name": "x"}})), Verdict::Allowed);
 }
 

@@ -1,4 +1,4 @@
-//! Who may write tokens, and what happens to the tokens of others.
+//! Tests of which users may write tokens, and what happens to other tokens.
 
 use serde_json::{Value, json};
 use time::Duration;

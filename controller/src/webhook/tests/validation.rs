@@ -1,4 +1,4 @@
-//! What the validating webhook denies.
+//! Tests of the denials of the validating webhook.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Whether a clone may be made, from what is known: everything that counts is in the [`Ask`].
+//! Whether a clone may be made, from known facts only: everything that matters is in the [`Ask`].
 
 use time::OffsetDateTime;
 
@@ -8,20 +8,20 @@ use crate::token::asker::Asker;
 use crate::token::grant::TokenRefusal;
 use crate::token::key::TokenKey;
 
-/// A request for a clone, and what may allow it.
+/// A request for a clone, and the facts that may allow it.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
-    /// The claim that is to be read; of a DataSource, the claim that it points to.
+    /// The claim to read; for a DataSource, the claim that it points to.
     pub source: &'a Key,
-    /// Which one of that name; `None` when there is none.
+    /// UID of the source; `None` if it does not exist.
     pub source_uid: Option<&'a Uid>,
-    /// The DataSource of another namespace that points to the source, if it is named by one.
+    /// The DataSource of another namespace through which the request names the source, if it does.
     pub through: Option<Key>,
-    /// The DataVolume, or the bare claim, that is to be filled.
+    /// The DataVolume, or the claim without a DataVolume, to fill.
     pub target: &'a Key,
-    /// Which one of that name.
+    /// UID of the target.
     pub target_uid: &'a Uid,
-    /// What it is.
+    /// The kind of the target.
     pub target_kind: TargetKind,
     /// The annotation [`ALLOW_CLONE_TO`] of the source claim.
     pub consent: Option<&'a str>,
@@ -29,11 +29,11 @@ pub struct Ask<'a> {
     pub short_token: Option<&'a str>,
     /// The annotation `cdi.kubevirt.io/storage.extended.clone.token` of the target.
     pub long_token: Option<&'a str>,
-    /// The time.
+    /// The current time.
     pub now: OffsetDateTime,
 }
 
-/// What asks for a clone.
+/// The kind of object that requests a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
     /// A DataVolume. The webhook ensures that users do not write its tokens.
@@ -42,16 +42,16 @@ pub enum TargetKind {
     Claim,
 }
 
-/// The answer.
+/// The permission for a clone, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Permission {
-    /// Source and target are in one namespace, where nothing can be read that could not be read anyway.
+    /// Source and target are in one namespace, so the clone reveals nothing that its users cannot read anyway.
     SameNamespace,
-    /// The source's owner lets everybody in the target's namespace have copies.
+    /// The source's owner allows all users of the target's namespace to clone it.
     Consent,
     /// A long token allows exactly this clone to the named user, who may have lost the right since.
     Token(Asker),
-    /// A valid token has to be replaced by this long one: write it to the target before any other step.
+    /// A valid token has to be replaced by this long token. Write it to the target before any other step.
     ExtendToken(String),
     /// Nothing allows it. The text describes what is missing and how to grant it.
     Denied(String),
@@ -64,21 +64,22 @@ impl Permission {
     }
 }
 
-/// What follows from annotations and tokens alone.
+/// The result of checking annotations and tokens alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The answer.
+    /// The permission is settled.
     Settled(Permission),
-    /// A long token that is older than the source, which still does not exist. It counts as far as its user has the right now.
+    /// A long token from before the source existed, which still does not exist. It counts only if its user has the
+    /// right now.
     Provisional(Asker),
-    /// A token allows it that has to be replaced by a long one for this source.
+    /// A token allows the clone, but has to be replaced by a long token for this source.
     Extend(Extension),
 }
 
 /// A token that is to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extension {
-    /// Who asked.
+    /// The user who requested the clone.
     pub asker: Asker,
     /// Whether the webhook checked exactly this source. Otherwise the controller must check the user's right again.
     pub is_bound: bool,
@@ -86,7 +87,7 @@ pub struct Extension {
     pub unproven_since: Option<OffsetDateTime>,
 }
 
-/// Looks for something that allows the clone.
+/// Finds what allows the clone, if anything does.
 pub fn check(ask: &Ask<'_>, keys: &TokenKey) -> Finding {
     if ask.source.namespace == ask.target.namespace {
         return Finding::Settled(Permission::SameNamespace);
@@ -94,20 +95,20 @@ pub fn check(ask: &Ask<'_>, keys: &TokenKey) -> Finding {
     if ask.consent.is_some_and(|consent| consents(consent, &ask.target.namespace)) {
         return Finding::Settled(Permission::Consent);
     }
-    // Without a UID the target is not there yet, and nothing can be bound to it.
+    // Without a UID the target does not exist yet, and no token can be bound to it.
     if ask.target_uid.as_str().is_empty() {
         return denied(ask, None);
     }
     let long =
         ask.long_token.map(|token| keys.check_long(token, ask.source, ask.target, ask.target_uid, ask.now));
-    // Nothing keeps users from writing what they like into their claims.
+    // The short token of a claim does not count, because users can write any annotation of their claims.
     let short = ask.short_token.filter(|_| ask.target_kind == TargetKind::DataVolume);
     let short = short.map(|token| keys.check_short(token, ask.source, ask.target, ask.now));
     let fresh = short.as_ref().and_then(|short| short.as_ref().ok());
     let fresh =
         fresh.filter(|short| short.source_uid.is_none() || short.source_uid.as_ref() == ask.source_uid);
     let lasting = long.as_ref().and_then(|long| long.as_ref().ok());
-    // A fresh token of another user was given because the first one may not clone any more.
+    // A fresh token of another user was issued because the first user may no longer clone.
     if let Some(long) = lasting.filter(|long| fresh.is_none_or(|fresh| fresh.asker == long.asker)) {
         match (&long.source_uid, ask.source_uid) {
             (Some(uid), Some(now)) if uid == now => {
@@ -118,11 +119,11 @@ pub fn check(ask: &Ask<'_>, keys: &TokenKey) -> Finding {
                 return Finding::Extend(Extension {
                     asker: long.asker.clone(),
                     is_bound: false,
-                    // That was looked at when this one was written.
+                    // That was checked when the long token was written.
                     unproven_since: None,
                 });
             }
-            // For a claim that is gone. A fresh token may be for the claim that exists now.
+            // The token is for a claim that is gone. A fresh token may be for the claim that exists now.
             (Some(_), _) => {}
         }
     }
@@ -133,14 +134,14 @@ pub fn check(ask: &Ask<'_>, keys: &TokenKey) -> Finding {
             unproven_since: (!short.caller_is_proven).then_some(short.written),
         });
     }
-    // Tokens that are still good are for another source of that name.
+    // Tokens that are valid at this point are for an earlier source of that name.
     if let Some(granted) = [&long, &short].into_iter().flatten().find_map(|token| token.as_ref().ok()) {
         return Finding::Settled(Permission::Denied(revoked(ask, &granted.asker)));
     }
     denied(ask, long.or(short).and_then(Result::err))
 }
 
-/// Whether the owner's annotation names `namespace`: a list with commas, `*` for all.
+/// Whether the owner's annotation allows `namespace`: it is a comma-separated list, with `*` for all.
 pub fn consents(annotation: &str, namespace: &str) -> bool {
     !namespace.is_empty() && annotation.split(',').map(str::trim).any(|name| name == "*" || name == namespace)
 }
@@ -166,7 +167,8 @@ fn denial(ask: &Ask<'_>, refusal: Option<TokenRefusal>) -> String {
     )
 }
 
-/// Of a token that was good once. One sentence for both reasons: whether the claim is there is not for everybody.
+/// The denial of a token that was valid earlier. The message is the same for both reasons, so that it does not reveal
+/// whether the claim exists.
 pub(crate) fn revoked(ask: &Ask<'_>, asker: &Asker) -> String {
     let Ask { source, target, .. } = ask;
     if let Some(data_source) = &ask.through {
@@ -181,8 +183,8 @@ pub(crate) fn revoked(ask: &Ask<'_>, asker: &Asker) -> String {
     )
 }
 
-/// Only users who may clone it learn what a DataSource of another namespace refers to, and whether it exists at all: all others
-/// get this sentence, whatever the cause.
+/// The denial of a clone through a DataSource of another namespace. Only users who may clone it learn what it refers
+/// to, and whether it exists at all; all other users get this message, whatever the cause.
 pub(crate) fn denial_through(data_source: &Key, target_namespace: &str) -> String {
     format!(
         "Nothing allows cloning what DataSource {data_source} refers to into namespace {target_namespace}, or it refers to \
@@ -192,7 +194,7 @@ pub(crate) fn denial_through(data_source: &Key, target_namespace: &str) -> Strin
     )
 }
 
-/// Of a token that counts only when the webhook sees every DataVolume.
+/// The denial of a token that counts only when the webhook reviews every DataVolume.
 pub(crate) fn not_guarded(ask: &Ask<'_>, why: &str) -> String {
     format!(
         "The token from the admission webhook does not count, because users could have written it themselves: {why}. Have \

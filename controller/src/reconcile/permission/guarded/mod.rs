@@ -1,6 +1,6 @@
-//! Whether the API server calls Decant's webhook for each DataVolume. Only then did the webhook write the short token that is in
-//! an annotation: where callers of the webhook prove nothing, every client that reaches it gets tokens signed, and only the
-//! webhook itself, which removes what users write, keeps these tokens out of DataVolumes.
+//! Checks that the API server calls Decant's webhook for each DataVolume. Only then is a short token in an annotation
+//! known to come from the webhook. If callers of the webhook are not authenticated, every client that reaches it can
+//! get a token signed; only the webhook, which removes tokens that users write, keeps such tokens out of DataVolumes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,38 +20,38 @@ use crate::objects::webhook_configuration::{
 };
 use crate::objects::{Key, Kind, Meta, decode};
 
-/// How long an answer is valid. Many DataVolumes that are created together cost one check. A user who changes a configuration may
-/// change anything, so a delay of some seconds reveals nothing.
+/// How long a result is valid, so that many DataVolumes that are created together cost one check. A user who can change
+/// a webhook configuration can change anything, so noticing it some seconds late does no harm.
 const LOOK_LIFE: Duration = Duration::from_secs(5);
-/// How far the clocks of API server and webhook may be apart.
+/// The maximum difference between the clocks of API server and webhook.
 const LEEWAY: time::Duration = time::Duration::seconds(10);
-/// The one version of DataVolumes.
+/// The only version of DataVolumes.
 const VERSION: &str = "v1beta1";
 /// The port of a Service when the configuration names none.
 const SERVICE_PORT: u16 = 443;
 
-/// Checks both webhook configurations, and keeps the result for a moment.
+/// Checks both webhook configurations, and caches the result for a short time.
 pub struct Guarded {
     cluster: Arc<dyn Cluster>,
-    /// Where the Service and the webhook's authority are.
+    /// The namespace of the Service and of the webhook's authority.
     namespace: String,
     service: String,
     last: Mutex<Option<(Instant, Look)>>,
 }
 
-/// Since when both are right, or what is wrong, as text for people.
+/// Since when both configurations are correct, or what is wrong, as text for people.
 type Look = Result<OffsetDateTime, String>;
 
 impl Guarded {
-    /// Looks for configurations that lead to the Service `service` in `namespace`.
+    /// Expects configurations that lead to the Service `service` in `namespace`.
     pub fn new(cluster: Arc<dyn Cluster>, namespace: String, service: String) -> Self {
         Self { cluster, namespace, service, last: Mutex::default() }
     }
 
-    /// Whether all DataVolumes pass through Decant's webhook, and did when a token was `written`. The error describes what has to
-    /// be corrected.
+    /// Whether the webhook reviews all DataVolumes, and already did when a token was `written`. The error describes
+    /// what has to be corrected.
     pub fn check(&self, written: OffsetDateTime) -> Result<(), String> {
-        // Held while it looks: others that want to know wait for the same answer.
+        // Held during the check, so that concurrent callers wait for the same result.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let look = match &*last {
             Some((at, look)) if at.elapsed() < LOOK_LIFE => look.clone(),
@@ -93,7 +93,7 @@ impl Guarded {
     }
 }
 
-/// Where a webhook has to lead.
+/// The Service, path and authority that a webhook must have.
 struct Expected<'e> {
     namespace: &'e str,
     service: &'e str,
@@ -146,7 +146,7 @@ struct Rule {
 }
 
 impl Configuration {
-    /// One of the webhooks has to be as it must be; the error is about the first of them.
+    /// Whether at least one of the webhooks is as required. The error is about the first webhook.
     fn guards(&self, expected: &Expected<'_>) -> Result<(), String> {
         let mut first = None;
         for hook in &self.webhooks {
@@ -208,7 +208,7 @@ impl Rule {
     }
 }
 
-/// Whether a selector leaves anything out: only one without a condition does not.
+/// Whether a selector excludes any object. Only a selector without conditions excludes none.
 fn selects(selector: &Map<String, Value>) -> bool {
     let is_empty = |part: &Value| match part {
         Value::Object(members) => members.is_empty(),

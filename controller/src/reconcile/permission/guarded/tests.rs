@@ -10,7 +10,7 @@ fn now() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
 }
 
-/// Both configurations as `controller/deploy/webhook` has them, with what the API server adds.
+/// A configuration as in `controller/deploy/webhook`, with the defaults that the API server adds.
 fn configuration(path: &str, bundle: &str) -> Value {
     json!({
         "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -32,7 +32,7 @@ fn configuration(path: &str, bundle: &str) -> Value {
     })
 }
 
-/// A cluster with the webhook in place, but for what `change` does to the configurations.
+/// A cluster with the webhook configured, after `change` has edited the configurations.
 fn cluster(change: impl Fn(Kind, &mut Value)) -> Stub {
     let signer = Signer::new("webhook", OffsetDateTime::now_utc()).unwrap();
     let mut stub = Stub::default();

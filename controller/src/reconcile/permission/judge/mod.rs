@@ -1,4 +1,5 @@
-//! The controller's decision about a clone: from its annotations, and from what has to be asked before they count.
+//! The controller's decision whether a clone may be made: from its annotations, and from requests to the API server
+//! that confirm them.
 
 use std::sync::Arc;
 
@@ -19,13 +20,13 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge that asks `cluster`, and takes tokens of `keys`.
+    /// A judge that asks `cluster`, and accepts tokens signed with `keys`.
     pub fn new(cluster: Arc<dyn Cluster>, keys: Arc<TokenKey>, guarded: Guarded) -> Self {
         Self { cluster, keys, guarded }
     }
 
-    /// Whether the clone may be made. Nothing is asked of the API server when annotations settle it; a token that is
-    /// new, or given before its source existed, costs a few calls. The error is a question that got no answer.
+    /// Whether the clone may be made. If annotations settle that, the API server is not asked. A token that is new, or
+    /// was issued before its source existed, costs a few calls. The error is a call that failed.
     pub fn permission(&self, ask: &Ask<'_>) -> Result<Permission, ApiError> {
         let (asker, extension) = match check(ask, &self.keys) {
             Finding::Settled(permission) => return Ok(permission),
@@ -39,7 +40,7 @@ impl Judge {
                 (extension.asker, Some(extension.is_bound))
             }
         };
-        // The webhook asked a moment ago, and about this very claim.
+        // The webhook checked the right recently, and for exactly this claim.
         let is_known = extension == Some(true);
         if !is_known && !self.may_clone(&asker, ask.source)? {
             return Ok(Permission::Denied(revoked(ask, &asker)));
@@ -52,7 +53,7 @@ impl Judge {
         Ok(Permission::ExtendToken(self.keys.long(&grant, ask.target_uid, ask.now)))
     }
 
-    /// Asks again whether `asker` may clone `source`: rights can be withdrawn, and users can go.
+    /// Checks again whether `asker` may clone `source`, because rights can be withdrawn and users can be removed.
     pub fn may_clone(&self, asker: &Asker, source: &Key) -> Result<bool, ApiError> {
         rights::may_clone(&*self.cluster, asker, source)
     }

@@ -22,7 +22,7 @@ fn judge(change: impl FnOnce(&mut Stub)) -> (Judge, Arc<Stub>) {
     (Judge::new(stub.clone(), Arc::new(keys()), guarded), stub)
 }
 
-/// A service account, with all that is known about it.
+/// A service account with all its attributes.
 fn asker() -> Asker {
     Asker {
         username: "system:serviceaccount:b:ci".to_owned(),
@@ -84,7 +84,7 @@ fn permitted(stub: &mut Stub) {
     stub.grant(&asker().username, "datavolumes/source", "a");
 }
 
-/// Which source the long token is for that takes the place of another one.
+/// The UID of the source in the long token that replaces another token.
 fn extended(permission: &Permission) -> Option<Uid> {
     let Permission::ExtendToken(token) = permission else { panic!("{permission:?}") };
     let granted = keys()
