@@ -131,7 +131,7 @@ impl Decoder {
         if may_be_mark(frame[0], frame.len() - CHUNK_HEAD_BYTES) {
             match Mark::parse(frame)? {
                 Some(Mark::Hole(len)) => batch.push_zeros(len)?,
-                // The code that put the turns of several connections into order has handled it.
+                // An earlier stage handled it when it put the packs of several connections into order.
                 Some(Mark::Turn(_)) | None => {}
                 Some(mark) => batch.runs.push(DecodedRun::Mark(mark)),
             }

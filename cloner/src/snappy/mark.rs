@@ -17,9 +17,11 @@ const MAGIC: &[u8; 4] = b"DcNt";
 /// The longest body of a mark.
 pub const MARK_LIMIT_BYTES: usize = 64;
 
+/// An item that Decant adds to a snappy stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// The digest of the segment with this index, after its last byte. Segments of zeros have none.
+    /// The digest of the segment with this index. It comes after the last byte of the segment. Segments of zeros have
+    /// none.
     Segment(u64, Digest),
     /// The digest of the whole content. It comes at the end of the stream.
     Content(ContentDigest),

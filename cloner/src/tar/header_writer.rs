@@ -17,6 +17,7 @@ use crate::tar::nanoseconds;
 /// The longest name or link target in a header: 100 bytes fit without a final zero byte.
 const NAME_BYTES: usize = 100;
 
+/// The type flags of members.
 pub(crate) mod flag {
     pub(crate) const FILE: u8 = b'0';
     pub(crate) const HARD_LINK: u8 = b'1';
