@@ -125,6 +125,7 @@ impl Error {
         }
     }
 
+    /// The kind of the failure.
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -44,8 +44,7 @@ pub fn without(mode: u32, list: Option<&[u8]>) -> u32 {
             GROUP_OBJ => group &= bits,
             // A named user may belong to the group, or to the others.
             USER => (group, other) = (group & bits, other & bits),
-            // A member of a named group had the rights of that group. A member of both groups may have had those of
-            // either group.
+            // A member of a named group had the rights of that group, or of the file's group if it belongs to both.
             GROUP => other &= bits,
             _ => {}
         }

@@ -43,6 +43,7 @@ impl Attribute {
     pub const ALL: [Self; 7] =
         [Self::Owner, Self::Mode, Self::Time, Self::Xattr, Self::Acl, Self::Capability, Self::Link];
 
+    /// The kind of the extended attribute `name`.
     pub fn of_xattr(name: &[u8]) -> Self {
         match name {
             CAPABILITY => Self::Capability,

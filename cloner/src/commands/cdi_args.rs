@@ -53,7 +53,7 @@ fn command_of(environment: &Environment) -> Option<&'static str> {
     }
 }
 
-/// Whether `argument` is a klog flag that is ignored. The value is `true` if the next argument is the flag's value.
+/// If `argument` is a klog flag that is ignored: whether the next argument is its value. `None` for any other argument.
 fn klog_flag(argument: &str) -> Option<bool> {
     const SWITCHES: [&str; 7] = [
         "alsologtostderr",
