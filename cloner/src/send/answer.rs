@@ -63,7 +63,7 @@ pub(super) fn judge_early(request: &Request<'_>, answer: &Answer) -> Result<()> 
     }
 }
 
-/// The error for a refusal, with its meaning and the target's reason. The statuses are those of docs/protocol.md section 2.4.
+/// The error for a refusal, with the meaning of its status (docs/protocol.md section 2.4) and the target's reason.
 pub(super) fn refused(answer: &Answer) -> Error {
     let status = answer.status;
     let meaning = match status {
