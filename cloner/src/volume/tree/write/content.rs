@@ -22,8 +22,8 @@ pub(crate) const STEP_BYTES: u64 = 1 << 20;
 /// Files of at least this size get their final size at the beginning. For a smaller file the call takes longer than
 /// writing the file again.
 pub(super) const SIZED_BYTES: u64 = 1 << 20;
-/// The most content, with holes, of the members that are not written: 64 TiB. No filesystem limits the size of such members, and the
-/// digest of their holes takes time: 20 ms for this size, an hour for 2^63 bytes.
+/// The maximum content, with holes, of the members that are not written: 64 TiB. No filesystem limits the size of such
+/// members, and the digest of their holes takes time: 20 ms for this size, an hour for 2^63 bytes.
 const MAX_SKIPPED_BYTES: u64 = 64 << 40;
 
 /// Why the content of a file is not complete.

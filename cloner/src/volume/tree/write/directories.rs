@@ -30,11 +30,11 @@ pub(super) struct Directories {
     levels: Vec<DirectoryLevel>,
     /// The memory for the extended attributes of all levels.
     xattrs_bytes: usize,
-    /// The entries whose modes are set last.
+    /// The entries whose modes are set at the end.
     pub(super) late: Late,
     /// Whether the filesystem treats different names as the same.
     folding: Folding,
-    /// How many names were created in the root.
+    /// The number of names that were created in the root.
     top_names: u64,
     /// Those names.
     seen: Seen,

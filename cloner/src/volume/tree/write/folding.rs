@@ -59,7 +59,7 @@ impl Folding {
             None if is_listed(directory, name)? => return Ok(None),
             None => {}
         }
-        // This is expensive, because it may read the metadata of every entry. The clone fails after it.
+        // This may read the metadata of every entry, so it is done only here, where the clone is about to fail.
         let wanted = identity(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?);
         let is_same = |other: &[u8]| {
             statat(directory, other, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted)

@@ -75,9 +75,8 @@ pub struct Unpacked {
 /// `path` is its name in messages. Existing entries with the same names are replaced, and all others stay.
 ///
 /// Errors: `Kind::Damaged` with the member that is damaged or leads out of the directory; `Kind::NoSpace` and
-/// `Kind::Target` with the member that could not be written. After an error or a stop the content of the directory is
-/// unchanged, except for new entries that could not be removed within a second after a stop. The next attempt removes
-/// those.
+/// `Kind::Target` with the member that could not be written. After an error or a stop the directory is
+/// unchanged, except for entries that could not be removed within a second after a stop. The next attempt removes those.
 pub fn unpack_tree(
     pull: &mut (impl Pull + ?Sized),
     target: impl AsFd,
